@@ -1,0 +1,46 @@
+# The two commands a newcomer needs: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: help demo test lint check unit bench protos install install-dev models triton clean
+
+help: ## List the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## Make .venv with the service
+	@tools/bootstrap.sh server
+
+install-dev: ## Make .venv with the service and what the tests need
+	@tools/bootstrap.sh server,dev
+
+models: install ## Build the ONNX files of model_repository/ from their pinned source
+	@$(BIN)/sameface model build
+
+triton: install ## Prepare the local Triton runtime
+	@$(BIN)/sameface triton install
+
+demo: models triton ## Enrol, verify and identify the portraits; writes build/demo/report.html
+	@$(BIN)/sameface demo
+
+test: install-dev ## Run every gate and every test
+	@$(BIN)/sameface model build
+	@$(BIN)/sameface triton install
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest
+
+lint: install-dev ## ruff, mypy, import rules, protos
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	tools/protos.sh --check
+
+protos: install-dev ## Generate the Python of protos/
+	@tools/protos.sh
+
+bench: install-dev models triton ## Print the figures of docs/benchmarks.md
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove what was built here (not the cache folder, not data)
+	rm -rf build dist .venv .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Figures, printed with their conditions and never asserted in tests."""

@@ -1,0 +1,16 @@
+"""Memory of a process and everything it started."""
+
+from pathlib import Path
+
+
+def proportional_set_size(pid: int) -> float:
+    """Return the PSS of a process and all its descendants in MiB (shared pages counted once, in shares)."""
+    total, pending = 0.0, [pid]
+    while pending:
+        process = Path("/proc") / str(pending.pop())
+        for line in (process / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) / 1024
+        for children in process.glob("task/*/children"):
+            pending += [int(child) for child in children.read_text().split()]
+    return total

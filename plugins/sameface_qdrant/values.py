@@ -1,0 +1,220 @@
+"""The values that everything else speaks in: immutable, free of I/O, free of any engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Generic, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector: TypeAlias = NDArray[np.float32]
+"""One embedding, shape [dimension], float32. Unit L2 norm once it is inside a Template or Probe."""
+
+Item = TypeVar("Item")
+
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+class Outcome(StrEnum):
+    """What a decision says."""
+
+    MATCH = "MATCH"
+    AMBIGUOUS = "AMBIGUOUS"
+    NO_MATCH = "NO_MATCH"
+
+
+class Scope(StrEnum):
+    """What a verification looks at: the claimed identity alone, or its lead over the whole gallery as well."""
+
+    CLAIM = "CLAIM"
+    GALLERY = "GALLERY"
+
+
+class ThresholdSource(StrEnum):
+    """Where the threshold of a decision came from; the first that exists wins, in this order."""
+
+    REQUEST = "REQUEST"
+    IDENTITY = "IDENTITY"
+    GALLERY = "GALLERY"
+    MODEL_CARD = "MODEL_CARD"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What makes two embeddings comparable. A gallery is bound to exactly one contract."""
+
+    model: str
+    version: int
+    sha256: str
+    """Digest of the weights file, 64 lower-case hex digits."""
+    dimension: int
+    preprocessing: str
+    """Name of the way from pixels to the model's input, for instance ``arcface-112-v1``."""
+    equivalent_to: frozenset[str] = frozenset()
+    """Digests of other weights whose embeddings were measured to be interchangeable."""
+
+    def accepts(self, other: "Contract") -> bool:
+        """Whether an embedding made under ``other`` may enter a gallery under this contract."""
+        return (self.dimension, self.preprocessing) == (other.dimension, other.preprocessing) and (
+            other.sha256 == self.sha256 or other.sha256 in self.equivalent_to
+        )
+
+    @property
+    def key(self) -> str:
+        """Short stable name, used for collections: ``<model>-v<version>-<12 hex digits of the digest>``."""
+        return f"{self.model}-v{self.version}-{self.sha256[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold measured beforehand: impostor comparisons scored at or above it at the rate ``fmr``."""
+
+    fmr: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a gallery decides. Every change is kept as a new revision with its author and time."""
+
+    verify_threshold: float | None = None
+    """Lowest cosine score that accepts a claim; None takes the model card's point for ``target_fmr``."""
+    identify_threshold: float | None = None
+    """Lowest cosine score that identifies; None takes the card's point for ``target_fpir`` at the gallery's size."""
+    runner_up_margin: float = 0.05
+    """Required lead of the best identity over the next one, in cosine score."""
+    target_fmr: float = 1e-4
+    target_fpir: float = 1e-2
+    max_templates: int = 16
+    """Cap of templates per identity (1..64); it keeps de-duplicated top-k search exact."""
+    revision: int = 1
+    author: str = ""
+    create_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """A named set of identities under one embedding contract and one policy."""
+
+    id: str
+    contract: Contract
+    policy: Policy
+    display_name: str = ""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """The model card's points for this contract; they answer where the policy sets no threshold."""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One enrolled subject. ``id`` is chosen by the caller; ``display_name`` may be any Unicode text."""
+
+    gallery: str
+    id: str
+    display_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    verify_threshold: float | None = None
+    """Overrides the gallery's verification threshold for claims of this identity."""
+    template_count: int = 0
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a template came from. Holds no pixels and no plain digest of a photo."""
+
+    source: str = "embedding"
+    """``photo`` or ``embedding``."""
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """Quality components of the photo, OFIQ-style names, 0..100, higher is better."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTemplate:
+    """An embedding about to be enrolled. ``vector`` need not be normalised; it is checked and normalised here."""
+
+    vector: Vector
+    contract: Contract
+    provenance: Provenance = Provenance()
+    content: bytes = b""
+    """What the caller sent (photo bytes); only a keyed digest of it is kept, to recognise a retry.
+    Empty takes the vector itself."""
+    expire_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One stored reference embedding."""
+
+    id: str
+    """UUID5 of gallery, identity and idempotency key."""
+    gallery: str
+    identity: str
+    contract_key: str
+    provenance: Provenance = Provenance()
+    vector: Vector | None = None
+    """Unit norm, shape [dimension]; only where it was asked for."""
+    create_time: datetime | None = None
+    expire_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The embedding being compared. ``vector`` need not be normalised."""
+
+    vector: Vector
+    contract: Contract
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An identity with its fused score (maximum over its templates)."""
+
+    identity: str
+    score: float
+    template: str
+    """Id of the template that gave the score."""
+    display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An outcome with every number it rests on. Scores are cosines, −1..1."""
+
+    outcome: Outcome
+    score: float | None
+    """Score of the claim (verification) or of the best identity (identification); None in an empty gallery."""
+    threshold: float
+    threshold_source: ThresholdSource
+    margin: float
+    """Runner-up margin required."""
+    lead: float | None
+    """How far the deciding identity is ahead of the best other one; None where there is no other.
+    Negative when another identity is nearer than the claim."""
+    policy_revision: int
+    gallery_size: int
+    """Identities in the gallery when the decision was made."""
+    scope: Scope
+    candidates: tuple[Candidate, ...] = ()
+    """Best first. For a verification: the claim and, with scope GALLERY, the best other identity."""
+
+    @property
+    def squared_distance(self) -> float | None:
+        """FaceNet's squared L2 distance between unit vectors, d² = 2 − 2·score (Schroff et al. 2015, section 3)."""
+        return None if self.score is None else 2.0 - 2.0 * self.score
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """One page of results in the order of their ids; ``next_token`` is empty only at the end."""
+
+    items: tuple[Item, ...]
+    next_token: str = ""

@@ -1,0 +1,160 @@
+"""GalleryService: galleries, identities and templates as resources."""
+
+import dataclasses
+from typing import Any
+
+import grpc
+from google.protobuf import empty_pb2
+
+from sameface.api import translate
+from sameface.api.names import parse_name
+from sameface.pipeline.operations import FaceOperations
+from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
+from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
+from sameface_qdrant.store import Store
+from sameface_qdrant.values import Policy
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type: ignore[misc]  # generated, untyped
+    """See protos/sameface/v1/gallery_service.proto; every rpc there names its errors."""
+
+    def __init__(self, store: Store, operations: FaceOperations) -> None:
+        self._store = store
+        self._operations = operations
+
+    async def CreateGallery(
+        self, request: gallery_service_pb2.CreateGalleryRequest, context: Context
+    ) -> gallery_pb2.Gallery:
+        """Make a gallery under the default embedder's contract, or the version asked for."""
+        values = {k: v for k, v in translate.policy_values(request.gallery.policy).items() if v is not None}
+        gallery = await self._operations.create_gallery(
+            request.gallery_id,
+            embedder_version=request.embedder_version or None,
+            display_name=translate.text_from(request.gallery.display_name, "gallery.display_name"),
+            policy=dataclasses.replace(Policy(), **values),  # type: ignore[arg-type]  # checked by policy_values
+            request_id=translate.request_id_from(request.request_id),
+        )
+        return translate.gallery_to(gallery)
+
+    async def GetGallery(
+        self, request: gallery_service_pb2.GetGalleryRequest, context: Context
+    ) -> gallery_pb2.Gallery:
+        """Return one gallery."""
+        (gallery,) = parse_name(request.name, "name", 1)
+        return translate.gallery_to(await self._store.get_gallery(gallery))
+
+    async def ListGalleries(
+        self, request: gallery_service_pb2.ListGalleriesRequest, context: Context
+    ) -> gallery_service_pb2.ListGalleriesResponse:
+        """Return one page of galleries."""
+        page = await self._store.list_galleries(
+            page_size=translate.page_size_from(request.page_size), page_token=request.page_token
+        )
+        return gallery_service_pb2.ListGalleriesResponse(
+            galleries=map(translate.gallery_to, page.items), next_page_token=page.next_token
+        )
+
+    async def UpdateGallery(
+        self, request: gallery_service_pb2.UpdateGalleryRequest, context: Context
+    ) -> gallery_pb2.Gallery:
+        """Write a new revision of the policy."""
+        (gallery_id,) = parse_name(request.gallery.name, "gallery.name", 1)
+        present = await self._store.get_gallery(gallery_id)
+        if request.gallery.etag and request.gallery.etag != present.etag:
+            raise ConcurrentUpdate(
+                f"{request.gallery.name} has etag {present.etag}, the request expects another; read it again",
+                metadata={"etag": present.etag},
+            )
+        wanted = translate.policy_values(request.gallery.policy)
+        paths = list(request.update_mask.paths)
+        if paths in ([], ["policy"], ["*"]):
+            base, fields = Policy(), set(translate.POLICY_FIELDS)
+        else:
+            base, fields = present.policy, {path.removeprefix("policy.") for path in paths}
+            if unknown := sorted(fields - set(translate.POLICY_FIELDS)):
+                raise InvalidArgument(
+                    f"update_mask names {', '.join(unknown)}; expected policy or policy.<field> with a field of "
+                    f"{', '.join(translate.POLICY_FIELDS)}",
+                    metadata={"field": "update_mask"},
+                )
+        # An absent field that the mask names goes back to its default (AIP-134).
+        changes = {name: wanted[name] if wanted[name] is not None else getattr(Policy(), name) for name in fields}
+        policy = dataclasses.replace(base, **changes)
+        return translate.gallery_to(await self._store.update_policy(gallery_id, policy, etag=present.etag))
+
+    async def DeleteGallery(
+        self, request: gallery_service_pb2.DeleteGalleryRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """Delete a gallery, with everything in it if forced."""
+        (gallery,) = parse_name(request.name, "name", 1)
+        await self._store.delete_gallery(gallery, force=request.force, etag=request.etag)
+        return empty_pb2.Empty()
+
+    async def CreateIdentity(
+        self, request: gallery_service_pb2.CreateIdentityRequest, context: Context
+    ) -> gallery_pb2.Identity:
+        """Make an identity without templates."""
+        (gallery,) = parse_name(request.parent, "parent", 1)
+        identity = await self._store.create_identity(
+            gallery,
+            request.identity_id,
+            display_name=translate.text_from(request.identity.display_name, "identity.display_name"),
+            labels=translate.labels_from(dict(request.identity.labels)),
+            verify_threshold=translate.number_from(request.identity, "verify_threshold", -1, 1),
+            request_id=translate.request_id_from(request.request_id),
+        )
+        return translate.identity_to(identity)
+
+    async def GetIdentity(
+        self, request: gallery_service_pb2.GetIdentityRequest, context: Context
+    ) -> gallery_pb2.Identity:
+        """Return one identity."""
+        gallery, identity = parse_name(request.name, "name", 2)
+        return translate.identity_to(await self._store.get_identity(gallery, identity))
+
+    async def ListIdentities(
+        self, request: gallery_service_pb2.ListIdentitiesRequest, context: Context
+    ) -> gallery_service_pb2.ListIdentitiesResponse:
+        """Return one page of identities."""
+        (gallery,) = parse_name(request.parent, "parent", 1)
+        page = await self._store.list_identities(
+            gallery, page_size=translate.page_size_from(request.page_size), page_token=request.page_token
+        )
+        return gallery_service_pb2.ListIdentitiesResponse(
+            identities=map(translate.identity_to, page.items), next_page_token=page.next_token
+        )
+
+    async def DeleteIdentity(
+        self, request: gallery_service_pb2.DeleteIdentityRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """Delete an identity, with its templates if forced."""
+        gallery, identity = parse_name(request.name, "name", 2)
+        await self._store.delete_identity(gallery, identity, force=request.force, etag=request.etag)
+        return empty_pb2.Empty()
+
+    async def GetTemplate(
+        self, request: gallery_service_pb2.GetTemplateRequest, context: Context
+    ) -> gallery_pb2.Template:
+        """Return one template, without its vector."""
+        return translate.template_to(await self._store.get_template(*parse_name(request.name, "name", 3)))
+
+    async def ListTemplates(
+        self, request: gallery_service_pb2.ListTemplatesRequest, context: Context
+    ) -> gallery_service_pb2.ListTemplatesResponse:
+        """Return one page of templates."""
+        gallery, identity = parse_name(request.parent, "parent", 2)
+        page = await self._store.list_templates(
+            gallery, identity, page_size=translate.page_size_from(request.page_size), page_token=request.page_token
+        )
+        return gallery_service_pb2.ListTemplatesResponse(
+            templates=map(translate.template_to, page.items), next_page_token=page.next_token
+        )
+
+    async def DeleteTemplate(
+        self, request: gallery_service_pb2.DeleteTemplateRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """Erase one template."""
+        await self._store.delete_template(*parse_name(request.name, "name", 3))
+        return empty_pb2.Empty()

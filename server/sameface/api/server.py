@@ -1,0 +1,100 @@
+"""The gRPC server itself: services, health, reflection, limits, drain."""
+
+import logging
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sameface.api.face_service import FaceServicer
+from sameface.api.gallery_service import GalleryServicer
+from sameface.api.interceptor import RequestGuard
+from sameface.api.system_service import ServedParts, SystemServicer
+from sameface.errors import RuntimeMissing
+from sameface.pipeline.operations import FaceOperations
+from sameface.v1 import (
+    face_service_pb2,
+    face_service_pb2_grpc,
+    gallery_service_pb2,
+    gallery_service_pb2_grpc,
+    system_service_pb2,
+    system_service_pb2_grpc,
+)
+
+log = logging.getLogger(__name__)
+
+SERVICES = (
+    face_service_pb2.DESCRIPTOR.services_by_name["FaceService"].full_name,
+    gallery_service_pb2.DESCRIPTOR.services_by_name["GalleryService"].full_name,
+    system_service_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
+)
+
+
+@dataclass(slots=True)
+class ApiServer:
+    """A listening server with its health; made by `start_server`."""
+
+    port: int
+    guard: RequestGuard
+    _server: grpc.aio.Server
+    _health: health.aio.HealthServicer
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tell health checks whether requests would be answered."""
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+
+    async def drain(self, grace_s: float) -> None:
+        """Say NOT_SERVING, refuse new requests, and let those in flight finish for at most ``grace_s`` seconds."""
+        await self._health.enter_graceful_shutdown()
+        if self.guard.in_flight:
+            log.info("draining: %d requests in flight, at most %g s", self.guard.in_flight, grace_s)
+        await self._server.stop(grace_s)
+
+
+async def start_server(
+    listen: str,
+    *,
+    operations: FaceOperations,
+    parts: ServedParts,
+    max_requests: int,
+    max_message_bytes: int,
+) -> ApiServer:
+    """Listen on ``host:port`` (port 0 picks a free one) and serve; health starts as SERVING.
+
+    Raises:
+        RuntimeMissing: the address cannot be bound.
+    """
+    guard = RequestGuard(max_requests)
+    server = grpc.aio.server(
+        interceptors=[guard],
+        options=[
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            # Two servers must not share a port without knowing of each other.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations), server)
+    gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(
+        GalleryServicer(operations.store, operations), server
+    )
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts), server)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise RuntimeMissing(
+            f"cannot listen on {listen}: the address is in use or not of this machine; choose another with --listen",
+            metadata={"listen": listen},
+        ) from error
+    await server.start()
+    api = ApiServer(port=port, guard=guard, _server=server, _health=health_servicer)
+    await api.set_serving(True)
+    return api

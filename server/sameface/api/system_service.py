@@ -1,0 +1,58 @@
+"""SystemService: what this server is made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from sameface import __version__
+from sameface.api import translate
+from sameface.inference.cards import ModelCard
+from sameface.v1 import system_service_pb2, system_service_pb2_grpc
+from sameface_qdrant.values import EngineDescription
+
+
+@dataclass(frozen=True, slots=True)
+class ServedParts:
+    """The parts behind the service, as they report themselves at start-up."""
+
+    runtime: str
+    """``triton`` or ``onnxruntime``."""
+    runtime_version: str
+    metrics_url: str
+    """Where a local Triton's metrics are; empty without one."""
+    engine: EngineDescription
+    cards: tuple[ModelCard, ...]
+    default_embedder: int
+
+
+class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ignore[misc]  # generated, untyped
+    """See protos/sameface/v1/system_service.proto."""
+
+    def __init__(self, parts: ServedParts) -> None:
+        self._parts = parts
+
+    async def GetServerInfo(
+        self, request: system_service_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> system_service_pb2.GetServerInfoResponse:
+        """Return versions and models."""
+        parts = self._parts
+        return system_service_pb2.GetServerInfoResponse(
+            version=__version__,
+            inference_runtime=parts.runtime,
+            inference_version=parts.runtime_version,
+            inference_metrics_url=parts.metrics_url,
+            store_engine=parts.engine.kind,
+            store_version=parts.engine.version,
+            models=[
+                system_service_pb2.GetServerInfoResponse.Model(
+                    name=card.model,
+                    version=card.version,
+                    title=card.title,
+                    licence=card.licence.weights,
+                    contract=translate.contract_to(card.contract) if card.is_embedder else None,
+                    default_embedder=card.is_embedder and card.version == parts.default_embedder,
+                )
+                for card in parts.cards
+            ],
+        )

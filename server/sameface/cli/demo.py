@@ -1,0 +1,90 @@
+"""`sameface demo`: the main job on real photos, start to end."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sameface.errors import RuntimeMissing
+
+COLOURS = {"MATCH": "green", "NO_MATCH": "red", "AMBIGUOUS": "yellow"}
+
+
+def demo(
+    portraits: Annotated[Path, typer.Option(help="folder of the licensed portraits")] = Path("tests/data/portraits"),
+    output: Annotated[Path, typer.Option(help="folder for report.html and report.json")] = Path("build/demo"),
+    inference: Annotated[str, typer.Option(help="triton or onnx")] = "triton",
+) -> None:
+    """Start a service of its own, enrol the portraits, decide, and compare with what must come out."""
+    from sameface.client import connect
+    from sameface.demo.cases import read_script
+    from sameface.demo.report import decision_row, write_report
+    from sameface.demo.run import run_script
+    from sameface.demo.served import served
+
+    if not portraits.is_dir():
+        raise RuntimeMissing(
+            f"{portraits} is not a folder; run from a checkout, or name the portraits with --portraits",
+            metadata={"path": portraits},
+        )
+    console = Console(stderr=True)
+    output.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with TemporaryDirectory(prefix="sameface-demo-") as data_dir, console.status("starting") as status:
+        with served(Path(data_dir), output / "serve.log", ["--inference", inference]) as service:
+            ready_s = time.monotonic() - began
+            with connect(service.address) as connection:
+                enrolled, decided = run_script(connection, read_script(), portraits, status.update)
+                system = {**_system(connection), "seconds_to_ready": round(ready_s, 1)}
+            status.update("stopping")
+    credits_text = (portraits / "CREDITS.md").read_text(encoding="utf-8")
+    write_report(output, enrolled, decided, system, credits_text)
+    print_table([decision_row(record) for record in decided])
+    print(f"report: {output / 'report.html'} and {output / 'report.json'}")
+    as_expected = sum(record.as_expected for record in decided)
+    print(f"demo: {as_expected} of {len(decided)} decisions as expected")
+    if as_expected != len(decided):
+        raise typer.Exit(1)
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print one line per decision."""
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for heading in ("photo", "claim", "score", "threshold", "source", "lead", "outcome", "ms"):
+        table.add_column(heading, justify="right" if heading in ("score", "threshold", "lead", "ms") else "left")
+    for row in rows:
+        colour = COLOURS.get(row["outcome"], "cyan")
+        table.add_row(
+            row["photo"].removesuffix(".jpg") + (" (embedding)" if row["given_as"] == "embedding" else ""),
+            f"{row['gallery']}/{row['claim'] or '?'}",
+            _number(row.get("score")),
+            _number(row.get("threshold")),
+            row.get("threshold_source", "–"),
+            _number(row.get("lead")),
+            f"[{colour}]{row['outcome']}[/{colour}]" + ("" if row["as_expected"] else f" (expected {row['expected']})"),
+            f"{row['milliseconds']:.0f}",
+        )
+    Console(width=132 if not Console().is_terminal else None).print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _system(connection: Any) -> dict[str, Any]:
+    from sameface.inference.local.metrics import read_inference_counts
+    from sameface.v1 import system_service_pb2
+
+    answer = connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest())
+    counts = read_inference_counts(answer.inference_metrics_url) if answer.inference_metrics_url else {}
+    return {
+        "sameface_version": answer.version,
+        f"{answer.inference_runtime}_version": answer.inference_version,
+        f"qdrant_{answer.store_engine}_version": answer.store_version,
+        "models": [f"{model.name} v{model.version}: {model.title}" for model in answer.models],
+        "inference_counts": {f"{model} v{version}": count for (model, version), count in counts.items()},
+    }

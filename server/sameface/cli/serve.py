@@ -1,0 +1,88 @@
+"""`sameface serve`: run the service."""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from sameface.settings import Settings
+from sameface_qdrant.errors import InvalidArgument
+
+
+
+def load_settings(config: Path | None, **flags: Any) -> Settings:
+    """Return the settings with flags over environment over file over defaults; None means not given.
+
+    Raises:
+        InvalidArgument: a value is not allowed; the message names the field.
+    """
+    if config is not None:
+        os.environ["SAMEFACE_CONFIG"] = str(config)
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors(include_input=False)
+        )
+        raise InvalidArgument(f"settings are wrong: {problems}", metadata={"field": "settings"}) from None
+    except (FileNotFoundError, ValueError) as error:
+        raise InvalidArgument(f"settings cannot be read: {error}", metadata={"field": "settings"}) from None
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings", show_default=False)] = None,
+    listen: Annotated[str | None, typer.Option(help="host:port; port 0 picks a free one", show_default=False)] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="folder of the embedded store", show_default=False)] = None,
+    model_repository: Annotated[Path | None, typer.Option(help="Triton model repository", show_default=False)] = None,
+    inference: Annotated[str | None, typer.Option(help="triton or onnx", show_default=False)] = None,
+    triton_url: Annotated[str | None, typer.Option(help="gRPC host:port of a running Triton", show_default=False)] = None,
+    qdrant_url: Annotated[str | None, typer.Option(help="URL of a Qdrant server", show_default=False)] = None,
+    embedder_version: Annotated[
+        int | None, typer.Option(help="version that new galleries are bound to", show_default=False)
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error", show_default=False)] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="print the settings as JSON and exit")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the start-up line as JSON")] = False,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C. Every setting has an environment variable, SAMEFACE_ and its name."""
+    settings = load_settings(
+        config,
+        listen=listen,
+        data_dir=data_dir,
+        model_repository=model_repository,
+        inference=inference,
+        triton_url=triton_url,
+        qdrant_url=qdrant_url,
+        embedder_version=embedder_version,
+        log_level=log_level,
+    )
+    if print_config:
+        print(settings.model_dump_json(indent=2))
+        return
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    # The service is heavy to import; --help and --print-config need none of it.
+    from sameface.service import Started, run_service
+
+    def announce(started: Started) -> None:
+        if as_json:
+            line = {
+                "address": started.address,
+                "seconds": round(started.seconds, 3),
+                "triton": started.triton_url,
+                "store": started.store_location,
+            }
+            print(json.dumps(line), flush=True)
+        else:
+            print(started.line(), flush=True)
+
+    asyncio.run(run_service(settings, announce))

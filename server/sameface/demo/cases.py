@@ -1,0 +1,59 @@
+"""The demo's script: whom to enrol, what to decide and what must come out, read from decisions.toml."""
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentCase:
+    """One photo that enrols one identity."""
+
+    gallery: str
+    identity: str
+    display_name: str
+    photo: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionCase:
+    """One probe and the outcome that it must have."""
+
+    title: str
+    gallery: str
+    photo: str
+    expect: str
+    """MATCH, AMBIGUOUS, NO_MATCH, or the reason of the error that is due."""
+    claim: str = ""
+    """The identity that is claimed; empty identifies."""
+    scope: str = ""
+    expect_identity: str = ""
+    crop: tuple[float, float, float, float] | None = None
+    """Part of the photo to use, as fractions: left, top, right, bottom."""
+    as_embedding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Everything the demo does, in order."""
+
+    enrollments: tuple[EnrollmentCase, ...]
+    decisions: tuple[DecisionCase, ...]
+
+    @property
+    def galleries(self) -> tuple[str, ...]:
+        """Every gallery that is named, in order of appearance."""
+        return tuple(dict.fromkeys(case.gallery for case in (*self.enrollments, *self.decisions)))
+
+
+def read_script() -> Script:
+    """Read the script that ships with the package."""
+    text = resources.files("sameface.demo").joinpath("decisions.toml").read_text(encoding="utf-8")
+    tables = tomllib.loads(text)
+    return Script(
+        enrollments=tuple(EnrollmentCase(**table) for table in tables["enroll"]),
+        decisions=tuple(
+            DecisionCase(**{**table, "crop": tuple(table["crop"]) if "crop" in table else None})
+            for table in tables["decision"]
+        ),
+    )

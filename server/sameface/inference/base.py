@@ -1,0 +1,29 @@
+"""The seam between the pipeline and whatever runs the models."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tensor: TypeAlias = NDArray[Any]
+Tensors: TypeAlias = Mapping[str, Tensor]
+FloatArray: TypeAlias = NDArray[np.float32]
+
+
+class Inference(Protocol):
+    """Runs models of one model repository. Implementations: `triton.TritonInference`, `onnx.OnnxInference`."""
+
+    async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
+        """Run one model version on named input tensors (batch first) and return all its outputs.
+
+        Raises:
+            ModelNotFound: the repository does not serve this model version.
+            ModelUnavailable: it does not answer just now; carries ``retry_after_s``.
+            InvalidArgument: a tensor's name, shape or data type is not what the model takes.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections, shared memory and sessions. Safe to call twice."""
+        ...

@@ -1,0 +1,64 @@
+"""Turns block-quantised weights into fp32 constants, which ONNX Runtime and Triton can load.
+
+OpenCV Zoo's block quantiser stores every weight as int8 blocks behind a DequantizeLinear node. ONNX Runtime has no
+kernel for that on constants, so the nodes are computed here, once, in numpy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+Constants: TypeAlias = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedGraph:
+    """Nodes that remain, in order, and every constant they may use, by name."""
+
+    nodes: tuple[onnx.NodeProto, ...]
+    constants: Constants
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return a node's attributes as Python values."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def dequantize_blocks(
+    quantized: NDArray[Any], scales: NDArray[Any], zero_points: NDArray[Any], axis: int, block_size: int
+) -> NDArray[np.float32]:
+    """Return (q − zero point) · scale with one scale per ``block_size`` values along ``axis`` (ONNX opset 21)."""
+    size = quantized.shape[axis]
+    scale = np.repeat(scales.astype(np.float32), block_size, axis).take(range(size), axis)
+    zero = np.repeat(zero_points.astype(np.int32), block_size, axis).take(range(size), axis)
+    return (quantized.astype(np.int32) - zero).astype(np.float32) * scale
+
+
+def fold(content: bytes) -> FoldedGraph:
+    """Read an ONNX file and compute every DequantizeLinear, Reshape and Constant that rests on constants alone."""
+    graph = onnx.load_from_string(content).graph
+    constants: Constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        values = [constants.get(name) for name in node.input]
+        output = node.output[0]
+        match node.op_type:
+            case "DequantizeLinear" if _all_known(values):
+                chosen = attributes(node)
+                constants[output] = dequantize_blocks(*values, chosen["axis"], chosen["block_size"])  # type: ignore[arg-type]
+            case "Reshape" if _all_known(values):
+                constants[output] = values[0].reshape(values[1])  # type: ignore[union-attr]
+            case "Constant":
+                constants[output] = numpy_helper.to_array(attributes(node)["value"])
+            case _:
+                nodes.append(node)
+    return FoldedGraph(tuple(nodes), constants)
+
+
+def _all_known(values: Sequence[object]) -> bool:
+    return all(value is not None for value in values)

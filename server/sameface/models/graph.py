@@ -1,0 +1,49 @@
+"""A small writer of ONNX graphs whose bytes are the same on every machine."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+# ONNX Runtime 1.19 (the age of the Triton image) loads opset ≤ 21 and IR ≤ 10; nothing here needs more than this.
+OPSET = 17
+IR_VERSION = 8
+
+
+class GraphWriter:
+    """Collects nodes and constants in order; names are given by the caller, so nothing depends on chance."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, NDArray[Any]] = {}
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        """Add a constant (floats become fp32) and return its name."""
+        self._constants[name] = np.ascontiguousarray(values, dtype=np.float32 if values.dtype.kind == "f" else None)
+        return name
+
+    def node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node with one output and return the output's name."""
+        self._nodes.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
+        return output
+
+    def model(self, image_shape: list[int | str], output: str, output_shape: list[int | str]) -> bytes:
+        """Return the file: one UINT8 input ``images``, one FP32 output."""
+        graph = helper.make_graph(
+            self._nodes,
+            self._name,
+            [helper.make_tensor_value_info("images", TensorProto.UINT8, image_shape)],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, output_shape)],
+            [numpy_helper.from_array(values, name) for name, values in self._constants.items()],
+        )
+        model = helper.make_model(
+            graph,
+            producer_name="sameface",
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+        )
+        onnx.checker.check_model(model)
+        return bytes(model.SerializeToString(deterministic=True))

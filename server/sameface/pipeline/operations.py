@@ -1,0 +1,242 @@
+"""What the service does, one method each: enrol, verify, identify, compare, detect, embed."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from sameface.errors import ModelNotFound
+from sameface.inference.cards import ModelCard
+from sameface.pipeline.photos import EMBEDDER, FoundFace, FoundFaces, PhotoPipeline
+from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
+from sameface.vision import FaceSelection
+from sameface_qdrant.errors import ContractMismatch
+from sameface_qdrant.policy import decide_comparison
+from sameface_qdrant.store import Store
+from sameface_qdrant.values import (
+    Contract,
+    Decision,
+    Gallery,
+    NewTemplate,
+    Policy,
+    Probe,
+    Provenance,
+    Scope,
+    Template,
+    Vector,
+)
+from sameface_qdrant.vectors import unit
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What an enrolment stored (or would store) and from which face; no face for an embedding."""
+
+    template: Template
+    face: FoundFace | None
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOperations:
+    """Ties photos, model cards and the gallery store together. Holds no state of its own."""
+
+    photos: PhotoPipeline
+    store: Store
+    cards: tuple[ModelCard, ...]
+    default_embedder: int = 1
+    default_selection: FaceSelection = FaceSelection.LARGEST
+    max_faces: int = 32
+
+    def embedder_card(self, version: int | None = None) -> ModelCard:
+        """Return the card of an embedder version, of the default one for None.
+
+        Raises:
+            ModelNotFound: that version is not served.
+        """
+        wanted = version or self.default_embedder
+        served = {card.version: card for card in self.cards if card.model == EMBEDDER}
+        if wanted not in served:
+            raise ModelNotFound(
+                f"{EMBEDDER} version {wanted} is not served; served are {sorted(served)}",
+                metadata={"model": EMBEDDER, "version": wanted},
+            )
+        return served[wanted]
+
+    async def create_gallery(
+        self,
+        gallery: str,
+        *,
+        embedder_version: int | None,
+        display_name: str,
+        policy: Policy,
+        request_id: str,
+    ) -> Gallery:
+        """Make a gallery bound to the contract of one embedder version and to its operating points."""
+        card = self.embedder_card(embedder_version)
+        return await self.store.create_gallery(
+            gallery,
+            card.contract,
+            display_name=display_name,
+            policy=policy,
+            operating_points=card.points,
+            request_id=request_id,
+        )
+
+    async def enroll(
+        self,
+        gallery: str,
+        identity: str,
+        sample: Sample,
+        *,
+        allow_missing: bool,
+        display_name: str,
+        selection: FaceSelection | None,
+        expire_time: datetime | None,
+        request_id: str,
+        validate_only: bool,
+    ) -> Enrolment:
+        """Add one template; with ``validate_only`` check everything that can be checked and store nothing."""
+        contract = (await self.store.get_gallery(gallery)).contract
+        vector, made_under, face = await self._vector(sample, contract, selection)
+        new = NewTemplate(
+            vector=vector,
+            contract=made_under,
+            provenance=_provenance(face),
+            content=sample.content if isinstance(sample, PhotoSample) else b"",
+            expire_time=expire_time,
+        )
+        if validate_only:
+            await self.store.check_enrollment(gallery, identity, [new], create_identity=allow_missing)
+            preview = Template(
+                id="",
+                gallery=gallery,
+                identity=identity,
+                contract_key=contract.key,
+                provenance=new.provenance,
+                expire_time=expire_time,
+            )
+            return Enrolment(preview, face)
+        (template,) = await self.store.enroll(
+            gallery,
+            identity,
+            [new],
+            request_id=request_id,
+            create_identity=allow_missing,
+            display_name=display_name,
+        )
+        return Enrolment(template, face)
+
+    async def verify(
+        self,
+        gallery: str,
+        identity: str,
+        sample: Sample,
+        *,
+        scope: Scope | None,
+        threshold: float | None,
+        margin: float | None,
+        selection: FaceSelection | None,
+    ) -> tuple[Decision, FoundFace | None]:
+        """1:1."""
+        contract = (await self.store.get_gallery(gallery)).contract
+        vector, made_under, face = await self._vector(sample, contract, selection)
+        decision = await self.store.verify(
+            gallery, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
+        )
+        return decision, face
+
+    async def identify(
+        self,
+        gallery: str,
+        sample: Sample,
+        *,
+        threshold: float | None,
+        margin: float | None,
+        selection: FaceSelection | None,
+        all_faces: bool,
+        limit: int,
+    ) -> list[tuple[Decision | None, FoundFace | None]]:
+        """1:N for the selected face, or for every face; a face refused by the quality gate has no decision then."""
+        contract = (await self.store.get_gallery(gallery)).contract
+
+        async def decide(vector: Vector, made_under: Contract) -> Decision:
+            probe = Probe(vector, made_under)
+            return await self.store.identify(gallery, probe, threshold=threshold, margin=margin, limit=limit)
+
+        if not (all_faces and isinstance(sample, PhotoSample)):
+            vector, made_under, face = await self._vector(sample, contract, selection)
+            return [(await decide(vector, made_under), face)]
+        found = (await self.photos.find_faces(sample.content, self.max_faces)).faces
+        passed = [face for face in found if not face.issues]
+        vectors = await self.photos.embed([face.crop for face in passed], self._version_for(contract))
+        decisions = iter(await asyncio.gather(*(decide(vector, contract) for vector in vectors)))
+        return [(None if face.issues else next(decisions), face) for face in found]
+
+    async def compare(
+        self,
+        first: Sample,
+        second: Sample,
+        *,
+        threshold: float | None,
+        target_fmr: float | None,
+        selection: FaceSelection | None,
+        embedder_version: int | None,
+    ) -> tuple[Decision, FoundFace | None, FoundFace | None]:
+        """Compare two samples under one contract and store nothing."""
+        card = self.embedder_card(embedder_version)
+        sides = await asyncio.gather(
+            self._vector(first, card.contract, selection), self._vector(second, card.contract, selection)
+        )
+        for _, made_under, _ in sides:
+            if not card.contract.accepts(made_under):
+                raise _mismatch(card.contract, made_under)
+        one, other = (unit(vector, card.contract.dimension) for vector, _, _ in sides)
+        score = float(np.clip(one @ other, -1.0, 1.0))
+        policy = Policy() if target_fmr is None else Policy(target_fmr=target_fmr)
+        decision = decide_comparison(score, policy=policy, operating_points=card.points, threshold=threshold)
+        return decision, sides[0][2], sides[1][2]
+
+    async def detect(self, photo: bytes) -> FoundFaces:
+        """Find every face of a photo, largest first."""
+        return await self.photos.find_faces(photo, self.max_faces)
+
+    async def embed(
+        self, photo: bytes, embedder_version: int | None
+    ) -> tuple[Contract, list[tuple[FoundFace, Vector]]]:
+        """Embed every face of a photo; the quality gate is reported with each face, not enforced."""
+        card = self.embedder_card(embedder_version)
+        found = (await self.photos.find_faces(photo, self.max_faces)).faces
+        vectors = await self.photos.embed([face.crop for face in found], card.version)
+        return card.contract, list(zip(found, vectors, strict=True))
+
+    async def _vector(
+        self, sample: Sample, contract: Contract, selection: FaceSelection | None
+    ) -> tuple[Vector, Contract, FoundFace | None]:
+        if isinstance(sample, EmbeddingSample):
+            return sample.vector, sample.contract, None
+        version = self._version_for(contract)
+        face = await self.photos.select_face(sample.content, selection or self.default_selection)
+        (vector,) = await self.photos.embed([face.crop], version)
+        return vector, contract, face
+
+    def _version_for(self, contract: Contract) -> int:
+        """Return the served version whose embeddings a gallery under this contract takes."""
+        card = self.embedder_card(contract.version)
+        if not contract.accepts(card.contract):
+            raise _mismatch(contract, card.contract)
+        return card.version
+
+
+def _mismatch(expected: Contract, given: Contract) -> ContractMismatch:
+    return ContractMismatch(
+        f"the embedding was made under {given.key} ({given.dimension} numbers, {given.preprocessing}); "
+        f"{expected.key} ({expected.dimension} numbers, {expected.preprocessing}) is expected",
+        metadata={"given": given.key, "expected": expected.key},
+    )
+
+
+def _provenance(face: FoundFace | None) -> Provenance:
+    if face is None:
+        return Provenance(source="embedding")
+    return Provenance(source="photo", quality={part.name: round(part.value, 1) for part in face.quality})

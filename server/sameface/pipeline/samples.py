@@ -1,0 +1,24 @@
+"""What a caller brings to be enrolled or compared."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sameface_qdrant.values import Contract, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoSample:
+    """The bytes of one image file."""
+
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSample:
+    """An embedding with the contract that its maker states for it; checked where it is used."""
+
+    vector: Vector
+    contract: Contract
+
+
+Sample: TypeAlias = PhotoSample | EmbeddingSample

@@ -1,0 +1,184 @@
+"""The composition root: opens every part that the settings name, serves, and closes everything again."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from sameface import __version__
+from sameface.api.server import ApiServer, start_server
+from sameface.api.system_service import ServedParts
+from sameface.errors import ModelUnavailable, RuntimeMissing
+from sameface.inference.base import Inference
+from sameface.inference.cards import ModelCard, read_cards
+from sameface.inference.check import check_digests, check_models
+from sameface.inference.local.runtime import find_runtime
+from sameface.inference.local.server import LocalTriton
+from sameface.inference.onnx import OnnxInference
+from sameface.inference.triton import TritonInference
+from sameface.pipeline.operations import FaceOperations
+from sameface.pipeline.photos import DetectorSettings, PhotoPipeline
+from sameface.settings import Settings
+from sameface_qdrant.store import Store
+
+log = logging.getLogger(__name__)
+
+REMOTE_STARTUP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a ready service says of itself."""
+
+    address: str
+    parts: ServedParts
+    store_location: str
+    triton_url: str
+    seconds: float
+
+    def line(self) -> str:
+        """Return the start-up line: what is served where."""
+        where = f"{self.parts.runtime} {self.parts.runtime_version}"
+        if self.triton_url:
+            where += f" at {self.triton_url}"
+        models = ", ".join(
+            f"{card.model} v{card.version}"
+            + (" (default)" if card.is_embedder and card.version == self.parts.default_embedder else "")
+            for card in self.parts.cards
+        )
+        engine = self.parts.engine
+        return (
+            f"sameface {__version__} serves on {self.address} after {self.seconds:.1f} s | models: {models} on {where} | "
+            f"templates: Qdrant {engine.kind} {engine.version} in {self.store_location}"
+        )
+
+
+async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and close; a second signal ends without draining.
+
+    Raises:
+        SamefaceError: a part cannot be started; nothing is left running.
+    """
+    began = time.monotonic()
+    stopping = asyncio.Event()
+    drain_s = settings.drain_s
+
+    def stop() -> None:
+        nonlocal drain_s
+        if stopping.is_set():
+            drain_s = 0.0
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+    async with AsyncExitStack() as parts:
+        api, started = await _open(settings, parts, began)
+        on_ready(started)
+        await stopping.wait()
+        log.info("stopping: no new requests")
+        await api.drain(drain_s)
+    log.info("stopped")
+
+
+async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tuple[ApiServer, Started]:
+    cards = read_cards(settings.model_repository)
+    store = await Store.open(settings.store_url, api_key=settings.qdrant_api_key.get_secret_value() or None)
+    parts.push_async_callback(store.aclose)
+    inference, local = await _open_inference(settings, cards, parts)
+    await _check_models(inference, cards, remote=bool(settings.triton_url))
+    threads = ThreadPoolExecutor(settings.vision_threads, thread_name_prefix="vision")
+    parts.callback(threads.shutdown, wait=True, cancel_futures=True)
+
+    operations = FaceOperations(
+        photos=PhotoPipeline(
+            inference=inference,
+            image_limits=settings.image,
+            quality_limits=settings.quality,
+            detector=DetectorSettings(settings.detector_side, settings.detector_threshold),
+            threads=threads,
+        ),
+        store=store,
+        cards=cards,
+        default_embedder=settings.embedder_version,
+        default_selection=settings.face_selection,
+        max_faces=settings.max_faces,
+    )
+    operations.embedder_card()  # the default version must be one that is served
+    served = ServedParts(
+        runtime="triton" if settings.inference == "triton" else "onnxruntime",
+        runtime_version=await inference.server_version(),
+        metrics_url=local.metrics_url if local else "",
+        engine=store.description,
+        cards=cards,
+        default_embedder=settings.embedder_version,
+    )
+    api = await start_server(
+        settings.listen,
+        operations=operations,
+        parts=served,
+        max_requests=settings.max_requests,
+        max_message_bytes=settings.max_message_bytes,
+    )
+    parts.push_async_callback(api.drain, 0.0)
+    if local:
+        local.on_state_change = api.set_serving
+    host = settings.listen.rpartition(":")[0]
+    return api, Started(
+        address=f"{host}:{api.port}",
+        parts=served,
+        store_location=store.description.location,
+        triton_url=local.grpc_url if local else settings.triton_url,
+        seconds=time.monotonic() - began,
+    )
+
+
+async def _open_inference(
+    settings: Settings, cards: tuple[ModelCard, ...], parts: AsyncExitStack
+) -> tuple[Inference, LocalTriton | None]:
+    inference: Inference
+    if settings.inference == "onnx":
+        check_digests(settings.model_repository, cards)
+        inference = OnnxInference(settings.model_repository)
+        parts.push_async_callback(inference.aclose)
+        return inference, None
+    local = None
+    if not settings.triton_url:
+        check_digests(settings.model_repository, cards)
+        runtime = find_runtime(settings.cache_dir)
+        if runtime is None:
+            raise RuntimeMissing(
+                f"no Triton runtime in {settings.cache_dir}; prepare it with `sameface triton install`, name a running "
+                "Triton with --triton-url, or serve in process with --inference onnx",
+                metadata={"path": settings.cache_dir},
+            )
+        local = LocalTriton(settings.model_repository, runtime)
+        await local.start()
+        parts.push_async_callback(local.stop)
+    inference = TritonInference(
+        local.grpc_url if local else settings.triton_url,
+        shared_memory=local is not None,
+        timeout_s=settings.triton_timeout_s,
+        recovery_s=settings.triton_recovery_s,
+    )
+    parts.push_async_callback(inference.aclose)
+    return inference, local
+
+
+async def _check_models(inference: Inference, cards: tuple[ModelCard, ...], *, remote: bool) -> None:
+    """Golden vectors before anything is served; a remote Triton may still be starting, so it is waited for."""
+    deadline = time.monotonic() + (REMOTE_STARTUP_S if remote else 0.0)
+    while True:
+        try:
+            await check_models(inference, cards)
+            return
+        except ModelUnavailable as error:
+            if time.monotonic() >= deadline:
+                raise
+            log.warning("waiting for Triton: %s", error.message)
+            await asyncio.sleep(error.retry_after_s or 1.0)

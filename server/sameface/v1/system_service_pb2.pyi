@@ -1,0 +1,45 @@
+from sameface.v1 import face_pb2 as _face_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetServerInfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetServerInfoResponse(_message.Message):
+    __slots__ = ("version", "inference_runtime", "inference_version", "inference_metrics_url", "store_engine", "store_version", "models")
+    class Model(_message.Message):
+        __slots__ = ("name", "version", "title", "licence", "contract", "default_embedder")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        VERSION_FIELD_NUMBER: _ClassVar[int]
+        TITLE_FIELD_NUMBER: _ClassVar[int]
+        LICENCE_FIELD_NUMBER: _ClassVar[int]
+        CONTRACT_FIELD_NUMBER: _ClassVar[int]
+        DEFAULT_EMBEDDER_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        version: int
+        title: str
+        licence: str
+        contract: _face_pb2.Contract
+        default_embedder: bool
+        def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., title: _Optional[str] = ..., licence: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., default_embedder: _Optional[bool] = ...) -> None: ...
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_METRICS_URL_FIELD_NUMBER: _ClassVar[int]
+    STORE_ENGINE_FIELD_NUMBER: _ClassVar[int]
+    STORE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    inference_runtime: str
+    inference_version: str
+    inference_metrics_url: str
+    store_engine: str
+    store_version: str
+    models: _containers.RepeatedCompositeFieldContainer[GetServerInfoResponse.Model]
+    def __init__(self, version: _Optional[str] = ..., inference_runtime: _Optional[str] = ..., inference_version: _Optional[str] = ..., inference_metrics_url: _Optional[str] = ..., store_engine: _Optional[str] = ..., store_version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[GetServerInfoResponse.Model, _Mapping]]] = ...) -> None: ...

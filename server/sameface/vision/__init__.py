@@ -1,0 +1,24 @@
+"""Pixels: decode, detect, select, align, judge. Pure functions on arrays; no I/O, no models, no settings."""
+
+from sameface.vision.align import align
+from sameface.vision.decode import DecodedImage, ImageLimits, Pixels, decode_image
+from sameface.vision.detection import Detection, decode_faces, detector_input
+from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
+from sameface.vision.selection import FaceSelection, select_face
+
+__all__ = [
+    "DecodedImage",
+    "Detection",
+    "FaceSelection",
+    "ImageLimits",
+    "Pixels",
+    "QualityComponent",
+    "QualityLimits",
+    "align",
+    "assess_quality",
+    "decode_faces",
+    "decode_image",
+    "detector_input",
+    "quality_issues",
+    "select_face",
+]

@@ -1,0 +1,54 @@
+"""Face and landmarks to the 112×112 crop that the embedder takes."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sameface.vision.decode import Pixels
+
+CROP_SIDE = 112
+# ArcFace (Deng et al. 2019), the five points of a 112×112 crop, in the order of `Detection.landmarks`.
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
+    dtype=np.float64,
+)
+
+
+def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the [2, 3] matrix of rotation, uniform scale and shift that best maps ``source`` [N, 2] to ``target``.
+
+    Least squares without reflection (Umeyama 1991, equations 34 to 43).
+    """
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_centred, target_centred = source - source_mean, target - target_mean
+    u, singular, vt = np.linalg.svd(target_centred.T @ source_centred / len(source))
+    signs = np.ones(2)
+    if np.linalg.det(u) * np.linalg.det(vt) < 0:
+        signs[1] = -1.0
+    rotation = u @ np.diag(signs) @ vt
+    variance = source_centred.var(axis=0).sum()
+    scale = float(singular @ signs / variance) if variance > 0 else 1.0
+    shift = target_mean - scale * rotation @ source_mean
+    return np.column_stack([scale * rotation, shift])
+
+
+def align(pixels: Pixels, landmarks: NDArray[np.float32]) -> Pixels:
+    """Return the aligned crop, RGB [112, 112, 3]; what lies outside the picture is black.
+
+    Sampling is bilinear, as in the embedder's training data. A face more than twice the crop's size is first reduced
+    with area averaging, because bilinear sampling alone would skip pixels there and alias.
+    """
+    points = landmarks.astype(np.float64)
+    matrix = similarity_transform(points, TEMPLATE)
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale < 0.5:
+        shrink = 2.0 * scale
+        height, width = pixels.shape[:2]
+        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        # Pixel centres: x' + ½ = shrink · (x + ½), with the exact ratio of the rounded size.
+        ratio = np.array([size[0] / width, size[1] / height])
+        points = (points + 0.5) * ratio - 0.5
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        matrix = similarity_transform(points, TEMPLATE)
+    crop: Pixels = cv2.warpAffine(pixels, matrix, (CROP_SIDE, CROP_SIDE), flags=cv2.INTER_LINEAR)
+    return crop

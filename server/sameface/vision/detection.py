@@ -1,0 +1,126 @@
+"""Detector input and output: pixels to a padded tensor, raw anchors to faces.
+
+Decoding follows OpenCV's FaceDetectorYN (YuNet; Wu, Peng and Yu 2023), so that boxes, landmarks and scores are equal.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sameface.vision.decode import Pixels
+
+STRIDES = (8, 16, 32)
+MULTIPLE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One face."""
+
+    box: tuple[float, float, float, float]
+    """x, y, width, height in pixels; may reach beyond the picture."""
+    landmarks: NDArray[np.float32]
+    """Shape [5, 2], x and y: right eye (left in the picture), left eye, nose tip, right and left mouth corner."""
+    score: float
+    """0 to 1."""
+
+    def scaled(self, factor: float) -> "Detection":
+        """Return the same face in a picture ``factor`` times as large."""
+        x, y, width, height = self.box
+        return Detection(
+            (x * factor, y * factor, width * factor, height * factor),
+            (self.landmarks * factor).astype(np.float32),
+            self.score,
+        )
+
+
+def detector_input(pixels: Pixels, longest_side: int) -> tuple[Pixels, float]:
+    """Return the tensor [1, 3, H, W] (H, W multiples of 32, padded with black) and its scale.
+
+    ``scale`` is pixels of the tensor per pixel of the picture; pictures are shrunk to ``longest_side``, never enlarged.
+    """
+    height, width = pixels.shape[:2]
+    scale = min(1.0, longest_side / max(height, width))
+    if scale < 1.0:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        height, width = pixels.shape[:2]
+    tensor = np.zeros((1, 3, _round_up(height), _round_up(width)), dtype=np.uint8)
+    tensor[0, :, :height, :width] = pixels.transpose(2, 0, 1)
+    return tensor, scale
+
+
+def decode_faces(
+    raw: NDArray[np.float32],
+    size: tuple[int, int],
+    scale: float,
+    *,
+    score_threshold: float = 0.7,
+    nms_threshold: float = 0.3,
+    top_k: int = 5000,
+) -> tuple[Detection, ...]:
+    """Return the faces in raw detector output, best score first.
+
+    Args:
+        raw: shape [A, 16]: class score, object score, box (4), landmarks (10) for every anchor of strides 8, 16, 32.
+        size: width and height of the detector's input.
+        scale: as `detector_input` gave it; the faces are in pixels of the picture before.
+        score_threshold: lowest score kept, 0..1.
+        nms_threshold: of two boxes that overlap more (intersection over union), the better one stays.
+        top_k: most candidates that enter non-maximum suppression.
+    """
+    scores = np.sqrt(np.clip(raw[:, 0], 0.0, 1.0) * np.clip(raw[:, 1], 0.0, 1.0))
+    kept = np.flatnonzero(scores >= score_threshold)
+    if kept.size == 0:
+        return ()
+    columns, rows, strides = (values[kept] for values in _anchors(*size))
+    raw, scores = raw[kept], scores[kept]
+    centre_x = (columns + raw[:, 2]) * strides
+    centre_y = (rows + raw[:, 3]) * strides
+    width, height = np.exp(raw[:, 4]) * strides, np.exp(raw[:, 5]) * strides
+    boxes = np.stack([centre_x - width / 2, centre_y - height / 2, width, height], axis=1)
+    offsets = raw[:, 6:16].reshape(-1, 5, 2)
+    landmarks = (offsets + np.stack([columns, rows], axis=1)[:, np.newaxis]) * strides[:, np.newaxis, np.newaxis]
+    return tuple(
+        Detection(
+            (boxes[i, 0].item() / scale, boxes[i, 1].item() / scale, boxes[i, 2].item() / scale, boxes[i, 3].item() / scale),
+            (landmarks[i] / scale).astype(np.float32),
+            scores[i].item(),
+        )
+        for i in _non_maximum_suppression(boxes, scores, nms_threshold, top_k)
+    )
+
+
+def _round_up(length: int) -> int:
+    return -(-length // MULTIPLE) * MULTIPLE
+
+
+def _anchors(width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return column, row and stride of every anchor, in the order of the detector's output."""
+    grids = []
+    for stride in STRIDES:
+        rows, columns = np.mgrid[: height // stride, : width // stride]
+        grids.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)]))
+    columns, rows, strides = np.concatenate(grids, axis=1).astype(np.float32)
+    return columns, rows, strides
+
+
+def _non_maximum_suppression(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float, top_k: int
+) -> list[int]:
+    """Return the indices that stay, best first (greedy, as cv2.dnn.NMSBoxes)."""
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    left, top = boxes[:, 0], boxes[:, 1]
+    right, bottom = left + boxes[:, 2], top + boxes[:, 3]
+    area = boxes[:, 2] * boxes[:, 3]
+    stays: list[int] = []
+    while order.size:
+        best, order = int(order[0]), order[1:]
+        stays.append(best)
+        overlap_x = np.minimum(right[best], right[order]) - np.maximum(left[best], left[order])
+        overlap_y = np.minimum(bottom[best], bottom[order]) - np.maximum(top[best], top[order])
+        intersection = np.clip(overlap_x, 0, None) * np.clip(overlap_y, 0, None)
+        order = order[intersection <= threshold * (area[best] + area[order] - intersection)]
+    return stays

@@ -1,0 +1,179 @@
+"""How good a face is for comparison. Component names are borrowed from ISO/IEC 29794-5 (OFIQ); the formulas are our
+own and no conformance is claimed. Every component is 0..100, higher is better, beside what was measured.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from sameface.errors import ExtremePose, FaceTooSmall, QualityTooLow
+from sameface.vision.decode import DecodedImage, Pixels
+from sameface.vision.detection import Detection
+from sameface_qdrant.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class QualityComponent:
+    """One component: ``value`` 0..100, and the measurement behind it in ``unit``."""
+
+    name: str
+    value: float
+    measurement: float
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityLimits:
+    """The gate. Angles are the largest that pass, everything else the smallest; 0 switches a component off."""
+
+    min_inter_eye_distance: float = 20.0
+    """Pixels of the photo as sent."""
+    min_sharpness: float = 12.0
+    min_luminance: float = 10.0
+    min_illumination_uniformity: float = 5.0
+    min_face_completeness: float = 60.0
+    max_yaw: float = 50.0
+    """Degrees, either way."""
+    max_pitch: float = 45.0
+    max_roll: float = 60.0
+
+
+def assess_quality(image: DecodedImage, face: Detection, crop: Pixels) -> tuple[QualityComponent, ...]:
+    """Measure every component of a face found in ``image``, aligned to ``crop`` [112, 112, 3]."""
+    yaw, pitch, roll = head_pose(face)
+    distance = inter_eye_distance(face) / image.scale
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    inner = grey[20:104, 20:92]
+    mean = float(inner.mean())
+    left, right = float(inner[:, : inner.shape[1] // 2].mean()), float(inner[:, inner.shape[1] // 2 :].mean())
+    variation = sharpness(grey)
+    return (
+        QualityComponent("DetectionScore", 100 * face.score, face.score),
+        QualityComponent("InterEyeDistance", _ramp(distance, 0, 90), distance, "px"),
+        QualityComponent("HeadPoseYaw", 100 * max(0.0, math.cos(math.radians(yaw))) ** 2, yaw, "degrees"),
+        QualityComponent("HeadPosePitch", 100 * max(0.0, math.cos(math.radians(pitch))) ** 2, pitch, "degrees"),
+        QualityComponent("HeadPoseRoll", 100 * max(0.0, math.cos(math.radians(roll))) ** 2, roll, "degrees"),
+        QualityComponent("Sharpness", _ramp(variation, 0, 25), variation),
+        QualityComponent("Luminance", _ramp(min(mean, 255 - mean), 0, 100), mean),
+        QualityComponent(
+            "IlluminationUniformity",
+            100 * min(left, right) / max(left, right, 1.0),
+            min(left, right) / max(left, right, 1.0),
+        ),
+        QualityComponent("FaceCompleteness", 100 * _share_inside(image, face), _share_inside(image, face)),
+    )
+
+
+def quality_issues(quality: tuple[QualityComponent, ...], limits: QualityLimits) -> tuple[InvalidArgument, ...]:
+    """Return what the gate objects to, as the errors that would be raised: size first, then pose, then the rest."""
+    by_name = {component.name: component for component in quality}
+    issues: list[InvalidArgument] = []
+    distance = by_name["InterEyeDistance"].measurement
+    if distance < limits.min_inter_eye_distance:
+        issues.append(
+            FaceTooSmall(
+                f"the eyes are {distance:.1f} px apart; at least {limits.min_inter_eye_distance:g} px are needed",
+                metadata={
+                    "InterEyeDistance": f"{distance:.1f}",
+                    "min_inter_eye_distance": limits.min_inter_eye_distance,
+                },
+            )
+        )
+    turned = {
+        name: (abs(by_name[name].measurement), limit, setting)
+        for name, limit, setting in (
+            ("HeadPoseYaw", limits.max_yaw, "max_yaw"),
+            ("HeadPosePitch", limits.max_pitch, "max_pitch"),
+            ("HeadPoseRoll", limits.max_roll, "max_roll"),
+        )
+        if limit and abs(by_name[name].measurement) > limit
+    }
+    if turned:
+        issues.append(
+            ExtremePose(
+                "the head is turned too far: "
+                + ", ".join(f"{name} {angle:.0f}°, at most {limit:g}°" for name, (angle, limit, _) in turned.items()),
+                metadata={
+                    key: value
+                    for name, (angle, limit, setting) in turned.items()
+                    for key, value in ((name, f"{angle:.1f}"), (setting, limit))
+                },
+            )
+        )
+    poor = {
+        name: (by_name[name].value, limit, setting)
+        for name, limit, setting in (
+            ("Sharpness", limits.min_sharpness, "min_sharpness"),
+            ("Luminance", limits.min_luminance, "min_luminance"),
+            ("IlluminationUniformity", limits.min_illumination_uniformity, "min_illumination_uniformity"),
+            ("FaceCompleteness", limits.min_face_completeness, "min_face_completeness"),
+        )
+        if by_name[name].value < limit
+    }
+    if poor:
+        issues.append(
+            QualityTooLow(
+                "the face is too poor to compare: "
+                + ", ".join(f"{name} {value:.0f}, at least {limit:g}" for name, (value, limit, _) in poor.items()),
+                metadata={
+                    key: value
+                    for name, (measured, limit, setting) in poor.items()
+                    for key, value in ((name, f"{measured:.1f}"), (setting, limit))
+                },
+            )
+        )
+    return tuple(issues)
+
+
+def inter_eye_distance(face: Detection) -> float:
+    """Return the distance between the eye centres, in the detection's pixels."""
+    return float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
+
+
+def head_pose(face: Detection) -> tuple[float, float, float]:
+    """Estimate yaw, pitch and roll in degrees from five landmarks; 0 is frontal and upright.
+
+    Roll is the slope of the eye line. For the others the face is rolled upright, and the nose tip is taken to stand out
+    of the plane of eyes and mouth: yaw from how far it is off the middle between the outer points, pitch from where it
+    lies between eye line and mouth line. Rough (some 10°), which is what a gate needs.
+    """
+    right_eye, left_eye, nose, right_mouth, left_mouth = face.landmarks.astype(np.float64)
+    across = left_eye - right_eye
+    roll = math.degrees(math.atan2(across[1], across[0]))
+    turn = math.radians(-roll)
+    upright = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    eyes = upright @ ((right_eye + left_eye) / 2)
+    mouth = upright @ ((right_mouth + left_mouth) / 2)
+    tip = upright @ nose
+    height = max(float(mouth[1] - eyes[1]), 1e-6)
+    # A nose stands out by about half of the distance between eye line and mouth line; on a frontal face its tip lies
+    # 57 % of the way down (ArcFace template). Heights barely change with yaw, so they give the scale.
+    offset = float(tip[0] - (eyes[0] + mouth[0]) / 2) / (0.55 * height)
+    drop = (float(tip[1] - eyes[1]) / height - 0.52) / 0.45
+    yaw = math.degrees(math.asin(max(-1.0, min(1.0, offset))))
+    pitch = math.degrees(math.asin(max(-1.0, min(1.0, drop))))
+    return yaw, pitch, roll
+
+
+def sharpness(grey: Pixels) -> float:
+    """Return how much fine detail a crop shows: standard deviation of its Laplacian relative to its contrast, times 10.
+
+    Relative, so that a soft but contrasty photo does not pass for a sharp one.
+    """
+    inner = grey[20:104, 20:92].astype(np.float32)
+    detail = float(cv2.Laplacian(inner, cv2.CV_32F).std())
+    return 10.0 * detail / (float(inner.std()) + 5.0)
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return 100.0 * min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def _share_inside(image: DecodedImage, face: Detection) -> float:
+    height, width = image.pixels.shape[:2]
+    x, y, face_width, face_height = face.box
+    inside_x = max(0.0, min(x + face_width, width) - max(x, 0.0))
+    inside_y = max(0.0, min(y + face_height, height) - max(y, 0.0))
+    return inside_x * inside_y / max(face_width * face_height, 1e-6)

@@ -1,0 +1,43 @@
+"""Which of several faces is meant."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from sameface.errors import FaceNotFound, MultipleFaces
+from sameface.vision.detection import Detection
+
+
+class FaceSelection(StrEnum):
+    """The rule."""
+
+    LARGEST = "largest"
+    MOST_CENTRAL = "most_central"
+    ERROR = "error"
+    """Exactly one face is allowed."""
+
+
+def select_face(detections: Sequence[Detection], selection: FaceSelection, width: int, height: int) -> Detection:
+    """Return the face that is meant in a picture of ``width`` × ``height`` pixels.
+
+    Raises:
+        FaceNotFound: there is none.
+        MultipleFaces: there are several and the rule is ERROR; ``metadata["count"]`` says how many.
+    """
+    if not detections:
+        raise FaceNotFound("no face was found in the photo; send one with a visible face", metadata={"count": 0})
+    if selection is FaceSelection.ERROR and len(detections) > 1:
+        raise MultipleFaces(
+            f"{len(detections)} faces were found in the photo; exactly one is expected",
+            metadata={"count": len(detections)},
+        )
+
+    def area(face: Detection) -> float:
+        return face.box[2] * face.box[3]
+
+    def distance_to_centre(face: Detection) -> float:
+        x, y, face_width, face_height = face.box
+        return (x + face_width / 2 - width / 2) ** 2 + (y + face_height / 2 - height / 2) ** 2
+
+    if selection is FaceSelection.MOST_CENTRAL:
+        return min(detections, key=distance_to_centre)
+    return max(detections, key=area)

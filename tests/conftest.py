@@ -1,0 +1,44 @@
+"""What several suites share: the portraits, the shared evaluation data, and one real service."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sameface.client import connect
+from sameface.client.connection import Connection
+from sameface.demo.served import Service, served
+
+ROOT = Path(__file__).resolve().parents[1]
+PORTRAITS = ROOT / "tests" / "data" / "portraits"
+
+
+@pytest.fixture(scope="session")
+def portraits() -> Path:
+    """Folder of the six licensed portraits."""
+    return PORTRAITS
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the evaluation data, which is not part of the repository."""
+    folder = Path(os.environ.get("SAMEFACE_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no evaluation data in {folder}; name its folder with SAMEFACE_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A real `sameface serve`: tritonserver, Qdrant Edge on disk, gRPC on a free port."""
+    folder = tmp_path_factory.mktemp("service")
+    with served(folder / "data", folder / "serve.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def connection(service: Service) -> Iterator[Connection]:
+    """A client of that service."""
+    with connect(service.address) as opened:
+        yield opened

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Makes .venv and installs sameface with the extras given as $1 (for instance "server" or "server,dev").
+# Nothing is installed again while pyproject.toml and constraints.txt are unchanged. What is missing is named.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+extras=$1
+
+fail() { printf 'sameface: %s\n' "$*" >&2; exit 1; }
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3.11 python3.12 python3; do
+        [ -n "$candidate" ] || continue
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "Python 3.11 or 3.12 is needed and none was found on PATH (set PYTHON=/path/to/python3.11)"
+}
+
+[ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
+    echo "sameface: no local tritonserver for $(uname -s)-$(uname -m); use --inference onnx or --triton-url" >&2
+
+stamp=.venv/.sameface-${extras//,/-}
+wanted=$(sha256sum pyproject.toml constraints.txt | sha256sum)
+[ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && exit 0
+
+python=$(find_python)
+if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+        fail "the venv module is missing from $python (Debian and Ubuntu: apt-get install python3-venv)"
+    echo "sameface: making .venv with $("$python" --version)"
+    "$python" -m venv .venv
+fi
+echo "sameface: installing .[$extras]"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
+echo "$wanted" >"$stamp"
