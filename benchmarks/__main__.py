@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.table import Table
+from sameface.demo.served import Service, served
 
 from benchmarks.memory import proportional_set_size
 from benchmarks.verification import Latencies, measure_verification
-from sameface.demo.served import Service, served
 
 LIMITS = {"ready": 5.0, "ratio": 1.25, "memory": 600.0}
 
@@ -67,7 +67,10 @@ def _print(figures: dict[str, object], ready: list[float], memory: float, latenc
         "`sameface serve` to ready", f"median {statistics.median(ready):.2f} s ({spread})", f"≤ {LIMITS['ready']:g} s"
     )
     table.add_row("idle: service, tritonserver, stubs (PSS)", f"{memory:.0f} MiB", f"< {LIMITS['memory']:g} MB")
-    for name, values in (("over gRPC, Triton beside", latencies.over_grpc), ("in process, one thread", latencies.in_process)):
+    for name, values in (
+        ("over gRPC, Triton beside", latencies.over_grpc),
+        ("in process, one thread", latencies.in_process),
+    ):
         low, middle, high = statistics.quantiles(values, n=4)
         table.add_row(
             f"verify one 250×250 photo {name}",

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from PIL import Image
-
 from sameface.client import connect
 from sameface.inference.cards import read_cards
 from sameface.inference.onnx import OnnxInference
@@ -68,9 +67,7 @@ async def measure_verification(address: str, portraits: Path, calls: int) -> Lat
         store = await Store.open(f"edge://{folder}/store")
         inference = OnnxInference(repository, threads=1)
         operations = FaceOperations(PhotoPipeline(inference), store, read_cards(repository))
-        await operations.create_gallery(
-            "bench", embedder_version=None, display_name="", policy=Policy(), request_id=""
-        )
+        await operations.create_gallery("bench", embedder_version=None, display_name="", policy=Policy(), request_id="")
         await operations.enroll(
             "bench",
             "someone",

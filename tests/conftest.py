@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from sameface.client import connect
 from sameface.client.connection import Connection
 from sameface.demo.served import Service, served

@@ -214,7 +214,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """One page of results in the order of their ids; ``next_token`` is empty only at the end."""
+    """One page of results, in a stable order; ``next_token`` is empty only at the end."""
 
     items: tuple[Item, ...]
     next_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDescription:
+    """What holds the templates, as it reports itself."""
+
+    kind: str
+    """``edge``, ``server`` or ``memory``."""
+    version: str
+    location: str

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from sameface_qdrant.store import Store
+
 from sameface import __version__
 from sameface.api.server import ApiServer, start_server
 from sameface.api.system_service import ServedParts
@@ -23,7 +25,6 @@ from sameface.inference.triton import TritonInference
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import DetectorSettings, PhotoPipeline
 from sameface.settings import Settings
-from sameface_qdrant.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ class Started:
         )
         engine = self.parts.engine
         return (
-            f"sameface {__version__} serves on {self.address} after {self.seconds:.1f} s | models: {models} on {where} | "
-            f"templates: Qdrant {engine.kind} {engine.version} in {self.store_location}"
+            f"sameface {__version__} serves on {self.address} after {self.seconds:.1f} s | models: {models} on {where} "
+            f"| templates: Qdrant {engine.kind} {engine.version} in {self.store_location}"
         )
 
 
@@ -91,7 +92,8 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     store = await Store.open(settings.store_url, api_key=settings.qdrant_api_key.get_secret_value() or None)
     parts.push_async_callback(store.aclose)
     inference, local = await _open_inference(settings, cards, parts)
-    await _check_models(inference, cards, remote=bool(settings.triton_url))
+    if local is None:  # a local Triton checks its models before it says that it has started
+        await _check_models(inference, cards, remote=bool(settings.triton_url))
     threads = ThreadPoolExecutor(settings.vision_threads, thread_name_prefix="vision")
     parts.callback(threads.shutdown, wait=True, cancel_futures=True)
 
@@ -141,12 +143,11 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
 async def _open_inference(
     settings: Settings, cards: tuple[ModelCard, ...], parts: AsyncExitStack
 ) -> tuple[Inference, LocalTriton | None]:
-    inference: Inference
     if settings.inference == "onnx":
         check_digests(settings.model_repository, cards)
-        inference = OnnxInference(settings.model_repository)
-        parts.push_async_callback(inference.aclose)
-        return inference, None
+        in_process = OnnxInference(settings.model_repository)
+        parts.push_async_callback(in_process.aclose)
+        return in_process, None
     local = None
     if not settings.triton_url:
         check_digests(settings.model_repository, cards)
@@ -157,12 +158,11 @@ async def _open_inference(
                 "Triton with --triton-url, or serve in process with --inference onnx",
                 metadata={"path": settings.cache_dir},
             )
-        local = LocalTriton(settings.model_repository, runtime)
-        await local.start()
+        local = LocalTriton(settings.model_repository, runtime, cards)
         parts.push_async_callback(local.stop)
+        await local.start()
     inference = TritonInference(
         local.grpc_url if local else settings.triton_url,
-        shared_memory=local is not None,
         timeout_s=settings.triton_timeout_s,
         recovery_s=settings.triton_recovery_s,
     )

@@ -5,15 +5,16 @@ import math
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from PIL import Image
-
 from sameface.client import ServiceError
 from sameface.client.connection import Connection
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2
+
 from tests.api.conftest import Enroll
 
 Refused = Callable[..., ServiceError]
@@ -23,7 +24,7 @@ def photo(portraits: Path, name: str) -> face_pb2.Sample:
     return face_pb2.Sample(photo=(portraits / name).read_bytes())
 
 
-def verify(connection: Connection, name: str, sample: face_pb2.Sample, **fields: object) -> decision_pb2.Decision:
+def verify(connection: Connection, name: str, sample: face_pb2.Sample, **fields: Any) -> decision_pb2.Decision:
     request = face_service_pb2.VerifyFaceRequest(name=name, sample=sample, **fields)
     decision: decision_pb2.Decision = connection.faces.VerifyFace(request).decision
     return decision
@@ -107,9 +108,7 @@ def test_an_embedding_decides_as_its_photo_does(
     assert by_embedding.outcome == by_photo.outcome
 
 
-def test_the_same_enrolment_sent_twice_gives_one_template(
-    connection: Connection, gallery: str, enroll: Enroll
-) -> None:
+def test_the_same_enrolment_sent_twice_gives_one_template(connection: Connection, gallery: str, enroll: Enroll) -> None:
     request_id = str(uuid.uuid4())
     first = enroll("obama", "barack_obama.jpg", request_id=request_id)
     again = enroll("obama", "barack_obama.jpg", request_id=request_id)

@@ -3,12 +3,12 @@
 from typing import Any
 
 import grpc
+from sameface_qdrant.errors import InvalidArgument
 
 from sameface.api import translate
 from sameface.api.names import parse_name
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import face_service_pb2, face_service_pb2_grpc
-from sameface_qdrant.errors import InvalidArgument
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -124,12 +124,14 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         self, request: face_service_pb2.EmbedFacesRequest, context: Context
     ) -> face_service_pb2.EmbedFacesResponse:
         """Return the embedding of every face of a photo."""
-        contract, embedded = await self._operations.embed(request.photo, request.embedder_version or None)
+        found, contract, vectors = await self._operations.embed(request.photo, request.embedder_version or None)
         return face_service_pb2.EmbedFacesResponse(
             faces=[
                 face_service_pb2.EmbedFacesResponse.EmbeddedFace(
                     face=translate.face_to(face), embedding=translate.embedding_to(vector, contract)
                 )
-                for face, vector in embedded
-            ]
+                for face, vector in zip(found.faces, vectors, strict=True)
+            ],
+            width=found.width,
+            height=found.height,
         )

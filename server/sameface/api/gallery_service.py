@@ -1,18 +1,17 @@
 """GalleryService: galleries, identities and templates as resources."""
 
-import dataclasses
 from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2
+from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
+from sameface_qdrant.store import Store
+from sameface_qdrant.values import Policy
 
 from sameface.api import translate
 from sameface.api.names import parse_name
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
-from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
-from sameface_qdrant.store import Store
-from sameface_qdrant.values import Policy
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -28,19 +27,16 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         self, request: gallery_service_pb2.CreateGalleryRequest, context: Context
     ) -> gallery_pb2.Gallery:
         """Make a gallery under the default embedder's contract, or the version asked for."""
-        values = {k: v for k, v in translate.policy_values(request.gallery.policy).items() if v is not None}
         gallery = await self._operations.create_gallery(
             request.gallery_id,
             embedder_version=request.embedder_version or None,
             display_name=translate.text_from(request.gallery.display_name, "gallery.display_name"),
-            policy=dataclasses.replace(Policy(), **values),  # type: ignore[arg-type]  # checked by policy_values
+            policy=translate.policy_from(request.gallery.policy, Policy(), translate.POLICY_FIELDS),
             request_id=translate.request_id_from(request.request_id),
         )
         return translate.gallery_to(gallery)
 
-    async def GetGallery(
-        self, request: gallery_service_pb2.GetGalleryRequest, context: Context
-    ) -> gallery_pb2.Gallery:
+    async def GetGallery(self, request: gallery_service_pb2.GetGalleryRequest, context: Context) -> gallery_pb2.Gallery:
         """Return one gallery."""
         (gallery,) = parse_name(request.name, "name", 1)
         return translate.gallery_to(await self._store.get_gallery(gallery))
@@ -67,11 +63,9 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
                 f"{request.gallery.name} has etag {present.etag}, the request expects another; read it again",
                 metadata={"etag": present.etag},
             )
-        wanted = translate.policy_values(request.gallery.policy)
         paths = list(request.update_mask.paths)
-        if paths in ([], ["policy"], ["*"]):
-            base, fields = Policy(), set(translate.POLICY_FIELDS)
-        else:
+        base, fields = Policy(), set(translate.POLICY_FIELDS)
+        if paths not in ([], ["policy"], ["*"]):
             base, fields = present.policy, {path.removeprefix("policy.") for path in paths}
             if unknown := sorted(fields - set(translate.POLICY_FIELDS)):
                 raise InvalidArgument(
@@ -79,9 +73,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
                     f"{', '.join(translate.POLICY_FIELDS)}",
                     metadata={"field": "update_mask"},
                 )
-        # An absent field that the mask names goes back to its default (AIP-134).
-        changes = {name: wanted[name] if wanted[name] is not None else getattr(Policy(), name) for name in fields}
-        policy = dataclasses.replace(base, **changes)
+        policy = translate.policy_from(request.gallery.policy, base, fields)
         return translate.gallery_to(await self._store.update_policy(gallery_id, policy, etag=present.etag))
 
     async def DeleteGallery(

@@ -3,23 +3,24 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import grpc
+from sameface_qdrant.errors import SamefaceError
 
 from sameface.api.status import UnexpectedError, rich_status
 from sameface.errors import ServerBusy
-from sameface_qdrant.errors import SamefaceError
 
 log = logging.getLogger(__name__)
 
 # Health checks and reflection answer however busy the server is.
 _ALWAYS_ANSWERED = ("/grpc.",)
 
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
 
-class RequestGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc.aio's base is untyped
+class RequestGuard(grpc.aio.ServerInterceptor):
     """Refuses requests beyond ``max_requests`` at once, and lets no exception leave as UNKNOWN."""
 
     def __init__(self, max_requests: int) -> None:
@@ -28,13 +29,13 @@ class RequestGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc.ai
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler:
+    ) -> "Handler | None":
         """Wrap the unary handler of one call."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or handler.unary_unary is None or method.startswith(_ALWAYS_ANSWERED):
             return handler
-        call = handler.unary_unary
+        call: Any = handler.unary_unary  # typed for the threaded server
 
         async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             error: SamefaceError
@@ -55,13 +56,15 @@ class RequestGuard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc.ai
                 except Exception as defect:
                     # The type and place, never the values: a message may quote what the caller sent.
                     log.error("%s failed: %s", method, type(defect).__name__, exc_info=_without_message(defect))
-                    error = UnexpectedError("the server failed to answer; nothing is known to be wrong with the request")
+                    error = UnexpectedError(
+                        "the server failed to answer; nothing is known to be wrong with the request"
+                    )
                 finally:
                     self.in_flight -= 1
-            await context.abort_with_status(rich_status(error))
+            return await context.abort_with_status(rich_status(error))
 
         return grpc.unary_unary_rpc_method_handler(
-            guarded,
+            cast(Any, guarded),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )

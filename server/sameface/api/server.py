@@ -42,9 +42,7 @@ class ApiServer:
 
     async def set_serving(self, serving: bool) -> None:
         """Tell health checks whether requests would be answered."""
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             await self._health.set(service, status)
 
@@ -80,9 +78,7 @@ async def start_server(
         ],
     )
     face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations), server)
-    gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(
-        GalleryServicer(operations.store, operations), server
-    )
+    gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)

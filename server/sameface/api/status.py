@@ -6,7 +6,6 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
-
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 DOMAIN = "sameface"
@@ -28,9 +27,13 @@ ERRORS: dict[str, ErrorRow] = {
     "IMAGE_UNDECODABLE": ErrorRow(
         grpc.StatusCode.INVALID_ARGUMENT, "Send a whole JPEG, PNG, WebP, BMP, GIF or TIFF file."
     ),
-    "IMAGE_TOO_LARGE": ErrorRow(grpc.StatusCode.INVALID_ARGUMENT, "Send a smaller photo; the limit is in the metadata."),
+    "IMAGE_TOO_LARGE": ErrorRow(
+        grpc.StatusCode.INVALID_ARGUMENT, "Send a smaller photo; the limit is in the metadata."
+    ),
     "FACE_NOT_FOUND": ErrorRow(grpc.StatusCode.INVALID_ARGUMENT, "Send a photo with a visible face."),
-    "MULTIPLE_FACES": ErrorRow(grpc.StatusCode.INVALID_ARGUMENT, "Send a photo of one person, or name a face_selection."),
+    "MULTIPLE_FACES": ErrorRow(
+        grpc.StatusCode.INVALID_ARGUMENT, "Send a photo of one person, or name a face_selection."
+    ),
     "FACE_TOO_SMALL": ErrorRow(grpc.StatusCode.INVALID_ARGUMENT, "Move closer or send a larger photo."),
     "QUALITY_TOO_LOW": ErrorRow(
         grpc.StatusCode.INVALID_ARGUMENT, "Take another photo; the metadata names each component and its limit."
@@ -41,7 +44,9 @@ ERRORS: dict[str, ErrorRow] = {
     "TEMPLATE_NOT_FOUND": ErrorRow(grpc.StatusCode.NOT_FOUND, "List the identity's templates."),
     "MODEL_NOT_FOUND": ErrorRow(grpc.StatusCode.NOT_FOUND, "Use a version that GetServerInfo lists."),
     "GALLERY_ALREADY_EXISTS": ErrorRow(grpc.StatusCode.ALREADY_EXISTS, "Use the gallery that is there, or another id."),
-    "IDENTITY_ALREADY_EXISTS": ErrorRow(grpc.StatusCode.ALREADY_EXISTS, "Use the identity that is there, or another id."),
+    "IDENTITY_ALREADY_EXISTS": ErrorRow(
+        grpc.StatusCode.ALREADY_EXISTS, "Use the identity that is there, or another id."
+    ),
     "GALLERY_NOT_EMPTY": ErrorRow(grpc.StatusCode.FAILED_PRECONDITION, "Delete its identities first, or set force."),
     "IDENTITY_NOT_EMPTY": ErrorRow(grpc.StatusCode.FAILED_PRECONDITION, "Delete its templates first, or set force."),
     "TEMPLATE_LIMIT_REACHED": ErrorRow(
@@ -90,7 +95,5 @@ def rich_status(error: SamefaceError) -> grpc.Status:
         holder = any_pb2.Any()
         holder.Pack(detail)
         packed.append(holder)
-    status = status_pb2.Status(
-        code=getattr(code_pb2, row.code.name), message=error.message, details=packed
-    )
+    status = status_pb2.Status(code=getattr(code_pb2, row.code.name), message=error.message, details=packed)
     return rpc_status.to_status(status)

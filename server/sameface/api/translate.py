@@ -1,19 +1,21 @@
 """Between protos and domain values. Pure; the only place that knows both."""
 
+import dataclasses
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from google.protobuf import timestamp_pb2
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values import Contract, Decision, Gallery, Identity, Policy, Scope, Template, Vector
 
 from sameface.api.names import make_name
 from sameface.pipeline.photos import FoundFace
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
 from sameface.vision import FaceSelection
-from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.values import Contract, Decision, Gallery, Identity, Policy, Scope, Template, Vector
 
 MAX_TEXT = 256
 MAX_LABELS = 32
@@ -58,9 +60,7 @@ def sample_from(message: face_pb2.Sample, field: str = "sample") -> Sample:
                 contract=contract_from(message.embedding.contract),
             )
         case _:
-            raise InvalidArgument(
-                f"{field} is empty; set its photo or its embedding", metadata={"field": field}
-            )
+            raise InvalidArgument(f"{field} is empty; set its photo or its embedding", metadata={"field": field})
 
 
 def contract_from(message: face_pb2.Contract) -> Contract:
@@ -116,10 +116,12 @@ def text_from(value: str, field: str) -> str:
 
 def labels_from(labels: dict[str, str]) -> dict[str, str]:
     """Return labels after checking their count and lengths."""
-    if len(labels) > MAX_LABELS or any(not 0 < len(key) <= 63 or len(value) > MAX_TEXT for key, value in labels.items()):
+    if len(labels) > MAX_LABELS or any(
+        not 0 < len(key) <= 63 or len(value) > MAX_TEXT for key, value in labels.items()
+    ):
         raise InvalidArgument(
-            f"labels has {len(labels)} entries; expected at most {MAX_LABELS}, keys of 1 to 63 characters and values of at "
-            f"most {MAX_TEXT}",
+            f"labels has {len(labels)} entries; expected at most {MAX_LABELS}, keys of 1 to 63 characters and values "
+            f"of at most {MAX_TEXT}",
             metadata={"field": "labels"},
         )
     return dict(labels)
@@ -172,18 +174,25 @@ POLICY_FIELDS = (
 )
 
 
-def policy_values(message: gallery_pb2.Policy) -> dict[str, float | int | None]:
-    """Return every field that a caller may set, checked; None where it is absent."""
-    values: dict[str, float | int | None] = {
+def policy_from(message: gallery_pb2.Policy, base: Policy, fields: Iterable[str]) -> Policy:
+    """Return ``base`` with the named fields as the message has them; a field that is absent there takes its default.
+
+    Raises:
+        InvalidArgument: a field of the message is out of range, named or not.
+    """
+    given = {
         "verify_threshold": number_from(message, "verify_threshold", -1, 1),
         "identify_threshold": number_from(message, "identify_threshold", -1, 1),
         "runner_up_margin": number_from(message, "runner_up_margin", 0, 2),
         "target_fmr": number_from(message, "target_fmr", 0, 1, strict=True),
         "target_fpir": number_from(message, "target_fpir", 0, 1, strict=True),
+        "max_templates": number_from(message, "max_templates", 1, 64),
     }
-    most = number_from(message, "max_templates", 1, 64)
-    values["max_templates"] = None if most is None else int(most)
-    return values
+    default = Policy()
+    changes: dict[str, Any] = {name: getattr(default, name) if given[name] is None else given[name] for name in fields}
+    if "max_templates" in changes:
+        changes["max_templates"] = int(changes["max_templates"])
+    return dataclasses.replace(base, **changes)
 
 
 def policy_to(policy: Policy) -> gallery_pb2.Policy:
@@ -234,8 +243,7 @@ def template_to(template: Template) -> gallery_pb2.Template:
         name=make_name(template.gallery, template.identity, template.id) if template.id else "",
         origin=origins.get(template.provenance.source, gallery_pb2.Template.ORIGIN_UNSPECIFIED),
         quality=[
-            face_pb2.QualityComponent(name=name, value=value)
-            for name, value in template.provenance.quality.items()
+            face_pb2.QualityComponent(name=name, value=value) for name, value in template.provenance.quality.items()
         ],
         create_time=time_to(template.create_time),
         expire_time=time_to(template.expire_time),
@@ -281,13 +289,13 @@ def faces_to(faces: Iterable[FoundFace]) -> list[face_pb2.Face]:
 def decision_to(decision: Decision, gallery: str) -> decision_pb2.Decision:
     """Return the proto of a decision made in a gallery."""
     return decision_pb2.Decision(
-        outcome=decision_pb2.Outcome.Value(f"OUTCOME_{decision.outcome}"),
+        outcome=f"OUTCOME_{decision.outcome}",
         score=decision.score,
         threshold=decision.threshold,
-        threshold_source=decision_pb2.ThresholdSource.Value(f"THRESHOLD_SOURCE_{decision.threshold_source}"),
+        threshold_source=f"THRESHOLD_SOURCE_{decision.threshold_source}",
         lead=decision.lead,
         runner_up_margin=decision.margin,
-        scope=decision_pb2.Scope.Value(f"SCOPE_{decision.scope}"),
+        scope=f"SCOPE_{decision.scope}",
         policy_revision=decision.policy_revision,
         gallery_size=decision.gallery_size,
         candidates=[
@@ -300,5 +308,3 @@ def decision_to(decision: Decision, gallery: str) -> decision_pb2.Decision:
             for candidate in decision.candidates
         ],
     )
-
-

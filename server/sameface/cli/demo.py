@@ -34,13 +34,16 @@ def demo(
     console = Console(stderr=True)
     output.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    with TemporaryDirectory(prefix="sameface-demo-") as data_dir, console.status("starting") as status:
-        with served(Path(data_dir), output / "serve.log", ["--inference", inference]) as service:
-            ready_s = time.monotonic() - began
-            with connect(service.address) as connection:
-                enrolled, decided = run_script(connection, read_script(), portraits, status.update)
-                system = {**_system(connection), "seconds_to_ready": round(ready_s, 1)}
-            status.update("stopping")
+    with (
+        TemporaryDirectory(prefix="sameface-demo-") as data_dir,
+        console.status("starting") as status,
+        served(Path(data_dir), output / "serve.log", ["--inference", inference]) as service,
+    ):
+        ready_s = time.monotonic() - began
+        with connect(service.address) as connection:
+            enrolled, decided = run_script(connection, read_script(), portraits, status.update)
+            system = {**_system(connection), "seconds_to_ready": round(ready_s, 1)}
+        status.update("stopping")
     credits_text = (portraits / "CREDITS.md").read_text(encoding="utf-8")
     write_report(output, enrolled, decided, system, credits_text)
     print_table([decision_row(record) for record in decided])

@@ -10,10 +10,9 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-
-from sameface.settings import Settings
 from sameface_qdrant.errors import InvalidArgument
 
+from sameface.settings import Settings
 
 
 def load_settings(config: Path | None, **flags: Any) -> Settings:
@@ -41,7 +40,9 @@ def serve(
     data_dir: Annotated[Path | None, typer.Option(help="folder of the embedded store", show_default=False)] = None,
     model_repository: Annotated[Path | None, typer.Option(help="Triton model repository", show_default=False)] = None,
     inference: Annotated[str | None, typer.Option(help="triton or onnx", show_default=False)] = None,
-    triton_url: Annotated[str | None, typer.Option(help="gRPC host:port of a running Triton", show_default=False)] = None,
+    triton_url: Annotated[
+        str | None, typer.Option(help="gRPC host:port of a running Triton", show_default=False)
+    ] = None,
     qdrant_url: Annotated[str | None, typer.Option(help="URL of a Qdrant server", show_default=False)] = None,
     embedder_version: Annotated[
         int | None, typer.Option(help="version that new galleries are bound to", show_default=False)

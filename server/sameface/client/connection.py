@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.rpc import error_details_pb2
@@ -38,7 +38,7 @@ class ServiceError:
     def of(cls, error: grpc.RpcError) -> "ServiceError":
         """Read ErrorInfo and RetryInfo out of a failed call; ``reason`` is empty where the server sent none."""
         info, retry = error_details_pb2.ErrorInfo(), None
-        status = rpc_status.from_call(error)
+        status = rpc_status.from_call(cast(grpc.Call, error))
         for detail in status.details if status else ():
             if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
                 detail.Unpack(info)

@@ -43,7 +43,8 @@ class Script:
     @property
     def galleries(self) -> tuple[str, ...]:
         """Every gallery that is named, in order of appearance."""
-        return tuple(dict.fromkeys(case.gallery for case in (*self.enrollments, *self.decisions)))
+        named = [*(case.gallery for case in self.enrollments), *(case.gallery for case in self.decisions)]
+        return tuple(dict.fromkeys(named))
 
 
 def read_script() -> Script:

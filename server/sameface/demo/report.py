@@ -58,9 +58,7 @@ def write_report(
         summary=summary,
         system=system,
         enrolled=[(record, _figure(record.photo, record.face)) for record in enrolled],
-        decided=[
-            (record, row, _figure(record.photo, record.face)) for record, row in zip(decided, rows, strict=True)
-        ],
+        decided=[(record, row, _figure(record.photo, record.face)) for record, row in zip(decided, rows, strict=True)],
         credits_text=credits_text,
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
@@ -69,9 +67,7 @@ def write_report(
 def decision_row(record: DecisionRecord) -> dict[str, Any]:
     """Return one decision as plain values, rounded as they are shown."""
     case = record.case
-    numbers = {
-        name: round(value, 4) if isinstance(value, float) else value for name, value in record.decision.items()
-    }
+    numbers = {name: round(value, 4) if isinstance(value, float) else value for name, value in record.decision.items()}
     return {
         "title": case.title,
         "photo": case.photo,

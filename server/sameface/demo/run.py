@@ -68,9 +68,7 @@ def run_script(
             )
         )
         spent = (time.perf_counter() - began) * 1e3
-        enrolled.append(
-            EnrollmentRecord(entry.gallery, entry.identity, entry.display_name, photo, answer.face, spent)
-        )
+        enrolled.append(EnrollmentRecord(entry.gallery, entry.identity, entry.display_name, photo, answer.face, spent))
     decided = []
     for case in script.decisions:
         progress(case.title)
@@ -124,9 +122,7 @@ def _decide(connection: Connection, case: DecisionCase, photo: bytes) -> Decisio
     outcome = decision_pb2.Outcome.Name(decision.outcome).removeprefix("OUTCOME_")
     best = decision.candidates[0].identity.rpartition("/")[2] if decision.candidates else ""
     as_expected = outcome == case.expect and case.expect_identity in ("", best)
-    return DecisionRecord(
-        case, photo, outcome, as_expected, spent, decision=_numbers(decision, best), face=face
-    )
+    return DecisionRecord(case, photo, outcome, as_expected, spent, decision=_numbers(decision, best), face=face)
 
 
 def _numbers(decision: decision_pb2.Decision, best: str) -> dict[str, Any]:
@@ -141,7 +137,5 @@ def _numbers(decision: decision_pb2.Decision, best: str) -> dict[str, Any]:
         "policy_revision": decision.policy_revision,
         "gallery_size": decision.gallery_size,
         "best": best,
-        "candidates": [
-            {"identity": candidate.identity, "score": candidate.score} for candidate in decision.candidates
-        ],
+        "candidates": [{"identity": candidate.identity, "score": candidate.score} for candidate in decision.candidates],
     }

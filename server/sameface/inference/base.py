@@ -24,6 +24,10 @@ class Inference(Protocol):
         """
         ...
 
+    async def server_version(self) -> str:
+        """Return the version that the runtime reports of itself."""
+        ...
+
     async def aclose(self) -> None:
         """Release connections, shared memory and sessions. Safe to call twice."""
         ...

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sameface_qdrant.values import Contract, OperatingPoint
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.base import FloatArray, Tensor
-from sameface_qdrant.values import Contract, OperatingPoint
 
 
 class _Record(BaseModel):
@@ -50,6 +50,9 @@ class MeasuredPoint(_Record):
     fmr: float = Field(gt=0, lt=1)
     threshold: float = Field(ge=-1, le=1)
     fnmr: float = Field(ge=0, le=1)
+    """Over comparisons."""
+    fnmr_by_identity: float = Field(ge=0, le=1)
+    """Every identity counts the same."""
     non_mated: int
     mated: int
     identities: int
@@ -112,7 +115,8 @@ def golden_input(shape: tuple[int, ...]) -> Tensor:
     """
     _, channels, height, width = shape
     c, y, x = np.ogrid[:channels, :height, :width]
-    return ((7 * x + 13 * y + 31 * c + x * y) % 256).astype(np.uint8)[np.newaxis]
+    images: Tensor = ((7 * x + 13 * y + 31 * c + x * y) % 256).astype(np.uint8)[np.newaxis]
+    return images
 
 
 def check_golden(card: ModelCard, output: FloatArray) -> float:

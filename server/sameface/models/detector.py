@@ -44,5 +44,3 @@ def build_detector(graph: FoldedGraph) -> bytes:
     ]
     writer.node("Concat", strides, "faces", axis=1)
     return writer.model(["N", 3, "H", "W"], "faces", ["N", "A", sum(HEADS.values())])
-
-

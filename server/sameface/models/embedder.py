@@ -35,7 +35,9 @@ def build_embedder(graph: FoldedGraph) -> bytes:
         name = node.output[0]
         match node.op_type:
             case "Sub" | "Mul":
-                current = writer.node(node.op_type, [current, writer.constant(node.input[1], constants[node.input[1]])], name)
+                current = writer.node(
+                    node.op_type, [current, writer.constant(node.input[1], constants[node.input[1]])], name
+                )
             case "Conv":
                 weights = _double(constants[node.input[1]])
                 if factor is not None:

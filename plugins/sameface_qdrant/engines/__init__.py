@@ -1,0 +1,1 @@
+"""Where templates are kept: Qdrant Edge on disk, or a Qdrant server."""

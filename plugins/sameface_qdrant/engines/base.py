@@ -1,0 +1,94 @@
+"""The seam between the store and whatever keeps points: small enough to be written in an afternoon."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sameface_qdrant.values import EngineDescription, Vector
+
+VECTOR_NAME = "embedding"
+TENANT_FIELD = "gallery"
+INDEXED_FIELDS = (TENANT_FIELD, "identity", "kind")
+"""Payload fields with an index; made before the first point, because filtering without one is slow on a server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A stored record: a template with its vector, or anything else without one."""
+
+    id: str
+    payload: Mapping[str, Any]
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A neighbour with its cosine score."""
+
+    id: str
+    score: float
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A filter on payloads."""
+
+    equals: Mapping[str, str | int]
+    excludes: Mapping[str, str | int] = field(default_factory=dict)
+    valid_at: float | None = None
+    """Seconds since the epoch: leaves out points whose ``expires`` is not after it; points without one never expire."""
+
+
+class Engine(Protocol):
+    """Keeps points in named collections under cosine similarity. Vectors come in checked and of unit norm."""
+
+    @property
+    def description(self) -> EngineDescription:
+        """What this engine is."""
+        ...
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether this process is the only writer; else writers race and conditions decide."""
+        ...
+
+    async def ensure(self, collection: str, dimension: int) -> None:
+        """Make a collection with its payload indexes where it is missing."""
+        ...
+
+    async def upsert(
+        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
+    ) -> None:
+        """Write points as one batch. Existing points stay with ``insert_only``, and where ``only_if`` is not met."""
+        ...
+
+    async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
+        """Return the points that exist, by id."""
+        ...
+
+    async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
+        """Remove points by filter or by id."""
+        ...
+
+    async def nearest(self, collection: str, vector: Vector, where: Where, limit: int) -> list[Hit]:
+        """Return the nearest points with vectors, best first; exact unless the engine says otherwise."""
+        ...
+
+    async def scroll(
+        self, collection: str, where: Where, limit: int, start: str | None = None
+    ) -> tuple[list[Point], str | None]:
+        """Return points from id ``start`` on, in the order of their ids, and the id to go on with."""
+        ...
+
+    async def count(self, collection: str, where: Where) -> int:
+        """Return how many points match, exactly."""
+        ...
+
+    async def commit(self, collection: str, *, erase: bool = False) -> None:
+        """Return once every write so far is durable; with ``erase`` once removed bytes are gone or will be."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release everything. Safe to call twice."""
+        ...

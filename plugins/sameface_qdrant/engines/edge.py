@@ -1,0 +1,337 @@
+"""Qdrant Edge: the embedded engine, one folder per collection, one process per data folder.
+
+Edge is opened without its write-ahead log, because that keeps erased payloads readable. Without it a write is durable
+only once `flush()` has returned, so every acknowledged write waits for a flush; writers that wait at the same time
+share one. Calls into Edge block, so they run in threads.
+
+Removed points stay in Edge's files until they are rewritten. Erasing therefore copies the living points into a new
+folder, makes that the current one in a single rename, and deletes the old folder. In a collection of more than
+`REWRITE_AT_ONCE` points that would stall callers; there it happens when the store is closed or opened next.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+import qdrant_edge as edge
+
+from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Hit, Point, Where
+from sameface_qdrant.engines.files import check_format, clear_strays, read_text, write_text
+from sameface_qdrant.engines.lock import lock_folder
+from sameface_qdrant.errors import SamefaceError, StoreCorrupt, StoreFull, StoreUnavailable
+from sameface_qdrant.values import EngineDescription, Vector
+
+Result = TypeVar("Result")
+
+REWRITE_AT_ONCE = 5_000
+COPY_BATCH = 500
+CURRENT = "CURRENT"
+ERASE_PENDING = "ERASE_PENDING"
+
+
+@dataclass(slots=True)
+class _Handle:
+    """An open shard and how many reads are in it."""
+
+    shard: edge.EdgeShard
+    folder: Path
+    reads: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class _Collection:
+    folder: Path
+    dimension: int
+    handle: _Handle
+    # Writes, flushes and rewrites of one collection exclude each other; reads go on beside all of them.
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    next_flush: asyncio.Task[None] | None = None
+    erase_wanted: bool = False
+
+
+class EdgeEngine:
+    """Implements `Engine`."""
+
+    exclusive = True
+
+    def __init__(self, folder: Path, lock: IO[str]) -> None:
+        self._folder = folder
+        self._lock: IO[str] | None = lock
+        self._collections: dict[str, _Collection] = {}
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, folder: Path) -> "EdgeEngine":
+        """Open or make the store in ``folder``.
+
+        Raises:
+            StoreLocked: another process holds the folder.
+            StoreCorrupt: the folder was written by another version.
+            StoreUnavailable: the folder cannot be made or written.
+        """
+        return cls(folder, await _thread(folder, _claim, folder))
+
+    @property
+    def description(self) -> EngineDescription:
+        """What this engine is."""
+        return EngineDescription("edge", version("qdrant-edge-py"), str(self._folder))
+
+    async def ensure(self, collection: str, dimension: int) -> None:
+        """See `Engine.ensure`; finishes an erasure that was left for later."""
+        async with self._opening:
+            if collection not in self._collections:
+                folder = self._folder / collection
+                handle = await _thread(folder, _open_current, folder, dimension)
+                self._collections[collection] = _Collection(folder, dimension, handle)
+                if (folder / ERASE_PENDING).exists():
+                    await self._rewrite(self._collections[collection])
+
+    async def upsert(
+        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
+    ) -> None:
+        """See `Engine.upsert`."""
+        operation = edge.UpdateOperation.upsert_points(
+            [
+                edge.Point(
+                    point.id,
+                    {} if point.vector is None else {VECTOR_NAME: point.vector.tolist()},
+                    dict(point.payload),
+                )
+                for point in points
+            ],
+            condition=None if only_if is None else _filter(only_if),
+            update_mode=edge.UpdateMode.InsertOnly if insert_only else edge.UpdateMode.Upsert,
+        )
+        await self._update(collection, operation)
+
+    async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
+        """See `Engine.get`."""
+        if not ids:
+            return {}
+        records = await self._read(
+            collection, lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector)
+        )
+        return {str(record.id): _point(record) for record in records}
+
+    async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
+        """See `Engine.delete`."""
+        if isinstance(where, Where):
+            operation = edge.UpdateOperation.delete_points_by_filter(_filter(where))
+        else:
+            operation = edge.UpdateOperation.delete_points(list(where))
+        await self._update(collection, operation)
+
+    async def nearest(self, collection: str, vector: Vector, where: Where, limit: int) -> list[Hit]:
+        """See `Engine.nearest`; exact."""
+        request = edge.QueryRequest(
+            limit=limit,
+            query=edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
+            filter=_filter(where),
+            with_payload=True,
+        )
+        found = await self._read(collection, lambda shard: shard.query(request))
+        return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in found]
+
+    async def scroll(
+        self, collection: str, where: Where, limit: int, start: str | None = None
+    ) -> tuple[list[Point], str | None]:
+        """See `Engine.scroll`."""
+        request = edge.ScrollRequest(
+            offset=start, limit=limit, filter=_filter(where), with_payload=True, with_vector=False
+        )
+        records, following = await self._read(collection, lambda shard: shard.scroll(request))
+        return [_point(record) for record in records], None if following is None else str(following)
+
+    async def count(self, collection: str, where: Where) -> int:
+        """See `Engine.count`."""
+        request = edge.CountRequest(exact=True, filter=_filter(where))
+        return await self._read(collection, lambda shard: shard.count(request))
+
+    async def commit(self, collection: str, *, erase: bool = False) -> None:
+        """See `Engine.commit`; writers that wait at the same time share one flush."""
+        opened = self._collections[collection]
+        opened.erase_wanted |= erase
+        if opened.next_flush is None:
+            opened.next_flush = asyncio.create_task(self._flush(opened))
+        # Shielded: a caller that gives up must not take the flush away from the others.
+        await asyncio.shield(opened.next_flush)
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`; finishes erasures that were left for later."""
+        if self._lock is None:
+            return
+        lock, self._lock = self._lock, None
+        try:
+            for opened in self._collections.values():
+                if opened.next_flush is not None:
+                    await asyncio.wait([opened.next_flush])
+                if (opened.folder / ERASE_PENDING).exists():
+                    await self._rewrite(opened)
+                await self._retire(opened.handle)
+        finally:
+            self._collections.clear()
+            lock.close()
+
+    async def _flush(self, opened: _Collection) -> None:
+        async with opened.writing:
+            # From here on a new write needs the next flush, which waits for this one.
+            opened.next_flush = None
+            erase, opened.erase_wanted = opened.erase_wanted, False
+            if erase:
+                await _thread(opened.folder, write_text, opened.folder / ERASE_PENDING, "")
+            await _thread(opened.folder, opened.handle.shard.flush)
+            small = opened.handle.shard.info().points_count <= REWRITE_AT_ONCE
+        if erase and small:
+            await self._rewrite(opened)
+
+    async def _rewrite(self, opened: _Collection) -> None:
+        async with opened.writing:
+            old = opened.handle
+            opened.handle = await _thread(opened.folder, _copy_living, opened.folder, old.shard, opened.dimension)
+        await self._retire(old)
+        await _thread(opened.folder, clear_strays, opened.folder, opened.handle.folder)
+        await _thread(opened.folder, (opened.folder / ERASE_PENDING).unlink, True)
+
+    async def _retire(self, handle: _Handle) -> None:
+        if handle.reads:
+            await handle.idle.wait()
+        await _thread(handle.folder, handle.shard.close)
+
+    async def _update(self, collection: str, operation: edge.UpdateOperation) -> None:
+        opened = self._collections[collection]
+        async with opened.writing:
+            await _thread(opened.folder, opened.handle.shard.update, operation)
+
+    async def _read(self, collection: str, call: Callable[[edge.EdgeShard], Result]) -> Result:
+        opened = self._collections[collection]
+        async with _reading(opened.handle) as shard:
+            return await _thread(opened.folder, call, shard)
+
+
+@asynccontextmanager
+async def _reading(handle: _Handle) -> AsyncIterator[edge.EdgeShard]:
+    handle.reads += 1
+    handle.idle.clear()
+    try:
+        yield handle.shard
+    finally:
+        handle.reads -= 1
+        if not handle.reads:
+            handle.idle.set()
+
+
+async def _thread(folder: Path, call: Callable[..., Result], *args: Any) -> Result:
+    """Run a blocking call in a thread; even a cancelled caller waits for it, so that no call outlives its lock."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *args))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+    except Exception as error:
+        raise _translate(error, folder) from error
+
+
+def _claim(folder: Path) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = lock_folder(folder)
+    check_format(folder)
+    return lock
+
+
+def _open_current(folder: Path, dimension: int) -> _Handle:
+    current = read_text(folder / CURRENT)
+    if current is None:
+        folder.mkdir(exist_ok=True)
+        clear_strays(folder, None)
+        return _make(folder, "shard-1", dimension)
+    clear_strays(folder, folder / current)
+    path = folder / current
+    try:
+        shard = edge.EdgeShard.load(str(path))
+    except Exception as error:
+        raise StoreCorrupt(
+            f"{path} cannot be opened by this version of Qdrant Edge: {error}", metadata={"path": path}
+        ) from error
+    return _Handle(shard, path)
+
+
+def _make(folder: Path, name: str, dimension: int) -> _Handle:
+    shard = _create(folder / name, dimension)
+    shard.flush()
+    write_text(folder / CURRENT, name)
+    return _Handle(shard, folder / name)
+
+
+def _create(path: Path, dimension: int) -> edge.EdgeShard:
+    path.mkdir()
+    params = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
+    shard = edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors={VECTOR_NAME: params}, wal_enabled=False))
+    for name in INDEXED_FIELDS:
+        index = edge.KeywordIndexParams(is_tenant=name == TENANT_FIELD)
+        shard.update(edge.UpdateOperation.create_field_index(name, index))
+    return shard
+
+
+def _copy_living(folder: Path, old: edge.EdgeShard, dimension: int) -> _Handle:
+    """Copy every living point into a new shard and make it the current one in a single rename."""
+    current = read_text(folder / CURRENT)
+    assert current is not None
+    name = f"shard-{int(current.removeprefix('shard-')) + 1}"
+    if (folder / name).exists():  # a rewrite that was cut off
+        shutil.rmtree(folder / name)
+    shard = _create(folder / name, dimension)
+    start = None
+    while True:
+        records, start = old.scroll(
+            edge.ScrollRequest(offset=start, limit=COPY_BATCH, with_payload=True, with_vector=True)
+        )
+        if records:
+            points = [edge.Point(record.id, record.vector or {}, record.payload) for record in records]
+            shard.update(edge.UpdateOperation.upsert_points(points))
+        if start is None:
+            break
+    shard.flush()
+    write_text(folder / CURRENT, name)
+    return _Handle(shard, folder / name)
+
+
+def _filter(where: Where) -> edge.Filter:
+    must: list[Any] = [
+        edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.equals.items()
+    ]
+    if where.valid_at is not None:
+        later = edge.FieldCondition(key="expires", range=edge.RangeFloat(gt=where.valid_at))
+        must.append(edge.Filter(should=[edge.IsEmptyCondition("expires"), later]))
+    must_not: list[Any] = [
+        edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.excludes.items()
+    ]
+    return edge.Filter(must=must, must_not=must_not)
+
+
+def _point(record: edge.Record) -> Point:
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    values = vectors.get(VECTOR_NAME)
+    vector = None if values is None else np.asarray(values, dtype=np.float32)
+    return Point(str(record.id), record.payload or {}, vector)
+
+
+def _translate(error: BaseException, folder: Path) -> Exception:
+    """Turn Edge's bare exceptions and the system's errors into typed ones."""
+    if isinstance(error, SamefaceError):
+        return error
+    text = str(error)
+    if "No space left" in text or "Disk quota" in text:
+        return StoreFull(f"the disk under {folder} is full; free some space, reads go on", metadata={"path": folder})
+    return StoreUnavailable(
+        f"the store in {folder} failed ({type(error).__name__}): {text}; check the folder's permissions and its disk",
+        metadata={"path": folder},
+        retry_after_s=1.0,
+    )

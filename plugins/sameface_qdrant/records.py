@@ -1,0 +1,211 @@
+"""Between domain values and stored payloads: what each kind of point holds. Pure."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sameface_qdrant.engines.base import Point, Where
+from sameface_qdrant.ids import point_id
+from sameface_qdrant.values import Contract, Gallery, Identity, OperatingPoint, Policy, Provenance, Template, Vector
+
+GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE = "gallery", "policy", "secret", "identity", "template"
+
+Payload = Mapping[str, Any]
+
+
+def seconds(moment: datetime | None) -> float | None:
+    """Return seconds since the epoch."""
+    return None if moment is None else moment.timestamp()
+
+
+def moment(value: Any) -> datetime | None:
+    """Return a stored moment in UTC."""
+    return None if value is None else datetime.fromtimestamp(float(value), UTC)
+
+
+def etag(*parts: object) -> str:
+    """Return a short text that changes whenever one of the parts does."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def gallery_point_id(gallery: str) -> str:
+    """Return the id of a gallery's record in the meta collection."""
+    return point_id(GALLERY, gallery)
+
+
+def policy_point(uid: str, policy: Policy) -> Point:
+    """Return the record of one revision of a policy; revisions are never overwritten."""
+    payload = {"kind": POLICY, "gallery": uid, **policy_payload(policy)}
+    return Point(point_id(POLICY, uid, str(policy.revision)), payload)
+
+
+def policy_payload(policy: Policy) -> dict[str, Any]:
+    """Return a policy as plain values."""
+    return {
+        "verify_threshold": policy.verify_threshold,
+        "identify_threshold": policy.identify_threshold,
+        "runner_up_margin": policy.runner_up_margin,
+        "target_fmr": policy.target_fmr,
+        "target_fpir": policy.target_fpir,
+        "max_templates": policy.max_templates,
+        "revision": policy.revision,
+        "author": policy.author,
+        "created": seconds(policy.create_time),
+    }
+
+
+def policy_of(payload: Payload) -> Policy:
+    """Return the policy that a payload holds."""
+    return Policy(
+        verify_threshold=payload["verify_threshold"],
+        identify_threshold=payload["identify_threshold"],
+        runner_up_margin=payload["runner_up_margin"],
+        target_fmr=payload["target_fmr"],
+        target_fpir=payload["target_fpir"],
+        max_templates=payload["max_templates"],
+        revision=payload["revision"],
+        author=payload["author"],
+        create_time=moment(payload["created"]),
+    )
+
+
+def gallery_point(gallery: Gallery, uid: str, request_id: str) -> Point:
+    """Return a gallery's record. ``uid`` is new with every gallery, so that an id used again inherits nothing."""
+    contract = gallery.contract
+    payload = {
+        "kind": GALLERY,
+        "gallery": uid,
+        "identity": "",
+        "id": gallery.id,
+        "display_name": gallery.display_name,
+        "contract": {
+            "model": contract.model,
+            "version": contract.version,
+            "sha256": contract.sha256,
+            "dimension": contract.dimension,
+            "preprocessing": contract.preprocessing,
+            "equivalent_to": sorted(contract.equivalent_to),
+        },
+        "operating_points": [[point.fmr, point.threshold] for point in gallery.operating_points],
+        "policy": policy_payload(gallery.policy),
+        "revision": gallery.policy.revision,
+        "created": seconds(gallery.create_time),
+        "updated": seconds(gallery.update_time),
+        "request_id": request_id,
+    }
+    return Point(gallery_point_id(gallery.id), payload)
+
+
+def gallery_of(payload: Payload) -> Gallery:
+    """Return the gallery that a payload holds."""
+    contract = payload["contract"]
+    return Gallery(
+        id=payload["id"],
+        contract=Contract(**{**contract, "equivalent_to": frozenset(contract["equivalent_to"])}),
+        policy=policy_of(payload["policy"]),
+        display_name=payload["display_name"],
+        operating_points=tuple(OperatingPoint(fmr, threshold) for fmr, threshold in payload["operating_points"]),
+        create_time=moment(payload["created"]),
+        update_time=moment(payload["updated"]),
+        etag=etag(payload["gallery"], payload["revision"]),
+    )
+
+
+def identity_point_id(uid: str, identity: str) -> str:
+    """Return the id of an identity's record, which lies beside its templates."""
+    return point_id(IDENTITY, uid, identity)
+
+
+def identity_payload(
+    uid: str,
+    identity: str,
+    *,
+    display_name: str,
+    labels: Mapping[str, str],
+    verify_threshold: float | None,
+    now: float,
+    request_id: str,
+) -> dict[str, Any]:
+    """Return the payload of a new identity."""
+    return {
+        "kind": IDENTITY,
+        "gallery": uid,
+        "identity": identity,
+        "display_name": display_name,
+        "labels": dict(labels),
+        "verify_threshold": verify_threshold,
+        "revision": 1,
+        "created": now,
+        "updated": now,
+        "request_id": request_id,
+    }
+
+
+def identity_of(payload: Payload, gallery: str, template_count: int) -> Identity:
+    """Return the identity that a payload holds."""
+    return Identity(
+        gallery=gallery,
+        id=payload["identity"],
+        display_name=payload["display_name"],
+        labels=payload["labels"],
+        verify_threshold=payload["verify_threshold"],
+        template_count=template_count,
+        create_time=moment(payload["created"]),
+        update_time=moment(payload["updated"]),
+        etag=etag(payload["gallery"], payload["identity"], payload["created"], payload["revision"]),
+    )
+
+
+def template_point(
+    point: str,
+    uid: str,
+    identity: str,
+    vector: Vector,
+    *,
+    contract_key: str,
+    provenance: Provenance,
+    digest: str,
+    now: float,
+    expires: float | None,
+) -> Point:
+    """Return the record of a template. ``digest`` is keyed and tells a retry from a reused request id."""
+    payload = {
+        "kind": TEMPLATE,
+        "gallery": uid,
+        "identity": identity,
+        "contract": contract_key,
+        "source": provenance.source,
+        "quality": dict(provenance.quality),
+        "note": provenance.note,
+        "digest": digest,
+        "created": now,
+    }
+    if expires is not None:
+        payload["expires"] = expires
+    return Point(point, payload, vector)
+
+
+def template_of(point: Point, gallery: str) -> Template:
+    """Return the template that a point holds, with its vector where it was read."""
+    payload = point.payload
+    return Template(
+        id=point.id,
+        gallery=gallery,
+        identity=payload["identity"],
+        contract_key=payload["contract"],
+        provenance=Provenance(payload["source"], payload["quality"], payload["note"]),
+        vector=point.vector,
+        create_time=moment(payload["created"]),
+        expire_time=moment(payload.get("expires")),
+    )
+
+
+def of_gallery(uid: str, kind: str) -> Where:
+    """Return the filter on all records of a kind in a gallery."""
+    return Where({"gallery": uid, "kind": kind})
+
+
+def of_identity(uid: str, identity: str, kind: str) -> Where:
+    """Return the filter on all records of a kind under an identity."""
+    return Where({"gallery": uid, "identity": identity, "kind": kind})

@@ -1,0 +1,59 @@
+"""What must hold before anything is served: the right files, and golden vectors reproduced."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from sameface.errors import ModelCheckFailed, ModelNotFound
+from sameface.inference.base import Inference
+from sameface.inference.cards import ModelCard, check_golden, golden_input
+
+
+async def check_models(inference: Inference, cards: Sequence[ModelCard]) -> dict[tuple[str, int], float]:
+    """Run every card's golden input and return the cosine to its golden vector, by model and version.
+
+    Raises:
+        ModelCheckFailed: a model does not reproduce its vector.
+        ModelNotFound, ModelUnavailable: a model is not served, or does not answer just now.
+    """
+
+    async def check(card: ModelCard) -> float:
+        outputs = await inference.run(card.model, card.version, {card.input.name: golden_input(card.golden.shape)})
+        if card.output.name not in outputs:
+            raise ModelCheckFailed(
+                f"{card.model} version {card.version} has no output {card.output.name!r}; it has {sorted(outputs)}",
+                metadata={"model": card.model, "version": card.version},
+            )
+        return check_golden(card, outputs[card.output.name])
+
+    cosines = await asyncio.gather(*map(check, cards))
+    return {(card.model, card.version): cosine for card, cosine in zip(cards, cosines, strict=True)}
+
+
+def check_digests(repository: Path, cards: Sequence[ModelCard]) -> None:
+    """Check that every local weights file is the one its card describes.
+
+    Raises:
+        ModelNotFound: a file is missing.
+        ModelCheckFailed: a file has another digest.
+    """
+    for card in cards:
+        path = repository / card.model / str(card.version) / "model.onnx"
+        if not path.is_file():
+            raise ModelNotFound(
+                f"{path} is missing; build the models with `sameface model build`",
+                metadata={"model": card.model, "version": card.version},
+            )
+        check_digest(card, path.read_bytes())
+
+
+def check_digest(card: ModelCard, content: bytes) -> None:
+    """Raise ModelCheckFailed unless ``content`` is the weights file that the card describes."""
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.sha256:
+        raise ModelCheckFailed(
+            f"the file of {card.model} version {card.version} has sha256 {digest}; its card says {card.sha256}. Build "
+            "the models again, or correct the card",
+            metadata={"model": card.model, "version": card.version, "sha256": digest, "expected": card.sha256},
+        )

@@ -1,0 +1,152 @@
+"""The tritonserver process: command line, start, end, and what it leaves in shared memory."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sameface.inference.local.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+EXIT_TIMEOUT_S = 10
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the system's own folder of shared memory
+
+# Becomes tritonserver after asking the kernel to end it together with its parent, even when that is killed.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Loopback ports of one server; the same after a restart, so that clients find it again."""
+
+    grpc: int
+    http: int
+    metrics: int
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Pick three ports that are free now."""
+        with ExitStack() as held:
+            sockets = [held.enter_context(socket.socket()) for _ in range(3)]
+            for each in sockets:
+                each.bind(("127.0.0.1", 0))
+            return cls(*(each.getsockname()[1] for each in sockets))
+
+
+class TritonProcess:
+    """One life of tritonserver, in a process group of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._last_lines: deque[str] = deque(maxlen=40)
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(
+        cls, runtime: Runtime, repository: Path, models: list[str], ports: Ports, region_prefix: str
+    ) -> "TritonProcess":
+        """Start tritonserver on ``repository`` with the given models; it is not ready yet."""
+        command = [
+            str(runtime.server),
+            f"--model-repository={repository}",
+            f"--backend-directory={runtime.backends}",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={ports.grpc}",
+            "--http-address=127.0.0.1",
+            f"--http-port={ports.http}",
+            "--metrics-address=127.0.0.1",
+            f"--metrics-port={ports.metrics}",
+            "--allow-gpu-metrics=false",
+            f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
+            # The configs are complete; guessing what they say would triple the cold start.
+            "--disable-auto-complete-config",
+            # Loading on demand is what a dead stub is mended with.
+            "--model-control-mode=explicit",
+            f"--backend-config=python,shm-region-prefix-name={region_prefix}",
+            *(f"--load-model={model}" for model in models),
+        ]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _LAUNCHER,
+            str(os.getpid()),
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=runtime.environment(),
+            start_new_session=True,
+        )
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        """Process id, also the id of its group."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.returncode is None
+
+    def last_lines(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(self._last_lines)
+
+    async def stop(self) -> None:
+        """End it and everything it started; requests in flight may finish."""
+        if self.alive:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), EXIT_TIMEOUT_S + 5)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        await self._process.wait()
+        await self._reader
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            text = line.decode(errors="replace").rstrip()
+            self._last_lines.append(text)
+            log.debug("tritonserver: %s", text)
+
+
+def stub_processes(server_pid: int) -> dict[int, str]:
+    """Return the living stubs of a server: process id → the end of its command line, which names the instance."""
+    stubs = {}
+    for children in Path(f"/proc/{server_pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for pid in map(int, children.read_text().split()):
+                if (command := _living_command(pid)) and "triton_python_backend_stub" in command:
+                    stubs[pid] = command
+    return stubs
+
+
+def remove_regions(prefix: str) -> None:
+    """Remove shared memory that killed stubs of ours left behind."""
+    for region in SHARED_MEMORY.glob(f"{prefix}*"):
+        region.unlink(missing_ok=True)
+
+
+def _living_command(pid: int) -> str:
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return (
+        "" if state == "Z" else Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    )

@@ -1,0 +1,168 @@
+"""The environment that the local tritonserver runs in: a venv of its own in the cache folder, made once.
+
+tritonserver 2.51.0 comes out of the nvidia-pytriton wheel and equals image 24.10. That image's native backend is about
+ONNX Runtime 1.19; here a newer one is pinned, which runs the embedder in about four fifths of the time, and the tests
+load every model in 1.19 as well. The runtime's numpy must be below 2: with a newer one Triton's python backend hands
+zeros to the models without a word.
+"""
+
+import fcntl
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+from sameface.errors import RuntimeMissing
+
+TRITON_VERSION = "2.51.0"
+WHEEL = "nvidia-pytriton==0.7.0"
+PACKAGES = ("numpy==1.26.4", "onnxruntime==1.32.0")
+BACKEND_SOURCE = Path(__file__).with_name("triton_backend") / "model.py"
+GLIBC = (2, 35)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A runtime that is ready to use."""
+
+    root: Path
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter; the one that Triton's stubs find."""
+        return self.root / "venv" / "bin" / "python"
+
+    @property
+    def _site_packages(self) -> Path:
+        return self.root / "venv" / "lib" / f"python{_python_version()}" / "site-packages"
+
+    @property
+    def server(self) -> Path:
+        """The tritonserver binary."""
+        return self._site_packages / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+
+    @property
+    def backends(self) -> Path:
+        """The backend folder: `python` and the python-based `onnxruntime`."""
+        return self.root / "backends"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that tritonserver and its stubs need, and nothing of the service's own."""
+        libraries = f"{self._site_packages / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"
+        return {
+            # Without the venv first the stub takes another interpreter and start-up hangs.
+            "PATH": f"{self.python.parent}:/usr/bin:/bin",
+            "LD_LIBRARY_PATH": libraries,
+            "LANG": "C.UTF-8",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+
+
+def runtime_folder(cache: Path) -> Path:
+    """Return where the runtime of this recipe lies; another recipe or Python gives another folder."""
+    recipe = "\n".join(
+        [WHEEL, *PACKAGES, _python_version(), sys.base_prefix, BACKEND_SOURCE.read_text(encoding="utf-8")]
+    )
+    return cache / f"triton-{TRITON_VERSION}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def find_runtime(cache: Path) -> Runtime | None:
+    """Return the runtime in the cache folder, None where it was not prepared."""
+    runtime = Runtime(runtime_folder(cache))
+    return runtime if runtime.server.is_file() and runtime.python.exists() else None
+
+
+def install_runtime(cache: Path, progress: Callable[[str], None]) -> Runtime:
+    """Return the runtime, building it first where it is missing.
+
+    It is built in a folder beside its place and renamed at the end, so a broken build is never used; a lock file keeps
+    two builders apart.
+
+    Raises:
+        RuntimeMissing: this machine cannot run it, or pip failed; the message says what is missing.
+    """
+    if found := find_runtime(cache):
+        return found
+    _check_machine()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "triton.lock").open("w") as lock:
+        progress("waiting for another builder")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if found := find_runtime(cache):
+            return found
+        target = runtime_folder(cache)
+        for leftover in cache.glob(f"{target.name}.building-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        building = Path(mkdtemp(prefix=f"{target.name}.building-", dir=cache))
+        try:
+            _build(Runtime(building), progress)
+            shutil.rmtree(target, ignore_errors=True)
+            building.rename(target)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    return Runtime(target)
+
+
+def _build(runtime: Runtime, progress: Callable[[str], None]) -> None:
+    progress("making its environment")
+    venv.create(runtime.root / "venv", with_pip=False, symlinks=True)
+    progress(f"fetching tritonserver {TRITON_VERSION} (53 MB)")
+    _pip(runtime, "--no-deps", WHEEL)
+    progress("fetching numpy and ONNX Runtime")
+    _pip(runtime, *PACKAGES)
+    progress("laying out the backends")
+    wheel = runtime.server.parents[1]
+    python = runtime.backends / "python"
+    python.mkdir(parents=True)
+    # Real copies: Triton refuses a symlinked library ("escapes backend directory").
+    for item in (wheel / "backends" / "python").iterdir():
+        if item.is_file():
+            shutil.copy2(item, python)
+    stub = wheel / "python_backend_stubs" / _python_version() / "triton_python_backend_stub"
+    if not stub.is_file():
+        raise RuntimeMissing(f"tritonserver {TRITON_VERSION} has no stub for Python {_python_version()}")
+    shutil.copy2(stub, python)
+    shutil.rmtree(wheel / "python_backend_stubs")
+    (python / stub.name).chmod(0o755)
+    runtime.server.chmod(0o755)
+    onnx = runtime.backends / "onnxruntime"
+    onnx.mkdir()
+    shutil.copy2(BACKEND_SOURCE, onnx / "model.py")
+
+
+def _pip(runtime: Runtime, *arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--python", str(runtime.python), "install", "--quiet"]
+    command += ["--disable-pip-version-check", "--no-input", "--only-binary=:all:", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise RuntimeMissing(
+            f"pip could not install {' '.join(arguments)} for the Triton runtime:\n{result.stderr[-800:]}",
+            metadata={"packages": " ".join(arguments)},
+        )
+
+
+def _check_machine() -> None:
+    system, machine = platform.system(), platform.machine()
+    if (system, machine) != ("Linux", "x86_64"):
+        raise RuntimeMissing(
+            f"there is no tritonserver for {system} {machine}, only for Linux x86_64; serve in process with "
+            "--inference onnx, or name a running Triton with --triton-url"
+        )
+    name, version = platform.libc_ver()
+    if name != "glibc" or tuple(int(part) for part in version.split(".")[:2]) < GLIBC:
+        raise RuntimeMissing(
+            f"tritonserver needs glibc {GLIBC[0]}.{GLIBC[1]} or newer, this machine has {name or 'another libc'} "
+            f"{version}; serve in process with --inference onnx, or name a running Triton with --triton-url"
+        )
+
+
+def _python_version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,0 +1,196 @@
+"""The local Triton: started, watched and mended while it serves.
+
+Three things go wrong in practice, and readiness shows none of them: a model's stub process dies (every call fails from
+then on, Triton does not restart it), the server dies, or a model silently answers nonsense. Stubs are watched through
+/proc, the server by its exit, the answers by a canary: the golden vector of each model card.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from sameface_qdrant.errors import SamefaceError
+
+from sameface.errors import ModelCheckFailed, ModelUnavailable, RuntimeMissing
+from sameface.inference.cards import ModelCard
+from sameface.inference.check import check_models
+from sameface.inference.local.process import Ports, TritonProcess, remove_regions, stub_processes
+from sameface.inference.local.runtime import Runtime
+from sameface.inference.triton import TritonInference
+
+log = logging.getLogger(__name__)
+
+START_S = 60.0
+WATCH_S = 0.25
+CANARY_S = 5.0
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
+
+
+async def _ignore(serving: bool) -> None:
+    """Stand in where nobody wants to hear of state changes."""
+
+
+class LocalTriton:
+    """A tritonserver on free loopback ports, serving every model that a card describes."""
+
+    def __init__(self, repository: Path, runtime: Runtime, cards: Sequence[ModelCard]) -> None:
+        self._repository = repository.absolute()
+        self._runtime = runtime
+        self._cards = tuple(cards)
+        self._models = sorted({card.model for card in cards})
+        self._ports = Ports.free()
+        self._region_prefix = f"sameface_{os.getpid()}_{uuid.uuid4().hex[:8]}_"
+        self._process: TritonProcess | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._stubs: dict[int, str] = {}
+        self._serving = False
+        # The canary must see failures at once, so it does not wait for a recovery.
+        self._client = TritonInference(self.grpc_url, timeout_s=5.0, recovery_s=0.0)
+        self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
+        """Called with False when answers cannot be relied on, and with True once they can again."""
+
+    @property
+    def grpc_url(self) -> str:
+        """Where clients find it, host:port."""
+        return f"127.0.0.1:{self._ports.grpc}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where its Prometheus metrics are."""
+        return f"http://127.0.0.1:{self._ports.metrics}/metrics"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the present tritonserver."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def stubs(self) -> dict[int, str]:
+        """Process id of each model process → its model."""
+        return dict(self._stubs)
+
+    async def start(self) -> None:
+        """Start the server, check every model's golden vector, and watch from then on.
+
+        Raises:
+            RuntimeMissing: it ended, or was not ready within a minute; the message ends with its log.
+            ModelCheckFailed: a model does not reproduce its golden vector.
+        """
+        try:
+            await self._launch()
+        except BaseException:
+            await self.stop()
+            raise
+        self._serving = True
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """End everything; no process, shared memory or port of ours is left. Safe to call twice."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+            self._watcher = None
+        await self._client.aclose()
+        await self._end_process()
+
+    async def _launch(self) -> None:
+        self._process = await TritonProcess.start(
+            self._runtime, self._repository, self._models, self._ports, self._region_prefix
+        )
+        deadline = time.monotonic() + START_S
+        while not await self._client.ready():
+            if not self._process.alive or time.monotonic() > deadline:
+                raise RuntimeMissing(
+                    f"tritonserver did not become ready; the end of its log:\n{self._process.last_lines()}",
+                    metadata={"repository": self._repository},
+                )
+            await asyncio.sleep(0.05)
+        await check_models(self._client, self._cards)
+        self._note_stubs()
+
+    async def _end_process(self) -> None:
+        if self._process is not None:
+            await self._process.stop()
+            self._process = None
+        remove_regions(self._region_prefix)
+
+    async def _watch(self) -> None:
+        next_canary = time.monotonic() + CANARY_S
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                if self._process is None or not self._process.alive:
+                    log.error("tritonserver ended; starting it again")
+                    await self._restart()
+                elif dead := self._models_without_stub():
+                    log.error("the model process of %s ended; loading it again", ", ".join(dead))
+                    await self._mend(dead)
+                elif time.monotonic() >= next_canary:
+                    next_canary = time.monotonic() + CANARY_S
+                    if failed := await self._failed_canaries():
+                        log.error("%s failed the canary; loading it again", ", ".join(failed))
+                        await self._mend(failed)
+            except Exception:
+                # The watcher is the last resort and must not end: whatever this was, try again.
+                log.exception("watching tritonserver failed")
+
+    async def _restart(self) -> None:
+        await self._set_serving(False)
+        backoffs = (min(FIRST_BACKOFF_S * 2**attempt, LONGEST_BACKOFF_S) for attempt in itertools.count())
+        for backoff in backoffs:
+            await self._end_process()
+            try:
+                await self._launch()
+            except SamefaceError as error:
+                log.error("tritonserver did not come back, next attempt in %g s: %s", backoff, error.message)
+                await asyncio.sleep(backoff)
+            else:
+                await self._set_serving(True)
+                return
+
+    async def _mend(self, models: Sequence[str]) -> None:
+        await self._set_serving(False)
+        try:
+            # Loading alone is a no-op for a model that Triton believes to be ready.
+            await asyncio.gather(*(self._client.reload(model) for model in models))
+            await check_models(self._client, [card for card in self._cards if card.model in models])
+        except SamefaceError as error:
+            log.error("loading again did not help, starting tritonserver anew: %s", error.message)
+            await self._restart()
+            return
+        self._note_stubs()
+        await self._set_serving(True)
+
+    async def _failed_canaries(self) -> list[str]:
+        async def answers(card: ModelCard) -> bool:
+            try:
+                await check_models(self._client, [card])
+            except (ModelCheckFailed, ModelUnavailable):
+                return False
+            return True
+
+        results = await asyncio.gather(*map(answers, self._cards))
+        return sorted({card.model for card, passed in zip(self._cards, results, strict=True) if not passed})
+
+    def _note_stubs(self) -> None:
+        commands = stub_processes(self.pid)
+        self._stubs = {
+            pid: model for pid, command in commands.items() for model in self._models if f"/{model}/" in command
+        }
+
+    def _models_without_stub(self) -> list[str]:
+        alive = stub_processes(self.pid)
+        return sorted({model for pid, model in self._stubs.items() if pid not in alive})
+
+    async def _set_serving(self, serving: bool) -> None:
+        if serving != self._serving:
+            self._serving = serving
+            await self.on_state_change(serving)

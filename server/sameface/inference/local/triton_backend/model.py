@@ -1,0 +1,59 @@
+"""Triton's python-based backend named `onnxruntime`: serves any ONNX model of the repository.
+
+Runs inside Triton's python stub, in the runtime's own environment; the official image has a native backend of the
+same name, which Triton finds first.
+"""
+
+import json
+import os
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """One instance of one model version."""
+
+    def initialize(self, args):
+        """Open the version's model.onnx with the thread counts of its config."""
+        config = json.loads(args["model_config"])
+        self.inputs = [entry["name"] for entry in config["input"]]
+        self.outputs = [entry["name"] for entry in config["output"]]
+        parameters = {name: entry["string_value"] for name, entry in config.get("parameters", {}).items()}
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 1))
+        options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 1))
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        path = os.path.join(args["model_repository"], args["model_version"], "model.onnx")
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def execute(self, requests):
+        """Answer each request; those of one shape run as one batch."""
+        tensors = [
+            [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.inputs]
+            for request in requests
+        ]
+        together = len({tuple(array.shape[1:] for array in row) for row in tensors}) == 1
+        groups = [range(len(requests))] if together else [[index] for index in range(len(requests))]
+        responses = [None] * len(requests)
+        for group in groups:
+            feed = {
+                name: np.concatenate([tensors[index][position] for index in group])
+                if len(group) > 1
+                else tensors[group[0]][position]
+                for position, name in enumerate(self.inputs)
+            }
+            results = self.session.run(self.outputs, feed)
+            start = 0
+            for index in group:
+                stop = start + tensors[index][0].shape[0]
+                responses[index] = pb_utils.InferenceResponse(
+                    [
+                        pb_utils.Tensor(name, np.ascontiguousarray(result[start:stop]))
+                        for name, result in zip(self.outputs, results)
+                    ]
+                )
+                start = stop
+        return responses

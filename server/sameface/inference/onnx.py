@@ -1,0 +1,81 @@
+"""In-process ONNX Runtime on the same model repository, for where no Triton binary exists."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from sameface_qdrant.errors import InvalidArgument
+
+from sameface.errors import ModelNotFound, ModelUnavailable
+from sameface.inference.base import Tensors
+
+
+class OnnxInference:
+    """Implements `Inference`; sessions are opened on first use and shared, runs happen in worker threads."""
+
+    def __init__(self, repository: Path, *, threads: int = 1, workers: int = 2) -> None:
+        """Serve the models under ``repository`` with ``threads`` per run and at most ``workers`` runs at a time."""
+        self._repository = repository
+        self._threads = threads
+        self._sessions: dict[tuple[str, int], Any] = {}
+        self._opening = asyncio.Lock()
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="onnxruntime")
+
+    async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
+        """See `Inference.run`."""
+        session = self._sessions.get((model, version)) or await self._open(model, version)
+        loop = asyncio.get_running_loop()
+        try:
+            outputs = await loop.run_in_executor(self._workers, session.run, None, dict(inputs))
+        except Exception as error:
+            # ONNX Runtime's own exception types are private; wrong names, shapes and types are the caller's.
+            kind = type(error).__name__
+            if kind in ("InvalidArgument", "ValueError"):
+                raise InvalidArgument(
+                    f"{model} version {version} refuses its input: {error}", metadata={"field": "inputs"}
+                ) from None
+            raise ModelUnavailable(
+                f"{model} version {version} failed: {kind}",
+                metadata={"model": model, "version": version},
+                retry_after_s=1.0,
+            ) from error
+        return {output.name: value for output, value in zip(session.get_outputs(), outputs, strict=True)}
+
+    async def server_version(self) -> str:
+        """Return ONNX Runtime's version."""
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    async def aclose(self) -> None:
+        """See `Inference.aclose`."""
+        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._sessions.clear()
+
+    async def _open(self, model: str, version: int) -> Any:
+        async with self._opening:
+            if (model, version) not in self._sessions:
+                path = self._repository / model / str(version) / "model.onnx"
+                if not path.is_file():
+                    raise ModelNotFound(
+                        f"{path} does not exist; build the models with `sameface model build`",
+                        metadata={"model": model, "version": version},
+                    )
+                self._sessions[model, version] = await asyncio.to_thread(open_session, path, self._threads)
+            return self._sessions[model, version]
+
+
+def open_session(model: Path | bytes, threads: int) -> Any:
+    """Open an ONNX Runtime session on CPU without spinning threads, from a file or from its bytes."""
+    # Imported here: a service in front of Triton never needs it, and it costs some 60 MB.
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(
+        model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+    )

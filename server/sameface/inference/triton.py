@@ -1,0 +1,125 @@
+"""Triton over gRPC, on this host or elsewhere."""
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc.aio as triton
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from sameface.errors import ModelNotFound, ModelUnavailable
+from sameface.inference.base import Tensors
+
+RETRY_AFTER_S = 1.0
+RETRY_PAUSE_S = 0.1
+CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # Replicas behind a headless Service: spread calls over all of them.
+    ("grpc.lb_policy_name", "round_robin"),
+    # A restarted server is found again at once instead of after gRPC's default of up to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+class TritonInference:
+    """Implements `Inference` with one channel. A failing Triton is asked again for a while before callers hear."""
+
+    def __init__(self, url: str, *, timeout_s: float = 10.0, recovery_s: float = 5.0) -> None:
+        """Talk to ``host:port``: ``timeout_s`` for one call, ``recovery_s`` for a Triton that recovers."""
+        self._url = url
+        self._timeout_s = timeout_s
+        self._recovery_s = recovery_s
+        self._client = triton.InferenceServerClient(url, channel_args=CHANNEL_OPTIONS)
+
+    async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
+        """See `Inference.run`; waits up to ``recovery_s`` while the model is unavailable."""
+        deadline = time.monotonic() + self._recovery_s
+        while True:
+            try:
+                return await self._run_once(model, version, inputs)
+            except ModelUnavailable:
+                if time.monotonic() + RETRY_PAUSE_S >= deadline:
+                    raise
+                await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def server_version(self) -> str:
+        """Return the version that the server reports of itself."""
+        try:
+            metadata = await self._client.get_server_metadata(client_timeout=self._timeout_s)
+        except InferenceServerException as error:
+            raise self._unavailable("its metadata", error) from None
+        return str(metadata.version)
+
+    async def ready(self) -> bool:
+        """Return whether the server says that it is ready (which says nothing about correctness)."""
+        try:
+            return bool(await self._client.is_server_ready(client_timeout=1.0))
+        except InferenceServerException:
+            return False
+
+    async def reload(self, model: str) -> None:
+        """Unload and load a model; what a dead stub needs, since loading alone does nothing.
+
+        Raises:
+            ModelUnavailable: the server refused; only a server in explicit control mode does this.
+        """
+        try:
+            await self._client.unload_model(model, client_timeout=self._timeout_s)
+            await self._client.load_model(model, client_timeout=self._timeout_s)
+        except InferenceServerException as error:
+            raise self._unavailable(model, error) from None
+
+    async def aclose(self) -> None:
+        """See `Inference.aclose`."""
+        await self._client.close()
+
+    async def _run_once(self, model: str, version: int, inputs: Tensors) -> Tensors:
+        try:
+            result = await self._client.infer(
+                model,
+                [_tensor(name, values) for name, values in inputs.items()],
+                model_version=str(version),
+                client_timeout=self._timeout_s,
+            )
+        except InferenceServerException as error:
+            raise self._translate(model, version, error) from None
+        outputs = {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+        for name, values in outputs.items():
+            if values is None or not np.isfinite(values).all():
+                raise ModelUnavailable(
+                    f"{model} version {version} gave values in {name!r} that are not finite numbers",
+                    metadata={"model": model, "version": version},
+                    retry_after_s=RETRY_AFTER_S,
+                )
+        return outputs
+
+    def _translate(self, model: str, version: int, error: Any) -> SamefaceError:
+        status, text = str(error.status() or ""), str(error.message() or "")
+        metadata = {"model": model, "version": version}
+        if status.endswith("INVALID_ARGUMENT"):
+            return InvalidArgument(
+                f"{model} version {version} refuses its input: {text}", metadata={"field": "inputs", **metadata}
+            )
+        # A model that is being loaded or unloaded answers "is not ready" or "is not found" as well; one that was never
+        # in the repository is told apart by the missing version.
+        if status.endswith("NOT_FOUND") and "unknown model" in text and "not found" in text:
+            return ModelNotFound(f"{self._url} does not serve {model} version {version}: {text}", metadata=metadata)
+        return self._unavailable(f"{model} version {version}", error)
+
+    def _unavailable(self, what: str, error: Any) -> ModelUnavailable:
+        return ModelUnavailable(
+            f"Triton at {self._url} does not answer for {what}: {error.status() or 'error'}, {error.message()}",
+            metadata={"triton_url": self._url},
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+
+def _tensor(name: str, values: Any) -> Any:
+    tensor = triton.InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
+    tensor.set_data_from_numpy(np.ascontiguousarray(values))
+    return tensor
