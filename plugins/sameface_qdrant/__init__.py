@@ -8,7 +8,7 @@ and a runner-up margin. It needs no server to begin with:
 >>> async def example():
 ...     store = await Store.open(":memory:")
 ...     voices = Contract("voices", version=1, sha256="0" * 64, dimension=4, preprocessing="none")
-...     await store.create_gallery("staff", voices, policy=Policy(verify_threshold=0.8))
+...     await store.galleries.create("staff", voices, policy=Policy(verify_threshold=0.8))
 ...     await store.enroll("staff", "ada", [NewTemplate(np.array([1.0, 0.0, 0.2, 0.0]), voices)])
 ...     decision = await store.verify("staff", "ada", Probe(np.array([0.9, 0.1, 0.2, 0.0]), voices))
 ...     await store.aclose()

@@ -146,12 +146,16 @@ def decide_verification(
 def decide_identification(
     candidates: Sequence[Candidate],
     *,
+    limit: int,
     threshold: tuple[float, ThresholdSource],
     margin: float,
     policy_revision: int,
     gallery_size: int,
 ) -> Decision:
-    """Decide a search over candidates, best first, one per identity; none at all is NO_MATCH."""
+    """Decide a search over candidates, best first, one per identity; none at all is NO_MATCH.
+
+    At most ``limit`` of them are listed in the decision, but the second one always counts for the lead.
+    """
     score = candidates[0].score if candidates else None
     lead = candidates[0].score - candidates[1].score if len(candidates) > 1 else None
     return Decision(
@@ -164,7 +168,7 @@ def decide_identification(
         policy_revision=policy_revision,
         gallery_size=gallery_size,
         scope=Scope.GALLERY,
-        candidates=tuple(candidates),
+        candidates=tuple(candidates[:limit]),
     )
 
 

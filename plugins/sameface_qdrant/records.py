@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sameface_qdrant.engines.base import Point, Where
+from sameface_qdrant.errors import ConcurrentUpdate
 from sameface_qdrant.ids import point_id
 from sameface_qdrant.values import Contract, Gallery, Identity, OperatingPoint, Policy, Provenance, Template, Vector
 
@@ -27,6 +28,15 @@ def moment(value: Any) -> datetime | None:
 def etag(*parts: object) -> str:
     """Return a short text that changes whenever one of the parts does."""
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def check_etag(given: str, present: str, what: str) -> None:
+    """Raise ConcurrentUpdate where an etag is given and is not the present one."""
+    if given and given != present:
+        raise ConcurrentUpdate(
+            f"{what!r} has etag {present}, {given[:64]!r} was given; read it again and repeat",
+            metadata={"etag": present},
+        )
 
 
 def gallery_point_id(gallery: str) -> str:
@@ -140,6 +150,11 @@ def identity_payload(
         "updated": now,
         "request_id": request_id,
     }
+
+
+def next_revision(payload: Payload, now: float) -> dict[str, Any]:
+    """Return an identity's payload as it is after a change."""
+    return {**payload, "revision": payload["revision"] + 1, "updated": now}
 
 
 def identity_of(payload: Payload, gallery: str, template_count: int) -> Identity:

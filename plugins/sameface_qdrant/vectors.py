@@ -1,9 +1,11 @@
 """What may enter the store as an embedding."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from sameface_qdrant.errors import InvalidEmbedding
-from sameface_qdrant.values import Vector
+from sameface_qdrant.errors import ContractMismatch, InvalidEmbedding
+from sameface_qdrant.values import Contract, NewTemplate, Probe, Vector
 
 
 def unit(vector: Vector, dimension: int) -> Vector:
@@ -31,3 +33,24 @@ def unit(vector: Vector, dimension: int) -> Vector:
     # Scaled first, so that squares of very large or small values neither overflow nor vanish.
     scaled = values / largest
     return (scaled / np.linalg.norm(scaled)).astype(np.float32)
+
+
+def units_under(contract: Contract, embeddings: Sequence[NewTemplate | Probe]) -> list[Vector]:
+    """Return the unit vector of each embedding after checking that it was made under ``contract``.
+
+    Raises:
+        InvalidEmbedding: see `unit`.
+        ContractMismatch: it was made under another contract, and the two are not stated to be equivalent.
+    """
+    vectors = []
+    for embedding in embeddings:
+        vectors.append(unit(embedding.vector, contract.dimension))
+        if not contract.accepts(embedding.contract):
+            given = embedding.contract
+            raise ContractMismatch(
+                f"the embedding was made under {given.key[:80]} ({given.dimension} numbers, "
+                f"{given.preprocessing[:40]}); {contract.key} ({contract.dimension} numbers, "
+                f"{contract.preprocessing}) is expected",
+                metadata={"given": given.key[:80], "expected": contract.key},
+            )
+    return vectors

@@ -10,7 +10,6 @@ folder, makes that the current one in a single rename, and deletes the old folde
 """
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,20 +17,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import numpy as np
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Hit, Point, Where
-from sameface_qdrant.engines.files import check_format, clear_strays, read_text, write_text
+from sameface_qdrant.engines.base import VECTOR_NAME, Hit, Point, Where
+from sameface_qdrant.engines.files import check_format, clear_strays, write_text
 from sameface_qdrant.engines.lock import lock_folder
-from sameface_qdrant.errors import SamefaceError, StoreCorrupt, StoreFull, StoreUnavailable
+from sameface_qdrant.engines.shard import copy_living, filter_of, open_current, point_of
+from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
 from sameface_qdrant.values import EngineDescription, Vector
 
 Result = TypeVar("Result")
 
 REWRITE_AT_ONCE = 5_000
-COPY_BATCH = 500
-CURRENT = "CURRENT"
 ERASE_PENDING = "ERASE_PENDING"
 
 
@@ -88,10 +85,11 @@ class EdgeEngine:
         async with self._opening:
             if collection not in self._collections:
                 folder = self._folder / collection
-                handle = await _thread(folder, _open_current, folder, dimension)
-                self._collections[collection] = _Collection(folder, dimension, handle)
+                shard, path = await _thread(folder, open_current, folder, dimension)
+                self._collections[collection] = _Collection(folder, dimension, _Handle(shard, path))
                 if (folder / ERASE_PENDING).exists():
-                    await self._rewrite(self._collections[collection])
+                    async with self._collections[collection].writing:
+                        await self._rewrite(self._collections[collection])
 
     async def upsert(
         self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
@@ -106,7 +104,7 @@ class EdgeEngine:
                 )
                 for point in points
             ],
-            condition=None if only_if is None else _filter(only_if),
+            condition=None if only_if is None else filter_of(only_if),
             update_mode=edge.UpdateMode.InsertOnly if insert_only else edge.UpdateMode.Upsert,
         )
         await self._update(collection, operation)
@@ -118,12 +116,12 @@ class EdgeEngine:
         records = await self._read(
             collection, lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector)
         )
-        return {str(record.id): _point(record) for record in records}
+        return {str(record.id): point_of(record) for record in records}
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
         """See `Engine.delete`."""
         if isinstance(where, Where):
-            operation = edge.UpdateOperation.delete_points_by_filter(_filter(where))
+            operation = edge.UpdateOperation.delete_points_by_filter(filter_of(where))
         else:
             operation = edge.UpdateOperation.delete_points(list(where))
         await self._update(collection, operation)
@@ -133,7 +131,7 @@ class EdgeEngine:
         request = edge.QueryRequest(
             limit=limit,
             query=edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
-            filter=_filter(where),
+            filter=filter_of(where),
             with_payload=True,
         )
         found = await self._read(collection, lambda shard: shard.query(request))
@@ -144,14 +142,14 @@ class EdgeEngine:
     ) -> tuple[list[Point], str | None]:
         """See `Engine.scroll`."""
         request = edge.ScrollRequest(
-            offset=start, limit=limit, filter=_filter(where), with_payload=True, with_vector=False
+            offset=start, limit=limit, filter=filter_of(where), with_payload=True, with_vector=False
         )
         records, following = await self._read(collection, lambda shard: shard.scroll(request))
-        return [_point(record) for record in records], None if following is None else str(following)
+        return [point_of(record) for record in records], None if following is None else str(following)
 
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`."""
-        request = edge.CountRequest(exact=True, filter=_filter(where))
+        request = edge.CountRequest(exact=True, filter=filter_of(where))
         return await self._read(collection, lambda shard: shard.count(request))
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
@@ -172,8 +170,9 @@ class EdgeEngine:
             for opened in self._collections.values():
                 if opened.next_flush is not None:
                     await asyncio.wait([opened.next_flush])
-                if (opened.folder / ERASE_PENDING).exists():
-                    await self._rewrite(opened)
+                async with opened.writing:
+                    if (opened.folder / ERASE_PENDING).exists():
+                        await self._rewrite(opened)
                 await self._retire(opened.handle)
         finally:
             self._collections.clear()
@@ -187,14 +186,14 @@ class EdgeEngine:
             if erase:
                 await _thread(opened.folder, write_text, opened.folder / ERASE_PENDING, "")
             await _thread(opened.folder, opened.handle.shard.flush)
-            small = opened.handle.shard.info().points_count <= REWRITE_AT_ONCE
-        if erase and small:
-            await self._rewrite(opened)
+            if erase and opened.handle.shard.info().points_count <= REWRITE_AT_ONCE:
+                await self._rewrite(opened)
 
     async def _rewrite(self, opened: _Collection) -> None:
-        async with opened.writing:
-            old = opened.handle
-            opened.handle = await _thread(opened.folder, _copy_living, opened.folder, old.shard, opened.dimension)
+        """Replace the shard by a copy of its living points. The caller holds ``writing``; reads go on."""
+        old = opened.handle
+        shard, path = await _thread(opened.folder, copy_living, opened.folder, old.shard, opened.dimension)
+        opened.handle = _Handle(shard, path)
         await self._retire(old)
         await _thread(opened.folder, clear_strays, opened.folder, opened.handle.folder)
         await _thread(opened.folder, (opened.folder / ERASE_PENDING).unlink, True)
@@ -242,85 +241,12 @@ async def _thread(folder: Path, call: Callable[..., Result], *args: Any) -> Resu
 def _claim(folder: Path) -> IO[str]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder)
-    check_format(folder)
-    return lock
-
-
-def _open_current(folder: Path, dimension: int) -> _Handle:
-    current = read_text(folder / CURRENT)
-    if current is None:
-        folder.mkdir(exist_ok=True)
-        clear_strays(folder, None)
-        return _make(folder, "shard-1", dimension)
-    clear_strays(folder, folder / current)
-    path = folder / current
     try:
-        shard = edge.EdgeShard.load(str(path))
-    except Exception as error:
-        raise StoreCorrupt(
-            f"{path} cannot be opened by this version of Qdrant Edge: {error}", metadata={"path": path}
-        ) from error
-    return _Handle(shard, path)
-
-
-def _make(folder: Path, name: str, dimension: int) -> _Handle:
-    shard = _create(folder / name, dimension)
-    shard.flush()
-    write_text(folder / CURRENT, name)
-    return _Handle(shard, folder / name)
-
-
-def _create(path: Path, dimension: int) -> edge.EdgeShard:
-    path.mkdir()
-    params = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
-    shard = edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors={VECTOR_NAME: params}, wal_enabled=False))
-    for name in INDEXED_FIELDS:
-        index = edge.KeywordIndexParams(is_tenant=name == TENANT_FIELD)
-        shard.update(edge.UpdateOperation.create_field_index(name, index))
-    return shard
-
-
-def _copy_living(folder: Path, old: edge.EdgeShard, dimension: int) -> _Handle:
-    """Copy every living point into a new shard and make it the current one in a single rename."""
-    current = read_text(folder / CURRENT)
-    assert current is not None
-    name = f"shard-{int(current.removeprefix('shard-')) + 1}"
-    if (folder / name).exists():  # a rewrite that was cut off
-        shutil.rmtree(folder / name)
-    shard = _create(folder / name, dimension)
-    start = None
-    while True:
-        records, start = old.scroll(
-            edge.ScrollRequest(offset=start, limit=COPY_BATCH, with_payload=True, with_vector=True)
-        )
-        if records:
-            points = [edge.Point(record.id, record.vector or {}, record.payload) for record in records]
-            shard.update(edge.UpdateOperation.upsert_points(points))
-        if start is None:
-            break
-    shard.flush()
-    write_text(folder / CURRENT, name)
-    return _Handle(shard, folder / name)
-
-
-def _filter(where: Where) -> edge.Filter:
-    must: list[Any] = [
-        edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.equals.items()
-    ]
-    if where.valid_at is not None:
-        later = edge.FieldCondition(key="expires", range=edge.RangeFloat(gt=where.valid_at))
-        must.append(edge.Filter(should=[edge.IsEmptyCondition("expires"), later]))
-    must_not: list[Any] = [
-        edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.excludes.items()
-    ]
-    return edge.Filter(must=must, must_not=must_not)
-
-
-def _point(record: edge.Record) -> Point:
-    vectors = record.vector if isinstance(record.vector, dict) else {}
-    values = vectors.get(VECTOR_NAME)
-    vector = None if values is None else np.asarray(values, dtype=np.float32)
-    return Point(str(record.id), record.payload or {}, vector)
+        check_format(folder)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
 
 
 def _translate(error: BaseException, folder: Path) -> Exception:

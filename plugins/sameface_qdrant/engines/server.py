@@ -6,6 +6,7 @@ are unreadable at once; when their bytes leave the server's segments, logs and s
 
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import grpc
 import httpx
@@ -20,6 +21,7 @@ from sameface_qdrant.values import EngineDescription, Vector
 Result = TypeVar("Result")
 
 COLLECTION_PREFIX = "sameface-"
+DEFAULT_GRPC_PORT = 6334
 
 
 class ServerEngine:
@@ -34,7 +36,7 @@ class ServerEngine:
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None, timeout_s: float) -> "ServerEngine":
-        """Connect to ``http(s)://host:port`` (its gRPC port follows Qdrant's default), or ``:memory:``.
+        """Connect to ``http(s)://host:port`` (the gRPC port, 6334 where none is named), or ``:memory:``.
 
         Raises:
             StoreUnavailable: nothing answers, or the key is refused.
@@ -44,7 +46,15 @@ class ServerEngine:
 
             memory = AsyncQdrantClient(location=url)
             return cls(memory, EngineDescription("memory", version("qdrant-client"), url))
-        client = AsyncQdrantClient(url=url, api_key=api_key, prefer_grpc=True, timeout=int(max(1, timeout_s)))
+        client = AsyncQdrantClient(
+            url=url,
+            grpc_port=urlsplit(url).port or DEFAULT_GRPC_PORT,
+            api_key=api_key,
+            prefer_grpc=True,
+            timeout=int(max(1, timeout_s)),
+            # It would ask the REST port, which a deployment need not open.
+            check_compatibility=False,
+        )
         info = await _call(url, client.info())
         return cls(client, EngineDescription("server", info.version, url))
 
@@ -121,14 +131,14 @@ class ServerEngine:
         )
 
     async def nearest(self, collection: str, vector: Vector, where: Where, limit: int) -> list[Hit]:
-        """See `Engine.nearest`; exact search is asked for."""
+        """See `Engine.nearest`; a server is asked for exact search, memory knows no other."""
         answer = await self._run(
             self._client.query_points(
                 COLLECTION_PREFIX + collection,
                 query=vector.tolist(),
                 using=VECTOR_NAME,
                 query_filter=_filter(where),
-                search_params=models.SearchParams(exact=True),
+                search_params=None if self.exclusive else models.SearchParams(exact=True),
                 limit=limit,
                 with_payload=True,
             )

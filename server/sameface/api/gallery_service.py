@@ -39,13 +39,13 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def GetGallery(self, request: gallery_service_pb2.GetGalleryRequest, context: Context) -> gallery_pb2.Gallery:
         """Return one gallery."""
         (gallery,) = parse_name(request.name, "name", 1)
-        return translate.gallery_to(await self._store.get_gallery(gallery))
+        return translate.gallery_to(await self._store.galleries.get(gallery))
 
     async def ListGalleries(
         self, request: gallery_service_pb2.ListGalleriesRequest, context: Context
     ) -> gallery_service_pb2.ListGalleriesResponse:
         """Return one page of galleries."""
-        page = await self._store.list_galleries(
+        page = await self._store.galleries.list(
             page_size=translate.page_size_from(request.page_size), page_token=request.page_token
         )
         return gallery_service_pb2.ListGalleriesResponse(
@@ -57,7 +57,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_pb2.Gallery:
         """Write a new revision of the policy."""
         (gallery_id,) = parse_name(request.gallery.name, "gallery.name", 1)
-        present = await self._store.get_gallery(gallery_id)
+        present = await self._store.galleries.get(gallery_id)
         if request.gallery.etag and request.gallery.etag != present.etag:
             raise ConcurrentUpdate(
                 f"{request.gallery.name} has etag {present.etag}, the request expects another; read it again",
@@ -74,14 +74,14 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
                     metadata={"field": "update_mask"},
                 )
         policy = translate.policy_from(request.gallery.policy, base, fields)
-        return translate.gallery_to(await self._store.update_policy(gallery_id, policy, etag=present.etag))
+        return translate.gallery_to(await self._store.galleries.update_policy(gallery_id, policy, etag=present.etag))
 
     async def DeleteGallery(
         self, request: gallery_service_pb2.DeleteGalleryRequest, context: Context
     ) -> empty_pb2.Empty:
         """Delete a gallery, with everything in it if forced."""
         (gallery,) = parse_name(request.name, "name", 1)
-        await self._store.delete_gallery(gallery, force=request.force, etag=request.etag)
+        await self._store.galleries.delete(gallery, force=request.force, etag=request.etag)
         return empty_pb2.Empty()
 
     async def CreateIdentity(
@@ -89,7 +89,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_pb2.Identity:
         """Make an identity without templates."""
         (gallery,) = parse_name(request.parent, "parent", 1)
-        identity = await self._store.create_identity(
+        identity = await self._store.identities.create(
             gallery,
             request.identity_id,
             display_name=translate.text_from(request.identity.display_name, "identity.display_name"),
@@ -104,14 +104,14 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_pb2.Identity:
         """Return one identity."""
         gallery, identity = parse_name(request.name, "name", 2)
-        return translate.identity_to(await self._store.get_identity(gallery, identity))
+        return translate.identity_to(await self._store.identities.get(gallery, identity))
 
     async def ListIdentities(
         self, request: gallery_service_pb2.ListIdentitiesRequest, context: Context
     ) -> gallery_service_pb2.ListIdentitiesResponse:
         """Return one page of identities."""
         (gallery,) = parse_name(request.parent, "parent", 1)
-        page = await self._store.list_identities(
+        page = await self._store.identities.list(
             gallery, page_size=translate.page_size_from(request.page_size), page_token=request.page_token
         )
         return gallery_service_pb2.ListIdentitiesResponse(
@@ -123,21 +123,21 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> empty_pb2.Empty:
         """Delete an identity, with its templates if forced."""
         gallery, identity = parse_name(request.name, "name", 2)
-        await self._store.delete_identity(gallery, identity, force=request.force, etag=request.etag)
+        await self._store.identities.delete(gallery, identity, force=request.force, etag=request.etag)
         return empty_pb2.Empty()
 
     async def GetTemplate(
         self, request: gallery_service_pb2.GetTemplateRequest, context: Context
     ) -> gallery_pb2.Template:
         """Return one template, without its vector."""
-        return translate.template_to(await self._store.get_template(*parse_name(request.name, "name", 3)))
+        return translate.template_to(await self._store.templates.get(*parse_name(request.name, "name", 3)))
 
     async def ListTemplates(
         self, request: gallery_service_pb2.ListTemplatesRequest, context: Context
     ) -> gallery_service_pb2.ListTemplatesResponse:
         """Return one page of templates."""
         gallery, identity = parse_name(request.parent, "parent", 2)
-        page = await self._store.list_templates(
+        page = await self._store.templates.list(
             gallery, identity, page_size=translate.page_size_from(request.page_size), page_token=request.page_token
         )
         return gallery_service_pb2.ListTemplatesResponse(
@@ -148,5 +148,5 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         self, request: gallery_service_pb2.DeleteTemplateRequest, context: Context
     ) -> empty_pb2.Empty:
         """Erase one template."""
-        await self._store.delete_template(*parse_name(request.name, "name", 3))
+        await self._store.templates.delete(*parse_name(request.name, "name", 3))
         return empty_pb2.Empty()

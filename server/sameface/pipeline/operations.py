@@ -74,7 +74,7 @@ class FaceOperations:
     ) -> Gallery:
         """Make a gallery bound to the contract of one embedder version and to its operating points."""
         card = self.embedder_card(embedder_version)
-        return await self.store.create_gallery(
+        return await self.store.galleries.create(
             gallery,
             card.contract,
             display_name=display_name,
@@ -97,7 +97,7 @@ class FaceOperations:
         validate_only: bool,
     ) -> Enrolment:
         """Add one template; with ``validate_only`` check everything that can be checked and store nothing."""
-        contract = (await self.store.get_gallery(gallery)).contract
+        contract = (await self.store.galleries.get(gallery)).contract
         vector, made_under, face = await self._vector(sample, contract, selection)
         new = NewTemplate(
             vector=vector,
@@ -107,7 +107,7 @@ class FaceOperations:
             expire_time=expire_time,
         )
         if validate_only:
-            await self.store.check_enrollment(gallery, identity, [new], create_identity=allow_missing)
+            await self.store.templates.check(gallery, identity, [new], create_identity=allow_missing)
             preview = Template(
                 id="",
                 gallery=gallery,
@@ -139,7 +139,7 @@ class FaceOperations:
         selection: FaceSelection | None,
     ) -> tuple[Decision, FoundFace | None]:
         """1:1."""
-        contract = (await self.store.get_gallery(gallery)).contract
+        contract = (await self.store.galleries.get(gallery)).contract
         vector, made_under, face = await self._vector(sample, contract, selection)
         decision = await self.store.verify(
             gallery, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
@@ -158,7 +158,7 @@ class FaceOperations:
         limit: int,
     ) -> list[tuple[Decision | None, FoundFace | None]]:
         """1:N for the selected face, or for every face; a face refused by the quality gate has no decision then."""
-        contract = (await self.store.get_gallery(gallery)).contract
+        contract = (await self.store.galleries.get(gallery)).contract
 
         async def decide(vector: Vector, made_under: Contract) -> Decision:
             probe = Probe(vector, made_under)

@@ -1,0 +1,129 @@
+"""Identities: one record each, beside their templates in the collection of the gallery's contract."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
+
+from sameface_qdrant import records
+from sameface_qdrant.engines.base import Engine, Point, Where
+from sameface_qdrant.errors import IdentityAlreadyExists, IdentityNotEmpty, IdentityNotFound
+from sameface_qdrant.galleries import Galleries, Tenant
+from sameface_qdrant.ids import check_id
+from sameface_qdrant.paging import check_page
+from sameface_qdrant.policy import check_override
+from sameface_qdrant.records import check_etag
+from sameface_qdrant.values import NO_LABELS, Identity, Page
+
+
+class Identities:
+    """Reached as ``store.identities``."""
+
+    def __init__(self, engine: Engine, galleries: Galleries, writing: asyncio.Lock) -> None:
+        self._engine = engine
+        self._galleries = galleries
+        self._writing = writing
+
+    async def create(
+        self,
+        gallery: str,
+        identity: str,
+        *,
+        display_name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
+        verify_threshold: float | None = None,
+        request_id: str = "",
+    ) -> Identity:
+        """Make an identity without templates; a repeat with the same request id returns the first call's.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            IdentityAlreadyExists: another request made an identity with this id.
+            InvalidArgument: the id or the threshold is malformed.
+        """
+        check_id(identity, "identity_id")
+        check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
+        mark = uuid.uuid4().hex
+        async with self._writing:
+            tenant = await self._galleries.tenant(gallery)
+            key = records.identity_point_id(tenant.uid, identity)
+            payload = records.identity_payload(
+                tenant.uid,
+                identity,
+                display_name=display_name,
+                labels=labels,
+                verify_threshold=verify_threshold,
+                now=time.time(),
+                request_id=request_id,
+            )
+            await self._engine.upsert(tenant.collection, [Point(key, {**payload, "mark": mark})], insert_only=True)
+            stored = (await self._engine.get(tenant.collection, [key]))[key].payload
+        await self._engine.commit(tenant.collection)
+        same_request = bool(request_id) and stored["request_id"] == request_id
+        if stored["mark"] != mark and not same_request:
+            raise IdentityAlreadyExists(
+                f"the identity {identity!r} exists already in {gallery!r}",
+                metadata={"gallery": gallery, "identity": identity},
+            )
+        return records.identity_of(stored, gallery, await self.template_count(tenant, identity))
+
+    async def get(self, gallery: str, identity: str) -> Identity:
+        """Return an identity, or raise GalleryNotFound or IdentityNotFound."""
+        tenant = await self._galleries.tenant(gallery)
+        record = await self.record(tenant, identity)
+        return records.identity_of(record.payload, gallery, await self.template_count(tenant, identity))
+
+    async def list(self, gallery: str, *, page_size: int = 100, page_token: str = "") -> Page[Identity]:
+        """Return one page of identities, in a stable order."""
+        start = check_page(page_size, page_token)
+        tenant = await self._galleries.tenant(gallery)
+        where = records.of_gallery(tenant.uid, records.IDENTITY)
+        points, following = await self._engine.scroll(tenant.collection, where, page_size, start)
+        payloads = [point.payload for point in points]
+        counts = await asyncio.gather(*(self.template_count(tenant, payload["identity"]) for payload in payloads))
+        items = (records.identity_of(payload, gallery, count) for payload, count in zip(payloads, counts, strict=True))
+        return Page(tuple(items), following or "")
+
+    async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> None:
+        """Erase an identity; one with templates only with ``force``.
+
+        Raises:
+            GalleryNotFound, IdentityNotFound: there is no such gallery or identity.
+            IdentityNotEmpty: it has templates and ``force`` is not set.
+            ConcurrentUpdate: ``etag`` is given and not the present one.
+        """
+        async with self._writing:
+            tenant = await self._galleries.tenant(gallery)
+            record = await self.record(tenant, identity)
+            count = await self.template_count(tenant, identity)
+            check_etag(etag, records.identity_of(record.payload, gallery, count).etag, identity)
+            if count and not force:
+                raise IdentityNotEmpty(
+                    f"the identity {identity!r} has {count} templates; delete them first, or set force",
+                    metadata={"gallery": gallery, "identity": identity, "templates": count},
+                )
+            await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid, "identity": identity}))
+        await self._engine.commit(tenant.collection, erase=True)
+
+    # What templates and decisions need of identities.
+
+    async def find(self, tenant: Tenant, identity: str) -> Point | None:
+        """Return an identity's record, None where there is none."""
+        key = records.identity_point_id(tenant.uid, identity)
+        return (await self._engine.get(tenant.collection, [key])).get(key)
+
+    async def record(self, tenant: Tenant, identity: str) -> Point:
+        """Return an identity's record, or raise IdentityNotFound."""
+        record = await self.find(tenant, identity)
+        if record is None:
+            gallery = tenant.gallery.id
+            raise IdentityNotFound(
+                f"nobody is enrolled in {gallery!r} under {identity!r}",
+                metadata={"gallery": gallery, "identity": identity},
+            )
+        return record
+
+    async def template_count(self, tenant: Tenant, identity: str) -> int:
+        """Return how many templates an identity has."""
+        where = records.of_identity(tenant.uid, identity, records.TEMPLATE)
+        return await self._engine.count(tenant.collection, where)

@@ -1,0 +1,197 @@
+"""Templates: enrol, get, list, erase.
+
+Concurrent writers. Every write to an identity also writes the identity's record with the next revision, in the same
+batch. Within a process writes take turns; Qdrant Edge admits one process. On a server the record is written on the
+condition that its revision is still the one that was read; a writer that finds another's mark on it afterwards removes
+its own templates and answers ConcurrentUpdate, so that caps hold once every call has returned.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sameface_qdrant import records
+from sameface_qdrant.engines.base import Engine, Point, Where
+from sameface_qdrant.errors import ConcurrentUpdate, RequestIdReused, TemplateLimitReached, TemplateNotFound
+from sameface_qdrant.galleries import Galleries, Tenant
+from sameface_qdrant.identities import Identities
+from sameface_qdrant.ids import check_id, point_id
+from sameface_qdrant.paging import check_page
+from sameface_qdrant.values import NewTemplate, Page, Template
+from sameface_qdrant.vectors import units_under
+
+
+class Templates:
+    """Reached as ``store.templates``."""
+
+    def __init__(
+        self, engine: Engine, galleries: Galleries, identities: Identities, writing: asyncio.Lock, secret: bytes
+    ) -> None:
+        self._engine = engine
+        self._galleries = galleries
+        self._identities = identities
+        self._writing = writing
+        self._secret = secret
+
+    async def check(
+        self, gallery: str, identity: str, templates: Sequence[NewTemplate], *, create_identity: bool
+    ) -> None:
+        """Raise what `enroll` would raise, and store nothing."""
+        check_id(identity, "identity")
+        tenant = await self._galleries.tenant(gallery)
+        units_under(tenant.gallery.contract, templates)
+        record = await self._identities.find(tenant, identity)
+        await self._check_room(tenant, identity, record, len(templates), create_identity)
+
+    async def enroll(
+        self,
+        gallery: str,
+        identity: str,
+        templates: Sequence[NewTemplate],
+        *,
+        request_id: str,
+        create_identity: bool,
+        display_name: str,
+        labels: Mapping[str, str],
+    ) -> tuple[Template, ...]:
+        """See `sameface_qdrant.Store.enroll`."""
+        check_id(identity, "identity")
+        async with self._writing:
+            # Read under the lock: a gallery that is being erased must not receive templates afterwards.
+            tenant = await self._galleries.tenant(gallery)
+            vectors = units_under(tenant.gallery.contract, templates)
+            digests = [
+                self._digest(new.content or vector.tobytes()) for new, vector in zip(templates, vectors, strict=True)
+            ]
+            keys = [
+                point_id(records.TEMPLATE, tenant.uid, identity, f"{request_id}/{number}" if request_id else digest)
+                for number, digest in enumerate(digests)
+            ]
+            present = await self._engine.get(tenant.collection, keys)
+            for key, digest in zip(keys, digests, strict=True):
+                if key in present and present[key].payload["digest"] != digest:
+                    raise RequestIdReused(
+                        f"request_id {request_id} was used before for another photo or embedding",
+                        metadata={"field": "request_id", "request_id": request_id},
+                    )
+            now = time.time()
+            points = [
+                records.template_point(
+                    key,
+                    tenant.uid,
+                    identity,
+                    vector,
+                    contract_key=new.contract.key,
+                    provenance=new.provenance,
+                    digest=digest,
+                    now=now,
+                    expires=records.seconds(new.expire_time),
+                )
+                for key, vector, new, digest in zip(keys, vectors, templates, digests, strict=True)
+                if key not in present
+            ]
+            if points:
+                record = await self._identities.find(tenant, identity)
+                await self._check_room(tenant, identity, record, len(points), create_identity)
+                payload = (
+                    records.next_revision(record.payload, now)
+                    if record
+                    else records.identity_payload(
+                        tenant.uid,
+                        identity,
+                        display_name=display_name,
+                        labels=labels,
+                        verify_threshold=None,
+                        now=now,
+                        request_id=request_id,
+                    )
+                )
+                await self._write_with_identity(tenant, identity, payload, record, points)
+                present = await self._engine.get(tenant.collection, keys)
+        # Also for a repeat: what it found may not be durable yet.
+        await self._engine.commit(tenant.collection)
+        return tuple(records.template_of(present[key], gallery) for key in keys)
+
+    async def get(self, gallery: str, identity: str, template: str, *, with_vector: bool = False) -> Template:
+        """Return a template, or raise GalleryNotFound, IdentityNotFound or TemplateNotFound."""
+        tenant = await self._galleries.tenant(gallery)
+        await self._identities.record(tenant, identity)
+        point = await self._record(tenant, identity, template, with_vector=with_vector)
+        return records.template_of(point, gallery)
+
+    async def list(self, gallery: str, identity: str, *, page_size: int = 100, page_token: str = "") -> Page[Template]:
+        """Return one page of an identity's templates, in a stable order."""
+        start = check_page(page_size, page_token)
+        tenant = await self._galleries.tenant(gallery)
+        await self._identities.record(tenant, identity)
+        where = records.of_identity(tenant.uid, identity, records.TEMPLATE)
+        points, following = await self._engine.scroll(tenant.collection, where, page_size, start)
+        return Page(tuple(records.template_of(point, gallery) for point in points), following or "")
+
+    async def delete(self, gallery: str, identity: str, template: str) -> None:
+        """Erase one template, or raise GalleryNotFound, IdentityNotFound or TemplateNotFound."""
+        async with self._writing:
+            tenant = await self._galleries.tenant(gallery)
+            record = await self._identities.record(tenant, identity)
+            point = await self._record(tenant, identity, template)
+            await self._engine.delete(tenant.collection, [point.id])
+            changed = records.next_revision(record.payload, time.time())
+            unchanged = Where({"revision": record.payload["revision"]})
+            await self._engine.upsert(tenant.collection, [Point(record.id, changed)], only_if=unchanged)
+        await self._engine.commit(tenant.collection, erase=True)
+
+    async def _record(self, tenant: Tenant, identity: str, template: str, *, with_vector: bool = False) -> Point:
+        try:
+            key = str(uuid.UUID(template))
+        except ValueError:
+            key = ""
+        found = await self._engine.get(tenant.collection, [key] if key else [], with_vector=with_vector)
+        point = found.get(key)
+        owner = (records.TEMPLATE, tenant.uid, identity)
+        if point is None or tuple(point.payload[name] for name in ("kind", "gallery", "identity")) != owner:
+            raise TemplateNotFound(
+                f"the identity {identity!r} of {tenant.gallery.id!r} has no template {template[:64]!r}",
+                metadata={"gallery": tenant.gallery.id, "identity": identity, "template": template[:64]},
+            )
+        return point
+
+    async def _check_room(
+        self, tenant: Tenant, identity: str, record: Point | None, more: int, create_identity: bool
+    ) -> None:
+        if record is None and not create_identity:
+            await self._identities.record(tenant, identity)
+        held = await self._identities.template_count(tenant, identity) if record else 0
+        limit = tenant.gallery.policy.max_templates
+        if held + more > limit:
+            raise TemplateLimitReached(
+                f"the identity {identity!r} has {held} templates and {more} more would exceed the limit of {limit}",
+                metadata={"identity": identity, "templates": held, "limit": limit},
+            )
+
+    async def _write_with_identity(
+        self, tenant: Tenant, identity: str, payload: dict[str, Any], record: Point | None, points: Sequence[Point]
+    ) -> None:
+        """Write templates together with their identity's record, which tells concurrent writers apart."""
+        key = records.identity_point_id(tenant.uid, identity)
+        mark = uuid.uuid4().hex
+        batch = [Point(key, {**payload, "mark": mark}), *points]
+        if self._engine.exclusive:
+            await self._engine.upsert(tenant.collection, batch)
+            return
+        unchanged = Where({"revision": record.payload["revision"]}) if record else None
+        await self._engine.upsert(tenant.collection, batch, insert_only=record is None, only_if=unchanged)
+        stored = (await self._engine.get(tenant.collection, [key])).get(key)
+        mine = stored is not None and stored.payload["mark"] == mark
+        if not mine or not await self._galleries.still_there(tenant):
+            await self._engine.delete(tenant.collection, [point.id for point in (batch if mine else points)])
+            raise ConcurrentUpdate(
+                f"the identity {identity!r} or its gallery was changed by another service; repeat the call",
+                metadata={"gallery": tenant.gallery.id, "identity": identity},
+            )
+
+    def _digest(self, content: bytes) -> str:
+        return hmac.new(self._secret, content, hashlib.sha256).hexdigest()

@@ -1,0 +1,123 @@
+"""The decision table, row by row, and what surrounds it."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sameface_qdrant import Candidate, OperatingPoint, Outcome, Policy, Scope, ThresholdSource
+from sameface_qdrant.errors import ThresholdNotCalibrated
+from sameface_qdrant.policy import (
+    comparison_fmr,
+    decide_comparison,
+    decide_identification,
+    decide_verification,
+    operating_threshold,
+)
+
+THRESHOLD = (0.5, ThresholdSource.GALLERY)
+
+
+def verification(claim: float, other: float | None, scope: Scope, margin: float = 0.1) -> Outcome:
+    return decide_verification(
+        Candidate("claim", claim, "t1"),
+        None if other is None else Candidate("other", other, "t2"),
+        scope=scope,
+        threshold=THRESHOLD,
+        margin=margin,
+        policy_revision=1,
+        gallery_size=2,
+    ).outcome
+
+
+@pytest.mark.parametrize(
+    ("claim", "other", "by_claim", "by_gallery"),
+    [
+        (0.8, 0.3, Outcome.MATCH, Outcome.MATCH),
+        (0.8, None, Outcome.MATCH, Outcome.MATCH),
+        (0.8, 0.75, Outcome.MATCH, Outcome.AMBIGUOUS),
+        (0.8, 0.9, Outcome.MATCH, Outcome.AMBIGUOUS),
+        (0.4, 0.1, Outcome.NO_MATCH, Outcome.NO_MATCH),
+        (0.4, 0.9, Outcome.NO_MATCH, Outcome.NO_MATCH),
+        (0.5, 0.25, Outcome.MATCH, Outcome.MATCH),
+        (0.75, 0.5, Outcome.MATCH, Outcome.MATCH),
+    ],
+)
+def test_the_table_of_verification(claim: float, other: float | None, by_claim: Outcome, by_gallery: Outcome) -> None:
+    assert verification(claim, other, Scope.CLAIM) is by_claim
+    assert verification(claim, other, Scope.GALLERY) is by_gallery
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.8, 0.3], Outcome.MATCH),
+        ([0.8], Outcome.MATCH),
+        ([0.8, 0.75], Outcome.AMBIGUOUS),
+        ([0.4, 0.1], Outcome.NO_MATCH),
+        ([0.4, 0.39], Outcome.NO_MATCH),
+        ([], Outcome.NO_MATCH),
+    ],
+)
+def test_the_table_of_identification(scores: list[float], expected: Outcome) -> None:
+    decision = decide_identification(
+        [Candidate(f"p{number}", score, "t") for number, score in enumerate(scores)],
+        limit=5,
+        threshold=THRESHOLD,
+        margin=0.1,
+        policy_revision=1,
+        gallery_size=len(scores),
+    )
+    assert decision.outcome is expected
+
+
+@given(
+    claim=st.floats(-1, 1),
+    other=st.floats(-1, 1),
+    threshold=st.floats(-1, 1),
+    margin=st.floats(0, 2),
+)
+def test_looking_at_the_gallery_never_accepts_what_the_claim_alone_would_not(
+    claim: float, other: float, threshold: float, margin: float
+) -> None:
+    def decide(scope: Scope) -> Outcome:
+        return decide_verification(
+            Candidate("claim", claim, "t1"),
+            Candidate("other", other, "t2"),
+            scope=scope,
+            threshold=(threshold, ThresholdSource.REQUEST),
+            margin=margin,
+            policy_revision=1,
+            gallery_size=2,
+        ).outcome
+
+    by_claim, by_gallery = decide(Scope.CLAIM), decide(Scope.GALLERY)
+    assert (by_claim is Outcome.NO_MATCH) == (by_gallery is Outcome.NO_MATCH)
+    if by_gallery is Outcome.MATCH:
+        assert by_claim is Outcome.MATCH
+        assert claim >= threshold
+        assert claim >= other
+
+
+@given(fpir=st.floats(1e-6, 0.5), size=st.integers(1, 10**7))
+def test_the_comparison_rate_keeps_the_search_rate(fpir: float, size: int) -> None:
+    fmr = comparison_fmr(fpir, size)
+    assert 0 < fmr <= fpir * (1 + 1e-9)
+    assert -math.expm1(size * math.log1p(-fmr)) == pytest.approx(fpir, rel=1e-9)
+
+
+def test_the_operating_point_is_the_loosest_that_is_strict_enough() -> None:
+    points = [OperatingPoint(1e-3, 0.3), OperatingPoint(1e-5, 0.5), OperatingPoint(1e-4, 0.4)]
+    assert operating_threshold(points, 1e-2) == 0.3
+    assert operating_threshold(points, 1e-3) == 0.3
+    assert operating_threshold(points, 5e-4) == 0.4
+    assert operating_threshold(points, 1e-7) == 0.5
+    assert operating_threshold([], 1e-3) is None
+
+
+def test_a_comparison_without_gallery_takes_the_card_or_the_request() -> None:
+    points = [OperatingPoint(1e-4, 0.4)]
+    assert decide_comparison(0.45, policy=Policy(), operating_points=points, threshold=None).outcome is Outcome.MATCH
+    assert decide_comparison(0.45, policy=Policy(), operating_points=points, threshold=0.5).outcome is Outcome.NO_MATCH
+    with pytest.raises(ThresholdNotCalibrated):
+        decide_comparison(0.45, policy=Policy(), operating_points=[], threshold=None)
