@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.table import Table
-from sameface.demo.served import Service, served
+from sameface.launcher import Service, served
 
 from benchmarks.memory import proportional_set_size
 from benchmarks.verification import Latencies, measure_verification

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sameface.client import connect
 from sameface.client.connection import Connection
-from sameface.demo.served import Service, served
+from sameface.launcher import Service, served
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTRAITS = ROOT / "tests" / "data" / "portraits"

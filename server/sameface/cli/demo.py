@@ -24,7 +24,7 @@ def demo(
     from sameface.demo.cases import read_script
     from sameface.demo.report import decision_row, write_report
     from sameface.demo.run import run_script
-    from sameface.demo.served import served
+    from sameface.launcher import served
 
     if not portraits.is_dir():
         raise RuntimeMissing(

@@ -130,7 +130,7 @@ def operating_points(
 @contextmanager
 def _service(address: str | None, inference: str) -> Iterator["Connection"]:
     from sameface.client import connect
-    from sameface.demo.served import served
+    from sameface.launcher import served
 
     if address is not None:
         with connect(address) as connection:

@@ -1,4 +1,4 @@
-"""A `sameface serve` of our own: started as a user would start it, and gone afterwards."""
+"""Runs `sameface serve` as a process of our own, as a user would, for the demo, evaluation, benchmarks and tests."""
 
 import json
 import subprocess

@@ -1,0 +1,293 @@
+"""`sameface serve` as a process: what it says, what it survives, what it leaves behind."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from sameface.client import ServiceError, connect
+from sameface.client.connection import Connection
+from sameface.errors import RuntimeMissing
+from sameface.inference.cards import read_cards
+from sameface.inference.local.runtime import find_runtime
+from sameface.inference.local.server import LocalTriton
+from sameface.launcher import Service, served
+from sameface.settings import cache_folder, model_repository_source
+from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2, system_service_pb2
+
+from tests.processes import descendants, living, regions
+
+SERVICES = {"sameface.v1.FaceService", "sameface.v1.GalleryService", "sameface.v1.SystemService"}
+
+
+def sameface(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sameface.cli", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=60
+    )
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"did not happen: {what}")
+
+
+def enroll_and_verify(connection: Connection, portraits: Path, gallery: str = "people") -> decision_pb2.Decision:
+    connection.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery))
+    name = f"galleries/{gallery}/identities/macron"
+    photo = (portraits / "emmanuel_macron_2014.jpg").read_bytes()
+    connection.faces.EnrollTemplate(
+        face_service_pb2.EnrollTemplateRequest(parent=name, sample=face_pb2.Sample(photo=photo), allow_missing=True)
+    )
+    return verify(connection, portraits, name)
+
+
+def verify(
+    connection: Connection, portraits: Path, name: str = "galleries/people/identities/macron"
+) -> decision_pb2.Decision:
+    probe = face_pb2.Sample(photo=(portraits / "emmanuel_macron_2025.jpg").read_bytes())
+    answer: face_service_pb2.VerifyFaceResponse = connection.faces.VerifyFace(
+        face_service_pb2.VerifyFaceRequest(name=name, sample=probe)
+    )
+    return answer.decision
+
+
+def test_health_answers_for_the_server_and_each_service(connection: Connection) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(connection.channel)
+    for name in ("", *SERVICES):
+        assert stub.Check(health_pb2.HealthCheckRequest(service=name)).status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Check(health_pb2.HealthCheckRequest(service="sameface.v1.Nothing"))
+    assert ServiceError.of(refused.value).code == grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection_describes_every_service(connection: Connection) -> None:
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(connection.channel)
+    ask = reflection_pb2.ServerReflectionRequest(list_services="")
+    (answer,) = stub.ServerReflectionInfo(iter([ask]))
+    assert {service.name for service in answer.list_services_response.service} >= SERVICES
+
+
+def test_server_info_names_every_part(connection: Connection) -> None:
+    info = connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest())
+    assert (info.inference_runtime, info.inference_version) == ("triton", "2.51.0")
+    assert (info.store_engine, info.store_version) == ("edge", "0.9.0")
+    models = {(model.name, model.version): model for model in info.models}
+    assert models["face_embedder", 1].default_embedder
+    assert models["face_embedder", 1].contract.dimension == 128
+    assert not models["face_detector", 1].HasField("contract")
+
+
+def test_the_start_up_line_says_what_is_served_where(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sameface.cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path)]
+    with subprocess.Popen([*command, "--inference", "onnx"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.terminate()
+        assert process.wait(30) == 0
+    for part in ("127.0.0.1:", "face_detector v1", "face_embedder v1 (default)", "onnxruntime", "Qdrant edge 0.9.0"):
+        assert part in line
+    assert str(tmp_path) in line
+
+
+def test_in_process_inference_decides_as_triton_does(connection: Connection, portraits: Path, tmp_path: Path) -> None:
+    by_triton = enroll_and_verify(connection, portraits, "in-process-twin")
+    connection.galleries.DeleteGallery(
+        gallery_service_pb2.DeleteGalleryRequest(name="galleries/in-process-twin", force=True)
+    )
+    with (
+        served(tmp_path / "data", tmp_path / "log", ["--inference", "onnx"]) as service,
+        connect(service.address) as other,
+    ):
+        assert descendants(service.pid) == set()
+        in_process = enroll_and_verify(other, portraits)
+    assert in_process.outcome == by_triton.outcome == decision_pb2.OUTCOME_MATCH
+    assert in_process.score == pytest.approx(by_triton.score, abs=1e-6)
+
+
+async def test_a_remote_triton_is_used_and_left_alone(portraits: Path, tmp_path: Path) -> None:
+    runtime = find_runtime(cache_folder())
+    assert runtime is not None
+    repository = model_repository_source()
+    triton = LocalTriton(repository, runtime, read_cards(repository))
+    await triton.start()
+    pid = triton.pid
+
+    def use() -> decision_pb2.Decision:
+        flags = ["--triton-url", triton.grpc_url]
+        with served(tmp_path / "data", tmp_path / "log", flags) as service, connect(service.address) as remote:
+            assert descendants(service.pid) == set()
+            return enroll_and_verify(remote, portraits)
+
+    assert (await asyncio.to_thread(use)).outcome == decision_pb2.OUTCOME_MATCH
+    assert triton.pid == pid
+    assert living({pid}) == {pid}
+    await triton.stop()
+
+
+def test_a_second_server_on_the_same_data_folder_says_who_holds_it(tmp_path: Path) -> None:
+    with served(tmp_path / "data", tmp_path / "first.log", ["--inference", "onnx"]) as first:
+        result = sameface(
+            "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), "--inference", "onnx"
+        )
+    assert result.returncode == 3
+    assert "STORE_LOCKED" in result.stderr
+    assert f'"pid": {first.pid}' in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_address_in_use_is_named_and_nothing_is_left_running(service: Service, tmp_path: Path) -> None:
+    before = regions()
+    result = sameface("serve", "--listen", service.address, "--data-dir", str(tmp_path))
+    assert result.returncode == 3
+    assert service.address in result.stderr
+    assert regions() <= before
+
+
+def test_sigterm_lets_requests_in_flight_finish(portraits: Path, tmp_path: Path) -> None:
+    outcomes: list[int] = []
+    with served(tmp_path / "data", tmp_path / "log") as service, connect(service.address) as connection:
+        enroll_and_verify(connection, portraits)
+        processes = {service.pid} | descendants(service.pid)
+        assert len(processes) >= 5
+        flying = [
+            threading.Thread(target=lambda: outcomes.append(verify(connection, portraits).outcome)) for _ in range(6)
+        ]
+        for thread in flying:
+            thread.start()
+        time.sleep(0.03)
+        os.kill(service.pid, signal.SIGTERM)
+        for thread in flying:
+            thread.join()
+        with pytest.raises(grpc.RpcError):
+            verify(connection, portraits)
+    assert outcomes == [decision_pb2.OUTCOME_MATCH] * 6
+    until(lambda: not living(processes), "every process has ended")
+
+
+def test_a_killed_service_takes_its_triton_along_and_loses_nothing(portraits: Path, tmp_path: Path) -> None:
+    before = regions()
+
+    def use_and_kill() -> None:
+        with served(tmp_path / "data", tmp_path / "first.log") as service, connect(service.address) as connection:
+            enroll_and_verify(connection, portraits)
+            processes = {service.pid} | descendants(service.pid)
+            os.kill(service.pid, signal.SIGKILL)
+            until(lambda: not living(processes), "every process has ended")
+
+    with pytest.raises(RuntimeMissing, match="-9"):
+        use_and_kill()
+    assert regions() <= before
+    with (
+        served(tmp_path / "data", tmp_path / "second.log", ["--inference", "onnx"]) as again,
+        connect(again.address) as connection,
+    ):
+        assert verify(connection, portraits).outcome == decision_pb2.OUTCOME_MATCH
+
+
+def test_more_requests_than_allowed_are_told_to_come_back(
+    portraits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMEFACE_MAX_REQUESTS", "1")
+    refused: list[ServiceError] = []
+
+    def call(connection: Connection) -> None:
+        try:
+            verify(connection, portraits)
+        except grpc.RpcError as error:
+            refused.append(ServiceError.of(error))
+
+    flags = ["--inference", "onnx"]
+    with served(tmp_path / "data", tmp_path / "log", flags) as service, connect(service.address) as connection:
+        enroll_and_verify(connection, portraits)
+        flying = [threading.Thread(target=call, args=[connection]) for _ in range(8)]
+        for thread in flying:
+            thread.start()
+        for thread in flying:
+            thread.join()
+    assert refused
+    for error in refused:
+        assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
+        assert error.retry_after_s
+
+
+def test_no_biometric_data_is_logged(portraits: Path, tmp_path: Path) -> None:
+    flags = ["--inference", "onnx", "--log-level", "debug"]
+    with served(tmp_path / "data", tmp_path / "log", flags) as service, connect(service.address) as connection:
+        enroll_and_verify(connection, portraits)
+        (embedded,) = connection.faces.EmbedFaces(
+            face_service_pb2.EmbedFacesRequest(photo=(portraits / "emmanuel_macron_2025.jpg").read_bytes())
+        ).faces
+    log = (tmp_path / "log").read_text()
+    assert f"{embedded.embedding.values[0]:.4f}" not in log
+    assert "JFIF" not in log
+
+
+def print_config(*flags: str, **environment: str) -> dict[str, Any]:
+    result = sameface("serve", "--print-config", *flags, **environment)
+    assert result.returncode == 0, result.stderr
+    settings: dict[str, Any] = json.loads(result.stdout)
+    return settings
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "sameface.toml"
+    file.write_text('listen = "127.0.0.1:1"\nmax_requests = 7\ndrain_s = 1.5\n[quality]\nmax_yaw = 30\n')
+    flags = ["--config", str(file), "--listen", "127.0.0.1:3"]
+    environment = {
+        "SAMEFACE_LISTEN": "127.0.0.1:2",
+        "SAMEFACE_MAX_REQUESTS": "8",
+        "SAMEFACE_QUALITY__MIN_SHARPNESS": "33",
+        "SAMEFACE_QDRANT_API_KEY": "a secret",
+    }
+    settings = print_config(*flags, **environment)
+    assert (settings["listen"], settings["max_requests"], settings["drain_s"]) == ("127.0.0.1:3", 8, 1.5)
+    assert (settings["quality"]["min_sharpness"], settings["quality"]["max_yaw"]) == (33, 30)
+    assert settings["max_faces"] == 32
+    assert "a secret" not in json.dumps(settings)
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"SAMEFACE_LISTEN": "nowhere"}, "listen"),
+        ({"SAMEFACE_MAX_REQUESTS": "0"}, "max_requests"),
+        ({"SAMEFACE_QDRANT_URL": "host:6334"}, "qdrant_url"),
+        ({"SAMEFACE_INFERENCE": "magic"}, "inference"),
+        ({"SAMEFACE_CONFIG": "/nothing.toml"}, "/nothing.toml"),
+    ],
+)
+def test_a_wrong_setting_is_named(environment: dict[str, str], named: str) -> None:
+    result = sameface("serve", "--print-config", **environment)
+    assert result.returncode == 3
+    assert named in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_setting_in_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sameface.toml").write_text("lissten = 1\n")
+    result = sameface("serve", "--print-config", "--config", str(tmp_path / "sameface.toml"))
+    assert result.returncode == 3
+    assert "lissten" in result.stderr
+
+
+def test_a_missing_triton_runtime_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    result = sameface(
+        "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), SAMEFACE_CACHE_DIR=str(tmp_path)
+    )
+    assert result.returncode == 3
+    assert "sameface triton install" in result.stderr
