@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.table import Table
-from sameface.launcher import Service, served
 
 from benchmarks.memory import proportional_set_size
 from benchmarks.verification import Latencies, measure_verification
+from sameface.launcher import Service, served
 
 LIMITS = {"ready": 5.0, "ratio": 1.25, "memory": 600.0}
 

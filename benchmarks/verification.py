@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from PIL import Image
+
 from sameface.client import connect
 from sameface.inference.cards import read_cards
 from sameface.inference.onnx import OnnxInference

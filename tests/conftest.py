@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from sameface.client import connect
 from sameface.client.connection import Connection
 from sameface.launcher import Service, served

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from sameface_qdrant.store import Store
-
 from sameface import __version__
 from sameface.api.server import ApiServer, start_server
 from sameface.api.system_service import ServedParts
@@ -25,6 +23,7 @@ from sameface.inference.triton import TritonInference
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import DetectorSettings, PhotoPipeline
 from sameface.settings import Settings
+from sameface_qdrant.store import Store
 
 log = logging.getLogger(__name__)
 

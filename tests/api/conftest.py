@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from sameface.client import ServiceError
 from sameface.client.connection import Connection
 from sameface.v1 import face_pb2, face_service_pb2, gallery_service_pb2

@@ -11,10 +11,10 @@ import grpc
 import numpy as np
 import pytest
 from PIL import Image
+
 from sameface.client import ServiceError
 from sameface.client.connection import Connection
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2
-
 from tests.api.conftest import Enroll
 
 Refused = Callable[..., ServiceError]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import grpc
 import pytest
 from google.protobuf import field_mask_pb2
+
 from sameface.client import ServiceError
 from sameface.client.connection import Connection
 from sameface.v1 import gallery_pb2, gallery_service_pb2
-
 from tests.api.conftest import Enroll
 
 Refused = Callable[..., ServiceError]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sameface.errors import ModelCheckFailed, ModelNotFound, ModelUnavailable, RuntimeMissing
 from sameface.inference.cards import ModelCard, golden_input, read_cards
 from sameface.inference.check import check_models
@@ -19,7 +20,6 @@ from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import TritonInference
 from sameface.settings import cache_folder, model_repository_source
 from sameface_qdrant.errors import InvalidArgument
-
 from tests.processes import descendants, living, regions
 
 pytestmark = pytest.mark.triton

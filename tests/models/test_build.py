@@ -13,6 +13,8 @@ import pytest
 from google.protobuf import text_format
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
+from tritonclient.grpc import model_config_pb2
+
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.cards import ModelCard, check_golden, golden_input, read_card, read_cards
 from sameface.inference.check import check_digests
@@ -23,7 +25,6 @@ from sameface.models.seal import seal, write_card
 from sameface.models.source import SFACE, YUNET, SourceFile, fetch_wheel, read_source
 from sameface.settings import cache_folder, model_repository_source
 from sameface.vision import ImageLimits, align, decode_faces, decode_image, detector_input
-from tritonclient.grpc import model_config_pb2
 
 REPOSITORY = model_repository_source()
 CARDS = read_cards(REPOSITORY)

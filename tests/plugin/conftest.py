@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sameface_qdrant import Contract, Store
 from sameface_qdrant.values import Vector
 

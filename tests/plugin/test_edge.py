@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sameface_qdrant import NewTemplate, Policy, Probe, Provenance, Store, Template
 from sameface_qdrant.errors import StoreCorrupt, StoreLocked, StoreUnavailable
-
 from tests.plugin.conftest import CONTRACT, random_vector
 
 BATCH = 3

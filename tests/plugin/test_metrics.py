@@ -5,6 +5,7 @@ import pytest
 import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sameface_qdrant import metrics
 
 # Few values, so that ties are common.

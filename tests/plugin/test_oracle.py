@@ -18,9 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from numpy.typing import NDArray
+
 from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Scope, Store
 from sameface_qdrant.errors import IdentityNotFound, TemplateLimitReached
-
 from tests.plugin.conftest import CONTRACT
 
 THRESHOLD, MARGIN, CAP = 0.6, 0.1, 3

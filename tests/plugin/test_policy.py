@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sameface_qdrant import Candidate, OperatingPoint, Outcome, Policy, Scope, ThresholdSource
 from sameface_qdrant.errors import ThresholdNotCalibrated
 from sameface_qdrant.policy import (

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+
 from sameface_qdrant import (
     Contract,
     NewTemplate,
@@ -34,7 +35,6 @@ from sameface_qdrant.errors import (
     ThresholdNotCalibrated,
 )
 from sameface_qdrant.values import Vector
-
 from tests.plugin.conftest import CONTRACT, near, random_vector
 
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.6, runner_up_margin=0.05)

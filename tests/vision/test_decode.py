@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from sameface.errors import ImageTooLarge, ImageUndecodable
 from sameface.vision import ImageLimits, Pixels, decode_image
 

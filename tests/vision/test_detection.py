@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
 from sameface.vision import ImageLimits, Pixels, decode_faces, decode_image, detector_input
 from sameface.vision.detection import MULTIPLE
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sameface.errors import ExtremePose, FaceNotFound, FaceTooSmall, MultipleFaces, QualityTooLow
 from sameface.vision import (
     DecodedImage,

@@ -3,12 +3,12 @@
 from typing import Any
 
 import grpc
-from sameface_qdrant.errors import InvalidArgument
 
 from sameface.api import translate
 from sameface.api.names import parse_name
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import face_service_pb2, face_service_pb2_grpc
+from sameface_qdrant.errors import InvalidArgument
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2
-from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
-from sameface_qdrant.store import Store
-from sameface_qdrant.values import Policy
 
 from sameface.api import translate
 from sameface.api.names import parse_name
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
+from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
+from sameface_qdrant.store import Store
+from sameface_qdrant.values import Policy
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 import grpc
-from sameface_qdrant.errors import SamefaceError
 
 from sameface.api.status import UnexpectedError, rich_status
 from sameface.errors import ServerBusy
+from sameface_qdrant.errors import SamefaceError
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from sameface_qdrant.values import EngineDescription
 
 from sameface import __version__
 from sameface.api import translate
 from sameface.inference.cards import ModelCard
 from sameface.v1 import system_service_pb2, system_service_pb2_grpc
+from sameface_qdrant.values import EngineDescription
 
 
 @dataclass(frozen=True, slots=True)

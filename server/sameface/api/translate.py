@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 from google.protobuf import timestamp_pb2
-from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.values import Contract, Decision, Gallery, Identity, Policy, Scope, Template, Vector
 
 from sameface.api.names import make_name
 from sameface.pipeline.photos import FoundFace
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
 from sameface.vision import FaceSelection
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values import Contract, Decision, Gallery, Identity, Policy, Scope, Template, Vector
 
 MAX_TEXT = 256
 MAX_LABELS = 32

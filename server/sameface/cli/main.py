@@ -4,10 +4,10 @@ import sys
 
 import typer
 from rich.console import Console
-from sameface_qdrant.errors import SamefaceError
 
 from sameface import __version__
 from sameface.cli import demo, evaluate, model, serve, triton
+from sameface_qdrant.errors import SamefaceError
 
 EXIT_ERROR = 3
 

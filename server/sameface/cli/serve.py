@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from sameface_qdrant.errors import InvalidArgument
 
 from sameface.settings import Settings
+from sameface_qdrant.errors import InvalidArgument
 
 
 def load_settings(config: Path | None, **flags: Any) -> Settings:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sameface_qdrant.metrics import fnmr, threshold_at_fmr
 
 TARGETS = (1e-3, 1e-4, 1e-5)

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sameface_qdrant.values import Contract, OperatingPoint
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.base import FloatArray, Tensor
+from sameface_qdrant.values import Contract, OperatingPoint
 
 
 class _Record(BaseModel):

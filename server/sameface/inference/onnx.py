@@ -5,10 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sameface_qdrant.errors import InvalidArgument
-
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
+from sameface_qdrant.errors import InvalidArgument
 
 
 class OnnxInference:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import tritonclient.grpc.aio as triton
-from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 RETRY_AFTER_S = 1.0
 RETRY_PAUSE_S = 0.1

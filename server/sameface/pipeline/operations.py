@@ -5,6 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+
+from sameface.errors import ModelNotFound
+from sameface.inference.cards import ModelCard
+from sameface.pipeline.photos import EMBEDDER, FoundFace, FoundFaces, PhotoPipeline
+from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
+from sameface.vision import FaceSelection
 from sameface_qdrant.errors import ContractMismatch
 from sameface_qdrant.policy import decide_comparison
 from sameface_qdrant.store import Store
@@ -21,12 +27,6 @@ from sameface_qdrant.values import (
     Vector,
 )
 from sameface_qdrant.vectors import unit
-
-from sameface.errors import ModelNotFound
-from sameface.inference.cards import ModelCard
-from sameface.pipeline.photos import EMBEDDER, FoundFace, FoundFaces, PhotoPipeline
-from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
-from sameface.vision import FaceSelection
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,11 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 import numpy as np
-from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.values import Vector
 
 from sameface.errors import ModelCheckFailed
 from sameface.inference.base import Inference
 from sameface.vision import (
+    VIEW_SIDE,
     DecodedImage,
     Detection,
     FaceSelection,
@@ -26,9 +25,14 @@ from sameface.vision import (
     decode_faces,
     decode_image,
     detector_input,
+    look_again,
+    needs_second_look,
     quality_issues,
     select_face,
+    upright_view,
 )
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values import Vector
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -36,6 +40,8 @@ Result = TypeVar("Result")
 DETECTOR = "face_detector"
 EMBEDDER = "face_embedder"
 DETECTOR_VERSION = 1
+MOST_SECOND_LOOKS = 4
+"""Each look finds about half of the tilt that is left; four are enough up to 60°."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,8 @@ class PhotoPipeline:
         """
         image, detections = await self._detect(photo)
         ranked = sorted(detections, key=lambda face: face.box[2] * face.box[3], reverse=True)[:most]
-        faces = await self._in_thread(lambda: tuple(self._examine(image, face) for face in ranked))
-        return FoundFaces(faces, image.original_width, image.original_height)
+        faces = await asyncio.gather(*(self._examine(image, face) for face in ranked))
+        return FoundFaces(tuple(faces), image.original_width, image.original_height)
 
     async def select_face(self, photo: bytes, selection: FaceSelection) -> FoundFace:
         """Return the one face that is meant, after the quality gate.
@@ -101,7 +107,7 @@ class PhotoPipeline:
         """
         image, detections = await self._detect(photo)
         chosen = select_face(detections, selection, image.pixels.shape[1], image.pixels.shape[0])
-        face = await self._in_thread(self._examine, image, chosen)
+        face = await self._examine(image, chosen)
         if face.issues:
             raise face.issues[0]
         return face
@@ -130,9 +136,7 @@ class PhotoPipeline:
         image, (tensor, scale) = await self._in_thread(self._prepare, photo)
         side = self.detector.longest_side
         while True:
-            outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-            size = (tensor.shape[3], tensor.shape[2])
-            detections = decode_faces(outputs["faces"][0], size, scale, score_threshold=self.detector.score_threshold)
+            detections = await self._run_detector(tensor, scale)
             # A face that fills the picture is larger than what the detector was trained on: look again from afar.
             side //= 2
             if detections or side < 160 or max(image.pixels.shape[:2]) <= 160:
@@ -143,7 +147,22 @@ class PhotoPipeline:
         image = decode_image(photo, self.image_limits)
         return image, detector_input(image.pixels, self.detector.longest_side)
 
-    def _examine(self, image: DecodedImage, face: Detection) -> FoundFace:
+    async def _run_detector(self, tensor: Pixels, scale: float) -> tuple[Detection, ...]:
+        outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
+        size = (tensor.shape[3], tensor.shape[2])
+        return decode_faces(outputs["faces"][0], size, scale, score_threshold=self.detector.score_threshold)
+
+    async def _examine(self, image: DecodedImage, face: Detection) -> FoundFace:
+        tilted = needs_second_look(face)
+        for _ in range(MOST_SECOND_LOOKS):
+            if not tilted:
+                break
+            view, matrix = await self._in_thread(upright_view, image.pixels, face)
+            seen = await self._run_detector(*detector_input(view, VIEW_SIDE))
+            face, tilted = look_again(face, seen, matrix)
+        return await self._in_thread(self._judge, image, face)
+
+    def _judge(self, image: DecodedImage, face: Detection) -> FoundFace:
         crop = align(image.pixels, face.landmarks)
         quality = assess_quality(image, face, crop)
         return FoundFace(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from sameface_qdrant.errors import InvalidArgument
 
 from sameface.errors import ExtremePose, FaceTooSmall, QualityTooLow
 from sameface.vision.decode import DecodedImage, Pixels
 from sameface.vision.detection import Detection
 from sameface.vision.pose import head_pose
+from sameface_qdrant.errors import InvalidArgument
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,13 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from sameface_qdrant.errors import SamefaceError
-
 from sameface.errors import ModelCheckFailed, ModelUnavailable, RuntimeMissing
 from sameface.inference.cards import ModelCard
 from sameface.inference.check import check_models
 from sameface.inference.local.process import Ports, TritonProcess, remove_regions, stub_processes
 from sameface.inference.local.runtime import Runtime
 from sameface.inference.triton import TritonInference
+from sameface_qdrant.errors import SamefaceError
 
 log = logging.getLogger(__name__)
 
