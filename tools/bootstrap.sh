@@ -22,9 +22,15 @@ find_python() {
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
     echo "sameface: no local tritonserver for $(uname -s)-$(uname -m); use --inference onnx or --triton-url" >&2
 
-stamp=.venv/.sameface-${extras//,/-}
-wanted=$(sha256sum pyproject.toml constraints.txt | sha256sum)
-[ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && exit 0
+# One line of .venv/.sameface per set of extras that is installed, with what it was installed from.
+stamp=.venv/.sameface
+made_from=$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+if [ -f "$stamp" ]; then
+    case "$extras" in
+        server) grep -qxE "$made_from (server|server,dev)" "$stamp" && exit 0 ;;
+        *) grep -qx "$made_from $extras" "$stamp" && exit 0 ;;
+    esac
+fi
 
 python=$(find_python)
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
@@ -35,4 +41,4 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
 fi
 echo "sameface: installing .[$extras]"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
-echo "$wanted" >"$stamp"
+echo "$made_from $extras" >>"$stamp"

@@ -18,6 +18,9 @@ def demo(
     portraits: Annotated[Path, typer.Option(help="folder of the licensed portraits")] = Path("tests/data/portraits"),
     output: Annotated[Path, typer.Option(help="folder for report.html and report.json")] = Path("build/demo"),
     inference: Annotated[str, typer.Option(help="triton or onnx")] = "triton",
+    script: Annotated[
+        Path | None, typer.Option(help="TOML file with other decisions and expectations", show_default=False)
+    ] = None,
 ) -> None:
     """Start a service of its own, enrol the portraits, decide, and compare with what must come out."""
     from sameface.client import connect
@@ -41,7 +44,7 @@ def demo(
     ):
         ready_s = time.monotonic() - began
         with connect(service.address) as connection:
-            enrolled, decided = run_script(connection, read_script(), portraits, status.update)
+            enrolled, decided = run_script(connection, read_script(script), portraits, status.update)
             system = {**_system(connection), "seconds_to_ready": round(ready_s, 1)}
         status.update("stopping")
     credits_text = (portraits / "CREDITS.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,10 @@ class Script:
         return tuple(dict.fromkeys(named))
 
 
-def read_script() -> Script:
-    """Read the script that ships with the package."""
-    text = resources.files("sameface.demo").joinpath("decisions.toml").read_text(encoding="utf-8")
-    tables = tomllib.loads(text)
+def read_script(path: Path | None = None) -> Script:
+    """Read a script; None takes the one that ships with the package."""
+    source = path or resources.files("sameface.demo").joinpath("decisions.toml")
+    tables = tomllib.loads(source.read_text(encoding="utf-8"))
     return Script(
         enrollments=tuple(EnrollmentCase(**table) for table in tables["enroll"]),
         decisions=tuple(

@@ -54,11 +54,16 @@ def write_report(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sameface.demo", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    figures = [_figure(record.photo, record.face) for record in enrolled]
+    references = {(record.gallery, record.identity): figure for record, figure in zip(enrolled, figures, strict=True)}
     page = environment.get_template("report.html.j2").render(
         summary=summary,
         system=system,
-        enrolled=[(record, _figure(record.photo, record.face)) for record in enrolled],
-        decided=[(record, row, _figure(record.photo, record.face)) for record, row in zip(decided, rows, strict=True)],
+        enrolled=list(zip(enrolled, figures, strict=True)),
+        decided=[
+            (record, row, _figure(record.photo, record.face), references.get((row["gallery"], _compared_with(row))))
+            for record, row in zip(decided, rows, strict=True)
+        ],
         credits_text=credits_text,
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
@@ -81,6 +86,11 @@ def decision_row(record: DecisionRecord) -> dict[str, Any]:
         "message": record.message,
         **numbers,
     }
+
+
+def _compared_with(row: dict[str, Any]) -> str:
+    """Return the identity that a person wants to see beside the probe: the one that is claimed, else the nearest."""
+    return str(row["claim"] or row.get("best", ""))
 
 
 def _figure(photo: bytes, face: face_pb2.Face | None) -> Figure:

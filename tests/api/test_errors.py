@@ -1,0 +1,88 @@
+"""One table of errors: complete, and carried to callers with everything a program needs."""
+
+import re
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+import sameface.errors
+import sameface_qdrant.errors
+from sameface.api.status import ERRORS, UnexpectedError, rich_status
+from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable, TemplateLimitReached
+
+# A server that meets these does not start, so no caller ever sees them.
+AT_START_ONLY = {"STORE_LOCKED", "RUNTIME_MISSING"}
+
+
+def every_error() -> set[type[SamefaceError]]:
+    return {
+        error
+        for module in (sameface.errors, sameface_qdrant.errors)
+        for error in vars(module).values()
+        if isinstance(error, type) and issubclass(error, SamefaceError) and error is not SamefaceError
+    } | {UnexpectedError}
+
+
+def details(error: SamefaceError) -> dict[str, object]:
+    (trailer,) = rich_status(error).trailing_metadata
+    status = status_pb2.Status.FromString(trailer[1])
+    unpacked: dict[str, object] = {}
+    for packed in status.details:
+        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo):
+            if packed.Is(kind.DESCRIPTOR):
+                message = kind()
+                packed.Unpack(message)
+                unpacked[kind.DESCRIPTOR.name] = message
+    return unpacked
+
+
+def test_every_error_is_in_the_table_and_nothing_else() -> None:
+    assert {error.reason for error in every_error()} - AT_START_ONLY == ERRORS.keys()
+
+
+def test_reasons_differ() -> None:
+    reasons = [error.reason for error in every_error()]
+    assert len(reasons) == len(set(reasons))
+
+
+def test_the_protos_name_reasons_of_the_table_beside_their_status() -> None:
+    text = " ".join(path.read_text() for path in Path("protos/sameface/v1").glob("*_service.proto"))
+    named = re.findall(r"([A-Z_]+) \(([A-Z][A-Z_, ;a-zRI]*)", re.sub(r"\s*//\s*", " ", text))
+    pairs = {
+        (code, reason)
+        for code, reasons in named
+        if code in grpc.StatusCode.__members__
+        for reason in re.findall(r"[A-Z_]{6,}", reasons)
+    }
+    assert len({reason for _, reason in pairs}) > 15
+    for code, reason in pairs:
+        assert ERRORS[reason].code.name == code, f"{reason} is announced as {code}"
+
+
+@pytest.mark.parametrize("error", sorted(every_error(), key=str), ids=str)
+def test_every_error_carries_its_reason_and_metadata(error: type[SamefaceError]) -> None:
+    if error.reason in AT_START_ONLY:
+        return
+    raised = error("what was given, what was expected", metadata={"limit": 3})
+    status = rich_status(raised)
+    assert status.code == ERRORS[error.reason].code
+    assert status.details == raised.message
+    info = details(raised)["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert (info.reason, info.domain, dict(info.metadata)) == (error.reason, "sameface", {"limit": "3"})
+
+
+def test_a_wrong_field_is_named_as_a_violation() -> None:
+    violation = details(InvalidArgument("too long", metadata={"field": "display_name"}))["BadRequest"]
+    assert isinstance(violation, error_details_pb2.BadRequest)
+    assert [(one.field, one.description) for one in violation.field_violations] == [("display_name", "too long")]
+
+
+def test_only_what_may_succeed_later_says_when() -> None:
+    later = details(StoreUnavailable("down", retry_after_s=1.5))["RetryInfo"]
+    assert isinstance(later, error_details_pb2.RetryInfo)
+    assert later.retry_delay == duration_pb2.Duration(seconds=1, nanos=500_000_000)
+    assert "RetryInfo" not in details(TemplateLimitReached("full"))

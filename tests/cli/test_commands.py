@@ -1,0 +1,117 @@
+"""The commands that are not `serve`: what they print, what they write, how they end."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from sameface import __version__
+from sameface.demo.cases import read_script
+from tests.cli.conftest import Run
+from tests.processes import regions
+
+
+def test_the_demo_decides_as_expected_and_reports(sameface: Run, tmp_path: Path) -> None:
+    before = regions()
+    result = sameface("demo", "--output", str(tmp_path))
+    decisions = len(read_script().decisions)
+    assert result.stdout.splitlines()[-1] == f"demo: {decisions} of {decisions} decisions as expected"
+    assert result.returncode == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["decisions"], report["as_expected"]) == (decisions, decisions)
+    assert (report["triton_version"], report["qdrant_edge_version"]) == ("2.51.0", "0.9.0")
+    # Triton counted at least one detection for every photo that was sent.
+    photos = sum(row["given_as"] == "photo" for row in report["results"]) + len(read_script().enrollments)
+    assert report["inference_counts"]["face_detector v1"] >= photos
+    assert report["inference_counts"]["face_embedder v1"] >= photos - 1
+    for row in report["results"]:
+        assert row["outcome"] == row["expected"]
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<article") == decisions + len(read_script().enrollments)
+    # Self-contained: nothing is loaded from elsewhere.
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+    assert regions() <= before
+
+
+def test_the_demo_ends_badly_where_a_decision_is_not_as_expected(sameface: Run, tmp_path: Path) -> None:
+    # A threshold that nobody reaches turns every expected match into a surprise.
+    script = Path("server/sameface/demo/decisions.toml").read_text()
+    changed = tmp_path / "decisions.toml"
+    changed.write_text(script.replace('expect = "MATCH"', 'expect = "NO_MATCH"', 1))
+    result = sameface("demo", "--output", str(tmp_path), "--inference", "onnx", "--script", str(changed))
+    decisions = len(tomllib.loads(script)["decision"])
+    assert result.stdout.splitlines()[-1] == f"demo: {decisions - 1} of {decisions} decisions as expected"
+    assert result.returncode == 1
+    assert "expected NO_MATCH" in re.sub(r"\s+", " ", result.stdout)
+
+
+def test_the_demo_names_what_is_missing(sameface: Run, tmp_path: Path) -> None:
+    result = sameface("demo", "--portraits", str(tmp_path / "nowhere"))
+    assert result.returncode == 3
+    assert str(tmp_path / "nowhere") in result.stderr
+
+
+def test_the_expectations_cover_what_the_demo_promises() -> None:
+    script = read_script()
+    assert len(script.decisions) >= 12
+    assert {"MATCH", "NO_MATCH", "AMBIGUOUS", "FACE_NOT_FOUND"} <= {case.expect for case in script.decisions}
+    assert any(case.as_embedding for case in script.decisions)
+    assert any(not case.claim and case.expect == "NO_MATCH" for case in script.decisions)
+
+
+@pytest.mark.dataset
+def test_pairs_accuracy_is_printed(sameface: Run, shared_data: Path, tmp_path: Path) -> None:
+    # A tenth of the development set, for the command's sake; the whole of it is run by hand.
+    listed = (shared_data / "lfw_devtest" / "pairsDevTest.txt").read_text().splitlines()
+    part = [*listed[1:501:10], *listed[501:1001:10]]
+    (tmp_path / "pairs.txt").write_text("\n".join([str(len(part) // 2), *part]))
+    folder = str(shared_data / "lfw_devtest")
+    arguments = ["evaluate", "pairs", folder, "--pairs", str(tmp_path / "pairs.txt"), "--inference", "onnx"]
+    result = sameface(*arguments, "--json")
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout)
+    assert figures["pairs"] == len(part)
+    assert figures["accuracy"] > 0.95
+    assert figures["without_face"] == 0
+
+
+@pytest.mark.dataset
+def test_operating_points_are_printed(sameface: Run, shared_data: Path, tmp_path: Path) -> None:
+    for person in sorted((shared_data / "lfw_devtest").iterdir())[:12]:
+        if person.is_dir():
+            (tmp_path / person.name).symlink_to(person)
+    result = sameface("evaluate", "operating-points", str(tmp_path), "--inference", "onnx", "--json")
+    assert result.returncode == 0, result.stderr
+    points = json.loads(result.stdout)["operating_points"]
+    assert [point["fmr"] for point in points] == [1e-3, 1e-4, 1e-5]
+
+
+def test_a_folder_without_photos_is_named(sameface: Run, tmp_path: Path) -> None:
+    result = sameface("evaluate", "operating-points", str(tmp_path), "--inference", "onnx")
+    assert result.returncode == 3
+    assert "holds no photos" in result.stderr
+
+
+def test_models_and_runtime_are_made_once(sameface: Run) -> None:
+    for noun, verb in (("model", "build"), ("triton", "install")):
+        result = sameface(noun, verb)
+        assert result.returncode == 0, result.stderr
+        assert "ready in" in re.sub(r"\s+", " ", result.stderr)
+
+
+def test_the_version_is_the_packages(sameface: Run) -> None:
+    assert sameface("version").stdout.strip() == __version__
+    assert tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"] == __version__
+
+
+def test_the_benchmark_prints_its_figures() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--json", "--calls", "3", "--starts", "1"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=170)
+    figures = json.loads(result.stdout)
+    assert figures["calls"] == 3
+    for name in ("ready_s", "idle_memory_mib", "verify_over_grpc_ms", "verify_in_process_ms", "ratio"):
+        assert figures[name]
