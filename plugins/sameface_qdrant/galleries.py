@@ -1,7 +1,5 @@
 """Galleries and their policies: the records of the small meta collection."""
 
-import asyncio
-import builtins
 import dataclasses
 import secrets
 import uuid
@@ -9,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sameface_qdrant import records
+from sameface_qdrant.contracts import check_contract
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryAlreadyExists, GalleryNotEmpty, GalleryNotFound
 from sameface_qdrant.ids import check_id, point_id
@@ -16,6 +15,7 @@ from sameface_qdrant.paging import check_page
 from sameface_qdrant.policy import check_policy
 from sameface_qdrant.records import check_etag
 from sameface_qdrant.values import Contract, Gallery, OperatingPoint, Page, Policy
+from sameface_qdrant.writes import Writes, uncut
 
 META = "meta"
 _SECRET_ID = point_id(records.SECRET)
@@ -37,11 +37,14 @@ class Tenant:
 class Galleries:
     """Reached as ``store.galleries``. Where this process is the only writer, records are remembered."""
 
-    def __init__(self, engine: Engine, writing: asyncio.Lock) -> None:
+    def __init__(self, engine: Engine, writes: Writes) -> None:
         self._engine = engine
-        self._writing = writing
+        self._writes = writes
         self._remembered: dict[str, Tenant] = {}
+        # Counts changes: what was read before one must not be remembered after it.
+        self._changes = 0
 
+    @uncut
     async def create(
         self,
         gallery: str,
@@ -56,25 +59,24 @@ class Galleries:
 
         Raises:
             GalleryAlreadyExists: another request made a gallery with this id.
-            InvalidArgument: the id or the policy is malformed.
+            InvalidArgument: the id, the contract or the policy is malformed.
         """
         check_id(gallery, "gallery_id")
+        check_contract(contract)
         now = datetime.now(UTC)
         first = dataclasses.replace(check_policy(policy), revision=1, create_time=now)
         new = Gallery(gallery, contract, first, display_name, tuple(operating_points), create_time=now, update_time=now)
         uid = uuid.uuid4().hex
-        async with self._writing:
-            present = await self._find(gallery)
-            if present is None:
-                points = [records.gallery_point(new, uid, request_id), records.policy_point(uid, first)]
-                await self._engine.upsert(META, points, insert_only=True)
-                present = await self._find(gallery)
-                assert present is not None
+        async with self._writes.turn:
+            await self._engine.ensure(contract.key, contract.dimension)
+            point = records.gallery_point(new, uid, revision=1, request_id=request_id)
+            await self._engine.upsert(META, [point], insert_only=True)
+            present = await self._record(gallery)
         await self._engine.commit(META)
         same_request = bool(request_id) and present.payload["request_id"] == request_id
         if present.payload["gallery"] != uid and not same_request:
             raise GalleryAlreadyExists(f"the gallery {gallery!r} exists already", metadata={"gallery": gallery})
-        return (await self._open_tenant(present)).gallery
+        return records.gallery_of(present.payload)
 
     async def get(self, gallery: str) -> Gallery:
         """Return a gallery, or raise GalleryNotFound."""
@@ -86,53 +88,74 @@ class Galleries:
         points, following = await self._engine.scroll(META, Where({"kind": records.GALLERY}), page_size, start)
         return Page(tuple(records.gallery_of(point.payload) for point in points), following or "")
 
-    async def update_policy(self, gallery: str, policy: Policy, *, author: str = "", etag: str = "") -> Gallery:
-        """Write a new revision of the policy; the revisions before it stay.
+    @uncut
+    async def update(
+        self,
+        gallery: str,
+        *,
+        policy: Policy | None = None,
+        display_name: str | None = None,
+        author: str = "",
+        etag: str = "",
+    ) -> Gallery:
+        """Change what is given. A policy becomes a new revision; the revisions before it stay.
 
         Raises:
             GalleryNotFound: there is no such gallery.
             InvalidArgument: the policy is malformed.
-            ConcurrentUpdate: ``etag`` is given and not the present one, or another writer was faster.
+            ConcurrentUpdate: ``etag`` is given and not the present one, or another service was faster.
         """
-        check_policy(policy)
-        async with self._writing:
+        async with self._writes.turn:
             point = await self._record(gallery)
             present = records.gallery_of(point.payload)
-            uid = point.payload["gallery"]
+            uid, revision = point.payload["gallery"], point.payload["revision"]
             check_etag(etag, present.etag, gallery)
             now = datetime.now(UTC)
-            revision = present.policy.revision + 1
-            renewed = dataclasses.replace(policy, revision=revision, author=author, create_time=now)
-            changed = dataclasses.replace(present, policy=renewed, update_time=now)
-            # The revision's own record is written by one writer alone: its id holds the number, and it is insert-only.
-            await self._engine.upsert(META, [records.policy_point(uid, renewed)], insert_only=True)
-            await self._engine.upsert(
-                META,
-                [records.gallery_point(changed, uid, point.payload["request_id"])],
-                only_if=Where({"revision": present.policy.revision}),
+            changed = dataclasses.replace(present, update_time=now)
+            if display_name is not None:
+                changed = dataclasses.replace(changed, display_name=display_name)
+            if policy is not None:
+                renewed = dataclasses.replace(
+                    check_policy(policy), revision=present.policy.revision + 1, author=author, create_time=now
+                )
+                changed = dataclasses.replace(changed, policy=renewed)
+                # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
+                await self._engine.upsert(META, [records.policy_point(uid, present.policy)], insert_only=True)
+            mark = uuid.uuid4().hex
+            replacement = records.gallery_point(
+                changed,
+                uid,
+                revision=revision + 1,
+                request_id=point.payload["request_id"],
+                marks=records.marked(point.payload, mark),
             )
+            self._forget(gallery)
+            await self._engine.upsert(META, [replacement], only_if=Where({"revision": revision}))
             written = await self._record(gallery)
-            self._remembered.pop(gallery, None)
+            self._forget(gallery)
         await self._engine.commit(META)
-        if records.gallery_of(written.payload).policy != renewed:
+        if mark not in written.payload["marks"]:
             raise ConcurrentUpdate(
-                f"the gallery {gallery!r} was changed by another writer; read it again and repeat",
+                f"the gallery {gallery!r} was changed by another service; read it again and repeat",
                 metadata={"gallery": gallery},
             )
         return records.gallery_of(written.payload)
 
     async def revisions(self, gallery: str) -> tuple[Policy, ...]:
-        """Return every revision of a gallery's policy, oldest first."""
+        """Return every revision of a gallery's policy, oldest first; the last one is in force."""
         tenant = await self.tenant(gallery)
         where = records.of_gallery(tenant.uid, records.POLICY)
-        found: builtins.list[Policy] = []
+        found: dict[int, Policy] = {}
         start = None
         while True:
             points, start = await self._engine.scroll(META, where, 256, start)
-            found += [records.policy_of(point.payload) for point in points]
+            found |= {point.payload["revision"]: records.policy_of(point.payload) for point in points}
             if start is None:
-                return tuple(sorted(found, key=lambda policy: policy.revision))
+                break
+        found[tenant.gallery.policy.revision] = tenant.gallery.policy
+        return tuple(found[revision] for revision in sorted(found))
 
+    @uncut
     async def delete(self, gallery: str, *, force: bool = False, etag: str = "") -> None:
         """Erase a gallery and its policies; one with identities only with ``force``, together with them.
 
@@ -141,7 +164,7 @@ class Galleries:
             GalleryNotEmpty: it holds identities and ``force`` is not set.
             ConcurrentUpdate: ``etag`` is given and not the present one.
         """
-        async with self._writing:
+        async with self._writes.turn:
             tenant = await self.tenant(gallery)
             check_etag(etag, tenant.gallery.etag, gallery)
             size = await self._engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
@@ -153,8 +176,9 @@ class Galleries:
             everything = Where({"gallery": tenant.uid})
             # Identities first: should this be cut off, the gallery is still there to be deleted again.
             await self._engine.delete(tenant.collection, everything)
+            self._forget(gallery)
             await self._engine.delete(META, everything)
-            self._remembered.pop(gallery, None)
+            self._forget(gallery)
         await self._engine.commit(tenant.collection, erase=True)
         await self._engine.commit(META, erase=True)
 
@@ -176,19 +200,24 @@ class Galleries:
         Raises:
             GalleryNotFound: there is none with this id.
         """
-        return self._remembered.get(gallery) or await self._open_tenant(await self._record(gallery))
+        if remembered := self._remembered.get(gallery):
+            return remembered
+        changes = self._changes
+        point = await self._record(gallery)
+        tenant = Tenant(point.payload["gallery"], records.gallery_of(point.payload))
+        await self._engine.ensure(tenant.collection, tenant.gallery.contract.dimension)
+        if self._engine.exclusive and changes == self._changes:
+            self._remembered[gallery] = tenant
+        return tenant
 
     async def still_there(self, tenant: Tenant) -> bool:
         """Return whether the gallery is stored, and is not another one made later under the same id."""
         point = await self._find(tenant.gallery.id)
         return point is not None and point.payload["gallery"] == tenant.uid
 
-    async def _open_tenant(self, point: Point) -> Tenant:
-        tenant = Tenant(point.payload["gallery"], records.gallery_of(point.payload))
-        await self._engine.ensure(tenant.collection, tenant.gallery.contract.dimension)
-        if self._engine.exclusive:
-            self._remembered[tenant.gallery.id] = tenant
-        return tenant
+    def _forget(self, gallery: str) -> None:
+        self._changes += 1
+        self._remembered.pop(gallery, None)
 
     async def _record(self, gallery: str) -> Point:
         point = await self._find(gallery)

@@ -14,16 +14,18 @@ from sameface_qdrant.paging import check_page
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.records import check_etag
 from sameface_qdrant.values import NO_LABELS, Identity, Page
+from sameface_qdrant.writes import Writes, uncut
 
 
 class Identities:
     """Reached as ``store.identities``."""
 
-    def __init__(self, engine: Engine, galleries: Galleries, writing: asyncio.Lock) -> None:
+    def __init__(self, engine: Engine, galleries: Galleries, writes: Writes) -> None:
         self._engine = engine
         self._galleries = galleries
-        self._writing = writing
+        self._writes = writes
 
+    @uncut
     async def create(
         self,
         gallery: str,
@@ -44,7 +46,7 @@ class Identities:
         check_id(identity, "identity_id")
         check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
         mark = uuid.uuid4().hex
-        async with self._writing:
+        async with self._writes.turn:
             tenant = await self._galleries.tenant(gallery)
             key = records.identity_point_id(tenant.uid, identity)
             payload = records.identity_payload(
@@ -53,14 +55,15 @@ class Identities:
                 display_name=display_name,
                 labels=labels,
                 verify_threshold=verify_threshold,
+                mark=mark,
                 now=time.time(),
                 request_id=request_id,
             )
-            await self._engine.upsert(tenant.collection, [Point(key, {**payload, "mark": mark})], insert_only=True)
+            await self._engine.upsert(tenant.collection, [Point(key, payload)], insert_only=True)
             stored = (await self._engine.get(tenant.collection, [key]))[key].payload
         await self._engine.commit(tenant.collection)
         same_request = bool(request_id) and stored["request_id"] == request_id
-        if stored["mark"] != mark and not same_request:
+        if mark not in stored["marks"] and not same_request:
             raise IdentityAlreadyExists(
                 f"the identity {identity!r} exists already in {gallery!r}",
                 metadata={"gallery": gallery, "identity": identity},
@@ -84,6 +87,7 @@ class Identities:
         items = (records.identity_of(payload, gallery, count) for payload, count in zip(payloads, counts, strict=True))
         return Page(tuple(items), following or "")
 
+    @uncut
     async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> None:
         """Erase an identity; one with templates only with ``force``.
 
@@ -92,7 +96,7 @@ class Identities:
             IdentityNotEmpty: it has templates and ``force`` is not set.
             ConcurrentUpdate: ``etag`` is given and not the present one.
         """
-        async with self._writing:
+        async with self._writes.turn:
             tenant = await self._galleries.tenant(gallery)
             record = await self.record(tenant, identity)
             count = await self.template_count(tenant, identity)
@@ -123,7 +127,7 @@ class Identities:
             )
         return record
 
-    async def template_count(self, tenant: Tenant, identity: str) -> int:
-        """Return how many templates an identity has."""
-        where = records.of_identity(tenant.uid, identity, records.TEMPLATE)
+    async def template_count(self, tenant: Tenant, identity: str, *, valid_at: float | None = None) -> int:
+        """Return how many templates an identity has, or how many of them are in force at a moment."""
+        where = records.of_identity(tenant.uid, identity, records.TEMPLATE, valid_at)
         return await self._engine.count(tenant.collection, where)

@@ -15,6 +15,7 @@ AMBIGUOUS; else NO_MATCH.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
 from sameface_qdrant.values import (
@@ -72,47 +73,55 @@ def comparison_fmr(target_fpir: float, gallery_size: int) -> float:
     return -math.expm1(math.log1p(-target_fpir) / max(1, gallery_size))
 
 
-def operating_threshold(points: Sequence[OperatingPoint], fmr: float) -> float | None:
-    """Return the threshold of the point with the largest FMR not above ``fmr``, else of the strictest.
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The threshold of one decision and where it came from."""
 
-    None where there is no point.
+    value: float
+    source: ThresholdSource
+    target_attained: bool | None = None
+    """Whether an operating point was strict enough for the policy's target; None where a person set the threshold."""
+
+
+def operating_threshold(points: Sequence[OperatingPoint], fmr: float) -> Threshold | None:
+    """Return the threshold of the point with the largest FMR not above ``fmr``; None where there is no point.
+
+    Where no point is that strict it is the strictest one's, and the target is not attained.
     """
     if not points:
         return None
-    lenient = [point for point in points if point.fmr <= fmr]
-    chosen = max(lenient, key=lambda point: point.fmr) if lenient else min(points, key=lambda point: point.fmr)
-    return chosen.threshold
+    strict_enough = [point for point in points if point.fmr <= fmr]
+    if strict_enough:
+        chosen = max(strict_enough, key=lambda point: point.fmr)
+    else:
+        chosen = min(points, key=lambda point: point.fmr)
+    return Threshold(chosen.threshold, ThresholdSource.MODEL_CARD, bool(strict_enough))
 
 
-def verification_threshold(
-    gallery: Gallery, identity: Identity | None, requested: float | None
-) -> tuple[float, ThresholdSource]:
-    """Return the threshold of a claim and where it came from: request, identity, gallery, model card.
+def verification_threshold(gallery: Gallery, identity: Identity | None, requested: float | None) -> Threshold:
+    """Return the threshold of a claim: the request's, the identity's, the gallery's, the model card's.
 
     Raises:
         ThresholdNotCalibrated: none of them brings one.
     """
-    return _first_threshold(
-        (requested, ThresholdSource.REQUEST),
-        (identity.verify_threshold if identity else None, ThresholdSource.IDENTITY),
-        (gallery.policy.verify_threshold, ThresholdSource.GALLERY),
-        (operating_threshold(gallery.operating_points, gallery.policy.target_fmr), ThresholdSource.MODEL_CARD),
+    return _first(
+        _set_by_hand(requested, ThresholdSource.REQUEST),
+        _set_by_hand(identity.verify_threshold if identity else None, ThresholdSource.IDENTITY),
+        _set_by_hand(gallery.policy.verify_threshold, ThresholdSource.GALLERY),
+        operating_threshold(gallery.operating_points, gallery.policy.target_fmr),
     )
 
 
-def identification_threshold(
-    gallery: Gallery, gallery_size: int, requested: float | None
-) -> tuple[float, ThresholdSource]:
-    """Return the threshold of a search and where it came from: request, gallery, model card at the gallery's size.
+def identification_threshold(gallery: Gallery, gallery_size: int, requested: float | None) -> Threshold:
+    """Return the threshold of a search: the request's, the gallery's, the model card's at the gallery's size.
 
     Raises:
         ThresholdNotCalibrated: none of them brings one.
     """
-    wanted = comparison_fmr(gallery.policy.target_fpir, gallery_size)
-    return _first_threshold(
-        (requested, ThresholdSource.REQUEST),
-        (gallery.policy.identify_threshold, ThresholdSource.GALLERY),
-        (operating_threshold(gallery.operating_points, wanted), ThresholdSource.MODEL_CARD),
+    return _first(
+        _set_by_hand(requested, ThresholdSource.REQUEST),
+        _set_by_hand(gallery.policy.identify_threshold, ThresholdSource.GALLERY),
+        operating_threshold(gallery.operating_points, comparison_fmr(gallery.policy.target_fpir, gallery_size)),
     )
 
 
@@ -121,7 +130,7 @@ def decide_verification(
     best_other: Candidate | None,
     *,
     scope: Scope,
-    threshold: tuple[float, ThresholdSource],
+    threshold: Threshold,
     margin: float,
     policy_revision: int,
     gallery_size: int,
@@ -130,10 +139,11 @@ def decide_verification(
     other = best_other if scope is Scope.GALLERY else None
     lead = None if other is None else claim.score - other.score
     return Decision(
-        outcome=_outcome(claim.score, lead, threshold[0], margin),
+        outcome=_outcome(claim.score, lead, threshold.value, margin),
         score=claim.score,
-        threshold=threshold[0],
-        threshold_source=threshold[1],
+        threshold=threshold.value,
+        threshold_source=threshold.source,
+        target_attained=threshold.target_attained,
         margin=margin,
         lead=lead,
         policy_revision=policy_revision,
@@ -147,7 +157,7 @@ def decide_identification(
     candidates: Sequence[Candidate],
     *,
     limit: int,
-    threshold: tuple[float, ThresholdSource],
+    threshold: Threshold,
     margin: float,
     policy_revision: int,
     gallery_size: int,
@@ -159,10 +169,11 @@ def decide_identification(
     score = candidates[0].score if candidates else None
     lead = candidates[0].score - candidates[1].score if len(candidates) > 1 else None
     return Decision(
-        outcome=Outcome.NO_MATCH if score is None else _outcome(score, lead, threshold[0], margin),
+        outcome=Outcome.NO_MATCH if score is None else _outcome(score, lead, threshold.value, margin),
         score=score,
-        threshold=threshold[0],
-        threshold_source=threshold[1],
+        threshold=threshold.value,
+        threshold_source=threshold.source,
+        target_attained=threshold.target_attained,
         margin=margin,
         lead=lead,
         policy_revision=policy_revision,
@@ -176,15 +187,15 @@ def decide_comparison(
     score: float, *, policy: Policy, operating_points: Sequence[OperatingPoint], threshold: float | None
 ) -> Decision:
     """Decide whether two embeddings that belong to no gallery are of one subject."""
-    chosen = _first_threshold(
-        (threshold, ThresholdSource.REQUEST),
-        (operating_threshold(operating_points, policy.target_fmr), ThresholdSource.MODEL_CARD),
+    chosen = _first(
+        _set_by_hand(threshold, ThresholdSource.REQUEST), operating_threshold(operating_points, policy.target_fmr)
     )
     return Decision(
-        outcome=_outcome(score, None, chosen[0], 0.0),
+        outcome=_outcome(score, None, chosen.value, 0.0),
         score=score,
-        threshold=chosen[0],
-        threshold_source=chosen[1],
+        threshold=chosen.value,
+        threshold_source=chosen.source,
+        target_attained=chosen.target_attained,
         margin=0.0,
         lead=None,
         policy_revision=policy.revision,
@@ -201,10 +212,14 @@ def _outcome(score: float, lead: float | None, threshold: float, margin: float) 
     return Outcome.MATCH
 
 
-def _first_threshold(*choices: tuple[float | None, ThresholdSource]) -> tuple[float, ThresholdSource]:
-    for value, source in choices:
-        if value is not None:
-            return value, source
+def _set_by_hand(value: float | None, source: ThresholdSource) -> Threshold | None:
+    return None if value is None else Threshold(value, source)
+
+
+def _first(*choices: Threshold | None) -> Threshold:
+    for threshold in choices:
+        if threshold is not None:
+            return threshold
     raise ThresholdNotCalibrated(
         "no threshold is known: the request, the gallery's policy and its model card bring none; set one in the policy "
         "or send one with the request"

@@ -1,7 +1,7 @@
 """Between domain values and stored payloads: what each kind of point holds. Pure."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,10 @@ from sameface_qdrant.ids import point_id
 from sameface_qdrant.values import Contract, Gallery, Identity, OperatingPoint, Policy, Provenance, Template, Vector
 
 GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE = "gallery", "policy", "secret", "identity", "template"
+
+LATEST_WRITERS = 32
+TAKEN_BACK_S = 60.0
+"""A writer that lost takes its templates back at once; after this long it has, or never will."""
 
 Payload = Mapping[str, Any]
 
@@ -80,8 +84,12 @@ def policy_of(payload: Payload) -> Policy:
     )
 
 
-def gallery_point(gallery: Gallery, uid: str, request_id: str) -> Point:
-    """Return a gallery's record. ``uid`` is new with every gallery, so that an id used again inherits nothing."""
+def gallery_point(gallery: Gallery, uid: str, *, revision: int, request_id: str, marks: Sequence[str] = ()) -> Point:
+    """Return a gallery's record.
+
+    ``uid`` is new with every gallery, so that an id used again inherits nothing. ``revision`` counts every change (the
+    policy counts its own), ``marks`` are those of the latest writers, see `marked`.
+    """
     contract = gallery.contract
     payload = {
         "kind": GALLERY,
@@ -99,7 +107,8 @@ def gallery_point(gallery: Gallery, uid: str, request_id: str) -> Point:
         },
         "operating_points": [[point.fmr, point.threshold] for point in gallery.operating_points],
         "policy": policy_payload(gallery.policy),
-        "revision": gallery.policy.revision,
+        "revision": revision,
+        "marks": list(marks),
         "created": seconds(gallery.create_time),
         "updated": seconds(gallery.update_time),
         "request_id": request_id,
@@ -134,6 +143,7 @@ def identity_payload(
     display_name: str,
     labels: Mapping[str, str],
     verify_threshold: float | None,
+    mark: str,
     now: float,
     request_id: str,
 ) -> dict[str, Any]:
@@ -148,13 +158,29 @@ def identity_payload(
         "revision": 1,
         "created": now,
         "updated": now,
+        "marks": [mark],
         "request_id": request_id,
     }
 
 
-def next_revision(payload: Payload, now: float) -> dict[str, Any]:
-    """Return an identity's payload as it is after a change."""
-    return {**payload, "revision": payload["revision"] + 1, "updated": now}
+def next_revision(payload: Payload, mark: str, now: float) -> dict[str, Any]:
+    """Return an identity's payload as it is after a change by the writer of ``mark``."""
+    return {**payload, "revision": payload["revision"] + 1, "updated": now, "marks": marked(payload, mark)}
+
+
+def marked(payload: Payload, mark: str) -> list[str]:
+    """Return the marks of the latest writers with one more.
+
+    A conditional write does not say whether it was applied; the writer finds its mark among these afterwards if it was,
+    also where others have written since.
+    """
+    return [*payload["marks"], mark][-LATEST_WRITERS:]
+
+
+def settled(template: Payload, identity: Payload | None, now: float) -> bool:
+    """Return whether a template will stay: whoever wrote it won, or would have taken it back by now."""
+    won = identity is not None and template["mark"] in identity["marks"]
+    return won or now - float(template["created"]) > TAKEN_BACK_S
 
 
 def identity_of(payload: Payload, gallery: str, template_count: int) -> Identity:
@@ -181,10 +207,14 @@ def template_point(
     contract_key: str,
     provenance: Provenance,
     digest: str,
+    mark: str,
     now: float,
     expires: float | None,
 ) -> Point:
-    """Return the record of a template. ``digest`` is keyed and tells a retry from a reused request id."""
+    """Return the record of a template.
+
+    ``digest`` is keyed and tells a retry from a reused request id; ``mark`` names the call that wrote it.
+    """
     payload = {
         "kind": TEMPLATE,
         "gallery": uid,
@@ -194,11 +224,17 @@ def template_point(
         "quality": dict(provenance.quality),
         "note": provenance.note,
         "digest": digest,
+        "mark": mark,
         "created": now,
     }
     if expires is not None:
         payload["expires"] = expires
     return Point(point, payload, vector)
+
+
+def in_force(payload: Payload, now: float) -> bool:
+    """Return whether a template has not expired."""
+    return payload.get("expires") is None or float(payload["expires"]) > now
 
 
 def template_of(point: Point, gallery: str) -> Template:
@@ -221,6 +257,6 @@ def of_gallery(uid: str, kind: str) -> Where:
     return Where({"gallery": uid, "kind": kind})
 
 
-def of_identity(uid: str, identity: str, kind: str) -> Where:
-    """Return the filter on all records of a kind under an identity."""
-    return Where({"gallery": uid, "identity": identity, "kind": kind})
+def of_identity(uid: str, identity: str, kind: str, valid_at: float | None = None) -> Where:
+    """Return the filter on all records of a kind under an identity, without those that have expired by a moment."""
+    return Where({"gallery": uid, "identity": identity, "kind": kind}, valid_at=valid_at)

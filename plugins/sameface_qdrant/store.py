@@ -30,6 +30,7 @@ from sameface_qdrant.values import (
     Vector,
 )
 from sameface_qdrant.vectors import units_under
+from sameface_qdrant.writes import Writes
 
 
 class Store:
@@ -42,11 +43,12 @@ class Store:
     templates: Templates
     """Get, list, delete; `Store.enroll` adds them."""
 
-    def __init__(self, engine: Engine, galleries: Galleries, writing: asyncio.Lock, secret: bytes) -> None:
+    def __init__(self, engine: Engine, galleries: Galleries, writes: Writes, secret: bytes) -> None:
         self._engine = engine
+        self._writes = writes
         self.galleries = galleries
-        self.identities = Identities(engine, galleries, writing)
-        self.templates = Templates(engine, galleries, self.identities, writing, secret)
+        self.identities = Identities(engine, galleries, writes)
+        self.templates = Templates(engine, galleries, self.identities, writes, secret)
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None = None, timeout_s: float = 5.0) -> "Store":
@@ -60,13 +62,18 @@ class Store:
             InvalidArgument: the URL has another form.
         """
         engine = await _open_engine(url, api_key, timeout_s)
-        writing = asyncio.Lock()
-        galleries = Galleries(engine, writing)
         try:
-            return cls(engine, galleries, writing, await galleries.open())
+            return await cls.over(engine)
         except BaseException:
             await engine.aclose()
             raise
+
+    @classmethod
+    async def over(cls, engine: Engine) -> "Store":
+        """Open a store over an engine that is open already."""
+        writes = Writes()
+        galleries = Galleries(engine, writes)
+        return cls(engine, galleries, writes, await galleries.open())
 
     @property
     def description(self) -> EngineDescription:
@@ -74,7 +81,8 @@ class Store:
         return self._engine.description
 
     async def aclose(self) -> None:
-        """Close the store. Safe to call twice."""
+        """Close the store once every write has finished. Safe to call twice."""
+        await self._writes.settle()
         await self._engine.aclose()
 
     async def enroll(

@@ -2,16 +2,16 @@
 
 Concurrent writers. Every write to an identity also writes the identity's record with the next revision, in the same
 batch. Within a process writes take turns; Qdrant Edge admits one process. On a server the record is written on the
-condition that its revision is still the one that was read; a writer that finds another's mark on it afterwards removes
-its own templates and answers ConcurrentUpdate, so that caps hold once every call has returned.
+condition that its revision is still the one that was read. The templates of the batch are new, so they are written
+whatever becomes of the record; a writer that does not find its mark on the record afterwards takes its own templates
+back and answers ConcurrentUpdate. Caps hold once every call has returned, and a repeat acknowledges only what stays.
 """
 
-import asyncio
 import hashlib
 import hmac
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sameface_qdrant import records
@@ -23,18 +23,19 @@ from sameface_qdrant.ids import check_id, point_id
 from sameface_qdrant.paging import check_page
 from sameface_qdrant.values import NewTemplate, Page, Template
 from sameface_qdrant.vectors import units_under
+from sameface_qdrant.writes import Writes, uncut
 
 
 class Templates:
     """Reached as ``store.templates``."""
 
     def __init__(
-        self, engine: Engine, galleries: Galleries, identities: Identities, writing: asyncio.Lock, secret: bytes
+        self, engine: Engine, galleries: Galleries, identities: Identities, writes: Writes, secret: bytes
     ) -> None:
         self._engine = engine
         self._galleries = galleries
         self._identities = identities
-        self._writing = writing
+        self._writes = writes
         self._secret = secret
 
     async def check(
@@ -47,6 +48,7 @@ class Templates:
         record = await self._identities.find(tenant, identity)
         await self._check_room(tenant, identity, record, len(templates), create_identity)
 
+    @uncut
     async def enroll(
         self,
         gallery: str,
@@ -60,7 +62,7 @@ class Templates:
     ) -> tuple[Template, ...]:
         """See `sameface_qdrant.Store.enroll`."""
         check_id(identity, "identity")
-        async with self._writing:
+        async with self._writes.turn:
             # Read under the lock: a gallery that is being erased must not receive templates afterwards.
             tenant = await self._galleries.tenant(gallery)
             vectors = units_under(tenant.gallery.contract, templates)
@@ -71,14 +73,19 @@ class Templates:
                 point_id(records.TEMPLATE, tenant.uid, identity, f"{request_id}/{number}" if request_id else digest)
                 for number, digest in enumerate(digests)
             ]
-            present = await self._engine.get(tenant.collection, keys)
+            now = time.time()
+            found = await self._engine.get(tenant.collection, keys)
+            # An expired template does not stand in the way of its renewal.
+            present = {key: point for key, point in found.items() if records.in_force(point.payload, now)}
             for key, digest in zip(keys, digests, strict=True):
                 if key in present and present[key].payload["digest"] != digest:
                     raise RequestIdReused(
                         f"request_id {request_id} was used before for another photo or embedding",
                         metadata={"field": "request_id", "request_id": request_id},
                     )
-            now = time.time()
+            record = await self._identities.find(tenant, identity)
+            await self._check_settled(tenant, identity, record, present.values(), now)
+            mark = uuid.uuid4().hex
             points = [
                 records.template_point(
                     key,
@@ -88,6 +95,7 @@ class Templates:
                     contract_key=new.contract.key,
                     provenance=new.provenance,
                     digest=digest,
+                    mark=mark,
                     now=now,
                     expires=records.seconds(new.expire_time),
                 )
@@ -95,10 +103,11 @@ class Templates:
                 if key not in present
             ]
             if points:
-                record = await self._identities.find(tenant, identity)
+                if expired := [key for key in found if key not in present]:
+                    await self._engine.delete(tenant.collection, expired)
                 await self._check_room(tenant, identity, record, len(points), create_identity)
                 payload = (
-                    records.next_revision(record.payload, now)
+                    records.next_revision(record.payload, mark, now)
                     if record
                     else records.identity_payload(
                         tenant.uid,
@@ -106,11 +115,12 @@ class Templates:
                         display_name=display_name,
                         labels=labels,
                         verify_threshold=None,
+                        mark=mark,
                         now=now,
                         request_id=request_id,
                     )
                 )
-                await self._write_with_identity(tenant, identity, payload, record, points)
+                await self._write_with_identity(tenant, identity, payload, mark, record, points)
                 present = await self._engine.get(tenant.collection, keys)
         # Also for a repeat: what it found may not be durable yet.
         await self._engine.commit(tenant.collection)
@@ -132,14 +142,15 @@ class Templates:
         points, following = await self._engine.scroll(tenant.collection, where, page_size, start)
         return Page(tuple(records.template_of(point, gallery) for point in points), following or "")
 
+    @uncut
     async def delete(self, gallery: str, identity: str, template: str) -> None:
         """Erase one template, or raise GalleryNotFound, IdentityNotFound or TemplateNotFound."""
-        async with self._writing:
+        async with self._writes.turn:
             tenant = await self._galleries.tenant(gallery)
             record = await self._identities.record(tenant, identity)
             point = await self._record(tenant, identity, template)
             await self._engine.delete(tenant.collection, [point.id])
-            changed = records.next_revision(record.payload, time.time())
+            changed = records.next_revision(record.payload, uuid.uuid4().hex, time.time())
             unchanged = Where({"revision": record.payload["revision"]})
             await self._engine.upsert(tenant.collection, [Point(record.id, changed)], only_if=unchanged)
         await self._engine.commit(tenant.collection, erase=True)
@@ -164,7 +175,7 @@ class Templates:
     ) -> None:
         if record is None and not create_identity:
             await self._identities.record(tenant, identity)
-        held = await self._identities.template_count(tenant, identity) if record else 0
+        held = await self._identities.template_count(tenant, identity, valid_at=time.time()) if record else 0
         limit = tenant.gallery.policy.max_templates
         if held + more > limit:
             raise TemplateLimitReached(
@@ -173,25 +184,47 @@ class Templates:
             )
 
     async def _write_with_identity(
-        self, tenant: Tenant, identity: str, payload: dict[str, Any], record: Point | None, points: Sequence[Point]
+        self,
+        tenant: Tenant,
+        identity: str,
+        payload: dict[str, Any],
+        mark: str,
+        record: Point | None,
+        points: Sequence[Point],
     ) -> None:
         """Write templates together with their identity's record, which tells concurrent writers apart."""
         key = records.identity_point_id(tenant.uid, identity)
-        mark = uuid.uuid4().hex
-        batch = [Point(key, {**payload, "mark": mark}), *points]
+        batch = [Point(key, payload), *points]
         if self._engine.exclusive:
             await self._engine.upsert(tenant.collection, batch)
             return
         unchanged = Where({"revision": record.payload["revision"]}) if record else None
         await self._engine.upsert(tenant.collection, batch, insert_only=record is None, only_if=unchanged)
         stored = (await self._engine.get(tenant.collection, [key])).get(key)
-        mine = stored is not None and stored.payload["mark"] == mark
-        if not mine or not await self._galleries.still_there(tenant):
-            await self._engine.delete(tenant.collection, [point.id for point in (batch if mine else points)])
-            raise ConcurrentUpdate(
-                f"the identity {identity!r} or its gallery was changed by another service; repeat the call",
-                metadata={"gallery": tenant.gallery.id, "identity": identity},
-            )
+        won = stored is not None and mark in stored.payload["marks"]
+        if not await self._galleries.still_there(tenant):
+            await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}))
+            raise _overtaken(tenant, identity)
+        if not won:
+            # Only what this call wrote: a service that handles the same request has written the same ids.
+            await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid, "mark": mark}))
+            raise _overtaken(tenant, identity)
+
+    async def _check_settled(
+        self, tenant: Tenant, identity: str, record: Point | None, present: Iterable[Point], now: float
+    ) -> None:
+        """Refuse to acknowledge a template that another service may be about to take back."""
+        if self._engine.exclusive:
+            return
+        if not all(records.settled(point.payload, record.payload if record else None, now) for point in present):
+            raise _overtaken(tenant, identity)
 
     def _digest(self, content: bytes) -> str:
         return hmac.new(self._secret, content, hashlib.sha256).hexdigest()
+
+
+def _overtaken(tenant: Tenant, identity: str) -> ConcurrentUpdate:
+    return ConcurrentUpdate(
+        f"the identity {identity!r} or its gallery was changed by another service; repeat the call",
+        metadata={"gallery": tenant.gallery.id, "identity": identity},
+    )

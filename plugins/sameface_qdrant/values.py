@@ -59,7 +59,7 @@ class Contract:
     def accepts(self, other: "Contract") -> bool:
         """Whether an embedding made under ``other`` may enter a gallery under this contract."""
         return (self.dimension, self.preprocessing) == (other.dimension, other.preprocessing) and (
-            other.sha256 == self.sha256 or other.sha256 in self.equivalent_to
+            other.sha256 == self.sha256 or other.sha256 in self.equivalent_to or self.sha256 in other.equivalent_to
         )
 
     @property
@@ -194,6 +194,10 @@ class Decision:
     """Score of the claim (verification) or of the best identity (identification); None in an empty gallery."""
     threshold: float
     threshold_source: ThresholdSource
+    target_attained: bool | None
+    """False where no operating point of the model card is strict enough for the policy's target (FMR, or FPIR at this
+    gallery size): the strictest one decided, and errors will be more frequent than aimed for. None where the threshold
+    was set and not looked up."""
     margin: float
     """Runner-up margin required."""
     lead: float | None

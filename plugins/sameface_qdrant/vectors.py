@@ -45,12 +45,15 @@ def units_under(contract: Contract, embeddings: Sequence[NewTemplate | Probe]) -
     vectors = []
     for embedding in embeddings:
         vectors.append(unit(embedding.vector, contract.dimension))
-        if not contract.accepts(embedding.contract):
-            given = embedding.contract
-            raise ContractMismatch(
-                f"the embedding was made under {given.key[:80]} ({given.dimension} numbers, "
-                f"{given.preprocessing[:40]}); {contract.key} ({contract.dimension} numbers, "
-                f"{contract.preprocessing}) is expected",
-                metadata={"given": given.key[:80], "expected": contract.key},
-            )
+        check_same_contract(embedding.contract, contract)
     return vectors
+
+
+def check_same_contract(given: Contract, expected: Contract) -> None:
+    """Raise ContractMismatch where embeddings under ``given`` cannot be compared with those under ``expected``."""
+    if not expected.accepts(given):
+        raise ContractMismatch(
+            f"the embedding was made under {given.key[:80]} ({given.dimension} numbers, {given.preprocessing[:40]}); "
+            f"{expected.key} ({expected.dimension} numbers, {expected.preprocessing}) is expected",
+            metadata={"given": given.key[:80], "expected": expected.key},
+        )

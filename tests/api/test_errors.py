@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -73,6 +74,16 @@ def test_every_error_carries_its_reason_and_metadata(error: type[SamefaceError])
     info = details(raised)["ErrorInfo"]
     assert isinstance(info, error_details_pb2.ErrorInfo)
     assert (info.reason, info.domain, dict(info.metadata)) == (error.reason, "sameface", {"limit": "3"})
+
+
+@pytest.mark.parametrize("character", ["x", "é", "😀"])
+def test_an_answer_stays_small_whatever_was_sent(character: str) -> None:
+    error = InvalidArgument(character * 70_000, metadata={"field": "name", "given": character * 70_000})
+    status = rich_status(error)
+    (trailer,) = status.trailing_metadata
+    # gRPC sends the message percent-encoded and the details in base64; together they must stay below 8 KiB.
+    assert len(quote(status.details)) + 4 * len(trailer[1]) / 3 < 7000
+    assert status.details.startswith(character)
 
 
 def test_a_wrong_field_is_named_as_a_violation() -> None:

@@ -6,17 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface_qdrant import Candidate, OperatingPoint, Outcome, Policy, Scope, ThresholdSource
+from sameface_qdrant import Candidate, Contract, Gallery, OperatingPoint, Outcome, Policy, Scope, ThresholdSource
 from sameface_qdrant.errors import ThresholdNotCalibrated
 from sameface_qdrant.policy import (
+    Threshold,
     comparison_fmr,
     decide_comparison,
     decide_identification,
     decide_verification,
+    identification_threshold,
     operating_threshold,
 )
 
-THRESHOLD = (0.5, ThresholdSource.GALLERY)
+THRESHOLD = Threshold(0.5, ThresholdSource.GALLERY)
 
 
 def verification(claim: float, other: float | None, scope: Scope, margin: float = 0.1) -> Outcome:
@@ -86,7 +88,7 @@ def test_looking_at_the_gallery_never_accepts_what_the_claim_alone_would_not(
             Candidate("claim", claim, "t1"),
             Candidate("other", other, "t2"),
             scope=scope,
-            threshold=(threshold, ThresholdSource.REQUEST),
+            threshold=Threshold(threshold, ThresholdSource.REQUEST),
             margin=margin,
             policy_revision=1,
             gallery_size=2,
@@ -109,11 +111,27 @@ def test_the_comparison_rate_keeps_the_search_rate(fpir: float, size: int) -> No
 
 def test_the_operating_point_is_the_loosest_that_is_strict_enough() -> None:
     points = [OperatingPoint(1e-3, 0.3), OperatingPoint(1e-5, 0.5), OperatingPoint(1e-4, 0.4)]
-    assert operating_threshold(points, 1e-2) == 0.3
-    assert operating_threshold(points, 1e-3) == 0.3
-    assert operating_threshold(points, 5e-4) == 0.4
-    assert operating_threshold(points, 1e-7) == 0.5
+
+    def chosen(fmr: float) -> tuple[float, bool | None]:
+        threshold = operating_threshold(points, fmr)
+        assert threshold is not None
+        return threshold.value, threshold.target_attained
+
+    assert chosen(1e-2) == (0.3, True)
+    assert chosen(1e-3) == (0.3, True)
+    assert chosen(5e-4) == (0.4, True)
+    assert chosen(1e-7) == (0.5, False)
     assert operating_threshold([], 1e-3) is None
+
+
+def test_a_gallery_too_large_for_the_card_is_told_so() -> None:
+    points = (OperatingPoint(1e-3, 0.3), OperatingPoint(1e-5, 0.5))
+    contract = Contract("voices", 1, "a" * 64, 8, "none")
+    gallery = Gallery("people", contract, Policy(target_fpir=1e-2), operating_points=points)
+    assert identification_threshold(gallery, 1000, None).target_attained is True
+    too_large = identification_threshold(gallery, 2000, None)
+    assert (too_large.value, too_large.target_attained) == (0.5, False)
+    assert identification_threshold(gallery, 2000, 0.4).target_attained is None
 
 
 def test_a_comparison_without_gallery_takes_the_card_or_the_request() -> None:

@@ -152,7 +152,7 @@ async def test_concurrent_repeats_store_one_template(store: Store, gallery: str)
 
 
 async def test_the_cap_holds_under_concurrent_enrolments(store: Store, gallery: str, rng: np.random.Generator) -> None:
-    await store.galleries.update_policy(gallery, dataclasses.replace(POLICY, max_templates=5))
+    await store.galleries.update(gallery, policy=dataclasses.replace(POLICY, max_templates=5))
     calls = (store.enroll(gallery, "ada", [template(random_vector(rng))]) for _ in range(12))
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(result, TemplateLimitReached) for result in results) == 7
@@ -223,7 +223,7 @@ async def test_thresholds_come_from_the_first_source_that_has_one(store: Store) 
     assert await threshold("ada") == (0.4, ThresholdSource.MODEL_CARD)
     assert await threshold("bob") == (0.9, ThresholdSource.IDENTITY)
     assert await threshold("bob", 0.2) == (0.2, ThresholdSource.REQUEST)
-    await store.galleries.update_policy("card", Policy(verify_threshold=0.6))
+    await store.galleries.update("card", policy=Policy(verify_threshold=0.6))
     assert await threshold("ada") == (0.6, ThresholdSource.GALLERY)
 
 
@@ -238,7 +238,7 @@ async def test_without_any_threshold_a_decision_is_refused(store: Store) -> None
 
 
 async def test_every_revision_of_a_policy_is_kept(store: Store, gallery: str) -> None:
-    changed = await store.galleries.update_policy(gallery, Policy(verify_threshold=0.7), author="ada")
+    changed = await store.galleries.update(gallery, policy=Policy(verify_threshold=0.7), author="ada")
     assert (changed.policy.revision, changed.policy.author) == (2, "ada")
     revisions = await store.galleries.revisions(gallery)
     assert [(one.revision, one.verify_threshold) for one in revisions] == [(1, 0.5), (2, 0.7)]
@@ -246,9 +246,9 @@ async def test_every_revision_of_a_policy_is_kept(store: Store, gallery: str) ->
 
 async def test_a_stale_etag_changes_nothing(store: Store, gallery: str) -> None:
     before = await store.galleries.get(gallery)
-    await store.galleries.update_policy(gallery, Policy(verify_threshold=0.7), etag=before.etag)
+    await store.galleries.update(gallery, policy=Policy(verify_threshold=0.7), etag=before.etag)
     with pytest.raises(ConcurrentUpdate):
-        await store.galleries.update_policy(gallery, Policy(verify_threshold=0.8), etag=before.etag)
+        await store.galleries.update(gallery, policy=Policy(verify_threshold=0.8), etag=before.etag)
     with pytest.raises(ConcurrentUpdate):
         await store.galleries.delete(gallery, etag=before.etag)
     assert (await store.galleries.get(gallery)).policy.verify_threshold == 0.7
@@ -257,7 +257,7 @@ async def test_a_stale_etag_changes_nothing(store: Store, gallery: str) -> None:
 async def test_concurrent_policy_updates_from_one_etag_admit_one(store: Store, gallery: str) -> None:
     etag = (await store.galleries.get(gallery)).etag
     calls = (
-        store.galleries.update_policy(gallery, Policy(verify_threshold=0.1 * number), etag=etag) for number in range(6)
+        store.galleries.update(gallery, policy=Policy(verify_threshold=0.1 * number), etag=etag) for number in range(6)
     )
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(result, ConcurrentUpdate) for result in results) == 5
@@ -291,7 +291,7 @@ async def test_what_has_children_is_deleted_only_by_force(store: Store, gallery:
 
 async def test_a_gallery_made_again_inherits_nothing(store: Store, gallery: str) -> None:
     await store.enroll(gallery, "ada", [template(AXES[0])], request_id="r1")
-    await store.galleries.update_policy(gallery, Policy(verify_threshold=0.9))
+    await store.galleries.update(gallery, policy=Policy(verify_threshold=0.9))
     await store.galleries.delete(gallery, force=True)
     await store.galleries.create(gallery, CONTRACT, policy=POLICY)
     assert not (await store.identities.list(gallery)).items
@@ -350,6 +350,52 @@ async def test_a_policy_out_of_range_names_its_field(store: Store, field: str, p
     with pytest.raises(InvalidArgument) as refused:
         await store.galleries.create("odd", CONTRACT, policy=policy)
     assert refused.value.metadata["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("field", "contract"),
+    [
+        ("contract.model", dataclasses.replace(CONTRACT, model="../../escaped")),
+        ("contract.model", dataclasses.replace(CONTRACT, model="org/model")),
+        ("contract.version", dataclasses.replace(CONTRACT, version=0)),
+        ("contract.sha256", dataclasses.replace(CONTRACT, sha256="A" * 64)),
+        ("contract.dimension", dataclasses.replace(CONTRACT, dimension=0)),
+        ("contract.dimension", dataclasses.replace(CONTRACT, dimension=70_000)),
+        ("contract.preprocessing", dataclasses.replace(CONTRACT, preprocessing="")),
+    ],
+)
+async def test_a_malformed_contract_names_its_field(store: Store, field: str, contract: Contract) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        await store.galleries.create("odd", contract)
+    assert refused.value.metadata["field"] == field
+    with pytest.raises(GalleryNotFound):
+        await store.galleries.get("odd")
+
+
+async def test_an_expired_template_is_renewed_by_the_same_content(store: Store, gallery: str) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    await store.enroll(gallery, "ada", [template(AXES[0], expire_time=past)])
+    await store.enroll(gallery, "ada", [template(AXES[0])])
+    assert (await store.verify(gallery, "ada", Probe(AXES[0], CONTRACT))).outcome is Outcome.MATCH
+    assert (await store.identities.get(gallery, "ada")).template_count == 1
+
+
+async def test_expired_templates_do_not_count_towards_the_cap(
+    store: Store, gallery: str, rng: np.random.Generator
+) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    await store.enroll(gallery, "ada", [template(random_vector(rng), expire_time=past) for _ in range(16)])
+    await store.enroll(gallery, "ada", [template(random_vector(rng)) for _ in range(16)])
+    with pytest.raises(TemplateLimitReached):
+        await store.enroll(gallery, "ada", [template(random_vector(rng))])
+
+
+async def test_the_display_name_changes_without_a_new_policy_revision(store: Store, gallery: str) -> None:
+    before = await store.galleries.get(gallery)
+    after = await store.galleries.update(gallery, display_name="People")
+    assert (after.display_name, after.policy.revision) == ("People", 1)
+    assert after.etag != before.etag
+    assert await store.galleries.revisions(gallery) == (before.policy,)
 
 
 async def test_a_store_is_named_by_its_url() -> None:

@@ -4,9 +4,10 @@ Edge is opened without its write-ahead log, because that keeps erased payloads r
 only once `flush()` has returned, so every acknowledged write waits for a flush; writers that wait at the same time
 share one. Calls into Edge block, so they run in threads.
 
-Removed points stay in Edge's files until they are rewritten. Erasing therefore copies the living points into a new
+Removed points stay in Edge's files until these are rewritten. Erasing therefore copies the living points into a new
 folder, makes that the current one in a single rename, and deletes the old folder. In a collection of more than
-`REWRITE_AT_ONCE` points that would stall callers; there it happens when the store is closed or opened next.
+`REWRITE_AT_ONCE` points that would stall callers; there it happens when the store is closed or opened next. Until then
+removed points are unreadable through the store, and their bytes stay in its files.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from sameface_qdrant.engines.base import VECTOR_NAME, Hit, Point, Where
 from sameface_qdrant.engines.files import check_format, clear_strays, write_text
 from sameface_qdrant.engines.lock import lock_folder
 from sameface_qdrant.engines.shard import copy_living, filter_of, open_current, point_of
-from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
+from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreFull, StoreUnavailable
 from sameface_qdrant.values import EngineDescription, Vector
 
 Result = TypeVar("Result")
@@ -49,8 +50,7 @@ class _Collection:
     handle: _Handle
     # Writes, flushes and rewrites of one collection exclude each other; reads go on beside all of them.
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    next_flush: asyncio.Task[None] | None = None
-    erase_wanted: bool = False
+    next_flush: asyncio.Task[Exception | None] | None = None
 
 
 class EdgeEngine:
@@ -73,7 +73,14 @@ class EdgeEngine:
             StoreCorrupt: the folder was written by another version.
             StoreUnavailable: the folder cannot be made or written.
         """
-        return cls(folder, await _thread(folder, _claim, folder))
+        engine = cls(folder, await _thread(folder, _claim, folder))
+        try:
+            for pending in await _thread(folder, lambda: sorted(folder.glob(f"*/{ERASE_PENDING}"))):
+                await engine._finish_erasure(pending.parent)
+        except BaseException:
+            await engine.aclose()
+            raise
+        return engine
 
     @property
     def description(self) -> EngineDescription:
@@ -81,15 +88,21 @@ class EdgeEngine:
         return EngineDescription("edge", version("qdrant-edge-py"), str(self._folder))
 
     async def ensure(self, collection: str, dimension: int) -> None:
-        """See `Engine.ensure`; finishes an erasure that was left for later."""
-        async with self._opening:
-            if collection not in self._collections:
-                folder = self._folder / collection
-                shard, path = await _thread(folder, open_current, folder, dimension)
-                self._collections[collection] = _Collection(folder, dimension, _Handle(shard, path))
-                if (folder / ERASE_PENDING).exists():
-                    async with self._collections[collection].writing:
-                        await self._rewrite(self._collections[collection])
+        """See `Engine.ensure`.
+
+        Raises:
+            InvalidArgument: the collection holds vectors of another dimension.
+        """
+        opened = self._collections.get(collection)
+        if opened is None:
+            async with self._opening:
+                opened = self._collections.get(collection) or await self._open(self._folder / collection, dimension)
+        if opened.dimension != dimension:
+            raise InvalidArgument(
+                f"contract.dimension is {dimension}; the embeddings of {collection} that are stored already have "
+                f"{opened.dimension} numbers, and one model, version and digest has one dimension",
+                metadata={"field": "contract.dimension", "given": dimension, "expected": opened.dimension},
+            )
 
     async def upsert(
         self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
@@ -119,7 +132,10 @@ class EdgeEngine:
         return {str(record.id): point_of(record) for record in records}
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
-        """See `Engine.delete`."""
+        """See `Engine.delete`; that bytes are to be erased is noted before the first point is removed."""
+        folder = self._collections[collection].folder
+        if not (folder / ERASE_PENDING).exists():
+            await _thread(folder, write_text, folder / ERASE_PENDING, "")
         if isinstance(where, Where):
             operation = edge.UpdateOperation.delete_points_by_filter(filter_of(where))
         else:
@@ -155,11 +171,12 @@ class EdgeEngine:
     async def commit(self, collection: str, *, erase: bool = False) -> None:
         """See `Engine.commit`; writers that wait at the same time share one flush."""
         opened = self._collections[collection]
-        opened.erase_wanted |= erase
         if opened.next_flush is None:
             opened.next_flush = asyncio.create_task(self._flush(opened))
         # Shielded: a caller that gives up must not take the flush away from the others.
-        await asyncio.shield(opened.next_flush)
+        failed_erasure = await asyncio.shield(opened.next_flush)
+        if erase and failed_erasure is not None:
+            raise failed_erasure
 
     async def aclose(self) -> None:
         """See `Engine.aclose`; finishes erasures that were left for later."""
@@ -178,16 +195,31 @@ class EdgeEngine:
             self._collections.clear()
             lock.close()
 
-    async def _flush(self, opened: _Collection) -> None:
+    async def _open(self, folder: Path, dimension: int) -> _Collection:
+        shard, path, found = await _thread(folder, open_current, folder, dimension)
+        opened = _Collection(folder, found, _Handle(shard, path))
+        self._collections[folder.name] = opened
+        return opened
+
+    async def _finish_erasure(self, folder: Path) -> None:
+        """Rewrite a collection whose erasure was left for later, or was cut off."""
+        opened = await self._open(folder, 1)
+        async with opened.writing:
+            await self._rewrite(opened)
+
+    async def _flush(self, opened: _Collection) -> Exception | None:
+        """Make every write so far durable, then erase. Why erasing failed is returned: it concerns only who deletes."""
         async with opened.writing:
             # From here on a new write needs the next flush, which waits for this one.
             opened.next_flush = None
-            erase, opened.erase_wanted = opened.erase_wanted, False
-            if erase:
-                await _thread(opened.folder, write_text, opened.folder / ERASE_PENDING, "")
             await _thread(opened.folder, opened.handle.shard.flush)
-            if erase and opened.handle.shard.info().points_count <= REWRITE_AT_ONCE:
-                await self._rewrite(opened)
+            pending = (opened.folder / ERASE_PENDING).exists()
+            if pending and opened.handle.shard.info().points_count <= REWRITE_AT_ONCE:
+                try:
+                    await self._rewrite(opened)
+                except SamefaceError as error:
+                    return error
+            return None
 
     async def _rewrite(self, opened: _Collection) -> None:
         """Replace the shard by a copy of its living points. The caller holds ``writing``; reads go on."""
@@ -240,6 +272,8 @@ async def _thread(folder: Path, call: Callable[..., Result], *args: Any) -> Resu
 
 def _claim(folder: Path) -> IO[str]:
     folder.mkdir(parents=True, exist_ok=True)
+    # Templates are nobody else's to read.
+    folder.chmod(0o700)
     lock = lock_folder(folder)
     try:
         check_format(folder)

@@ -192,6 +192,7 @@ async def _call(location: str, call: Awaitable[Result]) -> Result:
         httpx.HTTPError,
         OSError,
         RuntimeError,
+        ValueError,
     ) as error:
         raise _translate(location, type(error).__name__, str(error)) from error
 

@@ -12,16 +12,23 @@ from sameface_qdrant.engines.files import clear_strays, read_text, write_text
 from sameface_qdrant.errors import StoreCorrupt
 
 COPY_BATCH = 500
-CURRENT = "CURRENT"
+CURRENT, DIMENSION = "CURRENT", "DIMENSION"
 
 
-def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path]:
-    """Open the current shard of a collection's folder, or make the first one, and clear what was left beside it."""
+def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, int]:
+    """Open the current shard of a collection's folder, or make the first one, and clear what was left beside it.
+
+    Returns the shard, its folder and its dimension, which is not the one asked for where the shard is an old one.
+    """
     current = read_text(folder / CURRENT)
     if current is None:
         folder.mkdir(exist_ok=True)
         clear_strays(folder, None)
-        return _make(folder, "shard-1", dimension)
+        write_text(folder / DIMENSION, str(dimension))
+        shard = _create(folder / "shard-1", dimension)
+        shard.flush()
+        write_text(folder / CURRENT, "shard-1")
+        return shard, folder / "shard-1", dimension
     clear_strays(folder, folder / current)
     path = folder / current
     try:
@@ -30,14 +37,7 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path]:
         raise StoreCorrupt(
             f"{path} cannot be opened by this version of Qdrant Edge: {error}", metadata={"path": path}
         ) from error
-    return shard, path
-
-
-def _make(folder: Path, name: str, dimension: int) -> tuple[edge.EdgeShard, Path]:
-    shard = _create(folder / name, dimension)
-    shard.flush()
-    write_text(folder / CURRENT, name)
-    return shard, folder / name
+    return shard, path, int(read_text(folder / DIMENSION) or dimension)
 
 
 def _create(path: Path, dimension: int) -> edge.EdgeShard:

@@ -9,7 +9,7 @@ from sameface.api import translate
 from sameface.api.names import parse_name
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
-from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
+from sameface_qdrant.records import check_etag
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import Policy
 
@@ -55,26 +55,22 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def UpdateGallery(
         self, request: gallery_service_pb2.UpdateGalleryRequest, context: Context
     ) -> gallery_pb2.Gallery:
-        """Write a new revision of the policy."""
+        """Change display name and policy; a changed policy is a new revision."""
         (gallery_id,) = parse_name(request.gallery.name, "gallery.name", 1)
+        fields = translate.gallery_fields(request.gallery, list(request.update_mask.paths))
         present = await self._store.galleries.get(gallery_id)
-        if request.gallery.etag and request.gallery.etag != present.etag:
-            raise ConcurrentUpdate(
-                f"{request.gallery.name} has etag {present.etag}, the request expects another; read it again",
-                metadata={"etag": present.etag},
-            )
-        paths = list(request.update_mask.paths)
-        base, fields = Policy(), set(translate.POLICY_FIELDS)
-        if paths not in ([], ["policy"], ["*"]):
-            base, fields = present.policy, {path.removeprefix("policy.") for path in paths}
-            if unknown := sorted(fields - set(translate.POLICY_FIELDS)):
-                raise InvalidArgument(
-                    f"update_mask names {', '.join(unknown)}; expected policy or policy.<field> with a field of "
-                    f"{', '.join(translate.POLICY_FIELDS)}",
-                    metadata={"field": "update_mask"},
-                )
-        policy = translate.policy_from(request.gallery.policy, base, fields)
-        return translate.gallery_to(await self._store.galleries.update_policy(gallery_id, policy, etag=present.etag))
+        check_etag(request.gallery.etag, present.etag, gallery_id)
+        policy_fields = fields - {"display_name"}
+        display_name = translate.text_from(request.gallery.display_name, "gallery.display_name")
+        updated = await self._store.galleries.update(
+            gallery_id,
+            policy=translate.policy_from(request.gallery.policy, present.policy, policy_fields)
+            if policy_fields
+            else None,
+            display_name=display_name if "display_name" in fields else None,
+            etag=present.etag,
+        )
+        return translate.gallery_to(updated)
 
     async def DeleteGallery(
         self, request: gallery_service_pb2.DeleteGalleryRequest, context: Context

@@ -1,10 +1,8 @@
 """Resource names (AIP-122): ``galleries/{gallery}/identities/{identity}/templates/{template}``."""
 
-import re
-
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.ids import ID_PATTERN
 
-_ID = "[a-z0-9](?:[a-z0-9-_.]{0,62}[a-z0-9])?"
 _COLLECTIONS = ("galleries", "identities", "templates")
 
 
@@ -14,15 +12,15 @@ def parse_name(name: str, field: str, depth: int) -> tuple[str, ...]:
     Raises:
         InvalidArgument: the name does not have that form; the message shows the form.
     """
-    pattern = "/".join(f"{collection}/({_ID})" for collection in _COLLECTIONS[:depth])
-    match = re.fullmatch(pattern, name)
-    if match is None:
+    parts = name.split("/")
+    collections, ids = parts[::2], parts[1::2]
+    if tuple(collections) != _COLLECTIONS[:depth] or not all(map(ID_PATTERN.fullmatch, ids)) or len(ids) != depth:
         form = "/".join(f"{collection}/{{id}}" for collection in _COLLECTIONS[:depth])
         raise InvalidArgument(
-            f"{field} is {name[:80]!r}; expected {form} with ids matching {_ID.replace('?:', '')}",
+            f"{field} is {name[:80]!r}; expected {form} with ids matching {ID_PATTERN.pattern}",
             metadata={"field": field},
         )
-    return match.groups()
+    return tuple(ids)
 
 
 def make_name(*ids: str) -> str:

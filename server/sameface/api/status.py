@@ -10,6 +10,8 @@ from grpc_status import rpc_status
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 DOMAIN = "sameface"
+MAX_MESSAGE_BYTES = 600
+MAX_METADATA_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,16 @@ class UnexpectedError(SamefaceError):
 
 
 def rich_status(error: SamefaceError) -> grpc.Status:
-    """Translate a typed error into a status with ErrorInfo, and BadRequest or RetryInfo where they apply."""
+    """Translate a typed error into a status with ErrorInfo, and BadRequest or RetryInfo where they apply.
+
+    Texts are clipped: what a caller sent may be quoted in them, and gRPC drops answers whose metadata exceeds 8 KiB.
+    """
     row = ERRORS[error.reason]
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    message = _clipped(error.message, MAX_MESSAGE_BYTES)
+    metadata = {key: _clipped(value, MAX_METADATA_BYTES) for key, value in error.metadata.items()}
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if isinstance(error, InvalidArgument) and (field := error.metadata.get("field")):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=error.message)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration(nanos=0)
@@ -96,5 +103,10 @@ def rich_status(error: SamefaceError) -> grpc.Status:
         holder = any_pb2.Any()
         holder.Pack(detail)
         packed.append(holder)
-    status = status_pb2.Status(code=getattr(code_pb2, row.code.name), message=error.message, details=packed)
+    status = status_pb2.Status(code=getattr(code_pb2, row.code.name), message=message, details=packed)
     return rpc_status.to_status(status)
+
+
+def _clipped(text: str, most: int) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= most else encoded[: most - 3].decode(errors="ignore") + "…"

@@ -14,7 +14,8 @@ from sameface.pipeline.photos import FoundFace
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
 from sameface.vision import FaceSelection
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.contracts import MAX_DIMENSION
+from sameface_qdrant.errors import InvalidArgument, InvalidEmbedding
 from sameface_qdrant.values import Contract, Decision, Gallery, Identity, Policy, Scope, Template, Vector
 
 MAX_TEXT = 256
@@ -55,6 +56,11 @@ def sample_from(message: face_pb2.Sample, field: str = "sample") -> Sample:
         case "photo":
             return PhotoSample(message.photo)
         case "embedding":
+            if len(message.embedding.values) > MAX_DIMENSION:
+                raise InvalidEmbedding(
+                    f"{field}.embedding has {len(message.embedding.values)} values; at most {MAX_DIMENSION} may be",
+                    metadata={"field": f"{field}.embedding"},
+                )
             return EmbeddingSample(
                 vector=np.array(message.embedding.values, dtype=np.float32),
                 contract=contract_from(message.embedding.contract),
@@ -172,6 +178,37 @@ POLICY_FIELDS = (
     "target_fpir",
     "max_templates",
 )
+
+
+def gallery_fields(message: gallery_pb2.Gallery, mask: list[str]) -> set[str]:
+    """Return what an update changes: ``display_name`` and names of policy fields (AIP-134).
+
+    Without a mask it is what the message sets; ``policy`` stands for the whole policy, ``*`` for everything.
+
+    Raises:
+        InvalidArgument: the mask names something else, or nothing is to be changed.
+    """
+    if mask:
+        fields = set()
+        for path in mask:
+            fields |= {"*": {"display_name", *POLICY_FIELDS}, "policy": set(POLICY_FIELDS)}.get(
+                path, {path.removeprefix("policy.")}
+            )
+    else:
+        fields = {name for name in POLICY_FIELDS if message.policy.HasField(name)}
+        fields |= {"display_name"} if message.display_name else set()
+    if unknown := sorted(fields - {"display_name", *POLICY_FIELDS}):
+        raise InvalidArgument(
+            f"update_mask names {', '.join(unknown)}; expected display_name, policy, or policy.<field> with a field of "
+            f"{', '.join(POLICY_FIELDS)}",
+            metadata={"field": "update_mask"},
+        )
+    if not fields:
+        raise InvalidArgument(
+            "the request changes nothing; set display_name or a field of policy, or name what to reset in update_mask",
+            metadata={"field": "gallery"},
+        )
+    return fields
 
 
 def policy_from(message: gallery_pb2.Policy, base: Policy, fields: Iterable[str]) -> Policy:
@@ -293,6 +330,7 @@ def decision_to(decision: Decision, gallery: str) -> decision_pb2.Decision:
         score=decision.score,
         threshold=decision.threshold,
         threshold_source=f"THRESHOLD_SOURCE_{decision.threshold_source}",
+        target_attained=decision.target_attained,
         lead=decision.lead,
         runner_up_margin=decision.margin,
         scope=f"SCOPE_{decision.scope}",

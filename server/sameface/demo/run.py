@@ -130,6 +130,7 @@ def _numbers(decision: decision_pb2.Decision, best: str) -> dict[str, Any]:
     return {
         "score": decision.score if decision.HasField("score") else None,
         "threshold": decision.threshold,
+        "target_attained": decision.target_attained if decision.HasField("target_attained") else None,
         "threshold_source": source.removeprefix("THRESHOLD_SOURCE_"),
         "lead": decision.lead if decision.HasField("lead") else None,
         "runner_up_margin": decision.runner_up_margin,

@@ -11,7 +11,6 @@ from sameface.inference.cards import ModelCard
 from sameface.pipeline.photos import EMBEDDER, FoundFace, FoundFaces, PhotoPipeline
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.vision import FaceSelection
-from sameface_qdrant.errors import ContractMismatch
 from sameface_qdrant.policy import decide_comparison
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import (
@@ -26,7 +25,7 @@ from sameface_qdrant.values import (
     Template,
     Vector,
 )
-from sameface_qdrant.vectors import unit
+from sameface_qdrant.vectors import check_same_contract, units_under
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class FaceOperations:
             vector=vector,
             contract=made_under,
             provenance=_provenance(face),
-            content=sample.content if isinstance(sample, PhotoSample) else b"",
+            content=self._content(sample, selection),
             expire_time=expire_time,
         )
         if validate_only:
@@ -188,10 +187,7 @@ class FaceOperations:
         sides = await asyncio.gather(
             self._vector(first, card.contract, selection), self._vector(second, card.contract, selection)
         )
-        for _, made_under, _ in sides:
-            if not card.contract.accepts(made_under):
-                raise _mismatch(card.contract, made_under)
-        one, other = (unit(vector, card.contract.dimension) for vector, _, _ in sides)
+        one, other = units_under(card.contract, [Probe(vector, made_under) for vector, made_under, _ in sides])
         score = float(np.clip(one @ other, -1.0, 1.0))
         policy = Policy() if target_fmr is None else Policy(target_fmr=target_fmr)
         decision = decide_comparison(score, policy=policy, operating_points=card.points, threshold=threshold)
@@ -220,20 +216,17 @@ class FaceOperations:
         (vector,) = await self.photos.embed([face.crop], version)
         return vector, contract, face
 
+    def _content(self, sample: Sample, selection: FaceSelection | None) -> bytes:
+        """Return what tells a repeated enrolment from a new one: the photo, and which of its faces is meant."""
+        if isinstance(sample, EmbeddingSample):
+            return b""
+        return f"{selection or self.default_selection}:".encode() + sample.content
+
     def _version_for(self, contract: Contract) -> int:
         """Return the served version whose embeddings a gallery under this contract takes."""
         card = self.embedder_card(contract.version)
-        if not contract.accepts(card.contract):
-            raise _mismatch(contract, card.contract)
+        check_same_contract(card.contract, contract)
         return card.version
-
-
-def _mismatch(expected: Contract, given: Contract) -> ContractMismatch:
-    return ContractMismatch(
-        f"the embedding was made under {given.key} ({given.dimension} numbers, {given.preprocessing}); "
-        f"{expected.key} ({expected.dimension} numbers, {expected.preprocessing}) is expected",
-        metadata={"given": given.key, "expected": expected.key},
-    )
 
 
 def _provenance(face: FoundFace | None) -> Provenance:

@@ -145,7 +145,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateGallery(self, request, context):
-        """Changes the policy; the earlier revision is kept.
+        """Changes display name and policy. A changed policy is a new revision; the earlier ones are kept.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), ABORTED (CONCURRENT_UPDATE: the etag is stale).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -1,0 +1,154 @@
+"""Several services on one Qdrant: conditions on revisions keep them apart.
+
+The engine is qdrant-client's in-memory twin, told that it is not alone; no Qdrant server was at hand. Every call gives
+way first, so that the services' steps interleave.
+"""
+
+import asyncio
+import itertools
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from sameface_qdrant import NewTemplate, Policy, Store
+from sameface_qdrant.engines.server import ServerEngine
+from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNotFound, TemplateLimitReached
+from sameface_qdrant.values import EngineDescription
+from tests.plugin.conftest import CONTRACT, random_vector
+
+
+class SharedEngine(ServerEngine):
+    """The in-memory twin as several services see it."""
+
+    def __init__(self, client: AsyncQdrantClient, turns: random.Random) -> None:
+        super().__init__(client, EngineDescription("memory", "", ":memory:"))
+        self.exclusive = False
+        self._turns = turns
+
+    async def _run(self, call: Any) -> Any:
+        for _ in range(self._turns.randrange(4)):
+            await asyncio.sleep(0)
+        return await super()._run(call)
+
+    async def aclose(self) -> None:
+        """The client outlives each service."""
+
+
+@pytest.fixture(params=range(12))
+async def services(request: pytest.FixtureRequest) -> list[Store]:
+    client, turns = AsyncQdrantClient(location=":memory:"), random.Random(request.param)
+    opened = await asyncio.gather(*(Store.over(SharedEngine(client, turns)) for _ in range(3)))
+    await opened[0].galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5, max_templates=4))
+    return list(opened)
+
+
+async def until_done(call: Any) -> Any:
+    """Repeat a call as a client would that is told ABORTED."""
+    for _ in range(40):
+        try:
+            return await call()
+        except ConcurrentUpdate:
+            await asyncio.sleep(0)
+    pytest.fail("never came through")
+
+
+async def test_they_share_one_secret(services: list[Store]) -> None:
+    secrets = {store.templates._secret for store in services}
+    assert len(secrets) == 1
+
+
+async def test_one_request_sent_to_two_services_stores_one_template(
+    services: list[Store], rng: np.random.Generator
+) -> None:
+    vector = random_vector(rng)
+    calls = [
+        until_done(lambda store=store: store.enroll("people", "ada", [NewTemplate(vector, CONTRACT)], request_id="r1"))
+        for store in services
+    ]
+    stored = await asyncio.gather(*calls)
+    assert len({template.id for (template,) in stored}) == 1
+    assert (await services[0].identities.get("people", "ada")).template_count == 1
+
+
+async def test_an_acknowledged_template_survives_the_race_of_its_own_repeat(
+    services: list[Store], rng: np.random.Generator
+) -> None:
+    await services[0].enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)])
+    vector = random_vector(rng)
+    results = await asyncio.gather(
+        *(store.enroll("people", "ada", [NewTemplate(vector, CONTRACT)], request_id="r1") for store in services),
+        return_exceptions=True,
+    )
+    assert any(isinstance(result, tuple) for result in results)
+    assert (await services[0].identities.get("people", "ada")).template_count == 2
+
+
+async def test_the_cap_holds_across_services(services: list[Store], rng: np.random.Generator) -> None:
+    async def enroll(store: Store) -> Any:
+        vector = random_vector(rng)
+        try:
+            return await until_done(lambda: store.enroll("people", "ada", [NewTemplate(vector, CONTRACT)]))
+        except TemplateLimitReached as reached:
+            return reached
+
+    results = await asyncio.gather(*(enroll(store) for store in itertools.islice(itertools.cycle(services), 9)))
+    acknowledged = [result for result in results if isinstance(result, tuple)]
+    assert len(acknowledged) == 4
+    assert (await services[0].identities.get("people", "ada")).template_count == 4
+    for (template,) in acknowledged:
+        assert (await services[1].templates.get("people", "ada", template.id)).id == template.id
+
+
+async def test_a_policy_is_updated_by_one_of_two(services: list[Store]) -> None:
+    etag = (await services[0].galleries.get("people")).etag
+    results = await asyncio.gather(
+        *(
+            store.galleries.update("people", policy=Policy(verify_threshold=0.1 * number), etag=etag)
+            for number, store in enumerate(services, 6)
+        ),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, ConcurrentUpdate) for result in results) == 2
+    gallery = await services[0].galleries.get("people")
+    assert gallery.policy.revision == 2
+    assert [policy.revision for policy in await services[1].galleries.revisions("people")] == [1, 2]
+
+
+async def test_a_deleted_gallery_keeps_no_template_of_a_late_enrolment(
+    services: list[Store], rng: np.random.Generator
+) -> None:
+    vector = random_vector(rng)
+    await services[0].enroll("people", "ada", [NewTemplate(vector, CONTRACT)])
+    await asyncio.gather(
+        services[0].galleries.delete("people", force=True),
+        *(
+            services[1].enroll("people", f"p{number}", [NewTemplate(vector + number, CONTRACT)])
+            for number in range(1, 5)
+        ),
+        return_exceptions=True,
+    )
+    with pytest.raises(GalleryNotFound):
+        await services[2].identities.get("people", "ada")
+    client = services[0]._engine._client  # type: ignore[attr-defined]
+    left = await client.count(f"sameface-{CONTRACT.key}")
+    assert left.count == 0
+
+
+async def test_an_identity_deleted_meanwhile_is_not_half_there(services: list[Store], rng: np.random.Generator) -> None:
+    await services[0].enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)])
+    vector = random_vector(rng)
+    deleted, enrolled = await asyncio.gather(
+        services[0].identities.delete("people", "ada", force=True),
+        services[1].enroll("people", "ada", [NewTemplate(vector, CONTRACT)]),
+        return_exceptions=True,
+    )
+    assert deleted is None
+    try:
+        count = (await services[2].identities.get("people", "ada")).template_count
+    except IdentityNotFound:
+        assert not isinstance(enrolled, tuple)
+    else:
+        assert count == len((await services[2].templates.list("people", "ada")).items)
