@@ -22,13 +22,12 @@ find_python() {
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
     echo "sameface: no local tritonserver for $(uname -s)-$(uname -m); use --inference onnx or --triton-url" >&2
 
-# One line of .venv/.sameface per set of extras that is installed, with what it was installed from.
+# What .venv was made from, and with which extras; those of the server are part of "server,dev".
 stamp=.venv/.sameface
 made_from=$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
-if [ -f "$stamp" ]; then
-    case "$extras" in
-        server) grep -qxE "$made_from (server|server,dev)" "$stamp" && exit 0 ;;
-        *) grep -qx "$made_from $extras" "$stamp" && exit 0 ;;
+if [ -f "$stamp" ] && .venv/bin/python -c 'import sameface' 2>/dev/null; then
+    case "$(cat "$stamp")" in
+        "$made_from $extras" | "$made_from $extras,"*) exit 0 ;;
     esac
 fi
 
@@ -41,4 +40,4 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
 fi
 echo "sameface: installing .[$extras]"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$extras]"
-echo "$made_from $extras" >>"$stamp"
+echo "$made_from $extras" >"$stamp"

@@ -128,6 +128,12 @@ class StoreLocked(SamefaceError):
     reason = "STORE_LOCKED"
 
 
+class StoreTooOld(SamefaceError):
+    """The Qdrant server lacks what concurrent services need."""
+
+    reason = "STORE_TOO_OLD"
+
+
 class StoreCorrupt(SamefaceError):
     """The store's files do not have the form this version writes."""
 

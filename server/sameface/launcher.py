@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sameface.errors import RuntimeMissing
+from sameface.lifeline import ending_with_parent
 
 STOP_S = 30.0
 
@@ -31,7 +32,7 @@ def served(data_dir: Path, log_path: Path, flags: Sequence[str] = ()) -> Iterato
     command = [sys.executable, "-m", "sameface.cli", "serve", "--json", "--listen", "127.0.0.1:0"]
     command += ["--data-dir", str(data_dir), *flags]
     with log_path.open("wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        process = subprocess.Popen(ending_with_parent(command), stdout=subprocess.PIPE, stderr=log)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from sameface import __version__
 from sameface.api.server import ApiServer, start_server
@@ -26,6 +27,8 @@ from sameface.settings import Settings
 from sameface_qdrant.store import Store
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 REMOTE_STARTUP_S = 60.0
 
@@ -64,13 +67,11 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
         SamefaceError: a part cannot be started; nothing is left running.
     """
     began = time.monotonic()
-    stopping = asyncio.Event()
-    drain_s = settings.drain_s
+    stopping, hurrying = asyncio.Event(), asyncio.Event()
 
     def stop() -> None:
-        nonlocal drain_s
         if stopping.is_set():
-            drain_s = 0.0
+            hurrying.set()
         stopping.set()
 
     loop = asyncio.get_running_loop()
@@ -78,12 +79,26 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
         loop.add_signal_handler(number, stop)
 
     async with AsyncExitStack() as parts:
-        api, started = await _open(settings, parts, began)
-        on_ready(started)
-        await stopping.wait()
-        log.info("stopping: no new requests")
-        await api.drain(drain_s)
+        opened = await _unless(stopping, _open(settings, parts, began))
+        if opened is not None:
+            api, started = opened
+            on_ready(started)
+            await stopping.wait()
+            log.info("stopping: no new requests")
+            await api.drain(settings.drain_s, hurrying)
     log.info("stopped")
+
+
+async def _unless(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result]) -> Result | None:
+    """Return what is opened, None where a signal came first; opening is then cut off."""
+    task, stopped = asyncio.create_task(opening), asyncio.create_task(stopping.wait())
+    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait([task])
+    return None
 
 
 async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tuple[ApiServer, Started]:

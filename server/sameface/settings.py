@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
@@ -76,9 +76,9 @@ class Settings(BaseSettings):
     )
     max_requests: int = Field(64, ge=1, description="requests in flight; more are answered RESOURCE_EXHAUSTED")
     vision_threads: int = Field(
-        default_factory=lambda: max(1, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 2,
+        default_factory=lambda: min(4, os.cpu_count() or 2),
         ge=1,
-        description="photos decoded at the same time; bounds memory",
+        description="photos decoded at the same time; bounds memory, some 400 MiB each for the largest",
     )
     drain_s: float = Field(10.0, ge=0, description="how long requests in flight may finish after SIGTERM")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -99,6 +99,14 @@ class Settings(BaseSettings):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError(f"{value!r} is not a URL, for instance http://localhost:6334")
         return value
+
+    @model_validator(mode="after")
+    def _one_way_to_run_models(self) -> "Settings":
+        if self.inference == "onnx" and self.triton_url:
+            raise ValueError(
+                f"inference is onnx, which runs in process, and triton_url is {self.triton_url!r}; choose one"
+            )
+        return self
 
     @property
     def store_url(self) -> str:

@@ -15,7 +15,7 @@ from sameface.api.status import ERRORS, UnexpectedError, rich_status
 from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable, TemplateLimitReached
 
 # A server that meets these does not start, so no caller ever sees them.
-AT_START_ONLY = {"STORE_LOCKED", "RUNTIME_MISSING"}
+AT_START_ONLY = {"STORE_LOCKED", "STORE_TOO_OLD", "RUNTIME_MISSING"}
 
 
 def every_error() -> set[type[SamefaceError]]:

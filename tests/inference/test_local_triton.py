@@ -1,9 +1,12 @@
 """The local Triton: right answers, mended when something dies, nothing left behind."""
 
 import asyncio
+import functools
 import os
 import signal
 import socket
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -14,10 +17,12 @@ from sameface.errors import ModelCheckFailed, ModelNotFound, ModelUnavailable, R
 from sameface.inference.cards import ModelCard, golden_input, read_cards
 from sameface.inference.check import check_models
 from sameface.inference.local.metrics import read_inference_counts
+from sameface.inference.local.process import TritonProcess
 from sameface.inference.local.runtime import Runtime, find_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import TritonInference
+from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import cache_folder, model_repository_source
 from sameface_qdrant.errors import InvalidArgument
 from tests.processes import descendants, living, regions
@@ -145,6 +150,74 @@ async def test_a_caller_that_cannot_wait_is_told_when_to_come_back(triton: Local
         await hurried.run("face_embedder", 1, {"images": IMAGES})
     assert refused.value.retry_after_s
     await hurried.aclose()
+
+
+async def test_a_hung_model_process_is_mended(triton: LocalTriton, client: TritonInference) -> None:
+    hung = [pid for pid, model in triton.stubs.items() if model == "face_detector"]
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    patient = TritonInference(triton.grpc_url, timeout_s=5.0, recovery_s=60.0)
+    answer = await patient.run("face_detector", 1, {"images": np.zeros((1, 3, 64, 64), np.uint8)})
+    assert answer["faces"].shape[0] == 1
+    assert not set(hung) & triton.stubs.keys()
+    await patient.aclose()
+
+
+async def test_a_busy_model_is_not_taken_for_a_broken_one(triton: LocalTriton, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = TritonInference(triton.grpc_url, timeout_s=60.0, recovery_s=0.0)
+    batch = np.zeros((32, 3, 112, 112), np.uint8)
+    began = time.monotonic()
+    await patient.run("face_embedder", 1, {"images": batch})
+    # Two instances take twelve turns each; the canary's patience ends after four.
+    monkeypatch.setattr(triton._client, "_timeout_s", 4 * (time.monotonic() - began))
+    flood = [asyncio.create_task(patient.run("face_embedder", 1, {"images": batch})) for _ in range(24)]
+    await asyncio.sleep(0.2)
+    with pytest.raises(ModelUnavailable):
+        await check_models(triton._client, [card for card in CARDS if card.is_embedder])
+    assert await triton._failed_canaries() == []
+    assert len(await asyncio.gather(*flood)) == 24
+    await patient.aclose()
+
+
+async def test_a_server_that_keeps_ending_is_started_at_growing_intervals(
+    triton: LocalTriton, client: TritonInference, caplog: pytest.LogCaptureFixture
+) -> None:
+    def another(first: int) -> bool:
+        return triton._process is not None and triton.pid != first
+
+    triton._quick_ends = 0
+    for _ in range(3):
+        first = triton.pid
+        os.kill(first, signal.SIGKILL)
+        await until(functools.partial(another, first), "another server")
+        await client.run("face_embedder", 1, {"images": IMAGES})
+        await until(lambda: triton._serving, "serving again")
+    pauses = [float(record.args[1]) for record in caplog.records if "in short order" in record.msg]  # type: ignore[index,arg-type]
+    assert pauses[-2:] == [0.5, 1.0]
+
+
+async def test_more_faces_than_a_batch_holds_are_embedded(client: TritonInference) -> None:
+    rng = np.random.default_rng(15)
+    crops = [rng.integers(0, 256, (112, 112, 3), np.uint8) for _ in range(70)]
+    vectors = await PhotoPipeline(client).embed(crops, 1)
+    assert len(vectors) == 70
+    (alone,) = await PhotoPipeline(client).embed([crops[69]], 1)
+    np.testing.assert_allclose(vectors[69], alone, atol=1e-6)
+
+
+async def test_a_line_without_end_does_not_stop_the_reader() -> None:
+    talker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "import sys; sys.stdout.write('x' * 3_000_000); print(); print('the end', flush=True); sys.stdin.read()",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    process = TritonProcess(talker)
+    await until(lambda: "the end" in process.last_lines(), "the last line was read")
+    await process.stop()
+    assert not process.alive
 
 
 async def test_a_killed_server_is_started_again_on_the_same_ports(triton: LocalTriton, client: TritonInference) -> None:

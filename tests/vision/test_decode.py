@@ -1,8 +1,9 @@
 """Every kind of file decodes rightly or is refused with a reason, within bounds."""
 
 import io
-import resource
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -141,11 +142,69 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def test_a_header_of_gigapixels_is_refused_before_decoding() -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ImageTooLarge) as refused:
         decode_image(png_header(50_000, 50_000), LIMITS)
-    assert refused.value.metadata == {"width": "50000", "height": "50000", "limit": str(LIMITS.max_pixels)}
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+    limit = str(LIMITS.max_pixels_whole)
+    assert refused.value.metadata == {"width": "50000", "height": "50000", "limit": limit}
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_what_cannot_be_decoded_at_a_reduced_size_has_a_limit_of_its_own(file_format: str) -> None:
+    limits = ImageLimits(max_pixels=10_000, max_pixels_whole=2_000)
+    with pytest.raises(ImageTooLarge, match="2400 pixels; at most 2000"):
+        decode_image(encode(Image.fromarray(QUARTERS), file_format), limits)
+    assert decode_image(encode(Image.fromarray(QUARTERS), "JPEG"), limits).pixels.shape == QUARTERS.shape
+
+
+def test_the_largest_photo_that_is_allowed_takes_bounded_memory() -> None:
+    # In a process of its own, because the peak is that of a whole life.
+    script = (
+        "import io, resource\n"
+        "from PIL import Image\n"
+        "from sameface.vision import ImageLimits, decode_image\n"
+        "buffer = io.BytesIO()\n"
+        "Image.new('L', (5000, 5000)).save(buffer, 'WEBP', lossless=True)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "decode_image(buffer.getvalue(), ImageLimits())\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 450
+
+
+def test_exif_that_cannot_be_read_whole_still_turns_the_photo() -> None:
+    stored = Image.fromarray(QUARTERS).transpose(Image.Transpose.ROTATE_90)
+    content = encode(stored, "JPEG", quality=95, exif=exif_with_text_resolution())
+    close(decode_image(content, LIMITS).pixels, QUARTERS)
+
+
+def exif_with_text_resolution() -> bytes:
+    """Orientation 6 beside an XResolution of type ASCII, which some cameras write."""
+    entries = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHI4s", 0x011A, 2, 4, b"72\x00\x00")
+    return b"Exif\x00\x00II*\x00" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
+
+
+def test_a_large_photo_of_sixteen_bits_is_turned_as_well() -> None:
+    ramp = np.repeat(np.linspace(0, 65535, 2000).astype(np.uint16)[:, np.newaxis], 40, axis=1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    decoded = decode_image(encode(Image.fromarray(ramp), "PNG", exif=exif.tobytes()), LIMITS)
+    assert (decoded.original_width, decoded.original_height) == (2000, 40)
+    # The first row, which is dark, lies on the right.
+    assert decoded.pixels[:, -5:].mean() < 5
+    assert decoded.pixels[:, :5].mean() > 250
+
+
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (1, 1)])
+def test_a_line_of_pixels_is_a_picture(size: tuple[int, int]) -> None:
+    decoded = decode_image(encode(Image.new("RGB", size, "red"), "JPEG"), LIMITS)
+    assert (decoded.original_width, decoded.original_height) == size
+    assert decoded.pixels.size
+
+
+def test_fractions_up_to_one_are_not_black() -> None:
+    fractions = Image.fromarray(np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16))
+    assert decode_image(encode(fractions, "TIFF"), LIMITS).pixels.max() == 255
 
 
 def test_too_many_bytes_are_refused_before_they_are_read() -> None:

@@ -43,6 +43,14 @@ def test_landmarks_seen_in_the_view_come_back_to_the_picture(roll: float, missed
     assert again == needs_second_look(seen)
 
 
+def test_a_neighbour_is_not_taken_for_the_face() -> None:
+    face = tilted(30)
+    _, matrix = upright_view(np.zeros((800, 800, 3), np.uint8), face)
+    size = 120 * float(np.hypot(*matrix[0, :2]))
+    neighbour = Detection((160 + 0.2 * size, 160 - size / 2, size, size), face.landmarks, 0.95)
+    assert look_again(face, [neighbour], matrix) == (face, False)
+
+
 def test_where_nothing_is_seen_the_face_stays() -> None:
     face = tilted(30)
     _, matrix = upright_view(np.zeros((800, 800, 3), np.uint8), face)

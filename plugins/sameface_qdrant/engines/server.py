@@ -15,13 +15,14 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Hit, Point, Where
-from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
+from sameface_qdrant.errors import SamefaceError, StoreFull, StoreTooOld, StoreUnavailable
 from sameface_qdrant.values import EngineDescription, Vector
 
 Result = TypeVar("Result")
 
 COLLECTION_PREFIX = "sameface-"
 DEFAULT_GRPC_PORT = 6334
+OLDEST_SERVER = (1, 17)
 
 
 class ServerEngine:
@@ -40,6 +41,7 @@ class ServerEngine:
 
         Raises:
             StoreUnavailable: nothing answers, or the key is refused.
+            StoreTooOld: the server is older than 1.17.
         """
         if url == ":memory:":
             from importlib.metadata import version
@@ -55,7 +57,17 @@ class ServerEngine:
             # It would ask the REST port, which a deployment need not open.
             check_compatibility=False,
         )
-        info = await _call(url, client.info())
+        try:
+            info = await _call(url, client.info())
+            if tuple(int(part) for part in info.version.split(".")[:2]) < OLDEST_SERVER:
+                raise StoreTooOld(
+                    f"Qdrant at {url} is version {info.version}; {OLDEST_SERVER[0]}.{OLDEST_SERVER[1]} or newer is "
+                    "needed for conditional and insert-only writes",
+                    metadata={"url": url, "version": info.version},
+                )
+        except BaseException:
+            await client.close()
+            raise
         return cls(client, EngineDescription("server", info.version, url))
 
     @property

@@ -25,7 +25,13 @@ class RequestGuard(grpc.aio.ServerInterceptor):
 
     def __init__(self, max_requests: int) -> None:
         self._max_requests = max_requests
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.in_flight = 0
+
+    async def idle(self) -> None:
+        """Return once nothing is in flight."""
+        await self._idle.wait()
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -47,6 +53,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 )
             else:
                 self.in_flight += 1
+                self._idle.clear()
                 try:
                     return await call(request, context)
                 except SamefaceError as refused:
@@ -61,6 +68,8 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     )
                 finally:
                     self.in_flight -= 1
+                    if not self.in_flight:
+                        self._idle.set()
             return await context.abort_with_status(rich_status(error))
 
         return grpc.unary_unary_rpc_method_handler(

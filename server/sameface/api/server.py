@@ -1,7 +1,9 @@
 """The gRPC server itself: services, health, reflection, limits, drain."""
 
+import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -23,6 +25,9 @@ from sameface.v1 import (
 )
 
 log = logging.getLogger(__name__)
+
+LAST_ANSWERS_S = 0.25
+HEALTH_WATCHERS = 64
 
 SERVICES = (
     face_service_pb2.DESCRIPTOR.services_by_name["FaceService"].full_name,
@@ -46,12 +51,24 @@ class ApiServer:
         for service in ("", *SERVICES):
             await self._health.set(service, status)
 
-    async def drain(self, grace_s: float) -> None:
-        """Say NOT_SERVING, refuse new requests, and let those in flight finish for at most ``grace_s`` seconds."""
+    async def drain(self, grace_s: float, hurrying: asyncio.Event | None = None) -> None:
+        """Say NOT_SERVING, refuse new requests, and let those in flight finish for at most ``grace_s`` seconds.
+
+        ``hurrying`` ends the wait. Streams that never end by themselves (a health watch) are not waited for.
+        """
         await self._health.enter_graceful_shutdown()
         if self.guard.in_flight:
             log.info("draining: %d requests in flight, at most %g s", self.guard.in_flight, grace_s)
-        await self._server.stop(grace_s)
+        stopping = asyncio.create_task(self._server.stop(grace_s))
+        waits: list[asyncio.Task[Any]] = [stopping, asyncio.create_task(self.guard.idle())]
+        if hurrying is not None:
+            waits.append(asyncio.create_task(hurrying.wait()))
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits[1:]:
+            wait.cancel()
+        # The last answers are on their way out still; the shortest grace that was given counts.
+        await self._server.stop(0.0 if hurrying is not None and hurrying.is_set() else min(grace_s, LAST_ANSWERS_S))
+        await stopping
 
 
 async def start_server(
@@ -70,6 +87,8 @@ async def start_server(
     guard = RequestGuard(max_requests)
     server = grpc.aio.server(
         interceptors=[guard],
+        # The guard answers with a reason; this bounds what is held of requests that have not been received whole.
+        maximum_concurrent_rpcs=2 * max_requests + HEALTH_WATCHERS,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),

@@ -1,5 +1,6 @@
 """The `sameface` command: noun and verb, errors on stderr, exit code 3 for anything that could not be done."""
 
+import signal
 import sys
 
 import typer
@@ -33,6 +34,8 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; a typed error becomes one line on stderr and exit code 3."""
+    # A command that is told to end closes what it opened; `serve` replaces this by its drain.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         app()
     except SamefaceError as error:

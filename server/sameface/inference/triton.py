@@ -26,6 +26,10 @@ CHANNEL_OPTIONS = [
 ]
 
 
+class TritonTimedOut(ModelUnavailable):
+    """No answer before the deadline: the model hangs, or is busy with others."""
+
+
 class TritonInference:
     """Implements `Inference` with one channel. A failing Triton is asked again for a while before callers hear."""
 
@@ -109,7 +113,10 @@ class TritonInference:
         # in the repository is told apart by the missing version.
         if status.endswith("NOT_FOUND") and "unknown model" in text and "not found" in text:
             return ModelNotFound(f"{self._url} does not serve {model} version {version}: {text}", metadata=metadata)
-        return self._unavailable(f"{model} version {version}", error)
+        unavailable = self._unavailable(f"{model} version {version}", error)
+        if status.endswith("DEADLINE_EXCEEDED"):
+            return TritonTimedOut(unavailable.message, metadata=unavailable.metadata, retry_after_s=RETRY_AFTER_S)
+        return unavailable
 
     def _unavailable(self, what: str, error: Any) -> ModelUnavailable:
         return ModelUnavailable(

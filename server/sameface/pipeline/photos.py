@@ -40,6 +40,9 @@ Result = TypeVar("Result")
 DETECTOR = "face_detector"
 EMBEDDER = "face_embedder"
 DETECTOR_VERSION = 1
+LARGEST_BATCH = 32
+"""``max_batch_size`` of the embedder's Triton config."""
+SMALLEST_SIDE = 80
 MOST_SECOND_LOOKS = 4
 """Each look finds about half of the tilt that is left; four are enough up to 60°."""
 
@@ -122,8 +125,9 @@ class PhotoPipeline:
         if not crops:
             return ()
         images = np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2))
-        outputs = await self.inference.run(EMBEDDER, version, {"images": images})
-        vectors = np.asarray(outputs["embedding"], dtype=np.float32)
+        batches = [images[start : start + LARGEST_BATCH] for start in range(0, len(images), LARGEST_BATCH)]
+        outputs = [await self.inference.run(EMBEDDER, version, {"images": batch}) for batch in batches]
+        vectors = np.concatenate([output["embedding"] for output in outputs]).astype(np.float32, copy=False)
         norms = np.linalg.norm(vectors, axis=1)
         if not (np.isfinite(vectors).all() and (np.abs(norms - 1.0) < 1e-3).all()):
             raise ModelCheckFailed(
@@ -134,12 +138,12 @@ class PhotoPipeline:
 
     async def _detect(self, photo: bytes) -> tuple[DecodedImage, tuple[Detection, ...]]:
         image, (tensor, scale) = await self._in_thread(self._prepare, photo)
-        side = self.detector.longest_side
+        side = min(self.detector.longest_side, max(image.pixels.shape[:2]))
         while True:
             detections = await self._run_detector(tensor, scale)
             # A face that fills the picture is larger than what the detector was trained on: look again from afar.
             side //= 2
-            if detections or side < 160 or max(image.pixels.shape[:2]) <= 160:
+            if detections or side < SMALLEST_SIDE:
                 return image, detections
             tensor, scale = await self._in_thread(detector_input, image.pixels, side)
 

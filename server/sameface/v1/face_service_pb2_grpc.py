@@ -33,7 +33,9 @@ class FaceServiceStub:
     FACE_NOT_FOUND, MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the
     metadata). "Embedding errors": INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH).
     Every rpc may answer INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE, with
-    RetryInfo) and RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo; STORE_FULL on writes).
+    RetryInfo; MODEL_CHECK_FAILED, without: the server's models need a person), RESOURCE_EXHAUSTED (SERVER_BUSY, with
+    RetryInfo; STORE_FULL on writes) and DATA_LOSS (STORE_CORRUPT). A photo for a gallery whose embedder version is no
+    longer served answers NOT_FOUND (MODEL_NOT_FOUND).
     """
 
     def __init__(self, channel):
@@ -82,7 +84,9 @@ class FaceServiceServicer:
     FACE_NOT_FOUND, MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the
     metadata). "Embedding errors": INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH).
     Every rpc may answer INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE, with
-    RetryInfo) and RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo; STORE_FULL on writes).
+    RetryInfo; MODEL_CHECK_FAILED, without: the server's models need a person), RESOURCE_EXHAUSTED (SERVER_BUSY, with
+    RetryInfo; STORE_FULL on writes) and DATA_LOSS (STORE_CORRUPT). A photo for a gallery whose embedder version is no
+    longer served answers NOT_FOUND (MODEL_NOT_FOUND).
     """
 
     def EnrollTemplate(self, request, context):
@@ -122,8 +126,8 @@ class FaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DetectFaces(self, request, context):
-        """Finds every face of a photo, largest first, with landmarks, quality and what the quality gate would object to.
-        A photo without faces is an answer (an empty list). Errors: IMAGE_UNDECODABLE, IMAGE_TOO_LARGE.
+        """Finds the faces of a photo (at most 32, unless the server is configured otherwise), largest first, with landmarks,
+        quality and what the quality gate would object to. A photo without faces is an answer (an empty list). Errors: IMAGE_UNDECODABLE, IMAGE_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,7 +190,9 @@ class FaceService:
     FACE_NOT_FOUND, MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the
     metadata). "Embedding errors": INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH).
     Every rpc may answer INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE, with
-    RetryInfo) and RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo; STORE_FULL on writes).
+    RetryInfo; MODEL_CHECK_FAILED, without: the server's models need a person), RESOURCE_EXHAUSTED (SERVER_BUSY, with
+    RetryInfo; STORE_FULL on writes) and DATA_LOSS (STORE_CORRUPT). A photo for a gallery whose embedder version is no
+    longer served answers NOT_FOUND (MODEL_NOT_FOUND).
     """
 
     @staticmethod

@@ -37,7 +37,11 @@ class GalleryServiceStub:
     Faces enter through `FaceService`. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a
     `reason` that programs can act on. Errors that every rpc may answer: INVALID_ARGUMENT (INVALID_ARGUMENT: malformed
     name, page token or field), UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with
-    RetryInfo; STORE_FULL on writes).
+    RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT).
+
+    What is deleted is unreadable at once. Its bytes leave the files of an embedded store before the call returns in
+    collections of up to 5,000 records, and when the server is stopped or started next in larger ones; a Qdrant server
+    removes them from its segments, logs and snapshots in its own time.
     """
 
     def __init__(self, channel):
@@ -118,7 +122,11 @@ class GalleryServiceServicer:
     Faces enter through `FaceService`. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a
     `reason` that programs can act on. Errors that every rpc may answer: INVALID_ARGUMENT (INVALID_ARGUMENT: malformed
     name, page token or field), UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with
-    RetryInfo; STORE_FULL on writes).
+    RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT).
+
+    What is deleted is unreadable at once. Its bytes leave the files of an embedded store before the call returns in
+    collections of up to 5,000 records, and when the server is stopped or started next in larger ones; a Qdrant server
+    removes them from its segments, logs and snapshots in its own time.
     """
 
     def CreateGallery(self, request, context):
@@ -294,7 +302,11 @@ class GalleryService:
     Faces enter through `FaceService`. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a
     `reason` that programs can act on. Errors that every rpc may answer: INVALID_ARGUMENT (INVALID_ARGUMENT: malformed
     name, page token or field), UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with
-    RetryInfo; STORE_FULL on writes).
+    RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT).
+
+    What is deleted is unreadable at once. Its bytes leave the files of an embedded store before the call returns in
+    collections of up to 5,000 records, and when the server is stopped or started next in larger ones; a Qdrant server
+    removes them from its segments, logs and snapshots in its own time.
     """
 
     @staticmethod

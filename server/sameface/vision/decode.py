@@ -3,11 +3,12 @@
 import io
 import warnings
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from sameface.errors import ImageTooLarge, ImageUndecodable
 
@@ -15,6 +16,20 @@ Pixels: TypeAlias = NDArray[np.uint8]
 """RGB, shape [height, width, 3]."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+# MPO is what phones call a JPEG with a second picture behind the first.
+REDUCIBLE = ("JPEG", "MPO")
+ORIENTATION_TAG = 0x0112
+# What brings a stored picture upright, by EXIF orientation.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = {TURNS[5], TURNS[6], TURNS[7], TURNS[8]}
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
 # The limits below are ours and stricter; Pillow's own guard would only turn them into warnings.
@@ -25,10 +40,12 @@ Image.MAX_IMAGE_PIXELS = None
 class ImageLimits:
     """What a photo may be."""
 
-    max_bytes: int = 16 << 20
-    max_pixels: int = 50_000_000
-    """Width times height of the file, before any reduction."""
-    max_side: int = 1600
+    max_bytes: Annotated[int, Ge(1)] = 16 << 20
+    max_pixels: Annotated[int, Ge(1)] = 50_000_000
+    """Width times height of a JPEG, which is decoded at a reduced size."""
+    max_pixels_whole: Annotated[int, Ge(1)] = 25_000_000
+    """Width times height of a file of another format, which has to be decoded whole."""
+    max_side: Annotated[int, Ge(112)] = 1600
     """Photos are reduced so that their longer side is at most this: enough for a 112×112 crop of a small face."""
 
 
@@ -80,37 +97,51 @@ def decode_image(content: bytes, limits: ImageLimits) -> DecodedImage:
 
 def _decode(image: Image.Image, limits: ImageLimits) -> DecodedImage:
     width, height = image.size
-    if width * height > limits.max_pixels:
+    most = limits.max_pixels if image.format in REDUCIBLE else limits.max_pixels_whole
+    if width * height > most:
         raise ImageTooLarge(
-            f"the image is {width}×{height} = {width * height} pixels; at most {limits.max_pixels} are allowed",
-            metadata={"width": width, "height": height, "limit": limits.max_pixels},
+            f"the {image.format} image is {width}×{height} = {width * height} pixels; at most {most} are allowed",
+            metadata={"width": width, "height": height, "limit": most},
         )
     longest = max(width, height)
     if longest > limits.max_side:
         # JPEG only: decode at the smallest of 1/8, 1/4, 1/2 that is not below the size wanted.
         wanted = limits.max_side / longest
-        image.draft("RGB", (int(width * wanted), int(height * wanted)))
+        image.draft("RGB", (max(1, int(width * wanted)), max(1, int(height * wanted))))
     image.seek(0)
     image.load()
+    turn = TURNS.get(_orientation(image))
     if max(image.size) > limits.max_side:
         # Shrink before converting: the large copy is then made once, in the file's own mode.
         image = _eight_bit(image)
         shrink = limits.max_side / max(image.size)
         size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
         image = image.resize(size, Image.Resampling.BOX if image.mode != "P" else Image.Resampling.NEAREST)
-    upright = ImageOps.exif_transpose(image)
-    if upright.size != image.size and (image.width, image.height) == (upright.height, upright.width):
-        width, height = height, width
-    pixels = np.asarray(_rgb(upright))
+    if turn is not None:
+        image = image.transpose(turn)
+        if turn in SIDEWAYS:
+            width, height = height, width
+    pixels = np.asarray(_rgb(image))
     return DecodedImage(pixels, width, height, scale=max(pixels.shape[:2]) / longest)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) where there is none or it cannot be read."""
+    try:
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
+    except Exception:
+        # Cameras write EXIF that no parser agrees with; the picture is good without it.
+        return 1
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode not in SIXTEEN_BIT_MODES:
         return image
     values = np.asarray(image).astype(np.float32)
-    # 16-bit files use the whole range; a 32-bit mode holding small numbers is an 8-bit picture in disguise.
-    top = 65535.0 if values.max(initial=0.0) > 255.0 else 255.0
+    # 16-bit files use the whole range; a 32-bit mode holding small numbers is an 8-bit picture in disguise, and one of
+    # floats up to 1 is a picture in fractions.
+    largest = values.max(initial=0.0)
+    top = 65535.0 if largest > 255.0 else 1.0 if image.mode == "F" and largest <= 1.0 else 255.0
     return Image.fromarray((values / top * 255.0).clip(0, 255).astype(np.uint8), mode="L")
 
 

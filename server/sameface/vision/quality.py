@@ -3,16 +3,23 @@ own and no conformance is claimed. Every component is 0..100, higher is better, 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
 import cv2
 import numpy as np
+from annotated_types import Ge, Le
 
 from sameface.errors import ExtremePose, FaceTooSmall, QualityTooLow
 from sameface.vision.decode import DecodedImage, Pixels
 from sameface.vision.detection import Detection
 from sameface.vision.pose import head_pose
 from sameface_qdrant.errors import InvalidArgument
+
+# Ranges are stated where settings are checked from; here they are documentation.
+Score: TypeAlias = Annotated[float, Ge(0), Le(100)]
+Degrees: TypeAlias = Annotated[float, Ge(0), Le(180)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +36,26 @@ class QualityComponent:
 class QualityLimits:
     """The gate. Angles are the largest that pass, everything else the smallest; 0 switches a component off."""
 
-    min_inter_eye_distance: float = 20.0
+    min_inter_eye_distance: Annotated[float, Ge(0)] = 20.0
     """Pixels of the photo as sent, as if the face were turned to the camera."""
-    min_sharpness: float = 20.0
+    min_sharpness: Score = 20.0
     """Passes every photo of the LFW development set; a crop blurred by a Gaussian of 3 px fails."""
-    min_luminance: float = 10.0
-    min_illumination_uniformity: float = 5.0
-    min_face_completeness: float = 60.0
-    max_yaw: float = 60.0
+    min_luminance: Score = 10.0
+    min_illumination_uniformity: Score = 5.0
+    min_face_completeness: Score = 60.0
+    max_yaw: Degrees = 60.0
     """Degrees, either way; between a three-quarter view and a profile."""
-    max_pitch: float = 45.0
-    max_roll: float = 60.0
+    max_pitch: Degrees = 45.0
+    max_roll: Degrees = 60.0
+
+
+ANGLES = {"HeadPoseYaw": "max_yaw", "HeadPosePitch": "max_pitch", "HeadPoseRoll": "max_roll"}
+SCORES = {
+    "Sharpness": "min_sharpness",
+    "Luminance": "min_luminance",
+    "IlluminationUniformity": "min_illumination_uniformity",
+    "FaceCompleteness": "min_face_completeness",
+}
 
 
 def assess_quality(image: DecodedImage, face: Detection, crop: Pixels) -> tuple[QualityComponent, ...]:
@@ -82,49 +98,34 @@ def quality_issues(quality: tuple[QualityComponent, ...], limits: QualityLimits)
             )
         )
     turned = {
-        name: (abs(by_name[name].measurement), limit, setting)
-        for name, limit, setting in (
-            ("HeadPoseYaw", limits.max_yaw, "max_yaw"),
-            ("HeadPosePitch", limits.max_pitch, "max_pitch"),
-            ("HeadPoseRoll", limits.max_roll, "max_roll"),
-        )
-        if limit and abs(by_name[name].measurement) > limit
+        name: (abs(by_name[name].measurement), setting, getattr(limits, setting))
+        for name, setting in ANGLES.items()
+        if abs(by_name[name].measurement) > (getattr(limits, setting) or math.inf)
     }
     if turned:
         issues.append(
-            ExtremePose(
-                "the head is turned too far: "
-                + ", ".join(f"{name} {angle:.0f}°, at most {limit:g}°" for name, (angle, limit, _) in turned.items()),
-                metadata={
-                    key: value
-                    for name, (angle, limit, setting) in turned.items()
-                    for key, value in ((name, f"{angle:.1f}"), (setting, limit))
-                },
-            )
+            _refusal(ExtremePose, "the head is turned too far", turned, "{name} {value:.0f}°, at most {limit:g}°")
         )
     poor = {
-        name: (by_name[name].value, limit, setting)
-        for name, limit, setting in (
-            ("Sharpness", limits.min_sharpness, "min_sharpness"),
-            ("Luminance", limits.min_luminance, "min_luminance"),
-            ("IlluminationUniformity", limits.min_illumination_uniformity, "min_illumination_uniformity"),
-            ("FaceCompleteness", limits.min_face_completeness, "min_face_completeness"),
-        )
-        if by_name[name].value < limit
+        name: (by_name[name].value, setting, getattr(limits, setting))
+        for name, setting in SCORES.items()
+        if by_name[name].value < getattr(limits, setting)
     }
     if poor:
-        issues.append(
-            QualityTooLow(
-                "the face is too poor to compare: "
-                + ", ".join(f"{name} {value:.0f}, at least {limit:g}" for name, (value, limit, _) in poor.items()),
-                metadata={
-                    key: value
-                    for name, (measured, limit, setting) in poor.items()
-                    for key, value in ((name, f"{measured:.1f}"), (setting, limit))
-                },
-            )
-        )
+        text = "the face is too poor to compare"
+        issues.append(_refusal(QualityTooLow, text, poor, "{name} {value:.0f}, at least {limit:g}"))
     return tuple(issues)
+
+
+def _refusal(
+    error: Callable[..., InvalidArgument], text: str, found: dict[str, tuple[float, str, float]], each: str
+) -> InvalidArgument:
+    """Return the error that names every value with its limit; ``found``: component → value, setting, limit."""
+    parts = [each.format(name=name, value=value, limit=limit) for name, (value, _, limit) in found.items()]
+    metadata: dict[str, object] = {}
+    for name, (value, setting, limit) in found.items():
+        metadata |= {name: f"{value:.1f}", setting: limit}
+    return error(f"{text}: {', '.join(parts)}", metadata=metadata)
 
 
 def sharpness(grey: Pixels) -> float:

@@ -5,6 +5,7 @@ upright: a crop aligned by them is tilted by what they miss, and at 40° the emb
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -45,16 +46,18 @@ def upright_view(pixels: Pixels, face: Detection) -> tuple[Pixels, NDArray[np.fl
 def look_again(face: Detection, seen: Sequence[Detection], matrix: NDArray[np.float64]) -> tuple[Detection, bool]:
     """Return the face with the landmarks of what was seen in its upright view, and whether that was still tilted.
 
-    Where nothing was seen the face stays as it is.
+    Where the face was not seen it stays as it is.
     """
-    if not seen:
-        return face, False
 
     def distance(other: Detection) -> float:
         x, y, width, height = other.box
-        return (x + width / 2 - VIEW_SIDE / 2) ** 2 + (y + height / 2 - VIEW_SIDE / 2) ** 2
+        return math.hypot(x + width / 2 - VIEW_SIDE / 2, y + height / 2 - VIEW_SIDE / 2)
 
-    nearest = min(seen, key=distance)
+    nearest = min(seen, key=distance, default=None)
+    size = max(face.box[2:]) * math.hypot(*matrix[0, :2])
+    # What is further off than half a face is somebody else.
+    if nearest is None or distance(nearest) > size / 2:
+        return face, False
     back = cv2.invertAffineTransform(matrix)
     landmarks = (nearest.landmarks @ back[:, :2].T + back[:, 2]).astype(np.float32)
     return dataclasses.replace(face, landmarks=landmarks), needs_second_look(nearest)

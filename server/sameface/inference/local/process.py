@@ -5,27 +5,19 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sameface.inference.local.runtime import Runtime
+from sameface.lifeline import ending_with_parent
 
 log = logging.getLogger(__name__)
 
 EXIT_TIMEOUT_S = 10
+LONGEST_LINE = 1000
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the system's own folder of shared memory
-
-# Becomes tritonserver after asking the kernel to end it together with its parent, even when that is killed.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +71,7 @@ class TritonProcess:
             *(f"--load-model={model}" for model in models),
         ]
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            "-c",
-            _LAUNCHER,
-            str(os.getpid()),
-            *command,
+            *ending_with_parent(command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -118,14 +104,18 @@ class TritonProcess:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         await self._process.wait()
-        await self._reader
+        await asyncio.wait([self._reader])
 
     async def _read(self) -> None:
+        """Keep the pipe empty, whatever comes through it: a full one would block the server."""
         assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            text = line.decode(errors="replace").rstrip()
-            self._last_lines.append(text)
-            log.debug("tritonserver: %s", text)
+        rest = ""
+        while chunk := await self._process.stdout.read(1 << 16):
+            *lines, rest = (rest + chunk.decode(errors="replace")).split("\n")
+            for line in lines:
+                self._last_lines.append(line[:LONGEST_LINE])
+                log.debug("tritonserver: %s", line[:LONGEST_LINE])
+            rest = rest[-LONGEST_LINE:]
 
 
 def stub_processes(server_pid: int) -> dict[int, str]:

@@ -7,9 +7,10 @@ then on, Triton does not restart it), the server dies, or a model silently answe
 
 import asyncio
 import contextlib
-import itertools
 import logging
+import math
 import os
+import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,17 +19,20 @@ from pathlib import Path
 from sameface.errors import ModelCheckFailed, ModelUnavailable, RuntimeMissing
 from sameface.inference.cards import ModelCard
 from sameface.inference.check import check_models
+from sameface.inference.local.metrics import read_inference_counts
 from sameface.inference.local.process import Ports, TritonProcess, remove_regions, stub_processes
 from sameface.inference.local.runtime import Runtime
-from sameface.inference.triton import TritonInference
+from sameface.inference.triton import TritonInference, TritonTimedOut
 from sameface_qdrant.errors import SamefaceError
 
 log = logging.getLogger(__name__)
 
 START_S = 60.0
 WATCH_S = 0.25
-CANARY_S = 5.0
+CANARY_S, CANARY_TIMEOUT_S = 5.0, 5.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
+STABLE_S = 60.0
+"""A server that ran this long has recovered; one that ends sooner is started again after a growing pause."""
 
 
 async def _ignore(serving: bool) -> None:
@@ -49,8 +53,12 @@ class LocalTriton:
         self._watcher: asyncio.Task[None] | None = None
         self._stubs: dict[int, str] = {}
         self._serving = False
-        # The canary must see failures at once, so it does not wait for a recovery.
-        self._client = TritonInference(self.grpc_url, timeout_s=5.0, recovery_s=0.0)
+        self._ready_at = -math.inf
+        self._quick_ends = 0
+        # Neither waits for a recovery: here failures must be seen at once. What follows a start or a reload is patient,
+        # because callers that have waited for it come first.
+        self._client = TritonInference(self.grpc_url, timeout_s=CANARY_TIMEOUT_S, recovery_s=0.0)
+        self._patient = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
         self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
         """Called with False when answers cannot be relied on, and with True once they can again."""
 
@@ -98,6 +106,7 @@ class LocalTriton:
                 await self._watcher
             self._watcher = None
         await self._client.aclose()
+        await self._patient.aclose()
         await self._end_process()
 
     async def _launch(self) -> None:
@@ -112,8 +121,9 @@ class LocalTriton:
                     metadata={"repository": self._repository},
                 )
             await asyncio.sleep(0.05)
-        await check_models(self._client, self._cards)
+        await check_models(self._patient, self._cards)
         self._note_stubs()
+        self._ready_at = time.monotonic()
 
     async def _end_process(self) -> None:
         if self._process is not None:
@@ -143,24 +153,34 @@ class LocalTriton:
 
     async def _restart(self) -> None:
         await self._set_serving(False)
-        backoffs = (min(FIRST_BACKOFF_S * 2**attempt, LONGEST_BACKOFF_S) for attempt in itertools.count())
-        for backoff in backoffs:
+        if time.monotonic() - self._ready_at > STABLE_S:
+            self._quick_ends = 0
+        while True:
+            if self._quick_ends:
+                backoff = min(FIRST_BACKOFF_S * 2 ** (self._quick_ends - 1), LONGEST_BACKOFF_S)
+                log.error("tritonserver ended %d times in short order; next start in %g s", self._quick_ends, backoff)
+                await asyncio.sleep(backoff)
+            self._quick_ends += 1
             await self._end_process()
             try:
                 await self._launch()
             except SamefaceError as error:
-                log.error("tritonserver did not come back, next attempt in %g s: %s", backoff, error.message)
-                await asyncio.sleep(backoff)
+                log.error("tritonserver did not come back: %s", error.message)
             else:
                 await self._set_serving(True)
                 return
 
     async def _mend(self, models: Sequence[str]) -> None:
         await self._set_serving(False)
+        for pid, model in self._stubs.items():
+            if model in models:
+                # One that hangs would outlive its model.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         try:
             # Loading alone is a no-op for a model that Triton believes to be ready.
-            await asyncio.gather(*(self._client.reload(model) for model in models))
-            await check_models(self._client, [card for card in self._cards if card.model in models])
+            await asyncio.gather(*(self._patient.reload(model) for model in models))
+            await check_models(self._patient, [card for card in self._cards if card.model in models])
         except SamefaceError as error:
             log.error("loading again did not help, starting tritonserver anew: %s", error.message)
             await self._restart()
@@ -169,15 +189,26 @@ class LocalTriton:
         await self._set_serving(True)
 
     async def _failed_canaries(self) -> list[str]:
-        async def answers(card: ModelCard) -> bool:
+        async def broken(card: ModelCard) -> bool:
             try:
                 await check_models(self._client, [card])
+            except TritonTimedOut:
+                return before.get((card.model, card.version)) == (await self._counts()).get((card.model, card.version))
             except (ModelCheckFailed, ModelUnavailable):
-                return False
-            return True
+                return True
+            return False
 
-        results = await asyncio.gather(*map(answers, self._cards))
-        return sorted({card.model for card, passed in zip(self._cards, results, strict=True) if not passed})
+        # Under load the canary waits its turn and may time out. A model that has answered others meanwhile is busy; one
+        # that has not, hangs.
+        before = await self._counts()
+        results = await asyncio.gather(*map(broken, self._cards))
+        return sorted({card.model for card, failed in zip(self._cards, results, strict=True) if failed})
+
+    async def _counts(self) -> dict[tuple[str, int], int]:
+        try:
+            return await asyncio.to_thread(read_inference_counts, self.metrics_url)
+        except OSError:
+            return {}
 
     def _note_stubs(self) -> None:
         commands = stub_processes(self.pid)
