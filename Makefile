@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test lint check unit bench protos install install-dev models triton clean
+.PHONY: help demo test lint bench protos docs install install-dev models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,15 +29,19 @@ test: install-dev ## Run every gate and every test
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest
 
-lint: install-dev ## ruff, mypy, import rules, protos
+lint: install-dev ## ruff, mypy, import rules, protos, generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	tools/protos.sh --check
+	$(BIN)/python tools/reference.py --check
 
 protos: install-dev ## Generate the Python of protos/
 	@tools/protos.sh
+
+docs: install-dev ## Write docs/errors.md and docs/api.md from code and protos
+	@$(BIN)/python tools/reference.py
 
 bench: install-dev models triton ## Print the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# Generates server/sameface/v1 from protos/. With --check: lints, and fails where the committed code is not current.
+# Generates server/sameface/v1 from protos/. With --check: lints, and fails where callers would break or the committed
+# code is not current.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=server
+if [ "${1:-}" = --release ]; then
+    exec .venv/bin/buf build --exclude-source-info -o protos/released.binpb
+fi
 if [ "${1:-}" = --check ]; then
     .venv/bin/buf lint
+    # Against what was released last; `tools/protos.sh --release` makes the present contract the one to keep.
+    .venv/bin/buf breaking --against protos/released.binpb
     out=$(mktemp -d)
     trap 'rm -rf "$out"' EXIT
 fi

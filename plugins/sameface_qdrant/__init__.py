@@ -23,8 +23,10 @@ from sameface_qdrant.values import (
     Contract,
     Decision,
     EngineDescription,
+    FoundTemplate,
     Gallery,
     Identity,
+    IdentityChanges,
     NewTemplate,
     OperatingPoint,
     Outcome,
@@ -34,6 +36,7 @@ from sameface_qdrant.values import (
     Provenance,
     Scope,
     Template,
+    TemplateFilter,
     ThresholdSource,
 )
 
@@ -42,8 +45,10 @@ __all__ = [
     "Contract",
     "Decision",
     "EngineDescription",
+    "FoundTemplate",
     "Gallery",
     "Identity",
+    "IdentityChanges",
     "NewTemplate",
     "OperatingPoint",
     "Outcome",
@@ -54,5 +59,6 @@ __all__ = [
     "Scope",
     "Store",
     "Template",
+    "TemplateFilter",
     "ThresholdSource",
 ]

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import IdentityAlreadyExists, IdentityNotEmpty, IdentityNotFound
+from sameface_qdrant.errors import ConcurrentUpdate, IdentityAlreadyExists, IdentityNotEmpty, IdentityNotFound
 from sameface_qdrant.galleries import Galleries, Tenant
-from sameface_qdrant.ids import check_id
+from sameface_qdrant.ids import check_id, check_labels
 from sameface_qdrant.paging import check_page
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.records import check_etag
-from sameface_qdrant.values import NO_LABELS, Identity, Page
+from sameface_qdrant.values import NO_LABELS, Identity, IdentityChanges, Page
 from sameface_qdrant.writes import Writes, uncut
 
 
@@ -44,6 +44,7 @@ class Identities:
             InvalidArgument: the id or the threshold is malformed.
         """
         check_id(identity, "identity_id")
+        check_labels(labels)
         check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
         mark = uuid.uuid4().hex
         async with self._writes.turn:
@@ -86,6 +87,42 @@ class Identities:
         counts = await asyncio.gather(*(self.template_count(tenant, payload["identity"]) for payload in payloads))
         items = (records.identity_of(payload, gallery, count) for payload, count in zip(payloads, counts, strict=True))
         return Page(tuple(items), following or "")
+
+    @uncut
+    async def update(self, gallery: str, identity: str, changes: IdentityChanges, *, etag: str = "") -> Identity:
+        """Change what ``changes`` names, and leave the rest.
+
+        Raises:
+            GalleryNotFound, IdentityNotFound: there is no such gallery or identity.
+            InvalidArgument: a value is malformed.
+            ConcurrentUpdate: ``etag`` is given and not the present one, or another service was faster.
+        """
+        check_override(changes.get("verify_threshold"), "verify_threshold", -1.0, 1.0)
+        labels = changes.get("labels")
+        if labels is not None:
+            check_labels(labels)
+        async with self._writes.turn:
+            tenant = await self._galleries.tenant(gallery)
+            record = await self.record(tenant, identity)
+            check_etag(etag, records.identity_of(record.payload, gallery, 0).etag, identity)
+            mark = uuid.uuid4().hex
+            changed = {**records.next_revision(record.payload, mark, time.time()), **changes}
+            await self._engine.upsert(
+                tenant.collection,
+                [Point(record.id, changed)],
+                only_if=Where({"revision": record.payload["revision"]}),
+            )
+            written = await self.record(tenant, identity)
+            if mark not in written.payload["marks"]:
+                raise ConcurrentUpdate(
+                    f"the identity {identity!r} was changed by another service; read it again and repeat",
+                    metadata={"gallery": gallery, "identity": identity},
+                )
+            if labels is not None:
+                templates = records.of_identity(tenant.uid, identity, records.TEMPLATE)
+                await self._engine.set_payload(tenant.collection, templates, {"labels": dict(labels)})
+        await self._engine.commit(tenant.collection)
+        return records.identity_of(written.payload, gallery, await self.template_count(tenant, identity))
 
     @uncut
     async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> None:

@@ -2,10 +2,14 @@
 
 import re
 import uuid
+from collections.abc import Mapping
 
 from sameface_qdrant.errors import InvalidArgument
 
 ID_PATTERN = re.compile(r"[a-z0-9]([a-z0-9\-_.]{0,62}[a-z0-9])?")
+# No dots: a key is part of the path of a payload field.
+LABEL_PATTERN = re.compile(r"[a-z0-9]([a-z0-9\-_]{0,61}[a-z0-9])?")
+MAX_LABELS, MAX_LABEL_VALUE = 32, 256
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/sameface")
 
 
@@ -22,6 +26,27 @@ def check_id(value: str, field: str) -> str:
             metadata={"field": field},
         )
     return value
+
+
+def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """Return an identity's labels after checking their form.
+
+    Raises:
+        InvalidArgument: more than 32, a key that does not match ``[a-z0-9]([a-z0-9-_]{0,61}[a-z0-9])?``, or a value of
+            more than 256 characters.
+    """
+    if len(labels) > MAX_LABELS:
+        raise InvalidArgument(
+            f"labels has {len(labels)} entries; at most {MAX_LABELS} are allowed", metadata={"field": "labels"}
+        )
+    for key, value in labels.items():
+        if not LABEL_PATTERN.fullmatch(key) or len(value) > MAX_LABEL_VALUE:
+            raise InvalidArgument(
+                f"labels holds {key[:80]!r} with {len(value)} characters; expected a key of 1 to 63 characters of a-z, "
+                f"0-9, '-', '_', with a letter or digit at both ends, and a value of at most {MAX_LABEL_VALUE}",
+                metadata={"field": "labels", "key": key[:80]},
+            )
+    return labels
 
 
 def point_id(*parts: str) -> str:

@@ -7,8 +7,18 @@ from typing import Any
 
 from sameface_qdrant.engines.base import Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate
-from sameface_qdrant.ids import point_id
-from sameface_qdrant.values import Contract, Gallery, Identity, OperatingPoint, Policy, Provenance, Template, Vector
+from sameface_qdrant.ids import check_labels, point_id
+from sameface_qdrant.values import (
+    Contract,
+    Gallery,
+    Identity,
+    OperatingPoint,
+    Policy,
+    Provenance,
+    Template,
+    TemplateFilter,
+    Vector,
+)
 
 GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE = "gallery", "policy", "secret", "identity", "template"
 
@@ -206,6 +216,7 @@ def template_point(
     *,
     contract_key: str,
     provenance: Provenance,
+    labels: Mapping[str, str],
     digest: str,
     mark: str,
     now: float,
@@ -223,6 +234,8 @@ def template_point(
         "source": provenance.source,
         "quality": dict(provenance.quality),
         "note": provenance.note,
+        # A copy of the identity's, so that a search can filter by them.
+        "labels": dict(labels),
         "digest": digest,
         "mark": mark,
         "created": now,
@@ -260,3 +273,17 @@ def of_gallery(uid: str, kind: str) -> Where:
 def of_identity(uid: str, identity: str, kind: str, valid_at: float | None = None) -> Where:
     """Return the filter on all records of a kind under an identity, without those that have expired by a moment."""
     return Where({"gallery": uid, "identity": identity, "kind": kind}, valid_at=valid_at)
+
+
+def searched(uid: str, where: TemplateFilter, now: float) -> Where:
+    """Return the filter on the templates of a gallery that a search looks at."""
+    check_labels(where.labels)
+    equals = {"gallery": uid, "kind": TEMPLATE, **{f"labels.{key}": value for key, value in where.labels.items()}}
+    if where.source:
+        equals["source"] = where.source
+    return Where(
+        equals,
+        among={"identity": where.identities} if where.identities else {},
+        outside={"identity": where.exclude_identities} if where.exclude_identities else {},
+        valid_at=now,
+    )

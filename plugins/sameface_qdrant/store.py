@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sameface_qdrant import records
-from sameface_qdrant.engines.base import Engine, Hit, Where
+from sameface_qdrant.engines.base import Engine, Hit, Point, Where
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.galleries import Galleries, Tenant
 from sameface_qdrant.identities import Identities
+from sameface_qdrant.paging import LARGEST_PAGE
 from sameface_qdrant.policy import (
     check_override,
     decide_identification,
@@ -23,10 +24,12 @@ from sameface_qdrant.values import (
     Candidate,
     Decision,
     EngineDescription,
+    FoundTemplate,
     NewTemplate,
     Probe,
     Scope,
     Template,
+    TemplateFilter,
     Vector,
 )
 from sameface_qdrant.vectors import units_under
@@ -200,6 +203,35 @@ class Store:
             margin=tenant.gallery.policy.runner_up_margin if margin is None else margin,
             policy_revision=tenant.gallery.policy.revision,
             gallery_size=size,
+        )
+
+    async def search(
+        self,
+        gallery: str,
+        probe: Probe,
+        *,
+        where: TemplateFilter = TemplateFilter(),  # noqa: B008  # frozen
+        limit: int = 10,
+        min_score: float | None = None,
+    ) -> tuple[FoundTemplate, ...]:
+        """Return the templates in force that are nearest to a probe, best first, without any decision.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
+            InvalidArgument: ``limit`` is not 1..1000, or a label is malformed.
+        """
+        check_override(min_score, "min_score", -1.0, 1.0)
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise InvalidArgument(f"limit is {limit}; expected 1 to {LARGEST_PAGE}", metadata={"field": "limit"})
+        tenant = await self.galleries.tenant(gallery)
+        (vector,) = units_under(tenant.gallery.contract, [probe])
+        looked_at = records.searched(tenant.uid, where, time.time())
+        hits = await self._engine.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
+        named = await self._candidates(tenant, hits)
+        return tuple(
+            FoundTemplate(records.template_of(Point(hit.id, hit.payload), gallery), hit.score, candidate.display_name)
+            for hit, candidate in zip(hits, named, strict=True)
         )
 
     async def _best_identities(self, tenant: Tenant, vector: Vector, wanted: int) -> list[Hit]:

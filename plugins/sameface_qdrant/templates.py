@@ -19,7 +19,7 @@ from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, RequestIdReused, TemplateLimitReached, TemplateNotFound
 from sameface_qdrant.galleries import Galleries, Tenant
 from sameface_qdrant.identities import Identities
-from sameface_qdrant.ids import check_id, point_id
+from sameface_qdrant.ids import check_id, check_labels, point_id
 from sameface_qdrant.paging import check_page
 from sameface_qdrant.values import NewTemplate, Page, Template
 from sameface_qdrant.vectors import units_under
@@ -86,6 +86,7 @@ class Templates:
             record = await self._identities.find(tenant, identity)
             await self._check_settled(tenant, identity, record, present.values(), now)
             mark = uuid.uuid4().hex
+            worn = record.payload["labels"] if record else check_labels(labels)
             points = [
                 records.template_point(
                     key,
@@ -94,6 +95,7 @@ class Templates:
                     vector,
                     contract_key=new.contract.key,
                     provenance=new.provenance,
+                    labels=worn,
                     digest=digest,
                     mark=mark,
                     now=now,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +126,14 @@ class Identity:
     etag: str = ""
 
 
+class IdentityChanges(TypedDict, total=False):
+    """What is to change of an identity; what is missing stays. ``verify_threshold`` None clears it."""
+
+    display_name: str
+    labels: Mapping[str, str]
+    verify_threshold: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a template came from. Holds no pixels and no plain digest of a photo."""
@@ -183,6 +191,29 @@ class Candidate:
     template: str
     """Id of the template that gave the score."""
     display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFilter:
+    """Which templates a search looks at; all conditions must hold."""
+
+    identities: tuple[str, ...] = ()
+    """Of one of these; empty means any."""
+    exclude_identities: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    """Of identities with all of these labels."""
+    source: str = ""
+    """``photo`` or ``embedding``; empty means either."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTemplate:
+    """A template with its cosine score."""
+
+    template: Template
+    score: float
+    display_name: str = ""
+    """Its identity's."""
 
 
 @dataclass(frozen=True, slots=True)

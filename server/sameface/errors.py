@@ -72,6 +72,12 @@ class ServerBusy(SamefaceError):
     reason = "SERVER_BUSY"
 
 
+class RpcNotImplemented(SamefaceError):
+    """The contract has this rpc, this version of the server does not answer it yet."""
+
+    reason = "NOT_IMPLEMENTED"
+
+
 class RuntimeMissing(SamefaceError):
     """Something this machine needs is not prepared; the message names the command that prepares it."""
 

@@ -35,7 +35,12 @@ class Where:
     """A filter on payloads."""
 
     equals: Mapping[str, str | int]
+    """A field may be the path of a nested one: ``labels.team``."""
     excludes: Mapping[str, str | int] = field(default_factory=dict)
+    among: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The field has one of these values."""
+    outside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The field has none of these values."""
     valid_at: float | None = None
     """Seconds since the epoch: leaves out points whose ``expires`` is not after it; points without one never expire."""
 
@@ -63,6 +68,10 @@ class Engine(Protocol):
         """Write points as one batch. Existing points stay with ``insert_only``, and where ``only_if`` is not met."""
         ...
 
+    async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
+        """Replace these fields of every point that matches."""
+        ...
+
     async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
         """Return the points that exist, by id."""
         ...
@@ -71,7 +80,9 @@ class Engine(Protocol):
         """Remove points by filter or by id."""
         ...
 
-    async def nearest(self, collection: str, vector: Vector, where: Where, limit: int) -> list[Hit]:
+    async def nearest(
+        self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
+    ) -> list[Hit]:
         """Return the nearest points with vectors, best first; exact unless the engine says otherwise."""
         ...
 

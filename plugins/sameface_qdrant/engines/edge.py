@@ -11,7 +11,7 @@ removed points are unreadable through the store, and their bytes stay in its fil
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -122,6 +122,11 @@ class EdgeEngine:
         )
         await self._update(collection, operation)
 
+    async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
+        """See `Engine.set_payload`."""
+        operation = edge.UpdateOperation.set_payload_by_filter(filter_of(where), dict(payload))
+        await self._update(collection, operation)
+
     async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
         """See `Engine.get`."""
         if not ids:
@@ -142,13 +147,16 @@ class EdgeEngine:
             operation = edge.UpdateOperation.delete_points(list(where))
         await self._update(collection, operation)
 
-    async def nearest(self, collection: str, vector: Vector, where: Where, limit: int) -> list[Hit]:
+    async def nearest(
+        self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
+    ) -> list[Hit]:
         """See `Engine.nearest`; exact."""
         request = edge.QueryRequest(
             limit=limit,
             query=edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
             filter=filter_of(where),
             with_payload=True,
+            score_threshold=min_score,
         )
         found = await self._read(collection, lambda shard: shard.query(request))
         return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in found]

@@ -4,7 +4,7 @@ Writes wait until they are applied, so a returned write is what the server promi
 are unreadable at once; when their bytes leave the server's segments, logs and snapshots is the server's own affair.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -118,6 +118,18 @@ class ServerEngine:
             )
         )
 
+    async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
+        """See `Engine.set_payload`."""
+        await self._run(
+            self._client.set_payload(
+                COLLECTION_PREFIX + collection,
+                dict(payload),
+                models.FilterSelector(filter=_filter(where)),
+                wait=True,
+                ordering=models.WriteOrdering.STRONG,
+            )
+        )
+
     async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
         """See `Engine.get`."""
         if not ids:
@@ -142,7 +154,9 @@ class ServerEngine:
             )
         )
 
-    async def nearest(self, collection: str, vector: Vector, where: Where, limit: int) -> list[Hit]:
+    async def nearest(
+        self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
+    ) -> list[Hit]:
         """See `Engine.nearest`; a server is asked for exact search, memory knows no other."""
         answer = await self._run(
             self._client.query_points(
@@ -153,6 +167,7 @@ class ServerEngine:
                 search_params=None if self.exclusive else models.SearchParams(exact=True),
                 limit=limit,
                 with_payload=True,
+                score_threshold=min_score,
             )
         )
         return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in answer.points]
@@ -221,12 +236,18 @@ def _filter(where: Where) -> models.Filter:
     must: list[Any] = [
         models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.equals.items()
     ]
+    must += [
+        models.FieldCondition(key=key, match=models.MatchAny(any=list(values))) for key, values in where.among.items()
+    ]
     if where.valid_at is not None:
         later = models.FieldCondition(key="expires", range=models.Range(gt=where.valid_at))
         never = models.IsEmptyCondition(is_empty=models.PayloadField(key="expires"))
         must.append(models.Filter(should=[never, later]))
     must_not: list[Any] = [
         models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.excludes.items()
+    ]
+    must_not += [
+        models.FieldCondition(key=key, match=models.MatchAny(any=list(values))) for key, values in where.outside.items()
     ]
     return models.Filter(must=must, must_not=must_not)
 

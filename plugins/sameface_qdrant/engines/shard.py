@@ -78,11 +78,15 @@ def filter_of(where: Where) -> edge.Filter:
     must: list[Any] = [
         edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.equals.items()
     ]
+    must += [edge.FieldCondition(key=key, match=edge.MatchAny(list(values))) for key, values in where.among.items()]
     if where.valid_at is not None:
         later = edge.FieldCondition(key="expires", range=edge.RangeFloat(gt=where.valid_at))
         must.append(edge.Filter(should=[edge.IsEmptyCondition("expires"), later]))
     must_not: list[Any] = [
         edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.excludes.items()
+    ]
+    must_not += [
+        edge.FieldCondition(key=key, match=edge.MatchAny(list(values))) for key, values in where.outside.items()
     ]
     return edge.Filter(must=must, must_not=must_not)
 

@@ -1,18 +1,23 @@
 """FaceService: photos and embeddings in, templates and decisions out."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
-from sameface.api import translate
+from sameface.api import requests, responses
+from sameface.api.interceptor import as_typed
 from sameface.api.names import parse_name
-from sameface.pipeline.operations import FaceOperations
-from sameface.v1 import face_service_pb2, face_service_pb2_grpc
+from sameface.api.ordered import ordered
+from sameface.api.status import status_of
+from sameface.pipeline.operations import FaceOperations, IdentificationSettings
+from sameface.v1 import face_pb2, face_service_pb2, face_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-MAX_CANDIDATES = 100
+MAX_RESULTS = 1000
+MOST_OF_A_STREAM = 8
 
 
 class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[misc]  # generated, untyped
@@ -30,16 +35,17 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         enrolment = await self._operations.enroll(
             gallery,
             identity,
-            translate.sample_from(request.sample),
+            requests.sample_from(request.sample),
             allow_missing=request.allow_missing,
-            display_name=translate.text_from(request.display_name, "display_name"),
-            selection=translate.selection_from(request.face_selection),
-            expire_time=translate.time_from(request.expire_time, "expire_time") if expires else None,
-            request_id=translate.request_id_from(request.request_id),
+            display_name=requests.text_from(request.display_name, "display_name"),
+            selection=requests.selection_from(request.face_selection),
+            expire_time=requests.time_from(request.expire_time, "expire_time") if expires else None,
+            request_id=requests.request_id_from(request.request_id),
             validate_only=request.validate_only,
+            labels=dict(request.labels),
         )
         return face_service_pb2.EnrollTemplateResponse(
-            template=translate.template_to(enrolment.template), face=translate.face_to(enrolment.face)
+            template=responses.template_to(enrolment.template), face=responses.face_to(enrolment.face)
         )
 
     async def VerifyFace(
@@ -50,43 +56,77 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         decision, face = await self._operations.verify(
             gallery,
             identity,
-            translate.sample_from(request.sample),
-            scope=translate.scope_from(request.scope),
-            threshold=translate.number_from(request, "verify_threshold", -1, 1),
-            margin=translate.number_from(request, "runner_up_margin", 0, 2),
-            selection=translate.selection_from(request.face_selection),
+            requests.sample_from(request.sample),
+            scope=requests.scope_from(request.scope),
+            threshold=requests.number_from(request, "verify_threshold", -1, 1),
+            margin=requests.number_from(request, "runner_up_margin", 0, 2),
+            selection=requests.selection_from(request.face_selection),
         )
         return face_service_pb2.VerifyFaceResponse(
-            decision=translate.decision_to(decision, gallery), face=translate.face_to(face)
+            decision=responses.decision_to(decision, gallery), face=responses.face_to(face)
         )
 
     async def IdentifyFaces(
         self, request: face_service_pb2.IdentifyFacesRequest, context: Context
     ) -> face_service_pb2.IdentifyFacesResponse:
         """1:N."""
+        settings = requests.identification_from(request)
+        return face_service_pb2.IdentifyFacesResponse(faces=await self._identify(settings, request.sample))
+
+    async def StreamIdentifyFaces(
+        self, stream: AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest], context: Context
+    ) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesResponse]:
+        """1:N for one sample after another; what fails is answered in its place."""
+        first = await anext(stream, None)
+        if first is None:
+            return
+        if not first.HasField("settings"):
+            raise InvalidArgument("the first message has no settings", metadata={"field": "settings"})
+        settings = requests.identification_from(first.settings)
+        await self._operations.store.galleries.get(settings.gallery)
+
+        async def answer(
+            numbered: tuple[int, face_service_pb2.StreamIdentifyFacesRequest],
+        ) -> face_service_pb2.StreamIdentifyFacesResponse:
+            index, request = numbered
+            found = face_service_pb2.StreamIdentifyFacesResponse(tag=request.tag[: requests.MAX_TEXT], index=index)
+            try:
+                requests.text_from(request.tag, "tag")
+                if request is not first and request.HasField("settings"):
+                    raise InvalidArgument("only the first message may have settings", metadata={"field": "settings"})
+                found.faces.extend(await self._identify(settings, request.sample))
+            except Exception as error:
+                found.error.CopyFrom(status_of(as_typed("StreamIdentifyFaces", error)))
+            return found
+
+        async for response in ordered(_numbered(first, stream), answer, MOST_OF_A_STREAM):
+            yield response
+
+    async def SearchTemplates(
+        self, request: face_service_pb2.SearchTemplatesRequest, context: Context
+    ) -> face_service_pb2.SearchTemplatesResponse:
+        """Nearest templates, no decision."""
         (gallery,) = parse_name(request.gallery, "gallery", 1)
-        if not 0 <= request.max_candidates <= MAX_CANDIDATES:
+        if not 0 <= request.max_results <= MAX_RESULTS:
             raise InvalidArgument(
-                f"max_candidates is {request.max_candidates}; expected 0 to {MAX_CANDIDATES}",
-                metadata={"field": "max_candidates"},
+                f"max_results is {request.max_results}; expected 0 to {MAX_RESULTS}", metadata={"field": "max_results"}
             )
-        identified = await self._operations.identify(
+        found, face = await self._operations.search(
             gallery,
-            translate.sample_from(request.sample),
-            threshold=translate.number_from(request, "identify_threshold", -1, 1),
-            margin=translate.number_from(request, "runner_up_margin", 0, 2),
-            selection=translate.selection_from(request.face_selection),
-            all_faces=request.all_faces,
-            limit=request.max_candidates or 5,
+            requests.sample_from(request.sample),
+            selection=requests.selection_from(request.face_selection),
+            where=requests.filter_from(request.filter, gallery),
+            limit=request.max_results or 10,
+            min_score=requests.number_from(request, "min_score", -1, 1),
         )
-        return face_service_pb2.IdentifyFacesResponse(
-            faces=[
-                face_service_pb2.IdentifyFacesResponse.IdentifiedFace(
-                    decision=None if decision is None else translate.decision_to(decision, gallery),
-                    face=translate.face_to(face),
+        return face_service_pb2.SearchTemplatesResponse(
+            templates=[
+                face_service_pb2.SearchTemplatesResponse.FoundTemplate(
+                    template=responses.template_to(one.template), score=one.score, display_name=one.display_name
                 )
-                for decision, face in identified
-            ]
+                for one in found
+            ],
+            face=responses.face_to(face),
         )
 
     async def CompareFaces(
@@ -98,17 +138,17 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 f"target_fmr is {request.target_fmr:g}; expected a number in (0, 1)", metadata={"field": "target_fmr"}
             )
         decision, first, second = await self._operations.compare(
-            translate.sample_from(request.first, "first"),
-            translate.sample_from(request.second, "second"),
-            threshold=translate.number_from(request, "verify_threshold", -1, 1),
+            requests.sample_from(request.first, "first"),
+            requests.sample_from(request.second, "second"),
+            threshold=requests.number_from(request, "verify_threshold", -1, 1),
             target_fmr=request.target_fmr or None,
-            selection=translate.selection_from(request.face_selection),
+            selection=requests.selection_from(request.face_selection),
             embedder_version=request.embedder_version or None,
         )
         return face_service_pb2.CompareFacesResponse(
-            decision=translate.decision_to(decision, ""),
-            first_face=translate.face_to(first),
-            second_face=translate.face_to(second),
+            decision=responses.decision_to(decision, ""),
+            first_face=responses.face_to(first),
+            second_face=responses.face_to(second),
         )
 
     async def DetectFaces(
@@ -117,7 +157,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         """Find every face of a photo."""
         found = await self._operations.detect(request.photo)
         return face_service_pb2.DetectFacesResponse(
-            faces=translate.faces_to(found.faces), width=found.width, height=found.height
+            faces=responses.faces_to(found.faces), width=found.width, height=found.height
         )
 
     async def EmbedFaces(
@@ -128,10 +168,35 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         return face_service_pb2.EmbedFacesResponse(
             faces=[
                 face_service_pb2.EmbedFacesResponse.EmbeddedFace(
-                    face=translate.face_to(face), embedding=translate.embedding_to(vector, contract)
+                    face=responses.face_to(face), embedding=responses.embedding_to(vector, contract)
                 )
                 for face, vector in zip(found.faces, vectors, strict=True)
             ],
             width=found.width,
             height=found.height,
         )
+
+    async def _identify(
+        self, settings: IdentificationSettings, sample: face_pb2.Sample
+    ) -> list[face_service_pb2.IdentifyFacesResponse.IdentifiedFace]:
+        identified = await self._operations.identify(requests.sample_from(sample), settings)
+        return [
+            face_service_pb2.IdentifyFacesResponse.IdentifiedFace(
+                decision=None if decision is None else responses.decision_to(decision, settings.gallery),
+                face=responses.face_to(face),
+            )
+            for decision, face in identified
+        ]
+
+
+async def _numbered(
+    first: face_service_pb2.StreamIdentifyFacesRequest,
+    others: AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest],
+) -> AsyncIterator[tuple[int, face_service_pb2.StreamIdentifyFacesRequest]]:
+    index = 0
+    if first.HasField("sample"):
+        yield index, first
+        index += 1
+    async for request in others:
+        yield index, request
+        index += 1

@@ -3,12 +3,15 @@
 from typing import Any
 
 import grpc
+from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
-from sameface.api import translate
+from sameface.api import requests, responses
 from sameface.api.names import parse_name
+from sameface.errors import RpcNotImplemented
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
+from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.records import check_etag
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import Policy
@@ -30,26 +33,26 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         gallery = await self._operations.create_gallery(
             request.gallery_id,
             embedder_version=request.embedder_version or None,
-            display_name=translate.text_from(request.gallery.display_name, "gallery.display_name"),
-            policy=translate.policy_from(request.gallery.policy, Policy(), translate.POLICY_FIELDS),
-            request_id=translate.request_id_from(request.request_id),
+            display_name=requests.text_from(request.gallery.display_name, "gallery.display_name"),
+            policy=requests.policy_from(request.gallery.policy, Policy(), requests.POLICY_FIELDS),
+            request_id=requests.request_id_from(request.request_id),
         )
-        return translate.gallery_to(gallery)
+        return responses.gallery_to(gallery)
 
     async def GetGallery(self, request: gallery_service_pb2.GetGalleryRequest, context: Context) -> gallery_pb2.Gallery:
         """Return one gallery."""
         (gallery,) = parse_name(request.name, "name", 1)
-        return translate.gallery_to(await self._store.galleries.get(gallery))
+        return responses.gallery_to(await self._store.galleries.get(gallery))
 
     async def ListGalleries(
         self, request: gallery_service_pb2.ListGalleriesRequest, context: Context
     ) -> gallery_service_pb2.ListGalleriesResponse:
         """Return one page of galleries."""
         page = await self._store.galleries.list(
-            page_size=translate.page_size_from(request.page_size), page_token=request.page_token
+            page_size=requests.page_size_from(request.page_size), page_token=request.page_token
         )
         return gallery_service_pb2.ListGalleriesResponse(
-            galleries=map(translate.gallery_to, page.items), next_page_token=page.next_token
+            galleries=map(responses.gallery_to, page.items), next_page_token=page.next_token
         )
 
     async def UpdateGallery(
@@ -57,20 +60,45 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_pb2.Gallery:
         """Change display name and policy; a changed policy is a new revision."""
         (gallery_id,) = parse_name(request.gallery.name, "gallery.name", 1)
-        fields = translate.gallery_fields(request.gallery, list(request.update_mask.paths))
+        fields = requests.gallery_fields(request.gallery, request.update_mask.paths)
         present = await self._store.galleries.get(gallery_id)
         check_etag(request.gallery.etag, present.etag, gallery_id)
         policy_fields = fields - {"display_name"}
-        display_name = translate.text_from(request.gallery.display_name, "gallery.display_name")
+        display_name = requests.text_from(request.gallery.display_name, "gallery.display_name")
         updated = await self._store.galleries.update(
             gallery_id,
-            policy=translate.policy_from(request.gallery.policy, present.policy, policy_fields)
+            policy=requests.policy_from(request.gallery.policy, present.policy, policy_fields)
             if policy_fields
             else None,
             display_name=display_name if "display_name" in fields else None,
             etag=present.etag,
         )
-        return translate.gallery_to(updated)
+        return responses.gallery_to(updated)
+
+    async def ListPolicyRevisions(
+        self, request: gallery_service_pb2.ListPolicyRevisionsRequest, context: Context
+    ) -> gallery_service_pb2.ListPolicyRevisionsResponse:
+        """Return one page of a policy's revisions, newest first; a page's token is the revision it starts with."""
+        (gallery,) = parse_name(request.parent, "parent", 1)
+        size = requests.page_size_from(request.page_size)
+        if request.page_token and not request.page_token.isdecimal():
+            raise InvalidArgument(
+                f"page_token is {request.page_token[:64]!r}; expected next_page_token of the page before",
+                metadata={"field": "page_token"},
+            )
+        newest_first = reversed(await self._store.galleries.revisions(gallery))
+        start = int(request.page_token[:10] or 2**31)
+        left = [policy for policy in newest_first if policy.revision <= start]
+        return gallery_service_pb2.ListPolicyRevisionsResponse(
+            policies=map(responses.policy_to, left[:size]),
+            next_page_token=str(left[size].revision) if len(left) > size else "",
+        )
+
+    async def CalibrateGallery(
+        self, request: gallery_service_pb2.CalibrateGalleryRequest, context: Context
+    ) -> operations_pb2.Operation:
+        """Refuse: calibration is not there yet."""
+        raise RpcNotImplemented("this server does not calibrate galleries yet; set thresholds in the gallery's policy")
 
     async def DeleteGallery(
         self, request: gallery_service_pb2.DeleteGalleryRequest, context: Context
@@ -88,19 +116,19 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         identity = await self._store.identities.create(
             gallery,
             request.identity_id,
-            display_name=translate.text_from(request.identity.display_name, "identity.display_name"),
-            labels=translate.labels_from(dict(request.identity.labels)),
-            verify_threshold=translate.number_from(request.identity, "verify_threshold", -1, 1),
-            request_id=translate.request_id_from(request.request_id),
+            display_name=requests.text_from(request.identity.display_name, "identity.display_name"),
+            labels=dict(request.identity.labels),
+            verify_threshold=requests.number_from(request.identity, "verify_threshold", -1, 1),
+            request_id=requests.request_id_from(request.request_id),
         )
-        return translate.identity_to(identity)
+        return responses.identity_to(identity)
 
     async def GetIdentity(
         self, request: gallery_service_pb2.GetIdentityRequest, context: Context
     ) -> gallery_pb2.Identity:
         """Return one identity."""
         gallery, identity = parse_name(request.name, "name", 2)
-        return translate.identity_to(await self._store.identities.get(gallery, identity))
+        return responses.identity_to(await self._store.identities.get(gallery, identity))
 
     async def ListIdentities(
         self, request: gallery_service_pb2.ListIdentitiesRequest, context: Context
@@ -108,11 +136,20 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         """Return one page of identities."""
         (gallery,) = parse_name(request.parent, "parent", 1)
         page = await self._store.identities.list(
-            gallery, page_size=translate.page_size_from(request.page_size), page_token=request.page_token
+            gallery, page_size=requests.page_size_from(request.page_size), page_token=request.page_token
         )
         return gallery_service_pb2.ListIdentitiesResponse(
-            identities=map(translate.identity_to, page.items), next_page_token=page.next_token
+            identities=map(responses.identity_to, page.items), next_page_token=page.next_token
         )
+
+    async def UpdateIdentity(
+        self, request: gallery_service_pb2.UpdateIdentityRequest, context: Context
+    ) -> gallery_pb2.Identity:
+        """Change display name, labels or threshold."""
+        gallery, identity = parse_name(request.identity.name, "identity.name", 2)
+        changes = requests.identity_changes(request.identity, request.update_mask.paths)
+        updated = await self._store.identities.update(gallery, identity, changes, etag=request.identity.etag)
+        return responses.identity_to(updated)
 
     async def DeleteIdentity(
         self, request: gallery_service_pb2.DeleteIdentityRequest, context: Context
@@ -126,7 +163,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         self, request: gallery_service_pb2.GetTemplateRequest, context: Context
     ) -> gallery_pb2.Template:
         """Return one template, without its vector."""
-        return translate.template_to(await self._store.templates.get(*parse_name(request.name, "name", 3)))
+        return responses.template_to(await self._store.templates.get(*parse_name(request.name, "name", 3)))
 
     async def ListTemplates(
         self, request: gallery_service_pb2.ListTemplatesRequest, context: Context
@@ -134,10 +171,10 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         """Return one page of templates."""
         gallery, identity = parse_name(request.parent, "parent", 2)
         page = await self._store.templates.list(
-            gallery, identity, page_size=translate.page_size_from(request.page_size), page_token=request.page_token
+            gallery, identity, page_size=requests.page_size_from(request.page_size), page_token=request.page_token
         )
         return gallery_service_pb2.ListTemplatesResponse(
-            templates=map(translate.template_to, page.items), next_page_token=page.next_token
+            templates=map(responses.template_to, page.items), next_page_token=page.next_token
         )
 
     async def DeleteTemplate(

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import contextmanager
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 # Health checks and reflection answer however busy the server is.
 _ALWAYS_ANSWERED = ("/grpc.",)
 
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
@@ -36,49 +38,67 @@ class RequestGuard(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> "Handler | None":
-        """Wrap the unary handler of one call."""
+        """Wrap the handler of one call: unary, or a stream both ways."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or handler.unary_unary is None or method.startswith(_ALWAYS_ANSWERED):
+        if handler is None or method.startswith(_ALWAYS_ANSWERED):
             return handler
-        call: Any = handler.unary_unary  # typed for the threaded server
+        # Typed for the threaded server, so typed as anything here.
+        one: Any = handler.unary_unary
+        many: Any = handler.stream_stream
 
-        async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            error: SamefaceError
-            if self.in_flight >= self._max_requests:
-                error = ServerBusy(
-                    f"{self.in_flight} requests are in flight, at most {self._max_requests} are allowed",
-                    metadata={"in_flight": self.in_flight, "limit": self._max_requests},
-                    retry_after_s=1.0,
-                )
-            else:
-                self.in_flight += 1
-                self._idle.clear()
-                try:
-                    return await call(request, context)
-                except SamefaceError as refused:
-                    error = refused
-                except (asyncio.CancelledError, grpc.aio.AbortError):
-                    raise
-                except Exception as defect:
-                    # The type and place, never the values: a message may quote what the caller sent.
-                    log.error("%s failed: %s", method, type(defect).__name__, exc_info=_without_message(defect))
-                    error = UnexpectedError(
-                        "the server failed to answer; nothing is known to be wrong with the request"
-                    )
-                finally:
-                    self.in_flight -= 1
-                    if not self.in_flight:
-                        self._idle.set()
-            return await context.abort_with_status(rich_status(error))
+        async def guarded_one(request: Any, context: Context) -> Any:
+            try:
+                with self._admitted():
+                    return await one(request, context)
+            except Exception as error:
+                return await _abort(context, method, error)
 
-        return grpc.unary_unary_rpc_method_handler(
-            cast(Any, guarded),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        async def guarded_many(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            try:
+                with self._admitted():
+                    async for answer in many(requests, context):
+                        yield answer
+            except Exception as error:
+                await _abort(context, method, error)
+
+        serializers = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if many is not None:
+            return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_many), **serializers)
+        return grpc.unary_unary_rpc_method_handler(cast(Any, guarded_one), **serializers)
+
+    @contextmanager
+    def _admitted(self) -> Any:
+        if self.in_flight >= self._max_requests:
+            raise ServerBusy(
+                f"{self.in_flight} requests are in flight, at most {self._max_requests} are allowed",
+                metadata={"in_flight": self.in_flight, "limit": self._max_requests},
+                retry_after_s=1.0,
+            )
+        self.in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self._idle.set()
 
 
-def _without_message(defect: Exception) -> tuple[type[Exception], Exception, Any]:
+def as_typed(method: str, error: Exception) -> SamefaceError:
+    """Return a typed error as it is; anything else is a defect, is logged, and says nothing of itself to callers."""
+    if isinstance(error, SamefaceError):
+        return error
+    # The type and place, never the values: a message may quote what the caller sent.
     blank = RuntimeError("details withheld")
-    return (type(blank), blank, defect.__traceback__)
+    log.error("%s failed: %s", method, type(error).__name__, exc_info=(type(blank), blank, error.__traceback__))
+    return UnexpectedError("the server failed to answer; nothing is known to be wrong with the request")
+
+
+async def _abort(context: Context, method: str, error: Exception) -> Any:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    return await context.abort_with_status(rich_status(as_typed(method, error)))

@@ -19,61 +19,101 @@ class ErrorRow:
     """What a reason means to a caller."""
 
     code: grpc.StatusCode
+    metadata: str
+    """Keys of the ErrorInfo's metadata, in words."""
     remedy: str
 
 
+_CODES = grpc.StatusCode
 ERRORS: dict[str, ErrorRow] = {
-    "INVALID_ARGUMENT": ErrorRow(grpc.StatusCode.INVALID_ARGUMENT, "Correct the field that the message names."),
+    "INVALID_ARGUMENT": ErrorRow(
+        _CODES.INVALID_ARGUMENT, "`field`", "Correct the field; it is named as a BadRequest violation as well."
+    ),
     "INVALID_EMBEDDING": ErrorRow(
-        grpc.StatusCode.INVALID_ARGUMENT, "Send as many finite numbers as the contract's dimension, not all zero."
+        _CODES.INVALID_ARGUMENT,
+        "`field`; `given`, `expected` or `position`",
+        "Send as many finite numbers as the contract's dimension, not all zero.",
     ),
     "IMAGE_UNDECODABLE": ErrorRow(
-        grpc.StatusCode.INVALID_ARGUMENT, "Send a whole JPEG, PNG, WebP, BMP, GIF or TIFF file."
+        _CODES.INVALID_ARGUMENT, "`bytes`", "Send a whole JPEG, PNG, WebP, BMP, GIF or TIFF file."
     ),
     "IMAGE_TOO_LARGE": ErrorRow(
-        grpc.StatusCode.INVALID_ARGUMENT, "Send a smaller photo; the limit is in the metadata."
+        _CODES.INVALID_ARGUMENT, "`limit`; `bytes`, or `width` and `height`", "Send a smaller photo."
     ),
-    "FACE_NOT_FOUND": ErrorRow(grpc.StatusCode.INVALID_ARGUMENT, "Send a photo with a visible face."),
+    "FACE_NOT_FOUND": ErrorRow(_CODES.INVALID_ARGUMENT, "`count`", "Send a photo with a visible, upright face."),
     "MULTIPLE_FACES": ErrorRow(
-        grpc.StatusCode.INVALID_ARGUMENT, "Send a photo of one person, or name a face_selection."
+        _CODES.INVALID_ARGUMENT, "`count`", "Send a photo of one person, or choose with `face_selection`."
     ),
-    "FACE_TOO_SMALL": ErrorRow(grpc.StatusCode.INVALID_ARGUMENT, "Move closer or send a larger photo."),
+    "FACE_TOO_SMALL": ErrorRow(
+        _CODES.INVALID_ARGUMENT,
+        "`InterEyeDistance`, `min_inter_eye_distance` (pixels)",
+        "Move closer, or send the photo in its full size.",
+    ),
     "QUALITY_TOO_LOW": ErrorRow(
-        grpc.StatusCode.INVALID_ARGUMENT, "Take another photo; the metadata names each component and its limit."
+        _CODES.INVALID_ARGUMENT,
+        "each component that fell short, and its limit (`Sharpness`, `min_sharpness`, …)",
+        "Take another photo: hold still, more light, the whole face.",
     ),
-    "EXTREME_POSE": ErrorRow(grpc.StatusCode.INVALID_ARGUMENT, "Look into the camera."),
-    "GALLERY_NOT_FOUND": ErrorRow(grpc.StatusCode.NOT_FOUND, "Create the gallery, or correct its name."),
-    "IDENTITY_NOT_FOUND": ErrorRow(grpc.StatusCode.NOT_FOUND, "Enrol the identity first (allow_missing makes it)."),
-    "TEMPLATE_NOT_FOUND": ErrorRow(grpc.StatusCode.NOT_FOUND, "List the identity's templates."),
-    "MODEL_NOT_FOUND": ErrorRow(grpc.StatusCode.NOT_FOUND, "Use a version that GetServerInfo lists."),
-    "GALLERY_ALREADY_EXISTS": ErrorRow(grpc.StatusCode.ALREADY_EXISTS, "Use the gallery that is there, or another id."),
+    "EXTREME_POSE": ErrorRow(
+        _CODES.INVALID_ARGUMENT,
+        "each angle that was too large, and its limit (`HeadPoseYaw`, `max_yaw`, …; degrees)",
+        "Look into the camera.",
+    ),
+    "GALLERY_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`gallery`", "Create the gallery, or correct its name."),
+    "IDENTITY_NOT_FOUND": ErrorRow(
+        _CODES.NOT_FOUND, "`gallery`, `identity`", "Enrol the identity first (`allow_missing` makes it)."
+    ),
+    "TEMPLATE_NOT_FOUND": ErrorRow(
+        _CODES.NOT_FOUND, "`gallery`, `identity`, `template`", "List the identity's templates."
+    ),
+    "MODEL_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`model`, `version`", "Use a version that GetServerInfo lists."),
+    "GALLERY_ALREADY_EXISTS": ErrorRow(
+        _CODES.ALREADY_EXISTS, "`gallery`", "Use the gallery that is there, or another id."
+    ),
     "IDENTITY_ALREADY_EXISTS": ErrorRow(
-        grpc.StatusCode.ALREADY_EXISTS, "Use the identity that is there, or another id."
+        _CODES.ALREADY_EXISTS, "`gallery`, `identity`", "Use the identity that is there, or another id."
     ),
-    "GALLERY_NOT_EMPTY": ErrorRow(grpc.StatusCode.FAILED_PRECONDITION, "Delete its identities first, or set force."),
-    "IDENTITY_NOT_EMPTY": ErrorRow(grpc.StatusCode.FAILED_PRECONDITION, "Delete its templates first, or set force."),
+    "GALLERY_NOT_EMPTY": ErrorRow(
+        _CODES.FAILED_PRECONDITION, "`gallery`, `identities` (how many)", "Delete its identities first, or set `force`."
+    ),
+    "IDENTITY_NOT_EMPTY": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`gallery`, `identity`, `templates` (how many)",
+        "Delete its templates first, or set `force`.",
+    ),
     "TEMPLATE_LIMIT_REACHED": ErrorRow(
-        grpc.StatusCode.FAILED_PRECONDITION, "Delete a template, or raise the policy's max_templates."
+        _CODES.FAILED_PRECONDITION,
+        "`identity`, `templates` (how many), `limit`",
+        "Delete a template, or raise the policy's `max_templates`.",
     ),
     "CONTRACT_MISMATCH": ErrorRow(
-        grpc.StatusCode.FAILED_PRECONDITION, "Embed the photo with the gallery's model version, or send the photo."
+        _CODES.FAILED_PRECONDITION,
+        "`given`, `expected`",
+        "Embed the photo with the gallery's model version, or send the photo.",
     ),
     "THRESHOLD_NOT_CALIBRATED": ErrorRow(
-        grpc.StatusCode.FAILED_PRECONDITION, "Set a threshold in the gallery's policy, or send one with the request."
+        _CODES.FAILED_PRECONDITION, "–", "Set a threshold in the gallery's policy, or send one with the request."
     ),
-    "REQUEST_ID_REUSED": ErrorRow(grpc.StatusCode.FAILED_PRECONDITION, "Make a new request_id for a new request."),
-    "CONCURRENT_UPDATE": ErrorRow(grpc.StatusCode.ABORTED, "Read the resource again and repeat."),
-    "SERVER_BUSY": ErrorRow(grpc.StatusCode.RESOURCE_EXHAUSTED, "Wait as RetryInfo says and repeat."),
-    "STORE_FULL": ErrorRow(grpc.StatusCode.RESOURCE_EXHAUSTED, "Free disk space on the server; reads go on."),
-    "MODEL_UNAVAILABLE": ErrorRow(grpc.StatusCode.UNAVAILABLE, "Wait as RetryInfo says and repeat."),
-    "STORE_UNAVAILABLE": ErrorRow(grpc.StatusCode.UNAVAILABLE, "Wait as RetryInfo says and repeat."),
+    "REQUEST_ID_REUSED": ErrorRow(
+        _CODES.FAILED_PRECONDITION, "`field`, `request_id`", "Make a new `request_id` for a new request."
+    ),
+    "CONCURRENT_UPDATE": ErrorRow(
+        _CODES.ABORTED, "`etag`, or `gallery` and `identity`", "Read the resource again and repeat."
+    ),
+    "SERVER_BUSY": ErrorRow(_CODES.RESOURCE_EXHAUSTED, "`in_flight`, `limit`", "Wait as RetryInfo says and repeat."),
+    "STORE_FULL": ErrorRow(_CODES.RESOURCE_EXHAUSTED, "`path` or `url`", "Free disk space on the server; reads go on."),
+    "MODEL_UNAVAILABLE": ErrorRow(
+        _CODES.UNAVAILABLE, "`triton_url`, or `model` and `version`", "Wait as RetryInfo says and repeat."
+    ),
+    "STORE_UNAVAILABLE": ErrorRow(_CODES.UNAVAILABLE, "`path` or `url`", "Wait as RetryInfo says and repeat."),
     "MODEL_CHECK_FAILED": ErrorRow(
-        grpc.StatusCode.UNAVAILABLE, "The server's models are not what their cards say; see its log."
+        _CODES.UNAVAILABLE, "`model`, `version`", "The server's models are not what their cards say; see its log."
     ),
-    "STORE_CORRUPT": ErrorRow(grpc.StatusCode.DATA_LOSS, "Restore the data folder from a backup."),
-    "INTERNAL": ErrorRow(grpc.StatusCode.INTERNAL, "A defect; report it with the time from the server's log."),
+    "STORE_CORRUPT": ErrorRow(_CODES.DATA_LOSS, "`path`", "Restore the data folder from a backup."),
+    "NOT_IMPLEMENTED": ErrorRow(_CODES.UNIMPLEMENTED, "–", "Wait for a version of the server that has it."),
+    "INTERNAL": ErrorRow(_CODES.INTERNAL, "–", "A defect; report it with the time from the server's log."),
 }
-"""Reason → status and what to do. Every error that leaves the server is in this table."""
+"""Reason → status, metadata and what to do. Every error that leaves the server is in this table."""
 
 
 class UnexpectedError(SamefaceError):
@@ -83,6 +123,11 @@ class UnexpectedError(SamefaceError):
 
 
 def rich_status(error: SamefaceError) -> grpc.Status:
+    """Translate a typed error into what gRPC sends at the end of a failed call."""
+    return rpc_status.to_status(status_of(error))
+
+
+def status_of(error: SamefaceError) -> status_pb2.Status:
     """Translate a typed error into a status with ErrorInfo, and BadRequest or RetryInfo where they apply.
 
     Texts are clipped: what a caller sent may be quoted in them, and gRPC drops answers whose metadata exceeds 8 KiB.
@@ -103,8 +148,7 @@ def rich_status(error: SamefaceError) -> grpc.Status:
         holder = any_pb2.Any()
         holder.Pack(detail)
         packed.append(holder)
-    status = status_pb2.Status(code=getattr(code_pb2, row.code.name), message=message, details=packed)
-    return rpc_status.to_status(status)
+    return status_pb2.Status(code=getattr(code_pb2, row.code.name), message=message, details=packed)
 
 
 def _clipped(text: str, most: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from sameface import __version__
-from sameface.api import translate
+from sameface.api import responses
 from sameface.inference.cards import ModelCard
 from sameface.v1 import system_service_pb2, system_service_pb2_grpc
 from sameface_qdrant.values import EngineDescription
@@ -50,7 +50,7 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ig
                     version=card.version,
                     title=card.title,
                     licence=card.licence.weights,
-                    contract=translate.contract_to(card.contract) if card.is_embedder else None,
+                    contract=responses.contract_to(card.contract) if card.is_embedder else None,
                     default_embedder=card.is_embedder and card.version == parts.default_embedder,
                 )
                 for card in parts.cards

@@ -1,6 +1,7 @@
 """What the service does, one method each: enrol, verify, identify, compare, detect, embed."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,8 +15,10 @@ from sameface.vision import FaceSelection
 from sameface_qdrant.policy import decide_comparison
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import (
+    NO_LABELS,
     Contract,
     Decision,
+    FoundTemplate,
     Gallery,
     NewTemplate,
     Policy,
@@ -23,6 +26,7 @@ from sameface_qdrant.values import (
     Provenance,
     Scope,
     Template,
+    TemplateFilter,
     Vector,
 )
 from sameface_qdrant.vectors import check_same_contract, units_under
@@ -34,6 +38,20 @@ class Enrolment:
 
     template: Template
     face: FoundFace | None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentificationSettings:
+    """How samples are identified."""
+
+    gallery: str
+    threshold: float | None = None
+    """None takes the gallery's."""
+    margin: float | None = None
+    selection: FaceSelection | None = None
+    all_faces: bool = False
+    limit: int = 5
+    """How many identities are listed for each face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +112,7 @@ class FaceOperations:
         expire_time: datetime | None,
         request_id: str,
         validate_only: bool,
+        labels: Mapping[str, str] = NO_LABELS,
     ) -> Enrolment:
         """Add one template; with ``validate_only`` check everything that can be checked and store nothing."""
         contract = (await self.store.galleries.get(gallery)).contract
@@ -123,6 +142,7 @@ class FaceOperations:
             request_id=request_id,
             create_identity=allow_missing,
             display_name=display_name,
+            labels=labels,
         )
         return Enrolment(template, face)
 
@@ -146,31 +166,44 @@ class FaceOperations:
         return decision, face
 
     async def identify(
-        self,
-        gallery: str,
-        sample: Sample,
-        *,
-        threshold: float | None,
-        margin: float | None,
-        selection: FaceSelection | None,
-        all_faces: bool,
-        limit: int,
+        self, sample: Sample, settings: IdentificationSettings
     ) -> list[tuple[Decision | None, FoundFace | None]]:
         """1:N for the selected face, or for every face; a face refused by the quality gate has no decision then."""
-        contract = (await self.store.galleries.get(gallery)).contract
+        contract = (await self.store.galleries.get(settings.gallery)).contract
 
         async def decide(vector: Vector, made_under: Contract) -> Decision:
-            probe = Probe(vector, made_under)
-            return await self.store.identify(gallery, probe, threshold=threshold, margin=margin, limit=limit)
+            return await self.store.identify(
+                settings.gallery,
+                Probe(vector, made_under),
+                threshold=settings.threshold,
+                margin=settings.margin,
+                limit=settings.limit,
+            )
 
-        if not (all_faces and isinstance(sample, PhotoSample)):
-            vector, made_under, face = await self._vector(sample, contract, selection)
+        if not (settings.all_faces and isinstance(sample, PhotoSample)):
+            vector, made_under, face = await self._vector(sample, contract, settings.selection)
             return [(await decide(vector, made_under), face)]
         found = (await self.photos.find_faces(sample.content, self.max_faces)).faces
         passed = [face for face in found if not face.issues]
         vectors = await self.photos.embed([face.crop for face in passed], self._version_for(contract))
         decisions = iter(await asyncio.gather(*(decide(vector, contract) for vector in vectors)))
         return [(None if face.issues else next(decisions), face) for face in found]
+
+    async def search(
+        self,
+        gallery: str,
+        sample: Sample,
+        *,
+        selection: FaceSelection | None,
+        where: TemplateFilter,
+        limit: int,
+        min_score: float | None,
+    ) -> tuple[tuple[FoundTemplate, ...], FoundFace | None]:
+        """Find the nearest templates under a filter; no decision."""
+        contract = (await self.store.galleries.get(gallery)).contract
+        vector, made_under, face = await self._vector(sample, contract, selection)
+        probe = Probe(vector, made_under)
+        return await self.store.search(gallery, probe, where=where, limit=limit, min_score=min_score), face
 
     async def compare(
         self,

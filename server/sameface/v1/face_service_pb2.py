@@ -25,18 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from sameface.v1 import decision_pb2 as sameface_dot_v1_dot_decision__pb2
 from sameface.v1 import face_pb2 as sameface_dot_v1_dot_face__pb2
 from sameface.v1 import gallery_pb2 as sameface_dot_v1_dot_gallery__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esameface/v1/face_service.proto\x12\x0bsameface.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asameface/v1/decision.proto\x1a\x16sameface/v1/face.proto\x1a\x19sameface/v1/gallery.proto\"\xcf\x02\n\x15\x45nrollTemplateRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12)\n\x06sample\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12\x1b\n\rallow_missing\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x05 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x08 \x01(\x08\x42\x04\xe2\x41\x01\x01\"b\n\x16\x45nrollTemplateResponse\x12\'\n\x08template\x18\x01 \x01(\x0b\x32\x15.sameface.v1.Template\x12\x1f\n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\x11.sameface.v1.Face\"\xbf\x02\n\x11VerifyFaceRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12)\n\x06sample\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12\'\n\x05scope\x18\x03 \x01(\x0e\x32\x12.sameface.v1.ScopeB\x04\xe2\x41\x01\x01\x12#\n\x10verify_threshold\x18\x04 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10runner_up_margin\x18\x05 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x06 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x42\x13\n\x11_verify_thresholdB\x13\n\x11_runner_up_margin\"^\n\x12VerifyFaceResponse\x12\'\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x15.sameface.v1.Decision\x12\x1f\n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\x11.sameface.v1.Face\"\xd6\x02\n\x14IdentifyFacesRequest\x12*\n\x07gallery\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12)\n\x06sample\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12\x17\n\tall_faces\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x04 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x12%\n\x12identify_threshold\x18\x05 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10runner_up_margin\x18\x06 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1c\n\x0emax_candidates\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x01\x42\x15\n\x13_identify_thresholdB\x13\n\x11_runner_up_margin\"\xb5\x01\n\x15IdentifyFacesResponse\x12@\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x31.sameface.v1.IdentifyFacesResponse.IdentifiedFace\x1aZ\n\x0eIdentifiedFace\x12\'\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x15.sameface.v1.Decision\x12\x1f\n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\x11.sameface.v1.Face\"\x98\x02\n\x13\x43ompareFacesRequest\x12(\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12)\n\x06second\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12#\n\x10verify_threshold\x18\x03 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x18\n\ntarget_fmr\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x01\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x05 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x12\x1e\n\x10\x65mbedder_version\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x01\x42\x13\n\x11_verify_threshold\"\x8e\x01\n\x14\x43ompareFacesResponse\x12\'\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x15.sameface.v1.Decision\x12%\n\nfirst_face\x18\x02 \x01(\x0b\x32\x11.sameface.v1.Face\x12&\n\x0bsecond_face\x18\x03 \x01(\x0b\x32\x11.sameface.v1.Face\")\n\x12\x44\x65tectFacesRequest\x12\x13\n\x05photo\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"V\n\x13\x44\x65tectFacesResponse\x12 \n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x11.sameface.v1.Face\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\"H\n\x11\x45mbedFacesRequest\x12\x13\n\x05photo\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x1e\n\x10\x65mbedder_version\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\"\xcc\x01\n\x12\x45mbedFacesResponse\x12;\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32,.sameface.v1.EmbedFacesResponse.EmbeddedFace\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x1aZ\n\x0c\x45mbeddedFace\x12\x1f\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x11.sameface.v1.Face\x12)\n\tembedding\x18\x02 \x01(\x0b\x32\x16.sameface.v1.Embedding2\x85\x04\n\x0b\x46\x61\x63\x65Service\x12Y\n\x0e\x45nrollTemplate\x12\".sameface.v1.EnrollTemplateRequest\x1a#.sameface.v1.EnrollTemplateResponse\x12M\n\nVerifyFace\x12\x1e.sameface.v1.VerifyFaceRequest\x1a\x1f.sameface.v1.VerifyFaceResponse\x12V\n\rIdentifyFaces\x12!.sameface.v1.IdentifyFacesRequest\x1a\".sameface.v1.IdentifyFacesResponse\x12S\n\x0c\x43ompareFaces\x12 .sameface.v1.CompareFacesRequest\x1a!.sameface.v1.CompareFacesResponse\x12P\n\x0b\x44\x65tectFaces\x12\x1f.sameface.v1.DetectFacesRequest\x1a .sameface.v1.DetectFacesResponse\x12M\n\nEmbedFaces\x12\x1e.sameface.v1.EmbedFacesRequest\x1a\x1f.sameface.v1.EmbedFacesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esameface/v1/face_service.proto\x12\x0bsameface.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1asameface/v1/decision.proto\x1a\x16sameface/v1/face.proto\x1a\x19sameface/v1/gallery.proto\"\xc4\x03\n\x15\x45nrollTemplateRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12)\n\x06sample\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12\x1b\n\rallow_missing\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1a\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x05 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x12\x35\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x07 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1b\n\rvalidate_only\x18\x08 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x44\n\x06labels\x18\t \x03(\x0b\x32..sameface.v1.EnrollTemplateRequest.LabelsEntryB\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"b\n\x16\x45nrollTemplateResponse\x12\'\n\x08template\x18\x01 \x01(\x0b\x32\x15.sameface.v1.Template\x12\x1f\n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\x11.sameface.v1.Face\"\xbf\x02\n\x11VerifyFaceRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12)\n\x06sample\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12\'\n\x05scope\x18\x03 \x01(\x0e\x32\x12.sameface.v1.ScopeB\x04\xe2\x41\x01\x01\x12#\n\x10verify_threshold\x18\x04 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10runner_up_margin\x18\x05 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x06 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x42\x13\n\x11_verify_thresholdB\x13\n\x11_runner_up_margin\"^\n\x12VerifyFaceResponse\x12\'\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x15.sameface.v1.Decision\x12\x1f\n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\x11.sameface.v1.Face\"\xd6\x02\n\x14IdentifyFacesRequest\x12*\n\x07gallery\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12)\n\x06sample\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12\x17\n\tall_faces\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x04 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x12%\n\x12identify_threshold\x18\x05 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10runner_up_margin\x18\x06 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1c\n\x0emax_candidates\x18\x07 \x01(\x05\x42\x04\xe2\x41\x01\x01\x42\x15\n\x13_identify_thresholdB\x13\n\x11_runner_up_margin\"\xb5\x01\n\x15IdentifyFacesResponse\x12@\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x31.sameface.v1.IdentifyFacesResponse.IdentifiedFace\x1aZ\n\x0eIdentifiedFace\x12\'\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x15.sameface.v1.Decision\x12\x1f\n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\x11.sameface.v1.Face\"\xc6\x03\n\x1aStreamIdentifyFacesRequest\x12H\n\x08settings\x18\x01 \x01(\x0b\x32\x30.sameface.v1.StreamIdentifyFacesRequest.SettingsB\x04\xe2\x41\x01\x01\x12)\n\x06sample\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x01\x12\x11\n\x03tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x1a\x9f\x02\n\x08Settings\x12*\n\x07gallery\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x17\n\tall_faces\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x03 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x12%\n\x12identify_threshold\x18\x04 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10runner_up_margin\x18\x05 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x1c\n\x0emax_candidates\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x01\x42\x15\n\x13_identify_thresholdB\x13\n\x11_runner_up_margin\"\x9e\x01\n\x1bStreamIdentifyFacesResponse\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12@\n\x05\x66\x61\x63\x65s\x18\x03 \x03(\x0b\x32\x31.sameface.v1.IdentifyFacesResponse.IdentifiedFace\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\"\xa3\x02\n\x16SearchTemplatesRequest\x12*\n\x07gallery\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12)\n\x06sample\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x03 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x12\x31\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1b.sameface.v1.TemplateFilterB\x04\xe2\x41\x01\x01\x12\x19\n\x0bmax_results\x18\x05 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x1c\n\tmin_score\x18\x06 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x0c\n\n_min_score\"\xee\x01\n\x0eTemplateFilter\x12\x18\n\nidentities\x18\x01 \x03(\tB\x04\xe2\x41\x01\x01\x12 \n\x12\x65xclude_identities\x18\x02 \x03(\tB\x04\xe2\x41\x01\x01\x12=\n\x06labels\x18\x03 \x03(\x0b\x32\'.sameface.v1.TemplateFilter.LabelsEntryB\x04\xe2\x41\x01\x01\x12\x32\n\x06origin\x18\x04 \x01(\x0e\x32\x1c.sameface.v1.Template.OriginB\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe0\x01\n\x17SearchTemplatesResponse\x12\x45\n\ttemplates\x18\x01 \x03(\x0b\x32\x32.sameface.v1.SearchTemplatesResponse.FoundTemplate\x12\x1f\n\x04\x66\x61\x63\x65\x18\x02 \x01(\x0b\x32\x11.sameface.v1.Face\x1a]\n\rFoundTemplate\x12\'\n\x08template\x18\x01 \x01(\x0b\x32\x15.sameface.v1.Template\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\"\x98\x02\n\x13\x43ompareFacesRequest\x12(\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12)\n\x06second\x18\x02 \x01(\x0b\x32\x13.sameface.v1.SampleB\x04\xe2\x41\x01\x02\x12#\n\x10verify_threshold\x18\x03 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12\x18\n\ntarget_fmr\x18\x04 \x01(\x01\x42\x04\xe2\x41\x01\x01\x12\x38\n\x0e\x66\x61\x63\x65_selection\x18\x05 \x01(\x0e\x32\x1a.sameface.v1.FaceSelectionB\x04\xe2\x41\x01\x01\x12\x1e\n\x10\x65mbedder_version\x18\x06 \x01(\x05\x42\x04\xe2\x41\x01\x01\x42\x13\n\x11_verify_threshold\"\x8e\x01\n\x14\x43ompareFacesResponse\x12\'\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x15.sameface.v1.Decision\x12%\n\nfirst_face\x18\x02 \x01(\x0b\x32\x11.sameface.v1.Face\x12&\n\x0bsecond_face\x18\x03 \x01(\x0b\x32\x11.sameface.v1.Face\")\n\x12\x44\x65tectFacesRequest\x12\x13\n\x05photo\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\"V\n\x13\x44\x65tectFacesResponse\x12 \n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32\x11.sameface.v1.Face\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\"H\n\x11\x45mbedFacesRequest\x12\x13\n\x05photo\x18\x01 \x01(\x0c\x42\x04\xe2\x41\x01\x02\x12\x1e\n\x10\x65mbedder_version\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\"\xcc\x01\n\x12\x45mbedFacesResponse\x12;\n\x05\x66\x61\x63\x65s\x18\x01 \x03(\x0b\x32,.sameface.v1.EmbedFacesResponse.EmbeddedFace\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x0e\n\x06height\x18\x03 \x01(\x05\x1aZ\n\x0c\x45mbeddedFace\x12\x1f\n\x04\x66\x61\x63\x65\x18\x01 \x01(\x0b\x32\x11.sameface.v1.Face\x12)\n\tembedding\x18\x02 \x01(\x0b\x32\x16.sameface.v1.Embedding2\xd1\x05\n\x0b\x46\x61\x63\x65Service\x12Y\n\x0e\x45nrollTemplate\x12\".sameface.v1.EnrollTemplateRequest\x1a#.sameface.v1.EnrollTemplateResponse\x12M\n\nVerifyFace\x12\x1e.sameface.v1.VerifyFaceRequest\x1a\x1f.sameface.v1.VerifyFaceResponse\x12V\n\rIdentifyFaces\x12!.sameface.v1.IdentifyFacesRequest\x1a\".sameface.v1.IdentifyFacesResponse\x12l\n\x13StreamIdentifyFaces\x12\'.sameface.v1.StreamIdentifyFacesRequest\x1a(.sameface.v1.StreamIdentifyFacesResponse(\x01\x30\x01\x12\\\n\x0fSearchTemplates\x12#.sameface.v1.SearchTemplatesRequest\x1a$.sameface.v1.SearchTemplatesResponse\x12S\n\x0c\x43ompareFaces\x12 .sameface.v1.CompareFacesRequest\x1a!.sameface.v1.CompareFacesResponse\x12P\n\x0b\x44\x65tectFaces\x12\x1f.sameface.v1.DetectFacesRequest\x1a .sameface.v1.DetectFacesResponse\x12M\n\nEmbedFaces\x12\x1e.sameface.v1.EmbedFacesRequest\x1a\x1f.sameface.v1.EmbedFacesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sameface.v1.face_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ENROLLTEMPLATEREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_ENROLLTEMPLATEREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_ENROLLTEMPLATEREQUEST'].fields_by_name['parent']._loaded_options = None
   _globals['_ENROLLTEMPLATEREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\023\n\021sameface/Identity'
   _globals['_ENROLLTEMPLATEREQUEST'].fields_by_name['sample']._loaded_options = None
@@ -53,6 +56,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLLTEMPLATEREQUEST'].fields_by_name['request_id']._serialized_options = b'\342A\001\001'
   _globals['_ENROLLTEMPLATEREQUEST'].fields_by_name['validate_only']._loaded_options = None
   _globals['_ENROLLTEMPLATEREQUEST'].fields_by_name['validate_only']._serialized_options = b'\342A\001\001'
+  _globals['_ENROLLTEMPLATEREQUEST'].fields_by_name['labels']._loaded_options = None
+  _globals['_ENROLLTEMPLATEREQUEST'].fields_by_name['labels']._serialized_options = b'\342A\001\001'
   _globals['_VERIFYFACEREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_VERIFYFACEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021sameface/Identity'
   _globals['_VERIFYFACEREQUEST'].fields_by_name['sample']._loaded_options = None
@@ -79,6 +84,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTIFYFACESREQUEST'].fields_by_name['runner_up_margin']._serialized_options = b'\342A\001\001'
   _globals['_IDENTIFYFACESREQUEST'].fields_by_name['max_candidates']._loaded_options = None
   _globals['_IDENTIFYFACESREQUEST'].fields_by_name['max_candidates']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['gallery']._loaded_options = None
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['gallery']._serialized_options = b'\342A\001\002\372A\022\n\020sameface/Gallery'
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['all_faces']._loaded_options = None
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['all_faces']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['face_selection']._loaded_options = None
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['face_selection']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['identify_threshold']._loaded_options = None
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['identify_threshold']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['runner_up_margin']._loaded_options = None
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['runner_up_margin']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['max_candidates']._loaded_options = None
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS'].fields_by_name['max_candidates']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMIDENTIFYFACESREQUEST'].fields_by_name['settings']._loaded_options = None
+  _globals['_STREAMIDENTIFYFACESREQUEST'].fields_by_name['settings']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMIDENTIFYFACESREQUEST'].fields_by_name['sample']._loaded_options = None
+  _globals['_STREAMIDENTIFYFACESREQUEST'].fields_by_name['sample']._serialized_options = b'\342A\001\001'
+  _globals['_STREAMIDENTIFYFACESREQUEST'].fields_by_name['tag']._loaded_options = None
+  _globals['_STREAMIDENTIFYFACESREQUEST'].fields_by_name['tag']._serialized_options = b'\342A\001\001'
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['gallery']._loaded_options = None
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['gallery']._serialized_options = b'\342A\001\002\372A\022\n\020sameface/Gallery'
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['sample']._loaded_options = None
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['sample']._serialized_options = b'\342A\001\002'
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['face_selection']._loaded_options = None
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['face_selection']._serialized_options = b'\342A\001\001'
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['filter']._loaded_options = None
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['filter']._serialized_options = b'\342A\001\001'
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['max_results']._loaded_options = None
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['max_results']._serialized_options = b'\342A\001\001'
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['min_score']._loaded_options = None
+  _globals['_SEARCHTEMPLATESREQUEST'].fields_by_name['min_score']._serialized_options = b'\342A\001\001'
+  _globals['_TEMPLATEFILTER_LABELSENTRY']._loaded_options = None
+  _globals['_TEMPLATEFILTER_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_TEMPLATEFILTER'].fields_by_name['identities']._loaded_options = None
+  _globals['_TEMPLATEFILTER'].fields_by_name['identities']._serialized_options = b'\342A\001\001'
+  _globals['_TEMPLATEFILTER'].fields_by_name['exclude_identities']._loaded_options = None
+  _globals['_TEMPLATEFILTER'].fields_by_name['exclude_identities']._serialized_options = b'\342A\001\001'
+  _globals['_TEMPLATEFILTER'].fields_by_name['labels']._loaded_options = None
+  _globals['_TEMPLATEFILTER'].fields_by_name['labels']._serialized_options = b'\342A\001\001'
+  _globals['_TEMPLATEFILTER'].fields_by_name['origin']._loaded_options = None
+  _globals['_TEMPLATEFILTER'].fields_by_name['origin']._serialized_options = b'\342A\001\001'
   _globals['_COMPAREFACESREQUEST'].fields_by_name['first']._loaded_options = None
   _globals['_COMPAREFACESREQUEST'].fields_by_name['first']._serialized_options = b'\342A\001\002'
   _globals['_COMPAREFACESREQUEST'].fields_by_name['second']._loaded_options = None
@@ -97,34 +142,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDFACESREQUEST'].fields_by_name['photo']._serialized_options = b'\342A\001\002'
   _globals['_EMBEDFACESREQUEST'].fields_by_name['embedder_version']._loaded_options = None
   _globals['_EMBEDFACESREQUEST'].fields_by_name['embedder_version']._serialized_options = b'\342A\001\001'
-  _globals['_ENROLLTEMPLATEREQUEST']._serialized_start=220
-  _globals['_ENROLLTEMPLATEREQUEST']._serialized_end=555
-  _globals['_ENROLLTEMPLATERESPONSE']._serialized_start=557
-  _globals['_ENROLLTEMPLATERESPONSE']._serialized_end=655
-  _globals['_VERIFYFACEREQUEST']._serialized_start=658
-  _globals['_VERIFYFACEREQUEST']._serialized_end=977
-  _globals['_VERIFYFACERESPONSE']._serialized_start=979
-  _globals['_VERIFYFACERESPONSE']._serialized_end=1073
-  _globals['_IDENTIFYFACESREQUEST']._serialized_start=1076
-  _globals['_IDENTIFYFACESREQUEST']._serialized_end=1418
-  _globals['_IDENTIFYFACESRESPONSE']._serialized_start=1421
-  _globals['_IDENTIFYFACESRESPONSE']._serialized_end=1602
-  _globals['_IDENTIFYFACESRESPONSE_IDENTIFIEDFACE']._serialized_start=1512
-  _globals['_IDENTIFYFACESRESPONSE_IDENTIFIEDFACE']._serialized_end=1602
-  _globals['_COMPAREFACESREQUEST']._serialized_start=1605
-  _globals['_COMPAREFACESREQUEST']._serialized_end=1885
-  _globals['_COMPAREFACESRESPONSE']._serialized_start=1888
-  _globals['_COMPAREFACESRESPONSE']._serialized_end=2030
-  _globals['_DETECTFACESREQUEST']._serialized_start=2032
-  _globals['_DETECTFACESREQUEST']._serialized_end=2073
-  _globals['_DETECTFACESRESPONSE']._serialized_start=2075
-  _globals['_DETECTFACESRESPONSE']._serialized_end=2161
-  _globals['_EMBEDFACESREQUEST']._serialized_start=2163
-  _globals['_EMBEDFACESREQUEST']._serialized_end=2235
-  _globals['_EMBEDFACESRESPONSE']._serialized_start=2238
-  _globals['_EMBEDFACESRESPONSE']._serialized_end=2442
-  _globals['_EMBEDFACESRESPONSE_EMBEDDEDFACE']._serialized_start=2352
-  _globals['_EMBEDFACESRESPONSE_EMBEDDEDFACE']._serialized_end=2442
-  _globals['_FACESERVICE']._serialized_start=2445
-  _globals['_FACESERVICE']._serialized_end=2962
+  _globals['_ENROLLTEMPLATEREQUEST']._serialized_start=245
+  _globals['_ENROLLTEMPLATEREQUEST']._serialized_end=697
+  _globals['_ENROLLTEMPLATEREQUEST_LABELSENTRY']._serialized_start=652
+  _globals['_ENROLLTEMPLATEREQUEST_LABELSENTRY']._serialized_end=697
+  _globals['_ENROLLTEMPLATERESPONSE']._serialized_start=699
+  _globals['_ENROLLTEMPLATERESPONSE']._serialized_end=797
+  _globals['_VERIFYFACEREQUEST']._serialized_start=800
+  _globals['_VERIFYFACEREQUEST']._serialized_end=1119
+  _globals['_VERIFYFACERESPONSE']._serialized_start=1121
+  _globals['_VERIFYFACERESPONSE']._serialized_end=1215
+  _globals['_IDENTIFYFACESREQUEST']._serialized_start=1218
+  _globals['_IDENTIFYFACESREQUEST']._serialized_end=1560
+  _globals['_IDENTIFYFACESRESPONSE']._serialized_start=1563
+  _globals['_IDENTIFYFACESRESPONSE']._serialized_end=1744
+  _globals['_IDENTIFYFACESRESPONSE_IDENTIFIEDFACE']._serialized_start=1654
+  _globals['_IDENTIFYFACESRESPONSE_IDENTIFIEDFACE']._serialized_end=1744
+  _globals['_STREAMIDENTIFYFACESREQUEST']._serialized_start=1747
+  _globals['_STREAMIDENTIFYFACESREQUEST']._serialized_end=2201
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS']._serialized_start=1914
+  _globals['_STREAMIDENTIFYFACESREQUEST_SETTINGS']._serialized_end=2201
+  _globals['_STREAMIDENTIFYFACESRESPONSE']._serialized_start=2204
+  _globals['_STREAMIDENTIFYFACESRESPONSE']._serialized_end=2362
+  _globals['_SEARCHTEMPLATESREQUEST']._serialized_start=2365
+  _globals['_SEARCHTEMPLATESREQUEST']._serialized_end=2656
+  _globals['_TEMPLATEFILTER']._serialized_start=2659
+  _globals['_TEMPLATEFILTER']._serialized_end=2897
+  _globals['_TEMPLATEFILTER_LABELSENTRY']._serialized_start=652
+  _globals['_TEMPLATEFILTER_LABELSENTRY']._serialized_end=697
+  _globals['_SEARCHTEMPLATESRESPONSE']._serialized_start=2900
+  _globals['_SEARCHTEMPLATESRESPONSE']._serialized_end=3124
+  _globals['_SEARCHTEMPLATESRESPONSE_FOUNDTEMPLATE']._serialized_start=3031
+  _globals['_SEARCHTEMPLATESRESPONSE_FOUNDTEMPLATE']._serialized_end=3124
+  _globals['_COMPAREFACESREQUEST']._serialized_start=3127
+  _globals['_COMPAREFACESREQUEST']._serialized_end=3407
+  _globals['_COMPAREFACESRESPONSE']._serialized_start=3410
+  _globals['_COMPAREFACESRESPONSE']._serialized_end=3552
+  _globals['_DETECTFACESREQUEST']._serialized_start=3554
+  _globals['_DETECTFACESREQUEST']._serialized_end=3595
+  _globals['_DETECTFACESRESPONSE']._serialized_start=3597
+  _globals['_DETECTFACESRESPONSE']._serialized_end=3683
+  _globals['_EMBEDFACESREQUEST']._serialized_start=3685
+  _globals['_EMBEDFACESREQUEST']._serialized_end=3757
+  _globals['_EMBEDFACESRESPONSE']._serialized_start=3760
+  _globals['_EMBEDFACESRESPONSE']._serialized_end=3964
+  _globals['_EMBEDFACESRESPONSE_EMBEDDEDFACE']._serialized_start=3874
+  _globals['_EMBEDFACESRESPONSE_EMBEDDEDFACE']._serialized_end=3964
+  _globals['_FACESERVICE']._serialized_start=3967
+  _globals['_FACESERVICE']._serialized_end=4688
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@ import datetime
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import resource_pb2 as _resource_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.rpc import status_pb2 as _status_pb2
 from sameface.v1 import decision_pb2 as _decision_pb2
 from sameface.v1 import face_pb2 as _face_pb2
 from sameface.v1 import gallery_pb2 as _gallery_pb2
@@ -15,7 +16,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EnrollTemplateRequest(_message.Message):
-    __slots__ = ("parent", "sample", "allow_missing", "display_name", "face_selection", "expire_time", "request_id", "validate_only")
+    __slots__ = ("parent", "sample", "allow_missing", "display_name", "face_selection", "expire_time", "request_id", "validate_only", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PARENT_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
     ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +32,7 @@ class EnrollTemplateRequest(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     parent: str
     sample: _face_pb2.Sample
     allow_missing: bool
@@ -32,7 +41,8 @@ class EnrollTemplateRequest(_message.Message):
     expire_time: _timestamp_pb2.Timestamp
     request_id: str
     validate_only: bool
-    def __init__(self, parent: _Optional[str] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., display_name: _Optional[str] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, parent: _Optional[str] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., display_name: _Optional[str] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class EnrollTemplateResponse(_message.Message):
     __slots__ = ("template", "face")
@@ -96,6 +106,95 @@ class IdentifyFacesResponse(_message.Message):
     FACES_FIELD_NUMBER: _ClassVar[int]
     faces: _containers.RepeatedCompositeFieldContainer[IdentifyFacesResponse.IdentifiedFace]
     def __init__(self, faces: _Optional[_Iterable[_Union[IdentifyFacesResponse.IdentifiedFace, _Mapping]]] = ...) -> None: ...
+
+class StreamIdentifyFacesRequest(_message.Message):
+    __slots__ = ("settings", "sample", "tag")
+    class Settings(_message.Message):
+        __slots__ = ("gallery", "all_faces", "face_selection", "identify_threshold", "runner_up_margin", "max_candidates")
+        GALLERY_FIELD_NUMBER: _ClassVar[int]
+        ALL_FACES_FIELD_NUMBER: _ClassVar[int]
+        FACE_SELECTION_FIELD_NUMBER: _ClassVar[int]
+        IDENTIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+        RUNNER_UP_MARGIN_FIELD_NUMBER: _ClassVar[int]
+        MAX_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+        gallery: str
+        all_faces: bool
+        face_selection: _face_pb2.FaceSelection
+        identify_threshold: float
+        runner_up_margin: float
+        max_candidates: int
+        def __init__(self, gallery: _Optional[str] = ..., all_faces: _Optional[bool] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., max_candidates: _Optional[int] = ...) -> None: ...
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    settings: StreamIdentifyFacesRequest.Settings
+    sample: _face_pb2.Sample
+    tag: str
+    def __init__(self, settings: _Optional[_Union[StreamIdentifyFacesRequest.Settings, _Mapping]] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., tag: _Optional[str] = ...) -> None: ...
+
+class StreamIdentifyFacesResponse(_message.Message):
+    __slots__ = ("tag", "index", "faces", "error")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    FACES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    index: int
+    faces: _containers.RepeatedCompositeFieldContainer[IdentifyFacesResponse.IdentifiedFace]
+    error: _status_pb2.Status
+    def __init__(self, tag: _Optional[str] = ..., index: _Optional[int] = ..., faces: _Optional[_Iterable[_Union[IdentifyFacesResponse.IdentifiedFace, _Mapping]]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class SearchTemplatesRequest(_message.Message):
+    __slots__ = ("gallery", "sample", "face_selection", "filter", "max_results", "min_score")
+    GALLERY_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    FACE_SELECTION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    gallery: str
+    sample: _face_pb2.Sample
+    face_selection: _face_pb2.FaceSelection
+    filter: TemplateFilter
+    max_results: int
+    min_score: float
+    def __init__(self, gallery: _Optional[str] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., filter: _Optional[_Union[TemplateFilter, _Mapping]] = ..., max_results: _Optional[int] = ..., min_score: _Optional[float] = ...) -> None: ...
+
+class TemplateFilter(_message.Message):
+    __slots__ = ("identities", "exclude_identities", "labels", "origin")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    identities: _containers.RepeatedScalarFieldContainer[str]
+    exclude_identities: _containers.RepeatedScalarFieldContainer[str]
+    labels: _containers.ScalarMap[str, str]
+    origin: _gallery_pb2.Template.Origin
+    def __init__(self, identities: _Optional[_Iterable[str]] = ..., exclude_identities: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., origin: _Optional[_Union[_gallery_pb2.Template.Origin, str]] = ...) -> None: ...
+
+class SearchTemplatesResponse(_message.Message):
+    __slots__ = ("templates", "face")
+    class FoundTemplate(_message.Message):
+        __slots__ = ("template", "score", "display_name")
+        TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+        SCORE_FIELD_NUMBER: _ClassVar[int]
+        DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+        template: _gallery_pb2.Template
+        score: float
+        display_name: str
+        def __init__(self, template: _Optional[_Union[_gallery_pb2.Template, _Mapping]] = ..., score: _Optional[float] = ..., display_name: _Optional[str] = ...) -> None: ...
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    FACE_FIELD_NUMBER: _ClassVar[int]
+    templates: _containers.RepeatedCompositeFieldContainer[SearchTemplatesResponse.FoundTemplate]
+    face: _face_pb2.Face
+    def __init__(self, templates: _Optional[_Iterable[_Union[SearchTemplatesResponse.FoundTemplate, _Mapping]]] = ..., face: _Optional[_Union[_face_pb2.Face, _Mapping]] = ...) -> None: ...
 
 class CompareFacesRequest(_message.Message):
     __slots__ = ("first", "second", "verify_threshold", "target_fmr", "face_selection", "embedder_version")

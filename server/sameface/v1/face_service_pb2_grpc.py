@@ -59,6 +59,16 @@ class FaceServiceStub:
                 request_serializer=sameface_dot_v1_dot_face__service__pb2.IdentifyFacesRequest.SerializeToString,
                 response_deserializer=sameface_dot_v1_dot_face__service__pb2.IdentifyFacesResponse.FromString,
                 _registered_method=True)
+        self.StreamIdentifyFaces = channel.stream_stream(
+                '/sameface.v1.FaceService/StreamIdentifyFaces',
+                request_serializer=sameface_dot_v1_dot_face__service__pb2.StreamIdentifyFacesRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_face__service__pb2.StreamIdentifyFacesResponse.FromString,
+                _registered_method=True)
+        self.SearchTemplates = channel.unary_unary(
+                '/sameface.v1.FaceService/SearchTemplates',
+                request_serializer=sameface_dot_v1_dot_face__service__pb2.SearchTemplatesRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_face__service__pb2.SearchTemplatesResponse.FromString,
+                _registered_method=True)
         self.CompareFaces = channel.unary_unary(
                 '/sameface.v1.FaceService/CompareFaces',
                 request_serializer=sameface_dot_v1_dot_face__service__pb2.CompareFacesRequest.SerializeToString,
@@ -117,6 +127,24 @@ class FaceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamIdentifyFaces(self, request_iterator, context):
+        """Identifies one sample after another, with answers in the order of the samples. At most 8 samples of a stream are
+        worked on at a time; more are read only as answers are taken. A sample that cannot be identified is answered with its
+        error and the stream goes on. The first message must bring `settings`.
+        Errors that end the stream: NOT_FOUND (GALLERY_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchTemplates(self, request, context):
+        """Finds the templates nearest to a sample, under a filter, without any decision: for looking around, not for deciding.
+        Errors: photo and embedding errors; NOT_FOUND (GALLERY_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CompareFaces(self, request, context):
         """Compares two samples and stores nothing. The threshold is the model card's for `target_fmr`, or the request's.
         Errors: photo and embedding errors; FAILED_PRECONDITION (THRESHOLD_NOT_CALIBRATED); NOT_FOUND (MODEL_NOT_FOUND).
@@ -158,6 +186,16 @@ def add_FaceServiceServicer_to_server(servicer, server):
                     servicer.IdentifyFaces,
                     request_deserializer=sameface_dot_v1_dot_face__service__pb2.IdentifyFacesRequest.FromString,
                     response_serializer=sameface_dot_v1_dot_face__service__pb2.IdentifyFacesResponse.SerializeToString,
+            ),
+            'StreamIdentifyFaces': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamIdentifyFaces,
+                    request_deserializer=sameface_dot_v1_dot_face__service__pb2.StreamIdentifyFacesRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_face__service__pb2.StreamIdentifyFacesResponse.SerializeToString,
+            ),
+            'SearchTemplates': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchTemplates,
+                    request_deserializer=sameface_dot_v1_dot_face__service__pb2.SearchTemplatesRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_face__service__pb2.SearchTemplatesResponse.SerializeToString,
             ),
             'CompareFaces': grpc.unary_unary_rpc_method_handler(
                     servicer.CompareFaces,
@@ -266,6 +304,60 @@ class FaceService:
             '/sameface.v1.FaceService/IdentifyFaces',
             sameface_dot_v1_dot_face__service__pb2.IdentifyFacesRequest.SerializeToString,
             sameface_dot_v1_dot_face__service__pb2.IdentifyFacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamIdentifyFaces(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/sameface.v1.FaceService/StreamIdentifyFaces',
+            sameface_dot_v1_dot_face__service__pb2.StreamIdentifyFacesRequest.SerializeToString,
+            sameface_dot_v1_dot_face__service__pb2.StreamIdentifyFacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchTemplates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.FaceService/SearchTemplates',
+            sameface_dot_v1_dot_face__service__pb2.SearchTemplatesRequest.SerializeToString,
+            sameface_dot_v1_dot_face__service__pb2.SearchTemplatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

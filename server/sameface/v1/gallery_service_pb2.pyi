@@ -1,5 +1,6 @@
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import resource_pb2 as _resource_pb2
+from google.longrunning import operations_pb2 as _operations_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from sameface.v1 import gallery_pb2 as _gallery_pb2
@@ -53,6 +54,46 @@ class UpdateGalleryRequest(_message.Message):
     update_mask: _field_mask_pb2.FieldMask
     def __init__(self, gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
+class ListPolicyRevisionsRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPolicyRevisionsResponse(_message.Message):
+    __slots__ = ("policies", "next_page_token")
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    policies: _containers.RepeatedCompositeFieldContainer[_gallery_pb2.Policy]
+    next_page_token: str
+    def __init__(self, policies: _Optional[_Iterable[_Union[_gallery_pb2.Policy, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class CalibrateGalleryRequest(_message.Message):
+    __slots__ = ("name", "validate_only", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    validate_only: bool
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class CalibrateGalleryResponse(_message.Message):
+    __slots__ = ("gallery",)
+    GALLERY_FIELD_NUMBER: _ClassVar[int]
+    gallery: _gallery_pb2.Gallery
+    def __init__(self, gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ...) -> None: ...
+
+class CalibrateGalleryMetadata(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
 class DeleteGalleryRequest(_message.Message):
     __slots__ = ("name", "force", "etag")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +139,14 @@ class ListIdentitiesResponse(_message.Message):
     identities: _containers.RepeatedCompositeFieldContainer[_gallery_pb2.Identity]
     next_page_token: str
     def __init__(self, identities: _Optional[_Iterable[_Union[_gallery_pb2.Identity, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class UpdateIdentityRequest(_message.Message):
+    __slots__ = ("identity", "update_mask")
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    identity: _gallery_pb2.Identity
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, identity: _Optional[_Union[_gallery_pb2.Identity, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class DeleteIdentityRequest(_message.Message):
     __slots__ = ("name", "force", "etag")

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from sameface.v1 import gallery_pb2 as sameface_dot_v1_dot_gallery__pb2
 from sameface.v1 import gallery_service_pb2 as sameface_dot_v1_dot_gallery__service__pb2
@@ -70,6 +71,16 @@ class GalleryServiceStub:
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.UpdateGalleryRequest.SerializeToString,
                 response_deserializer=sameface_dot_v1_dot_gallery__pb2.Gallery.FromString,
                 _registered_method=True)
+        self.ListPolicyRevisions = channel.unary_unary(
+                '/sameface.v1.GalleryService/ListPolicyRevisions',
+                request_serializer=sameface_dot_v1_dot_gallery__service__pb2.ListPolicyRevisionsRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.ListPolicyRevisionsResponse.FromString,
+                _registered_method=True)
+        self.CalibrateGallery = channel.unary_unary(
+                '/sameface.v1.GalleryService/CalibrateGallery',
+                request_serializer=sameface_dot_v1_dot_gallery__service__pb2.CalibrateGalleryRequest.SerializeToString,
+                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                _registered_method=True)
         self.DeleteGallery = channel.unary_unary(
                 '/sameface.v1.GalleryService/DeleteGallery',
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteGalleryRequest.SerializeToString,
@@ -89,6 +100,11 @@ class GalleryServiceStub:
                 '/sameface.v1.GalleryService/ListIdentities',
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.ListIdentitiesRequest.SerializeToString,
                 response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.ListIdentitiesResponse.FromString,
+                _registered_method=True)
+        self.UpdateIdentity = channel.unary_unary(
+                '/sameface.v1.GalleryService/UpdateIdentity',
+                request_serializer=sameface_dot_v1_dot_gallery__service__pb2.UpdateIdentityRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_gallery__pb2.Identity.FromString,
                 _registered_method=True)
         self.DeleteIdentity = channel.unary_unary(
                 '/sameface.v1.GalleryService/DeleteIdentity',
@@ -139,7 +155,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetGallery(self, request, context):
-        """Errors: NOT_FOUND (GALLERY_NOT_FOUND).
+        """Returns one gallery. Errors: NOT_FOUND (GALLERY_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +171,22 @@ class GalleryServiceServicer:
     def UpdateGallery(self, request, context):
         """Changes display name and policy. A changed policy is a new revision; the earlier ones are kept.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), ABORTED (CONCURRENT_UPDATE: the etag is stale).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicyRevisions(self, request, context):
+        """Lists every revision of a gallery's policy, newest first; the first one is in force.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CalibrateGallery(self, request, context):
+        """Measures thresholds for the policy's targets on the gallery's own templates. Not filled yet.
+        Errors: UNIMPLEMENTED (NOT_IMPLEMENTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,7 +209,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetIdentity(self, request, context):
-        """Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND).
+        """Returns one identity. Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,6 +217,14 @@ class GalleryServiceServicer:
 
     def ListIdentities(self, request, context):
         """Lists the identities of a gallery, in a stable order that is not alphabetical. Errors: NOT_FOUND (GALLERY_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateIdentity(self, request, context):
+        """Changes display name, labels or verification threshold of an identity.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND), ABORTED (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,7 +240,8 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTemplate(self, request, context):
-        """Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND, TEMPLATE_NOT_FOUND).
+        """Returns one template, without its embedding.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND, TEMPLATE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -244,6 +285,16 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.UpdateGalleryRequest.FromString,
                     response_serializer=sameface_dot_v1_dot_gallery__pb2.Gallery.SerializeToString,
             ),
+            'ListPolicyRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicyRevisions,
+                    request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.ListPolicyRevisionsRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_gallery__service__pb2.ListPolicyRevisionsResponse.SerializeToString,
+            ),
+            'CalibrateGallery': grpc.unary_unary_rpc_method_handler(
+                    servicer.CalibrateGallery,
+                    request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.CalibrateGalleryRequest.FromString,
+                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+            ),
             'DeleteGallery': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteGallery,
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteGalleryRequest.FromString,
@@ -263,6 +314,11 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     servicer.ListIdentities,
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.ListIdentitiesRequest.FromString,
                     response_serializer=sameface_dot_v1_dot_gallery__service__pb2.ListIdentitiesResponse.SerializeToString,
+            ),
+            'UpdateIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateIdentity,
+                    request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.UpdateIdentityRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_gallery__pb2.Identity.SerializeToString,
             ),
             'DeleteIdentity': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteIdentity,
@@ -418,6 +474,60 @@ class GalleryService:
             _registered_method=True)
 
     @staticmethod
+    def ListPolicyRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.GalleryService/ListPolicyRevisions',
+            sameface_dot_v1_dot_gallery__service__pb2.ListPolicyRevisionsRequest.SerializeToString,
+            sameface_dot_v1_dot_gallery__service__pb2.ListPolicyRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CalibrateGallery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.GalleryService/CalibrateGallery',
+            sameface_dot_v1_dot_gallery__service__pb2.CalibrateGalleryRequest.SerializeToString,
+            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteGallery(request,
             target,
             options=(),
@@ -515,6 +625,33 @@ class GalleryService:
             '/sameface.v1.GalleryService/ListIdentities',
             sameface_dot_v1_dot_gallery__service__pb2.ListIdentitiesRequest.SerializeToString,
             sameface_dot_v1_dot_gallery__service__pb2.ListIdentitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.GalleryService/UpdateIdentity',
+            sameface_dot_v1_dot_gallery__service__pb2.UpdateIdentityRequest.SerializeToString,
+            sameface_dot_v1_dot_gallery__pb2.Identity.FromString,
             options,
             channel_credentials,
             insecure,

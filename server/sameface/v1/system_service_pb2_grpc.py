@@ -47,7 +47,8 @@ class SystemServiceServicer:
     """
 
     def GetServerInfo(self, request, context):
-        """Versions, models and where they run. No errors of its own.
+        """Returns versions, models and where they run. No errors of its own; RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo)
+        as everywhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

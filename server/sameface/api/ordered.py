@@ -1,0 +1,44 @@
+"""Work on a stream with answers in its order, bounded in flight."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+async def ordered(
+    items: AsyncIterator[Item], work: Callable[[Item], Awaitable[Answer]], most: int
+) -> AsyncIterator[Answer]:
+    """Yield what ``work`` makes of each item, in the order of the items, with at most ``most`` worked on at a time.
+
+    An item is read only while there is room for it, and an answer is given as soon as all before it are, also while no
+    further item has come. Nothing is read while the consumer does not take what it was given.
+    """
+    working: deque[asyncio.Future[Answer]] = deque()
+    reading: asyncio.Future[Item] | None = asyncio.ensure_future(anext(items))
+    try:
+        while reading is not None or working:
+            waited: list[asyncio.Future[Item] | asyncio.Future[Answer]] = []
+            if working:
+                waited.append(working[0])
+            if reading is not None and len(working) < most:
+                waited.append(reading)
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if working and working[0].done():
+                yield working.popleft().result()
+            elif reading is not None and reading.done():
+                try:
+                    item = reading.result()
+                except StopAsyncIteration:
+                    reading = None
+                else:
+                    working.append(asyncio.ensure_future(work(item)))
+                    reading = asyncio.ensure_future(anext(items))
+    finally:
+        unfinished: list[asyncio.Future[Any]] = [*working, *([reading] if reading else [])]
+        for future in unfinished:
+            future.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)

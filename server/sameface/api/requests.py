@@ -1,0 +1,276 @@
+"""From protos to domain values: what callers send, checked. Pure."""
+
+import dataclasses
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from google.protobuf import timestamp_pb2
+
+from sameface.api.names import parse_name
+from sameface.api.responses import ORIGINS
+from sameface.pipeline.operations import IdentificationSettings
+from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
+from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_pb2
+from sameface.vision import FaceSelection
+from sameface_qdrant.contracts import MAX_DIMENSION
+from sameface_qdrant.errors import InvalidArgument, InvalidEmbedding
+from sameface_qdrant.values import (
+    Contract,
+    IdentityChanges,
+    Policy,
+    Scope,
+    TemplateFilter,
+)
+
+MAX_TEXT = 256
+MAX_FILTERED = 100
+MAX_CANDIDATES = 100
+
+_SCOPES = {decision_pb2.SCOPE_CLAIM: Scope.CLAIM, decision_pb2.SCOPE_GALLERY: Scope.GALLERY}
+_SELECTIONS = {
+    face_pb2.FACE_SELECTION_LARGEST: FaceSelection.LARGEST,
+    face_pb2.FACE_SELECTION_MOST_CENTRAL: FaceSelection.MOST_CENTRAL,
+    face_pb2.FACE_SELECTION_ERROR: FaceSelection.ERROR,
+}
+
+
+def scope_from(value: decision_pb2.Scope, field: str = "scope") -> Scope | None:
+    """Return the scope that was asked for, None for the default."""
+    if value == decision_pb2.SCOPE_UNSPECIFIED:
+        return None
+    if value not in _SCOPES:
+        raise InvalidArgument(f"{field} is {value}, which is no Scope of this version", metadata={"field": field})
+    return _SCOPES[value]
+
+
+def selection_from(value: face_pb2.FaceSelection) -> FaceSelection | None:
+    """Return the face selection that was asked for, None for the default."""
+    if value == face_pb2.FACE_SELECTION_UNSPECIFIED:
+        return None
+    if value not in _SELECTIONS:
+        raise InvalidArgument(
+            f"face_selection is {value}, which is no FaceSelection of this version",
+            metadata={"field": "face_selection"},
+        )
+    return _SELECTIONS[value]
+
+
+def sample_from(message: face_pb2.Sample, field: str = "sample") -> Sample:
+    """Return the photo or embedding of a sample."""
+    match message.WhichOneof("source"):
+        case "photo":
+            return PhotoSample(message.photo)
+        case "embedding":
+            if len(message.embedding.values) > MAX_DIMENSION:
+                raise InvalidEmbedding(
+                    f"{field}.embedding has {len(message.embedding.values)} values; at most {MAX_DIMENSION} may be",
+                    metadata={"field": f"{field}.embedding"},
+                )
+            return EmbeddingSample(
+                vector=np.array(message.embedding.values, dtype=np.float32),
+                contract=contract_from(message.embedding.contract),
+            )
+        case _:
+            raise InvalidArgument(f"{field} is empty; set its photo or its embedding", metadata={"field": field})
+
+
+def identification_from(
+    message: face_service_pb2.IdentifyFacesRequest | face_service_pb2.StreamIdentifyFacesRequest.Settings,
+) -> IdentificationSettings:
+    """Return how samples are to be identified."""
+    (gallery,) = parse_name(message.gallery, "gallery", 1)
+    if not 0 <= message.max_candidates <= MAX_CANDIDATES:
+        raise InvalidArgument(
+            f"max_candidates is {message.max_candidates}; expected 0 to {MAX_CANDIDATES}",
+            metadata={"field": "max_candidates"},
+        )
+    return IdentificationSettings(
+        gallery=gallery,
+        threshold=number_from(message, "identify_threshold", -1, 1),
+        margin=number_from(message, "runner_up_margin", 0, 2),
+        selection=selection_from(message.face_selection),
+        all_faces=message.all_faces,
+        limit=message.max_candidates or 5,
+    )
+
+
+def contract_from(message: face_pb2.Contract) -> Contract:
+    """Return a contract as the caller states it."""
+    return Contract(
+        model=message.model,
+        version=message.version,
+        sha256=message.sha256,
+        dimension=message.dimension,
+        preprocessing=message.preprocessing,
+    )
+
+
+def number_from(message: object, field: str, low: float, high: float, *, strict: bool = False) -> float | None:
+    """Return an optional number of a request, None where it is absent.
+
+    Raises:
+        InvalidArgument: it is not finite or outside ``low``..``high`` (both excluded with ``strict``).
+    """
+    if not message.HasField(field):  # type: ignore[attr-defined]  # every proto message has it
+        return None
+    value = float(getattr(message, field))
+    inside = low < value < high if strict else low <= value <= high
+    if not inside:
+        brackets = "()" if strict else "[]"
+        raise InvalidArgument(
+            f"{field} is {value:g}; expected a number in {brackets[0]}{low:g}, {high:g}{brackets[1]}",
+            metadata={"field": field},
+        )
+    return value
+
+
+def text_from(value: str, field: str) -> str:
+    """Return a text for people after checking its length and that it prints."""
+    if len(value) > MAX_TEXT or any(ord(char) < 32 or ord(char) == 127 for char in value):
+        raise InvalidArgument(
+            f"{field} has {len(value)} characters; expected at most {MAX_TEXT}, none of them a control character",
+            metadata={"field": field},
+        )
+    return value
+
+
+def request_id_from(value: str) -> str:
+    """Return a request id in canonical form, or empty where none was sent."""
+    if not value:
+        return ""
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise InvalidArgument(
+            f"request_id is {value[:64]!r}; expected a UUID, for instance {uuid.UUID(int=0)}",
+            metadata={"field": "request_id"},
+        ) from None
+
+
+def page_size_from(value: int) -> int:
+    """Return a page size: 0 takes 100, larger than 1000 is coerced (AIP-158)."""
+    if value < 0:
+        raise InvalidArgument(f"page_size is {value}; expected 0 to 1000", metadata={"field": "page_size"})
+    return min(value, 1000) or 100
+
+
+def time_from(message: timestamp_pb2.Timestamp, field: str) -> datetime:
+    """Return a moment in UTC."""
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidArgument(f"{field} is not a valid timestamp", metadata={"field": field}) from None
+
+
+POLICY_FIELDS = (
+    "verify_threshold",
+    "identify_threshold",
+    "runner_up_margin",
+    "target_fmr",
+    "target_fpir",
+    "max_templates",
+)
+
+
+def changed_fields(mask: Iterable[str], populated: set[str], known: Mapping[str, set[str]]) -> set[str]:
+    """Return what an update changes (AIP-134): what the mask names, without a mask what the message sets.
+
+    ``known`` says which fields each path stands for; ``*`` stands for all of them.
+
+    Raises:
+        InvalidArgument: the mask names something else, or nothing is to be changed.
+    """
+    paths = list(mask)
+    everything = set().union(*known.values())
+    if unknown := sorted(path for path in paths if path != "*" and path not in known):
+        raise InvalidArgument(
+            f"update_mask names {', '.join(unknown)}; expected some of {', '.join(known)}, or *",
+            metadata={"field": "update_mask"},
+        )
+    named = set().union(*(everything if path == "*" else known[path] for path in paths))
+    fields = named if paths else populated
+    if not fields:
+        raise InvalidArgument(
+            f"the request changes nothing; set a field, or name what to clear in update_mask: {', '.join(known)}",
+            metadata={"field": "update_mask"},
+        )
+    return fields
+
+
+def gallery_fields(message: gallery_pb2.Gallery, mask: Iterable[str]) -> set[str]:
+    """Return what an update of a gallery changes: ``display_name`` and names of policy fields."""
+    populated = {name for name in POLICY_FIELDS if message.policy.HasField(name)}
+    populated |= {"display_name"} if message.display_name else set()
+    known = {"display_name": {"display_name"}, "policy": set(POLICY_FIELDS)}
+    return changed_fields(mask, populated, known | {f"policy.{name}": {name} for name in POLICY_FIELDS})
+
+
+def identity_changes(message: gallery_pb2.Identity, mask: Iterable[str]) -> IdentityChanges:
+    """Return what an update of an identity changes."""
+    populated = {"verify_threshold"} if message.HasField("verify_threshold") else set()
+    populated |= {name for name in ("display_name", "labels") if getattr(message, name)}
+    fields = changed_fields(mask, populated, {name: {name} for name in ("display_name", "labels", "verify_threshold")})
+    changes = IdentityChanges()
+    if "display_name" in fields:
+        changes["display_name"] = text_from(message.display_name, "identity.display_name")
+    if "labels" in fields:
+        changes["labels"] = dict(message.labels)
+    if "verify_threshold" in fields:
+        changes["verify_threshold"] = number_from(message, "verify_threshold", -1, 1)
+    return changes
+
+
+def filter_from(message: face_service_pb2.TemplateFilter, gallery: str) -> TemplateFilter:
+    """Return which templates a search looks at."""
+    origins = {gallery_pb2.Template.ORIGIN_UNSPECIFIED: "", **{origin: name for name, origin in ORIGINS.items()}}
+    if message.origin not in origins:
+        raise InvalidArgument(
+            f"filter.origin is {message.origin}, which is no Origin of this version",
+            metadata={"field": "filter.origin"},
+        )
+    return TemplateFilter(
+        identities=_identities_from(message.identities, gallery, "filter.identities"),
+        exclude_identities=_identities_from(message.exclude_identities, gallery, "filter.exclude_identities"),
+        labels=dict(message.labels),
+        source=origins[message.origin],
+    )
+
+
+def _identities_from(names: Sequence[str], gallery: str, field: str) -> tuple[str, ...]:
+    if len(names) > MAX_FILTERED:
+        raise InvalidArgument(
+            f"{field} has {len(names)} names; at most {MAX_FILTERED} are allowed", metadata={"field": field}
+        )
+    found = []
+    for name in names:
+        owner, identity = parse_name(name, field, 2)
+        if owner != gallery:
+            raise InvalidArgument(
+                f"{field} names {name!r}, which is not of the gallery {gallery!r}", metadata={"field": field}
+            )
+        found.append(identity)
+    return tuple(found)
+
+
+def policy_from(message: gallery_pb2.Policy, base: Policy, fields: Iterable[str]) -> Policy:
+    """Return ``base`` with the named fields as the message has them; a field that is absent there takes its default.
+
+    Raises:
+        InvalidArgument: a field of the message is out of range, named or not.
+    """
+    given = {
+        "verify_threshold": number_from(message, "verify_threshold", -1, 1),
+        "identify_threshold": number_from(message, "identify_threshold", -1, 1),
+        "runner_up_margin": number_from(message, "runner_up_margin", 0, 2),
+        "target_fmr": number_from(message, "target_fmr", 0, 1, strict=True),
+        "target_fpir": number_from(message, "target_fpir", 0, 1, strict=True),
+        "max_templates": number_from(message, "max_templates", 1, 64),
+    }
+    default = Policy()
+    changes: dict[str, Any] = {name: getattr(default, name) if given[name] is None else given[name] for name in fields}
+    if "max_templates" in changes:
+        changes["max_templates"] = int(changes["max_templates"])
+    return dataclasses.replace(base, **changes)

@@ -1,0 +1,156 @@
+"""From domain values to protos. Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from google.protobuf import timestamp_pb2
+
+from sameface.api.names import make_name
+from sameface.pipeline.photos import FoundFace
+from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
+from sameface_qdrant.values import (
+    Contract,
+    Decision,
+    Gallery,
+    Identity,
+    Policy,
+    Template,
+    Vector,
+)
+
+ORIGINS = {"photo": gallery_pb2.Template.ORIGIN_PHOTO, "embedding": gallery_pb2.Template.ORIGIN_EMBEDDING}
+
+
+def contract_to(contract: Contract) -> face_pb2.Contract:
+    """Return the proto of a contract."""
+    return face_pb2.Contract(
+        model=contract.model,
+        version=contract.version,
+        sha256=contract.sha256,
+        dimension=contract.dimension,
+        preprocessing=contract.preprocessing,
+    )
+
+
+def time_to(moment: datetime | None) -> timestamp_pb2.Timestamp | None:
+    """Return the proto of a moment, None where there is none."""
+    if moment is None:
+        return None
+    message = timestamp_pb2.Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def policy_to(policy: Policy) -> gallery_pb2.Policy:
+    """Return the proto of a policy."""
+    return gallery_pb2.Policy(
+        verify_threshold=policy.verify_threshold,
+        identify_threshold=policy.identify_threshold,
+        runner_up_margin=policy.runner_up_margin,
+        target_fmr=policy.target_fmr,
+        target_fpir=policy.target_fpir,
+        max_templates=policy.max_templates,
+        revision=policy.revision,
+        create_time=time_to(policy.create_time),
+    )
+
+
+def gallery_to(gallery: Gallery) -> gallery_pb2.Gallery:
+    """Return the proto of a gallery."""
+    return gallery_pb2.Gallery(
+        name=make_name(gallery.id),
+        display_name=gallery.display_name,
+        contract=contract_to(gallery.contract),
+        policy=policy_to(gallery.policy),
+        create_time=time_to(gallery.create_time),
+        update_time=time_to(gallery.update_time),
+        etag=gallery.etag,
+    )
+
+
+def identity_to(identity: Identity) -> gallery_pb2.Identity:
+    """Return the proto of an identity."""
+    return gallery_pb2.Identity(
+        name=make_name(identity.gallery, identity.id),
+        display_name=identity.display_name,
+        labels=dict(identity.labels),
+        verify_threshold=identity.verify_threshold,
+        template_count=identity.template_count,
+        create_time=time_to(identity.create_time),
+        update_time=time_to(identity.update_time),
+        etag=identity.etag,
+    )
+
+
+def template_to(template: Template) -> gallery_pb2.Template:
+    """Return the proto of a template. The vector stays where it is."""
+    return gallery_pb2.Template(
+        name=make_name(template.gallery, template.identity, template.id) if template.id else "",
+        origin=ORIGINS.get(template.provenance.source, gallery_pb2.Template.ORIGIN_UNSPECIFIED),
+        quality=[
+            face_pb2.QualityComponent(name=name, value=value) for name, value in template.provenance.quality.items()
+        ],
+        create_time=time_to(template.create_time),
+        expire_time=time_to(template.expire_time),
+    )
+
+
+def embedding_to(vector: Vector, contract: Contract) -> face_pb2.Embedding:
+    """Return the proto of an embedding."""
+    return face_pb2.Embedding(values=vector.tolist(), contract=contract_to(contract))
+
+
+def face_to(face: FoundFace | None) -> face_pb2.Face | None:
+    """Return the proto of a face, None for an embedding."""
+    if face is None:
+        return None
+    x, y, width, height = face.detection.box
+    points = [face_pb2.Point(x=float(px), y=float(py)) for px, py in face.detection.landmarks]
+    return face_pb2.Face(
+        bounding_box=face_pb2.BoundingBox(x=x, y=y, width=width, height=height),
+        landmarks=face_pb2.Landmarks(
+            right_eye=points[0],
+            left_eye=points[1],
+            nose_tip=points[2],
+            mouth_right=points[3],
+            mouth_left=points[4],
+        ),
+        detection_score=face.detection.score,
+        quality=[
+            face_pb2.QualityComponent(
+                name=component.name, value=component.value, measurement=component.measurement, unit=component.unit
+            )
+            for component in face.quality
+        ],
+        issues=[face_pb2.QualityIssue(reason=issue.reason, message=issue.message) for issue in face.issues],
+    )
+
+
+def faces_to(faces: Iterable[FoundFace]) -> list[face_pb2.Face]:
+    """Return the protos of several faces."""
+    return [face for face in map(face_to, faces) if face is not None]
+
+
+def decision_to(decision: Decision, gallery: str) -> decision_pb2.Decision:
+    """Return the proto of a decision made in a gallery."""
+    return decision_pb2.Decision(
+        outcome=f"OUTCOME_{decision.outcome}",
+        score=decision.score,
+        threshold=decision.threshold,
+        threshold_source=f"THRESHOLD_SOURCE_{decision.threshold_source}",
+        target_attained=decision.target_attained,
+        lead=decision.lead,
+        runner_up_margin=decision.margin,
+        scope=f"SCOPE_{decision.scope}",
+        policy_revision=decision.policy_revision,
+        gallery_size=decision.gallery_size,
+        candidates=[
+            decision_pb2.Candidate(
+                identity=make_name(gallery, candidate.identity),
+                display_name=candidate.display_name,
+                score=candidate.score,
+                template=make_name(gallery, candidate.identity, candidate.template),
+            )
+            for candidate in decision.candidates
+        ],
+    )

@@ -1,0 +1,168 @@
+"""Writes docs/errors.md and docs/api.md from the code and the protos; with --check fails where they are not current."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from google.api import field_behavior_pb2
+from google.protobuf import descriptor_pb2
+
+from sameface.api.status import DOMAIN, ERRORS
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = ("face_service", "gallery_service", "system_service", "decision", "gallery", "face")
+Descriptor = descriptor_pb2.DescriptorProto | descriptor_pb2.EnumDescriptorProto
+# Numbers of fields in descriptor.proto: where comments are looked up.
+MESSAGE, ENUM, SERVICE, METHOD, FIELD, NESTED, NESTED_ENUM, VALUE = 4, 5, 6, 2, 2, 3, 4, 2
+SCALARS = {
+    number: name.removeprefix("TYPE_").lower() for name, number in descriptor_pb2.FieldDescriptorProto.Type.items()
+}
+
+
+def error_table() -> str:
+    """Return docs/errors.md."""
+    rows = [
+        f"| `{reason}` | {row.code.name} | {row.metadata} | {row.remedy} |" for reason, row in sorted(ERRORS.items())
+    ]
+    return "\n".join(
+        [
+            "# Errors",
+            "",
+            "*Written by `make docs` from `server/sameface/api/status.py`.*",
+            "",
+            "Every failed call carries a canonical gRPC status and, in its details, a `google.rpc.ErrorInfo` with",
+            f"domain `{DOMAIN}` and one of these reasons. The message is for people and may change; reason and",
+            "metadata are for programs. A wrong field is also named in a `google.rpc.BadRequest`; where the same",
+            "call may succeed later, a `google.rpc.RetryInfo` says when.",
+            "",
+            "| reason | status | metadata | what to do |",
+            "| --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def api_reference() -> str:
+    """Return docs/api.md."""
+    lines = [
+        "# API reference",
+        "",
+        "*Written by `make docs` from `protos/sameface/v1`.* Errors are explained in [errors.md](errors.md).",
+        "",
+    ]
+    files = {Path(file.name).stem: file for file in _descriptors().file if file.name.startswith("sameface/")}
+    for name in FILES:
+        lines += _Page(files[name]).lines()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _descriptors() -> descriptor_pb2.FileDescriptorSet:
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "set.binpb"
+        protos = sorted(str(path) for path in (ROOT / "protos" / "sameface" / "v1").glob("*.proto"))
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'protos'}", f"-I{ROOT / 'protos/vendor'}"]
+        command += ["--include_imports", "--include_source_info", f"--descriptor_set_out={output}", *protos]
+        subprocess.run(command, check=True)
+        return descriptor_pb2.FileDescriptorSet.FromString(output.read_bytes())
+
+
+class _Page:
+    """One proto file as Markdown."""
+
+    def __init__(self, file: descriptor_pb2.FileDescriptorProto) -> None:
+        self._file = file
+        self._comments = {
+            tuple(location.path): location.leading_comments.strip() for location in file.source_code_info.location
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield services first, then messages, then enums."""
+        for index, service in enumerate(self._file.service):
+            yield from (f"## {service.name}", "", *self._prose((SERVICE, index)), "")
+            for number, method in enumerate(service.method):
+                yield from (
+                    f"### {method.name}",
+                    "",
+                    f"`{_stream(method.client_streaming)}{_last(method.input_type)}` → "
+                    f"`{_stream(method.server_streaming)}{_last(method.output_type)}`",
+                    "",
+                    *self._prose((SERVICE, index, METHOD, number)),
+                    "",
+                )
+        for index, message in enumerate(self._file.message_type):
+            yield from self._message(message, (MESSAGE, index), "")
+        for index, enum in enumerate(self._file.enum_type):
+            yield from self._enum(enum, (ENUM, index), "")
+
+    def _message(self, message: descriptor_pb2.DescriptorProto, path: tuple[int, ...], parent: str) -> Iterator[str]:
+        name = f"{parent}{message.name}"
+        yield from (f"### {name}", "", *self._prose(path), "")
+        if message.field:
+            yield from ("| field | type | |", "| --- | --- | --- |")
+            for number, field in enumerate(message.field):
+                comment = " ".join(self._prose((*path, FIELD, number)))
+                yield f"| `{field.name}` | {self._type(field, message)} | {_behaviour(field)}{_cell(comment)} |"
+            yield ""
+        for number, nested in enumerate(message.nested_type):
+            if not nested.options.map_entry:
+                yield from self._message(nested, (*path, NESTED, number), f"{name}.")
+        for number, enum in enumerate(message.enum_type):
+            yield from self._enum(enum, (*path, NESTED_ENUM, number), f"{name}.")
+
+    def _enum(self, enum: descriptor_pb2.EnumDescriptorProto, path: tuple[int, ...], parent: str) -> Iterator[str]:
+        yield from (f"### {parent}{enum.name}", "", *self._prose(path), "", "| value | |", "| --- | --- |")
+        for number, value in enumerate(enum.value):
+            comment = " ".join(self._prose((*path, VALUE, number)))
+            yield f"| `{value.name}` | {_cell(comment)} |"
+        yield ""
+
+    def _prose(self, path: Iterable[int]) -> list[str]:
+        return [line.strip() for line in self._comments.get(tuple(path), "").splitlines()]
+
+    @staticmethod
+    def _type(field: descriptor_pb2.FieldDescriptorProto, message: descriptor_pb2.DescriptorProto) -> str:
+        for nested in message.nested_type:
+            if nested.options.map_entry and field.type_name.endswith(f".{nested.name}"):
+                return "map of string to string"
+        repeated = "repeated " if field.label == descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED else ""
+        kind = _last(field.type_name) if field.type_name else SCALARS[field.type]
+        optional = "optional " if field.proto3_optional else ""
+        return f"{repeated}{optional}{kind}"
+
+
+def _behaviour(field: descriptor_pb2.FieldDescriptorProto) -> str:
+    behaviours = field.options.Extensions[field_behavior_pb2.field_behavior]
+    names = [field_behavior_pb2.FieldBehavior.Name(behaviour) for behaviour in behaviours]
+    shown = [name.lower().replace("_", " ") for name in names if name != "OPTIONAL"]
+    return f"*{', '.join(shown)}* · " if shown else ""
+
+
+def _last(name: str) -> str:
+    return name.removeprefix(".sameface.v1.").removeprefix(".")
+
+
+def _stream(streaming: bool) -> str:
+    return "stream " if streaming else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> None:
+    """Write the pages, or compare them."""
+    stale = []
+    for name, text in {"errors.md": error_table(), "api.md": api_reference()}.items():
+        path = ROOT / "docs" / name
+        if "--check" in sys.argv:
+            stale += [] if path.is_file() and path.read_text(encoding="utf-8") == text else [name]
+        else:
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        sys.exit(f"docs/{', docs/'.join(stale)} is not what the code says; run: make docs")
+
+
+main()
