@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from sameface import __version__
 from sameface.api.server import ApiServer, start_server
 from sameface.api.system_service import ServedParts
-from sameface.errors import ModelUnavailable, RuntimeMissing
+from sameface.errors import ModelUnavailable
 from sameface.inference.base import Inference
 from sameface.inference.cards import ModelCard, read_cards
 from sameface.inference.check import check_digests, check_models
-from sameface.inference.local.runtime import find_runtime
+from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import TritonInference
@@ -165,14 +165,7 @@ async def _open_inference(
     local = None
     if not settings.triton_url:
         check_digests(settings.model_repository, cards)
-        runtime = find_runtime(settings.cache_dir)
-        if runtime is None:
-            raise RuntimeMissing(
-                f"no Triton runtime in {settings.cache_dir}; prepare it with `sameface triton install`, name a running "
-                "Triton with --triton-url, or serve in process with --inference onnx",
-                metadata={"path": settings.cache_dir},
-            )
-        local = LocalTriton(settings.model_repository, runtime, cards)
+        local = LocalTriton(settings.model_repository, require_runtime(settings.cache_dir), cards)
         parts.push_async_callback(local.stop)
         await local.start()
     inference = TritonInference(

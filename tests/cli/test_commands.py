@@ -115,3 +115,24 @@ def test_the_benchmark_prints_its_figures() -> None:
     assert figures["calls"] == 3
     for name in ("ready_s", "idle_memory_mib", "verify_over_grpc_ms", "verify_in_process_ms", "ratio"):
         assert figures[name]
+
+
+def test_models_are_listed_and_checked(sameface: Run) -> None:
+    listed = [json.loads(line) for line in sameface("model", "list", "--json").stdout.splitlines()]
+    assert {(one["model"], one["version"]) for one in listed} == {("face_detector", 1), ("face_embedder", 1)}
+    checked = [json.loads(line) for line in sameface("model", "check", "--json").stdout.splitlines()]
+    assert min(one["cosine"] for one in checked) > 0.999999
+    assert "SFace" in sameface("model", "list").stdout
+
+
+def test_a_triton_of_its_own_serves_and_is_checked(sameface: Run) -> None:
+    command = [sys.executable, "-m", "sameface.cli", "triton", "serve"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = re.findall(r"gRPC on (\S+),", process.stdout.readline())[0]
+        checked = sameface("model", "check", "--triton-url", url, "--json")
+        process.terminate()
+        assert process.wait(60) == 0
+    assert checked.returncode == 0, checked.stderr
+    assert len(checked.stdout.splitlines()) == 2
+    assert sameface("model", "check", "--triton-url", url).returncode == 3

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from sameface.api.status import UnexpectedError, rich_status
 from sameface.errors import ServerBusy
-from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 log = logging.getLogger(__name__)
 
@@ -46,29 +47,28 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         # Typed for the threaded server, so typed as anything here.
         one: Any = handler.unary_unary
         many: Any = handler.stream_stream
+        parse: Any = handler.request_deserializer
 
-        async def guarded_one(request: Any, context: Context) -> Any:
+        # Messages are parsed here and not by gRPC, which would answer UNKNOWN to one that cannot be.
+        async def guarded_one(request: bytes, context: Context) -> Any:
             try:
                 with self._admitted():
-                    return await one(request, context)
+                    return await one(_parsed(parse, request), context)
             except Exception as error:
                 return await _abort(context, method, error)
 
-        async def guarded_many(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        async def guarded_many(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             try:
                 with self._admitted():
-                    async for answer in many(requests, context):
+                    async for answer in many((_parsed(parse, request) async for request in requests), context):
                         yield answer
             except Exception as error:
                 await _abort(context, method, error)
 
-        serializers = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        serializer = handler.response_serializer
         if many is not None:
-            return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_many), **serializers)
-        return grpc.unary_unary_rpc_method_handler(cast(Any, guarded_one), **serializers)
+            return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_many), response_serializer=serializer)
+        return grpc.unary_unary_rpc_method_handler(cast(Any, guarded_one), response_serializer=serializer)
 
     @contextmanager
     def _admitted(self) -> Any:
@@ -86,6 +86,16 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             self.in_flight -= 1
             if not self.in_flight:
                 self._idle.set()
+
+
+def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:
+    try:
+        return parse(request)
+    except DecodeError:
+        raise InvalidArgument(
+            f"{len(request)} bytes are no message of this rpc; use the protos of this version",
+            metadata={"field": "request"},
+        ) from None
 
 
 def as_typed(method: str, error: Exception) -> SamefaceError:

@@ -56,7 +56,8 @@ ERRORS: dict[str, ErrorRow] = {
     ),
     "EXTREME_POSE": ErrorRow(
         _CODES.INVALID_ARGUMENT,
-        "each angle that was too large, and its limit (`HeadPoseYaw`, `max_yaw`, …; degrees)",
+        "each angle that was too large, and its limit: `HeadPoseYaw`, `HeadPosePitch`, `HeadPoseRoll`; `max_yaw`, "
+        "`max_pitch`, `max_roll` (degrees)",
         "Look into the camera.",
     ),
     "GALLERY_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`gallery`", "Create the gallery, or correct its name."),

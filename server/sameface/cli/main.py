@@ -2,28 +2,40 @@
 
 import signal
 import sys
+from typing import NoReturn
 
 import typer
-from rich.console import Console
 
 from sameface import __version__
-from sameface.cli import demo, evaluate, model, serve, triton
+from sameface.cli import decide, demo, detect, doctor, enroll, evaluate, model, resources, serve, triton
+from sameface.cli.options import ExitCode
+from sameface.client import ServiceError
 from sameface_qdrant.errors import SamefaceError
-
-EXIT_ERROR = 3
 
 app = typer.Typer(
     name="sameface",
     help="One-shot identity verification: enrol with one photo, verify or identify with the next.",
+    epilog="Exit codes: 0 done or match, 1 no match, 2 ambiguous, 3 something could not be done.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 app.command("serve")(serve.serve)
-app.command("demo")(demo.demo)
+app.command("enroll")(enroll.enroll)
+app.command("verify")(decide.verify)
+app.command("identify")(decide.identify)
+app.command("compare")(decide.compare)
+app.command("search")(decide.search)
+app.command("detect")(detect.detect)
+app.add_typer(resources.gallery_app, name="gallery")
+app.add_typer(resources.identity_app, name="identity")
+app.add_typer(resources.template_app, name="template")
 app.add_typer(model.app, name="model")
 app.add_typer(triton.app, name="triton")
 app.add_typer(evaluate.app, name="evaluate")
+app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
 
 
 @app.command()
@@ -32,13 +44,29 @@ def version() -> None:
     print(__version__)
 
 
-def main() -> None:
-    """Run the command line; a typed error becomes one line on stderr and exit code 3."""
+def main() -> NoReturn:
+    """Run the command line; what was refused becomes one line on stderr and exit code 3."""
     # A command that is told to end closes what it opened; `serve` replaces this by its drain.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        app()
+        code = app(standalone_mode=False)
     except SamefaceError as error:
-        Console(stderr=True).print(f"[red]sameface:[/red] {error.reason}: ", end="")
-        print(error.message, file=sys.stderr)
-        raise SystemExit(EXIT_ERROR) from None
+        _fail(f"{error.reason}: {error.message}")
+    except ServiceError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        # Usage errors; their exit code would be that of AMBIGUOUS.
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        sys.exit(ExitCode.ERROR)
+    sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"sameface: {message}", file=sys.stderr)
+    sys.exit(ExitCode.ERROR)

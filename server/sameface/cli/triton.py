@@ -8,11 +8,6 @@ from sameface.cli.serve import load_settings
 app = typer.Typer(help="The local Triton runtime.", no_args_is_help=True)
 
 
-@app.callback()
-def _noun() -> None:
-    """Keep `install` a verb of its own while it is the only one."""
-
-
 @app.command()
 def install() -> None:
     """Prepare the runtime of the local tritonserver in the cache folder; done once, then reused."""
@@ -23,3 +18,31 @@ def install() -> None:
     with console.status("Triton runtime") as status:
         runtime = install_runtime(settings.cache_dir, lambda step: status.update(f"Triton runtime: {step}"))
     console.print(f"Triton runtime is ready in {runtime.root}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def serve() -> None:
+    """Run the local tritonserver alone, watched and mended, until Ctrl-C: for services with --triton-url."""
+    import asyncio
+    import signal
+
+    from sameface.inference.cards import read_cards
+    from sameface.inference.local.runtime import require_runtime
+    from sameface.inference.local.server import LocalTriton
+
+    settings = load_settings(None)
+
+    async def run() -> None:
+        cards = read_cards(settings.model_repository)
+        server = LocalTriton(settings.model_repository, require_runtime(settings.cache_dir), cards)
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        await server.start()
+        try:
+            print(f"tritonserver answers gRPC on {server.grpc_url}, metrics on {server.metrics_url}", flush=True)
+            await stopping.wait()
+        finally:
+            await server.stop()
+
+    asyncio.run(run())

@@ -1,5 +1,12 @@
-"""Call a sameface service from Python."""
+"""Call a sameface service from Python.
 
-from sameface.client.connection import ServiceError, connect
+`Client` and `AsyncClient` are what most programs want; `connect` gives the bare stubs of protos/sameface/v1.
+"""
 
-__all__ = ["ServiceError", "connect"]
+from sameface.client.aio import AsyncClient
+from sameface.client.connection import connect
+from sameface.client.errors import ServiceError
+from sameface.client.samples import Photo, SampleLike
+from sameface.client.sync import Client
+
+__all__ = ["AsyncClient", "Client", "Photo", "SampleLike", "ServiceError", "connect"]

@@ -1,17 +1,21 @@
-"""One channel with the three services, limits that fit photos, and errors that programs can act on."""
+"""One channel with the stubs of the three services, and limits that fit photos."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from sameface.v1 import face_service_pb2_grpc, gallery_service_pb2_grpc, system_service_pb2_grpc
 
 MAX_MESSAGE_BYTES = 36 << 20
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # Replicas behind a headless Service: spread calls over all of them.
+    ("grpc.lb_policy_name", "round_robin"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +28,6 @@ class Connection:
     system: Any
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceError:
-    """The machine-readable part of a failed call."""
-
-    code: grpc.StatusCode
-    reason: str
-    message: str
-    metadata: dict[str, str]
-    retry_after_s: float | None
-
-    @classmethod
-    def of(cls, error: grpc.RpcError) -> "ServiceError":
-        """Read ErrorInfo and RetryInfo out of a failed call; ``reason`` is empty where the server sent none."""
-        info, retry = error_details_pb2.ErrorInfo(), None
-        status = rpc_status.from_call(cast(grpc.Call, error))
-        for detail in status.details if status else ():
-            if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-                detail.Unpack(info)
-            elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-                wait = error_details_pb2.RetryInfo()
-                detail.Unpack(wait)
-                retry = wait.retry_delay.ToNanoseconds() / 1e9
-        return cls(error.code(), info.reason, error.details() or "", dict(info.metadata), retry)
-
-
 @contextmanager
 def connect(address: str, *, ready_s: float = 10.0) -> Iterator[Connection]:
     """Open a channel to ``host:port`` and close it at the end.
@@ -56,11 +35,7 @@ def connect(address: str, *, ready_s: float = 10.0) -> Iterator[Connection]:
     Raises:
         grpc.FutureTimeoutError: nothing answered within ``ready_s`` seconds.
     """
-    options = [
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ]
-    with grpc.insecure_channel(address, options=options) as channel:
+    with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         grpc.channel_ready_future(channel).result(timeout=ready_s)
         yield Connection(
             channel=channel,

@@ -80,6 +80,18 @@ def find_runtime(cache: Path) -> Runtime | None:
     return runtime if runtime.server.is_file() and runtime.python.exists() else None
 
 
+def require_runtime(cache: Path) -> Runtime:
+    """Return the runtime in the cache folder, or raise RuntimeMissing with the command that prepares it."""
+    runtime = find_runtime(cache)
+    if runtime is None:
+        raise RuntimeMissing(
+            f"no Triton runtime in {cache}; prepare it with `sameface triton install`, name a running Triton with "
+            "--triton-url, or serve in process with --inference onnx",
+            metadata={"path": cache},
+        )
+    return runtime
+
+
 def install_runtime(cache: Path, progress: Callable[[str], None]) -> Runtime:
     """Return the runtime, building it first where it is missing.
 
@@ -91,7 +103,7 @@ def install_runtime(cache: Path, progress: Callable[[str], None]) -> Runtime:
     """
     if found := find_runtime(cache):
         return found
-    _check_machine()
+    check_machine()
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "triton.lock").open("w") as lock:
         progress("waiting for another builder")
@@ -149,7 +161,8 @@ def _pip(runtime: Runtime, *arguments: str) -> None:
         )
 
 
-def _check_machine() -> None:
+def check_machine() -> None:
+    """Raise RuntimeMissing where no tritonserver runs on this machine; the message says what does instead."""
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
         raise RuntimeMissing(

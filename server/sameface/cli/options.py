@@ -1,0 +1,43 @@
+"""What several commands share: options, exit codes, how to reach the service."""
+
+from enum import IntEnum
+from typing import Annotated, Literal
+
+import typer
+
+from sameface.client import Client
+
+
+class ExitCode(IntEnum):
+    """How a command ends."""
+
+    OK = 0
+    """Done; for decisions: MATCH."""
+    NO_MATCH = 1
+    AMBIGUOUS = 2
+    ERROR = 3
+    """Something could not be done; nothing was decided about it."""
+
+
+Address = Annotated[
+    str, typer.Option("--address", envvar="SAMEFACE_ADDRESS", help="the service's host:port", show_default=True)
+]
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]
+Selection = Annotated[
+    Literal["largest", "most_central", "error"] | None,
+    typer.Option("--face", help="which of several faces is meant; error refuses several", show_default=False),
+]
+GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="id of the gallery")]
+IdentityArgument = Annotated[str, typer.Argument(metavar="IDENTITY", help="id of the identity")]
+PhotosArgument = Annotated[
+    list[str], typer.Argument(metavar="PHOTO...", help="files, folders, patterns such as 'shots/*.jpg', or - for stdin")
+]
+Etag = Annotated[str, typer.Option("--etag", help="refuse unless this is the present etag", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="erase what is inside as well")]
+
+
+def connected(address: str) -> Client:
+    """Return a client of the service."""
+    # At a terminal nobody wants to wait long for a service that is not there.
+    return Client(address, unreachable_s=1.0)

@@ -1,0 +1,365 @@
+"""Every call of the clients as a value: which rpc, with which request. Pure; shared by both clients."""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Literal, TypedDict, TypeVar, Unpack
+
+from google.protobuf import empty_pb2, field_mask_pb2
+from google.protobuf.message import Message
+
+from sameface.client.samples import Photo, SampleLike, as_sample, photo_bytes
+from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
+
+Answer = TypeVar("Answer", bound=Message)
+
+FACES, GALLERIES, SYSTEM = "FaceService", "GalleryService", "SystemService"
+ScopeName = Literal["claim", "gallery"]
+SelectionName = Literal["largest", "most_central", "error"]
+OriginName = Literal["photo", "embedding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Answer]):
+    """One rpc with its request.
+
+    Every call may be sent again after a lost answer: reads by nature, writes by their request id or by their effect.
+    """
+
+    service: str
+    rpc: str
+    request: Message
+    answer: type[Answer]
+    repeat_lost_races: bool = False
+    """Whether sending it again makes sense after another writer was faster (CONCURRENT_UPDATE)."""
+
+    @property
+    def erases(self) -> bool:
+        """Whether a repeat that finds nothing means that the first attempt was done."""
+        return self.answer is empty_pb2.Empty
+
+
+class EnrollOptions(TypedDict, total=False):
+    """Options of an enrolment; None is the default."""
+
+    create_identity: bool
+    """Make the identity where there is none yet; true unless said otherwise."""
+    display_name: str
+    labels: Mapping[str, str]
+    face_selection: SelectionName | None
+    expire_time: datetime | None
+    request_id: str
+    """A UUID of one's own; else one is made for each call, so that its retries are one enrolment."""
+    validate_only: bool
+
+
+class VerifyOptions(TypedDict, total=False):
+    """Options of a verification; None is the default."""
+
+    scope: ScopeName | None
+    verify_threshold: float | None
+    runner_up_margin: float | None
+    face_selection: SelectionName | None
+
+
+class IdentifyOptions(TypedDict, total=False):
+    """Options of an identification; None is the default."""
+
+    all_faces: bool
+    face_selection: SelectionName | None
+    identify_threshold: float | None
+    runner_up_margin: float | None
+    max_candidates: int
+
+
+class CompareOptions(TypedDict, total=False):
+    """Options of a comparison; None is the default."""
+
+    verify_threshold: float | None
+    target_fmr: float | None
+    face_selection: SelectionName | None
+    embedder_version: int
+
+
+class SearchOptions(TypedDict, total=False):
+    """Options of a search; None is the default."""
+
+    face_selection: SelectionName | None
+    identities: Iterable[str]
+    exclude_identities: Iterable[str]
+    labels: Mapping[str, str]
+    origin: OriginName | None
+    max_results: int
+    min_score: float | None
+
+
+class PolicyOptions(TypedDict, total=False):
+    """Fields of a gallery's policy; None puts one back to its default."""
+
+    verify_threshold: float | None
+    identify_threshold: float | None
+    runner_up_margin: float | None
+    target_fmr: float | None
+    target_fpir: float | None
+    max_templates: int | None
+
+
+class IdentityOptions(TypedDict, total=False):
+    """Fields of an identity; None clears the threshold."""
+
+    display_name: str
+    labels: Mapping[str, str]
+    verify_threshold: float | None
+
+
+def gallery_name(gallery: str) -> str:
+    """Return the resource name of a gallery."""
+    return f"galleries/{gallery}"
+
+
+def identity_name(gallery: str, identity: str) -> str:
+    """Return the resource name of an identity."""
+    return f"{gallery_name(gallery)}/identities/{identity}"
+
+
+def template_name(gallery: str, identity: str, template: str) -> str:
+    """Return the resource name of a template."""
+    return f"{identity_name(gallery, identity)}/templates/{template}"
+
+
+def enroll(
+    gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
+) -> Call[face_service_pb2.EnrollTemplateResponse]:
+    """EnrollTemplate."""
+    request = face_service_pb2.EnrollTemplateRequest(
+        parent=identity_name(gallery, identity),
+        sample=as_sample(sample),
+        allow_missing=options.get("create_identity", True),
+        display_name=options.get("display_name", ""),
+        labels=options.get("labels", {}),
+        face_selection=_selection(options.get("face_selection")),
+        request_id=options.get("request_id") or str(uuid.uuid4()),
+        validate_only=options.get("validate_only", False),
+    )
+    if (expire_time := options.get("expire_time")) is not None:
+        request.expire_time.FromDatetime(expire_time)
+    return Call(FACES, "EnrollTemplate", request, face_service_pb2.EnrollTemplateResponse, repeat_lost_races=True)
+
+
+def verify(
+    gallery: str, identity: str, sample: SampleLike, **options: Unpack[VerifyOptions]
+) -> Call[face_service_pb2.VerifyFaceResponse]:
+    """VerifyFace."""
+    scope = options.get("scope")
+    request = face_service_pb2.VerifyFaceRequest(
+        name=identity_name(gallery, identity),
+        sample=as_sample(sample),
+        scope=f"SCOPE_{scope.upper()}" if scope else None,
+        verify_threshold=options.get("verify_threshold"),
+        runner_up_margin=options.get("runner_up_margin"),
+        face_selection=_selection(options.get("face_selection")),
+    )
+    return Call(FACES, "VerifyFace", request, face_service_pb2.VerifyFaceResponse)
+
+
+def identify(
+    gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]
+) -> Call[face_service_pb2.IdentifyFacesResponse]:
+    """IdentifyFaces."""
+    request = face_service_pb2.IdentifyFacesRequest(
+        gallery=gallery_name(gallery),
+        sample=as_sample(sample),
+        all_faces=options.get("all_faces", False),
+        face_selection=_selection(options.get("face_selection")),
+        identify_threshold=options.get("identify_threshold"),
+        runner_up_margin=options.get("runner_up_margin"),
+        max_candidates=options.get("max_candidates", 0),
+    )
+    return Call(FACES, "IdentifyFaces", request, face_service_pb2.IdentifyFacesResponse)
+
+
+def stream_settings(gallery: str, **options: Unpack[IdentifyOptions]) -> face_service_pb2.StreamIdentifyFacesRequest:
+    """First message of StreamIdentifyFaces."""
+    return face_service_pb2.StreamIdentifyFacesRequest(
+        settings=face_service_pb2.StreamIdentifyFacesRequest.Settings(
+            gallery=gallery_name(gallery),
+            all_faces=options.get("all_faces", False),
+            face_selection=_selection(options.get("face_selection")),
+            identify_threshold=options.get("identify_threshold"),
+            runner_up_margin=options.get("runner_up_margin"),
+            max_candidates=options.get("max_candidates", 0),
+        )
+    )
+
+
+def compare(
+    first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]
+) -> Call[face_service_pb2.CompareFacesResponse]:
+    """CompareFaces."""
+    request = face_service_pb2.CompareFacesRequest(
+        first=as_sample(first),
+        second=as_sample(second),
+        verify_threshold=options.get("verify_threshold"),
+        target_fmr=options.get("target_fmr") or 0.0,
+        face_selection=_selection(options.get("face_selection")),
+        embedder_version=options.get("embedder_version", 0),
+    )
+    return Call(FACES, "CompareFaces", request, face_service_pb2.CompareFacesResponse)
+
+
+def detect(photo: Photo) -> Call[face_service_pb2.DetectFacesResponse]:
+    """DetectFaces."""
+    request = face_service_pb2.DetectFacesRequest(photo=photo_bytes(photo))
+    return Call(FACES, "DetectFaces", request, face_service_pb2.DetectFacesResponse)
+
+
+def embed(photo: Photo, embedder_version: int = 0) -> Call[face_service_pb2.EmbedFacesResponse]:
+    """EmbedFaces."""
+    request = face_service_pb2.EmbedFacesRequest(photo=photo_bytes(photo), embedder_version=embedder_version)
+    return Call(FACES, "EmbedFaces", request, face_service_pb2.EmbedFacesResponse)
+
+
+def search(
+    gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]
+) -> Call[face_service_pb2.SearchTemplatesResponse]:
+    """SearchTemplates."""
+    origin = options.get("origin")
+    where = face_service_pb2.TemplateFilter(
+        identities=[identity_name(gallery, identity) for identity in options.get("identities", ())],
+        exclude_identities=[identity_name(gallery, identity) for identity in options.get("exclude_identities", ())],
+        labels=options.get("labels", {}),
+        origin=f"ORIGIN_{origin.upper()}" if origin else None,
+    )
+    request = face_service_pb2.SearchTemplatesRequest(
+        gallery=gallery_name(gallery),
+        sample=as_sample(sample),
+        face_selection=_selection(options.get("face_selection")),
+        filter=where,
+        max_results=options.get("max_results", 0),
+        min_score=options.get("min_score"),
+    )
+    return Call(FACES, "SearchTemplates", request, face_service_pb2.SearchTemplatesResponse)
+
+
+def create_gallery(
+    gallery: str, display_name: str, embedder_version: int, **policy: Unpack[PolicyOptions]
+) -> Call[gallery_pb2.Gallery]:
+    """CreateGallery."""
+    request = gallery_service_pb2.CreateGalleryRequest(
+        gallery_id=gallery,
+        gallery=gallery_pb2.Gallery(display_name=display_name, policy=gallery_pb2.Policy(**policy)),
+        embedder_version=embedder_version,
+        request_id=str(uuid.uuid4()),
+    )
+    return Call(GALLERIES, "CreateGallery", request, gallery_pb2.Gallery)
+
+
+def get_gallery(gallery: str) -> Call[gallery_pb2.Gallery]:
+    """GetGallery."""
+    request = gallery_service_pb2.GetGalleryRequest(name=gallery_name(gallery))
+    return Call(GALLERIES, "GetGallery", request, gallery_pb2.Gallery)
+
+
+def update_gallery(
+    gallery: str, display_name: str | None, etag: str, **policy: Unpack[PolicyOptions]
+) -> Call[gallery_pb2.Gallery]:
+    """UpdateGallery: what is given is changed."""
+    paths = [f"policy.{field}" for field in policy] + ([] if display_name is None else ["display_name"])
+    request = gallery_service_pb2.UpdateGalleryRequest(
+        gallery=gallery_pb2.Gallery(
+            name=gallery_name(gallery),
+            display_name=display_name or "",
+            policy=gallery_pb2.Policy(**policy),
+            etag=etag,
+        ),
+        update_mask=field_mask_pb2.FieldMask(paths=paths),
+    )
+    return Call(GALLERIES, "UpdateGallery", request, gallery_pb2.Gallery)
+
+
+def delete_gallery(gallery: str, force: bool, etag: str) -> Call[empty_pb2.Empty]:
+    """DeleteGallery."""
+    request = gallery_service_pb2.DeleteGalleryRequest(name=gallery_name(gallery), force=force, etag=etag)
+    return Call(GALLERIES, "DeleteGallery", request, empty_pb2.Empty)
+
+
+def list_galleries(page_token: str) -> Call[gallery_service_pb2.ListGalleriesResponse]:
+    """ListGalleries, one page."""
+    request = gallery_service_pb2.ListGalleriesRequest(page_token=page_token)
+    return Call(GALLERIES, "ListGalleries", request, gallery_service_pb2.ListGalleriesResponse)
+
+
+def list_policy_revisions(gallery: str, page_token: str) -> Call[gallery_service_pb2.ListPolicyRevisionsResponse]:
+    """ListPolicyRevisions, one page."""
+    request = gallery_service_pb2.ListPolicyRevisionsRequest(parent=gallery_name(gallery), page_token=page_token)
+    return Call(GALLERIES, "ListPolicyRevisions", request, gallery_service_pb2.ListPolicyRevisionsResponse)
+
+
+def create_identity(gallery: str, identity: str, **fields: Unpack[IdentityOptions]) -> Call[gallery_pb2.Identity]:
+    """CreateIdentity."""
+    request = gallery_service_pb2.CreateIdentityRequest(
+        parent=gallery_name(gallery),
+        identity_id=identity,
+        identity=gallery_pb2.Identity(**fields),
+        request_id=str(uuid.uuid4()),
+    )
+    return Call(GALLERIES, "CreateIdentity", request, gallery_pb2.Identity)
+
+
+def get_identity(gallery: str, identity: str) -> Call[gallery_pb2.Identity]:
+    """GetIdentity."""
+    request = gallery_service_pb2.GetIdentityRequest(name=identity_name(gallery, identity))
+    return Call(GALLERIES, "GetIdentity", request, gallery_pb2.Identity)
+
+
+def update_identity(
+    gallery: str, identity: str, etag: str, **fields: Unpack[IdentityOptions]
+) -> Call[gallery_pb2.Identity]:
+    """UpdateIdentity: what is given is changed."""
+    request = gallery_service_pb2.UpdateIdentityRequest(
+        identity=gallery_pb2.Identity(name=identity_name(gallery, identity), etag=etag, **fields),
+        update_mask=field_mask_pb2.FieldMask(paths=list(fields)),
+    )
+    return Call(GALLERIES, "UpdateIdentity", request, gallery_pb2.Identity)
+
+
+def delete_identity(gallery: str, identity: str, force: bool, etag: str) -> Call[empty_pb2.Empty]:
+    """DeleteIdentity."""
+    name = identity_name(gallery, identity)
+    request = gallery_service_pb2.DeleteIdentityRequest(name=name, force=force, etag=etag)
+    return Call(GALLERIES, "DeleteIdentity", request, empty_pb2.Empty)
+
+
+def list_identities(gallery: str, page_token: str) -> Call[gallery_service_pb2.ListIdentitiesResponse]:
+    """ListIdentities, one page."""
+    request = gallery_service_pb2.ListIdentitiesRequest(parent=gallery_name(gallery), page_token=page_token)
+    return Call(GALLERIES, "ListIdentities", request, gallery_service_pb2.ListIdentitiesResponse)
+
+
+def get_template(gallery: str, identity: str, template: str) -> Call[gallery_pb2.Template]:
+    """GetTemplate."""
+    request = gallery_service_pb2.GetTemplateRequest(name=template_name(gallery, identity, template))
+    return Call(GALLERIES, "GetTemplate", request, gallery_pb2.Template)
+
+
+def delete_template(gallery: str, identity: str, template: str) -> Call[empty_pb2.Empty]:
+    """DeleteTemplate."""
+    request = gallery_service_pb2.DeleteTemplateRequest(name=template_name(gallery, identity, template))
+    return Call(GALLERIES, "DeleteTemplate", request, empty_pb2.Empty)
+
+
+def list_templates(gallery: str, identity: str, page_token: str) -> Call[gallery_service_pb2.ListTemplatesResponse]:
+    """ListTemplates, one page."""
+    request = gallery_service_pb2.ListTemplatesRequest(parent=identity_name(gallery, identity), page_token=page_token)
+    return Call(GALLERIES, "ListTemplates", request, gallery_service_pb2.ListTemplatesResponse)
+
+
+def server_info() -> Call[system_service_pb2.GetServerInfoResponse]:
+    """GetServerInfo."""
+    request = system_service_pb2.GetServerInfoRequest()
+    return Call(SYSTEM, "GetServerInfo", request, system_service_pb2.GetServerInfoResponse)
+
+
+def _selection(name: SelectionName | None) -> str | None:
+    return f"FACE_SELECTION_{name.upper()}" if name else None

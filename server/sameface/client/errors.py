@@ -1,0 +1,52 @@
+"""What a failed call says to programs."""
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+
+class ServiceError(Exception):
+    """A call failed. ``reason`` is one of docs/errors.md, or empty where the server did not get to say one."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: str,
+        message: str,
+        metadata: dict[str, str],
+        retry_after_s: float | None,
+    ) -> None:
+        super().__init__(f"{reason or code.name}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+        self.retry_after_s = retry_after_s
+
+    @classmethod
+    def of(cls, error: grpc.RpcError) -> "ServiceError":
+        """Read ErrorInfo and RetryInfo out of a failed call of either kind of channel."""
+        # A call carries its trailing metadata; what grpc.aio raises carries it in itself.
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]
+        code: grpc.StatusCode = error.code()
+        if status is None:
+            return cls(code, "", error.details() or "", {}, None)
+        return cls._of(status, code)
+
+    @classmethod
+    def of_status(cls, status: status_pb2.Status) -> "ServiceError":
+        """Read an error that is part of an answer (StreamIdentifyFaces)."""
+        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+        return cls._of(status, code)
+
+    @classmethod
+    def _of(cls, status: status_pb2.Status, code: grpc.StatusCode) -> "ServiceError":
+        info, retry = error_details_pb2.ErrorInfo(), None
+        for detail in status.details:
+            if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+                detail.Unpack(info)
+            elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+                wait = error_details_pb2.RetryInfo()
+                detail.Unpack(wait)
+                retry = wait.retry_delay.ToNanoseconds() / 1e9
+        return cls(code, info.reason, status.message, dict(info.metadata), retry)

@@ -1,0 +1,260 @@
+"""The synchronous client."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, Unpack
+
+import grpc
+from google.protobuf.message import Message
+
+from sameface.client import calls
+from sameface.client.calls import Call
+from sameface.client.connection import CHANNEL_OPTIONS
+from sameface.client.errors import ServiceError
+from sameface.client.retries import pause_before_retry
+from sameface.client.samples import Photo, SampleLike, as_sample
+from sameface.v1 import face_service_pb2, gallery_pb2, system_service_pb2
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class Client:
+    """Calls a sameface service; safe to share between threads.
+
+    >>> with Client("127.0.0.1:50051") as sameface:  # doctest: +SKIP
+    ...     sameface.create_gallery("staff")
+    ...     sameface.enroll("staff", "ada", "ada.jpg")
+    ...     print(sameface.verify("staff", "ada", "ada_again.jpg").decision)
+
+    A photo is a path, the bytes of a file, a numpy array of pixels or an open file. Answers are the messages of
+    protos/sameface/v1. Every call has a deadline, and is sent again within it where that is safe and of use: a service
+    that says when to come back is taken at its word, and a retried enrolment is one enrolment.
+
+    Every method raises `ServiceError` where the service refuses or does not answer in time.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout_s: float = 30.0,
+        unreachable_s: float = 5.0,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Talk to ``host:port``.
+
+        Args:
+            address: any gRPC target; ``dns:///service:50051`` spreads calls over every address behind a name.
+            timeout_s: deadline of a call in seconds, all its attempts together.
+            unreachable_s: how long an address that nobody answers at is tried again.
+            credentials: for TLS; None talks in the clear.
+            metadata: sent with every call, for instance an authorisation header.
+        """
+        self._channel = (
+            grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+            if credentials
+            else grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        )
+        self._timeout_s = timeout_s
+        self._unreachable_s = unreachable_s
+        self._metadata = tuple(metadata)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    # Faces
+
+    def enroll(
+        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[calls.EnrollOptions]
+    ) -> face_service_pb2.EnrollTemplateResponse:
+        """Add a template to an identity; the identity is made where there is none yet."""
+        return self._call(calls.enroll(gallery, identity, sample, **options))
+
+    def verify(
+        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[calls.VerifyOptions]
+    ) -> face_service_pb2.VerifyFaceResponse:
+        """1:1 - is the sample of the identity that it claims?"""
+        return self._call(calls.verify(gallery, identity, sample, **options))
+
+    def identify(
+        self, gallery: str, sample: SampleLike, **options: Unpack[calls.IdentifyOptions]
+    ) -> face_service_pb2.IdentifyFacesResponse:
+        """1:N - which identity of the gallery is the sample of, or nobody?"""
+        return self._call(calls.identify(gallery, sample, **options))
+
+    def identify_stream(
+        self, gallery: str, samples: Iterable[SampleLike], **options: Unpack[calls.IdentifyOptions]
+    ) -> Iterator[face_service_pb2.StreamIdentifyFacesResponse]:
+        """Identify one sample after another; answers come in their order, and are not sent again.
+
+        A sample that cannot be identified has its ``error`` in the answer (`ServiceError.of_status` reads it).
+        """
+
+        def requests() -> Iterator[face_service_pb2.StreamIdentifyFacesRequest]:
+            yield calls.stream_settings(gallery, **options)
+            for sample in samples:
+                yield face_service_pb2.StreamIdentifyFacesRequest(sample=as_sample(sample))
+
+        stream: Any = self._channel.stream_stream(
+            f"/sameface.v1.{calls.FACES}/StreamIdentifyFaces",
+            request_serializer=face_service_pb2.StreamIdentifyFacesRequest.SerializeToString,
+            response_deserializer=face_service_pb2.StreamIdentifyFacesResponse.FromString,
+        )
+        answers = stream(requests(), metadata=self._metadata)
+        try:
+            yield from answers
+        except grpc.RpcError as error:
+            raise ServiceError.of(error) from None
+        finally:
+            answers.cancel()
+
+    def compare(
+        self, first: SampleLike, second: SampleLike, **options: Unpack[calls.CompareOptions]
+    ) -> face_service_pb2.CompareFacesResponse:
+        """Compare two samples and store nothing."""
+        return self._call(calls.compare(first, second, **options))
+
+    def detect(self, photo: Photo) -> face_service_pb2.DetectFacesResponse:
+        """Find every face of a photo, largest first."""
+        return self._call(calls.detect(photo))
+
+    def embed(self, photo: Photo, *, embedder_version: int = 0) -> face_service_pb2.EmbedFacesResponse:
+        """Return the embedding of every face of a photo, largest first."""
+        return self._call(calls.embed(photo, embedder_version))
+
+    def search(
+        self, gallery: str, sample: SampleLike, **options: Unpack[calls.SearchOptions]
+    ) -> face_service_pb2.SearchTemplatesResponse:
+        """Find the nearest templates under a filter, without any decision."""
+        return self._call(calls.search(gallery, sample, **options))
+
+    # Galleries
+
+    def create_gallery(
+        self,
+        gallery: str,
+        *,
+        display_name: str = "",
+        embedder_version: int = 0,
+        **policy: Unpack[calls.PolicyOptions],
+    ) -> gallery_pb2.Gallery:
+        """Make a gallery."""
+        return self._call(calls.create_gallery(gallery, display_name, embedder_version, **policy))
+
+    def get_gallery(self, gallery: str) -> gallery_pb2.Gallery:
+        """Return a gallery."""
+        return self._call(calls.get_gallery(gallery))
+
+    def galleries(self) -> Iterator[gallery_pb2.Gallery]:
+        """Return every gallery, page by page."""
+        return self._pages(calls.list_galleries, "galleries")
+
+    def update_gallery(
+        self,
+        gallery: str,
+        *,
+        display_name: str | None = None,
+        etag: str = "",
+        **policy: Unpack[calls.PolicyOptions],
+    ) -> gallery_pb2.Gallery:
+        """Change what is given; a changed policy is a new revision."""
+        return self._call(calls.update_gallery(gallery, display_name, etag, **policy))
+
+    def policy_revisions(self, gallery: str) -> Iterator[gallery_pb2.Policy]:
+        """Return every revision of a gallery's policy, newest first."""
+        return self._pages(lambda token: calls.list_policy_revisions(gallery, token), "policies")
+
+    def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> None:
+        """Erase a gallery; one with identities only with ``force``."""
+        self._call(calls.delete_gallery(gallery, force, etag))
+
+    # Identities
+
+    def create_identity(
+        self, gallery: str, identity: str, **fields: Unpack[calls.IdentityOptions]
+    ) -> gallery_pb2.Identity:
+        """Make an identity without templates."""
+        return self._call(calls.create_identity(gallery, identity, **fields))
+
+    def get_identity(self, gallery: str, identity: str) -> gallery_pb2.Identity:
+        """Return an identity."""
+        return self._call(calls.get_identity(gallery, identity))
+
+    def identities(self, gallery: str) -> Iterator[gallery_pb2.Identity]:
+        """Return every identity of a gallery, page by page."""
+        return self._pages(lambda token: calls.list_identities(gallery, token), "identities")
+
+    def update_identity(
+        self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[calls.IdentityOptions]
+    ) -> gallery_pb2.Identity:
+        """Change what is given of an identity."""
+        return self._call(calls.update_identity(gallery, identity, etag, **fields))
+
+    def delete_identity(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> None:
+        """Erase an identity; one with templates only with ``force``."""
+        self._call(calls.delete_identity(gallery, identity, force, etag))
+
+    # Templates
+
+    def get_template(self, gallery: str, identity: str, template: str) -> gallery_pb2.Template:
+        """Return a template, without its embedding."""
+        return self._call(calls.get_template(gallery, identity, template))
+
+    def templates(self, gallery: str, identity: str) -> Iterator[gallery_pb2.Template]:
+        """Return every template of an identity, page by page."""
+        return self._pages(lambda token: calls.list_templates(gallery, identity, token), "templates")
+
+    def delete_template(self, gallery: str, identity: str, template: str) -> None:
+        """Erase a template."""
+        self._call(calls.delete_template(gallery, identity, template))
+
+    def server_info(self) -> system_service_pb2.GetServerInfoResponse:
+        """Return versions, models and where they run."""
+        return self._call(calls.server_info())
+
+    def _pages(self, page: Callable[[str], Call[Any]], items: str) -> Iterator[Any]:
+        token = ""
+        while True:
+            answer = self._call(page(token))
+            yield from getattr(answer, items)
+            token = answer.next_page_token
+            if not token:
+                return
+
+    def _call(self, call: Call[Answer]) -> Answer:
+        rpc: Any = self._channel.unary_unary(
+            f"/sameface.v1.{call.service}/{call.rpc}",
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.answer.FromString,
+        )
+        began = time.monotonic()
+        deadline = began + self._timeout_s
+        attempt = 0
+        while True:
+            try:
+                answer: Answer = rpc(
+                    call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=self._metadata
+                )
+                return answer
+            except grpc.RpcError as failed:
+                error = ServiceError.of(failed)
+            if attempt and call.erases and error.code == grpc.StatusCode.NOT_FOUND:
+                return call.answer()
+            pause = pause_before_retry(
+                error,
+                attempt=attempt,
+                left_s=(deadline if error.reason else min(deadline, began + self._unreachable_s)) - time.monotonic(),
+                repeat_lost_races=call.repeat_lost_races,
+            )
+            if pause is None:
+                raise error
+            time.sleep(pause)
+            attempt += 1

@@ -1,0 +1,370 @@
+"""Every reason of the error table is reached through the server by what really causes it, with what it promises."""
+
+import asyncio
+import io
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from sameface.api.server import start_server
+from sameface.api.status import ERRORS
+from sameface.api.system_service import ServedParts
+from sameface.client import ServiceError
+from sameface.client.connection import MAX_MESSAGE_BYTES
+from sameface.errors import ModelUnavailable
+from sameface.inference.base import Tensors
+from sameface.inference.cards import read_cards
+from sameface.inference.onnx import OnnxInference
+from sameface.pipeline.operations import FaceOperations
+from sameface.pipeline.photos import PhotoPipeline
+from sameface.settings import model_repository_source
+from sameface.v1 import (
+    face_pb2,
+    face_service_pb2,
+    face_service_pb2_grpc,
+    gallery_pb2,
+    gallery_service_pb2,
+    gallery_service_pb2_grpc,
+)
+from sameface_qdrant import Policy, Store
+from sameface_qdrant.engines.edge import EdgeEngine
+from sameface_qdrant.errors import SamefaceError, StoreCorrupt
+
+GALLERY = "galleries/people"
+OBAMA = f"{GALLERY}/identities/obama"
+
+
+class Spoilt:
+    """Passes calls on until told what to do instead: the edge of the process, where disks and servers fail."""
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+        self.instead: Callable[[str], Awaitable[Any]] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._part, name)
+        if self.instead is None or not asyncio.iscoroutinefunction(attribute) or name == "aclose":
+            return attribute
+        instead = self.instead
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            return await instead(name)
+
+        return call
+
+
+class Server:
+    """A server in this process, over real models and a real Edge store whose failures can be brought about."""
+
+    def __init__(self, channel: grpc.aio.Channel, engine: Spoilt, inference: Spoilt, store: Store) -> None:
+        self.engine, self.inference, self.store = engine, inference, store
+        self.faces: Any = face_service_pb2_grpc.FaceServiceStub(channel)
+        self.galleries: Any = gallery_service_pb2_grpc.GalleryServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory, portraits: Path) -> AsyncIterator[Server]:
+    repository = model_repository_source()
+    cards = read_cards(repository)
+    engine = Spoilt(await EdgeEngine.open(tmp_path_factory.mktemp("reasons") / "store"))
+    inference = Spoilt(OnnxInference(repository))
+    store = await Store.over(engine)
+    api = await start_server(
+        "127.0.0.1:0",
+        operations=FaceOperations(PhotoPipeline(inference), store, cards),
+        parts=ServedParts("onnxruntime", "", "", store.description, cards, 1),
+        max_requests=2,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+    )
+    options = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{api.port}", options=options) as channel:
+        served = Server(channel, engine, inference, store)
+        await served.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id="people"))
+        await served.faces.EnrollTemplate(enrolment(sample(portraits), request_id=REQUEST))
+        yield served
+    await api.drain(0.0)
+    await store.aclose()
+
+
+REQUEST = str(uuid.UUID(int=7))
+
+
+def sample(portraits: Path, name: str = "barack_obama.jpg") -> face_pb2.Sample:
+    return face_pb2.Sample(photo=(portraits / name).read_bytes())
+
+
+def picture(image: Image.Image) -> face_pb2.Sample:
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, format="JPEG", quality=92)
+    return face_pb2.Sample(photo=buffer.getvalue())
+
+
+def opened(portraits: Path, name: str = "barack_obama.jpg") -> Image.Image:
+    with Image.open(portraits / name) as image:
+        return image.convert("RGB")
+
+
+def enrolment(photo: face_pb2.Sample, parent: str = OBAMA, **fields: Any) -> face_service_pb2.EnrollTemplateRequest:
+    return face_service_pb2.EnrollTemplateRequest(parent=parent, sample=photo, **{"allow_missing": True, **fields})
+
+
+def search(photo: face_pb2.Sample, **fields: Any) -> face_service_pb2.IdentifyFacesRequest:
+    return face_service_pb2.IdentifyFacesRequest(**{"gallery": GALLERY, "sample": photo, **fields})
+
+
+def embedding(values: list[float], sha256: str = "") -> face_pb2.Sample:
+    (card,) = (card for card in read_cards(model_repository_source()) if card.is_embedder)
+    contract = face_pb2.Contract(
+        model=card.model,
+        version=card.version,
+        sha256=sha256 or card.sha256,
+        dimension=128,
+        preprocessing=card.preprocessing,
+    )
+    return face_pb2.Sample(embedding=face_pb2.Embedding(values=values, contract=contract))
+
+
+Cause = Callable[[Server, Path], Awaitable[Any]]
+CAUSES: dict[str, Cause] = {}
+
+
+def cause(reason: str) -> Callable[[Cause], Cause]:
+    def note(function: Cause) -> Cause:
+        CAUSES[reason] = function
+        return function
+
+    return note
+
+
+@cause("INVALID_ARGUMENT")
+async def _(server: Server, portraits: Path) -> None:
+    await server.galleries.GetGallery(gallery_service_pb2.GetGalleryRequest(name="nonsense"))
+
+
+@cause("INVALID_EMBEDDING")
+async def _(server: Server, portraits: Path) -> None:
+    await server.faces.IdentifyFaces(search(embedding([0.0] * 128)))
+
+
+@cause("CONTRACT_MISMATCH")
+async def _(server: Server, portraits: Path) -> None:
+    await server.faces.IdentifyFaces(search(embedding([1.0] * 128, sha256="0" * 64)))
+
+
+@cause("IMAGE_UNDECODABLE")
+async def _(server: Server, portraits: Path) -> None:
+    await server.faces.IdentifyFaces(search(face_pb2.Sample(photo=b"no image")))
+
+
+@cause("IMAGE_TOO_LARGE")
+async def _(server: Server, portraits: Path) -> None:
+    await server.faces.IdentifyFaces(search(face_pb2.Sample(photo=bytes((16 << 20) + 1))))
+
+
+@cause("FACE_NOT_FOUND")
+async def _(server: Server, portraits: Path) -> None:
+    await server.faces.IdentifyFaces(search(picture(Image.new("RGB", (300, 200)))))
+
+
+@cause("MULTIPLE_FACES")
+async def _(server: Server, portraits: Path) -> None:
+    one = opened(portraits)
+    two = Image.new("RGB", (2 * one.width, one.height))
+    two.paste(one, (0, 0))
+    two.paste(one, (one.width, 0))
+    await server.faces.IdentifyFaces(search(picture(two), face_selection=face_pb2.FACE_SELECTION_ERROR))
+
+
+@cause("FACE_TOO_SMALL")
+async def _(server: Server, portraits: Path) -> None:
+    scene, one = Image.new("RGB", (600, 600), "grey"), opened(portraits)
+    scene.paste(one.resize((60, one.height * 60 // one.width)), (270, 250))
+    await server.faces.IdentifyFaces(search(picture(scene)))
+
+
+@cause("QUALITY_TOO_LOW")
+async def _(server: Server, portraits: Path) -> None:
+    blurred = cv2.GaussianBlur(np.asarray(opened(portraits)), (0, 0), 9)
+    await server.faces.IdentifyFaces(search(picture(Image.fromarray(blurred))))
+
+
+@cause("EXTREME_POSE")
+async def _(server: Server, portraits: Path) -> None:
+    turned = opened(portraits, "rishi_sunak.jpg").rotate(72, expand=True, fillcolor="grey")
+    await server.faces.IdentifyFaces(search(picture(turned)))
+
+
+@cause("GALLERY_NOT_FOUND")
+async def _(server: Server, portraits: Path) -> None:
+    await server.galleries.GetGallery(gallery_service_pb2.GetGalleryRequest(name="galleries/nobody"))
+
+
+@cause("IDENTITY_NOT_FOUND")
+async def _(server: Server, portraits: Path) -> None:
+    await server.galleries.GetIdentity(gallery_service_pb2.GetIdentityRequest(name=f"{GALLERY}/identities/nobody"))
+
+
+@cause("TEMPLATE_NOT_FOUND")
+async def _(server: Server, portraits: Path) -> None:
+    name = f"{OBAMA}/templates/{uuid.UUID(int=1)}"
+    await server.galleries.GetTemplate(gallery_service_pb2.GetTemplateRequest(name=name))
+
+
+@cause("MODEL_NOT_FOUND")
+async def _(server: Server, portraits: Path) -> None:
+    request = gallery_service_pb2.CreateGalleryRequest(gallery_id="new", embedder_version=99)
+    await server.galleries.CreateGallery(request)
+
+
+@cause("GALLERY_ALREADY_EXISTS")
+async def _(server: Server, portraits: Path) -> None:
+    await server.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id="people"))
+
+
+@cause("IDENTITY_ALREADY_EXISTS")
+async def _(server: Server, portraits: Path) -> None:
+    request = gallery_service_pb2.CreateIdentityRequest(parent=GALLERY, identity_id="obama")
+    await server.galleries.CreateIdentity(request)
+
+
+@cause("GALLERY_NOT_EMPTY")
+async def _(server: Server, portraits: Path) -> None:
+    await server.galleries.DeleteGallery(gallery_service_pb2.DeleteGalleryRequest(name=GALLERY))
+
+
+@cause("IDENTITY_NOT_EMPTY")
+async def _(server: Server, portraits: Path) -> None:
+    await server.galleries.DeleteIdentity(gallery_service_pb2.DeleteIdentityRequest(name=OBAMA))
+
+
+@cause("TEMPLATE_LIMIT_REACHED")
+async def _(server: Server, portraits: Path) -> None:
+    request = gallery_service_pb2.CreateGalleryRequest(
+        gallery_id="narrow", gallery=gallery_pb2.Gallery(policy=gallery_pb2.Policy(max_templates=1))
+    )
+    await server.galleries.CreateGallery(request)
+    for name in ("barack_obama.jpg", "rishi_sunak.jpg"):
+        await server.faces.EnrollTemplate(enrolment(sample(portraits, name), "galleries/narrow/identities/one"))
+
+
+@cause("THRESHOLD_NOT_CALIBRATED")
+async def _(server: Server, portraits: Path) -> None:
+    # A gallery made through the plugin, whose contract came without a model card.
+    (card,) = (card for card in read_cards(model_repository_source()) if card.is_embedder)
+    await server.store.galleries.create("bare", card.contract, policy=Policy())
+    await server.faces.IdentifyFaces(search(sample(portraits), gallery="galleries/bare"))
+
+
+@cause("REQUEST_ID_REUSED")
+async def _(server: Server, portraits: Path) -> None:
+    await server.faces.EnrollTemplate(enrolment(sample(portraits, "rishi_sunak.jpg"), request_id=REQUEST))
+
+
+@cause("CONCURRENT_UPDATE")
+async def _(server: Server, portraits: Path) -> None:
+    request = gallery_service_pb2.DeleteGalleryRequest(name=GALLERY, etag="0123456789abcdef", force=True)
+    await server.galleries.DeleteGallery(request)
+
+
+@cause("NOT_IMPLEMENTED")
+async def _(server: Server, portraits: Path) -> None:
+    await server.galleries.CalibrateGallery(gallery_service_pb2.CalibrateGalleryRequest(name=GALLERY))
+
+
+@cause("SERVER_BUSY")
+async def _(server: Server, portraits: Path) -> None:
+    calls = [server.faces.IdentifyFaces(search(sample(portraits))) for _ in range(8)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    raise next(result for result in results if isinstance(result, grpc.RpcError))
+
+
+def failing(error: Exception) -> Callable[[str], Awaitable[Any]]:
+    async def instead(name: str) -> Any:
+        raise error
+
+    return instead
+
+
+@cause("STORE_FULL")
+async def _(server: Server, portraits: Path) -> None:
+    folder = Path(server.store.description.location) / "meta"
+    original = folder.stat().st_mode
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as disk:
+        disk.setattr("sameface_qdrant.engines.edge.write_text", full)
+        await server.galleries.DeleteIdentity(gallery_service_pb2.DeleteIdentityRequest(name=OBAMA, force=True))
+    assert folder.stat().st_mode == original
+
+
+@cause("STORE_UNAVAILABLE")
+async def _(server: Server, portraits: Path) -> None:
+    remote = "http://127.0.0.1:9"
+    try:
+        await Store.open(remote)
+    except SamefaceError as down:
+        server.engine.instead = failing(down)
+    await server.galleries.GetIdentity(gallery_service_pb2.GetIdentityRequest(name=OBAMA))
+
+
+@cause("STORE_CORRUPT")
+async def _(server: Server, portraits: Path) -> None:
+    server.engine.instead = failing(StoreCorrupt("the shard cannot be opened", metadata={"path": "store"}))
+    await server.galleries.GetIdentity(gallery_service_pb2.GetIdentityRequest(name=OBAMA))
+
+
+@cause("MODEL_UNAVAILABLE")
+async def _(server: Server, portraits: Path) -> None:
+    server.inference.instead = failing(ModelUnavailable("down", metadata={"model": "m"}, retry_after_s=1.0))
+    await server.faces.IdentifyFaces(search(sample(portraits)))
+
+
+@cause("MODEL_CHECK_FAILED")
+async def _(server: Server, portraits: Path) -> None:
+    async def nonsense(name: str) -> Tensors:
+        server.inference.instead = embedded
+        return found
+
+    async def embedded(name: str) -> Tensors:
+        return {"embedding": np.full((1, 128), 3.0, np.float32)}
+
+    from sameface.vision import ImageLimits, decode_image, detector_input
+
+    photo = sample(portraits)
+    tensor, _ = detector_input(decode_image(photo.photo, ImageLimits()).pixels, 640)
+    found: Tensors = await server.inference.run("face_detector", 1, {"images": tensor})
+    server.inference.instead = nonsense
+    await server.faces.IdentifyFaces(search(photo))
+
+
+@cause("INTERNAL")
+async def _(server: Server, portraits: Path) -> None:
+    server.inference.instead = failing(ZeroDivisionError("a secret of the caller's"))
+    await server.faces.IdentifyFaces(search(sample(portraits)))
+
+
+@pytest.mark.parametrize("reason", sorted(ERRORS))
+async def test_a_reason_is_reached_by_what_causes_it(server: Server, portraits: Path, reason: str) -> None:
+    with pytest.raises(grpc.RpcError) as failed:
+        await CAUSES[reason](server, portraits)
+    server.engine.instead = server.inference.instead = None
+    error = ServiceError.of(failed.value)
+    row = ERRORS[reason]
+    assert (error.reason, error.code) == (reason, row.code)
+    assert "secret" not in error.message
+    assert "Traceback" not in error.message
+    promised = set(re.findall(r"`(\w+)`", row.metadata))
+    if promised:
+        assert error.metadata.keys() & promised
+    later = row.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert (error.retry_after_s is not None) == (later and reason not in ("STORE_FULL", "MODEL_CHECK_FAILED"))

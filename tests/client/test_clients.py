@@ -1,0 +1,181 @@
+"""Both clients against the real service: every method, every kind of photo."""
+
+import asyncio
+import inspect
+import io
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sameface.client import AsyncClient, Client, ServiceError
+from sameface.client.samples import photo_bytes
+from sameface.launcher import Service
+from sameface.v1 import decision_pb2
+
+
+class Blocking:
+    """The asynchronous client with the methods of the synchronous one, so that one test holds both."""
+
+    def __init__(self, address: str) -> None:
+        self._runner = asyncio.Runner()
+        self._client = self._runner.run(self._open(address))
+
+    @staticmethod
+    async def _open(address: str) -> AsyncClient:
+        return AsyncClient(address)
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._client, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            result = attribute(*arguments, **options)
+            return self._runner.run(_all(result) if inspect.isasyncgen(result) else result)
+
+        return call
+
+    def close(self) -> None:
+        self._runner.run(self._client.aclose())
+        self._runner.close()
+
+
+async def _all(items: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in items]
+
+
+@pytest.fixture(params=[Client, Blocking], ids=["sync", "async"])
+def client(request: pytest.FixtureRequest, service: Service) -> Any:
+    opened = request.param(service.address)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def gallery(client: Any) -> Any:
+    name = f"client-{uuid.uuid4().hex[:12]}"
+    client.create_gallery(name, display_name="People", runner_up_margin=0.1)
+    yield name
+    client.delete_gallery(name, force=True)
+
+
+def test_both_clients_have_the_same_methods_and_options() -> None:
+    ours = {name: member for name, member in vars(Client).items() if not name.startswith("_") and name != "close"}
+    theirs = {
+        name: member for name, member in vars(AsyncClient).items() if not name.startswith("_") and name != "aclose"
+    }
+    assert ours.keys() == theirs.keys()
+    for name, method in ours.items():
+        # The asynchronous stream also takes an asynchronous source.
+        if name != "identify_stream":
+            mine, other = inspect.signature(method), inspect.signature(theirs[name])
+            assert list(mine.parameters.values()) == list(other.parameters.values()), name
+
+
+def test_a_person_is_enrolled_verified_identified_and_found(client: Any, gallery: str, portraits: Path) -> None:
+    enrolled = client.enroll(
+        gallery, "macron", portraits / "emmanuel_macron_2014.jpg", display_name="Macron", labels={"country": "fr"}
+    )
+    assert enrolled.template.name.startswith(f"galleries/{gallery}/identities/macron/templates/")
+    client.enroll(gallery, "obama", str(portraits / "barack_obama.jpg"))
+    probe = (portraits / "emmanuel_macron_2025.jpg").read_bytes()
+    verified = client.verify(gallery, "macron", probe, scope="gallery", face_selection="largest")
+    assert verified.decision.outcome == decision_pb2.OUTCOME_MATCH
+    assert verified.decision.scope == decision_pb2.SCOPE_GALLERY
+    strict = client.verify(gallery, "macron", probe, verify_threshold=0.99, scope="claim")
+    assert strict.decision.outcome == decision_pb2.OUTCOME_NO_MATCH
+    identified = client.identify(gallery, probe, max_candidates=1)
+    assert identified.faces[0].decision.candidates[0].display_name == "Macron"
+    found = client.search(gallery, probe, labels={"country": "fr"}, origin="photo", exclude_identities=["obama"])
+    assert [one.display_name for one in found.templates] == ["Macron"]
+
+
+def test_a_stream_of_photos_is_identified_in_order(client: Any, gallery: str, portraits: Path) -> None:
+    client.enroll(gallery, "obama", portraits / "barack_obama.jpg")
+    photos = [portraits / "barack_obama.jpg", b"no photo", portraits / "rishi_sunak.jpg"]
+    first, bad, last = client.identify_stream(gallery, photos)
+    assert first.faces[0].decision.outcome == decision_pb2.OUTCOME_MATCH
+    assert ServiceError.of_status(bad.error).reason == "IMAGE_UNDECODABLE"
+    assert last.faces[0].decision.outcome == decision_pb2.OUTCOME_NO_MATCH
+    with pytest.raises(ServiceError) as refused:
+        list(client.identify_stream("nobody-knows-it", photos))
+    assert refused.value.reason == "GALLERY_NOT_FOUND"
+
+
+def test_photos_come_from_paths_bytes_arrays_and_open_files(client: Any, portraits: Path) -> None:
+    path = portraits / "barack_obama.jpg"
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    expected = client.detect(path).faces[0].bounding_box
+    with path.open("rb") as file:
+        for photo in (str(path), path.read_bytes(), pixels, file, io.BytesIO(path.read_bytes())):
+            box = client.detect(photo).faces[0].bounding_box
+            assert (box.x, box.width) == pytest.approx((expected.x, expected.width), abs=2)
+    assert client.detect(pixels.mean(axis=2).astype(np.uint8)).faces
+
+
+def test_an_embedding_takes_the_place_of_its_photo(client: Any, gallery: str, portraits: Path) -> None:
+    photo = portraits / "jacinda_ardern_2018.jpg"
+    embedding = client.embed(photo, embedder_version=1).faces[0].embedding
+    client.enroll(gallery, "ardern", embedding)
+    assert client.verify(gallery, "ardern", photo).decision.score == pytest.approx(1.0, abs=1e-5)
+    same = client.compare(embedding, photo, target_fmr=1e-3)
+    assert same.decision.outcome == decision_pb2.OUTCOME_MATCH
+
+
+def test_resources_are_made_changed_listed_and_erased(client: Any, gallery: str, portraits: Path) -> None:
+    assert client.get_gallery(gallery).policy.runner_up_margin == pytest.approx(0.1)
+    changed = client.update_gallery(gallery, verify_threshold=0.5, runner_up_margin=None, display_name="Others")
+    assert changed.display_name == "Others"
+    assert changed.policy.verify_threshold == pytest.approx(0.5)
+    assert changed.policy.runner_up_margin == pytest.approx(0.05)
+    assert [policy.revision for policy in client.policy_revisions(gallery)] == [2, 1]
+    assert gallery in {one.name.removeprefix("galleries/") for one in client.galleries()}
+
+    client.create_identity(gallery, "ada", display_name="Ada", labels={"team": "one"})
+    assert client.get_identity(gallery, "ada").display_name == "Ada"
+    renamed = client.update_identity(gallery, "ada", labels={"team": "two"}, verify_threshold=0.7)
+    assert (renamed.display_name, dict(renamed.labels)) == ("Ada", {"team": "two"})
+    assert not client.update_identity(gallery, "ada", verify_threshold=None).HasField("verify_threshold")
+    for number in range(3):
+        client.create_identity(gallery, f"more-{number}")
+    assert len(list(client.identities(gallery))) == 4
+
+    client.enroll(gallery, "ada", portraits / "barack_obama.jpg", expire_time=datetime.now(UTC) + timedelta(days=1))
+    (template,) = client.templates(gallery, "ada")
+    identifier = template.name.rpartition("/")[2]
+    assert client.get_template(gallery, "ada", identifier) == template
+    client.delete_template(gallery, "ada", identifier)
+    client.delete_identity(gallery, "ada")
+    with pytest.raises(ServiceError) as refused:
+        client.get_identity(gallery, "ada")
+    assert refused.value.reason == "IDENTITY_NOT_FOUND"
+    assert client.server_info().inference_runtime == "triton"
+
+
+def test_a_refusal_carries_what_a_program_needs(client: Any, gallery: str, portraits: Path) -> None:
+    with pytest.raises(ServiceError, match="FACE_NOT_FOUND") as refused:
+        client.identify(gallery, np.zeros((200, 300, 3), np.uint8))
+    assert refused.value.metadata == {"count": "0"}
+    with pytest.raises(ServiceError) as missing:
+        client.enroll(gallery, "nobody", portraits / "barack_obama.jpg", create_identity=False)
+    assert missing.value.reason == "IDENTITY_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("photo", "error"),
+    [
+        (np.zeros((4, 4, 4), np.uint8), ValueError),
+        (np.zeros((4, 4, 3), np.float32), ValueError),
+        (np.zeros((0, 4, 3), np.uint8), ValueError),
+        (7, TypeError),
+        ("/nowhere.jpg", FileNotFoundError),
+    ],
+)
+def test_what_is_no_photo_is_refused_before_it_is_sent(photo: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        photo_bytes(photo)
