@@ -7,7 +7,7 @@ from typing import NoReturn
 import typer
 
 from sameface import __version__
-from sameface.cli import decide, demo, detect, doctor, enroll, evaluate, model, resources, serve, triton
+from sameface.cli import decide, demo, detect, doctor, enroll, evaluate, health, model, resources, serve, triton
 from sameface.cli.options import ExitCode
 from sameface.client import ServiceError
 from sameface_qdrant.errors import SamefaceError
@@ -35,6 +35,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(triton.app, name="triton")
 app.add_typer(evaluate.app, name="evaluate")
 app.command("doctor")(doctor.doctor)
+app.command("health")(health.health)
 app.command("demo")(demo.demo)
 
 

@@ -1,0 +1,77 @@
+// Enrols one photo and verifies another: node verify.js ADDRESS GALLERY IDENTITY REFERENCE PROBE
+// Exit code 0 match, 1 no match, 2 ambiguous, 3 error, as the command line has them.
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { randomUUID } from "node:crypto";
+import grpc from "@grpc/grpc-js";
+import protoLoader from "@grpc/proto-loader";
+import protobuf from "protobufjs";
+
+const protos = fileURLToPath(new URL("../../../protos", import.meta.url));
+const load = (...names) =>
+  grpc.loadPackageDefinition(
+    protoLoader.loadSync(
+      names.map((name) => `sameface/v1/${name}.proto`),
+      { includeDirs: [protos, `${protos}/vendor`], keepCase: true, enums: String, defaults: true, oneofs: true },
+    ),
+  );
+
+const packages = load("face_service", "gallery_service");
+const { FaceService, GalleryService } = packages.sameface.v1;
+const rpcTypes = new protobuf.Root();
+rpcTypes.resolvePath = (origin, target) => `${protos}/vendor/${target}`;
+rpcTypes.loadSync(["google/rpc/status.proto", "google/rpc/error_details.proto"]);
+const [Status, ErrorInfo] = ["Status", "ErrorInfo"].map((type) => rpcTypes.lookupType(`google.rpc.${type}`));
+
+const [address, gallery, identity, reference, probe] = process.argv.slice(2);
+if (!probe) {
+  console.error("usage: node verify.js ADDRESS GALLERY IDENTITY REFERENCE PROBE");
+  process.exit(3);
+}
+const limits = { "grpc.max_send_message_length": 36 << 20, "grpc.max_receive_message_length": 36 << 20 };
+const faces = new FaceService(address, grpc.credentials.createInsecure(), limits);
+const galleries = new GalleryService(address, grpc.credentials.createInsecure());
+
+// One call with a deadline; UNAVAILABLE and RESOURCE_EXHAUSTED are worth another try.
+const call = async (client, rpc, request, attempts = 4) => {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await new Promise((resolve, reject) =>
+        client[rpc](request, { deadline: Date.now() + 30_000 }, (error, answer) =>
+          error ? reject(error) : resolve(answer),
+        ),
+      );
+    } catch (error) {
+      const later = [grpc.status.UNAVAILABLE, grpc.status.RESOURCE_EXHAUSTED].includes(error.code);
+      if (!later || attempt === attempts) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  }
+};
+
+// The reason that programs act on lies in the ErrorInfo of the status details (docs/errors.md).
+const reasonOf = (error) => {
+  const [raw] = error.metadata?.get("grpc-status-details-bin") ?? [];
+  const info = raw && Status.decode(raw).details.find((detail) => detail.type_url.endsWith("/google.rpc.ErrorInfo"));
+  return info ? ErrorInfo.decode(info.value).reason : (grpc.status[error.code] ?? "ERROR");
+};
+
+const name = `galleries/${gallery}/identities/${identity}`;
+try {
+  await call(galleries, "CreateGallery", { gallery_id: gallery, request_id: randomUUID() }).catch((error) => {
+    if (reasonOf(error) !== "GALLERY_ALREADY_EXISTS") throw error;
+  });
+  await call(faces, "EnrollTemplate", {
+    parent: name,
+    sample: { photo: readFileSync(reference) },
+    allow_missing: true,
+    request_id: randomUUID(),
+  });
+  const { decision } = await call(faces, "VerifyFace", { name, sample: { photo: readFileSync(probe) } });
+  const outcome = decision.outcome.replace("OUTCOME_", "");
+  console.log(`${outcome}: score ${decision.score.toFixed(3)}, threshold ${decision.threshold.toFixed(3)}`);
+  process.exitCode = { MATCH: 0, NO_MATCH: 1, AMBIGUOUS: 2 }[outcome];
+} catch (error) {
+  console.error(`${reasonOf(error)}: ${error.details ?? error.message}`);
+  process.exitCode = 3;
+}
