@@ -36,12 +36,14 @@ lint: install-dev ## ruff, mypy, import rules, protos, generated documents
 	$(BIN)/lint-imports
 	tools/protos.sh --check
 	$(BIN)/python tools/reference.py --check
+	$(BIN)/python tools/pictures.py --check
 
 protos: install-dev ## Generate the Python of protos/
 	@tools/protos.sh
 
-docs: install-dev ## Write docs/errors.md and docs/api.md from code and protos
+docs: install-dev ## Write docs/errors.md, docs/api.md and docs/images/decisions.svg from the code
 	@$(BIN)/python tools/reference.py
+	@$(BIN)/python tools/pictures.py
 
 bench: install-dev models triton ## Print the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -162,7 +162,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListGalleries(self, request, context):
-        """Lists galleries, in a stable order that is not alphabetical.
+        """Lists galleries, in a stable order that is not alphabetical. Errors: those of every rpc.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
