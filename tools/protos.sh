@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=server
 if [ "${1:-}" = --release ]; then
-    exec .venv/bin/buf build --exclude-source-info -o protos/released.binpb
+    exec .venv/bin/buf build --path protos/sameface --exclude-source-info -o protos/released.binpb
 fi
 if [ "${1:-}" = --check ]; then
     .venv/bin/buf lint

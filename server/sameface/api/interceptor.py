@@ -32,9 +32,13 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         self._idle.set()
         self.in_flight = 0
 
-    async def idle(self) -> None:
-        """Return once nothing is in flight."""
-        await self._idle.wait()
+    async def idle(self, settle_s: float) -> None:
+        """Return once nothing has been in flight for a while; a call that is received may not have begun yet."""
+        while True:
+            await self._idle.wait()
+            await asyncio.sleep(settle_s)
+            if self._idle.is_set():
+                return
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails

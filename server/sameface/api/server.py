@@ -60,7 +60,7 @@ class ApiServer:
         if self.guard.in_flight:
             log.info("draining: %d requests in flight, at most %g s", self.guard.in_flight, grace_s)
         stopping = asyncio.create_task(self._server.stop(grace_s))
-        waits: list[asyncio.Task[Any]] = [stopping, asyncio.create_task(self.guard.idle())]
+        waits: list[asyncio.Task[Any]] = [stopping, asyncio.create_task(self.guard.idle(LAST_ANSWERS_S))]
         if hurrying is not None:
             waits.append(asyncio.create_task(hurrying.wait()))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
