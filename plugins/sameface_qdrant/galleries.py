@@ -1,5 +1,6 @@
 """Galleries and their policies: the records of the small meta collection."""
 
+import asyncio
 import dataclasses
 import secrets
 import uuid
@@ -14,10 +15,12 @@ from sameface_qdrant.ids import check_id, point_id
 from sameface_qdrant.paging import check_page
 from sameface_qdrant.policy import check_policy
 from sameface_qdrant.records import check_etag
-from sameface_qdrant.values import Contract, Gallery, OperatingPoint, Page, Policy
+from sameface_qdrant.values import Contract, Gallery, OperatingPoint, Page, Policy, PolicyChanges
 from sameface_qdrant.writes import Writes, uncut
 
 META = "meta"
+LOST_RACES = 8
+"""How often a change that is bound to no etag is tried again after another service was faster."""
 _SECRET_ID = point_id(records.SECRET)
 
 
@@ -93,53 +96,54 @@ class Galleries:
         self,
         gallery: str,
         *,
-        policy: Policy | None = None,
+        policy: PolicyChanges | None = None,
         display_name: str | None = None,
         author: str = "",
         etag: str = "",
     ) -> Gallery:
-        """Change what is given. A policy becomes a new revision; the revisions before it stay.
+        """Change what is given, and leave the rest. A changed policy is a new revision; the revisions before it stay.
 
         Raises:
             GalleryNotFound: there is no such gallery.
             InvalidArgument: the policy is malformed.
-            ConcurrentUpdate: ``etag`` is given and not the present one, or another service was faster.
+            ConcurrentUpdate: ``etag`` is given and not the present one, or other services were faster again and again.
         """
-        async with self._writes.turn:
-            point = await self._record(gallery)
-            present = records.gallery_of(point.payload)
-            uid, revision = point.payload["gallery"], point.payload["revision"]
-            check_etag(etag, present.etag, gallery)
-            now = datetime.now(UTC)
-            changed = dataclasses.replace(present, update_time=now)
-            if display_name is not None:
-                changed = dataclasses.replace(changed, display_name=display_name)
-            if policy is not None:
-                renewed = dataclasses.replace(
-                    check_policy(policy), revision=present.policy.revision + 1, author=author, create_time=now
-                )
-                changed = dataclasses.replace(changed, policy=renewed)
-                # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
-                await self._engine.upsert(META, [records.policy_point(uid, present.policy)], insert_only=True)
-            mark = uuid.uuid4().hex
-            replacement = records.gallery_point(
-                changed,
-                uid,
-                revision=revision + 1,
-                request_id=point.payload["request_id"],
-                marks=records.marked(point.payload, mark),
-            )
-            self._forget(gallery)
-            await self._engine.upsert(META, [replacement], only_if=Where({"revision": revision}))
-            written = await self._record(gallery)
-            self._forget(gallery)
-        await self._engine.commit(META)
-        if mark not in written.payload["marks"]:
-            raise ConcurrentUpdate(
-                f"the gallery {gallery!r} was changed by another service; read it again and repeat",
-                metadata={"gallery": gallery},
-            )
-        return records.gallery_of(written.payload)
+        for attempt in range(1 if etag else LOST_RACES):
+            async with self._writes.turn:
+                point = await self._record(gallery)
+                present = records.gallery_of(point.payload)
+                check_etag(etag, present.etag, gallery)
+                changed = _changed(present, policy or {}, display_name, author, datetime.now(UTC))
+                written = present if changed is present else await self._replace(point, changed)
+            if written is not None:
+                await self._engine.commit(META)
+                return written
+            await asyncio.sleep(0.01 * 2**attempt * secrets.SystemRandom().random())
+        raise ConcurrentUpdate(
+            f"the gallery {gallery!r} was changed by another service; read it again and repeat",
+            metadata={"gallery": gallery},
+        )
+
+    async def _replace(self, point: Point, changed: Gallery) -> Gallery | None:
+        """Write a gallery in the place of the record it was made from; None where another service was faster."""
+        uid, revision = point.payload["gallery"], point.payload["revision"]
+        before = records.gallery_of(point.payload)
+        if changed.policy is not before.policy:
+            # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
+            await self._engine.upsert(META, [records.policy_point(uid, before.policy)], insert_only=True)
+        mark = uuid.uuid4().hex
+        replacement = records.gallery_point(
+            changed,
+            uid,
+            revision=revision + 1,
+            request_id=point.payload["request_id"],
+            marks=records.marked(point.payload, mark),
+        )
+        self._forget(changed.id)
+        await self._engine.upsert(META, [replacement], only_if=Where({"revision": revision}))
+        written = await self._record(changed.id)
+        self._forget(changed.id)
+        return records.gallery_of(written.payload) if mark in written.payload["marks"] else None
 
     async def revisions(self, gallery: str) -> tuple[Policy, ...]:
         """Return every revision of a gallery's policy, oldest first; the last one is in force."""
@@ -228,3 +232,13 @@ class Galleries:
     async def _find(self, gallery: str) -> Point | None:
         key = records.gallery_point_id(gallery)
         return (await self._engine.get(META, [key])).get(key)
+
+
+def _changed(present: Gallery, policy: PolicyChanges, display_name: str | None, author: str, now: datetime) -> Gallery:
+    """Return a gallery after a change; the very same one where nothing differs."""
+    wanted = check_policy(dataclasses.replace(present.policy, **policy))
+    changed = dataclasses.replace(present, display_name=present.display_name if display_name is None else display_name)
+    if wanted != present.policy:
+        revised = dataclasses.replace(wanted, revision=wanted.revision + 1, author=author, create_time=now)
+        changed = dataclasses.replace(changed, policy=revised)
+    return present if changed == present else dataclasses.replace(changed, update_time=now)

@@ -1,6 +1,7 @@
 """Identities: one record each, beside their templates in the collection of the gallery's contract."""
 
 import asyncio
+import secrets
 import time
 import uuid
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, IdentityAlreadyExists, IdentityNotEmpty, IdentityNotFound
-from sameface_qdrant.galleries import Galleries, Tenant
+from sameface_qdrant.galleries import LOST_RACES, Galleries, Tenant
 from sameface_qdrant.ids import check_id, check_labels
 from sameface_qdrant.paging import check_page
 from sameface_qdrant.policy import check_override
@@ -98,31 +99,40 @@ class Identities:
             ConcurrentUpdate: ``etag`` is given and not the present one, or another service was faster.
         """
         check_override(changes.get("verify_threshold"), "verify_threshold", -1.0, 1.0)
-        labels = changes.get("labels")
-        if labels is not None:
-            check_labels(labels)
-        async with self._writes.turn:
-            tenant = await self._galleries.tenant(gallery)
-            record = await self.record(tenant, identity)
-            check_etag(etag, records.identity_of(record.payload, gallery, 0).etag, identity)
-            mark = uuid.uuid4().hex
-            changed = {**records.next_revision(record.payload, mark, time.time()), **changes}
-            await self._engine.upsert(
-                tenant.collection,
-                [Point(record.id, changed)],
-                only_if=Where({"revision": record.payload["revision"]}),
-            )
-            written = await self.record(tenant, identity)
-            if mark not in written.payload["marks"]:
-                raise ConcurrentUpdate(
-                    f"the identity {identity!r} was changed by another service; read it again and repeat",
-                    metadata={"gallery": gallery, "identity": identity},
-                )
-            if labels is not None:
-                templates = records.of_identity(tenant.uid, identity, records.TEMPLATE)
-                await self._engine.set_payload(tenant.collection, templates, {"labels": dict(labels)})
-        await self._engine.commit(tenant.collection)
-        return records.identity_of(written.payload, gallery, await self.template_count(tenant, identity))
+        check_labels(changes.get("labels", NO_LABELS))
+        for attempt in range(1 if etag else LOST_RACES):
+            async with self._writes.turn:
+                tenant = await self._galleries.tenant(gallery)
+                record = await self.record(tenant, identity)
+                check_etag(etag, records.identity_of(record.payload, gallery, 0).etag, identity)
+                written = await self._change(tenant, record, changes)
+            if written is not None:
+                await self._engine.commit(tenant.collection)
+                return records.identity_of(written.payload, gallery, await self.template_count(tenant, identity))
+            await asyncio.sleep(0.01 * 2**attempt * secrets.SystemRandom().random())
+        raise ConcurrentUpdate(
+            f"the identity {identity!r} was changed by another service; read it again and repeat",
+            metadata={"gallery": gallery, "identity": identity},
+        )
+
+    async def _change(self, tenant: Tenant, record: Point, changes: IdentityChanges) -> Point | None:
+        """Write an identity's changed record; None where another service was faster."""
+        written: Point | None = record
+        if {**record.payload, **changes} != record.payload:
+            written = await self._replace(tenant, record, changes)
+        if written is not None and "labels" in changes:
+            # Also where the record has them already: a write may have been cut off between the two.
+            templates = records.of_identity(tenant.uid, record.payload["identity"], records.TEMPLATE)
+            await self._engine.set_payload(tenant.collection, templates, {"labels": dict(changes["labels"])})
+        return written
+
+    async def _replace(self, tenant: Tenant, record: Point, changes: IdentityChanges) -> Point | None:
+        mark = uuid.uuid4().hex
+        changed = {**records.next_revision(record.payload, mark, time.time()), **changes}
+        unchanged = Where({"revision": record.payload["revision"]})
+        await self._engine.upsert(tenant.collection, [Point(record.id, changed)], only_if=unchanged)
+        written = await self.record(tenant, record.payload["identity"])
+        return written if mark in written.payload["marks"] else None
 
     @uncut
     async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> None:

@@ -12,16 +12,23 @@ import hmac
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import ConcurrentUpdate, RequestIdReused, TemplateLimitReached, TemplateNotFound
+from sameface_qdrant.errors import (
+    ConcurrentUpdate,
+    InvalidArgument,
+    RequestIdReused,
+    TemplateLimitReached,
+    TemplateNotFound,
+)
 from sameface_qdrant.galleries import Galleries, Tenant
 from sameface_qdrant.identities import Identities
 from sameface_qdrant.ids import check_id, check_labels, point_id
 from sameface_qdrant.paging import check_page
-from sameface_qdrant.values import NewTemplate, Page, Template
+from sameface_qdrant.values import NO_LABELS, NewTemplate, Page, Template
 from sameface_qdrant.vectors import units_under
 from sameface_qdrant.writes import Writes, uncut
 
@@ -39,10 +46,16 @@ class Templates:
         self._secret = secret
 
     async def check(
-        self, gallery: str, identity: str, templates: Sequence[NewTemplate], *, create_identity: bool
+        self,
+        gallery: str,
+        identity: str,
+        templates: Sequence[NewTemplate],
+        *,
+        create_identity: bool,
+        labels: Mapping[str, str] = NO_LABELS,
     ) -> None:
         """Raise what `enroll` would raise, and store nothing."""
-        check_id(identity, "identity")
+        _check_new(identity, templates, labels)
         tenant = await self._galleries.tenant(gallery)
         units_under(tenant.gallery.contract, templates)
         record = await self._identities.find(tenant, identity)
@@ -61,7 +74,7 @@ class Templates:
         labels: Mapping[str, str],
     ) -> tuple[Template, ...]:
         """See `sameface_qdrant.Store.enroll`."""
-        check_id(identity, "identity")
+        _check_new(identity, templates, labels)
         async with self._writes.turn:
             # Read under the lock: a gallery that is being erased must not receive templates afterwards.
             tenant = await self._galleries.tenant(gallery)
@@ -86,7 +99,7 @@ class Templates:
             record = await self._identities.find(tenant, identity)
             await self._check_settled(tenant, identity, record, present.values(), now)
             mark = uuid.uuid4().hex
-            worn = record.payload["labels"] if record else check_labels(labels)
+            worn = record.payload["labels"] if record else labels
             points = [
                 records.template_point(
                     key,
@@ -223,6 +236,24 @@ class Templates:
 
     def _digest(self, content: bytes) -> str:
         return hmac.new(self._secret, content, hashlib.sha256).hexdigest()
+
+
+def _check_new(identity: str, templates: Sequence[NewTemplate], labels: Mapping[str, str]) -> None:
+    check_id(identity, "identity")
+    check_labels(labels)
+    now = datetime.now(UTC)
+    for new in templates:
+        if new.expire_time is None:
+            continue
+        if new.expire_time.tzinfo is None:
+            raise InvalidArgument(
+                f"expire_time is {new.expire_time}, in no time zone; give it one", metadata={"field": "expire_time"}
+            )
+        if new.expire_time <= now:
+            raise InvalidArgument(
+                f"expire_time is {new.expire_time:%Y-%m-%d %H:%M:%S%z}, which is past; expected a time to come",
+                metadata={"field": "expire_time"},
+            )
 
 
 def _overtaken(tenant: Tenant, identity: str) -> ConcurrentUpdate:

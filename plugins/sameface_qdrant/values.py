@@ -95,6 +95,17 @@ class Policy:
     create_time: datetime | None = None
 
 
+class PolicyChanges(TypedDict, total=False):
+    """What is to change of a policy; what is missing stays. A threshold of None takes the model card's again."""
+
+    verify_threshold: float | None
+    identify_threshold: float | None
+    runner_up_margin: float
+    target_fmr: float
+    target_fpir: float
+    max_templates: int
+
+
 @dataclass(frozen=True, slots=True)
 class Gallery:
     """A named set of identities under one embedding contract and one policy."""

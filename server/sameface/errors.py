@@ -72,6 +72,18 @@ class ServerBusy(SamefaceError):
     reason = "SERVER_BUSY"
 
 
+class StreamIdle(SamefaceError):
+    """A stream sent nothing for too long."""
+
+    reason = "STREAM_IDLE"
+
+
+class ServerStopping(SamefaceError):
+    """The server ends what would not end by itself; another one takes over, or this one after its restart."""
+
+    reason = "SERVER_STOPPING"
+
+
 class RpcNotImplemented(SamefaceError):
     """The contract has this rpc, this version of the server does not answer it yet."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sameface import __version__
+from sameface.api.admission import Limits
 from sameface.api.server import ApiServer, start_server
 from sameface.api.system_service import ServedParts
 from sameface.errors import ModelUnavailable
@@ -138,7 +139,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         settings.listen,
         operations=operations,
         parts=served,
-        max_requests=settings.max_requests,
+        limits=Limits(settings.max_requests, settings.max_request_bytes, settings.max_streams, settings.stream_idle_s),
         max_message_bytes=settings.max_message_bytes,
     )
     parts.push_async_callback(api.drain, 0.0)

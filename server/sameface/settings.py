@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"
     )
     max_requests: int = Field(64, ge=1, description="requests in flight; more are answered RESOURCE_EXHAUSTED")
+    max_request_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="bytes of all requests in flight together; more are answered likewise"
+    )
+    max_streams: int = Field(16, ge=1, description="open streams; more are answered likewise")
+    stream_idle_s: float = Field(300.0, gt=0, description="how long a stream may send nothing before it is ended")
     vision_threads: int = Field(
         default_factory=lambda: min(4, os.cpu_count() or 2),
         ge=1,

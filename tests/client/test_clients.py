@@ -106,6 +106,29 @@ def test_a_stream_of_photos_is_identified_in_order(client: Any, gallery: str, po
     assert refused.value.reason == "GALLERY_NOT_FOUND"
 
 
+def test_a_stream_whose_source_fails_gives_its_answers_and_then_that_failure(
+    client: Any, gallery: str, portraits: Path
+) -> None:
+    client.enroll(gallery, "obama", portraits / "barack_obama.jpg")
+    answers: list[Any] = []
+
+    def photos() -> Any:
+        yield from [portraits / "barack_obama.jpg"] * 3
+        yield portraits / "nowhere.jpg"
+
+    if isinstance(client, Client):
+        with pytest.raises(FileNotFoundError):
+            answers.extend(client.identify_stream(gallery, photos()))
+    else:
+        with pytest.raises(FileNotFoundError):
+            client.identify_stream(gallery, photos())
+    with pytest.raises(TypeError, match="no option"):
+        list(client.identify_stream(gallery, [], threshold=0.5))
+    if isinstance(client, Client):
+        stream = client.identify_stream(gallery, photos())
+        assert [next(stream).index for _ in range(3)] == [0, 1, 2]
+
+
 def test_photos_come_from_paths_bytes_arrays_and_open_files(client: Any, portraits: Path) -> None:
     path = portraits / "barack_obama.jpg"
     with Image.open(path) as image:

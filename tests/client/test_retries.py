@@ -1,20 +1,24 @@
 """What the clients do about failures, against a server that fails as it is told to."""
 
 import asyncio
+import dataclasses
 import inspect
+import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import empty_pb2
+from google.rpc import status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sameface.api.status import rich_status
 from sameface.client import AsyncClient, Client, ServiceError
-from sameface.client.retries import LONGEST_PAUSE_S, pause_before_retry
+from sameface.client.calls import Call
+from sameface.client.retries import LONGEST_PAUSE_S, SPREAD, Attempts
 from sameface.errors import FaceNotFound, ModelUnavailable, ServerBusy
 from sameface.v1 import (
     face_service_pb2,
@@ -23,7 +27,7 @@ from sameface.v1 import (
     gallery_service_pb2,
     gallery_service_pb2_grpc,
 )
-from sameface_qdrant.errors import ConcurrentUpdate, IdentityNotFound, SamefaceError
+from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNotFound, SamefaceError
 
 DOWN = ModelUnavailable("down", retry_after_s=0.02)
 BUSY = ServerBusy("busy", retry_after_s=0.02)
@@ -67,7 +71,7 @@ def scripted() -> Iterator[tuple[Scripted, str]]:
             return script.answer(request, context, gallery_pb2.Gallery())
 
         def DeleteIdentity(self, request: Any, context: Any) -> Any:  # noqa: N802
-            return script.answer(request, context, empty_pb2.Empty())
+            return script.answer(request, context, gallery_service_pb2.DeleteIdentityResponse())
 
     server = grpc.server(ThreadPoolExecutor(2))
     face_service_pb2_grpc.add_FaceServiceServicer_to_server(Faces(), server)
@@ -177,25 +181,120 @@ def test_metadata_goes_with_every_call(run: Callable[..., Any], scripted: tuple[
     assert script.metadata[0]["authorization"] == "Bearer x"
 
 
+def test_a_deletion_is_not_done_because_the_server_was_busy(
+    run: Callable[..., Any], scripted: tuple[Scripted, str]
+) -> None:
+    script, _ = scripted
+    script.script = [BUSY, IdentityNotFound("never was")]
+    with pytest.raises(ServiceError, match="IDENTITY_NOT_FOUND"):
+        run(lambda client: client.delete_identity("g", "i"))
+    script.script = [grpc.StatusCode.UNAVAILABLE, GalleryNotFound("another thing")]
+    with pytest.raises(ServiceError, match="GALLERY_NOT_FOUND"):
+        run(lambda client: client.delete_identity("g", "i"))
+
+
+def test_a_server_without_room_is_asked_again_but_not_with_what_is_too_large(
+    run: Callable[..., Any], scripted: tuple[Scripted, str]
+) -> None:
+    script, _ = scripted
+    script.script = [grpc.StatusCode.RESOURCE_EXHAUSTED, None]
+    run(lambda client: client.verify("g", "i", b"photo"))
+    assert len(script.requests) == 2
+    with pytest.raises(ServiceError, match="larger than max"):
+        run(lambda client: client.verify("g", "i", b"x" * (37 << 20)))
+    assert len(script.requests) == 2
+
+
+def test_a_request_id_is_the_callers_to_choose_or_to_leave_out(
+    run: Callable[..., Any], scripted: tuple[Scripted, str]
+) -> None:
+    script, _ = scripted
+    for chosen in ("", "5f7d6c9e-4f8b-4b57-9d4e-0a9a2f5c1d11"):
+        run(lambda client, chosen=chosen: client.enroll("g", "i", b"photo", request_id=chosen))
+        assert script.requests[-1].request_id == chosen
+
+
+MISSPELT = [
+    lambda client: client.enroll("g", "i", b"photo", displayname="Ada"),
+    lambda client: client.verify("g", "i", b"photo", treshold=0.5),
+    lambda client: client.identify("g", b"photo", verify_threshold=0.5),
+    lambda client: client.compare(b"one", b"two", threshold=0.5),
+    lambda client: client.search("g", b"photo", label={}),
+    lambda client: client.create_gallery("g", margin=0.1),
+    lambda client: client.update_gallery("g", margin=0.1),
+    lambda client: client.create_identity("g", "i", name="Ada"),
+    lambda client: client.update_identity("g", "i", name="Ada"),
+]
+
+
+@pytest.mark.parametrize("call", MISSPELT)
+def test_a_misspelt_option_is_refused_before_anything_is_sent(
+    call: Use, run: Callable[..., Any], scripted: tuple[Scripted, str]
+) -> None:
+    with pytest.raises(TypeError, match="there is no option"):
+        run(call)
+    assert scripted[0].requests == []
+
+
+def test_a_time_in_no_time_zone_is_refused(run: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        run(lambda client: client.enroll("g", "i", b"photo", expire_time=datetime(2030, 1, 1)))
+
+
+def test_an_error_survives_the_way_between_processes() -> None:
+    error = ServiceError(grpc.StatusCode.NOT_FOUND, "GALLERY_NOT_FOUND", "none", {"gallery": "g"}, 1.5)
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) == "GALLERY_NOT_FOUND: none"
+    assert vars(again) == vars(error)
+
+
+def test_a_code_of_a_later_grpc_is_unknown_and_nothing_worse() -> None:
+    assert ServiceError.of_status(status_pb2.Status(code=99, message="new")).code is grpc.StatusCode.UNKNOWN
+
+
+VERIFY = Call("FaceService", "VerifyFace", face_service_pb2.VerifyFaceRequest(), face_service_pb2.VerifyFaceResponse)
+REASONS = ["", "MODEL_UNAVAILABLE", "CONCURRENT_UPDATE", "FACE_NOT_FOUND", "STORE_FULL"]
+
+
+def test_an_address_that_goes_silent_is_tried_from_then_on() -> None:
+    silent = ServiceError(grpc.StatusCode.UNAVAILABLE, "", "", {}, None)
+    down = ServiceError(grpc.StatusCode.UNAVAILABLE, "MODEL_UNAVAILABLE", "", {}, 1.0)
+    attempts = Attempts(VERIFY, deadline=30.0, unreachable_s=5.0)
+    assert attempts.pause(down, 19.0, 0.0)
+    assert attempts.pause(silent, 20.0, 0.0)
+    assert attempts.pause(silent, 24.0, 0.0) is not None
+    assert attempts.pause(silent, 24.9, 0.0) is None
+    # Another answer in between begins anew.
+    assert attempts.pause(down, 26.0, 0.0)
+    assert attempts.pause(silent, 27.0, 0.0)
+
+
 @given(
-    attempt=st.integers(0, 50),
-    left_s=st.floats(0, 100),
-    retry_after_s=st.none() | st.floats(0, 100),
-    reason=st.sampled_from(["", "MODEL_UNAVAILABLE", "CONCURRENT_UPDATE", "FACE_NOT_FOUND", "STORE_FULL"]),
-    code=st.sampled_from(list(grpc.StatusCode)),
+    errors=st.lists(
+        st.builds(
+            ServiceError,
+            st.sampled_from(list(grpc.StatusCode)),
+            st.sampled_from(REASONS),
+            st.just(""),
+            st.just({}),
+            st.none() | st.floats(0, 100),
+        ),
+        max_size=12,
+    ),
+    timeout_s=st.floats(0, 100),
+    dice=st.floats(0, 0.999),
     repeat_lost_races=st.booleans(),
 )
-def test_a_pause_fits_into_the_time_that_is_left(
-    attempt: int,
-    left_s: float,
-    retry_after_s: float | None,
-    reason: str,
-    code: grpc.StatusCode,
-    repeat_lost_races: bool,
+def test_pauses_fit_into_the_time_that_is_left(
+    errors: list[ServiceError], timeout_s: float, dice: float, repeat_lost_races: bool
 ) -> None:
-    error = ServiceError(code, reason, "", {}, retry_after_s)
-    pause = pause_before_retry(error, attempt=attempt, left_s=left_s, repeat_lost_races=repeat_lost_races)
-    if pause is not None:
-        assert 0 <= pause < left_s
-        assert retry_after_s is not None or pause <= LONGEST_PAUSE_S
-        assert retry_after_s is not None or reason in ("", "CONCURRENT_UPDATE")
+    call = dataclasses.replace(VERIFY, repeat_lost_races=repeat_lost_races)
+    attempts, now = Attempts(call, timeout_s, unreachable_s=5.0), 0.0
+    for error in errors:
+        pause = attempts.pause(error, now, dice)
+        if pause is None:
+            break
+        assert 0 <= pause < timeout_s - now
+        assert error.retry_after_s is not None or pause <= LONGEST_PAUSE_S * (1 + SPREAD)
+        assert error.retry_after_s is not None or error.reason in ("", "CONCURRENT_UPDATE")
+        now += pause

@@ -70,7 +70,7 @@ async def enroll(store: Store) -> None:
 
 
 async def update_policy(store: Store) -> None:
-    await store.galleries.update("people", policy=Policy(verify_threshold=0.9))
+    await store.galleries.update("people", policy={"verify_threshold": 0.9})
 
 
 async def state(store: Store) -> dict[str, Any]:

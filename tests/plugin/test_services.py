@@ -106,7 +106,7 @@ async def test_a_policy_is_updated_by_one_of_two(services: list[Store]) -> None:
     etag = (await services[0].galleries.get("people")).etag
     results = await asyncio.gather(
         *(
-            store.galleries.update("people", policy=Policy(verify_threshold=0.1 * number), etag=etag)
+            store.galleries.update("people", policy={"verify_threshold": 0.1 * number}, etag=etag)
             for number, store in enumerate(services, 6)
         ),
         return_exceptions=True,

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from sameface.api import requests, responses
+from sameface.api.admission import Admission
 from sameface.api.interceptor import as_typed
 from sameface.api.names import parse_name
 from sameface.api.ordered import ordered
@@ -23,8 +24,9 @@ MOST_OF_A_STREAM = 8
 class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[misc]  # generated, untyped
     """See protos/sameface/v1/face_service.proto; every rpc there names its errors."""
 
-    def __init__(self, operations: FaceOperations) -> None:
+    def __init__(self, operations: FaceOperations, admission: Admission) -> None:
         self._operations = operations
+        self._admission = admission
 
     async def EnrollTemplate(
         self, request: face_service_pb2.EnrollTemplateRequest, context: Context
@@ -84,6 +86,8 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             raise InvalidArgument("the first message has no settings", metadata={"field": "settings"})
         settings = requests.identification_from(first.settings)
         await self._operations.store.galleries.get(settings.gallery)
+        # Says that the stream is accepted, so that a client need not send photos into one that is not.
+        await context.send_initial_metadata(())
 
         async def answer(
             numbered: tuple[int, face_service_pb2.StreamIdentifyFacesRequest],
@@ -94,7 +98,8 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 requests.text_from(request.tag, "tag")
                 if request is not first and request.HasField("settings"):
                     raise InvalidArgument("only the first message may have settings", metadata={"field": "settings"})
-                found.faces.extend(await self._identify(settings, request.sample))
+                async with self._admission.sample():
+                    found.faces.extend(await self._identify(settings, request.sample))
             except Exception as error:
                 found.error.CopyFrom(status_of(as_typed("StreamIdentifyFaces", error)))
             return found
@@ -133,15 +138,11 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         self, request: face_service_pb2.CompareFacesRequest, context: Context
     ) -> face_service_pb2.CompareFacesResponse:
         """Compare two samples, store nothing."""
-        if request.target_fmr and not 0 < request.target_fmr < 1:
-            raise InvalidArgument(
-                f"target_fmr is {request.target_fmr:g}; expected a number in (0, 1)", metadata={"field": "target_fmr"}
-            )
         decision, first, second = await self._operations.compare(
             requests.sample_from(request.first, "first"),
             requests.sample_from(request.second, "second"),
             threshold=requests.number_from(request, "verify_threshold", -1, 1),
-            target_fmr=request.target_fmr or None,
+            target_fmr=requests.number_from(request, "target_fmr", 0, 1, strict=True),
             selection=requests.selection_from(request.face_selection),
             embedder_version=request.embedder_version or None,
         )

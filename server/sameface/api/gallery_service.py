@@ -4,7 +4,6 @@ from typing import Any
 
 import grpc
 from google.longrunning import operations_pb2
-from google.protobuf import empty_pb2
 
 from sameface.api import requests, responses
 from sameface.api.names import parse_name
@@ -12,7 +11,6 @@ from sameface.errors import RpcNotImplemented
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.records import check_etag
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import Policy
 
@@ -34,7 +32,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
             request.gallery_id,
             embedder_version=request.embedder_version or None,
             display_name=requests.text_from(request.gallery.display_name, "gallery.display_name"),
-            policy=requests.policy_from(request.gallery.policy, Policy(), requests.POLICY_FIELDS),
+            policy=Policy(**requests.policy_changes(request.gallery.policy, requests.POLICY_FIELDS)),
             request_id=requests.request_id_from(request.request_id),
         )
         return responses.gallery_to(gallery)
@@ -61,17 +59,12 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         """Change display name and policy; a changed policy is a new revision."""
         (gallery_id,) = parse_name(request.gallery.name, "gallery.name", 1)
         fields = requests.gallery_fields(request.gallery, request.update_mask.paths)
-        present = await self._store.galleries.get(gallery_id)
-        check_etag(request.gallery.etag, present.etag, gallery_id)
-        policy_fields = fields - {"display_name"}
         display_name = requests.text_from(request.gallery.display_name, "gallery.display_name")
         updated = await self._store.galleries.update(
             gallery_id,
-            policy=requests.policy_from(request.gallery.policy, present.policy, policy_fields)
-            if policy_fields
-            else None,
+            policy=requests.policy_changes(request.gallery.policy, fields - {"display_name"}),
             display_name=display_name if "display_name" in fields else None,
-            etag=present.etag,
+            etag=request.gallery.etag,
         )
         return responses.gallery_to(updated)
 
@@ -102,11 +95,11 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
 
     async def DeleteGallery(
         self, request: gallery_service_pb2.DeleteGalleryRequest, context: Context
-    ) -> empty_pb2.Empty:
+    ) -> gallery_service_pb2.DeleteGalleryResponse:
         """Delete a gallery, with everything in it if forced."""
         (gallery,) = parse_name(request.name, "name", 1)
         await self._store.galleries.delete(gallery, force=request.force, etag=request.etag)
-        return empty_pb2.Empty()
+        return gallery_service_pb2.DeleteGalleryResponse()
 
     async def CreateIdentity(
         self, request: gallery_service_pb2.CreateIdentityRequest, context: Context
@@ -153,11 +146,11 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
 
     async def DeleteIdentity(
         self, request: gallery_service_pb2.DeleteIdentityRequest, context: Context
-    ) -> empty_pb2.Empty:
+    ) -> gallery_service_pb2.DeleteIdentityResponse:
         """Delete an identity, with its templates if forced."""
         gallery, identity = parse_name(request.name, "name", 2)
         await self._store.identities.delete(gallery, identity, force=request.force, etag=request.etag)
-        return empty_pb2.Empty()
+        return gallery_service_pb2.DeleteIdentityResponse()
 
     async def GetTemplate(
         self, request: gallery_service_pb2.GetTemplateRequest, context: Context
@@ -179,7 +172,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
 
     async def DeleteTemplate(
         self, request: gallery_service_pb2.DeleteTemplateRequest, context: Context
-    ) -> empty_pb2.Empty:
+    ) -> gallery_service_pb2.DeleteTemplateResponse:
         """Erase one template."""
         await self._store.templates.delete(*parse_name(request.name, "name", 3))
-        return empty_pb2.Empty()
+        return gallery_service_pb2.DeleteTemplateResponse()

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import contextmanager
 from typing import Any, TypeAlias, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from sameface.api.admission import Admission
 from sameface.api.status import UnexpectedError, rich_status
-from sameface.errors import ServerBusy
+from sameface.errors import ServerStopping, StreamIdle
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 log = logging.getLogger(__name__)
@@ -24,21 +24,10 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 
 
 class RequestGuard(grpc.aio.ServerInterceptor):
-    """Refuses requests beyond ``max_requests`` at once, and lets no exception leave as UNKNOWN."""
+    """Admits what there is room for, and lets no exception leave as UNKNOWN."""
 
-    def __init__(self, max_requests: int) -> None:
-        self._max_requests = max_requests
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.in_flight = 0
-
-    async def idle(self, settle_s: float) -> None:
-        """Return once nothing has been in flight for a while; a call that is received may not have begun yet."""
-        while True:
-            await self._idle.wait()
-            await asyncio.sleep(settle_s)
-            if self._idle.is_set():
-                return
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -56,15 +45,16 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         # Messages are parsed here and not by gRPC, which would answer UNKNOWN to one that cannot be.
         async def guarded_one(request: bytes, context: Context) -> Any:
             try:
-                with self._admitted():
+                with self._admission.request(len(request)):
                     return await one(_parsed(parse, request), context)
             except Exception as error:
                 return await _abort(context, method, error)
 
         async def guarded_many(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             try:
-                with self._admitted():
-                    async for answer in many((_parsed(parse, request) async for request in requests), context):
+                with self._admission.stream():
+                    parsed = (_parsed(parse, request) async for request in self._messages(requests))
+                    async for answer in many(parsed, context):
                         yield answer
             except Exception as error:
                 await _abort(context, method, error)
@@ -74,22 +64,29 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_many), response_serializer=serializer)
         return grpc.unary_unary_rpc_method_handler(cast(Any, guarded_one), response_serializer=serializer)
 
-    @contextmanager
-    def _admitted(self) -> Any:
-        if self.in_flight >= self._max_requests:
-            raise ServerBusy(
-                f"{self.in_flight} requests are in flight, at most {self._max_requests} are allowed",
-                metadata={"in_flight": self.in_flight, "limit": self._max_requests},
-                retry_after_s=1.0,
-            )
-        self.in_flight += 1
-        self._idle.clear()
+    async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield what a stream sends, until it ends, says nothing for too long, or the server stops."""
+        draining = asyncio.ensure_future(self._admission.draining.wait())
+        idle_s = self._admission.limits.stream_idle_s
         try:
-            yield
+            while True:
+                reading = asyncio.ensure_future(anext(requests))
+                await asyncio.wait([reading, draining], timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    reading.cancel()
+                    if draining.done():
+                        raise ServerStopping("the server is stopping; open the stream again", retry_after_s=1.0)
+                    raise StreamIdle(
+                        f"the stream sent nothing for {idle_s:g} s; open it again when there is something to send",
+                        metadata={"limit": f"{idle_s:g}"},
+                    )
+                try:
+                    message = reading.result()
+                except StopAsyncIteration:
+                    return
+                yield message
         finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._idle.set()
+            draining.cancel()
 
 
 def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:

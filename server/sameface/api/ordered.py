@@ -14,9 +14,11 @@ async def ordered(
 ) -> AsyncIterator[Answer]:
     """Yield what ``work`` makes of each item, in the order of the items, with at most ``most`` worked on at a time.
 
-    An item is read only while there is room for it, and an answer is given as soon as all before it are, also while no
-    further item has come. Nothing is read while the consumer does not take what it was given.
+    At most one item more is read ahead. An answer is given as soon as all before it are, also while no further item has
+    come; nothing is read while the consumer does not take what it was given. Where ``items`` fails, its exception is
+    raised after the answers to all items before.
     """
+    failed: Exception | None = None
     working: deque[asyncio.Future[Answer]] = deque()
     reading: asyncio.Future[Item] | None = asyncio.ensure_future(anext(items))
     try:
@@ -34,9 +36,13 @@ async def ordered(
                     item = reading.result()
                 except StopAsyncIteration:
                     reading = None
+                except Exception as error:
+                    reading, failed = None, error
                 else:
                     working.append(asyncio.ensure_future(work(item)))
                     reading = asyncio.ensure_future(anext(items))
+        if failed is not None:
+            raise failed
     finally:
         unfinished: list[asyncio.Future[Any]] = [*working, *([reading] if reading else [])]
         for future in unfinished:

@@ -1,10 +1,9 @@
 """From protos to domain values: what callers send, checked. Pure."""
 
-import dataclasses
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from google.protobuf import timestamp_pb2
@@ -21,6 +20,7 @@ from sameface_qdrant.values import (
     Contract,
     IdentityChanges,
     Policy,
+    PolicyChanges,
     Scope,
     TemplateFilter,
 )
@@ -255,8 +255,8 @@ def _identities_from(names: Sequence[str], gallery: str, field: str) -> tuple[st
     return tuple(found)
 
 
-def policy_from(message: gallery_pb2.Policy, base: Policy, fields: Iterable[str]) -> Policy:
-    """Return ``base`` with the named fields as the message has them; a field that is absent there takes its default.
+def policy_changes(message: gallery_pb2.Policy, fields: Iterable[str]) -> PolicyChanges:
+    """Return the named fields as the message has them; a field that is absent there takes its default.
 
     Raises:
         InvalidArgument: a field of the message is out of range, named or not.
@@ -273,4 +273,4 @@ def policy_from(message: gallery_pb2.Policy, base: Policy, fields: Iterable[str]
     changes: dict[str, Any] = {name: getattr(default, name) if given[name] is None else given[name] for name in fields}
     if "max_templates" in changes:
         changes["max_templates"] = int(changes["max_templates"])
-    return dataclasses.replace(base, **changes)
+    return cast(PolicyChanges, changes)

@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from sameface.api.admission import Admission, Limits
 from sameface.api.face_service import FaceServicer
 from sameface.api.gallery_service import GalleryServicer
 from sameface.api.interceptor import RequestGuard
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 LAST_ANSWERS_S = 0.25
 HEALTH_WATCHERS = 64
+MAX_CONNECTION_AGE_S = 600
 
 SERVICES = (
     face_service_pb2.DESCRIPTOR.services_by_name["FaceService"].full_name,
@@ -41,7 +43,7 @@ class ApiServer:
     """A listening server with its health; made by `start_server`."""
 
     port: int
-    guard: RequestGuard
+    admission: Admission
     _server: grpc.aio.Server
     _health: health.aio.HealthServicer
 
@@ -57,10 +59,11 @@ class ApiServer:
         ``hurrying`` ends the wait. Streams that never end by themselves (a health watch) are not waited for.
         """
         await self._health.enter_graceful_shutdown()
-        if self.guard.in_flight:
-            log.info("draining: %d requests in flight, at most %g s", self.guard.in_flight, grace_s)
+        self.admission.draining.set()
+        if self.admission.in_flight:
+            log.info("draining: %d requests in flight, at most %g s", self.admission.in_flight, grace_s)
         stopping = asyncio.create_task(self._server.stop(grace_s))
-        waits: list[asyncio.Task[Any]] = [stopping, asyncio.create_task(self.guard.idle(LAST_ANSWERS_S))]
+        waits: list[asyncio.Task[Any]] = [stopping, asyncio.create_task(self.admission.idle(LAST_ANSWERS_S))]
         if hurrying is not None:
             waits.append(asyncio.create_task(hurrying.wait()))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -76,7 +79,7 @@ async def start_server(
     *,
     operations: FaceOperations,
     parts: ServedParts,
-    max_requests: int,
+    limits: Limits,
     max_message_bytes: int,
 ) -> ApiServer:
     """Listen on ``host:port`` (port 0 picks a free one) and serve; health starts as SERVING.
@@ -84,19 +87,25 @@ async def start_server(
     Raises:
         RuntimeMissing: the address cannot be bound.
     """
-    guard = RequestGuard(max_requests)
+    admission = Admission(limits)
     server = grpc.aio.server(
-        interceptors=[guard],
+        interceptors=[RequestGuard(admission)],
         # The guard answers with a reason; this bounds what is held of requests that have not been received whole.
-        maximum_concurrent_rpcs=2 * max_requests + HEALTH_WATCHERS,
+        maximum_concurrent_rpcs=2 * limits.requests + limits.streams + HEALTH_WATCHERS,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             # Two servers must not share a port without knowing of each other.
             ("grpc.so_reuseport", 0),
+            # A client that vanished without a word is noticed, and one may ask as often whether the server is there.
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            # Connections end now and then, so that clients look for new replicas; calls on them finish first.
+            ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_S * 1000),
         ],
     )
-    face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations), server)
+    face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission), server)
     gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts), server)
     health_servicer = health.aio.HealthServicer()
@@ -110,6 +119,6 @@ async def start_server(
             metadata={"listen": listen},
         ) from error
     await server.start()
-    api = ApiServer(port=port, guard=guard, _server=server, _health=health_servicer)
+    api = ApiServer(port=port, admission=admission, _server=server, _health=health_servicer)
     await api.set_serving(True)
     return api

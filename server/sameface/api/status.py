@@ -102,6 +102,12 @@ ERRORS: dict[str, ErrorRow] = {
         _CODES.ABORTED, "`etag`, or `gallery` and `identity`", "Read the resource again and repeat."
     ),
     "SERVER_BUSY": ErrorRow(_CODES.RESOURCE_EXHAUSTED, "`in_flight`, `limit`", "Wait as RetryInfo says and repeat."),
+    "STREAM_IDLE": ErrorRow(
+        _CODES.DEADLINE_EXCEEDED, "`limit` (seconds)", "Open another stream when there is something to send."
+    ),
+    "SERVER_STOPPING": ErrorRow(
+        _CODES.UNAVAILABLE, "–", "Open the stream again as RetryInfo says and go on after the last answer."
+    ),
     "STORE_FULL": ErrorRow(_CODES.RESOURCE_EXHAUSTED, "`path` or `url`", "Free disk space on the server; reads go on."),
     "MODEL_UNAVAILABLE": ErrorRow(
         _CODES.UNAVAILABLE, "`triton_url`, or `model` and `version`", "Wait as RetryInfo says and repeat."

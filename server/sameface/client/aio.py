@@ -1,6 +1,7 @@
 """The asynchronous client."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, TypeVar, Unpack
@@ -12,7 +13,7 @@ from sameface.client import calls
 from sameface.client.calls import Call
 from sameface.client.connection import CHANNEL_OPTIONS
 from sameface.client.errors import ServiceError
-from sameface.client.retries import pause_before_retry
+from sameface.client.retries import Attempts
 from sameface.client.samples import Photo, SampleLike, as_sample
 from sameface.v1 import face_service_pb2, gallery_pb2, system_service_pb2
 
@@ -20,7 +21,10 @@ Answer = TypeVar("Answer", bound=Message)
 
 
 class AsyncClient:
-    """Calls a sameface service from one event loop; see `sameface.client.Client` for every method."""
+    """Calls a sameface service from one event loop; see `sameface.client.Client` for every method.
+
+    Photos are read and encoded in threads.
+    """
 
     def __init__(
         self,
@@ -57,19 +61,19 @@ class AsyncClient:
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[calls.EnrollOptions]
     ) -> face_service_pb2.EnrollTemplateResponse:
         """See `Client`."""
-        return await self._call(calls.enroll(gallery, identity, sample, **options))
+        return await self._call(await asyncio.to_thread(calls.enroll, gallery, identity, sample, **options))
 
     async def verify(
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[calls.VerifyOptions]
     ) -> face_service_pb2.VerifyFaceResponse:
         """See `Client`."""
-        return await self._call(calls.verify(gallery, identity, sample, **options))
+        return await self._call(await asyncio.to_thread(calls.verify, gallery, identity, sample, **options))
 
     async def identify(
         self, gallery: str, sample: SampleLike, **options: Unpack[calls.IdentifyOptions]
     ) -> face_service_pb2.IdentifyFacesResponse:
         """See `Client`."""
-        return await self._call(calls.identify(gallery, sample, **options))
+        return await self._call(await asyncio.to_thread(calls.identify, gallery, sample, **options))
 
     async def identify_stream(
         self,
@@ -78,15 +82,19 @@ class AsyncClient:
         **options: Unpack[calls.IdentifyOptions],
     ) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesResponse]:
         """See `Client`; samples may come from an asynchronous source."""
+        settings = calls.stream_settings(gallery, **options)
+        failed: list[Exception] = []
 
         async def requests() -> AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest]:
-            yield calls.stream_settings(gallery, **options)
-            if isinstance(samples, AsyncIterable):
-                async for sample in samples:
-                    yield face_service_pb2.StreamIdentifyFacesRequest(sample=as_sample(sample))
-            else:
-                for sample in samples:
-                    yield face_service_pb2.StreamIdentifyFacesRequest(sample=as_sample(sample))
+            yield settings
+            # What is written into a stream that the server has just ended costs grpc.aio the server's reason.
+            await answers.initial_metadata()
+            try:
+                async for sample in _each(samples):
+                    read = await asyncio.to_thread(as_sample, sample)
+                    yield face_service_pb2.StreamIdentifyFacesRequest(sample=read)
+            except Exception as error:
+                failed.append(error)
 
         stream: Any = self._channel.stream_stream(
             f"/sameface.v1.{calls.FACES}/StreamIdentifyFaces",
@@ -97,6 +105,8 @@ class AsyncClient:
         try:
             async for answer in answers:
                 yield answer
+            if failed:
+                raise failed[0]
         except grpc.RpcError as error:
             raise ServiceError.of(error) from None
         finally:
@@ -106,21 +116,21 @@ class AsyncClient:
         self, first: SampleLike, second: SampleLike, **options: Unpack[calls.CompareOptions]
     ) -> face_service_pb2.CompareFacesResponse:
         """See `Client`."""
-        return await self._call(calls.compare(first, second, **options))
+        return await self._call(await asyncio.to_thread(calls.compare, first, second, **options))
 
     async def detect(self, photo: Photo) -> face_service_pb2.DetectFacesResponse:
         """See `Client`."""
-        return await self._call(calls.detect(photo))
+        return await self._call(await asyncio.to_thread(calls.detect, photo))
 
     async def embed(self, photo: Photo, *, embedder_version: int = 0) -> face_service_pb2.EmbedFacesResponse:
         """See `Client`."""
-        return await self._call(calls.embed(photo, embedder_version))
+        return await self._call(await asyncio.to_thread(calls.embed, photo, embedder_version))
 
     async def search(
         self, gallery: str, sample: SampleLike, **options: Unpack[calls.SearchOptions]
     ) -> face_service_pb2.SearchTemplatesResponse:
         """See `Client`."""
-        return await self._call(calls.search(gallery, sample, **options))
+        return await self._call(await asyncio.to_thread(calls.search, gallery, sample, **options))
 
     # Galleries
 
@@ -222,26 +232,26 @@ class AsyncClient:
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.answer.FromString,
         )
-        began = time.monotonic()
-        deadline = began + self._timeout_s
-        attempt = 0
+        attempts = Attempts(call, time.monotonic() + self._timeout_s, self._unreachable_s)
         while True:
             try:
-                answer: Answer = await rpc(
-                    call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=self._metadata
-                )
+                left_s = max(0.0, attempts.deadline - time.monotonic())
+                answer: Answer = await rpc(call.request, timeout=left_s, metadata=self._metadata)
                 return answer
             except grpc.RpcError as failed:
                 error = ServiceError.of(failed)
-            if attempt and call.erases and error.code == grpc.StatusCode.NOT_FOUND:
+            if attempts.already_done(error):
                 return call.answer()
-            pause = pause_before_retry(
-                error,
-                attempt=attempt,
-                left_s=(deadline if error.reason else min(deadline, began + self._unreachable_s)) - time.monotonic(),
-                repeat_lost_races=call.repeat_lost_races,
-            )
+            pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing
             if pause is None:
                 raise error
             await asyncio.sleep(pause)
-            attempt += 1
+
+
+async def _each(samples: AsyncIterable[SampleLike] | Iterable[SampleLike]) -> AsyncIterator[SampleLike]:
+    if isinstance(samples, AsyncIterable):
+        async for sample in samples:
+            yield sample
+    else:
+        for sample in samples:
+            yield sample

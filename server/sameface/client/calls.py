@@ -4,9 +4,9 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
-from google.protobuf import empty_pb2, field_mask_pb2
+from google.protobuf import field_mask_pb2
 from google.protobuf.message import Message
 
 from sameface.client.samples import Photo, SampleLike, as_sample, photo_bytes
@@ -24,7 +24,8 @@ OriginName = Literal["photo", "embedding"]
 class Call(Generic[Answer]):
     """One rpc with its request.
 
-    Every call may be sent again after a lost answer: reads by nature, writes by their request id or by their effect.
+    Every call may be sent again after a lost answer: reads by nature, what is made by its request id, what is changed
+    or deleted by its effect, which is the same the second time.
     """
 
     service: str
@@ -33,11 +34,8 @@ class Call(Generic[Answer]):
     answer: type[Answer]
     repeat_lost_races: bool = False
     """Whether sending it again makes sense after another writer was faster (CONCURRENT_UPDATE)."""
-
-    @property
-    def erases(self) -> bool:
-        """Whether a repeat that finds nothing means that the first attempt was done."""
-        return self.answer is empty_pb2.Empty
+    gone: str = ""
+    """For a deletion: the reason that says that there is nothing to delete."""
 
 
 class EnrollOptions(TypedDict, total=False):
@@ -49,8 +47,9 @@ class EnrollOptions(TypedDict, total=False):
     labels: Mapping[str, str]
     face_selection: SelectionName | None
     expire_time: datetime | None
-    request_id: str
-    """A UUID of one's own; else one is made for each call, so that its retries are one enrolment."""
+    request_id: str | None
+    """A UUID of one's own; else one is made for each call, so that its retries are one enrolment. With an empty one
+    the server recognises a repeat by the photo or embedding itself, however much later it comes."""
     validate_only: bool
 
 
@@ -132,6 +131,8 @@ def enroll(
     gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
 ) -> Call[face_service_pb2.EnrollTemplateResponse]:
     """EnrollTemplate."""
+    _known(options, EnrollOptions)
+    request_id = options.get("request_id")
     request = face_service_pb2.EnrollTemplateRequest(
         parent=identity_name(gallery, identity),
         sample=as_sample(sample),
@@ -139,10 +140,12 @@ def enroll(
         display_name=options.get("display_name", ""),
         labels=options.get("labels", {}),
         face_selection=_selection(options.get("face_selection")),
-        request_id=options.get("request_id") or str(uuid.uuid4()),
+        request_id=str(uuid.uuid4()) if request_id is None else request_id,
         validate_only=options.get("validate_only", False),
     )
     if (expire_time := options.get("expire_time")) is not None:
+        if expire_time.tzinfo is None:
+            raise ValueError(f"expire_time is {expire_time}, in no time zone; give it one, for instance datetime.UTC")
         request.expire_time.FromDatetime(expire_time)
     return Call(FACES, "EnrollTemplate", request, face_service_pb2.EnrollTemplateResponse, repeat_lost_races=True)
 
@@ -151,6 +154,7 @@ def verify(
     gallery: str, identity: str, sample: SampleLike, **options: Unpack[VerifyOptions]
 ) -> Call[face_service_pb2.VerifyFaceResponse]:
     """VerifyFace."""
+    _known(options, VerifyOptions)
     scope = options.get("scope")
     request = face_service_pb2.VerifyFaceRequest(
         name=identity_name(gallery, identity),
@@ -167,6 +171,7 @@ def identify(
     gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]
 ) -> Call[face_service_pb2.IdentifyFacesResponse]:
     """IdentifyFaces."""
+    _known(options, IdentifyOptions)
     request = face_service_pb2.IdentifyFacesRequest(
         gallery=gallery_name(gallery),
         sample=as_sample(sample),
@@ -181,6 +186,7 @@ def identify(
 
 def stream_settings(gallery: str, **options: Unpack[IdentifyOptions]) -> face_service_pb2.StreamIdentifyFacesRequest:
     """First message of StreamIdentifyFaces."""
+    _known(options, IdentifyOptions)
     return face_service_pb2.StreamIdentifyFacesRequest(
         settings=face_service_pb2.StreamIdentifyFacesRequest.Settings(
             gallery=gallery_name(gallery),
@@ -197,11 +203,12 @@ def compare(
     first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]
 ) -> Call[face_service_pb2.CompareFacesResponse]:
     """CompareFaces."""
+    _known(options, CompareOptions)
     request = face_service_pb2.CompareFacesRequest(
         first=as_sample(first),
         second=as_sample(second),
         verify_threshold=options.get("verify_threshold"),
-        target_fmr=options.get("target_fmr") or 0.0,
+        target_fmr=options.get("target_fmr"),
         face_selection=_selection(options.get("face_selection")),
         embedder_version=options.get("embedder_version", 0),
     )
@@ -224,6 +231,7 @@ def search(
     gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]
 ) -> Call[face_service_pb2.SearchTemplatesResponse]:
     """SearchTemplates."""
+    _known(options, SearchOptions)
     origin = options.get("origin")
     where = face_service_pb2.TemplateFilter(
         identities=[identity_name(gallery, identity) for identity in options.get("identities", ())],
@@ -246,6 +254,7 @@ def create_gallery(
     gallery: str, display_name: str, embedder_version: int, **policy: Unpack[PolicyOptions]
 ) -> Call[gallery_pb2.Gallery]:
     """CreateGallery."""
+    _known(policy, PolicyOptions)
     request = gallery_service_pb2.CreateGalleryRequest(
         gallery_id=gallery,
         gallery=gallery_pb2.Gallery(display_name=display_name, policy=gallery_pb2.Policy(**policy)),
@@ -265,6 +274,7 @@ def update_gallery(
     gallery: str, display_name: str | None, etag: str, **policy: Unpack[PolicyOptions]
 ) -> Call[gallery_pb2.Gallery]:
     """UpdateGallery: what is given is changed."""
+    _known(policy, PolicyOptions)
     paths = [f"policy.{field}" for field in policy] + ([] if display_name is None else ["display_name"])
     request = gallery_service_pb2.UpdateGalleryRequest(
         gallery=gallery_pb2.Gallery(
@@ -275,13 +285,14 @@ def update_gallery(
         ),
         update_mask=field_mask_pb2.FieldMask(paths=paths),
     )
-    return Call(GALLERIES, "UpdateGallery", request, gallery_pb2.Gallery)
+    return Call(GALLERIES, "UpdateGallery", request, gallery_pb2.Gallery, repeat_lost_races=not etag)
 
 
-def delete_gallery(gallery: str, force: bool, etag: str) -> Call[empty_pb2.Empty]:
+def delete_gallery(gallery: str, force: bool, etag: str) -> Call[gallery_service_pb2.DeleteGalleryResponse]:
     """DeleteGallery."""
     request = gallery_service_pb2.DeleteGalleryRequest(name=gallery_name(gallery), force=force, etag=etag)
-    return Call(GALLERIES, "DeleteGallery", request, empty_pb2.Empty)
+    answer = gallery_service_pb2.DeleteGalleryResponse
+    return Call(GALLERIES, "DeleteGallery", request, answer, gone="GALLERY_NOT_FOUND")
 
 
 def list_galleries(page_token: str) -> Call[gallery_service_pb2.ListGalleriesResponse]:
@@ -298,6 +309,7 @@ def list_policy_revisions(gallery: str, page_token: str) -> Call[gallery_service
 
 def create_identity(gallery: str, identity: str, **fields: Unpack[IdentityOptions]) -> Call[gallery_pb2.Identity]:
     """CreateIdentity."""
+    _known(fields, IdentityOptions)
     request = gallery_service_pb2.CreateIdentityRequest(
         parent=gallery_name(gallery),
         identity_id=identity,
@@ -317,18 +329,22 @@ def update_identity(
     gallery: str, identity: str, etag: str, **fields: Unpack[IdentityOptions]
 ) -> Call[gallery_pb2.Identity]:
     """UpdateIdentity: what is given is changed."""
+    _known(fields, IdentityOptions)
     request = gallery_service_pb2.UpdateIdentityRequest(
         identity=gallery_pb2.Identity(name=identity_name(gallery, identity), etag=etag, **fields),
         update_mask=field_mask_pb2.FieldMask(paths=list(fields)),
     )
-    return Call(GALLERIES, "UpdateIdentity", request, gallery_pb2.Identity)
+    return Call(GALLERIES, "UpdateIdentity", request, gallery_pb2.Identity, repeat_lost_races=not etag)
 
 
-def delete_identity(gallery: str, identity: str, force: bool, etag: str) -> Call[empty_pb2.Empty]:
+def delete_identity(
+    gallery: str, identity: str, force: bool, etag: str
+) -> Call[gallery_service_pb2.DeleteIdentityResponse]:
     """DeleteIdentity."""
     name = identity_name(gallery, identity)
     request = gallery_service_pb2.DeleteIdentityRequest(name=name, force=force, etag=etag)
-    return Call(GALLERIES, "DeleteIdentity", request, empty_pb2.Empty)
+    answer = gallery_service_pb2.DeleteIdentityResponse
+    return Call(GALLERIES, "DeleteIdentity", request, answer, gone="IDENTITY_NOT_FOUND")
 
 
 def list_identities(gallery: str, page_token: str) -> Call[gallery_service_pb2.ListIdentitiesResponse]:
@@ -343,10 +359,11 @@ def get_template(gallery: str, identity: str, template: str) -> Call[gallery_pb2
     return Call(GALLERIES, "GetTemplate", request, gallery_pb2.Template)
 
 
-def delete_template(gallery: str, identity: str, template: str) -> Call[empty_pb2.Empty]:
+def delete_template(gallery: str, identity: str, template: str) -> Call[gallery_service_pb2.DeleteTemplateResponse]:
     """DeleteTemplate."""
     request = gallery_service_pb2.DeleteTemplateRequest(name=template_name(gallery, identity, template))
-    return Call(GALLERIES, "DeleteTemplate", request, empty_pb2.Empty)
+    answer = gallery_service_pb2.DeleteTemplateResponse
+    return Call(GALLERIES, "DeleteTemplate", request, answer, gone="TEMPLATE_NOT_FOUND")
 
 
 def list_templates(gallery: str, identity: str, page_token: str) -> Call[gallery_service_pb2.ListTemplatesResponse]:
@@ -359,6 +376,12 @@ def server_info() -> Call[system_service_pb2.GetServerInfoResponse]:
     """GetServerInfo."""
     request = system_service_pb2.GetServerInfoRequest()
     return Call(SYSTEM, "GetServerInfo", request, system_service_pb2.GetServerInfoResponse)
+
+
+def _known(options: Mapping[str, Any], kind: type) -> None:
+    """Refuse a misspelt option; nothing else would."""
+    if unknown := sorted(set(options) - set(kind.__annotations__)):
+        raise TypeError(f"there is no option {', '.join(unknown)}; there are {', '.join(kind.__annotations__)}")
 
 
 def _selection(name: SelectionName | None) -> str | None:

@@ -15,6 +15,9 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # Replicas behind a headless Service: spread calls over all of them.
     ("grpc.lb_policy_name", "round_robin"),
+    # A peer that vanished without a word is noticed within 40 s of a call or stream.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
 
 

@@ -16,12 +16,20 @@ class ServiceError(Exception):
         metadata: dict[str, str],
         retry_after_s: float | None,
     ) -> None:
-        super().__init__(f"{reason or code.name}: {message}")
+        super().__init__(code, reason, message, metadata, retry_after_s)
         self.code = code
         self.reason = reason
         self.message = message
         self.metadata = metadata
         self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.reason or self.code.name}: {self.message}"
+
+    @property
+    def too_large(self) -> bool:
+        """Whether gRPC refused the message itself for its size, on either side."""
+        return not self.reason and "larger than max" in self.message
 
     @classmethod
     def of(cls, error: grpc.RpcError) -> "ServiceError":
@@ -30,13 +38,19 @@ class ServiceError(Exception):
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
         code: grpc.StatusCode = error.code()
         if status is None:
-            return cls(code, "", error.details() or "", {}, None)
+            details = error.details() or ""
+            if (code, details) == (grpc.StatusCode.INTERNAL, "Internal error from Core"):
+                # What grpc.aio says where a message could not be written, whatever the server had to say.
+                return cls(
+                    grpc.StatusCode.UNAVAILABLE, "", "the server ended the call while it was written to", {}, None
+                )
+            return cls(code, "", details, {}, None)
         return cls._of(status, code)
 
     @classmethod
     def of_status(cls, status: status_pb2.Status) -> "ServiceError":
         """Read an error that is part of an answer (StreamIdentifyFaces)."""
-        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+        code = next((code for code in grpc.StatusCode if code.value[0] == status.code), grpc.StatusCode.UNKNOWN)
         return cls._of(status, code)
 
     @classmethod

@@ -1,31 +1,66 @@
-"""When a failed call is repeated. Pure."""
+"""When a failed call is repeated. Pure: the clock and the dice are the caller's."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
+from sameface.client.calls import Call
 from sameface.client.errors import ServiceError
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+SPREAD = 0.25
+"""Pauses are longer by up to this share, so that callers who failed together do not come back together."""
 
 
-def pause_before_retry(error: ServiceError, *, attempt: int, left_s: float, repeat_lost_races: bool) -> float | None:
-    """Return how long to wait before a repeat, None where repeating is of no use or no time is left for it.
+@dataclass(slots=True)
+class Attempts:
+    """The attempts of one call, all within one deadline."""
 
-    Args:
-        error: why the ``attempt``-th attempt failed, counted from 0.
-        attempt: how often the call has been repeated already.
-        left_s: seconds until the call's deadline.
-        repeat_lost_races: whether another attempt may win where another writer was faster.
+    call: Call[Any]
+    deadline: float
+    unreachable_s: float
+    """How long an address that nobody answers at is tried, from the first failure of a row."""
+    failures: int = 0
+    may_have_run: bool = False
+    """Whether the server may have done what was asked although no answer came."""
+    unreachable_since: float | None = None
 
-    A server that says when to come back is taken at its word. A connection that failed, and a race that was lost, are
-    tried again after a growing pause. Everything else is final: a limit, a missing thing, a wrong photo.
-    """
-    growing = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
-    if error.retry_after_s is not None:
-        pause = error.retry_after_s
-    elif (error.reason == "CONCURRENT_UPDATE" and repeat_lost_races) or (
-        error.code == grpc.StatusCode.UNAVAILABLE and not error.reason
-    ):
-        pause = growing
-    else:
-        return None
-    return pause if pause < left_s else None
+    def already_done(self, error: ServiceError) -> bool:
+        """Whether a deletion that now finds nothing was done by an attempt whose answer was lost."""
+        return self.may_have_run and bool(self.call.gone) and error.reason == self.call.gone
+
+    def pause(self, error: ServiceError, now: float, dice: float) -> float | None:
+        """Note a failure and return how long to wait before a repeat; None where repeating is of no use.
+
+        Args:
+            error: why the latest attempt failed.
+            now: the same clock as ``deadline``.
+            dice: uniform in [0, 1).
+
+        A server that says when to come back is taken at its word. A connection that failed, a server that has no room,
+        and a race that was lost are tried again after a growing pause. Everything else is final: a limit, a missing
+        thing, a wrong photo.
+        """
+        unreachable = error.code == grpc.StatusCode.UNAVAILABLE and not error.reason
+        # gRPC itself refuses what is beyond the server's room, before any handler has seen it.
+        no_room = error.code == grpc.StatusCode.RESOURCE_EXHAUSTED and not error.reason and not error.too_large
+        lost_race = error.reason == "CONCURRENT_UPDATE" and self.call.repeat_lost_races
+        growing = min(FIRST_PAUSE_S * 2**self.failures, LONGEST_PAUSE_S)
+        self.failures += 1
+        self.may_have_run |= unreachable or error.reason == "STORE_UNAVAILABLE"
+        if not unreachable:
+            self.unreachable_since = None
+        elif self.unreachable_since is None:
+            self.unreachable_since = now
+        if error.retry_after_s is not None:
+            wait = error.retry_after_s
+        elif unreachable or no_room or lost_race:
+            wait = growing
+        else:
+            return None
+        wait *= 1 + SPREAD * dice
+        end = self.deadline
+        if self.unreachable_since is not None:
+            end = min(end, self.unreachable_since + self.unreachable_s)
+        return wait if now + wait < end else None

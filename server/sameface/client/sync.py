@@ -1,5 +1,6 @@
 """The synchronous client."""
 
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, Unpack
@@ -11,7 +12,7 @@ from sameface.client import calls
 from sameface.client.calls import Call
 from sameface.client.connection import CHANNEL_OPTIONS
 from sameface.client.errors import ServiceError
-from sameface.client.retries import pause_before_retry
+from sameface.client.retries import Attempts
 from sameface.client.samples import Photo, SampleLike, as_sample
 from sameface.v1 import face_service_pb2, gallery_pb2, system_service_pb2
 
@@ -95,13 +96,20 @@ class Client:
     ) -> Iterator[face_service_pb2.StreamIdentifyFacesResponse]:
         """Identify one sample after another; answers come in their order, and are not sent again.
 
-        A sample that cannot be identified has its ``error`` in the answer (`ServiceError.of_status` reads it).
+        A sample that cannot be identified has its ``error`` in the answer (`ServiceError.of_status` reads it). Where
+        ``samples`` itself fails (a file that is not there), its exception is raised after the answers to all before.
+        A stream has no deadline of its own; a server that vanishes is noticed within 40 s.
         """
+        settings = calls.stream_settings(gallery, **options)
+        failed: list[Exception] = []
 
         def requests() -> Iterator[face_service_pb2.StreamIdentifyFacesRequest]:
-            yield calls.stream_settings(gallery, **options)
-            for sample in samples:
-                yield face_service_pb2.StreamIdentifyFacesRequest(sample=as_sample(sample))
+            yield settings
+            try:
+                for sample in samples:
+                    yield face_service_pb2.StreamIdentifyFacesRequest(sample=as_sample(sample))
+            except Exception as error:
+                failed.append(error)
 
         stream: Any = self._channel.stream_stream(
             f"/sameface.v1.{calls.FACES}/StreamIdentifyFaces",
@@ -111,6 +119,8 @@ class Client:
         answers = stream(requests(), metadata=self._metadata)
         try:
             yield from answers
+            if failed:
+                raise failed[0]
         except grpc.RpcError as error:
             raise ServiceError.of(error) from None
         finally:
@@ -235,26 +245,17 @@ class Client:
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.answer.FromString,
         )
-        began = time.monotonic()
-        deadline = began + self._timeout_s
-        attempt = 0
+        attempts = Attempts(call, time.monotonic() + self._timeout_s, self._unreachable_s)
         while True:
             try:
-                answer: Answer = rpc(
-                    call.request, timeout=max(0.0, deadline - time.monotonic()), metadata=self._metadata
-                )
+                left_s = max(0.0, attempts.deadline - time.monotonic())
+                answer: Answer = rpc(call.request, timeout=left_s, metadata=self._metadata)
                 return answer
             except grpc.RpcError as failed:
                 error = ServiceError.of(failed)
-            if attempt and call.erases and error.code == grpc.StatusCode.NOT_FOUND:
+            if attempts.already_done(error):
                 return call.answer()
-            pause = pause_before_retry(
-                error,
-                attempt=attempt,
-                left_s=(deadline if error.reason else min(deadline, began + self._unreachable_s)) - time.monotonic(),
-                repeat_lost_races=call.repeat_lost_races,
-            )
+            pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing
             if pause is None:
                 raise error
             time.sleep(pause)
-            attempt += 1

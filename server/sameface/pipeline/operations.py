@@ -125,7 +125,7 @@ class FaceOperations:
             expire_time=expire_time,
         )
         if validate_only:
-            await self.store.templates.check(gallery, identity, [new], create_identity=allow_missing)
+            await self.store.templates.check(gallery, identity, [new], create_identity=allow_missing, labels=labels)
             preview = Template(
                 id="",
                 gallery=gallery,

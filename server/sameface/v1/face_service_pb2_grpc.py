@@ -131,7 +131,9 @@ class FaceServiceServicer:
         """Identifies one sample after another, with answers in the order of the samples. At most 8 samples of a stream are
         worked on at a time; more are read only as answers are taken. A sample that cannot be identified is answered with its
         error and the stream goes on. The first message must bring `settings`.
-        Errors that end the stream: NOT_FOUND (GALLERY_NOT_FOUND).
+        Errors that end the stream, after the answers to all samples before: INVALID_ARGUMENT (no settings, or bytes that are
+        no message); NOT_FOUND (GALLERY_NOT_FOUND); RESOURCE_EXHAUSTED (SERVER_BUSY: too many streams); DEADLINE_EXCEEDED
+        (STREAM_IDLE: nothing was sent for too long); UNAVAILABLE (SERVER_STOPPING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,12 +25,11 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
-from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from sameface.v1 import gallery_pb2 as sameface_dot_v1_dot_gallery__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sameface/v1/gallery_service.proto\x12\x0bsameface.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a#google/longrunning/operations.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x19sameface/v1/gallery.proto\"\x97\x01\n\x14\x43reateGalleryRequest\x12\x18\n\ngallery_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x07gallery\x18\x02 \x01(\x0b\x32\x14.sameface.v1.GalleryB\x04\xe2\x41\x01\x01\x12\x1e\n\x10\x65mbedder_version\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"<\n\x11GetGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\"I\n\x14ListGalleriesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"Y\n\x15ListGalleriesResponse\x12\'\n\tgalleries\x18\x01 \x03(\x0b\x32\x14.sameface.v1.Gallery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"z\n\x14UpdateGalleryRequest\x12+\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.GalleryB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"z\n\x1aListPolicyRevisionsRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x1bListPolicyRevisionsResponse\x12%\n\x08policies\x18\x01 \x03(\x0b\x32\x13.sameface.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x17\x43\x61librateGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x1b\n\rvalidate_only\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"A\n\x18\x43\x61librateGalleryResponse\x12%\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.Gallery\"(\n\x18\x43\x61librateGalleryMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\"h\n\x14\x44\x65leteGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x13\n\x05\x66orce\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\xa6\x01\n\x15\x43reateIdentityRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x19\n\x0bidentity_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12-\n\x08identity\x18\x03 \x01(\x0b\x32\x15.sameface.v1.IdentityB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\">\n\x12GetIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\"u\n\x15ListIdentitiesRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\\\n\x16ListIdentitiesResponse\x12)\n\nidentities\x18\x01 \x03(\x0b\x32\x15.sameface.v1.Identity\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"}\n\x15UpdateIdentityRequest\x12-\n\x08identity\x18\x01 \x01(\x0b\x32\x15.sameface.v1.IdentityB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"j\n\x15\x44\x65leteIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x13\n\x05\x66orce\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\">\n\x12GetTemplateRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Template\"u\n\x14ListTemplatesRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x15ListTemplatesResponse\x12(\n\ttemplates\x18\x01 \x03(\x0b\x32\x15.sameface.v1.Template\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x15\x44\x65leteTemplateRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Template2\x80\n\n\x0eGalleryService\x12H\n\rCreateGallery\x12!.sameface.v1.CreateGalleryRequest\x1a\x14.sameface.v1.Gallery\x12\x42\n\nGetGallery\x12\x1e.sameface.v1.GetGalleryRequest\x1a\x14.sameface.v1.Gallery\x12V\n\rListGalleries\x12!.sameface.v1.ListGalleriesRequest\x1a\".sameface.v1.ListGalleriesResponse\x12H\n\rUpdateGallery\x12!.sameface.v1.UpdateGalleryRequest\x1a\x14.sameface.v1.Gallery\x12h\n\x13ListPolicyRevisions\x12\'.sameface.v1.ListPolicyRevisionsRequest\x1a(.sameface.v1.ListPolicyRevisionsResponse\x12\x90\x01\n\x10\x43\x61librateGallery\x12$.sameface.v1.CalibrateGalleryRequest\x1a\x1d.google.longrunning.Operation\"7\xca\x41\x34\n\x18\x43\x61librateGalleryResponse\x12\x18\x43\x61librateGalleryMetadata\x12J\n\rDeleteGallery\x12!.sameface.v1.DeleteGalleryRequest\x1a\x16.google.protobuf.Empty\x12K\n\x0e\x43reateIdentity\x12\".sameface.v1.CreateIdentityRequest\x1a\x15.sameface.v1.Identity\x12\x45\n\x0bGetIdentity\x12\x1f.sameface.v1.GetIdentityRequest\x1a\x15.sameface.v1.Identity\x12Y\n\x0eListIdentities\x12\".sameface.v1.ListIdentitiesRequest\x1a#.sameface.v1.ListIdentitiesResponse\x12K\n\x0eUpdateIdentity\x12\".sameface.v1.UpdateIdentityRequest\x1a\x15.sameface.v1.Identity\x12L\n\x0e\x44\x65leteIdentity\x12\".sameface.v1.DeleteIdentityRequest\x1a\x16.google.protobuf.Empty\x12\x45\n\x0bGetTemplate\x12\x1f.sameface.v1.GetTemplateRequest\x1a\x15.sameface.v1.Template\x12V\n\rListTemplates\x12!.sameface.v1.ListTemplatesRequest\x1a\".sameface.v1.ListTemplatesResponse\x12L\n\x0e\x44\x65leteTemplate\x12\".sameface.v1.DeleteTemplateRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sameface/v1/gallery_service.proto\x12\x0bsameface.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a#google/longrunning/operations.proto\x1a google/protobuf/field_mask.proto\x1a\x19sameface/v1/gallery.proto\"\x97\x01\n\x14\x43reateGalleryRequest\x12\x18\n\ngallery_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x07gallery\x18\x02 \x01(\x0b\x32\x14.sameface.v1.GalleryB\x04\xe2\x41\x01\x01\x12\x1e\n\x10\x65mbedder_version\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\"<\n\x11GetGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\"I\n\x14ListGalleriesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"Y\n\x15ListGalleriesResponse\x12\'\n\tgalleries\x18\x01 \x03(\x0b\x32\x14.sameface.v1.Gallery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"z\n\x14UpdateGalleryRequest\x12+\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.GalleryB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"z\n\x1aListPolicyRevisionsRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x1bListPolicyRevisionsResponse\x12%\n\x08policies\x18\x01 \x03(\x0b\x32\x13.sameface.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x17\x43\x61librateGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x1b\n\rvalidate_only\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"A\n\x18\x43\x61librateGalleryResponse\x12%\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.Gallery\"(\n\x18\x43\x61librateGalleryMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\"h\n\x14\x44\x65leteGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x13\n\x05\x66orce\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\x17\n\x15\x44\x65leteGalleryResponse\"\xa6\x01\n\x15\x43reateIdentityRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x19\n\x0bidentity_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12-\n\x08identity\x18\x03 \x01(\x0b\x32\x15.sameface.v1.IdentityB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\">\n\x12GetIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\"u\n\x15ListIdentitiesRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\\\n\x16ListIdentitiesResponse\x12)\n\nidentities\x18\x01 \x03(\x0b\x32\x15.sameface.v1.Identity\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"}\n\x15UpdateIdentityRequest\x12-\n\x08identity\x18\x01 \x01(\x0b\x32\x15.sameface.v1.IdentityB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"j\n\x15\x44\x65leteIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x13\n\x05\x66orce\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"\x18\n\x16\x44\x65leteIdentityResponse\">\n\x12GetTemplateRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Template\"u\n\x14ListTemplatesRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x15ListTemplatesResponse\x12(\n\ttemplates\x18\x01 \x03(\x0b\x32\x15.sameface.v1.Template\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x15\x44\x65leteTemplateRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Template\"\x18\n\x16\x44\x65leteTemplateResponse2\xa6\n\n\x0eGalleryService\x12H\n\rCreateGallery\x12!.sameface.v1.CreateGalleryRequest\x1a\x14.sameface.v1.Gallery\x12\x42\n\nGetGallery\x12\x1e.sameface.v1.GetGalleryRequest\x1a\x14.sameface.v1.Gallery\x12V\n\rListGalleries\x12!.sameface.v1.ListGalleriesRequest\x1a\".sameface.v1.ListGalleriesResponse\x12H\n\rUpdateGallery\x12!.sameface.v1.UpdateGalleryRequest\x1a\x14.sameface.v1.Gallery\x12h\n\x13ListPolicyRevisions\x12\'.sameface.v1.ListPolicyRevisionsRequest\x1a(.sameface.v1.ListPolicyRevisionsResponse\x12\x90\x01\n\x10\x43\x61librateGallery\x12$.sameface.v1.CalibrateGalleryRequest\x1a\x1d.google.longrunning.Operation\"7\xca\x41\x34\n\x18\x43\x61librateGalleryResponse\x12\x18\x43\x61librateGalleryMetadata\x12V\n\rDeleteGallery\x12!.sameface.v1.DeleteGalleryRequest\x1a\".sameface.v1.DeleteGalleryResponse\x12K\n\x0e\x43reateIdentity\x12\".sameface.v1.CreateIdentityRequest\x1a\x15.sameface.v1.Identity\x12\x45\n\x0bGetIdentity\x12\x1f.sameface.v1.GetIdentityRequest\x1a\x15.sameface.v1.Identity\x12Y\n\x0eListIdentities\x12\".sameface.v1.ListIdentitiesRequest\x1a#.sameface.v1.ListIdentitiesResponse\x12K\n\x0eUpdateIdentity\x12\".sameface.v1.UpdateIdentityRequest\x1a\x15.sameface.v1.Identity\x12Y\n\x0e\x44\x65leteIdentity\x12\".sameface.v1.DeleteIdentityRequest\x1a#.sameface.v1.DeleteIdentityResponse\x12\x45\n\x0bGetTemplate\x12\x1f.sameface.v1.GetTemplateRequest\x1a\x15.sameface.v1.Template\x12V\n\rListTemplates\x12!.sameface.v1.ListTemplatesRequest\x1a\".sameface.v1.ListTemplatesResponse\x12Y\n\x0e\x44\x65leteTemplate\x12\".sameface.v1.DeleteTemplateRequest\x1a#.sameface.v1.DeleteTemplateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -111,48 +110,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETETEMPLATEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021sameface/Template'
   _globals['_GALLERYSERVICE'].methods_by_name['CalibrateGallery']._loaded_options = None
   _globals['_GALLERYSERVICE'].methods_by_name['CalibrateGallery']._serialized_options = b'\312A4\n\030CalibrateGalleryResponse\022\030CalibrateGalleryMetadata'
-  _globals['_CREATEGALLERYREQUEST']._serialized_start=238
-  _globals['_CREATEGALLERYREQUEST']._serialized_end=389
-  _globals['_GETGALLERYREQUEST']._serialized_start=391
-  _globals['_GETGALLERYREQUEST']._serialized_end=451
-  _globals['_LISTGALLERIESREQUEST']._serialized_start=453
-  _globals['_LISTGALLERIESREQUEST']._serialized_end=526
-  _globals['_LISTGALLERIESRESPONSE']._serialized_start=528
-  _globals['_LISTGALLERIESRESPONSE']._serialized_end=617
-  _globals['_UPDATEGALLERYREQUEST']._serialized_start=619
-  _globals['_UPDATEGALLERYREQUEST']._serialized_end=741
-  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_start=743
-  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_end=865
-  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_start=867
-  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_end=960
-  _globals['_CALIBRATEGALLERYREQUEST']._serialized_start=962
-  _globals['_CALIBRATEGALLERYREQUEST']._serialized_end=1083
-  _globals['_CALIBRATEGALLERYRESPONSE']._serialized_start=1085
-  _globals['_CALIBRATEGALLERYRESPONSE']._serialized_end=1150
-  _globals['_CALIBRATEGALLERYMETADATA']._serialized_start=1152
-  _globals['_CALIBRATEGALLERYMETADATA']._serialized_end=1192
-  _globals['_DELETEGALLERYREQUEST']._serialized_start=1194
-  _globals['_DELETEGALLERYREQUEST']._serialized_end=1298
-  _globals['_CREATEIDENTITYREQUEST']._serialized_start=1301
-  _globals['_CREATEIDENTITYREQUEST']._serialized_end=1467
-  _globals['_GETIDENTITYREQUEST']._serialized_start=1469
-  _globals['_GETIDENTITYREQUEST']._serialized_end=1531
-  _globals['_LISTIDENTITIESREQUEST']._serialized_start=1533
-  _globals['_LISTIDENTITIESREQUEST']._serialized_end=1650
-  _globals['_LISTIDENTITIESRESPONSE']._serialized_start=1652
-  _globals['_LISTIDENTITIESRESPONSE']._serialized_end=1744
-  _globals['_UPDATEIDENTITYREQUEST']._serialized_start=1746
-  _globals['_UPDATEIDENTITYREQUEST']._serialized_end=1871
-  _globals['_DELETEIDENTITYREQUEST']._serialized_start=1873
-  _globals['_DELETEIDENTITYREQUEST']._serialized_end=1979
-  _globals['_GETTEMPLATEREQUEST']._serialized_start=1981
-  _globals['_GETTEMPLATEREQUEST']._serialized_end=2043
-  _globals['_LISTTEMPLATESREQUEST']._serialized_start=2045
-  _globals['_LISTTEMPLATESREQUEST']._serialized_end=2162
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=2164
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=2254
-  _globals['_DELETETEMPLATEREQUEST']._serialized_start=2256
-  _globals['_DELETETEMPLATEREQUEST']._serialized_end=2321
-  _globals['_GALLERYSERVICE']._serialized_start=2324
-  _globals['_GALLERYSERVICE']._serialized_end=3604
+  _globals['_CREATEGALLERYREQUEST']._serialized_start=209
+  _globals['_CREATEGALLERYREQUEST']._serialized_end=360
+  _globals['_GETGALLERYREQUEST']._serialized_start=362
+  _globals['_GETGALLERYREQUEST']._serialized_end=422
+  _globals['_LISTGALLERIESREQUEST']._serialized_start=424
+  _globals['_LISTGALLERIESREQUEST']._serialized_end=497
+  _globals['_LISTGALLERIESRESPONSE']._serialized_start=499
+  _globals['_LISTGALLERIESRESPONSE']._serialized_end=588
+  _globals['_UPDATEGALLERYREQUEST']._serialized_start=590
+  _globals['_UPDATEGALLERYREQUEST']._serialized_end=712
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_start=714
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_end=836
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_start=838
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_end=931
+  _globals['_CALIBRATEGALLERYREQUEST']._serialized_start=933
+  _globals['_CALIBRATEGALLERYREQUEST']._serialized_end=1054
+  _globals['_CALIBRATEGALLERYRESPONSE']._serialized_start=1056
+  _globals['_CALIBRATEGALLERYRESPONSE']._serialized_end=1121
+  _globals['_CALIBRATEGALLERYMETADATA']._serialized_start=1123
+  _globals['_CALIBRATEGALLERYMETADATA']._serialized_end=1163
+  _globals['_DELETEGALLERYREQUEST']._serialized_start=1165
+  _globals['_DELETEGALLERYREQUEST']._serialized_end=1269
+  _globals['_DELETEGALLERYRESPONSE']._serialized_start=1271
+  _globals['_DELETEGALLERYRESPONSE']._serialized_end=1294
+  _globals['_CREATEIDENTITYREQUEST']._serialized_start=1297
+  _globals['_CREATEIDENTITYREQUEST']._serialized_end=1463
+  _globals['_GETIDENTITYREQUEST']._serialized_start=1465
+  _globals['_GETIDENTITYREQUEST']._serialized_end=1527
+  _globals['_LISTIDENTITIESREQUEST']._serialized_start=1529
+  _globals['_LISTIDENTITIESREQUEST']._serialized_end=1646
+  _globals['_LISTIDENTITIESRESPONSE']._serialized_start=1648
+  _globals['_LISTIDENTITIESRESPONSE']._serialized_end=1740
+  _globals['_UPDATEIDENTITYREQUEST']._serialized_start=1742
+  _globals['_UPDATEIDENTITYREQUEST']._serialized_end=1867
+  _globals['_DELETEIDENTITYREQUEST']._serialized_start=1869
+  _globals['_DELETEIDENTITYREQUEST']._serialized_end=1975
+  _globals['_DELETEIDENTITYRESPONSE']._serialized_start=1977
+  _globals['_DELETEIDENTITYRESPONSE']._serialized_end=2001
+  _globals['_GETTEMPLATEREQUEST']._serialized_start=2003
+  _globals['_GETTEMPLATEREQUEST']._serialized_end=2065
+  _globals['_LISTTEMPLATESREQUEST']._serialized_start=2067
+  _globals['_LISTTEMPLATESREQUEST']._serialized_end=2184
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=2186
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=2276
+  _globals['_DELETETEMPLATEREQUEST']._serialized_start=2278
+  _globals['_DELETETEMPLATEREQUEST']._serialized_end=2343
+  _globals['_DELETETEMPLATERESPONSE']._serialized_start=2345
+  _globals['_DELETETEMPLATERESPONSE']._serialized_end=2369
+  _globals['_GALLERYSERVICE']._serialized_start=2372
+  _globals['_GALLERYSERVICE']._serialized_end=3690
 # @@protoc_insertion_point(module_scope)

@@ -1,7 +1,6 @@
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import resource_pb2 as _resource_pb2
 from google.longrunning import operations_pb2 as _operations_pb2
-from google.protobuf import empty_pb2 as _empty_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from sameface.v1 import gallery_pb2 as _gallery_pb2
 from google.protobuf.internal import containers as _containers
@@ -104,6 +103,10 @@ class DeleteGalleryRequest(_message.Message):
     etag: str
     def __init__(self, name: _Optional[str] = ..., force: _Optional[bool] = ..., etag: _Optional[str] = ...) -> None: ...
 
+class DeleteGalleryResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class CreateIdentityRequest(_message.Message):
     __slots__ = ("parent", "identity_id", "identity", "request_id")
     PARENT_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +161,10 @@ class DeleteIdentityRequest(_message.Message):
     etag: str
     def __init__(self, name: _Optional[str] = ..., force: _Optional[bool] = ..., etag: _Optional[str] = ...) -> None: ...
 
+class DeleteIdentityResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class GetTemplateRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -187,3 +194,7 @@ class DeleteTemplateRequest(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteTemplateResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -4,7 +4,6 @@ import grpc
 import warnings
 
 from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
-from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from sameface.v1 import gallery_pb2 as sameface_dot_v1_dot_gallery__pb2
 from sameface.v1 import gallery_service_pb2 as sameface_dot_v1_dot_gallery__service__pb2
 
@@ -84,7 +83,7 @@ class GalleryServiceStub:
         self.DeleteGallery = channel.unary_unary(
                 '/sameface.v1.GalleryService/DeleteGallery',
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteGalleryRequest.SerializeToString,
-                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteGalleryResponse.FromString,
                 _registered_method=True)
         self.CreateIdentity = channel.unary_unary(
                 '/sameface.v1.GalleryService/CreateIdentity',
@@ -109,7 +108,7 @@ class GalleryServiceStub:
         self.DeleteIdentity = channel.unary_unary(
                 '/sameface.v1.GalleryService/DeleteIdentity',
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteIdentityRequest.SerializeToString,
-                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteIdentityResponse.FromString,
                 _registered_method=True)
         self.GetTemplate = channel.unary_unary(
                 '/sameface.v1.GalleryService/GetTemplate',
@@ -124,7 +123,7 @@ class GalleryServiceStub:
         self.DeleteTemplate = channel.unary_unary(
                 '/sameface.v1.GalleryService/DeleteTemplate',
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateRequest.SerializeToString,
-                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateResponse.FromString,
                 _registered_method=True)
 
 
@@ -298,7 +297,7 @@ def add_GalleryServiceServicer_to_server(servicer, server):
             'DeleteGallery': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteGallery,
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteGalleryRequest.FromString,
-                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+                    response_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteGalleryResponse.SerializeToString,
             ),
             'CreateIdentity': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateIdentity,
@@ -323,7 +322,7 @@ def add_GalleryServiceServicer_to_server(servicer, server):
             'DeleteIdentity': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteIdentity,
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteIdentityRequest.FromString,
-                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+                    response_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteIdentityResponse.SerializeToString,
             ),
             'GetTemplate': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTemplate,
@@ -338,7 +337,7 @@ def add_GalleryServiceServicer_to_server(servicer, server):
             'DeleteTemplate': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteTemplate,
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateRequest.FromString,
-                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+                    response_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -543,7 +542,7 @@ class GalleryService:
             target,
             '/sameface.v1.GalleryService/DeleteGallery',
             sameface_dot_v1_dot_gallery__service__pb2.DeleteGalleryRequest.SerializeToString,
-            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            sameface_dot_v1_dot_gallery__service__pb2.DeleteGalleryResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -678,7 +677,7 @@ class GalleryService:
             target,
             '/sameface.v1.GalleryService/DeleteIdentity',
             sameface_dot_v1_dot_gallery__service__pb2.DeleteIdentityRequest.SerializeToString,
-            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            sameface_dot_v1_dot_gallery__service__pb2.DeleteIdentityResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -759,7 +758,7 @@ class GalleryService:
             target,
             '/sameface.v1.GalleryService/DeleteTemplate',
             sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateRequest.SerializeToString,
-            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateResponse.FromString,
             options,
             channel_credentials,
             insecure,
