@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from sameface.cli.options import AsJson, ExitCode
-from sameface.cli.output import print_json, print_table
+from sameface.cli.output import coloured, print_json, print_table
 from sameface.cli.serve import load_settings
 from sameface.errors import ModelNotFound
 from sameface.settings import Settings
@@ -41,7 +41,12 @@ def doctor(as_json: AsJson = False) -> None:
             print_json({"name": one.name, "good": one.good, "found": one.found, "remedy": one.remedy})
     else:
         rows = [
-            (one.name, "[green]good[/green]" if one.good else "[red]mend[/red]", one.found, one.remedy)
+            (
+                one.name,
+                coloured("good", colour="green") if one.good else coloured("mend", colour="red"),
+                one.found,
+                one.remedy,
+            )
             for one in findings
         ]
         print_table(("", "", "found", "to do"), rows)

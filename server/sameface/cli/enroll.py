@@ -5,9 +5,19 @@ from typing import Annotated
 
 import typer
 
-from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, ExitCode, GalleryArgument, Selection, connected
-from sameface.cli.output import error_record, note, print_json, print_table, work_on
-from sameface.cli.photos import STDIN, NamedPhoto, find_people, find_photos, identity_ids
+from sameface.cli.options import (
+    DEFAULT_ADDRESS,
+    Address,
+    AsJson,
+    ExitCode,
+    GalleryArgument,
+    Selection,
+    connected,
+    parse_labels,
+)
+from sameface.cli.output import GrowingTable, coloured, note, note_skipped, print_json
+from sameface.cli.photos import STDIN, NamedPhoto, Skipped, find_people, find_photos, identity_ids
+from sameface.cli.work import NotTried, error_record, work_on
 from sameface.client import Client, ServiceError
 from sameface.v1 import face_service_pb2
 from sameface_qdrant.errors import InvalidArgument
@@ -41,15 +51,16 @@ def enroll(
 
     Exit code 0 when every photo was enrolled, 3 when one was refused.
     """
-    labels = _labels(label)
-    people = _people(photos, identity)
+    labels = parse_labels(label)
+    people, skipped = _people(photos, identity)
+    note_skipped(skipped)
     ids = {identity: identity} if identity else identity_ids(people)
     for name, chosen in ids.items():
         if name != chosen:
             note(f"{name} is enrolled as {chosen}")
     work = [(name, photo) for name, found in people.items() for photo in found]
     refused = 0
-    rows = []
+    table = GrowingTable(("photo", "identity", "", ""), [photo.name for _, photo in work])
     with connected(address) as client:
         if create_gallery:
             _make_gallery(client, gallery)
@@ -70,17 +81,18 @@ def enroll(
             record: dict[str, object] = {"photo": photo.name, "identity": ids[name]}
             if isinstance(answer, Exception):
                 refused += 1
-                record |= error_record(answer)
-                rows.append((photo.name, ids[name], f"[red]{record['error']}[/red]", str(record["message"])))
+                failure = error_record(answer)
+                record |= failure
+                row = (photo.name, ids[name], coloured(failure["error"], colour="red"), failure["message"])
             else:
                 quality = {part.name: round(part.value, 1) for part in answer.template.quality}
                 record |= {"template": answer.template.name, "quality": quality}
-                done = "[green]would be enrolled[/green]" if dry_run else "[green]enrolled[/green]"
-                rows.append((photo.name, ids[name], done, ""))
+                status = "would be enrolled" if dry_run else "enrolled"
+                row = (photo.name, ids[name], coloured(status, colour="green"), "")
             if as_json:
                 print_json(record)
-    if not as_json:
-        print_table(("photo", "identity", "", ""), rows)
+            elif not isinstance(answer, NotTried):
+                table.add(row)
     enrolled = len(work) - refused
     done = "pass" if dry_run else "enrolled"
     note(f"{enrolled} of {len(work)} photos {done}, {len(ids)} identities, {refused} refused")
@@ -88,9 +100,10 @@ def enroll(
         raise typer.Exit(ExitCode.ERROR)
 
 
-def _people(photos: list[str], identity: str) -> dict[str, list[NamedPhoto]]:
+def _people(photos: list[str], identity: str) -> tuple[dict[str, list[NamedPhoto]], list[Skipped]]:
     if identity:
-        return {identity: find_photos(photos)}
+        found, skipped = find_photos(photos)
+        return {identity: found}, skipped
     if len(photos) != 1 or photos[0] == STDIN or not Path(photos[0]).is_dir():
         raise InvalidArgument(
             "without --as one folder is expected, with a sub-folder per person; name the person of these photos with "
@@ -98,16 +111,6 @@ def _people(photos: list[str], identity: str) -> dict[str, list[NamedPhoto]]:
             metadata={"field": "photo"},
         )
     return find_people(Path(photos[0]))
-
-
-def _labels(texts: list[str]) -> dict[str, str]:
-    labels = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidArgument(f"--label {text!r} is no KEY=VALUE", metadata={"field": "label"})
-        labels[key] = value
-    return labels
 
 
 def _make_gallery(client: Client, gallery: str) -> None:
