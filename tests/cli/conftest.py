@@ -1,15 +1,23 @@
-"""Run the command line as a user would."""
+"""Run the command line as a user would: in this process, or as one of its own where that makes a difference."""
 
 import contextlib
 import io
+import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sameface.cli.main import main
+from sameface.client import Client
+from sameface.launcher import Service
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -40,3 +48,42 @@ def sameface(monkeypatch: pytest.MonkeyPatch) -> Run:
         return subprocess.CompletedProcess(list(arguments), code, output.getvalue(), errors.getvalue())
 
     return run
+
+
+def process(
+    *arguments: str | bytes, stdout: int = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `sameface` as a process of its own."""
+    command = [sys.executable, "-m", "sameface.cli", *arguments]
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **environment}, check=False, timeout=60
+    )
+
+
+def lines(output: str) -> list[dict[str, Any]]:
+    """Return the records of JSON lines."""
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.fixture
+def gallery(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A gallery of its own, and the service where commands look for it."""
+    monkeypatch.setenv("SAMEFACE_ADDRESS", service.address)
+    name = f"cli-{uuid.uuid4().hex[:12]}"
+    with Client(service.address) as client:
+        client.create_gallery(name)
+        yield name
+        client.delete_gallery(name, force=True)
+
+
+@pytest.fixture
+def people(tmp_path: Path, portraits: Path) -> Path:
+    """A folder as people keep it: names with capitals, spaces and accents."""
+    for name, photo in {
+        "Emmanuel Macron": "emmanuel_macron_2014.jpg",
+        "Barack Obama": "barack_obama.jpg",
+        "Jacinda Ardérn": "jacinda_ardern_2018.jpg",
+    }.items():
+        (tmp_path / "people" / name).mkdir(parents=True)
+        shutil.copy(portraits / photo, tmp_path / "people" / name)
+    return tmp_path / "people"

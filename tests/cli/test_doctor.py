@@ -2,8 +2,13 @@
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health, health_pb2_grpc
 
 from sameface.launcher import served
 from tests.cli.conftest import Run
@@ -20,7 +25,7 @@ def test_all_is_well_here(sameface: Run, tmp_path: Path) -> None:
     code, found = diagnose(sameface, SAMEFACE_DATA_DIR=str(tmp_path))
     assert code == 0, found
     assert set(found) == {"interpreter", "settings", "models", "Triton", "cache folder", "data folder", "address"}
-    assert all(one["good"] for one in found.values())
+    assert all(one["good"] and not one["remedy"] for one in found.values())
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(sameface: Run, tmp_path: Path) -> None:
@@ -62,10 +67,63 @@ def test_a_data_folder_in_use_is_told_and_is_no_fault(sameface: Run, tmp_path: P
     with served(tmp_path, tmp_path / "log", ["--inference", "onnx"]) as service:
         code, found = diagnose(sameface, SAMEFACE_DATA_DIR=str(tmp_path))
     assert code == 0
-    assert f'"pid": {service.pid}' in found["data folder"]["found"]
+    assert f"is in use by process {service.pid} on " in found["data folder"]["found"]
 
 
 def test_without_json_a_table_is_printed(sameface: Run, tmp_path: Path) -> None:
     result = sameface("doctor", SAMEFACE_DATA_DIR=str(tmp_path), SAMEFACE_LISTEN="127.0.0.1:0")
     assert result.returncode == 0
     assert "interpreter" in result.stdout
+
+
+def test_a_service_that_runs_is_well(sameface: Run, tmp_path: Path) -> None:
+    with served(tmp_path, tmp_path / "log", ["--inference", "onnx"]) as service:
+        code, found = diagnose(sameface, SAMEFACE_DATA_DIR=str(tmp_path), SAMEFACE_LISTEN=service.address)
+    assert code == 0, found
+    assert found["address"] == {
+        "name": "address",
+        "good": True,
+        "found": f"a sameface service is there: SERVING ({service.address})",
+        "remedy": "",
+    }
+
+
+def test_another_grpc_server_is_none_of_ours(sameface: Run, tmp_path: Path) -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        code, found = diagnose(sameface, SAMEFACE_LISTEN=f"127.0.0.1:{port}", SAMEFACE_DATA_DIR=str(tmp_path))
+    finally:
+        server.stop(None)
+    assert code == 3
+    assert "in use by something else" in found["address"]["found"]
+    assert found["address"]["remedy"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:qdrant", "http://127.0.0.1:99999", "http://[::1", "http://"])
+def test_a_url_that_makes_no_sense_is_named(sameface: Run, url: str) -> None:
+    code, found = diagnose(sameface, SAMEFACE_QDRANT_URL=url)
+    assert code == 3
+    assert url in found["Qdrant"]["found"]
+
+
+@pytest.mark.parametrize("url", ["gpu-box", "gpu-box:grpc"])
+def test_a_triton_without_a_port_is_named(sameface: Run, url: str) -> None:
+    code, found = diagnose(sameface, SAMEFACE_TRITON_URL=url)
+    assert code == 3
+    assert url in found["Triton"]["found"]
+
+
+def test_addresses_of_every_kind_are_looked_at(sameface: Run, tmp_path: Path) -> None:
+    for listen in ("0.0.0.0:0", "localhost:0", *(["[::1]:0", "[::]:0"] if socket.has_dualstack_ipv6() else [])):
+        code, found = diagnose(sameface, SAMEFACE_LISTEN=listen, SAMEFACE_DATA_DIR=str(tmp_path))
+        assert found["address"]["found"] == f"{listen} is free"
+        assert code == 0
+    # An address of documentation (RFC 5737), which no machine has; and a name that stands for none.
+    for listen in ("192.0.2.1:0", "no-such-host.invalid:0"):
+        code, found = diagnose(sameface, SAMEFACE_LISTEN=listen, SAMEFACE_DATA_DIR=str(tmp_path))
+        assert code == 3
+        assert listen in found["address"]["found"]
+        assert found["address"]["remedy"]

@@ -1,70 +1,18 @@
-"""Enrol, verify, identify from the command line: folders, patterns, stdin, exit codes, JSON lines, drawings."""
+"""Verify, identify, compare, search, and look after what is stored: exit codes, JSON lines."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
+import time
 from pathlib import Path
-from typing import Any
 
-import pytest
 from PIL import Image
 
-from sameface.cli.photos import find_people, find_photos, identity_id, identity_ids
 from sameface.client import Client
 from sameface.launcher import Service
-from sameface_qdrant.errors import InvalidArgument
-from tests.cli.conftest import Run
-
-
-@pytest.fixture
-def gallery(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A gallery of its own, and the service where commands look for it."""
-    monkeypatch.setenv("SAMEFACE_ADDRESS", service.address)
-    name = f"cli-{uuid.uuid4().hex[:12]}"
-    with Client(service.address) as client:
-        client.create_gallery(name)
-        yield name
-        client.delete_gallery(name, force=True)
-
-
-@pytest.fixture
-def people(tmp_path: Path, portraits: Path) -> Path:
-    """A folder as people keep it: names with capitals, spaces and accents."""
-    for name, photos in {
-        "Emmanuel Macron": ["emmanuel_macron_2014.jpg"],
-        "Barack Obama": ["barack_obama.jpg"],
-        "Jacinda Ardérn": ["jacinda_ardern_2018.jpg"],
-    }.items():
-        (tmp_path / "people" / name).mkdir(parents=True)
-        for photo in photos:
-            shutil.copy(portraits / photo, tmp_path / "people" / name)
-    return tmp_path / "people"
-
-
-def lines(output: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in output.splitlines()]
-
-
-def test_a_folder_of_people_is_enrolled_and_the_ids_are_told(
-    sameface: Run, gallery: str, people: Path, portraits: Path
-) -> None:
-    result = sameface("enroll", gallery, str(people))
-    assert result.returncode == 0, result.stderr
-    assert "Jacinda Ardérn is enrolled as jacinda-ardern" in result.stderr
-    assert "3 of 3 photos enrolled, 3 identities, 0 refused" in result.stderr
-    listed = lines(sameface("identity", "list", gallery, "--json").stdout)
-    assert {one["name"].rpartition("/")[2]: one["display_name"] for one in listed} == {
-        "barack-obama": "Barack Obama",
-        "emmanuel-macron": "Emmanuel Macron",
-        "jacinda-ardern": "Jacinda Ardérn",
-    }
-    (found,) = lines(sameface("identify", gallery, str(portraits / "jacinda_ardern_2022.jpg"), "--json").stdout)
-    assert found["outcome"] == "MATCH"
-    assert found["decision"]["candidates"][0]["identity"].endswith("/jacinda-ardern")
+from tests.cli.conftest import Run, lines
 
 
 def test_exit_codes_say_what_was_decided(sameface: Run, gallery: str, portraits: Path) -> None:
@@ -113,37 +61,6 @@ def test_patterns_folders_and_stdin_are_photos(sameface: Run, gallery: str, port
     assert json.loads(result.stdout)["photo"] == "stdin"
 
 
-def test_a_refused_photo_does_not_stop_the_others(sameface: Run, gallery: str, people: Path) -> None:
-    (people / "Barack Obama" / "broken.jpg").write_bytes(b"no photo")
-    Image.new("RGB", (300, 300)).save(people / "Emmanuel Macron" / "nobody.png")
-    result = sameface("enroll", gallery, str(people), "--json")
-    assert result.returncode == 3
-    records = {Path(one["photo"]).name: one for one in lines(result.stdout)}
-    assert records["broken.jpg"]["error"] == "IMAGE_UNDECODABLE"
-    assert records["nobody.png"]["error"] == "FACE_NOT_FOUND"
-    assert records["nobody.png"]["metadata"] == {"count": "0"}
-    assert records["barack_obama.jpg"]["template"]
-    assert "3 of 5 photos enrolled" in result.stderr
-
-
-def test_a_dry_run_stores_nothing(sameface: Run, gallery: str, people: Path) -> None:
-    result = sameface("enroll", gallery, str(people), "--dry-run")
-    assert result.returncode == 0
-    assert "3 of 3 photos pass" in result.stderr
-    assert sameface("identity", "list", gallery, "--json").stdout == ""
-
-
-def test_drawings_show_what_was_found(sameface: Run, gallery: str, portraits: Path, tmp_path: Path) -> None:
-    assert sameface("enroll", gallery, str(portraits / "barack_obama.jpg"), "--as", "obama").returncode == 0
-    photo = portraits / "barack_obama.jpg"
-    assert sameface("identify", gallery, str(photo), "--draw", str(tmp_path)).returncode == 0
-    assert sameface("detect", str(photo), str(photo), "--draw", str(tmp_path / "detected")).returncode == 0
-    assert {path.name for path in (tmp_path / "detected").iterdir()} == {"barack_obama.jpg", "barack_obama-2.jpg"}
-    with Image.open(tmp_path / "barack_obama.jpg") as drawn, Image.open(photo) as original:
-        assert drawn.size == original.size
-        assert drawn.tobytes() != original.convert("RGB").tobytes()
-
-
 def test_galleries_identities_and_templates_are_looked_after(sameface: Run, gallery: str, portraits: Path) -> None:
     def run(*arguments: str) -> str:
         result = sameface(*arguments)
@@ -186,33 +103,90 @@ def test_a_service_that_is_not_there_is_named(sameface: Run, portraits: Path) ->
     assert "UNAVAILABLE" in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize(
-    ("name", "identity"),
-    [
-        ("Ada Lovelace", "ada-lovelace"),
-        ("José Ángel  Núñez", "jose-angel-nunez"),
-        ("Łukasz", "lukasz"),
-        ("O'Brien (2)", "o-brien-2"),
-        ("_x.", "x"),
-        ("李小龙", "lixiaolong"),
-        ("a" * 100, "a" * 64),
-    ],
-)
-def test_names_become_ids(name: str, identity: str) -> None:
-    assert identity_id(name) == identity
+def test_a_service_that_is_not_there_is_not_asked_for_every_photo(sameface: Run, portraits: Path) -> None:
+    photos = [str(portraits / "barack_obama.jpg")] * 100
+    began = time.monotonic()
+    result = sameface("identify", "g", *photos, "--address", "127.0.0.1:9", "--json")
+    assert time.monotonic() - began < 10
+    assert result.returncode == 3
+    errors = [one["error"] for one in lines(result.stdout)]
+    assert len(errors) == 100
+    assert errors.count("NOT_TRIED") >= 90
 
 
-def test_names_that_collide_or_vanish_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match="both give the id 'ada-l'"):
-        identity_ids(["Ada L", "ada-l"])
-    with pytest.raises(InvalidArgument, match="no id can be made"):
-        identity_id("!!!")
+def test_every_photo_has_a_line_for_programs(
+    sameface: Run, gallery: str, portraits: Path, people: Path, tmp_path: Path
+) -> None:
+    assert sameface("enroll", gallery, str(people)).returncode == 0
+    Image.new("RGB", (300, 300)).save(tmp_path / "nobody.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    nobody, broken, known = str(tmp_path / "nobody.png"), str(tmp_path / "broken.jpg"), str(portraits)
+    result = sameface("identify", gallery, nobody, broken, known, "--all-faces", "--json")
+    records = lines(result.stdout)
+    assert [one["photo"] for one in records[:2]] == [nobody, broken]
+    assert len(records) == 2 + len(list(portraits.glob("*.jpg")))
+    assert (records[0]["outcome"], records[0]["decision"]) == ("NO_MATCH", None)
+    assert records[1]["error"] == "IMAGE_UNDECODABLE"
+    for arguments in (["compare", nobody, nobody], ["compare", broken, nobody], ["search", gallery, nobody]):
+        result = sameface(*arguments, "--json")
+        assert result.returncode == 3
+        (record,) = lines(result.stdout)
+        assert nobody in record["photo"]
+        assert record["error"] in ("FACE_NOT_FOUND", "IMAGE_UNDECODABLE")
 
 
-def test_what_is_named_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="does not exist"):
-        find_photos([str(tmp_path / "*.jpg")])
-    with pytest.raises(InvalidArgument, match="holds no photo"):
-        find_photos([str(tmp_path)])
-    with pytest.raises(InvalidArgument, match="no sub-folder with photos"):
-        find_people(tmp_path)
+def test_fields_that_are_zero_or_empty_are_in_the_json(sameface: Run, gallery: str, portraits: Path) -> None:
+    with Client(os.environ["SAMEFACE_ADDRESS"]) as client:
+        client.create_identity(gallery, "nobody-yet")
+    (identity,) = lines(sameface("identity", "show", gallery, "nobody-yet", "--json").stdout)
+    assert (identity["template_count"], identity["display_name"], identity["labels"]) == (0, "", {})
+    assert "verify_threshold" not in identity  # not set, which is not zero
+
+
+def test_compare_and_search_take_exactly_one_photo_each(sameface: Run, gallery: str, portraits: Path) -> None:
+    one, many = str(portraits / "barack_obama.jpg"), str(portraits)
+    for arguments in (["compare", one, many], ["compare", many, one], ["search", gallery, many]):
+        result = sameface(*arguments)
+        assert result.returncode == 3
+        assert "stands for 6 photos; expected exactly one" in result.stderr
+    result = sameface("compare", "-", "-")
+    assert result.returncode == 3
+    assert "stdin holds one photo" in result.stderr
+
+
+def test_options_that_make_no_sense_are_named(sameface: Run, gallery: str, portraits: Path) -> None:
+    photo = str(portraits / "barack_obama.jpg")
+    for arguments in (
+        ["search", gallery, photo],
+        ["enroll", gallery, photo, "--as", "obama"],
+        ["identity", "update", gallery, "obama"],
+    ):
+        for label in ("country", "=fr"):
+            result = sameface(*arguments, "--label", label)
+            assert result.returncode == 3
+            assert f"--label is {label!r}; expected KEY=VALUE" in result.stderr
+    result = sameface("gallery", "update", gallery, "--reset", "treshold")
+    assert result.returncode == 3
+    assert "runner-up-margin" in result.stderr
+
+
+def test_what_others_wrote_is_printed_as_text(
+    sameface: Run, gallery: str, portraits: Path, tmp_path: Path, service: Service
+) -> None:
+    photo = tmp_path / "[red]x[bold]\x1b[31m.jpg"
+    shutil.copy(portraits / "barack_obama.jpg", photo)
+    (tmp_path / "[").mkdir()
+    (tmp_path / "[" / "foo].jpg").write_bytes(b"no photo")
+    with Client(service.address) as client:
+        client.enroll(gallery, "obama", photo, display_name="[/bar] :heart:", labels={"a": "[/b]"})
+    for arguments in (
+        ["detect", str(tmp_path)],
+        ["identify", gallery, str(tmp_path)],
+        ["enroll", gallery, str(tmp_path), "--as", "obama"],
+    ):
+        result = sameface(*arguments)
+        assert "[red]x[bold]\\x1b[31m.jpg" in result.stdout
+        assert "[/foo].jpg" in result.stdout
+    for arguments in (["identity", "list", gallery], ["search", gallery, str(photo)]):
+        assert "[/bar] :heart:" in sameface(*arguments).stdout
+    assert "a=[/b]" in sameface("identity", "list", gallery).stdout

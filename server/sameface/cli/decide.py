@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.text import Text
 
-from sameface.cli.draw import draw_faces, drawing_path
+from sameface.cli.draw import try_to_draw
 from sameface.cli.options import (
     DEFAULT_ADDRESS,
     Address,
@@ -14,12 +15,26 @@ from sameface.cli.options import (
     ExitCode,
     GalleryArgument,
     IdentityArgument,
+    Labels,
     PhotosArgument,
     Selection,
     connected,
+    parse_labels,
 )
-from sameface.cli.output import OF_OUTCOME, as_dict, coloured, error_record, print_json, print_table, work_on, worst
-from sameface.cli.photos import NamedPhoto, find_photos
+from sameface.cli.output import (
+    OF_OUTCOME,
+    Cell,
+    GrowingTable,
+    as_dict,
+    coloured,
+    note_skipped,
+    print_json,
+    print_table,
+    worst,
+)
+from sameface.cli.photos import NamedPhoto, find_photos, one_photo_each
+from sameface.cli.work import NotTried, error_record, work_on
+from sameface.client import ServiceError
 from sameface.v1 import decision_pb2, face_pb2
 
 Threshold = Annotated[
@@ -32,7 +47,7 @@ DrawInto = Annotated[
 ]
 HEADINGS = ("photo", "claim", "nearest", "score", "threshold", "source", "lead", "outcome")
 Judged = tuple[decision_pb2.Decision | None, face_pb2.Face | None]
-Result = tuple[bytes, Sequence[Judged]] | Exception
+Result = tuple[bytes, Sequence[Judged]]
 
 
 def verify(
@@ -54,7 +69,8 @@ def verify(
 
     Exit code 0 match, 1 no match, 2 ambiguous, 3 error; of several photos the worst (3, then 2, then 1).
     """
-    named = find_photos(photos)
+    named, skipped = find_photos(photos)
+    note_skipped(skipped)
     with connected(address) as client:
 
         def decide(photo: NamedPhoto) -> tuple[bytes, list[Judged]]:
@@ -68,9 +84,10 @@ def verify(
                 runner_up_margin=margin,
                 face_selection=face,
             )
-            return content, [(answer.decision, answer.face if answer.HasField("face") else None)]
+            return content if draw else b"", [(answer.decision, answer.face if answer.HasField("face") else None)]
 
-        _report(((p.name, r) for p, r in work_on(named, decide, "verifying")), identity, draw, as_json)
+        results = work_on(named, decide, "verifying")
+        _report([photo.name for photo in named], (result for _, result in results), identity, draw, as_json)
 
 
 def identify(
@@ -89,7 +106,8 @@ def identify(
 
     Exit code 0 when every face matched, 1 no match, 2 ambiguous, 3 error; the worst of all (3, then 2, then 1).
     """
-    named = find_photos(photos)
+    named, skipped = find_photos(photos)
+    note_skipped(skipped)
     with connected(address) as client:
 
         def decide(photo: NamedPhoto) -> tuple[bytes, list[Judged]]:
@@ -103,12 +121,13 @@ def identify(
                 face_selection=face,
                 max_candidates=candidates,
             )
-            return content, [
+            return content if draw else b"", [
                 (one.decision if one.HasField("decision") else None, one.face if one.HasField("face") else None)
                 for one in answer.faces
             ]
 
-        _report(((p.name, r) for p, r in work_on(named, decide, "identifying")), "", draw, as_json)
+        results = work_on(named, decide, "identifying")
+        _report([photo.name for photo in named], (result for _, result in results), "", draw, as_json)
 
 
 def compare(
@@ -127,12 +146,16 @@ def compare(
 
     Exit code 0 match, 1 no match, 3 error.
     """
-    (one,), (other,) = find_photos([first]), find_photos([second])
+    pair = one_photo_each(first, second)
     with connected(address) as client:
-        answer = client.compare(
-            one.read(), other.read(), verify_threshold=threshold, target_fmr=target_fmr, face_selection=face
-        )
-    _report([(f"{one.name} {other.name}", (b"", [(answer.decision, None)]))], "", None, as_json)
+
+        def decide(photos: Sequence[NamedPhoto]) -> tuple[bytes, list[Judged]]:
+            one, other = (photo.read() for photo in photos)
+            answer = client.compare(one, other, verify_threshold=threshold, target_fmr=target_fmr, face_selection=face)
+            return b"", [(answer.decision, None)]
+
+        results = work_on([pair], decide, "comparing")
+        _report([" ".join(photo.name for photo in pair)], (result for _, result in results), "", None, as_json)
 
 
 def search(
@@ -140,20 +163,23 @@ def search(
     photo: Annotated[str, typer.Argument(help="a photo, or - for stdin")],
     results: Annotated[int, typer.Option(help="templates to list, 1 to 1000")] = 10,
     min_score: Annotated[float | None, typer.Option(help="lowest score that is listed", show_default=False)] = None,
-    label: Annotated[
-        list[str], typer.Option(metavar="KEY=VALUE", help="only identities with this label", show_default=False)
-    ] = [],  # noqa: B006  # typer copies it
+    label: Labels = [],  # noqa: B006  # typer copies it
     face: Selection = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
     """List the nearest templates, without any decision."""
-    (named,) = find_photos([photo])
-    labels = dict(text.partition("=")[::2] for text in label)
+    (named,) = one_photo_each(photo)
+    labels = parse_labels(label)
     with connected(address) as client:
-        found = client.search(
-            gallery, named.read(), max_results=results, min_score=min_score, face_selection=face, labels=labels
-        ).templates
+        try:
+            found = client.search(
+                gallery, named.read(), max_results=results, min_score=min_score, face_selection=face, labels=labels
+            ).templates
+        except (ServiceError, OSError) as error:
+            if as_json:
+                print_json({"photo": named.name, **error_record(error)})
+            raise
     if as_json:
         for one in found:
             print_json(as_dict(one))
@@ -166,49 +192,57 @@ def search(
     print_table(("score", "identity", "display name", "template", "enrolled"), rows)
 
 
-def _report(results: Iterable[tuple[str, Result]], claim: str, draw: Path | None, as_json: bool) -> None:
-    """Print every decision, draw where asked, and end with the worst exit code."""
+def _report(
+    names: Sequence[str], results: Iterable[Result | Exception], claim: str, draw: Path | None, as_json: bool
+) -> None:
+    """Print every decision as it comes, draw where asked, and end with the worst exit code."""
     codes: list[ExitCode] = []
-    rows: list[tuple[str, ...]] = []
-    taken = set[str]()
-    for name, result in results:
+    table = GrowingTable(HEADINGS, names)
+    for name, result in zip(names, results, strict=True):
+        records: Iterable[dict[str, Any]]
+        rows: Iterable[Sequence[Cell]]
         if isinstance(result, Exception):
             codes.append(ExitCode.ERROR)
             record = error_record(result)
-            if as_json:
-                print_json({"photo": name, **record})
-            rows.append((name, claim, "", "", "", "", "", f"[magenta]{record['error']}[/magenta] {record['message']}"))
-            continue
-        content, judged = result
-        codes += [OF_OUTCOME[decision.outcome] if decision else ExitCode.ERROR for decision, _ in judged]
-        codes += [] if judged else [ExitCode.NO_MATCH]
-        rows += _rows(name, claim, judged)
+            records = [record]
+            outcome = coloured(record["error"], record["message"])
+            rows = [] if isinstance(result, NotTried) else [_unjudged_row(name, claim, outcome)]
+        else:
+            content, judged = result
+            codes += [OF_OUTCOME[decision.outcome] if decision else ExitCode.ERROR for decision, _ in judged]
+            codes += [] if judged else [ExitCode.NO_MATCH]
+            records, rows = _records(judged), _rows(name, claim, judged)
         if as_json:
-            for decision, face in judged:
-                print_json(
-                    {
-                        "photo": name,
-                        "outcome": _outcome(decision),
-                        "decision": as_dict(decision) if decision else None,
-                        "face": as_dict(face) if face else None,
-                    }
-                )
-        if draw is not None:
+            for record in records:
+                print_json({"photo": name, **record})
+        else:
+            for row in rows:
+                table.add(row)
+        if draw is not None and not isinstance(result, Exception):
             shown = [(face, _outcome(decision), _caption(decision)) for decision, face in judged if face]
-            draw_faces(content, shown, drawing_path(draw, name, taken))
-    if not as_json:
-        print_table(HEADINGS, rows)
+            try_to_draw(draw, name, content, shown)
     if code := worst(codes):
         raise typer.Exit(code)
 
 
-def _rows(name: str, claim: str, judged: Sequence[Judged]) -> Iterator[tuple[str, ...]]:
+def _records(judged: Sequence[Judged]) -> Iterator[dict[str, Any]]:
     if not judged:
-        yield (name, claim, "", "", "", "", "", coloured("NO_MATCH") + " no face")
+        yield {"outcome": "NO_MATCH", "decision": None, "face": None}
+    for decision, face in judged:
+        yield {
+            "outcome": _outcome(decision),
+            "decision": as_dict(decision) if decision else None,
+            "face": as_dict(face) if face else None,
+        }
+
+
+def _rows(name: str, claim: str, judged: Sequence[Judged]) -> Iterator[Sequence[Cell]]:
+    if not judged:
+        yield _unjudged_row(name, claim, coloured("NO_MATCH", "no face"))
     for decision, face in judged:
         if decision is None:
             reasons = ", ".join(issue.reason for issue in face.issues) if face else ""
-            yield (name, claim, "", "", "", "", "", f"[magenta]{reasons}[/magenta]")
+            yield _unjudged_row(name, claim, coloured(reasons))
             continue
         yield (
             name,
@@ -220,6 +254,10 @@ def _rows(name: str, claim: str, judged: Sequence[Judged]) -> Iterator[tuple[str
             f"{decision.lead:.3f}" if decision.HasField("lead") else "–",
             coloured(_outcome(decision)),
         )
+
+
+def _unjudged_row(name: str, claim: str, outcome: Text) -> Sequence[Cell]:
+    return (name, claim, "", "", "", "", "", outcome)
 
 
 def _outcome(decision: decision_pb2.Decision | None) -> str:

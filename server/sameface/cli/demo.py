@@ -8,16 +8,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from sameface.cli.options import InferenceName
+from sameface.cli.output import coloured, visible
 from sameface.errors import RuntimeMissing
-
-COLOURS = {"MATCH": "green", "NO_MATCH": "red", "AMBIGUOUS": "yellow"}
 
 
 def demo(
     portraits: Annotated[Path, typer.Option(help="folder of the licensed portraits")] = Path("tests/data/portraits"),
     output: Annotated[Path, typer.Option(help="folder for report.html and report.json")] = Path("build/demo"),
-    inference: Annotated[str, typer.Option(help="triton or onnx")] = "triton",
+    inference: Annotated[InferenceName, typer.Option(help="how models are run")] = "triton",
     script: Annotated[
         Path | None, typer.Option(help="TOML file with other decisions and expectations", show_default=False)
     ] = None,
@@ -44,7 +45,9 @@ def demo(
     ):
         ready_s = time.monotonic() - began
         with connect(service.address) as connection:
-            enrolled, decided = run_script(connection, read_script(script), portraits, status.update)
+            enrolled, decided = run_script(
+                connection, read_script(script), portraits, lambda step: status.update(Text(step))
+            )
             system = {**_system(connection), "seconds_to_ready": round(ready_s, 1)}
         status.update("stopping")
     credits_text = (portraits / "CREDITS.md").read_text(encoding="utf-8")
@@ -63,15 +66,16 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     for heading in ("photo", "claim", "score", "threshold", "source", "lead", "outcome", "ms"):
         table.add_column(heading, justify="right" if heading in ("score", "threshold", "lead", "ms") else "left")
     for row in rows:
-        colour = COLOURS.get(row["outcome"], "cyan")
+        expected = "" if row["as_expected"] else f"(expected {row['expected']})"
+        photo = row["photo"].removesuffix(".jpg") + (" (embedding)" if row["given_as"] == "embedding" else "")
         table.add_row(
-            row["photo"].removesuffix(".jpg") + (" (embedding)" if row["given_as"] == "embedding" else ""),
-            f"{row['gallery']}/{row['claim'] or '?'}",
+            Text(visible(photo)),
+            Text(visible(f"{row['gallery']}/{row['claim'] or '?'}")),
             _number(row.get("score")),
             _number(row.get("threshold")),
             row.get("threshold_source", "–"),
             _number(row.get("lead")),
-            f"[{colour}]{row['outcome']}[/{colour}]" + ("" if row["as_expected"] else f" (expected {row['expected']})"),
+            coloured(row["outcome"], expected),
             f"{row['milliseconds']:.0f}",
         )
     Console(width=132 if not Console().is_terminal else None).print(table)

@@ -1,23 +1,31 @@
 """`sameface doctor`: what is missing or misconfigured on this machine, and how to mend it."""
 
+import errno
+import json
 import platform
 import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import grpc
 import typer
 
+from sameface.cli.health import ask_health
 from sameface.cli.options import AsJson, ExitCode
-from sameface.cli.output import print_json, print_table
+from sameface.cli.output import coloured, print_json, print_table
 from sameface.cli.serve import load_settings
 from sameface.errors import ModelNotFound
 from sameface.settings import Settings
-from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.errors import SamefaceError, StoreLocked
 
 FREE_BYTES = 1 << 30
+SERVICE = "sameface.v1.FaceService"
+ANSWER_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,12 @@ def doctor(as_json: AsJson = False) -> None:
             print_json({"name": one.name, "good": one.good, "found": one.found, "remedy": one.remedy})
     else:
         rows = [
-            (one.name, "[green]good[/green]" if one.good else "[red]mend[/red]", one.found, one.remedy)
+            (
+                one.name,
+                coloured("good", colour="green") if one.good else coloured("mend", colour="red"),
+                one.found,
+                one.remedy,
+            )
             for one in findings
         ]
         print_table(("", "", "found", "to do"), rows)
@@ -51,6 +64,12 @@ def doctor(as_json: AsJson = False) -> None:
 
 def examine() -> Iterator[Finding]:
     """Look at one thing after another."""
+    for finding in _examine():
+        # What is good needs no remedy.
+        yield replace(finding, remedy="") if finding.good else finding
+
+
+def _examine() -> Iterator[Finding]:
     version = f"Python {platform.python_version()}"
     yield Finding("interpreter", sys.version_info[:2] in ((3, 11), (3, 12)), version, "use Python 3.11 or 3.12")
     try:
@@ -63,8 +82,7 @@ def examine() -> Iterator[Finding]:
     if settings.inference == "triton":
         checks.insert(1, _triton)
     for check in checks:
-        finding = check(settings)
-        yield finding if not finding.good else Finding(finding.name, True, finding.found)
+        yield check(settings)
 
 
 def _models(settings: Settings) -> Finding:
@@ -87,8 +105,7 @@ def _triton(settings: Settings) -> Finding:
     from sameface.inference.local.runtime import check_machine, find_runtime
 
     if settings.triton_url:
-        host, _, port = settings.triton_url.rpartition(":")
-        return _reachable("Triton", host, port, "start it, or correct SAMEFACE_TRITON_URL")
+        return _reachable("Triton", f"//{settings.triton_url}", None, "start it, or correct SAMEFACE_TRITON_URL")
     if runtime := find_runtime(settings.cache_dir):
         return Finding("Triton", True, str(runtime.root))
     try:
@@ -104,20 +121,15 @@ def _cache(settings: Settings) -> Finding:
 
 def _store(settings: Settings) -> Finding:
     if settings.qdrant_url:
-        from urllib.parse import urlsplit
-
-        url = urlsplit(settings.qdrant_url)
-        return _reachable(
-            "Qdrant", url.hostname or "", str(url.port or 6334), "start it, or correct SAMEFACE_QDRANT_URL"
-        )
+        return _reachable("Qdrant", settings.qdrant_url, 6334, "start it, or correct SAMEFACE_QDRANT_URL")
     from sameface_qdrant.engines.lock import lock_folder
 
     folder = settings.data_dir / "store"
     if folder.is_dir():
         try:
             lock_folder(folder).close()
-        except SamefaceError as error:
-            return Finding("data folder", True, f"in use: {error.message}")
+        except StoreLocked as error:
+            return Finding("data folder", True, f"{folder} is in use by {_who(error.metadata['holder'])}")
         except OSError as error:
             return Finding(
                 "data folder", False, f"{folder}: {error.strerror}", "make it writable, or set SAMEFACE_DATA_DIR"
@@ -125,16 +137,48 @@ def _store(settings: Settings) -> Finding:
     return _writable("data folder", settings.data_dir, "SAMEFACE_DATA_DIR")
 
 
+def _who(holder: str) -> str:
+    """Return who holds a lock, in words."""
+    try:
+        who = json.loads(holder)
+        return f"process {who['pid']} on {who['host']} since {who['since']}"
+    except (ValueError, TypeError, KeyError):
+        return holder
+
+
 def _address(settings: Settings) -> Finding:
     host, _, port = settings.listen.rpartition(":")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    remedy = "stop who holds it, or set SAMEFACE_LISTEN"
+    try:
+        addresses = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        return Finding("address", False, f"{settings.listen}: {error}", "correct SAMEFACE_LISTEN")
+    failures = [failure for family, _, _, _, address in addresses if (failure := _cannot_bind(family, address))]
+    if any(failure.errno == errno.EADDRINUSE for failure in failures):
         try:
-            probe.bind((host, int(port)))
-        except OSError as error:
-            found = f"{settings.listen}: {error.strerror}"
-            return Finding("address", False, found, "stop who holds it, or set SAMEFACE_LISTEN")
+            status = ask_health(settings.listen, ANSWER_S, SERVICE)
+        except grpc.RpcError:
+            return Finding("address", False, f"{settings.listen} is in use by something else", remedy)
+        return Finding(
+            "address",
+            status == "SERVING",
+            f"a sameface service is there: {status} ({settings.listen})",
+            "wait, or see its log",
+        )
+    # A name with several addresses, for instance localhost, is served on those that this machine has.
+    if len(failures) == len(addresses):
+        return Finding("address", False, f"{settings.listen}: {failures[0].strerror}", remedy)
     return Finding("address", True, f"{settings.listen} is free")
+
+
+def _cannot_bind(family: int, address: Any) -> OSError | None:
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error
+    return None
 
 
 def _writable(name: str, folder: Path, setting: str) -> Finding:
@@ -153,9 +197,13 @@ def _writable(name: str, folder: Path, setting: str) -> Finding:
     return Finding(name, True, f"{folder}, {free >> 30} GiB free")
 
 
-def _reachable(name: str, host: str, port: str, remedy: str) -> Finding:
+def _reachable(name: str, url: str, default_port: int | None, remedy: str) -> Finding:
     try:
-        socket.create_connection((host, int(port)), timeout=3).close()
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or default_port
+        if port is None:
+            raise ValueError("it names no port")
+        socket.create_connection((host, port), timeout=ANSWER_S).close()
     except (OSError, ValueError) as error:
-        return Finding(name, False, f"{host}:{port} does not answer: {error}", remedy)
+        return Finding(name, False, f"{url.removeprefix('//')} does not answer: {error}", remedy)
     return Finding(name, True, f"{host}:{port} answers")

@@ -1,23 +1,24 @@
 """Copies of photos with what was found on them."""
 
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from sameface.cli.output import note
 from sameface.v1 import face_pb2
 
 COLOURS = {"MATCH": (18, 160, 110), "NO_MATCH": (200, 50, 60), "AMBIGUOUS": (215, 140, 20), "": (47, 111, 237)}
 
 
-def draw_faces(photo: bytes, faces: Sequence[tuple[face_pb2.Face, str, str]], target: Path) -> None:
-    """Write a copy of a photo with box, landmarks and text of each face.
+def draw_faces(photo: bytes, faces: Sequence[tuple[face_pb2.Face, str, str]]) -> bytes:
+    """Return a copy of a photo with box, landmarks and text of each face, as a JPEG.
 
     Args:
         photo: the bytes of the image file.
         faces: each face with its outcome (MATCH, NO_MATCH, AMBIGUOUS or empty) and the text above its box.
-        target: where to write; the suffix chooses the format.
     """
     with Image.open(io.BytesIO(photo)) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")
@@ -40,16 +41,33 @@ def draw_faces(photo: bytes, faces: Sequence[tuple[face_pb2.Face, str, str]], ta
             shift = max(0.0, width - top)
             canvas.rectangle((left - width, top - width + shift, right + width, bottom + width + shift), fill=colour)
             canvas.text((box.x, box.y + shift), text, font=font, anchor="lb", fill="white")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    image.save(target)
+    written = io.BytesIO()
+    image.save(written, format="JPEG")
+    return written.getvalue()
 
 
-def drawing_path(folder: Path, name: str, taken: set[str]) -> Path:
-    """Return a path in ``folder`` for the drawing of a photo; photos of one name get numbers."""
-    stem = Path(name).stem or "photo"
-    number, chosen = 1, stem
-    while chosen in taken:
-        number += 1
-        chosen = f"{stem}-{number}"
-    taken.add(chosen)
-    return folder / f"{chosen}.jpg"
+def save_drawing(folder: Path, name: str, drawing: bytes) -> Path:
+    """Write the drawing of a photo into ``folder`` and return its path; nothing that is there is ever overwritten.
+
+    The drawing of ``ada.png`` is ``ada.sameface.jpg``; where that is taken, ``ada.sameface-2.jpg``, and so on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        path = folder / f"{Path(name).stem}.sameface{f'-{number}' if number > 1 else ''}.jpg"
+        try:
+            with path.open("xb") as file:
+                file.write(drawing)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("counting ended")
+
+
+def try_to_draw(folder: Path, name: str, photo: bytes, faces: Sequence[tuple[face_pb2.Face, str, str]]) -> bool:
+    """Draw a photo into ``folder`` and return whether that went well; where it did not, people are told why."""
+    try:
+        save_drawing(folder, name, draw_faces(photo, faces))
+    except Exception as error:  # What was found or decided is not lost over a picture, whatever Pillow raises.
+        note(f"{name} could not be drawn: {type(error).__name__}: {error}")
+        return False
+    return True

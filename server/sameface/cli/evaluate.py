@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sameface.cli.options import InferenceName
+
 if TYPE_CHECKING:
     from sameface.client.connection import Connection
     from sameface.evaluation.embedding import EmbeddedPhotos
@@ -21,7 +23,7 @@ Folder = Annotated[Path, typer.Argument(help="folder with one sub-folder of phot
 Address = Annotated[
     str | None, typer.Option(help="host:port of a running service; default: one of its own", show_default=False)
 ]
-Runtime = Annotated[str, typer.Option("--inference", help="of the service of its own: triton or onnx")]
+Runtime = Annotated[InferenceName, typer.Option("--inference", help="of the service of its own")]
 Version = Annotated[int, typer.Option("--embedder-version", help="version of face_embedder; 0 takes the default")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 

@@ -1,14 +1,18 @@
 """The `sameface` command: noun and verb, errors on stderr, exit code 3 for anything that could not be done."""
 
+import io
+import os
 import signal
 import sys
-from typing import NoReturn
+import traceback
+from typing import NoReturn, TextIO
 
 import typer
 
 from sameface import __version__
 from sameface.cli import decide, demo, detect, doctor, enroll, evaluate, health, model, resources, serve, triton
 from sameface.cli.options import ExitCode
+from sameface.cli.output import visible
 from sameface.client import ServiceError
 from sameface_qdrant.errors import SamefaceError
 
@@ -46,28 +50,68 @@ def version() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; what was refused becomes one line on stderr and exit code 3."""
+    """Run the command line; what was refused or went wrong becomes one line on stderr and exit code 3."""
     # A command that is told to end closes what it opened; `serve` replaces this by its drain.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding cannot say is written out.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _end_quietly()
+    except OSError as error:
+        # What was printed could not be written, for instance on a full disk.
+        _discard(sys.__stdout__)
+        code = _fail(str(error))
+    except SystemExit as ended:
+        # Typer and Rich turn a closed pipe into exit code 1, which would say NO_MATCH.
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        code = _end_quietly()
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = app(standalone_mode=False)
+    except BrokenPipeError:
+        raise
     except SamefaceError as error:
-        _fail(f"{error.reason}: {error.message}")
+        return _fail(f"{error.reason}: {error.message}")
     except ServiceError as error:
-        _fail(str(error))
+        return _fail(str(error))
     except OSError as error:
-        _fail(str(error))
+        return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
     except Exception as error:
-        # Usage errors; their exit code would be that of AMBIGUOUS.
-        if not hasattr(error, "show"):
-            raise
-        error.show()
-        sys.exit(ExitCode.ERROR)
-    sys.exit(code if isinstance(code, int) else ExitCode.OK)
+        if hasattr(error, "show"):
+            # Usage errors; their exit code would be that of AMBIGUOUS.
+            error.show()
+            return ExitCode.ERROR
+        # Left alone, Python would end with 1, which would say NO_MATCH.
+        return _fail(f"unexpected {type(error).__name__}: {error} (SAMEFACE_DEBUG=1 shows where)")
+    return code if isinstance(code, int) else ExitCode.OK
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"sameface: {message}", file=sys.stderr)
-    sys.exit(ExitCode.ERROR)
+def _fail(message: str) -> int:
+    if os.environ.get("SAMEFACE_DEBUG") == "1":
+        traceback.print_exc()
+    print(visible(f"sameface: {' '.join(message.split())}"), file=sys.stderr)
+    return ExitCode.ERROR
+
+
+def _end_quietly() -> int:
+    """Return the exit code for a reader that has gone (`| head -1`): the shell's for SIGPIPE."""
+    _discard(sys.__stdout__)
+    _discard(sys.__stderr__)
+    return 128 + signal.SIGPIPE
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Let what is left in the buffer go nowhere: Python would complain about it, and end with 120."""
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

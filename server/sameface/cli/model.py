@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from sameface.cli.options import AsJson
-from sameface.cli.output import print_json, print_table
+from sameface.cli.output import note, print_json, print_table
 from sameface.cli.serve import load_settings
 from sameface.settings import model_repository_source
 
@@ -26,9 +27,9 @@ def build() -> None:
             settings.model_repository,
             source=model_repository_source(),
             cache=settings.cache_dir,
-            progress=lambda step: status.update(f"models: {step}"),
+            progress=lambda step: status.update(Text(f"models: {step}")),
         )
-    console.print(f"models are ready in {report.repository}", soft_wrap=True, highlight=False)
+    note(f"models are ready in {report.repository}")
 
 
 @app.command()

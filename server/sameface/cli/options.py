@@ -1,11 +1,13 @@
 """What several commands share: options, exit codes, how to reach the service."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Annotated, Literal
 
 import typer
 
 from sameface.client import Client
+from sameface_qdrant.errors import InvalidArgument
 
 
 class ExitCode(IntEnum):
@@ -33,6 +35,13 @@ IdentityArgument = Annotated[str, typer.Argument(metavar="IDENTITY", help="id of
 PhotosArgument = Annotated[
     list[str], typer.Argument(metavar="PHOTO...", help="files, folders, patterns such as 'shots/*.jpg', or - for stdin")
 ]
+Labels = Annotated[
+    list[str],
+    typer.Option(
+        "--label", metavar="KEY=VALUE", help="only identities with this label; may be repeated", show_default=False
+    ),
+]
+InferenceName = Literal["triton", "onnx"]
 Etag = Annotated[str, typer.Option("--etag", help="refuse unless this is the present etag", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="erase what is inside as well")]
 
@@ -41,3 +50,22 @@ def connected(address: str) -> Client:
     """Return a client of the service."""
     # At a terminal nobody wants to wait long for a service that is not there.
     return Client(address, unreachable_s=1.0)
+
+
+def parse_labels(texts: Sequence[str]) -> dict[str, str]:
+    """Return labels that are written KEY=VALUE.
+
+    Raises:
+        InvalidArgument: one is not, or a key is given twice.
+    """
+    labels: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise InvalidArgument(
+                f"--label is {text!r}; expected KEY=VALUE, for instance country=fr", metadata={"field": "label"}
+            )
+        if key in labels:
+            raise InvalidArgument(f"--label {key} is given more than once", metadata={"field": "label"})
+        labels[key] = value
+    return labels

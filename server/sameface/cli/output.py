@@ -1,26 +1,28 @@
-"""How commands speak: lines for people on stdout, JSON lines for programs, progress and notes on stderr."""
+"""How commands speak: lines for people on stdout, JSON lines for programs, progress and notes on stderr.
 
+Names of files, people and galleries are anybody's: they are printed as text, never read as markup or sent to the
+terminal as control characters.
+"""
+
+import codecs
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from sameface.cli.options import ExitCode
-from sameface.client import ServiceError
+from sameface.cli.photos import Skipped, describe_skipped
 from sameface.v1 import decision_pb2
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+Cell: TypeAlias = str | Text
 
-IN_FLIGHT = 4
 WORST_FIRST = (ExitCode.ERROR, ExitCode.AMBIGUOUS, ExitCode.NO_MATCH, ExitCode.OK)
 OF_OUTCOME = {
     decision_pb2.OUTCOME_MATCH: ExitCode.OK,
@@ -30,81 +32,91 @@ OF_OUTCOME = {
 COLOURS = {"MATCH": "green", "NO_MATCH": "red", "AMBIGUOUS": "yellow"}
 
 
+def visible(text: str) -> str:
+    """Return text with control characters, and bytes that are no UTF-8, written out.
+
+    >>> visible("a\\x1b[31m\\n[red]é"), visible("Jos\\udce9.jpg")
+    ('a\\\\x1b[31m\\\\n[red]é', 'Jos\\\\udce9.jpg')
+    """
+    return "".join(
+        one.encode("unicode_escape").decode("ascii") if unicodedata.category(one) in ("Cc", "Cs") else one
+        for one in text
+    )
+
+
 def note(text: str) -> None:
     """Tell people something beside the result."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(visible(text)))
+
+
+def note_skipped(skipped: Iterable[Skipped]) -> None:
+    """Tell what lies in the named folders and is not looked at."""
+    for line in describe_skipped(skipped):
+        note(line)
 
 
 def print_json(record: dict[str, Any]) -> None:
     """Print one line for programs."""
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+    # What the encoding cannot say would be written out in a way that JSON does not know.
+    is_utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    print(json.dumps(record, ensure_ascii=not is_utf8), flush=True)
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """Return a message with the field names of the protos."""
-    return MessageToDict(message, preserving_proto_field_name=True)
+    """Return a message with the field names of the protos; a field that is zero, false or empty is there."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print columns for people; rich markup is allowed in cells."""
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Print columns for people."""
     table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_text, row))
     # A pipe has no width of its own: lines are not to be broken for it.
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 
-def coloured(outcome: str) -> str:
-    """Return an outcome with its colour."""
-    colour = COLOURS.get(outcome, "magenta")
-    return f"[{colour}]{outcome}[/{colour}]"
+class GrowingTable:
+    """Columns for people, printed row by row as results come."""
+
+    def __init__(self, headings: Sequence[str], first_column: Iterable[str]) -> None:
+        """Make room for ``first_column``; the other columns widen where a cell needs it."""
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._headings: Sequence[Cell] = [Text(heading, style="bold") for heading in headings]
+        self._widths = [len(heading) for heading in headings]
+        self._widths[0] = max([self._widths[0], *(_text(cell).cell_len for cell in first_column)])
+
+    def add(self, row: Sequence[Cell]) -> None:
+        """Print a row, the first below the headings."""
+        headings, self._headings = self._headings, ()
+        cells = [_text(cell) for cell in row]
+        self._widths = [max(width, cell.cell_len) for width, cell in zip(self._widths, cells, strict=True)]
+        if headings:
+            self._print([_text(heading) for heading in headings])
+        self._print(cells)
+
+    def _print(self, cells: Sequence[Text]) -> None:
+        line = Text()
+        for width, cell in zip(self._widths, cells, strict=True):
+            line.append_text(cell)
+            line.append(" " * (width - cell.cell_len + 2))
+        line.rstrip()
+        self._console.print(line)
+
+
+def _text(cell: Cell) -> Text:
+    return cell if isinstance(cell, Text) else Text(visible(cell))
+
+
+def coloured(outcome: str, more: str = "", *, colour: str = "") -> Text:
+    """Return an outcome in its colour, and what else there is to say about it without."""
+    text = Text(visible(outcome), style=colour or COLOURS.get(outcome, "magenta"))
+    return Text.assemble(text, visible(f" {more}" if more else ""))
 
 
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
     """Return the exit code of a command that did several things."""
     found = set(codes)
     return next((code for code in WORST_FIRST if code in found), ExitCode.OK)
-
-
-def error_record(error: Exception) -> dict[str, Any]:
-    """Return a failure for programs."""
-    if isinstance(error, ServiceError):
-        return {"error": error.reason or error.code.name, "message": error.message, "metadata": error.metadata}
-    return {"error": "UNREADABLE", "message": str(error), "metadata": {}}
-
-
-class _Rate(ProgressColumn):
-    """Photos a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "–/s")
-
-
-def work_on(
-    items: Sequence[Item], work: Callable[[Item], Result], label: str
-) -> Iterator[tuple[Item, Result | Exception]]:
-    """Work on several items at a time with progress; give each with its result or failure, in order.
-
-    A refusal of the service and a file that cannot be read are given; anything else is raised.
-    """
-
-    def attempt(item: Item) -> Result | Exception:
-        try:
-            return work(item)
-        except (ServiceError, OSError) as error:
-            return error
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    silent = len(items) < 2 or not console.is_terminal
-    with (
-        ThreadPoolExecutor(IN_FLIGHT) as threads,
-        Progress(*columns, console=console, transient=True, disable=silent) as progress,
-    ):
-        bar = progress.add_task(label, total=len(items))
-        for item, result in zip(items, threads.map(attempt, items), strict=True):
-            progress.advance(bar)
-            yield item, result

@@ -1,9 +1,11 @@
 """Photos named on the command line: files, folders, patterns, stdin; and ids from the names of folders."""
 
 import glob
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,10 @@ from anyascii import anyascii
 from sameface_qdrant.errors import InvalidArgument
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+UNSUPPORTED = {".heic", ".heif", ".avif", ".jxl"}
 STDIN = "-"
+DRAWING = re.compile(r"\.sameface(-\d+)?\.jpg$")
+NAMES_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,56 +33,155 @@ class NamedPhoto:
         return sys.stdin.buffer.read() if self.path is None else self.path.read_bytes()
 
 
-def find_photos(names: Sequence[str]) -> list[NamedPhoto]:
-    """Return every photo that is named: a folder stands for all photos below it, ``-`` for stdin.
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that lies in a named folder and is not looked at."""
+
+    path: Path
+    why: str
+
+
+def find_photos(names: Sequence[str]) -> tuple[list[NamedPhoto], list[Skipped]]:
+    """Return every photo that is named, and what was skipped: a folder stands for all photos below it, ``-`` for stdin.
+
+    A folder that cannot be read is among the photos: reading it says why.
 
     Raises:
-        InvalidArgument: something named does not exist, or holds no photo.
+        InvalidArgument: something named does not exist, or holds no photo; stdin is named twice.
     """
+    if list(names).count(STDIN) > 1:
+        raise InvalidArgument(
+            f"{STDIN} is given {list(names).count(STDIN)} times; stdin holds one photo", metadata={"field": "photo"}
+        )
     found: list[NamedPhoto] = []
+    skipped: list[Skipped] = []
     for name in names:
         if name == STDIN:
             found.append(NamedPhoto("stdin", None))
             continue
-        paths = (
-            [Path(name)] if Path(name).exists() else [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-        )
-        photos = [photo for path in paths for photo in _below(path)]
+        paths = [Path(name)] if name and Path(name).exists() else [Path(match) for match in sorted(_matches(name))]
+        passed_over: list[Skipped] = []
+        photos = [photo for path in paths for photo in _below(path, passed_over)]
         if not photos:
             what = "holds no photo" if paths else "does not exist"
             raise InvalidArgument(
-                f"{name} {what}; expected a photo ({', '.join(sorted(SUFFIXES))}), a folder, a pattern, or -",
+                f"{name or 'an empty name'} {what}; expected a photo ({', '.join(sorted(SUFFIXES))}), a folder, a "
+                "pattern, or -" + _in_brackets(passed_over),
                 metadata={"field": "photo"},
             )
         found += [NamedPhoto(str(photo), photo) for photo in photos]
-    return found
+        skipped += passed_over
+    return found, skipped
 
 
-def _below(path: Path) -> Iterable[Path]:
-    if path.is_dir():
-        return sorted(photo for photo in path.rglob("*") if photo.suffix.lower() in SUFFIXES and photo.is_file())
-    return [path]
+def one_photo_each(*names: str) -> list[NamedPhoto]:
+    """Return exactly one photo for each name.
+
+    Raises:
+        InvalidArgument: a name stands for none or for several; stdin is named twice.
+    """
+    find_photos([name for name in names if name == STDIN])
+    photos = []
+    for name in names:
+        found, _ = find_photos([name])
+        if len(found) != 1:
+            raise InvalidArgument(
+                f"{name} stands for {len(found)} photos; expected exactly one", metadata={"field": "photo"}
+            )
+        photos += found
+    return photos
 
 
-def find_people(folder: Path) -> dict[str, list[NamedPhoto]]:
-    """Return the photos of ``folder/<name>/`` by name; the names are those of the sub-folders.
+def find_people(folder: Path) -> tuple[dict[str, list[NamedPhoto]], list[Skipped]]:
+    """Return the photos of ``folder/<name>/`` by name, the names being those of the sub-folders, and what was skipped.
 
     Raises:
         InvalidArgument: there is no sub-folder with photos.
     """
-    people = {
-        person.name: [NamedPhoto(str(photo), photo) for photo in _below(person)]
-        for person in sorted(folder.iterdir())
-        if person.is_dir()
-    }
-    people = {name: photos for name, photos in people.items() if photos}
+    people: dict[str, list[NamedPhoto]] = {}
+    skipped: list[Skipped] = []
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_dir():
+            if entry.suffix.lower() in SUFFIXES | UNSUPPORTED:
+                skipped.append(Skipped(entry, "not in a person's folder"))
+        elif entry.name.startswith("."):
+            skipped.append(Skipped(entry, "hidden"))
+        elif photos := _below(entry, skipped):
+            people[entry.name] = [NamedPhoto(str(photo), photo) for photo in photos]
+        else:
+            skipped.append(Skipped(entry, "a folder without photos"))
     if not people:
         raise InvalidArgument(
             f"{folder} has no sub-folder with photos; expected {folder}/<name>/<photo>, or --as ID for photos of one "
-            "person",
+            "person" + _in_brackets(skipped),
             metadata={"field": "photo"},
         )
-    return people
+    return people, skipped
+
+
+def describe_skipped(skipped: Iterable[Skipped]) -> list[str]:
+    """Return one line for each reason, with how many and the first few names.
+
+    >>> describe_skipped([Skipped(Path("people/.cache"), "hidden"), Skipped(Path("people/.git"), "hidden")])
+    ['2 skipped (hidden): people/.cache, people/.git']
+    """
+    by_reason: dict[str, list[str]] = {}
+    for one in skipped:
+        by_reason.setdefault(one.why, []).append(str(one.path))
+    return [
+        f"{len(names)} skipped ({why}): {', '.join(names[:NAMES_TOLD])}{', …' if len(names) > NAMES_TOLD else ''}"
+        for why, names in by_reason.items()
+    ]
+
+
+def _in_brackets(skipped: Iterable[Skipped]) -> str:
+    lines = describe_skipped(skipped)
+    return f" ({'; '.join(lines)})" if lines else ""
+
+
+def _matches(pattern: str) -> list[str]:
+    return glob.glob(pattern, recursive=True) if pattern else []
+
+
+def _below(path: Path, skipped: list[Skipped]) -> list[Path]:
+    return sorted(_walk(path, skipped)) if path.is_dir() else [path]
+
+
+def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
+    except OSError:
+        # Whoever reads it as a photo is told why it cannot be read.
+        yield folder
+        return
+    for entry in entries:
+        path, suffix = folder / entry.name, Path(entry.name).suffix.lower()
+        if entry.is_dir():
+            if entry.name.startswith("."):
+                skipped.append(Skipped(path, "hidden"))
+            elif entry.is_symlink():
+                skipped.append(Skipped(path, "a link to a folder"))
+            else:
+                yield from _walk(path, skipped)
+        elif suffix in UNSUPPORTED:
+            skipped.append(Skipped(path, f"{suffix[1:].upper()} is not supported"))
+        elif suffix in SUFFIXES:
+            if entry.name.startswith("."):
+                skipped.append(Skipped(path, "hidden"))
+            elif is_drawing(entry.name):
+                skipped.append(Skipped(path, "made by --draw"))
+            elif entry.is_file() or entry.is_symlink():
+                yield path
+
+
+def is_drawing(name: str) -> bool:
+    """Return whether a file bears the name of a drawing.
+
+    >>> is_drawing("ada.sameface.jpg"), is_drawing("ada.sameface-2.jpg"), is_drawing("sameface.jpg")
+    (True, True, False)
+    """
+    return DRAWING.search(name) is not None
 
 
 def identity_ids(names: Iterable[str]) -> dict[str, str]:
@@ -111,3 +215,13 @@ def identity_id(name: str) -> str:
             metadata={"field": "identity"},
         )
     return identity
+
+
+def display_name_of(name: str) -> str:
+    """Return the name of a folder as text: composed characters, and bytes that are no UTF-8 written out.
+
+    >>> display_name_of("Jose\\u0301"), display_name_of("Jos\\udce9")
+    ('José', 'Jos\\\\xe9')
+    """
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)

@@ -1,6 +1,7 @@
 """`sameface gallery …`, `identity …`, `template …`: what is stored."""
 
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from sameface.cli.options import (
     GalleryArgument,
     IdentityArgument,
     connected,
+    parse_labels,
 )
 from sameface.cli.output import as_dict, note, print_json, print_table
 from sameface.v1 import gallery_pb2
@@ -32,6 +34,17 @@ TargetFpir = Annotated[
     float | None, typer.Option(help="false positive identification rate to aim for", show_default=False)
 ]
 MaxTemplates = Annotated[int | None, typer.Option(help="most templates per identity, 1 to 64", show_default=False)]
+
+
+class PolicyField(StrEnum):
+    """A field of a gallery's policy, as its option is called."""
+
+    VERIFY_THRESHOLD = "verify-threshold"
+    IDENTIFY_THRESHOLD = "identify-threshold"
+    RUNNER_UP_MARGIN = "runner-up-margin"
+    TARGET_FMR = "target-fmr"
+    TARGET_FPIR = "target-fpir"
+    MAX_TEMPLATES = "max-templates"
 
 
 @gallery_app.command("create")
@@ -97,7 +110,8 @@ def update_gallery(
     target_fpir: TargetFpir = None,
     max_templates: MaxTemplates = None,
     reset: Annotated[
-        list[str], typer.Option(help="policy field to put back to its default; may be repeated", show_default=False)
+        list[PolicyField],
+        typer.Option(help="policy field to put back to its default; may be repeated", show_default=False),
     ] = [],  # noqa: B006  # typer copies it
     etag: Etag = "",
     address: Address = DEFAULT_ADDRESS,
@@ -179,7 +193,7 @@ def update_identity(
     if display_name is not None:
         fields["display_name"] = display_name
     if label is not None:
-        fields["labels"] = dict(text.partition("=")[::2] for text in label)
+        fields["labels"] = parse_labels(label)
     if verify_threshold is not None or reset_threshold:
         fields["verify_threshold"] = verify_threshold
     with connected(address) as client:
@@ -234,14 +248,7 @@ def delete_template(
     note(f"template {template} is erased")
 
 
-POLICY_FIELDS = (
-    "verify_threshold",
-    "identify_threshold",
-    "runner_up_margin",
-    "target_fmr",
-    "target_fpir",
-    "max_templates",
-)
+POLICY_FIELDS = tuple(field.replace("-", "_") for field in PolicyField)
 IDENTITY_HEADINGS = ("identity", "display name", "templates", "threshold", "labels", "changed")
 
 

@@ -6,11 +6,12 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 
+from sameface.cli.options import InferenceName
 from sameface.settings import Settings
 from sameface_qdrant.errors import InvalidArgument
 
@@ -39,7 +40,7 @@ def serve(
     listen: Annotated[str | None, typer.Option(help="host:port; port 0 picks a free one", show_default=False)] = None,
     data_dir: Annotated[Path | None, typer.Option(help="folder of the embedded store", show_default=False)] = None,
     model_repository: Annotated[Path | None, typer.Option(help="Triton model repository", show_default=False)] = None,
-    inference: Annotated[str | None, typer.Option(help="triton or onnx", show_default=False)] = None,
+    inference: Annotated[InferenceName | None, typer.Option(help="how models are run", show_default=False)] = None,
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC host:port of a running Triton", show_default=False)
     ] = None,
@@ -47,7 +48,9 @@ def serve(
     embedder_version: Annotated[
         int | None, typer.Option(help="version that new galleries are bound to", show_default=False)
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error", show_default=False)] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None, typer.Option(help="how much is logged", show_default=False)
+    ] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="print the settings as JSON and exit")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the start-up line as JSON")] = False,
 ) -> None:

@@ -2,7 +2,9 @@
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from sameface.cli.output import note
 from sameface.cli.serve import load_settings
 
 app = typer.Typer(help="The local Triton runtime.", no_args_is_help=True)
@@ -16,8 +18,8 @@ def install() -> None:
     console = Console(stderr=True)
     settings = load_settings(None)
     with console.status("Triton runtime") as status:
-        runtime = install_runtime(settings.cache_dir, lambda step: status.update(f"Triton runtime: {step}"))
-    console.print(f"Triton runtime is ready in {runtime.root}", soft_wrap=True, highlight=False)
+        runtime = install_runtime(settings.cache_dir, lambda step: status.update(Text(f"Triton runtime: {step}")))
+    note(f"Triton runtime is ready in {runtime.root}")
 
 
 @app.command()

@@ -1,0 +1,109 @@
+"""Many photos: several at a time, a bounded number in memory, results in order as they come."""
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+import grpc
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from sameface.cli.output import note
+from sameface.client import ServiceError
+from sameface_qdrant.errors import SamefaceError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+IN_FLIGHT = 4
+# One slow photo does not keep the others waiting, and a folder of thousands is not read into memory.
+WINDOW = 2 * IN_FLIGHT
+
+
+class NotTried(Exception):
+    """Nothing was done about an item, because the service did not answer for an earlier one."""
+
+
+def error_record(error: Exception) -> dict[str, Any]:
+    """Return a failure for programs."""
+    if isinstance(error, ServiceError):
+        return {"error": error.reason or error.code.name, "message": error.message, "metadata": error.metadata}
+    if isinstance(error, SamefaceError):
+        return {"error": error.reason, "message": error.message, "metadata": error.metadata}
+    if isinstance(error, NotTried):
+        return {"error": "NOT_TRIED", "message": "the service could not be reached before", "metadata": {}}
+    return {"error": "UNREADABLE", "message": str(error), "metadata": {}}
+
+
+class _Rate(ProgressColumn):
+    """Photos a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "–/s")
+
+
+def work_on(
+    items: Sequence[Item], work: Callable[[Item], Result], label: str
+) -> Iterator[tuple[Item, Result | Exception]]:
+    """Work on several items at a time; give each with its result or failure, in order, as they come.
+
+    A refusal of the service and a file that cannot be read are given; anything else is raised. Once the service cannot
+    be reached, every item that has not begun is given with `NotTried`.
+    """
+
+    def attempt(item: Item) -> Result | Exception:
+        try:
+            return work(item)
+        except (ServiceError, OSError) as error:
+            return error
+
+    not_tried = 0
+    with ThreadPoolExecutor(IN_FLIGHT) as threads, _progress(len(items)) as progress:
+        bar = progress.add_task(label, total=len(items))
+        remaining = iter(items)
+        under_way: deque[tuple[Item, Future[Result | Exception]]] = deque(
+            (item, threads.submit(attempt, item)) for item in islice(remaining, WINDOW)
+        )
+        try:
+            reachable = True
+            while under_way:
+                item, future = under_way.popleft()
+                result = NotTried() if future.cancelled() else future.result()
+                not_tried += isinstance(result, NotTried)
+                if reachable and _unreachable(result):
+                    reachable = False
+                    for _, waiting in under_way:
+                        waiting.cancel()
+                if reachable:
+                    under_way.extend((later, threads.submit(attempt, later)) for later in islice(remaining, 1))
+                progress.advance(bar)
+                yield item, result
+        finally:
+            for _, waiting in under_way:
+                waiting.cancel()
+        for item in remaining:
+            not_tried += 1
+            yield item, NotTried()
+    if not_tried:
+        note(f"{not_tried} photos were not tried: the service cannot be reached")
+
+
+def _unreachable(result: object) -> bool:
+    # A service that answers says why (a reason): a failed connection does not.
+    return isinstance(result, ServiceError) and result.code == grpc.StatusCode.UNAVAILABLE and not result.reason
+
+
+def _progress(total: int) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    # Results that scroll by on the same terminal are progress enough; a bar among them would garble both.
+    silent = total < 2 or not console.is_terminal or sys.stdout.isatty()
+    # Redirected, what is printed would go to stderr together with the bar.
+    return Progress(
+        *columns, console=console, transient=True, disable=silent, redirect_stdout=False, redirect_stderr=False
+    )

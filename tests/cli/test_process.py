@@ -1,0 +1,97 @@
+"""`sameface` as a process of its own: how it ends, and what it says to pipes and terminals of another encoding."""
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import process
+
+CRASH = """
+from sameface.cli import doctor, main
+def examine():
+    raise {error}
+doctor.examine = examine
+main.main()
+"""
+
+
+def crash(error: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CRASH.format(error=error), "doctor"]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+
+
+@pytest.mark.parametrize("error", ["RuntimeError('one\\ntwo')", "KeyError('one two')", "ZeroDivisionError('one two')"])
+def test_a_crash_is_one_line_and_no_decision(error: str) -> None:
+    result = crash(error)
+    assert result.returncode == 3
+    (line,) = result.stderr.splitlines()
+    assert "one two" in line
+    assert "SAMEFACE_DEBUG=1" in line
+
+
+def test_a_crash_is_traced_for_whoever_wants_to_know() -> None:
+    result = crash("RuntimeError('one')", SAMEFACE_DEBUG="1")
+    assert result.returncode == 3
+    assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["model", "list"], ["model", "list", "--json"]])
+def test_a_reader_that_has_gone_is_no_decision_and_no_complaint(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        result = process(*arguments, stdout=writer)
+    finally:
+        os.close(writer)
+    assert (result.returncode, result.stderr) == (141, b"")
+
+
+def test_a_full_disk_is_told() -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = process("version", stdout=full.fileno())
+    assert result.returncode == 3
+    assert result.stderr.splitlines() == [b"sameface: [Errno 28] No space left on device"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+def test_names_of_any_bytes_are_printed(encoding: str, gallery: str, portraits: Path, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/people/Jos\xe9 [red] \xe6\x9d\x8e["
+    os.makedirs(folder)
+    photo = folder + b"/x]\xff.jpg"
+    shutil.copy(os.fsencode(portraits / "barack_obama.jpg"), photo)
+    photo_name = os.fsdecode(photo)
+    people = str(tmp_path / "people")
+    for arguments in (
+        ["enroll", gallery, people],
+        ["detect", people],
+        ["identify", gallery, people],
+        ["identity", "list", gallery],
+        ["compare", photo, photo],
+    ):
+        result = process(*arguments, PYTHONIOENCODING=encoding)
+        assert (result.returncode, b"Traceback" in result.stderr) == (0, False), result.stderr
+        printed = process(*arguments, "--json", PYTHONIOENCODING=encoding)
+        assert printed.returncode == 0, printed.stderr
+        (record,) = map(json.loads, printed.stdout.decode("utf-8").splitlines())
+        if arguments[0] != "identity":
+            # Byte for byte the name that was given.
+            assert photo_name in record["photo"]
+    assert b"[/x]" in process("detect", people, PYTHONIOENCODING=encoding).stdout
+
+
+def test_results_go_where_they_are_sent_while_a_terminal_shows_progress(gallery: str, portraits: Path) -> None:
+    terminal, errors = pty.openpty()
+    try:
+        command = [sys.executable, "-m", "sameface.cli", "detect", str(portraits), "--json"]
+        result = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, check=False, timeout=60)
+    finally:
+        os.close(errors)
+        os.close(terminal)
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) == 6
