@@ -5,16 +5,30 @@ from typing import Annotated
 import grpc
 import typer
 
-from sameface.cli.options import DEFAULT_ADDRESS, Address, ExitCode
+from sameface.cli.options import ExitCode
+from sameface.cli.serve import load_settings
+from sameface_qdrant.errors import InvalidArgument
+
+# What a service listens on that listens on every address of the machine, and where it is reached from there.
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
 
 
 def health(
-    address: Address = DEFAULT_ADDRESS,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", envvar="SAMEFACE_ADDRESS", help="the service's host:port", show_default="where it listens here"
+        ),
+    ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="seconds to wait for an answer")] = 3.0,
 ) -> None:
-    """Ask a service for its health; exit code 0 when it serves, 3 when it does not or nobody answers."""
+    """Ask a service for its health; exit code 0 when it serves, 3 when it does not or nobody answers.
+
+    Without an address: the one that `sameface serve` listens on under the same environment and file.
+    """
     from grpc_health.v1 import health_pb2
 
+    address = address or _where_it_listens()
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -29,3 +43,14 @@ def health(
     print(status)
     if status != "SERVING":
         raise typer.Exit(ExitCode.ERROR)
+
+
+def _where_it_listens() -> str:
+    listen = load_settings(None).listen
+    host, _, port = listen.rpartition(":")
+    if int(port) == 0:
+        raise InvalidArgument(
+            f"the settings say listen on {listen}, a port that is picked at the start; name the address with --address",
+            metadata={"field": "address"},
+        )
+    return f"{ANYWHERE.get(host, host)}:{port}"
