@@ -73,7 +73,7 @@ class ServerBusy(SamefaceError):
 
 
 class StreamIdle(SamefaceError):
-    """A stream sent nothing for too long."""
+    """A stream sent nothing for too long, or a request did not arrive in time."""
 
     reason = "STREAM_IDLE"
 

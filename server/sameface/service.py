@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,17 +21,18 @@ from sameface.inference.check import check_digests, check_models
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
-from sameface.inference.triton import TritonInference
+from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import DetectorSettings, PhotoPipeline
 from sameface.settings import Settings
+from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store import Store
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-REMOTE_STARTUP_S = 60.0
+PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +105,16 @@ async def _unless(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result])
 
 async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tuple[ApiServer, Started]:
     cards = read_cards(settings.model_repository)
-    store = await Store.open(settings.store_url, api_key=settings.qdrant_api_key.get_secret_value() or None)
+    # One patience for both: they are usually started together with this service.
+    given_up = began + settings.startup_s
+    store = await open_store(settings, given_up)
     parts.push_async_callback(store.aclose)
     inference, local = await _open_inference(settings, cards, parts)
     if local is None:  # a local Triton checks its models before it says that it has started
-        await _check_models(inference, cards, remote=bool(settings.triton_url))
+        if settings.triton_url:
+            await until_there("Triton", lambda: check_models(inference, cards), given_up)
+        else:
+            await check_models(inference, cards)
     threads = ThreadPoolExecutor(settings.vision_threads, thread_name_prefix="vision")
     parts.callback(threads.shutdown, wait=True, cancel_futures=True)
 
@@ -173,20 +179,37 @@ async def _open_inference(
         local.grpc_url if local else settings.triton_url,
         timeout_s=settings.triton_timeout_s,
         recovery_s=settings.triton_recovery_s,
+        resolve_again_s=None if local else RESOLVE_AGAIN_S,
     )
     parts.push_async_callback(inference.aclose)
     return inference, local
 
 
-async def _check_models(inference: Inference, cards: tuple[ModelCard, ...], *, remote: bool) -> None:
-    """Golden vectors before anything is served; a remote Triton may still be starting, so it is waited for."""
-    deadline = time.monotonic() + (REMOTE_STARTUP_S if remote else 0.0)
+async def open_store(settings: Settings, given_up: float) -> Store:
+    """Open the store; a Qdrant server that does not answer yet is asked again until ``given_up`` (monotonic seconds).
+
+    Raises:
+        StoreUnavailable: the server did not answer in time, or the folder of the embedded store cannot be written.
+    """
+    api_key = settings.qdrant_api_key.get_secret_value() or None
+    if not settings.qdrant_url:
+        return await Store.open(settings.store_url, api_key=api_key)
+    return await until_there("Qdrant", lambda: Store.open(settings.store_url, api_key=api_key), given_up)
+
+
+async def until_there(what: str, ask: Callable[[], Awaitable[Result]], given_up: float) -> Result:
+    """Ask a part that runs elsewhere, again while it says that it is not there yet, until ``given_up``.
+
+    Raises:
+        ModelUnavailable, StoreUnavailable: what it said last.
+    """
     while True:
         try:
-            await check_models(inference, cards)
-            return
-        except ModelUnavailable as error:
-            if time.monotonic() >= deadline:
-                raise
-            log.warning("waiting for Triton: %s", error.message)
-            await asyncio.sleep(error.retry_after_s or 1.0)
+            return await ask()
+        except (ModelUnavailable, StoreUnavailable) as error:
+            left = given_up - time.monotonic()
+            if left <= 0:
+                late = f"{error.message}; the time that a start may take, SAMEFACE_STARTUP_S, is over"
+                raise type(error)(late, metadata=error.metadata) from error
+            log.warning("waiting for %s: %s", what, error.message)
+            await asyncio.sleep(min(error.retry_after_s or PAUSE_S, left))

@@ -1,9 +1,11 @@
 """The one place for settings. Flags win over environment (``SAMEFACE_…``), environment over file, file over default.
 
 Nested values use two underscores in the environment (``SAMEFACE_QUALITY__MIN_SHARPNESS=20``) and tables in the
-TOML file (``[quality]``).
+TOML file (``[quality]``). ``SAMEFACE_CONFIG`` names that file. ``SAMEFACE_DEFAULTS`` names another one below it, for
+whoever packages the service (an image has other folders than a checkout) and must not get in an operator's way.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -41,6 +43,27 @@ def _default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sameface"
 
 
+def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Return how many CPUs this process may use: its affinity, and the quotas of its control groups (cgroup v2).
+
+    A container on a node of 64 CPUs still counts 64 of them; what it may use is in ``cpu.max`` of its group, or of one
+    above it.
+    """
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:  # not Linux
+        return cpus
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    for group in (groups / own, *(groups / above for above in Path(own).parents)):
+        try:
+            quota, period = (group / "cpu.max").read_text().split()
+            cpus = min(cpus, math.ceil(int(quota) / int(period)))
+        except (OSError, ValueError):  # no such file at the root, "max" where there is no quota
+            continue
+    return max(1, cpus)
+
+
 class Settings(BaseSettings):
     """Everything that `sameface serve` can be told."""
 
@@ -62,6 +85,9 @@ class Settings(BaseSettings):
     triton_recovery_s: float = Field(
         5.0, ge=0, description="how long a call waits for a recovering Triton before it answers UNAVAILABLE"
     )
+    startup_s: float = Field(
+        60.0, ge=0, description="how long start-up waits for a Triton or Qdrant elsewhere that does not answer yet"
+    )
     qdrant_url: str = Field("", description="http(s)://host:port of a Qdrant server; empty embeds Qdrant Edge")
     qdrant_api_key: SecretStr = Field(SecretStr(""), description="API key of the Qdrant server")
     embedder_version: int = Field(1, ge=1, description="version of face_embedder that new galleries are bound to")
@@ -81,7 +107,7 @@ class Settings(BaseSettings):
     max_streams: int = Field(16, ge=1, description="open streams; more are answered likewise")
     stream_idle_s: float = Field(300.0, gt=0, description="how long a stream may send nothing before it is ended")
     vision_threads: int = Field(
-        default_factory=lambda: min(4, os.cpu_count() or 2),
+        default_factory=lambda: min(4, available_cpus()),
         ge=1,
         description="photos decoded at the same time; bounds memory, some 400 MiB each for the largest",
     )
@@ -129,8 +155,9 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources; the file is named by ``--config`` or ``SAMEFACE_CONFIG``."""
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
-        if path := os.environ.get("SAMEFACE_CONFIG"):
-            if not Path(path).is_file():
-                raise FileNotFoundError(f"SAMEFACE_CONFIG names {path}, which is not a file")
-            sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
+        for variable in ("SAMEFACE_CONFIG", "SAMEFACE_DEFAULTS"):
+            if path := os.environ.get(variable):
+                if not Path(path).is_file():
+                    raise FileNotFoundError(f"{variable} names {path}, which is not a file")
+                sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
         return sources

@@ -97,9 +97,3 @@ def test_only_what_may_succeed_later_says_when() -> None:
     assert isinstance(later, error_details_pb2.RetryInfo)
     assert later.retry_delay == duration_pb2.Duration(seconds=1, nanos=500_000_000)
     assert "RetryInfo" not in details(TemplateLimitReached("full"))
-
-
-def test_the_comment_of_every_rpc_names_its_errors() -> None:
-    for path in Path("protos/sameface/v1").glob("*_service.proto"):
-        for comment, rpc in re.findall(r"((?:  //[^\n]*\n)+)  rpc (\w+)", path.read_text()):
-            assert re.search(r"[Ee]rrors\b", comment), f"{rpc} does not name its errors"

@@ -1,6 +1,8 @@
 """The Helm chart: rendered by Helm itself, and every object held against the Kubernetes schemas."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 
 CHART = Path("docker/chart")
 VERSIONS = ("1.27", "1.30", "1.33")
+SPREAD = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
 CASES: dict[str, dict[str, Any]] = {
     "as it is": {},
     "a Qdrant of one's own": {
@@ -19,36 +22,54 @@ CASES: dict[str, dict[str, Any]] = {
         "qdrant": {"url": "https://qdrant.example:6334", "apiKeySecret": {"name": "qdrant", "key": "key"}},
     },
     "Qdrant beside it": {"qdrant": {"enabled": True}, "service": {"replicas": 2}},
-    "GPUs": {"triton": {"gpu": {"count": 1}, "replicas": 2}, "nodeSelector": {"gpu": "yes"}},
+    "GPUs": {"triton": {"gpu": {"count": 1}, "replicas": 2, "nodeSelector": {"gpu": "yes"}}},
     "a Triton of one's own": {"triton": {"url": "gpu-box:8001"}},
     "no Triton": {"triton": {"enabled": False}},
     "everything else": {
         "imagePullSecrets": [{"name": "pull"}],
-        "tolerations": [{"operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        "service": {"persistence": {"size": "20Gi", "storageClassName": "fast"}},
+        "service": {
+            "persistence": {"size": "20Gi", "storageClassName": "fast"},
+            "tolerations": [{"operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "topologySpreadConstraints": [SPREAD],
+            "preStopSeconds": 0,
+        },
+        "triton": {
+            "nodeSelector": {"gpu": "yes"},
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "affinity": {"podAntiAffinity": {}},
+            "topologySpreadConstraints": [{**SPREAD, "labelSelector": {"matchLabels": {"mine": "yes"}}}],
+        },
     },
 }
 
 
-def render(values: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+def render(values: dict[str, Any], release: str = "mine") -> dict[tuple[str, str], dict[str, Any]]:
     """Return every object by kind and name."""
     chart = helm_python.Chart.load(str(CHART))
     chart.validate_schema(values)
-    rendered = chart.render(values=values, name="mine")
+    rendered = chart.render(values=values, name=release)
     texts = [text for path, text in rendered.items() if not path.endswith("NOTES.txt")]
     objects = [one for text in texts for one in yaml.safe_load_all(text) if one]
     return {(one["kind"], one["metadata"]["name"]): one for one in objects}
 
 
-def container(objects: dict[tuple[str, str], dict[str, Any]], deployment: str) -> dict[str, Any]:
-    (found,) = objects["Deployment", deployment]["spec"]["template"]["spec"]["containers"]
+def pod(objects: dict[tuple[str, str], dict[str, Any]], deployment: str) -> dict[str, Any]:
+    found = objects["Deployment", deployment]["spec"]["template"]["spec"]
     assert isinstance(found, dict)
     return found
 
 
-def environment(objects: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
-    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container(objects, "mine")["env"]}
+def container(objects: dict[tuple[str, str], dict[str, Any]], deployment: str) -> dict[str, Any]:
+    (found,) = pod(objects, deployment)["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def environment(objects: dict[tuple[str, str], dict[str, Any]], release: str = "mine") -> dict[str, Any]:
+    entries = container(objects, release)["env"]
+    assert len({entry["name"] for entry in entries}) == len(entries)
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in entries}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -109,6 +130,111 @@ def test_several_services_share_a_qdrant() -> None:
     assert environment(render(CASES["Qdrant beside it"]))["SAMEFACE_QDRANT_URL"] == "http://mine-qdrant:6334"
     with pytest.raises(helm_python.HelmRenderError, match="no Qdrant server to share"):
         render({"service": {"replicas": 2}})
+
+
+@pytest.mark.parametrize(
+    ("release", "qdrant", "service"),
+    [
+        ("mine", {}, "mine-qdrant"),
+        ("qdrant", {}, "qdrant"),
+        ("faces-qdrant-eu", {}, "faces-qdrant-eu"),
+        ("mine", {"nameOverride": "vectors"}, "mine-vectors"),
+        ("vectors-eu", {"nameOverride": "vectors"}, "vectors-eu"),
+        ("qdrant", {"nameOverride": "vectors"}, "qdrant-vectors"),
+        ("mine", {"fullnameOverride": "store"}, "store"),
+        ("mine", {"fullnameOverride": "store", "nameOverride": "vectors"}, "store"),
+        ("r" * 53, {"nameOverride": "vectors-of-all"}, "r" * 53 + "-vectors-o"),
+        ("r" * 53, {"nameOverride": "vectors8-of-all"}, "r" * 53 + "-vectors8"),
+        ("mine", {"fullnameOverride": "s" * 62 + "-tore"}, "s" * 62),
+    ],
+)
+def test_the_qdrant_beside_it_is_called_what_its_own_chart_calls_it(
+    release: str, qdrant: dict[str, Any], service: str
+) -> None:
+    # Worked out by hand from the rule of that chart, `qdrant.fullname`.
+    objects = render({"qdrant": {"enabled": True, **qdrant}}, release)
+    assert environment(objects, release[:48])["SAMEFACE_QDRANT_URL"] == f"http://{service}:6334"
+
+
+def test_each_component_is_placed_by_its_own_values() -> None:
+    objects = render(CASES["everything else"])
+    service, triton = pod(objects, "mine"), pod(objects, "mine-triton")
+    assert "nodeSelector" not in service
+    assert triton["nodeSelector"] == {"gpu": "yes"}
+    assert service["tolerations"] == [{"operator": "Exists"}]
+    assert triton["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    assert (service["affinity"], triton["affinity"]) == ({"nodeAffinity": {}}, {"podAntiAffinity": {}})
+    own = objects["Deployment", "mine"]["spec"]["selector"]
+    assert service["topologySpreadConstraints"] == [{**SPREAD, "labelSelector": own}]
+    assert triton["topologySpreadConstraints"] == [{**SPREAD, "labelSelector": {"matchLabels": {"mine": "yes"}}}]
+    assert service["imagePullSecrets"] == triton["imagePullSecrets"] == [{"name": "pull"}]
+
+
+def test_a_pod_leaves_the_endpoints_before_it_is_told_to_end() -> None:
+    objects = render({"service": {"preStopSeconds": 7, "drainSeconds": 20}, "triton": {"preStopSeconds": 3}})
+    for name, seconds, afterwards in (("mine", 7, 20), ("mine-triton", 3, 10)):
+        assert container(objects, name)["lifecycle"]["preStop"] == {"exec": {"command": ["sleep", str(seconds)]}}
+        assert pod(objects, name)["terminationGracePeriodSeconds"] > seconds + afterwards
+    assert "lifecycle" not in container(render(CASES["everything else"]), "mine")
+
+
+def test_the_service_gives_up_before_its_startup_probe_does() -> None:
+    for seconds in (0, 300, 3600):
+        objects = render({"service": {"startupSeconds": seconds}})
+        probe = container(objects, "mine")["startupProbe"]
+        assert environment(objects)["SAMEFACE_STARTUP_S"] == str(seconds)
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= seconds + 60
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SAMEFACE_LISTEN", "service.port"),
+        ("SAMEFACE_DRAIN_S", "service.drainSeconds"),
+        ("SAMEFACE_STARTUP_S", "service.startupSeconds"),
+        ("SAMEFACE_TRITON_URL", "triton.url"),
+        ("SAMEFACE_INFERENCE", "triton.enabled"),
+        ("SAMEFACE_QDRANT_URL", "qdrant.url"),
+        ("SAMEFACE_QDRANT_API_KEY", "qdrant.apiKeySecret"),
+    ],
+)
+def test_what_the_chart_sets_itself_is_refused_in_the_environment(variable: str, value: str) -> None:
+    with pytest.raises(
+        helm_python.HelmRenderError, match=rf"service.env sets {variable}.* set the value {value} instead"
+    ):
+        render({"service": {"env": {variable: "1"}}})
+
+
+def test_the_chart_refuses_every_variable_that_it_sets() -> None:
+    quiet = {"service": {"env": {"SAMEFACE_VISION_THREADS": None, "SAMEFACE_MAX_REQUESTS": None}}}
+    chart = helm_python.Chart.load(str(CHART))
+    for case in CASES.values():
+        merged = {**case, "service": {**case.get("service", {}), **quiet["service"]}}
+        text = chart.render(values=merged, name="mine")["sameface/templates/service.yaml"]
+        for variable in re.findall(r"name: (SAMEFACE_\w+)", text):
+            with pytest.raises(helm_python.HelmRenderError, match=f"service.env sets {variable}"):
+                render({"service": {"env": {variable: "1"}}})
+
+
+def test_a_setting_is_added_to_those_that_keep_memory_within_its_limit() -> None:
+    settings = environment(render({"service": {"env": {"SAMEFACE_MAX_FACES": "8", "SAMEFACE_MAX_REQUESTS": "4"}}}))
+    assert settings["SAMEFACE_MAX_FACES"] == "8"
+    assert (settings["SAMEFACE_VISION_THREADS"], settings["SAMEFACE_MAX_REQUESTS"]) == ("2", "4")
+
+
+def test_the_documented_installation_renders_and_names_its_images() -> None:
+    text = Path("docs/deployment.md").read_text().replace("\\\n", " ")
+    (command,) = re.findall(r"^helm install (\S+) docker/chart (.*)$", text, re.M)
+    words = shlex.split(command[1])
+    assert words[::2] == ["--set"] * (len(words) // 2)
+    values = helm_python.parse_set_string(",".join(words[1::2]))
+    objects = render(values, command[0])
+    for name, folder in ((command[0], "sameface"), (f"{command[0]}-triton", "sameface-triton")):
+        image = container(objects, name)["image"]
+        assert image.startswith("registry.example/")
+        assert f"docker push {image}\n" in text
+        assert f"-t {image} ." in text
+        assert re.fullmatch(rf"registry\.example/{folder}:[\w.]+", image)
 
 
 def test_gpus_are_asked_for_beside_the_other_limits() -> None:

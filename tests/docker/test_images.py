@@ -3,15 +3,19 @@
 import json
 import os
 import re
+import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import helm_python
 import pytest
 import yaml
 
 from sameface.client import Client
+from sameface.settings import Settings
 
 DOCKER = Path("docker")
 
@@ -50,7 +54,15 @@ def test_no_image_runs_as_root_and_every_image_is_pinned() -> None:
 
 def test_the_build_context_holds_what_the_build_copies_and_nothing_else() -> None:
     kept = {line[1:] for line in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert {"docker/install.sh", "server", "plugins", "model_repository", "pyproject.toml", "constraints.txt"} <= kept
+    assert {
+        "docker/install.sh",
+        "docker/defaults.toml",
+        "server",
+        "plugins",
+        "model_repository",
+        "pyproject.toml",
+        "constraints.txt",
+    } <= kept
     assert all(Path(path).exists() for path in kept)
 
 
@@ -63,33 +75,74 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def in_the_image(installed: Path, data: Path, **operator: str) -> dict[str, str]:
+    """The environment of a container, with the paths of this machine in the image's defaults."""
+    defaults = installed / "defaults.toml"
+    assert "COPY docker/defaults.toml /opt/sameface/defaults.toml" in stage("service")
+    text = (DOCKER / "defaults.toml").read_text()
+    defaults.write_text(text.replace("/opt/sameface", str(installed)).replace('"/data"', json.dumps(str(data))))
+    assert environment("service")["SAMEFACE_DEFAULTS"] == "/opt/sameface/defaults.toml"
+    path = f"{installed}/venv/bin:/usr/bin:/bin"
+    return {"PATH": path, "SAMEFACE_DEFAULTS": str(defaults), **operator}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def notes(port: int) -> str:
+    values = {"service": {"port": port}, "triton": {"enabled": False}}
+    text: str = helm_python.Chart.load("docker/chart").render(values=values, name="mine")[
+        "sameface/templates/NOTES.txt"
+    ]
+    return text
+
+
 def test_what_is_installed_serves_from_outside_the_checkout(installed: Path, tmp_path: Path, portraits: Path) -> None:
     assert not list((installed / "venv").rglob("onnx/__init__.py"))
-    served = {
-        name: value.replace("/opt/sameface", str(installed)).replace("/data", str(tmp_path / "data"))
-        for name, value in environment("service").items()
-        if name.startswith("SAMEFACE_")
-    }
-    served |= {
-        "SAMEFACE_INFERENCE": "onnx",
-        "SAMEFACE_LISTEN": "127.0.0.1:0",
-        "PATH": f"{installed}/venv/bin:/usr/bin:/bin",
-    }
+    port = free_port()
+    # As the chart has it: everything in the environment.
+    served = in_the_image(installed, tmp_path / "data", SAMEFACE_INFERENCE="onnx", SAMEFACE_LISTEN=f"0.0.0.0:{port}")
     command = [*instruction("service", "ENTRYPOINT "), *instruction("service", "CMD ["[:4]), "--json"]
+    check = instruction("service", "HEALTHCHECK --interval=10s --timeout=5s --start-period=90s CMD ")
     with subprocess.Popen(command, cwd=tmp_path, env=served, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        address = json.loads(process.stdout.readline())["address"]
-        check = instruction("service", "HEALTHCHECK --interval=10s --timeout=5s --start-period=90s CMD ")
-        check[check.index("--address") + 1] = address
+        assert json.loads(process.stdout.readline())["address"] == f"0.0.0.0:{port}"
         healthy = subprocess.run(check, env=served, capture_output=True, text=True, check=False)
-        with Client(address) as client:
+        with Client(f"127.0.0.1:{port}") as client:
             found = client.detect(portraits / "barack_obama.jpg")
+        advised = re.findall(r"exec deployment/mine -- (.*)$", notes(port), re.M)
+        for each in advised:
+            ran = subprocess.run(shlex.split(each), env=served, capture_output=True, text=True, check=False)
+            assert ran.returncode == 0, f"{each}: {ran.stderr}"
         process.terminate()
         assert process.wait(30) == 0
+    assert len(advised) == 2
     assert (healthy.returncode, healthy.stdout.strip()) == (0, "SERVING")
     assert len(found.faces) == 1
     gone = subprocess.run(check, env=served, capture_output=True, text=True, check=False)
     assert gone.returncode == 3
+    assert f"127.0.0.1:{port}" in gone.stdout
+
+
+def test_the_operators_file_wins_over_what_the_image_sets(installed: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sameface.toml"
+    file.write_text('listen = "0.0.0.0:6000"\ndata_dir = "/templates"\n')
+    served = in_the_image(installed, tmp_path / "data", SAMEFACE_CONFIG=str(file), SAMEFACE_MAX_REQUESTS="3")
+    show = ["sameface", "serve", "--print-config"]
+    result = subprocess.run(show, env=served, capture_output=True, text=True, check=True, cwd=tmp_path)
+    settings = json.loads(result.stdout)
+    assert (settings["listen"], settings["data_dir"], settings["max_requests"]) == ("0.0.0.0:6000", "/templates", 3)
+    assert settings["model_repository"] == str(installed / "model_repository")
+    check = instruction("service", "HEALTHCHECK --interval=10s --timeout=5s --start-period=90s CMD ")
+    asked = subprocess.run(check, env=served, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "127.0.0.1:6000" in asked.stdout
+
+
+def test_the_environment_of_the_image_holds_no_setting() -> None:
+    assert set(environment("service")) == {"PATH", "PYTHONUNBUFFERED", "SAMEFACE_DEFAULTS"}
 
 
 def test_the_models_that_triton_serves_are_a_whole_repository(installed: Path) -> None:
@@ -128,3 +181,27 @@ def test_compose_names_the_images_and_stages_that_exist() -> None:
         assert service["cap_drop"] == ["ALL"]
     major, minor = re.search(r":v(\d+)\.(\d+)", services["qdrant"]["image"]).groups()  # type: ignore[union-attr]
     assert (int(major), int(minor)) >= (1, 17)
+
+
+MIB = 1 << 20
+SIZES = {"Mi": MIB, "Gi": 1024 * MIB, "m": MIB, "g": 1024 * MIB}
+
+
+def in_bytes(quantity: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)(\w+)", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * SIZES[unit]
+
+
+@pytest.mark.parametrize("where", ["chart", "compose"])
+def test_the_worst_that_requests_can_ask_for_fits_the_memory_limit(where: str) -> None:
+    if where == "chart":
+        values = yaml.safe_load((DOCKER / "chart" / "values.yaml").read_text())["service"]
+        settings, limit = values["env"], values["resources"]["limits"]["memory"]
+    else:
+        service = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["service"]
+        settings, limit = service["environment"], service["mem_limit"]
+    # The sum of docs/deployment.md.
+    threads, requests = int(settings["SAMEFACE_VISION_THREADS"]), int(settings["SAMEFACE_MAX_REQUESTS"])
+    needed = (256 + 384 * threads + 1024) * MIB + requests * Settings().max_message_bytes * 7 // 2
+    assert needed <= in_bytes(limit)
+    assert f"{needed // MIB} MiB" in Path("docs/deployment.md").read_text()

@@ -8,12 +8,20 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
+from sameface.api.status import rich_status
+from sameface.errors import ServerBusy
 from sameface.launcher import Service, served
+from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc, system_service_pb2
+from sameface_qdrant.errors import GalleryNotFound, SamefaceError, StoreFull
 
 DOCUMENTS = sorted([Path("README.md"), Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), *Path("docs").glob("*.md")])
 BLOCK = re.compile(r"(?P<note><!-- not run: [^\n]+ -->\n)?```(?P<language>\w*)\n(?P<code>.*?)```", re.S)
@@ -104,3 +112,96 @@ def test_the_node_example_verifies(
     result = subprocess.run(command, cwd=node_example, capture_output=True, text=True, check=False)
     assert result.returncode == code, result.stderr
     assert (result.stdout + result.stderr).startswith(said)
+
+
+class Scripted(gallery_service_pb2_grpc.GalleryServiceServicer):  # type: ignore[misc]
+    """A service that answers CreateGallery with one error after another, then with a gallery."""
+
+    def __init__(self, errors: list[SamefaceError]) -> None:
+        self.errors = errors
+        self.requests: list[Any] = []
+        self.times: list[float] = []
+
+    def CreateGallery(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.requests.append(request)
+        self.times.append(time.monotonic())
+        if self.errors:
+            context.abort_with_status(rich_status(self.errors.pop(0)))
+        return gallery_pb2.Gallery()
+
+
+def run_against(node_example: Path, portraits: Path, scripted: Scripted) -> str:
+    """Run the example, whose second call (enrolment) nobody has implemented, and return what it says."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(scripted, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    photo = str(portraits.resolve() / "barack_obama.jpg")
+    command = ["node", "verify.js", f"127.0.0.1:{port}", "gallery", "identity", photo, photo]
+    result = subprocess.run(command, cwd=node_example, capture_output=True, text=True, check=False, timeout=60)
+    server.stop(None)
+    assert result.returncode == 3
+    return result.stderr
+
+
+def test_the_node_example_comes_back_when_it_is_told_to(node_example: Path, portraits: Path) -> None:
+    scripted = Scripted([ServerBusy("full", retry_after_s=1.25), ServerBusy("full", retry_after_s=0.05)])
+    assert run_against(node_example, portraits, scripted).startswith("UNIMPLEMENTED")
+    first, second, third = scripted.times
+    assert second - first >= 1.25
+    assert 0.05 <= third - second < 1.0
+    assert len({request.request_id for request in scripted.requests}) == 1
+
+
+@pytest.mark.parametrize("error", [StoreFull("the disk is full"), GalleryNotFound("no such gallery")], ids=repr)
+def test_the_node_example_does_not_repeat_what_is_final(
+    node_example: Path, portraits: Path, error: SamefaceError
+) -> None:
+    scripted = Scripted([error])
+    assert run_against(node_example, portraits, scripted).startswith(error.reason)
+    assert len(scripted.requests) == 1
+
+
+def rpcs() -> dict[str, str]:
+    """Return the comment of every rpc, empty where there is none, from the protos themselves."""
+    found = {}
+    for path in Path("protos/sameface/v1").glob("*_service.proto"):
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if declared := re.match(r"\s*rpc\s+(\w+)", line):
+                first = number
+                while first and lines[first - 1].lstrip().startswith("//"):
+                    first -= 1
+                found[declared[1]] = "\n".join(lines[first:number])
+    return found
+
+
+def test_every_rpc_says_what_it_does_and_names_its_errors() -> None:
+    served_rpcs = {
+        method.name
+        for module in (face_service_pb2, gallery_service_pb2, system_service_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    comments = rpcs()
+    assert comments.keys() == served_rpcs
+    for name, comment in comments.items():
+        assert comment, f"{name} has no comment"
+        assert re.search(r"[Ee]rrors\b", comment), f"{name} does not name its errors"
+
+
+def test_the_two_transcripts_of_the_shell_make_the_same_calls() -> None:
+    text = Path("docs/clients.md").read_text()
+    called: dict[str, list[str]] = {"buf": [], "grpcurl": []}
+    for block in BLOCK.finditer(text):
+        for tool in called:
+            if re.search(rf"^{tool} ", block["code"], re.M):
+                called[tool] += re.findall(r"sameface\.v1\.(\w+/\w+)", block["code"])
+    assert called["buf"] == called["grpcurl"]
+    assert len(called["buf"]) == 4
+
+
+def test_the_client_imports_neither_models_nor_store() -> None:
+    code = "import sys, sameface.client; print(*{name.partition('.')[0] for name in sys.modules})"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"sameface_qdrant", "qdrant_client", "qdrant_edge", "tritonclient", "onnxruntime", "cv2"} & set(imported)

@@ -22,7 +22,19 @@ app.kubernetes.io/component: {{ .component }}
 {{- if .Values.qdrant.url -}}
 {{ .Values.qdrant.url }}
 {{- else if .Values.qdrant.enabled -}}
-http://{{ .Release.Name }}-qdrant:6334
+http://{{ include "sameface.qdrantName" . }}:6334
+{{- end -}}
+{{- end -}}
+
+{{/* Name of the Service that Qdrant's own chart makes: Helm's usual rule, under this release and its values. */}}
+{{- define "sameface.qdrantName" -}}
+{{- $name := default "qdrant" .Values.qdrant.nameOverride -}}
+{{- if .Values.qdrant.fullnameOverride -}}
+{{- .Values.qdrant.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -39,6 +51,20 @@ http://{{ .Release.Name }}-qdrant:6334
 {{- if and (not (include "sameface.qdrantUrl" .)) (gt (int .Values.service.replicas) 1) -}}
 {{- fail "service.replicas is more than 1 and there is no Qdrant server to share: set qdrant.url or qdrant.enabled, or service.replicas to 1" -}}
 {{- end -}}
+{{- $owned := dict
+  "SAMEFACE_LISTEN" "service.port"
+  "SAMEFACE_DRAIN_S" "service.drainSeconds"
+  "SAMEFACE_STARTUP_S" "service.startupSeconds"
+  "SAMEFACE_TRITON_URL" "triton.url"
+  "SAMEFACE_INFERENCE" "triton.enabled"
+  "SAMEFACE_QDRANT_URL" "qdrant.url"
+  "SAMEFACE_QDRANT_API_KEY" "qdrant.apiKeySecret"
+-}}
+{{- range $variable, $value := .Values.service.env -}}
+{{- if hasKey $owned $variable -}}
+{{- fail (printf "service.env sets %s, which probes, ports and volumes of this chart depend on: set the value %s instead" $variable (get $owned $variable)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "sameface.podSecurity" -}}
@@ -51,17 +77,34 @@ allowPrivilegeEscalation: false
 capabilities: { drop: [ALL] }
 {{- end -}}
 
+{{/* Where pods run; call with a dict of root, component and values, the component's own. */}}
 {{- define "sameface.placement" -}}
-{{- with .Values.imagePullSecrets }}
+{{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.nodeSelector }}
+{{- with .values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.tolerations }}
+{{- with .values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.affinity }}
+{{- with .values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if .values.topologySpreadConstraints }}
+topologySpreadConstraints:
+{{- $own := dict "labelSelector" (dict "matchLabels" (fromYaml (include "sameface.selector" .))) }}
+{{- range .values.topologySpreadConstraints }}
+  - {{- toYaml (ternary . (merge (deepCopy .) $own) (hasKey . "labelSelector")) | nindent 4 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A pod that ends stays until it has left the endpoints, and only then is told to; call with the seconds. */}}
+{{- define "sameface.pause" -}}
+{{- if gt (int .) 0 }}
+lifecycle:
+  preStop:
+    exec: { command: [sleep, {{ . | quote }}] }
 {{- end }}
 {{- end -}}

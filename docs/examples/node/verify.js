@@ -21,7 +21,9 @@ const { FaceService, GalleryService } = packages.sameface.v1;
 const rpcTypes = new protobuf.Root();
 rpcTypes.resolvePath = (origin, target) => `${protos}/vendor/${target}`;
 rpcTypes.loadSync(["google/rpc/status.proto", "google/rpc/error_details.proto"]);
-const [Status, ErrorInfo] = ["Status", "ErrorInfo"].map((type) => rpcTypes.lookupType(`google.rpc.${type}`));
+const [Status, ErrorInfo, RetryInfo] = ["Status", "ErrorInfo", "RetryInfo"].map((type) =>
+  rpcTypes.lookupType(`google.rpc.${type}`),
+);
 
 const [address, gallery, identity, reference, probe] = process.argv.slice(2);
 if (!probe) {
@@ -32,28 +34,39 @@ const limits = { "grpc.max_send_message_length": 36 << 20, "grpc.max_receive_mes
 const faces = new FaceService(address, grpc.credentials.createInsecure(), limits);
 const galleries = new GalleryService(address, grpc.credentials.createInsecure());
 
-// One call with a deadline; UNAVAILABLE and RESOURCE_EXHAUSTED are worth another try.
-const call = async (client, rpc, request, attempts = 4) => {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await new Promise((resolve, reject) =>
-        client[rpc](request, { deadline: Date.now() + 30_000 }, (error, answer) =>
-          error ? reject(error) : resolve(answer),
-        ),
-      );
-    } catch (error) {
-      const later = [grpc.status.UNAVAILABLE, grpc.status.RESOURCE_EXHAUSTED].includes(error.code);
-      if (!later || attempt === attempts) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-    }
-  }
+// What the status details of an error hold of one type, if anything (docs/errors.md).
+const detailOf = (error, type) => {
+  const [raw] = error.metadata?.get("grpc-status-details-bin") ?? [];
+  const found = raw && Status.decode(raw).details.find((detail) => detail.type_url.endsWith(`/${type.fullName.slice(1)}`));
+  return found && type.decode(found.value);
 };
 
-// The reason that programs act on lies in the ErrorInfo of the status details (docs/errors.md).
-const reasonOf = (error) => {
-  const [raw] = error.metadata?.get("grpc-status-details-bin") ?? [];
-  const info = raw && Status.decode(raw).details.find((detail) => detail.type_url.endsWith("/google.rpc.ErrorInfo"));
-  return info ? ErrorInfo.decode(info.value).reason : (grpc.status[error.code] ?? "ERROR");
+// The reason that programs act on; where nobody answered there is none, and the status has to do.
+const reasonOf = (error) => detailOf(error, ErrorInfo)?.reason ?? grpc.status[error.code] ?? "ERROR";
+
+// Milliseconds until it is worth asking again. The service says so where it is; a connection that failed is tried again
+// after a growing pause. Everything else is final: a wrong photo, a missing identity, a full disk.
+const pauseAfter = (error, attempt) => {
+  const delay = detailOf(error, RetryInfo)?.retryDelay;
+  if (delay) return Number(delay.seconds) * 1000 + delay.nanos / 1e6;
+  const unreached = error.code === grpc.status.UNAVAILABLE && !detailOf(error, ErrorInfo);
+  return unreached ? Math.min(100 * 2 ** attempt, 2000) : undefined;
+};
+
+// One call, repeated within its deadline. A write carries a request_id, so that a repeat is no second write.
+const call = async (client, rpc, request, timeout = 30_000) => {
+  const deadline = Date.now() + timeout;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await new Promise((resolve, reject) =>
+        client[rpc](request, { deadline }, (error, answer) => (error ? reject(error) : resolve(answer))),
+      );
+    } catch (error) {
+      const pause = pauseAfter(error, attempt);
+      if (pause === undefined || Date.now() + pause >= deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
 };
 
 const name = `galleries/${gallery}/identities/${identity}`;

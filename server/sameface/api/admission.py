@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sameface.errors import ServerBusy
 
 RETRY_AFTER_S = 1.0
+RECEIVED_AHEAD = 2
+"""As many requests are received at a time as are worked on, times this: senders may be slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,29 @@ class Admission:
         """Set once the server stops: streams end."""
         self._working = 0
         self._freed = asyncio.Event()
+        self._receiving = 0
         self._bytes = 0
         self._streams = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Count one request while it is received; what is refused here is left with the client by flow control.
+
+        Raises:
+            ServerBusy: too many are being received, or worked on already.
+        """
+        if self._working >= self.limits.requests:
+            raise _busy("requests", self._working, self.limits.requests)
+        limit = RECEIVED_AHEAD * self.limits.requests
+        if self._receiving >= limit:
+            raise _busy("requests", self._receiving, limit)
+        self._receiving += 1
+        try:
+            yield
+        finally:
+            self._receiving -= 1
 
     @contextmanager
     def request(self, size: int) -> Iterator[None]:

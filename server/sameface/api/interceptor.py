@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 # Health checks and reflection answer however busy the server is.
 _ALWAYS_ANSWERED = ("/grpc.",)
 
+RECEIVE_S = 60.0
+"""How long a request may take to arrive; it holds a place meanwhile."""
+
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
@@ -43,12 +46,24 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         parse: Any = handler.request_deserializer
 
         # Messages are parsed here and not by gRPC, which would answer UNKNOWN to one that cannot be.
-        async def guarded_one(request: bytes, context: Context) -> Any:
+        # And a message is received here and not by gRPC, which would receive those of refused calls as well.
+        async def guarded_one(requests: AsyncIterator[bytes], context: Context) -> Any:
             try:
+                with self._admission.receiving():
+                    request = await asyncio.wait_for(anext(requests), RECEIVE_S)
                 with self._admission.request(len(request)):
                     return await one(_parsed(parse, request), context)
+            except StopAsyncIteration:
+                failure: SamefaceError = InvalidArgument("the request is missing", metadata={"field": "request"})
+            except TimeoutError:
+                failure = StreamIdle(
+                    f"the request did not arrive within {RECEIVE_S:g} s", metadata={"limit": RECEIVE_S}
+                )
             except Exception as error:
-                return await _abort(context, method, error)
+                failure = _failure(method, error)
+            # Out of the except clause and without the request: nothing of a refused photo outlives its answer.
+            request = b""
+            return await context.abort_with_status(rich_status(failure))
 
         async def guarded_many(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             try:
@@ -56,13 +71,15 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     parsed = (_parsed(parse, request) async for request in self._messages(requests))
                     async for answer in many(parsed, context):
                         yield answer
+                return
             except Exception as error:
-                await _abort(context, method, error)
+                failure = _failure(method, error)
+            await context.abort_with_status(rich_status(failure))
 
         serializer = handler.response_serializer
         if many is not None:
             return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_many), response_serializer=serializer)
-        return grpc.unary_unary_rpc_method_handler(cast(Any, guarded_one), response_serializer=serializer)
+        return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_one), response_serializer=serializer)
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield what a stream sends, until it ends, says nothing for too long, or the server stops."""
@@ -109,7 +126,10 @@ def as_typed(method: str, error: Exception) -> SamefaceError:
     return UnexpectedError("the server failed to answer; nothing is known to be wrong with the request")
 
 
-async def _abort(context: Context, method: str, error: Exception) -> Any:
+def _failure(method: str, error: Exception) -> SamefaceError:
+    """Return what a call is ended with, cut off from the frames that hold what was sent."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    return await context.abort_with_status(rich_status(as_typed(method, error)))
+    failure = as_typed(method, error)
+    failure.__cause__ = failure.__context__ = None
+    return failure.with_traceback(None)

@@ -5,14 +5,28 @@ from typing import Annotated
 import grpc
 import typer
 
-from sameface.cli.options import DEFAULT_ADDRESS, Address, ExitCode
+from sameface.cli.options import ExitCode
+from sameface.cli.serve import load_settings
+from sameface_qdrant.errors import InvalidArgument
+
+# What a service listens on that listens on every address of the machine, and where it is reached from there.
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
 
 
 def health(
-    address: Address = DEFAULT_ADDRESS,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", envvar="SAMEFACE_ADDRESS", help="the service's host:port", show_default="where it listens here"
+        ),
+    ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="seconds to wait for an answer")] = 3.0,
 ) -> None:
-    """Ask a service for its health; exit code 0 when it serves, 3 when it does not or nobody answers."""
+    """Ask a service for its health; exit code 0 when it serves, 3 when it does not or nobody answers.
+
+    Without an address: the one that `sameface serve` listens on under the same environment and file.
+    """
+    address = address or _where_it_listens()
     try:
         status = ask_health(address, timeout_s)
     except grpc.RpcError as error:
@@ -39,3 +53,14 @@ def ask_health(address: str, timeout_s: float, service: str = "") -> str:
         answer = check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name
+
+
+def _where_it_listens() -> str:
+    listen = load_settings(None).listen
+    host, _, port = listen.rpartition(":")
+    if int(port) == 0:
+        raise InvalidArgument(
+            f"the settings say listen on {listen}, a port that is picked at the start; name the address with --address",
+            metadata={"field": "address"},
+        )
+    return f"{ANYWHERE.get(host, host)}:{port}"

@@ -1,6 +1,7 @@
 """Triton over gRPC, on this host or elsewhere."""
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -12,8 +13,13 @@ from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
+log = logging.getLogger(__name__)
+
 RETRY_AFTER_S = 1.0
 RETRY_PAUSE_S = 0.1
+RESOLVE_AGAIN_S = 30.0
+"""How often the name of a Triton elsewhere is looked up, so that calls reach replicas that were added."""
+ANSWER_S = 5.0
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -23,6 +29,12 @@ CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # gRPC looks a name up again when a connection is lost, but at most this often; a replaced pod has a new address.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # A host that vanished without a word is given up once it has acknowledged nothing for the second of these times,
+    # instead of after a quarter of an hour. Pings are sent only beside calls that last: Triton takes many for abuse.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
 ]
 
 
@@ -31,17 +43,28 @@ class TritonTimedOut(ModelUnavailable):
 
 
 class TritonInference:
-    """Implements `Inference` with one channel. A failing Triton is asked again for a while before callers hear."""
+    """Implements `Inference` with one channel. A failing Triton is asked again for a while before callers hear.
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0, recovery_s: float = 5.0) -> None:
+    A healthy gRPC channel never looks its name up again, so replicas that are added later would get no calls. With
+    ``resolve_again_s`` the channel is replaced that often, at the next call. It costs a look-up and no calls:
+    channels of one process share their connections, and the old one is left until its calls have ended.
+    """
+
+    def __init__(
+        self, url: str, *, timeout_s: float = 10.0, recovery_s: float = 5.0, resolve_again_s: float | None = None
+    ) -> None:
         """Talk to ``host:port``: ``timeout_s`` for one call, ``recovery_s`` for a Triton that recovers."""
         self._url = url
         self._timeout_s = timeout_s
         self._recovery_s = recovery_s
-        self._client = triton.InferenceServerClient(url, channel_args=CHANNEL_OPTIONS)
+        self._resolve_again_s = resolve_again_s
+        self._client = self._connect()
+        self._connected = time.monotonic()
+        self._replacing: asyncio.Task[None] | None = None
 
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """See `Inference.run`; waits up to ``recovery_s`` while the model is unavailable."""
+        self._look_around()
         deadline = time.monotonic() + self._recovery_s
         while True:
             try:
@@ -80,7 +103,34 @@ class TritonInference:
 
     async def aclose(self) -> None:
         """See `Inference.aclose`."""
+        if self._replacing is not None:
+            self._replacing.cancel()
+            await asyncio.wait([self._replacing])
         await self._client.close()
+
+    def _connect(self) -> Any:
+        return triton.InferenceServerClient(self._url, channel_args=CHANNEL_OPTIONS)
+
+    def _look_around(self) -> None:
+        if self._resolve_again_s is None or time.monotonic() - self._connected < self._resolve_again_s:
+            return
+        if self._replacing is None or self._replacing.done():
+            self._connected = time.monotonic()
+            self._replacing = asyncio.create_task(self._replace())
+
+    async def _replace(self) -> None:
+        """Put a channel that has looked the name up in the place of the present one, once it answers."""
+        spare = self._connect()
+        try:
+            if await spare.is_server_live(client_timeout=ANSWER_S):
+                self._client, spare = spare, self._client
+                # No call lasts longer than this.
+                await asyncio.sleep(self._timeout_s)
+        except InferenceServerException as error:
+            # A name server that is away must not take a Triton along that is there.
+            log.warning("no second connection to Triton at %s: %s", self._url, error.message())
+        finally:
+            await spare.close()
 
     async def _run_once(self, model: str, version: int, inputs: Tensors) -> Tensors:
         try:

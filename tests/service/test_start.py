@@ -1,0 +1,104 @@
+"""What a start waits for, for how long, and what it counts on."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sameface.service import open_store, until_there
+from sameface.settings import Settings, available_cpus
+from sameface_qdrant.errors import StoreUnavailable
+from sameface_qdrant.store import Store
+
+
+def serve(tmp_path: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sameface.cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path)]
+    env = {**os.environ, **environment}
+    return subprocess.run([*command, *flags], capture_output=True, text=True, check=False, env=env, timeout=60)
+
+
+async def test_a_qdrant_that_starts_later_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, refusals = await Store.open(":memory:"), iter(range(2))
+
+    async def refuse_twice(url: str, **options: Any) -> Store:
+        if next(refusals, None) is not None:
+            raise StoreUnavailable("Qdrant starts", retry_after_s=0.01)
+        return opened
+
+    monkeypatch.setattr(Store, "open", refuse_twice)
+    settings = Settings(qdrant_url="http://qdrant:6334")
+    assert await open_store(settings, time.monotonic() + 30) is opened
+    await opened.aclose()
+
+
+async def test_an_embedded_store_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(url: str, **options: Any) -> Store:
+        raise StoreUnavailable("the folder cannot be written", retry_after_s=0.01)
+
+    monkeypatch.setattr(Store, "open", refuse)
+    with pytest.raises(StoreUnavailable, match=r"^the folder cannot be written$"):
+        await open_store(Settings(), time.monotonic() + 30)
+
+
+async def test_other_errors_end_the_wait_at_once() -> None:
+    async def refuse() -> None:
+        raise PermissionError("no")
+
+    with pytest.raises(PermissionError):
+        await until_there("Qdrant", refuse, time.monotonic() + 30)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--qdrant-url", "http://127.0.0.1:9"], "STORE_UNAVAILABLE"),
+        (["--triton-url", "127.0.0.1:9"], "MODEL_UNAVAILABLE"),
+    ],
+)
+def test_a_part_that_never_answers_ends_the_start_with_its_name(tmp_path: Path, flags: list[str], reason: str) -> None:
+    result = serve(tmp_path, *flags, SAMEFACE_STARTUP_S="6", SAMEFACE_TRITON_RECOVERY_S="0")
+    assert result.returncode == 3
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"sameface: {reason}: ")
+    assert "127.0.0.1:9" in last
+    assert "SAMEFACE_STARTUP_S" in last
+    assert "waiting for" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("quotas", "cpus"),
+    [
+        ({"": "max 100000"}, 64),
+        ({"pods/one": "200000 100000"}, 2),
+        ({"pods/one": "50000 100000"}, 1),
+        ({"pods/one": "250000 100000"}, 3),
+        ({"pods/one": "max 100000", "pods": "400000 100000"}, 4),
+        ({"pods/one": "800000 100000", "pods": "300000 100000"}, 3),
+        ({"": "150000 100000"}, 2),
+        ({"pods/one": "nonsense"}, 64),
+        ({}, 64),
+    ],
+    ids=str,
+)
+def test_the_cpus_of_a_container_are_those_of_its_group_and_not_the_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quotas: dict[str, str], cpus: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    membership = tmp_path / "membership"
+    membership.write_text("1:cpu:/\n0::/pods/one\n")
+    for group, quota in quotas.items():
+        (tmp_path / "groups" / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / group / "cpu.max").write_text(f"{quota}\n")
+    assert available_cpus(tmp_path / "groups", membership) == cpus
+
+
+def test_affinity_bounds_the_photos_that_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
+    assert Settings().vision_threads == 1
