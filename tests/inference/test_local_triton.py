@@ -113,9 +113,14 @@ async def test_a_model_that_is_not_served_is_not_waited_for(client: TritonInfere
 async def test_metrics_count_what_was_inferred(triton: LocalTriton, client: TritonInference) -> None:
     before = await asyncio.to_thread(read_inference_counts, triton.metrics_url)
     await client.run("face_embedder", 1, {"images": IMAGES})
-    after = await asyncio.to_thread(read_inference_counts, triton.metrics_url)
-    # The canary counts as well.
-    assert after["face_embedder", 1] - before["face_embedder", 1] >= len(IMAGES)
+
+    def counted() -> bool:
+        # The canary counts as well.
+        after = read_inference_counts(triton.metrics_url)
+        return after["face_embedder", 1] - before["face_embedder", 1] >= len(IMAGES)
+
+    # Triton counts after it has answered.
+    await until(counted, "the batch is counted")
 
 
 async def test_a_killed_model_process_is_mended_while_callers_wait(
@@ -159,7 +164,8 @@ async def test_a_hung_model_process_is_mended(triton: LocalTriton, client: Trito
     patient = TritonInference(triton.grpc_url, timeout_s=5.0, recovery_s=60.0)
     answer = await patient.run("face_detector", 1, {"images": np.zeros((1, 3, 64, 64), np.uint8)})
     assert answer["faces"].shape[0] == 1
-    assert not set(hung) & triton.stubs.keys()
+    # The canary notes the new process at its next turn.
+    await until(lambda: not set(hung) & triton.stubs.keys(), "the hung processes are gone")
     await patient.aclose()
 
 
