@@ -7,6 +7,8 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from sameface_qdrant.values import Finding
+
 
 class SamefaceError(Exception):
     """Base of every error that callers can act on."""
@@ -84,6 +86,32 @@ class TemplateLimitReached(SamefaceError):
     """The identity already holds as many templates as its gallery allows."""
 
     reason = "TEMPLATE_LIMIT_REACHED"
+
+
+class GuardRefusal(SamefaceError):
+    """The gallery's policy rejects a template; ``finding`` says why, and may name another identity."""
+
+    def __init__(self, message: str, *, finding: Finding, metadata: Mapping[str, object] | None = None) -> None:
+        super().__init__(message, metadata=metadata)
+        self.finding = finding
+
+
+class IdentityCollision(GuardRefusal):
+    """A template is too much like another identity of the gallery."""
+
+    reason = "IDENTITY_COLLISION"
+
+
+class DuplicateSample(GuardRefusal):
+    """The same photo or embedding is enrolled already."""
+
+    reason = "DUPLICATE_SAMPLE"
+
+
+class TemplateOutlier(GuardRefusal):
+    """A template is too unlike the identity's other templates."""
+
+    reason = "TEMPLATE_OUTLIER"
 
 
 class ContractMismatch(SamefaceError):

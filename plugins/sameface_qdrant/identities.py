@@ -1,16 +1,26 @@
 """Identities: one record each, beside their templates in the collection of the gallery's contract."""
 
 import asyncio
+import dataclasses
 import secrets
 import time
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import ConcurrentUpdate, IdentityAlreadyExists, IdentityNotEmpty, IdentityNotFound
+from sameface_qdrant.errors import (
+    ConcurrentUpdate,
+    IdentityAlreadyExists,
+    IdentityNotEmpty,
+    IdentityNotFound,
+    InvalidArgument,
+)
 from sameface_qdrant.galleries import LOST_RACES, Galleries, Tenant
 from sameface_qdrant.ids import check_id, check_labels
+from sameface_qdrant.moving import move
 from sameface_qdrant.paging import check_page
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.records import check_etag
@@ -35,6 +45,9 @@ class Identities:
         display_name: str = "",
         labels: Mapping[str, str] = NO_LABELS,
         verify_threshold: float | None = None,
+        consent_reference: str = "",
+        purpose: str = "",
+        expire_time: datetime | None = None,
         request_id: str = "",
     ) -> Identity:
         """Make an identity without templates; a repeat with the same request id returns the first call's.
@@ -47,6 +60,7 @@ class Identities:
         check_id(identity, "identity_id")
         check_labels(labels)
         check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
+        records.check_to_come(expire_time, datetime.now(UTC))
         mark = uuid.uuid4().hex
         async with self._writes.turn:
             tenant = await self._galleries.tenant(gallery)
@@ -60,6 +74,9 @@ class Identities:
                 mark=mark,
                 now=time.time(),
                 request_id=request_id,
+                consent_reference=consent_reference,
+                purpose=purpose,
+                expires=records.seconds(expire_time),
             )
             await self._engine.upsert(tenant.collection, [Point(key, payload)], insert_only=True)
             stored = (await self._engine.get(tenant.collection, [key]))[key].payload
@@ -78,11 +95,14 @@ class Identities:
         record = await self.record(tenant, identity)
         return records.identity_of(record.payload, gallery, await self.template_count(tenant, identity))
 
-    async def list(self, gallery: str, *, page_size: int = 100, page_token: str = "") -> Page[Identity]:
-        """Return one page of identities, in a stable order."""
+    async def list(
+        self, gallery: str, *, labels: Mapping[str, str] = NO_LABELS, page_size: int = 100, page_token: str = ""
+    ) -> Page[Identity]:
+        """Return one page of identities, those with all of ``labels``, in a stable order."""
+        check_labels(labels)
         start = check_page(page_size, page_token)
         tenant = await self._galleries.tenant(gallery)
-        where = records.of_gallery(tenant.uid, records.IDENTITY)
+        where = records.of_gallery(tenant.uid, records.IDENTITY, labels)
         points, following = await self._engine.scroll(tenant.collection, where, page_size, start)
         payloads = [point.payload for point in points]
         counts = await asyncio.gather(*(self.template_count(tenant, payload["identity"]) for payload in payloads))
@@ -100,6 +120,7 @@ class Identities:
         """
         check_override(changes.get("verify_threshold"), "verify_threshold", -1.0, 1.0)
         check_labels(changes.get("labels", NO_LABELS))
+        records.check_to_come(changes.get("expire_time"), datetime.now(UTC))
         for attempt in range(1 if etag else LOST_RACES):
             async with self._writes.turn:
                 tenant = await self._galleries.tenant(gallery)
@@ -118,21 +139,51 @@ class Identities:
     async def _change(self, tenant: Tenant, record: Point, changes: IdentityChanges) -> Point | None:
         """Write an identity's changed record; None where another service was faster."""
         written: Point | None = record
-        if {**record.payload, **changes} != record.payload:
-            written = await self._replace(tenant, record, changes)
-        if written is not None and "labels" in changes:
-            # Also where the record has them already: a write may have been cut off between the two.
-            templates = records.of_identity(tenant.uid, record.payload["identity"], records.TEMPLATE)
-            await self._engine.set_payload(tenant.collection, templates, {"labels": dict(changes["labels"])})
+        fields = records.identity_fields(changes)
+        if {**record.payload, **fields} != record.payload:
+            written = await self._replace(tenant, record, fields)
+        # Templates follow also where the record had it already: a write may have been cut off between the two.
+        templates = records.of_identity(tenant.uid, record.payload["identity"], records.TEMPLATE)
+        if written is not None and "labels" in fields:
+            await self._engine.set_payload(tenant.collection, templates, {"labels": fields["labels"]})
+        if written is not None and "expires" in fields:
+            points, _ = await self._engine.scroll(tenant.collection, templates, 1000)
+            for point in points:
+                effective = records.earlier(point.payload["own_expires"], fields["expires"])
+                this = dataclasses.replace(templates, ids=(point.id,))
+                await self._engine.set_payload(tenant.collection, this, {"expires": effective})
         return written
 
-    async def _replace(self, tenant: Tenant, record: Point, changes: IdentityChanges) -> Point | None:
+    async def _replace(self, tenant: Tenant, record: Point, fields: Mapping[str, Any]) -> Point | None:
         mark = uuid.uuid4().hex
-        changed = {**records.next_revision(record.payload, mark, time.time()), **changes}
+        changed = {**records.next_revision(record.payload, mark, time.time()), **fields}
         unchanged = Where({"revision": record.payload["revision"]})
         await self._engine.upsert(tenant.collection, [Point(record.id, changed)], only_if=unchanged)
         written = await self.record(tenant, record.payload["identity"])
         return written if mark in written.payload["marks"] else None
+
+    @uncut
+    async def move(self, gallery: str, source: str, target: str, *, merge: bool = False) -> Identity:
+        """Give an identity another id, or merge it into another identity; returns that one.
+
+        Templates go over with all that is known of them; their ids change. A merged identity keeps the target's name,
+        labels, threshold and expiry. A repeat finishes a move that was cut off.
+
+        Raises:
+            GalleryNotFound, IdentityNotFound: there is no such gallery or source.
+            IdentityAlreadyExists: there is a target, and ``merge`` is not set.
+            TemplateLimitReached: together they would have more templates than the policy allows.
+            InvalidArgument: the target is the source, or malformed.
+            ConcurrentUpdate: another service changed one of them at the same moment; repeat.
+        """
+        check_id(target, "target")
+        if source == target:
+            raise InvalidArgument(f"the target is the source, {source!r}", metadata={"field": "target"})
+        async with self._writes.turn:
+            tenant = await self._galleries.tenant(gallery)
+            written = await move(self._engine, tenant, await self.record(tenant, source), target, merge=merge)
+        await self._engine.commit(tenant.collection, erase=True)
+        return records.identity_of(written.payload, gallery, await self.template_count(tenant, target))
 
     @uncut
     async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> None:

@@ -43,6 +43,8 @@ def check_policy(policy: Policy) -> Policy:
     ranges = (
         ("verify_threshold", policy.verify_threshold, -1.0, 1.0, True),
         ("identify_threshold", policy.identify_threshold, -1.0, 1.0, True),
+        ("collision_threshold", policy.collision_threshold, -1.0, 1.0, True),
+        ("outlier_threshold", policy.outlier_threshold, -1.0, 1.0, True),
         ("runner_up_margin", policy.runner_up_margin, 0.0, 2.0, True),
         ("target_fmr", policy.target_fmr, 0.0, 1.0, False),
         ("target_fpir", policy.target_fpir, 0.0, 1.0, False),

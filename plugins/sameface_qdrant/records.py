@@ -6,18 +6,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sameface_qdrant.engines.base import Point, Where
-from sameface_qdrant.errors import ConcurrentUpdate
+from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
 from sameface_qdrant.ids import check_labels, point_id
 from sameface_qdrant.values import (
+    NO_LABELS,
     Contract,
     Gallery,
+    GuardAction,
     Identity,
+    IdentityChanges,
     OperatingPoint,
     Policy,
     Provenance,
     Template,
     TemplateFilter,
     Vector,
+    WhenFull,
 )
 
 GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE = "gallery", "policy", "secret", "identity", "template"
@@ -73,6 +77,12 @@ def policy_payload(policy: Policy) -> dict[str, Any]:
         "target_fmr": policy.target_fmr,
         "target_fpir": policy.target_fpir,
         "max_templates": policy.max_templates,
+        "when_full": policy.when_full.value,
+        "on_collision": policy.on_collision.value,
+        "collision_threshold": policy.collision_threshold,
+        "on_duplicate": policy.on_duplicate.value,
+        "on_outlier": policy.on_outlier.value,
+        "outlier_threshold": policy.outlier_threshold,
         "revision": policy.revision,
         "author": policy.author,
         "created": seconds(policy.create_time),
@@ -88,6 +98,12 @@ def policy_of(payload: Payload) -> Policy:
         target_fmr=payload["target_fmr"],
         target_fpir=payload["target_fpir"],
         max_templates=payload["max_templates"],
+        when_full=WhenFull(payload["when_full"]),
+        on_collision=GuardAction(payload["on_collision"]),
+        collision_threshold=payload["collision_threshold"],
+        on_duplicate=GuardAction(payload["on_duplicate"]),
+        on_outlier=GuardAction(payload["on_outlier"]),
+        outlier_threshold=payload["outlier_threshold"],
         revision=payload["revision"],
         author=payload["author"],
         create_time=moment(payload["created"]),
@@ -156,6 +172,9 @@ def identity_payload(
     mark: str,
     now: float,
     request_id: str,
+    consent_reference: str = "",
+    purpose: str = "",
+    expires: float | None = None,
 ) -> dict[str, Any]:
     """Return the payload of a new identity."""
     return {
@@ -165,12 +184,26 @@ def identity_payload(
         "display_name": display_name,
         "labels": dict(labels),
         "verify_threshold": verify_threshold,
+        "consent_reference": consent_reference,
+        "purpose": purpose,
+        "expires": expires,
+        "moving_to": "",
         "revision": 1,
         "created": now,
         "updated": now,
         "marks": [mark],
         "request_id": request_id,
     }
+
+
+def identity_fields(changes: IdentityChanges) -> dict[str, Any]:
+    """Return changes of an identity as fields of its payload."""
+    fields: dict[str, Any] = dict(changes)
+    if "labels" in fields:
+        fields["labels"] = dict(fields["labels"])
+    if "expire_time" in fields:
+        fields["expires"] = seconds(fields.pop("expire_time"))
+    return fields
 
 
 def next_revision(payload: Payload, mark: str, now: float) -> dict[str, Any]:
@@ -201,6 +234,9 @@ def identity_of(payload: Payload, gallery: str, template_count: int) -> Identity
         display_name=payload["display_name"],
         labels=payload["labels"],
         verify_threshold=payload["verify_threshold"],
+        consent_reference=payload["consent_reference"],
+        purpose=payload["purpose"],
+        expire_time=moment(payload["expires"]),
         template_count=template_count,
         create_time=moment(payload["created"]),
         update_time=moment(payload["updated"]),
@@ -221,6 +257,7 @@ def template_point(
     mark: str,
     now: float,
     expires: float | None,
+    identity_expires: float | None,
 ) -> Point:
     """Return the record of a template.
 
@@ -239,10 +276,31 @@ def template_point(
         "digest": digest,
         "mark": mark,
         "created": now,
+        "own_expires": expires,
     }
-    if expires is not None:
-        payload["expires"] = expires
+    if (effective := earlier(expires, identity_expires)) is not None:
+        payload["expires"] = effective
     return Point(point, payload, vector)
+
+
+def check_to_come(moment: datetime | None, now: datetime) -> None:
+    """Raise InvalidArgument where an expiry is in no time zone, or not after ``now``."""
+    if moment is None:
+        return
+    if moment.tzinfo is None:
+        raise InvalidArgument(
+            f"expire_time is {moment}, in no time zone; give it one", metadata={"field": "expire_time"}
+        )
+    if moment <= now:
+        raise InvalidArgument(
+            f"expire_time is {moment:%Y-%m-%d %H:%M:%S%z}, which is past; expected a time to come",
+            metadata={"field": "expire_time"},
+        )
+
+
+def earlier(one: float | None, other: float | None) -> float | None:
+    """Return the earlier of two moments; None is never."""
+    return min((moment for moment in (one, other) if moment is not None), default=None)
 
 
 def in_force(payload: Payload, now: float) -> bool:
@@ -265,9 +323,9 @@ def template_of(point: Point, gallery: str) -> Template:
     )
 
 
-def of_gallery(uid: str, kind: str) -> Where:
-    """Return the filter on all records of a kind in a gallery."""
-    return Where({"gallery": uid, "kind": kind})
+def of_gallery(uid: str, kind: str, labels: Mapping[str, str] = NO_LABELS) -> Where:
+    """Return the filter on all records of a kind in a gallery, with all of ``labels``."""
+    return Where({"gallery": uid, "kind": kind, **{f"labels.{key}": value for key, value in labels.items()}})
 
 
 def of_identity(uid: str, identity: str, kind: str, valid_at: float | None = None) -> Where:
@@ -278,7 +336,7 @@ def of_identity(uid: str, identity: str, kind: str, valid_at: float | None = Non
 def searched(uid: str, where: TemplateFilter, now: float) -> Where:
     """Return the filter on the templates of a gallery that a search looks at."""
     check_labels(where.labels)
-    equals = {"gallery": uid, "kind": TEMPLATE, **{f"labels.{key}": value for key, value in where.labels.items()}}
+    equals = dict(of_gallery(uid, TEMPLATE, where.labels).equals)
     if where.source:
         equals["source"] = where.source
     return Where(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
+from sameface_qdrant.enrolment import Enrolee, Enrolments
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.galleries import Galleries, Tenant
 from sameface_qdrant.identities import Identities
@@ -42,16 +43,17 @@ class Store:
     galleries: Galleries
     """Create, get, list, delete; change a policy."""
     identities: Identities
-    """Create, get, list, delete."""
+    """Create, get, list, change, move, merge, delete."""
     templates: Templates
-    """Get, list, delete; `Store.enroll` adds them."""
+    """Get, list, change, delete; `Store.enroll` adds them."""
 
     def __init__(self, engine: Engine, galleries: Galleries, writes: Writes, secret: bytes) -> None:
         self._engine = engine
         self._writes = writes
         self.galleries = galleries
         self.identities = Identities(engine, galleries, writes)
-        self.templates = Templates(engine, galleries, self.identities, writes, secret)
+        self.templates = Templates(engine, galleries, self.identities, writes)
+        self._enrolments = Enrolments(engine, galleries, self.identities, writes, secret)
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None = None, timeout_s: float = 5.0) -> "Store":
@@ -98,28 +100,30 @@ class Store:
         create_identity: bool = True,
         display_name: str = "",
         labels: Mapping[str, str] = NO_LABELS,
+        consent_reference: str = "",
+        purpose: str = "",
+        validate_only: bool = False,
     ) -> tuple[Template, ...]:
         """Add templates to an identity, all or none; durable once this returns.
 
         A repeat with the same request id (without one: with the same content) returns what the first call stored.
+        What the policy's guards found is in each template's ``findings``. Name, labels, consent and purpose are of the
+        identity, where it is made. With ``validate_only`` everything is checked and nothing is stored; the templates
+        that come back have no id.
 
         Raises:
             InvalidEmbedding, ContractMismatch: an embedding does not fit the gallery; nothing is stored.
             GalleryNotFound: there is no such gallery.
             IdentityNotFound: there is no such identity and ``create_identity`` is not set.
             TemplateLimitReached: the identity would hold more than the policy allows.
+            IdentityCollision, DuplicateSample, TemplateOutlier: the policy rejects it.
             RequestIdReused: the request id was used with other content.
             ConcurrentUpdate: another service changed the identity at the same moment; repeat.
         """
-        return await self.templates.enroll(
-            gallery,
-            identity,
-            templates,
-            request_id=request_id,
-            create_identity=create_identity,
-            display_name=display_name,
-            labels=labels,
-        )
+        enrolee = Enrolee(identity, create_identity, display_name, labels, consent_reference, purpose)
+        if validate_only:
+            return await self._enrolments.check(gallery, enrolee, templates)
+        return await self._enrolments.enroll(gallery, enrolee, templates, request_id=request_id)
 
     async def verify(
         self,

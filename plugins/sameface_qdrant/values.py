@@ -42,6 +42,52 @@ class ThresholdSource(StrEnum):
     MODEL_CARD = "MODEL_CARD"
 
 
+class GuardAction(StrEnum):
+    """What happens to a template that a guard finds something about."""
+
+    ALLOW = "ALLOW"
+    """It is not looked at."""
+    WARN = "WARN"
+    """It enters, and the finding is told."""
+    REJECT = "REJECT"
+
+
+class WhenFull(StrEnum):
+    """What happens to a template of an identity that holds as many as its policy allows."""
+
+    REJECT = "REJECT"
+    REPLACE_OLDEST = "REPLACE_OLDEST"
+    REPLACE_LOWEST_QUALITY = "REPLACE_LOWEST_QUALITY"
+    REPLACE_MOST_REDUNDANT = "REPLACE_MOST_REDUNDANT"
+
+
+class FindingKind(StrEnum):
+    """What a guard found about a template."""
+
+    COLLISION = "COLLISION"
+    """Another identity is at least as like it as the threshold: one person under two ids, or two people alike."""
+    DUPLICATE = "DUPLICATE"
+    """The same photo or embedding is enrolled already, under this identity or another one."""
+    OUTLIER = "OUTLIER"
+    """The identity's other templates are less like it than the threshold: another person's photo, or a bad one."""
+    REPLACED = "REPLACED"
+    """The identity was full; this template of it gave way."""
+    NOT_CHECKED = "NOT_CHECKED"
+    """No threshold is known to check against."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a guard found. Not stored. Of another identity's: not for everybody to see."""
+
+    kind: FindingKind
+    identity: str
+    template: str
+    """Empty for an outlier: it is about all of them."""
+    score: float | None = None
+    threshold: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What makes two embeddings comparable. A gallery is bound to exactly one contract."""
@@ -90,6 +136,15 @@ class Policy:
     target_fpir: float = 1e-2
     max_templates: int = 16
     """Cap of templates per identity (1..64); it keeps de-duplicated top-k search exact."""
+    when_full: WhenFull = WhenFull.REJECT
+    on_collision: GuardAction = GuardAction.WARN
+    collision_threshold: float | None = None
+    """Lowest score against another identity that counts; None takes the identification threshold."""
+    on_duplicate: GuardAction = GuardAction.WARN
+    on_outlier: GuardAction = GuardAction.WARN
+    outlier_threshold: float | None = None
+    """Lowest best score against the identity's other templates that is near enough; None takes the verification
+    threshold."""
     revision: int = 1
     author: str = ""
     create_time: datetime | None = None
@@ -104,6 +159,12 @@ class PolicyChanges(TypedDict, total=False):
     target_fmr: float
     target_fpir: float
     max_templates: int
+    when_full: WhenFull
+    on_collision: GuardAction
+    collision_threshold: float | None
+    on_duplicate: GuardAction
+    on_outlier: GuardAction
+    outlier_threshold: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +192,12 @@ class Identity:
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     verify_threshold: float | None = None
     """Overrides the gallery's verification threshold for claims of this identity."""
+    consent_reference: str = ""
+    """Where the subject's consent is recorded: an id or URL of the caller's own."""
+    purpose: str = ""
+    """What the subject is enrolled for."""
+    expire_time: datetime | None = None
+    """From then on every comparison ignores its templates, whenever they expire themselves."""
     template_count: int = 0
     create_time: datetime | None = None
     update_time: datetime | None = None
@@ -138,11 +205,14 @@ class Identity:
 
 
 class IdentityChanges(TypedDict, total=False):
-    """What is to change of an identity; what is missing stays. ``verify_threshold`` None clears it."""
+    """What is to change of an identity; what is missing stays. None clears a threshold or expiry."""
 
     display_name: str
     labels: Mapping[str, str]
     verify_threshold: float | None
+    consent_reference: str
+    purpose: str
+    expire_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +253,9 @@ class Template:
     """Unit norm, shape [dimension]; only where it was asked for."""
     create_time: datetime | None = None
     expire_time: datetime | None = None
+    """From then on every comparison ignores it: its own expiry or its identity's, whichever comes first."""
+    findings: tuple[Finding, ...] = field(default=(), compare=False)
+    """What guards found when it was enrolled; only in the answer to that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,15 @@ from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import NewTemplate, Policy, Store
 from sameface_qdrant.engines.server import ServerEngine
-from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNotFound, TemplateLimitReached
-from sameface_qdrant.values import EngineDescription
-from tests.plugin.conftest import CONTRACT, random_vector
+from sameface_qdrant.errors import (
+    ConcurrentUpdate,
+    GalleryNotFound,
+    IdentityCollision,
+    IdentityNotFound,
+    TemplateLimitReached,
+)
+from sameface_qdrant.values import EngineDescription, GuardAction
+from tests.plugin.conftest import CONTRACT, near, random_vector
 
 
 class SharedEngine(ServerEngine):
@@ -56,7 +62,7 @@ async def until_done(call: Any) -> Any:
 
 
 async def test_they_share_one_secret(services: list[Store]) -> None:
-    secrets = {store.templates._secret for store in services}
+    secrets = {store._enrolments._secret for store in services}
     assert len(secrets) == 1
 
 
@@ -152,3 +158,36 @@ async def test_an_identity_deleted_meanwhile_is_not_half_there(services: list[St
         assert not isinstance(enrolled, tuple)
     else:
         assert count == len((await services[2].templates.list("people", "ada")).items)
+
+
+async def test_one_person_enrolled_under_two_ids_at_once_enters_under_one(
+    services: list[Store], rng: np.random.Generator
+) -> None:
+    await services[0].galleries.update("people", policy={"on_collision": GuardAction.REJECT, "identify_threshold": 0.6})
+    vector = random_vector(rng)
+    results = await asyncio.gather(
+        *(
+            until_done(
+                lambda store=store, name=name: store.enroll("people", name, [NewTemplate(near(vector, rng), CONTRACT)])
+            )
+            for store, name in zip(services, ("ada", "bob", "eve"), strict=True)
+        ),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, IdentityCollision) for result in results) == 2
+    (entered,) = [result for result in results if isinstance(result, tuple)]
+    page = await services[0].identities.list("people")
+    assert [one.id for one in page.items] == [entered[0].identity]
+
+
+async def test_nothing_acknowledged_is_lost_beside_a_move(services: list[Store], rng: np.random.Generator) -> None:
+    first, second, _ = services
+    await first.enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)])
+    new = [NewTemplate(random_vector(rng), CONTRACT) for _ in range(2)]
+    results = await asyncio.gather(
+        until_done(lambda: first.identities.move("people", "ada", "lovelace", merge=True)),
+        *(until_done(lambda one=one: second.enroll("people", "ada", [one])) for one in new),
+    )
+    assert len(results) == 3
+    counts = [one.template_count for one in (await first.identities.list("people")).items]
+    assert sum(counts) == 3

@@ -130,7 +130,7 @@ async def test_a_template_that_has_expired_already_is_refused(store: Store, gall
     new = template(AXES[0], expire_time=moment)
     for refused in (
         store.enroll(gallery, "ada", [new]),
-        store.templates.check(gallery, "ada", [new], create_identity=True),
+        store.enroll(gallery, "ada", [new], validate_only=True),
     ):
         with pytest.raises(InvalidArgument, match="expire_time"):
             await refused
@@ -138,9 +138,7 @@ async def test_a_template_that_has_expired_already_is_refused(store: Store, gall
 
 async def test_a_dry_run_finds_malformed_labels(store: Store, gallery: str) -> None:
     with pytest.raises(InvalidArgument, match="labels"):
-        await store.templates.check(
-            gallery, "ada", [template(AXES[0])], create_identity=True, labels={"No Such Key": ""}
-        )
+        await store.enroll(gallery, "ada", [template(AXES[0])], validate_only=True, labels={"No Such Key": ""})
 
 
 async def test_changes_without_an_etag_are_all_made(store: Store, gallery: str) -> None:

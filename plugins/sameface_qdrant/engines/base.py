@@ -41,6 +41,8 @@ class Where:
     """The field has one of these values."""
     outside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The field has none of these values."""
+    ids: tuple[str, ...] = ()
+    """The point has one of these ids; empty means any."""
     valid_at: float | None = None
     """Seconds since the epoch: leaves out points whose ``expires`` is not after it; points without one never expire."""
 

@@ -239,6 +239,8 @@ def _filter(where: Where) -> models.Filter:
     must += [
         models.FieldCondition(key=key, match=models.MatchAny(any=list(values))) for key, values in where.among.items()
     ]
+    if where.ids:
+        must.append(models.HasIdCondition(has_id=list(where.ids)))
     if where.valid_at is not None:
         later = models.FieldCondition(key="expires", range=models.Range(gt=where.valid_at))
         never = models.IsEmptyCondition(is_empty=models.PayloadField(key="expires"))

@@ -79,6 +79,8 @@ def filter_of(where: Where) -> edge.Filter:
         edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.equals.items()
     ]
     must += [edge.FieldCondition(key=key, match=edge.MatchAny(list(values))) for key, values in where.among.items()]
+    if where.ids:
+        must.append(edge.HasIdCondition(set(where.ids)))
     if where.valid_at is not None:
         later = edge.FieldCondition(key="expires", range=edge.RangeFloat(gt=where.valid_at))
         must.append(edge.Filter(should=[edge.IsEmptyCondition("expires"), later]))

@@ -124,17 +124,6 @@ class FaceOperations:
             content=self._content(sample, selection),
             expire_time=expire_time,
         )
-        if validate_only:
-            await self.store.templates.check(gallery, identity, [new], create_identity=allow_missing, labels=labels)
-            preview = Template(
-                id="",
-                gallery=gallery,
-                identity=identity,
-                contract_key=contract.key,
-                provenance=new.provenance,
-                expire_time=expire_time,
-            )
-            return Enrolment(preview, face)
         (template,) = await self.store.enroll(
             gallery,
             identity,
@@ -143,6 +132,7 @@ class FaceOperations:
             create_identity=allow_missing,
             display_name=display_name,
             labels=labels,
+            validate_only=validate_only,
         )
         return Enrolment(template, face)
 

@@ -1,0 +1,159 @@
+"""The life of an identity: moved, merged, expired, found by its labels."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Store
+from sameface_qdrant.errors import (
+    GalleryNotFound,
+    IdentityAlreadyExists,
+    IdentityNotFound,
+    InvalidArgument,
+    TemplateLimitReached,
+    TemplateNotFound,
+)
+from sameface_qdrant.values import Provenance
+from tests.plugin.conftest import CONTRACT
+
+AXES = np.eye(8, dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+async def gallery(store: Store) -> None:
+    policy = Policy(verify_threshold=0.5, identify_threshold=0.6, max_templates=4)
+    await store.galleries.create("people", CONTRACT, policy=policy)
+
+
+async def enroll(store: Store, identity: str, *axes: int, expire_time: datetime | None = None) -> list[str]:
+    new = [NewTemplate(AXES[axis], CONTRACT, Provenance(note=str(axis)), expire_time=expire_time) for axis in axes]
+    return [one.id for one in await store.enroll("people", identity, new, display_name=identity.title())]
+
+
+async def found(store: Store, axis: int) -> str:
+    decision = await store.identify("people", Probe(AXES[axis], CONTRACT))
+    return decision.candidates[0].identity if decision.outcome is Outcome.MATCH else decision.outcome.value
+
+
+async def test_a_moved_identity_is_found_under_its_new_id_with_all_that_is_known_of_it(store: Store) -> None:
+    await store.identities.create(
+        "people",
+        "ada",
+        display_name="Ada",
+        labels={"team": "a"},
+        verify_threshold=0.4,
+        consent_reference="form 7",
+        purpose="door",
+    )
+    await enroll(store, "ada", 0, 1)
+    before = {one.provenance.note: one for one in (await store.templates.list("people", "ada")).items}
+    moved = await store.identities.move("people", "ada", "ada-lovelace")
+    assert (moved.id, moved.display_name, moved.labels, moved.verify_threshold) == (
+        "ada-lovelace",
+        "Ada",
+        {"team": "a"},
+        0.4,
+    )
+    assert (moved.consent_reference, moved.purpose, moved.template_count) == ("form 7", "door", 2)
+    after = {one.provenance.note: one for one in (await store.templates.list("people", "ada-lovelace")).items}
+    assert {note: one.create_time for note, one in after.items()} == {n: o.create_time for n, o in before.items()}
+    with pytest.raises(IdentityNotFound):
+        await store.identities.get("people", "ada")
+    assert await found(store, 0) == await found(store, 1) == "ada-lovelace"
+    await enroll(store, "ada-lovelace", 2)
+    await enroll(store, "ada", 3)
+    assert await found(store, 3) == "ada"
+
+
+async def test_a_merge_brings_both_together_and_keeps_the_targets_name(store: Store) -> None:
+    await enroll(store, "ada", 0)
+    await enroll(store, "lovelace", 1)
+    with pytest.raises(IdentityAlreadyExists):
+        await store.identities.move("people", "ada", "lovelace")
+    assert await found(store, 0) == "ada"
+    merged = await store.identities.move("people", "ada", "lovelace", merge=True)
+    assert (merged.display_name, merged.template_count) == ("Lovelace", 2)
+    assert await found(store, 0) == await found(store, 1) == "lovelace"
+    assert (await store.identify("people", Probe(AXES[0], CONTRACT))).gallery_size == 1
+
+
+async def test_a_merge_beyond_the_cap_changes_nothing(store: Store) -> None:
+    await enroll(store, "ada", 0, 1, 2)
+    await enroll(store, "lovelace", 3, 4)
+    with pytest.raises(TemplateLimitReached):
+        await store.identities.move("people", "ada", "lovelace", merge=True)
+    await enroll(store, "ada", 5)
+    assert [await found(store, axis) for axis in (0, 3, 5)] == ["ada", "lovelace", "ada"]
+
+
+@pytest.mark.parametrize("target", ["ada", "No Such Id", ""])
+async def test_a_target_that_cannot_be_is_refused(store: Store, target: str) -> None:
+    await enroll(store, "ada", 0)
+    with pytest.raises(InvalidArgument):
+        await store.identities.move("people", "ada", target)
+    with pytest.raises(IdentityNotFound):
+        await store.identities.move("people", "nobody", "somebody")
+    with pytest.raises(GalleryNotFound):
+        await store.identities.move("nowhere", "ada", "somebody")
+
+
+async def test_a_move_that_was_cut_off_is_finished_by_its_repeat(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await enroll(store, "ada", 0, 1)
+    engine = store._engine
+    delete = type(engine).delete
+
+    async def cut_off(*arguments: object) -> None:
+        raise OSError("cut off")
+
+    monkeypatch.setattr(type(engine), "delete", cut_off)
+    with pytest.raises(OSError, match="cut off"):
+        await store.identities.move("people", "ada", "lovelace")
+    monkeypatch.setattr(type(engine), "delete", delete)
+    moved = await store.identities.move("people", "ada", "lovelace")
+    assert moved.template_count == 2
+    assert await found(store, 0) == "lovelace"
+    with pytest.raises(IdentityNotFound):
+        await store.identities.get("people", "ada")
+
+
+async def test_an_identity_that_has_expired_is_ignored_and_lives_on_when_it_is_prolonged(store: Store) -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await enroll(store, "ada", 0)
+    await enroll(store, "ada", 1, expire_time=later)
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    changed = await store.identities.update("people", "ada", {"expire_time": soon})
+    assert changed.expire_time == soon
+    (third,) = await enroll(store, "ada", 2)
+    assert (await store.templates.get("people", "ada", third)).expire_time == soon
+    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    assert {await found(store, axis) for axis in range(3)} == {"NO_MATCH"}
+    with pytest.raises(IdentityNotFound):
+        await store.verify("people", "ada", Probe(AXES[0], CONTRACT))
+    await store.identities.update("people", "ada", {"expire_time": None})
+    assert {await found(store, axis) for axis in range(3)} == {"ada"}
+    expiries = {one.provenance.note: one.expire_time for one in (await store.templates.list("people", "ada")).items}
+    assert expiries == {"0": None, "1": later, "2": None}
+
+
+async def test_a_template_is_given_another_expiry(store: Store) -> None:
+    (one,) = await enroll(store, "ada", 0)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert (await store.templates.update("people", "ada", one, expire_time=later)).expire_time == later
+    assert (await store.templates.update("people", "ada", one, expire_time=None)).expire_time is None
+    with pytest.raises(InvalidArgument, match="past"):
+        await store.templates.update("people", "ada", one, expire_time=datetime.now(UTC) - timedelta(days=1))
+    with pytest.raises(TemplateNotFound):
+        await store.templates.update("people", "ada", "no-such", expire_time=None)
+
+
+async def test_identities_are_listed_by_their_labels(store: Store) -> None:
+    for number in range(6):
+        await store.identities.create(
+            "people", f"i{number}", labels={"team": "ab"[number % 2], "site": "north" if number < 4 else "south"}
+        )
+    page = await store.identities.list("people", labels={"team": "a", "site": "north"})
+    assert {one.id for one in page.items} == {"i0", "i2"}
+    with pytest.raises(InvalidArgument):
+        await store.identities.list("people", labels={"No Such": ""})
