@@ -17,6 +17,7 @@ and a runner-up margin. It needs no server to begin with:
 ('MATCH', 0.994)
 """
 
+from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import (
     Candidate,
@@ -59,6 +60,7 @@ __all__ = [
     "Probe",
     "Provenance",
     "Scope",
+    "ServerOptions",
     "Store",
     "Template",
     "TemplateFilter",
