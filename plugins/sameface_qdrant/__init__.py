@@ -17,6 +17,9 @@ and a runner-up margin. It needs no server to begin with:
 ('MATCH', 0.994)
 """
 
+from sameface_qdrant.attach import attach
+from sameface_qdrant.attached import Attached, Counts, Neighbour
+from sameface_qdrant.comparisons import ComparisonScores
 from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import (
@@ -43,14 +46,18 @@ from sameface_qdrant.values import (
 )
 
 __all__ = [
+    "Attached",
     "Candidate",
+    "ComparisonScores",
     "Contract",
+    "Counts",
     "Decision",
     "EngineDescription",
     "FoundTemplate",
     "Gallery",
     "Identity",
     "IdentityChanges",
+    "Neighbour",
     "NewTemplate",
     "OperatingPoint",
     "Outcome",
@@ -65,4 +72,5 @@ __all__ = [
     "Template",
     "TemplateFilter",
     "ThresholdSource",
+    "attach",
 ]

@@ -151,7 +151,9 @@ class _Points(messages.PointsServicer):
         self._client = double.client
 
     async def CreateFieldIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._double.indexes[request.collection_name][request.field_name] = request.field_index_params
+        self._double.indexes[request.collection_name][request.field_name] = (
+            request.field_index_params if request.HasField("field_index_params") else None
+        )
         return _done()
 
     async def Upsert(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -183,7 +185,7 @@ class _Points(messages.PointsServicer):
             with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
             with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
         )
-        return messages.GetResponse(result=[RestToGrpc.convert_retrieved_point(record) for record in found])
+        return messages.GetResponse(result=[_retrieved(record) for record in found])
 
     async def Query(self, request: Any, context: Any) -> Any:  # noqa: N802
         found = await self._client.query_points(
@@ -210,7 +212,7 @@ class _Points(messages.PointsServicer):
         if following is not None:
             following = RestToGrpc.convert_extended_point_id(following)
         return messages.ScrollResponse(
-            result=[RestToGrpc.convert_retrieved_point(record) for record in found],
+            result=[_retrieved(record) for record in found],
             next_page_offset=following,
         )
 
@@ -227,6 +229,11 @@ class _Points(messages.PointsServicer):
 
 def _filter(request: Any, field: str) -> Any:
     return GrpcToRest.convert_filter(getattr(request, field)) if request.HasField(field) else None
+
+
+def _retrieved(record: Any) -> Any:
+    record.payload = record.payload or {}
+    return RestToGrpc.convert_retrieved_point(record)
 
 
 def _done() -> Any:
