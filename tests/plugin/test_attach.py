@@ -1,6 +1,8 @@
 """Attached collections: somebody else made them, and the answers are those of the oracle all the same."""
 
 import asyncio
+import doctest
+import importlib
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -335,6 +337,13 @@ async def test_a_client_stays_open_and_a_url_is_closed(place: Place) -> None:
     async with await place.attach() as people:
         await people.verify("ada", DIRECTIONS[0])
     assert await place.client.collection_exists(place.name)
+
+
+@pytest.mark.parametrize("module", ["sameface_qdrant.attach", "sameface_qdrant.comparisons"])
+def test_the_examples_of_the_documentation_run(module: str) -> None:
+    examples = doctest.testmod(importlib.import_module(module))
+    assert examples.attempted
+    assert not examples.failed
 
 
 @contextmanager
