@@ -58,9 +58,8 @@ class Counts:
 class Attached:
     """Made by `attach`; every method is a coroutine and may be called concurrently.
 
-    Search is exact, and so are the nearest identities: they are de-duplicated here, in as many queries as it takes,
-    each of which leaves out the identities found so far. An identity of very many templates costs one more query and
-    hides nobody. (Qdrant's group queries are approximate: they may miss a group.)
+    Search is exact, and so are the nearest identities: each query leaves out those found so far, so that an identity of
+    very many templates hides nobody. (Qdrant's group queries are approximate: they may miss a group.)
     """
 
     def __init__(
@@ -258,11 +257,18 @@ class Attached:
         limit = 4 * wanted
         while len(best) < wanted:
             hits = await self._collection.named(vector, limit, excluding=(*excluding, *best))
+            known = len(best)
             for hit in hits:
                 if hit.identity is not None:
                     best.setdefault(hit.identity, hit)
             if len(hits) < limit:
                 break
+            if len(best) == known:
+                key = self._collection.target.identity_key
+                raise InvalidArgument(
+                    f"the server does not leave out identities by {key!r}; give the field an index of its own type",
+                    metadata={"field": "identity_key"},
+                )
         return list(best.values())[:wanted]
 
     def _check_writable(self) -> None:
