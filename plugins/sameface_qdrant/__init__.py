@@ -17,6 +17,10 @@ and a runner-up margin. It needs no server to begin with:
 ('MATCH', 0.994)
 """
 
+from sameface_qdrant.attach import attach
+from sameface_qdrant.attached import Attached, Counts, Neighbour
+from sameface_qdrant.comparisons import ComparisonScores
+from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import (
     Candidate,
@@ -42,14 +46,18 @@ from sameface_qdrant.values import (
 )
 
 __all__ = [
+    "Attached",
     "Candidate",
+    "ComparisonScores",
     "Contract",
+    "Counts",
     "Decision",
     "EngineDescription",
     "FoundTemplate",
     "Gallery",
     "Identity",
     "IdentityChanges",
+    "Neighbour",
     "NewTemplate",
     "OperatingPoint",
     "Outcome",
@@ -59,8 +67,10 @@ __all__ = [
     "Probe",
     "Provenance",
     "Scope",
+    "ServerOptions",
     "Store",
     "Template",
     "TemplateFilter",
     "ThresholdSource",
+    "attach",
 ]

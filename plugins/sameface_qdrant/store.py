@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
+from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.enrolment import Enrolee, Enrolments
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.galleries import Galleries, Tenant
@@ -56,17 +57,18 @@ class Store:
         self._enrolments = Enrolments(engine, galleries, self.identities, writes, secret)
 
     @classmethod
-    async def open(cls, url: str, *, api_key: str | None = None, timeout_s: float = 5.0) -> "Store":
+    async def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
         """Open ``edge:///absolute/folder``, ``http(s)://host:port`` of a Qdrant server, or ``:memory:`` for tests.
 
-        The port of a server is its gRPC port, 6334 where none is named.
+        The port of a server is its gRPC port, 6334 where none is named. ``api_key`` and ``options`` are a server's.
 
         Raises:
             StoreLocked: another process holds the folder.
-            StoreUnavailable: the server does not answer, or the folder cannot be written.
-            InvalidArgument: the URL has another form.
+            StoreUnavailable: the server does not answer or refuses the key, or the folder cannot be written.
+            StoreTooOld: the server is older than 1.17.
+            InvalidArgument: the URL has another form, or the certificate cannot be read.
         """
-        engine = await _open_engine(url, api_key, timeout_s)
+        engine = await _open_engine(url, api_key, options or ServerOptions())
         try:
             return await cls.over(engine)
         except BaseException:
@@ -272,7 +274,7 @@ class Store:
         return await self._engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
 
 
-async def _open_engine(url: str, api_key: str | None, timeout_s: float) -> Engine:
+async def _open_engine(url: str, api_key: str | None, options: ServerOptions) -> Engine:
     # Imported here: whoever embeds Edge need not load the client of the server, and the other way round.
     if url.startswith("edge://"):
         from sameface_qdrant.engines.edge import EdgeEngine
@@ -281,7 +283,7 @@ async def _open_engine(url: str, api_key: str | None, timeout_s: float) -> Engin
     if url == ":memory:" or url.startswith(("http://", "https://")):
         from sameface_qdrant.engines.server import ServerEngine
 
-        return await ServerEngine.open(url, api_key=api_key, timeout_s=timeout_s)
+        return await ServerEngine.open(url, api_key=api_key, options=options)
     raise InvalidArgument(
         f"{url!r} is no store; expected edge:///folder, http(s)://host:port or :memory:", metadata={"field": "url"}
     )

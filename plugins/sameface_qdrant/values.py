@@ -347,3 +347,5 @@ class EngineDescription:
     """``edge``, ``server`` or ``memory``."""
     version: str
     location: str
+    exact: bool = True
+    """False where a search may miss a neighbour (an approximate index); scores are exact either way."""

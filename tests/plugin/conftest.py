@@ -1,23 +1,63 @@
-"""A store of every engine that runs without a server, and vectors to fill it with."""
+"""A store of every engine, and vectors to fill it with.
 
+A Qdrant server takes part where ``QDRANT_URL`` names one (and ``QDRANT_API_KEY`` its key); whatever the tests make on
+it is removed.
+"""
+
+import os
+import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import Contract, Store
+from sameface_qdrant.engines.connect import connect
+from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.values import Vector
 
 CONTRACT = Contract("voices", version=1, sha256="a" * 64, dimension=8, preprocessing="none")
+QDRANT_URL, QDRANT_API_KEY = os.environ.get("QDRANT_URL", ""), os.environ.get("QDRANT_API_KEY") or None
+needs_server = pytest.mark.skipif(not QDRANT_URL, reason="QDRANT_URL names no Qdrant server")
+ENGINES = ["memory", "edge", pytest.param("server", marks=needs_server)]
 
 
-@pytest.fixture(params=["memory", "edge"])
+@asynccontextmanager
+async def cleared_server() -> AsyncIterator[tuple[AsyncQdrantClient, ServerOptions]]:
+    """A client of the Qdrant server, and options whose collections are removed at the end."""
+    options = ServerOptions(collection_prefix=f"sameface-test-{uuid.uuid4().hex[:12]}-", timeout_s=30)
+    client = connect(QDRANT_URL, QDRANT_API_KEY, options)
+    try:
+        yield client, options
+    finally:
+        for found in (await client.get_collections()).collections:
+            if found.name.startswith(options.collection_prefix):
+                await client.delete_collection(found.name)
+        await client.close()
+
+
+@asynccontextmanager
+async def opened_store(engine: str, folder: Path) -> AsyncIterator[Store]:
+    """An empty store of an engine."""
+    if engine == "server":
+        async with cleared_server() as (_, options):
+            store = await Store.open(QDRANT_URL, api_key=QDRANT_API_KEY, options=options)
+            yield store
+            await store.aclose()
+        return
+    store = await Store.open(":memory:" if engine == "memory" else f"edge://{folder}")
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture(params=ENGINES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An empty store."""
-    opened = await Store.open(":memory:" if request.param == "memory" else f"edge://{tmp_path / 'store'}")
-    yield opened
-    await opened.aclose()
+    async with opened_store(request.param, tmp_path / "store") as opened:
+        yield opened
 
 
 @pytest.fixture

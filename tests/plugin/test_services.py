@@ -1,12 +1,13 @@
 """Several services on one Qdrant: conditions on revisions keep them apart.
 
-The engine is qdrant-client's in-memory twin, told that it is not alone; no Qdrant server was at hand. Every call gives
-way first, so that the services' steps interleave.
+The engine is qdrant-client's in-memory twin, told that it is not alone, and a Qdrant server where ``QDRANT_URL`` names
+one. Every call gives way first, so that the services' steps interleave.
 """
 
 import asyncio
 import itertools
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import NewTemplate, Policy, Store
+from sameface_qdrant.engines.base import Where
+from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.engines.server import ServerEngine
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
@@ -23,32 +26,40 @@ from sameface_qdrant.errors import (
     TemplateLimitReached,
 )
 from sameface_qdrant.values import EngineDescription, GuardAction
-from tests.plugin.conftest import CONTRACT, near, random_vector
+from tests.plugin.conftest import CONTRACT, QDRANT_URL, cleared_server, near, needs_server, random_vector
 
 
 class SharedEngine(ServerEngine):
-    """The in-memory twin as several services see it."""
+    """A client as several services share it."""
 
-    def __init__(self, client: AsyncQdrantClient, turns: random.Random) -> None:
-        super().__init__(client, EngineDescription("memory", "", ":memory:"))
+    def __init__(self, client: AsyncQdrantClient, kind: str, options: ServerOptions, turns: random.Random) -> None:
+        super().__init__(client, EngineDescription(kind, "", QDRANT_URL or ":memory:"), options)
         self.exclusive = False
         self._turns = turns
 
-    async def _run(self, call: Any) -> Any:
+    async def _run(self, awaited: Any) -> Any:
         for _ in range(self._turns.randrange(4)):
             await asyncio.sleep(0)
-        return await super()._run(call)
+        return await super()._run(awaited)
 
     async def aclose(self) -> None:
         """The client outlives each service."""
 
 
-@pytest.fixture(params=range(12))
-async def services(request: pytest.FixtureRequest) -> list[Store]:
-    client, turns = AsyncQdrantClient(location=":memory:"), random.Random(request.param)
-    opened = await asyncio.gather(*(Store.over(SharedEngine(client, turns)) for _ in range(3)))
+async def three_services(client: AsyncQdrantClient, kind: str, options: ServerOptions, seed: int) -> list[Store]:
+    turns = random.Random(seed)
+    opened = await asyncio.gather(*(Store.over(SharedEngine(client, kind, options, turns)) for _ in range(3)))
     await opened[0].galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5, max_templates=4))
     return list(opened)
+
+
+@pytest.fixture(params=[*range(12), pytest.param("server", marks=needs_server)])
+async def services(request: pytest.FixtureRequest) -> AsyncIterator[list[Store]]:
+    if request.param == "server":
+        async with cleared_server() as (client, options):
+            yield await three_services(client, "server", options, 0)
+        return
+    yield await three_services(AsyncQdrantClient(location=":memory:"), "memory", ServerOptions(), request.param)
 
 
 async def until_done(call: Any) -> Any:
@@ -138,9 +149,9 @@ async def test_a_deleted_gallery_keeps_no_template_of_a_late_enrolment(
     )
     with pytest.raises(GalleryNotFound):
         await services[2].identities.get("people", "ada")
-    client = services[0]._engine._client  # type: ignore[attr-defined]
-    left = await client.count(f"sameface-{CONTRACT.key}")
-    assert left.count == 0
+    engine = services[0]._engine
+    assert isinstance(engine, SharedEngine)
+    assert await engine.count(CONTRACT.key, Where({})) == 0
 
 
 async def test_an_identity_deleted_meanwhile_is_not_half_there(services: list[Store], rng: np.random.Generator) -> None:

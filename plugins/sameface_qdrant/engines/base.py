@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 from sameface_qdrant.values import EngineDescription, Vector
 
 VECTOR_NAME = "embedding"
 TENANT_FIELD = "gallery"
-INDEXED_FIELDS = (TENANT_FIELD, "identity", "kind")
-"""Payload fields with an index; made before the first point, because filtering without one is slow on a server."""
+LABELS_FIELD = "labels"
+INDEXED_FIELDS: Mapping[str, Literal["keyword", "integer", "float"]] = MappingProxyType(
+    {TENANT_FIELD: "keyword", "identity": "keyword", "kind": "keyword", "expires": "float", "digest": "keyword"}
+)
+"""Payload fields with an index, and its type. Made before the first point: filtering without one is slow on a server,
+and refused by one in strict mode, as Qdrant Cloud is by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +66,21 @@ class Engine(Protocol):
         ...
 
     async def ensure(self, collection: str, dimension: int) -> None:
-        """Make a collection with its payload indexes where it is missing."""
+        """Make a collection with its payload indexes where it is missing.
+
+        Raises:
+            InvalidArgument: there is one with vectors of another dimension.
+        """
         ...
 
     async def upsert(
         self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
     ) -> None:
-        """Write points as one batch. Existing points stay with ``insert_only``, and where ``only_if`` is not met."""
+        """Write points as one batch. Existing points stay with ``insert_only``, and where ``only_if`` is not met.
+
+        A batch may be applied twice where the first answer was lost; a plain one then overwrites what another writer
+        wrote in between.
+        """
         ...
 
     async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
@@ -85,7 +98,10 @@ class Engine(Protocol):
     async def nearest(
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
-        """Return the nearest points with vectors, best first; exact unless the engine says otherwise."""
+        """Return the nearest points with vectors, best first; scores are exact.
+
+        None is missed unless ``description.exact`` is False. Even then none is missed of a single identity.
+        """
         ...
 
     async def scroll(

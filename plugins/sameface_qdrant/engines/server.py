@@ -2,73 +2,70 @@
 
 Writes wait until they are applied, so a returned write is what the server promises of one (`wait=true`). Removed points
 are unreadable at once; when their bytes leave the server's segments, logs and snapshots is the server's own affair.
+Reads of a collection with more than one replica ask a majority of them; counts ask one.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import grpc
 import httpx
-import numpy as np
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Hit, Point, Where
-from sameface_qdrant.errors import SamefaceError, StoreFull, StoreTooOld, StoreUnavailable
+from sameface_qdrant.engines.base import LABELS_FIELD, VECTOR_NAME, Hit, Point, Where
+from sameface_qdrant.engines.connect import connect
+from sameface_qdrant.engines.filters import filter_of, point_of, struct_of
+from sameface_qdrant.engines.layout import SERVER_INDEXES, Collection, index_schema, new_collection, opened_collection
+from sameface_qdrant.engines.options import ServerOptions
+from sameface_qdrant.engines.refusals import refusal, too_old
+from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable
 from sameface_qdrant.values import EngineDescription, Vector
 
 Result = TypeVar("Result")
 
-COLLECTION_PREFIX = "sameface-"
-DEFAULT_GRPC_PORT = 6334
 OLDEST_SERVER = (1, 17)
+"""The first with conditional and insert-only upserts."""
 
 
 class ServerEngine:
     """Implements `Engine`. Several services may share one server; conditions on revisions keep them apart."""
 
-    def __init__(self, client: AsyncQdrantClient, description: EngineDescription) -> None:
+    def __init__(
+        self, client: AsyncQdrantClient, description: EngineDescription, options: ServerOptions | None = None
+    ) -> None:
         self._client = client
         self._description = description
-        self._known: set[str] = set()
+        self._options = options or ServerOptions()
+        self._known: dict[str, Collection] = {}
         # In memory this process is the only writer by nature.
         self.exclusive = description.kind == "memory"
 
     @classmethod
-    async def open(cls, url: str, *, api_key: str | None, timeout_s: float) -> "ServerEngine":
+    async def open(cls, url: str, *, api_key: str | None, options: ServerOptions) -> "ServerEngine":
         """Connect to ``http(s)://host:port`` (the gRPC port, 6334 where none is named), or ``:memory:``.
 
         Raises:
             StoreUnavailable: nothing answers, or the key is refused.
             StoreTooOld: the server is older than 1.17.
+            InvalidArgument: the certificate cannot be read.
         """
         if url == ":memory:":
-            from importlib.metadata import version
-
             memory = AsyncQdrantClient(location=url)
-            return cls(memory, EngineDescription("memory", version("qdrant-client"), url))
-        client = AsyncQdrantClient(
-            url=url,
-            grpc_port=urlsplit(url).port or DEFAULT_GRPC_PORT,
-            api_key=api_key,
-            prefer_grpc=True,
-            timeout=int(max(1, timeout_s)),
-            # It would ask the REST port, which a deployment need not open.
-            check_compatibility=False,
-        )
+            return cls(memory, EngineDescription("memory", version("qdrant-client"), url), options)
+        client = connect(url, api_key, options)
         try:
-            info = await _call(url, client.info())
-            if tuple(int(part) for part in info.version.split(".")[:2]) < OLDEST_SERVER:
-                raise StoreTooOld(
-                    f"Qdrant at {url} is version {info.version}; {OLDEST_SERVER[0]}.{OLDEST_SERVER[1]} or newer is "
-                    "needed for conditional and insert-only writes",
-                    metadata={"url": url, "version": info.version},
-                )
+            found = (await call(url, client.info())).version
+            numbers = re.match(r"(\d+)\.(\d+)", found)
+            if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
+                raise too_old(url, found, OLDEST_SERVER)
         except BaseException:
             await client.close()
             raise
-        return cls(client, EngineDescription("server", info.version, url))
+        return cls(client, EngineDescription("server", found, url, exact=options.exact), options)
 
     @property
     def description(self) -> EngineDescription:
@@ -77,54 +74,48 @@ class ServerEngine:
 
     async def ensure(self, collection: str, dimension: int) -> None:
         """See `Engine.ensure`; another service may make the same collection at the same moment."""
-        if collection in self._known:
-            return
-        name = COLLECTION_PREFIX + collection
-        if not await self._run(self._client.collection_exists(name)):
-            params = models.VectorParams(size=dimension, distance=models.Distance.COSINE)
-            try:
-                await self._run(self._client.create_collection(name, vectors_config={VECTOR_NAME: params}))
-            except SamefaceError:
-                if not await self._run(self._client.collection_exists(name)):
-                    raise
-        if self._description.kind == "server":
-            for field in INDEXED_FIELDS:
-                schema = models.KeywordIndexParams(
-                    type=models.KeywordIndexType.KEYWORD, is_tenant=True if field == TENANT_FIELD else None
-                )
-                await self._run(self._client.create_payload_index(name, field, schema, wait=True))
-        self._known.add(collection)
+        opened = self._known.get(collection)
+        if opened is None:
+            name = self._name(collection)
+            if not await self._run(self._client.collection_exists(name)):
+                await self._create(name, dimension)
+            found = await self._run(self._client.get_collection(name))
+            opened = opened_collection(collection, found.config.params)
+            if self._description.kind != "memory":
+                opened.indexed |= found.payload_schema.keys()
+                await self._index(collection, opened, SERVER_INDEXES)
+            self._known[collection] = opened
+        if opened.dimension != dimension:
+            raise InvalidArgument(
+                f"contract.dimension is {dimension}; the embeddings of {collection} that are stored already have "
+                f"{opened.dimension} numbers, and one model, version and digest has one dimension",
+                metadata={"field": "contract.dimension", "given": dimension, "expected": opened.dimension},
+            )
 
     async def upsert(
         self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
     ) -> None:
         """See `Engine.upsert`."""
-        structs = [
-            models.PointStruct(
-                id=point.id,
-                vector={} if point.vector is None else {VECTOR_NAME: point.vector.tolist()},
-                payload=dict(point.payload),
-            )
-            for point in points
-        ]
+        await self._index_labels(collection, [point.payload for point in points])
         await self._run(
             self._client.upsert(
-                COLLECTION_PREFIX + collection,
-                structs,
+                self._name(collection),
+                [struct_of(point) for point in points],
                 wait=True,
                 ordering=models.WriteOrdering.STRONG,
-                update_filter=None if only_if is None else _filter(only_if),
+                update_filter=None if only_if is None else filter_of(only_if),
                 update_mode=models.UpdateMode.INSERT_ONLY if insert_only else None,
             )
         )
 
     async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
         """See `Engine.set_payload`."""
+        await self._index_labels(collection, [payload])
         await self._run(
             self._client.set_payload(
-                COLLECTION_PREFIX + collection,
+                self._name(collection),
                 dict(payload),
-                models.FilterSelector(filter=_filter(where)),
+                models.FilterSelector(filter=filter_of(where)),
                 wait=True,
                 ordering=models.WriteOrdering.STRONG,
             )
@@ -136,38 +127,40 @@ class ServerEngine:
             return {}
         records = await self._run(
             self._client.retrieve(
-                COLLECTION_PREFIX + collection, list(ids), with_payload=True, with_vectors=with_vector
+                self._name(collection),
+                list(ids),
+                with_payload=True,
+                with_vectors=with_vector,
+                consistency=self._consistency(collection),
             )
         )
-        return {str(record.id): _point(record) for record in records}
+        return {str(record.id): point_of(record) for record in records}
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
         """See `Engine.delete`."""
-        selector: Any = (
-            models.FilterSelector(filter=_filter(where))
-            if isinstance(where, Where)
-            else models.PointIdsList(points=list(where))
-        )
+        if isinstance(where, Where):
+            selector: Any = models.FilterSelector(filter=filter_of(where))
+        else:
+            selector = models.PointIdsList(points=list(where))
         await self._run(
-            self._client.delete(
-                COLLECTION_PREFIX + collection, selector, wait=True, ordering=models.WriteOrdering.STRONG
-            )
+            self._client.delete(self._name(collection), selector, wait=True, ordering=models.WriteOrdering.STRONG)
         )
 
     async def nearest(
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
-        """See `Engine.nearest`; a server is asked for exact search, memory knows no other."""
+        """See `Engine.nearest`; memory knows exact search alone."""
         answer = await self._run(
             self._client.query_points(
-                COLLECTION_PREFIX + collection,
+                self._name(collection),
                 query=vector.tolist(),
                 using=VECTOR_NAME,
-                query_filter=_filter(where),
-                search_params=None if self.exclusive else models.SearchParams(exact=True),
+                query_filter=filter_of(where),
+                search_params=self._search_params(where),
                 limit=limit,
                 with_payload=True,
                 score_threshold=min_score,
+                consistency=self._consistency(collection),
             )
         )
         return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in answer.points]
@@ -178,20 +171,19 @@ class ServerEngine:
         """See `Engine.scroll`."""
         records, following = await self._run(
             self._client.scroll(
-                COLLECTION_PREFIX + collection,
-                scroll_filter=_filter(where),
+                self._name(collection),
+                scroll_filter=filter_of(where),
                 limit=limit,
                 offset=start,
                 with_payload=True,
+                consistency=self._consistency(collection),
             )
         )
-        return [_point(record) for record in records], None if following is None else str(following)
+        return [point_of(record) for record in records], None if following is None else str(following)
 
     async def count(self, collection: str, where: Where) -> int:
-        """See `Engine.count`."""
-        answer = await self._run(
-            self._client.count(COLLECTION_PREFIX + collection, count_filter=_filter(where), exact=True)
-        )
+        """See `Engine.count`; one replica counts, since qdrant-client 1.20 lets nobody ask a majority for that."""
+        answer = await self._run(self._client.count(self._name(collection), count_filter=filter_of(where), exact=True))
         return int(answer.count)
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
@@ -201,60 +193,69 @@ class ServerEngine:
         """See `Engine.aclose`."""
         await self._client.close()
 
-    async def _run(self, call: Awaitable[Result]) -> Result:
-        return await _call(self._description.location, call)
+    def _name(self, collection: str) -> str:
+        return self._options.collection_prefix + collection
+
+    def _consistency(self, collection: str) -> models.ReadConsistencyType | None:
+        return self._known[collection].consistency if collection in self._known else None
+
+    def _search_params(self, where: Where) -> models.SearchParams | None:
+        if self._description.kind == "memory":
+            return None
+        if self._options.exact or "identity" in where.equals:
+            originals = models.QuantizationSearchParams(ignore=True)
+            return models.SearchParams(exact=True, quantization=originals)
+        rescored = models.QuantizationSearchParams(rescore=True, oversampling=self._options.oversampling)
+        return models.SearchParams(
+            hnsw_ef=self._options.hnsw_ef, quantization=rescored if self._options.quantization == "int8" else None
+        )
+
+    async def _create(self, name: str, dimension: int) -> None:
+        layout = new_collection(dimension, self._options)
+        try:
+            await self._run(self._client.create_collection(name, **layout))
+        except SamefaceError:
+            if not await self._run(self._client.collection_exists(name)):
+                raise
+
+    async def _index_labels(self, collection: str, payloads: Iterable[Mapping[str, Any]]) -> None:
+        """Index the labels that are new here before the first point that has them: strict mode refuses to search by
+        others."""
+        opened = self._known.get(collection)
+        if opened is None or self._description.kind == "memory":
+            return
+        keys = {f"{LABELS_FIELD}.{key}" for payload in payloads for key in payload.get(LABELS_FIELD) or {}}
+        await self._index(collection, opened, dict.fromkeys(keys, "keyword"))
+
+    async def _index(self, collection: str, opened: Collection, fields: Mapping[str, str]) -> None:
+        for name in fields.keys() - opened.indexed:
+            schema = index_schema(name, fields[name])
+            await self._run(self._client.create_payload_index(self._name(collection), name, schema, wait=True))
+            opened.indexed.add(name)
+
+    async def _run(self, awaited: Awaitable[Result]) -> Result:
+        return await call(self._description.location, awaited)
 
 
-async def _call(location: str, call: Awaitable[Result]) -> Result:
+async def call(location: str, awaited: Awaitable[Result]) -> Result:
+    """Await a call of qdrant-client and raise its failures as typed errors, see `refusal`.
+
+    Through prefer_grpc the client lets gRPC's own errors through; over REST and in memory it has others.
+    """
     try:
-        return await call
+        return await awaited
     except grpc.RpcError as error:
-        # Through prefer_grpc the client lets gRPC's own error through.
         code = error.code() if hasattr(error, "code") else None
-        raise _translate(location, getattr(code, "name", "UNKNOWN"), str(getattr(error, "details", str)())) from error
-    except (
-        ApiException,
-        UnexpectedResponse,
-        ResponseHandlingException,
-        httpx.HTTPError,
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        raise _translate(location, type(error).__name__, str(error)) from error
-
-
-def _translate(location: str, kind: str, text: str) -> SamefaceError:
-    if "No space left" in text or ("disk" in text.lower() and "full" in text.lower()):
-        return StoreFull(f"the disk of Qdrant at {location} is full: {text[:300]}", metadata={"url": location})
-    return StoreUnavailable(
-        f"Qdrant at {location} does not answer ({kind}): {text[:300]}", metadata={"url": location}, retry_after_s=1.0
-    )
-
-
-def _filter(where: Where) -> models.Filter:
-    must: list[Any] = [
-        models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.equals.items()
-    ]
-    must += [
-        models.FieldCondition(key=key, match=models.MatchAny(any=list(values))) for key, values in where.among.items()
-    ]
-    if where.ids:
-        must.append(models.HasIdCondition(has_id=list(where.ids)))
-    if where.valid_at is not None:
-        later = models.FieldCondition(key="expires", range=models.Range(gt=where.valid_at))
-        never = models.IsEmptyCondition(is_empty=models.PayloadField(key="expires"))
-        must.append(models.Filter(should=[never, later]))
-    must_not: list[Any] = [
-        models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.excludes.items()
-    ]
-    must_not += [
-        models.FieldCondition(key=key, match=models.MatchAny(any=list(values))) for key, values in where.outside.items()
-    ]
-    return models.Filter(must=must, must_not=must_not)
-
-
-def _point(record: models.Record) -> Point:
-    vectors = record.vector if isinstance(record.vector, dict) else {}
-    values = vectors.get(VECTOR_NAME)
-    return Point(str(record.id), record.payload or {}, None if values is None else np.asarray(values, dtype=np.float32))
+        details = error.details() if hasattr(error, "details") else ""
+        raise refusal(location, getattr(code, "name", "UNKNOWN"), str(details)) from error
+    except ResourceExhaustedResponse as error:
+        raise StoreUnavailable(
+            f"Qdrant at {location} limits the rate of calls: {error}; wait {error.retry_after_s} s",
+            metadata={"url": location},
+            retry_after_s=float(error.retry_after_s),
+        ) from error
+    except UnexpectedResponse as error:
+        text = error.content.decode(errors="replace")
+        raise refusal(location, f"HTTP_{error.status_code}", text) from error
+    except (ApiException, ResponseHandlingException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise refusal(location, type(error).__name__, str(error)) from error

@@ -44,10 +44,19 @@ def _create(path: Path, dimension: int) -> edge.EdgeShard:
     path.mkdir()
     params = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
     shard = edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors={VECTOR_NAME: params}, wal_enabled=False))
-    for name in INDEXED_FIELDS:
-        index = edge.KeywordIndexParams(is_tenant=name == TENANT_FIELD)
-        shard.update(edge.UpdateOperation.create_field_index(name, index))
+    for name, kind in INDEXED_FIELDS.items():
+        shard.update(edge.UpdateOperation.create_field_index(name, _index(name, kind)))
     return shard
+
+
+def _index(name: str, kind: str) -> Any:
+    match kind:
+        case "float":
+            return edge.FloatIndexParams()
+        case "integer":
+            return edge.IntegerIndexParams()
+        case _:
+            return edge.KeywordIndexParams(is_tenant=name == TENANT_FIELD)
 
 
 def copy_living(folder: Path, old: edge.EdgeShard, dimension: int) -> tuple[edge.EdgeShard, Path]:

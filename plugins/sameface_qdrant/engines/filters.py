@@ -1,0 +1,44 @@
+"""Between the store's filters and points and those of qdrant-client. Pure."""
+
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from sameface_qdrant.engines.base import VECTOR_NAME, Point, Where
+
+
+def filter_of(where: Where) -> models.Filter:
+    """Return qdrant-client's form of a filter."""
+    must: list[Any] = [
+        models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.equals.items()
+    ]
+    must += [
+        models.FieldCondition(key=key, match=models.MatchAny(any=list(values))) for key, values in where.among.items()
+    ]
+    if where.ids:
+        must.append(models.HasIdCondition(has_id=list(where.ids)))
+    if where.valid_at is not None:
+        later = models.FieldCondition(key="expires", range=models.Range(gt=where.valid_at))
+        never = models.IsEmptyCondition(is_empty=models.PayloadField(key="expires"))
+        must.append(models.Filter(should=[never, later]))
+    must_not: list[Any] = [
+        models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in where.excludes.items()
+    ]
+    must_not += [
+        models.FieldCondition(key=key, match=models.MatchAny(any=list(values))) for key, values in where.outside.items()
+    ]
+    return models.Filter(must=must, must_not=must_not)
+
+
+def struct_of(point: Point) -> models.PointStruct:
+    """Return a point as qdrant-client writes it."""
+    vector = {} if point.vector is None else {VECTOR_NAME: point.vector.tolist()}
+    return models.PointStruct(id=point.id, vector=vector, payload=dict(point.payload))
+
+
+def point_of(record: models.Record) -> Point:
+    """Return a stored record as a point, with its vector where it was read."""
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    values = vectors.get(VECTOR_NAME)
+    return Point(str(record.id), record.payload or {}, None if values is None else np.asarray(values, dtype=np.float32))

@@ -1,0 +1,79 @@
+"""How a Qdrant server is spoken to, and how the collections made on it are laid out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from sameface_qdrant.errors import InvalidArgument
+
+MOST_RETRIES = 4
+"""gRPC makes at most five attempts, whatever a service config asks for (gRFC A6)."""
+NO_LIMITS: Mapping[str, bool | int | float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What is layout applies to collections that are made from now on; those that exist keep theirs.
+
+    Raises:
+        InvalidArgument: a value is out of range; ``metadata["field"]`` names it.
+    """
+
+    timeout_s: float = 5.0
+    """Longest wait for one answer, its retries included. Qdrant's client takes whole seconds: it is rounded up."""
+    retries: int = 2
+    """How often a call that may be repeated safely is tried again where the connection fails, 0..4."""
+    pool_size: int = 3
+    """gRPC connections."""
+    ca_certificate: Path | None = None
+    """PEM file of the authority that signed the server's certificate; None takes the system's."""
+    collection_prefix: str = "sameface-"
+    """Start of the names of the collections; another one keeps several stores on one server apart."""
+
+    shard_number: int | None = None
+    """None leaves it to the server."""
+    replication_factor: int | None = None
+    write_consistency_factor: int | None = None
+    """Replicas that must have applied a write before it is acknowledged. A majority of them keeps every acknowledged
+    write readable, since reads ask a majority where there is more than one replica."""
+    on_disk: bool = False
+    """Keep vectors on disk instead of in memory."""
+    quantization: Literal["none", "int8"] = "none"
+    """``int8`` searches in vectors of a quarter of the size and compares what it found again with the originals: scores
+    stay exact. It has no effect while ``exact`` is set, which compares with the originals alone."""
+    strict_mode: Mapping[str, bool | int | float] = field(default_factory=lambda: NO_LIMITS)
+    """Limits by the names of Qdrant's ``StrictModeConfig``, for instance ``{"unindexed_filtering_retrieve": False}``.
+    Empty leaves strict mode to the server."""
+
+    exact: bool = True
+    """Compare with every template of the gallery. False walks the HNSW graph: faster in galleries of a million, and
+    may miss the nearest identity, or the next one that the lead is measured against. Claims stay exact."""
+    hnsw_ef: int | None = None
+    """Beam of the graph search; None leaves it to the server."""
+    oversampling: float = 2.0
+    """How many times more candidates the ``int8`` search brings to be compared with the originals."""
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "timeout_s": (self.timeout_s, 0.001),
+            "pool_size": (self.pool_size, 1),
+            "retries": (self.retries, 0),
+            "shard_number": (self.shard_number, 1),
+            "replication_factor": (self.replication_factor, 1),
+            "write_consistency_factor": (self.write_consistency_factor, 1),
+            "hnsw_ef": (self.hnsw_ef, 1),
+            "oversampling": (self.oversampling, 1.0),
+        }
+        for name, (value, least) in at_least.items():
+            if value is not None and not least <= value < float("inf"):
+                raise InvalidArgument(f"{name} is {value}; expected {least} or more", metadata={"field": name})
+        if self.retries > MOST_RETRIES:
+            raise InvalidArgument(
+                f"retries is {self.retries}; gRPC allows at most {MOST_RETRIES}", metadata={"field": "retries"}
+            )
+        if self.quantization not in ("none", "int8"):
+            raise InvalidArgument(
+                f"quantization is {self.quantization!r}; expected 'none' or 'int8'", metadata={"field": "quantization"}
+            )

@@ -1,0 +1,76 @@
+"""What a Qdrant server's failures mean to the caller. Pure."""
+
+from sameface_qdrant.errors import (
+    InvalidArgument,
+    SamefaceError,
+    StoreCorrupt,
+    StoreFull,
+    StoreTooOld,
+    StoreUnavailable,
+)
+
+REFUSED_KEY = {"UNAUTHENTICATED", "PERMISSION_DENIED", "HTTP_401", "HTTP_403"}
+REFUSED_REQUEST = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE", "HTTP_400", "HTTP_422"}
+MISSING = {"NOT_FOUND", "HTTP_404"}
+TIMED_OUT = {"DEADLINE_EXCEEDED", "ResponseHandlingException", "ReadTimeout", "ConnectTimeout"}
+
+
+def refusal(location: str, kind: str, text: str) -> SamefaceError:
+    """Return the typed error for a failed call.
+
+    Args:
+        location: the server, as it was given.
+        kind: the name of a gRPC status, ``HTTP_`` and a status, or of an exception.
+        text: what the server or the client said about it.
+    """
+    said, about = text[:300], {"url": location, "kind": kind}
+    lower = text.lower()
+    if "no space left" in lower or ("disk" in lower and "full" in lower) or kind == "HTTP_507":
+        return StoreFull(
+            f"the disk of Qdrant at {location} is full: {said}; free some space, reads go on", metadata=about
+        )
+    if kind in REFUSED_KEY:
+        return StoreUnavailable(
+            f"Qdrant at {location} refuses this API key or its rights ({kind}): {said}; check the key and its access",
+            metadata=about,
+        )
+    if kind in REFUSED_REQUEST:
+        return InvalidArgument(
+            f"Qdrant at {location} refuses the request: {said}; check the collection's strict mode limits",
+            metadata={**about, "field": "request"},
+        )
+    if kind in MISSING:
+        return StoreCorrupt(
+            f"Qdrant at {location} misses a collection that was there: {said}; restore it from a snapshot, or open the "
+            "store again to begin with an empty one",
+            metadata=about,
+        )
+    if kind == "UNIMPLEMENTED":
+        return StoreTooOld(f"Qdrant at {location} does not know this call: {said}; use a newer one", metadata=about)
+    if kind in TIMED_OUT:
+        return StoreUnavailable(
+            f"Qdrant at {location} did not answer in time: {said}; a write may have been applied, repeat the same call",
+            metadata=about,
+            retry_after_s=1.0,
+        )
+    if "handshake" in lower or "certificate" in lower:
+        return StoreUnavailable(
+            f"no encrypted connection to Qdrant at {location}: {said}; check the scheme of the URL and the CA "
+            "certificate",
+            metadata=about,
+        )
+    return StoreUnavailable(
+        f"Qdrant at {location} does not answer ({kind}): {said}; check that it runs and that the URL names its gRPC "
+        "port",
+        metadata=about,
+        retry_after_s=1.0,
+    )
+
+
+def too_old(location: str, version: str, oldest: tuple[int, int]) -> StoreTooOld:
+    """Return the error for a server of an earlier version."""
+    return StoreTooOld(
+        f"Qdrant at {location} is version {version[:40]!r}; {oldest[0]}.{oldest[1]} or newer is needed for conditional "
+        "and insert-only writes",
+        metadata={"url": location, "version": version[:40]},
+    )

@@ -1,0 +1,70 @@
+"""What the right answers are, by looking at every template. Imports none of the code that it judges."""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Name = TypeVar("Name", bound=Hashable)
+Numbers = NDArray[np.float64]
+
+CLOSE = 1e-5
+"""Scores of float32 vectors are told apart from here on."""
+
+
+def cosine(one: Numbers, other: Numbers) -> float:
+    """Cosine similarity in double precision."""
+    one, other = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    return float(one @ other / math.sqrt(float(one @ one) * float(other @ other)))
+
+
+def best_scores(templates: Iterable[tuple[Name, Numbers]], probe: Numbers) -> dict[Name, float]:
+    """The score of every identity that has a template: its best one's."""
+    best: dict[Name, float] = {}
+    for name, vector in templates:
+        best[name] = max(best.get(name, -2.0), cosine(vector, probe))
+    return best
+
+
+def verification(
+    scores: Mapping[Name, float], claim: Name, gallery: bool, threshold: float, margin: float
+) -> tuple[str, float, float | None]:
+    """Outcome, score and lead of a claim."""
+    others = [score for name, score in scores.items() if name != claim]
+    lead = scores[claim] - max(others) if gallery and others else None
+    return _outcome(scores[claim], lead, threshold, margin), scores[claim], lead
+
+
+def identification(
+    scores: Mapping[Name, float], threshold: float, margin: float
+) -> tuple[str, float | None, float | None]:
+    """Outcome, score and lead of the best identity."""
+    ranked = sorted(scores.values(), reverse=True)
+    if not ranked:
+        return "NO_MATCH", None, None
+    lead = ranked[0] - ranked[1] if len(ranked) > 1 else None
+    return _outcome(ranked[0], lead, threshold, margin), ranked[0], lead
+
+
+def clear_cut(score: float | None, lead: float | None, threshold: float, margin: float) -> bool:
+    """Whether rounding cannot turn the outcome."""
+    far = score is None or abs(score - threshold) > 10 * CLOSE
+    return far and (lead is None or abs(lead - margin) > 10 * CLOSE)
+
+
+def pairs(templates: list[tuple[Name, Numbers]]) -> tuple[list[float], list[float]]:
+    """Sorted mated and non-mated scores of all pairs."""
+    mated: list[float] = []
+    non_mated: list[float] = []
+    for number, (name, vector) in enumerate(templates):
+        for other, other_vector in templates[:number]:
+            (mated if name == other else non_mated).append(cosine(vector, other_vector))
+    return sorted(mated), sorted(non_mated)
+
+
+def _outcome(score: float, lead: float | None, threshold: float, margin: float) -> str:
+    if score < threshold:
+        return "NO_MATCH"
+    return "MATCH" if lead is None or lead >= margin else "AMBIGUOUS"
