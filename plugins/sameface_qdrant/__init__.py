@@ -19,10 +19,14 @@ and a runner-up margin. It needs no server to begin with:
 
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import (
+    ByteEvidence,
     Candidate,
     Contract,
     Decision,
     EngineDescription,
+    ErasedResource,
+    ErasureReceipt,
+    ErasureState,
     FoundTemplate,
     Gallery,
     Identity,
@@ -42,10 +46,14 @@ from sameface_qdrant.values import (
 )
 
 __all__ = [
+    "ByteEvidence",
     "Candidate",
     "Contract",
     "Decision",
     "EngineDescription",
+    "ErasedResource",
+    "ErasureReceipt",
+    "ErasureState",
     "FoundTemplate",
     "Gallery",
     "Identity",

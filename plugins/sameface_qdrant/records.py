@@ -20,6 +20,8 @@ from sameface_qdrant.values import (
     Vector,
 )
 
+META = "meta"
+"""The collection of galleries, their policies, and receipts of erasures."""
 GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE = "gallery", "policy", "secret", "identity", "template"
 
 LATEST_WRITERS = 32

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
+from sameface_qdrant.erasure import Erasures
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.galleries import Galleries, Tenant
 from sameface_qdrant.identities import Identities
@@ -45,12 +46,15 @@ class Store:
     """Create, get, list, delete."""
     templates: Templates
     """Get, list, delete; `Store.enroll` adds them."""
+    erasures: Erasures
+    """Get and list the receipts of deletions."""
 
     def __init__(self, engine: Engine, galleries: Galleries, writes: Writes, secret: bytes) -> None:
         self._engine = engine
         self._writes = writes
         self.galleries = galleries
         self.identities = Identities(engine, galleries, writes)
+        self.erasures = galleries.erasures
         self.templates = Templates(engine, galleries, self.identities, writes, secret)
 
     @classmethod

@@ -28,6 +28,8 @@ OLDEST_SERVER = (1, 17)
 class ServerEngine:
     """Implements `Engine`. Several services may share one server; conditions on revisions keep them apart."""
 
+    traces = None  # the files are the server's
+
     def __init__(self, client: AsyncQdrantClient, description: EngineDescription) -> None:
         self._client = client
         self._description = description
