@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from sameface_qdrant import Contract, ErasureState, Policy, Probe, Store, records
+from sameface_qdrant.engines.base import Point
+from sameface_qdrant.ids import point_id
 from sameface_qdrant.values import Provenance
 
 CONTRACT = Contract("bench", version=1, sha256="b" * 64, dimension=128, preprocessing="none")
-BATCH = 1000
+BATCH, EACH = 1000, 4
 
 
 async def main(templates: int, seconds: float) -> None:
@@ -46,7 +48,7 @@ async def _fill(store: Store, templates: int) -> None:
         for number in range(first, first + BATCH):
             vector = random.normal(size=128).astype(np.float32)
             vector /= np.linalg.norm(vector)
-            identity, key = f"p{number}", records.point_id(records.TEMPLATE, tenant.uid, str(number))
+            identity, key = f"p{number // EACH}", point_id(records.TEMPLATE, tenant.uid, str(number))
             template = records.template_point(
                 key,
                 tenant.uid,
@@ -70,7 +72,9 @@ async def _fill(store: Store, templates: int) -> None:
                 now=1.0,
                 request_id="",
             )
-            points += [template, records.Point(records.identity_point_id(tenant.uid, identity), record)]
+            points.append(template)
+            if number % EACH == 0:
+                points.append(Point(records.identity_point_id(tenant.uid, identity), record))
         await store._engine.upsert(tenant.collection, points)
     await store._engine.commit(tenant.collection)
 
@@ -95,12 +99,26 @@ async def _identify_while(
     store: Store, probe: Probe, writing: "asyncio.Task[list[float]]"
 ) -> tuple[list[float], list[float]]:
     took: list[float] = []
+    ticking = asyncio.create_task(_stalls())
     while not writing.done():
         began = time.perf_counter()
         await store.identify("people", probe)
         took.append(time.perf_counter() - began)
         await asyncio.sleep(0.005)
+    ticking.cancel()
     return took, writing.result()
+
+
+async def _stalls() -> None:
+    """Print how long the event loop stood still: while a call into Edge holds the interpreter, nothing else runs."""
+    stalls: list[float] = []
+    try:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            stalls.append(time.perf_counter() - began - 0.001)
+    except asyncio.CancelledError:
+        _print("event loop stands still", stalls)
 
 
 def _p95(took: list[float]) -> float:

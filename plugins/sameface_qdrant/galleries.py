@@ -142,6 +142,8 @@ class Galleries:
         if changed.policy is not before.policy:
             # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
             await self._engine.upsert(META, [records.policy_point(uid, before.policy)], insert_only=True)
+            # Durable first, too: of a flush that is cut off, a replaced record may stay and a new one not.
+            await self._engine.commit(META)
         mark = uuid.uuid4().hex
         replacement = records.gallery_point(
             changed,

@@ -10,6 +10,8 @@ VECTOR_NAME = "embedding"
 TENANT_FIELD = "gallery"
 INDEXED_FIELDS = (TENANT_FIELD, "identity", "kind")
 """Payload fields with an index; made before the first point, because filtering without one is slow on a server."""
+INDEXED_NUMBERS = ("expires",)
+"""Likewise, of numbers: every search asks for templates in force, and without an index that reads every payload."""
 
 
 @dataclass(frozen=True, slots=True)

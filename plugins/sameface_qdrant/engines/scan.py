@@ -61,13 +61,14 @@ def _candidates(window: bytes, first: np.ndarray, second: np.ndarray, anchors: n
 
 
 def _windows(folder: Path, skip: str, overlap: int) -> Iterator[bytes]:
-    for path in sorted(folder.rglob("*")):
+    # Folders that vanish meanwhile are passed over: what is in them is about to be nowhere.
+    for path in (Path(base, name) for base, _, names in os.walk(folder) for name in names):
         if path.is_relative_to(folder / skip):
             continue
         try:
             with path.open("rb", buffering=0) as file:
                 yield from _overlapping(file, overlap)
-        except (FileNotFoundError, IsADirectoryError):  # replaced by Edge meanwhile, or a folder
+        except FileNotFoundError:  # replaced by Edge meanwhile
             continue
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Point, Where
+from sameface_qdrant.engines.base import INDEXED_FIELDS, INDEXED_NUMBERS, TENANT_FIELD, VECTOR_NAME, Point, Where
 from sameface_qdrant.engines.files import ROOM_TO_WRITE, check_room, clear_strays, read_text, write_text
 from sameface_qdrant.errors import StoreCorrupt
 
@@ -49,6 +49,8 @@ def _create(path: Path, dimension: int) -> edge.EdgeShard:
     for name in INDEXED_FIELDS:
         index = edge.KeywordIndexParams(is_tenant=name == TENANT_FIELD)
         shard.update(edge.UpdateOperation.create_field_index(name, index))
+    for name in INDEXED_NUMBERS:
+        shard.update(edge.UpdateOperation.create_field_index(name, edge.FloatIndexParams()))
     return shard
 
 

@@ -14,6 +14,8 @@ from sameface_qdrant.engines.compaction import DIGEST, VECTOR
 from sameface_qdrant.engines.scan import present
 from sameface_qdrant.errors import SamefaceError
 
+LOOKS = 3
+"""A scan during which the shard was exchanged may have missed what moved, and is made again."""
 PLAIN = 4
 """A vector with fewer values other than zero is too plain to be told from other bytes, and is not looked for."""
 
@@ -31,10 +33,15 @@ class EdgeTraces:
 
     async def look(self, collection: str, points: Sequence[Point]) -> tuple[Sighting, ...]:
         """See `Traces.look`."""
-        folder = self._collections[collection].folder
+        opened = self._collections[collection]
         sought = _representations(points)
         needles = [needle for those in sought.values() for needle in those]
-        found = await in_thread(folder, lambda: present(folder, needles, skip=witnesses.FOLDER))
+        found: set[bytes] = set()
+        for _ in range(LOOKS):
+            handle = opened.handle
+            found |= await in_thread(opened.folder, lambda: present(opened.folder, needles, skip=witnesses.FOLDER))
+            if opened.handle is handle:
+                break
         return tuple(
             Sighting(name, those, tuple(needle in found for needle in those)) for name, those in sought.items()
         )
