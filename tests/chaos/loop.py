@@ -265,7 +265,7 @@ async def _check_erasures(store: Store, folder: Path, model: Model) -> None:
         for one in receipt.evidence:
             _expect(one.found_after == one.held_elsewhere, f"bytes were left: {receipt}")
     # Erasures that were handed no receipt are finished by the same compaction; it may still be tidying up.
-    while list(folder.glob("*/ERASE_PENDING")):  # noqa: ASYNC110
+    while list(folder.glob("*/ERASE_PENDING")):  # noqa: ASYNC240
         _expect(time.monotonic() < end, "a mark of a pending erasure stays")
         await asyncio.sleep(0.01)
     _expect(len(list((folder / CONTRACT.key).glob("shard-*"))) == 1, "a shard folder was left behind")

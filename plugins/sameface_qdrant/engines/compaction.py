@@ -32,7 +32,7 @@ REWRITE_AT_ONCE = 5_000
 """Points up to which a deletion waits until its bytes are gone; beyond, that happens in the background."""
 FLUSH_EVERY = 4
 """Steps of the copy between two flushes, so that no flush is long."""
-REST = 2.0
+REST = 1.0
 """Times as long as a step took, in which a large collection belongs to its readers and writers."""
 CAUGHT_UP = 200
 """Points that may be copied while writers wait."""

@@ -37,6 +37,7 @@ class EdgeEngine:
 
     def __init__(self, folder: Path, lock: IO[str]) -> None:
         self._folder = folder
+        self._description = EngineDescription("edge", version("qdrant-edge-py"), str(folder))
         self._lock: IO[str] | None = lock
         self._collections: dict[str, Collection] = {}
         self._opening = asyncio.Lock()
@@ -61,7 +62,7 @@ class EdgeEngine:
     @property
     def description(self) -> EngineDescription:
         """What this engine is."""
-        return EngineDescription("edge", version("qdrant-edge-py"), str(self._folder))
+        return self._description
 
     async def ensure(self, collection: str, dimension: int) -> None:
         """See `Engine.ensure`.

@@ -8,9 +8,10 @@ from sameface_qdrant.errors import StoreCorrupt, StoreFull
 
 FORMAT_FILE, FORMAT = "FORMAT", "sameface-edge-1"
 MIB = 1 << 20
-ROOM_TO_WRITE, ROOM_TO_DELETE = 64 * MIB, 16 * MIB
-"""Free bytes below which a write is refused. Edge writes to sparse files through memory maps: where the disk has no
-block left for a page, the system does not refuse, it ends the process with SIGBUS."""
+ROOM_TO_WRITE, ROOM_TO_DELETE, ROOM_TO_OPEN = 64 * MIB, 16 * MIB, 4 * MIB
+"""Free bytes below which each is refused. Edge writes to sparse files through memory maps: where the disk has no
+block left for a page, the system does not refuse, it ends the process with SIGBUS. (On tmpfs holes take room as soon as
+a shard is opened, about 50 MiB each.)"""
 
 
 def check_format(folder: Path) -> None:

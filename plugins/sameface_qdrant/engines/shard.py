@@ -9,7 +9,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import INDEXED_FIELDS, INDEXED_NUMBERS, TENANT_FIELD, VECTOR_NAME, Point, Where
-from sameface_qdrant.engines.files import ROOM_TO_WRITE, check_room, clear_strays, read_text, write_text
+from sameface_qdrant.engines.files import ROOM_TO_OPEN, ROOM_TO_WRITE, check_room, clear_strays, read_text, write_text
 from sameface_qdrant.errors import StoreCorrupt
 
 COPY_BATCH = 250
@@ -32,6 +32,7 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
         return shard, folder / "shard-1", dimension
     clear_strays(folder, folder / current)
     path = folder / current
+    check_room(folder, ROOM_TO_OPEN)
     try:
         shard = edge.EdgeShard.load(str(path))
     except Exception as error:
