@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test lint bench protos docs install install-dev models triton clean
+.PHONY: help demo test lint bench protos chaos docs install install-dev models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ protos: install-dev ## Generate the Python of protos/
 docs: install-dev ## Write docs/errors.md, docs/api.md and docs/images/decisions.svg from the code
 	@$(BIN)/python tools/reference.py
 	@$(BIN)/python tools/pictures.py
+
+KILLS ?= 200
+SEED ?= 20261124
+chaos: install-dev ## Kill a writing process KILLS=200 times and check what it was promised (SEED=n)
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
 
 bench: install-dev models triton ## Print the figures of docs/benchmarks.md
 	@$(BIN)/python -m benchmarks

@@ -23,10 +23,14 @@ from sameface_qdrant.comparisons import ComparisonScores
 from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import (
+    ByteEvidence,
     Candidate,
     Contract,
     Decision,
     EngineDescription,
+    ErasedResource,
+    ErasureReceipt,
+    ErasureState,
     FoundTemplate,
     Gallery,
     Identity,
@@ -47,12 +51,16 @@ from sameface_qdrant.values import (
 
 __all__ = [
     "Attached",
+    "ByteEvidence",
     "Candidate",
     "ComparisonScores",
     "Contract",
     "Counts",
     "Decision",
     "EngineDescription",
+    "ErasedResource",
+    "ErasureReceipt",
+    "ErasureState",
     "FoundTemplate",
     "Gallery",
     "Identity",

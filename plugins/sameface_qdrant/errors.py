@@ -82,6 +82,12 @@ class TemplateNotFound(SamefaceError):
     reason = "TEMPLATE_NOT_FOUND"
 
 
+class ErasureNotFound(SamefaceError):
+    """No receipt has this id, or what it was made out for was never erased."""
+
+    reason = "ERASURE_NOT_FOUND"
+
+
 class TemplateLimitReached(SamefaceError):
     """The identity already holds as many templates as its gallery allows."""
 

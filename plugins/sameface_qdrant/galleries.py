@@ -10,15 +10,25 @@ from datetime import UTC, datetime
 from sameface_qdrant import records
 from sameface_qdrant.contracts import check_contract
 from sameface_qdrant.engines.base import Engine, Point, Where
+from sameface_qdrant.erasure import Erasures
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryAlreadyExists, GalleryNotEmpty, GalleryNotFound
 from sameface_qdrant.ids import check_id, point_id
 from sameface_qdrant.paging import check_page
 from sameface_qdrant.policy import check_policy
 from sameface_qdrant.records import check_etag
-from sameface_qdrant.values import Contract, Gallery, OperatingPoint, Page, Policy, PolicyChanges
+from sameface_qdrant.values import (
+    Contract,
+    ErasedResource,
+    ErasureReceipt,
+    Gallery,
+    OperatingPoint,
+    Page,
+    Policy,
+    PolicyChanges,
+)
 from sameface_qdrant.writes import Writes, uncut
 
-META = "meta"
+META = records.META
 LOST_RACES = 8
 """How often a change that is bound to no etag is tried again after another service was faster."""
 _SECRET_ID = point_id(records.SECRET)
@@ -43,6 +53,7 @@ class Galleries:
     def __init__(self, engine: Engine, writes: Writes) -> None:
         self._engine = engine
         self._writes = writes
+        self.erasures = Erasures(engine)
         self._remembered: dict[str, Tenant] = {}
         # Counts changes: what was read before one must not be remembered after it.
         self._changes = 0
@@ -131,6 +142,8 @@ class Galleries:
         if changed.policy is not before.policy:
             # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
             await self._engine.upsert(META, [records.policy_point(uid, before.policy)], insert_only=True)
+            # Durable first, too: of a flush that is cut off, a replaced record may stay and a new one not.
+            await self._engine.commit(META)
         mark = uuid.uuid4().hex
         replacement = records.gallery_point(
             changed,
@@ -160,7 +173,7 @@ class Galleries:
         return tuple(found[revision] for revision in sorted(found))
 
     @uncut
-    async def delete(self, gallery: str, *, force: bool = False, etag: str = "") -> None:
+    async def delete(self, gallery: str, *, force: bool = False, etag: str = "") -> ErasureReceipt:
         """Erase a gallery and its policies; one with identities only with ``force``, together with them.
 
         Raises:
@@ -168,23 +181,33 @@ class Galleries:
             GalleryNotEmpty: it holds identities and ``force`` is not set.
             ConcurrentUpdate: ``etag`` is given and not the present one.
         """
+        tenant, size = await self._deletable(gallery, force, etag)
+        everything = Where({"gallery": tenant.uid})
+        seen = await self.erasures.look(tenant.collection, tenant.gallery.contract.dimension, everything)
         async with self._writes.turn:
-            tenant = await self.tenant(gallery)
-            check_etag(etag, tenant.gallery.etag, gallery)
-            size = await self._engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
-            if size and not force:
-                raise GalleryNotEmpty(
-                    f"the gallery {gallery!r} holds {size} identities; delete them first, or set force",
-                    metadata={"gallery": gallery, "identities": size},
-                )
-            everything = Where({"gallery": tenant.uid})
+            tenant, size = await self._deletable(gallery, force, etag)
+            policies = await self._engine.count(META, everything)
+            receipt = await self.erasures.begin(seen, ErasedResource.GALLERY, gallery, records=size + policies)
             # Identities first: should this be cut off, the gallery is still there to be deleted again.
             await self._engine.delete(tenant.collection, everything)
             self._forget(gallery)
             await self._engine.delete(META, everything)
             self._forget(gallery)
+            receipt = await self.erasures.check(receipt, seen)
         await self._engine.commit(tenant.collection, erase=True)
         await self._engine.commit(META, erase=True)
+        return await self.erasures.settle(receipt, seen)
+
+    async def _deletable(self, gallery: str, force: bool, etag: str) -> tuple[Tenant, int]:
+        tenant = await self.tenant(gallery)
+        check_etag(etag, tenant.gallery.etag, gallery)
+        size = await self._engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
+        if size and not force:
+            raise GalleryNotEmpty(
+                f"the gallery {gallery!r} holds {size} identities; delete them first, or set force",
+                metadata={"gallery": gallery, "identities": size},
+            )
+        return tenant, size
 
     # What identities and templates need of galleries.
 
@@ -192,9 +215,11 @@ class Galleries:
         """Make the meta collection and return the store's secret, the key of its digests."""
         await self._engine.ensure(META, 1)
         payload = {"kind": records.SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)}
-        # Insert-only: of several services that start at once, one secret wins and all read it back.
-        await self._engine.upsert(META, [Point(_SECRET_ID, payload)], insert_only=True)
-        await self._engine.commit(META)
+        # Read first: a store on a full disk opens for reading.
+        if not await self._engine.get(META, [_SECRET_ID]):
+            # Insert-only: of several services that start at once, one secret wins and all read it back.
+            await self._engine.upsert(META, [Point(_SECRET_ID, payload)], insert_only=True)
+            await self._engine.commit(META)
         stored = (await self._engine.get(META, [_SECRET_ID]))[_SECRET_ID]
         return bytes.fromhex(stored.payload["secret"])
 

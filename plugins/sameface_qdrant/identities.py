@@ -24,7 +24,7 @@ from sameface_qdrant.moving import move
 from sameface_qdrant.paging import check_page
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.records import check_etag
-from sameface_qdrant.values import NO_LABELS, Identity, IdentityChanges, Page
+from sameface_qdrant.values import NO_LABELS, ErasedResource, ErasureReceipt, Identity, IdentityChanges, Page
 from sameface_qdrant.writes import Writes, uncut
 
 
@@ -186,7 +186,7 @@ class Identities:
         return records.identity_of(written.payload, gallery, await self.template_count(tenant, target))
 
     @uncut
-    async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> None:
+    async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> ErasureReceipt:
         """Erase an identity; one with templates only with ``force``.
 
         Raises:
@@ -194,18 +194,31 @@ class Identities:
             IdentityNotEmpty: it has templates and ``force`` is not set.
             ConcurrentUpdate: ``etag`` is given and not the present one.
         """
+        tenant, _ = await self._deletable(gallery, identity, force, etag)
+        erasures = self._galleries.erasures
+        everything = Where({"gallery": tenant.uid, "identity": identity})
+        seen = await erasures.look(tenant.collection, tenant.gallery.contract.dimension, everything)
         async with self._writes.turn:
-            tenant = await self._galleries.tenant(gallery)
-            record = await self.record(tenant, identity)
-            count = await self.template_count(tenant, identity)
-            check_etag(etag, records.identity_of(record.payload, gallery, count).etag, identity)
-            if count and not force:
-                raise IdentityNotEmpty(
-                    f"the identity {identity!r} has {count} templates; delete them first, or set force",
-                    metadata={"gallery": gallery, "identity": identity, "templates": count},
-                )
-            await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid, "identity": identity}))
+            tenant, count = await self._deletable(gallery, identity, force, etag)
+            receipt = await erasures.begin(
+                seen, ErasedResource.IDENTITY, gallery, identity=identity, templates=count, records=1
+            )
+            await self._engine.delete(tenant.collection, everything)
+            receipt = await erasures.check(receipt, seen)
         await self._engine.commit(tenant.collection, erase=True)
+        return await erasures.settle(receipt, seen)
+
+    async def _deletable(self, gallery: str, identity: str, force: bool, etag: str) -> tuple[Tenant, int]:
+        tenant = await self._galleries.tenant(gallery)
+        record = await self.record(tenant, identity)
+        count = await self.template_count(tenant, identity)
+        check_etag(etag, records.identity_of(record.payload, gallery, count).etag, identity)
+        if count and not force:
+            raise IdentityNotEmpty(
+                f"the identity {identity!r} has {count} templates; delete them first, or set force",
+                metadata={"gallery": gallery, "identity": identity, "templates": count},
+            )
+        return tenant, count
 
     # What templates and decisions need of identities.
 

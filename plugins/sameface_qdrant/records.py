@@ -24,6 +24,8 @@ from sameface_qdrant.values import (
     WhenFull,
 )
 
+META = "meta"
+"""The collection of galleries, their policies, and receipts of erasures."""
 GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE = "gallery", "policy", "secret", "identity", "template"
 
 LATEST_WRITERS = 32

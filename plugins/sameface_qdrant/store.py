@@ -9,6 +9,7 @@ from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
 from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.enrolment import Enrolee, Enrolments
+from sameface_qdrant.erasure import Erasures
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.galleries import Galleries, Tenant
 from sameface_qdrant.identities import Identities
@@ -47,6 +48,8 @@ class Store:
     """Create, get, list, change, move, merge, delete."""
     templates: Templates
     """Get, list, change, delete; `Store.enroll` adds them."""
+    erasures: Erasures
+    """Get and list the receipts of deletions."""
 
     def __init__(self, engine: Engine, galleries: Galleries, writes: Writes, secret: bytes) -> None:
         self._engine = engine
@@ -55,6 +58,7 @@ class Store:
         self.identities = Identities(engine, galleries, writes)
         self.templates = Templates(engine, galleries, self.identities, writes)
         self._enrolments = Enrolments(engine, galleries, self.identities, writes, secret)
+        self.erasures = galleries.erasures
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":

@@ -10,7 +10,7 @@ from sameface_qdrant.errors import TemplateNotFound
 from sameface_qdrant.galleries import Galleries, Tenant
 from sameface_qdrant.identities import Identities
 from sameface_qdrant.paging import check_page
-from sameface_qdrant.values import Page, Template
+from sameface_qdrant.values import ErasedResource, ErasureReceipt, Page, Template
 from sameface_qdrant.writes import Writes, uncut
 
 
@@ -61,17 +61,27 @@ class Templates:
         return records.template_of(written, gallery)
 
     @uncut
-    async def delete(self, gallery: str, identity: str, template: str) -> None:
+    async def delete(self, gallery: str, identity: str, template: str) -> ErasureReceipt:
         """Erase one template, or raise GalleryNotFound, IdentityNotFound or TemplateNotFound."""
+        tenant = await self._galleries.tenant(gallery)
+        await self._identities.record(tenant, identity)
+        point = await self._record(tenant, identity, template)
+        erasures = self._galleries.erasures
+        seen = await erasures.look(tenant.collection, tenant.gallery.contract.dimension, [point.id])
         async with self._writes.turn:
             tenant = await self._galleries.tenant(gallery)
             record = await self._identities.record(tenant, identity)
             point = await self._record(tenant, identity, template)
+            receipt = await erasures.begin(
+                seen, ErasedResource.TEMPLATE, gallery, identity=identity, template=point.id, templates=1
+            )
             await self._engine.delete(tenant.collection, [point.id])
             changed = records.next_revision(record.payload, uuid.uuid4().hex, time.time())
             unchanged = Where({"revision": record.payload["revision"]})
             await self._engine.upsert(tenant.collection, [Point(record.id, changed)], only_if=unchanged)
+            receipt = await erasures.check(receipt, seen)
         await self._engine.commit(tenant.collection, erase=True)
+        return await erasures.settle(receipt, seen)
 
     async def _record(self, tenant: Tenant, identity: str, template: str, *, with_vector: bool = False) -> Point:
         try:

@@ -1,19 +1,50 @@
-"""What Qdrant Edge alone owes: one process a folder, nothing acknowledged lost, nothing erased left."""
+"""What Qdrant Edge alone owes: one process a folder, nothing acknowledged lost, nothing erased left.
+
+Each trap that was found by running Edge is met by design, and held to by a test:
+
+| trap of Qdrant Edge | test |
+| --- | --- |
+| its write-ahead log keeps erased payloads, and grows | `test_no_write_ahead_log_is_kept` |
+| without the log there is no lock: a second process's points vanish | \
+`test_a_second_opener_is_told_who_holds_the_folder`, \
+`test_another_process_is_refused` |
+| without the log and without a flush every write is lost when killed | \
+`test_nothing_acknowledged_is_lost_and_no_identity_is_half_written`, `tests/chaos` |
+| a kill within a flush keeps a replaced record and loses a new one | `tests/chaos` (kind `policy`) |
+| calls hold the interpreter: `optimize` for minutes, a long `flush` | `test_no_call_rewrites_a_collection_in_one_go`, \
+`python -m benchmarks.compaction` |
+| a child that is forked after opening hangs | `tests/chaos` (every worker is forked from a process without a store) |
+| batches are not validated: half of one stays | `test_a_batch_with_one_bad_vector_stores_nothing` |
+| NaN and zero vectors are accepted | `test_a_batch_with_one_bad_vector_stores_nothing` |
+| removed bytes stay in the files | `test_erased_vectors_and_payloads_leave_the_files`, `test_erasure.py` |
+| errors are bare `Exception` | `test_errors_of_the_engine_are_typed` |
+| deleting `wal/` by hand loses later updates | `test_no_write_ahead_log_is_kept` (there is none to delete) |
+| a full disk ends the process with SIGBUS, through memory maps | `test_a_full_disk_refuses_writes_and_reads_go_on` |
+| filtering by a field without an index reads every payload | `test_every_field_that_searches_filter_by_is_indexed` |
+"""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sameface_qdrant import NewTemplate, Policy, Probe, Provenance, Store, Template
-from sameface_qdrant.errors import StoreCorrupt, StoreLocked, StoreUnavailable
+from sameface_qdrant.engines import edge as engine_module
+from sameface_qdrant.engines import shard
+from sameface_qdrant.engines.base import INDEXED_FIELDS, Point
+from sameface_qdrant.engines.edge import EdgeEngine
+from sameface_qdrant.errors import InvalidEmbedding, StoreCorrupt, StoreFull, StoreLocked, StoreUnavailable
+from sameface_qdrant.ids import point_id
 from tests.plugin.conftest import CONTRACT, random_vector
 
 BATCH = 3
@@ -173,4 +204,177 @@ async def test_reads_go_on_while_a_collection_is_rewritten(tmp_path: Path, rng: 
     results = await asyncio.gather(*erasing, *(search() for _ in range(50)))
     assert all(found[0] == "p0" for found in results[10:])
     assert len((await store.identities.list("people")).items) == 20
+    await store.aclose()
+
+
+async def test_no_write_ahead_log_is_kept(tmp_path: Path, rng: np.random.Generator) -> None:
+    store = await Store.open(f"edge://{tmp_path}")
+    await store.galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5))
+    await store.enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)])
+    assert not [name for base, folders, names in os.walk(tmp_path) for name in (*folders, *names) if "wal" in name]
+    await store.aclose()
+
+
+async def test_another_process_is_refused(tmp_path: Path) -> None:
+    store = await Store.open(f"edge://{tmp_path}")
+    script = (
+        "import asyncio, sys; from sameface_qdrant import Store; "
+        "from sameface_qdrant.errors import StoreLocked\n"
+        "try: asyncio.run(Store.open(sys.argv[1]))\n"
+        "except StoreLocked as refused: print(refused.metadata['holder'])"
+    )
+    command = [sys.executable, "-c", script, f"edge://{tmp_path}"]
+    other = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    answer, _ = await other.communicate()
+    assert json.loads(answer)["pid"] == os.getpid()
+    await store.aclose()
+
+
+@pytest.mark.parametrize("bad", ["nan", "zero", "dimension"])
+async def test_a_batch_with_one_bad_vector_stores_nothing(tmp_path: Path, rng: np.random.Generator, bad: str) -> None:
+    store = await Store.open(f"edge://{tmp_path}")
+    await store.galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5))
+    wrong = {
+        "nan": np.full(8, np.nan, dtype=np.float32),
+        "zero": np.zeros(8, dtype=np.float32),
+        "dimension": np.ones(9, dtype=np.float32),
+    }[bad]
+    batch = [NewTemplate(random_vector(rng), CONTRACT), NewTemplate(wrong, CONTRACT)]
+    with pytest.raises(InvalidEmbedding):
+        await store.enroll("people", "ada", batch)
+    assert (await store.identities.list("people")).items == ()
+    assert await store.search("people", Probe(random_vector(rng), CONTRACT)) == ()
+    await store.aclose()
+
+
+async def test_errors_of_the_engine_are_typed(tmp_path: Path) -> None:
+    engine = await EdgeEngine.open(tmp_path)
+    await engine.ensure("things", 4)
+    with pytest.raises(StoreUnavailable):
+        await engine.upsert("things", [Point(point_id("one"), {}, np.ones(5, dtype=np.float32))])
+    await engine.aclose()
+
+
+async def test_every_field_that_searches_filter_by_is_indexed(tmp_path: Path) -> None:
+    engine = await EdgeEngine.open(tmp_path)
+    await engine.ensure("things", 4)
+    indexed = engine._collections["things"].handle.shard.info().payload_schema.keys()
+    assert set(indexed) == INDEXED_FIELDS.keys()
+    await engine.aclose()
+
+
+def test_no_call_rewrites_a_collection_in_one_go() -> None:
+    sources = "".join(path.read_text() for path in Path(engine_module.__file__).parent.glob("*.py"))
+    assert ".optimize(" not in sources
+    assert shard.COPY_BATCH <= 500
+
+
+# Runs against a limit that makes the system itself refuse, and prints what the store says.
+LIMITED = """
+import asyncio, os, resource, sys
+from pathlib import Path
+import numpy as np
+from sameface_qdrant import NewTemplate, Policy, Probe, Store
+from sameface_qdrant.errors import SamefaceError
+from tests.plugin.conftest import CONTRACT
+
+folder, how = Path(sys.argv[1]), sys.argv[2]
+
+def limit(on):
+    if how == "size":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16 if on else resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return
+    if not on and os.getuid() == 0:
+        os.seteuid(0)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod((0o555 if on else 0o700) if path.is_dir() else (0o444 if on else 0o600))
+    if on and os.getuid() == 0:
+        os.seteuid(65534)  # root may write everywhere
+
+async def main():
+    store = await Store.open(f"edge://{folder}")
+    await store.galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5))
+    one, two = np.eye(8, dtype=np.float32)[:2] + 0.1
+    await store.enroll("people", "ada", [NewTemplate(one, CONTRACT)])
+    limit(True)
+    for write in (
+        lambda: store.enroll("people", "bob", [NewTemplate(two, CONTRACT)]),
+        lambda: store.identities.delete("people", "ada", force=True),
+    ):
+        try:
+            await write()
+            print("WRITTEN")
+        except SamefaceError as error:
+            print(error.reason)
+    print((await store.verify("people", "ada", Probe(one, CONTRACT), scope="CLAIM")).outcome)
+    limit(False)
+    await store.enroll("people", "bob", [NewTemplate(two, CONTRACT)])
+    receipt = await store.identities.delete("people", "ada", force=True)
+    print(receipt.state)
+    await store.aclose()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("how", "reason"), [("size", "STORE_FULL"), ("mode", "STORE_UNAVAILABLE")])
+async def test_a_refusing_system_refuses_writes_and_reads_go_on(tmp_path: Path, how: str, reason: str) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    for path in (tmp_path, *list(tmp_path.parents)[:2]):
+        path.chmod(0o755)
+    command = [sys.executable, "-c", LIMITED, str(folder), how]
+    limited = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    answer, _ = await limited.communicate()
+    assert answer.decode().split() == [reason, reason, "MATCH", "DONE"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An ext4 disk of 200 MiB; it needs root, mkfs.ext4 and a loop device."""
+    if sys.platform != "linux" or os.getuid() != 0 or shutil.which("mkfs.ext4") is None:
+        pytest.skip("making a small disk needs root on Linux, and mkfs.ext4")
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    with image.open("wb") as file:
+        file.truncate(200 * 2**20)
+    disk.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+    if subprocess.run(["mount", "-o", "loop", image, disk], check=False).returncode:
+        pytest.skip("this system does not let root mount")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def fill(path: Path) -> None:
+    """Fill the disk to its last page."""
+    with path.open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(bytes(4096))
+
+
+async def test_a_full_disk_refuses_writes_and_reads_go_on(small_disk: Path, rng: np.random.Generator) -> None:
+    url = f"edge://{small_disk / 'store'}"
+    store = await Store.open(url)
+    await store.galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5))
+    vector = random_vector(rng)
+    await store.enroll("people", "ada", [NewTemplate(vector, CONTRACT)])
+    # From here on a write through a memory map would end this process.
+    await asyncio.to_thread(fill, small_disk / "ballast")
+    with pytest.raises(StoreFull):
+        await store.enroll("people", "bob", [NewTemplate(random_vector(rng), CONTRACT)])
+    with pytest.raises(StoreFull):
+        await store.identities.delete("people", "ada", force=True)
+    assert (await store.verify("people", "ada", Probe(vector, CONTRACT))).score == pytest.approx(1.0, abs=1e-6)
+    await store.aclose()
+    with pytest.raises(StoreFull):
+        await Store.open(url)
+    # Little room, as it is when writes were refused in time: enough to open and read.
+    os.truncate(small_disk / "ballast", (small_disk / "ballast").stat().st_size - 8 * 2**20)
+    store = await Store.open(url)
+    assert (await store.verify("people", "ada", Probe(vector, CONTRACT))).score == pytest.approx(1.0, abs=1e-6)
+    with pytest.raises(StoreFull):
+        await store.enroll("people", "bob", [NewTemplate(random_vector(rng), CONTRACT)])
+    (small_disk / "ballast").unlink()
+    await store.enroll("people", "bob", [NewTemplate(random_vector(rng), CONTRACT)])
+    assert (await store.identities.delete("people", "ada", force=True)).compacted
     await store.aclose()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sameface_qdrant import NewTemplate, Policy, Probe, Store
+from sameface_qdrant import ErasureReceipt, ErasureState, NewTemplate, Policy, Probe, Store
 from sameface_qdrant.engines.edge import EdgeEngine
 from sameface_qdrant.errors import GalleryNotFound, IdentityNotFound, SamefaceError
 from tests.plugin.conftest import CONTRACT
@@ -145,20 +145,21 @@ async def test_a_full_disk_keeps_what_was_to_be_erased_until_it_can_be(
 
     # Neither the note of what is to be erased nor the rewritten copy finds room.
     with monkeypatch.context() as disk:
-        disk.setattr("sameface_qdrant.engines.edge.write_text", full)
+        disk.setattr("sameface_qdrant.engines.collection.write_text", full)
         with pytest.raises(SamefaceError) as refused:
             await store.identities.delete("people", "ada", force=True)
         assert refused.value.reason == "STORE_FULL"
     assert (await store.verify("people", "ada", Probe(VECTOR, CONTRACT))).score
     with monkeypatch.context() as disk:
-        disk.setattr("sameface_qdrant.engines.edge.copy_living", full)
-        with pytest.raises(SamefaceError) as refused:
-            await store.identities.delete("people", "ada", force=True)
-        assert refused.value.reason == "STORE_FULL"
+        disk.setattr("sameface_qdrant.engines.compaction.copy_from", full)
+        receipt = await store.identities.delete("people", "ada", force=True)
+        assert (receipt.state, receipt.unreadable, receipt.compacted) == (ErasureState.PENDING, True, False)
+        assert "full" in receipt.failure
         # What does not delete is not told of it.
         await store.enroll("people", "bob", [NewTemplate(VECTOR + 1, CONTRACT)])
     assert holds()
     await store.enroll("people", "cy", [NewTemplate(VECTOR + 2, CONTRACT)])
+    assert (await done(store, receipt)).compacted
     assert not holds()
     assert {identity.id for identity in (await store.identities.list("people")).items} == {"bob", "cy"}
     await store.aclose()
@@ -178,13 +179,20 @@ async def test_an_erasure_that_was_cut_off_is_finished_at_the_next_start_though_
     def cut_off(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sameface_qdrant.engines.edge.copy_living", cut_off)
-    with pytest.raises(SamefaceError):
-        await store.galleries.delete("people", force=True)
-    with pytest.raises(SamefaceError):
-        await store.aclose()
+    monkeypatch.setattr("sameface_qdrant.engines.compaction.copy_from", cut_off)
+    receipt = await store.galleries.delete("people", force=True)
+    assert receipt.state is ErasureState.PENDING
+    await store.aclose()
     monkeypatch.undo()
     # No gallery names the collection any more.
     reopened = await Store.open(f"edge://{folder}")
+    assert (await done(reopened, receipt)).compacted
     assert not any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
     await reopened.aclose()
+
+
+async def done(store: Store, receipt: ErasureReceipt) -> ErasureReceipt:
+    """Wait until the files were rewritten."""
+    while (current := await store.erasures.get(receipt.id)).state is ErasureState.PENDING:  # noqa: ASYNC110  # the store is polled
+        await asyncio.sleep(0.02)
+    return current

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-from sameface_qdrant.values import EngineDescription, Vector
+from sameface_qdrant.values import ByteEvidence, EngineDescription, Vector
 
 VECTOR_NAME = "embedding"
 TENANT_FIELD = "gallery"
@@ -52,6 +52,46 @@ class Where:
     """Seconds since the epoch: leaves out points whose ``expires`` is not after it; points without one never expire."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Byte strings that stand for points in an engine's files, and which of them a scan found there."""
+
+    representation: str
+    needles: tuple[bytes, ...]
+    found: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What became of the bytes of removed points."""
+
+    done_at: float | None
+    """Seconds since the epoch; None while the old files are still there."""
+    evidence: tuple[ByteEvidence, ...]
+    failure: str = ""
+    """Why the files could not be rewritten yet."""
+
+
+class Traces(Protocol):
+    """What an engine that owns its files can say about the bytes of points, before and after their removal."""
+
+    async def look(self, collection: str, points: Sequence[Point]) -> tuple[Sighting, ...]:
+        """Look for points' bytes in the files while they are there: the positive control."""
+        ...
+
+    async def note(self, collection: str, receipt: str, sightings: Sequence[Sighting]) -> None:
+        """Keep, durably, what is to be looked for once the points that are removed next are gone from the files."""
+        ...
+
+    async def compaction(self, collection: str, receipt: str) -> Compaction | None:
+        """Return how far the removal is; None where nothing is noted, or what was noted was never removed."""
+        ...
+
+    async def forget(self, collection: str, receipt: str) -> None:
+        """Drop what is kept about a receipt."""
+        ...
+
+
 class Engine(Protocol):
     """Keeps points in named collections under cosine similarity. Vectors come in checked and of unit norm."""
 
@@ -63,6 +103,11 @@ class Engine(Protocol):
     @property
     def exclusive(self) -> bool:
         """Whether this process is the only writer; else writers race and conditions decide."""
+        ...
+
+    @property
+    def traces(self) -> Traces | None:
+        """Speaks for the bytes in the files; None where these are out of this process's reach."""
         ...
 
     async def ensure(self, collection: str, dimension: int) -> None:
@@ -115,7 +160,10 @@ class Engine(Protocol):
         ...
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
-        """Return once every write so far is durable; with ``erase`` once removed bytes are gone or will be."""
+        """Return once every write so far is durable; with ``erase`` once removed bytes are gone or will be.
+
+        Where they will be, `traces` says when they are.
+        """
         ...
 
     async def aclose(self) -> None:

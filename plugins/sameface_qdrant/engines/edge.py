@@ -4,53 +4,30 @@ Edge is opened without its write-ahead log, because that keeps erased payloads r
 only once `flush()` has returned, so every acknowledged write waits for a flush; writers that wait at the same time
 share one. Calls into Edge block, so they run in threads.
 
-Removed points stay in Edge's files until these are rewritten. Erasing therefore copies the living points into a new
-folder, makes that the current one in a single rename, and deletes the old folder. In a collection of more than
-`REWRITE_AT_ONCE` points that would stall callers; there it happens when the store is closed or opened next. Until then
-removed points are unreadable through the store, and their bytes stay in its files.
+Removed points stay in Edge's files until these are rewritten, see `sameface_qdrant.engines.compaction`. A deletion in
+a collection of at most `compaction.REWRITE_AT_ONCE` points waits for that; in a larger one it goes on in the
+background, and where the store is closed before its end, after the next opening. Until then removed points are
+unreadable through the store, and their bytes stay in its files.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import qdrant_edge as edge
 
+from sameface_qdrant.engines import compaction, witnesses
 from sameface_qdrant.engines.base import VECTOR_NAME, Hit, Point, Where
-from sameface_qdrant.engines.files import check_format, clear_strays, write_text
+from sameface_qdrant.engines.collection import ERASE_PENDING, Collection, Handle, in_thread
+from sameface_qdrant.engines.files import check_format
 from sameface_qdrant.engines.lock import lock_folder
-from sameface_qdrant.engines.shard import copy_living, filter_of, open_current, point_of
-from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreFull, StoreUnavailable
+from sameface_qdrant.engines.shard import filter_of, open_current, point_of
+from sameface_qdrant.engines.traces import EdgeTraces
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values import EngineDescription, Vector
-
-Result = TypeVar("Result")
-
-REWRITE_AT_ONCE = 5_000
-ERASE_PENDING = "ERASE_PENDING"
-
-
-@dataclass(slots=True)
-class _Handle:
-    """An open shard and how many reads are in it."""
-
-    shard: edge.EdgeShard
-    folder: Path
-    reads: int = 0
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(slots=True)
-class _Collection:
-    folder: Path
-    dimension: int
-    handle: _Handle
-    # Writes, flushes and rewrites of one collection exclude each other; reads go on beside all of them.
-    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    next_flush: asyncio.Task[Exception | None] | None = None
 
 
 class EdgeEngine:
@@ -60,9 +37,12 @@ class EdgeEngine:
 
     def __init__(self, folder: Path, lock: IO[str]) -> None:
         self._folder = folder
+        self._description = EngineDescription("edge", version("qdrant-edge-py"), str(folder))
         self._lock: IO[str] | None = lock
-        self._collections: dict[str, _Collection] = {}
+        self._collections: dict[str, Collection] = {}
         self._opening = asyncio.Lock()
+        self._resuming: asyncio.Task[None] | None = None
+        self.traces = EdgeTraces(self._collections, self._compact)
 
     @classmethod
     async def open(cls, folder: Path) -> "EdgeEngine":
@@ -73,19 +53,16 @@ class EdgeEngine:
             StoreCorrupt: the folder was written by another version.
             StoreUnavailable: the folder cannot be made or written.
         """
-        engine = cls(folder, await _thread(folder, _claim, folder))
-        try:
-            for pending in await _thread(folder, lambda: sorted(folder.glob(f"*/{ERASE_PENDING}"))):
-                await engine._finish_erasure(pending.parent)
-        except BaseException:
-            await engine.aclose()
-            raise
+        engine = cls(folder, await in_thread(folder, _claim, folder))
+        pending = await in_thread(folder, lambda: sorted(mark.parent for mark in folder.glob(f"*/{ERASE_PENDING}")))
+        if pending:
+            engine._resuming = asyncio.create_task(engine._resume(pending))
         return engine
 
     @property
     def description(self) -> EngineDescription:
         """What this engine is."""
-        return EngineDescription("edge", version("qdrant-edge-py"), str(self._folder))
+        return self._description
 
     async def ensure(self, collection: str, dimension: int) -> None:
         """See `Engine.ensure`.
@@ -120,32 +97,30 @@ class EdgeEngine:
             condition=None if only_if is None else filter_of(only_if),
             update_mode=edge.UpdateMode.InsertOnly if insert_only else edge.UpdateMode.Upsert,
         )
-        await self._update(collection, operation)
+        await self._collections[collection].update(operation, [point.id for point in points])
 
     async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
         """See `Engine.set_payload`."""
         operation = edge.UpdateOperation.set_payload_by_filter(filter_of(where), dict(payload))
-        await self._update(collection, operation)
+        await self._collections[collection].update(operation, filter_of(where))
 
     async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
         """See `Engine.get`."""
         if not ids:
             return {}
-        records = await self._read(
-            collection, lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector)
+        records = await self._collections[collection].read(
+            lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector)
         )
         return {str(record.id): point_of(record) for record in records}
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
-        """See `Engine.delete`; that bytes are to be erased is noted before the first point is removed."""
-        folder = self._collections[collection].folder
-        if not (folder / ERASE_PENDING).exists():
-            await _thread(folder, write_text, folder / ERASE_PENDING, "")
+        """See `Engine.delete`."""
+        opened = self._collections[collection]
         if isinstance(where, Where):
-            operation = edge.UpdateOperation.delete_points_by_filter(filter_of(where))
+            chosen = filter_of(where)
+            await opened.remove(edge.UpdateOperation.delete_points_by_filter(chosen), chosen)
         else:
-            operation = edge.UpdateOperation.delete_points(list(where))
-        await self._update(collection, operation)
+            await opened.remove(edge.UpdateOperation.delete_points(list(where)), list(where))
 
     async def nearest(
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
@@ -158,7 +133,7 @@ class EdgeEngine:
             with_payload=True,
             score_threshold=min_score,
         )
-        found = await self._read(collection, lambda shard: shard.query(request))
+        found = await self._collections[collection].read(lambda shard: shard.query(request))
         return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in found]
 
     async def scroll(
@@ -168,114 +143,84 @@ class EdgeEngine:
         request = edge.ScrollRequest(
             offset=start, limit=limit, filter=filter_of(where), with_payload=True, with_vector=False
         )
-        records, following = await self._read(collection, lambda shard: shard.scroll(request))
+        records, following = await self._collections[collection].read(lambda shard: shard.scroll(request))
         return [point_of(record) for record in records], None if following is None else str(following)
 
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`."""
         request = edge.CountRequest(exact=True, filter=filter_of(where))
-        return await self._read(collection, lambda shard: shard.count(request))
+        return await self._collections[collection].read(lambda shard: shard.count(request))
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
-        """See `Engine.commit`; writers that wait at the same time share one flush."""
+        """See `Engine.commit`; writers that wait at the same time share one flush.
+
+        Where the files cannot be rewritten now, the removal itself stands, and `traces` says why.
+        """
         opened = self._collections[collection]
         if opened.next_flush is None:
             opened.next_flush = asyncio.create_task(self._flush(opened))
         # Shielded: a caller that gives up must not take the flush away from the others.
-        failed_erasure = await asyncio.shield(opened.next_flush)
-        if erase and failed_erasure is not None:
-            raise failed_erasure
+        await asyncio.shield(opened.next_flush)
+        if opened.pending and time.monotonic() >= opened.retry_at:
+            rewriting = self._compact(opened)
+            if erase and opened.size <= compaction.REWRITE_AT_ONCE:
+                await asyncio.shield(rewriting)
 
     async def aclose(self) -> None:
-        """See `Engine.aclose`; finishes erasures that were left for later."""
+        """See `Engine.aclose`; erasures in large collections are left for the next opening."""
         if self._lock is None:
             return
         lock, self._lock = self._lock, None
         try:
             for opened in self._collections.values():
+                opened.closing = True
+            if self._resuming is not None:
+                await asyncio.wait([self._resuming])
+            for opened in self._collections.values():
                 if opened.next_flush is not None:
                     await asyncio.wait([opened.next_flush])
-                async with opened.writing:
-                    if (opened.folder / ERASE_PENDING).exists():
-                        await self._rewrite(opened)
-                await self._retire(opened.handle)
+                if opened.compaction is not None:
+                    await asyncio.wait([opened.compaction])
+                await opened.handle.retire()
         finally:
             self._collections.clear()
             lock.close()
 
-    async def _open(self, folder: Path, dimension: int) -> _Collection:
-        shard, path, found = await _thread(folder, open_current, folder, dimension)
-        opened = _Collection(folder, found, _Handle(shard, path))
+    async def _open(self, folder: Path, dimension: int) -> Collection:
+        shard, path, found = await in_thread(folder, open_current, folder, dimension)
+        opened = Collection(folder, found, Handle(shard, path))
+        await in_thread(folder, witnesses.tidy, folder, lambda ids: _living(shard, ids))
         self._collections[folder.name] = opened
         return opened
 
-    async def _finish_erasure(self, folder: Path) -> None:
-        """Rewrite a collection whose erasure was left for later, or was cut off."""
-        opened = await self._open(folder, 1)
-        async with opened.writing:
-            await self._rewrite(opened)
+    async def _resume(self, folders: Sequence[Path]) -> None:
+        """Rewrite collections whose erasure was left for later, or was cut off."""
+        for folder in folders:
+            async with self._opening:
+                if self._lock is None:
+                    return
+                try:
+                    opened = self._collections.get(folder.name) or await self._open(folder, 1)
+                except SamefaceError:
+                    continue  # told to whoever asks for this collection
+            await self._compact(opened)
 
-    async def _flush(self, opened: _Collection) -> Exception | None:
-        """Make every write so far durable, then erase. Why erasing failed is returned: it concerns only who deletes."""
+    async def _flush(self, opened: Collection) -> None:
+        """Make every write so far durable."""
         async with opened.writing:
             # From here on a new write needs the next flush, which waits for this one.
             opened.next_flush = None
-            await _thread(opened.folder, opened.handle.shard.flush)
-            pending = (opened.folder / ERASE_PENDING).exists()
-            if pending and opened.handle.shard.info().points_count <= REWRITE_AT_ONCE:
-                try:
-                    await self._rewrite(opened)
-                except SamefaceError as error:
-                    return error
-            return None
+            await in_thread(opened.folder, opened.handle.shard.flush)
 
-    async def _rewrite(self, opened: _Collection) -> None:
-        """Replace the shard by a copy of its living points. The caller holds ``writing``; reads go on."""
-        old = opened.handle
-        shard, path = await _thread(opened.folder, copy_living, opened.folder, old.shard, opened.dimension)
-        opened.handle = _Handle(shard, path)
-        await self._retire(old)
-        await _thread(opened.folder, clear_strays, opened.folder, opened.handle.folder)
-        await _thread(opened.folder, (opened.folder / ERASE_PENDING).unlink, True)
-
-    async def _retire(self, handle: _Handle) -> None:
-        if handle.reads:
-            await handle.idle.wait()
-        await _thread(handle.folder, handle.shard.close)
-
-    async def _update(self, collection: str, operation: edge.UpdateOperation) -> None:
-        opened = self._collections[collection]
-        async with opened.writing:
-            await _thread(opened.folder, opened.handle.shard.update, operation)
-
-    async def _read(self, collection: str, call: Callable[[edge.EdgeShard], Result]) -> Result:
-        opened = self._collections[collection]
-        async with _reading(opened.handle) as shard:
-            return await _thread(opened.folder, call, shard)
+    def _compact(self, opened: Collection) -> asyncio.Task[SamefaceError | None]:
+        """Start rewriting a collection, or join those who wait for it already."""
+        if opened.compaction is None or opened.compaction.done():
+            opened.compaction = asyncio.create_task(compaction.compact(opened))
+        return opened.compaction
 
 
-@asynccontextmanager
-async def _reading(handle: _Handle) -> AsyncIterator[edge.EdgeShard]:
-    handle.reads += 1
-    handle.idle.clear()
-    try:
-        yield handle.shard
-    finally:
-        handle.reads -= 1
-        if not handle.reads:
-            handle.idle.set()
-
-
-async def _thread(folder: Path, call: Callable[..., Result], *args: Any) -> Result:
-    """Run a blocking call in a thread; even a cancelled caller waits for it, so that no call outlives its lock."""
-    running = asyncio.ensure_future(asyncio.to_thread(call, *args))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
-    except Exception as error:
-        raise _translate(error, folder) from error
+def _living(shard: edge.EdgeShard, ids: Sequence[str]) -> set[str]:
+    return {str(record.id) for record in shard.retrieve(list(ids), with_payload=False, with_vector=False)}
 
 
 def _claim(folder: Path) -> IO[str]:
@@ -289,17 +234,3 @@ def _claim(folder: Path) -> IO[str]:
         lock.close()
         raise
     return lock
-
-
-def _translate(error: BaseException, folder: Path) -> Exception:
-    """Turn Edge's bare exceptions and the system's errors into typed ones."""
-    if isinstance(error, SamefaceError):
-        return error
-    text = str(error)
-    if "No space left" in text or "Disk quota" in text:
-        return StoreFull(f"the disk under {folder} is full; free some space, reads go on", metadata={"path": folder})
-    return StoreUnavailable(
-        f"the store in {folder} failed ({type(error).__name__}): {text}; check the folder's permissions and its disk",
-        metadata={"path": folder},
-        retry_after_s=1.0,
-    )

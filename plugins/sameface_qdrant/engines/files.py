@@ -1,12 +1,17 @@
-"""Small files beside the shards: the format of the folder, the name of the current shard."""
+"""Small files beside the shards: the format of the folder, the name of the current shard; and room on the disk."""
 
 import os
 import shutil
 from pathlib import Path
 
-from sameface_qdrant.errors import StoreCorrupt
+from sameface_qdrant.errors import StoreCorrupt, StoreFull
 
 FORMAT_FILE, FORMAT = "FORMAT", "sameface-edge-1"
+MIB = 1 << 20
+ROOM_TO_WRITE, ROOM_TO_DELETE, ROOM_TO_OPEN = 64 * MIB, 16 * MIB, 4 * MIB
+"""Free bytes below which each is refused. Edge writes to sparse files through memory maps: where the disk has no
+block left for a page, the system does not refuse, it ends the process with SIGBUS. (On tmpfs holes take room as soon as
+a shard is opened, about 50 MiB each.)"""
 
 
 def check_format(folder: Path) -> None:
@@ -25,6 +30,23 @@ def check_format(folder: Path) -> None:
         )
 
 
+def check_room(folder: Path, needed: int) -> None:
+    """Raise StoreFull where the disk under ``folder`` has fewer than ``needed`` bytes free."""
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed:
+        raise StoreFull(
+            f"the disk under {folder} has {free // MIB} MiB left, {-(-needed // MIB)} MiB are needed; free some "
+            "space, reads go on",
+            metadata={"path": folder, "free": free, "needed": needed},
+        )
+
+
+def bytes_on_disk(folder: Path) -> int:
+    """Return how many bytes the files below a folder take up; holes take none."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
 def read_text(path: Path) -> str | None:
     """Return a small file's text, None where it does not exist."""
     try:
@@ -41,7 +63,12 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -1,5 +1,6 @@
 """One process per data folder. Qdrant Edge without its log has no lock: a second opener's points silently vanish."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -31,6 +32,8 @@ def lock_folder(folder: Path) -> IO[str]:
     file.seek(0)
     file.truncate()
     who = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    file.write(json.dumps(who))
-    file.flush()
+    # On a full disk the lock holds all the same; a second opener only is not told who has it.
+    with contextlib.suppress(OSError):
+        file.write(json.dumps(who))
+        file.flush()
     return file

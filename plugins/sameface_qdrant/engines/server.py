@@ -34,6 +34,8 @@ OLDEST_SERVER = (1, 17)
 class ServerEngine:
     """Implements `Engine`. Several services may share one server; conditions on revisions keep them apart."""
 
+    traces = None  # the files are the server's
+
     def __init__(
         self, client: AsyncQdrantClient, description: EngineDescription, options: ServerOptions | None = None
     ) -> None:

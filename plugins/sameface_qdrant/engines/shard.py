@@ -1,6 +1,7 @@
 """One Edge shard on disk: made with its indexes, opened, rewritten without what was removed. Every call here blocks."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import numpy as np
 import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Point, Where
-from sameface_qdrant.engines.files import clear_strays, read_text, write_text
+from sameface_qdrant.engines.files import ROOM_TO_OPEN, ROOM_TO_WRITE, check_room, clear_strays, read_text, write_text
 from sameface_qdrant.errors import StoreCorrupt
 
-COPY_BATCH = 500
+COPY_BATCH = 250
 CURRENT, DIMENSION = "CURRENT", "DIMENSION"
 
 
@@ -31,6 +32,7 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
         return shard, folder / "shard-1", dimension
     clear_strays(folder, folder / current)
     path = folder / current
+    check_room(folder, ROOM_TO_OPEN)
     try:
         shard = edge.EdgeShard.load(str(path))
     except Exception as error:
@@ -41,6 +43,7 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
 
 
 def _create(path: Path, dimension: int) -> edge.EdgeShard:
+    check_room(path.parent, ROOM_TO_WRITE)
     path.mkdir()
     params = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
     shard = edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors={VECTOR_NAME: params}, wal_enabled=False))
@@ -59,27 +62,58 @@ def _index(name: str, kind: str) -> Any:
             return edge.KeywordIndexParams(is_tenant=name == TENANT_FIELD)
 
 
-def copy_living(folder: Path, old: edge.EdgeShard, dimension: int) -> tuple[edge.EdgeShard, Path]:
-    """Copy every living point into a new shard and make it the current one in a single rename."""
+def next_shard(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path]:
+    """Make an empty shard beside the current one, in place of what a copy that was cut off has left there."""
     current = read_text(folder / CURRENT)
     assert current is not None
-    name = f"shard-{int(current.removeprefix('shard-')) + 1}"
-    if (folder / name).exists():  # a rewrite that was cut off
-        shutil.rmtree(folder / name)
-    shard = _create(folder / name, dimension)
+    path = folder / f"shard-{int(current.removeprefix('shard-')) + 1}"
+    if path.exists():
+        shutil.rmtree(path)
+    return _create(path, dimension), path
+
+
+def make_current(path: Path) -> None:
+    """Make a shard that is flushed the current one, in a single rename."""
+    try:
+        write_text(path.parent / CURRENT, path.name)
+    except OSError:
+        # Once the name is there, whoever opens the collection next takes this shard: there is no way back.
+        if read_text(path.parent / CURRENT) != path.name:
+            raise
+
+
+def copy_from(old: edge.EdgeShard, new: edge.EdgeShard, start: str | None) -> str | None:
+    """Copy `COPY_BATCH` points from id ``start`` on; return the id to go on with, None at the end."""
+    request = edge.ScrollRequest(offset=start, limit=COPY_BATCH, with_payload=True, with_vector=True)
+    records, following = old.scroll(request)
+    _put(new, records)
+    return None if following is None else str(following)
+
+
+def copy_changed(old: edge.EdgeShard, new: edge.EdgeShard, ids: Sequence[str]) -> None:
+    """Bring points that were written or removed meanwhile to their present state."""
+    records = old.retrieve(list(ids), with_payload=True, with_vector=True)
+    _put(new, records)
+    if gone := sorted(set(ids) - {str(record.id) for record in records}):
+        new.update(edge.UpdateOperation.delete_points(list(gone)))
+
+
+def _put(shard: edge.EdgeShard, records: Sequence[edge.Record]) -> None:
+    if records:
+        points = [edge.Point(record.id, record.vector or {}, record.payload) for record in records]
+        shard.update(edge.UpdateOperation.upsert_points(points))
+
+
+def matching_ids(shard: edge.EdgeShard, where: edge.Filter) -> list[str]:
+    """Return the ids of all points that match."""
+    found: list[str] = []
     start = None
     while True:
-        records, start = old.scroll(
-            edge.ScrollRequest(offset=start, limit=COPY_BATCH, with_payload=True, with_vector=True)
-        )
-        if records:
-            points = [edge.Point(record.id, record.vector or {}, record.payload) for record in records]
-            shard.update(edge.UpdateOperation.upsert_points(points))
+        request = edge.ScrollRequest(offset=start, limit=5000, filter=where, with_payload=False, with_vector=False)
+        records, start = shard.scroll(request)
+        found += [str(record.id) for record in records]
         if start is None:
-            break
-    shard.flush()
-    write_text(folder / CURRENT, name)
-    return shard, folder / name
+            return found
 
 
 def filter_of(where: Where) -> edge.Filter:

@@ -67,6 +67,7 @@ ERRORS: dict[str, ErrorRow] = {
     "TEMPLATE_NOT_FOUND": ErrorRow(
         _CODES.NOT_FOUND, "`gallery`, `identity`, `template`", "List the identity's templates."
     ),
+    "ERASURE_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`receipt`", "List the receipts."),
     "MODEL_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`model`, `version`", "Use a version that GetServerInfo lists."),
     "GALLERY_ALREADY_EXISTS": ErrorRow(
         _CODES.ALREADY_EXISTS, "`gallery`", "Use the gallery that is there, or another id."

@@ -1,0 +1,303 @@
+"""Receipts: what they say is so, and they say no more."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sameface_qdrant import (
+    ErasedResource,
+    ErasureReceipt,
+    ErasureState,
+    NewTemplate,
+    Policy,
+    Probe,
+    Store,
+    Template,
+)
+from sameface_qdrant.engines import compaction
+from sameface_qdrant.engines.scan import WINDOW, present
+from sameface_qdrant.errors import ErasureNotFound, IdentityNotFound
+from tests.plugin.conftest import CONTRACT, random_vector
+
+POLICY = Policy(verify_threshold=0.5, identify_threshold=0.5, max_templates=64)
+VECTOR, POINT, DIGEST = 0, 1, 2
+
+
+@pytest.fixture
+async def edge(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(f"edge://{tmp_path / 'store'}")
+    await opened.galleries.create("people", CONTRACT, policy=POLICY)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every collection counts as large."""
+    monkeypatch.setattr(compaction, "REWRITE_AT_ONCE", 0)
+
+
+async def enroll(store: Store, identity: str, rng: np.random.Generator, count: int = 1) -> list[Template]:
+    new = [NewTemplate(random_vector(rng), CONTRACT) for _ in range(count)]
+    stored = await store.enroll("people", identity, new)
+    return [await store.templates.get("people", identity, one.id, with_vector=True) for one in stored]
+
+
+async def done(store: Store, receipt: ErasureReceipt) -> ErasureReceipt:
+    """Wait until the files were rewritten."""
+    while (current := await store.erasures.get(receipt.id)).state is ErasureState.PENDING:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    return current
+
+
+def contents(folder: Path) -> bytes:
+    return b"\0".join(path.read_bytes().rstrip(b"\0") for path in folder.rglob("*") if path.is_file())
+
+
+def bytes_of(template: Template) -> bytes:
+    assert template.vector is not None
+    return template.vector.astype("<f4").tobytes()
+
+
+@pytest.mark.parametrize("resource", list(ErasedResource))
+async def test_a_receipt_says_what_was_erased_and_proves_it(
+    edge: Store, tmp_path: Path, rng: np.random.Generator, resource: ErasedResource
+) -> None:
+    templates = await enroll(edge, "ada", rng, 3)
+    (kept,) = await enroll(edge, "bob", rng)
+    assert bytes_of(templates[0]) in contents(tmp_path)
+    match resource:
+        case ErasedResource.TEMPLATE:
+            receipt = await edge.templates.delete("people", "ada", templates[0].id)
+            counts, sampled = (1, 0), 1
+        case ErasedResource.IDENTITY:
+            receipt = await edge.identities.delete("people", "ada", force=True)
+            counts, sampled = (3, 1), 4
+        case _:
+            receipt = await edge.galleries.delete("people", force=True)
+            # Two identities, the gallery itself; its first policy is a part of it.
+            counts, sampled = (4, 3), 6
+    assert (receipt.state, receipt.unreadable, receipt.compacted) == (ErasureState.DONE, True, True)
+    assert (receipt.resource, receipt.gallery) == (resource, "people")
+    assert receipt.identity == ("" if resource is ErasedResource.GALLERY else "ada")
+    assert receipt.template == (templates[0].id if resource is ErasedResource.TEMPLATE else "")
+    assert ((receipt.templates, receipt.records), receipt.sampled) == (counts, sampled)
+    for evidence in receipt.evidence:
+        assert evidence.sought > 0
+        assert (evidence.found_before, evidence.found_after) == (evidence.sought, 0)
+    assert receipt.evidence[VECTOR].sought == receipt.templates
+    assert receipt.not_provable == ()
+    assert receipt.done_time is not None
+    assert receipt.done_time >= receipt.erase_time
+    assert any("file system" in what for what in receipt.not_covered)
+    # Said by another scan than the receipt's.
+    assert bytes_of(templates[0]) not in contents(tmp_path)
+    assert (bytes_of(kept) in contents(tmp_path)) is (resource is not ErasedResource.GALLERY)
+    assert await edge.erasures.get(receipt.id) == receipt
+    assert (await edge.erasures.list()).items == (receipt,)
+    assert (await edge.erasures.list(gallery="others")).items == ()
+
+
+async def test_memory_says_that_only_unreadability_was_checked(rng: np.random.Generator) -> None:
+    store = await Store.open(":memory:")
+    await store.galleries.create("people", CONTRACT, policy=POLICY)
+    await enroll(store, "ada", rng)
+    receipt = await store.identities.delete("people", "ada", force=True)
+    assert (receipt.state, receipt.unreadable) == (ErasureState.DONE, True)
+    assert (receipt.compacted, receipt.evidence) == (False, ())
+    assert any("only that the points are unreadable was checked" in what for what in receipt.not_covered)
+    assert await store.erasures.get(receipt.id) == receipt
+    await store.aclose()
+
+
+async def test_what_is_gone_already_is_not_found_and_makes_no_receipt(store: Store, rng: np.random.Generator) -> None:
+    await store.galleries.create("people", CONTRACT, policy=POLICY)
+    await enroll(store, "ada", rng)
+    await store.identities.delete("people", "ada", force=True)
+    with pytest.raises(IdentityNotFound):
+        await store.identities.delete("people", "ada", force=True)
+    assert len((await store.erasures.list()).items) == 1
+    with pytest.raises(ErasureNotFound):
+        await store.erasures.get("0" * 32)
+
+
+async def test_receipts_outlive_the_process_and_hold_no_vector(edge: Store, tmp_path: Path) -> None:
+    (template,) = await enroll(edge, "ada", np.random.default_rng(3))
+    receipt = await edge.identities.delete("people", "ada", force=True)
+    await edge.galleries.delete("people")
+    await edge.aclose()
+    reopened = await Store.open(f"edge://{tmp_path / 'store'}")
+    assert await reopened.erasures.get(receipt.id) == receipt
+    assert bytes_of(template) not in contents(tmp_path)
+    assert not list((tmp_path / "store").glob("*/erasures/*"))
+    await reopened.aclose()
+
+
+@pytest.mark.usefixtures("in_background")
+async def test_in_a_large_collection_the_receipt_is_pending_first(
+    edge: Store, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    (template,) = await enroll(edge, "ada", rng)
+    await enroll(edge, "bob", rng)
+    receipt = await edge.identities.delete("people", "ada", force=True)
+    assert (receipt.state, receipt.unreadable, receipt.compacted) == (ErasureState.PENDING, True, False)
+    assert [evidence.found_after for evidence in receipt.evidence] == [None, None, None]
+    finished = await done(edge, receipt)
+    assert (finished.unreadable, finished.compacted) == (True, True)
+    assert [evidence.found_after for evidence in finished.evidence] == [0, 0, 0]
+    assert bytes_of(template) not in contents(tmp_path)
+
+
+@pytest.mark.usefixtures("in_background")
+async def test_what_is_written_and_erased_while_files_are_rewritten_is_as_written(
+    edge: Store, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sameface_qdrant.engines.shard.COPY_BATCH", 5)
+    choices = random.Random(20261124)
+    owed: dict[str, dict[str, bytes]] = {}
+    erased: list[bytes] = []
+    receipts: list[ErasureReceipt] = []
+    for number in range(30):
+        match choices.choice(["enroll", "enroll", "more", "identity", "template"]):
+            case "more" if owed:
+                identity = choices.choice(sorted(owed))
+            case "identity" if owed:
+                identity = choices.choice(sorted(owed))
+                erased += owed.pop(identity).values()
+                receipts.append(await edge.identities.delete("people", identity, force=True))
+                continue
+            case "template" if owed:
+                identity = choices.choice(sorted(owed))
+                if owed[identity]:
+                    key = choices.choice(sorted(owed[identity]))
+                    erased.append(owed[identity].pop(key))
+                    receipts.append(await edge.templates.delete("people", identity, key))
+                continue
+            case _:
+                identity = f"p{number}"
+        stored = await enroll(edge, identity, rng, 2)
+        owed.setdefault(identity, {}).update({one.id: bytes_of(one) for one in stored})
+    for receipt in receipts:
+        finished = await done(edge, receipt)
+        assert [evidence.found_after for evidence in finished.evidence] == [0] * 3
+    await edge.aclose()
+    reopened = await Store.open(f"edge://{tmp_path / 'store'}")
+    found = {
+        identity.id: {
+            one.id: bytes_of(await reopened.templates.get("people", identity.id, one.id, with_vector=True))
+            for one in (await reopened.templates.list("people", identity.id)).items
+        }
+        for identity in (await reopened.identities.list("people")).items
+    }
+    assert found == owed
+    assert not [needle for needle in erased if needle in contents(tmp_path)]
+    assert len(list((tmp_path / "store" / CONTRACT.key).glob("shard-*"))) == 1
+    await reopened.aclose()
+
+
+@pytest.mark.usefixtures("in_background")
+async def test_several_deletions_share_a_compaction(edge: Store, tmp_path: Path, rng: np.random.Generator) -> None:
+    for number in range(12):
+        await enroll(edge, f"p{number}", rng)
+    receipts = await asyncio.gather(
+        *(edge.identities.delete("people", f"p{number}", force=True) for number in range(12))
+    )
+    for receipt in receipts:
+        await done(edge, receipt)
+    name = (tmp_path / "store" / CONTRACT.key / "CURRENT").read_text()
+    assert int(name.removeprefix("shard-")) < 12
+
+
+@pytest.mark.usefixtures("in_background")
+async def test_closing_does_not_wait_for_a_large_collection_and_opening_goes_on(
+    edge: Store, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (template,) = await enroll(edge, "ada", rng)
+    await enroll(edge, "bob", rng)
+    with monkeypatch.context() as slow:
+        # A copy of days.
+        slow.setattr(compaction, "REST", 0.2)
+        slow.setattr("sameface_qdrant.engines.compaction.copy_from", _endless)
+        receipt = await edge.identities.delete("people", "ada", force=True)
+        await edge.aclose()
+    folder = tmp_path / "store" / CONTRACT.key
+    assert (folder / "ERASE_PENDING").exists()
+    assert bytes_of(template) in contents(tmp_path)
+    reopened = await Store.open(f"edge://{tmp_path / 'store'}")
+    finished = await done(reopened, receipt)
+    assert finished.compacted
+    assert bytes_of(template) not in contents(tmp_path)
+    assert len(list(folder.glob("shard-*"))) == 1
+    assert {one.id for one in (await reopened.identities.list("people")).items} == {"bob"}
+    await reopened.aclose()
+
+
+def _endless(*arguments: object) -> str:
+    return "00000000-0000-0000-0000-000000000000"
+
+
+async def test_an_embedding_that_is_enrolled_elsewhere_is_no_trace(edge: Store, rng: np.random.Generator) -> None:
+    vector = random_vector(rng)
+    await edge.galleries.create("others", CONTRACT, policy=POLICY)
+    await edge.enroll("others", "eve", [NewTemplate(vector, CONTRACT)])
+    await edge.enroll("people", "ada", [NewTemplate(vector, CONTRACT)])
+    receipt = await edge.identities.delete("people", "ada", force=True)
+    assert receipt.state is ErasureState.DONE
+    evidence = receipt.evidence[VECTOR]
+    assert (evidence.found_before, evidence.found_after, evidence.held_elsewhere) == (1, 1, 1)
+    assert receipt.evidence[POINT].found_after == 0
+    assert receipt.evidence[DIGEST].held_elsewhere == 1
+
+
+@pytest.mark.usefixtures("in_background")
+async def test_who_is_enrolled_again_before_the_files_are_rewritten_is_there(edge: Store) -> None:
+    vector = random_vector(np.random.default_rng(4))
+    (first,) = await edge.enroll("people", "ada", [NewTemplate(vector, CONTRACT)])
+    receipt = await edge.identities.delete("people", "ada", force=True)
+    (again,) = await edge.enroll("people", "ada", [NewTemplate(vector, CONTRACT)])
+    assert first.id == again.id
+    finished = await done(edge, receipt)
+    assert all(evidence.found_after == evidence.held_elsewhere for evidence in finished.evidence)
+    assert (await edge.verify("people", "ada", Probe(vector, CONTRACT))).score == pytest.approx(1.0, abs=1e-6)
+
+
+async def test_a_vector_too_plain_to_be_told_from_other_bytes_is_not_looked_for(edge: Store) -> None:
+    await edge.enroll("people", "ada", [NewTemplate(np.eye(8, dtype=np.float32)[0], CONTRACT)])
+    receipt = await edge.identities.delete("people", "ada", force=True)
+    assert receipt.state is ErasureState.DONE
+    assert receipt.evidence[VECTOR].sought == 0
+    assert receipt.evidence[POINT].found_before == 2
+
+
+async def test_of_a_large_batch_a_sample_is_looked_for(edge: Store, rng: np.random.Generator) -> None:
+    for number in range(5):
+        await enroll(edge, f"p{number}", rng, 60)
+    receipt = await edge.galleries.delete("people", force=True)
+    assert (receipt.templates, receipt.sampled) == (300, 256)
+    assert receipt.state is ErasureState.DONE
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    haystack=st.binary(max_size=400),
+    gap=st.integers(0, 2 * WINDOW),
+    needles=st.lists(st.binary(min_size=8, max_size=40), min_size=1, max_size=8),
+    planted=st.data(),
+)
+def test_the_scan_finds_what_is_there_at_any_offset(
+    tmp_path_factory: pytest.TempPathFactory, haystack: bytes, gap: int, needles: list[bytes], planted: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("scan")
+    chosen = planted.draw(st.lists(st.sampled_from(needles), max_size=3))
+    contents = haystack + bytes(gap) + b"".join(chosen) + haystack
+    (folder / "deep").mkdir()
+    (folder / "deep" / "file").write_bytes(contents)
+    (folder / "notes").mkdir()
+    (folder / "notes" / "file").write_bytes(b"".join(needles))
+    assert present(folder, needles, skip="notes") == {needle for needle in needles if needle in contents}
