@@ -174,3 +174,24 @@ async def test_reads_go_on_while_a_collection_is_rewritten(tmp_path: Path, rng: 
     assert all(found[0] == "p0" for found in results[10:])
     assert len((await store.identities.list("people")).items) == 20
     await store.aclose()
+
+
+async def test_the_size_of_a_gallery_follows_every_write(tmp_path: Path) -> None:
+    """Sizes are remembered between writes, so each kind of write has to be noticed."""
+    store = await Store.open(f"edge://{tmp_path / 'store'}")
+    await store.galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5, identify_threshold=0.5))
+
+    async def size() -> int:
+        return (await store.identify("people", Probe(np.ones(8, np.float32), CONTRACT))).gallery_size
+
+    sizes = [await size(), await size()]
+    await store.enroll("people", "ada", [NewTemplate(np.ones(8, np.float32), CONTRACT)])
+    sizes += [await size(), await size()]
+    await store.identities.create("people", "bob")
+    sizes.append(await size())
+    await asyncio.gather(*(store.identities.create("people", f"more-{number}") for number in range(5)), size(), size())
+    sizes.append(await size())
+    await store.identities.delete("people", "ada", force=True)
+    sizes.append(await size())
+    assert sizes == [0, 0, 1, 1, 2, 7, 6]
+    await store.aclose()

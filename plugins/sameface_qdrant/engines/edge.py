@@ -11,6 +11,7 @@ removed points are unreadable through the store, and their bytes stay in its fil
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ import qdrant_edge as edge
 from sameface_qdrant.engines.base import VECTOR_NAME, Hit, Point, Where
 from sameface_qdrant.engines.files import check_format, clear_strays, write_text
 from sameface_qdrant.engines.lock import lock_folder
+from sameface_qdrant.engines.nearest import nearest
 from sameface_qdrant.engines.shard import copy_living, filter_of, open_current, point_of
 from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreFull, StoreUnavailable
 from sameface_qdrant.values import EngineDescription, Vector
@@ -31,6 +33,10 @@ Result = TypeVar("Result")
 
 REWRITE_AT_ONCE = 5_000
 ERASE_PENDING = "ERASE_PENDING"
+QUICK_IDS = 64
+"""Reading so many points by id takes less than going to another thread and back."""
+PAUSE_S = 0.002
+"""A write that comes later than this after the one before it does not share its flush."""
 
 
 @dataclass(slots=True)
@@ -51,6 +57,11 @@ class _Collection:
     # Writes, flushes and rewrites of one collection exclude each other; reads go on beside all of them.
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     next_flush: asyncio.Task[Exception | None] | None = None
+    # Writes so far, and exact counts by filter since the last of them.
+    writes: int = 0
+    # What the last flush took.
+    flush_s: float = 0.01
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class EdgeEngine:
@@ -132,13 +143,15 @@ class EdgeEngine:
         if not ids:
             return {}
         records = await self._read(
-            collection, lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector)
+            collection,
+            lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector),
+            quick=len(ids) <= QUICK_IDS,
         )
         return {str(record.id): point_of(record) for record in records}
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
         """See `Engine.delete`; that bytes are to be erased is noted before the first point is removed."""
-        folder = self._collections[collection].folder
+        folder = self._opened(collection).folder
         if not (folder / ERASE_PENDING).exists():
             await _thread(folder, write_text, folder / ERASE_PENDING, "")
         if isinstance(where, Where):
@@ -151,15 +164,10 @@ class EdgeEngine:
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
         """See `Engine.nearest`; exact."""
-        request = edge.QueryRequest(
-            limit=limit,
-            query=edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
-            filter=filter_of(where),
-            with_payload=True,
-            score_threshold=min_score,
+        # One identity has few points: looking at them takes less than going to another thread.
+        return await self._read(
+            collection, lambda shard: nearest(shard, vector, where, limit, min_score), quick="identity" in where.equals
         )
-        found = await self._read(collection, lambda shard: shard.query(request))
-        return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in found]
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
@@ -174,11 +182,21 @@ class EdgeEngine:
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`."""
         request = edge.CountRequest(exact=True, filter=filter_of(where))
-        return await self._read(collection, lambda shard: shard.count(request))
+        if "identity" in where.equals:
+            return await self._read(collection, lambda shard: shard.count(request), quick=True)
+        opened = self._opened(collection)
+        key, writes = repr(where), opened.writes
+        if key in opened.counts:
+            return opened.counts[key]
+        counted = await self._read(collection, lambda shard: shard.count(request))
+        # A write that was running meanwhile may or may not be counted.
+        if where.valid_at is None and writes == opened.writes and not opened.writing.locked():
+            opened.counts[key] = counted
+        return counted
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
         """See `Engine.commit`; writers that wait at the same time share one flush."""
-        opened = self._collections[collection]
+        opened = self._opened(collection)
         if opened.next_flush is None:
             opened.next_flush = asyncio.create_task(self._flush(opened))
         # Shielded: a caller that gives up must not take the flush away from the others.
@@ -198,10 +216,15 @@ class EdgeEngine:
                 async with opened.writing:
                     if (opened.folder / ERASE_PENDING).exists():
                         await self._rewrite(opened)
-                await self._retire(opened.handle)
+                    await self._retire(opened.handle)
         finally:
             self._collections.clear()
             lock.close()
+
+    def _opened(self, collection: str) -> _Collection:
+        if self._lock is None:
+            raise StoreUnavailable(f"the store in {self._folder} is closed; open it again")
+        return self._collections[collection]
 
     async def _open(self, folder: Path, dimension: int) -> _Collection:
         shard, path, found = await _thread(folder, open_current, folder, dimension)
@@ -217,10 +240,13 @@ class EdgeEngine:
 
     async def _flush(self, opened: _Collection) -> Exception | None:
         """Make every write so far durable, then erase. Why erasing failed is returned: it concerns only who deletes."""
+        await _company(opened)
         async with opened.writing:
             # From here on a new write needs the next flush, which waits for this one.
             opened.next_flush = None
+            began = time.monotonic()
             await _thread(opened.folder, opened.handle.shard.flush)
+            opened.flush_s = time.monotonic() - began
             pending = (opened.folder / ERASE_PENDING).exists()
             if pending and opened.handle.shard.info().points_count <= REWRITE_AT_ONCE:
                 try:
@@ -244,14 +270,32 @@ class EdgeEngine:
         await _thread(handle.folder, handle.shard.close)
 
     async def _update(self, collection: str, operation: edge.UpdateOperation) -> None:
-        opened = self._collections[collection]
+        opened = self._opened(collection)
         async with opened.writing:
+            self._opened(collection)
+            opened.writes += 1
+            opened.counts.clear()
             await _thread(opened.folder, opened.handle.shard.update, operation)
 
-    async def _read(self, collection: str, call: Callable[[edge.EdgeShard], Result]) -> Result:
-        opened = self._collections[collection]
+    async def _read(self, collection: str, call: Callable[[edge.EdgeShard], Result], *, quick: bool = False) -> Result:
+        """Run a read in a thread; a quick one right here, unless a write that it would wait for is running."""
+        opened = self._opened(collection)
+        if quick and not opened.writing.locked():
+            try:
+                return call(opened.handle.shard)
+            except Exception as error:
+                raise _translate(error, opened.folder) from error
         async with _reading(opened.handle) as shard:
             return await _thread(opened.folder, call, shard)
+
+
+async def _company(opened: _Collection) -> None:
+    """Wait while one write follows another, at most twice as long as a flush takes, so that they share the flush."""
+    until = time.monotonic() + 2 * opened.flush_s
+    seen = -1
+    while seen != opened.writes and time.monotonic() < until:
+        seen = opened.writes
+        await asyncio.sleep(PAUSE_S)
 
 
 @asynccontextmanager
