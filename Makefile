@@ -45,7 +45,8 @@ docs: install-dev ## Write docs/errors.md, docs/api.md and docs/images/decisions
 	@$(BIN)/python tools/reference.py
 	@$(BIN)/python tools/pictures.py
 
-bench: install-dev models triton ## Print the figures of docs/benchmarks.md
+bench: models triton ## Print the figures of docs/benchmarks.md
+	@tools/bootstrap.sh server,dev,bench
 	@$(BIN)/python -m benchmarks
 
 clean: ## Remove what was built here (not the cache folder, not data)

@@ -1,6 +1,7 @@
 """Edge's neighbours under any filter, held against all points sorted by their cosine."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
