@@ -50,7 +50,8 @@ SEED ?= 20261124
 chaos: install-dev ## Kill a writing process KILLS=200 times and check what it was promised (SEED=n)
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
 
-bench: install-dev models triton ## Print the figures of docs/benchmarks.md
+bench: models triton ## Print the figures of docs/benchmarks.md
+	@tools/bootstrap.sh server,dev,bench
 	@$(BIN)/python -m benchmarks
 
 clean: ## Remove what was built here (not the cache folder, not data)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the figures of the service on this machine, measured in one run."""
+"""`python -m benchmarks`: the figures of the service and of the plugin on this machine, each measured in one run."""
 
 import argparse
 import asyncio
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.memory import proportional_set_size
+from benchmarks.plugin import print_plugin
 from benchmarks.verification import Latencies, measure_verification
 from sameface.launcher import Service, served
 
@@ -23,11 +24,20 @@ LIMITS = {"ready": 5.0, "ratio": 1.25, "memory": 600.0}
 def main() -> None:
     """Measure and print; ``--json`` for programs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=("service", "plugin"), help="one of the two (default both)")
+    parser.add_argument("--templates", type=int, default=100_000, help="templates of the plugin's part")
     parser.add_argument("--calls", type=int, default=100, help="verifications per side (default 100)")
     parser.add_argument("--starts", type=int, default=5, help="starts of the service (default 5)")
     parser.add_argument("--portraits", type=Path, default=Path("tests/data/portraits"))
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
+    if options.part != "plugin":
+        _service(options)
+    if options.part != "service" and not options.json:
+        print_plugin(options.templates, options.calls)
+
+
+def _service(options: argparse.Namespace) -> None:
     console = Console(stderr=True)
     with TemporaryDirectory(prefix="sameface-bench-") as folder, console.status("starting the service") as status:
         ready, memory = [], 0.0

@@ -61,7 +61,7 @@ async def _fill(store: Store, templates: int) -> None:
                 mark=random.bytes(16).hex(),
                 now=1.0,
                 expires=None,
-            identity_expires=None,
+                identity_expires=None,
             )
             record = records.identity_payload(
                 tenant.uid,

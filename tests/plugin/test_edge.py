@@ -377,4 +377,24 @@ async def test_a_full_disk_refuses_writes_and_reads_go_on(small_disk: Path, rng:
     (small_disk / "ballast").unlink()
     await store.enroll("people", "bob", [NewTemplate(random_vector(rng), CONTRACT)])
     assert (await store.identities.delete("people", "ada", force=True)).compacted
+
+
+async def test_the_size_of_a_gallery_follows_every_write(tmp_path: Path) -> None:
+    """Sizes are remembered between writes, so each kind of write has to be noticed."""
+    store = await Store.open(f"edge://{tmp_path / 'store'}")
+    await store.galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5, identify_threshold=0.5))
+
+    async def size() -> int:
+        return (await store.identify("people", Probe(np.ones(8, np.float32), CONTRACT))).gallery_size
+
+    sizes = [await size(), await size()]
+    await store.enroll("people", "ada", [NewTemplate(np.ones(8, np.float32), CONTRACT)])
+    sizes += [await size(), await size()]
+    await store.identities.create("people", "bob")
+    sizes.append(await size())
+    await asyncio.gather(*(store.identities.create("people", f"more-{number}") for number in range(5)), size(), size())
+    sizes.append(await size())
+    await store.identities.delete("people", "ada", force=True)
+    sizes.append(await size())
+    assert sizes == [0, 0, 1, 1, 2, 7, 6]
     await store.aclose()

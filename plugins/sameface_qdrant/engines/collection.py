@@ -1,6 +1,7 @@
 """One open collection of Qdrant Edge: its shard, who reads it, who writes it, what has changed during a copy."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
 Result = TypeVar("Result")
 
 ERASE_PENDING = "ERASE_PENDING"
+PAUSE_S = 0.002
+"""A write that comes later than this after the one before it does not share its flush."""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,11 @@ class Collection:
     retry_at: float = 0.0
     """Monotonic seconds before which it is not tried again."""
     closing: bool = False
+    writes: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    """Exact counts by filter since the latest write."""
+    flush_s: float = 0.01
+    """What the latest flush took."""
 
     @property
     def pending(self) -> bool:
@@ -78,8 +86,13 @@ class Collection:
         """Points in the shard."""
         return int(self.handle.shard.info().points_count)
 
-    async def read(self, call: Callable[[edge.EdgeShard], Result]) -> Result:
-        """Run a reading call in a thread."""
+    async def read(self, call: Callable[[edge.EdgeShard], Result], *, quick: bool = False) -> Result:
+        """Run a reading call in a thread; a quick one right here, unless a write that it would wait for is running."""
+        if quick and not self.writing.locked():
+            try:
+                return call(self.handle.shard)
+            except Exception as error:
+                raise translated(error, self.folder) from error
         async with self.handle.reading() as shard:
             return await in_thread(self.folder, call, shard)
 
@@ -108,7 +121,16 @@ class Collection:
             if isinstance(touched, edge.Filter):
                 touched = await in_thread(self.folder, matching_ids, self.handle.shard, touched)
             self.changed.update(touched)
+        self.writes += 1
+        self.counts.clear()
         await in_thread(self.folder, self.handle.shard.update, operation)
+
+    async def company(self) -> None:
+        """Wait while one write follows another, at most twice as long as a flush takes, so that they share it."""
+        until, seen = time.monotonic() + 2 * self.flush_s, -1
+        while seen != self.writes and time.monotonic() < until:
+            seen = self.writes
+            await asyncio.sleep(PAUSE_S)
 
 
 async def in_thread(folder: Path, call: Callable[..., Result], *args: Any) -> Result:

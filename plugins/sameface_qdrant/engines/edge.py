@@ -24,10 +24,14 @@ from sameface_qdrant.engines.base import VECTOR_NAME, Hit, Point, Where
 from sameface_qdrant.engines.collection import ERASE_PENDING, Collection, Handle, in_thread
 from sameface_qdrant.engines.files import check_format
 from sameface_qdrant.engines.lock import lock_folder
+from sameface_qdrant.engines.nearest import nearest
 from sameface_qdrant.engines.shard import filter_of, open_current, point_of
 from sameface_qdrant.engines.traces import EdgeTraces
-from sameface_qdrant.errors import InvalidArgument, SamefaceError
+from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable
 from sameface_qdrant.values import EngineDescription, Vector
+
+QUICK_IDS = 64
+"""Reading so many points by id takes less than going to another thread and back."""
 
 
 class EdgeEngine:
@@ -97,25 +101,26 @@ class EdgeEngine:
             condition=None if only_if is None else filter_of(only_if),
             update_mode=edge.UpdateMode.InsertOnly if insert_only else edge.UpdateMode.Upsert,
         )
-        await self._collections[collection].update(operation, [point.id for point in points])
+        await self._opened(collection).update(operation, [point.id for point in points])
 
     async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
         """See `Engine.set_payload`."""
         operation = edge.UpdateOperation.set_payload_by_filter(filter_of(where), dict(payload))
-        await self._collections[collection].update(operation, filter_of(where))
+        await self._opened(collection).update(operation, filter_of(where))
 
     async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
         """See `Engine.get`."""
         if not ids:
             return {}
-        records = await self._collections[collection].read(
-            lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector)
+        records = await self._opened(collection).read(
+            lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector),
+            quick=len(ids) <= QUICK_IDS,
         )
         return {str(record.id): point_of(record) for record in records}
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
         """See `Engine.delete`."""
-        opened = self._collections[collection]
+        opened = self._opened(collection)
         if isinstance(where, Where):
             chosen = filter_of(where)
             await opened.remove(edge.UpdateOperation.delete_points_by_filter(chosen), chosen)
@@ -126,15 +131,10 @@ class EdgeEngine:
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
         """See `Engine.nearest`; exact."""
-        request = edge.QueryRequest(
-            limit=limit,
-            query=edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
-            filter=filter_of(where),
-            with_payload=True,
-            score_threshold=min_score,
+        # One identity has few points: looking at them takes less than going to another thread.
+        return await self._opened(collection).read(
+            lambda shard: nearest(shard, vector, where, limit, min_score), quick="identity" in where.equals
         )
-        found = await self._collections[collection].read(lambda shard: shard.query(request))
-        return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in found]
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
@@ -143,20 +143,30 @@ class EdgeEngine:
         request = edge.ScrollRequest(
             offset=start, limit=limit, filter=filter_of(where), with_payload=True, with_vector=False
         )
-        records, following = await self._collections[collection].read(lambda shard: shard.scroll(request))
+        records, following = await self._opened(collection).read(lambda shard: shard.scroll(request))
         return [point_of(record) for record in records], None if following is None else str(following)
 
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`."""
         request = edge.CountRequest(exact=True, filter=filter_of(where))
-        return await self._collections[collection].read(lambda shard: shard.count(request))
+        opened = self._opened(collection)
+        if "identity" in where.equals:
+            return await opened.read(lambda shard: shard.count(request), quick=True)
+        key, writes = repr(where), opened.writes
+        if key in opened.counts:
+            return opened.counts[key]
+        counted = await opened.read(lambda shard: shard.count(request))
+        # A write that was running meanwhile may or may not be counted.
+        if where.valid_at is None and writes == opened.writes and not opened.writing.locked():
+            opened.counts[key] = counted
+        return counted
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
         """See `Engine.commit`; writers that wait at the same time share one flush.
 
         Where the files cannot be rewritten now, the removal itself stands, and `traces` says why.
         """
-        opened = self._collections[collection]
+        opened = self._opened(collection)
         if opened.next_flush is None:
             opened.next_flush = asyncio.create_task(self._flush(opened))
         # Shielded: a caller that gives up must not take the flush away from the others.
@@ -186,6 +196,11 @@ class EdgeEngine:
             self._collections.clear()
             lock.close()
 
+    def _opened(self, collection: str) -> Collection:
+        if self._lock is None:
+            raise StoreUnavailable(f"the store in {self._folder} is closed; open it again")
+        return self._collections[collection]
+
     async def _open(self, folder: Path, dimension: int) -> Collection:
         shard, path, found = await in_thread(folder, open_current, folder, dimension)
         opened = Collection(folder, found, Handle(shard, path))
@@ -207,10 +222,13 @@ class EdgeEngine:
 
     async def _flush(self, opened: Collection) -> None:
         """Make every write so far durable."""
+        await opened.company()
         async with opened.writing:
             # From here on a new write needs the next flush, which waits for this one.
             opened.next_flush = None
+            began = time.monotonic()
             await in_thread(opened.folder, opened.handle.shard.flush)
+            opened.flush_s = time.monotonic() - began
 
     def _compact(self, opened: Collection) -> asyncio.Task[SamefaceError | None]:
         """Start rewriting a collection, or join those who wait for it already."""

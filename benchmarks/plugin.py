@@ -1,0 +1,174 @@
+"""The plugin at 100,000 templates beside the bare engine, faiss, hnswlib and numpy, by turns in one run.
+
+Vectors: the real embeddings of tests/plugin/data/omniglot.npz, multiplied. An identity's centre is a random mixture of
+the centres of three real characters; each of its four templates and its probe add what a real drawing differs by from
+its character's centre. So identities have neighbours, and templates scatter, as embeddings do.
+"""
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import qdrant_edge as edge
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from sameface_qdrant import Contract, NewTemplate, Policy, Probe, Scope, Store
+from sameface_qdrant.engines.base import VECTOR_NAME, Where
+from sameface_qdrant.engines.edge import EdgeEngine
+
+REAL = Path("tests/plugin/data/omniglot.npz")
+EACH, TOGETHER, WARM_UP = 4, 500, 5
+CONTRACT = Contract("bench", version=1, sha256="0" * 64, dimension=128, preprocessing="none")
+POLICY = Policy(verify_threshold=0.8, identify_threshold=0.9)
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Templates per second, and milliseconds of every call by contender."""
+
+    templates: int
+    enrolled_per_s: float
+    milliseconds: dict[str, list[float]]
+
+    def ratio(self, one: str, other: str) -> float:
+        """Median of one contender divided by that of another."""
+        return statistics.median(self.milliseconds[one]) / statistics.median(self.milliseconds[other])
+
+
+def multiplied(identities: int, per_identity: int, rng: np.random.Generator) -> Floats:
+    """Return unit vectors [identities, per_identity, 128], see the module."""
+    file = np.load(REAL)
+    vectors = file["vector"].astype(np.float32)
+    _, character = np.unique(np.char.add(file["alphabet"], file["character"]), return_inverse=True)
+    centres = np.stack([vectors[character == number].mean(axis=0) for number in range(character.max() + 1)])
+    residuals = vectors - centres[character]
+    shares = rng.dirichlet(np.ones(3), identities).astype(np.float32)
+    mixed = (centres[rng.integers(len(centres), size=(identities, 3))] * shares[:, :, None]).sum(axis=1)
+    scattered = mixed[:, None, :] + residuals[rng.integers(len(residuals), size=(identities, per_identity))]
+    unit: Floats = scattered / np.linalg.norm(scattered, axis=2, keepdims=True)
+    return unit
+
+
+async def measure_plugin(templates: int, calls: int) -> Figures:
+    """Enrol, then let every contender answer the same probes, taking turns."""
+    made = multiplied(templates // EACH, EACH + 1, np.random.default_rng(1))
+    stored, probes = made[:, :EACH], made[:calls, EACH]
+    with TemporaryDirectory(prefix="sameface-bench-") as folder:
+        engine = await EdgeEngine.open(Path(folder) / "store")
+        store = await Store.over(engine)
+        await store.galleries.create("bench", CONTRACT, policy=POLICY)
+        began = time.perf_counter()
+        for start in range(0, len(stored), TOGETHER):
+            await asyncio.gather(
+                *(
+                    store.enroll("bench", f"id-{number}", [NewTemplate(vector, CONTRACT) for vector in stored[number]])
+                    for number in range(start, min(start + TOGETHER, len(stored)))
+                )
+            )
+        enrolled_per_s = stored.shape[0] * EACH / (time.perf_counter() - began)
+        contenders = await _contenders(store, engine, stored.reshape(-1, CONTRACT.dimension), probes)
+        milliseconds: dict[str, list[float]] = {name: [] for name in contenders}
+        for number in range(-WARM_UP, calls):
+            # In another order each time: nobody always comes after the one who filled the caches.
+            for name in random.Random(number).sample(list(contenders), len(contenders)):
+                began = time.perf_counter()
+                await contenders[name](number)
+                if number >= 0:
+                    milliseconds[name].append((time.perf_counter() - began) * 1e3)
+        await store.aclose()
+    return Figures(templates, enrolled_per_s, milliseconds)
+
+
+async def _contenders(
+    store: Store, engine: EdgeEngine, stored: Floats, probes: Floats
+) -> dict[str, Callable[[int], Awaitable[Any]]]:
+    import faiss
+    import hnswlib
+
+    tenant = await store.galleries.tenant("bench")
+    shard = engine._opened(CONTRACT.key).handle.shard
+    in_gallery = Where({"gallery": tenant.uid}, valid_at=time.time())
+    flat = faiss.IndexFlatIP(CONTRACT.dimension)
+    flat.add(stored)
+    graph = hnswlib.Index(space="ip", dim=CONTRACT.dimension)
+    graph.init_index(max_elements=len(stored), M=16, ef_construction=100)
+    graph.add_items(stored)
+    graph.set_ef(64)
+    # One thread each, as the engine has for a query.
+    faiss.omp_set_num_threads(1)
+    graph.set_num_threads(1)
+
+    def bare(number: int) -> Any:
+        query = edge.Query.Nearest(probes[number].tolist(), using=VECTOR_NAME)
+        return shard.query(edge.QueryRequest(limit=20, query=query))
+
+    def numpy_alone(number: int) -> Any:
+        scores = stored @ probes[number]
+        best = np.argpartition(scores, -20)[-20:]
+        return best[np.argsort(-scores[best])]
+
+    def at_once(call: Callable[[int], Any]) -> Callable[[int], Awaitable[Any]]:
+        async def run(number: int) -> Any:
+            return call(number)
+
+        return run
+
+    def probe(number: int) -> Probe:
+        return Probe(probes[number], CONTRACT)
+
+    return {
+        "bare": at_once(bare),
+        "nearest": lambda number: engine.nearest(CONTRACT.key, probes[number], in_gallery, 20),
+        "identify": lambda number: store.identify("bench", probe(number)),
+        "verify CLAIM": lambda number: store.verify(
+            "bench", f"id-{number % len(probes)}", probe(number), scope=Scope.CLAIM
+        ),
+        "verify GALLERY": lambda number: store.verify("bench", f"id-{number % len(probes)}", probe(number)),
+        "numpy": at_once(numpy_alone),
+        "faiss flat": at_once(lambda number: flat.search(probes[number][None], 20)),
+        "hnswlib": at_once(lambda number: graph.knn_query(probes[number][None], 20)),
+    }
+
+
+WHAT = {
+    "bare": "Edge alone: exact query, no filter, no payload",
+    "nearest": "the same through the engine: gallery, expiry, payload",
+    "identify": "`identify`: policy, de-duplication and names on top",
+    "verify CLAIM": "`verify`, scope CLAIM",
+    "verify GALLERY": "`verify`, scope GALLERY",
+    "numpy": "numpy, one matrix product and a partition",
+    "faiss flat": "faiss flat, one thread",
+    "hnswlib": "hnswlib (M 16, ef 64, approximate), one thread",
+}
+
+
+def print_plugin(templates: int, calls: int) -> None:
+    """Measure and print."""
+    figures = asyncio.run(measure_plugin(templates, calls))
+    table = Table(
+        title=f"plugin, {figures.templates:,} templates × 128, Qdrant Edge, {calls} probes", title_justify="left"
+    )
+    for heading in ("figure", "median ms", "p95 ms", "× bare", "wanted"):
+        table.add_column(heading)
+    wanted = {"identify": "≤ 1.25 × bare", "verify CLAIM": "≤ 0.5 ms"}
+    for name, values in figures.milliseconds.items():
+        p95 = statistics.quantiles(values, n=20)[-1]
+        ratio = f"{figures.ratio(name, 'bare'):.2f}"
+        table.add_row(WHAT[name], f"{statistics.median(values):.2f}", f"{p95:.2f}", ratio, wanted.get(name, ""))
+    table.add_row(
+        "`identify` over the engine's query", "", "", f"{figures.ratio('identify', 'nearest'):.2f} × engine", "≤ 1.10"
+    )
+    enrolled = f"{figures.enrolled_per_s:,.0f} templates/s"
+    table.add_row(f"`enroll`, {EACH} templates a call, {TOGETHER} calls together", enrolled, "", "", "≥ 2,000")
+    Console(width=130 if not Console().is_terminal else None).print(table)

@@ -1,0 +1,215 @@
+"""The store for programs without asyncio: the same methods and resources, and each call waits for its answer.
+
+>>> import numpy as np
+>>> from sameface_qdrant import Contract, NewTemplate, Policy, Probe
+>>> from sameface_qdrant.blocking import Store
+>>> voices = Contract("voices", version=1, sha256="0" * 64, dimension=4, preprocessing="none")
+>>> with Store.open(":memory:") as store:
+...     gallery = store.galleries.create("staff", voices, policy=Policy(verify_threshold=0.8))
+...     stored = store.enroll("staff", "ada", [NewTemplate(np.array([1.0, 0.0, 0.2, 0.0]), voices)])
+...     decision = store.verify("staff", "ada", Probe(np.array([0.9, 0.1, 0.2, 0.0]), voices))
+>>> decision.outcome.value, round(decision.score, 3)
+('MATCH', 0.994)
+
+A store has one event loop in one thread of its own, so it may be used from many threads at once, and where a loop is
+running already (Jupyter). Errors are those of the asynchronous store, unchanged.
+
+A method is one line here, ``verify = _waiting(aio.Store.verify)``: parameters and result are taken from the coroutine,
+for people who read ``help()`` and for type checkers alike, so the two cannot drift apart. Generated methods
+(``__getattr__``) would save that line and lose the types; written-out ones would repeat every signature.
+"""
+
+import asyncio
+import atexit
+import concurrent.futures
+import functools
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+from sameface_qdrant import erasure, galleries, identities, templates
+from sameface_qdrant import store as aio
+from sameface_qdrant.engines.options import ServerOptions
+from sameface_qdrant.errors import StoreUnavailable
+from sameface_qdrant.values import EngineDescription
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Target = TypeVar("Target")
+
+
+class _LoopThread:
+    """An event loop in a thread; coroutines are sent to it from any other thread."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Event()
+        # Guards `stopped`: nothing is sent to a loop that is about to end, so no caller waits for ever.
+        self._sending = threading.Lock()
+        self.stopped = False
+        # A daemon: a store that nobody closed must not keep the interpreter alive. `stop` is called at exit even so.
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="sameface-store", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        atexit.register(self.stop)
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Return what the coroutine returns, or raise what it raises."""
+        try:
+            with self._sending:
+                if self.stopped:
+                    raise _closed()
+                if threading.current_thread() is self._thread:
+                    raise RuntimeError(
+                        "a blocking store is called from its own event loop, which would wait for itself"
+                    )
+                future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except BaseException:
+            coroutine.close()
+            raise
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise _closed() from None
+        except BaseException:
+            # The caller gave up (Ctrl-C); writes are finished all the same, see `sameface_qdrant.writes`.
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the loop and its thread; calls that are under way are given up. Safe to call twice."""
+        with self._sending:
+            if not self.stopped:
+                self.stopped = True
+                self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        atexit.unregister(self.stop)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._ready.set()
+        await self._stopping.wait()
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the store is closed; open it again")
+
+
+class _Face(Generic[Target]):
+    """What calls an asynchronous object's methods and waits."""
+
+    def __init__(self, target: Target, thread: _LoopThread) -> None:
+        self._target = target
+        self._thread = thread
+
+
+def _waiting(
+    method: Callable[Concatenate[Any, Arguments], Coroutine[Any, Any, Result]],
+) -> Callable[Concatenate[Any, Arguments], Result]:
+    """Return a method that calls a coroutine method of the same parameters and waits for it."""
+
+    @functools.wraps(method)
+    def wait(self: _Face[Any], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return self._thread.wait_for(method(self._target, *args, **kwargs))
+
+    return cast(Callable[Concatenate[Any, Arguments], Result], wait)
+
+
+class Galleries(_Face[galleries.Galleries]):
+    """Reached as ``store.galleries``."""
+
+    create = _waiting(galleries.Galleries.create)
+    get = _waiting(galleries.Galleries.get)
+    list = _waiting(galleries.Galleries.list)
+    update = _waiting(galleries.Galleries.update)
+    revisions = _waiting(galleries.Galleries.revisions)
+    delete = _waiting(galleries.Galleries.delete)
+
+
+class Identities(_Face[identities.Identities]):
+    """Reached as ``store.identities``."""
+
+    create = _waiting(identities.Identities.create)
+    get = _waiting(identities.Identities.get)
+    list = _waiting(identities.Identities.list)
+    update = _waiting(identities.Identities.update)
+    move = _waiting(identities.Identities.move)
+    delete = _waiting(identities.Identities.delete)
+
+
+class Templates(_Face[templates.Templates]):
+    """Reached as ``store.templates``; `Store.enroll` adds them."""
+
+    get = _waiting(templates.Templates.get)
+    list = _waiting(templates.Templates.list)
+    update = _waiting(templates.Templates.update)
+    delete = _waiting(templates.Templates.delete)
+
+
+class Erasures(_Face[erasure.Erasures]):
+    """Reached as ``store.erasures``."""
+
+    get = _waiting(erasure.Erasures.get)
+    list = _waiting(erasure.Erasures.list)
+
+
+class Store(_Face[aio.Store]):
+    """Opened by `Store.open`, closed by ``with`` or `close`. Every method may be called from many threads at once."""
+
+    galleries: Galleries
+    identities: Identities
+    templates: Templates
+    erasures: Erasures
+
+    def __init__(self, store: aio.Store, thread: _LoopThread) -> None:
+        super().__init__(store, thread)
+        self._closing = threading.Lock()
+        self.galleries = Galleries(store.galleries, thread)
+        self.identities = Identities(store.identities, thread)
+        self.templates = Templates(store.templates, thread)
+        self.erasures = Erasures(store.erasures, thread)
+
+    @classmethod
+    def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
+        """Open a store as `sameface_qdrant.Store.open` does, with its errors.
+
+        A process that forks opens its stores after the fork.
+        """
+        thread = _LoopThread()
+        try:
+            return cls(thread.wait_for(aio.Store.open(url, api_key=api_key, options=options)), thread)
+        except BaseException:
+            thread.stop()
+            raise
+
+    @property
+    def description(self) -> EngineDescription:
+        """What holds the templates."""
+        return self._target.description
+
+    enroll = _waiting(aio.Store.enroll)
+    verify = _waiting(aio.Store.verify)
+    identify = _waiting(aio.Store.identify)
+    search = _waiting(aio.Store.search)
+
+    def close(self) -> None:
+        """Close the store once every write has finished, and end its thread. Safe to call twice.
+
+        A store that is still open when the interpreter exits has lost nothing that was acknowledged; erasures of bytes
+        that are due at closing are made when the folder is opened next.
+        """
+        with self._closing:
+            if not self._thread.stopped:
+                try:
+                    self._thread.wait_for(self._target.aclose())
+                finally:
+                    self._thread.stop()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

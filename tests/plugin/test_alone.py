@@ -1,0 +1,104 @@
+"""The wheel alone in an empty environment: what docs/plugin.md shows, and what must not come along."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.timeout(600)
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "plugin.md"
+EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```\n+```\n(?P<printed>.*?)```", re.S)
+HEAVY = ("onnxruntime", "cv2", "tritonclient", "torch")
+
+CLIENT = """
+import io
+import numpy as np
+from PIL import Image
+from sameface.client import Client
+from sameface.client.samples import as_sample
+pixels = np.arange(48 * 64 * 3, dtype=np.uint32).reshape(48, 64, 3).astype(np.uint8)
+sent = as_sample(pixels).photo
+assert np.array_equal(np.asarray(Image.open(io.BytesIO(sent))), pixels)
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    ended = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
+    return next(folder.glob("sameface-*.whl"))
+
+
+@pytest.fixture(scope="session")
+def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with the wheel and no extra, which nothing else is installed into."""
+    folder = tmp_path_factory.mktemp("alone")
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    python = folder / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", ROOT / "constraints.txt", wheel, cwd=folder)
+    return python
+
+
+def absent(python: Path, modules: tuple[str, ...]) -> None:
+    program = f"import importlib.util as u; print([name for name in {modules!r} if u.find_spec(name)])"
+    assert run(python, "-c", program, cwd=python.parent).strip() == "[]"
+
+
+def test_the_wheel_ships_its_types(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "sameface_qdrant/py.typed" in names
+    assert "sameface_qdrant/blocking.py" in names
+    assert not [name for name in names if name.startswith("tests/") or name.endswith(".npz")]
+
+
+def test_the_examples_print_what_the_document_shows(alone: Path, tmp_path: Path) -> None:
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    absent(alone, (*HEAVY, "pydantic_settings", "typer"))
+    examples = list(EXAMPLE.finditer(DOCUMENT.read_text()))
+    assert len(examples) == DOCUMENT.read_text().count("```python")
+    for example in examples:
+        assert run(alone, "-c", example["code"], cwd=tmp_path) == example["printed"]
+
+
+def test_galleries_survive_on_disk(alone: Path, tmp_path: Path) -> None:
+    program = f"""
+import numpy as np
+from sameface_qdrant import Contract, NewTemplate, Policy, Probe
+from sameface_qdrant.blocking import Store
+contract = Contract("voices", version=1, sha256="0" * 64, dimension=4, preprocessing="none")
+with Store.open("edge://{tmp_path}/store") as store:
+    store.galleries.create("g", contract, policy=Policy(verify_threshold=0.5))
+    store.enroll("g", "ada", [NewTemplate(np.ones(4), contract)])
+with Store.open("edge://{tmp_path}/store") as store:
+    print(store.verify("g", "ada", Probe(np.ones(4), contract)).outcome)
+"""
+    assert run(alone, "-c", program, cwd=tmp_path) == "MATCH\n"
+
+
+def test_the_client_extra_brings_the_client_and_nothing_heavy(wheel: Path, alone: Path, tmp_path: Path) -> None:
+    """Last in this file, as it adds to the environment."""
+    run(
+        alone,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "-c",
+        ROOT / "constraints.txt",
+        f"{wheel}[client]",
+        cwd=tmp_path,
+    )
+    run(alone, "-c", CLIENT, cwd=tmp_path)
+    absent(alone, HEAVY)
