@@ -90,6 +90,8 @@ class Policy:
     target_fpir: float = 1e-2
     max_templates: int = 16
     """Cap of templates per identity (1..64); it keeps de-duplicated top-k search exact."""
+    calibrated_size: int | None = None
+    """Identities in the gallery when ``identify_threshold`` was calibrated; None where it was set otherwise."""
     revision: int = 1
     author: str = ""
     create_time: datetime | None = None
@@ -104,6 +106,7 @@ class PolicyChanges(TypedDict, total=False):
     target_fmr: float
     target_fpir: float
     max_templates: int
+    calibrated_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +252,8 @@ class Decision:
     gallery_size: int
     """Identities in the gallery when the decision was made."""
     scope: Scope
+    threshold_stale: bool = False
+    """Whether the gallery has doubled since the threshold was calibrated (identification): calibrate it again."""
     candidates: tuple[Candidate, ...] = ()
     """Best first. For a verification: the claim and, with scope GALLERY, the best other identity."""
 
