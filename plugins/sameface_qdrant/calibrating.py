@@ -21,7 +21,7 @@ from sameface_qdrant.galleries import Galleries, Tenant
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
 from sameface_qdrant.records import check_etag
 from sameface_qdrant.values import Gallery, PolicyChanges, Vector
-from sameface_qdrant.whatif import Setting, WhatIf, identifications, verifications, what_if
+from sameface_qdrant.whatif import Recorded, Setting, WhatIf, identifications, verifications, what_if
 
 MAX_TEMPLATES = 50_000
 """So many are read at most; a larger gallery is calibrated on a sample of its templates."""
@@ -65,6 +65,8 @@ class SettingChanges(TypedDict, total=False):
 
     threshold: float | None
     margin: float | None
+    decisions: Recorded | None
+    """To decide again in place of comparisons between the gallery's templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ async def gallery_what_if(
     operation: Operation,
     **changes: Unpack[SettingChanges],
 ) -> WhatIf:
-    """Tell what another threshold or margin would change, over the gallery's own templates; changes nothing.
+    """Tell what another threshold or margin would change over the gallery's own templates or over given decisions.
 
     Raises:
         GalleryNotFound: there is no such gallery.
@@ -146,6 +148,8 @@ async def gallery_what_if(
     size = await _size(engine, tenant)
     before = setting_in_force(tenant.gallery, operation, size)
     after = Setting(before.threshold if threshold is None else threshold, before.margin if margin is None else margin)
+    if (decisions := changes.get("decisions")) is not None:
+        return await asyncio.to_thread(what_if, decisions, before, after)
     comparisons, _ = await _compare(engine, tenant, None, size, {})
     chosen = verifications if operation is Operation.VERIFICATION else identifications
     return await asyncio.to_thread(lambda: what_if(chosen(comparisons), before, after))

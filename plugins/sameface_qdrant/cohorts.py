@@ -22,13 +22,16 @@ class Cohort:
     """[embeddings, dimension]; need not be of unit norm."""
     identities: tuple[str, ...]
     """Whose each is; two or more of one person give mated comparisons."""
+    contract: Contract | None = None
+    """What they were made under; None where the caller answers for its being the gallery's."""
 
     def units(self, contract: Contract) -> NDArray[np.float32]:
         """Return the unit vectors, float32 [embeddings, dimension].
 
         Raises:
             InvalidEmbedding: a vector does not fit the contract's dimension, is not finite or has zero norm.
-            InvalidArgument: vectors and identities are not as many.
+            ContractMismatch: they were made under another one.
+        InvalidArgument: vectors and identities are not as many.
         """
         if len(self.vectors) != len(self.identities) or not self.identities:
             raise InvalidArgument(
@@ -36,7 +39,7 @@ class Cohort:
                 "and one at least",
                 metadata={"field": "cohort"},
             )
-        return np.stack(units_under(contract, [Probe(vector, contract) for vector in self.vectors]))
+        return np.stack(units_under(contract, [Probe(vector, self.contract or contract) for vector in self.vectors]))
 
 
 def read_cohort(path: Path) -> Cohort:

@@ -50,7 +50,7 @@ class Errors:
     fmr: float
     fmr_interval: Interval
     fnmr: float | None
-    """None where there is no mated comparison."""
+    """Every identity counts the same, however many templates it has; None where there is no mated comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +92,37 @@ def find_lambs(
     thresholds = np.full(len(comparisons.names), threshold)
     for code, lamb in found:
         thresholds[code] = lamb.threshold
-    mated, owners = comparisons.mated, comparisons.owners
-    after = _errors(measuring, measuring.scores >= thresholds[measuring.claimed], mated, thresholds[owners])
-    raised_threshold = None if after.fnmr is None else _threshold_at_fnmr(mated, after.fnmr, threshold)
+    mated = _Mated(comparisons.mated, comparisons.owners)
+    after = _errors(measuring, thresholds, mated)
+    raised = None if after.fnmr is None else mated.threshold_at(after.fnmr, threshold)
     return Flock(
         tuple(lamb for _, lamb in sorted(found, key=lambda one: (one[1].p_value, -one[1].threshold))),
-        _errors(measuring, measuring.scores >= threshold, mated, np.full(mated.size, threshold)),
+        _errors(measuring, np.full_like(thresholds, threshold), mated),
         after,
-        None
-        if raised_threshold is None
-        else _errors(measuring, measuring.scores >= raised_threshold, mated, np.full(mated.size, raised_threshold)),
-        raised_threshold,
+        None if raised is None else _errors(measuring, np.full_like(thresholds, raised), mated),
+        raised,
     )
+
+
+class _Mated:
+    """Mated comparisons, in which every identity counts the same."""
+
+    def __init__(self, scores: Scores, owners: Codes) -> None:
+        self._scores, self._owners = scores, owners
+        self._weights = 1.0 / np.bincount(owners)[owners] if owners.size else np.empty(0)
+
+    def fnmr(self, thresholds: Scores) -> float | None:
+        """Return the FNMR where every identity has its own threshold."""
+        if not self._scores.size:
+            return None
+        return fnmr(self._scores - thresholds[self._owners], 0.0, self._weights)
+
+    def threshold_at(self, target: float, least: float) -> float:
+        """Return the highest threshold for all whose FNMR is at most ``target``, and not below ``least``."""
+        order = np.argsort(self._scores)
+        lost_below = np.cumsum(self._weights[order]) - self._weights[order]
+        kept = np.flatnonzero(lost_below / self._weights.sum() <= target + 1e-9)
+        return max(least, float(self._scores[order][kept[-1]]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +203,9 @@ def binomial_tail(hits: int, trials: int, rate: float) -> float:
     return min(1.0, math.fsum(map(math.exp, logs)))
 
 
-def _threshold_at_fnmr(mated: Scores, target: float, least: float) -> float:
-    """Return the highest threshold whose FNMR is at most ``target``, and not below ``least``."""
-    values = np.sort(mated)
-    return max(least, float(values[min(values.size - 1, math.floor(target * values.size + 1e-9))]))
-
-
-def _errors(claims: _Claims, hits: Hits, mated: Scores, thresholds: Scores) -> Errors:
-    if not hits.size:
-        return Errors(0.0, Interval(0.0, 1.0), None)
+def _errors(claims: _Claims, thresholds: Scores, mated: _Mated) -> Errors:
+    if not claims.scores.size:
+        return Errors(0.0, Interval(0.0, 1.0), mated.fnmr(thresholds))
+    hits = claims.scores >= thresholds[claims.claimed]
     interval = rate_interval(hits, claims.claimed, claims.impostors, replicates=200)
-    return Errors(float(hits.mean()), interval, fnmr(mated - thresholds, 0.0) if mated.size else None)
+    return Errors(float(hits.mean()), interval, mated.fnmr(thresholds))
