@@ -54,7 +54,7 @@ class Comparisons:
     non_mated: Scores
     first: Codes
     second: Codes
-    """Between whom, one for each of ``non_mated``. For a cohort ``first`` is not enrolled."""
+    """Between whom, one for each of ``non_mated``: the probe's identity, and the one it was compared with."""
     possible: int
     """How many non-mated comparisons there are; fewer scores mean that they are a sample."""
     strangers: Searches | None = None

@@ -1,5 +1,8 @@
 """Templates compared with each other, or with a cohort of people who are not enrolled. Pure numpy.
 
+A comparison is what decides a claim: a probe against an identity by the best of its templates (maximum fusion). Pairs
+of single templates would err less often than claims do, for several templates are several chances.
+
 What is sampled is drawn by a seed, and `Comparisons.possible` says that it is a sample.
 """
 
@@ -29,9 +32,9 @@ def compare_templates(
 ) -> Comparisons:
     """Compare a gallery's templates with each other.
 
-    Mated: every pair of templates of one identity. Non-mated: every pair of templates of two, or a uniform sample of
-    ``max_comparisons`` of them. Searches: one template of each identity (of ``max_searches`` of them) against
-    all the others.
+    Each template is a probe. Mated: against the others of its identity, where there are some. Non-mated: against every
+    other identity, or a uniform sample of ``max_comparisons`` of these. Searches: one template of each identity (of
+    ``max_searches`` of them) against all the others.
 
     Args:
         vectors: unit L2 norm, float32 [templates, dimension].
@@ -51,18 +54,20 @@ def compare_templates(
         )
     rng = np.random.default_rng(seed)
     held = np.bincount(codes)
-    left, right = _mated_pairs(codes, held)
-    possible = int((codes.size**2 - (held**2).sum()) // 2)
-    one, other = _non_mated_pairs(codes, possible, max_comparisons, rng)
+    mated, owners = _mated(vectors, codes, held)
+    possible = codes.size * (held.size - 1)
+    probes, claimed = _sampled(codes.size, held.size - 1, max_comparisons, rng)
+    # Of the identities, all but the probe's own.
+    claimed += claimed >= codes[probes]
     strangers, enrolled = _leave_one_out(vectors, codes, held, max_searches, rng)
     return Comparisons(
         Source.GALLERY,
         names,
-        _cosines(vectors, vectors, left, right),
-        codes[left],
-        _cosines(vectors, vectors, one, other),
-        codes[one],
-        codes[other],
+        mated,
+        owners,
+        _claims(vectors, probes, vectors, codes, claimed),
+        codes[probes],
+        claimed,
         possible,
         strangers,
         enrolled,
@@ -101,27 +106,22 @@ def compare_cohort(
             metadata={"field": "cohort"},
         )
     rng = np.random.default_rng(seed)
-    possible = len(cohort) * len(vectors)
-    chosen = np.arange(possible)
-    if possible > max_comparisons:
-        chosen = np.unique(rng.integers(0, possible, max_comparisons))
-    one, other = np.divmod(chosen, len(vectors))
     held, strange_held = np.bincount(codes), np.bincount(strange_codes)
-    left, right = _mated_pairs(codes, held)
-    strange_left, strange_right = _mated_pairs(strange_codes, strange_held)
+    mated, owners = _mated(vectors, codes, held)
+    strange_mated, strange_owners = _mated(cohort, strange_codes, strange_held)
+    possible = len(cohort) * held.size
+    ones, claimed = _sampled(len(cohort), held.size, max_comparisons, rng)
     probes = _one_of_each(strange_codes, strange_held, max_searches, rng)
     best = _best_two(cohort[probes], vectors, codes)
     _, enrolled = _leave_one_out(vectors, codes, held, max_searches, rng)
     return Comparisons(
         Source.COHORT,
         names + strange_names,
-        np.concatenate(
-            [_cosines(vectors, vectors, left, right), _cosines(cohort, cohort, strange_left, strange_right)]
-        ),
-        np.concatenate([codes[left], len(names) + strange_codes[strange_left]]),
-        _cosines(cohort, vectors, one, other),
-        len(names) + strange_codes[one],
-        codes[other],
+        np.concatenate([mated, strange_mated]),
+        np.concatenate([owners, len(names) + strange_owners]),
+        _claims(cohort, ones, vectors, codes, claimed),
+        len(names) + strange_codes[ones],
+        claimed,
         possible,
         Searches(len(names) + strange_codes[probes], *best, size=len(names)),
         enrolled,
@@ -142,42 +142,41 @@ def _sorted(vectors: Vectors, identities: Sequence[str]) -> tuple[tuple[str, ...
     return tuple(map(str, names)), codes[order].astype(np.int64), values[order]
 
 
-def _mated_pairs(codes: Codes, held: Codes) -> tuple[Codes, Codes]:
-    """Return every pair of positions of one identity; codes are sorted, ``held`` counts them."""
+def _mated(vectors: Vectors, codes: Codes, held: Codes) -> tuple[Scores, Codes]:
+    """Return each template's best score with the others of its identity, and whose it is."""
+    scores = []
     starts = np.concatenate([[0], np.cumsum(held)[:-1]])
-    pairs = [
-        (start + one, start + other)
-        for start, count in zip(starts, held, strict=True)
-        if count > 1
-        for one, other in [np.triu_indices(int(count), 1)]
-    ]
-    if not pairs:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    return np.concatenate([one for one, _ in pairs]), np.concatenate([other for _, other in pairs])
+    for start, count in zip(starts, held, strict=True):
+        if count > 1:
+            own = vectors[start : start + count]
+            cosines = np.clip(own @ own.T, -1.0, 1.0).astype(np.float64)
+            np.fill_diagonal(cosines, -np.inf)
+            scores.append(cosines.max(axis=1))
+    return np.concatenate([np.empty(0), *scores]), codes[held[codes] > 1]
 
 
-def _non_mated_pairs(codes: Codes, possible: int, most: int, rng: np.random.Generator) -> tuple[Codes, Codes]:
-    """Return every pair of positions of two identities, or ``most`` of them at random, none twice."""
-    if possible <= most:
-        one, other = np.triu_indices(codes.size, 1)
-        crossed = codes[one] != codes[other]
-        return one[crossed], other[crossed]
-    chosen = np.empty(0, np.int64)
-    while chosen.size < most:
-        one, other = rng.integers(0, codes.size, (2, 2 * most))
-        crossed = (codes[one] != codes[other]) & (one < other)
-        chosen = np.union1d(chosen, one[crossed] * codes.size + other[crossed])
-    chosen = rng.permutation(chosen)[:most]
-    one, other = np.divmod(chosen, codes.size)
-    return one, other
+def _sampled(rows: int, columns: int, most: int, rng: np.random.Generator) -> tuple[Codes, Codes]:
+    """Return every cell of a table, or ``most`` of them at random, none twice; in the order of the rows."""
+    if rows * columns <= most:
+        cells = np.arange(rows * columns)
+    else:
+        cells = np.empty(0, np.int64)
+        while cells.size < most:
+            cells = np.union1d(cells, rng.integers(0, rows * columns, 2 * most))
+        cells = np.sort(rng.permutation(cells)[:most])
+    row, column = np.divmod(cells, columns)
+    return row, column
 
 
-def _cosines(left: Vectors, right: Vectors, one: Codes, other: Codes) -> Scores:
-    scores = np.empty(one.size, np.float64)
-    for start in range(0, one.size, 65_536):
-        part = slice(start, start + 65_536)
-        scores[part] = np.einsum("ij,ij->i", left[one[part]], right[other[part]])
-    return np.clip(scores, -1.0, 1.0)
+def _claims(probes: Vectors, rows: Codes, vectors: Vectors, codes: Codes, claimed: Codes) -> Scores:
+    """Return the score of each probe (by its position, ascending) with the identity that it claims."""
+    scores = np.empty(rows.size)
+    for start in range(0, len(probes), _BLOCK):
+        low, high = np.searchsorted(rows, [start, start + _BLOCK])
+        if low < high:
+            fused = _by_identity(probes[start : start + _BLOCK], vectors, codes)
+            scores[low:high] = fused[rows[low:high] - start, claimed[low:high]]
+    return scores
 
 
 def _one_of_each(codes: Codes, held: Codes, most: int, rng: np.random.Generator) -> Codes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sameface_qdrant.comparisons import Comparisons
+from sameface_qdrant.comparisons import Comparisons, Source
 from sameface_qdrant.metrics import (
     Codes,
     Hits,
@@ -86,7 +86,7 @@ def find_lambs(
     claims = _claims(comparisons)
     rng = np.random.default_rng(seed)
     chooses = rng.permutation(len(comparisons.names)) < len(comparisons.names) / 2
-    choosing = claims.part(chooses[claims.impostors])
+    choosing = _best(claims.part(chooses[claims.impostors]), len(comparisons.names))
     measuring = claims.part(~chooses[claims.impostors])
     found = _lambs(choosing, comparisons.names, threshold, target_fmr, significance)
     thresholds = np.full(len(comparisons.names), threshold)
@@ -127,7 +127,7 @@ class _Mated:
 
 @dataclass(frozen=True, slots=True)
 class _Claims:
-    """Impostors who claim an identity, one a pair of people: their best score with it."""
+    """Impostors who claim an identity."""
 
     claimed: Codes
     impostors: Codes
@@ -138,15 +138,20 @@ class _Claims:
 
 
 def _claims(comparisons: Comparisons) -> _Claims:
-    """Return every pair of people both ways: each is an impostor to the other (a cohort is to the gallery alone)."""
+    """Return the non-mated comparisons as claims; a bare score is a claim both ways."""
     first, second, scores = comparisons.first, comparisons.second, comparisons.non_mated
-    if comparisons.source != "COHORT":
+    if comparisons.source is Source.SCORES:
         first, second = np.concatenate([first, second]), np.concatenate([second, first])
         scores = np.concatenate([scores, scores])
-    keys, position = np.unique(second * len(comparisons.names) + first, return_inverse=True)
+    return _Claims(second, first, scores)
+
+
+def _best(claims: _Claims, identities: int) -> _Claims:
+    """Return one claim a pair of people, the one with the best score: those of one impostor are not independent."""
+    keys, position = np.unique(claims.claimed * identities + claims.impostors, return_inverse=True)
     best = np.full(keys.size, -np.inf)
-    np.maximum.at(best, position, scores)
-    claimed, impostors = np.divmod(keys, len(comparisons.names))
+    np.maximum.at(best, position, claims.scores)
+    claimed, impostors = np.divmod(keys, identities)
     return _Claims(claimed, impostors, best)
 
 

@@ -44,7 +44,7 @@ def test_validating_measures_and_changes_nothing(connection: Connection, staff: 
         40,
         40,
     )
-    assert (measured.comparisons, measured.possible_comparisons, measured.mated_comparisons) == (3120, 3120, 40)
+    assert (measured.comparisons, measured.possible_comparisons, measured.mated_comparisons) == (3120, 3120, 80)
     assert 20 <= measured.effective_comparisons < 3120
     for one in (measured.verification, measured.identification):
         assert one.interval.low <= one.rate <= one.interval.high
@@ -129,7 +129,7 @@ def test_a_cohort_is_compared_with_the_gallery_and_not_kept(
     cohort = calibration_pb2.Cohort(contract=contract, members=members(100))
     measured = calibrate(request(staff, validate_only=True, cohort=cohort)).calibration
     assert measured.source == calibration_pb2.Calibration.SOURCE_COHORT
-    assert (measured.comparisons, measured.searches, measured.identities) == (100 * 80, 100, 140)
+    assert (measured.comparisons, measured.searches, measured.identities) == (100 * 40, 100, 140)
     listed = connection.galleries.ListIdentities(gallery_service_pb2.ListIdentitiesRequest(parent=staff)).identities
     assert len(listed) == 40
     other = face_pb2.Contract()
@@ -175,7 +175,7 @@ def what_if(name: str, **fields: object) -> gallery_service_pb2.WhatIfGalleryReq
 def test_what_if_counts_what_moves(connection: Connection, staff: str, refused: Refused) -> None:
     ask = connection.galleries.WhatIfGallery
     answer = ask(what_if(staff, operation=VERIFICATION, threshold=0.99))
-    assert answer.before.matches + answer.before.no_matches == 3120 + 40
+    assert answer.before.matches + answer.before.no_matches == 3120 + 80
     assert answer.after.matches == 0
     assert answer.before.false_matches.trials == 3120
     assert answer.before.false_matches.interval.high > 0

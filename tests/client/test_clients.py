@@ -184,14 +184,14 @@ def test_a_gallery_is_calibrated_and_asked_what_if(client: Any, gallery: str, po
     client.enroll(gallery, "obama", portraits / "barack_obama.jpg")
     client.enroll(gallery, "sunak", portraits / "rishi_sunak.jpg")
     measured = client.calibrate_gallery(gallery, validate_only=True, operation="verification")
-    assert measured.calibration.comparisons == 1
+    assert measured.calibration.comparisons == 2
     with pytest.raises(ServiceError) as refused:
         client.calibrate_gallery(gallery, accept_supported=True)
     assert refused.value.reason == "CALIBRATION_NOT_SUPPORTED"
     scores = calibration_pb2.LabelledScores(scores=[0.1] * 50, first=range(50), second=range(50, 100))
     assert client.calibrate_gallery(gallery, validate_only=True, scores=scores).calibration.comparisons == 50
     answer = client.what_if_gallery(gallery, "verification", threshold=-1.0)
-    assert (answer.before.no_matches, answer.after.matches) == (1, 1)
+    assert (answer.before.no_matches, answer.after.matches) == (2, 2)
     with pytest.raises(TypeError, match="no option"):
         client.what_if_gallery(gallery, "verification", limit=0.5)
 

@@ -43,7 +43,7 @@ async def test_measuring_changes_nothing_and_applying_makes_a_revision(store: St
     assert not measured.applied
     assert (await store.galleries.get("staff")).policy.revision == 1
     assert measured.comparisons.source is Source.GALLERY
-    assert (measured.calibration.evidence.comparisons, measured.calibration.evidence.mated) == (40 * 39 * 2, 40)
+    assert (measured.calibration.evidence.comparisons, measured.calibration.evidence.mated) == (80 * 39, 80)
 
     applied = await store.calibrate("staff", apply=True, author="ada")
     policy = (await store.galleries.get("staff")).policy

@@ -66,7 +66,7 @@ def test_a_target_beyond_the_comparisons_is_not_extrapolated() -> None:
 def test_comparisons_between_few_people_are_worth_less_than_their_number() -> None:
     vectors, names = people(np.random.default_rng(5), 60, 3)
     found = measured(compare_templates(vectors, names), 1e-3, 0.1, 60)
-    assert found.evidence.comparisons == 60 * 59 // 2 * 9
+    assert found.evidence.comparisons == 180 * 59
     assert 30 <= found.evidence.effective < found.evidence.comparisons / 2
     assert "because people recur in them" in findings(found)[0]
     assert any("enrolment refuses look-alikes" in sentence for sentence in findings(found))
