@@ -18,7 +18,9 @@ from sameface_qdrant.metrics import Codes, Scores
 Vectors = NDArray[np.float32]
 
 MAX_COMPARISONS = 1_000_000
-MAX_SEARCHES = 2_000
+MAX_SEARCHES = 1_000
+MAX_PROBES = 2_000
+"""Every probe is compared with the whole gallery, so their number bounds the work; more are drawn from."""
 _BLOCK = 256
 
 
@@ -157,6 +159,8 @@ def _mated(vectors: Vectors, codes: Codes, held: Codes) -> tuple[Scores, Codes]:
 
 def _sampled(rows: int, columns: int, most: int, rng: np.random.Generator) -> tuple[Codes, Codes]:
     """Return every cell of a table, or ``most`` of them at random, none twice; in the order of the rows."""
+    chosen = np.arange(rows) if rows <= MAX_PROBES else np.sort(rng.choice(rows, MAX_PROBES, replace=False))
+    rows = chosen.size
     if rows * columns <= most:
         cells = np.arange(rows * columns)
     else:
@@ -165,7 +169,7 @@ def _sampled(rows: int, columns: int, most: int, rng: np.random.Generator) -> tu
             cells = np.union1d(cells, rng.integers(0, rows * columns, 2 * most))
         cells = np.sort(rng.permutation(cells)[:most])
     row, column = np.divmod(cells, columns)
-    return row, column
+    return chosen[row], column
 
 
 def _claims(probes: Vectors, rows: Codes, vectors: Vectors, codes: Codes, claimed: Codes) -> Scores:
@@ -193,12 +197,13 @@ def _by_identity(probes: Vectors, vectors: Vectors, codes: Codes, own: Codes | N
 
     ``own`` is the position of each probe among ``vectors``, which is not compared with itself.
     """
-    scores = np.clip(probes @ vectors.T, -1.0, 1.0).astype(np.float64)
+    # Probes lie side by side, so that the maximum over an identity's rows runs along memory.
+    scores = vectors @ probes.T
     if own is not None:
-        scores[np.arange(own.size), own] = -np.inf
+        scores[own, np.arange(own.size)] = -np.inf
     starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
-    best: Scores = np.maximum.reduceat(scores, starts, axis=1)
-    return best
+    best: Scores = np.maximum.reduceat(scores, starts, axis=0).T.astype(np.float64)
+    return np.where(np.isfinite(best), np.clip(best, -1.0, 1.0), best)
 
 
 def _best_two(probes: Vectors, vectors: Vectors, codes: Codes) -> tuple[Codes, Scores, Scores]:
