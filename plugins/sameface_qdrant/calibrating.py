@@ -23,7 +23,7 @@ from sameface_qdrant.records import check_etag
 from sameface_qdrant.values import Gallery, PolicyChanges, Vector
 from sameface_qdrant.whatif import Recorded, Setting, WhatIf, identifications, verifications, what_if
 
-MAX_TEMPLATES = 50_000
+MAX_TEMPLATES = 10_000
 """So many are read at most; a larger gallery is calibrated on a sample of its templates."""
 HIGHEST_APPLIED_RATE = 0.05
 """No threshold is applied that supports no rate below this: it would let in whoever comes."""

@@ -190,7 +190,7 @@ class GalleryServiceServicer:
     def CalibrateGallery(self, request, context):
         """Measures thresholds for the policy's targets: on the gallery's own templates, on scores of the caller's, or on a
         cohort of people who are not enrolled. Writes them as a new revision of the policy, author `CalibrateGallery`.
-        A plain call and no long-running operation: at most 1,000,000 comparisons and 50,000 templates are looked at (a
+        A plain call and no long-running operation: at most 1,000,000 comparisons and 10,000 templates are looked at (a
         seeded sample where there are more, and the answer says so), which takes seconds; and a repeat after a lost answer
         measures the same and changes nothing.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), FAILED_PRECONDITION (CALIBRATION_NOT_SUPPORTED: there is nothing to compare,
