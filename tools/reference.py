@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2
 from sameface.api.status import DOMAIN, ERRORS
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ("face_service", "gallery_service", "system_service", "decision", "gallery", "face")
+FILES = ("face_service", "gallery_service", "system_service", "decision", "gallery", "calibration", "face")
 Descriptor = descriptor_pb2.DescriptorProto | descriptor_pb2.EnumDescriptorProto
 # Numbers of fields in descriptor.proto: where comments are looked up.
 MESSAGE, ENUM, SERVICE, METHOD, FIELD, NESTED, NESTED_ENUM, VALUE = 4, 5, 6, 2, 2, 3, 4, 2

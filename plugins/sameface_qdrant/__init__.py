@@ -19,8 +19,8 @@ and a runner-up margin. It needs no server to begin with:
 
 from sameface_qdrant.attach import attach
 from sameface_qdrant.attached import Attached, Counts, Neighbour
-from sameface_qdrant.comparisons import ComparisonScores
 from sameface_qdrant.engines.options import ServerOptions
+from sameface_qdrant.pairs import ComparisonScores
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import (
     ByteEvidence,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sameface_qdrant.comparisons import ComparisonScores, compare_all, sample
 from sameface_qdrant.engines.target import Key, RawHit, name_of
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.ids import point_id
 from sameface_qdrant.paging import LARGEST_PAGE
+from sameface_qdrant.pairs import ComparisonScores, compare_all, sample
 from sameface_qdrant.policy import (
     check_override,
     decide_identification,

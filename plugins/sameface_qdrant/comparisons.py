@@ -1,72 +1,99 @@
-"""All mated and non-mated comparisons among enrolled templates, for calibration. Pure numpy."""
+"""Scores whose truth is known: what a threshold is chosen from. Pure numpy.
 
-from collections.abc import Mapping, Sequence
+Three sources: scores that the caller brings, a gallery's own templates compared with each other, or a cohort of people
+who are not enrolled compared with the gallery (`sameface_qdrant.crossing` makes the latter two).
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-Owner = TypeVar("Owner")
-Item = TypeVar("Item")
+from sameface_qdrant.errors import InvalidArgument, NotEnoughData
+from sameface_qdrant.metrics import Codes, Scores
+
+
+class Source(StrEnum):
+    """Where comparisons came from."""
+
+    SCORES = "SCORES"
+    """The caller's own."""
+    GALLERY = "GALLERY"
+    """The gallery's templates, each identity against the others."""
+    COHORT = "COHORT"
+    """People who are not enrolled, against the gallery."""
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonScores:
-    """Cosine scores, each pair of templates once."""
+class Searches:
+    """Searches of a gallery, one a row."""
 
-    mated: NDArray[np.float64]
-    """[pairs] Both templates are of one identity."""
-    non_mated: NDArray[np.float64]
-    """[pairs] The templates are of two identities."""
-    identities: int
-    """How many identities took part."""
-    templates: int
-    complete: bool
-    """False where a cap left templates out; the rest is a seeded sample."""
+    probes: Codes
+    """Who was searched for."""
+    nearest: Codes
+    """Whose template was the best other one."""
+    scores: Scores
+    """Of somebody who is not enrolled: the best identity's score. Of an enrolled person: their own identity's."""
+    leads: Scores
+    """Over the next identity (enrolled: over the best other, negative where that is nearer); NaN without one."""
+    size: int
+    """How many identities each search looked at."""
 
 
-def sample(
-    held: Mapping[Owner, Sequence[Item]], *, max_templates: int, per_identity: int, seed: int
-) -> list[tuple[Owner, Item]]:
-    """Return templates of identities drawn without preference.
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """Mated and non-mated scores with the identities they are of. Identities are indices of ``names``."""
 
-    At most ``per_identity`` of each, ``max_templates`` in all. The same seed draws the same from the same templates in
-    the same order. Identities with many templates weigh no more than ``per_identity`` allows.
+    source: Source
+    names: tuple[str, ...]
+    mated: Scores
+    owners: Codes
+    """Whose mated comparison it is, one for each of ``mated``."""
+    non_mated: Scores
+    first: Codes
+    second: Codes
+    """Between whom, one for each of ``non_mated``: the probe's identity, and the one it was compared with."""
+    possible: int
+    """How many non-mated comparisons there are; fewer scores mean that they are a sample."""
+    strangers: Searches | None = None
+    """People searched for who are not enrolled (for a gallery: each identity left out in turn); None for scores."""
+    enrolled: Searches | None = None
+    """Enrolled people with another template searched for; None where nobody has two."""
+
+
+def labelled_scores(scores: ArrayLike, first: Sequence[str], second: Sequence[str]) -> Comparisons:
+    """Return the comparisons of a table: one score and the labels of both sides a row; mated where these are equal.
+
+    Raises:
+        InvalidArgument: the columns differ in length, or a score is not a finite number.
+        NotEnoughData: no row is non-mated.
     """
-    rng = np.random.default_rng(seed)
-    owners = list(held)
-    chosen: list[tuple[Owner, Item]] = []
-    for position in rng.permutation(len(owners)):
-        owner, items = owners[position], held[owners[position]]
-        room = min(per_identity, max_templates - len(chosen))
-        if room <= 0:
-            break
-        drawn = sorted(rng.permutation(len(items))[:room])
-        chosen += [(owner, items[index]) for index in drawn]
-    return chosen
-
-
-def compare_all(
-    units: NDArray[np.float32], owners: Sequence[object]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mated and the non-mated scores of every pair of templates.
-
-    Args:
-        units: [templates, dimension], rows of unit L2 norm.
-        owners: [templates], the identity of each row.
-
-    >>> mated, non_mated = compare_all(np.eye(3, dtype=np.float32)[[0, 0, 1]], ["ada", "ada", "bob"])
-    >>> mated.tolist(), non_mated.tolist()
-    ([1.0], [0.0, 0.0])
-    """
-    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
-    owned = np.array([numbers[owner] for owner in owners], dtype=np.int64)
-    mated: list[NDArray[np.float64]] = [np.empty(0)]
-    non_mated: list[NDArray[np.float64]] = [np.empty(0)]
-    for row in range(len(owned) - 1):
-        scores = (units[row + 1 :] @ units[row]).astype(np.float64)
-        same = owned[row + 1 :] == owned[row]
-        mated.append(scores[same])
-        non_mated.append(scores[~same])
-    return np.concatenate(mated), np.concatenate(non_mated)
+    values = np.asarray(scores, dtype=np.float64).ravel()
+    if not values.size == len(first) == len(second):
+        raise InvalidArgument(
+            f"there are {values.size} scores, {len(first)} first and {len(second)} second labels; expected as many of "
+            "each",
+            metadata={"field": "scores"},
+        )
+    if not np.isfinite(values).all():
+        raise InvalidArgument("a score is not a finite number; leave such rows out", metadata={"field": "scores"})
+    names, codes = np.unique(np.array([*first, *second], dtype=np.str_), return_inverse=True)
+    ones, others = codes[: len(first)].astype(np.int64), codes[len(first) :].astype(np.int64)
+    same = ones == others
+    if same.all():
+        raise NotEnoughData(
+            f"none of the {values.size} scores is non-mated; give comparisons between different people",
+            metadata={"identities": len(names), "comparisons": 0},
+        )
+    return Comparisons(
+        Source.SCORES,
+        tuple(map(str, names)),
+        values[same],
+        ones[same],
+        values[~same],
+        ones[~same],
+        others[~same],
+        possible=int((~same).sum()),
+    )

@@ -132,6 +132,12 @@ class ThresholdNotCalibrated(SamefaceError):
     reason = "THRESHOLD_NOT_CALIBRATED"
 
 
+class NotEnoughData(SamefaceError):
+    """There is too little to measure a threshold for the target from; ``metadata`` says what it would support."""
+
+    reason = "CALIBRATION_NOT_SUPPORTED"
+
+
 class RequestIdReused(SamefaceError):
     """The request id was used before for a request with other content."""
 

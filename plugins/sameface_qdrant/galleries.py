@@ -261,6 +261,9 @@ class Galleries:
 
 def _changed(present: Gallery, policy: PolicyChanges, display_name: str | None, author: str, now: datetime) -> Gallery:
     """Return a gallery after a change; the very same one where nothing differs."""
+    if "identify_threshold" in policy:
+        # Set by hand, it is nothing that was calibrated for a size.
+        policy = PolicyChanges(**{"calibrated_size": None, **policy})
     wanted = check_policy(dataclasses.replace(present.policy, **policy))
     changed = dataclasses.replace(present, display_name=present.display_name if display_name is None else display_name)
     if wanted != present.policy:

@@ -13,6 +13,7 @@ Identification, best score s and the next identity's score o: s ≥ t and lead �
 AMBIGUOUS; else NO_MATCH.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,6 +76,16 @@ def comparison_fmr(target_fpir: float, gallery_size: int) -> float:
     return -math.expm1(math.log1p(-target_fpir) / max(1, gallery_size))
 
 
+def search_fpir(fmr: float, gallery_size: int) -> float:
+    """Return the FPIR that an FMR per comparison leaves in a gallery: 1 − (1 − FMR)^N."""
+    return -math.expm1(max(1, gallery_size) * math.log1p(-fmr)) if fmr < 1 else 1.0
+
+
+def is_stale(policy: Policy, gallery_size: int) -> bool:
+    """Return whether the gallery has doubled since its identification threshold was calibrated."""
+    return policy.calibrated_size is not None and gallery_size >= 2 * policy.calibrated_size
+
+
 @dataclass(frozen=True, slots=True)
 class Threshold:
     """The threshold of one decision and where it came from."""
@@ -83,6 +94,8 @@ class Threshold:
     source: ThresholdSource
     target_attained: bool | None = None
     """Whether an operating point was strict enough for the policy's target; None where a person set the threshold."""
+    stale: bool = False
+    """Whether it was calibrated for a gallery of at most half the present size."""
 
 
 def operating_threshold(points: Sequence[OperatingPoint], fmr: float) -> Threshold | None:
@@ -120,10 +133,12 @@ def identification_threshold(gallery: Gallery, gallery_size: int, requested: flo
     Raises:
         ThresholdNotCalibrated: none of them brings one.
     """
+    policy = gallery.policy
+    ours = _set_by_hand(policy.identify_threshold, ThresholdSource.GALLERY)
     return _first(
         _set_by_hand(requested, ThresholdSource.REQUEST),
-        _set_by_hand(gallery.policy.identify_threshold, ThresholdSource.GALLERY),
-        operating_threshold(gallery.operating_points, comparison_fmr(gallery.policy.target_fpir, gallery_size)),
+        ours and dataclasses.replace(ours, stale=is_stale(policy, gallery_size)),
+        operating_threshold(gallery.operating_points, comparison_fmr(policy.target_fpir, gallery_size)),
     )
 
 
@@ -176,6 +191,7 @@ def decide_identification(
         threshold=threshold.value,
         threshold_source=threshold.source,
         target_attained=threshold.target_attained,
+        threshold_stale=threshold.stale,
         margin=margin,
         lead=lead,
         policy_revision=policy_revision,

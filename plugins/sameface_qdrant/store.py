@@ -4,8 +4,10 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
-from sameface_qdrant import records
+from sameface_qdrant import calibrating, records
+from sameface_qdrant.calibrating import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
 from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.enrolment import Enrolee, Enrolments
@@ -36,6 +38,7 @@ from sameface_qdrant.values import (
     Vector,
 )
 from sameface_qdrant.vectors import units_under
+from sameface_qdrant.whatif import WhatIf
 from sameface_qdrant.writes import Writes
 
 
@@ -243,6 +246,14 @@ class Store:
             FoundTemplate(records.template_of(Point(hit.id, hit.payload), gallery), hit.score, candidate.display_name)
             for hit, candidate in zip(hits, named, strict=True)
         )
+
+    async def calibrate(self, gallery: str, **options: Unpack[CalibrationOptions]) -> GalleryCalibration:
+        """Measure thresholds, and apply them where asked; see `sameface_qdrant.calibrating.calibrate_gallery`."""
+        return await calibrating.calibrate_gallery(self._engine, self.galleries, gallery, **options)
+
+    async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
+        """Tell what another setting would change; see `sameface_qdrant.calibrating.gallery_what_if`."""
+        return await calibrating.gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
 
     async def _best_identities(self, tenant: Tenant, vector: Vector, wanted: int) -> list[Hit]:
         """Return the best hit of each of the ``wanted`` nearest identities (maximum fusion), exactly.

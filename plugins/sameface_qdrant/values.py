@@ -145,6 +145,8 @@ class Policy:
     outlier_threshold: float | None = None
     """Lowest best score against the identity's other templates that is near enough; None takes the verification
     threshold."""
+    calibrated_size: int | None = None
+    """Identities in the gallery when ``identify_threshold`` was calibrated; None where it was set otherwise."""
     revision: int = 1
     author: str = ""
     create_time: datetime | None = None
@@ -165,6 +167,7 @@ class PolicyChanges(TypedDict, total=False):
     on_duplicate: GuardAction
     on_outlier: GuardAction
     outlier_threshold: float | None
+    calibrated_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +325,8 @@ class Decision:
     gallery_size: int
     """Identities in the gallery when the decision was made."""
     scope: Scope
+    threshold_stale: bool = False
+    """Whether the gallery has doubled since the threshold was calibrated (identification): calibrate it again."""
     candidates: tuple[Candidate, ...] = ()
     """Best first. For a verification: the claim and, with scope GALLERY, the best other identity."""
 

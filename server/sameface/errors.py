@@ -84,12 +84,6 @@ class ServerStopping(SamefaceError):
     reason = "SERVER_STOPPING"
 
 
-class RpcNotImplemented(SamefaceError):
-    """The contract has this rpc, this version of the server does not answer it yet."""
-
-    reason = "NOT_IMPLEMENTED"
-
-
 class RuntimeMissing(SamefaceError):
     """Something this machine needs is not prepared; the message names the command that prepares it."""
 

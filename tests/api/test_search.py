@@ -213,8 +213,3 @@ def test_an_update_of_a_gallery_without_mask_changes_what_is_set(connection: Con
     changed = change(policy=gallery_pb2.Policy(verify_threshold=0.6))
     assert changed.display_name == "People"
     assert changed.policy.runner_up_margin == pytest.approx(0.2)
-
-
-def test_calibration_says_that_it_is_not_there_yet(connection: Connection, gallery: str, refused: Refused) -> None:
-    error = refused(connection.galleries.CalibrateGallery, gallery_service_pb2.CalibrateGalleryRequest(name=gallery))
-    assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")

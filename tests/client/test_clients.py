@@ -16,7 +16,7 @@ from PIL import Image
 from sameface.client import AsyncClient, Client, ServiceError
 from sameface.client.samples import photo_bytes
 from sameface.launcher import Service
-from sameface.v1 import decision_pb2
+from sameface.v1 import calibration_pb2, decision_pb2
 
 
 class Blocking:
@@ -178,6 +178,22 @@ def test_resources_are_made_changed_listed_and_erased(client: Any, gallery: str,
         client.get_identity(gallery, "ada")
     assert refused.value.reason == "IDENTITY_NOT_FOUND"
     assert client.server_info().inference_runtime == "triton"
+
+
+def test_a_gallery_is_calibrated_and_asked_what_if(client: Any, gallery: str, portraits: Path) -> None:
+    client.enroll(gallery, "obama", portraits / "barack_obama.jpg")
+    client.enroll(gallery, "sunak", portraits / "rishi_sunak.jpg")
+    measured = client.calibrate_gallery(gallery, validate_only=True, operation="verification")
+    assert measured.calibration.comparisons == 2
+    with pytest.raises(ServiceError) as refused:
+        client.calibrate_gallery(gallery, accept_supported=True)
+    assert refused.value.reason == "CALIBRATION_NOT_SUPPORTED"
+    scores = calibration_pb2.LabelledScores(scores=[0.1] * 50, first=range(50), second=range(50, 100))
+    assert client.calibrate_gallery(gallery, validate_only=True, scores=scores).calibration.comparisons == 50
+    answer = client.what_if_gallery(gallery, "verification", threshold=-1.0)
+    assert (answer.before.no_matches, answer.after.matches) == (2, 2)
+    with pytest.raises(TypeError, match="no option"):
+        client.what_if_gallery(gallery, "verification", limit=0.5)
 
 
 def test_a_refusal_carries_what_a_program_needs(client: Any, gallery: str, portraits: Path) -> None:

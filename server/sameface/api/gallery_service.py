@@ -3,11 +3,10 @@
 from typing import Any
 
 import grpc
-from google.longrunning import operations_pb2
 
 from sameface.api import requests, responses
+from sameface.api.calibrations import Calibrations
 from sameface.api.names import parse_name
-from sameface.errors import RpcNotImplemented
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument
@@ -23,6 +22,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     def __init__(self, store: Store, operations: FaceOperations) -> None:
         self._store = store
         self._operations = operations
+        self._calibrations = Calibrations(store)
 
     async def CreateGallery(
         self, request: gallery_service_pb2.CreateGalleryRequest, context: Context
@@ -89,9 +89,15 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
 
     async def CalibrateGallery(
         self, request: gallery_service_pb2.CalibrateGalleryRequest, context: Context
-    ) -> operations_pb2.Operation:
-        """Refuse: calibration is not there yet."""
-        raise RpcNotImplemented("this server does not calibrate galleries yet; set thresholds in the gallery's policy")
+    ) -> gallery_service_pb2.CalibrateGalleryResponse:
+        """Measure thresholds, and write them into the policy unless only validated."""
+        return await self._calibrations.calibrate(request)
+
+    async def WhatIfGallery(
+        self, request: gallery_service_pb2.WhatIfGalleryRequest, context: Context
+    ) -> gallery_service_pb2.WhatIfGalleryResponse:
+        """Tell what another setting would change."""
+        return await self._calibrations.what_if(request)
 
     async def DeleteGallery(
         self, request: gallery_service_pb2.DeleteGalleryRequest, context: Context

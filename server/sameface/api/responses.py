@@ -52,6 +52,8 @@ def policy_to(policy: Policy) -> gallery_pb2.Policy:
         max_templates=policy.max_templates,
         revision=policy.revision,
         create_time=time_to(policy.create_time),
+        calibrated_size=policy.calibrated_size,
+        author=policy.author,
     )
 
 
@@ -139,6 +141,7 @@ def decision_to(decision: Decision, gallery: str) -> decision_pb2.Decision:
         threshold=decision.threshold,
         threshold_source=f"THRESHOLD_SOURCE_{decision.threshold_source}",
         target_attained=decision.target_attained,
+        threshold_stale=decision.threshold_stale,
         lead=decision.lead,
         runner_up_margin=decision.margin,
         scope=f"SCOPE_{decision.scope}",

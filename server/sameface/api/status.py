@@ -96,6 +96,11 @@ ERRORS: dict[str, ErrorRow] = {
     "THRESHOLD_NOT_CALIBRATED": ErrorRow(
         _CODES.FAILED_PRECONDITION, "–", "Set a threshold in the gallery's policy, or send one with the request."
     ),
+    "CALIBRATION_NOT_SUPPORTED": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`identities`, `comparisons`; `gallery`, `target_fmr` or `supported_fmr`; `target_fpir` or `supported_fpir`",
+        "Enrol more people or bring a cohort; or accept the supported rates, or set other targets.",
+    ),
     "REQUEST_ID_REUSED": ErrorRow(
         _CODES.FAILED_PRECONDITION, "`field`, `request_id`", "Make a new `request_id` for a new request."
     ),
@@ -118,7 +123,6 @@ ERRORS: dict[str, ErrorRow] = {
         _CODES.UNAVAILABLE, "`model`, `version`", "The server's models are not what their cards say; see its log."
     ),
     "STORE_CORRUPT": ErrorRow(_CODES.DATA_LOSS, "`path`", "Restore the data folder from a backup."),
-    "NOT_IMPLEMENTED": ErrorRow(_CODES.UNIMPLEMENTED, "–", "Wait for a version of the server that has it."),
     "INTERNAL": ErrorRow(_CODES.INTERNAL, "–", "A defect; report it with the time from the server's log."),
 }
 """Reason → status, metadata and what to do. Every error that leaves the server is in this table."""

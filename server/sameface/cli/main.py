@@ -10,7 +10,20 @@ from typing import NoReturn, TextIO
 import typer
 
 from sameface import __version__
-from sameface.cli import decide, demo, detect, doctor, enroll, evaluate, health, model, resources, serve, triton
+from sameface.cli import (
+    calibrate,
+    decide,
+    demo,
+    detect,
+    doctor,
+    enroll,
+    evaluate,
+    health,
+    model,
+    resources,
+    serve,
+    triton,
+)
 from sameface.cli.options import ExitCode
 from sameface.cli.output import visible
 from sameface.client import ServiceError
@@ -32,6 +45,8 @@ app.command("identify")(decide.identify)
 app.command("compare")(decide.compare)
 app.command("search")(decide.search)
 app.command("detect")(detect.detect)
+resources.gallery_app.command("calibrate")(calibrate.calibrate)
+resources.gallery_app.command("what-if")(calibrate.what_if)
 app.add_typer(resources.gallery_app, name="gallery")
 app.add_typer(resources.identity_app, name="identity")
 app.add_typer(resources.template_app, name="template")

@@ -15,7 +15,7 @@ from sameface.client.connection import CHANNEL_OPTIONS
 from sameface.client.errors import ServiceError
 from sameface.client.retries import Attempts
 from sameface.client.samples import Photo, SampleLike, as_sample
-from sameface.v1 import face_service_pb2, gallery_pb2, system_service_pb2
+from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -167,6 +167,18 @@ class AsyncClient:
     def policy_revisions(self, gallery: str) -> AsyncIterator[gallery_pb2.Policy]:
         """See `Client`."""
         return self._pages(lambda token: calls.list_policy_revisions(gallery, token), "policies")
+
+    async def calibrate_gallery(
+        self, gallery: str, **options: Unpack[calls.CalibrateOptions]
+    ) -> gallery_service_pb2.CalibrateGalleryResponse:
+        """See `Client`."""
+        return await self._call(calls.calibrate_gallery(gallery, **options))
+
+    async def what_if_gallery(
+        self, gallery: str, operation: calls.OperationName, **options: Unpack[calls.WhatIfOptions]
+    ) -> gallery_service_pb2.WhatIfGalleryResponse:
+        """See `Client`."""
+        return await self._call(calls.what_if_gallery(gallery, operation, **options))
 
     async def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> None:
         """See `Client`."""

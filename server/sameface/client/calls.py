@@ -10,7 +10,7 @@ from google.protobuf import field_mask_pb2
 from google.protobuf.message import Message
 
 from sameface.client.samples import Photo, SampleLike, as_sample, photo_bytes
-from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
+from sameface.v1 import calibration_pb2, face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -18,6 +18,7 @@ FACES, GALLERIES, SYSTEM = "FaceService", "GalleryService", "SystemService"
 ScopeName = Literal["claim", "gallery"]
 SelectionName = Literal["largest", "most_central", "error"]
 OriginName = Literal["photo", "embedding"]
+OperationName = Literal["verification", "identification"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,27 @@ class PolicyOptions(TypedDict, total=False):
     target_fmr: float | None
     target_fpir: float | None
     max_templates: int | None
+
+
+class CalibrateOptions(TypedDict, total=False):
+    """Options of a calibration; without ``validate_only`` the policy is changed."""
+
+    validate_only: bool
+    accept_supported: bool
+    operation: OperationName | None
+    scores: calibration_pb2.LabelledScores | None
+    cohort: calibration_pb2.Cohort | None
+    """Either of the two; without them the gallery's own templates are compared."""
+    propose_identity_thresholds: bool
+    etag: str
+
+
+class WhatIfOptions(TypedDict, total=False):
+    """Options of what-if; None keeps what the policy has."""
+
+    threshold: float | None
+    runner_up_margin: float | None
+    decisions: calibration_pb2.RecordedDecisions | None
 
 
 class IdentityOptions(TypedDict, total=False):
@@ -286,6 +308,42 @@ def update_gallery(
         update_mask=field_mask_pb2.FieldMask(paths=paths),
     )
     return Call(GALLERIES, "UpdateGallery", request, gallery_pb2.Gallery, repeat_lost_races=not etag)
+
+
+def calibrate_gallery(
+    gallery: str, **options: Unpack[CalibrateOptions]
+) -> Call[gallery_service_pb2.CalibrateGalleryResponse]:
+    """CalibrateGallery."""
+    _known(options, CalibrateOptions)
+    operation = options.get("operation")
+    etag = options.get("etag", "")
+    request = gallery_service_pb2.CalibrateGalleryRequest(
+        name=gallery_name(gallery),
+        validate_only=options.get("validate_only", False),
+        accept_supported=options.get("accept_supported", False),
+        operation=f"OPERATION_{operation.upper()}" if operation else None,
+        scores=options.get("scores"),
+        cohort=options.get("cohort"),
+        propose_identity_thresholds=options.get("propose_identity_thresholds", False),
+        etag=etag,
+    )
+    answer = gallery_service_pb2.CalibrateGalleryResponse
+    return Call(GALLERIES, "CalibrateGallery", request, answer, repeat_lost_races=not etag)
+
+
+def what_if_gallery(
+    gallery: str, operation: OperationName, **options: Unpack[WhatIfOptions]
+) -> Call[gallery_service_pb2.WhatIfGalleryResponse]:
+    """WhatIfGallery."""
+    _known(options, WhatIfOptions)
+    request = gallery_service_pb2.WhatIfGalleryRequest(
+        name=gallery_name(gallery),
+        operation=f"OPERATION_{operation.upper()}",
+        threshold=options.get("threshold"),
+        runner_up_margin=options.get("runner_up_margin"),
+        decisions=options.get("decisions"),
+    )
+    return Call(GALLERIES, "WhatIfGallery", request, gallery_service_pb2.WhatIfGalleryResponse)
 
 
 def delete_gallery(gallery: str, force: bool, etag: str) -> Call[gallery_service_pb2.DeleteGalleryResponse]:

@@ -14,7 +14,7 @@ from sameface.client.connection import CHANNEL_OPTIONS
 from sameface.client.errors import ServiceError
 from sameface.client.retries import Attempts
 from sameface.client.samples import Photo, SampleLike, as_sample
-from sameface.v1 import face_service_pb2, gallery_pb2, system_service_pb2
+from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -181,6 +181,18 @@ class Client:
     def policy_revisions(self, gallery: str) -> Iterator[gallery_pb2.Policy]:
         """Return every revision of a gallery's policy, newest first."""
         return self._pages(lambda token: calls.list_policy_revisions(gallery, token), "policies")
+
+    def calibrate_gallery(
+        self, gallery: str, **options: Unpack[calls.CalibrateOptions]
+    ) -> gallery_service_pb2.CalibrateGalleryResponse:
+        """Measure thresholds on the gallery, and make them its policy unless ``validate_only``."""
+        return self._call(calls.calibrate_gallery(gallery, **options))
+
+    def what_if_gallery(
+        self, gallery: str, operation: calls.OperationName, **options: Unpack[calls.WhatIfOptions]
+    ) -> gallery_service_pb2.WhatIfGalleryResponse:
+        """Tell what another threshold or margin would change; changes nothing."""
+        return self._call(calls.what_if_gallery(gallery, operation, **options))
 
     def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> None:
         """Erase a gallery; one with identities only with ``force``."""

@@ -53,7 +53,7 @@ class Candidate(_message.Message):
     def __init__(self, identity: _Optional[str] = ..., display_name: _Optional[str] = ..., score: _Optional[float] = ..., template: _Optional[str] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("outcome", "score", "threshold", "threshold_source", "lead", "runner_up_margin", "scope", "policy_revision", "gallery_size", "target_attained", "candidates")
+    __slots__ = ("outcome", "score", "threshold", "threshold_source", "lead", "runner_up_margin", "scope", "policy_revision", "gallery_size", "target_attained", "threshold_stale", "candidates")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,7 @@ class Decision(_message.Message):
     POLICY_REVISION_FIELD_NUMBER: _ClassVar[int]
     GALLERY_SIZE_FIELD_NUMBER: _ClassVar[int]
     TARGET_ATTAINED_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_STALE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     outcome: Outcome
     score: float
@@ -75,5 +76,6 @@ class Decision(_message.Message):
     policy_revision: int
     gallery_size: int
     target_attained: bool
+    threshold_stale: bool
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
-    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., score: _Optional[float] = ..., threshold: _Optional[float] = ..., threshold_source: _Optional[_Union[ThresholdSource, str]] = ..., lead: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., scope: _Optional[_Union[Scope, str]] = ..., policy_revision: _Optional[int] = ..., gallery_size: _Optional[int] = ..., target_attained: _Optional[bool] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ...) -> None: ...
+    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., score: _Optional[float] = ..., threshold: _Optional[float] = ..., threshold_source: _Optional[_Union[ThresholdSource, str]] = ..., lead: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., scope: _Optional[_Union[Scope, str]] = ..., policy_revision: _Optional[int] = ..., gallery_size: _Optional[int] = ..., target_attained: _Optional[bool] = ..., threshold_stale: _Optional[bool] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ...) -> None: ...

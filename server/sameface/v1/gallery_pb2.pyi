@@ -32,7 +32,7 @@ class Gallery(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "revision", "create_time")
+    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "revision", "create_time", "calibrated_size", "author")
     VERIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     IDENTIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     RUNNER_UP_MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,8 @@ class Policy(_message.Message):
     MAX_TEMPLATES_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATED_SIZE_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
     verify_threshold: float
     identify_threshold: float
     runner_up_margin: float
@@ -49,7 +51,9 @@ class Policy(_message.Message):
     max_templates: int
     revision: int
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    calibrated_size: int
+    author: str
+    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calibrated_size: _Optional[int] = ..., author: _Optional[str] = ...) -> None: ...
 
 class Identity(_message.Message):
     __slots__ = ("name", "display_name", "labels", "verify_threshold", "template_count", "create_time", "update_time", "etag")

@@ -1,7 +1,7 @@
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import resource_pb2 as _resource_pb2
-from google.longrunning import operations_pb2 as _operations_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from sameface.v1 import calibration_pb2 as _calibration_pb2
 from sameface.v1 import gallery_pb2 as _gallery_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -72,26 +72,58 @@ class ListPolicyRevisionsResponse(_message.Message):
     def __init__(self, policies: _Optional[_Iterable[_Union[_gallery_pb2.Policy, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CalibrateGalleryRequest(_message.Message):
-    __slots__ = ("name", "validate_only", "request_id")
+    __slots__ = ("name", "validate_only", "accept_supported", "operation", "scores", "cohort", "propose_identity_thresholds", "etag")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
-    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_SUPPORTED_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    COHORT_FIELD_NUMBER: _ClassVar[int]
+    PROPOSE_IDENTITY_THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
     name: str
     validate_only: bool
-    request_id: str
-    def __init__(self, name: _Optional[str] = ..., validate_only: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    accept_supported: bool
+    operation: _calibration_pb2.Operation
+    scores: _calibration_pb2.LabelledScores
+    cohort: _calibration_pb2.Cohort
+    propose_identity_thresholds: bool
+    etag: str
+    def __init__(self, name: _Optional[str] = ..., validate_only: _Optional[bool] = ..., accept_supported: _Optional[bool] = ..., operation: _Optional[_Union[_calibration_pb2.Operation, str]] = ..., scores: _Optional[_Union[_calibration_pb2.LabelledScores, _Mapping]] = ..., cohort: _Optional[_Union[_calibration_pb2.Cohort, _Mapping]] = ..., propose_identity_thresholds: _Optional[bool] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class CalibrateGalleryResponse(_message.Message):
-    __slots__ = ("gallery",)
+    __slots__ = ("gallery", "calibration", "identity_thresholds")
     GALLERY_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     gallery: _gallery_pb2.Gallery
-    def __init__(self, gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ...) -> None: ...
+    calibration: _calibration_pb2.Calibration
+    identity_thresholds: _calibration_pb2.IdentityThresholds
+    def __init__(self, gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ..., calibration: _Optional[_Union[_calibration_pb2.Calibration, _Mapping]] = ..., identity_thresholds: _Optional[_Union[_calibration_pb2.IdentityThresholds, _Mapping]] = ...) -> None: ...
 
-class CalibrateGalleryMetadata(_message.Message):
-    __slots__ = ("name",)
+class WhatIfGalleryRequest(_message.Message):
+    __slots__ = ("name", "operation", "threshold", "runner_up_margin", "decisions")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_UP_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    operation: _calibration_pb2.Operation
+    threshold: float
+    runner_up_margin: float
+    decisions: _calibration_pb2.RecordedDecisions
+    def __init__(self, name: _Optional[str] = ..., operation: _Optional[_Union[_calibration_pb2.Operation, str]] = ..., threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., decisions: _Optional[_Union[_calibration_pb2.RecordedDecisions, _Mapping]] = ...) -> None: ...
+
+class WhatIfGalleryResponse(_message.Message):
+    __slots__ = ("before", "after", "transitions")
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    TRANSITIONS_FIELD_NUMBER: _ClassVar[int]
+    before: _calibration_pb2.SettingOutcomes
+    after: _calibration_pb2.SettingOutcomes
+    transitions: _containers.RepeatedCompositeFieldContainer[_calibration_pb2.OutcomeTransition]
+    def __init__(self, before: _Optional[_Union[_calibration_pb2.SettingOutcomes, _Mapping]] = ..., after: _Optional[_Union[_calibration_pb2.SettingOutcomes, _Mapping]] = ..., transitions: _Optional[_Iterable[_Union[_calibration_pb2.OutcomeTransition, _Mapping]]] = ...) -> None: ...
 
 class DeleteGalleryRequest(_message.Message):
     __slots__ = ("name", "force", "etag")

@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from google.longrunning import operations_pb2 as google_dot_longrunning_dot_operations__pb2
 from sameface.v1 import gallery_pb2 as sameface_dot_v1_dot_gallery__pb2
 from sameface.v1 import gallery_service_pb2 as sameface_dot_v1_dot_gallery__service__pb2
 
@@ -78,7 +77,12 @@ class GalleryServiceStub:
         self.CalibrateGallery = channel.unary_unary(
                 '/sameface.v1.GalleryService/CalibrateGallery',
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.CalibrateGalleryRequest.SerializeToString,
-                response_deserializer=google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+                response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.CalibrateGalleryResponse.FromString,
+                _registered_method=True)
+        self.WhatIfGallery = channel.unary_unary(
+                '/sameface.v1.GalleryService/WhatIfGallery',
+                request_serializer=sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryResponse.FromString,
                 _registered_method=True)
         self.DeleteGallery = channel.unary_unary(
                 '/sameface.v1.GalleryService/DeleteGallery',
@@ -184,8 +188,24 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CalibrateGallery(self, request, context):
-        """Measures thresholds for the policy's targets on the gallery's own templates. Not filled yet.
-        Errors: UNIMPLEMENTED (NOT_IMPLEMENTED).
+        """Measures thresholds for the policy's targets: on the gallery's own templates, on scores of the caller's, or on a
+        cohort of people who are not enrolled. Writes them as a new revision of the policy, author `CalibrateGallery`.
+        A plain call and no long-running operation: at most 1,000,000 comparisons and 10,000 templates are looked at (a
+        seeded sample where there are more, and the answer says so), which takes seconds; and a repeat after a lost answer
+        measures the same and changes nothing.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND), FAILED_PRECONDITION (CALIBRATION_NOT_SUPPORTED: there is nothing to compare,
+        or a target is not supported and was to be written; CONTRACT_MISMATCH), INVALID_ARGUMENT (INVALID_EMBEDDING),
+        ABORTED (CONCURRENT_UPDATE: the etag is stale, or the gallery was changed meanwhile).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WhatIfGallery(self, request, context):
+        """Tells what another threshold or margin would change, over the gallery's own templates or over decisions of the
+        caller's. Changes nothing.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND), FAILED_PRECONDITION (CALIBRATION_NOT_SUPPORTED: there is nothing to compare;
+        THRESHOLD_NOT_CALIBRATED: there is no present threshold to compare with).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -292,7 +312,12 @@ def add_GalleryServiceServicer_to_server(servicer, server):
             'CalibrateGallery': grpc.unary_unary_rpc_method_handler(
                     servicer.CalibrateGallery,
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.CalibrateGalleryRequest.FromString,
-                    response_serializer=google_dot_longrunning_dot_operations__pb2.Operation.SerializeToString,
+                    response_serializer=sameface_dot_v1_dot_gallery__service__pb2.CalibrateGalleryResponse.SerializeToString,
+            ),
+            'WhatIfGallery': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhatIfGallery,
+                    request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryResponse.SerializeToString,
             ),
             'DeleteGallery': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteGallery,
@@ -515,7 +540,34 @@ class GalleryService:
             target,
             '/sameface.v1.GalleryService/CalibrateGallery',
             sameface_dot_v1_dot_gallery__service__pb2.CalibrateGalleryRequest.SerializeToString,
-            google_dot_longrunning_dot_operations__pb2.Operation.FromString,
+            sameface_dot_v1_dot_gallery__service__pb2.CalibrateGalleryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhatIfGallery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.GalleryService/WhatIfGallery',
+            sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryRequest.SerializeToString,
+            sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,242 @@
+"""CalibrateGallery and WhatIfGallery: requests in, one call of the store, answers out."""
+
+import asyncio
+
+import numpy as np
+from google.protobuf.message import Message
+
+from sameface.api import responses
+from sameface.api.names import make_name, parse_name
+from sameface.api.requests import contract_from, number_from
+from sameface.v1 import calibration_pb2, gallery_service_pb2
+from sameface_qdrant.calibrating import CalibrationOptions, GalleryCalibration, Operation
+from sameface_qdrant.calibration import MeasuredThreshold
+from sameface_qdrant.cohorts import Cohort
+from sameface_qdrant.comparisons import Comparisons, Source, labelled_scores
+from sameface_qdrant.curves import Curves, curves
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.metrics import Interval
+from sameface_qdrant.store import Store
+from sameface_qdrant.values import Outcome
+from sameface_qdrant.whatif import Rate, Recorded, Side, recorded
+from sameface_qdrant.zoo import Errors, Flock, find_lambs
+
+AUTHOR = "CalibrateGallery"
+MAX_SCORES, MAX_COHORT = 1_000_000, 10_000
+_OPERATIONS = {
+    calibration_pb2.OPERATION_VERIFICATION: Operation.VERIFICATION,
+    calibration_pb2.OPERATION_IDENTIFICATION: Operation.IDENTIFICATION,
+}
+
+
+class Calibrations:
+    """One at a time: each may keep a core busy for seconds."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._turn = asyncio.Lock()
+
+    async def calibrate(
+        self, request: gallery_service_pb2.CalibrateGalleryRequest
+    ) -> gallery_service_pb2.CalibrateGalleryResponse:
+        """See the proto."""
+        (gallery,) = parse_name(request.name, "name", 1)
+        options = CalibrationOptions(
+            apply=not request.validate_only,
+            accept_supported=request.accept_supported,
+            operation=_operation(request.operation),
+            author=AUTHOR,
+            etag=request.etag,
+        )
+        match request.WhichOneof("evidence"):
+            case "scores":
+                options["comparisons"] = _scores(request.scores)
+            case "cohort":
+                options["cohort"] = _cohort(request.cohort)
+        async with self._turn:
+            found = await self._store.calibrate(gallery, **options)
+            drawn = await asyncio.to_thread(curves, found.comparisons)
+            flock = None
+            if request.propose_identity_thresholds:
+                verify = found.calibration.verify
+                flock = await asyncio.to_thread(
+                    find_lambs, found.comparisons, verify.threshold, max(verify.target, verify.supported)
+                )
+        return gallery_service_pb2.CalibrateGalleryResponse(
+            gallery=responses.gallery_to(found.gallery),
+            calibration=_calibration_to(found, drawn),
+            identity_thresholds=None if flock is None else _flock_to(flock, gallery, found.comparisons.source),
+        )
+
+    async def what_if(
+        self, request: gallery_service_pb2.WhatIfGalleryRequest
+    ) -> gallery_service_pb2.WhatIfGalleryResponse:
+        """See the proto."""
+        (gallery,) = parse_name(request.name, "name", 1)
+        operation = _operation(request.operation)
+        if operation is None:
+            raise InvalidArgument(
+                "operation is unspecified; expected VERIFICATION or IDENTIFICATION", metadata={"field": "operation"}
+            )
+        async with self._turn:
+            found = await self._store.what_if(
+                gallery,
+                operation,
+                threshold=number_from(request, "threshold", -1, 1),
+                margin=number_from(request, "runner_up_margin", 0, 2),
+                decisions=_decisions(request.decisions) if request.HasField("decisions") else None,
+            )
+        return gallery_service_pb2.WhatIfGalleryResponse(
+            before=_side_to(found.before),
+            after=_side_to(found.after),
+            transitions=[
+                calibration_pb2.OutcomeTransition(before=f"OUTCOME_{one}", after=f"OUTCOME_{other}", count=count)
+                for (one, other), count in found.transitions.items()
+                if count
+            ],
+        )
+
+
+def _operation(value: calibration_pb2.Operation) -> Operation | None:
+    if value == calibration_pb2.OPERATION_UNSPECIFIED:
+        return None
+    if value not in _OPERATIONS:
+        raise InvalidArgument(
+            f"operation is {value}, which is no Operation of this version", metadata={"field": "operation"}
+        )
+    return _OPERATIONS[value]
+
+
+def _bounded(message: Message, field: str, most: int, name: str) -> None:
+    if len(getattr(message, field)) > most:
+        raise InvalidArgument(
+            f"{name} has {len(getattr(message, field)):,} entries; at most {most:,} are allowed",
+            metadata={"field": name},
+        )
+
+
+def _scores(message: calibration_pb2.LabelledScores) -> Comparisons:
+    _bounded(message, "scores", MAX_SCORES, "scores.scores")
+    return labelled_scores(message.scores, [str(one) for one in message.first], [str(one) for one in message.second])
+
+
+def _cohort(message: calibration_pb2.Cohort) -> Cohort:
+    _bounded(message, "members", MAX_COHORT, "cohort.members")
+    contract = contract_from(message.contract)
+    for member in message.members:
+        if len(member.values) != len(message.members[0].values):
+            raise InvalidArgument(
+                f"cohort.members have {len(message.members[0].values)} and {len(member.values)} values; expected as "
+                "many in each",
+                metadata={"field": "cohort.members"},
+            )
+    vectors = np.array([member.values for member in message.members], dtype=np.float32)
+    return Cohort(vectors, tuple(member.identity for member in message.members), contract)
+
+
+def _decisions(message: calibration_pb2.RecordedDecisions) -> Recorded:
+    _bounded(message, "scores", MAX_SCORES, "decisions.scores")
+    return recorded(
+        message.scores,
+        message.leads or None,
+        mated=message.mated or None,
+        first=message.first or None,
+        second=message.second or None,
+    )
+
+
+def _interval_to(interval: Interval | None) -> calibration_pb2.ConfidenceInterval | None:
+    return None if interval is None else calibration_pb2.ConfidenceInterval(low=interval.low, high=interval.high)
+
+
+def _threshold_to(measured: MeasuredThreshold) -> calibration_pb2.MeasuredThreshold:
+    return calibration_pb2.MeasuredThreshold(
+        target=measured.target,
+        supported=measured.supported,
+        threshold=measured.threshold,
+        rate=measured.rate,
+        interval=_interval_to(measured.interval),
+        method=f"METHOD_{measured.method}",
+        reason=measured.reason,
+        fmr=measured.fmr,
+        fmr_interval=_interval_to(measured.fmr_interval),
+        fnmr=measured.fnmr,
+        fnmr_interval=_interval_to(measured.fnmr_interval),
+        other_threshold=measured.other,
+    )
+
+
+def _calibration_to(found: GalleryCalibration, drawn: Curves) -> calibration_pb2.Calibration:
+    measured, evidence = found.calibration, found.calibration.evidence
+    return calibration_pb2.Calibration(
+        verification=_threshold_to(measured.verify),
+        identification=_threshold_to(measured.identify),
+        gallery_size=measured.gallery_size,
+        confidence=measured.confidence,
+        source=f"SOURCE_{evidence.source}",
+        identities=evidence.identities,
+        comparisons=evidence.comparisons,
+        possible_comparisons=evidence.possible,
+        effective_comparisons=evidence.effective,
+        mated_comparisons=evidence.mated,
+        mated_identities=evidence.mated_identities,
+        searches=evidence.searches,
+        findings=found.findings,
+        curves=calibration_pb2.Calibration.Curves(
+            thresholds=drawn.thresholds,
+            fmr=drawn.fmr,
+            fnmr=drawn.fnmr,
+            edges=drawn.edges,
+            mated=drawn.mated,
+            non_mated=drawn.non_mated,
+        ),
+    )
+
+
+def _errors_to(errors: Errors | None) -> calibration_pb2.IdentityThresholds.ErrorRates | None:
+    if errors is None:
+        return None
+    return calibration_pb2.IdentityThresholds.ErrorRates(
+        fmr=errors.fmr, fmr_interval=_interval_to(errors.fmr_interval), fnmr=errors.fnmr
+    )
+
+
+def _flock_to(flock: Flock, gallery: str, source: Source) -> calibration_pb2.IdentityThresholds:
+    def name(identity: str) -> str:
+        return identity if source is Source.SCORES else make_name(gallery, identity)
+
+    return calibration_pb2.IdentityThresholds(
+        proposals=[
+            calibration_pb2.IdentityThresholds.Proposal(
+                identity=name(lamb.identity),
+                verify_threshold=lamb.threshold,
+                p_value=lamb.p_value,
+                impostors=lamb.impostors,
+                impostors_in_tail=lamb.in_tail,
+            )
+            for lamb in flock.lambs
+        ],
+        before=_errors_to(flock.before),
+        after=_errors_to(flock.after),
+        raised=_errors_to(flock.raised),
+    )
+
+
+def _rate_to(rate: Rate | None) -> calibration_pb2.SettingOutcomes.ErrorRate | None:
+    if rate is None:
+        return None
+    return calibration_pb2.SettingOutcomes.ErrorRate(
+        errors=rate.errors, trials=rate.trials, interval=_interval_to(rate.interval)
+    )
+
+
+def _side_to(side: Side) -> calibration_pb2.SettingOutcomes:
+    return calibration_pb2.SettingOutcomes(
+        threshold=side.setting.threshold,
+        runner_up_margin=side.setting.margin,
+        matches=side.counts[Outcome.MATCH],
+        ambiguous=side.counts[Outcome.AMBIGUOUS],
+        no_matches=side.counts[Outcome.NO_MATCH],
+        false_matches=_rate_to(side.false_matches),
+        false_non_matches=_rate_to(side.false_non_matches),
+    )

@@ -1,0 +1,269 @@
+"""`sameface gallery calibrate` and `gallery what-if`: thresholds with what stands behind them."""
+
+import csv
+import math
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+
+from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, Etag, GalleryArgument, connected
+from sameface.cli.output import as_dict, coloured, note, print_json, print_table
+from sameface.client import Client
+from sameface.v1 import calibration_pb2, decision_pb2
+from sameface_qdrant.cohorts import read_cohort, read_scores
+from sameface_qdrant.curves import Curves
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.metrics import Interval
+from sameface_qdrant.plots import ChosenPoint, interval_text, rate_text, write_html, write_png
+
+OUTCOMES = (decision_pb2.OUTCOME_MATCH, decision_pb2.OUTCOME_AMBIGUOUS, decision_pb2.OUTCOME_NO_MATCH)
+OperationName = Literal["verification", "identification"]
+
+
+def calibrate(
+    gallery: GalleryArgument,
+    apply: Annotated[bool, typer.Option("--apply", help="make the thresholds the gallery's policy")] = False,
+    accept_supported: Annotated[
+        bool, typer.Option("--accept-supported", help="apply also where a target is not supported: the nearest rate")
+    ] = False,
+    only: Annotated[
+        OperationName | None, typer.Option(help="apply the threshold of this alone", show_default=False)
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV", help="labelled scores: columns score, first, second; - for stdin", show_default=False
+        ),
+    ] = None,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(metavar="NPZ", help="people who are not enrolled: arrays vectors, identities", show_default=False),
+    ] = None,
+    identities: Annotated[
+        bool, typer.Option("--identities", help="propose thresholds for identities that attract impostors")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="draw it: .html or .png", show_default=False)
+    ] = None,
+    etag: Etag = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Measure thresholds for the policy's target FMR and FPIR; change nothing without --apply."""
+    if report is not None and report.suffix not in (".html", ".png"):
+        raise InvalidArgument(f"{report} is neither .html nor .png", metadata={"field": "report"})
+    labelled = None if scores is None else _labelled(scores)
+    with connected(address) as client:
+        answer = client.calibrate_gallery(
+            gallery,
+            validate_only=not apply,
+            accept_supported=accept_supported,
+            operation=only,
+            scores=labelled,
+            cohort=None if cohort is None else _members(client, gallery, cohort),
+            propose_identity_thresholds=identities,
+            etag=etag,
+        )
+    measured = answer.calibration
+    if report is not None:
+        _draw(report, gallery, measured)
+    if as_json:
+        print_json(as_dict(answer))
+        return
+    print_table(
+        ("", "threshold", "for", "measured", "95 % interval", "FNMR", "95 % interval"),
+        [_row("verify", "FMR", measured.verification), _row("identify", "FPIR", measured.identification)],
+    )
+    for sentence in (f"Identification: {measured.identification.reason}.", *measured.findings):
+        print(f"- {sentence}")
+    if identities:
+        _print_proposals(answer.identity_thresholds)
+    revision = answer.gallery.policy.revision
+    note(f"{gallery} has policy revision {revision}" if apply else "nothing was changed; --apply makes it the policy")
+
+
+def what_if(
+    gallery: GalleryArgument,
+    operation: Annotated[OperationName, typer.Argument(help="what the threshold is for")],
+    threshold: Annotated[float | None, typer.Option(help="the other threshold", show_default=False)] = None,
+    margin: Annotated[float | None, typer.Option(help="the other runner-up margin", show_default=False)] = None,
+    decisions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV",
+            help="recorded decisions: columns score, optionally lead, mated (1 or 0); - for stdin",
+            show_default=False,
+        ),
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Show what another threshold or margin would change, over the gallery's templates or recorded decisions."""
+    read = None if decisions is None else _decisions(decisions)
+    with connected(address) as client:
+        answer = client.what_if_gallery(
+            gallery, operation, threshold=threshold, runner_up_margin=margin, decisions=read
+        )
+    if as_json:
+        print_json(as_dict(answer))
+        return
+    names = ("FMR", "FNMR") if operation == "verification" else ("FPIR", "FNIR")
+    before, after = answer.before, answer.after
+    print_table(
+        ("", "now", "then", "change"),
+        [
+            ("threshold", f"{before.threshold:.4f}", f"{after.threshold:.4f}", ""),
+            ("margin", f"{before.runner_up_margin:g}", f"{after.runner_up_margin:g}", ""),
+            _change(coloured("MATCH"), before.matches, after.matches),
+            _change(coloured("AMBIGUOUS"), before.ambiguous, after.ambiguous),
+            _change(coloured("NO_MATCH"), before.no_matches, after.no_matches),
+            (names[0], *(_error(side.false_matches, side.HasField("false_matches")) for side in (before, after)), ""),
+            (
+                names[1],
+                *(_error(side.false_non_matches, side.HasField("false_non_matches")) for side in (before, after)),
+                "",
+            ),
+        ],
+    )
+    moved = {(one.before, one.after): one.count for one in answer.transitions}
+    print_table(
+        ("now ↓  then →", *map(_outcome, OUTCOMES)),
+        [(_outcome(one), *(f"{moved.get((one, other), 0):,}" for other in OUTCOMES)) for one in OUTCOMES],
+    )
+
+
+def _labelled(source: str) -> calibration_pb2.LabelledScores:
+    with nullcontext(sys.stdin) if source == "-" else Path(source).open(encoding="utf-8", newline="") as file:
+        read = read_scores(file)
+    return calibration_pb2.LabelledScores(
+        scores=np.concatenate([read.mated, read.non_mated]),
+        first=np.concatenate([read.owners, read.first]),
+        second=np.concatenate([read.owners, read.second]),
+    )
+
+
+def _members(client: Client, gallery: str, path: Path) -> calibration_pb2.Cohort:
+    """Return the cohort of a file; whoever made it answers for its embeddings being of the gallery's model."""
+    read = read_cohort(path)
+    return calibration_pb2.Cohort(
+        contract=client.get_gallery(gallery).contract,
+        members=[
+            calibration_pb2.Cohort.Member(identity=identity, values=vector)
+            for identity, vector in zip(read.identities, read.vectors, strict=True)
+        ],
+    )
+
+
+def _decisions(source: str) -> calibration_pb2.RecordedDecisions:
+    with nullcontext(sys.stdin) if source == "-" else Path(source).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "score" not in rows[0]:
+        raise InvalidArgument(f"{source} has no column score, or no row", metadata={"field": "decisions"})
+    try:
+        return calibration_pb2.RecordedDecisions(
+            scores=[float(row["score"]) for row in rows],
+            leads=[float(row["lead"] or math.nan) for row in rows] if "lead" in rows[0] else (),
+            mated=[bool(int(row["mated"])) for row in rows] if "mated" in rows[0] else (),
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"{source} holds what is no number: {error}", metadata={"field": "decisions"}) from None
+
+
+def _row(name: str, rate: str, one: calibration_pb2.MeasuredThreshold) -> Sequence[str]:
+    supported = one.supported <= one.target
+    aimed = (
+        f"{rate} {one.target:g}" if supported else f"[yellow]{rate} {one.supported:.2g}, not {one.target:g}[/yellow]"
+    )
+    has_fnmr = one.HasField("fnmr")
+    return (
+        name,
+        f"{one.threshold:.4f}",
+        aimed,
+        rate_text(one.rate),
+        interval_text(_interval(one.interval)),
+        rate_text(one.fnmr) if has_fnmr else "–",
+        interval_text(_interval(one.fnmr_interval)) if has_fnmr else "",
+    )
+
+
+def _print_proposals(found: calibration_pb2.IdentityThresholds) -> None:
+    if not found.proposals:
+        print("- No identity attracts impostors more than others do.")
+        return
+    print_table(
+        ("identity", "threshold", "high impostors", "p (corrected)"),
+        [
+            (
+                one.identity.rpartition("/")[2],
+                f"{one.verify_threshold:.4f}",
+                f"{one.impostors_in_tail} of {one.impostors}",
+                f"{one.p_value:.1g}",
+            )
+            for one in found.proposals
+        ],
+    )
+    for name, errors in (
+        ("one threshold for all", found.before),
+        ("with these", found.after),
+        ("one threshold, raised to the same FNMR", found.raised),
+    ):
+        if errors.HasField("fmr_interval"):
+            fnmr = rate_text(errors.fnmr) if errors.HasField("fnmr") else "–"
+            shown = f"FMR {rate_text(errors.fmr)} ({interval_text(_interval(errors.fmr_interval))}), FNMR {fnmr}"
+            print(f"- {name}: {shown}, on impostors who took no part in choosing")
+
+
+def _draw(path: Path, gallery: str, measured: calibration_pb2.Calibration) -> None:
+    drawn = measured.curves
+    curves = Curves(
+        np.array(drawn.thresholds),
+        np.array(drawn.fmr),
+        np.array(drawn.fnmr),
+        np.array(drawn.edges),
+        np.array(drawn.mated, np.int64),
+        np.array(drawn.non_mated, np.int64),
+    )
+    identification = measured.identification
+    fpir = f"FPIR {rate_text(identification.rate)} ({interval_text(_interval(identification.interval))})"
+    points = [
+        ChosenPoint(
+            label,
+            one.threshold,
+            one.fmr,
+            _interval(one.fmr_interval),
+            one.fnmr if one.HasField("fnmr") else None,
+            _interval(one.fnmr_interval) if one.HasField("fnmr") else None,
+            remark,
+        )
+        for label, one, remark in (("verify", measured.verification, ""), ("identify", identification, fpir))
+    ]
+    title = f"Calibration of {gallery}"
+    if path.suffix == ".png":
+        write_png(path, curves, points, title)
+    else:
+        write_html(path, curves, points, title=title, sentences=measured.findings)
+    note(f"drawn into {path}")
+
+
+def _interval(message: calibration_pb2.ConfidenceInterval) -> Interval:
+    return Interval(message.low, message.high)
+
+
+def _change(name: str, before: int, after: int) -> Sequence[str]:
+    return name, f"{before:,}", f"{after:,}", f"{after - before:+,}" if after != before else ""
+
+
+def _error(rate: calibration_pb2.SettingOutcomes.ErrorRate, known: bool) -> str:
+    if not known:
+        return "–"
+    interval = f" ({interval_text(_interval(rate.interval))})" if rate.HasField("interval") else ""
+    return f"{rate_text(rate.errors / rate.trials)}{interval}"
+
+
+def _outcome(value: int) -> str:
+    return coloured(decision_pb2.Outcome.Name(value).removeprefix("OUTCOME_"))

@@ -1,0 +1,101 @@
+"""Pictures show the numbers they are drawn from, and pages need nothing else."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sameface_qdrant import metrics
+from sameface_qdrant.calibration import Calibration, calibrate
+from sameface_qdrant.comparisons import Comparisons
+from sameface_qdrant.crossing import compare_templates
+from sameface_qdrant.curves import curves
+from sameface_qdrant.metrics import Interval
+from sameface_qdrant.plots import (
+    chosen_points,
+    det_figure,
+    histogram_figure,
+    interval_text,
+    rate_text,
+    write_html,
+    write_png,
+)
+from tests.plugin.simulated import people
+
+
+@pytest.fixture(scope="module")
+def comparisons() -> Comparisons:
+    vectors, names = people(np.random.default_rng(1), 100, 2, spread=0.9)
+    return compare_templates(vectors, names)
+
+
+@pytest.fixture(scope="module")
+def calibration(comparisons: Comparisons) -> Calibration:
+    return calibrate(comparisons, target_fmr=1e-2, target_fpir=0.1, gallery_size=100, replicates=50)
+
+
+def test_curves_hold_the_rates_at_their_thresholds_and_every_score(comparisons: Comparisons) -> None:
+    found = curves(comparisons)
+    for index in (0, 100, 300, 511):
+        threshold = found.thresholds[index]
+        assert found.fmr[index] == pytest.approx(metrics.fmr(comparisons.non_mated, threshold))
+        assert found.fnmr[index] == pytest.approx(metrics.fnmr(comparisons.mated, threshold))
+    assert (found.mated.sum(), found.non_mated.sum()) == (comparisons.mated.size, comparisons.non_mated.size)
+
+
+def test_a_point_is_drawn_at_its_rates(comparisons: Comparisons, calibration: Calibration) -> None:
+    (axes,) = det_figure(curves(comparisons), chosen_points(calibration)[:1]).axes
+    bars: Any = axes.containers[0]
+    marker = bars.lines[0]
+    assert calibration.verify.fnmr is not None
+    expected = [NormalDist().inv_cdf(rate) for rate in (calibration.verify.fmr, calibration.verify.fnmr)]
+    assert [float(marker.get_xdata()[0]), float(marker.get_ydata()[0])] == pytest.approx(expected)
+    assert axes.get_xlabel() == "false match rate (FMR)"
+
+
+def test_the_histogram_marks_thresholds(comparisons: Comparisons, calibration: Calibration) -> None:
+    (axes,) = histogram_figure(curves(comparisons), chosen_points(calibration)).axes
+    lines = [float(np.asarray(line.get_xdata())[0]) for line in axes.lines]
+    assert lines == [calibration.verify.threshold, calibration.identify.threshold]
+    assert axes.get_yscale() == "log"
+
+
+def test_a_page_needs_nothing_else_and_escapes_what_it_is_told(
+    comparisons: Comparisons, calibration: Calibration, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    write_html(page, curves(comparisons), chosen_points(calibration), title="<b>staff</b>", sentences=["5 < 6 & so on"])
+    text = page.read_text()
+    assert "&lt;b&gt;staff" in text
+    assert "5 &lt; 6 &amp; so on" in text
+    assert text.count("<svg") == 2
+    assert f"{calibration.verify.threshold:.4f}" in text
+    # Names of XML namespaces are never fetched.
+    assert not re.findall(r"""(?:src|href)=["'](?!#)""", text.replace("xlink:href", "href"))
+
+
+def test_a_picture_is_drawn_also_without_mated_comparisons(tmp_path: Path) -> None:
+    vectors, names = people(np.random.default_rng(1), 30, 1)
+    alone = compare_templates(vectors, names)
+    found = calibrate(alone, target_fmr=0.1, target_fpir=0.2, gallery_size=30, replicates=20)
+    write_png(tmp_path / "picture.png", curves(alone), chosen_points(found), "staff")
+    with Image.open(tmp_path / "picture.png") as image:
+        assert image.size == (1950, 780)
+        assert len(np.unique(np.asarray(image.convert("RGB"))[::20, ::20].reshape(-1, 3), axis=0)) > 20
+
+
+def test_rates_are_written_for_people() -> None:
+    assert [rate_text(rate) for rate in (0.0, 1.234e-5, 0.0312, 0.5, None)] == ["0 %", "0.0012 %", "3.1 %", "50 %", "–"]
+    assert interval_text(Interval(0.0, 0.25)) == "0 % to 25 %"
+    assert interval_text(None) == ""
+
+
+def test_the_plugin_itself_loads_no_matplotlib() -> None:
+    code = "import sys, sameface_qdrant.plots, sameface_qdrant.store; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
