@@ -135,10 +135,14 @@ class Erasures:
         return receipt
 
     async def check(self, receipt: ErasureReceipt, seen: Seen) -> ErasureReceipt:
-        """Check that the removed points cannot be retrieved, counted or found, before anybody can enrol them again."""
-        ids = {point.id for point in seen.points}
+        """Check that the removed points cannot be retrieved, counted or found, before anybody can enrol them again.
+
+        Where other services write too, only templates are looked at: somebody may have enrolled the identity anew.
+        """
+        alone = self._engine.exclusive
+        ids = {point.id for point in seen.points if alone or point.vector is not None}
         readable = bool(await self._engine.get(seen.collection, sorted(ids)))
-        if isinstance(seen.chosen, Where):
+        if alone and isinstance(seen.chosen, Where):
             readable |= bool(await self._engine.count(seen.collection, seen.chosen))
         for vector in [point.vector for point in seen.points if point.vector is not None][:SEARCHES]:
             hits = await self._engine.nearest(seen.collection, vector, Where({}), 16)

@@ -193,6 +193,9 @@ class Galleries:
             self._forget(gallery)
             await self._engine.delete(META, everything)
             self._forget(gallery)
+            if not self._engine.exclusive:
+                # Another service may have enrolled between the two, and have found the gallery still there.
+                await self._engine.delete(tenant.collection, everything)
             receipt = await self.erasures.check(receipt, seen)
         await self._engine.commit(tenant.collection, erase=True)
         await self._engine.commit(META, erase=True)

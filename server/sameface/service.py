@@ -131,6 +131,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         default_embedder=settings.embedder_version,
         default_selection=settings.face_selection,
         max_faces=settings.max_faces,
+        reveal_collisions=settings.reveal_collisions,
     )
     operations.embedder_card()  # the default version must be one that is served
     served = ServedParts(

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     detector_side: int = Field(640, ge=64, le=2048, description="longest side of the detector's input in pixels")
     detector_threshold: float = Field(0.7, gt=0, lt=1, description="lowest detection score that counts as a face")
     max_faces: int = Field(32, ge=1, le=256, description="most faces of one photo that are embedded")
+    reveal_collisions: bool = Field(
+        False, description="tell who enrols which other identity a photo is like, and how much"
+    )
     max_message_bytes: int = Field(
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"
     )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient
 
-from sameface_qdrant import NewTemplate, Policy, Store
+from sameface_qdrant import ErasureReceipt, ErasureState, NewTemplate, Policy, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.options import ServerOptions
 from sameface_qdrant.engines.server import ServerEngine
@@ -25,6 +25,7 @@ from sameface_qdrant.errors import (
     IdentityNotFound,
     TemplateLimitReached,
 )
+from sameface_qdrant.records import META
 from sameface_qdrant.values import EngineDescription, GuardAction
 from tests.plugin.conftest import CONTRACT, QDRANT_URL, cleared_server, near, needs_server, random_vector
 
@@ -34,6 +35,7 @@ class SharedEngine(ServerEngine):
 
     def __init__(self, client: AsyncQdrantClient, kind: str, options: ServerOptions, turns: random.Random) -> None:
         super().__init__(client, EngineDescription(kind, "", QDRANT_URL or ":memory:"), options)
+        self.events: list[str] = []
         self.exclusive = False
         self._turns = turns
 
@@ -41,6 +43,15 @@ class SharedEngine(ServerEngine):
         for _ in range(self._turns.randrange(4)):
             await asyncio.sleep(0)
         return await super()._run(awaited)
+
+    async def upsert(self, collection: str, *arguments: Any, **options: Any) -> None:
+        if collection != META:  # galleries and receipts
+            self.events.append("write begins")
+        await super().upsert(collection, *arguments, **options)
+
+    async def delete(self, *arguments: Any, **options: Any) -> None:
+        await super().delete(*arguments, **options)
+        self.events.append("removal ends")
 
     async def aclose(self) -> None:
         """The client outlives each service."""
@@ -157,16 +168,25 @@ async def test_a_deleted_gallery_keeps_no_template_of_a_late_enrolment(
 async def test_an_identity_deleted_meanwhile_is_not_half_there(services: list[Store], rng: np.random.Generator) -> None:
     await services[0].enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)])
     vector = random_vector(rng)
+    deleter, writer = services[0]._engine, services[1]._engine
+    assert isinstance(deleter, SharedEngine)
+    assert isinstance(writer, SharedEngine)
+    deleter.events = writer.events = []
     deleted, enrolled = await asyncio.gather(
         services[0].identities.delete("people", "ada", force=True),
         services[1].enroll("people", "ada", [NewTemplate(vector, CONTRACT)]),
         return_exceptions=True,
     )
-    assert deleted is None
+    assert isinstance(deleted, ErasureReceipt)
+    assert (deleted.state, deleted.unreadable) == (ErasureState.DONE, True)
     try:
         count = (await services[2].identities.get("people", "ada")).template_count
     except IdentityNotFound:
-        assert not isinstance(enrolled, tuple)
+        # Acknowledged and gone: only where it was written before the identity was removed.
+        if isinstance(enrolled, tuple):
+            assert writer.events.index("write begins") < writer.events.index("removal ends")
+        left = await services[2]._engine.count(CONTRACT.key, Where({"identity": "ada"}))
+        assert left == 0
     else:
         assert count == len((await services[2].templates.list("people", "ada")).items)
 

@@ -33,7 +33,6 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
     ) -> face_service_pb2.EnrollTemplateResponse:
         """Add one template to an identity."""
         gallery, identity = parse_name(request.parent, "parent", 2)
-        expires = request.HasField("expire_time")
         enrolment = await self._operations.enroll(
             gallery,
             identity,
@@ -41,13 +40,17 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             allow_missing=request.allow_missing,
             display_name=requests.text_from(request.display_name, "display_name"),
             selection=requests.selection_from(request.face_selection),
-            expire_time=requests.time_from(request.expire_time, "expire_time") if expires else None,
+            expire_time=requests.optional_time_from(request, "expire_time"),
             request_id=requests.request_id_from(request.request_id),
             validate_only=request.validate_only,
             labels=dict(request.labels),
+            consent_reference=requests.text_from(request.consent_reference, "consent_reference"),
+            purpose=requests.text_from(request.purpose, "purpose"),
         )
         return face_service_pb2.EnrollTemplateResponse(
-            template=responses.template_to(enrolment.template), face=responses.face_to(enrolment.face)
+            template=responses.template_to(enrolment.template),
+            face=responses.face_to(enrolment.face),
+            findings=responses.findings_to(enrolment.template, reveal=self._operations.reveal_collisions),
         )
 
     async def VerifyFace(

@@ -6,10 +6,11 @@ import grpc
 
 from sameface.api import requests, responses
 from sameface.api.calibrations import Calibrations
-from sameface.api.names import parse_name
+from sameface.api.names import parse_name, parse_receipt_name
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.ids import check_id
 from sameface_qdrant.store import Store
 from sameface_qdrant.values import Policy
 
@@ -104,8 +105,8 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_service_pb2.DeleteGalleryResponse:
         """Delete a gallery, with everything in it if forced."""
         (gallery,) = parse_name(request.name, "name", 1)
-        await self._store.galleries.delete(gallery, force=request.force, etag=request.etag)
-        return gallery_service_pb2.DeleteGalleryResponse()
+        receipt = await self._store.galleries.delete(gallery, force=request.force, etag=request.etag)
+        return gallery_service_pb2.DeleteGalleryResponse(receipt=responses.receipt_to(receipt))
 
     async def CreateIdentity(
         self, request: gallery_service_pb2.CreateIdentityRequest, context: Context
@@ -118,6 +119,9 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
             display_name=requests.text_from(request.identity.display_name, "identity.display_name"),
             labels=dict(request.identity.labels),
             verify_threshold=requests.number_from(request.identity, "verify_threshold", -1, 1),
+            consent_reference=requests.text_from(request.identity.consent_reference, "identity.consent_reference"),
+            purpose=requests.text_from(request.identity.purpose, "identity.purpose"),
+            expire_time=requests.optional_time_from(request.identity, "expire_time"),
             request_id=requests.request_id_from(request.request_id),
         )
         return responses.identity_to(identity)
@@ -135,7 +139,10 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         """Return one page of identities."""
         (gallery,) = parse_name(request.parent, "parent", 1)
         page = await self._store.identities.list(
-            gallery, page_size=requests.page_size_from(request.page_size), page_token=request.page_token
+            gallery,
+            labels=dict(request.labels),
+            page_size=requests.page_size_from(request.page_size),
+            page_token=request.page_token,
         )
         return gallery_service_pb2.ListIdentitiesResponse(
             identities=map(responses.identity_to, page.items), next_page_token=page.next_token
@@ -150,13 +157,21 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         updated = await self._store.identities.update(gallery, identity, changes, etag=request.identity.etag)
         return responses.identity_to(updated)
 
+    async def MoveIdentity(
+        self, request: gallery_service_pb2.MoveIdentityRequest, context: Context
+    ) -> gallery_pb2.Identity:
+        """Give an identity another id, or merge it into another one."""
+        gallery, identity = parse_name(request.name, "name", 2)
+        target = check_id(request.identity_id, "identity_id")
+        return responses.identity_to(await self._store.identities.move(gallery, identity, target, merge=request.merge))
+
     async def DeleteIdentity(
         self, request: gallery_service_pb2.DeleteIdentityRequest, context: Context
     ) -> gallery_service_pb2.DeleteIdentityResponse:
         """Delete an identity, with its templates if forced."""
         gallery, identity = parse_name(request.name, "name", 2)
-        await self._store.identities.delete(gallery, identity, force=request.force, etag=request.etag)
-        return gallery_service_pb2.DeleteIdentityResponse()
+        receipt = await self._store.identities.delete(gallery, identity, force=request.force, etag=request.etag)
+        return gallery_service_pb2.DeleteIdentityResponse(receipt=responses.receipt_to(receipt))
 
     async def GetTemplate(
         self, request: gallery_service_pb2.GetTemplateRequest, context: Context
@@ -180,5 +195,34 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         self, request: gallery_service_pb2.DeleteTemplateRequest, context: Context
     ) -> gallery_service_pb2.DeleteTemplateResponse:
         """Erase one template."""
-        await self._store.templates.delete(*parse_name(request.name, "name", 3))
-        return gallery_service_pb2.DeleteTemplateResponse()
+        receipt = await self._store.templates.delete(*parse_name(request.name, "name", 3))
+        return gallery_service_pb2.DeleteTemplateResponse(receipt=responses.receipt_to(receipt))
+
+    async def UpdateTemplate(
+        self, request: gallery_service_pb2.UpdateTemplateRequest, context: Context
+    ) -> gallery_pb2.Template:
+        """Change when a template expires."""
+        gallery, identity, template = parse_name(request.template.name, "template.name", 3)
+        requests.changed_fields(request.update_mask.paths, {"expire_time"}, {"expire_time": {"expire_time"}})
+        expires = requests.optional_time_from(request.template, "expire_time")
+        return responses.template_to(
+            await self._store.templates.update(gallery, identity, template, expire_time=expires)
+        )
+
+    async def GetErasureReceipt(
+        self, request: gallery_service_pb2.GetErasureReceiptRequest, context: Context
+    ) -> gallery_pb2.ErasureReceipt:
+        """Return one receipt as it is now."""
+        return responses.receipt_to(await self._store.erasures.get(parse_receipt_name(request.name)))
+
+    async def ListErasureReceipts(
+        self, request: gallery_service_pb2.ListErasureReceiptsRequest, context: Context
+    ) -> gallery_service_pb2.ListErasureReceiptsResponse:
+        """Return one page of receipts."""
+        (gallery,) = parse_name(request.gallery, "gallery", 1) if request.gallery else ("",)
+        page = await self._store.erasures.list(
+            gallery=gallery, page_size=requests.page_size_from(request.page_size), page_token=request.page_token
+        )
+        return gallery_service_pb2.ListErasureReceiptsResponse(
+            erasure_receipts=map(responses.receipt_to, page.items), next_page_token=page.next_token
+        )

@@ -1,5 +1,7 @@
 """Resource names (AIP-122): ``galleries/{gallery}/identities/{identity}/templates/{template}``."""
 
+import re
+
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.ids import ID_PATTERN
 
@@ -21,6 +23,26 @@ def parse_name(name: str, field: str, depth: int) -> tuple[str, ...]:
             metadata={"field": field},
         )
     return tuple(ids)
+
+
+def parse_receipt_name(name: str) -> str:
+    """Return the id in ``erasureReceipts/{id}``.
+
+    Raises:
+        InvalidArgument: the name does not have that form.
+    """
+    collection, _, receipt = name.partition("/")
+    if collection != "erasureReceipts" or not re.fullmatch(r"[0-9a-f]{32}", receipt):
+        raise InvalidArgument(
+            f"name is {name[:80]!r}; expected erasureReceipts/{{id}} as a deletion answers it",
+            metadata={"field": "name"},
+        )
+    return receipt
+
+
+def receipt_name(receipt: str) -> str:
+    """Return the resource name of an erasure's receipt."""
+    return f"erasureReceipts/{receipt}"
 
 
 def make_name(*ids: str) -> str:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from google.protobuf import timestamp_pb2
@@ -18,12 +18,16 @@ from sameface_qdrant.contracts import MAX_DIMENSION
 from sameface_qdrant.errors import InvalidArgument, InvalidEmbedding
 from sameface_qdrant.values import (
     Contract,
+    GuardAction,
     IdentityChanges,
     Policy,
     PolicyChanges,
     Scope,
     TemplateFilter,
+    WhenFull,
 )
+
+Choice = TypeVar("Choice")
 
 MAX_TEXT = 256
 MAX_FILTERED = 100
@@ -165,6 +169,11 @@ def time_from(message: timestamp_pb2.Timestamp, field: str) -> datetime:
         raise InvalidArgument(f"{field} is not a valid timestamp", metadata={"field": field}) from None
 
 
+def optional_time_from(message: Any, field: str) -> datetime | None:
+    """Return a moment of a message, None where it is absent."""
+    return time_from(getattr(message, field), field) if message.HasField(field) else None
+
+
 POLICY_FIELDS = (
     "verify_threshold",
     "identify_threshold",
@@ -172,7 +181,24 @@ POLICY_FIELDS = (
     "target_fmr",
     "target_fpir",
     "max_templates",
+    "when_full",
+    "on_collision",
+    "collision_threshold",
+    "on_duplicate",
+    "on_outlier",
+    "outlier_threshold",
 )
+_GUARD_ACTIONS: Mapping[int, GuardAction] = {
+    gallery_pb2.GUARD_ACTION_ALLOW: GuardAction.ALLOW,
+    gallery_pb2.GUARD_ACTION_WARN: GuardAction.WARN,
+    gallery_pb2.GUARD_ACTION_REJECT: GuardAction.REJECT,
+}
+_WHEN_FULL: Mapping[int, WhenFull] = {
+    gallery_pb2.WHEN_FULL_REJECT: WhenFull.REJECT,
+    gallery_pb2.WHEN_FULL_REPLACE_OLDEST: WhenFull.REPLACE_OLDEST,
+    gallery_pb2.WHEN_FULL_REPLACE_LOWEST_QUALITY: WhenFull.REPLACE_LOWEST_QUALITY,
+    gallery_pb2.WHEN_FULL_REPLACE_MOST_REDUNDANT: WhenFull.REPLACE_MOST_REDUNDANT,
+}
 
 
 def changed_fields(mask: Iterable[str], populated: set[str], known: Mapping[str, set[str]]) -> set[str]:
@@ -210,9 +236,10 @@ def gallery_fields(message: gallery_pb2.Gallery, mask: Iterable[str]) -> set[str
 
 def identity_changes(message: gallery_pb2.Identity, mask: Iterable[str]) -> IdentityChanges:
     """Return what an update of an identity changes."""
-    populated = {"verify_threshold"} if message.HasField("verify_threshold") else set()
-    populated |= {name for name in ("display_name", "labels") if getattr(message, name)}
-    fields = changed_fields(mask, populated, {name: {name} for name in ("display_name", "labels", "verify_threshold")})
+    populated = {name for name in ("verify_threshold", "expire_time") if message.HasField(name)}
+    texts = ("display_name", "labels", "consent_reference", "purpose")
+    populated |= {name for name in texts if getattr(message, name)}
+    fields = changed_fields(mask, populated, {name: {name} for name in (*texts, "verify_threshold", "expire_time")})
     changes = IdentityChanges()
     if "display_name" in fields:
         changes["display_name"] = text_from(message.display_name, "identity.display_name")
@@ -220,6 +247,12 @@ def identity_changes(message: gallery_pb2.Identity, mask: Iterable[str]) -> Iden
         changes["labels"] = dict(message.labels)
     if "verify_threshold" in fields:
         changes["verify_threshold"] = number_from(message, "verify_threshold", -1, 1)
+    if "consent_reference" in fields:
+        changes["consent_reference"] = text_from(message.consent_reference, "identity.consent_reference")
+    if "purpose" in fields:
+        changes["purpose"] = text_from(message.purpose, "identity.purpose")
+    if "expire_time" in fields:
+        changes["expire_time"] = optional_time_from(message, "expire_time")
     return changes
 
 
@@ -255,6 +288,16 @@ def _identities_from(names: Sequence[str], gallery: str, field: str) -> tuple[st
     return tuple(found)
 
 
+def _choice_from(message: gallery_pb2.Policy, field: str, choices: Mapping[int, Choice]) -> Choice | None:
+    """Return an optional choice of a policy, None where it is absent or unspecified."""
+    value = getattr(message, field)
+    if not message.HasField(field) or value == 0:
+        return None
+    if value not in choices:
+        raise InvalidArgument(f"{field} is {value}, which this version does not know", metadata={"field": field})
+    return choices[value]
+
+
 def policy_changes(message: gallery_pb2.Policy, fields: Iterable[str]) -> PolicyChanges:
     """Return the named fields as the message has them; a field that is absent there takes its default.
 
@@ -268,6 +311,12 @@ def policy_changes(message: gallery_pb2.Policy, fields: Iterable[str]) -> Policy
         "target_fmr": number_from(message, "target_fmr", 0, 1, strict=True),
         "target_fpir": number_from(message, "target_fpir", 0, 1, strict=True),
         "max_templates": number_from(message, "max_templates", 1, 64),
+        "collision_threshold": number_from(message, "collision_threshold", -1, 1),
+        "outlier_threshold": number_from(message, "outlier_threshold", -1, 1),
+        "when_full": _choice_from(message, "when_full", _WHEN_FULL),
+        **{
+            name: _choice_from(message, name, _GUARD_ACTIONS) for name in ("on_collision", "on_duplicate", "on_outlier")
+        },
     }
     default = Policy()
     changes: dict[str, Any] = {name: getattr(default, name) if given[name] is None else given[name] for name in fields}

@@ -5,12 +5,13 @@ from datetime import datetime
 
 from google.protobuf import timestamp_pb2
 
-from sameface.api.names import make_name
+from sameface.api.names import make_name, receipt_name
 from sameface.pipeline.photos import FoundFace
 from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
 from sameface_qdrant.values import (
     Contract,
     Decision,
+    ErasureReceipt,
     Gallery,
     Identity,
     Policy,
@@ -54,6 +55,12 @@ def policy_to(policy: Policy) -> gallery_pb2.Policy:
         create_time=time_to(policy.create_time),
         calibrated_size=policy.calibrated_size,
         author=policy.author,
+        when_full=f"WHEN_FULL_{policy.when_full}",
+        on_collision=f"GUARD_ACTION_{policy.on_collision}",
+        collision_threshold=policy.collision_threshold,
+        on_duplicate=f"GUARD_ACTION_{policy.on_duplicate}",
+        on_outlier=f"GUARD_ACTION_{policy.on_outlier}",
+        outlier_threshold=policy.outlier_threshold,
     )
 
 
@@ -81,6 +88,9 @@ def identity_to(identity: Identity) -> gallery_pb2.Identity:
         create_time=time_to(identity.create_time),
         update_time=time_to(identity.update_time),
         etag=identity.etag,
+        consent_reference=identity.consent_reference,
+        purpose=identity.purpose,
+        expire_time=time_to(identity.expire_time),
     )
 
 
@@ -94,6 +104,51 @@ def template_to(template: Template) -> gallery_pb2.Template:
         ],
         create_time=time_to(template.create_time),
         expire_time=time_to(template.expire_time),
+    )
+
+
+def findings_to(template: Template, *, reveal: bool) -> list[gallery_pb2.Finding]:
+    """Return what guards found; whom a template is like, and how much, only with ``reveal``."""
+    answer = []
+    for finding in template.findings:
+        mine = finding.identity in ("", template.identity)
+        told = gallery_pb2.Finding(kind=f"KIND_{finding.kind}", threshold=finding.threshold)
+        if finding.identity and (mine or reveal):
+            told.identity = make_name(template.gallery, finding.identity)
+            if finding.template:
+                told.template = make_name(template.gallery, finding.identity, finding.template)
+        if finding.score is not None and (mine or reveal):
+            told.score = finding.score
+        answer.append(told)
+    return answer
+
+
+def receipt_to(receipt: ErasureReceipt) -> gallery_pb2.ErasureReceipt:
+    """Return the proto of an erasure's receipt."""
+    return gallery_pb2.ErasureReceipt(
+        name=receipt_name(receipt.id),
+        state=f"STATE_{receipt.state}",
+        erased=make_name(*filter(None, (receipt.gallery, receipt.identity, receipt.template))),
+        templates=receipt.templates,
+        records=receipt.records,
+        erase_time=time_to(receipt.erase_time),
+        done_time=time_to(receipt.done_time),
+        engine=receipt.engine,
+        unreadable=receipt.unreadable,
+        compacted=receipt.compacted,
+        sampled=receipt.sampled,
+        evidence=[
+            gallery_pb2.ErasureReceipt.ByteEvidence(
+                representation=one.representation,
+                sought=one.sought,
+                found_before=one.found_before,
+                found_after=one.found_after,
+                held_elsewhere=one.held_elsewhere,
+            )
+            for one in receipt.evidence
+        ],
+        not_covered=receipt.not_covered,
+        failure=receipt.failure,
     )
 
 

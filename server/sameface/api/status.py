@@ -88,6 +88,21 @@ ERRORS: dict[str, ErrorRow] = {
         "`identity`, `templates` (how many), `limit`",
         "Delete a template, or raise the policy's `max_templates`.",
     ),
+    "IDENTITY_COLLISION": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`gallery`, `identity`",
+        "Check who the photo shows: another identity looks the same. The policy's `on_collision` rejects it.",
+    ),
+    "DUPLICATE_SAMPLE": ErrorRow(
+        _CODES.ALREADY_EXISTS,
+        "`gallery`, `identity`",
+        "Send another photo; this one is enrolled already. The policy's `on_duplicate` rejects it.",
+    ),
+    "TEMPLATE_OUTLIER": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`gallery`, `identity`",
+        "Check who the photo shows: it is unlike the identity's others. The policy's `on_outlier` rejects it.",
+    ),
     "CONTRACT_MISMATCH": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`given`, `expected`",

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, Etag, GalleryArgument, connected
-from sameface.cli.output import as_dict, coloured, note, print_json, print_table
+from sameface.cli.output import Cell, as_dict, coloured, note, print_json, print_table
 from sameface.client import Client
 from sameface.v1 import calibration_pb2, decision_pb2
 from sameface_qdrant.cohorts import read_cohort, read_scores
@@ -254,7 +254,7 @@ def _interval(message: calibration_pb2.ConfidenceInterval) -> Interval:
     return Interval(message.low, message.high)
 
 
-def _change(name: str, before: int, after: int) -> Sequence[str]:
+def _change(name: Cell, before: int, after: int) -> Sequence[Cell]:
     return name, f"{before:,}", f"{after:,}", f"{after - before:+,}" if after != before else ""
 
 
@@ -265,5 +265,5 @@ def _error(rate: calibration_pb2.SettingOutcomes.ErrorRate, known: bool) -> str:
     return f"{rate_text(rate.errors / rate.trials)}{interval}"
 
 
-def _outcome(value: int) -> str:
+def _outcome(value: int) -> Cell:
     return coloured(decision_pb2.Outcome.Name(value).removeprefix("OUTCOME_"))

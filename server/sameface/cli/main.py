@@ -17,6 +17,7 @@ from sameface.cli import (
     detect,
     doctor,
     enroll,
+    erasures,
     evaluate,
     health,
     model,
@@ -50,6 +51,7 @@ resources.gallery_app.command("what-if")(calibrate.what_if)
 app.add_typer(resources.gallery_app, name="gallery")
 app.add_typer(resources.identity_app, name="identity")
 app.add_typer(resources.template_app, name="template")
+app.add_typer(erasures.app, name="erasure")
 app.add_typer(model.app, name="model")
 app.add_typer(triton.app, name="triton")
 app.add_typer(evaluate.app, name="evaluate")

@@ -1,6 +1,7 @@
 """What several commands share: options, exit codes, how to reach the service."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Annotated, Literal
 
@@ -44,6 +45,20 @@ Labels = Annotated[
 InferenceName = Literal["triton", "onnx"]
 Etag = Annotated[str, typer.Option("--etag", help="refuse unless this is the present etag", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="erase what is inside as well")]
+
+
+Expires = Annotated[
+    datetime | None,
+    typer.Option(
+        "--expires", help="ignored by every comparison from then on (this machine's time)", show_default=False
+    ),
+]
+NeverExpires = Annotated[bool, typer.Option("--never-expires", help="take the expiry away")]
+
+
+def in_utc(moment: datetime | None) -> datetime | None:
+    """Return a moment of the command line, which is this machine's time, in UTC."""
+    return None if moment is None else moment.astimezone(UTC)
 
 
 def connected(address: str) -> Client:

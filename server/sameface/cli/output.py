@@ -67,11 +67,11 @@ def as_dict(message: Message) -> dict[str, Any]:
     return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+def print_table(headings: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> None:
     """Print columns for people."""
     table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(_text(heading), overflow="fold")
     for row in rows:
         table.add_row(*map(_text, row))
     # A pipe has no width of its own: lines are not to be broken for it.

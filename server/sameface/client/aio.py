@@ -3,7 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar, Unpack
 
 import grpc
@@ -180,9 +181,10 @@ class AsyncClient:
         """See `Client`."""
         return await self._call(calls.what_if_gallery(gallery, operation, **options))
 
-    async def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> None:
+    async def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> gallery_pb2.ErasureReceipt:
         """See `Client`."""
-        await self._call(calls.delete_gallery(gallery, force, etag))
+        answer = await self._call(calls.delete_gallery(gallery, force, etag))
+        return answer.receipt
 
     # Identities
 
@@ -196,9 +198,11 @@ class AsyncClient:
         """See `Client`."""
         return await self._call(calls.get_identity(gallery, identity))
 
-    def identities(self, gallery: str) -> AsyncIterator[gallery_pb2.Identity]:
+    def identities(
+        self, gallery: str, *, labels: Mapping[str, str] | None = None
+    ) -> AsyncIterator[gallery_pb2.Identity]:
         """See `Client`."""
-        return self._pages(lambda token: calls.list_identities(gallery, token), "identities")
+        return self._pages(lambda token: calls.list_identities(gallery, labels or {}, token), "identities")
 
     async def update_identity(
         self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[calls.IdentityOptions]
@@ -206,9 +210,18 @@ class AsyncClient:
         """See `Client`."""
         return await self._call(calls.update_identity(gallery, identity, etag, **fields))
 
-    async def delete_identity(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> None:
+    async def move_identity(
+        self, gallery: str, identity: str, new_id: str, *, merge: bool = False
+    ) -> gallery_pb2.Identity:
         """See `Client`."""
-        await self._call(calls.delete_identity(gallery, identity, force, etag))
+        return await self._call(calls.move_identity(gallery, identity, new_id, merge))
+
+    async def delete_identity(
+        self, gallery: str, identity: str, *, force: bool = False, etag: str = ""
+    ) -> gallery_pb2.ErasureReceipt:
+        """See `Client`."""
+        answer = await self._call(calls.delete_identity(gallery, identity, force, etag))
+        return answer.receipt
 
     # Templates
 
@@ -220,9 +233,24 @@ class AsyncClient:
         """See `Client`."""
         return self._pages(lambda token: calls.list_templates(gallery, identity, token), "templates")
 
-    async def delete_template(self, gallery: str, identity: str, template: str) -> None:
+    async def update_template(
+        self, gallery: str, identity: str, template: str, *, expire_time: datetime | None
+    ) -> gallery_pb2.Template:
         """See `Client`."""
-        await self._call(calls.delete_template(gallery, identity, template))
+        return await self._call(calls.update_template(gallery, identity, template, expire_time))
+
+    async def delete_template(self, gallery: str, identity: str, template: str) -> gallery_pb2.ErasureReceipt:
+        """See `Client`."""
+        answer = await self._call(calls.delete_template(gallery, identity, template))
+        return answer.receipt
+
+    async def erasure_receipt(self, receipt: str) -> gallery_pb2.ErasureReceipt:
+        """See `Client`."""
+        return await self._call(calls.get_erasure_receipt(receipt))
+
+    def erasure_receipts(self, gallery: str = "") -> AsyncIterator[gallery_pb2.ErasureReceipt]:
+        """See `Client`."""
+        return self._pages(lambda token: calls.list_erasure_receipts(gallery, token), "erasure_receipts")
 
     async def server_info(self) -> system_service_pb2.GetServerInfoResponse:
         """See `Client`."""

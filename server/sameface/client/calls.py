@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
-from google.protobuf import field_mask_pb2
+from google.protobuf import field_mask_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
 from sameface.client.samples import Photo, SampleLike, as_sample, photo_bytes
@@ -17,6 +17,8 @@ Answer = TypeVar("Answer", bound=Message)
 FACES, GALLERIES, SYSTEM = "FaceService", "GalleryService", "SystemService"
 ScopeName = Literal["claim", "gallery"]
 SelectionName = Literal["largest", "most_central", "error"]
+GuardActionName = Literal["allow", "warn", "reject"]
+WhenFullName = Literal["reject", "replace_oldest", "replace_lowest_quality", "replace_most_redundant"]
 OriginName = Literal["photo", "embedding"]
 OperationName = Literal["verification", "identification"]
 
@@ -47,6 +49,8 @@ class EnrollOptions(TypedDict, total=False):
     display_name: str
     labels: Mapping[str, str]
     face_selection: SelectionName | None
+    consent_reference: str
+    purpose: str
     expire_time: datetime | None
     request_id: str | None
     """A UUID of one's own; else one is made for each call, so that its retries are one enrolment. With an empty one
@@ -103,6 +107,12 @@ class PolicyOptions(TypedDict, total=False):
     target_fmr: float | None
     target_fpir: float | None
     max_templates: int | None
+    when_full: WhenFullName | None
+    on_collision: GuardActionName | None
+    collision_threshold: float | None
+    on_duplicate: GuardActionName | None
+    on_outlier: GuardActionName | None
+    outlier_threshold: float | None
 
 
 class CalibrateOptions(TypedDict, total=False):
@@ -127,11 +137,14 @@ class WhatIfOptions(TypedDict, total=False):
 
 
 class IdentityOptions(TypedDict, total=False):
-    """Fields of an identity; None clears the threshold."""
+    """Fields of an identity; None clears a threshold or expiry."""
 
     display_name: str
     labels: Mapping[str, str]
     verify_threshold: float | None
+    consent_reference: str
+    purpose: str
+    expire_time: datetime | None
 
 
 def gallery_name(gallery: str) -> str:
@@ -164,11 +177,11 @@ def enroll(
         face_selection=_selection(options.get("face_selection")),
         request_id=str(uuid.uuid4()) if request_id is None else request_id,
         validate_only=options.get("validate_only", False),
+        consent_reference=options.get("consent_reference", ""),
+        purpose=options.get("purpose", ""),
     )
     if (expire_time := options.get("expire_time")) is not None:
-        if expire_time.tzinfo is None:
-            raise ValueError(f"expire_time is {expire_time}, in no time zone; give it one, for instance datetime.UTC")
-        request.expire_time.FromDatetime(expire_time)
+        request.expire_time.CopyFrom(_time(expire_time))
     return Call(FACES, "EnrollTemplate", request, face_service_pb2.EnrollTemplateResponse, repeat_lost_races=True)
 
 
@@ -279,7 +292,7 @@ def create_gallery(
     _known(policy, PolicyOptions)
     request = gallery_service_pb2.CreateGalleryRequest(
         gallery_id=gallery,
-        gallery=gallery_pb2.Gallery(display_name=display_name, policy=gallery_pb2.Policy(**policy)),
+        gallery=gallery_pb2.Gallery(display_name=display_name, policy=_policy(policy)),
         embedder_version=embedder_version,
         request_id=str(uuid.uuid4()),
     )
@@ -302,7 +315,7 @@ def update_gallery(
         gallery=gallery_pb2.Gallery(
             name=gallery_name(gallery),
             display_name=display_name or "",
-            policy=gallery_pb2.Policy(**policy),
+            policy=_policy(policy),
             etag=etag,
         ),
         update_mask=field_mask_pb2.FieldMask(paths=paths),
@@ -371,7 +384,7 @@ def create_identity(gallery: str, identity: str, **fields: Unpack[IdentityOption
     request = gallery_service_pb2.CreateIdentityRequest(
         parent=gallery_name(gallery),
         identity_id=identity,
-        identity=gallery_pb2.Identity(**fields),
+        identity=_identity("", "", fields),
         request_id=str(uuid.uuid4()),
     )
     return Call(GALLERIES, "CreateIdentity", request, gallery_pb2.Identity)
@@ -389,7 +402,7 @@ def update_identity(
     """UpdateIdentity: what is given is changed."""
     _known(fields, IdentityOptions)
     request = gallery_service_pb2.UpdateIdentityRequest(
-        identity=gallery_pb2.Identity(name=identity_name(gallery, identity), etag=etag, **fields),
+        identity=_identity(identity_name(gallery, identity), etag, fields),
         update_mask=field_mask_pb2.FieldMask(paths=list(fields)),
     )
     return Call(GALLERIES, "UpdateIdentity", request, gallery_pb2.Identity, repeat_lost_races=not etag)
@@ -405,9 +418,20 @@ def delete_identity(
     return Call(GALLERIES, "DeleteIdentity", request, answer, gone="IDENTITY_NOT_FOUND")
 
 
-def list_identities(gallery: str, page_token: str) -> Call[gallery_service_pb2.ListIdentitiesResponse]:
+def move_identity(gallery: str, identity: str, new_id: str, merge: bool) -> Call[gallery_pb2.Identity]:
+    """MoveIdentity."""
+    name = identity_name(gallery, identity)
+    request = gallery_service_pb2.MoveIdentityRequest(name=name, identity_id=new_id, merge=merge)
+    return Call(GALLERIES, "MoveIdentity", request, gallery_pb2.Identity, repeat_lost_races=True)
+
+
+def list_identities(
+    gallery: str, labels: Mapping[str, str], page_token: str
+) -> Call[gallery_service_pb2.ListIdentitiesResponse]:
     """ListIdentities, one page."""
-    request = gallery_service_pb2.ListIdentitiesRequest(parent=gallery_name(gallery), page_token=page_token)
+    request = gallery_service_pb2.ListIdentitiesRequest(
+        parent=gallery_name(gallery), labels=labels, page_token=page_token
+    )
     return Call(GALLERIES, "ListIdentities", request, gallery_service_pb2.ListIdentitiesResponse)
 
 
@@ -415,6 +439,31 @@ def get_template(gallery: str, identity: str, template: str) -> Call[gallery_pb2
     """GetTemplate."""
     request = gallery_service_pb2.GetTemplateRequest(name=template_name(gallery, identity, template))
     return Call(GALLERIES, "GetTemplate", request, gallery_pb2.Template)
+
+
+def update_template(
+    gallery: str, identity: str, template: str, expire_time: datetime | None
+) -> Call[gallery_pb2.Template]:
+    """UpdateTemplate."""
+    name = template_name(gallery, identity, template)
+    changed = gallery_pb2.Template(name=name, expire_time=None if expire_time is None else _time(expire_time))
+    request = gallery_service_pb2.UpdateTemplateRequest(template=changed)
+    return Call(GALLERIES, "UpdateTemplate", request, gallery_pb2.Template)
+
+
+def get_erasure_receipt(receipt: str) -> Call[gallery_pb2.ErasureReceipt]:
+    """GetErasureReceipt, by id or name."""
+    name = f"erasureReceipts/{receipt.removeprefix('erasureReceipts/')}"
+    request = gallery_service_pb2.GetErasureReceiptRequest(name=name)
+    return Call(GALLERIES, "GetErasureReceipt", request, gallery_pb2.ErasureReceipt)
+
+
+def list_erasure_receipts(gallery: str, page_token: str) -> Call[gallery_service_pb2.ListErasureReceiptsResponse]:
+    """ListErasureReceipts, one page."""
+    request = gallery_service_pb2.ListErasureReceiptsRequest(
+        gallery=gallery_name(gallery) if gallery else "", page_token=page_token
+    )
+    return Call(GALLERIES, "ListErasureReceipts", request, gallery_service_pb2.ListErasureReceiptsResponse)
 
 
 def delete_template(gallery: str, identity: str, template: str) -> Call[gallery_service_pb2.DeleteTemplateResponse]:
@@ -434,6 +483,31 @@ def server_info() -> Call[system_service_pb2.GetServerInfoResponse]:
     """GetServerInfo."""
     request = system_service_pb2.GetServerInfoRequest()
     return Call(SYSTEM, "GetServerInfo", request, system_service_pb2.GetServerInfoResponse)
+
+
+def _policy(fields: PolicyOptions) -> gallery_pb2.Policy:
+    values: dict[str, Any] = dict(fields)
+    for field in ("on_collision", "on_duplicate", "on_outlier"):
+        if values.get(field):
+            values[field] = f"GUARD_ACTION_{values[field].upper()}"
+    if values.get("when_full"):
+        values["when_full"] = f"WHEN_FULL_{values['when_full'].upper()}"
+    return gallery_pb2.Policy(**values)
+
+
+def _identity(name: str, etag: str, fields: IdentityOptions) -> gallery_pb2.Identity:
+    values: dict[str, Any] = dict(fields)
+    if values.get("expire_time") is not None:
+        values["expire_time"] = _time(values["expire_time"])
+    return gallery_pb2.Identity(name=name, etag=etag, **values)
+
+
+def _time(moment: datetime) -> timestamp_pb2.Timestamp:
+    if moment.tzinfo is None:
+        raise ValueError(f"expire_time is {moment}, in no time zone; give it one, for instance datetime.UTC")
+    stamp = timestamp_pb2.Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
 
 
 def _known(options: Mapping[str, Any], kind: type) -> None:

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar, Unpack
 
 import grpc
@@ -194,9 +195,10 @@ class Client:
         """Tell what another threshold or margin would change; changes nothing."""
         return self._call(calls.what_if_gallery(gallery, operation, **options))
 
-    def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> None:
-        """Erase a gallery; one with identities only with ``force``."""
-        self._call(calls.delete_gallery(gallery, force, etag))
+    def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> gallery_pb2.ErasureReceipt:
+        """Erase a gallery; one with identities only with ``force``. The receipt says what was checked."""
+        answer = self._call(calls.delete_gallery(gallery, force, etag))
+        return answer.receipt
 
     # Identities
 
@@ -210,9 +212,9 @@ class Client:
         """Return an identity."""
         return self._call(calls.get_identity(gallery, identity))
 
-    def identities(self, gallery: str) -> Iterator[gallery_pb2.Identity]:
-        """Return every identity of a gallery, page by page."""
-        return self._pages(lambda token: calls.list_identities(gallery, token), "identities")
+    def identities(self, gallery: str, *, labels: Mapping[str, str] | None = None) -> Iterator[gallery_pb2.Identity]:
+        """Return every identity of a gallery, or those with all of ``labels``, page by page."""
+        return self._pages(lambda token: calls.list_identities(gallery, labels or {}, token), "identities")
 
     def update_identity(
         self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[calls.IdentityOptions]
@@ -220,9 +222,16 @@ class Client:
         """Change what is given of an identity."""
         return self._call(calls.update_identity(gallery, identity, etag, **fields))
 
-    def delete_identity(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> None:
+    def move_identity(self, gallery: str, identity: str, new_id: str, *, merge: bool = False) -> gallery_pb2.Identity:
+        """Give an identity another id, or merge it into the identity that has it."""
+        return self._call(calls.move_identity(gallery, identity, new_id, merge))
+
+    def delete_identity(
+        self, gallery: str, identity: str, *, force: bool = False, etag: str = ""
+    ) -> gallery_pb2.ErasureReceipt:
         """Erase an identity; one with templates only with ``force``."""
-        self._call(calls.delete_identity(gallery, identity, force, etag))
+        answer = self._call(calls.delete_identity(gallery, identity, force, etag))
+        return answer.receipt
 
     # Templates
 
@@ -234,9 +243,24 @@ class Client:
         """Return every template of an identity, page by page."""
         return self._pages(lambda token: calls.list_templates(gallery, identity, token), "templates")
 
-    def delete_template(self, gallery: str, identity: str, template: str) -> None:
+    def update_template(
+        self, gallery: str, identity: str, template: str, *, expire_time: datetime | None
+    ) -> gallery_pb2.Template:
+        """Change when a template expires; None is never."""
+        return self._call(calls.update_template(gallery, identity, template, expire_time))
+
+    def delete_template(self, gallery: str, identity: str, template: str) -> gallery_pb2.ErasureReceipt:
         """Erase a template."""
-        self._call(calls.delete_template(gallery, identity, template))
+        answer = self._call(calls.delete_template(gallery, identity, template))
+        return answer.receipt
+
+    def erasure_receipt(self, receipt: str) -> gallery_pb2.ErasureReceipt:
+        """Return the receipt of an erasure as it is now, by id or name."""
+        return self._call(calls.get_erasure_receipt(receipt))
+
+    def erasure_receipts(self, gallery: str = "") -> Iterator[gallery_pb2.ErasureReceipt]:
+        """Return every receipt of erasures in a gallery, or of all, page by page."""
+        return self._pages(lambda token: calls.list_erasure_receipts(gallery, token), "erasure_receipts")
 
     def server_info(self) -> system_service_pb2.GetServerInfoResponse:
         """Return versions, models and where they run."""

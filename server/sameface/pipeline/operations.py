@@ -64,6 +64,8 @@ class FaceOperations:
     default_embedder: int = 1
     default_selection: FaceSelection = FaceSelection.LARGEST
     max_faces: int = 32
+    reveal_collisions: bool = False
+    """Whether an enrolment's answer says which other identity a template is like."""
 
     def embedder_card(self, version: int | None = None) -> ModelCard:
         """Return the card of an embedder version, of the default one for None.
@@ -113,6 +115,8 @@ class FaceOperations:
         request_id: str,
         validate_only: bool,
         labels: Mapping[str, str] = NO_LABELS,
+        consent_reference: str = "",
+        purpose: str = "",
     ) -> Enrolment:
         """Add one template; with ``validate_only`` check everything that can be checked and store nothing."""
         contract = (await self.store.galleries.get(gallery)).contract
@@ -132,6 +136,8 @@ class FaceOperations:
             create_identity=allow_missing,
             display_name=display_name,
             labels=labels,
+            consent_reference=consent_reference,
+            purpose=purpose,
             validate_only=validate_only,
         )
         return Enrolment(template, face)

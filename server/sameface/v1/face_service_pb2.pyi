@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EnrollTemplateRequest(_message.Message):
-    __slots__ = ("parent", "sample", "allow_missing", "display_name", "face_selection", "expire_time", "request_id", "validate_only", "labels")
+    __slots__ = ("parent", "sample", "allow_missing", "display_name", "face_selection", "expire_time", "request_id", "validate_only", "labels", "consent_reference", "purpose")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,8 @@ class EnrollTemplateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    CONSENT_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
     parent: str
     sample: _face_pb2.Sample
     allow_missing: bool
@@ -42,15 +44,19 @@ class EnrollTemplateRequest(_message.Message):
     request_id: str
     validate_only: bool
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, parent: _Optional[str] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., display_name: _Optional[str] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    consent_reference: str
+    purpose: str
+    def __init__(self, parent: _Optional[str] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., display_name: _Optional[str] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., consent_reference: _Optional[str] = ..., purpose: _Optional[str] = ...) -> None: ...
 
 class EnrollTemplateResponse(_message.Message):
-    __slots__ = ("template", "face")
+    __slots__ = ("template", "face", "findings")
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     FACE_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
     template: _gallery_pb2.Template
     face: _face_pb2.Face
-    def __init__(self, template: _Optional[_Union[_gallery_pb2.Template, _Mapping]] = ..., face: _Optional[_Union[_face_pb2.Face, _Mapping]] = ...) -> None: ...
+    findings: _containers.RepeatedCompositeFieldContainer[_gallery_pb2.Finding]
+    def __init__(self, template: _Optional[_Union[_gallery_pb2.Template, _Mapping]] = ..., face: _Optional[_Union[_face_pb2.Face, _Mapping]] = ..., findings: _Optional[_Iterable[_Union[_gallery_pb2.Finding, _Mapping]]] = ...) -> None: ...
 
 class VerifyFaceRequest(_message.Message):
     __slots__ = ("name", "sample", "scope", "verify_threshold", "runner_up_margin", "face_selection")

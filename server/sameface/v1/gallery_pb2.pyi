@@ -13,6 +13,30 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class GuardAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GUARD_ACTION_UNSPECIFIED: _ClassVar[GuardAction]
+    GUARD_ACTION_ALLOW: _ClassVar[GuardAction]
+    GUARD_ACTION_WARN: _ClassVar[GuardAction]
+    GUARD_ACTION_REJECT: _ClassVar[GuardAction]
+
+class WhenFull(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WHEN_FULL_UNSPECIFIED: _ClassVar[WhenFull]
+    WHEN_FULL_REJECT: _ClassVar[WhenFull]
+    WHEN_FULL_REPLACE_OLDEST: _ClassVar[WhenFull]
+    WHEN_FULL_REPLACE_LOWEST_QUALITY: _ClassVar[WhenFull]
+    WHEN_FULL_REPLACE_MOST_REDUNDANT: _ClassVar[WhenFull]
+GUARD_ACTION_UNSPECIFIED: GuardAction
+GUARD_ACTION_ALLOW: GuardAction
+GUARD_ACTION_WARN: GuardAction
+GUARD_ACTION_REJECT: GuardAction
+WHEN_FULL_UNSPECIFIED: WhenFull
+WHEN_FULL_REJECT: WhenFull
+WHEN_FULL_REPLACE_OLDEST: WhenFull
+WHEN_FULL_REPLACE_LOWEST_QUALITY: WhenFull
+WHEN_FULL_REPLACE_MOST_REDUNDANT: WhenFull
+
 class Gallery(_message.Message):
     __slots__ = ("name", "display_name", "contract", "policy", "create_time", "update_time", "etag")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -32,7 +56,7 @@ class Gallery(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "revision", "create_time", "calibrated_size", "author")
+    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "revision", "create_time", "calibrated_size", "author", "when_full", "on_collision", "collision_threshold", "on_duplicate", "on_outlier", "outlier_threshold")
     VERIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     IDENTIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     RUNNER_UP_MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +67,12 @@ class Policy(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     CALIBRATED_SIZE_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    WHEN_FULL_FIELD_NUMBER: _ClassVar[int]
+    ON_COLLISION_FIELD_NUMBER: _ClassVar[int]
+    COLLISION_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    ON_DUPLICATE_FIELD_NUMBER: _ClassVar[int]
+    ON_OUTLIER_FIELD_NUMBER: _ClassVar[int]
+    OUTLIER_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     verify_threshold: float
     identify_threshold: float
     runner_up_margin: float
@@ -53,10 +83,97 @@ class Policy(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     calibrated_size: int
     author: str
-    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calibrated_size: _Optional[int] = ..., author: _Optional[str] = ...) -> None: ...
+    when_full: WhenFull
+    on_collision: GuardAction
+    collision_threshold: float
+    on_duplicate: GuardAction
+    on_outlier: GuardAction
+    outlier_threshold: float
+    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calibrated_size: _Optional[int] = ..., author: _Optional[str] = ..., when_full: _Optional[_Union[WhenFull, str]] = ..., on_collision: _Optional[_Union[GuardAction, str]] = ..., collision_threshold: _Optional[float] = ..., on_duplicate: _Optional[_Union[GuardAction, str]] = ..., on_outlier: _Optional[_Union[GuardAction, str]] = ..., outlier_threshold: _Optional[float] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("kind", "identity", "template", "score", "threshold")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[Finding.Kind]
+        KIND_COLLISION: _ClassVar[Finding.Kind]
+        KIND_DUPLICATE: _ClassVar[Finding.Kind]
+        KIND_OUTLIER: _ClassVar[Finding.Kind]
+        KIND_REPLACED: _ClassVar[Finding.Kind]
+        KIND_NOT_CHECKED: _ClassVar[Finding.Kind]
+    KIND_UNSPECIFIED: Finding.Kind
+    KIND_COLLISION: Finding.Kind
+    KIND_DUPLICATE: Finding.Kind
+    KIND_OUTLIER: Finding.Kind
+    KIND_REPLACED: Finding.Kind
+    KIND_NOT_CHECKED: Finding.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    kind: Finding.Kind
+    identity: str
+    template: str
+    score: float
+    threshold: float
+    def __init__(self, kind: _Optional[_Union[Finding.Kind, str]] = ..., identity: _Optional[str] = ..., template: _Optional[str] = ..., score: _Optional[float] = ..., threshold: _Optional[float] = ...) -> None: ...
+
+class ErasureReceipt(_message.Message):
+    __slots__ = ("name", "state", "erased", "templates", "records", "erase_time", "done_time", "engine", "unreadable", "compacted", "sampled", "evidence", "not_covered", "failure")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[ErasureReceipt.State]
+        STATE_PENDING: _ClassVar[ErasureReceipt.State]
+        STATE_DONE: _ClassVar[ErasureReceipt.State]
+    STATE_UNSPECIFIED: ErasureReceipt.State
+    STATE_PENDING: ErasureReceipt.State
+    STATE_DONE: ErasureReceipt.State
+    class ByteEvidence(_message.Message):
+        __slots__ = ("representation", "sought", "found_before", "found_after", "held_elsewhere")
+        REPRESENTATION_FIELD_NUMBER: _ClassVar[int]
+        SOUGHT_FIELD_NUMBER: _ClassVar[int]
+        FOUND_BEFORE_FIELD_NUMBER: _ClassVar[int]
+        FOUND_AFTER_FIELD_NUMBER: _ClassVar[int]
+        HELD_ELSEWHERE_FIELD_NUMBER: _ClassVar[int]
+        representation: str
+        sought: int
+        found_before: int
+        found_after: int
+        held_elsewhere: int
+        def __init__(self, representation: _Optional[str] = ..., sought: _Optional[int] = ..., found_before: _Optional[int] = ..., found_after: _Optional[int] = ..., held_elsewhere: _Optional[int] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ERASED_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    ERASE_TIME_FIELD_NUMBER: _ClassVar[int]
+    DONE_TIME_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    UNREADABLE_FIELD_NUMBER: _ClassVar[int]
+    COMPACTED_FIELD_NUMBER: _ClassVar[int]
+    SAMPLED_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    NOT_COVERED_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: ErasureReceipt.State
+    erased: str
+    templates: int
+    records: int
+    erase_time: _timestamp_pb2.Timestamp
+    done_time: _timestamp_pb2.Timestamp
+    engine: str
+    unreadable: bool
+    compacted: bool
+    sampled: int
+    evidence: _containers.RepeatedCompositeFieldContainer[ErasureReceipt.ByteEvidence]
+    not_covered: _containers.RepeatedScalarFieldContainer[str]
+    failure: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[ErasureReceipt.State, str]] = ..., erased: _Optional[str] = ..., templates: _Optional[int] = ..., records: _Optional[int] = ..., erase_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., done_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., engine: _Optional[str] = ..., unreadable: _Optional[bool] = ..., compacted: _Optional[bool] = ..., sampled: _Optional[int] = ..., evidence: _Optional[_Iterable[_Union[ErasureReceipt.ByteEvidence, _Mapping]]] = ..., not_covered: _Optional[_Iterable[str]] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class Identity(_message.Message):
-    __slots__ = ("name", "display_name", "labels", "verify_threshold", "template_count", "create_time", "update_time", "etag")
+    __slots__ = ("name", "display_name", "labels", "verify_threshold", "template_count", "create_time", "update_time", "etag", "consent_reference", "purpose", "expire_time")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +189,9 @@ class Identity(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    CONSENT_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     labels: _containers.ScalarMap[str, str]
@@ -80,7 +200,10 @@ class Identity(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., verify_threshold: _Optional[float] = ..., template_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    consent_reference: str
+    purpose: str
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., verify_threshold: _Optional[float] = ..., template_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., consent_reference: _Optional[str] = ..., purpose: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Template(_message.Message):
     __slots__ = ("name", "origin", "quality", "create_time", "expire_time")

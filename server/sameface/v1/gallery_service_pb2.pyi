@@ -136,8 +136,10 @@ class DeleteGalleryRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., force: _Optional[bool] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class DeleteGalleryResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("receipt",)
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    receipt: _gallery_pb2.ErasureReceipt
+    def __init__(self, receipt: _Optional[_Union[_gallery_pb2.ErasureReceipt, _Mapping]] = ...) -> None: ...
 
 class CreateIdentityRequest(_message.Message):
     __slots__ = ("parent", "identity_id", "identity", "request_id")
@@ -158,14 +160,23 @@ class GetIdentityRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ListIdentitiesRequest(_message.Message):
-    __slots__ = ("parent", "page_size", "page_token")
+    __slots__ = ("parent", "page_size", "page_token", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
     parent: str
     page_size: int
     page_token: str
-    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ListIdentitiesResponse(_message.Message):
     __slots__ = ("identities", "next_page_token")
@@ -183,6 +194,16 @@ class UpdateIdentityRequest(_message.Message):
     update_mask: _field_mask_pb2.FieldMask
     def __init__(self, identity: _Optional[_Union[_gallery_pb2.Identity, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
+class MoveIdentityRequest(_message.Message):
+    __slots__ = ("name", "identity_id", "merge")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_ID_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    identity_id: str
+    merge: bool
+    def __init__(self, name: _Optional[str] = ..., identity_id: _Optional[str] = ..., merge: _Optional[bool] = ...) -> None: ...
+
 class DeleteIdentityRequest(_message.Message):
     __slots__ = ("name", "force", "etag")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -194,8 +215,10 @@ class DeleteIdentityRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., force: _Optional[bool] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class DeleteIdentityResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("receipt",)
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    receipt: _gallery_pb2.ErasureReceipt
+    def __init__(self, receipt: _Optional[_Union[_gallery_pb2.ErasureReceipt, _Mapping]] = ...) -> None: ...
 
 class GetTemplateRequest(_message.Message):
     __slots__ = ("name",)
@@ -221,6 +244,38 @@ class ListTemplatesResponse(_message.Message):
     next_page_token: str
     def __init__(self, templates: _Optional[_Iterable[_Union[_gallery_pb2.Template, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
+class UpdateTemplateRequest(_message.Message):
+    __slots__ = ("template", "update_mask")
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    template: _gallery_pb2.Template
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, template: _Optional[_Union[_gallery_pb2.Template, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
+class GetErasureReceiptRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListErasureReceiptsRequest(_message.Message):
+    __slots__ = ("gallery", "page_size", "page_token")
+    GALLERY_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    gallery: str
+    page_size: int
+    page_token: str
+    def __init__(self, gallery: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListErasureReceiptsResponse(_message.Message):
+    __slots__ = ("erasure_receipts", "next_page_token")
+    ERASURE_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    erasure_receipts: _containers.RepeatedCompositeFieldContainer[_gallery_pb2.ErasureReceipt]
+    next_page_token: str
+    def __init__(self, erasure_receipts: _Optional[_Iterable[_Union[_gallery_pb2.ErasureReceipt, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
 class DeleteTemplateRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -228,5 +283,7 @@ class DeleteTemplateRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class DeleteTemplateResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("receipt",)
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    receipt: _gallery_pb2.ErasureReceipt
+    def __init__(self, receipt: _Optional[_Union[_gallery_pb2.ErasureReceipt, _Mapping]] = ...) -> None: ...

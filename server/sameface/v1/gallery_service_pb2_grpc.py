@@ -109,6 +109,11 @@ class GalleryServiceStub:
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.UpdateIdentityRequest.SerializeToString,
                 response_deserializer=sameface_dot_v1_dot_gallery__pb2.Identity.FromString,
                 _registered_method=True)
+        self.MoveIdentity = channel.unary_unary(
+                '/sameface.v1.GalleryService/MoveIdentity',
+                request_serializer=sameface_dot_v1_dot_gallery__service__pb2.MoveIdentityRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_gallery__pb2.Identity.FromString,
+                _registered_method=True)
         self.DeleteIdentity = channel.unary_unary(
                 '/sameface.v1.GalleryService/DeleteIdentity',
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteIdentityRequest.SerializeToString,
@@ -128,6 +133,21 @@ class GalleryServiceStub:
                 '/sameface.v1.GalleryService/DeleteTemplate',
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateRequest.SerializeToString,
                 response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateResponse.FromString,
+                _registered_method=True)
+        self.UpdateTemplate = channel.unary_unary(
+                '/sameface.v1.GalleryService/UpdateTemplate',
+                request_serializer=sameface_dot_v1_dot_gallery__service__pb2.UpdateTemplateRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_gallery__pb2.Template.FromString,
+                _registered_method=True)
+        self.GetErasureReceipt = channel.unary_unary(
+                '/sameface.v1.GalleryService/GetErasureReceipt',
+                request_serializer=sameface_dot_v1_dot_gallery__service__pb2.GetErasureReceiptRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_gallery__pb2.ErasureReceipt.FromString,
+                _registered_method=True)
+        self.ListErasureReceipts = channel.unary_unary(
+                '/sameface.v1.GalleryService/ListErasureReceipts',
+                request_serializer=sameface_dot_v1_dot_gallery__service__pb2.ListErasureReceiptsRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.ListErasureReceiptsResponse.FromString,
                 _registered_method=True)
 
 
@@ -242,8 +262,18 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateIdentity(self, request, context):
-        """Changes display name, labels or verification threshold of an identity.
+        """Changes display name, labels, verification threshold, consent, purpose or expiry of an identity.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND), ABORTED (CONCURRENT_UPDATE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveIdentity(self, request, context):
+        """Gives an identity another id, or merges it into another identity. Templates go over with all that is known of them;
+        their names change. A repeat finishes a move that was cut off.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND), ALREADY_EXISTS (IDENTITY_ALREADY_EXISTS: without `merge`),
+        FAILED_PRECONDITION (TEMPLATE_LIMIT_REACHED), ABORTED (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -276,6 +306,28 @@ class GalleryServiceServicer:
 
     def DeleteTemplate(self, request, context):
         """Erases one template. Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND, TEMPLATE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTemplate(self, request, context):
+        """Changes when a template expires.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND, TEMPLATE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetErasureReceipt(self, request, context):
+        """Returns the receipt of an erasure as it is now. Errors: NOT_FOUND (ERASURE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListErasureReceipts(self, request, context):
+        """Lists the receipts of erasures, in a stable order. Errors: those of every rpc.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -344,6 +396,11 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.UpdateIdentityRequest.FromString,
                     response_serializer=sameface_dot_v1_dot_gallery__pb2.Identity.SerializeToString,
             ),
+            'MoveIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveIdentity,
+                    request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.MoveIdentityRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_gallery__pb2.Identity.SerializeToString,
+            ),
             'DeleteIdentity': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteIdentity,
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteIdentityRequest.FromString,
@@ -363,6 +420,21 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     servicer.DeleteTemplate,
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateRequest.FromString,
                     response_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateResponse.SerializeToString,
+            ),
+            'UpdateTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTemplate,
+                    request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.UpdateTemplateRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_gallery__pb2.Template.SerializeToString,
+            ),
+            'GetErasureReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasureReceipt,
+                    request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.GetErasureReceiptRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_gallery__pb2.ErasureReceipt.SerializeToString,
+            ),
+            'ListErasureReceipts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErasureReceipts,
+                    request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.ListErasureReceiptsRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_gallery__service__pb2.ListErasureReceiptsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -714,6 +786,33 @@ class GalleryService:
             _registered_method=True)
 
     @staticmethod
+    def MoveIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.GalleryService/MoveIdentity',
+            sameface_dot_v1_dot_gallery__service__pb2.MoveIdentityRequest.SerializeToString,
+            sameface_dot_v1_dot_gallery__pb2.Identity.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteIdentity(request,
             target,
             options=(),
@@ -811,6 +910,87 @@ class GalleryService:
             '/sameface.v1.GalleryService/DeleteTemplate',
             sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateRequest.SerializeToString,
             sameface_dot_v1_dot_gallery__service__pb2.DeleteTemplateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.GalleryService/UpdateTemplate',
+            sameface_dot_v1_dot_gallery__service__pb2.UpdateTemplateRequest.SerializeToString,
+            sameface_dot_v1_dot_gallery__pb2.Template.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetErasureReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.GalleryService/GetErasureReceipt',
+            sameface_dot_v1_dot_gallery__service__pb2.GetErasureReceiptRequest.SerializeToString,
+            sameface_dot_v1_dot_gallery__pb2.ErasureReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErasureReceipts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.GalleryService/ListErasureReceipts',
+            sameface_dot_v1_dot_gallery__service__pb2.ListErasureReceiptsRequest.SerializeToString,
+            sameface_dot_v1_dot_gallery__service__pb2.ListErasureReceiptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

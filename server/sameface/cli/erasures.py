@@ -1,0 +1,91 @@
+"""`sameface erasure …`: the receipts of what was erased."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, connected
+from sameface.cli.output import as_dict, print_json, print_table
+from sameface.v1 import gallery_pb2
+
+app = typer.Typer(help="Erasures: receipts of what was erased.", no_args_is_help=True)
+
+
+@app.command("show")
+def show(
+    receipt: Annotated[str, typer.Argument(metavar="RECEIPT", help="id of the receipt, as a deletion prints it")],
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Show a receipt as it is now."""
+    with connected(address) as client:
+        show_receipts([client.erasure_receipt(receipt)], as_json)
+
+
+@app.command("list")
+def list_receipts(
+    gallery: Annotated[str, typer.Argument(metavar="[GALLERY]", help="only of this gallery")] = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """List the receipts of erasures, newest first."""
+    with connected(address) as client:
+        found = sorted(client.erasure_receipts(gallery), key=lambda one: -one.erase_time.ToNanoseconds())
+    if as_json:
+        for one in found:
+            print_json(as_dict(one))
+        return
+    print_table(
+        ("receipt", "erased", "templates", "when", "state"),
+        [
+            (_id(one), one.erased, str(one.templates), f"{one.erase_time.ToDatetime():%Y-%m-%d %H:%M:%S}", _state(one))
+            for one in found
+        ],
+    )
+
+
+def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool) -> None:
+    """Print receipts: what was erased, what was checked, and what that does not speak for."""
+    for one in receipts:
+        if as_json:
+            print_json(as_dict(one))
+            continue
+        rows = [
+            ("erased", one.erased),
+            ("receipt", _id(one)),
+            ("templates", f"{one.templates}, and {one.records} other records"),
+            ("unreadable", "checked" if one.unreadable else "not checked yet"),
+            ("files", _files(one)),
+        ]
+        rows += [("proof", _evidence(evidence)) for evidence in one.evidence]
+        rows += [("not covered", text) for text in one.not_covered]
+        print_table(("", ""), rows)
+
+
+def _files(one: gallery_pb2.ErasureReceipt) -> str:
+    if one.compacted:
+        return "rewritten without it, the old ones deleted"
+    if one.failure:
+        return f"not rewritten yet: {one.failure}"
+    return (
+        "being rewritten; ask again: sameface erasure show" if _state(one) == "pending" else "the engine's own affair"
+    )
+
+
+def _evidence(one: gallery_pb2.ErasureReceipt.ByteEvidence) -> str:
+    before = f"{one.representation}: {one.found_before} of {one.sought} found before"
+    if not one.found_before:
+        return f"{before}, so no scan can prove it"
+    if not one.HasField("found_after"):
+        return before
+    elsewhere = f" ({one.held_elsewhere} of what is stored now)" if one.held_elsewhere else ""
+    return f"{before}, {one.found_after} after{elsewhere}"
+
+
+def _state(one: gallery_pb2.ErasureReceipt) -> str:
+    return gallery_pb2.ErasureReceipt.State.Name(one.state).removeprefix("STATE_").lower()
+
+
+def _id(one: gallery_pb2.ErasureReceipt) -> str:
+    return one.name.rpartition("/")[2]
