@@ -192,6 +192,8 @@ class Store(_Face[aio.Store]):
     verify = _waiting(aio.Store.verify)
     identify = _waiting(aio.Store.identify)
     search = _waiting(aio.Store.search)
+    calibrate = _waiting(aio.Store.calibrate)
+    what_if = _waiting(aio.Store.what_if)
 
     def close(self) -> None:
         """Close the store once every write has finished, and end its thread. Safe to call twice.
