@@ -194,6 +194,7 @@ class Store(_Face[aio.Store]):
     search = _waiting(aio.Store.search)
     calibrate = _waiting(aio.Store.calibrate)
     what_if = _waiting(aio.Store.what_if)
+    sweep = _waiting(aio.Store.sweep)
 
     def close(self) -> None:
         """Close the store once every write has finished, and end its thread. Safe to call twice.

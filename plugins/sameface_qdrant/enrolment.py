@@ -161,7 +161,7 @@ class Enrolments:
                 mark=mark,
                 now=now,
                 expires=records.seconds(entry.new.expire_time),
-                identity_expires=record.payload["expires"] if record else None,
+                identity_expires=record.payload.get("expires") if record else None,
             )
             for entry in entries
         ]

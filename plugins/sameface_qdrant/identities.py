@@ -149,7 +149,7 @@ class Identities:
         if written is not None and "expires" in fields:
             points, _ = await self._engine.scroll(tenant.collection, templates, 1000)
             for point in points:
-                effective = records.earlier(point.payload["own_expires"], fields["expires"])
+                effective = records.earlier(point.payload.get("own_expires"), fields["expires"])
                 this = dataclasses.replace(templates, ids=(point.id,))
                 await self._engine.set_payload(tenant.collection, this, {"expires": effective})
         return written

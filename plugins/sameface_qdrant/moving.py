@@ -59,7 +59,7 @@ def _copy(tenant: Tenant, point: Point, target: str, there: Point | None, mark: 
     payload = {**point.payload, "identity": target, "mark": mark}
     if there is not None:
         payload["labels"] = there.payload["labels"]
-        payload["expires"] = records.earlier(payload["own_expires"], there.payload["expires"])
+        payload["expires"] = records.earlier(payload.get("own_expires"), there.payload.get("expires"))
     return Point(point_id(records.TEMPLATE, tenant.uid, target, f"moved/{point.id}"), payload, point.vector)
 
 

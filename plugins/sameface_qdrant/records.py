@@ -240,7 +240,7 @@ def identity_of(payload: Payload, gallery: str, template_count: int) -> Identity
         verify_threshold=payload["verify_threshold"],
         consent_reference=payload["consent_reference"],
         purpose=payload["purpose"],
-        expire_time=moment(payload["expires"]),
+        expire_time=moment(payload.get("expires")),
         template_count=template_count,
         create_time=moment(payload["created"]),
         update_time=moment(payload["updated"]),
@@ -309,7 +309,7 @@ def earlier(one: float | None, other: float | None) -> float | None:
 
 def in_force(payload: Payload, now: float) -> bool:
     """Return whether a template has not expired."""
-    return payload.get("expires") is None or float(payload["expires"]) > now
+    return (expires := payload.get("expires")) is None or float(expires) > now
 
 
 def template_of(point: Point, gallery: str) -> Template:

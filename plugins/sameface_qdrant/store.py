@@ -23,12 +23,14 @@ from sameface_qdrant.policy import (
     identification_threshold,
     verification_threshold,
 )
+from sameface_qdrant.sweep import sweep
 from sameface_qdrant.templates import Templates
 from sameface_qdrant.values import (
     NO_LABELS,
     Candidate,
     Decision,
     EngineDescription,
+    ErasureReceipt,
     FoundTemplate,
     NewTemplate,
     Probe,
@@ -254,6 +256,13 @@ class Store:
     async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
         """Tell what another setting would change; see `sameface_qdrant.calibrating.gallery_what_if`."""
         return await calibrating.gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
+
+    async def sweep(self) -> tuple[ErasureReceipt, ...]:
+        """Erase what has expired, at most some hundred identities and templates of each gallery; returns the receipts.
+
+        Comparisons ignore what has expired whether or not it was swept.
+        """
+        return tuple(await sweep(self._engine, self.galleries, self.identities, self.templates))
 
     async def _best_identities(self, tenant: Tenant, vector: Vector, wanted: int) -> list[Hit]:
         """Return the best hit of each of the ``wanted`` nearest identities (maximum fusion), exactly.

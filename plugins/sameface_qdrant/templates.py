@@ -53,7 +53,7 @@ class Templates:
             record = await self._identities.record(tenant, identity)
             point = await self._record(tenant, identity, template)
             own = records.seconds(expire_time)
-            changed = {"own_expires": own, "expires": records.earlier(own, record.payload["expires"])}
+            changed = {"own_expires": own, "expires": records.earlier(own, record.payload.get("expires"))}
             this = Where({"gallery": tenant.uid, "identity": identity}, ids=(point.id,))
             await self._engine.set_payload(tenant.collection, this, changed)
             written = await self._record(tenant, identity, template)

@@ -142,6 +142,8 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         cards=cards,
         default_embedder=settings.embedder_version,
     )
+    sweeping = asyncio.create_task(_sweep(store, settings.sweep_s))
+    parts.callback(sweeping.cancel)
     api = await start_server(
         settings.listen,
         operations=operations,
@@ -160,6 +162,17 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         triton_url=local.grpc_url if local else settings.triton_url,
         seconds=time.monotonic() - began,
     )
+
+
+async def _sweep(store: Store, every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            if receipts := await store.sweep():
+                log.info("erased what had expired: %d identities and templates", len(receipts))
+        except Exception:
+            # Comparisons ignore what has expired all the same.
+            log.exception("the sweep failed; it is tried again in %g s", every_s)
 
 
 async def _open_inference(

@@ -114,6 +114,7 @@ class Settings(BaseSettings):
         ge=1,
         description="photos decoded at the same time; bounds memory, some 400 MiB each for the largest",
     )
+    sweep_s: float = Field(3600.0, gt=0, description="how often what has expired is erased")
     drain_s: float = Field(10.0, ge=0, description="how long requests in flight may finish after SIGTERM")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     image: ImageLimits = Field(default_factory=ImageLimits, description="limits checked before a photo is decoded")

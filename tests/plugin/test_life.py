@@ -157,3 +157,22 @@ async def test_identities_are_listed_by_their_labels(store: Store) -> None:
     assert {one.id for one in page.items} == {"i0", "i2"}
     with pytest.raises(InvalidArgument):
         await store.identities.list("people", labels={"No Such": ""})
+
+
+async def test_a_sweep_erases_what_has_expired_and_nothing_else(store: Store) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    await enroll(store, "ada", 0)
+    await enroll(store, "ada", 1, expire_time=soon)
+    await enroll(store, "bob", 2)
+    await enroll(store, "bob", 3, expire_time=soon + timedelta(hours=1))
+    await store.identities.update("people", "bob", {"expire_time": soon})
+    assert await store.sweep() == ()
+    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    receipts = await store.sweep()
+    assert sorted((one.identity, one.templates) for one in receipts) == [("ada", 1), ("bob", 2)]
+    assert all(one.unreadable for one in receipts)
+    assert await found(store, 0) == "ada"
+    assert (await store.identities.get("people", "ada")).template_count == 1
+    with pytest.raises(IdentityNotFound):
+        await store.identities.get("people", "bob")
+    assert await store.sweep() == ()

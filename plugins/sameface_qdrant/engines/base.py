@@ -50,6 +50,8 @@ class Where:
     """The point has one of these ids; empty means any."""
     valid_at: float | None = None
     """Seconds since the epoch: leaves out points whose ``expires`` is not after it; points without one never expire."""
+    expired_at: float | None = None
+    """The other way round: only points whose ``expires`` is not after it."""
 
 
 @dataclass(frozen=True, slots=True)

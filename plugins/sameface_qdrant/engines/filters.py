@@ -18,6 +18,8 @@ def filter_of(where: Where) -> models.Filter:
     ]
     if where.ids:
         must.append(models.HasIdCondition(has_id=list(where.ids)))
+    if where.expired_at is not None:
+        must.append(models.FieldCondition(key="expires", range=models.Range(lte=where.expired_at)))
     if where.valid_at is not None:
         later = models.FieldCondition(key="expires", range=models.Range(gt=where.valid_at))
         never = models.IsEmptyCondition(is_empty=models.PayloadField(key="expires"))

@@ -124,6 +124,8 @@ def filter_of(where: Where) -> edge.Filter:
     must += [edge.FieldCondition(key=key, match=edge.MatchAny(list(values))) for key, values in where.among.items()]
     if where.ids:
         must.append(edge.HasIdCondition(set(where.ids)))
+    if where.expired_at is not None:
+        must.append(edge.FieldCondition(key="expires", range=edge.RangeFloat(lte=where.expired_at)))
     if where.valid_at is not None:
         later = edge.FieldCondition(key="expires", range=edge.RangeFloat(gt=where.valid_at))
         must.append(edge.Filter(should=[edge.IsEmptyCondition("expires"), later]))

@@ -59,6 +59,8 @@ class Passed:
     quality: dict[str, float]
     template: gallery_pb2.Template | None
     """None of a dry run."""
+    findings: tuple[str, ...] = ()
+    """What the gallery's guards found, for people."""
 
 
 def enroll(
@@ -125,7 +127,7 @@ def enroll(
                 # A gallery that is not there yet cannot be asked; a comparison checks a photo in the same way.
                 answer = client.compare(content, content, face_selection=face)
                 return Passed(_quality(answer.first_face.quality), None)
-            template = client.enroll(
+            enrolled = client.enroll(
                 gallery,
                 ids[name],
                 content,
@@ -134,8 +136,9 @@ def enroll(
                 validate_only=dry_run,
                 face_selection=face,
                 request_id=_request_id(gallery, ids[name], face or "", content),
-            ).template
-            return Passed(_quality(template.quality), None if dry_run else template)
+            )
+            said = tuple(map(_said, enrolled.findings))
+            return Passed(_quality(enrolled.template.quality), None if dry_run else enrolled.template, said)
 
         counts = dict.fromkeys(SAID_OF, 0)
         refused = not_tried = 0
@@ -152,8 +155,14 @@ def enroll(
                 status = _status(answer.template, stored.templates)
                 counts[status] += 1
                 template = answer.template.name if answer.template else ""
-                record |= {"status": status, "template": template, "quality": answer.quality}
-                row = (photo.name, ids[name], coloured(SAID_OF[status], colour="green"), "")
+                record |= {
+                    "status": status,
+                    "template": template,
+                    "quality": answer.quality,
+                    "findings": list(answer.findings),
+                }
+                colour = "yellow" if answer.findings else "green"
+                row = (photo.name, ids[name], coloured(SAID_OF[status], colour=colour), "; ".join(answer.findings))
             if as_json:
                 print_json(record)
             elif not isinstance(answer, NotTried):
@@ -245,6 +254,21 @@ def _status(template: gallery_pb2.Template | None, known: set[tuple[str, int]]) 
 
 def _key(template: gallery_pb2.Template) -> tuple[str, int]:
     return template.name, template.create_time.ToNanoseconds()
+
+
+def _said(finding: gallery_pb2.Finding) -> str:
+    """Return what a guard found, for people."""
+    kind = gallery_pb2.Finding.Kind.Name(finding.kind).removeprefix("KIND_")
+    sentence = {
+        "COLLISION": "looks like another identity",
+        "DUPLICATE": "is enrolled already",
+        "OUTLIER": "is unlike the identity's other photos",
+        "REPLACED": "takes the place of an older template",
+        "NOT_CHECKED": "no threshold to check against",
+    }.get(kind, kind)
+    if finding.identity and kind in ("COLLISION", "DUPLICATE"):
+        sentence += f": {finding.identity.rpartition('/')[2]}"
+    return sentence + (f" ({finding.score:.3f})" if finding.HasField("score") else "")
 
 
 def _quality(parts: Iterable[face_pb2.QualityComponent]) -> dict[str, float]:
