@@ -31,8 +31,11 @@ from sameface_qdrant.values import (
     ErasedResource,
     ErasureReceipt,
     ErasureState,
+    Finding,
+    FindingKind,
     FoundTemplate,
     Gallery,
+    GuardAction,
     Identity,
     IdentityChanges,
     NewTemplate,
@@ -47,6 +50,7 @@ from sameface_qdrant.values import (
     Template,
     TemplateFilter,
     ThresholdSource,
+    WhenFull,
 )
 
 __all__ = [
@@ -61,8 +65,11 @@ __all__ = [
     "ErasedResource",
     "ErasureReceipt",
     "ErasureState",
+    "Finding",
+    "FindingKind",
     "FoundTemplate",
     "Gallery",
+    "GuardAction",
     "Identity",
     "IdentityChanges",
     "Neighbour",
@@ -80,5 +87,6 @@ __all__ = [
     "Template",
     "TemplateFilter",
     "ThresholdSource",
+    "WhenFull",
     "attach",
 ]

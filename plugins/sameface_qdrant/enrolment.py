@@ -12,14 +12,14 @@ import hashlib
 import hmac
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import ConcurrentUpdate, RequestIdReused, TemplateLimitReached
+from sameface_qdrant.errors import ConcurrentUpdate, IdentityExpired, RequestIdReused, TemplateLimitReached
 from sameface_qdrant.galleries import Galleries, Tenant
 from sameface_qdrant.guards import Guards, refusal, to_replace
 from sameface_qdrant.identities import Identities
@@ -65,17 +65,23 @@ class Enrolments:
         self._secret = secret
 
     async def check(self, gallery: str, enrolee: Enrolee, templates: Sequence[NewTemplate]) -> tuple[Template, ...]:
-        """Raise what `enroll` would raise, store nothing, and return the templates as they would be, without ids."""
+        """Raise what `enroll` would raise (but for RequestIdReused) and store nothing.
+
+        Returns the templates as they would be, without ids.
+        """
         _check_new(enrolee, templates)
         tenant = await self._galleries.tenant(gallery)
         now = time.time()
         entries = self._entries(tenant, enrolee.identity, templates, "")
         record = await self._record(tenant, enrolee)
-        found = await self._engine.get(tenant.collection, [entry.key for entry in entries])
-        fresh = [entry for entry in entries if entry.key not in found]
+        keys = [entry.key for entry in entries]
+        found = await self._engine.get(tenant.collection, keys)
+        fresh = _fresh(entries, {key for key, point in found.items() if records.in_force(point.payload, now)})
         points = self._points(tenant, enrolee, fresh, record, "", now)
         findings = await self._look(tenant, enrolee, record, points) if points else []
-        findings += [_replaced(enrolee.identity, key) for key in await self._make_room(tenant, enrolee, record, points)]
+        findings += [
+            _replaced(enrolee.identity, key) for key in await self._make_room(tenant, enrolee, record, points, keys)
+        ]
         previews = self._points(tenant, enrolee, entries, record, "", now)
         return tuple(
             replace(records.template_of(point, gallery), id="", create_time=None, vector=None, findings=tuple(findings))
@@ -107,7 +113,7 @@ class Enrolments:
             record = await self._identities.find(tenant, enrolee.identity)
             await self._check_settled(tenant, enrolee.identity, record, present.values(), now)
             mark = uuid.uuid4().hex
-            fresh = [entry for entry in entries if entry.key not in present]
+            fresh = _fresh(entries, present)
             entering = {entry.key for entry in fresh}
             if fresh:
                 record = await self._record(tenant, enrolee)
@@ -115,9 +121,11 @@ class Enrolments:
                 if expired := [key for key in found if key not in present]:
                     await self._engine.delete(tenant.collection, expired)
                 findings = await self._look(tenant, enrolee, record, points)
-                replaced = await self._make_room(tenant, enrolee, record, points)
+                replaced = await self._make_room(tenant, enrolee, record, points, keys)
                 await self._write(tenant, enrolee, record, points, mark, now, request_id)
                 if replaced:
+                    # The new ones first: a flush that is cut off must not take the old ones alone.
+                    await self._engine.commit(tenant.collection)
                     await self._engine.delete(tenant.collection, replaced)
                     findings += [_replaced(enrolee.identity, key) for key in replaced]
                 present = await self._engine.get(tenant.collection, keys)
@@ -171,6 +179,7 @@ class Enrolments:
 
         Raises:
             IdentityNotFound: there is none, and it is not to be made.
+            IdentityExpired: its expiry is past.
             ConcurrentUpdate: its templates are being moved to another identity.
         """
         if not enrolee.create_identity:
@@ -179,6 +188,11 @@ class Enrolments:
             record = await self._identities.find(tenant, enrolee.identity)
         if record is not None and record.payload["moving_to"]:
             raise _overtaken(tenant, enrolee.identity)
+        if record is not None and not records.in_force(record.payload, time.time()):
+            raise IdentityExpired(
+                f"the identity {enrolee.identity!r} of {tenant.gallery.id!r} has expired; prolong or delete it first",
+                metadata={"gallery": tenant.gallery.id, "identity": enrolee.identity},
+            )
         return record
 
     async def _look(
@@ -190,9 +204,9 @@ class Enrolments:
         return findings
 
     async def _make_room(
-        self, tenant: Tenant, enrolee: Enrolee, record: Point | None, new: Sequence[Point]
+        self, tenant: Tenant, enrolee: Enrolee, record: Point | None, new: Sequence[Point], kept: Collection[str]
     ) -> list[str]:
-        """Return the ids of the templates that give way to new ones."""
+        """Return the ids of the templates that give way to new ones; ``kept`` are the call's own, which do not."""
         policy = tenant.gallery.policy
         held: list[Point] = []
         if record is not None:
@@ -201,11 +215,12 @@ class Enrolments:
         excess = len(held) + len(new) - policy.max_templates
         if excess <= 0:
             return []
-        if policy.when_full is WhenFull.REJECT or len(new) > policy.max_templates:
+        count, held = len(held), [point for point in held if point.id not in kept]
+        if policy.when_full is WhenFull.REJECT or excess > len(held):
             raise TemplateLimitReached(
-                f"the identity {enrolee.identity!r} has {len(held)} templates and {len(new)} more would exceed the "
+                f"the identity {enrolee.identity!r} has {count} templates and {len(new)} more would exceed the "
                 f"limit of {policy.max_templates}; delete some, or let the policy say which give way (when_full)",
-                metadata={"identity": enrolee.identity, "templates": len(held), "limit": policy.max_templates},
+                metadata={"identity": enrolee.identity, "templates": count, "limit": policy.max_templates},
             )
         if policy.when_full is WhenFull.REPLACE_MOST_REDUNDANT:
             ids = [point.id for point in held]
@@ -264,7 +279,12 @@ class Enrolments:
             await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}))
             return False
         if stored is not None and mark in stored.payload["marks"]:
-            again = await self._guards.look(tenant, enrolee.identity, stored, points)
+            try:
+                again = await self._guards.look(tenant, enrolee.identity, stored, points)
+            except BaseException:
+                # Not looked at again, so not to be found by a repeat.
+                await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid, "mark": mark}))
+                raise
             if refusal(again, tenant.gallery.policy, tenant.gallery.id, enrolee.identity) is None:
                 return True
             if payload["revision"] == 1:
@@ -284,6 +304,11 @@ class Enrolments:
             return
         if not all(records.settled(point.payload, record.payload if record else None, now) for point in present):
             raise _overtaken(tenant, identity)
+
+
+def _fresh(entries: Sequence[_Entry], present: Container[str]) -> list[_Entry]:
+    """Return the entries that are not stored yet, each once."""
+    return list({entry.key: entry for entry in entries if entry.key not in present}.values())
 
 
 def _check_new(enrolee: Enrolee, templates: Sequence[NewTemplate]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sameface_qdrant.engines.base import Engine, Point, Sighting, Where
+from sameface_qdrant.engines.base import POINT_ID, Engine, Point, Sighting, Where
 from sameface_qdrant.errors import ErasureNotFound, SamefaceError
 from sameface_qdrant.ids import point_id
 from sameface_qdrant.paging import check_page
@@ -129,9 +129,16 @@ class Erasures:
             sampled=len(seen.points),
             not_covered=_NOT_COVERED[description.kind],
         )
-        if self._engine.traces is not None:
-            await self._engine.traces.note(seen.collection, receipt.id, seen.sightings)
-        await self._keep(receipt, seen.collection, seen.dimension)
+        traces = self._engine.traces
+        if traces is not None:
+            await traces.note(seen.collection, receipt.id, seen.sightings)
+        try:
+            await self._keep(receipt, seen.collection, seen.dimension)
+        except BaseException:
+            # Nothing is removed then; the next removal must not take this note for its own.
+            if traces is not None:
+                await traces.forget(seen.collection, receipt.id)
+            raise
         return receipt
 
     async def check(self, receipt: ErasureReceipt, seen: Seen) -> ErasureReceipt:
@@ -164,7 +171,12 @@ class Erasures:
     async def _current(self, point: Point) -> ErasureReceipt | None:
         receipt = _receipt_of(point.payload)
         traces = self._engine.traces
-        if receipt.state is ErasureState.DONE or traces is None:
+        if traces is None:
+            return receipt
+        if receipt.state is ErasureState.DONE:
+            # A process may have ended before it dropped the note.
+            await self._engine.ensure(point.payload["collection"], point.payload["dimension"])
+            await traces.forget(point.payload["collection"], receipt.id)
             return receipt
         async with self._settling:
             point = (await self._engine.get(META, [point.id])).get(point.id, point)
@@ -183,8 +195,13 @@ class Erasures:
             if known.done_at is None:
                 return receipt
             # Where the process ended before the check: what is not in the files cannot be read from them.
+            still_there = any(one.found_after for one in known.evidence if one.representation == POINT_ID)
             receipt = dataclasses.replace(
-                receipt, state=ErasureState.DONE, compacted=True, unreadable=True, done_time=moment(known.done_at)
+                receipt,
+                state=ErasureState.DONE,
+                compacted=True,
+                unreadable=not still_there,
+                done_time=moment(known.done_at),
             )
             await self._keep(receipt, collection, dimension)
             await traces.forget(collection, receipt.id)

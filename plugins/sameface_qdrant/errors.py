@@ -64,6 +64,12 @@ class IdentityNotFound(SamefaceError):
     reason = "IDENTITY_NOT_FOUND"
 
 
+class IdentityExpired(SamefaceError):
+    """The identity's expiry is past: comparisons ignore it, and nothing is enrolled for it."""
+
+    reason = "IDENTITY_EXPIRED"
+
+
 class IdentityAlreadyExists(SamefaceError):
     """The identity id is taken by an identity that another request made."""
 
@@ -97,7 +103,9 @@ class TemplateLimitReached(SamefaceError):
 class GuardRefusal(SamefaceError):
     """The gallery's policy rejects a template; ``finding`` says why, and may name another identity."""
 
-    def __init__(self, message: str, *, finding: Finding, metadata: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, message: str, *, finding: Finding | None = None, metadata: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(message, metadata=metadata)
         self.finding = finding
 

@@ -132,13 +132,15 @@ class Guards:
     async def _duplicates(self, tenant: Tenant, new: Sequence[Point], now: float) -> list[Finding]:
         mine = {point.id for point in new}
         digests = tuple({point.payload["digest"] for point in new})
+        twice = len(digests) < len(new)
         same = Where({"gallery": tenant.uid, "kind": records.TEMPLATE}, among={"digest": digests}, valid_at=now)
         points, _ = await self._engine.scroll(tenant.collection, same, 2 * len(new) + 1)
-        return [
+        found = [
             Finding(FindingKind.DUPLICATE, point.payload["identity"], point.id)
             for point in points
             if point.id not in mine
         ]
+        return found + ([Finding(FindingKind.DUPLICATE, new[0].payload["identity"], "")] if twice else [])
 
     async def _outliers(
         self, tenant: Tenant, identity: str, owner: Identity | None, new: Sequence[Point], now: float
@@ -151,7 +153,8 @@ class Guards:
             except ThresholdNotCalibrated:
                 return _unchecked(FindingKind.OUTLIER, policy)
         mine = Where({"gallery": tenant.uid, "identity": identity}, valid_at=now)
-        found = await self._nearest(tenant, new, mine, None) if owner else [[] for _ in new]
+        # More than one: where this is the second look, the nearest are the new ones themselves.
+        found = await self._nearest(tenant, new, mine, None, 1 + len(new)) if owner else [[] for _ in new]
         vectors = np.stack([_vector(point) for point in new])
         among_new = vectors @ vectors.T
         np.fill_diagonal(among_new, -np.inf)
@@ -165,10 +168,13 @@ class Guards:
         return findings
 
     async def _nearest(
-        self, tenant: Tenant, new: Sequence[Point], where: Where, min_score: float | None
+        self, tenant: Tenant, new: Sequence[Point], where: Where, min_score: float | None, limit: int = 1
     ) -> list[list[Hit]]:
         return await asyncio.gather(
-            *(self._engine.nearest(tenant.collection, _vector(point), where, 1, min_score=min_score) for point in new)
+            *(
+                self._engine.nearest(tenant.collection, _vector(point), where, limit, min_score=min_score)
+                for point in new
+            )
         )
 
 

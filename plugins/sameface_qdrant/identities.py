@@ -5,7 +5,7 @@ import dataclasses
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from sameface_qdrant.errors import (
     IdentityNotEmpty,
     IdentityNotFound,
     InvalidArgument,
+    TemplateLimitReached,
 )
 from sameface_qdrant.galleries import LOST_RACES, Galleries, Tenant
 from sameface_qdrant.ids import check_id, check_labels
@@ -140,10 +141,14 @@ class Identities:
         """Write an identity's changed record; None where another service was faster."""
         written: Point | None = record
         fields = records.identity_fields(changes)
+        if "expires" in fields:
+            points, _ = await self._engine.scroll(tenant.collection, of_record(tenant, record), 1000)
+            revived = [(p, records.earlier(p.payload.get("own_expires"), fields["expires"])) for p in points]
+            await self.check_revived(tenant, record.payload["identity"], revived)
         if {**record.payload, **fields} != record.payload:
             written = await self._replace(tenant, record, fields)
         # Templates follow also where the record had it already: a write may have been cut off between the two.
-        templates = records.of_identity(tenant.uid, record.payload["identity"], records.TEMPLATE)
+        templates = of_record(tenant, record)
         if written is not None and "labels" in fields:
             await self._engine.set_payload(tenant.collection, templates, {"labels": fields["labels"]})
         if written is not None and "expires" in fields:
@@ -222,6 +227,33 @@ class Identities:
 
     # What templates and decisions need of identities.
 
+    async def touch(self, tenant: Tenant, record: Point) -> bool:
+        """Write an identity's next revision; False where another service was faster."""
+        return await self._replace(tenant, record, {}) is not None
+
+    async def check_revived(
+        self, tenant: Tenant, identity: str, templates: Sequence[tuple[Point, float | None]]
+    ) -> None:
+        """Check that templates, each with its expiry to be, may be in force together with the others.
+
+        Raises:
+            TemplateLimitReached: one of them had expired, and there would be more than the policy allows.
+        """
+        now = time.time()
+        revived = [
+            point.id
+            for point, expires in templates
+            if not records.in_force(point.payload, now) and (expires is None or expires > now)
+        ]
+        held = await self.template_count(tenant, identity, valid_at=now)
+        limit = tenant.gallery.policy.max_templates
+        if revived and held + len(revived) > limit:
+            raise TemplateLimitReached(
+                f"the identity {identity!r} has {held} templates in force and {len(revived)} more would exceed "
+                f"the limit of {limit}; delete some first",
+                metadata={"identity": identity, "templates": held, "limit": limit},
+            )
+
     async def find(self, tenant: Tenant, identity: str) -> Point | None:
         """Return an identity's record, None where there is none."""
         key = records.identity_point_id(tenant.uid, identity)
@@ -242,3 +274,8 @@ class Identities:
         """Return how many templates an identity has, or how many of them are in force at a moment."""
         where = records.of_identity(tenant.uid, identity, records.TEMPLATE, valid_at)
         return await self._engine.count(tenant.collection, where)
+
+
+def of_record(tenant: Tenant, record: Point) -> Where:
+    """Return the filter on the templates of an identity's record."""
+    return records.of_identity(tenant.uid, record.payload["identity"], records.TEMPLATE)

@@ -17,19 +17,25 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
 from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
 from sameface_qdrant.values import (
     Candidate,
     Decision,
     Gallery,
+    GuardAction,
     Identity,
     OperatingPoint,
     Outcome,
     Policy,
     Scope,
     ThresholdSource,
+    WhenFull,
 )
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 HARD_TEMPLATE_LIMIT = 64
 """No policy may allow more templates per identity; it bounds the exact de-duplicated search."""
@@ -57,7 +63,22 @@ def check_policy(policy: Policy) -> Policy:
                 f"{field} is {value:g}; expected {low:g} to {high:g}{'' if closed else ', both excluded'}",
                 metadata={"field": field},
             )
-    return policy
+    return dataclasses.replace(
+        policy,
+        when_full=_choice("when_full", policy.when_full, WhenFull),
+        on_collision=_choice("on_collision", policy.on_collision, GuardAction),
+        on_duplicate=_choice("on_duplicate", policy.on_duplicate, GuardAction),
+        on_outlier=_choice("on_outlier", policy.on_outlier, GuardAction),
+    )
+
+
+def _choice(field: str, value: str, choices: type[Choice]) -> Choice:
+    try:
+        return choices(value)
+    except ValueError:
+        raise InvalidArgument(
+            f"{field} is {value!r}; expected one of {', '.join(choices)}", metadata={"field": field}
+        ) from None
 
 
 def check_override(value: float | None, field: str, low: float, high: float) -> float | None:

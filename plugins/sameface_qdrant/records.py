@@ -191,7 +191,10 @@ def identity_payload(
         "consent_reference": consent_reference,
         "purpose": purpose,
         "expires": expires,
+        # Of a move that has begun: where to, and its id; and the id of the move that brought templates here.
         "moving_to": "",
+        "move": "",
+        "moved_by": "",
         "revision": 1,
         "created": now,
         "updated": now,

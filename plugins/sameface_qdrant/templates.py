@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from sameface_qdrant import records
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import TemplateNotFound
-from sameface_qdrant.galleries import Galleries, Tenant
+from sameface_qdrant.errors import ConcurrentUpdate, TemplateNotFound
+from sameface_qdrant.galleries import LOST_RACES, Galleries, Tenant
 from sameface_qdrant.identities import Identities
 from sameface_qdrant.paging import check_page
 from sameface_qdrant.values import ErasedResource, ErasureReceipt, Page, Template
@@ -46,19 +46,31 @@ class Templates:
         Raises:
             GalleryNotFound, IdentityNotFound, TemplateNotFound: there is no such thing.
             InvalidArgument: the time is past or in no time zone.
+            TemplateLimitReached: it had expired, and the identity would have more in force than the policy allows.
+            ConcurrentUpdate: other services were faster again and again.
         """
         records.check_to_come(expire_time, datetime.now(UTC))
-        async with self._writes.turn:
-            tenant = await self._galleries.tenant(gallery)
-            record = await self._identities.record(tenant, identity)
-            point = await self._record(tenant, identity, template)
-            own = records.seconds(expire_time)
-            changed = {"own_expires": own, "expires": records.earlier(own, record.payload.get("expires"))}
-            this = Where({"gallery": tenant.uid, "identity": identity}, ids=(point.id,))
-            await self._engine.set_payload(tenant.collection, this, changed)
-            written = await self._record(tenant, identity, template)
-        await self._engine.commit(tenant.collection)
-        return records.template_of(written, gallery)
+        for _ in range(LOST_RACES):
+            async with self._writes.turn:
+                tenant = await self._galleries.tenant(gallery)
+                record = await self._identities.record(tenant, identity)
+                point = await self._record(tenant, identity, template)
+                own = records.seconds(expire_time)
+                effective = records.earlier(own, record.payload.get("expires"))
+                await self._identities.check_revived(tenant, identity, [(point, effective)])
+                # The record first: who changes the identity's own expiry at this moment finds it changed.
+                if not await self._identities.touch(tenant, record):
+                    continue
+                this = Where({"gallery": tenant.uid, "identity": identity}, ids=(point.id,))
+                changed = {"own_expires": own, "expires": effective}
+                await self._engine.set_payload(tenant.collection, this, changed)
+                written = await self._record(tenant, identity, template)
+            await self._engine.commit(tenant.collection)
+            return records.template_of(written, gallery)
+        raise ConcurrentUpdate(
+            f"the identity {identity!r} was changed by another service again and again; repeat the call",
+            metadata={"gallery": gallery, "identity": identity},
+        )
 
     @uncut
     async def delete(self, gallery: str, identity: str, template: str) -> ErasureReceipt:
@@ -79,6 +91,28 @@ class Templates:
             changed = records.next_revision(record.payload, uuid.uuid4().hex, time.time())
             unchanged = Where({"revision": record.payload["revision"]})
             await self._engine.upsert(tenant.collection, [Point(record.id, changed)], only_if=unchanged)
+            receipt = await erasures.check(receipt, seen)
+        await self._engine.commit(tenant.collection, erase=True)
+        return await erasures.settle(receipt, seen)
+
+    @uncut
+    async def delete_expired(self, gallery: str) -> ErasureReceipt | None:
+        """Erase the templates of a gallery that have expired, with one receipt; None where there are none."""
+        tenant = await self._galleries.tenant(gallery)
+        now = time.time()
+        expired = Where({"gallery": tenant.uid, "kind": records.TEMPLATE}, expired_at=now)
+        if not await self._engine.count(tenant.collection, expired):
+            return None
+        erasures = self._galleries.erasures
+        seen = await erasures.look(tenant.collection, tenant.gallery.contract.dimension, expired)
+        async with self._writes.turn:
+            tenant = await self._galleries.tenant(gallery)
+            # Again, and by the filter: what was prolonged meanwhile stays.
+            count = await self._engine.count(tenant.collection, expired)
+            if not count:
+                return None
+            receipt = await erasures.begin(seen, ErasedResource.TEMPLATE, gallery, templates=count)
+            await self._engine.delete(tenant.collection, expired)
             receipt = await erasures.check(receipt, seen)
         await self._engine.commit(tenant.collection, erase=True)
         return await erasures.settle(receipt, seen)

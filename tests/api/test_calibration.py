@@ -198,7 +198,8 @@ def test_what_if_counts_what_moves(connection: Connection, staff: str, refused: 
 
 def test_decisions_say_when_the_calibration_is_stale(service: Service) -> None:
     with Client(service.address) as client, filled_gallery(client, 30) as (gallery, vectors):
-        calibrated = client.calibrate_gallery(gallery, operation="identification", accept_supported=True)
+        client.update_gallery(gallery, target_fpir=0.2)  # what thirty people support
+        calibrated = client.calibrate_gallery(gallery, operation="identification")
         assert calibrated.gallery.policy.calibrated_size == 30
         probe = face_pb2.Embedding(values=vectors[0], contract=calibrated.gallery.contract)
 

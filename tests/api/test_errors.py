@@ -23,7 +23,10 @@ def every_error() -> set[type[SamefaceError]]:
         error
         for module in (sameface.errors, sameface_qdrant.errors)
         for error in vars(module).values()
-        if isinstance(error, type) and issubclass(error, SamefaceError) and error is not SamefaceError
+        if isinstance(error, type)
+        and issubclass(error, SamefaceError)
+        and "reason" in vars(error)
+        and error is not SamefaceError
     } | {UnexpectedError}
 
 

@@ -5,6 +5,7 @@ import io
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,53 @@ async def _(server: Server, portraits: Path) -> None:
     await server.galleries.CalibrateGallery(gallery_service_pb2.CalibrateGalleryRequest(name="galleries/pair"))
 
 
+async def strict(server: Server, portraits: Path, gallery: str) -> None:
+    """Make a gallery that rejects whatever its guards find, with one person in it."""
+    reject = gallery_pb2.GUARD_ACTION_REJECT
+    policy = gallery_pb2.Policy(on_collision=reject, on_duplicate=reject, on_outlier=reject)
+    await server.galleries.CreateGallery(
+        gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery, gallery=gallery_pb2.Gallery(policy=policy))
+    )
+    await server.faces.EnrollTemplate(enrolment(sample(portraits), f"galleries/{gallery}/identities/obama"))
+
+
+@cause("IDENTITY_COLLISION")
+async def _(server: Server, portraits: Path) -> None:
+    await strict(server, portraits, "strict-1")
+    cropped = picture(opened(portraits).resize((600, 750)))
+    await server.faces.EnrollTemplate(enrolment(cropped, "galleries/strict-1/identities/president"))
+
+
+@cause("DUPLICATE_SAMPLE")
+async def _(server: Server, portraits: Path) -> None:
+    await strict(server, portraits, "strict-2")
+    again = enrolment(sample(portraits), "galleries/strict-2/identities/obama", request_id=str(uuid.uuid4()))
+    await server.faces.EnrollTemplate(again)
+
+
+@cause("TEMPLATE_OUTLIER")
+async def _(server: Server, portraits: Path) -> None:
+    await strict(server, portraits, "strict-3")
+    other = enrolment(sample(portraits, "rishi_sunak.jpg"), "galleries/strict-3/identities/obama")
+    await server.faces.EnrollTemplate(other)
+
+
+@cause("IDENTITY_EXPIRED")
+async def _(server: Server, portraits: Path) -> None:
+    await strict(server, portraits, "expiring")
+    soon = datetime.now(UTC) + timedelta(seconds=0.3)
+    await server.store.identities.update("expiring", "obama", {"expire_time": soon})
+    await asyncio.sleep(0.4)
+    other = enrolment(sample(portraits, "rishi_sunak.jpg"), "galleries/expiring/identities/obama")
+    await server.faces.EnrollTemplate(other)
+
+
+@cause("ERASURE_NOT_FOUND")
+async def _(server: Server, portraits: Path) -> None:
+    name = f"erasureReceipts/{'0' * 32}"
+    await server.galleries.GetErasureReceipt(gallery_service_pb2.GetErasureReceiptRequest(name=name))
+
+
 @cause("SERVER_BUSY")
 async def _(server: Server, portraits: Path) -> None:
     calls = [server.faces.IdentifyFaces(search(sample(portraits))) for _ in range(8)]
@@ -396,7 +444,7 @@ async def _(server: Server, portraits: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.MonkeyPatch.context() as disk:
-        disk.setattr("sameface_qdrant.engines.edge.write_text", full)
+        disk.setattr("sameface_qdrant.engines.collection.write_text", full)
         await server.galleries.DeleteIdentity(gallery_service_pb2.DeleteIdentityRequest(name=OBAMA, force=True))
     assert folder.stat().st_mode == original
 

@@ -13,6 +13,7 @@ from sameface_qdrant.errors import (
     DuplicateSample,
     IdentityCollision,
     IdentityNotFound,
+    InvalidArgument,
     TemplateLimitReached,
     TemplateOutlier,
     ThresholdNotCalibrated,
@@ -67,6 +68,7 @@ async def test_a_collision_is_rejected_from_the_threshold_on(store: Store, score
         with pytest.raises(IdentityCollision) as refused:
             await enroll(store, "bob", at_cosine(score), validate_only=validate_only)
         # Who it is and how alike is for those who may know, and no part of what is passed on.
+        assert refused.value.finding is not None
         assert refused.value.finding.identity == "ada"
         assert "ada" not in refused.value.message
         assert "ada" not in refused.value.metadata.values()
@@ -160,6 +162,34 @@ async def test_a_full_identity_gives_way_as_its_policy_says(store: Store, how: W
     page = await store.templates.list("people", "ada")
     expected = {*held, entered[0].id} - {held[gives_way]}
     assert {template.id for template in page.items} == expected
+
+
+async def test_a_calls_own_templates_do_not_give_way_to_each_other(store: Store) -> None:
+    await policy(store, max_templates=2, when_full=WhenFull.REPLACE_OLDEST, on_outlier=GuardAction.ALLOW)
+    (oldest,) = await enroll(store, "ada", AXES[0])
+    (younger,) = await enroll(store, "ada", AXES[1])
+    kept, entered = await enroll(store, "ada", AXES[0], AXES[2])
+    assert kept.id == oldest.id
+    page = await store.templates.list("people", "ada")
+    assert {one.id for one in page.items} == {oldest.id, entered.id}
+    assert younger.id not in {one.id for one in page.items}
+
+
+async def test_the_same_sample_twice_in_one_call_is_one_template_or_a_duplicate(store: Store) -> None:
+    first, second = await enroll(store, "ada", AXES[0], AXES[0])
+    assert first.id == second.id
+    assert (await store.identities.get("people", "ada")).template_count == 1
+    await policy(store, on_duplicate=GuardAction.REJECT)
+    with pytest.raises(DuplicateSample):
+        await enroll(store, "bob", AXES[1], AXES[1], request_id="one")
+
+
+@pytest.mark.parametrize("field", ["on_collision", "on_duplicate", "on_outlier", "when_full"])
+async def test_a_choice_that_there_is_not_is_refused_and_a_plain_string_taken(store: Store, field: str) -> None:
+    with pytest.raises(InvalidArgument, match=field):
+        await policy(store, **{field: "reject"})
+    await policy(store, **{field: "REJECT"})
+    assert isinstance(getattr((await store.galleries.get("people")).policy, field), GuardAction | WhenFull)
 
 
 async def test_no_policy_makes_room_for_more_than_it_allows(store: Store, rng: np.random.Generator) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Store
 from sameface_qdrant.errors import (
     GalleryNotFound,
     IdentityAlreadyExists,
+    IdentityExpired,
     IdentityNotFound,
     InvalidArgument,
     TemplateLimitReached,
@@ -169,10 +171,74 @@ async def test_a_sweep_erases_what_has_expired_and_nothing_else(store: Store) ->
     assert await store.sweep() == ()
     await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
     receipts = await store.sweep()
-    assert sorted((one.identity, one.templates) for one in receipts) == [("ada", 1), ("bob", 2)]
+    assert sorted((one.identity, one.templates) for one in receipts) == [("", 1), ("bob", 2)]
     assert all(one.unreadable for one in receipts)
     assert await found(store, 0) == "ada"
     assert (await store.identities.get("people", "ada")).template_count == 1
     with pytest.raises(IdentityNotFound):
         await store.identities.get("people", "bob")
     assert await store.sweep() == ()
+
+
+async def test_a_move_that_did_not_arrive_does_not_take_somebody_else_for_its_target(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enroll(store, "ada", 0)
+    engine, upserts = store._engine, 0
+    upsert = type(engine).upsert
+
+    async def second_fails(*arguments: Any, **options: Any) -> None:
+        nonlocal upserts
+        upserts += 1
+        if upserts == 2:
+            raise OSError("cut off")
+        await upsert(*arguments, **options)
+
+    monkeypatch.setattr(type(engine), "upsert", second_fails)
+    with pytest.raises(OSError, match="cut off"):
+        await store.identities.move("people", "ada", "lovelace")
+    monkeypatch.setattr(type(engine), "upsert", upsert)
+    await enroll(store, "lovelace", 5)
+    with pytest.raises(IdentityAlreadyExists):
+        await store.identities.move("people", "ada", "lovelace")
+    assert (await store.identities.get("people", "lovelace")).template_count == 1
+    # Nothing had arrived, so another target may be chosen.
+    moved = await store.identities.move("people", "ada", "augusta")
+    assert moved.template_count == 1
+    assert [await found(store, axis) for axis in (0, 5)] == ["augusta", "lovelace"]
+
+
+async def test_expired_templates_move_along_and_may_be_prolonged(store: Store) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    await enroll(store, "ada", 0, expire_time=soon)
+    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    moved = await store.identities.move("people", "ada", "lovelace")
+    assert moved.template_count == 1
+    (one,) = (await store.templates.list("people", "lovelace")).items
+    await store.templates.update("people", "lovelace", one.id, expire_time=None)
+    assert await found(store, 0) == "lovelace"
+
+
+async def test_an_expired_identity_takes_no_templates_and_revives_within_its_cap(store: Store) -> None:
+    await enroll(store, "ada", 0, 1)
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    await store.identities.update("people", "ada", {"expire_time": soon})
+    await store.galleries.update("people", policy={"max_templates": 1})
+    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    with pytest.raises(IdentityExpired):
+        await enroll(store, "ada", 2)
+    with pytest.raises(TemplateLimitReached):
+        await store.identities.update("people", "ada", {"expire_time": None})
+    await store.galleries.update("people", policy={"max_templates": 2})
+    await store.identities.update("people", "ada", {"expire_time": None})
+    assert await found(store, 1) == "ada"
+
+
+async def test_what_is_prolonged_is_not_swept(store: Store) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    _, other = await enroll(store, "ada", 0, 1, expire_time=soon)
+    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    await store.templates.update("people", "ada", other, expire_time=None)
+    (receipt,) = await store.sweep()
+    assert receipt.templates == 1
+    assert [kept.id for kept in (await store.templates.list("people", "ada")).items] == [other]

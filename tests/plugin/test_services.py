@@ -222,3 +222,12 @@ async def test_nothing_acknowledged_is_lost_beside_a_move(services: list[Store],
     assert len(results) == 3
     counts = [one.template_count for one in (await first.identities.list("people")).items]
     assert sum(counts) == 3
+
+
+async def test_a_batch_near_a_held_template_enters_between_services(services: list[Store]) -> None:
+    await services[0].galleries.update("people", policy={"on_outlier": GuardAction.REJECT})
+    axes = np.eye(8, dtype=np.float32)
+    await services[0].enroll("people", "ada", [NewTemplate(axes[0], CONTRACT)])
+    sides = [0.6 * axes[0] + 0.8 * axes[other] for other in (1, 2)]  # near the held one, not near each other
+    entered = await services[1].enroll("people", "ada", [NewTemplate(side, CONTRACT) for side in sides])
+    assert len(entered) == 2

@@ -54,6 +54,10 @@ class Where:
     """The other way round: only points whose ``expires`` is not after it."""
 
 
+POINT_ID = "point id, 16 bytes, big-endian"
+"""The representation that says whether a point itself is there, not only a like one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """Byte strings that stand for points in an engine's files, and which of them a scan found there."""

@@ -18,11 +18,11 @@ import numpy as np
 import qdrant_edge as edge
 
 from sameface_qdrant.engines import witnesses
-from sameface_qdrant.engines.base import VECTOR_NAME, Sighting, Where
+from sameface_qdrant.engines.base import POINT_ID, VECTOR_NAME, Sighting, Where
 from sameface_qdrant.engines.collection import ERASE_PENDING, Collection, Handle, in_thread
-from sameface_qdrant.engines.files import ROOM_TO_WRITE, bytes_on_disk, check_room, clear_strays
+from sameface_qdrant.engines.files import ROOM_TO_WRITE, bytes_on_disk, check_room, clear_strays, read_text
 from sameface_qdrant.engines.scan import present
-from sameface_qdrant.engines.shard import copy_changed, copy_from, filter_of, make_current, next_shard
+from sameface_qdrant.engines.shard import CURRENT, copy_changed, copy_from, filter_of, make_current, next_shard
 from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.values import ByteEvidence
 
@@ -87,6 +87,10 @@ async def _rewrite(opened: Collection, large: bool) -> int:
                 await in_thread(opened.folder, make_current, path)
                 opened.handle, opened.changed = Handle(shard, path), None
         except BaseException:
+            if read_text(opened.folder / CURRENT) == path.name:
+                # Given up on after the exchange: the new shard is the collection, and nothing is lost.
+                opened.handle, opened.changed = Handle(shard, path), None
+                raise
             await in_thread(opened.folder, shard.close)
             await in_thread(opened.folder, lambda: shutil.rmtree(path, ignore_errors=True))
             raise
@@ -154,7 +158,7 @@ async def _after(opened: Collection, sighting: Sighting, left: set[bytes]) -> By
 
 def _held(representation: str, needle: bytes, shard: edge.EdgeShard) -> bool:
     """Return whether a point that is stored now has these bytes too."""
-    if representation == witnesses.POINT_ID:
+    if representation == POINT_ID:
         return bool(shard.retrieve(list(witnesses.ids_of([needle])), with_payload=False, with_vector=False))
     if representation == DIGEST:
         same = filter_of(Where({"digest": needle.decode()}))

@@ -30,7 +30,6 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
         shard.flush()
         write_text(folder / CURRENT, "shard-1")
         return shard, folder / "shard-1", dimension
-    clear_strays(folder, folder / current)
     path = folder / current
     check_room(folder, ROOM_TO_OPEN)
     try:
@@ -39,6 +38,8 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
         raise StoreCorrupt(
             f"{path} cannot be opened by this version of Qdrant Edge: {error}", metadata={"path": path}
         ) from error
+    # Only now: where the current one cannot be opened, what lies beside it may be all that is left.
+    clear_strays(folder, path)
     return shard, path, int(read_text(folder / DIMENSION) or dimension)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from sameface_qdrant.engines import witnesses
-from sameface_qdrant.engines.base import Compaction, Point, Sighting
+from sameface_qdrant.engines.base import POINT_ID, Compaction, Point, Sighting
 from sameface_qdrant.engines.collection import Collection, in_thread
 from sameface_qdrant.engines.compaction import DIGEST, VECTOR
 from sameface_qdrant.engines.scan import present
@@ -77,6 +77,6 @@ def _representations(points: Sequence[Point]) -> dict[str, tuple[bytes, ...]]:
         VECTOR: tuple(
             sorted({vector.astype("<f4").tobytes() for vector in vectors if np.count_nonzero(vector) >= PLAIN})
         ),
-        witnesses.POINT_ID: tuple(sorted(uuid.UUID(point.id).bytes for point in points)),
+        POINT_ID: tuple(sorted(uuid.UUID(point.id).bytes for point in points)),
         DIGEST: tuple(sorted(digest.encode() for digest in digests)),
     }

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sameface_qdrant.engines.base import Sighting
+from sameface_qdrant.engines.base import POINT_ID, Sighting
 from sameface_qdrant.engines.files import read_text, write_text
 from sameface_qdrant.values import ByteEvidence
 
 FOLDER = "erasures"
-POINT_ID = "point id, 16 bytes, big-endian"
 NOTED, DUE, GONE = ".noted", ".due", ".gone"
 
 

@@ -22,7 +22,7 @@ from sameface_qdrant.whatif import Rate, Recorded, Side, recorded
 from sameface_qdrant.zoo import Errors, Flock, find_lambs
 
 AUTHOR = "CalibrateGallery"
-MAX_SCORES, MAX_COHORT = 1_000_000, 10_000
+MAX_SCORES, MAX_COHORT, MAX_IDENTITIES = 1_000_000, 10_000, 20_000
 _OPERATIONS = {
     calibration_pb2.OPERATION_VERIFICATION: Operation.VERIFICATION,
     calibration_pb2.OPERATION_IDENTIFICATION: Operation.IDENTIFICATION,
@@ -48,12 +48,12 @@ class Calibrations:
             author=AUTHOR,
             etag=request.etag,
         )
-        match request.WhichOneof("evidence"):
-            case "scores":
-                options["comparisons"] = _scores(request.scores)
-            case "cohort":
-                options["cohort"] = _cohort(request.cohort)
         async with self._turn:
+            match request.WhichOneof("evidence"):
+                case "scores":
+                    options["comparisons"] = await asyncio.to_thread(_scores, request.scores)
+                case "cohort":
+                    options["cohort"] = await asyncio.to_thread(_cohort, request.cohort)
             found = await self._store.calibrate(gallery, **options)
             drawn = await asyncio.to_thread(curves, found.comparisons)
             flock = None
@@ -79,12 +79,15 @@ class Calibrations:
                 "operation is unspecified; expected VERIFICATION or IDENTIFICATION", metadata={"field": "operation"}
             )
         async with self._turn:
+            decisions = None
+            if request.HasField("decisions"):
+                decisions = await asyncio.to_thread(_decisions, request.decisions)
             found = await self._store.what_if(
                 gallery,
                 operation,
                 threshold=number_from(request, "threshold", -1, 1),
                 margin=number_from(request, "runner_up_margin", 0, 2),
-                decisions=_decisions(request.decisions) if request.HasField("decisions") else None,
+                decisions=decisions,
             )
         return gallery_service_pb2.WhatIfGalleryResponse(
             before=_side_to(found.before),
@@ -117,6 +120,13 @@ def _bounded(message: Message, field: str, most: int, name: str) -> None:
 
 def _scores(message: calibration_pb2.LabelledScores) -> Comparisons:
     _bounded(message, "scores", MAX_SCORES, "scores.scores")
+    _bounded(message, "first", MAX_SCORES, "scores.first")
+    _bounded(message, "second", MAX_SCORES, "scores.second")
+    if (identities := len({*message.first, *message.second})) > MAX_IDENTITIES:
+        raise InvalidArgument(
+            f"the scores are of {identities:,} identities; at most {MAX_IDENTITIES:,} are allowed",
+            metadata={"field": "scores.first"},
+        )
     return labelled_scores(message.scores, [str(one) for one in message.first], [str(one) for one in message.second])
 
 

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from sameface.api.admission import Admission
-from sameface.api.status import UnexpectedError, rich_status
+from sameface.api.status import ERRORS, UnexpectedError, rich_status
 from sameface.errors import ServerStopping, StreamIdle
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
@@ -118,7 +118,7 @@ def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:
 
 def as_typed(method: str, error: Exception) -> SamefaceError:
     """Return a typed error as it is; anything else is a defect, is logged, and says nothing of itself to callers."""
-    if isinstance(error, SamefaceError):
+    if isinstance(error, SamefaceError) and error.reason in ERRORS:
         return error
     # The type and place, never the values: a message may quote what the caller sent.
     blank = RuntimeError("details withheld")

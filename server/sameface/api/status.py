@@ -83,6 +83,9 @@ ERRORS: dict[str, ErrorRow] = {
         "`gallery`, `identity`, `templates` (how many)",
         "Delete its templates first, or set `force`.",
     ),
+    "IDENTITY_EXPIRED": ErrorRow(
+        _CODES.FAILED_PRECONDITION, "`gallery`, `identity`", "Prolong the identity (`expire_time`), or delete it first."
+    ),
     "TEMPLATE_LIMIT_REACHED": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`identity`, `templates` (how many), `limit`",

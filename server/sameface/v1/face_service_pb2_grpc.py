@@ -104,7 +104,7 @@ class FaceServiceServicer:
         A repeat with the same `request_id` (without one: with the same photo or embedding) returns the template of the
         first call.
         Errors: photo and embedding errors; NOT_FOUND (GALLERY_NOT_FOUND; IDENTITY_NOT_FOUND without `allow_missing`);
-        FAILED_PRECONDITION (TEMPLATE_LIMIT_REACHED, REQUEST_ID_REUSED; where the policy rejects it: IDENTITY_COLLISION,
+        FAILED_PRECONDITION (TEMPLATE_LIMIT_REACHED, IDENTITY_EXPIRED, REQUEST_ID_REUSED; where the policy rejects it: IDENTITY_COLLISION,
         TEMPLATE_OUTLIER); ALREADY_EXISTS (DUPLICATE_SAMPLE, likewise); ABORTED (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

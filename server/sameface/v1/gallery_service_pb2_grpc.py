@@ -38,8 +38,8 @@ class GalleryServiceStub:
     name, page token or field), UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with
     RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT).
 
-    What is deleted is unreadable at once. Its bytes leave the files of an embedded store before the call returns in
-    collections of up to 5,000 records, and when the server is stopped or started next in larger ones; a Qdrant server
+    What is deleted is unreadable at once, and the answer has a receipt. Its bytes leave the files of an embedded store
+    before the call returns in collections of up to 5,000 records, and in the background in larger ones; a Qdrant server
     removes them from its segments, logs and snapshots in its own time.
     """
 
@@ -163,8 +163,8 @@ class GalleryServiceServicer:
     name, page token or field), UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with
     RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT).
 
-    What is deleted is unreadable at once. Its bytes leave the files of an embedded store before the call returns in
-    collections of up to 5,000 records, and when the server is stopped or started next in larger ones; a Qdrant server
+    What is deleted is unreadable at once, and the answer has a receipt. Its bytes leave the files of an embedded store
+    before the call returns in collections of up to 5,000 records, and in the background in larger ones; a Qdrant server
     removes them from its segments, logs and snapshots in its own time.
     """
 
@@ -313,7 +313,8 @@ class GalleryServiceServicer:
 
     def UpdateTemplate(self, request, context):
         """Changes when a template expires.
-        Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND, TEMPLATE_NOT_FOUND).
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND, TEMPLATE_NOT_FOUND), FAILED_PRECONDITION
+        (TEMPLATE_LIMIT_REACHED: it had expired, and the identity is full), ABORTED (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -456,8 +457,8 @@ class GalleryService:
     name, page token or field), UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with
     RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT).
 
-    What is deleted is unreadable at once. Its bytes leave the files of an embedded store before the call returns in
-    collections of up to 5,000 records, and when the server is stopped or started next in larger ones; a Qdrant server
+    What is deleted is unreadable at once, and the answer has a receipt. Its bytes leave the files of an embedded store
+    before the call returns in collections of up to 5,000 records, and in the background in larger ones; a Qdrant server
     removes them from its segments, logs and snapshots in its own time.
     """
 
