@@ -158,6 +158,12 @@ async def _check(
     if inside:
         landings.phases[task.kind][next((e[2] for e in reversed(journal) if e[0] == "phase"), "-")] += 1
     stored = await _stored(store)
+    for identity, target in [(identity, what) for kind, identity, what in cut_off.values() if kind == "move"]:
+        if target in stored and identity in stored:
+            # It had arrived and not left yet; a repeat finishes it.
+            _expect(len(stored[identity]) == len(stored[target]), f"{identity} arrived in part at {target}")
+            await store.identities.move(GALLERY, identity, target)
+            stored = await _stored(store)
     for kind, identity, what in cut_off.values():
         _settle(model, landings, stored, kind, identity, what)
     _expect(stored == model.identities, f"stored and acknowledged differ: {_difference(stored, model.identities)}")
@@ -180,6 +186,10 @@ def _apply(model: Model, operation: tuple[str, str, Any], result: Any) -> None:
     elif kind == "delete_identity":
         model.erased |= model.identities.pop(identity)
         model.owed.add(result)
+    elif kind == "move":
+        # Not erased: the same vectors live on under other ids.
+        del model.identities[identity]
+        model.identities[what] = set(result)
     elif kind == "policy":
         model.thresholds.append(threshold_of(what))
 
@@ -197,6 +207,18 @@ def _settle(model: Model, landings: Landings, stored: dict[str, set[str]], kind:
     elif kind == "delete_identity":
         _expect(now in (before, None), f"{identity} is half erased: {now} of {before}")
         after = None
+    elif kind == "move":
+        assert before is not None
+        there = stored.get(what)
+        whole = (now == before and there is None) or (now is None and there is not None and len(there) == len(before))
+        _expect(whole, f"{identity} moved in part: {now} here, {there} at {what}, {before} before")
+        if there is not None:
+            del model.identities[identity]
+            model.identities[what] = there
+            landings.applied += 1
+        else:
+            landings.withdrawn += 1
+        return
     else:
         return
     if now == before:

@@ -14,7 +14,7 @@ from sameface_qdrant.engines import compaction
 
 CONTRACT = Contract("voices", version=1, sha256="a" * 64, dimension=16, preprocessing="none")
 GALLERY = "people"
-KINDS = ("enroll", "bulk", "delete_template", "delete_identity", "compaction", "policy")
+KINDS = ("enroll", "bulk", "delete_template", "delete_identity", "move", "compaction", "policy")
 BULK = 8
 
 
@@ -91,6 +91,16 @@ class _Worker:
         number = self._number
         self._begin(number, "delete_identity", identity, "")
         self._done(number, (await self._store.identities.delete(GALLERY, identity, force=True)).id)
+
+    async def move(self) -> None:
+        identity, _ = self._target()
+        self._number += 1
+        number = self._number
+        target = f"m{number}"
+        self._begin(number, "move", identity, target)
+        await self._store.identities.move(GALLERY, identity, target)
+        page = await self._store.templates.list(GALLERY, target, page_size=1000)
+        self._done(number, [template.id for template in page.items])
 
     async def compaction(self) -> None:
         await self.delete_identity()
