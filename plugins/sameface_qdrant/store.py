@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from sameface_qdrant import calibrating, records
 from sameface_qdrant.calibrating import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
@@ -42,6 +42,9 @@ from sameface_qdrant.values import (
 from sameface_qdrant.vectors import units_under
 from sameface_qdrant.whatif import WhatIf
 from sameface_qdrant.writes import Writes
+
+One = TypeVar("One")
+Other = TypeVar("Other")
 
 
 class Store:
@@ -161,11 +164,11 @@ class Store:
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
         now = time.time()
-        record, size = await asyncio.gather(self.identities.record(tenant, identity), self._size(tenant))
+        record, size = await self._both(self.identities.record(tenant, identity), self._size(tenant))
         chosen = scope or (Scope.GALLERY if size >= 2 else Scope.CLAIM)
         mine = Where({"gallery": tenant.uid, "identity": identity}, valid_at=now)
         others = Where({"gallery": tenant.uid}, {"identity": identity}, valid_at=now)
-        claims, rivals = await asyncio.gather(
+        claims, rivals = await self._both(
             self._engine.nearest(tenant.collection, vector, mine, 1),
             self._engine.nearest(tenant.collection, vector, others, 1) if chosen is Scope.GALLERY else _nothing(),
         )
@@ -174,11 +177,12 @@ class Store:
                 f"the identity {identity!r} of {gallery!r} has no template in force; enrol one first",
                 metadata={"gallery": gallery, "identity": identity},
             )
-        named = await self._candidates(tenant, [*claims, *rivals])
+        best = Candidate(identity, claims[0].score, claims[0].id, record.payload["display_name"])
+        others_best = await self._candidates(tenant, rivals)
         claimed = records.identity_of(record.payload, gallery, template_count=len(claims))
         return decide_verification(
-            named[0],
-            named[1] if rivals else None,
+            best,
+            others_best[0] if others_best else None,
             scope=chosen,
             threshold=verification_threshold(tenant.gallery, claimed, threshold),
             margin=tenant.gallery.policy.runner_up_margin if margin is None else margin,
@@ -208,9 +212,7 @@ class Store:
             raise InvalidArgument(f"limit is {limit}; expected at least 1", metadata={"field": "limit"})
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
-        size, best = await asyncio.gather(
-            self._size(tenant), self._best_identities(tenant, vector, wanted=max(2, limit))
-        )
+        size, best = await self._both(self._size(tenant), self._best_identities(tenant, vector, wanted=max(2, limit)))
         return decide_identification(
             await self._candidates(tenant, best),
             limit=limit,
@@ -280,6 +282,12 @@ class Store:
             if len(best) >= wanted or len(hits) < limit:
                 return list(best.values())[:wanted]
             limit *= 4
+
+    async def _both(self, one: Awaitable[One], other: Awaitable[Other]) -> tuple[One, Other]:
+        """Await two reads: at once where each is a round trip, in turn where a task costs as much as a read."""
+        if self._engine.exclusive:
+            return await one, await other
+        return await asyncio.gather(one, other)
 
     async def _candidates(self, tenant: Tenant, hits: Sequence[Hit]) -> list[Candidate]:
         keys = [records.identity_point_id(tenant.uid, hit.payload["identity"]) for hit in hits]
