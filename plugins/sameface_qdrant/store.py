@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from sameface_qdrant import calibrating, records
 from sameface_qdrant.calibrating import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
@@ -283,11 +283,14 @@ class Store:
                 return list(best.values())[:wanted]
             limit *= 4
 
-    async def _both(self, one: Awaitable[One], other: Awaitable[Other]) -> tuple[One, Other]:
+    async def _both(self, one: Coroutine[Any, Any, One], other: Coroutine[Any, Any, Other]) -> tuple[One, Other]:
         """Await two reads: at once where each is a round trip, in turn where a task costs as much as a read."""
-        if self._engine.exclusive:
+        if not self._engine.exclusive:
+            return await asyncio.gather(one, other)
+        try:
             return await one, await other
-        return await asyncio.gather(one, other)
+        finally:
+            other.close()  # where the first one failed
 
     async def _candidates(self, tenant: Tenant, hits: Sequence[Hit]) -> list[Candidate]:
         keys = [records.identity_point_id(tenant.uid, hit.payload["identity"]) for hit in hits]
