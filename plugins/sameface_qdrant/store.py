@@ -286,7 +286,8 @@ class Store:
     async def _both(self, one: Coroutine[Any, Any, One], other: Coroutine[Any, Any, Other]) -> tuple[One, Other]:
         """Await two reads: at once where each is a round trip, in turn where a task costs as much as a read."""
         if not self._engine.exclusive:
-            return await asyncio.gather(one, other)
+            both: tuple[One, Other] = await asyncio.gather(one, other)
+            return both
         try:
             return await one, await other
         finally:
