@@ -24,7 +24,7 @@ PAIRS = [
     (templates.Templates, blocking.Templates),
 ]
 # Coroutines that callers of the asynchronous store do not use, or have another name for.
-INTERNAL = {"Store.over", "Store.aclose", "Galleries.open", "Templates.check", "Templates.enroll"}
+INTERNAL = {"Store.over", "Store.aclose", "Galleries.open", "Templates.delete_expired"}
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.6)
 
 

@@ -136,7 +136,11 @@ async def test_a_full_disk_keeps_what_was_to_be_erased_until_it_can_be(
     needle = found.vector.tobytes()
 
     def holds() -> bool:
-        return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        while True:
+            try:
+                return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+            except FileNotFoundError:
+                continue  # rewritten in the background meanwhile
 
     assert holds()
 
