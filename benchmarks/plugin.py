@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from sameface_qdrant import Contract, NewTemplate, Policy, Probe, Scope, Store
+from sameface_qdrant import Contract, GuardAction, NewTemplate, Policy, Probe, Scope, Store
 from sameface_qdrant.engines.base import VECTOR_NAME, Where
 from sameface_qdrant.engines.edge import EdgeEngine
 
 REAL = Path("tests/plugin/data/omniglot.npz")
 EACH, TOGETHER, WARM_UP = 4, 500, 5
 CONTRACT = Contract("bench", version=1, sha256="0" * 64, dimension=128, preprocessing="none")
-POLICY = Policy(verify_threshold=0.8, identify_threshold=0.9)
+# Guards compare each template with the whole gallery, which is another figure than writing it.
+ALLOW = GuardAction.ALLOW
+POLICY = Policy(verify_threshold=0.8, identify_threshold=0.9, on_collision=ALLOW, on_duplicate=ALLOW, on_outlier=ALLOW)
 
 Floats = NDArray[np.float32]
 
