@@ -16,15 +16,16 @@ from sameface.api.server import ApiServer, start_server
 from sameface.api.system_service import ServedParts
 from sameface.errors import ModelUnavailable
 from sameface.inference.base import Inference
-from sameface.inference.cards import ModelCard, read_cards
+from sameface.inference.cards import EMBEDDER, ModelCard, read_cards
 from sameface.inference.check import check_digests, check_models
+from sameface.inference.defaults import check_served, chosen_version
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import DetectorSettings, PhotoPipeline
-from sameface.settings import Settings
+from sameface.settings import Settings, model_repository_source
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store import Store
 
@@ -52,7 +53,7 @@ class Started:
             where += f" at {self.triton_url}"
         models = ", ".join(
             f"{card.model} v{card.version}"
-            + (" (default)" if card.is_embedder and card.version == self.parts.default_embedder else "")
+            + (" (default)" if card.is_embedder and card.version == self.parts.default_embedder.version else "")
             for card in self.parts.cards
         )
         engine = self.parts.engine
@@ -105,6 +106,8 @@ async def _unless(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result])
 
 async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tuple[ApiServer, Started]:
     cards = read_cards(settings.model_repository)
+    default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
+    check_served(default, cards)
     # One patience for both: they are usually started together with this service.
     given_up = began + settings.startup_s
     store = await open_store(settings, given_up)
@@ -128,19 +131,19 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         ),
         store=store,
         cards=cards,
-        default_embedder=settings.embedder_version,
+        default_embedder=default.version,
         default_selection=settings.face_selection,
         max_faces=settings.max_faces,
         reveal_collisions=settings.reveal_collisions,
     )
-    operations.embedder_card()  # the default version must be one that is served
+    log.info("new galleries are bound to %s version %d, by %s", EMBEDDER, default.version, default.where)
     served = ServedParts(
         runtime="triton" if settings.inference == "triton" else "onnxruntime",
         runtime_version=await inference.server_version(),
         metrics_url=local.metrics_url if local else "",
         engine=store.description,
         cards=cards,
-        default_embedder=settings.embedder_version,
+        default_embedder=default,
     )
     sweeping = asyncio.create_task(_sweep(store, settings.sweep_s))
     parts.callback(sweeping.cancel)

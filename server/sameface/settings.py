@@ -90,7 +90,12 @@ class Settings(BaseSettings):
     )
     qdrant_url: str = Field("", description="http(s)://host:port of a Qdrant server; empty embeds Qdrant Edge")
     qdrant_api_key: SecretStr = Field(SecretStr(""), description="API key of the Qdrant server")
-    embedder_version: int = Field(1, ge=1, description="version of face_embedder that new galleries are bound to")
+    embedder_version: int | None = Field(
+        None,
+        ge=1,
+        description="version of face_embedder that new galleries are bound to; null takes the model repository's "
+        "default (`sameface model promote`)",
+    )
     face_selection: FaceSelection = Field(
         FaceSelection.LARGEST, description="which of several faces is meant where the request does not say"
     )

@@ -24,6 +24,7 @@ from sameface.client.connection import MAX_MESSAGE_BYTES
 from sameface.errors import ModelUnavailable
 from sameface.inference.base import Tensors
 from sameface.inference.cards import read_cards
+from sameface.inference.defaults import ChosenVersion
 from sameface.inference.onnx import OnnxInference
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
@@ -86,7 +87,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory, portraits: Path) -> A
     api = await start_server(
         "127.0.0.1:0",
         operations=FaceOperations(PhotoPipeline(inference), store, cards),
-        parts=ServedParts("onnxruntime", "", "", store.description, cards, 1),
+        parts=ServedParts("onnxruntime", "", "", store.description, cards, ChosenVersion(1, "settings", "")),
         limits=Limits(requests=2, request_bytes=64 << 20, streams=2, stream_idle_s=0.5),
         max_message_bytes=MAX_MESSAGE_BYTES,
     )

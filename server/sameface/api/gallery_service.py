@@ -12,7 +12,7 @@ from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_gr
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.ids import check_id
 from sameface_qdrant.store import Store
-from sameface_qdrant.values import Policy
+from sameface_qdrant.values import Gallery, Policy
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -23,7 +23,10 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     def __init__(self, store: Store, operations: FaceOperations) -> None:
         self._store = store
         self._operations = operations
-        self._calibrations = Calibrations(store)
+        self._calibrations = Calibrations(store, self._answer)
+
+    def _answer(self, gallery: Gallery) -> gallery_pb2.Gallery:
+        return responses.gallery_to(gallery, self._operations.licence_restriction(gallery.contract))
 
     async def CreateGallery(
         self, request: gallery_service_pb2.CreateGalleryRequest, context: Context
@@ -36,12 +39,12 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
             policy=Policy(**requests.policy_changes(request.gallery.policy, requests.POLICY_FIELDS)),
             request_id=requests.request_id_from(request.request_id),
         )
-        return responses.gallery_to(gallery)
+        return self._answer(gallery)
 
     async def GetGallery(self, request: gallery_service_pb2.GetGalleryRequest, context: Context) -> gallery_pb2.Gallery:
         """Return one gallery."""
         (gallery,) = parse_name(request.name, "name", 1)
-        return responses.gallery_to(await self._store.galleries.get(gallery))
+        return self._answer(await self._store.galleries.get(gallery))
 
     async def ListGalleries(
         self, request: gallery_service_pb2.ListGalleriesRequest, context: Context
@@ -51,7 +54,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
             page_size=requests.page_size_from(request.page_size), page_token=request.page_token
         )
         return gallery_service_pb2.ListGalleriesResponse(
-            galleries=map(responses.gallery_to, page.items), next_page_token=page.next_token
+            galleries=map(self._answer, page.items), next_page_token=page.next_token
         )
 
     async def UpdateGallery(
@@ -67,7 +70,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
             display_name=display_name if "display_name" in fields else None,
             etag=request.gallery.etag,
         )
-        return responses.gallery_to(updated)
+        return self._answer(updated)
 
     async def ListPolicyRevisions(
         self, request: gallery_service_pb2.ListPolicyRevisionsRequest, context: Context

@@ -64,8 +64,8 @@ def policy_to(policy: Policy) -> gallery_pb2.Policy:
     )
 
 
-def gallery_to(gallery: Gallery) -> gallery_pb2.Gallery:
-    """Return the proto of a gallery."""
+def gallery_to(gallery: Gallery, licence_restriction: str) -> gallery_pb2.Gallery:
+    """Return the proto of a gallery, with what the licence of its contract's model forbids."""
     return gallery_pb2.Gallery(
         name=make_name(gallery.id),
         display_name=gallery.display_name,
@@ -74,6 +74,7 @@ def gallery_to(gallery: Gallery) -> gallery_pb2.Gallery:
         create_time=time_to(gallery.create_time),
         update_time=time_to(gallery.update_time),
         etag=gallery.etag,
+        licence_restriction=licence_restriction,
     )
 
 

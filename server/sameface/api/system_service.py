@@ -8,6 +8,7 @@ import grpc
 from sameface import __version__
 from sameface.api import responses
 from sameface.inference.cards import ModelCard
+from sameface.inference.defaults import ChosenVersion
 from sameface.v1 import system_service_pb2, system_service_pb2_grpc
 from sameface_qdrant.values import EngineDescription
 
@@ -23,7 +24,7 @@ class ServedParts:
     """Where a local Triton's metrics are; empty without one."""
     engine: EngineDescription
     cards: tuple[ModelCard, ...]
-    default_embedder: int
+    default_embedder: ChosenVersion
 
 
 class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ignore[misc]  # generated, untyped
@@ -44,6 +45,7 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ig
             inference_metrics_url=parts.metrics_url,
             store_engine=parts.engine.kind,
             store_version=parts.engine.version,
+            default_embedder_origin=parts.default_embedder.origin,
             models=[
                 system_service_pb2.GetServerInfoResponse.Model(
                     name=card.model,
@@ -51,7 +53,8 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ig
                     title=card.title,
                     licence=card.licence.weights,
                     contract=responses.contract_to(card.contract) if card.is_embedder else None,
-                    default_embedder=card.is_embedder and card.version == parts.default_embedder,
+                    default_embedder=card.is_embedder and card.version == parts.default_embedder.version,
+                    licence_restriction=card.licence.restriction,
                 )
                 for card in parts.cards
             ],

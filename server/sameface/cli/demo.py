@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sameface.cli.options import InferenceName
-from sameface.cli.output import coloured, visible
+from sameface.cli.output import coloured, note, visible
 from sameface.errors import RuntimeMissing
 
 
@@ -54,6 +54,8 @@ def demo(
     write_report(output, enrolled, decided, system, credits_text)
     print_table([decision_row(record) for record in decided])
     print(f"report: {output / 'report.html'} and {output / 'report.json'}")
+    if system["licence_restriction"]:
+        note(system["licence_restriction"])
     as_expected = sum(record.as_expected for record in decided)
     print(f"demo: {as_expected} of {len(decided)} decisions as expected")
     if as_expected != len(decided):
@@ -96,5 +98,8 @@ def _system(connection: Any) -> dict[str, Any]:
         f"{answer.inference_runtime}_version": answer.inference_version,
         f"qdrant_{answer.store_engine}_version": answer.store_version,
         "models": [f"{model.name} v{model.version}: {model.title}" for model in answer.models],
+        "licence_restriction": next(
+            (model.licence_restriction for model in answer.models if model.default_embedder), ""
+        ),
         "inference_counts": {f"{model} v{version}": count for (model, version), count in counts.items()},
     }

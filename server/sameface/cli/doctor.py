@@ -20,7 +20,7 @@ from sameface.cli.options import AsJson, ExitCode
 from sameface.cli.output import coloured, print_json, print_table
 from sameface.cli.serve import load_settings
 from sameface.errors import ModelNotFound
-from sameface.settings import Settings
+from sameface.settings import Settings, model_repository_source
 from sameface_qdrant.errors import SamefaceError, StoreLocked
 
 FREE_BYTES = 1 << 30
@@ -78,9 +78,9 @@ def _examine() -> Iterator[Finding]:
         yield Finding("settings", False, error.message, "correct the setting that is named")
         return
     yield Finding("settings", True, "readable")
-    checks: list[Callable[[Settings], Finding]] = [_models, _cache, _store, _address]
+    checks: list[Callable[[Settings], Finding]] = [_models, _default_version, _cache, _store, _address]
     if settings.inference == "triton":
-        checks.insert(1, _triton)
+        checks.insert(2, _triton)
     for check in checks:
         yield check(settings)
 
@@ -99,6 +99,20 @@ def _models(settings: Settings) -> Finding:
     except SamefaceError as error:
         return Finding("models", False, error.message, f"delete the file that is named, then {remedy}")
     return Finding("models", True, ", ".join(f"{card.model} v{card.version}" for card in cards))
+
+
+def _default_version(settings: Settings) -> Finding:
+    from sameface.inference.cards import EMBEDDER, read_cards
+    from sameface.inference.defaults import check_served, chosen_version
+
+    name = "default version"
+    try:
+        chosen = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
+        card = check_served(chosen, read_cards(settings.model_repository))
+    except SamefaceError as error:
+        return Finding(name, False, error.message, "sameface model build, or sameface model promote VERSION")
+    found = f"{EMBEDDER} v{chosen.version} for new galleries, by {chosen.where}"
+    return Finding(name, True, ". ".join(filter(None, (found, card.licence.restriction))))
 
 
 def _triton(settings: Settings) -> Finding:

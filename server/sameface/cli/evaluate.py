@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sameface.cli.options import InferenceName
+from sameface.cli.serve import load_settings
 
 if TYPE_CHECKING:
     from sameface.client.connection import Connection
@@ -180,9 +181,8 @@ def _model(embedded: "EmbeddedPhotos") -> str:
 def _write_points(embedded: "EmbeddedPhotos", points: list[dict[str, Any]]) -> None:
     from sameface.inference.cards import ModelCard, read_card
     from sameface.models.seal import write_card
-    from sameface.settings import model_repository_source
 
     contract = embedded.contract
-    path = model_repository_source() / contract.model / str(contract.version) / "card.json"
+    path = load_settings(None).model_repository / contract.model / str(contract.version) / "card.json"
     card = read_card(path)
     write_card(path, ModelCard.model_validate({**card.model_dump(), "operating_points": points}))

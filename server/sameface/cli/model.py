@@ -1,7 +1,11 @@
-"""`sameface model …`: the files of the model repository."""
+"""`sameface model …`: the files of the model repository, and which version new galleries are bound to."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,14 +14,23 @@ from rich.text import Text
 from sameface.cli.options import AsJson
 from sameface.cli.output import note, print_json, print_table
 from sameface.cli.serve import load_settings
-from sameface.settings import model_repository_source
+from sameface.settings import Settings, model_repository_source
+
+if TYPE_CHECKING:
+    from sameface.inference.cards import ModelCard
+    from sameface.inference.golden_set import GoldenSetReport
 
 app = typer.Typer(help="The models of the repository.", no_args_is_help=True)
+
+TritonUrl = Annotated[
+    str, typer.Option(help="gRPC host:port of a running Triton; default: in process", show_default=False)
+]
+RESTART = "a running service goes on with what it started with: restart it, and it is so for new galleries"
 
 
 @app.command()
 def build() -> None:
-    """Build every model.onnx from its pinned source; files with the right digest are left alone."""
+    """Build every model.onnx from its source; files with the right digest are left alone."""
     from sameface.models.build import build_models
 
     console = Console(stderr=True)
@@ -37,73 +50,218 @@ def seal(
     model: Annotated[str, typer.Argument(help="for instance face_embedder")],
     version: Annotated[int, typer.Argument(help="its version folder")],
     weights: Annotated[
-        Path | None, typer.Option(help="the ONNX file; default: what the version's recipe builds", show_default=False)
+        Path | None,
+        typer.Option(help="the served ONNX file; default: what the version is built from", show_default=False),
     ] = None,
 ) -> None:
-    """Write the digest and the golden vector of a weights file into its card (for whoever makes a model version)."""
-    from sameface.models.build import build_from_recipe
+    """Write the digest, the golden vector and the golden set of a version into its card (for whoever makes one)."""
+    from sameface.models.build import build_version
     from sameface.models.seal import seal as seal_card
 
     settings = load_settings(None)
-    content = build_from_recipe(model, version, settings.cache_dir) if weights is None else weights.read_bytes()
-    card_path = model_repository_source() / model / str(version) / "card.json"
+    repository = settings.model_repository
+    content = build_version(repository, model, version, settings.cache_dir) if weights is None else weights.read_bytes()
+    card_path = repository / model / str(version) / "card.json"
     card = seal_card(card_path, content)
-    print(f"{card_path}: sha256 {card.sha256}, golden vector of {len(card.golden.output)} numbers")
+    faces = len(card.golden_set.outputs) if card.golden_set else 0
+    print(
+        f"{card_path}: sha256 {card.sha256}, golden vector of {len(card.golden.output)} numbers, {faces} golden faces"
+    )
 
 
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """List every model version of the repository, with its licences."""
+    """List every model version of the repository, with its licences; the default for new galleries is marked."""
     from sameface.inference.cards import read_cards
 
-    cards = read_cards(load_settings(None).model_repository)
+    settings = load_settings(None)
+    cards, chosen = read_cards(settings.model_repository), _chosen(settings)
+    default = {id(card) for card in cards if card.is_embedder and card.version == chosen.version}
     if as_json:
         for card in cards:
-            print_json(card.model_dump(mode="json", exclude={"golden"}))
+            record = card.model_dump(mode="json", exclude={"golden", "golden_set"})
+            print_json({**record, "default": id(card) in default})
         return
     print_table(
-        ("model", "version", "", "licence of the weights", "training data"),
+        ("model", "version", "", "", "licence of the weights", "training data", "restriction"),
         (
-            (card.model, str(card.version), card.title, card.licence.weights, card.licence.training_data)
+            (
+                card.model,
+                str(card.version),
+                "default" if id(card) in default else "",
+                card.title,
+                card.licence.weights,
+                card.licence.training_data,
+                card.licence.restriction,
+            )
             for card in cards
+        ),
+    )
+    note(f"the default is named by {chosen.where}")
+
+
+@app.command()
+def check(triton_url: TritonUrl = "", as_json: AsJson = False) -> None:
+    """Run every version's golden input and golden set and compare with its card; exit code 3 where one falls short."""
+    from sameface.inference.cards import read_cards
+
+    settings = load_settings(None)
+    checked = _checked(settings, read_cards(settings.model_repository), triton_url)
+    if as_json:
+        for one in checked:
+            print_json(one.record())
+        return
+    print_table(
+        ("model", "version", "cosine to golden vector", "least cosine to golden set", "mated", "non-mated"),
+        (
+            (
+                one.card.model,
+                str(one.card.version),
+                f"{one.cosine:.7f}",
+                f"{one.faces.smallest_cosine:.7f}" if one.faces else "–",
+                _span(one.faces.mated if one.faces else ()),
+                _span(one.faces.non_mated if one.faces else ()),
+            )
+            for one in checked
         ),
     )
 
 
 @app.command()
-def check(
-    triton_url: Annotated[
-        str, typer.Option(help="gRPC host:port of a running Triton; default: in process", show_default=False)
-    ] = "",
-    as_json: AsJson = False,
+def promote(
+    version: Annotated[int, typer.Argument(help="version of face_embedder")], triton_url: TritonUrl = ""
 ) -> None:
-    """Run every version's golden input and compare with its card; exit code 3 where one does not reproduce it."""
-    import asyncio
+    """Make a version the default for new galleries, once it was checked; galleries that exist keep their own.
 
-    from sameface.inference.cards import read_cards
+    Its digest must be right, it must have operating points, and it must reproduce its golden vector and golden set on
+    the runtime that serves.
+    """
+    from sameface.errors import ModelCheckFailed, ModelNotFound
+    from sameface.inference.cards import EMBEDDER, read_cards
+    from sameface.inference.defaults import promoted, read_default, write_default
+
+    settings = load_settings(None)
+    cards = {card.version: card for card in read_cards(settings.model_repository) if card.model == EMBEDDER}
+    about = {"model": EMBEDDER, "version": version}
+    if version not in cards:
+        raise ModelNotFound(
+            f"{settings.model_repository} has no {EMBEDDER} version {version}; it has {sorted(cards)}", metadata=about
+        )
+    card = cards[version]
+    if not card.points:
+        raise ModelCheckFailed(
+            f"{EMBEDDER} version {version} has no operating points, so new galleries would have no thresholds; measure "
+            f"them: sameface evaluate operating-points PHOTOS --embedder-version {version} --write",
+            metadata=about,
+        )
+    if card.golden_set is None:
+        raise ModelCheckFailed(
+            f"the card of {EMBEDDER} version {version} has no golden set; sameface model seal {EMBEDDER} {version}",
+            metadata=about,
+        )
+    (checked,) = _checked(settings, [card], triton_url)
+    default, _ = read_default(settings.model_repository, model_repository_source())
+    if default.version == version:
+        print(f"{EMBEDDER} version {version} is the default already")
+        return
+    path = write_default(settings.model_repository, promoted(default, version, datetime.now(UTC)))
+    assert checked.faces is not None
+    print(
+        f"{EMBEDDER} version {version} is the default of new galleries, version {default.version} was before ({path}); "
+        f"golden vector {checked.cosine:.7f}, golden set {checked.faces.smallest_cosine:.7f}"
+    )
+    _tell_consequences(settings, card)
+
+
+@app.command()
+def rollback() -> None:
+    """Undo the last promotion: the version before it is the default again. Galleries keep the version they have."""
+    from sameface.errors import ModelNotFound
+    from sameface.inference.cards import EMBEDDER, read_cards
+    from sameface.inference.defaults import read_default, rolled_back, write_default
+
+    settings = load_settings(None)
+    default, _ = read_default(settings.model_repository, model_repository_source())
+    before = rolled_back(default, datetime.now(UTC))
+    cards = {card.version: card for card in read_cards(settings.model_repository) if card.model == EMBEDDER}
+    if before.version not in cards:
+        raise ModelNotFound(
+            f"{EMBEDDER} version {before.version} was the default before and is not in {settings.model_repository}; "
+            "put it back, or promote another one",
+            metadata={"model": EMBEDDER, "version": before.version},
+        )
+    path = write_default(settings.model_repository, before)
+    print(
+        f"{EMBEDDER} version {before.version} is the default of new galleries again, version {default.version} was "
+        f"before ({path})"
+    )
+    _tell_consequences(settings, cards[before.version])
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    card: "ModelCard"
+    cosine: float
+    faces: "GoldenSetReport | None"
+
+    def record(self) -> dict[str, Any]:
+        """Return what programs are told."""
+        faces = self.faces
+        golden_set = faces and {
+            "smallest_cosine": faces.smallest_cosine,
+            "mated": faces.mated,
+            "non_mated": faces.non_mated,
+        }
+        return {
+            "model": self.card.model,
+            "version": self.card.version,
+            "cosine": self.cosine,
+            "golden_set": golden_set,
+        }
+
+
+def _checked(settings: Settings, cards: Sequence["ModelCard"], triton_url: str) -> list[_Checked]:
+    """Run the golden inputs, and the golden set of those that have one, on the runtime that serves."""
     from sameface.inference.check import check_digests, check_models
+    from sameface.inference.golden_set import FILE_NAME, check_golden_set, read_golden_faces
     from sameface.inference.onnx import OnnxInference
     from sameface.inference.triton import TritonInference
 
-    settings = load_settings(None)
-    cards = read_cards(settings.model_repository)
+    url = triton_url or settings.triton_url
+    if not url:
+        check_digests(settings.model_repository, cards)
 
-    async def run() -> dict[tuple[str, int], float]:
-        url = triton_url or settings.triton_url
+    async def run() -> list[_Checked]:
         inference = TritonInference(url, recovery_s=0.0) if url else OnnxInference(settings.model_repository)
         try:
-            return await check_models(inference, cards)
+            cosines = await check_models(inference, cards)
+            checked = []
+            for card in cards:
+                faces = None
+                if card.golden_set is not None:
+                    stored = read_golden_faces(settings.model_repository / card.model / FILE_NAME)
+                    faces = await check_golden_set(inference, card, stored)
+                checked.append(_Checked(card, cosines[card.model, card.version], faces))
+            return checked
         finally:
             await inference.aclose()
 
-    if not (triton_url or settings.triton_url):
-        check_digests(settings.model_repository, cards)
-    cosines = asyncio.run(run())
-    if as_json:
-        for (model, version), cosine in cosines.items():
-            print_json({"model": model, "version": version, "cosine": cosine})
-        return
-    print_table(
-        ("model", "version", "cosine to its golden vector"),
-        ((model, str(version), f"{cosine:.7f}") for (model, version), cosine in cosines.items()),
-    )
+    return asyncio.run(run())
+
+
+def _span(scores: Sequence[float]) -> str:
+    return f"{scores[0]:.3f} to {scores[-1]:.3f}" if scores else "–"
+
+
+def _chosen(settings: Settings) -> Any:
+    from sameface.inference.defaults import chosen_version
+
+    return chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
+
+
+def _tell_consequences(settings: Settings, card: "ModelCard") -> None:
+    if card.licence.restriction:
+        note(card.licence.restriction)
+    note(RESTART)
+    if settings.embedder_version is not None:
+        note(f"here the setting embedder_version says {settings.embedder_version}, which goes before the default")

@@ -21,7 +21,7 @@ from sameface.cli.options import (
     in_utc,
     parse_labels,
 )
-from sameface.cli.output import as_dict, print_json, print_table
+from sameface.cli.output import as_dict, note, print_json, print_table
 from sameface.cli.policies import (
     ABSENT,
     POLICY_FIELDS,
@@ -90,6 +90,8 @@ def create_gallery(
             gallery, display_name=display_name or "", embedder_version=embedder_version, **policy
         )
     _show_gallery(made, as_json)
+    if made.licence_restriction:
+        note(made.licence_restriction)
 
 
 @gallery_app.command("show")
@@ -373,6 +375,8 @@ def _identity_row(one: gallery_pb2.Identity) -> tuple[str, ...]:
 def _show_gallery(one: gallery_pb2.Gallery, as_json: bool) -> None:
     rows = [("gallery", _last(one.name)), ("display name", one.display_name)]
     rows += [("contract", f"{one.contract.model} v{one.contract.version}, {one.contract.sha256[:12]}…")]
+    if one.licence_restriction:
+        rows += [("licence", one.licence_restriction)]
     rows += [(field.replace("_", " "), policy_text(one.policy, field, absent=ABSENT[field])) for field in POLICY_FIELDS]
     if one.policy.HasField("calibrated_size"):
         rows += [("calibrated at", f"{one.policy.calibrated_size} identities")]

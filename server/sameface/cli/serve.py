@@ -46,7 +46,10 @@ def serve(
     ] = None,
     qdrant_url: Annotated[str | None, typer.Option(help="URL of a Qdrant server", show_default=False)] = None,
     embedder_version: Annotated[
-        int | None, typer.Option(help="version that new galleries are bound to", show_default=False)
+        int | None,
+        typer.Option(
+            help="version that new galleries are bound to; default: the one that was promoted", show_default=False
+        ),
     ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None, typer.Option(help="how much is logged", show_default=False)

@@ -4,15 +4,21 @@ A card lies beside the weights, ``model_repository/<model>/<version>/card.json``
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.base import FloatArray, Tensor
 from sameface_qdrant.values import Contract, OperatingPoint
+
+EMBEDDER = "face_embedder"
+SMALLEST_COSINE = 0.9999
+"""Between what a version gives and what its card says that it gives."""
 
 
 class _Record(BaseModel):
@@ -42,6 +48,9 @@ class Licence(_Record):
 
     weights: str
     training_data: str
+    restriction: str = ""
+    """One or two sentences for whoever makes a gallery: what the licence forbids, and what to choose instead; empty
+    where it restricts nothing."""
 
 
 class MeasuredPoint(_Record):
@@ -66,6 +75,13 @@ class Golden(_Record):
     output: tuple[float, ...]
 
 
+class GoldenSet(_Record):
+    """What the version gives for each face of the golden set whose pixels have this digest (cosine ≥ 0.9999)."""
+
+    sha256: str
+    outputs: tuple[tuple[float, ...], ...]
+
+
 class ModelCard(_Record):
     """The card of one model version."""
 
@@ -83,6 +99,7 @@ class ModelCard(_Record):
     figures: dict[str, str] = {}
     operating_points: tuple[MeasuredPoint, ...] = ()
     golden: Golden
+    golden_set: GoldenSet | None = None
 
     @property
     def is_embedder(self) -> bool:
@@ -119,20 +136,25 @@ def golden_input(shape: tuple[int, ...]) -> Tensor:
     return images
 
 
+def cosine_between(expected: Sequence[float] | NDArray[np.floating], actual: FloatArray) -> float:
+    """Return the cosine between two outputs, NaN where sizes differ or one is zero or not finite."""
+    one = np.asarray(expected, dtype=np.float64).ravel()
+    other = np.asarray(actual, dtype=np.float64).ravel()
+    norm = float(np.linalg.norm(one) * np.linalg.norm(other)) if one.size == other.size else 0.0
+    return float(one @ other / norm) if np.isfinite(norm) and norm > 0 else float("nan")
+
+
 def check_golden(card: ModelCard, output: FloatArray) -> float:
     """Compare an output for the golden input with the card and return the cosine.
 
     Raises:
         ModelCheckFailed: the cosine is below 0.9999, the size differs, or a value is not finite.
     """
-    expected = np.asarray(card.golden.output, dtype=np.float64)
-    actual = np.asarray(output, dtype=np.float64).ravel()
-    norm = float(np.linalg.norm(actual) * np.linalg.norm(expected)) if actual.size == expected.size else 0.0
-    cosine = float(actual @ expected / norm) if np.isfinite(norm) and norm > 0 else float("nan")
-    if not cosine >= 0.9999:
+    cosine = cosine_between(card.golden.output, output)
+    if not cosine >= SMALLEST_COSINE:
         raise ModelCheckFailed(
             f"{card.model} version {card.version} does not reproduce its golden vector: cosine {cosine:.6f}, at least "
-            "0.9999 expected; other weights or a broken runtime are being served",
+            f"{SMALLEST_COSINE} expected; other weights or a broken runtime are being served",
             metadata={"model": card.model, "version": card.version, "cosine": f"{cosine:.6f}"},
         )
     return cosine

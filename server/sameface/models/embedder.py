@@ -1,4 +1,4 @@
-"""`face_embedder` version 1: SFace (OpenCV Zoo) rewritten for speed and bound to the tensor contract.
+"""`face_embedder` as it is served: a chain of convolutions rewritten for speed and bound to the tensor contract.
 
 Exact rewrites, in double precision before the constants are rounded once:
 
@@ -8,14 +8,17 @@ Exact rewrites, in double precision before the constants are rounded once:
 - the output is divided by its L2 norm in the graph.
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from sameface.models.folding import Constants, FoldedGraph, attributes
+from sameface.errors import ModelCheckFailed
+from sameface.inference.cards import EMBEDDER
+from sameface.models.folding import FoldedGraph
 from sameface.models.graph import GraphWriter
-
-Array = NDArray[np.float64]
+from sameface.models.layers import Array, Convolution, Dense, Layer, PixelStep, Slopes, read_layers
 
 DIMENSION = 128
 # Keeps s/(1−s) finite where a slope is 1. Even then the product of both factors is s, so nothing is lost but rounding.
@@ -23,83 +26,65 @@ SMALLEST_GAP = 1e-6
 
 
 def build_embedder(graph: FoldedGraph) -> bytes:
-    """Return the ONNX file: `images` UINT8 [N,3,112,112] RGB → `embedding` FP32 [N,128] of unit norm."""
-    writer = GraphWriter("face_embedder")
-    constants = graph.constants
+    """Return the ONNX file: `images` UINT8 [N,3,112,112] RGB → `embedding` FP32 [N,128] of unit norm.
+
+    Raises:
+        ModelCheckFailed: the graph is no chain of convolutions with a dense layer at its end.
+    """
+    layers = read_layers(graph)
+    if layers is None:
+        raise ModelCheckFailed(
+            "the source is not what is pinned: expected a chain of convolutions with a dense layer at its end, found "
+            + ", ".join(sorted({node.op_type for node in graph.nodes}))
+        )
+    return write_embedder(layers)
+
+
+def write_embedder(layers: Iterable[Layer]) -> bytes:
+    """Return the served ONNX file of these layers, PRelu in its fast form."""
+    writer = GraphWriter(EMBEDDER)
     current = writer.node("Cast", ["images"], "pixels", to=onnx.TensorProto.FLOAT)
-    nodes = iter(graph.nodes)
-    # What the layers so far still owe to the next weights: a factor and an offset per channel.
+    # What the PRelu so far still owes to the next weights, per channel.
     factor: Array | None = None
-    offset: Array | None = None
-    for node in nodes:
-        name = node.output[0]
-        match node.op_type:
-            case "Sub" | "Mul":
-                current = writer.node(
-                    node.op_type, [current, writer.constant(node.input[1], constants[node.input[1]])], name
-                )
-            case "Conv":
-                weights = _double(constants[node.input[1]])
-                if factor is not None:
-                    per_channel = (-1, 1, 1, 1) if attributes(node)["group"] > 1 else (1, -1, 1, 1)
-                    weights = weights * factor.reshape(per_channel)
-                    factor = None
-                scale, shift = _affine(next(nodes), constants)
+    for layer in layers:
+        match layer:
+            case PixelStep():
+                constant = writer.constant(layer.constant_name or f"{layer.name}_constant", layer.constant)
+                current = writer.node(layer.operator, [current, constant], layer.name)
+            case Convolution():
+                scaled = layer if factor is None else replace(layer, weights=_by_input(layer, factor))
                 inputs = [
                     current,
-                    writer.constant(f"{name}_weight", weights * scale.reshape(-1, 1, 1, 1)),
-                    writer.constant(f"{name}_bias", shift),
+                    writer.constant(f"{layer.name}_weight", scaled.weights),
+                    writer.constant(f"{layer.name}_bias", scaled.bias),
                 ]
-                current = writer.node("Conv", inputs, name, **attributes(node))
-            case "PRelu":
-                slope = _double(constants[node.input[1]]).ravel()
-                gap = 1.0 - slope
+                current, factor = writer.node("Conv", inputs, layer.name, **layer.attributes), None
+            case Slopes():
+                gap = 1.0 - layer.values
                 factor = np.where(np.abs(gap) < SMALLEST_GAP, SMALLEST_GAP, gap)
-                ratio = writer.constant(f"{name}_ratio", ((1.0 - factor) / factor).reshape(-1, 1, 1))
-                linear = writer.node("Mul", [current, ratio], f"{name}_linear")
-                positive = writer.node("Relu", [current], f"{name}_positive")
-                current = writer.node("Add", [linear, positive], name)
-            case "BatchNormalization":
-                scale, offset = _affine(node, constants)
-                factor = scale if factor is None else factor * scale
-            case "Gemm":
-                weights, bias = _dense(node, constants, factor, offset)
-                scale, shift = _affine(next(nodes), constants)
+                ratio = writer.constant(f"{layer.name}_ratio", ((1.0 - factor) / factor).reshape(-1, 1, 1))
+                linear = writer.node("Mul", [current, ratio], f"{layer.name}_linear")
+                positive = writer.node("Relu", [current], f"{layer.name}_positive")
+                current = writer.node("Add", [linear, positive], layer.name)
+            case Dense():
+                weights = layer.weights
+                if factor is not None:
+                    by_channel = weights.reshape(len(weights), factor.size, -1)
+                    weights = (by_channel * factor[:, np.newaxis]).reshape(weights.shape)
                 flat = writer.node("Flatten", [current], "flat", axis=1)
                 inputs = [
                     flat,
-                    writer.constant(f"{name}_weight", weights * scale[:, np.newaxis]),
-                    writer.constant(f"{name}_bias", bias * scale + shift),
+                    writer.constant(f"{layer.name}_weight", weights),
+                    writer.constant(f"{layer.name}_bias", layer.bias),
                 ]
-                current = writer.node("Gemm", inputs, name, transB=1)
-            case "Dropout" | "Flatten":
-                pass
-            case other:
-                raise ValueError(f"SFace holds an unexpected {other} node; the source is not the pinned one")
+                current, factor = writer.node("Gemm", inputs, layer.name, transB=1), None
     writer.node("LpNormalization", [current], "embedding", axis=1, p=2)
     return writer.model(["N", 3, 112, 112], "embedding", ["N", DIMENSION])
 
 
-def _double(values: NDArray[np.float32]) -> Array:
-    return values.astype(np.float64)
-
-
-def _affine(node: onnx.NodeProto, constants: Constants) -> tuple[Array, Array]:
-    """Return a batch norm as scale and shift per channel (inference mode)."""
-    gamma, beta, mean, variance = (_double(constants[name]) for name in node.input[1:])
-    scale = gamma / np.sqrt(variance + attributes(node)["epsilon"])
-    return scale, beta - mean * scale
-
-
-def _dense(
-    node: onnx.NodeProto, constants: Constants, factor: Array | None, offset: Array | None
-) -> tuple[Array, Array]:
-    """Return weights and bias of the dense layer with the channels' factor and offset before it folded in."""
-    weights, bias = _double(constants[node.input[1]]), _double(constants[node.input[2]])
-    if factor is None or offset is None:
-        return weights, bias
-    by_channel = weights.reshape(weights.shape[0], factor.size, -1)
-    return (
-        (by_channel * factor[:, np.newaxis]).reshape(weights.shape),
-        bias + np.einsum("ocp,c->o", by_channel, offset),
-    )
+def _by_input(layer: Convolution, factor: Array) -> Array:
+    """Return a convolution's weights times a factor for each of its input channels ([channels], or [1] for all)."""
+    outputs, inputs, *kernel = layer.weights.shape
+    grouped = layer.weights.reshape(layer.group, outputs // layer.group, inputs, *kernel)
+    channels = np.broadcast_to(factor, layer.group * inputs).reshape(layer.group, 1, inputs, *[1] * len(kernel))
+    return (grouped * channels).reshape(layer.weights.shape)

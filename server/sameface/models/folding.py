@@ -1,7 +1,8 @@
-"""Turns block-quantised weights into fp32 constants, which ONNX Runtime and Triton can load.
+"""Turns weights that are stored small into fp32 constants, which ONNX Runtime and Triton can load.
 
 OpenCV Zoo's block quantiser stores every weight as int8 blocks behind a DequantizeLinear node. ONNX Runtime has no
-kernel for that on constants, so the nodes are computed here, once, in numpy.
+kernel for that on constants, so the nodes are computed here, once, in numpy. Weights of our own are stored in half
+precision behind a Cast (`sameface.models.weights`).
 """
 
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def dequantize_blocks(
 
 
 def fold(content: bytes) -> FoldedGraph:
-    """Read an ONNX file and compute every DequantizeLinear, Reshape and Constant that rests on constants alone."""
+    """Read an ONNX file and compute every DequantizeLinear, Reshape, Cast and Constant on constants alone."""
     graph = onnx.load_from_string(content).graph
     constants: Constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = []
@@ -56,8 +57,36 @@ def fold(content: bytes) -> FoldedGraph:
             case "Reshape" if foldable:
                 values, shape = inputs
                 constants[output] = values.reshape(shape)
+            case "Cast" if foldable:
+                constants[output] = inputs[0].astype(helper.tensor_dtype_to_np_dtype(chosen["to"]))
             case "Constant":
                 constants[output] = numpy_helper.to_array(chosen["value"])
             case _:
                 nodes.append(node)
     return FoldedGraph(tuple(nodes), constants)
+
+
+def fold_casts(content: bytes) -> bytes:
+    """Return an ONNX file whose half-precision constants behind a Cast are fp32 constants; all else stays as it is.
+
+    Every half-precision number is an fp32 number, so nothing is rounded. A file with sub-graphs (If, Loop, Scan) is
+    returned as it is: ONNX Runtime computes the same when it loads it.
+    """
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
+        return content
+    halves = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
+    kept, folded = [], []
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0] in halves and attributes(node)["to"] == onnx.TensorProto.FLOAT:
+            values = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
+            folded.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            kept.append(node)
+    used = {name for node in kept for name in node.input} | {output.name for output in graph.output}
+    initializers = [tensor for tensor in graph.initializer if tensor.name not in halves or tensor.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(kept)
+    graph.initializer.extend([*initializers, *folded])
+    return bytes(model.SerializeToString(deterministic=True))

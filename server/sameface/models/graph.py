@@ -7,9 +7,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from sameface.errors import ModelCheckFailed
+
 # ONNX Runtime 1.19 (the age of the Triton image) loads opset ≤ 21 and IR ≤ 10; nothing here needs more than this.
 OPSET = 17
 IR_VERSION = 8
+LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 class GraphWriter:
@@ -24,6 +27,23 @@ class GraphWriter:
         """Add a constant (floats become fp32) and return its name."""
         self._constants[name] = np.ascontiguousarray(values, dtype=np.float32 if values.dtype.kind == "f" else None)
         return name
+
+    def half_constant(self, name: str, values: NDArray[Any]) -> str:
+        """Add a constant that is stored in half precision and cast to fp32 in the graph; return its fp32 name.
+
+        Raises:
+            ModelCheckFailed: a value is not finite, or beyond what half precision holds (65504).
+        """
+        largest = float(np.max(np.abs(values), initial=0.0))
+        if not largest <= LARGEST_HALF:
+            raise ModelCheckFailed(
+                f"{name} holds {largest:g}; half precision holds finite numbers up to {LARGEST_HALF:g}. Store it with "
+                "`constant`, in single precision",
+                metadata={"constant": name},
+            )
+        stored = f"{name}_half"
+        self._constants[stored] = np.ascontiguousarray(values, dtype=np.float16)
+        return self.node("Cast", [stored], name, to=TensorProto.FLOAT)
 
     def node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Add a node with one output and return the output's name."""

@@ -8,8 +8,8 @@ from datetime import datetime
 import numpy as np
 
 from sameface.errors import ModelNotFound
-from sameface.inference.cards import ModelCard
-from sameface.pipeline.photos import EMBEDDER, FoundFace, FoundFaces, PhotoPipeline
+from sameface.inference.cards import EMBEDDER, ModelCard
+from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.vision import FaceSelection
 from sameface_qdrant.policy import decide_comparison
@@ -81,6 +81,11 @@ class FaceOperations:
                 metadata={"model": EMBEDDER, "version": wanted},
             )
         return served[wanted]
+
+    def licence_restriction(self, contract: Contract) -> str:
+        """Return what the licence of a contract's model forbids; empty for nothing, or a version that is not served."""
+        same = (card for card in self.cards if (card.model, card.version) == (contract.model, contract.version))
+        return next((card.licence.restriction for card in same), "")
 
     async def create_gallery(
         self,

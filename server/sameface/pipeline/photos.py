@@ -11,6 +11,7 @@ import numpy as np
 
 from sameface.errors import ModelCheckFailed
 from sameface.inference.base import Inference
+from sameface.inference.cards import EMBEDDER
 from sameface.vision import (
     VIEW_SIDE,
     DecodedImage,
@@ -38,7 +39,6 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 DETECTOR = "face_detector"
-EMBEDDER = "face_embedder"
 DETECTOR_VERSION = 1
 LARGEST_BATCH = 32
 """``max_batch_size`` of the embedder's Triton config."""

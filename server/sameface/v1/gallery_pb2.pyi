@@ -38,7 +38,7 @@ WHEN_FULL_REPLACE_LOWEST_QUALITY: WhenFull
 WHEN_FULL_REPLACE_MOST_REDUNDANT: WhenFull
 
 class Gallery(_message.Message):
-    __slots__ = ("name", "display_name", "contract", "policy", "create_time", "update_time", "etag")
+    __slots__ = ("name", "display_name", "contract", "policy", "create_time", "update_time", "etag", "licence_restriction")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class Gallery(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    LICENCE_RESTRICTION_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     contract: _face_pb2.Contract
@@ -53,7 +54,8 @@ class Gallery(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    licence_restriction: str
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., licence_restriction: _Optional[str] = ...) -> None: ...
 
 class Policy(_message.Message):
     __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "revision", "create_time", "calibrated_size", "author", "when_full", "on_collision", "collision_threshold", "on_duplicate", "on_outlier", "outlier_threshold")

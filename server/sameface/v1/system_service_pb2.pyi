@@ -12,22 +12,24 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "inference_runtime", "inference_version", "inference_metrics_url", "store_engine", "store_version", "models")
+    __slots__ = ("version", "inference_runtime", "inference_version", "inference_metrics_url", "store_engine", "store_version", "models", "default_embedder_origin")
     class Model(_message.Message):
-        __slots__ = ("name", "version", "title", "licence", "contract", "default_embedder")
+        __slots__ = ("name", "version", "title", "licence", "contract", "default_embedder", "licence_restriction")
         NAME_FIELD_NUMBER: _ClassVar[int]
         VERSION_FIELD_NUMBER: _ClassVar[int]
         TITLE_FIELD_NUMBER: _ClassVar[int]
         LICENCE_FIELD_NUMBER: _ClassVar[int]
         CONTRACT_FIELD_NUMBER: _ClassVar[int]
         DEFAULT_EMBEDDER_FIELD_NUMBER: _ClassVar[int]
+        LICENCE_RESTRICTION_FIELD_NUMBER: _ClassVar[int]
         name: str
         version: int
         title: str
         licence: str
         contract: _face_pb2.Contract
         default_embedder: bool
-        def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., title: _Optional[str] = ..., licence: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., default_embedder: _Optional[bool] = ...) -> None: ...
+        licence_restriction: str
+        def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., title: _Optional[str] = ..., licence: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., default_embedder: _Optional[bool] = ..., licence_restriction: _Optional[str] = ...) -> None: ...
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_RUNTIME_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +37,7 @@ class GetServerInfoResponse(_message.Message):
     STORE_ENGINE_FIELD_NUMBER: _ClassVar[int]
     STORE_VERSION_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_EMBEDDER_ORIGIN_FIELD_NUMBER: _ClassVar[int]
     version: str
     inference_runtime: str
     inference_version: str
@@ -42,4 +45,5 @@ class GetServerInfoResponse(_message.Message):
     store_engine: str
     store_version: str
     models: _containers.RepeatedCompositeFieldContainer[GetServerInfoResponse.Model]
-    def __init__(self, version: _Optional[str] = ..., inference_runtime: _Optional[str] = ..., inference_version: _Optional[str] = ..., inference_metrics_url: _Optional[str] = ..., store_engine: _Optional[str] = ..., store_version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[GetServerInfoResponse.Model, _Mapping]]] = ...) -> None: ...
+    default_embedder_origin: str
+    def __init__(self, version: _Optional[str] = ..., inference_runtime: _Optional[str] = ..., inference_version: _Optional[str] = ..., inference_metrics_url: _Optional[str] = ..., store_engine: _Optional[str] = ..., store_version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[GetServerInfoResponse.Model, _Mapping]]] = ..., default_embedder_origin: _Optional[str] = ...) -> None: ...

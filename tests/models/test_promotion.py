@@ -1,0 +1,307 @@
+"""A second version from weights to default: built, sealed, promoted, rolled back, and served beside the first."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sameface.client import Client, connect
+from sameface.errors import ModelCheckFailed, ModelNotFound, RuntimeMissing
+from sameface.inference.cards import read_cards
+from sameface.inference.defaults import (
+    Default,
+    check_served,
+    chosen_version,
+    promoted,
+    read_default,
+    rolled_back,
+    write_default,
+)
+from sameface.launcher import served
+from sameface.models.build import build_models
+from sameface.models.seal import write_card
+from sameface.settings import cache_folder, model_repository_source
+from sameface.v1 import decision_pb2, system_service_pb2
+from tests.cli.conftest import Run, lines
+from tests.models.conftest import RESTRICTION, add_version, embedder_card
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+Model = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def model(sameface: Run, repository: Path) -> Model:
+    """`sameface model …` on the repository with one version."""
+    return lambda *arguments: sameface("model", *arguments, SAMEFACE_MODEL_REPOSITORY=str(repository))
+
+
+@pytest.fixture
+def second(model: Model, repository: Path, perturbed: bytes) -> Path:
+    """The repository with a second version, sealed and built; its card's path."""
+    card = add_version(repository, 2, perturbed)
+    for step in (("seal", "face_embedder", "2"), ("build",)):
+        result = model(*step)
+        assert result.returncode == 0, result.stderr
+    return card
+
+
+# The default as a value
+
+
+@given(st.lists(st.one_of(st.integers(1, 5), st.none())))
+def test_rollbacks_undo_promotions_in_their_order_and_everything_is_kept(steps: list[int | None]) -> None:
+    default, stack, changes = Default(version=1), [1], 0
+    for step in steps:
+        if step is not None:
+            default, changes = promoted(default, step, NOW), changes + 1
+            stack.append(step)
+        elif len(stack) > 1:
+            default, changes = rolled_back(default, NOW), changes + 1
+            stack.pop()
+        else:
+            with pytest.raises(ModelNotFound, match="no promotion is left"):
+                rolled_back(default, NOW)
+        assert default.version == stack[-1]
+        assert default.before == (stack[-2] if len(stack) > 1 else None)
+    assert len(default.history) == changes
+
+
+def test_the_setting_goes_before_the_repository_and_that_before_the_package(tmp_path: Path) -> None:
+    package, own = tmp_path / "package", tmp_path / "own"
+    package.mkdir()
+    own.mkdir()
+    with pytest.raises(ModelNotFound, match=r"has a defaults\.json"):
+        chosen_version(None, own, package)
+    write_default(package, Default(version=3))
+    assert (chosen_version(None, own, package).version, chosen_version(None, own, package).origin) == (3, "package")
+    path = write_default(own, promoted(Default(version=3), 4, NOW))
+    chosen = chosen_version(None, own, package)
+    assert (chosen.version, chosen.origin, chosen.where) == (4, "model repository", str(path))
+    assert read_default(own, package)[0].before == 3
+    assert (chosen_version(5, own, package).version, chosen_version(5, own, package).origin) == (5, "settings")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"face_embedder": {"version": 0}}', '{"face_embedder": 2}'])
+def test_a_file_that_names_no_default_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "defaults.json").write_text(text)
+    with pytest.raises(ModelCheckFailed, match=r"defaults\.json does not name a default version"):
+        read_default(tmp_path, tmp_path)
+
+
+def test_the_committed_default_is_a_version_that_is_there() -> None:
+    source = model_repository_source()
+    card = check_served(chosen_version(None, source, source), read_cards(source))
+    assert card.points
+    assert card.golden_set
+
+
+# The commands
+
+
+def test_a_version_is_built_from_its_committed_weights_and_checked(model: Model, second: Path) -> None:
+    card = embedder_card(second.parents[2], 2)
+    assert card.sha256 != embedder_card(second.parents[2], 1).sha256
+    (second.parent / "model.onnx").unlink()
+    assert model("build").returncode == 0
+    checked = {(one["model"], one["version"]): one for one in lines(model("check", "--json").stdout)}
+    assert checked["face_embedder", 2]["cosine"] > 0.999999
+    assert checked["face_embedder", 2]["golden_set"]["smallest_cosine"] > 0.999999
+    assert checked["face_detector", 1]["golden_set"] is None
+    shown = model("check").stdout
+    assert re.search(r"face_embedder +2 +1\.0000000 +1\.0000000 +0\.\d+ to 0\.\d+ +-0\.\d+ to 0\.\d+", shown), shown
+
+
+def test_a_repository_elsewhere_is_built_from_the_weights_of_its_source(second: Path, tmp_path: Path) -> None:
+    source, target = second.parents[2], tmp_path / "elsewhere"
+    build_models(target, source=source, cache=cache_folder(), progress=lambda step: None)
+    built = target / "face_embedder" / "2"
+    assert (built / "model.onnx").read_bytes() == (second.parent / "model.onnx").read_bytes()
+    # What it was built from stays where it is.
+    assert not (built / "weights.onnx").exists()
+
+
+def test_committed_weights_that_are_not_what_was_sealed_are_refused(model: Model, second: Path) -> None:
+    (second.parent / "model.onnx").unlink()
+    weights = second.parent / "weights.onnx"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    result = model("build")
+    assert result.returncode == 3
+    assert "MODEL_CHECK_FAILED" in result.stderr
+    assert not (second.parent / "model.onnx").exists()
+
+
+def test_promotion_and_rollback_change_the_default_and_outlive_a_build(
+    model: Model, sameface: Run, second: Path
+) -> None:
+    repository = second.parents[2]
+
+    def default() -> list[int]:
+        listed = lines(model("list", "--json").stdout)
+        return [one["version"] for one in listed if one["default"]]
+
+    assert default() == [1]
+    result = model("promote", "2")
+    assert result.returncode == 0, result.stderr
+    assert "version 2 is the default of new galleries, version 1 was before" in result.stdout
+    assert RESTRICTION in result.stderr
+    assert "restart it" in result.stderr
+    assert default() == [2]
+    assert model("build").returncode == 0
+    assert default() == [2]
+    assert "is the default already" in model("promote", "2").stdout
+    settings = {"SAMEFACE_MODEL_REPOSITORY": str(repository), "SAMEFACE_LISTEN": "127.0.0.1:0"}
+    found = {one["name"]: one for one in lines(sameface("doctor", "--json", **settings).stdout)}["default version"]
+    assert found["found"] == (f"face_embedder v2 for new galleries, by {repository / 'defaults.json'}. {RESTRICTION}")
+    overridden = sameface("model", "promote", "1", SAMEFACE_EMBEDDER_VERSION="1", **settings)
+    assert "the setting embedder_version says 1, which goes before the default" in overridden.stderr
+    for before in (2, 1):
+        assert f"version {before} is the default of new galleries again" in model("rollback").stdout
+        assert default() == [before]
+    refused = model("rollback")
+    assert refused.returncode == 3
+    assert "no promotion is left to roll back" in refused.stderr
+    history = json.loads((repository / "defaults.json").read_text())["face_embedder"]["history"]
+    assert [(one["action"], one["version"]) for one in history] == [
+        ("promote", 2),
+        ("promote", 1),
+        ("rollback", 2),
+        ("rollback", 1),
+    ]
+
+
+def without_points(card: Path) -> None:
+    write_card(card, embedder_card(card.parents[2], 2).model_copy(update={"operating_points": ()}))
+
+
+def without_golden_set(card: Path) -> None:
+    write_card(card, embedder_card(card.parents[2], 2).model_copy(update={"golden_set": None}))
+
+
+def with_other_faces(card: Path) -> None:
+    first, second = embedder_card(card.parents[2], 1), embedder_card(card.parents[2], 2)
+    write_card(card, second.model_copy(update={"golden_set": first.golden_set}))
+
+
+def with_other_weights(card: Path) -> None:
+    (card.parent / "model.onnx").unlink()
+    (card.parent / "model.onnx").write_bytes((card.parents[1] / "1" / "model.onnx").read_bytes())
+
+
+def without_weights(card: Path) -> None:
+    (card.parent / "model.onnx").unlink()
+
+
+REFUSED: dict[Callable[[Path], None], str] = {
+    without_points: "has no operating points",
+    without_golden_set: "has no golden set",
+    with_other_faces: "does not reproduce its golden set",
+    with_other_weights: "its card says",
+    without_weights: "sameface model build",
+}
+
+
+@pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
+def test_a_version_that_is_not_fit_is_not_promoted(model: Model, second: Path, spoil: Callable[[Path], None]) -> None:
+    spoil(second)
+    result = model("promote", "2")
+    assert result.returncode == 3
+    assert REFUSED[spoil] in result.stderr
+    assert read_default(second.parents[2], second.parents[2])[0].version == 1
+
+
+def test_a_version_that_is_not_there_is_not_promoted(model: Model) -> None:
+    result = model("promote", "7")
+    assert result.returncode == 3
+    assert "has no face_embedder version 7; it has [1]" in result.stderr
+
+
+# The service
+
+
+def test_old_galleries_keep_their_version_and_new_ones_get_the_promoted(
+    model: Model, sameface: Run, second: Path, portraits: Path, tmp_path: Path
+) -> None:
+    repository = second.parents[2]
+    flags = ["--inference", "onnx", "--model-repository", str(repository)]
+    photo, probe = portraits / "emmanuel_macron_2014.jpg", portraits / "emmanuel_macron_2025.jpg"
+    log = tmp_path / "log"
+    with served(tmp_path / "data", log, flags) as service, Client(service.address) as client:
+        assert client.create_gallery("old").contract.version == 1
+        client.enroll("old", "macron", photo)
+        score = client.verify("old", "macron", probe).decision.score
+        # Promoted while it runs: it goes on with what it started with.
+        assert model("promote", "2").returncode == 0
+        made = client.create_gallery("late")
+        assert (made.contract.version, made.licence_restriction) == (1, "")
+    with served(tmp_path / "data", log, flags) as service, Client(service.address) as client:
+        assert f"bound to face_embedder version 2, by {repository / 'defaults.json'}" in log.read_text()
+        again = client.verify("old", "macron", probe).decision
+        assert (again.outcome, again.score) == (decision_pb2.OUTCOME_MATCH, score)
+        created = sameface("gallery", "create", "new", "--json", SAMEFACE_ADDRESS=service.address)
+        (gallery,) = lines(created.stdout)
+        assert (gallery["contract"]["version"], gallery["licence_restriction"]) == (2, RESTRICTION)
+        assert created.stderr.strip() == RESTRICTION
+        client.enroll("new", "macron", photo)
+        assert client.verify("new", "macron", probe).decision.score != score
+        base = sameface("gallery", "create", "base", "--embedder-version", "1", SAMEFACE_ADDRESS=service.address)
+        assert base.stderr == ""
+        assert RESTRICTION in sameface("gallery", "show", "new", SAMEFACE_ADDRESS=service.address).stdout
+        listed = {one.name: one.licence_restriction for one in client.galleries()}
+        assert {name: bool(said) for name, said in listed.items()} == {
+            "galleries/old": False,
+            "galleries/late": False,
+            "galleries/base": False,
+            "galleries/new": True,
+        }
+    flags += ["--embedder-version", "1"]
+    with served(tmp_path / "data", log, flags) as service, Client(service.address) as client:
+        assert client.create_gallery("chosen").contract.version == 1
+
+
+def test_the_server_says_which_version_is_the_default_and_why(second: Path, model: Model, tmp_path: Path) -> None:
+    assert model("promote", "2").returncode == 0
+    flags = ["--inference", "onnx", "--model-repository", str(second.parents[2])]
+    with served(tmp_path / "data", tmp_path / "log", flags) as service, connect(service.address) as connection:
+        info = connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest())
+    assert info.default_embedder_origin == "model repository"
+    models = {(one.name, one.version): one for one in info.models}
+    assert [key for key, one in models.items() if one.default_embedder] == [("face_embedder", 2)]
+    assert models["face_embedder", 2].licence_restriction == RESTRICTION
+    assert models["face_embedder", 1].licence_restriction == ""
+
+
+def test_a_default_that_is_not_served_stops_the_start(repository: Path, tmp_path: Path) -> None:
+    write_default(repository, Default(version=9))
+    flags = ["--inference", "onnx", "--model-repository", str(repository)]
+    with (
+        pytest.raises(RuntimeMissing, match=r"defaults\.json names face_embedder version 9 for new galleries"),
+        served(tmp_path / "data", tmp_path / "log", flags),
+    ):
+        pass
+
+
+@pytest.mark.triton
+def test_a_triton_elsewhere_is_checked_before_a_version_is_promoted(model: Model, second: Path) -> None:
+    command = [sys.executable, "-m", "sameface.cli", "triton", "serve"]
+    environment = {"SAMEFACE_MODEL_REPOSITORY": str(second.parents[2])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
+        assert process.stdout is not None
+        url = re.findall(r"gRPC on (\S+),", process.stdout.readline())[0]
+        checked = lines(model("check", "--triton-url", url, "--json").stdout)
+        result = model("promote", "2", "--triton-url", url)
+        process.terminate()
+        assert process.wait(60) == 0
+    assert {one["version"] for one in checked if one["golden_set"]} == {1, 2}
+    assert min(one["golden_set"]["smallest_cosine"] for one in checked if one["golden_set"]) > 0.9999
+    assert result.returncode == 0, result.stderr
+    assert model("promote", "1", "--triton-url", url).returncode == 3
