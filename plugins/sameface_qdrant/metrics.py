@@ -101,29 +101,55 @@ def det_curve(
     )
 
 
-def eer(mated: ArrayLike, non_mated: ArrayLike) -> float:
+def eer(
+    mated: ArrayLike,
+    non_mated: ArrayLike,
+    mated_weights: ArrayLike | None = None,
+    non_mated_weights: ArrayLike | None = None,
+) -> float:
     """Return the equal error rate: mean of FMR and FNMR at the threshold where they are nearest to each other."""
-    curve = det_curve(mated, non_mated)
+    curve = det_curve(mated, non_mated, mated_weights, non_mated_weights)
     nearest = int(np.argmin(np.abs(curve.fmr - curve.fnmr)))
     return float((curve.fmr[nearest] + curve.fnmr[nearest]) / 2)
 
 
-def fpir(best_non_mated: ArrayLike, threshold: float) -> float:
+def eer_threshold(
+    mated: ArrayLike,
+    non_mated: ArrayLike,
+    mated_weights: ArrayLike | None = None,
+    non_mated_weights: ArrayLike | None = None,
+) -> float:
+    """Return the threshold at which `eer` is taken, the lowest where there are several.
+
+    >>> eer_threshold([0.4, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.5])
+    0.5
+    """
+    curve = det_curve(mated, non_mated, mated_weights, non_mated_weights)
+    return float(curve.thresholds[np.argmin(np.abs(curve.fmr - curve.fnmr))])
+
+
+def fpir(best_non_mated: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> float:
     """Return the false positive identification rate over searches of people who are not enrolled.
 
     ``best_non_mated`` holds the best candidate's score of each such search.
     """
-    return fmr(best_non_mated, threshold)
+    return fmr(best_non_mated, threshold, weights)
 
 
-def fnir(mated_scores: ArrayLike, ranks: Sequence[int] | NDArray[np.int64], threshold: float, rank: int = 1) -> float:
+def fnir(
+    mated_scores: ArrayLike,
+    ranks: Sequence[int] | NDArray[np.int64],
+    threshold: float,
+    rank: int = 1,
+    weights: ArrayLike | None = None,
+) -> float:
     """Return the false negative identification rate over searches of enrolled people, FNIR(N, R, T).
 
     ``mated_scores`` holds the score of the right identity, ``ranks`` its place (1 is best); a search fails where the
     place is behind ``rank`` or the score is below the threshold.
     """
     places = np.asarray(ranks)
-    return _share((_scores(mated_scores) < threshold) | (places > rank), None)
+    return _share((_scores(mated_scores) < threshold) | (places > rank), weights)
 
 
 def fte(failed: int, attempted: int) -> float:

@@ -10,10 +10,10 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two photos to compare."""
+    """Two photos to compare, by their paths below the data folder."""
 
-    first: Path
-    second: Path
+    first: str
+    second: str
     mated: bool
     """Whether both show the same person."""
     fold: int
@@ -35,20 +35,37 @@ def read_photos(root: Path) -> dict[Path, str]:
     return photos
 
 
-def read_pairs(listing: Path, root: Path) -> tuple[Pair, ...]:
+def files_passed_over(root: Path) -> tuple[Path, ...]:
+    """Return the files of ``root`` and its sub-folders that `read_photos` does not take for photos of an identity."""
+    inside = [path for path in root.glob("*/*") if path.suffix.lower() not in SUFFIXES or not path.is_file()]
+    beside = [path for path in root.glob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return tuple(sorted([*inside, *beside]))
+
+
+def read_pairs(listing: Path, root: Path | None = None) -> tuple[Pair, ...]:
     """Read a list in the form of LFW's ``pairs.txt`` or ``pairsDevTest.txt`` (Huang et al. 2007).
 
     The first line holds the number of pairs of each kind, with the number of folds before it where there are several.
     Every fold lists its mated pairs (name, number, number), then its non-mated ones (name, number, name, number).
+    The photos are looked for below ``root`` where that is given.
 
     Raises:
         InvalidArgument: a line has another form, pairs are missing, or a photo does not exist.
     """
-    first, *lines = listing.read_text(encoding="utf-8").splitlines()
-    header = [int(part) for part in first.split()]
+    first, *lines = listing.read_text(encoding="utf-8").splitlines() or [""]
+    try:
+        header = [int(part) for part in first.split()]
+    except ValueError:
+        header = []
+    if len(header) not in (1, 2):
+        raise InvalidArgument(
+            f"{listing} begins with {first[:40]!r}; expected the number of pairs of each kind, after that of the folds "
+            "where there are several",
+            metadata={"field": "pairs"},
+        )
     folds, each = header if len(header) == 2 else (1, header[0])
     rows = [line.split() for line in lines if line.strip()]
-    if len(rows) != 2 * folds * each:
+    if len(rows) != 2 * folds * each or not rows:
         raise InvalidArgument(
             f"{listing} lists {len(rows)} pairs; its first line announces {2 * folds * each}",
             metadata={"field": "pairs"},
@@ -56,21 +73,25 @@ def read_pairs(listing: Path, root: Path) -> tuple[Pair, ...]:
     return tuple(_pair(row, root, number // (2 * each), listing) for number, row in enumerate(rows))
 
 
-def _pair(row: list[str], root: Path, fold: int, listing: Path) -> Pair:
-    match row:
-        case [name, one, other]:
-            paths, mated = (_path(root, name, one), _path(root, name, other)), True
-        case [name, one, another, other]:
-            paths, mated = (_path(root, name, one), _path(root, another, other)), False
-        case _:
-            raise InvalidArgument(
-                f"{listing} has the line {' '.join(row)!r}; expected 3 or 4 columns", metadata={"field": "pairs"}
-            )
-    for path in paths:
-        if not path.is_file():
-            raise InvalidArgument(f"{listing} names {path}, which does not exist", metadata={"field": "pairs"})
-    return Pair(*paths, mated, fold)
+def _pair(row: list[str], root: Path | None, fold: int, listing: Path) -> Pair:
+    try:
+        match row:
+            case [name, one, other]:
+                pair = Pair(_name(name, one), _name(name, other), True, fold)
+            case [name, one, another, other]:
+                pair = Pair(_name(name, one), _name(another, other), False, fold)
+            case _:
+                raise ValueError
+    except ValueError:
+        raise InvalidArgument(
+            f"{listing} has the line {' '.join(row)!r}; expected 3 or 4 columns, names and numbers",
+            metadata={"field": "pairs"},
+        ) from None
+    for name in (pair.first, pair.second):
+        if root is not None and not (root / name).is_file():
+            raise InvalidArgument(f"{listing} names {root / name}, which does not exist", metadata={"field": "pairs"})
+    return pair
 
 
-def _path(root: Path, name: str, number: str) -> Path:
-    return root / name / f"{name}_{int(number):04d}.jpg"
+def _name(name: str, number: str) -> str:
+    return f"{name}/{name}_{int(number):04d}.jpg"

@@ -1,18 +1,21 @@
 """Embeds labelled photos through a running service."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import numpy as np
-from numpy.typing import NDArray
 
 from sameface.client.connection import Connection
+from sameface.client.errors import ServiceError
+from sameface.evaluation.samples import FACE_NOT_FOUND, Failure, Samples
 from sameface.v1 import face_pb2, face_service_pb2
 
 IN_FLIGHT = 4
+NO_PHOTO = {"IMAGE_UNDECODABLE", "IMAGE_TOO_LARGE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,38 +23,57 @@ class EmbeddedPhotos:
     """One embedding per photo, of the face nearest to its centre. The quality gate is counted, not enforced."""
 
     contract: face_pb2.Contract
-    vectors: dict[Path, NDArray[np.float64]]
-    """Unit norm, shape [dimension]."""
-    without_face: tuple[Path, ...]
-    """Failures to acquire."""
-    refusals: Counter[str]
-    """How many photos the quality gate would refuse, by reason."""
+    samples: Samples
 
 
 def embed_photos(
-    connection: Connection, photos: Sequence[Path], version: int, advance: Callable[[], None]
+    connection: Connection, root: Path, photos: Mapping[Path, str], version: int, advance: Callable[[], None]
 ) -> EmbeddedPhotos:
-    """Embed photos with one version of the embedder; ``advance`` is called after each.
+    """Embed the photos below ``root`` with one version of the embedder; ``advance`` is called after each.
+
+    ``photos`` gives each one's identity; samples are named by the path below ``root``. A photo without a face, and a
+    file that is no photo, are among the failures.
 
     Raises:
-        grpc.RpcError: the service refused a photo or did not answer.
+        grpc.RpcError: the service did not answer, or refused for another reason.
     """
 
-    def embed(path: Path) -> face_service_pb2.EmbedFacesResponse:
-        request = face_service_pb2.EmbedFacesRequest(photo=path.read_bytes(), embedder_version=version)
-        answer: face_service_pb2.EmbedFacesResponse = connection.faces.EmbedFaces(request)
-        advance()
-        return answer
+    def embed(path: Path) -> face_service_pb2.EmbedFacesResponse | str:
+        try:
+            request = face_service_pb2.EmbedFacesRequest(photo=path.read_bytes(), embedder_version=version)
+            answer: face_service_pb2.EmbedFacesResponse = connection.faces.EmbedFaces(request)
+        except OSError as error:
+            return type(error).__name__
+        except grpc.RpcError as error:
+            refused = ServiceError.of(error)
+            if refused.reason not in NO_PHOTO:
+                raise
+            return refused.reason
+        finally:
+            advance()
+        return answer if answer.faces else FACE_NOT_FOUND
 
     with ThreadPoolExecutor(IN_FLIGHT) as threads:
         answers = dict(zip(photos, threads.map(embed, photos), strict=True))
-    chosen = {path: _most_central(answer) for path, answer in answers.items() if answer.faces}
-    return EmbeddedPhotos(
-        contract=next(iter(chosen.values())).embedding.contract if chosen else face_pb2.Contract(),
-        vectors={path: np.array(face.embedding.values, dtype=np.float64) for path, face in chosen.items()},
-        without_face=tuple(path for path in photos if path not in chosen),
-        refusals=Counter(face.face.issues[0].reason for face in chosen.values() if face.face.issues),
+    chosen = {path: _most_central(answer) for path, answer in answers.items() if not isinstance(answer, str)}
+    contract = next(iter(chosen.values())).embedding.contract if chosen else face_pb2.Contract()
+    names = {path: path.relative_to(root).as_posix() for path in photos}
+    samples = Samples(
+        vectors=np.array([face.embedding.values for face in chosen.values()], np.float32).reshape(
+            len(chosen), contract.dimension
+        ),
+        identity=tuple(photos[path] for path in chosen),
+        sample=tuple(names[path] for path in chosen),
+        failures=tuple(
+            Failure(names[path], photos[path], answer) for path, answer in answers.items() if isinstance(answer, str)
+        ),
+        model=f"{contract.model} version {contract.version}, sha256 {contract.sha256}" if chosen else "",
+        preprocessed="found, aligned and cropped by the service",
+        refusals=dict(
+            Counter(face.face.issues[0].reason for face in chosen.values() if face.face.issues).most_common()
+        ),
     )
+    return EmbeddedPhotos(contract, samples)
 
 
 def _most_central(answer: face_service_pb2.EmbedFacesResponse) -> face_service_pb2.EmbedFacesResponse.EmbeddedFace:

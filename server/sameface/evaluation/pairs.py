@@ -1,9 +1,15 @@
 """Accuracy over a list of pairs, the protocol of LFW (Huang et al. 2007)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sameface.evaluation.cross import NEVER
+from sameface.evaluation.dataset import Pair
+from sameface.evaluation.samples import Samples
+from sameface_qdrant.errors import InvalidArgument
 
 FOLDS = 10
 """A list with one set is split into this many parts of neighbouring pairs, so that a person seldom is in two."""
@@ -24,11 +30,8 @@ class PairAccuracy:
 
 def pair_accuracy(scores: NDArray[np.float64], mated: NDArray[np.bool_], folds: NDArray[np.int64]) -> PairAccuracy:
     """Return the accuracy of scores [pairs] against labels [pairs]; a pair is accepted where score ≥ threshold."""
-    held_out = []
-    for fold in np.unique(folds):
-        test = folds == fold
-        threshold = best_threshold(scores[~test], mated[~test])
-        held_out.append(float(((scores[test] >= threshold) == mated[test]).mean()))
+    right = decided_rightly(scores, mated, folds)
+    held_out = [float(right[folds == fold].mean()) for fold in np.unique(folds)]
     threshold = best_threshold(scores, mated)
     return PairAccuracy(
         cross_validated=float(np.mean(held_out)),
@@ -36,6 +39,44 @@ def pair_accuracy(scores: NDArray[np.float64], mated: NDArray[np.bool_], folds: 
         best=float(((scores >= threshold) == mated).mean()),
         best_threshold=threshold,
     )
+
+
+def pair_scores(samples: Samples, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+    """Return the cosine of every pair; `NEVER` where a side could not be acquired.
+
+    Raises:
+        InvalidArgument: a pair names a sample that is not there.
+    """
+    rows = {name: row for row, name in enumerate(samples.sample)}
+    rows.update({one.sample: -1 for one in samples.failures})
+    try:
+        places = np.array([(rows[pair.first], rows[pair.second]) for pair in pairs])
+    except KeyError as error:
+        raise InvalidArgument(
+            f"the pairs name {error}, which is not among the samples", metadata={"field": "pairs"}
+        ) from None
+    scores = np.full(len(pairs), NEVER)
+    there = (places >= 0).all(axis=1)
+    vectors = samples.vectors.astype(np.float64)
+    scores[there] = np.einsum("ij,ij->i", vectors[places[there, 0]], vectors[places[there, 1]])
+    return scores
+
+
+def folds_of(pairs: Sequence[Pair]) -> NDArray[np.int64]:
+    """Return the fold of every pair; a list with one set is split into ten."""
+    folds = np.array([pair.fold for pair in pairs])
+    return folds if folds.max() else single_set_folds(np.array([pair.mated for pair in pairs]))
+
+
+def decided_rightly(
+    scores: NDArray[np.float64], mated: NDArray[np.bool_], folds: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which pairs are decided rightly, each fold at the threshold that is best on all others; shape [pairs]."""
+    right = np.zeros(len(scores), np.bool_)
+    for fold in np.unique(folds):
+        test = folds == fold
+        right[test] = (scores[test] >= best_threshold(scores[~test], mated[~test])) == mated[test]
+    return right
 
 
 def best_threshold(scores: NDArray[np.float64], mated: NDArray[np.bool_]) -> float:

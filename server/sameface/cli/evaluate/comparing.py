@@ -1,0 +1,100 @@
+"""`sameface evaluate compare`: two models on the same samples."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.sources import Address, AsJson, Folder, Html, Replicates, Runtime, Seed, Source, load
+from sameface_qdrant.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from sameface.cli.options import InferenceName
+
+
+def compare(
+    folder: Folder = None,
+    embeddings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="NPZ", help="embeddings in a file; twice, for the first and the second", show_default=False
+        ),
+    ] = None,
+    versions: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--embedder-version",
+            help="version of face_embedder; twice, for the first and the second",
+            show_default=False,
+        ),
+    ] = None,
+    listing: Annotated[
+        Path | None, typer.Option("--pairs", help="LFW-style list, for the accuracy over it", show_default=False)
+    ] = None,
+    address: Address = None,
+    inference: Runtime = "triton",
+    replicates: Replicates = 1000,
+    seed: Seed = 0,
+    html: Html = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print named figures of two models on the same samples, and whether their difference is more than chance."""
+    from sameface.evaluation.comparison import compare_models
+    from sameface.evaluation.dataset import read_pairs
+    from sameface.evaluation.report import Page, comparison_pictures
+    from sameface.evaluation.tables import (
+        comparison_record,
+        comparison_tables,
+        conditions,
+        conditions_table,
+        identification_record,
+        verification_record,
+    )
+
+    first, second = _sources(folder, embeddings or [], versions or [], address, inference)
+    pairs = () if listing is None else read_pairs(listing)
+    found = compare_models(first.samples, second.samples, pairs, replicates=replicates, seed=seed)
+    names = (first.name, second.name)
+    around = [conditions(one.name, one.samples) for one in (first, second)]
+    tables = [
+        *comparison_tables(found, names),
+        *(conditions_table(one, f"Conditions of {name}") for one, name in zip(around, names, strict=True)),
+    ]
+    models = [
+        {"name": name, "verification": verification_record(one), "identification": identification_record(other)}
+        for name, one, other in zip(names, found.verification, found.identification, strict=True)
+    ]
+    show(tables, {"endpoints": comparison_record(found), "models": models, "conditions": around}, as_json)
+    if html is not None:
+        page = Page(
+            title=f"{names[1]} compared with {names[0]}",
+            lead="Both models on the same samples, with the same resampled identities.",
+            tables=tables,
+            pictures=comparison_pictures(found, names),
+        )
+        write_page(html, page)
+
+
+def _sources(
+    folder: Path | None,
+    embeddings: list[Path],
+    versions: list[int],
+    address: str | None,
+    inference: "InferenceName",
+) -> tuple[Source, Source]:
+    if len(embeddings) == 2 and not versions:
+        read = [load(folder, path, None, None, inference, 0) for path in embeddings]
+        alike = read[0].name == read[1].name
+        names = [str(path) if alike else one.name for path, one in zip(embeddings, read, strict=True)]
+    elif len(versions) == 2 and not embeddings and folder is not None:
+        read = [load(folder, None, None, address, inference, version) for version in versions]
+        names = [f"version {version}" for version in versions]
+    else:
+        raise InvalidArgument(
+            f"{len(embeddings)} files of embeddings and {len(versions)} versions were given; expected --embeddings "
+            "twice, or a folder of photos and --embedder-version twice",
+            metadata={"field": "embeddings"},
+        )
+    first, second = (Source(name, one.samples, one.folder) for name, one in zip(names, read, strict=True))
+    return first, second

@@ -1,0 +1,135 @@
+"""`sameface evaluate few-shot` and `omniglot-runs`: telling a few classes apart after few examples."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sameface.cli.evaluate.showing import show
+from sameface.cli.evaluate.sources import (
+    Address,
+    AsJson,
+    Embeddings,
+    Folder,
+    Runtime,
+    SaveEmbeddings,
+    Seed,
+    Version,
+    load,
+)
+from sameface_qdrant.errors import InvalidArgument
+
+
+def few_shot(
+    folder: Folder = None,
+    embeddings: Embeddings = None,
+    ways: Annotated[int, typer.Option(min=2, help="classes of an episode")] = 20,
+    shots: Annotated[int, typer.Option(min=1, help="samples of each class that are shown")] = 1,
+    queries: Annotated[int, typer.Option(min=1, help="samples of each class to be classified")] = 1,
+    episodes: Annotated[int, typer.Option(min=2, help="how many are drawn")] = 1000,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="draw the classes of an episode from one group: what this matches at the start of the identity",
+            show_default=False,
+        ),
+    ] = None,
+    save: SaveEmbeddings = None,
+    address: Address = None,
+    inference: Runtime = "triton",
+    version: Version = 0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Print the accuracy of N-way K-shot episodes, by the cosine with each class's mean embedding."""
+    from sameface.evaluation.few_shot import draw_episodes, episode_accuracy, mean_accuracy, template_scores
+    from sameface.evaluation.tables import accuracy_table, conditions, conditions_table, estimate_record
+
+    source = load(folder, embeddings, save, address, inference, version)
+    samples = source.samples
+    groups = None if within is None else _groups(samples.identity, within)
+    drawn = draw_episodes(samples.identity, ways, shots, episodes, seed, groups, queries=queries)
+    accuracy = mean_accuracy(episode_accuracy(template_scores(drawn, samples.vectors), drawn.answers), seed=seed)
+    around = conditions(source.name, samples)
+    groups_of = 1 if groups is None else len(set(groups))
+    notes = (
+        f"{episodes:,} episodes of {ways} classes with {queries} to classify each, from {len(set(samples.identity)):,} "
+        f"classes in {groups_of:,} group{'s' if groups_of > 1 else ''}.",
+        "The interval says how sure the mean over episodes is; not how other classes would do.",
+        "Samples without an embedding are in no episode.",
+    )
+    table = accuracy_table("Few-shot", f"{ways}-way {shots}-shot", accuracy, notes)
+    record = {
+        "ways": ways,
+        "shots": shots,
+        "queries": queries,
+        "episodes": episodes,
+        "groups": groups_of,
+        "accuracy": estimate_record(accuracy),
+        "conditions": around,
+    }
+    show([table, conditions_table(around)], record, as_json)
+
+
+def omniglot_runs(
+    runs: Annotated[Path, typer.Argument(help="Omniglot's folder all_runs", show_default=False)],
+    embeddings: Annotated[
+        Path,
+        typer.Option(metavar="NPZ", help="embeddings of its images; samples named as in run01/test/item01.png"),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Print the accuracy over Omniglot's official 20-way one-shot runs."""
+    import numpy as np
+
+    from sameface.evaluation.few_shot import episode_accuracy, mean_accuracy, read_runs
+    from sameface.evaluation.tables import accuracy_table, conditions, conditions_table, estimate_record
+
+    source = load(None, embeddings, None, None, "onnx", 0)
+    samples = source.samples
+    rows = {name: row for row, name in enumerate(samples.sample)}
+    listed = read_runs(runs)
+    if missing := [name for run in listed for name in (*run.tests, *run.training) if name not in rows]:
+        raise InvalidArgument(
+            f"{embeddings} has no embedding of {len(missing)} images of the runs, for instance {missing[0]!r}; samples "
+            "are named by their path below the folder of all runs",
+            metadata={"field": "embeddings"},
+        )
+    shares = []
+    for run in listed:
+        tests, training = (samples.vectors[[rows[name] for name in names]] for names in (run.tests, run.training))
+        shares.append(float(episode_accuracy(tests @ training.T, run.answers)))
+    accuracy = mean_accuracy(np.array(shares))
+    around = conditions(source.name, samples)
+    notes = (
+        f"{len(listed)} runs, {sum(len(run.tests) for run in listed)} images to classify; the interval is over runs.",
+        "Lake et al. 2015 (Science 350, p. 1332) report the error.",
+    )
+    table = accuracy_table("Omniglot, official runs", "20-way 1-shot", accuracy, notes)
+    record = {
+        "runs": {run.name: share for run, share in zip(listed, shares, strict=True)},
+        "accuracy": estimate_record(accuracy),
+        "conditions": around,
+    }
+    show([table, conditions_table(around)], record, as_json)
+
+
+def _groups(identities: Sequence[str], pattern: str) -> list[str]:
+    """Return the group of each identity: what the pattern, or its first parenthesis, matches at its start."""
+    try:
+        matches = [re.match(pattern, identity) for identity in identities]
+    except re.error as error:
+        raise InvalidArgument(
+            f"--within is {pattern!r}, which is no regular expression: {error}", metadata={"field": "within"}
+        ) from None
+    for identity, match in zip(identities, matches, strict=True):
+        if match is None:
+            raise InvalidArgument(
+                f"--within {pattern!r} does not match the identity {identity!r}; expected it to match each at its "
+                "start, for instance '[^/]+'",
+                metadata={"field": "within"},
+            )
+    return [match.group(1 if match.re.groups else 0) for match in matches if match is not None]

@@ -1,0 +1,71 @@
+"""`sameface evaluate operating-points`: thresholds for a model's card."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sameface.cli.evaluate.showing import show
+from sameface.cli.evaluate.sources import Address, AsJson, FolderOfPhotos, Runtime, Version, embed, service
+from sameface.cli.serve import load_settings
+
+if TYPE_CHECKING:
+    from sameface.v1 import face_pb2
+
+
+def operating_points(
+    folder: FolderOfPhotos,
+    write: Annotated[bool, typer.Option("--write", help="write the points into the model's card")] = False,
+    address: Address = None,
+    inference: Runtime = "triton",
+    version: Version = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Print the thresholds for FMR 1e-3, 1e-4 and 1e-5 over all cross pairs of the folder, with what they cost."""
+    from sameface.evaluation.cross import cross_scores
+    from sameface.evaluation.dataset import read_photos
+    from sameface.evaluation.operating_points import measure_thresholds
+    from sameface.evaluation.tables import Table, conditions, conditions_table
+    from sameface_qdrant.plots import rate_text
+
+    photos = read_photos(folder)
+    with service(address, inference) as connection:
+        embedded = embed(connection, folder, photos, version)
+    crossed = cross_scores(embedded.samples)
+    measured = measure_thresholds(crossed)
+    name = folder.resolve().name
+    points = [
+        {
+            "fmr": point.target_fmr,
+            "threshold": point.threshold,
+            "fnmr": round(point.fnmr, 5),
+            "fnmr_by_identity": round(point.fnmr_by_identity, 5),
+            "non_mated": crossed.non_mated,
+            "mated": int(crossed.mated.size),
+            "identities": len(crossed.identities),
+            "measured_on": name,
+        }
+        for point in measured
+    ]
+    if write:
+        _write_points(embedded.contract, points)
+    found = conditions(name, embedded.samples)
+    rows = tuple(
+        (f"{one.target_fmr:g}", f"{one.threshold:.4f}", rate_text(one.fnmr), rate_text(one.fnmr_by_identity))
+        for one in measured
+    )
+    notes = (
+        f"{crossed.mated.size:,} mated and {crossed.non_mated:,} non-mated comparisons: all cross pairs of "
+        f"{len(crossed.identities):,} identities.",
+        "`sameface evaluate verification` says how sure these figures are.",
+    )
+    table = Table("Operating points", ("FMR", "threshold", "FNMR", "FNMR by identity"), rows, notes)
+    show([table, conditions_table(found)], {"operating_points": points, "conditions": found}, as_json)
+
+
+def _write_points(contract: "face_pb2.Contract", points: list[dict[str, Any]]) -> None:
+    from sameface.inference.cards import ModelCard, read_card
+    from sameface.models.seal import write_card
+
+    path = load_settings(None).model_repository / contract.model / str(contract.version) / "card.json"
+    card = read_card(path)
+    write_card(path, ModelCard.model_validate({**card.model_dump(), "operating_points": points}))

@@ -1,0 +1,71 @@
+"""`sameface evaluate pairs`: the protocol of LFW."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sameface.cli.evaluate.showing import show
+from sameface.cli.evaluate.sources import Address, AsJson, Embeddings, Folder, Runtime, Source, Version, embed, service
+from sameface_qdrant.errors import InvalidArgument
+
+
+def pairs(
+    folder: Folder = None,
+    listing: Annotated[
+        Path | None, typer.Option("--pairs", help="LFW-style list; default: pairsDevTest.txt of the folder")
+    ] = None,
+    embeddings: Embeddings = None,
+    address: Address = None,
+    inference: Runtime = "triton",
+    version: Version = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Print the accuracy over a list of mated and non-mated pairs (the protocol of LFW)."""
+    import numpy as np
+
+    from sameface.evaluation.dataset import read_pairs
+    from sameface.evaluation.pairs import folds_of, pair_accuracy, pair_scores
+    from sameface.evaluation.samples import read_embeddings
+    from sameface.evaluation.tables import Table, conditions, conditions_table
+
+    if listing is None and folder is None:
+        raise InvalidArgument(
+            "no list of pairs was given; expected a folder with pairsDevTest.txt, or --pairs FILE",
+            metadata={"field": "pairs"},
+        )
+    listed = read_pairs(listing or (folder or Path()) / "pairsDevTest.txt", folder if embeddings is None else None)
+    if embeddings is not None:
+        source = Source(embeddings.name, read_embeddings(embeddings), folder)
+    elif folder is not None:
+        names = sorted({name for pair in listed for name in (pair.first, pair.second)})
+        with service(address, inference) as connection:
+            photos = {folder / name: Path(name).parent.name for name in names}
+            source = Source(folder.resolve().name, embed(connection, folder, photos, version).samples, folder)
+    else:
+        raise InvalidArgument(
+            "no source was given; expected a folder of photos, or --embeddings NPZ", metadata={"field": "folder"}
+        )
+    samples = source.samples
+    accuracy = pair_accuracy(pair_scores(samples, listed), np.array([pair.mated for pair in listed]), folds_of(listed))
+    found = conditions(source.name, samples)
+    record = {
+        "pairs": len(listed),
+        "accuracy": accuracy.cross_validated,
+        "standard_error": accuracy.standard_error,
+        "accuracy_at_best_threshold": accuracy.best,
+        "best_threshold": accuracy.best_threshold,
+        "without_face": len(samples.not_acquired),
+        "conditions": found,
+    }
+    rows = (
+        ("threshold of the other folds", f"{accuracy.cross_validated:.2%} ± {accuracy.standard_error:.2%}"),
+        (f"the one best threshold, {accuracy.best_threshold:.3f}", f"{accuracy.best:.2%}"),
+    )
+    notes = (
+        f"{len(listed):,} pairs in {len(np.unique(folds_of(listed)))} folds; ± is the standard error over the folds.",
+        "The one best threshold has seen the pairs that it decides: optimistic.",
+        "A pair with a photo without a face is decided as different people.",
+    )
+    table = Table("Pairs (1:1)", ("", "accuracy"), rows, notes)
+    show([table, conditions_table(found)], record, as_json)

@@ -1,0 +1,129 @@
+"""Where the embeddings come from: photos through a service, or a file. What the commands share."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sameface.cli.options import InferenceName
+from sameface.cli.output import note
+from sameface_qdrant.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from sameface.client.connection import Connection
+    from sameface.evaluation.embedding import EmbeddedPhotos
+    from sameface.evaluation.samples import Samples
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(help="folder with one sub-folder of photos per identity", show_default=False),
+]
+FolderOfPhotos = Annotated[
+    Path, typer.Argument(help="folder with one sub-folder of photos per identity", show_default=False)
+]
+Embeddings = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="NPZ",
+        help="embeddings in a file, instead of a service; a folder then gives pictures alone",
+        show_default=False,
+    ),
+]
+SaveEmbeddings = Annotated[
+    Path | None,
+    typer.Option("--save-embeddings", metavar="NPZ", help="keep what was embedded in a file", show_default=False),
+]
+Address = Annotated[
+    str | None, typer.Option(help="host:port of a running service; default: one of its own", show_default=False)
+]
+Runtime = Annotated[InferenceName, typer.Option("--inference", help="of the service of its own")]
+Version = Annotated[int, typer.Option("--embedder-version", help="version of face_embedder; 0 takes the default")]
+Seed = Annotated[int, typer.Option(help="of everything that is drawn")]
+Replicates = Annotated[int, typer.Option(min=100, help="resamples of the identities, for the intervals")]
+Html = Annotated[Path | None, typer.Option(metavar="FILE", help="write a report, one HTML page", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Labelled embeddings with where they are from."""
+
+    name: str
+    samples: "Samples"
+    folder: Path | None
+    """Where the photos are, where they are at hand."""
+
+
+def load(
+    folder: Path | None,
+    embeddings: Path | None,
+    save: Path | None,
+    address: str | None,
+    inference: InferenceName,
+    version: int,
+) -> Source:
+    """Read embeddings from the file where one is named, else embed the folder's photos.
+
+    Raises:
+        InvalidArgument: neither or both ways are asked for, or there is nothing to read.
+    """
+    from sameface.evaluation.dataset import files_passed_over, read_photos
+    from sameface.evaluation.samples import read_embeddings, write_embeddings
+
+    if embeddings is not None:
+        if address is not None or version or save is not None:
+            raise InvalidArgument(
+                "--embeddings is given with --address, --embedder-version or --save-embeddings; embeddings of a file "
+                "need no service",
+                metadata={"field": "embeddings"},
+            )
+        return Source(embeddings.name, read_embeddings(embeddings), folder)
+    if folder is None:
+        raise InvalidArgument(
+            "no source was given; expected a folder of photos, or --embeddings NPZ", metadata={"field": "folder"}
+        )
+    photos = read_photos(folder)
+    if passed_over := files_passed_over(folder):
+        named = ", ".join(str(path.relative_to(folder)) for path in passed_over[:5])
+        note(f"{len(passed_over)} files are no photos of an identity and are left out: {named}")
+    with service(address, inference) as connection:
+        samples = embed(connection, folder, photos, version).samples
+    if save is not None:
+        write_embeddings(save, samples)
+        note(f"embeddings are in {save}")
+    return Source(folder.resolve().name, samples, folder)
+
+
+def embed(connection: "Connection", folder: Path, photos: Mapping[Path, str], version: int) -> "EmbeddedPhotos":
+    """Embed photos, showing people how far it is."""
+    from sameface.evaluation.embedding import embed_photos
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("embedding", total=len(photos))
+        return embed_photos(connection, folder, photos, version, lambda: progress.advance(task))
+
+
+@contextmanager
+def service(address: str | None, inference: str) -> Iterator["Connection"]:
+    """Reach the service at ``address``, or start one that ends with the command."""
+    from sameface.client import connect
+    from sameface.launcher import served
+
+    if address is not None:
+        with connect(address) as connection:
+            yield connection
+        return
+    with TemporaryDirectory(prefix="sameface-evaluate-") as name:
+        folder = Path(name)
+        with (
+            served(folder / "data", folder / "serve.log", ["--inference", inference]) as running,
+            connect(running.address) as connection,
+        ):
+            yield connection

@@ -1,0 +1,176 @@
+"""Pictures of an evaluation: DET curves of several models, histograms, a map. Drawing loads matplotlib."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sameface.evaluation.cross import HISTOGRAM_BINS, NEVER, CrossScores
+from sameface.evaluation.identification import Identification
+from sameface.evaluation.samples import Samples
+from sameface_qdrant.curves import Curves
+from sameface_qdrant.metrics import DetCurve, Interval, Scores, fnir, fpir
+from sameface_qdrant.plots import FAINT, GRID, INK, PAPER, ChosenPoint, histogram_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MODELS = ("#26408b", "#c8553d", "#1b7f79", "#8a4fbf")
+ON_THE_MAP = 12
+"""Identities with a colour of their own; more could not be told apart."""
+LEAST_RATE = 1e-4
+CURVE_POINTS = 160
+
+
+def det_svg(curves: Mapping[str, DetCurve], names: tuple[str, str] = ("FMR", "FNMR")) -> str:
+    """Draw one or several DET curves on logarithmic axes, lower left being better; return SVG."""
+    figure, axes = _figure()
+    for (name, curve), colour in zip(curves.items(), MODELS, strict=False):
+        seen = np.maximum(curve.fnmr, LEAST_RATE)
+        axes.step(curve.fmr[curve.fmr > 0], seen[curve.fmr > 0], where="post", color=colour, linewidth=2, label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(f"{names[1]}, every identity counting the same")
+    axes.set_title("Detection error trade-off", loc="left", color=INK, fontsize=12)
+    _dress(axes)
+    return _svg(figure)
+
+
+def identification_curve(found: Identification) -> DetCurve:
+    """Return FPIR and FNIR over thresholds, as a DET curve."""
+    searches = found.searches
+    highest = np.sort(searches.non_mated)[::-1]
+    places = np.unique(np.geomspace(1, highest.size, CURVE_POINTS).astype(int)) - 1
+    thresholds = np.unique(np.nextafter(highest[places], np.inf))
+    ranks = np.where(searches.is_first, 1, 2)
+    return DetCurve(
+        thresholds,
+        np.array([fpir(searches.non_mated, one, searches.non_mated_weights) for one in thresholds]),
+        np.array([fnir(searches.mated, ranks, one, weights=searches.mated_weights) for one in thresholds]),
+    )
+
+
+def histogram_svg(cross: CrossScores, thresholds: Mapping[str, float]) -> str:
+    """Draw how many mated and non-mated scores there are, with thresholds; return SVG."""
+    mated, non_mated = cross.histogram
+    there = np.flatnonzero(mated + non_mated)
+    shown = slice(int(there[0]), int(there[-1]) + 1)
+    edges = np.linspace(-1.0, 1.0, HISTOGRAM_BINS + 1)[shown.start : shown.stop + 1]
+    nothing, point = np.empty(0), Interval(0.0, 0.0)
+    curves = Curves(nothing, nothing, nothing, edges, mated[shown], non_mated[shown])
+    points = [ChosenPoint(name, threshold, 0.0, point) for name, threshold in thresholds.items()]
+    return _svg(histogram_figure(curves, points))
+
+
+def map_png(samples: Samples) -> tuple[str, float]:
+    """Draw the first two principal components; return a data URI and their share of the variance (0..1)."""
+    places, share = principal_components(samples.vectors)
+    largest = [name for name, _ in Counter(samples.identity).most_common(ON_THE_MAP)]
+    identities = np.array(samples.identity)
+    figure, axes = _figure()
+    others = ~np.isin(identities, largest)
+    axes.scatter(
+        places[others, 0], places[others, 1], s=5, color=GRID, linewidths=0, label=f"{others.sum():,} samples of others"
+    )
+    for number, name in enumerate(largest):
+        mine = identities == name
+        colour = f"C{number % 10}"
+        marker = "o" if number < 10 else "^"
+        axes.scatter(
+            places[mine, 0],
+            places[mine, 1],
+            s=12,
+            color=colour,
+            marker=marker,
+            linewidths=0,
+            label=_short(name),
+            alpha=0.8,
+        )
+    axes.set_xlabel("first principal component")
+    axes.set_ylabel("second")
+    axes.set_title("Map of the embeddings", loc="left", color=INK, fontsize=12)
+    _dress(axes)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=140)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), share
+
+
+def principal_components(vectors: NDArray[np.floating]) -> tuple[Scores, float]:
+    """Return where each vector lies on the first two principal components, [samples, 2], and their share (0..1)."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    # Of the small covariance, so that many samples cost no more than one pass.
+    variances, directions = np.linalg.eigh(centred.T @ centred)
+    share = float(variances[-2:].sum() / variances.sum()) if variances.sum() > 0 else 0.0
+    places: Scores = centred @ directions[:, :-3:-1]
+    return places, share
+
+
+def worst_pairs(
+    cross: CrossScores, most: int = 12
+) -> tuple[list[tuple[int, int, float]], list[tuple[int, int, float]]]:
+    """Return the non-mated pairs with the highest scores and the mated ones with the lowest, as positions and scores.
+
+    One pair of each two identities, and one of each identity; none with a sample that could not be acquired.
+    """
+    high = _first_of_each(cross.owner_of[cross.tail_samples], most)
+    order = np.argsort(cross.mated, kind="stable")
+    order = order[cross.mated[order] > NEVER]
+    low = order[_first_of_each(cross.owners[order][:, None], most)]
+    return _pairs(cross.tail_samples, cross.tail, high), _pairs(cross.mated_samples, cross.mated, low)
+
+
+def _first_of_each(owners: NDArray[np.int64], most: int) -> list[int]:
+    seen: set[tuple[int, ...]] = set()
+    chosen: list[int] = []
+    for place, whose in enumerate(owners):
+        key = tuple(sorted(map(int, whose)))
+        if key not in seen:
+            seen.add(key)
+            chosen.append(place)
+            if len(chosen) == most:
+                break
+    return chosen
+
+
+def _pairs(
+    samples: NDArray[np.int32], scores: Scores, chosen: Sequence[int] | NDArray[np.int64]
+) -> list[tuple[int, int, float]]:
+    return [(int(samples[one, 0]), int(samples[one, 1]), float(scores[one])) for one in chosen]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:23]}…"
+
+
+def _figure() -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 5.0), layout="constrained", facecolor=PAPER)
+    return figure, figure.subplots()
+
+
+def _dress(axes: "Axes") -> None:
+    axes.grid(True, which="major", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(colors=FAINT, labelsize=9, which="both")
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.legend(facecolor=PAPER, edgecolor=GRID, fontsize=9, labelcolor=INK)
+
+
+def _svg(figure: "Figure") -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

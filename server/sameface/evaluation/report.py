@@ -1,0 +1,133 @@
+"""The evaluation's report: one HTML page that needs nothing else."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from PIL import Image, ImageOps
+
+from sameface.evaluation.comparison import ModelComparison
+from sameface.evaluation.identification import Identification
+from sameface.evaluation.pictures import det_svg, histogram_svg, identification_curve, map_png, worst_pairs
+from sameface.evaluation.samples import Samples
+from sameface.evaluation.tables import Table
+from sameface.evaluation.verification import Verification, det
+
+THUMBNAIL_SIDE = 112
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawing with what it shows."""
+
+    caption: str
+    svg: str = ""
+    uri: str = ""
+    """Of a bitmap, where there is no SVG."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Two photos that a threshold may get wrong."""
+
+    first: str
+    second: str
+    score: float
+    first_uri: str
+    second_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a report shows, in this order."""
+
+    title: str
+    lead: str
+    tables: Sequence[Table]
+    pictures: Sequence[Picture] = ()
+    impostors: Sequence[Mistake] = ()
+    """Non-mated pairs with the highest scores."""
+    misses: Sequence[Mistake] = ()
+    """Mated pairs with the lowest scores."""
+
+
+def write_report(path: Path, page: Page) -> None:
+    """Write the page.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sameface.evaluation", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    path.write_text(environment.get_template("report.html.j2").render(page=page), encoding="utf-8")
+
+
+def verification_pictures(found: Verification, samples: Samples) -> list[Picture]:
+    """Draw the DET curve, the scores and a map."""
+    thresholds = {f"FMR {point.target:g}": point.threshold for point in found.points[-3:]}
+    uri, share = map_png(samples)
+    return [
+        Picture(
+            "What a threshold costs: lower left is better.",
+            svg=det_svg({samples.model[:40] or "model": det(found.cross)}),
+        ),
+        Picture(
+            "Every score that was compared. The further apart the hills, the better.",
+            svg=histogram_svg(found.cross, thresholds),
+        ),
+        Picture(
+            f"Two of the many dimensions, {share:.0%} of the variance: people apart here are apart, people together "
+            "here need not be together.",
+            uri=uri,
+        ),
+    ]
+
+
+def identification_pictures(found: Identification, name: str) -> list[Picture]:
+    """Draw FNIR over FPIR."""
+    svg = det_svg({name: identification_curve(found)}, ("FPIR", "FNIR"))
+    return [Picture("Who is missed, over how often a stranger is taken for somebody: lower left is better.", svg=svg)]
+
+
+def comparison_pictures(found: ModelComparison, names: tuple[str, str]) -> list[Picture]:
+    """Draw both models' curves in one picture each."""
+    verification = {name: det(one.cross) for name, one in zip(names, found.verification, strict=True)}
+    searches = {name: identification_curve(one) for name, one in zip(names, found.identification, strict=True)}
+    return [
+        Picture("Verification, over all cross pairs: lower left is better.", svg=det_svg(verification)),
+        Picture("Open-set identification: lower left is better.", svg=det_svg(searches, ("FPIR", "FNIR"))),
+        *(
+            Picture(
+                f"Every score of {name}.",
+                svg=histogram_svg(one.cross, {f"FMR {point.target:g}": point.threshold for point in one.points}),
+            )
+            for name, one in zip(names, found.verification, strict=True)
+        ),
+    ]
+
+
+def mistakes(found: Verification, samples: Samples, folder: Path) -> tuple[list[Mistake], list[Mistake]]:
+    """Return the worst non-mated and mated pairs whose photos are in ``folder``."""
+    high, low = worst_pairs(found.cross)
+
+    def shown(pairs: list[tuple[int, int, float]]) -> list[Mistake]:
+        named = [(samples.sample[one], samples.sample[other], score) for one, other, score in pairs]
+        there = [row for row in named if (folder / row[0]).is_file() and (folder / row[1]).is_file()]
+        return [
+            Mistake(one, other, score, _thumbnail(folder / one), _thumbnail(folder / other))
+            for one, other, score in there
+        ]
+
+    return shown(high), shown(low)
+
+
+def _thumbnail(path: Path) -> str:
+    with Image.open(path) as opened:
+        image = ImageOps.fit(ImageOps.exif_transpose(opened).convert("RGB"), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

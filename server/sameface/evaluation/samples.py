@@ -1,0 +1,163 @@
+"""Labelled embeddings: what every evaluation works on, and the file that holds them. Pure numpy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sameface_qdrant.errors import InvalidArgument
+
+Vectors = NDArray[np.float32]
+
+FACE_NOT_FOUND = "FACE_NOT_FOUND"
+UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A sample that gave no embedding."""
+
+    sample: str
+    identity: str
+    reason: str
+    """``FACE_NOT_FOUND`` is a failure to acquire, which counts; a file that is no photo is left out and named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Embeddings with whose they are, and the samples that gave none."""
+
+    vectors: Vectors
+    """Unit L2 norm, float32 [samples, dimension]."""
+    identity: tuple[str, ...]
+    sample: tuple[str, ...]
+    """Names, each once: paths relative to the data folder, parted by ``/``."""
+    failures: tuple[Failure, ...] = ()
+    model: str = ""
+    """What made them, for people: name, version, digest."""
+    preprocessed: str = ""
+    """What was done to the pictures before, for people."""
+    refusals: dict[str, int] = field(default_factory=dict)
+    """How many the service's quality gate would refuse, by reason; such samples count all the same."""
+
+    def __post_init__(self) -> None:
+        """Check shapes, finite numbers, unit norms and that names are unique.
+
+        Raises:
+            InvalidArgument: one of these does not hold.
+        """
+        vectors = self.vectors
+        if vectors.ndim != 2 or not len(vectors) == len(self.identity) == len(self.sample):
+            raise _refused(
+                f"vectors have shape {list(vectors.shape)}, with {len(self.identity)} identities and "
+                f"{len(self.sample)} sample names; expected [samples, dimension] and one of each for every sample"
+            )
+        if len(vectors):
+            norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+            # Written so that NaN fails too.
+            wrong = np.flatnonzero(~(np.abs(norms - 1.0) <= UNIT_TOLERANCE))
+            if wrong.size:
+                raise _refused(
+                    f"{wrong.size} vectors are not of unit norm, for instance that of {self.sample[wrong[0]]!r} with "
+                    f"{norms[wrong[0]]:.4g}; divide each by its L2 norm"
+                )
+        names = [*self.sample, *(one.sample for one in self.failures)]
+        if len(set(names)) != len(names):
+            twice = next(name for name in sorted(names) if names.count(name) > 1)
+            raise _refused(f"the sample {twice!r} is there more than once; expected every name once")
+
+    @property
+    def not_acquired(self) -> tuple[Failure, ...]:
+        """Samples without a face: they count as errors."""
+        return tuple(one for one in self.failures if one.reason == FACE_NOT_FOUND)
+
+    @property
+    def unreadable(self) -> tuple[Failure, ...]:
+        """Files that could not be read as a photo: left out of all figures."""
+        return tuple(one for one in self.failures if one.reason != FACE_NOT_FOUND)
+
+    def in_order_of(self, names: Sequence[str]) -> "Samples":
+        """Return the same samples in another order; every embedded one must be named.
+
+        Raises:
+            InvalidArgument: ``names`` are others than those of the samples.
+        """
+        places = {name: place for place, name in enumerate(self.sample)}
+        if set(names) != places.keys() or len(names) != len(places):
+            raise _refused("the samples are others than those named")
+        order = [places[name] for name in names]
+        return Samples(
+            self.vectors[order],
+            tuple(self.identity[place] for place in order),
+            tuple(names),
+            self.failures,
+            self.model,
+            self.preprocessed,
+            self.refusals,
+        )
+
+
+def read_embeddings(path: Path) -> Samples:
+    """Read an ``.npz`` of embeddings.
+
+    Arrays: ``vectors`` [n, dimension] of unit norm, ``identity`` [n], ``sample`` [n] (text); where they are there,
+    ``model`` and ``preprocessed`` (text, one each), and of the samples without an embedding ``failed_sample``,
+    ``failed_identity``, ``failed_reason`` [m] (text).
+
+    Raises:
+        InvalidArgument: it is no such file.
+        OSError: it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        vectors = np.asarray(found["vectors"], dtype=np.float32)
+        failed = [_texts(found.get(f"failed_{name}", np.empty(0))) for name in ("sample", "identity", "reason")]
+        return Samples(
+            vectors,
+            _texts(found["identity"]),
+            _texts(found["sample"]),
+            tuple(Failure(*row) for row in zip(*failed, strict=True)),
+            _text(found.get("model")),
+            _text(found.get("preprocessed")),
+        )
+    except (KeyError, ValueError, EOFError, AttributeError) as error:
+        raise _refused(
+            f"{path} holds no embeddings ({error}); expected an .npz with vectors [n, dimension], identity [n] and "
+            "sample [n]"
+        ) from None
+    except InvalidArgument as error:
+        raise _refused(f"{path}: {error.message}") from None
+
+
+def write_embeddings(path: Path, samples: Samples) -> None:
+    """Write an ``.npz`` that `read_embeddings` reads; what the quality gate said is not in it."""
+    failed = samples.failures
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            vectors=samples.vectors.astype(np.float32),
+            identity=np.array(samples.identity, dtype=np.str_),
+            sample=np.array(samples.sample, dtype=np.str_),
+            model=np.array(samples.model),
+            preprocessed=np.array(samples.preprocessed),
+            failed_sample=np.array([one.sample for one in failed], dtype=np.str_),
+            failed_identity=np.array([one.identity for one in failed], dtype=np.str_),
+            failed_reason=np.array([one.reason for one in failed], dtype=np.str_),
+        )
+
+
+def _texts(array: NDArray[np.generic]) -> tuple[str, ...]:
+    if array.ndim != 1:
+        raise ValueError(f"an array of names has shape {list(array.shape)}, expected one dimension")
+    return tuple(str(value) for value in array.tolist())
+
+
+def _text(array: NDArray[np.generic] | None) -> str:
+    return "" if array is None else str(array.item())
+
+
+def _refused(message: str) -> InvalidArgument:
+    return InvalidArgument(message, metadata={"field": "embeddings"})

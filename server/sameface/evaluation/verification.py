@@ -1,0 +1,122 @@
+"""1:1 verification over all cross pairs: FNMR at low FMRs and EER, with intervals over identities. Pure numpy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sameface.evaluation.cross import NEVER, CrossScores, TailTooShort, cross_scores
+from sameface.evaluation.resampling import Estimate, Resampled, draw_identities, estimate, resample
+from sameface.evaluation.samples import Samples
+from sameface_qdrant.metrics import Codes, DetCurve, eer, fmr, fnmr, threshold_at_fmr
+
+TARGETS = (1e-2, 1e-3, 1e-4, 1e-5)
+REPLICATES = 1000
+SHARES = (0.05, 0.3, 1.0)
+"""Of the non-mated scores that are kept, one after another until they reach far enough."""
+DET_POINTS = 240
+
+
+@dataclass(frozen=True, slots=True)
+class AtFmr:
+    """What a target FMR costs."""
+
+    target: float
+    threshold: float
+    """The lowest whose FMR is at most the target."""
+    fmr: float
+    accepted: int
+    """Non-mated comparisons at or above the threshold: what the figure hangs on."""
+    fnmr: Estimate
+    """Over comparisons."""
+    fnmr_by_identity: Estimate
+    """Every identity counting the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Verification figures of one set of samples."""
+
+    cross: CrossScores
+    drawn: Codes
+    """The resamples, [resamples, identities]."""
+    resampled: Resampled
+    points: tuple[AtFmr, ...]
+    eer: Estimate
+    eer_by_identity: Estimate
+
+
+def verify(
+    samples: Samples,
+    targets: Sequence[float] = TARGETS,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Verification:
+    """Measure all cross pairs of ``samples``.
+
+    FMR is over comparisons. A comparison with a sample that could not be acquired never matches: it counts among the
+    mated ones, and is left out of the non-mated ones, which it could only flatter. Thresholds are found anew in each of
+    the ``replicates`` resamples of the identities, so that intervals hold their uncertainty too.
+
+    Raises:
+        NotEnoughData: there is no mated or no non-mated comparison.
+    """
+    for share in SHARES:
+        cross = cross_scores(samples, share)
+        try:
+            return verify_cross(cross, targets, draw_identities(len(cross.identities), replicates, seed), confidence)
+        except TailTooShort:
+            continue
+    raise AssertionError("all scores were kept")
+
+
+def verify_cross(cross: CrossScores, targets: Sequence[float], drawn: Codes, confidence: float = 0.95) -> Verification:
+    """Measure scores that are there, with given resamples [resamples, identities].
+
+    Raises:
+        TailTooShort: a rate reaches below the non-mated scores that were kept.
+    """
+    resampled = resample(cross, targets, drawn)
+    scores, weights = cross.weighted_tail()
+    people = int(np.unique(cross.owners).size)
+    points = []
+    for place, target in enumerate(targets):
+        threshold = threshold_at_fmr(scores, target, weights)
+        if threshold < cross.tail[-1] and not cross.is_whole:
+            raise TailTooShort
+        both = (
+            (fnmr(cross.mated, threshold), resampled.fnmr[:, place]),
+            (fnmr(cross.mated, threshold, cross.by_identity), resampled.fnmr_by_identity[:, place]),
+        )
+        points.append(
+            AtFmr(
+                target,
+                threshold,
+                fmr(scores, threshold, weights),
+                int(np.count_nonzero(cross.tail >= threshold)),
+                *(estimate(value, rates, people, confidence) for value, rates in both),
+            )
+        )
+    return Verification(
+        cross,
+        drawn,
+        resampled,
+        tuple(points),
+        estimate(eer(cross.mated, scores, None, weights), resampled.eer, people, confidence),
+        estimate(eer(cross.mated, scores, cross.by_identity, weights), resampled.eer_by_identity, people, confidence),
+    )
+
+
+def det(cross: CrossScores, points: int = DET_POINTS) -> DetCurve:
+    """Return FMR and FNMR (every identity counting the same) at thresholds from the lowest kept score on."""
+    scores, weights = cross.weighted_tail()
+    rates = np.geomspace(1.0 / cross.non_mated, cross.tail.size / cross.non_mated, points)
+    thresholds = np.unique([threshold_at_fmr(scores, rate, weights) for rate in rates])
+    thresholds = thresholds[thresholds > NEVER + 1e-6]
+    return DetCurve(
+        thresholds,
+        np.array([fmr(scores, threshold, weights) for threshold in thresholds]),
+        np.array([fnmr(cross.mated, threshold, cross.by_identity) for threshold in thresholds]),
+    )
