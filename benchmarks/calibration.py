@@ -31,9 +31,8 @@ def main(folder: Path) -> None:
     with TemporaryDirectory(prefix="sameface-bench-") as name:
         place = Path(name)
         with served(place / "data", place / "log", ["--inference", "onnx"]) as service, connect(service.address) as at:
-            embedded = embed_photos(at, list(photos), 0, lambda: None)
-    vectors = np.stack(list(embedded.vectors.values())).astype(np.float32)
-    owners = np.array([photos[path] for path in embedded.vectors])
+            samples = embed_photos(at, folder, photos, 0, lambda: None).samples
+    vectors, owners = samples.vectors, np.array(samples.identity)
     people = np.unique(owners)
     print(f"{folder.name}: {len(people)} identities, {len(owners)} photos with a face; {SPLITS} splits by identity")
     for target_fmr, target_fpir in TARGETS:

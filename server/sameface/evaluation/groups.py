@@ -68,7 +68,8 @@ def read_labels(path: Path, samples: Samples) -> tuple[Labels, tuple[str, ...]]:
     The first column is ``photo`` (paths below the data folder) or ``identity`` (or ``id``); every other one labels.
 
     Raises:
-        InvalidArgument: the first column is another, a key is there twice, or no row is about any of the samples.
+        InvalidArgument: the first column is another, a key is there twice, no row is about any of the samples, or no
+            column is a grouping.
         OSError: the file cannot be read.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -96,6 +97,10 @@ def read_labels(path: Path, samples: Samples) -> tuple[Labels, tuple[str, ...]]:
         for place, column in enumerate(columns, start=1)
     }
     groupings = {name: values for name, values in labels.items() if 1 < len(set(values) - {UNKNOWN}) <= MAX_GROUPS}
+    if not groupings:
+        raise _refused(
+            f"{path} has no column that parts the samples into 2 to {MAX_GROUPS} groups: {', '.join(columns)}"
+        )
     return groupings, tuple(name for name in columns if name not in groupings)
 
 

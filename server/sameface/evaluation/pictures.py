@@ -24,6 +24,8 @@ MODELS = ("#26408b", "#c8553d", "#1b7f79", "#8a4fbf")
 ON_THE_MAP = 12
 """Identities with a colour of their own; more could not be told apart."""
 LEAST_RATE = 1e-4
+"""What stands for no error at all on a logarithmic axis."""
+PERCENT_TICKS = (*(digit * power for power in (1e-4, 1e-3, 1e-2, 1e-1) for digit in (1, 2, 3, 5, 7)), 1.0)
 CURVE_POINTS = 160
 
 
@@ -35,6 +37,7 @@ def det_svg(curves: Mapping[str, DetCurve], names: tuple[str, str] = ("FMR", "FN
         axes.step(curve.fmr[curve.fmr > 0], seen[curve.fmr > 0], where="post", color=colour, linewidth=2, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    _in_percent(axes)
     axes.set_xlabel(names[0])
     axes.set_ylabel(f"{names[1]}, every identity counting the same")
     axes.set_title("Detection error trade-off", loc="left", color=INK, fontsize=12)
@@ -143,6 +146,14 @@ def _pairs(
     samples: NDArray[np.int32], scores: Scores, chosen: Sequence[int] | NDArray[np.int64]
 ) -> list[tuple[int, int, float]]:
     return [(int(samples[one, 0]), int(samples[one, 1]), float(scores[one])) for one in chosen]
+
+
+def _in_percent(axes: "Axes") -> None:
+    """Mark FMR by powers of ten and FNMR by percent."""
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in PERCENT_TICKS if low <= tick <= high]
+    axes.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
+    axes.minorticks_off()
 
 
 def _short(name: str) -> str:

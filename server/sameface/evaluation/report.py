@@ -52,6 +52,8 @@ class Page:
     """Non-mated pairs with the highest scores."""
     misses: Sequence[Mistake] = ()
     """Mated pairs with the lowest scores."""
+    mistakes_of: str = ""
+    """A sentence that says whose, where there are several models."""
 
 
 def write_report(path: Path, page: Page) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 from sameface.evaluation.cross import CrossScores, TailTooShort
 from sameface_qdrant.metrics import Codes, Interval, Scores, percentiles, rule_of_three
 
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -52,7 +54,9 @@ def estimate(value: float, resampled: Scores, people: int, confidence: float = 0
     Where the rate is 0 or 1 a bootstrap says nothing: the interval then reaches as far as `rule_of_three` allows for
     ``people`` who are independent of each other.
     """
-    known = resampled[np.isfinite(resampled)]
+    # Sums of weights round: a rate may come out beside 0 or 1.
+    value = 0.0 if value < ROUNDING else 1.0 if value > 1.0 - ROUNDING else value
+    known = np.clip(resampled[np.isfinite(resampled)], 0.0, 1.0)
     found = percentiles(known, confidence) if known.size else Interval(0.0, 1.0)
     if value in (0.0, 1.0):
         reach = rule_of_three(people, confidence)
@@ -106,7 +110,7 @@ def pairs_between(samples: Scores) -> float:
 
 def _threshold(shares: Scores, distinct: Scores, target: float, is_whole: bool) -> float:
     """Return the lowest threshold that accepts at most ``target``, ``shares[k]`` being that of the k highest scores."""
-    kept = int(np.searchsorted(shares, target + 1e-12, side="right")) - 1
+    kept = int(np.searchsorted(shares, target + ROUNDING, side="right")) - 1
     if kept < distinct.size:
         return float(np.nextafter(distinct[kept], np.inf))
     if not is_whole:

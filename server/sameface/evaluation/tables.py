@@ -55,7 +55,7 @@ def conditions_table(found: dict[str, Any], title: str = "Conditions") -> Table:
         ("preprocessed", found["preprocessed"] or "not stated"),
         ("without a face (FTE)", f"{rate_text(found['failure_to_acquire_rate'])}: {failed}"),
         ("no readable photo, left out", _named(list(found["unreadable"]))),
-        ("identities with one sample", f"{_named(found['identities_with_one_sample'])}; no mated comparison"),
+        ("identities with one sample, so no mated comparison", _named(found["identities_with_one_sample"])),
         ("quality gate would refuse", refused or "none, as far as is known"),
     )
     return Table(title, ("", ""), rows)
@@ -117,9 +117,10 @@ def group_tables(
                 *_both(rates.fnmr),
                 _signed(rates.fnmr_difference, group.is_reference),
             )
+            for place, target in enumerate(rates.target for rates in members[0].rates)
+            if only in (None, target)
             for group in members
-            for rates in group.rates
-            if only in (None, rates.target)
+            for rates in (group.rates[place],)
         ]
         headings = (
             column,
@@ -137,10 +138,9 @@ def group_tables(
             "their 95 % intervals: those that hold 0 show no difference.",
             "Groups of fewer than five people are counted, not rated.",
         ]
+        if columns_left_out:
+            notes.append(f"No grouping (one value, or more than ten): {', '.join(columns_left_out)}.")
         tables.append(Table(f"By {column}", headings, tuple(rows), tuple(notes)))
-    if columns_left_out:
-        left_out = ", ".join(columns_left_out)
-        tables.append(Table("", (), (), (f"No grouping (one value, or more than ten): {left_out}.",)))
     return tables
 
 

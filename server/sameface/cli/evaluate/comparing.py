@@ -42,7 +42,7 @@ def compare(
     """Print named figures of two models on the same samples, and whether their difference is more than chance."""
     from sameface.evaluation.comparison import compare_models
     from sameface.evaluation.dataset import read_pairs
-    from sameface.evaluation.report import Page, comparison_pictures
+    from sameface.evaluation.report import Page, comparison_pictures, mistakes
     from sameface.evaluation.tables import (
         comparison_record,
         comparison_tables,
@@ -67,11 +67,17 @@ def compare(
     ]
     show(tables, {"endpoints": comparison_record(found), "models": models, "conditions": around}, as_json)
     if html is not None:
+        high, low = (
+            ([], []) if second.folder is None else mistakes(found.verification[1], second.samples, second.folder)
+        )
         page = Page(
             title=f"{names[1]} compared with {names[0]}",
             lead="Both models on the same samples, with the same resampled identities.",
             tables=tables,
             pictures=comparison_pictures(found, names),
+            impostors=high,
+            misses=low,
+            mistakes_of=f"Of {names[1]}. ",
         )
         write_page(html, page)
 
