@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sameface.evaluation import cross as cross_module
+from sameface.evaluation import resampling
 from sameface.evaluation.cross import NEVER, CrossScores, TailTooShort, cross_scores
 from sameface.evaluation.operating_points import measure_thresholds
 from sameface.evaluation.resampling import draw_identities, resample
@@ -48,19 +49,41 @@ def lowest_threshold(non_mated: list[float], target: float, possible: list[float
     return min(t for t in possible if sum(score >= t for score in non_mated) <= target * len(non_mated) + 1e-9)
 
 
+def equal_error_rate(mated: list[tuple[float, float]], non_mated: list[float]) -> float:
+    """Return (FMR + FNMR) / 2 where they are nearest, at the lowest such threshold."""
+    rates = [
+        (
+            sum(score >= threshold for score in non_mated) / len(non_mated),
+            sum(weight for score, weight in mated if score < threshold) / sum(weight for _, weight in mated),
+        )
+        for threshold in sorted({*non_mated, *(score for score, _ in mated)})
+    ]
+    return sum(min(rates, key=lambda pair: round(abs(pair[0] - pair[1]), 12))) / 2
+
+
 def once(samples: Samples) -> Counted:
     return dict.fromkeys([*samples.identity, *(one.identity for one in samples.failures)], 1)
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 1000), sizes=st.lists(st.integers(1, 4), min_size=3, max_size=7), failures=st.integers(0, 2))
-def test_every_resample_is_what_repeating_its_people_gives(seed: int, sizes: list[int], failures: int) -> None:
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    sizes=st.lists(st.integers(1, 4), min_size=3, max_size=7),
+    failures=st.integers(0, 2),
+    blocks=st.sampled_from([(1024, 64, 1024), (3, 2, 5), (1, 1, 1)]),
+)
+def test_every_resample_is_what_repeating_its_people_gives(
+    seed: int, sizes: list[int], failures: int, blocks: tuple[int, int, int]
+) -> None:
     names = [f"p{number}" for number, size in enumerate(sizes) for _ in range(size)]
     samples = made([*names, "p0"], seed=seed, noise=1.5, failed=[f"p{number}" for number in range(failures)])
     cross = cross_scores(samples)
     drawn = draw_identities(len(cross.identities), 5, seed)
     targets = (0.5, 0.1, 0.01)
-    found = resample(cross, targets, drawn)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in zip(("_GROUPS", "_RESAMPLES", "_PAIRS"), blocks, strict=True):
+            patch.setattr(resampling, name, size)
+        found = resample(cross, targets, drawn)
     every_score = sorted({float(score) for score in cross.tail})
     possible = [every_score[0], *(math.nextafter(score, math.inf) for score in every_score)]
     for row, times in enumerate(drawn):
@@ -71,6 +94,9 @@ def test_every_resample_is_what_repeating_its_people_gives(seed: int, sizes: lis
         for place, target in enumerate(targets):
             threshold = lowest_threshold(non_mated, target, possible)
             assert found.thresholds[row, place] == threshold
+            eer = equal_error_rate([(score, 1.0) for score, _ in mated], non_mated)
+            assert found.eer[row] == pytest.approx(eer)
+            assert found.eer_by_identity[row] == pytest.approx(equal_error_rate(mated, non_mated))
             missed = [(weight, score < threshold) for score, weight in mated]
             assert found.fnmr[row, place] == pytest.approx(sum(miss for _, miss in missed) / len(missed))
             assert found.fnmr_by_identity[row, place] == pytest.approx(
@@ -151,9 +177,10 @@ def test_few_kept_scores_give_the_same_figures_or_none(people: Samples, monkeypa
 def test_the_curve_goes_through_the_points(people: Samples) -> None:
     found = verify(people, (0.05,), replicates=100)
     curve = det(found.cross, points=2000)
-    place = int(np.argmin(np.abs(curve.thresholds - found.points[0].threshold)))
-    assert curve.fmr[place] == pytest.approx(found.points[0].fmr, abs=0.002)
-    assert curve.fnmr[place] == pytest.approx(found.points[0].fnmr_by_identity.value, abs=0.02)
+    # Between two neighbouring scores nothing changes.
+    place = int(np.searchsorted(curve.thresholds, found.points[0].threshold))
+    assert curve.fmr[place] == pytest.approx(found.points[0].fmr)
+    assert curve.fnmr[place] == pytest.approx(found.points[0].fnmr_by_identity.value)
     assert (np.diff(curve.fmr) <= 0).all()
     assert (np.diff(curve.fnmr) >= 0).all()
 
@@ -172,7 +199,7 @@ def test_one_kind_of_comparison_is_not_enough(identities: list[str]) -> None:
 
 
 def test_an_interval_covers_the_rate_of_other_people() -> None:
-    """Of a population whose FNMR at FMR 5 % is known from many people, samples of sixty cover it nearly always."""
+    """Of a population whose FNMR at FMR 5 % is known from many people, samples of fifty cover it nearly always."""
     names = [f"p{number:04}" for number in range(1600) for _ in range(2)]
     everybody = made(names, noise=0.5)
 
@@ -185,11 +212,11 @@ def test_an_interval_covers_the_rate_of_other_people() -> None:
     assert 0.02 < truth < 0.5
     rng = np.random.default_rng(2)
     covered = 0
-    for seed in range(60):
+    for seed in range(40):
         chosen = 1000 + rng.choice(600, 50, replace=False)
-        interval = verify(part(chosen), (0.05,), replicates=150, seed=seed).points[0].fnmr_by_identity.interval
+        interval = verify(part(chosen), (0.05,), replicates=100, seed=seed).points[0].fnmr_by_identity.interval
         covered += interval.low <= truth <= interval.high
-    assert covered >= 51
+    assert covered >= 34
 
 
 def test_a_cross_of_one_identity_counts_each_pair_once() -> None:
