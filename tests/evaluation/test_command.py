@@ -122,6 +122,7 @@ def test_omniglot_runs_from_a_file(sameface: Run, tmp_path: Path) -> None:
         (["verification", "--embeddings", "x.npz", "--address", "127.0.0.1:1"], "need no service"),
         (["verification", "--embeddings", "nowhere.npz"], "nowhere.npz"),
         (["pairs"], "no list of pairs"),
+        (["verification", "--embeddings", "x.npz", "--html", "nowhere/report.html"], "nowhere is no folder"),
         (["compare", "--embeddings", "x.npz"], "--embeddings twice"),
     ],
 )

@@ -40,9 +40,9 @@ def test_a_model_is_no_better_than_itself(worse: Samples) -> None:
 def test_less_noise_is_better_and_the_other_way_round_worse(worse: Samples, better: Samples) -> None:
     found = compare_models(worse, better, pairs(worse), replicates=200)
     assert [one.name for one in found.endpoints] == [
-        "FNMR at FMR 0.0001",
-        "FNMR at FMR 1e-05",
-        "FNIR at FPIR 0.01",
+        "FNMR at FMR 1e-4",
+        "FNMR at FMR 1e-5",
+        "FNIR at FPIR 1e-2",
         "accuracy over pairs",
     ]
     assert all(one.verdict is Verdict.BETTER for one in found.endpoints)

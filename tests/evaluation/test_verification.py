@@ -58,7 +58,8 @@ def equal_error_rate(mated: list[tuple[float, float]], non_mated: list[float]) -
         )
         for threshold in sorted({*non_mated, *(score for score, _ in mated)})
     ]
-    return sum(min(rates, key=lambda pair: round(abs(pair[0] - pair[1]), 12))) / 2
+    fmr, fnmr = min(rates, key=lambda pair: round(abs(pair[0] - pair[1]), 12))
+    return (fmr + fnmr) / 2
 
 
 def once(samples: Samples) -> Counted:
@@ -174,13 +175,16 @@ def test_few_kept_scores_give_the_same_figures_or_none(people: Samples, monkeypa
     np.testing.assert_allclose(kept.resampled.eer, whole.resampled.eer)
 
 
-def test_the_curve_goes_through_the_points(people: Samples) -> None:
+@pytest.mark.parametrize("kept", [1, 10**6])
+def test_the_curve_goes_through_the_points(people: Samples, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr(cross_module, "LEAST_KEPT", kept)
     found = verify(people, (0.05,), replicates=100)
     curve = det(found.cross, points=2000)
     # Between two neighbouring scores nothing changes.
     place = int(np.searchsorted(curve.thresholds, found.points[0].threshold))
     assert curve.fmr[place] == pytest.approx(found.points[0].fmr)
     assert curve.fnmr[place] == pytest.approx(found.points[0].fnmr_by_identity.value)
+    assert curve.thresholds[0] >= found.cross.tail[-1]
     assert (np.diff(curve.fmr) <= 0).all()
     assert (np.diff(curve.fnmr) >= 0).all()
 

@@ -9,7 +9,7 @@ from sameface.evaluation.groups import Group
 from sameface.evaluation.identification import Identification
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
-from sameface.evaluation.verification import Verification
+from sameface.evaluation.verification import Verification, power_text
 from sameface_qdrant.metrics import fte
 from sameface_qdrant.plots import interval_text, rate_text
 
@@ -66,7 +66,7 @@ def verification_tables(found: Verification) -> list[Table]:
     cross = found.cross
     rows = [
         (
-            f"{point.target:g}",
+            power_text(point.target),
             f"{point.threshold:.4f}",
             f"{point.accepted:,}",
             rate_text(point.fnmr.value),
@@ -111,7 +111,7 @@ def group_tables(
             (
                 group.label,
                 f"{group.identities:,}",
-                f"{rates.target:g}",
+                power_text(rates.target),
                 *_both(rates.fmr),
                 _signed(rates.fmr_difference, group.is_reference),
                 *_both(rates.fnmr),
@@ -149,7 +149,7 @@ def identification_tables(found: Identification) -> list[Table]:
     searches = found.searches
     rows = [
         (
-            f"FNIR at FPIR {point.target:g}",
+            f"FNIR at FPIR {power_text(point.target)}",
             f"{point.threshold:.4f}",
             rate_text(point.fnir.value),
             interval_text(point.fnir.interval),
@@ -171,27 +171,17 @@ def comparison_tables(found: ModelComparison, names: tuple[str, str]) -> list[Ta
     rows = tuple(
         (
             one.name,
-            *(_both if one.lower_is_better else _share)(one.first),
-            *(_both if one.lower_is_better else _share)(one.second),
-            f"{100 * one.difference.value:+.3g}",
-            f"{100 * one.difference.interval.low:+.3g} to {100 * one.difference.interval.high:+.3g}",
+            *(_with_interval(side, one.lower_is_better) for side in (one.first, one.second)),
+            f"{100 * one.difference.value:+.2f} ({100 * one.difference.interval.low:+.2f} to "
+            f"{100 * one.difference.interval.high:+.2f})",
             str(one.verdict),
         )
         for one in found.endpoints
     )
-    headings = (
-        "endpoint",
-        names[0],
-        "95 % interval",
-        names[1],
-        "95 % interval",
-        "difference, points",
-        "95 % interval",
-        f"{names[1]} is",
-    )
+    headings = ("endpoint", *names, "difference", f"{names[1]} is")
     notes = (
-        "Differences in percentage points, second less first; their intervals are percentiles over the same resampled "
-        "identities for both. FNMR and FNIR: every identity counts the same.",
+        "In brackets 95 % intervals. Differences in percentage points, second less first; their intervals are "
+        "percentiles over the same resampled identities for both. FNMR and FNIR: every identity counts the same.",
         "Several looks at 5 % each find a difference by chance more often than that: decide by the endpoint that was "
         "named before.",
     )
@@ -303,6 +293,11 @@ def _share(one: Estimate) -> tuple[str, str]:
     """Return a rate that is near 1: the digits that count are the last ones."""
     low, high = one.interval.low, one.interval.high
     return f"{100 * one.value:.2f} %", f"{100 * low:.2f} % to {100 * high:.2f} %"
+
+
+def _with_interval(one: Estimate, is_error: bool) -> str:
+    value, interval = _both(one) if is_error else _share(one)
+    return f"{value} ({interval})"
 
 
 def _signed(one: Estimate | None, is_reference: bool) -> str:

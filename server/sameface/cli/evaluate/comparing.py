@@ -65,7 +65,6 @@ def compare(
         {"name": name, "verification": verification_record(one), "identification": identification_record(other)}
         for name, one, other in zip(names, found.verification, found.identification, strict=True)
     ]
-    show(tables, {"endpoints": comparison_record(found), "models": models, "conditions": around}, as_json)
     if html is not None:
         high, low = (
             ([], []) if second.folder is None else mistakes(found.verification[1], second.samples, second.folder)
@@ -77,9 +76,10 @@ def compare(
             pictures=comparison_pictures(found, names),
             impostors=high,
             misses=low,
-            mistakes_of=f"Of {names[1]}. ",
+            mistakes_of=f"Of {names[1]}, one pair of each identity, or of each two. ",
         )
         write_page(html, page)
+    show(tables, {"endpoints": comparison_record(found), "models": models, "conditions": around}, as_json)
 
 
 def _sources(

@@ -47,7 +47,6 @@ def identification(
     found = identify(source.samples, splits=splits, replicates=replicates, seed=seed)
     around = conditions(source.name, source.samples)
     tables = [*identification_tables(found), conditions_table(around)]
-    show(tables, {**identification_record(found), "conditions": around}, as_json)
     if html is not None:
         page = Page(
             title=f"Identification on {source.name}",
@@ -56,3 +55,4 @@ def identification(
             pictures=identification_pictures(found, source.name),
         )
         write_page(html, page)
+    show(tables, {**identification_record(found), "conditions": around}, as_json)

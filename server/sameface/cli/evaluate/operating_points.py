@@ -27,8 +27,8 @@ def operating_points(
     from sameface_qdrant.plots import rate_text
 
     photos = read_photos(folder)
-    with service(address, inference) as connection:
-        embedded = embed(connection, folder, photos, version)
+    with service(address, inference) as client:
+        embedded = embed(client, folder, photos, version)
     crossed = cross_scores(embedded.samples)
     measured = measure_thresholds(crossed)
     name = folder.resolve().name

@@ -63,7 +63,6 @@ def verification(
     around = conditions(source.name, samples)
     tables = verification_tables(found)
     record = {**verification_record(found), "groups": groups_record(by_group), "conditions": around}
-    show([*tables, *group_tables(by_group, left_out, GROUPS_SHOWN_AT), conditions_table(around)], record, as_json)
     if html is not None:
         high, low = ([], []) if source.folder is None else mistakes(found, samples, source.folder)
         page = Page(
@@ -73,5 +72,7 @@ def verification(
             pictures=verification_pictures(found, samples),
             impostors=high,
             misses=low,
+            mistakes_of="One pair of each identity, or of each two. ",
         )
         write_page(html, page)
+    show([*tables, *group_tables(by_group, left_out, GROUPS_SHOWN_AT), conditions_table(around)], record, as_json)
