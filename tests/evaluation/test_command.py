@@ -115,6 +115,32 @@ def test_omniglot_runs_from_a_file(sameface: Run, tmp_path: Path) -> None:
     assert "no embedding of 13 images" in refused.stderr
 
 
+def test_forgeries_from_a_file(sameface: Run, tmp_path: Path) -> None:
+    # Forgeries lie between the signer and everybody else.
+    samples = far_apart([f"s{number}" for number in range(12) for _ in range(8)], noise=0.6)
+    other = np.random.default_rng(0).normal(size=samples.vectors.shape)
+    is_forgery = np.arange(len(other)) % 8 >= 5
+    moved = samples.vectors + np.where(is_forgery[:, None], 0.1, 0.0) * other
+    kinds = np.where(is_forgery, "forgery", "genuine")
+    write_embeddings(
+        tmp_path / "signatures.npz",
+        Samples(
+            (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32),
+            samples.identity,
+            tuple(
+                f"{who}/{kind}/{place}" for place, (who, kind) in enumerate(zip(samples.identity, kinds, strict=True))
+            ),
+        ),
+    )
+    arguments = ["forgeries", "--embeddings", str(tmp_path / "signatures.npz"), "--replicates", "100"]
+    found = figures(sameface, *arguments, "--templates", "3", "--html", str(tmp_path / "report.html"))
+    assert (found["signers"], found["genuine"], found["skilled"], found["random"]) == (12, 24, 36, 132)
+    assert found["eer_random"]["value"] < 0.05 < found["eer_skilled"]["value"] < 0.5
+    assert "skilled forgeries" in (tmp_path / "report.html").read_text()
+    assert "no regular expression" in sameface("evaluate", *arguments, "--forged", "(").stderr
+    assert "no skilled forgery" in sameface("evaluate", *arguments, "--forged", "nothing").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -11,9 +11,10 @@ import sklearn.decomposition
 from PIL import Image
 
 from sameface.evaluation.pictures import principal_components, worst_pairs
+from sameface.evaluation.records import conditions
 from sameface.evaluation.report import Page, mistakes, verification_pictures, write_report
 from sameface.evaluation.samples import Samples
-from sameface.evaluation.tables import conditions, conditions_table, verification_tables
+from sameface.evaluation.tables import conditions_table, verification_tables
 from sameface.evaluation.verification import verify
 
 

@@ -42,15 +42,9 @@ def compare(
     """Print named figures of two models on the same samples, and whether their difference is more than chance."""
     from sameface.evaluation.comparison import compare_models
     from sameface.evaluation.dataset import read_pairs
+    from sameface.evaluation.records import comparison_record, conditions, identification_record, verification_record
     from sameface.evaluation.report import Page, comparison_pictures, mistakes
-    from sameface.evaluation.tables import (
-        comparison_record,
-        comparison_tables,
-        conditions,
-        conditions_table,
-        identification_record,
-        verification_record,
-    )
+    from sameface.evaluation.tables import comparison_tables, conditions_table
 
     first, second = _sources(folder, embeddings or [], versions or [], address, inference)
     pairs = () if listing is None else read_pairs(listing)

@@ -48,8 +48,9 @@ def few_shot(
 ) -> None:
     """Print the accuracy of N-way K-shot episodes, by the cosine with each class's mean embedding."""
     from sameface.evaluation.few_shot import draw_episodes, episode_accuracy, mean_accuracy, template_scores
+    from sameface.evaluation.records import conditions, estimate_record
     from sameface.evaluation.report import Page
-    from sameface.evaluation.tables import accuracy_table, conditions, conditions_table, estimate_record
+    from sameface.evaluation.tables import accuracy_table, conditions_table
 
     source = load(folder, embeddings, save, address, inference, version)
     samples = source.samples
@@ -95,8 +96,9 @@ def omniglot_runs(
     import numpy as np
 
     from sameface.evaluation.few_shot import episode_accuracy, mean_accuracy, read_runs
+    from sameface.evaluation.records import conditions, estimate_record
     from sameface.evaluation.report import Page
-    from sameface.evaluation.tables import accuracy_table, conditions, conditions_table, estimate_record
+    from sameface.evaluation.tables import accuracy_table, conditions_table
 
     source = load(None, embeddings, None, None, "onnx", 0)
     samples = source.samples

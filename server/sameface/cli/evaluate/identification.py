@@ -35,13 +35,9 @@ def identification(
 ) -> None:
     """Print FNIR at FPIR 1 % and 0.1 % and rank 1, with half of the identities enrolled by one photo each."""
     from sameface.evaluation.identification import identify
+    from sameface.evaluation.records import conditions, identification_record
     from sameface.evaluation.report import Page, identification_pictures
-    from sameface.evaluation.tables import (
-        conditions,
-        conditions_table,
-        identification_record,
-        identification_tables,
-    )
+    from sameface.evaluation.tables import conditions_table, identification_tables
 
     source = load(folder, embeddings, save, address, inference, version)
     found = identify(source.samples, splits=splits, replicates=replicates, seed=seed)

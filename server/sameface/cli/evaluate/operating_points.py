@@ -23,7 +23,8 @@ def operating_points(
     from sameface.evaluation.cross import cross_scores
     from sameface.evaluation.dataset import read_photos
     from sameface.evaluation.operating_points import measure_thresholds
-    from sameface.evaluation.tables import Table, conditions, conditions_table
+    from sameface.evaluation.records import conditions
+    from sameface.evaluation.tables import Table, conditions_table
     from sameface_qdrant.plots import rate_text
 
     photos = read_photos(folder)

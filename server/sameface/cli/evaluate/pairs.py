@@ -39,9 +39,10 @@ def pairs(
     from sameface.evaluation.dataset import read_pairs
     from sameface.evaluation.pairs import folds_of, pair_accuracy, pair_scores
     from sameface.evaluation.pictures import worst_listed
+    from sameface.evaluation.records import conditions
     from sameface.evaluation.report import Page, shown
     from sameface.evaluation.samples import read_embeddings
-    from sameface.evaluation.tables import Table, conditions, conditions_table
+    from sameface.evaluation.tables import Table, conditions_table
 
     if listing is None and folder is None:
         raise InvalidArgument(

@@ -44,15 +44,9 @@ def verification(
 ) -> None:
     """Print FNMR at FMR 1e-2 to 1e-5 and EER over all cross pairs, with intervals over identities, and by group."""
     from sameface.evaluation.groups import measure_groups, read_labels
+    from sameface.evaluation.records import conditions, groups_record, verification_record
     from sameface.evaluation.report import Page, mistakes, verification_pictures
-    from sameface.evaluation.tables import (
-        conditions,
-        conditions_table,
-        group_tables,
-        groups_record,
-        verification_record,
-        verification_tables,
-    )
+    from sameface.evaluation.tables import conditions_table, group_tables, verification_tables
     from sameface.evaluation.verification import verify
 
     source = load(folder, embeddings, save, address, inference, version)
