@@ -1,5 +1,7 @@
 """Episodes and runs, against scikit-learn's nearest centroid and counting."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +130,11 @@ def test_the_official_runs_are_twenty_of_twenty(shared_data: Path) -> None:
     runs = read_runs(shared_data / "omniglot" / "all_runs")
     assert [(len(run.tests), len(run.training)) for run in runs] == [(20, 20)] * 20
     assert all(sorted(run.answers) == list(range(20)) for run in runs)
+
+
+def test_what_training_imports_needs_neither_service_nor_runtime() -> None:
+    modules = ("few_shot", "forgeries", "leakage", "samples", "verification", "identification", "comparison", "groups")
+    code = f"import sys, {', '.join(f'sameface.evaluation.{name}' for name in modules)}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    unwanted = {"grpc", "onnxruntime", "torch", "tritonclient", "cv2", "qdrant_client", "qdrant_edge", "matplotlib"}
+    assert not unwanted & {name.partition(".")[0] for name in loaded}

@@ -57,8 +57,20 @@ def test_a_table_that_does_not_fit_is_refused(people: Samples, tmp_path: Path, t
         read_labels(tmp_path / "bad.csv", people)
 
 
-def test_rates_are_what_counting_the_pairs_of_a_group_gives(people: Samples, table: Path) -> None:
-    labels, _ = read_labels(table, people)
+@pytest.fixture
+def photos(people: Samples, tmp_path: Path) -> Path:
+    """Labels that differ within an identity."""
+    names = [*people.sample, *(one.sample for one in people.failures)]
+    rows = [f"{name},{'south' if place % 7 in (0, 1, 2) else 'north'}" for place, name in enumerate(names)]
+    (tmp_path / "photos.csv").write_text("\n".join(["photo,side", *rows]))
+    return tmp_path / "photos.csv"
+
+
+@pytest.mark.parametrize("labelled", ["table", "photos"])
+def test_rates_are_what_counting_the_pairs_of_a_group_gives(
+    people: Samples, labelled: str, request: pytest.FixtureRequest
+) -> None:
+    labels, _ = read_labels(request.getfixturevalue(labelled), people)
     found = verify(people, (0.2, 0.05), replicates=100)
     groups = {(group.column, group.label): group for group in measure_groups(found, labels)}
     assert groups["side", "north"].is_reference
