@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sameface.evaluation.cross import NEVER
 from sameface.evaluation.identification import Searches, identify, measure_searches, search, search_samples
-from sameface.evaluation.samples import Samples
+from sameface.evaluation.samples import Failure, Samples
 from sameface_qdrant.errors import NotEnoughData
 from tests.evaluation.conftest import made
 
@@ -119,6 +119,12 @@ def test_splits_depend_on_names_alone(people: Samples) -> None:
         people.failures,
     )
     assert identify(shuffled, splits=3, replicates=100).points == identify(people, splits=3, replicates=100).points
+
+
+def test_nobody_to_search_for_is_said() -> None:
+    lost = [Failure(f"{place}.jpg", f"p{place // 2}", "FACE_NOT_FOUND") for place in range(6)]
+    with pytest.raises(NotEnoughData, match="6 of 6 samples could not be acquired"):
+        identify(Samples(np.empty((0, 0), np.float32), (), (), tuple(lost)))
 
 
 def test_two_people_with_two_photos_are_needed() -> None:

@@ -48,7 +48,7 @@ def det_svg(curves: Mapping[str, MarkedCurve], names: tuple[str, str] = ("FMR", 
         seen = curve.fmr > 0
         fnmr = np.maximum(curve.fnmr, LEAST_RATE)
         # Thresholds ascend, so rates go from right to left: what holds between two is the stricter one's.
-        axes.step(curve.fmr[seen], fnmr[seen], where="pre", color=colour, linewidth=2, label=name)
+        axes.step(curve.fmr[seen], fnmr[seen], where="pre", color=colour, linewidth=2, label=_label(name))
         for rate, found in marked.marks:
             if rate > 0:
                 # Beside each other, so that the intervals of two models can be told apart.
@@ -122,7 +122,7 @@ def map_png(samples: Samples) -> tuple[str, float]:
             color=colour,
             marker=marker,
             linewidths=0,
-            label=_short(name),
+            label=_label(name),
             alpha=0.8,
         )
     axes.set_xlabel("first principal component")
@@ -186,8 +186,10 @@ def _in_percent(axes: "Axes") -> None:
     axes.minorticks_off()
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
+def _label(name: str) -> str:
+    """Return a name as a legend shows it: short, no formula, and not left out for an underscore in front."""
+    short = name if len(name) <= 40 else f"{name[:39]}…"
+    return "\u200b" + short.replace("$", r"\$")
 
 
 def _figure() -> "tuple[Figure, Axes]":

@@ -74,7 +74,7 @@ def verification_pictures(found: Verification, samples: Samples) -> list[Picture
     return [
         Picture(
             "What a threshold costs: lower left is better. Bars are 95 % intervals.",
-            svg=det_svg({samples.model[:40] or "model": _verification_curve(found)}),
+            svg=det_svg({samples.model or "model": _verification_curve(found)}),
         ),
         Picture(
             "Every score that was compared. The further apart the hills, the better.",
