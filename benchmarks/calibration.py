@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.client import connect
+from sameface.client import Client
 from sameface.evaluation.dataset import read_photos
 from sameface.evaluation.embedding import embed_photos
 from sameface.launcher import served
@@ -30,10 +30,12 @@ def main(folder: Path) -> None:
     photos = read_photos(folder)
     with TemporaryDirectory(prefix="sameface-bench-") as name:
         place = Path(name)
-        with served(place / "data", place / "log", ["--inference", "onnx"]) as service, connect(service.address) as at:
-            embedded = embed_photos(at, list(photos), 0, lambda: None)
-    vectors = np.stack(list(embedded.vectors.values())).astype(np.float32)
-    owners = np.array([photos[path] for path in embedded.vectors])
+        with (
+            served(place / "data", place / "log", ["--inference", "onnx"]) as service,
+            Client(service.address) as client,
+        ):
+            samples = embed_photos(client, folder, photos, 0, lambda: None).samples
+    vectors, owners = samples.vectors, np.array(samples.identity)
     people = np.unique(owners)
     print(f"{folder.name}: {len(people)} identities, {len(owners)} photos with a face; {SPLITS} splits by identity")
     for target_fmr, target_fpir in TARGETS:

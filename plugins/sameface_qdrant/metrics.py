@@ -109,7 +109,7 @@ def eer(
 ) -> float:
     """Return the equal error rate: mean of FMR and FNMR at the threshold where they are nearest to each other."""
     curve = det_curve(mated, non_mated, mated_weights, non_mated_weights)
-    nearest = int(np.argmin(np.abs(curve.fmr - curve.fnmr)))
+    nearest = _nearest(curve)
     return float((curve.fmr[nearest] + curve.fnmr[nearest]) / 2)
 
 
@@ -125,7 +125,7 @@ def eer_threshold(
     0.5
     """
     curve = det_curve(mated, non_mated, mated_weights, non_mated_weights)
-    return float(curve.thresholds[np.argmin(np.abs(curve.fmr - curve.fnmr))])
+    return float(curve.thresholds[_nearest(curve)])
 
 
 def fpir(best_non_mated: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> float:
@@ -286,6 +286,11 @@ def disjoint_pairs(first: Codes, second: Codes) -> int:
     if identities == taking_part.size:
         return first.size
     return max(1, identities if np.array_equal(first, second) else identities // 2)
+
+
+def _nearest(curve: DetCurve) -> int:
+    """Return where FMR and FNMR are nearest to each other; rounding does not decide between two such places."""
+    return int(np.argmin(np.round(np.abs(curve.fmr - curve.fnmr), 12)))
 
 
 def _confidence(value: float) -> float:

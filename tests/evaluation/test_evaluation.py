@@ -1,4 +1,4 @@
-"""Pairs, folds and operating points, against counting by hand and brute force."""
+"""Labelled photos, pairs, folds and operating points, against counting by hand and brute force."""
 
 from pathlib import Path
 
@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface.evaluation.dataset import read_pairs, read_photos
-from sameface.evaluation.operating_points import cross_pairs, measure_thresholds
-from sameface.evaluation.pairs import best_threshold, pair_accuracy, single_set_folds
+from sameface.evaluation.cross import NEVER, cross_scores
+from sameface.evaluation.dataset import Pair, files_passed_over, read_pairs, read_photos
+from sameface.evaluation.operating_points import measure_thresholds
+from sameface.evaluation.pairs import best_threshold, pair_accuracy, pair_scores, single_set_folds
+from sameface.evaluation.samples import Samples
 from sameface_qdrant.errors import InvalidArgument
 
 
@@ -21,11 +23,12 @@ def photo(root: Path, name: str, number: int) -> Path:
 
 
 def test_a_development_list_is_one_set(tmp_path: Path) -> None:
-    ada, again, bob = photo(tmp_path, "Ada", 1), photo(tmp_path, "Ada", 2), photo(tmp_path, "Bob", 1)
+    for name, number in (("Ada", 1), ("Ada", 2), ("Bob", 1)):
+        photo(tmp_path, name, number)
     (tmp_path / "pairs.txt").write_text("1\nAda\t1\t2\nAda\t2\tBob\t1\n")
     mated, other = read_pairs(tmp_path / "pairs.txt", tmp_path)
-    assert (mated.first, mated.second, mated.mated, mated.fold) == (ada, again, True, 0)
-    assert (other.first, other.second, other.mated, other.fold) == (again, bob, False, 0)
+    assert (mated.first, mated.second, mated.mated, mated.fold) == ("Ada/Ada_0001.jpg", "Ada/Ada_0002.jpg", True, 0)
+    assert (other.first, other.second, other.mated, other.fold) == ("Ada/Ada_0002.jpg", "Bob/Bob_0001.jpg", False, 0)
 
 
 def test_a_list_of_several_folds_keeps_them(tmp_path: Path) -> None:
@@ -47,6 +50,9 @@ def test_a_list_of_several_folds_keeps_them(tmp_path: Path) -> None:
         ("2\nAda 1 2\n", "announces 4"),
         ("1\nAda 1 2\nAda 1 2 3 4\n", "3 or 4 columns"),
         ("1\nAda 1 2\nAda 1 Cy 1\n", "does not exist"),
+        ("1\nAda 1 2\nAda one Bob 1\n", "names and numbers"),
+        ("pairs\nAda 1 2\n", "expected the number of pairs"),
+        ("", "expected the number of pairs"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -61,8 +67,25 @@ def test_photos_are_labelled_by_their_folder(tmp_path: Path) -> None:
     ada = photo(tmp_path, "Ada", 1)
     (tmp_path / "Ada" / "notes.txt").write_text("")
     assert read_photos(tmp_path) == {ada: "Ada"}
+    photo(tmp_path, "Ada", 2).rename(tmp_path / "beside.jpg")
+    assert files_passed_over(tmp_path) == (tmp_path / "Ada" / "notes.txt", tmp_path / "beside.jpg")
     with pytest.raises(InvalidArgument, match="holds no photos"):
         read_photos(tmp_path / "Ada")
+
+
+def test_a_list_alone_names_samples(tmp_path: Path, people: Samples) -> None:
+    (tmp_path / "pairs.txt").write_text("1\nAda 1 2\nAda 1 Cy 1\n")
+    pairs = read_pairs(tmp_path / "pairs.txt")
+    assert [pair.second for pair in pairs] == ["Ada/Ada_0002.jpg", "Cy/Cy_0001.jpg"]
+    with pytest.raises(InvalidArgument, match="not among the samples"):
+        pair_scores(people, pairs)
+
+
+def test_a_pair_without_a_face_scores_below_everything(people: Samples) -> None:
+    one, other = people.sample[:2]
+    found = pair_scores(people, [Pair(one, other, False, 0), Pair(one, people.failures[0].sample, True, 0)])
+    assert found[0] == float(people.vectors[0] @ people.vectors[1])
+    assert found[1] == NEVER
 
 
 pairs = st.lists(st.tuples(st.integers(-10, 10).map(lambda value: value / 10), st.booleans()), min_size=2, max_size=30)
@@ -97,34 +120,21 @@ def test_one_set_is_split_into_ten_folds_with_both_kinds_in_each() -> None:
     assert (np.diff(folds[:50]) >= 0).all()
 
 
-def test_cross_pairs_are_all_pairs_once() -> None:
-    rng = np.random.default_rng(5)
-    vectors = rng.normal(size=(9, 4))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    names = list("aaabbcdde")
-    crossed = cross_pairs(vectors, names)
-    mated, non_mated, weights = [], [], []
-    for first in range(9):
-        for second in range(first + 1, 9):
-            score = float(vectors[first] @ vectors[second])
-            if names[first] == names[second]:
-                mated.append(score)
-                weights.append({"a": 1 / 3, "b": 1.0, "d": 1.0}[names[first]])
-            else:
-                non_mated.append(score)
-    np.testing.assert_allclose(crossed.mated, mated)
-    np.testing.assert_allclose(crossed.non_mated, non_mated)
-    np.testing.assert_allclose(crossed.mated_weights, weights)
-    assert crossed.identities == 5
+def test_a_measured_threshold_keeps_its_rate_and_is_not_stricter_than_needed(people: Samples) -> None:
+    scores = people.vectors @ people.vectors.T
+    first, second = np.triu_indices(len(scores), 1)
+    same = np.array(people.identity)[first] == np.array(people.identity)[second]
+    non_mated, mated = scores[first, second][~same], scores[first, second][same]
+    for point in measure_thresholds(cross_scores(people), (1e-1, 1e-2)):
+        assert (non_mated >= point.threshold).mean() <= point.target_fmr
+        # The next lower score would be accepted too.
+        assert (non_mated >= non_mated[non_mated < point.threshold].max()).mean() > point.target_fmr
+        # Nine mated comparisons are with photos without a face.
+        assert point.fnmr == ((mated < point.threshold).sum() + 9) / (mated.size + 9)
 
 
-def test_a_measured_threshold_keeps_its_rate_and_is_not_stricter_than_needed() -> None:
-    rng = np.random.default_rng(6)
-    vectors = rng.normal(size=(200, 16))
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    crossed = cross_pairs(vectors, [f"p{number // 2}" for number in range(200)])
-    for point in measure_thresholds(crossed, (1e-2, 1e-3)):
-        assert (crossed.non_mated >= point.threshold).mean() <= point.target_fmr
-        assert (crossed.non_mated >= point.threshold - 3e-4).mean() > 0.8 * point.target_fmr
-        assert point.fnmr == (crossed.mated < point.threshold).mean()
-        assert point.fnmr_by_identity == pytest.approx(point.fnmr)
+def test_a_threshold_of_four_decimals_is_above_what_it_excludes() -> None:
+    """The score 0.5 is accepted by 0.5 itself: rounding the threshold just above it up must not fall back to it."""
+    halves = np.array([[1, 0, 0, 0], [0.5, 0.5, 0.5, 0.5], [1, 0, 0, 0]], np.float32)
+    found = measure_thresholds(cross_scores(Samples(halves, ("a", "b", "a"), ("1", "2", "3"))), (0.1,))
+    assert found[0].threshold == 0.5001

@@ -55,6 +55,31 @@ def test_the_equal_error_rate_of_a_worked_example() -> None:
     assert metrics.eer([0.4, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.5]) == 0.25
 
 
+@given(mated=scores, non_mated=scores, weights=st.data())
+def test_equal_error_rates_with_weights_count_as_repetitions(
+    mated: list[float], non_mated: list[float], weights: st.DataObject
+) -> None:
+    ours, theirs = (
+        weights.draw(st.lists(st.integers(1, 3), min_size=len(side), max_size=len(side))) for side in (mated, non_mated)
+    )
+    again = np.repeat(mated, ours), np.repeat(non_mated, theirs)
+    assert metrics.eer(mated, non_mated, ours, theirs) == pytest.approx(metrics.eer(*again))
+    threshold = metrics.eer_threshold(mated, non_mated, ours, theirs)
+    rates = metrics.fmr(non_mated, threshold, theirs), metrics.fnmr(mated, threshold, ours)
+    assert sum(rates) / 2 == pytest.approx(metrics.eer(mated, non_mated, ours, theirs))
+    assert all(
+        abs(rates[0] - rates[1]) <= abs(metrics.fmr(again[1], other) - metrics.fnmr(again[0], other)) + 1e-9
+        for other in {*mated, *non_mated}
+    )
+
+
+def test_open_set_rates_with_weights_count_as_repetitions() -> None:
+    searches, ranks, weights = [0.9, 0.8, 0.4, 0.7], [1, 2, 1, 1], [1, 2, 3, 1]
+    repeated = metrics.fnir(np.repeat(searches, weights), np.repeat(ranks, weights), 0.5)
+    assert metrics.fnir(searches, ranks, 0.5, weights=weights) == pytest.approx(repeated)
+    assert metrics.fpir(searches, 0.75, weights) == pytest.approx(metrics.fpir(np.repeat(searches, weights), 0.75))
+
+
 def test_open_set_rates_of_a_worked_example() -> None:
     assert metrics.fpir([0.2, 0.5, 0.7, 0.4], threshold=0.5) == 0.5
     # The second is found at rank 2, the third below the threshold.

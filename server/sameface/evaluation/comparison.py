@@ -15,7 +15,7 @@ from sameface.evaluation.identification import SPLITS, Identification, measure_s
 from sameface.evaluation.pairs import decided_rightly, folds_of, pair_scores
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface.evaluation.samples import Samples
-from sameface.evaluation.verification import REPLICATES, SHARES, Verification, verify_cross
+from sameface.evaluation.verification import REPLICATES, SHARES, Verification, power_text, verify_cross
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics import IdentityBootstrap, Scores, percentiles
 
@@ -78,7 +78,7 @@ def compare_models(
     drawn = one.drawn
     endpoints = [
         _endpoint(
-            f"FNMR at FMR {fmr:g}",
+            f"FNMR at FMR {power_text(fmr)}",
             ours.fnmr_by_identity,
             theirs.fnmr_by_identity,
             one.resampled.fnmr_by_identity[:, place],
@@ -93,7 +93,7 @@ def compare_models(
     )
     endpoints.append(
         _endpoint(
-            f"FNIR at FPIR {FPIR:g}",
+            f"FNIR at FPIR {power_text(FPIR)}",
             found[0].points[0].fnir,
             found[1].points[0].fnir,
             found[0].resampled[:, 0],

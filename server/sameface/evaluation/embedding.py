@@ -6,11 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import numpy as np
 
-from sameface.client.connection import Connection
-from sameface.client.errors import ServiceError
+from sameface.client import Client, ServiceError
 from sameface.evaluation.samples import FACE_NOT_FOUND, Failure, Samples
 from sameface.v1 import face_pb2, face_service_pb2
 
@@ -27,7 +25,7 @@ class EmbeddedPhotos:
 
 
 def embed_photos(
-    connection: Connection, root: Path, photos: Mapping[Path, str], version: int, advance: Callable[[], None]
+    client: Client, root: Path, photos: Mapping[Path, str], version: int, advance: Callable[[], None]
 ) -> EmbeddedPhotos:
     """Embed the photos below ``root`` with one version of the embedder; ``advance`` is called after each.
 
@@ -35,20 +33,20 @@ def embed_photos(
     file that is no photo, are among the failures.
 
     Raises:
-        grpc.RpcError: the service did not answer, or refused for another reason.
+        ServiceError: the service did not answer, or refused for another reason.
     """
 
     def embed(path: Path) -> face_service_pb2.EmbedFacesResponse | str:
         try:
-            request = face_service_pb2.EmbedFacesRequest(photo=path.read_bytes(), embedder_version=version)
-            answer: face_service_pb2.EmbedFacesResponse = connection.faces.EmbedFaces(request)
+            answer = client.embed(path, embedder_version=version)
         except OSError as error:
             return type(error).__name__
-        except grpc.RpcError as error:
-            refused = ServiceError.of(error)
-            if refused.reason not in NO_PHOTO:
+        except ServiceError as error:
+            if error.too_large:
+                return "IMAGE_TOO_LARGE"
+            if error.reason not in NO_PHOTO:
                 raise
-            return refused.reason
+            return error.reason
         finally:
             advance()
         return answer if answer.faces else FACE_NOT_FOUND

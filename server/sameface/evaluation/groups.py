@@ -12,7 +12,7 @@ from sameface.evaluation.resampling import Estimate, estimate, pairs_between
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import Verification
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics import Hits, Scores, fmr, fnmr, percentiles
+from sameface_qdrant.metrics import Codes, Hits, Scores, fmr, fnmr, percentiles
 
 MAX_GROUPS = 10
 """A column with more values (an age in years, a name) is no grouping."""
@@ -68,7 +68,8 @@ def read_labels(path: Path, samples: Samples) -> tuple[Labels, tuple[str, ...]]:
     The first column is ``photo`` (paths below the data folder) or ``identity`` (or ``id``); every other one labels.
 
     Raises:
-        InvalidArgument: the first column is another, a key is there twice, or no row is about any of the samples.
+        InvalidArgument: the first column is another, a key is there twice, no row is about any of the samples, or no
+            column is a grouping.
         OSError: the file cannot be read.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -96,6 +97,10 @@ def read_labels(path: Path, samples: Samples) -> tuple[Labels, tuple[str, ...]]:
         for place, column in enumerate(columns, start=1)
     }
     groupings = {name: values for name, values in labels.items() if 1 < len(set(values) - {UNKNOWN}) <= MAX_GROUPS}
+    if not groupings:
+        raise _refused(
+            f"{path} has no column that parts the samples into 2 to {MAX_GROUPS} groups: {', '.join(columns)}"
+        )
     return groupings, tuple(name for name in columns if name not in groupings)
 
 
@@ -176,7 +181,7 @@ def _rates(cross: CrossScores, member: Hits, threshold: float) -> tuple[float | 
     mated = _both(member, cross.mated_samples)
     return (
         fmr(scores, threshold, weights) if non_mated else None,
-        fnmr(cross.mated[mated], threshold, cross.by_identity[mated]) if mated.any() else None,
+        fnmr(cross.mated[mated], threshold, _same_for_each(cross.owners[mated])) if mated.any() else None,
     )
 
 
@@ -188,7 +193,8 @@ def _resampled(found: Verification, member: Hits) -> _Resampled:
     first, second = cross.owner_of[cross.tail_samples[tail]].T
     order = np.flatnonzero(_both(member, cross.mated_samples))
     order = order[np.argsort(cross.mated[order], kind="stable")]
-    mated, owners, base = cross.mated[order], cross.owners[order], cross.by_identity[order]
+    mated, owners = cross.mated[order], cross.owners[order]
+    base = _same_for_each(owners)
     held = _held(cross, member)
     fmrs, fnmrs = np.full(thresholds.shape, np.nan), np.full(thresholds.shape, np.nan)
     for row, times in enumerate(found.drawn.astype(np.float64)):
@@ -209,6 +215,12 @@ def _held(cross: CrossScores, member: Hits) -> Scores:
     """Return how many embedded samples of the group each identity has."""
     owners = cross.owner_of[: cross.embedded][member[: cross.embedded]]
     return np.bincount(owners, minlength=len(cross.identities)).astype(np.float64)
+
+
+def _same_for_each(owners: Codes) -> Scores:
+    """Return weights with which every identity counts the same within the group."""
+    weights: Scores = 1.0 / np.bincount(owners)[owners] if owners.size else np.empty(0)
+    return weights
 
 
 def _both(member: Hits, sides: Positions) -> Hits:

@@ -133,7 +133,7 @@ def search(
         seed: of what is drawn.
 
     Raises:
-        NotEnoughData: fewer than two identities have two samples.
+        NotEnoughData: fewer than two identities have two samples, or none of the non-mated probes could be acquired.
     """
     names, codes = np.unique(np.asarray(owners, dtype=np.str_), return_inverse=True)
     there = np.ones(codes.size, np.bool_) if there is None else there
@@ -149,6 +149,12 @@ def search(
         _split(codes, there, compare, np.sort(rng.permutation(several)[:gallery_size]), rng) for _ in range(splits)
     ]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    if not columns[4].size:
+        raise NotEnoughData(
+            f"{codes.size - int(there.sum())} of {codes.size} samples could not be acquired, among them all of "
+            "those who are not enrolled; expected some to search for",
+            metadata={"identities": len(names), "comparisons": 0},
+        )
     return Searches(tuple(map(str, names)), int(gallery_size), splits, *columns)
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from sameface.evaluation.cross import HISTOGRAM_BINS, NEVER, CrossScores
 from sameface.evaluation.identification import Identification
+from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
 from sameface_qdrant.curves import Curves
 from sameface_qdrant.metrics import DetCurve, Interval, Scores, fnir, fpir
@@ -24,17 +26,39 @@ MODELS = ("#26408b", "#c8553d", "#1b7f79", "#8a4fbf")
 ON_THE_MAP = 12
 """Identities with a colour of their own; more could not be told apart."""
 LEAST_RATE = 1e-4
+"""What stands for no error at all on a logarithmic axis."""
+PERCENT_TICKS = (*(digit * power for power in (1e-4, 1e-3, 1e-2, 1e-1) for digit in (1, 2, 3, 5, 7)), 1.0)
 CURVE_POINTS = 160
 
 
-def det_svg(curves: Mapping[str, DetCurve], names: tuple[str, str] = ("FMR", "FNMR")) -> str:
+@dataclass(frozen=True, slots=True)
+class MarkedCurve:
+    """A DET curve, with figures that have intervals."""
+
+    curve: DetCurve
+    marks: Sequence[tuple[float, Estimate]] = ()
+    """FMR (or FPIR) with the FNMR (or FNIR) there."""
+
+
+def det_svg(curves: Mapping[str, MarkedCurve], names: tuple[str, str] = ("FMR", "FNMR")) -> str:
     """Draw one or several DET curves on logarithmic axes, lower left being better; return SVG."""
     figure, axes = _figure()
-    for (name, curve), colour in zip(curves.items(), MODELS, strict=False):
-        seen = np.maximum(curve.fnmr, LEAST_RATE)
-        axes.step(curve.fmr[curve.fmr > 0], seen[curve.fmr > 0], where="post", color=colour, linewidth=2, label=name)
+    for place, ((name, marked), colour) in enumerate(zip(curves.items(), MODELS, strict=False)):
+        curve = marked.curve
+        seen = curve.fmr > 0
+        fnmr = np.maximum(curve.fnmr, LEAST_RATE)
+        # Thresholds ascend, so rates go from right to left: what holds between two is the stricter one's.
+        axes.step(curve.fmr[seen], fnmr[seen], where="pre", color=colour, linewidth=2, label=_label(name))
+        for rate, found in marked.marks:
+            if rate > 0:
+                # Beside each other, so that the intervals of two models can be told apart.
+                at, value = rate * 1.06**place, max(found.value, LEAST_RATE)
+                low, high = max(found.interval.low, LEAST_RATE), max(found.interval.high, LEAST_RATE)
+                reach = [[max(0.0, value - low)], [max(0.0, high - value)]]
+                axes.errorbar([at], [value], yerr=reach, color=colour, fmt="o", markersize=5, capsize=3, alpha=0.75)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    _in_percent(axes)
     axes.set_xlabel(names[0])
     axes.set_ylabel(f"{names[1]}, every identity counting the same")
     axes.set_title("Detection error trade-off", loc="left", color=INK, fontsize=12)
@@ -54,6 +78,15 @@ def identification_curve(found: Identification) -> DetCurve:
         np.array([fpir(searches.non_mated, one, searches.non_mated_weights) for one in thresholds]),
         np.array([fnir(searches.mated, ranks, one, weights=searches.mated_weights) for one in thresholds]),
     )
+
+
+def worst_listed(
+    scores: Scores, mated: NDArray[np.bool_], most: int = 12
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of the non-mated pairs with the highest scores, and of the mated ones with the lowest."""
+    order = np.argsort(scores, kind="stable")
+    order = order[scores[order] > NEVER]
+    return order[~mated[order]][::-1][:most], order[mated[order]][:most]
 
 
 def histogram_svg(cross: CrossScores, thresholds: Mapping[str, float]) -> str:
@@ -89,7 +122,7 @@ def map_png(samples: Samples) -> tuple[str, float]:
             color=colour,
             marker=marker,
             linewidths=0,
-            label=_short(name),
+            label=_label(name),
             alpha=0.8,
         )
     axes.set_xlabel("first principal component")
@@ -145,8 +178,18 @@ def _pairs(
     return [(int(samples[one, 0]), int(samples[one, 1]), float(scores[one])) for one in chosen]
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
+def _in_percent(axes: "Axes") -> None:
+    """Mark FMR by powers of ten and FNMR by percent."""
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in PERCENT_TICKS if low <= tick <= high]
+    axes.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
+    axes.minorticks_off()
+
+
+def _label(name: str) -> str:
+    """Return a name as a legend shows it: short, no formula, and not left out for an underscore in front."""
+    short = name if len(name) <= 40 else f"{name[:39]}…"
+    return "\u200b" + short.replace("$", r"\$")
 
 
 def _figure() -> "tuple[Figure, Axes]":

@@ -11,10 +11,10 @@ from PIL import Image, ImageOps
 
 from sameface.evaluation.comparison import ModelComparison
 from sameface.evaluation.identification import Identification
-from sameface.evaluation.pictures import det_svg, histogram_svg, identification_curve, map_png, worst_pairs
+from sameface.evaluation.pictures import MarkedCurve, det_svg, histogram_svg, identification_curve, map_png, worst_pairs
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.tables import Table
-from sameface.evaluation.verification import Verification, det
+from sameface.evaluation.verification import Verification, det, power_text
 
 THUMBNAIL_SIDE = 112
 
@@ -52,6 +52,8 @@ class Page:
     """Non-mated pairs with the highest scores."""
     misses: Sequence[Mistake] = ()
     """Mated pairs with the lowest scores."""
+    mistakes_of: str = ""
+    """A sentence that says whose and which."""
 
 
 def write_report(path: Path, page: Page) -> None:
@@ -68,16 +70,17 @@ def write_report(path: Path, page: Page) -> None:
 
 def verification_pictures(found: Verification, samples: Samples) -> list[Picture]:
     """Draw the DET curve, the scores and a map."""
-    thresholds = {f"FMR {point.target:g}": point.threshold for point in found.points[-3:]}
     uri, share = map_png(samples)
     return [
         Picture(
-            "What a threshold costs: lower left is better.",
-            svg=det_svg({samples.model[:40] or "model": det(found.cross)}),
+            "What a threshold costs: lower left is better. Bars are 95 % intervals.",
+            svg=det_svg({samples.model or "model": _verification_curve(found)}),
         ),
         Picture(
             "Every score that was compared. The further apart the hills, the better.",
-            svg=histogram_svg(found.cross, thresholds),
+            svg=histogram_svg(
+                found.cross, {f"FMR {power_text(point.target)}": point.threshold for point in found.points[-3:]}
+            ),
         ),
         Picture(
             f"Two of the many dimensions, {share:.0%} of the variance: people apart here are apart, people together "
@@ -89,21 +92,27 @@ def verification_pictures(found: Verification, samples: Samples) -> list[Picture
 
 def identification_pictures(found: Identification, name: str) -> list[Picture]:
     """Draw FNIR over FPIR."""
-    svg = det_svg({name: identification_curve(found)}, ("FPIR", "FNIR"))
+    svg = det_svg({name: _search_curve(found)}, ("FPIR", "FNIR"))
     return [Picture("Who is missed, over how often a stranger is taken for somebody: lower left is better.", svg=svg)]
 
 
 def comparison_pictures(found: ModelComparison, names: tuple[str, str]) -> list[Picture]:
-    """Draw both models' curves in one picture each."""
-    verification = {name: det(one.cross) for name, one in zip(names, found.verification, strict=True)}
-    searches = {name: identification_curve(one) for name, one in zip(names, found.identification, strict=True)}
+    """Draw both models' curves in one picture each, and the scores of each."""
+    verification = {name: _verification_curve(one) for name, one in zip(names, found.verification, strict=True)}
+    searches = {name: _search_curve(one) for name, one in zip(names, found.identification, strict=True)}
     return [
-        Picture("Verification, over all cross pairs: lower left is better.", svg=det_svg(verification)),
+        Picture(
+            "Verification, over all cross pairs: lower left is better. Bars are 95 % intervals of each model alone; "
+            "the difference is known better.",
+            svg=det_svg(verification),
+        ),
         Picture("Open-set identification: lower left is better.", svg=det_svg(searches, ("FPIR", "FNIR"))),
         *(
             Picture(
                 f"Every score of {name}.",
-                svg=histogram_svg(one.cross, {f"FMR {point.target:g}": point.threshold for point in one.points}),
+                svg=histogram_svg(
+                    one.cross, {f"FMR {power_text(point.target)}": point.threshold for point in one.points}
+                ),
             )
             for name, one in zip(names, found.verification, strict=True)
         ),
@@ -112,17 +121,27 @@ def comparison_pictures(found: ModelComparison, names: tuple[str, str]) -> list[
 
 def mistakes(found: Verification, samples: Samples, folder: Path) -> tuple[list[Mistake], list[Mistake]]:
     """Return the worst non-mated and mated pairs whose photos are in ``folder``."""
-    high, low = worst_pairs(found.cross)
+    high, low = (
+        shown([(samples.sample[one], samples.sample[other], score) for one, other, score in pairs], folder)
+        for pairs in worst_pairs(found.cross)
+    )
+    return high, low
 
-    def shown(pairs: list[tuple[int, int, float]]) -> list[Mistake]:
-        named = [(samples.sample[one], samples.sample[other], score) for one, other, score in pairs]
-        there = [row for row in named if (folder / row[0]).is_file() and (folder / row[1]).is_file()]
-        return [
-            Mistake(one, other, score, _thumbnail(folder / one), _thumbnail(folder / other))
-            for one, other, score in there
-        ]
 
-    return shown(high), shown(low)
+def shown(pairs: Sequence[tuple[str, str, float]], folder: Path) -> list[Mistake]:
+    """Return pairs of samples, with their scores, whose photos are in ``folder``."""
+    there = [row for row in pairs if (folder / row[0]).is_file() and (folder / row[1]).is_file()]
+    return [
+        Mistake(one, other, score, _thumbnail(folder / one), _thumbnail(folder / other)) for one, other, score in there
+    ]
+
+
+def _verification_curve(found: Verification) -> MarkedCurve:
+    return MarkedCurve(det(found.cross), [(point.fmr, point.fnmr_by_identity) for point in found.points])
+
+
+def _search_curve(found: Identification) -> MarkedCurve:
+    return MarkedCurve(identification_curve(found), [(point.fpir, point.fnir) for point in found.points])
 
 
 def _thumbnail(path: Path) -> str:

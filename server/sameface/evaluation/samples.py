@@ -1,6 +1,5 @@
 """Labelled embeddings: what every evaluation works on, and the file that holds them. Pure numpy."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,26 +76,6 @@ class Samples:
     def unreadable(self) -> tuple[Failure, ...]:
         """Files that could not be read as a photo: left out of all figures."""
         return tuple(one for one in self.failures if one.reason != FACE_NOT_FOUND)
-
-    def in_order_of(self, names: Sequence[str]) -> "Samples":
-        """Return the same samples in another order; every embedded one must be named.
-
-        Raises:
-            InvalidArgument: ``names`` are others than those of the samples.
-        """
-        places = {name: place for place, name in enumerate(self.sample)}
-        if set(names) != places.keys() or len(names) != len(places):
-            raise _refused("the samples are others than those named")
-        order = [places[name] for name in names]
-        return Samples(
-            self.vectors[order],
-            tuple(self.identity[place] for place in order),
-            tuple(names),
-            self.failures,
-            self.model,
-            self.preprocessed,
-            self.refusals,
-        )
 
 
 def read_embeddings(path: Path) -> Samples:

@@ -1,17 +1,19 @@
-"""Figures as tables for people and as records for programs; the terminal, the JSON and the report show the same."""
+"""Figures as tables for people; the terminal and the report show the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sameface.evaluation.comparison import ModelComparison
+from sameface.evaluation.forgeries import Attempts, ForgeryRates
 from sameface.evaluation.groups import Group
 from sameface.evaluation.identification import Identification
 from sameface.evaluation.resampling import Estimate
-from sameface.evaluation.samples import Samples
-from sameface.evaluation.verification import Verification
-from sameface_qdrant.metrics import fte
+from sameface.evaluation.verification import Verification, power_text
 from sameface_qdrant.plots import interval_text, rate_text
+
+RELIABLE = 10
+"""Non-mated comparisons above a threshold; with fewer of them it hardly means anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +26,6 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def conditions(source: str, samples: Samples) -> dict[str, Any]:
-    """Return what was measured: data, counts, model, and every sample and identity that is not like the others."""
-    failed, unreadable = samples.not_acquired, samples.unreadable
-    counts: dict[str, int] = {}
-    for identity in [*samples.identity, *(one.identity for one in failed)]:
-        counts[identity] = counts.get(identity, 0) + 1
-    attempted = len(samples.sample) + len(failed)
-    return {
-        "data": source,
-        "model": samples.model,
-        "preprocessed": samples.preprocessed,
-        "identities": len(counts),
-        "samples": attempted,
-        "failure_to_acquire_rate": fte(len(failed), attempted) if attempted else None,
-        "not_acquired": [one.sample for one in failed],
-        "unreadable": {one.sample: one.reason for one in unreadable},
-        "identities_with_one_sample": sorted(name for name, count in counts.items() if count == 1),
-        "quality_gate_would_refuse": samples.refusals,
-    }
-
-
 def conditions_table(found: dict[str, Any], title: str = "Conditions") -> Table:
     """Return the conditions, lists as counts with the first names."""
     refused = ", ".join(f"{count} {reason}" for reason, count in found["quality_gate_would_refuse"].items())
@@ -55,7 +36,7 @@ def conditions_table(found: dict[str, Any], title: str = "Conditions") -> Table:
         ("preprocessed", found["preprocessed"] or "not stated"),
         ("without a face (FTE)", f"{rate_text(found['failure_to_acquire_rate'])}: {failed}"),
         ("no readable photo, left out", _named(list(found["unreadable"]))),
-        ("identities with one sample", f"{_named(found['identities_with_one_sample'])}; no mated comparison"),
+        ("identities with one sample, so no mated comparison", _named(found["identities_with_one_sample"])),
         ("quality gate would refuse", refused or "none, as far as is known"),
     )
     return Table(title, ("", ""), rows)
@@ -66,7 +47,7 @@ def verification_tables(found: Verification) -> list[Table]:
     cross = found.cross
     rows = [
         (
-            f"{point.target:g}",
+            power_text(point.target),
             f"{point.threshold:.4f}",
             f"{point.accepted:,}",
             rate_text(point.fnmr.value),
@@ -95,6 +76,7 @@ def verification_tables(found: Verification) -> list[Table]:
         "own.",
         "A mated comparison with a photo without a face never matches; such photos are in no non-mated comparison.",
         "Where few comparisons are above a threshold, a few people or wrong labels decide it.",
+        *_too_few(found),
     )
     headings = ("FMR", "threshold", "non-mated above", "FNMR", "95 % interval", "FNMR by identity", "95 % interval")
     return [Table("Verification (1:1)", headings, tuple(rows), notes)]
@@ -111,15 +93,16 @@ def group_tables(
             (
                 group.label,
                 f"{group.identities:,}",
-                f"{rates.target:g}",
+                power_text(rates.target),
                 *_both(rates.fmr),
                 _signed(rates.fmr_difference, group.is_reference),
                 *_both(rates.fnmr),
                 _signed(rates.fnmr_difference, group.is_reference),
             )
+            for place, target in enumerate(rates.target for rates in members[0].rates)
+            if only in (None, target)
             for group in members
-            for rates in group.rates
-            if only in (None, rates.target)
+            for rates in (group.rates[place],)
         ]
         headings = (
             column,
@@ -137,10 +120,9 @@ def group_tables(
             "their 95 % intervals: those that hold 0 show no difference.",
             "Groups of fewer than five people are counted, not rated.",
         ]
+        if columns_left_out:
+            notes.append(f"No grouping (one value, or more than ten): {', '.join(columns_left_out)}.")
         tables.append(Table(f"By {column}", headings, tuple(rows), tuple(notes)))
-    if columns_left_out:
-        left_out = ", ".join(columns_left_out)
-        tables.append(Table("", (), (), (f"No grouping (one value, or more than ten): {left_out}.",)))
     return tables
 
 
@@ -149,7 +131,7 @@ def identification_tables(found: Identification) -> list[Table]:
     searches = found.searches
     rows = [
         (
-            f"FNIR at FPIR {point.target:g}",
+            f"FNIR at FPIR {power_text(point.target)}",
             f"{point.threshold:.4f}",
             rate_text(point.fnir.value),
             interval_text(point.fnir.interval),
@@ -171,31 +153,40 @@ def comparison_tables(found: ModelComparison, names: tuple[str, str]) -> list[Ta
     rows = tuple(
         (
             one.name,
-            *(_both if one.lower_is_better else _share)(one.first),
-            *(_both if one.lower_is_better else _share)(one.second),
-            f"{100 * one.difference.value:+.3g}",
-            f"{100 * one.difference.interval.low:+.3g} to {100 * one.difference.interval.high:+.3g}",
+            *(_with_interval(side, one.lower_is_better) for side in (one.first, one.second)),
+            f"{100 * one.difference.value:+.2f} ({100 * one.difference.interval.low:+.2f} to "
+            f"{100 * one.difference.interval.high:+.2f})",
             str(one.verdict),
         )
         for one in found.endpoints
     )
-    headings = (
-        "endpoint",
-        names[0],
-        "95 % interval",
-        names[1],
-        "95 % interval",
-        "difference, points",
-        "95 % interval",
-        f"{names[1]} is",
-    )
+    headings = ("endpoint", *names, "difference", f"{names[1]} is")
     notes = (
-        "Differences in percentage points, second less first; their intervals are percentiles over the same resampled "
-        "identities for both. FNMR and FNIR: every identity counts the same.",
+        "In brackets 95 % intervals. Differences in percentage points, second less first; their intervals are "
+        "percentiles over the same resampled identities for both. FNMR and FNIR: every identity counts the same.",
         "Several looks at 5 % each find a difference by chance more often than that: decide by the endpoint that was "
         "named before.",
+        *_too_few(found.verification[0]),
     )
     return [Table("Comparison", headings, rows, notes)]
+
+
+def forgeries_table(attempts: Attempts, found: ForgeryRates, fusion: str) -> Table:
+    """Return the error rates of signatures."""
+    rows = (
+        ("EER, skilled forgeries", *_both(found.eer_skilled)),
+        ("EER, random forgeries", *_both(found.eer_random)),
+        (f"at {found.threshold:.4f}: FNMR", rate_text(found.fnmr), ""),
+        ("FMR, skilled forgeries", rate_text(found.fmr_skilled), ""),
+        ("FMR, random forgeries", rate_text(found.fmr_random), ""),
+    )
+    notes = (
+        f"{len(attempts.signers):,} signers, each enrolled with {attempts.references.shape[1]} genuine signatures; "
+        f"scores fused by their {'maximum' if fusion == 'max' else 'mean'}. {attempts.genuine.probes.size:,} genuine, "
+        f"{attempts.skilled.probes.size:,} skilled and {attempts.random.probes.size:,} random attempts.",
+        "One threshold for all signers; every signer counts the same. Intervals: resamples of the signers.",
+    )
+    return Table("Signatures", ("", "rate", "95 % interval"), rows, notes)
 
 
 def accuracy_table(title: str, what: str, accuracy: Estimate, notes: Sequence[str]) -> Table:
@@ -208,90 +199,13 @@ def accuracy_table(title: str, what: str, accuracy: Estimate, notes: Sequence[st
     )
 
 
-def estimate_record(one: Estimate | None) -> dict[str, float] | None:
-    """Return a rate with its interval for programs."""
-    return None if one is None else {"value": one.value, "low": one.interval.low, "high": one.interval.high}
-
-
-def verification_record(found: Verification) -> dict[str, Any]:
-    """Return verification figures for programs."""
-    return {
-        "mated": int(found.cross.mated.size),
-        "non_mated": found.cross.non_mated,
-        "replicates": len(found.drawn),
-        "points": [
-            {
-                "fmr": point.target,
-                "threshold": point.threshold,
-                "measured_fmr": point.fmr,
-                "non_mated_above": point.accepted,
-                "fnmr": estimate_record(point.fnmr),
-                "fnmr_by_identity": estimate_record(point.fnmr_by_identity),
-            }
-            for point in found.points
-        ],
-        "eer": estimate_record(found.eer),
-        "eer_by_identity": estimate_record(found.eer_by_identity),
-    }
-
-
-def groups_record(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Return the figures of groups for programs."""
+def _too_few(found: Verification) -> list[str]:
+    """Return a warning for each target whose threshold hangs on next to nothing."""
     return [
-        {
-            "column": group.column,
-            "label": group.label,
-            "identities": group.identities,
-            "samples": group.samples,
-            "mated": group.mated,
-            "non_mated": group.non_mated,
-            "is_reference": group.is_reference,
-            "rates": [
-                {
-                    "fmr_of_all": rates.target,
-                    "fmr": estimate_record(rates.fmr),
-                    "fnmr_by_identity": estimate_record(rates.fnmr),
-                    "fmr_difference": estimate_record(rates.fmr_difference),
-                    "fnmr_difference": estimate_record(rates.fnmr_difference),
-                }
-                for rates in group.rates
-            ],
-        }
-        for group in groups
-    ]
-
-
-def identification_record(found: Identification) -> dict[str, Any]:
-    """Return identification figures for programs."""
-    return {
-        "gallery_size": found.searches.gallery_size,
-        "splits": found.searches.splits,
-        "mated": int(found.searches.mated.size),
-        "non_mated": int(found.searches.non_mated.size),
-        "points": [
-            {
-                "fpir": point.target,
-                "threshold": point.threshold,
-                "measured_fpir": point.fpir,
-                "fnir": estimate_record(point.fnir),
-            }
-            for point in found.points
-        ],
-        "rank_one": estimate_record(found.rank_one),
-    }
-
-
-def comparison_record(found: ModelComparison) -> list[dict[str, Any]]:
-    """Return the endpoints of two models for programs."""
-    return [
-        {
-            "endpoint": one.name,
-            "first": estimate_record(one.first),
-            "second": estimate_record(one.second),
-            "difference": estimate_record(one.difference),
-            "verdict": str(one.verdict),
-        }
-        for one in found.endpoints
+        f"FMR {power_text(point.target)} is beyond these samples: {point.accepted} non-mated comparisons are above its "
+        "threshold."
+        for point in found.points
+        if point.accepted < RELIABLE
     ]
 
 
@@ -303,6 +217,11 @@ def _share(one: Estimate) -> tuple[str, str]:
     """Return a rate that is near 1: the digits that count are the last ones."""
     low, high = one.interval.low, one.interval.high
     return f"{100 * one.value:.2f} %", f"{100 * low:.2f} % to {100 * high:.2f} %"
+
+
+def _with_interval(one: Estimate, is_error: bool) -> str:
+    value, interval = _both(one) if is_error else _share(one)
+    return f"{value} ({interval})"
 
 
 def _signed(one: Estimate | None, is_reference: bool) -> str:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sameface.evaluation.cross import NEVER, CrossScores, TailTooShort, cross_scores
+from sameface.evaluation.cross import CrossScores, TailTooShort, cross_scores
 from sameface.evaluation.resampling import Estimate, Resampled, draw_identities, estimate, resample
 from sameface.evaluation.samples import Samples
-from sameface_qdrant.metrics import Codes, DetCurve, eer, fmr, fnmr, threshold_at_fmr
+from sameface_qdrant.metrics import Codes, DetCurve, det_curve, eer, fmr, fnmr, threshold_at_fmr
 
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5)
 REPLICATES = 1000
@@ -109,14 +109,23 @@ def verify_cross(cross: CrossScores, targets: Sequence[float], drawn: Codes, con
     )
 
 
+def power_text(rate: float) -> str:
+    """Return a target rate for people.
+
+    >>> power_text(1e-4), power_text(0.05)
+    ('1e-4', '5e-2')
+    """
+    digits, power = f"{rate:.0e}".split("e")
+    return f"{digits}e{int(power)}"
+
+
 def det(cross: CrossScores, points: int = DET_POINTS) -> DetCurve:
     """Return FMR and FNMR (every identity counting the same) at thresholds from the lowest kept score on."""
     scores, weights = cross.weighted_tail()
+    curve = det_curve(cross.mated, scores, cross.by_identity, weights)
     rates = np.geomspace(1.0 / cross.non_mated, cross.tail.size / cross.non_mated, points)
-    thresholds = np.unique([threshold_at_fmr(scores, rate, weights) for rate in rates])
-    thresholds = thresholds[thresholds > NEVER + 1e-6]
-    return DetCurve(
-        thresholds,
-        np.array([fmr(scores, threshold, weights) for threshold in thresholds]),
-        np.array([fnmr(cross.mated, threshold, cross.by_identity) for threshold in thresholds]),
-    )
+    # The first threshold at which the FMR has fallen to each rate.
+    places = np.unique(np.minimum(np.searchsorted(-curve.fmr, -rates), curve.fmr.size - 1))
+    # Below what was kept nothing is known of the FMR.
+    places = places[curve.thresholds[places] >= cross.tail[-1]]
+    return DetCurve(curve.thresholds[places], curve.fmr[places], curve.fnmr[places])

@@ -2,7 +2,7 @@
 
 import typer
 
-from sameface.cli.evaluate import comparing, few_shot, identification, operating_points, pairs, verification
+from sameface.cli.evaluate import comparing, few_shot, forgeries, identification, operating_points, pairs, verification
 
 app = typer.Typer(help="Measure a service, or a file of embeddings, on labelled samples.", no_args_is_help=True)
 app.command("pairs")(pairs.pairs)
@@ -11,4 +11,5 @@ app.command("identification")(identification.identification)
 app.command("compare")(comparing.compare)
 app.command("few-shot")(few_shot.few_shot)
 app.command("omniglot-runs")(few_shot.omniglot_runs)
+app.command("forgeries")(forgeries.forgeries)
 app.command("operating-points")(operating_points.operating_points)

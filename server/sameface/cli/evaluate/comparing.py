@@ -42,15 +42,9 @@ def compare(
     """Print named figures of two models on the same samples, and whether their difference is more than chance."""
     from sameface.evaluation.comparison import compare_models
     from sameface.evaluation.dataset import read_pairs
-    from sameface.evaluation.report import Page, comparison_pictures
-    from sameface.evaluation.tables import (
-        comparison_record,
-        comparison_tables,
-        conditions,
-        conditions_table,
-        identification_record,
-        verification_record,
-    )
+    from sameface.evaluation.records import comparison_record, conditions, identification_record, verification_record
+    from sameface.evaluation.report import Page, comparison_pictures, mistakes
+    from sameface.evaluation.tables import comparison_tables, conditions_table
 
     first, second = _sources(folder, embeddings or [], versions or [], address, inference)
     pairs = () if listing is None else read_pairs(listing)
@@ -65,15 +59,21 @@ def compare(
         {"name": name, "verification": verification_record(one), "identification": identification_record(other)}
         for name, one, other in zip(names, found.verification, found.identification, strict=True)
     ]
-    show(tables, {"endpoints": comparison_record(found), "models": models, "conditions": around}, as_json)
     if html is not None:
+        high, low = (
+            ([], []) if second.folder is None else mistakes(found.verification[1], second.samples, second.folder)
+        )
         page = Page(
             title=f"{names[1]} compared with {names[0]}",
             lead="Both models on the same samples, with the same resampled identities.",
             tables=tables,
             pictures=comparison_pictures(found, names),
+            impostors=high,
+            misses=low,
+            mistakes_of=f"Of {names[1]}, one pair of each identity, or of each two. ",
         )
         write_page(html, page)
+    show(tables, {"endpoints": comparison_record(found), "models": models, "conditions": around}, as_json)
 
 
 def _sources(

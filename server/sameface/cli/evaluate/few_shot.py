@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show
+from sameface.cli.evaluate.showing import show, write_page
 from sameface.cli.evaluate.sources import (
     Address,
     AsJson,
     Embeddings,
     Folder,
+    Html,
     Runtime,
     SaveEmbeddings,
     Seed,
@@ -42,11 +43,14 @@ def few_shot(
     inference: Runtime = "triton",
     version: Version = 0,
     seed: Seed = 0,
+    html: Html = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the accuracy of N-way K-shot episodes, by the cosine with each class's mean embedding."""
     from sameface.evaluation.few_shot import draw_episodes, episode_accuracy, mean_accuracy, template_scores
-    from sameface.evaluation.tables import accuracy_table, conditions, conditions_table, estimate_record
+    from sameface.evaluation.records import conditions, estimate_record
+    from sameface.evaluation.report import Page
+    from sameface.evaluation.tables import accuracy_table, conditions_table
 
     source = load(folder, embeddings, save, address, inference, version)
     samples = source.samples
@@ -71,7 +75,12 @@ def few_shot(
         "accuracy": estimate_record(accuracy),
         "conditions": around,
     }
-    show([table, conditions_table(around)], record, as_json)
+    tables = [table, conditions_table(around)]
+    if html is not None:
+        write_page(
+            html, Page(f"Few-shot on {source.name}", "Classes are told apart after few examples of each.", tables)
+        )
+    show(tables, record, as_json)
 
 
 def omniglot_runs(
@@ -80,13 +89,16 @@ def omniglot_runs(
         Path,
         typer.Option(metavar="NPZ", help="embeddings of its images; samples named as in run01/test/item01.png"),
     ],
+    html: Html = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the accuracy over Omniglot's official 20-way one-shot runs."""
     import numpy as np
 
     from sameface.evaluation.few_shot import episode_accuracy, mean_accuracy, read_runs
-    from sameface.evaluation.tables import accuracy_table, conditions, conditions_table, estimate_record
+    from sameface.evaluation.records import conditions, estimate_record
+    from sameface.evaluation.report import Page
+    from sameface.evaluation.tables import accuracy_table, conditions_table
 
     source = load(None, embeddings, None, None, "onnx", 0)
     samples = source.samples
@@ -114,7 +126,12 @@ def omniglot_runs(
         "accuracy": estimate_record(accuracy),
         "conditions": around,
     }
-    show([table, conditions_table(around)], record, as_json)
+    tables = [table, conditions_table(around)]
+    if html is not None:
+        write_page(
+            html, Page(f"Omniglot's official runs with {source.name}", "Twenty classes, shown once each.", tables)
+        )
+    show(tables, record, as_json)
 
 
 def _groups(identities: Sequence[str], pattern: str) -> list[str]:

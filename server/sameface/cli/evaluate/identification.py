@@ -35,19 +35,14 @@ def identification(
 ) -> None:
     """Print FNIR at FPIR 1 % and 0.1 % and rank 1, with half of the identities enrolled by one photo each."""
     from sameface.evaluation.identification import identify
+    from sameface.evaluation.records import conditions, identification_record
     from sameface.evaluation.report import Page, identification_pictures
-    from sameface.evaluation.tables import (
-        conditions,
-        conditions_table,
-        identification_record,
-        identification_tables,
-    )
+    from sameface.evaluation.tables import conditions_table, identification_tables
 
     source = load(folder, embeddings, save, address, inference, version)
     found = identify(source.samples, splits=splits, replicates=replicates, seed=seed)
     around = conditions(source.name, source.samples)
     tables = [*identification_tables(found), conditions_table(around)]
-    show(tables, {**identification_record(found), "conditions": around}, as_json)
     if html is not None:
         page = Page(
             title=f"Identification on {source.name}",
@@ -56,3 +51,4 @@ def identification(
             pictures=identification_pictures(found, source.name),
         )
         write_page(html, page)
+    show(tables, {**identification_record(found), "conditions": around}, as_json)

@@ -24,12 +24,13 @@ def operating_points(
     from sameface.evaluation.cross import cross_scores
     from sameface.evaluation.dataset import read_photos
     from sameface.evaluation.operating_points import measure_thresholds
-    from sameface.evaluation.tables import Table, conditions, conditions_table
+    from sameface.evaluation.records import conditions
+    from sameface.evaluation.tables import Table, conditions_table
     from sameface_qdrant.plots import rate_text
 
     photos = read_photos(folder)
-    with service(address, inference) as connection:
-        embedded = embed(connection, folder, photos, version)
+    with service(address, inference) as client:
+        embedded = embed(client, folder, photos, version)
     crossed = cross_scores(embedded.samples)
     measured = measure_thresholds(crossed)
     name = folder.resolve().name

@@ -5,8 +5,19 @@ from typing import Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show
-from sameface.cli.evaluate.sources import Address, AsJson, Embeddings, Folder, Runtime, Source, Version, embed, service
+from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.sources import (
+    Address,
+    AsJson,
+    Embeddings,
+    Folder,
+    Html,
+    Runtime,
+    Source,
+    Version,
+    embed,
+    service,
+)
 from sameface_qdrant.errors import InvalidArgument
 
 
@@ -19,6 +30,7 @@ def pairs(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    html: Html = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the accuracy over a list of mated and non-mated pairs (the protocol of LFW)."""
@@ -26,8 +38,11 @@ def pairs(
 
     from sameface.evaluation.dataset import read_pairs
     from sameface.evaluation.pairs import folds_of, pair_accuracy, pair_scores
+    from sameface.evaluation.pictures import worst_listed
+    from sameface.evaluation.records import conditions
+    from sameface.evaluation.report import Page, shown
     from sameface.evaluation.samples import read_embeddings
-    from sameface.evaluation.tables import Table, conditions, conditions_table
+    from sameface.evaluation.tables import Table, conditions_table
 
     if listing is None and folder is None:
         raise InvalidArgument(
@@ -39,15 +54,16 @@ def pairs(
         source = Source(embeddings.name, read_embeddings(embeddings), folder)
     elif folder is not None:
         names = sorted({name for pair in listed for name in (pair.first, pair.second)})
-        with service(address, inference) as connection:
+        with service(address, inference) as client:
             photos = {folder / name: Path(name).parent.name for name in names}
-            source = Source(folder.resolve().name, embed(connection, folder, photos, version).samples, folder)
+            source = Source(folder.resolve().name, embed(client, folder, photos, version).samples, folder)
     else:
         raise InvalidArgument(
             "no source was given; expected a folder of photos, or --embeddings NPZ", metadata={"field": "folder"}
         )
     samples = source.samples
-    accuracy = pair_accuracy(pair_scores(samples, listed), np.array([pair.mated for pair in listed]), folds_of(listed))
+    scores, mated = pair_scores(samples, listed), np.array([pair.mated for pair in listed])
+    accuracy = pair_accuracy(scores, mated, folds_of(listed))
     found = conditions(source.name, samples)
     record = {
         "pairs": len(listed),
@@ -59,8 +75,11 @@ def pairs(
         "conditions": found,
     }
     rows = (
-        ("threshold of the other folds", f"{accuracy.cross_validated:.2%} ± {accuracy.standard_error:.2%}"),
-        (f"the one best threshold, {accuracy.best_threshold:.3f}", f"{accuracy.best:.2%}"),
+        (
+            "threshold of the other folds",
+            f"{100 * accuracy.cross_validated:.2f} % ± {100 * accuracy.standard_error:.2f} %",
+        ),
+        (f"the one best threshold, {accuracy.best_threshold:.3f}", f"{100 * accuracy.best:.2f} %"),
     )
     notes = (
         f"{len(listed):,} pairs in {len(np.unique(folds_of(listed)))} folds; ± is the standard error over the folds.",
@@ -68,4 +87,19 @@ def pairs(
         "A pair with a photo without a face is decided as different people.",
     )
     table = Table("Pairs (1:1)", ("", "accuracy"), rows, notes)
+    if html is not None:
+        high, low = (
+            []
+            if source.folder is None
+            else shown([(listed[one].first, listed[one].second, float(scores[one])) for one in places], source.folder)
+            for places in worst_listed(scores, mated)
+        )
+        page = Page(
+            title=f"Pairs of {source.name}",
+            lead=f"A pair is taken for one person where its score is at least some {accuracy.best_threshold:.3f}.",
+            tables=[table, conditions_table(found)],
+            impostors=high,
+            misses=low,
+        )
+        write_page(html, page)
     show([table, conditions_table(found)], record, as_json)

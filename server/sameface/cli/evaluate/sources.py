@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sameface.cli.options import InferenceName
+from sameface.cli.options import InferenceName, connected
 from sameface.cli.output import note
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from sameface.client.connection import Connection
+    from sameface.client import Client
     from sameface.evaluation.embedding import EmbeddedPhotos
     from sameface.evaluation.samples import Samples
 
@@ -24,6 +24,17 @@ Folder = Annotated[
     Path | None,
     typer.Argument(help="folder with one sub-folder of photos per identity", show_default=False),
 ]
+
+
+def _in_a_folder(path: Path | None) -> Path | None:
+    """Refuse a file that could not be written, before minutes are spent on what it is to hold."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InvalidArgument(
+            f"{path} cannot be written: {path.absolute().parent} is no folder", metadata={"field": "file"}
+        )
+    return path
+
+
 FolderOfPhotos = Annotated[
     Path, typer.Argument(help="folder with one sub-folder of photos per identity", show_default=False)
 ]
@@ -37,7 +48,13 @@ Embeddings = Annotated[
 ]
 SaveEmbeddings = Annotated[
     Path | None,
-    typer.Option("--save-embeddings", metavar="NPZ", help="keep what was embedded in a file", show_default=False),
+    typer.Option(
+        "--save-embeddings",
+        metavar="NPZ",
+        help="keep what was embedded in a file",
+        show_default=False,
+        callback=_in_a_folder,
+    ),
 ]
 Address = Annotated[
     str | None, typer.Option(help="host:port of a running service; default: one of its own", show_default=False)
@@ -46,7 +63,10 @@ Runtime = Annotated[InferenceName, typer.Option("--inference", help="of the serv
 Version = Annotated[int, typer.Option("--embedder-version", help="version of face_embedder; 0 takes the default")]
 Seed = Annotated[int, typer.Option(help="of everything that is drawn")]
 Replicates = Annotated[int, typer.Option(min=100, help="resamples of the identities, for the intervals")]
-Html = Annotated[Path | None, typer.Option(metavar="FILE", help="write a report, one HTML page", show_default=False)]
+Html = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="write a report, one HTML page", show_default=False, callback=_in_a_folder),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
@@ -91,39 +111,40 @@ def load(
     photos = read_photos(folder)
     if passed_over := files_passed_over(folder):
         named = ", ".join(str(path.relative_to(folder)) for path in passed_over[:5])
-        note(f"{len(passed_over)} files are no photos of an identity and are left out: {named}")
-    with service(address, inference) as connection:
-        samples = embed(connection, folder, photos, version).samples
+        more = ", …" if len(passed_over) > 5 else ""
+        note(f"left out, no photos of an identity: {len(passed_over)} ({named}{more})")
+    with service(address, inference) as client:
+        samples = embed(client, folder, photos, version).samples
     if save is not None:
         write_embeddings(save, samples)
         note(f"embeddings are in {save}")
     return Source(folder.resolve().name, samples, folder)
 
 
-def embed(connection: "Connection", folder: Path, photos: Mapping[Path, str], version: int) -> "EmbeddedPhotos":
+def embed(client: "Client", folder: Path, photos: Mapping[Path, str], version: int) -> "EmbeddedPhotos":
     """Embed photos, showing people how far it is."""
     from sameface.evaluation.embedding import embed_photos
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("embedding", total=len(photos))
-        return embed_photos(connection, folder, photos, version, lambda: progress.advance(task))
+        return embed_photos(client, folder, photos, version, lambda: progress.advance(task))
 
 
 @contextmanager
-def service(address: str | None, inference: str) -> Iterator["Connection"]:
+def service(address: str | None, inference: str) -> Iterator["Client"]:
     """Reach the service at ``address``, or start one that ends with the command."""
-    from sameface.client import connect
+    from sameface.client import Client
     from sameface.launcher import served
 
     if address is not None:
-        with connect(address) as connection:
-            yield connection
+        with connected(address) as client:
+            yield client
         return
     with TemporaryDirectory(prefix="sameface-evaluate-") as name:
         folder = Path(name)
         with (
             served(folder / "data", folder / "serve.log", ["--inference", inference]) as running,
-            connect(running.address) as connection,
+            Client(running.address) as client,
         ):
-            yield connection
+            yield client

@@ -44,15 +44,9 @@ def verification(
 ) -> None:
     """Print FNMR at FMR 1e-2 to 1e-5 and EER over all cross pairs, with intervals over identities, and by group."""
     from sameface.evaluation.groups import measure_groups, read_labels
+    from sameface.evaluation.records import conditions, groups_record, verification_record
     from sameface.evaluation.report import Page, mistakes, verification_pictures
-    from sameface.evaluation.tables import (
-        conditions,
-        conditions_table,
-        group_tables,
-        groups_record,
-        verification_record,
-        verification_tables,
-    )
+    from sameface.evaluation.tables import conditions_table, group_tables, verification_tables
     from sameface.evaluation.verification import verify
 
     source = load(folder, embeddings, save, address, inference, version)
@@ -63,7 +57,6 @@ def verification(
     around = conditions(source.name, samples)
     tables = verification_tables(found)
     record = {**verification_record(found), "groups": groups_record(by_group), "conditions": around}
-    show([*tables, *group_tables(by_group, left_out, GROUPS_SHOWN_AT), conditions_table(around)], record, as_json)
     if html is not None:
         high, low = ([], []) if source.folder is None else mistakes(found, samples, source.folder)
         page = Page(
@@ -73,5 +66,7 @@ def verification(
             pictures=verification_pictures(found, samples),
             impostors=high,
             misses=low,
+            mistakes_of="One pair of each identity, or of each two. ",
         )
         write_page(html, page)
+    show([*tables, *group_tables(by_group, left_out, GROUPS_SHOWN_AT), conditions_table(around)], record, as_json)

@@ -1,0 +1,139 @@
+"""Figures as plain values for programs: what ``--json`` prints."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sameface.evaluation.comparison import ModelComparison
+from sameface.evaluation.forgeries import Attempts, ForgeryRates
+from sameface.evaluation.groups import Group
+from sameface.evaluation.identification import Identification
+from sameface.evaluation.resampling import Estimate
+from sameface.evaluation.samples import Samples
+from sameface.evaluation.verification import Verification
+from sameface_qdrant.metrics import fte
+
+
+def conditions(source: str, samples: Samples) -> dict[str, Any]:
+    """Return what was measured: data, counts, model, and every sample and identity that is not like the others."""
+    failed, unreadable = samples.not_acquired, samples.unreadable
+    counts: dict[str, int] = {}
+    for identity in [*samples.identity, *(one.identity for one in failed)]:
+        counts[identity] = counts.get(identity, 0) + 1
+    attempted = len(samples.sample) + len(failed)
+    return {
+        "data": source,
+        "model": samples.model,
+        "preprocessed": samples.preprocessed,
+        "identities": len(counts),
+        "samples": attempted,
+        "failure_to_acquire_rate": fte(len(failed), attempted) if attempted else None,
+        "not_acquired": [one.sample for one in failed],
+        "unreadable": {one.sample: one.reason for one in unreadable},
+        "identities_with_one_sample": sorted(name for name, count in counts.items() if count == 1),
+        "quality_gate_would_refuse": samples.refusals,
+    }
+
+
+def estimate_record(one: Estimate | None) -> dict[str, float] | None:
+    """Return a rate with its interval for programs."""
+    return None if one is None else {"value": one.value, "low": one.interval.low, "high": one.interval.high}
+
+
+def verification_record(found: Verification) -> dict[str, Any]:
+    """Return verification figures for programs."""
+    return {
+        "mated": int(found.cross.mated.size),
+        "non_mated": found.cross.non_mated,
+        "replicates": len(found.drawn),
+        "points": [
+            {
+                "fmr": point.target,
+                "threshold": point.threshold,
+                "measured_fmr": point.fmr,
+                "non_mated_above": point.accepted,
+                "fnmr": estimate_record(point.fnmr),
+                "fnmr_by_identity": estimate_record(point.fnmr_by_identity),
+            }
+            for point in found.points
+        ],
+        "eer": estimate_record(found.eer),
+        "eer_by_identity": estimate_record(found.eer_by_identity),
+    }
+
+
+def groups_record(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Return the figures of groups for programs."""
+    return [
+        {
+            "column": group.column,
+            "label": group.label,
+            "identities": group.identities,
+            "samples": group.samples,
+            "mated": group.mated,
+            "non_mated": group.non_mated,
+            "is_reference": group.is_reference,
+            "rates": [
+                {
+                    "fmr_of_all": rates.target,
+                    "fmr": estimate_record(rates.fmr),
+                    "fnmr_by_identity": estimate_record(rates.fnmr),
+                    "fmr_difference": estimate_record(rates.fmr_difference),
+                    "fnmr_difference": estimate_record(rates.fnmr_difference),
+                }
+                for rates in group.rates
+            ],
+        }
+        for group in groups
+    ]
+
+
+def identification_record(found: Identification) -> dict[str, Any]:
+    """Return identification figures for programs."""
+    return {
+        "gallery_size": found.searches.gallery_size,
+        "splits": found.searches.splits,
+        "mated": int(found.searches.mated.size),
+        "non_mated": int(found.searches.non_mated.size),
+        "points": [
+            {
+                "fpir": point.target,
+                "threshold": point.threshold,
+                "measured_fpir": point.fpir,
+                "fnir": estimate_record(point.fnir),
+            }
+            for point in found.points
+        ],
+        "rank_one": estimate_record(found.rank_one),
+    }
+
+
+def comparison_record(found: ModelComparison) -> list[dict[str, Any]]:
+    """Return the endpoints of two models for programs."""
+    return [
+        {
+            "endpoint": one.name,
+            "first": estimate_record(one.first),
+            "second": estimate_record(one.second),
+            "difference": estimate_record(one.difference),
+            "verdict": str(one.verdict),
+        }
+        for one in found.endpoints
+    ]
+
+
+def forgeries_record(attempts: Attempts, found: ForgeryRates, fusion: str) -> dict[str, Any]:
+    """Return the error rates of signatures for programs."""
+    return {
+        "signers": len(attempts.signers),
+        "templates": int(attempts.references.shape[1]),
+        "fusion": fusion,
+        "genuine": int(attempts.genuine.probes.size),
+        "skilled": int(attempts.skilled.probes.size),
+        "random": int(attempts.random.probes.size),
+        "eer_skilled": estimate_record(found.eer_skilled),
+        "eer_random": estimate_record(found.eer_random),
+        "threshold": found.threshold,
+        "fnmr": found.fnmr,
+        "fmr_skilled": found.fmr_skilled,
+        "fmr_random": found.fmr_random,
+    }
