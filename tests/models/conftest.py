@@ -19,6 +19,8 @@ from sameface.models.weights import write_weights
 from sameface.settings import cache_folder, model_repository_source
 from tests.cli.conftest import sameface as sameface
 
+OWN = 1001
+"""A number that no version of the repository has."""
 RESTRICTION = "Trained on photos for research only: not for commerce. `--embedder-version 1` chooses the base."
 
 
@@ -39,13 +41,13 @@ def perturbed(sface: tuple[Layer, ...]) -> bytes:
     return write_weights([*before, replace(dense, weights=dense.weights * noise)])
 
 
-def add_version(repository: Path, version: int, weights: bytes) -> Path:
+def add_version(repository: Path, weights: bytes) -> Path:
     """Put weights and a card that is not sealed yet into a repository, as whoever makes a version does."""
-    folder = repository / "face_embedder" / str(version)
+    folder = repository / "face_embedder" / str(OWN)
     folder.mkdir()
     (folder / "weights.onnx").write_bytes(weights)
     fields = json.loads((repository / "face_embedder" / "1" / "card.json").read_text())
-    fields |= {"version": version, "title": "perturbed", "sha256": ""}
+    fields |= {"version": OWN, "title": "perturbed", "sha256": ""}
     fields["licence"]["restriction"] = RESTRICTION
     fields["source"] = {"package": "tests", "file": "weights.onnx", "sha256": hashlib.sha256(weights).hexdigest()}
     write_card(folder / "card.json", ModelCard.model_validate(fields))
@@ -54,12 +56,9 @@ def add_version(repository: Path, version: int, weights: bytes) -> Path:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A copy of the model repository with version 1 alone as embedder, built."""
+    """A copy of the built model repository whose default is version 1."""
     copy = tmp_path / "repository"
     shutil.copytree(model_repository_source(), copy, copy_function=_copy)
-    for folder in (copy / "face_embedder").iterdir():
-        if folder.is_dir() and folder.name != "1":
-            shutil.rmtree(folder)
     (copy / "defaults.json").write_text('{"face_embedder": {"version": 1, "history": []}}')
     return copy
 

@@ -50,6 +50,12 @@ def check_digests(repository: Path, cards: Sequence[ModelCard]) -> None:
 
 def check_digest(card: ModelCard, content: bytes) -> None:
     """Raise ModelCheckFailed unless ``content`` is the weights file that the card describes."""
+    if not card.sha256:
+        raise ModelCheckFailed(
+            f"the card of {card.model} version {card.version} names no digest; write it with `sameface model seal "
+            f"{card.model} {card.version}`",
+            metadata={"model": card.model, "version": card.version},
+        )
     digest = hashlib.sha256(content).hexdigest()
     if digest != card.sha256:
         raise ModelCheckFailed(
