@@ -130,6 +130,15 @@ def test_a_repository_elsewhere_is_built_from_the_weights_of_its_source(second: 
     assert not (built / "weights.onnx").exists()
 
 
+def test_what_breaks_the_tensor_contract_is_not_sealed(model: Model, second: Path, repository: Path) -> None:
+    before = second.read_text()
+    detector = repository / "face_detector" / "1" / "model.onnx"
+    result = model("seal", "face_embedder", str(OWN), "--weights", str(detector))
+    assert result.returncode == 3
+    assert "does not keep the tensor contract of face_embedder: found input images UINT8 [N,3,H,W]" in result.stderr
+    assert second.read_text() == before
+
+
 def test_a_version_that_is_not_sealed_is_named(model: Model, repository: Path, perturbed: bytes) -> None:
     add_version(repository, perturbed)
     result = model("build")
