@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +54,26 @@ def add_version(repository: Path, weights: bytes) -> Path:
     fields["source"] = {"package": "tests", "file": "weights.onnx", "sha256": hashlib.sha256(weights).hexdigest()}
     write_card(folder / "card.json", ModelCard.model_validate(fields))
     return folder / "card.json"
+
+
+@pytest.fixture(scope="session")
+def sealed(tmp_path_factory: pytest.TempPathFactory, perturbed: bytes) -> Path:
+    """Folder of the second version, sealed and built by the commands; tests take copies of it."""
+    repository = tmp_path_factory.mktemp("sealed") / "repository"
+    shutil.copytree(model_repository_source(), repository, copy_function=_copy)
+    card = add_version(repository, perturbed)
+    for step in (("seal", "face_embedder", str(OWN)), ("build",)):
+        command = [sys.executable, "-m", "sameface.cli", "model", *step]
+        subprocess.run(command, check=True, env={**os.environ, "SAMEFACE_MODEL_REPOSITORY": str(repository)})
+    return card.parent
+
+
+@pytest.fixture
+def second(repository: Path, sealed: Path) -> Path:
+    """The second version in the copied repository, sealed and built; its card's path."""
+    copy = repository / "face_embedder" / str(OWN)
+    shutil.copytree(sealed, copy, copy_function=_copy)
+    return copy / "card.json"
 
 
 @pytest.fixture

@@ -233,7 +233,11 @@ def _checked(settings: Settings, cards: Sequence["ModelCard"], triton_url: str) 
         check_digests(settings.model_repository, cards)
 
     async def run() -> list[_Checked]:
-        inference = TritonInference(url, recovery_s=0.0) if url else OnnxInference(settings.model_repository)
+        inference = (
+            TritonInference(url, timeout_s=settings.triton_timeout_s, recovery_s=0.0)
+            if url
+            else OnnxInference(settings.model_repository)
+        )
         try:
             cosines = await check_models(inference, cards)
             checked = []
