@@ -9,7 +9,9 @@ import pytest
 
 from sameface.client import connect
 from sameface.client.connection import Connection
+from sameface.inference.defaults import chosen_version
 from sameface.launcher import Service, served
+from sameface.settings import model_repository_source
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTRAITS = ROOT / "tests" / "data" / "portraits"
@@ -19,6 +21,12 @@ PORTRAITS = ROOT / "tests" / "data" / "portraits"
 MEMORY = Path("/dev/shm")
 if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def default_version() -> int:
+    """Return the version of the embedder that the repository binds new galleries to."""
+    source = model_repository_source()
+    return chosen_version(None, source, source).version
 
 
 @pytest.fixture(scope="session")

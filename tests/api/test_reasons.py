@@ -23,7 +23,7 @@ from sameface.client import ServiceError
 from sameface.client.connection import MAX_MESSAGE_BYTES
 from sameface.errors import ModelUnavailable
 from sameface.inference.base import Tensors
-from sameface.inference.cards import read_cards
+from sameface.inference.cards import read_card, read_cards
 from sameface.inference.defaults import ChosenVersion
 from sameface.inference.onnx import OnnxInference
 from sameface.pipeline.operations import FaceOperations
@@ -128,7 +128,7 @@ def search(photo: face_pb2.Sample, **fields: Any) -> face_service_pb2.IdentifyFa
 
 
 def embedding(values: list[float], sha256: str = "") -> face_pb2.Sample:
-    (card,) = (card for card in read_cards(model_repository_source()) if card.is_embedder)
+    card = read_card(model_repository_source() / "face_embedder" / "1" / "card.json")
     contract = face_pb2.Contract(
         model=card.model,
         version=card.version,
@@ -265,7 +265,7 @@ async def _(server: Server, portraits: Path) -> None:
 @cause("THRESHOLD_NOT_CALIBRATED")
 async def _(server: Server, portraits: Path) -> None:
     # A gallery made through the plugin, whose contract came without a model card.
-    (card,) = (card for card in read_cards(model_repository_source()) if card.is_embedder)
+    card = read_card(model_repository_source() / "face_embedder" / "1" / "card.json")
     await server.store.galleries.create("bare", card.contract, policy=Policy())
     await server.faces.IdentifyFaces(search(sample(portraits), gallery="galleries/bare"))
 

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from sameface.models.weights import write_weights
 from sameface.settings import cache_folder, model_repository_source
 from tests.cli.conftest import sameface as sameface
 
+OWN = 1001
+"""A number that no version of the repository has."""
 RESTRICTION = "Trained on photos for research only: not for commerce. `--embedder-version 1` chooses the base."
 
 
@@ -39,27 +43,44 @@ def perturbed(sface: tuple[Layer, ...]) -> bytes:
     return write_weights([*before, replace(dense, weights=dense.weights * noise)])
 
 
-def add_version(repository: Path, version: int, weights: bytes) -> Path:
+def add_version(repository: Path, weights: bytes) -> Path:
     """Put weights and a card that is not sealed yet into a repository, as whoever makes a version does."""
-    folder = repository / "face_embedder" / str(version)
+    folder = repository / "face_embedder" / str(OWN)
     folder.mkdir()
     (folder / "weights.onnx").write_bytes(weights)
     fields = json.loads((repository / "face_embedder" / "1" / "card.json").read_text())
-    fields |= {"version": version, "title": "perturbed", "sha256": ""}
+    fields |= {"version": OWN, "title": "perturbed", "sha256": ""}
     fields["licence"]["restriction"] = RESTRICTION
     fields["source"] = {"package": "tests", "file": "weights.onnx", "sha256": hashlib.sha256(weights).hexdigest()}
     write_card(folder / "card.json", ModelCard.model_validate(fields))
     return folder / "card.json"
 
 
+@pytest.fixture(scope="session")
+def sealed(tmp_path_factory: pytest.TempPathFactory, perturbed: bytes) -> Path:
+    """Folder of the second version, sealed and built by the commands; tests take copies of it."""
+    repository = tmp_path_factory.mktemp("sealed") / "repository"
+    shutil.copytree(model_repository_source(), repository, copy_function=_copy)
+    card = add_version(repository, perturbed)
+    for step in (("seal", "face_embedder", str(OWN)), ("build",)):
+        command = [sys.executable, "-m", "sameface.cli", "model", *step]
+        subprocess.run(command, check=True, env={**os.environ, "SAMEFACE_MODEL_REPOSITORY": str(repository)})
+    return card.parent
+
+
+@pytest.fixture
+def second(repository: Path, sealed: Path) -> Path:
+    """The second version in the copied repository, sealed and built; its card's path."""
+    copy = repository / "face_embedder" / str(OWN)
+    shutil.copytree(sealed, copy, copy_function=_copy)
+    return copy / "card.json"
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A copy of the model repository with version 1 alone as embedder, built."""
+    """A copy of the built model repository whose default is version 1."""
     copy = tmp_path / "repository"
     shutil.copytree(model_repository_source(), copy, copy_function=_copy)
-    for folder in (copy / "face_embedder").iterdir():
-        if folder.is_dir() and folder.name != "1":
-            shutil.rmtree(folder)
     (copy / "defaults.json").write_text('{"face_embedder": {"version": 1, "history": []}}')
     return copy
 

@@ -1,5 +1,6 @@
 """The built models are the published ones: same numbers, right contract, loadable by the oldest runtime."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from sameface.models.build import RECIPES, build_models, build_version
 from sameface.models.folding import dequantize_blocks
 from sameface.models.seal import seal, write_card
 from sameface.models.source import SFACE, YUNET, SourceFile, fetch_wheel, read_source
+from sameface.models.weights import LARGEST_BYTES
 from sameface.settings import cache_folder, model_repository_source
 from sameface.vision import ImageLimits, align, decode_faces, decode_image, detector_input
 
@@ -42,8 +44,8 @@ def untouched(source: SourceFile) -> ReferenceEvaluator:
     return ReferenceEvaluator(model)
 
 
-def session(model: str) -> Any:
-    return open_session(REPOSITORY / model / "1" / "model.onnx", threads=1)
+def session(model: str, version: int = 1) -> Any:
+    return open_session(REPOSITORY / model / str(version) / "model.onnx", threads=1)
 
 
 def crops(portraits: Path) -> np.ndarray[Any, Any]:
@@ -86,10 +88,11 @@ def test_the_detector_equals_the_untouched_graph(portraits: Path) -> None:
     np.testing.assert_allclose(actual, expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("model", ["face_detector", "face_embedder"])
-def test_a_batch_gives_what_its_images_give_alone(model: str) -> None:
-    opened = session(model)
-    images = np.random.default_rng(8).integers(0, 256, (3, 3, 112, 112) if "emb" in model else (3, 3, 96, 64), np.uint8)
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: f"{card.model}-{card.version}")
+def test_a_batch_gives_what_its_images_give_alone(card: ModelCard) -> None:
+    opened = session(card.model, card.version)
+    side = (112, 112) if card.is_embedder else (96, 64)
+    images = np.random.default_rng(8).integers(0, 256, (3, 3, *side), np.uint8)
     (together,) = opened.run(None, {"images": images})
     for number in range(3):
         (alone,) = opened.run(None, {"images": images[number : number + 1]})
@@ -158,7 +161,7 @@ def test_graph_config_and_card_state_one_tensor_contract(card: ModelCard) -> Non
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: f"{card.model}-{card.version}")
 def test_the_golden_vector_tells_the_right_model_from_wrong_ones(card: ModelCard) -> None:
-    opened = session(card.model)
+    opened = session(card.model, card.version)
     images = golden_input(card.golden.shape)
     (right,) = opened.run(None, {"images": images})
     assert check_golden(card, right) > 0.999999
@@ -173,12 +176,19 @@ def test_the_golden_vector_tells_the_right_model_from_wrong_ones(card: ModelCard
             check_golden(card, output)
 
 
-def test_operating_points_get_stricter_and_say_where_they_come_from() -> None:
-    (card,) = (card for card in CARDS if card.is_embedder)
+@pytest.mark.parametrize("card", [card for card in CARDS if card.is_embedder], ids=lambda card: str(card.version))
+def test_operating_points_get_stricter_and_say_where_they_come_from(card: ModelCard) -> None:
     assert [point.fmr for point in card.operating_points] == [1e-3, 1e-4, 1e-5]
     thresholds = [point.threshold for point in card.operating_points]
     assert thresholds == sorted(thresholds)
     assert {point.measured_on for point in card.operating_points} == {"lfw_devtest"}
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob("*/*/weights.onnx")), ids=lambda path: path.parent.name)
+def test_committed_weights_are_what_their_card_names_and_not_large(path: Path) -> None:
+    content = path.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == read_card(path.with_name("card.json")).source.sha256
+    assert len(content) <= LARGEST_BYTES
 
 
 def test_sealing_writes_digest_and_golden_vector(tmp_path: Path) -> None:

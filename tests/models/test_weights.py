@@ -172,14 +172,15 @@ def prelu_at_the_end(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.full(128, 0.5, np.float32), "late_slope"))
 
 
-def second_use_of_a_layer(model: onnx.ModelProto) -> None:
-    node_of(model, "LpNormalization").input[0] = "both"
-    model.graph.node.insert(
-        len(model.graph.node) - 1, helper.make_node("Mul", ["dense", "dense"], ["both"], name="both")
-    )
+def squared_pixels(model: onnx.ModelProto) -> None:
+    node_of(model, "Mul").input[1] = "centred"
 
 
-@pytest.mark.parametrize("change", [transposed_dense, prelu_at_the_end, second_use_of_a_layer])
+def bypassed_layer(model: onnx.ModelProto) -> None:
+    next(node for node in model.graph.node if node.output[0] == "deep").input[0] = "plain"
+
+
+@pytest.mark.parametrize("change", [transposed_dense, prelu_at_the_end, squared_pixels, bypassed_layer])
 def test_a_chain_with_something_unusual_is_served_as_it_is(change: Change) -> None:
     model = onnx.load_from_string(write_weights(SMALL))
     change(model)

@@ -26,6 +26,7 @@ from sameface.inference.local.server import LocalTriton
 from sameface.launcher import Service, served
 from sameface.settings import cache_folder, model_repository_source
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2, system_service_pb2
+from tests.conftest import default_version
 from tests.processes import descendants, living, regions
 
 SERVICES = {"sameface.v1.FaceService", "sameface.v1.GalleryService", "sameface.v1.SystemService"}
@@ -87,8 +88,9 @@ def test_server_info_names_every_part(connection: Connection) -> None:
     assert (info.inference_runtime, info.inference_version) == ("triton", "2.51.0")
     assert (info.store_engine, info.store_version) == ("edge", "0.9.0")
     models = {(model.name, model.version): model for model in info.models}
-    assert models["face_embedder", 1].default_embedder
-    assert models["face_embedder", 1].contract.dimension == 128
+    (default,) = (key for key, model in models.items() if model.default_embedder)
+    assert default == ("face_embedder", default_version())
+    assert models[default].contract.dimension == 128
     assert not models["face_detector", 1].HasField("contract")
 
 
@@ -99,7 +101,8 @@ def test_the_start_up_line_says_what_is_served_where(tmp_path: Path) -> None:
         line = process.stdout.readline()
         process.terminate()
         assert process.wait(30) == 0
-    for part in ("127.0.0.1:", "face_detector v1", "face_embedder v1 (default)", "onnxruntime", "Qdrant edge 0.9.0"):
+    default = f"face_embedder v{default_version()} (default)"
+    for part in ("127.0.0.1:", "face_detector v1", default, "onnxruntime", "Qdrant edge 0.9.0"):
         assert part in line
     assert str(tmp_path) in line
 

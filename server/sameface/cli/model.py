@@ -18,6 +18,7 @@ from sameface.settings import Settings, model_repository_source
 
 if TYPE_CHECKING:
     from sameface.inference.cards import ModelCard
+    from sameface.inference.defaults import ChosenVersion
     from sameface.inference.golden_set import GoldenSetReport
 
 app = typer.Typer(help="The models of the repository.", no_args_is_help=True)
@@ -164,7 +165,7 @@ def promote(
     if default.version == version:
         print(f"{EMBEDDER} version {version} is the default already")
         return
-    path = write_default(settings.model_repository, promoted(default, version, datetime.now(UTC)))
+    path = write_default(settings.model_repository, promoted(default, version, _now()))
     assert checked.faces is not None
     print(
         f"{EMBEDDER} version {version} is the default of new galleries, version {default.version} was before ({path}); "
@@ -182,7 +183,7 @@ def rollback() -> None:
 
     settings = load_settings(None)
     default, _ = read_default(settings.model_repository, model_repository_source())
-    before = rolled_back(default, datetime.now(UTC))
+    before = rolled_back(default, _now())
     cards = {card.version: card for card in read_cards(settings.model_repository) if card.model == EMBEDDER}
     if before.version not in cards:
         raise ModelNotFound(
@@ -232,7 +233,11 @@ def _checked(settings: Settings, cards: Sequence["ModelCard"], triton_url: str) 
         check_digests(settings.model_repository, cards)
 
     async def run() -> list[_Checked]:
-        inference = TritonInference(url, recovery_s=0.0) if url else OnnxInference(settings.model_repository)
+        inference = (
+            TritonInference(url, timeout_s=settings.triton_timeout_s, recovery_s=0.0)
+            if url
+            else OnnxInference(settings.model_repository)
+        )
         try:
             cosines = await check_models(inference, cards)
             checked = []
@@ -249,11 +254,15 @@ def _checked(settings: Settings, cards: Sequence["ModelCard"], triton_url: str) 
     return asyncio.run(run())
 
 
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 def _span(scores: Sequence[float]) -> str:
     return f"{scores[0]:.3f} to {scores[-1]:.3f}" if scores else "–"
 
 
-def _chosen(settings: Settings) -> Any:
+def _chosen(settings: Settings) -> "ChosenVersion":
     from sameface.inference.defaults import chosen_version
 
     return chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())

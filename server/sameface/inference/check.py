@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
-from sameface.inference.base import Inference
+from sameface.inference.base import FloatArray, Inference, Tensor
 from sameface.inference.cards import ModelCard, check_golden, golden_input
 
 
@@ -19,16 +19,27 @@ async def check_models(inference: Inference, cards: Sequence[ModelCard]) -> dict
     """
 
     async def check(card: ModelCard) -> float:
-        outputs = await inference.run(card.model, card.version, {card.input.name: golden_input(card.golden.shape)})
-        if card.output.name not in outputs:
-            raise ModelCheckFailed(
-                f"{card.model} version {card.version} has no output {card.output.name!r}; it has {sorted(outputs)}",
-                metadata={"model": card.model, "version": card.version},
-            )
-        return check_golden(card, outputs[card.output.name])
+        return check_golden(card, await run_as_card_says(inference, card, golden_input(card.golden.shape)))
 
     cosines = await asyncio.gather(*map(check, cards))
     return {(card.model, card.version): cosine for card, cosine in zip(cards, cosines, strict=True)}
+
+
+async def run_as_card_says(inference: Inference, card: ModelCard, images: Tensor) -> FloatArray:
+    """Run a version on ``images`` and return the output that its card names.
+
+    Raises:
+        ModelCheckFailed: it has no output of that name.
+        ModelNotFound, ModelUnavailable: it is not served, or does not answer just now.
+    """
+    outputs = await inference.run(card.model, card.version, {card.input.name: images})
+    if card.output.name not in outputs:
+        raise ModelCheckFailed(
+            f"{card.model} version {card.version} has no output {card.output.name!r}; it has {sorted(outputs)}",
+            metadata={"model": card.model, "version": card.version},
+        )
+    output: FloatArray = outputs[card.output.name]
+    return output
 
 
 def check_digests(repository: Path, cards: Sequence[ModelCard]) -> None:
@@ -50,6 +61,12 @@ def check_digests(repository: Path, cards: Sequence[ModelCard]) -> None:
 
 def check_digest(card: ModelCard, content: bytes) -> None:
     """Raise ModelCheckFailed unless ``content`` is the weights file that the card describes."""
+    if not card.sha256:
+        raise ModelCheckFailed(
+            f"the card of {card.model} version {card.version} names no digest; write it with `sameface model seal "
+            f"{card.model} {card.version}`",
+            metadata={"model": card.model, "version": card.version},
+        )
     digest = hashlib.sha256(content).hexdigest()
     if digest != card.sha256:
         raise ModelCheckFailed(

@@ -16,6 +16,7 @@ import numpy as np
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.base import FloatArray, Inference, Tensor
 from sameface.inference.cards import SMALLEST_COSINE, ModelCard, cosine_between
+from sameface.inference.check import run_as_card_says
 
 FILE_NAME = "golden_set.npz"
 
@@ -76,13 +77,7 @@ async def check_golden_set(inference: Inference, card: ModelCard, faces: GoldenF
             these pixels.
         ModelNotFound, ModelUnavailable: the version is not served, or does not answer just now.
     """
-    outputs = await inference.run(card.model, card.version, {card.input.name: faces.images})
-    if card.output.name not in outputs:
-        raise ModelCheckFailed(
-            f"{card.model} version {card.version} has no output {card.output.name!r}; it has {sorted(outputs)}",
-            metadata={"model": card.model, "version": card.version},
-        )
-    return compare_golden_set(card, faces, outputs[card.output.name])
+    return compare_golden_set(card, faces, await run_as_card_says(inference, card, faces.images))
 
 
 def compare_golden_set(card: ModelCard, faces: GoldenFaces, embeddings: FloatArray) -> GoldenSetReport:
