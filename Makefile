@@ -12,7 +12,7 @@ install: ## Make .venv with the service
 	@tools/bootstrap.sh server
 
 install-dev: ## Make .venv with the service and what the tests need
-	@tools/bootstrap.sh server,dev
+	@tools/bootstrap.sh server,train,dev
 
 models: install ## Build the ONNX files of model_repository/ from their pinned source
 	@$(BIN)/sameface model build
@@ -23,11 +23,13 @@ triton: install ## Prepare the local Triton runtime
 demo: models triton ## Enrol, verify and identify the portraits; writes build/demo/report.html
 	@$(BIN)/sameface demo
 
+# Each worker starts services of its own, so more of them than cores make tests wait for each other.
+WORKERS ?= 2
 test: install-dev ## Run every gate and every test
 	@$(BIN)/sameface model build
 	@$(BIN)/sameface triton install
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: install-dev ## ruff, mypy, import rules, protos, generated documents
 	$(BIN)/ruff format --check .

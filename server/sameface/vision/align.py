@@ -32,14 +32,18 @@ def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64
     return np.column_stack([scale * rotation, shift])
 
 
-def align(pixels: Pixels, landmarks: NDArray[np.float32]) -> Pixels:
+def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pixels:
     """Return the aligned crop, RGB [112, 112, 3]; what lies outside the picture is black.
+
+    With ``slack`` there are that many pixels more on each side: the middle is the same crop, and training can shift and
+    turn it without moving black in.
 
     Sampling is bilinear, as in the embedder's training data. A face more than twice the crop's size is first reduced
     with area averaging, because bilinear sampling alone would skip pixels there and alias.
     """
     points = landmarks.astype(np.float64)
-    matrix = similarity_transform(points, TEMPLATE)
+    target, side = TEMPLATE + slack, CROP_SIDE + 2 * slack
+    matrix = similarity_transform(points, target)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5:
         shrink = 2.0 * scale
@@ -49,6 +53,6 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32]) -> Pixels:
         ratio = np.array([size[0] / width, size[1] / height])
         points = (points + 0.5) * ratio - 0.5
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        matrix = similarity_transform(points, TEMPLATE)
-    crop: Pixels = cv2.warpAffine(pixels, matrix, (CROP_SIDE, CROP_SIDE), flags=cv2.INTER_LINEAR)
+        matrix = similarity_transform(points, target)
+    crop: Pixels = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR)
     return crop

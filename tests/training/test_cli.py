@@ -1,0 +1,106 @@
+"""The command: what a newcomer types, what it refuses, and how it ends."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sameface.evaluation.samples import read_embeddings
+from sameface_train.cli import main
+from tests.training.glyphs import glyphs, write_glyphs
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Run the command in this process: importing torch anew for each would take longer than what is tested."""
+
+    def command(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["sameface-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return Done(code if isinstance(code, int) else 0, captured.out, captured.err.replace("\n", " "))
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_glyphs(glyphs(36, 4, seed=9), tmp_path_factory.mktemp("drawings"))
+
+
+def test_recipes_are_listed_with_their_papers() -> None:
+    command = [sys.executable, "-m", "sameface_train.cli", "recipes", "--json"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    recipes = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert {"siamese", "contrastive", "identification", "joint", "triplet", "fine-tune", "matching"} <= {
+        recipe["name"] for recipe in recipes
+    }
+    assert all(recipe["paper"] for recipe in recipes)
+
+
+def test_a_folder_is_trained_on_and_embedded_for_evaluation(
+    run: Callable[..., Done], drawings: Path, tmp_path: Path
+) -> None:
+    train = ("train", "triplet", drawings, "--run", tmp_path / "run", "--steps", "4", "--change", "identities=8")
+    done = run(*train, "--threads", "1", "--hold-out", "0.2", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["steps"] == 4
+    assert 0 <= record["data_wait"] <= 1
+    assert "held-out identities at step 4" in done.stderr
+    again = run(*train, "--threads", "1", "--hold-out", "0.2", "--change", "margin=0.5")
+    assert again.returncode == 3
+    assert "WRONG_CHECKPOINT" in again.stderr
+    assert "margin is 0.2, expected 0.5" in again.stderr
+    embedded = run("embed", tmp_path / "run", drawings, "--out", tmp_path / "e.npz")
+    assert embedded.returncode == 0, embedded.stderr
+    samples = read_embeddings(tmp_path / "e.npz")
+    assert samples.vectors.shape == (144, 128)
+    assert samples.sample[5] == "glyph001/1.png"
+    refused = run(
+        "export", tmp_path / "run", "--version", "9", "--title", "t", "--licence", "l", "--training-data", "d"
+    )
+    assert refused.returncode == 3
+    assert "images UINT8 [N,1,28,28]; expected images UINT8 [N,3,112,112]" in refused.stderr
+
+
+def test_leakage_between_training_and_what_judges_is_refused(
+    run: Callable[..., Done], drawings: Path, tmp_path: Path
+) -> None:
+    judge = write_glyphs(glyphs(36, 4, seed=9), tmp_path / "judge")
+    (judge / "glyph000").rename(judge / "somebody")
+    train = ("train", "triplet", drawings, "--run", tmp_path / "run", "--steps", "1", "--judged-on", judge)
+    refused = run(*train)
+    assert refused.returncode == 3
+    assert "LEAKED_DATA" in refused.stderr
+    assert "144 identical files" in refused.stderr
+    assert not (tmp_path / "run").exists()
+    allowed = run(*train, "--allow-leakage", "--change", "identities=8")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "144 identical files" in allowed.stderr
+
+
+def test_what_was_typed_wrong_is_said_in_one_line(run: Callable[..., Done], drawings: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("train", "tripletts", drawings, "--run", tmp_path / "r"), "no recipe 'tripletts'; choose one of"),
+        (("train", "triplet", tmp_path, "--run", tmp_path / "r"), "no identity with two"),
+        (("train", "triplet", drawings, "--run", tmp_path / "r", "--change", "identities=99"), "and there are 36"),
+        (("embed", tmp_path / "nowhere", drawings, "--out", tmp_path / "e.npz"), "network.pt does not exist"),
+    ):
+        failed = run(*arguments)
+        assert failed.returncode == 3
+        assert message in failed.stderr
+        assert "Traceback" not in failed.stderr

@@ -1,0 +1,146 @@
+"""Losses and miners on points whose answer is worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import tensor
+
+from sameface_train.fine_tune import FineTune, agreeing, centred, towards_identity
+from sameface_train.objectives import Identification, Joint, Matching, Siamese, Triplet, contrastive
+
+NOWHERE = tensor([0])
+
+
+def on_circle(*degrees: float) -> torch.Tensor:
+    angles = torch.deg2rad(tensor(degrees))
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def triplets(mining: str, margin: float | None, degrees: tuple[float, ...], labels: list[int]) -> set[tuple[int, ...]]:
+    mined = Triplet(mining, margin).triplets(on_circle(*degrees), tensor(labels))  # type: ignore[arg-type]
+    return set(zip(*(part.tolist() for part in mined), strict=True))
+
+
+# Two of identity 0 at 0° and 20°, two of identity 1 at 50° and 120°.
+DEGREES, LABELS = (0.0, 20.0, 50.0, 120.0), [0, 0, 1, 1]
+
+
+def test_batch_all_takes_every_valid_triplet() -> None:
+    assert triplets("batch-all", 0.2, DEGREES, LABELS) == {
+        (0, 1, 2), (0, 1, 3), (1, 0, 2), (1, 0, 3), (2, 3, 0), (2, 3, 1), (3, 2, 0), (3, 2, 1),
+    }  # fmt: skip
+
+
+def test_batch_hard_takes_the_farthest_positive_and_the_nearest_negative_of_each() -> None:
+    assert triplets("batch-hard", None, DEGREES, LABELS) == {(0, 1, 2), (1, 0, 2), (2, 3, 1), (3, 2, 1)}
+
+
+def test_semi_hard_takes_negatives_farther_than_the_positive_but_within_the_margin() -> None:
+    # Squared chords 2 − 2 cos: 20° 0.121, 30° 0.268, 50° 0.714, 70° 1.316, 100° 2.347, 120° 3.
+    # (1, 0): negatives 2 at 0.268 (0.147 farther). (0, 1): 2 at 0.714, 0.594 farther: outside. (2, 3): both nearer.
+    # (3, 2), 1.316: 1 at 2.347 is 1.031 farther.
+    assert triplets("semi-hard", 0.2, DEGREES, LABELS) == {(1, 0, 2)}
+    assert triplets("semi-hard", 0.6, DEGREES, LABELS) == {(1, 0, 2), (0, 1, 2)}
+
+
+def test_the_triplet_loss_is_the_mean_violation_of_those_that_violate() -> None:
+    outcome = Triplet("batch-all", 0.2)(on_circle(*DEGREES), tensor(LABELS), NOWHERE)
+
+    def chord(degrees: float) -> float:
+        return 2 * math.sin(math.radians(degrees / 2))
+
+    distances = [(20, 50), (20, 120), (20, 30), (20, 100), (70, 50), (70, 30), (70, 120), (70, 100)]
+    violations = [chord(positive) - chord(negative) + 0.2 for positive, negative in distances]
+    active = [violation for violation in violations if violation > 0]
+    assert float(outcome.loss) == pytest.approx(sum(active) / len(active), rel=1e-5)
+    assert outcome.active == pytest.approx(len(active) / len(violations))
+
+
+def test_the_soft_margin_counts_every_mined_triplet() -> None:
+    outcome = Triplet("batch-hard", None)(on_circle(0.0, 0.0, 90.0, 90.0), tensor([0, 0, 1, 1]), NOWHERE)
+    assert float(outcome.loss) == pytest.approx(math.log1p(math.exp(-math.sqrt(2))), rel=1e-5)
+
+
+def test_the_contrastive_loss_by_hand() -> None:
+    # One same pair at distance 0.5, two others at 0.3 and 2 (beyond the margin of 1).
+    between = tensor([[0.0, 0.5, 0.3], [0.5, 0.0, 2.0], [0.3, 2.0, 0.0]])
+    outcome = contrastive(between, tensor([0, 0, 1]), 1.0)
+    assert float(outcome.loss) == pytest.approx(0.5 * 0.25 + 0.5 * (0.5 * 0.49 + 0.0))
+    assert outcome.active == 0.5
+
+
+def test_siamese_scores_are_symmetric_and_the_head_is_learnt() -> None:
+    objective = Siamese(4)
+    features, labels = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)), tensor([0, 0, 1, 1, 2, 2])
+    scores = objective.score(features, features)
+    assert torch.allclose(scores, scores.T)
+    objective(features, labels, NOWHERE).loss.backward()
+    assert objective.head.weight.grad is not None
+    assert float(objective.head.weight.grad.abs().sum()) > 0
+
+
+def test_the_verification_head_does_not_change_the_features() -> None:
+    objective = Identification(4, 3)
+    features = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    labels = tensor([0, 0, 1, 1, 2, 2])
+    (alone,) = torch.autograd.grad(
+        torch.nn.functional.cross_entropy(objective.classifier(features), labels), features, retain_graph=True
+    )
+    (together,) = torch.autograd.grad(objective(features, labels, NOWHERE).loss, features)
+    assert torch.allclose(alone, together)
+
+
+def test_joint_adds_the_weighted_verification_signal() -> None:
+    torch.manual_seed(0)
+    light = Joint(4, 3, 0.0, 1.0)
+    heavy = Joint(4, 3, 2.0, 1.0)
+    heavy.load_state_dict(light.state_dict())
+    features, labels = torch.randn(6, 4), tensor([0, 0, 1, 1, 2, 2])
+    unit = torch.nn.functional.normalize(features)
+    signal = contrastive(torch.cdist(unit, unit), labels, 1.0).loss
+    difference = heavy(features, labels, NOWHERE).loss - light(features, labels, NOWHERE).loss
+    assert float(difference.detach()) == pytest.approx(2.0 * float(signal.detach()), rel=1e-5)
+
+
+def test_matching_is_the_attention_on_the_right_class() -> None:
+    # Two ways, one shot, one query each: query 0 lies on its support, query 1 halfway between both.
+    objective = Matching(each=2, shots=1, scale=1.0)
+    features = on_circle(0.0, 0.0, 90.0, 45.0)
+    outcome = objective(features, tensor([0, 0, 1, 1]), NOWHERE)
+    right = math.exp(1.0) / (math.exp(1.0) + math.exp(0.0))
+    assert float(outcome.loss) == pytest.approx(-(math.log(right) + math.log(0.5)) / 2, rel=1e-5)
+
+
+def test_fine_tuning_passes_over_what_label_noise_looks_like() -> None:
+    # Identity 0 at 0°, 30° and 100° (the last mislabelled), identity 1 at 5° (the same person again) and 60°.
+    bank = on_circle(0.0, 30.0, 100.0, 5.0, 60.0)
+    labels = tensor([0, 0, 0, 1, 1])
+    objective = FineTune(bank, labels, negatives=1, same_after_all=0.9, unlike_after_all=0.0)
+    positive, found, negatives = objective.mine(bank[:1], labels[:1], tensor([0]))
+    assert float(positive) == pytest.approx(math.cos(math.radians(30)), abs=1e-5)
+    assert bool(found)
+    assert float(negatives) == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_sample_without_another_of_its_identity_is_only_pushed() -> None:
+    bank, labels = on_circle(0.0, 60.0, 70.0), tensor([0, 1, 1])
+    objective = FineTune(bank, labels)
+    _, found, _ = objective.mine(bank[:1], labels[:1], tensor([0]))
+    assert not bool(found)
+    assert torch.isfinite(objective(bank[:1], labels[:1], tensor([0])).loss)
+
+
+def test_the_bank_remembers_the_latest_embedding() -> None:
+    objective = FineTune(on_circle(0.0, 60.0), tensor([0, 1]))
+    features = on_circle(10.0).requires_grad_()
+    objective(features, tensor([0]), tensor([0])).loss.backward()
+    assert torch.allclose(objective.bank[0], on_circle(10.0)[0])
+
+
+def test_the_teacher_is_centred_agrees_and_moves_towards_its_identity() -> None:
+    assert torch.allclose(centred(on_circle(-30.0, 30.0)), on_circle(-90.0, 90.0), atol=1e-5)
+    labels = tensor([0, 0, 0])
+    assert agreeing(on_circle(0.0, 10.0, 130.0), labels, 0.25).tolist() == [True, True, False]
+    moved = towards_identity(on_circle(-20.0, 20.0), tensor([0, 0]), share=1.0)
+    assert torch.allclose(moved, on_circle(-10.0, 10.0), atol=1e-5)

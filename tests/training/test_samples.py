@@ -1,0 +1,141 @@
+"""Data: what is read, what is left out and named, and what a batch is made of."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sameface_train.augmentation import DRAWINGS, FACES, NONE, augment, centre
+from sameface_train.batches import Sampling, batches, draw, members
+from sameface_train.errors import UnusableData
+from sameface_train.samples import held_out, read_folder, read_omniglot, rotated
+from tests.training.glyphs import glyphs, write_glyphs
+
+
+def test_a_folder_is_read_and_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    samples = glyphs(3, 3, seed=1)
+    write_glyphs(samples, tmp_path)
+    (tmp_path / "glyph000" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "glyph000" / "empty.png").write_bytes(b"")
+    cv2.imwrite(str(tmp_path / "glyph001" / "large.png"), np.zeros((40, 28), np.uint8))
+    (tmp_path / "single").mkdir()
+    cv2.imwrite(str(tmp_path / "single" / "one.png"), np.zeros((28, 28), np.uint8))
+    seen: list[tuple[int, int]] = []
+    read = read_folder(tmp_path, side=28, grey=True, progress=lambda done, total: seen.append((done, total)))
+    assert read.skipped == {
+        "UNREADABLE": ["glyph000/broken.png", "glyph000/empty.png"],
+        "WRONG_SIZE": ["glyph001/large.png"],
+        "ONE_IMAGE": ["single"],
+    }
+    assert read.identities == (*samples.identities, "single")
+    np.testing.assert_array_equal(read.images[:9], samples.images)
+    assert seen[-1] == (13, 13)
+
+
+def test_a_folder_without_two_images_of_anybody_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    cv2.imwrite(str(tmp_path / "a" / "one.png"), np.zeros((28, 28), np.uint8))
+    with pytest.raises(UnusableData, match="holds 1 images, 1 of them readable and 28x28"):
+        read_folder(tmp_path, side=28, grey=True)
+    with pytest.raises(UnusableData, match="sameface-train prepare"):
+        read_folder(tmp_path / "a", side=28, grey=True)
+
+
+def test_colours_are_read_as_red_green_blue(tmp_path: Path) -> None:
+    for number in range(2):
+        path = tmp_path / "a" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.full((8, 8, 3), (10, 20, 200), np.uint8))  # blue, green, red
+    assert read_folder(tmp_path, side=8).images[0, :, 0, 0].tolist() == [200, 20, 10]
+
+
+def test_omniglot_is_read_by_split_with_white_strokes(tmp_path: Path) -> None:
+    drawings = glyphs(4, 2, seed=1).images[:, 0]
+    np.savez(
+        tmp_path / "o.npz",
+        image=255 - drawings,
+        alphabet=np.repeat(["A", "B"], 4),
+        character=np.tile(np.repeat(["c1", "c2"], 2), 2),
+        drawer=np.tile([1, 2], 4),
+        split=np.repeat(["background", "evaluation"], 4),
+    )
+    read = read_omniglot(tmp_path / "o.npz", "evaluation")
+    assert read.identities == ("B/c1", "B/c2")
+    assert read.groups == ("B", "B")
+    np.testing.assert_array_equal(read.images[:, 0], drawings[4:])
+    with pytest.raises(UnusableData, match="expected background or evaluation"):
+        read_omniglot(tmp_path / "o.npz", "test")
+
+
+def test_a_quarter_turn_is_another_identity() -> None:
+    samples = glyphs(3, 2, seed=1)
+    turned = rotated(samples)
+    assert len(turned) == 24
+    assert len(turned.identities) == 12
+    np.testing.assert_array_equal(turned.images[6:12, 0], np.rot90(samples.images[:, 0], 1, axes=(1, 2)))
+    assert turned.identities[turned.labels[7]] == "glyph000@90"
+
+
+@given(st.integers(2, 60), st.floats(0.0, 0.9), st.integers(0, 5))
+def test_held_out_identities_are_a_seeded_share(count: int, share: float, seed: int) -> None:
+    names = [str(number) for number in range(count)]
+    flags = held_out(names, share, seed)
+    assert flags.sum() == round(share * count)
+    np.testing.assert_array_equal(flags, held_out(names, share, seed))
+
+
+@settings(deadline=None)
+@given(st.integers(2, 10), st.integers(1, 6), st.integers(0, 100))
+def test_a_batch_holds_as_many_of_each_identity_beside_each_other(identities: int, each: int, step: int) -> None:
+    samples = glyphs(10, 3, seed=1)
+    places = draw(members(samples), Sampling(identities, each), 0, step)
+    by_identity = samples.labels[places].reshape(identities, each)
+    assert (by_identity == by_identity[:, :1]).all()
+    assert len(set(by_identity[:, 0])) == identities
+    for own in places.reshape(identities, each):
+        assert len(set(own)) == min(each, 3) or each > 3
+    np.testing.assert_array_equal(places, draw(members(samples), Sampling(identities, each), 0, step))
+
+
+def test_a_group_comes_whole_and_incomplete_groups_stay_away() -> None:
+    samples = replace(glyphs(5, 3, seed=1), groups=("ann", "ann", "bob", "bob", "cy"))
+    units = members(samples, by_group=True)
+    assert len(units) == 2
+    places = draw(units, Sampling(4, 2, by_group=True), 0, 0)
+    assert sorted(set(samples.labels[places])) == [0, 1, 2, 3]
+
+
+def test_an_identity_with_one_image_is_never_drawn() -> None:
+    samples = glyphs(4, 3, seed=1)
+    single = samples.only(np.array([True] * 9 + [True, False, False]))
+    for step in range(20):
+        assert 3 not in single.labels[draw(members(single), Sampling(3, 2), 0, step)]
+
+
+def test_batches_are_the_same_from_any_first_step() -> None:
+    samples, sampling = glyphs(6, 4, seed=1), Sampling(3, 2)
+    whole = list(batches(samples, sampling, DRAWINGS, seed=4, side=(28, 28), first=0, last=4))
+    rest = list(batches(samples, sampling, DRAWINGS, seed=4, side=(28, 28), first=2, last=4))
+    assert len(whole) == 4
+    for one, other in zip(whole[2:], rest, strict=True):
+        assert one.images.equal(other.images)
+        assert one.places.equal(other.places)
+    assert not whole[0].images.equal(whole[1].images)
+
+
+def test_augmentation_keeps_size_and_range_and_nothing_means_nothing() -> None:
+    import torch
+
+    torch.manual_seed(0)
+    images = torch.rand(16, 3, 128, 128) * 255
+    for augmentation in (FACES, DRAWINGS):
+        changed = augment(images, augmentation, (112, 112))
+        assert changed.shape == (16, 3, 112, 112)
+        assert float(changed.min()) >= 0.0
+        assert float(changed.max()) <= 255.0
+        assert not torch.allclose(changed, centre(images, (112, 112)), atol=1.0)
+    assert torch.allclose(augment(images, NONE, (112, 112)), images[:, :, 8:120, 8:120], atol=1e-3)

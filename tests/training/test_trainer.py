@@ -1,0 +1,124 @@
+"""A run is its data, recipe and seed: interrupted or not, it gives the same bits. What does not fit is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sameface_train.backbones import BACKBONES
+from sameface_train.checkpoint import load, load_trained, restore, save
+from sameface_train.errors import CollapsedRun, UnusableData, WrongCheckpoint
+from sameface_train.monitor import CollapseWatch, Reading, live_view, read_log, spread
+from sameface_train.recipes import Recipe
+from sameface_train.samples import Samples
+from sameface_train.trainer import Options, Run
+from tests.training.glyphs import glyphs
+from tests.training.test_recipes import quick
+
+
+def short(name: str = "triplet", steps: int = 8) -> Recipe:
+    return quick(name, steps=steps)
+
+
+def go(recipe: Recipe, samples: Samples, folder: Path, options: Options) -> Run:
+    run = Run(recipe, samples, folder, options, lambda text: None)
+    with live_view("", 1, quiet=True) as view:
+        run.train(view)
+    return run
+
+
+@pytest.mark.parametrize("name", ["triplet", "fine-tune"])
+def test_a_run_that_goes_on_gives_the_bits_of_one_that_never_stopped(name: str, tmp_path: Path) -> None:
+    samples, options = glyphs(24, 4, seed=5), Options(seed=7)
+    go(short(name), samples, tmp_path / "whole", options)
+    go(short(name), samples, tmp_path / "parts", replace(options, stop_after=3))
+    assert not (tmp_path / "parts" / "network.pt").exists()
+    go(short(name), samples, tmp_path / "parts", options)
+    whole, parts = (load(tmp_path / part / "network.pt")["network"] for part in ("whole", "parts"))
+    assert all(torch.equal(whole[layer], parts[layer]) for layer in whole)
+    first, second = (read_log(tmp_path / part / "log.csv") for part in ("whole", "parts"))
+    assert [reading.loss for reading in first] == [reading.loss for reading in second]
+    other = go(short(name), samples, tmp_path / "other", replace(options, seed=8))
+    assert not torch.equal(other.average["1.weight"], whole["1.weight"])
+
+
+def test_a_run_keeps_its_record_curves_and_whom_it_learnt_on(tmp_path: Path) -> None:
+    samples = glyphs(30, 4, seed=5)
+    run = go(short(), samples, tmp_path, Options(validation_share=0.2, validate_every=4))
+    assert {"run.json", "log.csv", "validation.csv", "training.png", "network.pt"} <= {
+        p.name for p in tmp_path.iterdir()
+    }
+    assert len((tmp_path / "validation.csv").read_text().splitlines()) == 3
+    assert run.validation is not None
+    learnt_on = load_trained(tmp_path).identities
+    assert len(learnt_on) == 24
+    assert not set(learnt_on) & set(run.validation.identities)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda: (short("triplet-batch-hard"), glyphs(24, 4, seed=5), 7), "another run: name is 'triplet'"),
+        (lambda: (short(), glyphs(24, 4, seed=5), 8), "another seed"),
+        (lambda: (short(), glyphs(25, 4, seed=5), 7), "another data"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused(change, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    go(short(), glyphs(24, 4, seed=5), tmp_path, Options(seed=7, stop_after=2))
+    recipe, samples, seed = change()
+    with pytest.raises(WrongCheckpoint, match=message):
+        Run(recipe, samples, tmp_path, Options(seed=seed), lambda text: None)
+
+
+def test_a_checkpoint_of_another_architecture_or_a_damaged_one_is_named(tmp_path: Path) -> None:
+    small, conv4 = (BACKBONES[name].build(1, (28, 28), 32) for name in ("small", "conv4"))
+    with pytest.raises(WrongCheckpoint, match=r"another architecture: 1\.bias is \(16,\), expected \(64,\)"):
+        restore(conv4, small.state_dict(), tmp_path)
+    (tmp_path / "network.pt").write_bytes(b"nothing of the kind")
+    with pytest.raises(WrongCheckpoint, match="is no checkpoint"):
+        load_trained(tmp_path)
+    with pytest.raises(WrongCheckpoint, match="does not exist"):
+        load_trained(tmp_path / "nowhere")
+    save(tmp_path / "other.pt", {"format": 99})
+    with pytest.raises(WrongCheckpoint, match="another format"):
+        load(tmp_path / "other.pt")
+
+
+def test_embeddings_that_are_one_point_end_the_run_and_keep_its_log(tmp_path: Path) -> None:
+    samples = glyphs(24, 4, seed=5)
+    alike = replace(samples, images=np.repeat(samples.images[:1], len(samples), axis=0))
+    recipe = replace(short("triplet-batch-all", steps=40), augmentation=type(short().augmentation)())
+    with pytest.raises(CollapsedRun, match=r"step 20: all embeddings are one point .* which is the margin.*semi-hard"):
+        go(recipe, alike, tmp_path, Options())
+    assert len(read_log(tmp_path / "log.csv")) == 20
+    went_on = go(recipe, alike, tmp_path, Options(on_collapse="continue"))
+    assert went_on.step == 40
+
+
+def test_a_run_that_diverges_is_no_collapse() -> None:
+    reading = Reading(5, float("nan"), 0.5, 1.0, 0.9, 0.1, 0.1, 0.0)
+    with pytest.raises(CollapsedRun, match="diverged"):
+        CollapseWatch(0.2).see(reading)
+
+
+def test_one_narrow_batch_is_no_collapse() -> None:
+    watch, narrow = CollapseWatch(None), Reading(1, 0.1, 0.5, 1.0, 0.001, 0.1, 0.1, 0.0)
+    for _ in range(3):
+        for _ in range(19):
+            watch.see(narrow)
+        watch.see(replace(narrow, spread=0.5))
+
+
+def test_spread_is_the_share_of_the_length_that_differs() -> None:
+    assert spread(torch.tensor([[3.0, 1.0], [3.0, -1.0]])) == pytest.approx((1 / 10) ** 0.5)
+    assert spread(torch.full((4, 2), 0.7)) == 0.0
+
+
+def test_images_that_the_network_does_not_take_are_named(tmp_path: Path) -> None:
+    samples = glyphs(24, 4, seed=5)
+    with pytest.raises(UnusableData, match=r"1x20x20; small takes 1x28x28"):
+        Run(short(), replace(samples, images=samples.images[:, :, 4:24, 4:24]), tmp_path, Options(), lambda text: None)
+    with pytest.raises(UnusableData, match="a batch takes 16 identities with two images or more, and there are 5"):
+        go(short(), glyphs(5, 4, seed=5), tmp_path, Options())

@@ -1,0 +1,377 @@
+"""The `sameface-train` command: prepare, train, embed, export, and compare the recipes."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sameface.cli.output import note, print_json, print_table
+from sameface_qdrant.errors import SamefaceError
+
+app = typer.Typer(
+    name="sameface-train",
+    help="Train an embedder by the recipes of the field's papers, and bring it into the model repository.",
+    epilog="Exit codes: 0 done, 3 something could not be done.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+compare_app = typer.Typer(help="Train several recipes on one budget, and judge them alike.", no_args_is_help=True)
+app.add_typer(compare_app, name="compare")
+
+Out = Annotated[Path, typer.Option(help="folder of the runs and results.jsonl; what is there is not done again")]
+Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="repeatable; default: all that fit")]
+Seeds = Annotated[int, typer.Option(min=1, help="runs of each recipe")]
+Steps = Annotated[int | None, typer.Option(min=1, help="default: the recipe's", show_default=False)]
+Threads = Annotated[int, typer.Option(min=0, help="of torch; 0: all cores")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+Data = Annotated[Path, typer.Argument(help="folder with one sub-folder of images per identity, or omniglot28.npz")]
+RunFolder = Annotated[Path, typer.Argument(help="folder of a run")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N")]
+
+
+@app.command("recipes")
+def list_recipes(as_json: AsJson = False) -> None:
+    """List the recipes with their papers."""
+    from sameface_train.recipes import RECIPES
+
+    if as_json:
+        for recipe in RECIPES.values():
+            print_json(recipe.to_dict())
+        return
+    print_table(
+        ("recipe", "paper", "loss", "miner", "margin", "batch", "backbone"),
+        (
+            (
+                recipe.name,
+                recipe.paper,
+                recipe.loss,
+                recipe.miner or "–",
+                "soft" if recipe.loss == "triplet" and recipe.margin is None else str(recipe.margin or "–"),
+                f"{recipe.sampling.identities} × {recipe.sampling.each}",
+                recipe.backbone,
+            )
+            for recipe in RECIPES.values()
+        ),
+    )
+
+
+@app.command()
+def prepare(
+    photos: Annotated[Path, typer.Argument(help="folder with one sub-folder of raw photos per identity")],
+    target: Annotated[Path, typer.Argument(help="folder for the aligned 128×128 images")],
+    enforce_quality: Annotated[
+        bool, typer.Option("--enforce-quality", help="leave out what the service's quality gate would refuse")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find, align and write the faces of raw photos, with the code that serves them."""
+    from sameface.cli.serve import load_settings
+    from sameface.inference.onnx import OnnxInference
+    from sameface_train.prepare import prepare as prepare_photos
+
+    with _progress("preparing") as progress:
+        inference = OnnxInference(load_settings(None).model_repository)
+        done = prepare_photos(photos, target, inference, enforce_quality=enforce_quality, progress=progress)
+    for reason, names in sorted(done.refused.items()):
+        note(f"{reason}: {len(names)} left out, for instance {names[0]}")
+    if done.alone:
+        note(f"{len(done.alone)} identities have one image and serve as negatives alone, for instance {done.alone[0]}")
+    if as_json:
+        refused = {reason: len(names) for reason, names in done.refused.items()}
+        print_json(
+            {"images": done.written, "identities": done.identities, "refused": refused, "alone": len(done.alone)}
+        )
+        return
+    print(f"{done.written} images of {done.identities} identities in {target}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="name of a recipe; see `sameface-train recipes`")],
+    data: Data,
+    run: Annotated[Path, typer.Option(help="folder of the run; one that was interrupted goes on")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    steps: Steps = None,
+    change: Annotated[
+        list[str] | None, typer.Option(help="field=value of the recipe, for instance margin=0.3; repeatable")
+    ] = None,
+    task: Annotated[str, typer.Option(help="signatures or faces: backbone, augmentation and batch for it")] = "",
+    device: Device = "cpu",
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=0.9, help="share of the identities kept out, to choose by")
+    ] = 0.0,
+    validate_every: Annotated[int, typer.Option(min=0, help="steps; 0: at the end alone")] = 0,
+    judged_on: Annotated[
+        list[Path] | None, typer.Option(help="folder that will judge the result: leakage is refused; repeatable")
+    ] = None,
+    allow_leakage: Annotated[bool, typer.Option("--allow-leakage", help="name what leaks and go on")] = False,
+    on_collapse: Annotated[str, typer.Option(help="stop or continue")] = "stop",
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train an embedder; interrupt it whenever you like, the same command goes on."""
+    import torch
+
+    from sameface_train.monitor import live_view, read_log
+    from sameface_train.recipes import recipe as choose
+    from sameface_train.samples import rotated
+    from sameface_train.trainer import Options, Run
+
+    if on_collapse not in ("stop", "continue"):
+        raise typer.BadParameter(f"{on_collapse!r} is neither stop nor continue", param_hint="--on-collapse")
+    if threads:
+        torch.set_num_threads(threads)
+    changes = dict(_change(text) for text in change or ())
+    if steps:
+        changes["steps"] = steps
+    chosen = choose(recipe, task, **changes)
+    samples = _read(data, chosen.backbone, "background")
+    if data.suffix == ".npz":
+        samples = rotated(samples)
+    for reason, names in sorted(samples.skipped.items()):
+        note(f"{reason}: {len(names)}, for instance {names[0]}")
+    for folder in judged_on or ():
+        _refuse_leakage(data, folder, allow_leakage)
+    options = Options(
+        seed=seed,
+        device=device,
+        validation_share=hold_out,
+        validate_every=validate_every,
+        on_collapse=on_collapse,
+    )
+    going = Run(chosen, samples, run, options, note)
+    note(f"{len(going.samples)} images of {len(going.samples.identities)} identities; the run is kept in {run}")
+    with live_view(chosen.name, chosen.schedule.steps) as view:
+        going.train(view)
+    last = read_log(run / "log.csv")
+    waited = sum(reading.waited_s for reading in last) / max(1e-9, sum(reading.step_s for reading in last))
+    record = {
+        "run": str(run),
+        "steps": going.step,
+        "loss": last[-1].loss,
+        "spread": last[-1].spread,
+        "data_wait": waited,
+    }
+    if as_json:
+        print_json(record)
+        return
+    print(
+        f"{going.step} steps, loss {last[-1].loss:.4g}, spread {last[-1].spread:.3f}, waited for data {waited:.1%} of "
+        f"the time; curves in {run / 'training.png'}"
+    )
+
+
+@app.command()
+def embed(
+    run: RunFolder,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="npz file for `sameface evaluate … --embeddings`")],
+    split: Annotated[str, typer.Option(help="of omniglot28.npz: background or evaluation")] = "evaluation",
+    device: Device = "cpu",
+) -> None:
+    """Embed images with a run's network, for `sameface evaluate`."""
+    from sameface.evaluation.samples import Samples, write_embeddings
+    from sameface_train.checkpoint import load_trained
+    from sameface_train.embedding import embed as embed_images
+    from sameface_train.embedding import unit
+
+    trained = load_trained(run)
+    samples = _read(data, trained.recipe.backbone, split)
+    with _progress("embedding") as progress:
+        network = trained.network.to(device)
+        vectors = unit(embed_images(network, samples.images, trained.side, device, progress=progress))
+    identities = tuple(samples.identities[label] for label in samples.labels)
+    model = f"{trained.recipe.name}, seed {trained.seed}, step {trained.step}"
+    write_embeddings(out, Samples(vectors, identities, samples.names, model=model))
+    print(f"{len(vectors)} embeddings of {len(samples.identities)} identities in {out}")
+
+
+@app.command("export")
+def export_command(
+    run: RunFolder,
+    version: Annotated[int, typer.Option(min=2, help="version of face_embedder to write")],
+    title: Annotated[str, typer.Option(help="of the model card")],
+    licence: Annotated[str, typer.Option(help="of the weights")],
+    training_data: Annotated[str, typer.Option(help="what it was trained on, and under which terms")],
+    restriction: Annotated[str, typer.Option(help="one sentence, said wherever a gallery is made; empty: none")] = "",
+) -> None:
+    """Write a version folder: weights.onnx, equal to PyTorch, and its card with digest and golden vector.
+
+    Its operating points come from `sameface evaluate operating-points --write`, the default for new galleries is
+    changed by `sameface model promote`.
+    """
+    from sameface.cli.serve import load_settings
+    from sameface_train.checkpoint import load_trained
+    from sameface_train.export import export
+    from sameface_train.publish import publish
+
+    content, cosine = export(load_trained(run))
+    folder = publish(
+        content,
+        load_settings(None).model_repository,
+        version,
+        title=title,
+        licence=licence,
+        training_data=training_data,
+        restriction=restriction,
+        source=f"{run.name} of sameface-train",
+    )
+    print(f"{folder}: {len(content):,} bytes, smallest cosine to PyTorch {cosine:.7f}")
+    print(f"next: sameface evaluate operating-points PHOTOS --embedder-version {version} --write")
+
+
+@compare_app.command("drawings")
+def compare_drawings(
+    data: Annotated[Path, typer.Argument(help="omniglot28.npz")],
+    official: Annotated[Path, typer.Argument(help="folder of the 20 official runs")],
+    out: Out,
+    recipes: Recipes = None,
+    seeds: Seeds = 3,
+    steps: Steps = None,
+    threads: Threads = 0,
+    device: Device = "cpu",
+) -> None:
+    """Omniglot: 5- and 20-way one-shot among all characters, within alphabets, and the official runs."""
+    from functools import partial
+
+    from sameface_train.comparison import drawings
+    from sameface_train.recipes import RECIPES
+    from sameface_train.samples import read_omniglot, rotated
+
+    judge = partial(
+        drawings.judge, evaluation=read_omniglot(data, "evaluation"), official=drawings.read_official(official)
+    )
+    names = recipes or [name for name in RECIPES if name != "fine-tune"]
+    _compare(names, "", seeds, steps, threads, rotated(read_omniglot(data, "background")), judge, out, device)
+
+
+@compare_app.command("signatures")
+def compare_signatures(
+    train_folder: Annotated[Path, typer.Argument(help="<signer>/{genuine,forgery}/*.jpg to train on")],
+    judged_on: Annotated[Path, typer.Argument(help="the same of other signers")],
+    out: Out,
+    recipes: Recipes = None,
+    seeds: Seeds = 3,
+    steps: Steps = None,
+    threads: Threads = 0,
+    device: Device = "cpu",
+) -> None:
+    """Signatures: equal error rates against skilled and random forgeries, with five templates of each signer."""
+    from functools import partial
+
+    from sameface_train.comparison import signatures
+    from sameface_train.errors import LeakedData
+    from sameface_train.recipes import RECIPES
+
+    learnt_on, others = signatures.read_signatures(train_folder), signatures.read_signatures(judged_on)
+    if shared := sorted(set(learnt_on.groups) & set(others.groups)):
+        raise LeakedData(f"{len(shared)} signers are in both folders, for instance {shared[0]}")
+    names = recipes or [name for name in RECIPES if name not in ("fine-tune", "matching")]
+    judge = partial(signatures.judge, held_out=others)
+    _compare(names, "signatures", seeds, steps, threads, learnt_on, judge, out, device)
+
+
+def _compare(
+    names: list[str],
+    task: str,
+    seeds: int,
+    steps: int | None,
+    threads: int,
+    samples: Any,
+    judge: Any,
+    out: Path,
+    device: str,
+) -> None:
+    import torch
+
+    from sameface_train.comparison.running import compare, summary
+    from sameface_train.recipes import recipe as choose
+
+    if threads:
+        torch.set_num_threads(threads)
+    changes = {"steps": steps} if steps else {}
+    chosen = [choose(name, task, **changes) for name in names]
+    results = compare(chosen, range(seeds), samples, judge, out, device=device, note=note)
+    headings, rows = summary(results)
+    print_table(headings, rows)
+
+
+def _read(data: Path, backbone: str, split: str) -> Any:
+    from sameface_train.backbones import BACKBONES
+    from sameface_train.prepare import SLACK
+    from sameface_train.samples import read_folder, read_omniglot
+
+    taken = BACKBONES[backbone]
+    if data.suffix == ".npz":
+        return read_omniglot(data, split)
+    slack = 2 * SLACK if taken.channels == 3 else 0
+    with _progress("reading") as progress:
+        return read_folder(
+            data,
+            side=(taken.side[0] + slack, taken.side[1] + slack),
+            grey=taken.channels == 1,
+            progress=progress,
+        )
+
+
+def _refuse_leakage(data: Path, folder: Path, allow: bool) -> None:
+    from sameface.evaluation.dataset import read_photos
+    from sameface.evaluation.leakage import find_leakage
+    from sameface_train.errors import LeakedData
+
+    leakage = find_leakage(read_photos(data), read_photos(folder))
+    if leakage.is_clean:
+        return
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in leakage.counts().items() if count)
+    first = [*leakage.identical_files, *leakage.near_duplicates]
+    example = (
+        f", for instance {first[0][0]} and {first[0][1]}" if first else f", for instance {leakage.shared_identities[0]}"
+    )
+    message = f"{data} and {folder}, which will judge the result, share {counts}{example}"
+    if not allow:
+        raise LeakedData(
+            f"{message}; take them out of the training data, or say --allow-leakage", metadata=leakage.counts()
+        )
+    note(message)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise typer.BadParameter(f"{text!r} is not field=value", param_hint="--change")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def main() -> None:
+    """Run the command; what it refuses is one line on stderr and exit code 3."""
+    try:
+        app()
+    except SamefaceError as error:
+        note(f"{error.reason}: {error.message}")
+        sys.exit(3)
+    except KeyboardInterrupt:
+        note("interrupted; the same command goes on")
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

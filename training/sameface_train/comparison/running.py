@@ -1,0 +1,91 @@
+"""Trains recipes one after the other and keeps what each was judged to be, a line each, so that it can go on."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from sameface_train.checkpoint import Trained, load_trained
+from sameface_train.errors import CollapsedRun
+from sameface_train.monitor import live_view
+from sameface_train.recipes import Recipe
+from sameface_train.samples import Samples
+from sameface_train.trainer import Options, Run
+
+
+class Judge(Protocol):
+    """Measures a trained network."""
+
+    def __call__(self, trained: Trained, *, kind: str = "") -> dict[str, float]:
+        """Return figures, 0..1, by name."""
+        ...
+
+
+def compare(
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int],
+    samples: Samples,
+    judge: Judge,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    note: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Train every recipe under every seed and return what was measured; ``results.jsonl`` of ``folder`` keeps it.
+
+    What is there already is not done again. A run that collapses is kept as a result of its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "results.jsonl"
+    results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    known = {(row["recipe"], row["seed"], row["steps"]) for row in results}
+    for seed in seeds:
+        for recipe in recipes:
+            if (recipe.name, seed, recipe.schedule.steps) in known:
+                continue
+            rows = _one(recipe, seed, samples, judge, folder / f"{recipe.name}-{seed}", device, note)
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+            results += rows
+    return results
+
+
+def _one(
+    recipe: Recipe, seed: int, samples: Samples, judge: Judge, folder: Path, device: str, note: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    row: dict[str, Any] = {"recipe": recipe.name, "seed": seed, "steps": recipe.schedule.steps}
+    run = Run(recipe, samples, folder, Options(seed=seed, device=device), note)
+    try:
+        with live_view(f"{recipe.name} seed {seed}", recipe.schedule.steps) as view:
+            run.train(view)
+    except CollapsedRun as error:
+        note(error.message)
+        return [{**row, "collapsed": error.message}]
+    trained = load_trained(folder)
+    rows = [{**row, **judge(trained)}]
+    if recipe.loss == "identification":
+        rows.append({**row, "recipe": f"{recipe.name}+head", **judge(trained, kind="head")})
+    for one in rows:
+        note(json.dumps(one))
+    return rows
+
+
+def summary(results: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return headings and rows for people: each recipe's mean over its seeds ± standard deviation, in percent."""
+    named = [row for row in results if "collapsed" not in row]
+    measures = [name for name in (named[0] if named else {}) if name not in ("recipe", "seed", "steps")]
+    rows = []
+    for recipe in dict.fromkeys(row["recipe"] for row in results):
+        own = [row for row in named if row["recipe"] == recipe]
+        collapsed = sum("collapsed" in row for row in results if row["recipe"] == recipe)
+        cells = [_mean([100.0 * row[name] for row in own]) for name in measures]
+        rows.append((recipe, f"{len(own)}" + (f" (+{collapsed} collapsed)" if collapsed else ""), *cells))
+    return ("recipe", "seeds", *measures), rows
+
+
+def _mean(values: list[float]) -> str:
+    if not values:
+        return "–"
+    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")

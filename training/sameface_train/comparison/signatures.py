@@ -1,0 +1,96 @@
+"""Signatures, signer-disjoint: trained on some signers, judged on others against random and skilled forgeries.
+
+A signer enrols with K genuine signatures, kept as stored templates; a probe's score is its mean or highest score with
+them (Bromley et al. 1993 store a template of six).
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sameface.evaluation.forgeries import Claims, claim_scores, draw_attempts, measure_forgeries
+from sameface_train.checkpoint import Trained
+from sameface_train.comparison.drawings import scorer
+from sameface_train.embedding import embed
+from sameface_train.errors import UnusableData
+from sameface_train.samples import Images, Samples
+
+HEIGHT, WIDTH = 96, 192
+FORGED = "/forgery"
+DRAWS = 5
+
+
+def read_signatures(folder: Path) -> Samples:
+    """Read ``<signer>/{genuine,forgery}/*.jpg``; a signer's forgeries are an identity of their own in the same group.
+
+    Raises:
+        UnusableData: there is no signature.
+    """
+    images, owners, names = [], [], []
+    for path in sorted(folder.glob("*/*/*")):
+        drawing = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if drawing is None or path.parent.name not in ("genuine", "forgery"):
+            continue
+        images.append(signature(np.asarray(drawing, np.uint8)))
+        owners.append(f"{path.parent.parent.name}/{path.parent.name}")
+        names.append(path.relative_to(folder).as_posix())
+    if not images:
+        raise UnusableData(f"{folder} holds no signatures; expected <signer>/genuine/*.jpg and <signer>/forgery/*.jpg")
+    identities, labels = np.unique(np.asarray(owners), return_inverse=True)
+    return Samples(
+        images=np.stack(images)[:, np.newaxis],
+        labels=labels.astype(np.int64),
+        identities=tuple(map(str, identities)),
+        names=tuple(names),
+        groups=tuple(str(identity).split("/")[0] for identity in identities),
+    )
+
+
+def signature(drawing: NDArray[np.uint8]) -> Images:
+    """Return a signature as white strokes on black [96, 192], its box centred and as large as fits.
+
+    The paper's grey is taken off by Otsu's threshold, but strokes keep their shades below it.
+    """
+    threshold, _ = cv2.threshold(drawing, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    strokes = np.where(drawing <= threshold, 255 - drawing, 0).astype(np.uint8)
+    rows, columns = np.flatnonzero(strokes.any(axis=1)), np.flatnonzero(strokes.any(axis=0))
+    canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
+    if drawing.min() == drawing.max():  # nothing is written there
+        return canvas
+    box = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = min((HEIGHT - 8) / box.shape[0], (WIDTH - 8) / box.shape[1])
+    height, width = (max(1, round(length * scale)) for length in box.shape)
+    small = cv2.resize(box, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
+    canvas[top : top + height, left : left + width] = small
+    return canvas
+
+
+def judge(trained: Trained, held_out: Samples, *, kind: str = "", templates: int = 5) -> dict[str, float]:
+    """Return equal error rates, 0..1, over `DRAWS` draws of who enrols with what: ``skilled`` and ``random``."""
+    score = scorer(trained, kind)
+    vectors = torch.from_numpy(embed(trained.network, held_out.images, trained.side))
+    owners = [held_out.identities[label] for label in held_out.labels]
+    signers = [owner.split("/")[0] for owner in owners]
+    forged = [owner.endswith(FORGED) for owner in owners]
+
+    def compare(probes: NDArray[np.int64], references: NDArray[np.int64]) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = score(vectors[probes], vectors[references]).detach().numpy()
+        return scores
+
+    rates: dict[str, list[float]] = {"skilled": [], "random": []}
+    for seed in range(DRAWS):
+        attempts = draw_attempts(signers, forged, templates, seed)
+
+        def scores(claims: Claims) -> NDArray[np.float64]:
+            return claim_scores(attempts, claims, compare, "mean")  # noqa: B023 (used before the next draw)
+
+        measured = measure_forgeries(
+            attempts, scores(attempts.genuine), scores(attempts.skilled), scores(attempts.random), replicates=20
+        )
+        rates["skilled"].append(measured.eer_skilled.value)
+        rates["random"].append(measured.eer_random.value)
+    return {name: float(np.mean(values)) for name, values in rates.items()}

@@ -1,0 +1,138 @@
+"""A trained network to ONNX within the tensor contract, checked against PyTorch, and into the model repository."""
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from sameface.inference.cards import EMBEDDER, golden_input
+from sameface.inference.onnx import open_session
+from sameface.models.contract import check_tensor_contract
+from sameface.models.graph import GraphWriter
+from sameface.models.weights import LARGEST_BYTES, build_from_weights
+from sameface_train.checkpoint import Trained
+from sameface_train.errors import WrongExport
+from sameface_train.sface import Scale
+
+# What rounding the large weights to half precision may cost.
+LEAST_COSINE = 0.9999
+HALF_FROM = 4096
+"""Constants of this many numbers and more are stored in half precision."""
+TEST_IMAGES = 8
+
+
+def write_onnx(trained: Trained) -> bytes:
+    """Return ``weights.onnx`` of a network: `images` UINT8 [N,3,112,112] RGB → `embedding` FP32 [N,D] of unit norm.
+
+    Raises:
+        WrongExport: the recipe's embeddings are not compared on the unit sphere, or a layer cannot be written.
+    """
+    if trained.recipe.loss in ("siamese", "contrastive"):
+        way = "a learned head" if trained.recipe.loss == "siamese" else "distance"
+        raise WrongExport(
+            f"{trained.recipe.name} compares by {way}, and the service compares unit vectors by their cosine; export a "
+            "recipe that trains on the sphere, for instance triplet",
+            metadata={"recipe": trained.recipe.name},
+        )
+    writer = GraphWriter(EMBEDDER)
+    current = writer.node("Cast", ["images"], "pixels", to=onnx.TensorProto.FLOAT)
+    for place, layer in enumerate(trained.network):
+        current = _write(writer, layer, current, f"layer{place}")
+    writer.node("LpNormalization", [current], "embedding", axis=1, p=2)
+    channels = next(layer.in_channels for layer in trained.network if isinstance(layer, nn.Conv2d))
+    return writer.model(["N", channels, *trained.side], "embedding", ["N", trained.recipe.dimension])
+
+
+def export(trained: Trained) -> tuple[bytes, float]:
+    """Return ``weights.onnx`` for the model repository, and the smallest cosine of what is served to PyTorch.
+
+    Raises:
+        WrongExport: it is larger than may be committed, or not equal to what was trained.
+        ModelCheckFailed: it is outside the tensor contract; the message says what was found and expected.
+    """
+    content = write_onnx(trained)
+    check_tensor_contract(content)
+    if len(content) > LARGEST_BYTES:
+        raise WrongExport(
+            f"the file would have {len(content):,} bytes; at most {LARGEST_BYTES:,} are committed",
+            metadata={"bytes": len(content)},
+        )
+    cosine = equality(trained, build_from_weights(content))
+    if cosine < LEAST_COSINE:
+        raise WrongExport(
+            f"what is written gives a cosine of {cosine:.6f} to PyTorch; at least {LEAST_COSINE} is expected. A weight "
+            "is beyond half precision",
+            metadata={"cosine": f"{cosine:.6f}"},
+        )
+    return content, cosine
+
+
+@torch.no_grad()
+def equality(trained: Trained, content: bytes) -> float:
+    """Return the smallest cosine between an ONNX file's embeddings and PyTorch's, over fixed and random images."""
+    channels = next(layer.in_channels for layer in trained.network if isinstance(layer, nn.Conv2d))
+    shape = (TEST_IMAGES, channels, *trained.side)
+    images = np.concatenate([golden_input((1, *shape[1:])), np.random.default_rng(0).integers(0, 256, shape, np.uint8)])
+    expected = normalize(trained.network.cpu().eval()(torch.from_numpy(images).float())).numpy()
+    (actual,) = open_session(content, threads=1).run(None, {"images": images})
+    return float((expected * actual).sum(axis=1).min())
+
+
+def _write(writer: GraphWriter, layer: nn.Module, current: str, name: str) -> str:
+    match layer:
+        case Scale():
+            shifted = writer.node(
+                "Sub", [current, writer.constant(f"{name}_offset", np.array(layer.offset))], f"{name}_sub"
+            )
+            return writer.node("Mul", [shifted, writer.constant(f"{name}_factor", np.array(layer.factor))], name)
+        case nn.Conv2d():
+            pads = [int(side) for side in layer.padding] * 2
+            return writer.node(
+                "Conv",
+                [current, *_weights(writer, layer, name)],
+                name,
+                kernel_shape=list(layer.kernel_size),
+                strides=list(layer.stride),
+                pads=pads,
+                group=layer.groups,
+            )
+        case nn.BatchNorm2d():
+            running = [layer.weight, layer.bias, layer.running_mean, layer.running_var]
+            constants = [
+                writer.constant(f"{name}_{part}", values.detach().cpu().numpy())
+                for part, values in zip(("scale", "bias", "mean", "var"), running, strict=True)
+                if values is not None
+            ]
+            return writer.node("BatchNormalization", [current, *constants], name, epsilon=layer.eps)
+        case nn.PReLU():
+            slopes = layer.weight.detach().cpu().numpy().reshape(-1, 1, 1)
+            return writer.node("PRelu", [current, writer.constant(f"{name}_slope", slopes)], name)
+        case nn.ReLU():
+            return writer.node("Relu", [current], name)
+        case nn.MaxPool2d():
+            return writer.node(
+                "MaxPool", [current], name, kernel_shape=[layer.kernel_size] * 2, strides=[layer.stride] * 2
+            )
+        case nn.AvgPool2d():
+            kernel, stride = list(layer.kernel_size), list(layer.stride)
+            return writer.node("AveragePool", [current], name, kernel_shape=kernel, strides=stride)
+        case nn.Flatten():
+            return writer.node("Flatten", [current], name, axis=1)
+        case nn.Linear():
+            return writer.node("Gemm", [current, *_weights(writer, layer, name)], name, transB=1)
+        case _:
+            raise WrongExport(
+                f"{name} is a {type(layer).__name__}, which export does not write; it writes sequences of convolution, "
+                "batch norm, ReLU, PReLU, max pooling, flattening and dense layers",
+                metadata={"layer": name},
+            )
+
+
+def _weights(writer: GraphWriter, layer: nn.Conv2d | nn.Linear, name: str) -> list[str]:
+    weights = layer.weight.detach().cpu().numpy()
+    add = writer.half_constant if weights.size >= HALF_FROM else writer.constant
+    names = [add(f"{name}_weight", weights)]
+    if layer.bias is not None:
+        names.append(writer.constant(f"{name}_bias", layer.bias.detach().cpu().numpy()))
+    return names

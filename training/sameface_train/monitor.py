@@ -1,0 +1,210 @@
+"""What a run shows of itself: loss, active share, norm and spread of the embeddings; and when they have collapsed."""
+
+import csv
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from sameface_train.errors import CollapsedRun
+
+# Embeddings closer together than this hundredth of their length cannot be told apart by any useful threshold.
+COLLAPSED_SPREAD = 0.01
+# One odd batch is no collapse.
+PATIENCE = 20
+BARS = "▁▂▃▄▅▆▇█"
+TREND = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One line of ``log.csv``."""
+
+    step: int
+    loss: float
+    active: float
+    """Share of the triplets (pairs, samples) that still have something to teach, 0..1."""
+    norm: float
+    """Mean length of the features."""
+    spread: float
+    """See `spread`: 0 is one point, about 1 is all around the origin."""
+    learning_rate: float
+    step_s: float
+    waited_s: float
+    """How long the step waited for its images."""
+
+
+def spread(features: Tensor) -> float:
+    """Return how far features [B, D] lie around their mean, as a share of their length: √(E‖f − f̄‖² / E‖f‖²).
+
+    >>> spread(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])), spread(torch.tensor([[1.0, 2.0], [1.0, 2.0]]))
+    (1.0, 0.0)
+    """
+    features = features.detach().double()
+    centred = (features - features.mean(dim=0)).square().sum(dim=1).mean()
+    length = features.square().sum(dim=1).mean()
+    return float((centred / length.clamp_min(1e-24)).sqrt())
+
+
+class CollapseWatch:
+    """Raises once the embeddings have been one point for `PATIENCE` readings, or are not finite."""
+
+    def __init__(self, margin: float | None) -> None:
+        self._margin = margin
+        self._run = 0
+
+    def see(self, reading: Reading) -> None:
+        """Look at one reading.
+
+        Raises:
+            CollapsedRun: with what was seen and what helps.
+        """
+        if not (math.isfinite(reading.loss) and math.isfinite(reading.norm)):
+            raise CollapsedRun(
+                f"step {reading.step}: the loss is {reading.loss} and the embeddings' norm {reading.norm}; the run has "
+                "diverged. Lower the learning rate",
+                metadata={"step": reading.step},
+            )
+        self._run = self._run + 1 if reading.spread < COLLAPSED_SPREAD else 0
+        if self._run >= PATIENCE:
+            at_margin = self._margin is not None and abs(reading.loss - self._margin) < 0.05 * self._margin
+            raise CollapsedRun(
+                f"step {reading.step}: all embeddings are one point (spread {reading.spread:.4f}, below "
+                f"{COLLAPSED_SPREAD} for {PATIENCE} steps; loss {reading.loss:.4f}"
+                + (", which is the margin" if at_margin else "")
+                + "). Use semi-hard mining or a soft margin, lower the learning rate, or start from pretrained weights",
+                metadata={"step": reading.step, "spread": f"{reading.spread:.4f}"},
+            )
+
+
+class Log:
+    """``log.csv`` of a run: a line for each step; a resumed run cuts what lies after its checkpoint."""
+
+    def __init__(self, path: Path, first: int) -> None:
+        kept = read_log(path)[:first] if path.is_file() else []
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, [field.name for field in fields(Reading)])
+        self._writer.writeheader()
+        for reading in kept:
+            self.write(reading)
+
+    def write(self, reading: Reading) -> None:
+        """Append one reading."""
+        self._writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in asdict(reading).items()})
+
+    def flush(self) -> None:
+        """Bring what was written to the file."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> list[Reading]:
+    """Return the readings of a run, in order."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [Reading(int(row["step"]), **{k: float(v) for k, v in row.items() if k != "step"}) for row in rows]
+
+
+class LiveView:
+    """A few lines in the terminal that change with every step: trend and value of each reading."""
+
+    def __init__(self, title: str, steps: int, live: Live | None) -> None:
+        self._title, self._steps, self._live = title, steps, live
+        self._trends: dict[str, deque[float]] = {
+            name: deque(maxlen=TREND) for name in ("loss", "active", "norm", "spread")
+        }
+        self._validation = ""
+
+    def see(self, reading: Reading) -> None:
+        """Show one reading."""
+        for name, trend in self._trends.items():
+            trend.append(getattr(reading, name))
+        if self._live is None:
+            return
+        table = Table.grid(padding=(0, 2))
+        for name, trend in self._trends.items():
+            table.add_row(name, f"{trend[-1]:.4g}", sparkline(trend))
+        left = (self._steps - reading.step) * reading.step_s
+        head = Text(f"{self._title}  step {reading.step}/{self._steps}  {reading.step_s:.2f} s a step  ")
+        head.append(f"about {left / 60:.0f} min left  data wait {reading.waited_s / max(reading.step_s, 1e-9):.0%}")
+        bar = ProgressBar(total=self._steps, completed=reading.step, width=64)
+        self._live.update(Group(head, bar, table, Text(self._validation)))
+
+    def validated(self, text: str) -> None:
+        """Show what held-out identities gave."""
+        self._validation = text
+
+
+@contextmanager
+def live_view(title: str, steps: int, *, quiet: bool = False) -> Iterator[LiveView]:
+    """Show a run while it goes on; in a terminal only, so that logs stay short."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield LiveView(title, steps, None)
+        return
+    with Live(console=console, refresh_per_second=4, transient=False) as live:
+        yield LiveView(title, steps, live)
+
+
+def sparkline(values: "deque[float] | list[float]") -> str:
+    """Return values as bars, lowest to highest.
+
+    >>> sparkline([0.0, 1.0, 2.0])
+    '▁▅█'
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return ""
+    low, high = min(finite), max(finite)
+    reach = (high - low) or 1.0
+    return "".join(
+        BARS[round((value - low) / reach * (len(BARS) - 1) + 1e-9)] if math.isfinite(value) else "?" for value in values
+    )
+
+
+def draw_log(readings: list[Reading], target: Path, title: str) -> None:
+    """Write the run's curves as a picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6), layout="constrained", facecolor="white")
+    steps = [reading.step for reading in readings]
+    for axes, (name, label) in zip(
+        figure.subplots(2, 2).ravel(),
+        (
+            ("loss", "loss"),
+            ("active", "active share (what still teaches)"),
+            ("norm", "norm of the embeddings before they are put on the sphere"),
+            ("spread", "spread (0: collapsed to a point)"),
+        ),
+        strict=True,
+    ):
+        values = [getattr(reading, name) for reading in readings]
+        axes.plot(steps, values, color="#c9d3e0", linewidth=0.8)
+        axes.plot(steps, _smoothed(values), color="#22577a", linewidth=1.8)
+        axes.set_title(label, loc="left", fontsize=10)
+        axes.set_xlabel("step")
+        axes.grid(True, color="#e6eaef")
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.set_ylim(bottom=0.0)
+    figure.suptitle(title, x=0.01, ha="left")
+    figure.savefig(target, dpi=130)
+
+
+def _smoothed(values: list[float], decay: float = 0.95) -> list[float]:
+    smoothed: list[float] = []
+    for value in values:
+        smoothed.append(value if not smoothed else decay * smoothed[-1] + (1.0 - decay) * value)
+    return smoothed

@@ -1,0 +1,210 @@
+"""What a batch is trained towards: one class for each way of learning a distance, over losses and miners of
+pytorch-metric-learning.
+
+Every objective takes features [B, D] with the batch's labels and returns a loss; its `score` says how alike probes
+and references are once it is trained. Objectives with parameters of their own (a classifier, a head) train them too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as functional
+from pytorch_metric_learning import distances, losses, miners, reducers
+from pytorch_metric_learning.utils import loss_and_miner_utils as indices
+from torch import Tensor, nn
+
+Mining: TypeAlias = Literal["semi-hard", "batch-hard", "batch-all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one batch."""
+
+    loss: Tensor
+    active: float
+    """Share of the triplets (pairs, samples) that still have something to teach, 0..1."""
+
+
+class Objective(nn.Module):
+    """Base: features are compared on the unit sphere, by cosine."""
+
+    sphere = True
+    """Whether what is stored is of unit norm and compared by cosine, as the tensor contract of the service asks."""
+
+    def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
+        """Return the loss of a batch: features [B, D], labels [B], places [B] among the training samples."""
+        raise NotImplementedError
+
+    def score(self, probes: Tensor, references: Tensor) -> Tensor:
+        """Return how alike features are, [P, D] and [R, D] → [P, R]; greater is more alike."""
+        return functional.normalize(probes) @ functional.normalize(references).T
+
+
+class Siamese(Objective):
+    """Twin networks under a learned, weighted L1 distance with a sigmoid (Koch et al. 2015, section 3.1)."""
+
+    sphere = False
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(dimension, 1)
+
+    def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
+        """Return the cross entropy over all pairs, same and different counting the same together."""
+        logits = self.score(features, features)
+        return _pairwise(logits, labels)
+
+    def score(self, probes: Tensor, references: Tensor) -> Tensor:
+        """Return the logit of being the same."""
+        first, second = torch.sigmoid(probes), torch.sigmoid(references)
+        logits: Tensor = self.head((first[:, None] - second[None]).abs()).squeeze(-1)
+        return logits
+
+
+class Contrastive(Objective):
+    """Pulls pairs together, pushes others ``margin`` apart (Hadsell, Chopra and LeCun 2006, equation 4)."""
+
+    sphere = False
+
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
+        """Return the loss with same and different pairs counting the same together."""
+        return contrastive(torch.cdist(features, features), labels, self.margin)
+
+    def score(self, probes: Tensor, references: Tensor) -> Tensor:
+        """Return the negative Euclidean distance."""
+        return -torch.cdist(probes, references)
+
+
+class Identification(Objective):
+    """Softmax over the training identities; the classifier is dropped (Taigman et al. 2014, section 3).
+
+    Beside it a verification head learns to weigh |f₁ − f₂| (their section 4.3, the Siamese metric) on features that it
+    does not change.
+    """
+
+    def __init__(self, dimension: int, identities: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(dimension, identities)
+        self.head = nn.Linear(dimension, 1)
+
+    def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
+        """Return the cross entropy of the classifier and of the head."""
+        logits = self.classifier(features)
+        wrong = (logits.argmax(dim=1) != labels).float().mean()
+        head = _pairwise(self.verify(features.detach(), features.detach()), labels)
+        return Outcome(functional.cross_entropy(logits, labels) + head.loss, float(wrong))
+
+    def verify(self, probes: Tensor, references: Tensor) -> Tensor:
+        """Return the verification head's logits, [P, D] and [R, D] → [P, R]."""
+        first, second = functional.normalize(probes), functional.normalize(references)
+        logits: Tensor = self.head((first[:, None] - second[None]).abs()).squeeze(-1)
+        return logits
+
+
+class Joint(Objective):
+    """Identification and verification signal together (Sun et al. 2014, equations 1 to 3); here on the unit sphere."""
+
+    def __init__(self, dimension: int, identities: int, weight: float, margin: float) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(dimension, identities)
+        self.weight, self.margin = weight, margin
+
+    def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
+        """Return cross entropy + weight · contrastive loss."""
+        unit = functional.normalize(features)
+        verification = contrastive(torch.cdist(unit, unit), labels, self.margin)
+        loss = functional.cross_entropy(self.classifier(features), labels) + self.weight * verification.loss
+        return Outcome(loss, verification.active)
+
+
+class Triplet(Objective):
+    """max(0, d(a, p) − d(a, n) + margin) on the unit sphere (Schroff et al. 2015, equation 2).
+
+    Without a margin the soft one, log(1 + exp(d(a, p) − d(a, n))) (Hermans et al. 2017, section 2). Distances are
+    squared Euclidean as in FaceNet for semi-hard mining, plain as Hermans found better for batch-hard and batch-all.
+    """
+
+    def __init__(self, mining: Mining, margin: float | None) -> None:
+        super().__init__()
+        self.margin = margin
+        distance = distances.LpDistance(normalize_embeddings=True, p=2, power=2 if mining == "semi-hard" else 1)
+        self.distance = distance
+        self.miner: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] = {
+            "semi-hard": lambda: miners.TripletMarginMiner(margin or 0.0, "semihard", distance=distance),
+            "batch-hard": lambda: miners.BatchHardMiner(distance=distance),
+            "batch-all": lambda: lambda _, labels: indices.get_all_triplets_indices(labels),  # type: ignore[no-untyped-call]
+        }[mining]()
+        self.loss = losses.TripletMarginLoss(
+            margin=margin or 0.0,
+            smooth_loss=margin is None,
+            distance=distance,
+            reducer=reducers.MeanReducer() if margin is None else reducers.AvgNonZeroReducer(),
+        )
+
+    def triplets(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the mined triplets: indices of anchors, positives and negatives."""
+        chosen: tuple[Tensor, Tensor, Tensor] = self.miner(features, labels)
+        return chosen
+
+    def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
+        """Return the loss over the mined triplets; active are those that violate the margin (soft: the order)."""
+        chosen = self.triplets(features, labels)
+        loss = self.loss(features, labels, chosen)
+        with torch.no_grad():
+            between = self.distance(features, features)
+            anchors, positives, negatives = chosen
+            violation = between[anchors, positives] - between[anchors, negatives] + (self.margin or 0.0)
+        return Outcome(loss, float((violation > 0).float().mean()) if len(anchors) else 0.0)
+
+
+class Matching(Objective):
+    """Each query's attention over a support set must fall on its own class (Vinyals et al. 2016, equation 1).
+
+    The first ``shots`` images of every identity in the batch support, the others ask. Without the paper's full context
+    embeddings; the cosine is scaled, because without a factor attention over many classes cannot become sharp.
+    """
+
+    def __init__(self, each: int, shots: int, scale: float = 10.0) -> None:
+        super().__init__()
+        self.each, self.shots, self.scale = each, shots, scale
+
+    def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
+        """Return the cross entropy of the attention summed by class."""
+        by_class = functional.normalize(features).reshape(-1, self.each, features.shape[1])
+        ways = len(by_class)
+        support, queries = by_class[:, : self.shots].flatten(0, 1), by_class[:, self.shots :].flatten(0, 1)
+        attention = (self.scale * queries @ support.T).softmax(dim=1)
+        by_way = attention.reshape(len(queries), ways, self.shots).sum(dim=2)
+        truth = torch.arange(ways, device=features.device).repeat_interleave(self.each - self.shots)
+        loss = functional.nll_loss(by_way.clamp_min(1e-12).log(), truth)
+        return Outcome(loss, float((by_way.argmax(dim=1) != truth).float().mean()))
+
+
+def contrastive(between: Tensor, labels: Tensor, margin: float) -> Outcome:
+    """Return ½d² over same pairs and ½max(0, margin − d)² over others, from distances [B, B]; each kind averaged."""
+    same, different = _pairs(labels)
+    # A pair at distance 0 has no direction to be pushed in: its gradient would be undefined.
+    distance = between.clamp_min(1e-6)
+    pull = 0.5 * distance[same].square()
+    push = 0.5 * (margin - distance[different]).clamp_min(0.0).square()
+    return Outcome(pull.mean() + push.mean(), float((push > 0).float().mean()))
+
+
+def _pairwise(logits: Tensor, labels: Tensor) -> Outcome:
+    same, different = _pairs(labels)
+    loss = 0.5 * (functional.softplus(-logits[same]).mean() + functional.softplus(logits[different]).mean())
+    wrong = torch.cat([logits[same] < 0, logits[different] >= 0])
+    return Outcome(loss, float(wrong.float().mean()))
+
+
+def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return masks [B, B] of same and of different pairs, each pair once and none with itself."""
+    equal = labels[:, None] == labels[None]
+    once = torch.ones_like(equal).triu(1)
+    return equal & once, ~equal & once

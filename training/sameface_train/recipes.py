@@ -1,0 +1,146 @@
+"""Recipes: how an embedder is learnt, as small records of backbone × loss × miner × sampling × schedule."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, TypeAlias, get_args
+
+from sameface_qdrant.errors import InvalidArgument
+from sameface_train.augmentation import DRAWINGS, FACES, SIGNATURES, Augmentation
+from sameface_train.batches import Sampling
+from sameface_train.objectives import Mining
+
+Loss: TypeAlias = Literal["siamese", "contrastive", "identification", "joint", "triplet", "fine-tune", "matching"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Adam under a learning rate that rises over ``warm_up`` steps and falls along a half cosine to zero."""
+
+    steps: int
+    learning_rate: float
+    warm_up: int = 50
+    weight_decay: float = 0.0
+    frozen: int = 0
+    """How many of the first convolutions stay as they are."""
+    averaging: float = 0.99
+    """Decay of the running average of the weights, which is what is kept (Polyak and Juditsky 1992)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One way of learning an embedder."""
+
+    name: str
+    paper: str
+    loss: Loss
+    sampling: Sampling
+    schedule: Schedule
+    augmentation: Augmentation = DRAWINGS
+    backbone: str = "conv4"
+    dimension: int = 128
+    miner: Mining | None = None
+    margin: float | None = None
+    """Of the triplet or contrastive loss; None for a triplet is the soft margin."""
+    weight: float = 1.0
+    """Of the verification signal (joint), or of the triplets beside the teacher (fine-tune)."""
+    shots: int = 1
+    """Supporting images of each identity (matching)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain values, for a run's files."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe of a run's file."""
+        parts = {"sampling": Sampling, "schedule": Schedule, "augmentation": Augmentation}
+        return Recipe(**{name: parts[name](**value) if name in parts else value for name, value in record.items()})
+
+
+_QUICK = Schedule(steps=6000, learning_rate=1e-3)
+_PAIRS = Sampling(identities=32, each=4)
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("siamese", "Koch et al. 2015; Bromley et al. 1993", "siamese", _PAIRS, _QUICK),
+        Recipe("contrastive", "Hadsell et al. 2006 (DrLIM)", "contrastive", _PAIRS, _QUICK, margin=1.0),
+        Recipe("identification", "Taigman et al. 2014 (DeepFace)", "identification", Sampling(64, 2), _QUICK),
+        Recipe("joint", "Sun et al. 2014 (DeepID2)", "joint", _PAIRS, _QUICK, margin=1.0, weight=1.0),
+        Recipe("triplet", "Schroff et al. 2015 (FaceNet)", "triplet", _PAIRS, _QUICK, miner="semi-hard", margin=0.2),
+        Recipe("triplet-batch-hard", "Hermans et al. 2017", "triplet", _PAIRS, _QUICK, miner="batch-hard"),
+        Recipe("triplet-batch-all", "Hermans et al. 2017", "triplet", _PAIRS, _QUICK, miner="batch-all", margin=0.2),
+        Recipe("matching", "Vinyals et al. 2016", "matching", Sampling(32, 4), _QUICK, shots=1),
+        Recipe(
+            "fine-tune",
+            "Parkhi et al. 2015, section 4.3; Hermans et al. 2017",
+            "fine-tune",
+            Sampling(16, 4),
+            Schedule(steps=1200, learning_rate=1e-4, warm_up=50, frozen=13),
+            FACES,
+            backbone="sface",
+            miner="batch-hard",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a recipe is used on, where that is not the drawings which the recipes are written for."""
+
+    backbone: str
+    augmentation: Augmentation
+    sampling: Sampling
+    schedule: Schedule
+
+
+TASKS: dict[str, Task] = {
+    "signatures": Task(
+        "signature", SIGNATURES, Sampling(16, 6, by_group=True), Schedule(steps=2500, learning_rate=1e-3)
+    ),
+    "faces": Task("sface", FACES, Sampling(16, 4), Schedule(steps=300, learning_rate=1e-4, frozen=20)),
+}
+
+
+def recipe(name: str, task: str = "", **changes: Any) -> Recipe:
+    """Return a recipe by name, as a task uses it, with single fields changed.
+
+    ``changes`` are fields of `Recipe`, or of its parts: ``steps=100`` means the schedule's.
+
+    Raises:
+        InvalidArgument: there is no such recipe, task or field.
+    """
+    if name not in RECIPES:
+        raise InvalidArgument(
+            f"there is no recipe {name!r}; choose one of {', '.join(RECIPES)}", metadata={"field": "recipe"}
+        )
+    chosen = RECIPES[name]
+    if task:
+        if task not in TASKS:
+            raise InvalidArgument(
+                f"there is no task {task!r}; choose one of {', '.join(TASKS)}", metadata={"field": "task"}
+            )
+        part = TASKS[task]
+        chosen = replace(
+            chosen,
+            backbone=part.backbone,
+            augmentation=part.augmentation,
+            sampling=part.sampling,
+            schedule=part.schedule,
+        )
+    for field, value in changes.items():
+        chosen = _changed(chosen, field, value)
+    if chosen.miner is not None and chosen.miner not in get_args(Mining):
+        raise InvalidArgument(f"there is no miner {chosen.miner!r}; choose one of {', '.join(get_args(Mining))}")
+    return chosen
+
+
+def _changed(chosen: Recipe, field: str, value: Any) -> Recipe:
+    if field in {entry.name for entry in fields(Recipe)}:
+        return replace(chosen, **{field: value})
+    for part in ("schedule", "sampling", "augmentation"):
+        record = getattr(chosen, part)
+        if field in {entry.name for entry in fields(record)}:
+            return replace(chosen, **{part: replace(record, **{field: value})})
+    raise InvalidArgument(f"a recipe has no field {field!r}", metadata={"field": field})

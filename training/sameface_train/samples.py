@@ -1,0 +1,163 @@
+"""Labelled images in memory: any folder with one sub-folder per identity, and Omniglot's packed file."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sameface.evaluation.dataset import SUFFIXES
+from sameface_train.errors import UnusableData
+
+Images: TypeAlias = NDArray[np.uint8]
+Labels: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Images of one size with their identities. An identity may be anything: a face, a signer, a character."""
+
+    images: Images
+    """[N, channels, height, width]; may be mapped from a file."""
+    labels: Labels
+    """[N] indices of ``identities``."""
+    identities: tuple[str, ...]
+    names: tuple[str, ...]
+    """Each image's path below its data folder, ``/`` between the parts."""
+    groups: tuple[str, ...] = ()
+    """Of each identity, what it is a part of (a character's alphabet); empty where there is none."""
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    """What was left out, by reason: ``UNREADABLE``, ``WRONG_SIZE``, ``ONE_IMAGE``."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """Tells this data from other data: names, identities and sizes (not every pixel)."""
+        text = "\n".join([str(self.images.shape), *self.names, *self.identities])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Samples":
+        """Return the chosen samples (a flag for each); identities keep their numbers."""
+        keep = np.flatnonzero(chosen)
+        names = tuple(self.names[place] for place in keep)
+        return replace(self, images=self.images[keep], labels=self.labels[keep], names=names)
+
+    def of(self, chosen: NDArray[np.bool_]) -> "Samples":
+        """Return the samples of the chosen identities (a flag for each), renumbered."""
+        keep = np.flatnonzero(chosen[self.labels])
+        numbers = np.cumsum(chosen) - 1
+        return Samples(
+            images=self.images[keep],
+            labels=numbers[self.labels[keep]],
+            identities=tuple(np.asarray(self.identities, dtype=object)[chosen]),
+            names=tuple(self.names[place] for place in keep),
+            groups=tuple(np.asarray(self.groups, dtype=object)[chosen]) if self.groups else (),
+            skipped=self.skipped,
+        )
+
+
+def read_folder(
+    root: Path, *, side: int | tuple[int, int], grey: bool = False, progress: Callable[[int, int], None] | None = None
+) -> Samples:
+    """Read ``root/<identity>/…/<image>``; every image must be ``side`` pixels (a number, or height and width).
+
+    Prepared folders (`sameface_train.prepare`) have the right size. What cannot be used is left out and named in
+    ``skipped``; identities that are left with one image stay (they serve as negatives), and are named there as well.
+
+    Raises:
+        UnusableData: nothing, or not one identity with two images, is left.
+    """
+    height, width = (side, side) if isinstance(side, int) else side
+    paths = sorted(path for path in root.glob("*/**/*") if path.suffix.lower() in SUFFIXES)
+    skipped: dict[str, list[str]] = {}
+    images: list[Images] = []
+    names: list[str] = []
+    for number, path in enumerate(paths):
+        name = path.relative_to(root).as_posix()
+        image = cv2.imdecode(
+            np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB
+        )
+        if image is None:
+            skipped.setdefault("UNREADABLE", []).append(name)
+        elif image.shape[:2] != (height, width):
+            skipped.setdefault("WRONG_SIZE", []).append(name)
+        else:
+            images.append(np.asarray(image[np.newaxis] if grey else image.transpose(2, 0, 1), np.uint8))
+            names.append(name)
+        if progress is not None:
+            progress(number + 1, len(paths))
+    owners = [name.split("/")[0] for name in names]
+    identities, labels = np.unique(np.asarray(owners, dtype=str), return_inverse=True)
+    counts = np.bincount(labels, minlength=len(identities)) if owners else np.zeros(0, np.int64)
+    if alone := [str(identities[place]) for place in np.flatnonzero(counts == 1)]:
+        skipped["ONE_IMAGE"] = alone
+    if not (counts >= 2).any():
+        raise UnusableData(
+            f"{root} holds {len(paths)} images, {len(images)} of them readable and {height}x{width}, and no identity "
+            "with two; expected <identity>/<image>. Raw photos are prepared by `sameface-train prepare`",
+            metadata={"field": "data", "images": len(paths), "usable": len(images)},
+        )
+    return Samples(
+        np.stack(images), labels.astype(np.int64), tuple(map(str, identities)), tuple(names), skipped=skipped
+    )
+
+
+def read_omniglot(path: Path, split: str) -> Samples:
+    """Read ``omniglot28.npz``; an identity is ``<alphabet>/<character>``, its group the alphabet.
+
+    Arrays: image [N, 28, 28] uint8, alphabet, character, drawer, split ("background" or "evaluation", as published by
+    Lake, Salakhutdinov and Tenenbaum, Science 350, 2015). Strokes become 255 on 0.
+    """
+    with np.load(path) as archive:
+        chosen = archive["split"] == split
+        if not chosen.any():
+            raise UnusableData(f"{path} holds nothing of split {split!r}; expected background or evaluation")
+        images, alphabets, characters, drawers = (
+            archive[name][chosen] for name in ("image", "alphabet", "character", "drawer")
+        )
+    owners = np.char.add(np.char.add(alphabets.astype(str), "/"), characters.astype(str))
+    identities, labels = np.unique(owners, return_inverse=True)
+    return Samples(
+        images=strokes_white(images)[:, np.newaxis],
+        labels=labels.astype(np.int64),
+        identities=tuple(map(str, identities)),
+        names=tuple(f"{owner}/{drawer}" for owner, drawer in zip(owners, drawers, strict=True)),
+        groups=tuple(name.split("/")[0] for name in map(str, identities)),
+    )
+
+
+def strokes_white(images: NDArray[Any]) -> Images:
+    """Return drawings with strokes near 255 on a ground of 0: whichever is rarer is the stroke."""
+    images = np.asarray(images)
+    if images.dtype == np.bool_:
+        images = images.astype(np.uint8) * 255
+    bright = images.mean() > 127
+    return np.asarray(255 - images if bright else images, np.uint8)
+
+
+def rotated(samples: Samples) -> Samples:
+    """Return the samples with each quarter turn as identities of their own (Vinyals et al. 2016, section 4.1)."""
+    turns = [np.rot90(samples.images, turn, axes=(2, 3)) for turn in range(4)]
+    count = len(samples.identities)
+    return Samples(
+        images=np.concatenate(turns),
+        labels=np.concatenate([samples.labels + turn * count for turn in range(4)]),
+        identities=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.identities),
+        names=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.names),
+        groups=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.groups),
+        skipped=samples.skipped,
+    )
+
+
+def held_out(identities: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
+    """Return a flag for each identity: whether it is kept out of training (a seeded draw of ``share`` of them)."""
+    count = len(identities)
+    flags = np.zeros(count, dtype=np.bool_)
+    flags[np.random.default_rng(seed).permutation(count)[: round(share * count)]] = True
+    return flags

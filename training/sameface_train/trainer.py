@@ -1,0 +1,327 @@
+"""The one trainer: any recipe, on CPU or GPU, with everything of a run in one folder.
+
+A run depends on its data, recipe and seed alone: every random draw is a function of the seed and the number of the step
+(`batches`), so going on after an interruption gives the same bits on CPU as never having stopped.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sameface.evaluation.cross import cross_scores
+from sameface.evaluation.samples import Samples as Embedded
+from sameface_qdrant.metrics import fnmr, threshold_at_fmr
+from sameface_train import checkpoint, fine_tune, objectives
+from sameface_train.backbones import BACKBONES, features, freeze
+from sameface_train.batches import batches
+from sameface_train.embedding import embed, unit
+from sameface_train.errors import UnusableData, WrongCheckpoint
+from sameface_train.monitor import CollapseWatch, LiveView, Log, Reading, draw_log, read_log, spread
+from sameface_train.recipes import Recipe, Schedule
+from sameface_train.samples import Samples, held_out
+from sameface_train.sface import centre_output
+
+CHECKPOINT_S = 60.0
+# Cosine to the mean of an identity's other samples below which a sample is left out of fine-tuning as mislabelled.
+LEAST_AGREEMENT = 0.25
+VALIDATION_FMR = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run goes, beside its recipe."""
+
+    seed: int = 0
+    device: str = "cpu"
+    validation_share: float = 0.0
+    """Share of the identities that are kept out of training, to choose by."""
+    validate_every: int = 0
+    """Steps; 0 looks at the held-out identities at the end alone."""
+    on_collapse: str = "stop"
+    """``stop`` raises, ``continue`` goes on and leaves it to the log."""
+    stop_after: int | None = None
+    """Leave after this many steps of the schedule, as an interruption would."""
+
+
+class Run:
+    """One run in one folder: ``run.json``, ``log.csv``, ``checkpoint.pt``, ``network.pt``, ``training.png``."""
+
+    def __init__(
+        self, recipe: Recipe, samples: Samples, folder: Path, options: Options, note: Callable[[str], None]
+    ) -> None:
+        """Make networks and objective, or take them up from the folder's checkpoint.
+
+        Raises:
+            UnusableData: the images are not what the backbone takes, or there are too few.
+            WrongCheckpoint: the folder holds a run of other data, recipe or seed.
+        """
+        self.recipe, self.folder, self.options, self._note = recipe, folder, options, note
+        self.backbone = BACKBONES[recipe.backbone]
+        self._check(samples)
+        flags = held_out(samples.identities, options.validation_share, options.seed)
+        self.validation = samples.of(flags) if flags.any() else None
+        self.samples = samples.of(~flags) if flags.any() else samples
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(options.seed)
+        self.network = self.backbone.build(self.backbone.channels, self.backbone.side, recipe.dimension)
+        if recipe.loss == "fine-tune":
+            self._prepare_fine_tuning()
+        self.objective = self._objective().to(options.device)
+        freeze(self.network, recipe.schedule.frozen)
+        self.network = self.network.to(options.device, memory_format=torch.channels_last)
+        trained = [p for p in (*self.network.parameters(), *self.objective.parameters()) if p.requires_grad]
+        self.optimiser = torch.optim.Adam(trained, lr=0.0, weight_decay=recipe.schedule.weight_decay)
+        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.step = 0
+        if (folder / "checkpoint.pt").is_file():
+            self._resume()
+
+    def train(self, view: LiveView) -> None:
+        """Go on to the end of the schedule.
+
+        Raises:
+            CollapsedRun: the embeddings are one point, or not finite; the folder keeps the log and a checkpoint.
+        """
+        schedule = self.recipe.schedule
+        last = min(schedule.steps, self.options.stop_after or schedule.steps)
+        self._describe()
+        log, watch = Log(self.folder / "log.csv", self.step), CollapseWatch(self.recipe.margin)
+        saved = time.monotonic()
+        try:
+            started = time.monotonic()
+            for batch in batches(
+                self.samples,
+                self.recipe.sampling,
+                self.recipe.augmentation,
+                seed=self.options.seed,
+                side=self.backbone.side,
+                first=self.step,
+                last=last,
+            ):
+                waited = time.monotonic() - started
+                reading = self._learn(batch.images, batch.labels, batch.places, started, waited)
+                log.write(reading)
+                view.see(reading)
+                if self.options.on_collapse == "stop":
+                    watch.see(reading)
+                if self.options.validate_every and self.step % self.options.validate_every == 0:
+                    view.validated(self.validate())
+                if time.monotonic() - saved > CHECKPOINT_S:
+                    self.save()
+                    log.flush()
+                    saved = time.monotonic()
+                started = time.monotonic()
+        finally:
+            log.close()
+            self.save()
+        if self.step == schedule.steps:
+            if self.validation is not None and not self.options.validate_every:
+                view.validated(self.validate())
+            self.keep()
+            draw_log(read_log(self.folder / "log.csv"), self.folder / "training.png", self._title())
+
+    def _learn(self, images: Tensor, labels: Tensor, places: Tensor, started: float, waited: float) -> Reading:
+        device, schedule = self.options.device, self.recipe.schedule
+        rate = learning_rate(schedule, self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        images = images.to(device, memory_format=torch.channels_last)
+        embedded = features(self.network, images)
+        outcome = self.objective(embedded, labels.to(device), places.to(device))
+        self.optimiser.zero_grad()
+        if outcome.loss.requires_grad:  # without a single mined triplet there is nothing to learn from
+            outcome.loss.backward()
+            self.optimiser.step()
+        self.step += 1
+        self._average(schedule.averaging)
+        return Reading(
+            step=self.step,
+            loss=float(outcome.loss.detach()),
+            active=outcome.active,
+            norm=float(embedded.detach().norm(dim=1).mean()),
+            spread=spread(embedded),
+            learning_rate=rate,
+            step_s=time.monotonic() - started,
+            waited_s=waited,
+        )
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        # Early on the plain mean of all steps: the first weights are nothing to hold on to.
+        decay = min(decay, self.step / (self.step + 10.0))
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1.0 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def averaged(self) -> nn.Sequential:
+        """Return the network with the running average of the weights."""
+        network = self.backbone.build(self.backbone.channels, self.backbone.side, self.recipe.dimension)
+        network.load_state_dict(self.average)
+        return network.to(self.options.device, memory_format=torch.channels_last).eval()
+
+    def validate(self) -> str:
+        """Measure the averaged network on the held-out identities; a line for people, and one in ``validation.csv``."""
+        assert self.validation is not None, "there are no held-out identities"
+        vectors = unit(embed(self.averaged(), self.validation.images, self.backbone.side, self.options.device))
+        owners = tuple(self.validation.identities[label] for label in self.validation.labels)
+        crossed = cross_scores(Embedded(vectors, owners, self.validation.names))
+        scores, weights = crossed.weighted_tail()
+        threshold = threshold_at_fmr(scores, VALIDATION_FMR, weights)
+        missed = fnmr(crossed.mated, threshold, crossed.by_identity)
+        path = self.folder / "validation.csv"
+        if not path.is_file():
+            path.write_text("step,fmr,threshold,fnmr_by_identity\n", encoding="utf-8")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{self.step},{VALIDATION_FMR},{threshold:.4f},{missed:.5f}\n")
+        text = f"held-out identities at step {self.step}: FNMR {missed:.2%} at FMR {VALIDATION_FMR:g}"
+        self._note(text)
+        return text
+
+    def save(self) -> None:
+        """Write what it takes to go on bit for bit."""
+        checkpoint.save(
+            self.folder / "checkpoint.pt",
+            {
+                "recipe": self.recipe.to_dict(),
+                "seed": self.options.seed,
+                "data": self.samples.digest,
+                "step": self.step,
+                "network": self.network.state_dict(),
+                "objective": self.objective.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "average": self.average,
+            },
+        )
+
+    def keep(self) -> None:
+        """Write the averaged network alone, with what it was trained on."""
+        checkpoint.save(
+            self.folder / "network.pt",
+            {
+                "recipe": self.recipe.to_dict(),
+                "seed": self.options.seed,
+                "step": self.step,
+                "side": list(self.backbone.side),
+                "identities": list(self.samples.identities),
+                "network": {name: value.cpu() for name, value in self.average.items()},
+                "head": {n: v.cpu() for n, v in self.objective.state_dict().items() if n.startswith("head")},
+            },
+        )
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        content = checkpoint.load(path, self.recipe)
+        for name, own in (("seed", self.options.seed), ("data", self.samples.digest)):
+            if content[name] != own:
+                raise WrongCheckpoint(
+                    f"{path} is of a run with another {name}; choose the same, or another folder",
+                    metadata={"path": path},
+                )
+        checkpoint.restore(self.network, content["network"], path)
+        checkpoint.restore(self.objective, content["objective"], path)
+        self.optimiser.load_state_dict(content["optimiser"])
+        self.average = {name: value.to(self.options.device) for name, value in content["average"].items()}
+        self.step = content["step"]
+        self._note(f"going on after step {self.step} of {self.recipe.schedule.steps}")
+
+    def _check(self, samples: Samples) -> None:
+        channels, height, width = samples.images.shape[1:]
+        wanted = self.backbone.side
+        if channels != self.backbone.channels or height < wanted[0] or width < wanted[1]:
+            raise UnusableData(
+                f"the images are {channels}x{height}x{width}; {self.recipe.backbone} takes "
+                f"{self.backbone.channels}x{wanted[0]}x{wanted[1]} or larger ones, which are cut to their middle",
+                metadata={"field": "data"},
+            )
+
+    def _prepare_fine_tuning(self) -> None:
+        """Make the teacher, leave out what it finds mislabelled, and start from the centred network."""
+        path = self.folder / "teacher.pt"
+        if path.is_file():
+            content = checkpoint.load(path)
+        else:
+            self._note(f"embedding {2 * len(self.samples)} images (each and its mirror image) for the teacher")
+            network = self.network.to(self.options.device, memory_format=torch.channels_last)
+            plain, mirrored = (
+                embed(network, self.samples.images, self.backbone.side, self.options.device, mirrored=flag)
+                for flag in (False, True)
+            )
+            content = {
+                "data": self.samples.digest,
+                "plain": torch.from_numpy(unit(plain)),
+                "mirrored": torch.from_numpy(unit(mirrored)),
+                "norm": float(np.linalg.norm(plain, axis=1).mean()),
+            }
+            checkpoint.save(path, content)
+        if content.get("data") != self.samples.digest:
+            raise WrongCheckpoint(f"{path} is of other data; choose another folder", metadata={"path": path})
+        plain, mirrored = content["plain"], content["mirrored"]
+        teacher = fine_tune.centred(nn.functional.normalize(plain + mirrored))
+        centre_output(self.network, plain.numpy(), content["norm"])
+        labels = torch.from_numpy(self.samples.labels)
+        keep = fine_tune.agreeing(teacher, labels, LEAST_AGREEMENT).numpy()
+        counts = np.bincount(self.samples.labels[keep], minlength=len(self.samples.identities))
+        keep &= counts[self.samples.labels] > 1
+        self._note(f"{int((~keep).sum())} of {len(keep)} samples are unlike their identity's others and left out")
+        if not keep.any():
+            raise UnusableData("no sample is like another of its identity; are the folders identities?")
+        self.samples = self.samples.only(keep)
+        labels = torch.from_numpy(self.samples.labels)
+        self._teacher = fine_tune.towards_identity(teacher[torch.from_numpy(keep)], labels)
+
+    def _objective(self) -> objectives.Objective:
+        recipe, identities = self.recipe, len(self.samples.identities)
+        match recipe.loss:
+            case "siamese":
+                return objectives.Siamese(recipe.dimension)
+            case "contrastive":
+                return objectives.Contrastive(recipe.margin or 1.0)
+            case "identification":
+                return objectives.Identification(recipe.dimension, identities)
+            case "joint":
+                return objectives.Joint(recipe.dimension, identities, recipe.weight, recipe.margin or 1.0)
+            case "triplet":
+                return objectives.Triplet(recipe.miner or "batch-hard", recipe.margin)
+            case "matching":
+                return objectives.Matching(recipe.sampling.each, recipe.shots)
+            case "fine-tune":
+                return fine_tune.FineTune(self._teacher, torch.from_numpy(self.samples.labels), weight=recipe.weight)
+
+    def _describe(self) -> None:
+        record = {
+            "recipe": self.recipe.to_dict(),
+            "seed": self.options.seed,
+            "device": self.options.device,
+            "images": len(self.samples),
+            "identities": len(self.samples.identities),
+            "held_out_identities": 0 if self.validation is None else len(self.validation.identities),
+            "skipped": {reason: len(names) for reason, names in self.samples.skipped.items()},
+            "torch": torch.__version__,
+        }
+        (self.folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    def _title(self) -> str:
+        return f"{self.recipe.name} ({self.recipe.paper}), seed {self.options.seed}"
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    """Return the rate of a step, counted from 0: a linear rise, then a half cosine down to nearly zero.
+
+    >>> schedule = Schedule(steps=100, learning_rate=1.0, warm_up=10)
+    >>> learning_rate(schedule, 0), learning_rate(schedule, 9), round(learning_rate(schedule, 55), 3)
+    (0.1, 1.0, 0.5)
+    """
+    if step < schedule.warm_up:
+        return schedule.learning_rate * (step + 1) / schedule.warm_up
+    done = (step - schedule.warm_up) / max(1, schedule.steps - schedule.warm_up)
+    return schedule.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
