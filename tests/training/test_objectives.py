@@ -1,11 +1,14 @@
 """Losses and miners on points whose answer is worked out by hand."""
 
+import doctest
 import math
+from types import ModuleType
 
 import pytest
 import torch
 from torch import tensor
 
+from sameface_train import monitor, recipes
 from sameface_train.fine_tune import FineTune, agreeing, centred, towards_identity
 from sameface_train.objectives import Identification, Joint, Matching, Siamese, Triplet, contrastive
 
@@ -144,3 +147,10 @@ def test_the_teacher_is_centred_agrees_and_moves_towards_its_identity() -> None:
     assert agreeing(on_circle(0.0, 10.0, 130.0), labels, 0.25).tolist() == [True, True, False]
     moved = towards_identity(on_circle(-20.0, 20.0), tensor([0, 0]), share=1.0)
     assert torch.allclose(moved, on_circle(-10.0, 10.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("module", [monitor, recipes], ids=lambda module: module.__name__)
+def test_examples_in_docstrings_hold(module: ModuleType) -> None:
+    done = doctest.testmod(module)
+    assert done.attempted > 0
+    assert done.failed == 0

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sameface.cli.output import note, print_json, print_table
 from sameface_qdrant.errors import SamefaceError
+from sameface_train.comparison.cli import app as compare_app
+from sameface_train.options import AsJson, Device, Steps, Threads
 
 app = typer.Typer(
     name="sameface-train",
@@ -23,18 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-compare_app = typer.Typer(help="Train several recipes on one budget, and judge them alike.", no_args_is_help=True)
 app.add_typer(compare_app, name="compare")
 
-Out = Annotated[Path, typer.Option(help="folder of the runs and results.jsonl; what is there is not done again")]
-Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="repeatable; default: all that fit")]
-Seeds = Annotated[int, typer.Option(min=1, help="runs of each recipe")]
-Steps = Annotated[int | None, typer.Option(min=1, help="default: the recipe's", show_default=False)]
-Threads = Annotated[int, typer.Option(min=0, help="of torch; 0: all cores")]
-AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Data = Annotated[Path, typer.Argument(help="folder with one sub-folder of images per identity, or omniglot28.npz")]
 RunFolder = Annotated[Path, typer.Argument(help="folder of a run")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N")]
 
 
 @app.command("recipes")
@@ -226,82 +220,6 @@ def export_command(
     )
     print(f"{folder}: {len(content):,} bytes, smallest cosine to PyTorch {cosine:.7f}")
     print(f"next: sameface evaluate operating-points PHOTOS --embedder-version {version} --write")
-
-
-@compare_app.command("drawings")
-def compare_drawings(
-    data: Annotated[Path, typer.Argument(help="omniglot28.npz")],
-    official: Annotated[Path, typer.Argument(help="folder of the 20 official runs")],
-    out: Out,
-    recipes: Recipes = None,
-    seeds: Seeds = 3,
-    steps: Steps = None,
-    threads: Threads = 0,
-    device: Device = "cpu",
-) -> None:
-    """Omniglot: 5- and 20-way one-shot among all characters, within alphabets, and the official runs."""
-    from functools import partial
-
-    from sameface_train.comparison import drawings
-    from sameface_train.recipes import RECIPES
-    from sameface_train.samples import read_omniglot, rotated
-
-    judge = partial(
-        drawings.judge, evaluation=read_omniglot(data, "evaluation"), official=drawings.read_official(official)
-    )
-    names = recipes or [name for name in RECIPES if name != "fine-tune"]
-    _compare(names, "", seeds, steps, threads, rotated(read_omniglot(data, "background")), judge, out, device)
-
-
-@compare_app.command("signatures")
-def compare_signatures(
-    train_folder: Annotated[Path, typer.Argument(help="<signer>/{genuine,forgery}/*.jpg to train on")],
-    judged_on: Annotated[Path, typer.Argument(help="the same of other signers")],
-    out: Out,
-    recipes: Recipes = None,
-    seeds: Seeds = 3,
-    steps: Steps = None,
-    threads: Threads = 0,
-    device: Device = "cpu",
-) -> None:
-    """Signatures: equal error rates against skilled and random forgeries, with five templates of each signer."""
-    from functools import partial
-
-    from sameface_train.comparison import signatures
-    from sameface_train.errors import LeakedData
-    from sameface_train.recipes import RECIPES
-
-    learnt_on, others = signatures.read_signatures(train_folder), signatures.read_signatures(judged_on)
-    if shared := sorted(set(learnt_on.groups) & set(others.groups)):
-        raise LeakedData(f"{len(shared)} signers are in both folders, for instance {shared[0]}")
-    names = recipes or [name for name in RECIPES if name not in ("fine-tune", "matching")]
-    judge = partial(signatures.judge, held_out=others)
-    _compare(names, "signatures", seeds, steps, threads, learnt_on, judge, out, device)
-
-
-def _compare(
-    names: list[str],
-    task: str,
-    seeds: int,
-    steps: int | None,
-    threads: int,
-    samples: Any,
-    judge: Any,
-    out: Path,
-    device: str,
-) -> None:
-    import torch
-
-    from sameface_train.comparison.running import compare, summary
-    from sameface_train.recipes import recipe as choose
-
-    if threads:
-        torch.set_num_threads(threads)
-    changes = {"steps": steps} if steps else {}
-    chosen = [choose(name, task, **changes) for name in names]
-    results = compare(chosen, range(seeds), samples, judge, out, device=device, note=note)
-    headings, rows = summary(results)
-    print_table(headings, rows)
 
 
 def _read(data: Path, backbone: str, split: str) -> Any:

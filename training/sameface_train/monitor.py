@@ -46,6 +46,7 @@ class Reading:
 def spread(features: Tensor) -> float:
     """Return how far features [B, D] lie around their mean, as a share of their length: √(E‖f − f̄‖² / E‖f‖²).
 
+    >>> import torch
     >>> spread(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])), spread(torch.tensor([[1.0, 2.0], [1.0, 2.0]]))
     (1.0, 0.0)
     """

@@ -1,5 +1,6 @@
 """Recipes: how an embedder is learnt, as small records of backbone × loss × miner × sampling × schedule."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
@@ -24,6 +25,19 @@ class Schedule:
     """How many of the first convolutions stay as they are."""
     averaging: float = 0.99
     """Decay of the running average of the weights, which is what is kept (Polyak and Juditsky 1992)."""
+
+
+def learning_rate(schedule: Schedule, step: int) -> float:
+    """Return the rate of a step, counted from 0: a linear rise, then a half cosine down to nearly zero.
+
+    >>> schedule = Schedule(steps=100, learning_rate=1.0, warm_up=10)
+    >>> learning_rate(schedule, 0), learning_rate(schedule, 9), round(learning_rate(schedule, 55), 3)
+    (0.1, 1.0, 0.5)
+    """
+    if step < schedule.warm_up:
+        return schedule.learning_rate * (step + 1) / schedule.warm_up
+    done = (step - schedule.warm_up) / max(1, schedule.steps - schedule.warm_up)
+    return schedule.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True, slots=True)

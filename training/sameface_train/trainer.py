@@ -5,7 +5,6 @@ A run depends on its data, recipe and seed alone: every random draw is a functio
 """
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from sameface_train.batches import batches
 from sameface_train.embedding import embed, unit
 from sameface_train.errors import UnusableData, WrongCheckpoint
 from sameface_train.monitor import CollapseWatch, LiveView, Log, Reading, draw_log, read_log, spread
-from sameface_train.recipes import Recipe, Schedule
+from sameface_train.recipes import Recipe, learning_rate
 from sameface_train.samples import Samples, held_out
 from sameface_train.sface import centre_output
 
@@ -312,16 +311,3 @@ class Run:
 
     def _title(self) -> str:
         return f"{self.recipe.name} ({self.recipe.paper}), seed {self.options.seed}"
-
-
-def learning_rate(schedule: Schedule, step: int) -> float:
-    """Return the rate of a step, counted from 0: a linear rise, then a half cosine down to nearly zero.
-
-    >>> schedule = Schedule(steps=100, learning_rate=1.0, warm_up=10)
-    >>> learning_rate(schedule, 0), learning_rate(schedule, 9), round(learning_rate(schedule, 55), 3)
-    (0.1, 1.0, 0.5)
-    """
-    if step < schedule.warm_up:
-        return schedule.learning_rate * (step + 1) / schedule.warm_up
-    done = (step - schedule.warm_up) / max(1, schedule.steps - schedule.warm_up)
-    return schedule.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
