@@ -178,6 +178,8 @@ def embed(
     from sameface_train.embedding import unit
 
     trained = load_trained(run)
+    if not trained.recipe.by_cosine:
+        note(f"{trained.recipe.name} does not compare by cosine, as evaluation does: the figures will be below its own")
     samples = _read(data, trained.recipe.backbone, split)
     with _progress("embedding") as progress:
         network = trained.network.to(device)

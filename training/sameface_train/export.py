@@ -28,7 +28,7 @@ def write_onnx(trained: Trained) -> bytes:
     Raises:
         WrongExport: the recipe's embeddings are not compared on the unit sphere, or a layer cannot be written.
     """
-    if trained.recipe.loss in ("siamese", "contrastive"):
+    if not trained.recipe.by_cosine:
         way = "a learned head" if trained.recipe.loss == "siamese" else "distance"
         raise WrongExport(
             f"{trained.recipe.name} compares by {way}, and the service compares unit vectors by their cosine; export a "

@@ -30,9 +30,6 @@ class Outcome:
 class Objective(nn.Module):
     """Base: features are compared on the unit sphere, by cosine."""
 
-    sphere = True
-    """Whether what is stored is of unit norm and compared by cosine, as the tensor contract of the service asks."""
-
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
         """Return the loss of a batch: features [B, D], labels [B], places [B] among the training samples."""
         raise NotImplementedError
@@ -44,8 +41,6 @@ class Objective(nn.Module):
 
 class Siamese(Objective):
     """Twin networks under a learned, weighted L1 distance with a sigmoid (Koch et al. 2015, section 3.1)."""
-
-    sphere = False
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
@@ -65,8 +60,6 @@ class Siamese(Objective):
 
 class Contrastive(Objective):
     """Pulls pairs together, pushes others ``margin`` apart (Hadsell, Chopra and LeCun 2006, equation 4)."""
-
-    sphere = False
 
     def __init__(self, margin: float) -> None:
         super().__init__()

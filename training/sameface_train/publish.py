@@ -1,5 +1,6 @@
 """A new version folder of `face_embedder`: weights, card, digest and golden vector."""
 
+import hashlib
 from pathlib import Path
 
 from sameface.errors import ModelNotFound
@@ -49,7 +50,7 @@ def publish(
             "title": title,
             "licence": Licence(weights=licence, training_data=training_data, restriction=restriction),
             "source": cards[-1].source.model_copy(
-                update={"package": source, "file": FILE_NAME, "sha256": _digest(content), "url": ""}
+                update={"package": source, "file": FILE_NAME, "sha256": hashlib.sha256(content).hexdigest(), "url": ""}
             ),
             "equivalent_to": {},
             "figures": {},
@@ -59,9 +60,3 @@ def publish(
     write_card(path, card)
     seal(path, served)
     return folder
-
-
-def _digest(content: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(content).hexdigest()

@@ -60,6 +60,11 @@ class Recipe:
     shots: int = 1
     """Supporting images of each identity (matching)."""
 
+    @property
+    def by_cosine(self) -> bool:
+        """Whether unit vectors are compared by their cosine, as the service does it."""
+        return self.loss not in ("siamese", "contrastive")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, for a run's files."""
         return asdict(self)
