@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import pytest
 
 from sameface.evaluation.samples import read_embeddings
@@ -75,6 +76,20 @@ def test_a_folder_is_trained_on_and_embedded_for_evaluation(
     )
     assert refused.returncode == 3
     assert "images UINT8 [N,1,28,28]; expected images UINT8 [N,3,112,112]" in refused.stderr
+
+
+def test_a_map_shows_images_where_the_network_puts_them(
+    run: Callable[..., Done], drawings: Path, tmp_path: Path
+) -> None:
+    train = ("train", "contrastive", drawings, "--run", tmp_path / "run", "--steps", "2", "--change", "dimension=2")
+    assert run(*train, "--threads", "1", "--change", "identities=8").returncode == 0
+    drawn = run("map", tmp_path / "run", drawings, "--out", tmp_path / "map.png", "--identities", "6")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "24 images of 6 identities" in drawn.stdout
+    picture = cv2.imread(str(tmp_path / "map.png"))
+    assert picture is not None
+    assert picture.shape[0] == picture.shape[1]
+    assert picture.std() > 10, "the picture is blank"
 
 
 def test_leakage_between_training_and_what_judges_is_refused(

@@ -1,5 +1,7 @@
 """Recipes compared on small drawings: the protocols hold what they say, and what was done is not done again."""
 
+import math
+import statistics
 from functools import partial
 from pathlib import Path
 
@@ -8,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from sameface.evaluation.forgeries import Claims
 from sameface_qdrant.errors import NotEnoughData
 from sameface_train.backbones import BACKBONES
 from sameface_train.checkpoint import Trained
-from sameface_train.comparison import drawings, signatures
+from sameface_train.comparison import drawings, faces, signatures
 from sameface_train.comparison.running import compare, summary
 from sameface_train.errors import UnusableData
 from sameface_train.recipes import recipe
@@ -92,6 +95,45 @@ def test_signatures_are_read_by_signer_and_judged_by_forgeries(tmp_path: Path) -
         signatures.read_signatures(tmp_path / "nowhere")
 
 
+def test_a_claim_is_as_likely_as_the_signer_s_gaussian_says() -> None:
+    features = np.random.default_rng(2).normal(size=(14, 3))
+    references = np.array([[0, 1, 2, 3], [4, 5, 6, 7]])
+    claims = Claims(np.array([8, 9, 10]), np.array([0, 1, 1]))
+    scores = signatures.gaussian_scores(features, references, claims)
+    for place, (probe, signer) in enumerate(zip(claims.probes, claims.claimed, strict=True)):
+        density = 0.0
+        for column in range(3):
+            own = [statistics.variance(features[row, column] for row in rows) for rows in references]
+            mean = statistics.mean(features[row, column] for row in references[signer])
+            spread = statistics.NormalDist(mean, math.sqrt((own[signer] + (own[0] + own[1]) / 2) / 2))
+            density += math.log(spread.pdf(features[probe, column])) + math.log(math.sqrt(2 * math.pi))
+        assert scores[place] == pytest.approx(density / 3, rel=1e-6)
+
+
+def test_rates_of_faces_are_those_of_counting() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.array([0, 0, 0, 1, 1, 2, 3, 3])
+    half = rng.normal(size=(8, 8)).astype(np.float32)
+    scores = half + half.T + 2.0 * (labels[:, None] == labels[None])
+    found = faces.rates(scores.astype(np.float32), labels)
+    wrong: dict[int, list[bool]] = {0: [], 1: [], 3: []}
+    missed: dict[int, list[bool]] = {0: [], 1: [], 3: []}
+    highest = max(scores[a, b] for a in range(8) for b in range(a) if labels[a] != labels[b])
+    for one in range(8):
+        others = [other for other in range(8) if other != one]
+        if labels[one] in wrong:
+            wrong[labels[one]].append(labels[max(others, key=lambda other: scores[one, other])] != labels[one])
+        for other in range(one):
+            if labels[one] == labels[other]:
+                missed[labels[one]].append(scores[one, other] <= highest)
+    assert found["rank-1"] == pytest.approx(np.mean([np.mean(values) for values in wrong.values()]))
+    # 23 comparisons are too few for one false match in 10,000: nothing non-mated may match.
+    assert found["FNMR@0.0001"] == pytest.approx(np.mean([np.mean(values) for values in missed.values()]))
+    assert found["FNMR@0.0001"] >= found["FNMR@0.001"] >= found["FNMR@0.01"]
+    with pytest.raises(NotEnoughData):
+        faces.rates(scores.astype(np.float32), np.arange(8))
+
+
 def test_a_signature_is_centred_and_keeps_its_shape() -> None:
     drawing = np.full((60, 300), 230, np.uint8)
     drawing[20:30, 100:180] = 40
@@ -110,12 +152,16 @@ def test_recipes_are_compared_under_every_seed_and_never_twice(tmp_path: Path) -
     chosen = [quick(name, steps=2) for name in ("siamese", "identification")]
     official = drawings.read_official(write_official(tmp_path / "official"))
     judge = partial(drawings.judge, evaluation=glyphs(44, 3, seed=3), official=official, episodes=20)
-    results = compare(chosen, range(2), samples, judge, tmp_path / "out", note=notes.append)
+    ways = {"identification": "head"}
+    baselines = {"(pixels)": pixels}
+    again = partial(compare, chosen, range(2), samples, judge, tmp_path / "out", ways=ways, baselines=baselines)
+    results = again(note=notes.append)
+    assert results.pop(0)["recipe"] == "(pixels)"
     assert [(row["recipe"], row["seed"]) for row in results] == [
         (name, seed) for seed in range(2) for name in ("siamese", "identification", "identification+head")
     ]
     lines = (tmp_path / "out" / "results.jsonl").read_text()
-    assert compare(chosen, range(2), samples, judge, tmp_path / "out", note=notes.append) == results
+    assert again(note=notes.append)[1:] == results
     assert (tmp_path / "out" / "results.jsonl").read_text() == lines
     headings, rows = summary([*results, {"recipe": "triplet", "seed": 0, "steps": 2, "collapsed": "a point"}])
     assert headings == ("recipe", "seeds", "5-way", "20-way", "within", "official")

@@ -21,7 +21,10 @@ def on_circle(*degrees: float) -> torch.Tensor:
 
 
 def triplets(mining: str, margin: float | None, degrees: tuple[float, ...], labels: list[int]) -> set[tuple[int, ...]]:
-    mined = Triplet(mining, margin).triplets(on_circle(*degrees), tensor(labels))  # type: ignore[arg-type]
+    return as_set(Triplet(mining, margin).triplets(on_circle(*degrees), tensor(labels)))  # type: ignore[arg-type]
+
+
+def as_set(mined: tuple[torch.Tensor, ...]) -> set[tuple[int, ...]]:
     return set(zip(*(part.tolist() for part in mined), strict=True))
 
 
@@ -58,6 +61,15 @@ def test_the_triplet_loss_is_the_mean_violation_of_those_that_violate() -> None:
     active = [violation for violation in violations if violation > 0]
     assert float(outcome.loss) == pytest.approx(sum(active) / len(active), rel=1e-5)
     assert outcome.active == pytest.approx(len(active) / len(violations))
+
+
+def test_all_triplets_are_learnt_from_before_the_hardest() -> None:
+    objective, points = Triplet("batch-hard", None, easy_steps=1), on_circle(*DEGREES)
+    every, hardest = (triplets(mining, None, DEGREES, LABELS) for mining in ("batch-all", "batch-hard"))
+    assert as_set(objective.triplets(points, tensor(LABELS))) == every
+    objective(points, tensor(LABELS), NOWHERE)
+    assert as_set(objective.triplets(points, tensor(LABELS))) == hardest
+    assert hardest < every
 
 
 def test_the_soft_margin_counts_every_mined_triplet() -> None:
@@ -107,12 +119,17 @@ def test_joint_adds_the_weighted_verification_signal() -> None:
 
 
 def test_matching_is_the_attention_on_the_right_class() -> None:
-    # Two ways, one shot, one query each: query 0 lies on its support, query 1 halfway between both.
-    objective = Matching(each=2, shots=1, scale=1.0)
-    features = on_circle(0.0, 0.0, 90.0, 45.0)
-    outcome = objective(features, tensor([0, 0, 1, 1]), NOWHERE)
-    right = math.exp(1.0) / (math.exp(1.0) + math.exp(0.0))
-    assert float(outcome.loss) == pytest.approx(-(math.log(right) + math.log(0.5)) / 2, rel=1e-5)
+    # Images 0 and 1 of one identity at 0°, 2 and 3 of another at 90° and 30°, which is nearer to the first.
+    outcome = Matching(scale=1.0)(on_circle(0.0, 0.0, 90.0, 30.0), tensor([0, 0, 1, 1]), NOWHERE)
+    at = {degrees: math.exp(math.cos(math.radians(degrees))) for degrees in (0, 30, 60, 90)}
+    shares = (
+        at[0] / (at[0] + at[90] + at[30]),
+        at[0] / (at[0] + at[90] + at[30]),
+        at[60] / (2 * at[90] + at[60]),
+        at[60] / (2 * at[30] + at[60]),
+    )
+    assert float(outcome.loss) == pytest.approx(-sum(map(math.log, shares)) / 4, rel=1e-5)
+    assert outcome.active == 0.25
 
 
 def test_fine_tuning_passes_over_what_label_noise_looks_like() -> None:

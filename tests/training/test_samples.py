@@ -101,12 +101,18 @@ def test_a_batch_holds_as_many_of_each_identity_beside_each_other(identities: in
     np.testing.assert_array_equal(places, draw(members(samples), Sampling(identities, each), 0, step))
 
 
-def test_a_group_comes_whole_and_incomplete_groups_stay_away() -> None:
-    samples = replace(glyphs(5, 3, seed=1), groups=("ann", "ann", "bob", "bob", "cy"))
-    units = members(samples, by_group=True)
-    assert len(units) == 2
-    places = draw(units, Sampling(4, 2, by_group=True), 0, 0)
-    assert sorted(set(samples.labels[places])) == [0, 1, 2, 3]
+def test_as_many_identities_come_from_each_group_and_small_groups_stay_away() -> None:
+    samples = replace(glyphs(8, 3, seed=1), groups=("ann", "ann", "ann", "bob", "bob", "bob", "bob", "cy"))
+    owned = members(samples, by_group=True)
+    assert [len(identities) for identities in owned] == [3, 4, 1]
+    for step in range(20):
+        places = draw(owned, Sampling(4, 2, groups=2), 0, step)
+        assert sorted(samples.groups[label] for label in samples.labels[places][::2]) == ["ann", "ann", "bob", "bob"]
+        assert len(set(samples.labels[places])) == 4
+    with pytest.raises(UnusableData, match="4 from each of 2 groups, and there are 8, enough of them in 1 groups"):
+        draw(owned, Sampling(8, 2, groups=2), 0, 0)
+    with pytest.raises(UnusableData, match="by groups, and the data has none"):
+        members(replace(samples, groups=()), by_group=True)
 
 
 def test_an_identity_with_one_image_is_never_drawn() -> None:

@@ -1,5 +1,8 @@
 """A run is its data, recipe and seed: interrupted or not, it gives the same bits. What does not fit is refused."""
 
+import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +100,18 @@ def test_embeddings_that_are_one_point_end_the_run_and_keep_its_log(tmp_path: Pa
     assert went_on.step == 40
 
 
+def test_a_soft_margin_that_stays_at_log_2_is_named() -> None:
+    watch = CollapseWatch(math.log(2.0), soft=True)
+    stuck = Reading(1, math.log(2.0) + 1e-3, 0.95, 40.0, 0.075, 0.1, 0.1, 0.0)
+    for _ in range(299):
+        watch.see(stuck)
+    watch.see(replace(stuck, loss=0.6))
+    for _ in range(299):
+        watch.see(stuck)
+    with pytest.raises(CollapsedRun, match=r"has stayed at log 2 for 300 steps .*95% .*easy_steps"):
+        watch.see(stuck)
+
+
 def test_a_run_that_diverges_is_no_collapse() -> None:
     reading = Reading(5, float("nan"), 0.5, 1.0, 0.9, 0.1, 0.1, 0.0)
     with pytest.raises(CollapsedRun, match="diverged"):
@@ -109,6 +124,23 @@ def test_one_narrow_batch_is_no_collapse() -> None:
         for _ in range(19):
             watch.see(narrow)
         watch.see(replace(narrow, spread=0.5))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's /proc")
+@pytest.mark.parametrize("kept", [True, False])
+def test_freed_memory_is_kept_for_the_next_step(kept: bool) -> None:
+    program = """
+import re, sys, torch
+from sameface_train.memory import keep_freed_memory
+resident = lambda: int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
+if sys.argv[1] == "True":
+    keep_freed_memory()
+before = resident()
+torch.ones(50_000_000)
+print(resident() - before)
+"""
+    grown = int(subprocess.run([sys.executable, "-c", program, str(kept)], capture_output=True, check=True).stdout)
+    assert (grown > 150_000) == kept, f"{grown} kB more than before a tensor of 200 MB was made and freed"
 
 
 def test_spread_is_the_share_of_the_length_that_differs() -> None:

@@ -23,8 +23,11 @@ class Sampling:
 
     identities: int
     each: int
-    by_group: bool = False
-    """Whether the identities of one group come together: a signer's genuine and forged signatures must meet."""
+    groups: int = 0
+    """From how many groups the identities of a batch come, as many from each; 0 looks at no groups.
+
+    What must be told apart comes together: characters of one alphabet, a signer's genuine and forged signatures.
+    """
 
     @property
     def size(self) -> int:
@@ -45,34 +48,47 @@ class Batch:
 
 
 def members(samples: Samples, by_group: bool = False) -> list[list[NDArray[np.int64]]]:
-    """Return what is drawn together: the samples of every identity with two images or more, in lists of one identity.
+    """Return the samples of every identity with two images or more, in one list or a list for each group.
 
-    With ``by_group`` a list holds all identities of a group; groups that hold fewer than the largest are left out.
+    Raises:
+        UnusableData: groups are asked for, and the samples have none.
     """
     order = np.argsort(samples.labels, kind="stable")
     counts = np.bincount(samples.labels, minlength=len(samples.identities))
     owned = np.split(order, np.cumsum(counts)[:-1])
-    if not by_group:
-        return [[group] for group in owned if len(group) > 1]
+    if by_group and not samples.groups:
+        raise UnusableData("a batch is drawn by groups, and the data has none; say --change groups=0")
     groups: dict[str, list[NDArray[np.int64]]] = {}
-    for name, group in zip(samples.groups, owned, strict=True):
-        if len(group) > 1:
-            groups.setdefault(name, []).append(group)
-    largest = max(map(len, groups.values()), default=0)
-    return [together for together in groups.values() if len(together) == largest]
+    for name, own in zip(samples.groups if by_group else [""] * len(owned), owned, strict=True):
+        if len(own) > 1:
+            groups.setdefault(name, []).append(own)
+    return list(groups.values())
 
 
-def draw(units: list[list[NDArray[np.int64]]], sampling: Sampling, seed: int, step: int) -> NDArray[np.int64]:
-    """Return the samples of one step [identities × each]; an identity with fewer images gives some twice."""
+def draw(members: list[list[NDArray[np.int64]]], sampling: Sampling, seed: int, step: int) -> NDArray[np.int64]:
+    """Return the samples of one step [identities × each]; an identity with fewer images gives some twice.
+
+    Groups with fewer identities than a batch takes of each are left out.
+
+    Raises:
+        UnusableData: there are fewer groups or identities than a batch takes.
+    """
     rng = np.random.default_rng([seed, step])
-    count = sampling.identities // len(units[0]) if units else sampling.identities
-    if len(units) < count:
+    count, of_each = max(1, sampling.groups), sampling.identities // max(1, sampling.groups)
+    usable = [identities for identities in members if len(identities) >= of_each]
+    if len(usable) < count:
+        whence = f", {of_each} from each of {count} groups" if sampling.groups else ""
         raise UnusableData(
-            f"a batch takes {sampling.identities} identities with two images or more, and there are {len(units)}; "
+            f"a batch takes {sampling.identities} identities with two images or more{whence}, and there are "
+            f"{sum(map(len, members))}{f', enough of them in {len(usable)} groups' if whence else ''}; "
             "give more data, or a smaller batch",
-            metadata={"field": "data", "identities": len(units)},
+            metadata={"field": "data", "identities": sum(map(len, members))},
         )
-    chosen = [group for number in rng.choice(len(units), count, replace=False) for group in units[number]]
+    chosen = [
+        usable[group][identity]
+        for group in rng.permutation(len(usable))[:count]
+        for identity in rng.permutation(len(usable[group]))[:of_each]
+    ]
     return np.concatenate([rng.choice(group, sampling.each, replace=len(group) < sampling.each) for group in chosen])
 
 
@@ -83,12 +99,12 @@ class _Steps(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self, samples: Samples, sampling: Sampling, augmentation: Augmentation, seed: int, side: tuple[int, int]
     ) -> None:
         self._samples, self._sampling, self._seed = samples, sampling, seed
-        self._units = members(samples, sampling.by_group)
-        draw(self._units, sampling, seed, 0)  # what cannot be drawn is said here, not in the other process
+        self._members = members(samples, sampling.groups > 0)
+        draw(self._members, sampling, seed, 0)  # what cannot be drawn is said here, not in the other process
         self._augmentation, self._side = augmentation, side
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        places = draw(self._units, self._sampling, self._seed, step)
+        places = draw(self._members, self._sampling, self._seed, step)
         images = torch.from_numpy(np.ascontiguousarray(self._samples.images[places])).float()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.default_rng([self._seed, step, 1]).integers(2**62)))

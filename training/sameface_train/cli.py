@@ -97,7 +97,7 @@ def train(
     change: Annotated[
         list[str] | None, typer.Option(help="field=value of the recipe, for instance margin=0.3; repeatable")
     ] = None,
-    task: Annotated[str, typer.Option(help="signatures or faces: backbone, augmentation and batch for it")] = "",
+    task: Annotated[str, typer.Option(help="drawings, signatures or faces: what fits it is changed")] = "",
     device: Device = "cpu",
     hold_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="share of the identities kept out, to choose by")
@@ -114,6 +114,7 @@ def train(
     """Train an embedder; interrupt it whenever you like, the same command goes on."""
     import torch
 
+    from sameface_train.memory import keep_freed_memory
     from sameface_train.monitor import live_view, read_log
     from sameface_train.recipes import recipe as choose
     from sameface_train.samples import rotated
@@ -123,6 +124,7 @@ def train(
         raise typer.BadParameter(f"{on_collapse!r} is neither stop nor continue", param_hint="--on-collapse")
     if threads:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     changes = dict(_change(text) for text in change or ())
     if steps:
         changes["steps"] = steps
@@ -188,6 +190,32 @@ def embed(
     model = f"{trained.recipe.name}, seed {trained.seed}, step {trained.step}"
     write_embeddings(out, Samples(vectors, identities, samples.names, model=model))
     print(f"{len(vectors)} embeddings of {len(samples.identities)} identities in {out}")
+
+
+@app.command("map")
+def map_command(
+    run: RunFolder,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="png file")],
+    identities: Annotated[int, typer.Option(min=1, help="how many to draw, taken evenly from all")] = 10,
+    split: Annotated[str, typer.Option(help="of omniglot28.npz: background or evaluation")] = "evaluation",
+) -> None:
+    """Draw images where a run's network puts them; a network of dimension 2 is drawn as it is."""
+    import numpy as np
+
+    from sameface_train.checkpoint import load_trained
+    from sameface_train.drawing import draw_map
+    from sameface_train.embedding import embed as embed_images
+
+    trained = load_trained(run)
+    samples = _read(data, trained.recipe.backbone, split)
+    count = len(samples.identities)
+    chosen = np.zeros(count, dtype=np.bool_)
+    chosen[np.linspace(0, count - 1, min(identities, count)).round().astype(int)] = True
+    samples = samples.of(chosen)
+    vectors = embed_images(trained.network, samples.images, trained.side)
+    draw_map(vectors, samples.images, samples.labels.tolist(), out, f"{trained.recipe.name}, step {trained.step}")
+    print(f"{len(samples)} images of {len(samples.identities)} identities in {out}")
 
 
 @app.command("export")

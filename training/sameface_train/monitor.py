@@ -21,6 +21,8 @@ from sameface_train.errors import CollapsedRun
 COLLAPSED_SPREAD = 0.01
 # One odd batch is no collapse.
 PATIENCE = 20
+# How near the loss of embeddings that are one point a run may stay, and for how many steps, until it is stuck there.
+STUCK_WITHIN, STUCK_STEPS = 0.01, 300
 BARS = "▁▂▃▄▅▆▇█"
 TREND = 48
 
@@ -57,11 +59,17 @@ def spread(features: Tensor) -> float:
 
 
 class CollapseWatch:
-    """Raises once the embeddings have been one point for `PATIENCE` readings, or are not finite."""
+    """Raises once the embeddings have been one point for `PATIENCE` readings, are not finite, or nothing is learnt.
 
-    def __init__(self, margin: float | None) -> None:
-        self._margin = margin
-        self._run = 0
+    The soft margin collapses less far than the hard one: the hardest positive and the hardest negative of every anchor
+    come to lie equally far away, and the loss stays at log 2, though the embeddings are not quite one point.
+    """
+
+    def __init__(self, loss_at_one_point: float | None, *, soft: bool = False) -> None:
+        """``loss_at_one_point`` is a triplet loss's margin, or log 2 for the ``soft`` one; None where there is none."""
+        self._at_one_point, self._soft = loss_at_one_point, soft
+        self._narrow = 0
+        self._stuck = 0
 
     def see(self, reading: Reading) -> None:
         """Look at one reading.
@@ -75,9 +83,9 @@ class CollapseWatch:
                 "diverged. Lower the learning rate",
                 metadata={"step": reading.step},
             )
-        self._run = self._run + 1 if reading.spread < COLLAPSED_SPREAD else 0
-        if self._run >= PATIENCE:
-            at_margin = self._margin is not None and abs(reading.loss - self._margin) < 0.05 * self._margin
+        self._narrow = self._narrow + 1 if reading.spread < COLLAPSED_SPREAD else 0
+        if self._narrow >= PATIENCE:
+            at_margin = not self._soft and self._near(reading.loss, 0.05)
             raise CollapsedRun(
                 f"step {reading.step}: all embeddings are one point (spread {reading.spread:.4f}, below "
                 f"{COLLAPSED_SPREAD} for {PATIENCE} steps; loss {reading.loss:.4f}"
@@ -85,6 +93,18 @@ class CollapseWatch:
                 + "). Use semi-hard mining or a soft margin, lower the learning rate, or start from pretrained weights",
                 metadata={"step": reading.step, "spread": f"{reading.spread:.4f}"},
             )
+        self._stuck = self._stuck + 1 if self._soft and self._near(reading.loss, STUCK_WITHIN) else 0
+        if self._stuck >= STUCK_STEPS:
+            raise CollapsedRun(
+                f"step {reading.step}: the loss has stayed at log 2 for {STUCK_STEPS} steps ({reading.loss:.4f}; "
+                f"{reading.active:.0%} of the triplets in the wrong order): positives are as far away as negatives. "
+                "Mine all triplets before the hardest (easy_steps), lower the learning rate, or start from pretrained "
+                "weights",
+                metadata={"step": reading.step, "loss": f"{reading.loss:.4f}"},
+            )
+
+    def _near(self, loss: float, share: float) -> bool:
+        return self._at_one_point is not None and abs(loss - self._at_one_point) < share * self._at_one_point
 
 
 class Log:
@@ -173,39 +193,3 @@ def sparkline(values: "deque[float] | list[float]") -> str:
     return "".join(
         BARS[round((value - low) / reach * (len(BARS) - 1) + 1e-9)] if math.isfinite(value) else "?" for value in values
     )
-
-
-def draw_log(readings: list[Reading], target: Path, title: str) -> None:
-    """Write the run's curves as a picture."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 6), layout="constrained", facecolor="white")
-    steps = [reading.step for reading in readings]
-    for axes, (name, label) in zip(
-        figure.subplots(2, 2).ravel(),
-        (
-            ("loss", "loss"),
-            ("active", "active share (what still teaches)"),
-            ("norm", "norm of the embeddings before they are put on the sphere"),
-            ("spread", "spread (0: collapsed to a point)"),
-        ),
-        strict=True,
-    ):
-        values = [getattr(reading, name) for reading in readings]
-        axes.plot(steps, values, color="#c9d3e0", linewidth=0.8)
-        axes.plot(steps, _smoothed(values), color="#22577a", linewidth=1.8)
-        axes.set_title(label, loc="left", fontsize=10)
-        axes.set_xlabel("step")
-        axes.grid(True, color="#e6eaef")
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.set_ylim(bottom=0.0)
-    figure.suptitle(title, x=0.01, ha="left")
-    figure.savefig(target, dpi=130)
-
-
-def _smoothed(values: list[float], decay: float = 0.95) -> list[float]:
-    smoothed: list[float] = []
-    for value in values:
-        smoothed.append(value if not smoothed else decay * smoothed[-1] + (1.0 - decay) * value)
-    return smoothed

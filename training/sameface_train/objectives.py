@@ -123,16 +123,22 @@ class Triplet(Objective):
     squared Euclidean as in FaceNet for semi-hard mining, plain as Hermans found better for batch-hard and batch-all.
     """
 
-    def __init__(self, mining: Mining, margin: float | None) -> None:
+    def __init__(self, mining: Mining, margin: float | None, easy_steps: int = 0) -> None:
+        """Mine by ``mining`` after ``easy_steps`` batches of all triplets: from scratch the hardest ones collapse."""
         super().__init__()
-        self.margin = margin
+        self.margin, self.easy_steps = margin, easy_steps
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         distance = distances.LpDistance(normalize_embeddings=True, p=2, power=2 if mining == "semi-hard" else 1)
         self.distance = distance
-        self.miner: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] = {
-            "semi-hard": lambda: miners.TripletMarginMiner(margin or 0.0, "semihard", distance=distance),
-            "batch-hard": lambda: miners.BatchHardMiner(distance=distance),
-            "batch-all": lambda: lambda _, labels: indices.get_all_triplets_indices(labels),  # type: ignore[no-untyped-call]
-        }[mining]()
+        self.miner: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+        match mining:
+            case "semi-hard":
+                self.miner = miners.TripletMarginMiner(margin or 0.0, "semihard", distance=distance)
+            case "batch-hard":
+                self.miner = miners.BatchHardMiner(distance=distance)
+            case "batch-all":
+                self.miner = _all_triplets
         self.loss = losses.TripletMarginLoss(
             margin=margin or 0.0,
             smooth_loss=margin is None,
@@ -142,12 +148,12 @@ class Triplet(Objective):
 
     def triplets(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the mined triplets: indices of anchors, positives and negatives."""
-        chosen: tuple[Tensor, Tensor, Tensor] = self.miner(features, labels)
-        return chosen
+        return (_all_triplets if self.seen < self.easy_steps else self.miner)(features, labels)
 
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
         """Return the loss over the mined triplets; active are those that violate the margin (soft: the order)."""
         chosen = self.triplets(features, labels)
+        self.seen += 1
         loss = self.loss(features, labels, chosen)
         with torch.no_grad():
             between = self.distance(features, features)
@@ -157,26 +163,26 @@ class Triplet(Objective):
 
 
 class Matching(Objective):
-    """Each query's attention over a support set must fall on its own class (Vinyals et al. 2016, equation 1).
+    """Each image's attention over a support set must fall on its own identity (Vinyals et al. 2016, equation 1).
 
-    The first ``shots`` images of every identity in the batch support, the others ask. Without the paper's full context
-    embeddings; the cosine is scaled, because without a factor attention over many classes cannot become sharp.
+    An episode is the batch: every image asks once, and all others support, so that with two images of each identity it
+    is one-shot. Without the paper's full context embeddings; the cosine is scaled, because without a factor attention
+    over many identities cannot become sharp.
     """
 
-    def __init__(self, each: int, shots: int, scale: float = 10.0) -> None:
+    def __init__(self, scale: float = 10.0) -> None:
         super().__init__()
-        self.each, self.shots, self.scale = each, shots, scale
+        self.scale = scale
 
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
-        """Return the cross entropy of the attention summed by class."""
-        by_class = functional.normalize(features).reshape(-1, self.each, features.shape[1])
-        ways = len(by_class)
-        support, queries = by_class[:, : self.shots].flatten(0, 1), by_class[:, self.shots :].flatten(0, 1)
-        attention = (self.scale * queries @ support.T).softmax(dim=1)
-        by_way = attention.reshape(len(queries), ways, self.shots).sum(dim=2)
-        truth = torch.arange(ways, device=features.device).repeat_interleave(self.each - self.shots)
-        loss = functional.nll_loss(by_way.clamp_min(1e-12).log(), truth)
-        return Outcome(loss, float((by_way.argmax(dim=1) != truth).float().mean()))
+        """Return the mean −log of the attention on the own identity; active are images most like another identity's."""
+        unit = functional.normalize(features)
+        itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        attention = (self.scale * unit @ unit.T).masked_fill(itself, -torch.inf).log_softmax(dim=1)
+        own = (labels[:, None] == labels[None]) & ~itself
+        on_own = attention.masked_fill(~own, -torch.inf).logsumexp(dim=1)
+        wrong = ~own.gather(1, attention.argmax(dim=1, keepdim=True))
+        return Outcome(-on_own.mean(), float(wrong.float().mean()))
 
 
 def contrastive(between: Tensor, labels: Tensor, margin: float) -> Outcome:
@@ -187,6 +193,11 @@ def contrastive(between: Tensor, labels: Tensor, margin: float) -> Outcome:
     pull = 0.5 * distance[same].square()
     push = 0.5 * (margin - distance[different]).clamp_min(0.0).square()
     return Outcome(pull.mean() + push.mean(), float((push > 0).float().mean()))
+
+
+def _all_triplets(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    every: tuple[Tensor, Tensor, Tensor] = indices.get_all_triplets_indices(labels)
+    return every
 
 
 def _pairwise(logits: Tensor, labels: Tensor) -> Outcome:

@@ -50,20 +50,30 @@ class Recipe:
     sampling: Sampling
     schedule: Schedule
     augmentation: Augmentation = DRAWINGS
-    backbone: str = "conv4"
+    backbone: str = "conv5"
     dimension: int = 128
     miner: Mining | None = None
     margin: float | None = None
     """Of the triplet or contrastive loss; None for a triplet is the soft margin."""
+    easy_steps: int = 0
+    """How many steps learn from all triplets of a batch before the miner chooses (triplet)."""
     weight: float = 1.0
     """Of the verification signal (joint), or of the triplets beside the teacher (fine-tune)."""
-    shots: int = 1
-    """Supporting images of each identity (matching)."""
 
     @property
     def by_cosine(self) -> bool:
         """Whether unit vectors are compared by their cosine, as the service does it."""
         return self.loss not in ("siamese", "contrastive")
+
+    @property
+    def soft(self) -> bool:
+        """Whether a triplet loss has the soft margin."""
+        return self.loss == "triplet" and self.margin is None
+
+    @property
+    def loss_at_one_point(self) -> float | None:
+        """The triplet loss of embeddings that are all one point; None for other losses."""
+        return (self.margin or math.log(2.0)) if self.loss == "triplet" else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, for a run's files."""
@@ -76,7 +86,7 @@ class Recipe:
         return Recipe(**{name: parts[name](**value) if name in parts else value for name, value in record.items()})
 
 
-_QUICK = Schedule(steps=6000, learning_rate=1e-3)
+_QUICK = Schedule(steps=6000, learning_rate=2e-3)
 _PAIRS = Sampling(identities=32, each=4)
 
 RECIPES: dict[str, Recipe] = {
@@ -87,9 +97,17 @@ RECIPES: dict[str, Recipe] = {
         Recipe("identification", "Taigman et al. 2014 (DeepFace)", "identification", Sampling(64, 2), _QUICK),
         Recipe("joint", "Sun et al. 2014 (DeepID2)", "joint", _PAIRS, _QUICK, margin=1.0, weight=1.0),
         Recipe("triplet", "Schroff et al. 2015 (FaceNet)", "triplet", _PAIRS, _QUICK, miner="semi-hard", margin=0.2),
-        Recipe("triplet-batch-hard", "Hermans et al. 2017", "triplet", _PAIRS, _QUICK, miner="batch-hard"),
+        Recipe(
+            "triplet-batch-hard",
+            "Hermans et al. 2017",
+            "triplet",
+            _PAIRS,
+            _QUICK,
+            miner="batch-hard",
+            easy_steps=500,
+        ),
         Recipe("triplet-batch-all", "Hermans et al. 2017", "triplet", _PAIRS, _QUICK, miner="batch-all", margin=0.2),
-        Recipe("matching", "Vinyals et al. 2016", "matching", Sampling(32, 4), _QUICK, shots=1),
+        Recipe("matching", "Vinyals et al. 2016", "matching", Sampling(64, 2), _QUICK),
         Recipe(
             "fine-tune",
             "Parkhi et al. 2015, section 4.3; Hermans et al. 2017",
@@ -104,22 +122,23 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a recipe is used on, where that is not the drawings which the recipes are written for."""
-
-    backbone: str
-    augmentation: Augmentation
-    sampling: Sampling
-    schedule: Schedule
-
-
-TASKS: dict[str, Task] = {
-    "signatures": Task(
-        "signature", SIGNATURES, Sampling(16, 6, by_group=True), Schedule(steps=2500, learning_rate=1e-3)
-    ),
-    "faces": Task("sface", FACES, Sampling(16, 4), Schedule(steps=300, learning_rate=1e-4, frozen=20)),
+TASKS: dict[str, dict[str, Any]] = {
+    # Characters of one alphabet are what is hard to tell apart.
+    "drawings": {"groups": 4},
+    "signatures": {
+        "backbone": "signature",
+        "augmentation": SIGNATURES,
+        "sampling": Sampling(16, 6, groups=8),
+        "schedule": Schedule(steps=1000, learning_rate=1e-3),
+    },
+    "faces": {
+        "backbone": "sface",
+        "augmentation": FACES,
+        "sampling": Sampling(16, 4),
+        "schedule": Schedule(steps=300, learning_rate=1e-4, frozen=20),
+    },
 }
+"""Fields that a task changes of every recipe. The recipes themselves are written for any folder of drawings."""
 
 
 def recipe(name: str, task: str = "", **changes: Any) -> Recipe:
@@ -134,21 +153,12 @@ def recipe(name: str, task: str = "", **changes: Any) -> Recipe:
         raise InvalidArgument(
             f"there is no recipe {name!r}; choose one of {', '.join(RECIPES)}", metadata={"field": "recipe"}
         )
-    chosen = RECIPES[name]
-    if task:
-        if task not in TASKS:
-            raise InvalidArgument(
-                f"there is no task {task!r}; choose one of {', '.join(TASKS)}", metadata={"field": "task"}
-            )
-        part = TASKS[task]
-        chosen = replace(
-            chosen,
-            backbone=part.backbone,
-            augmentation=part.augmentation,
-            sampling=part.sampling,
-            schedule=part.schedule,
+    if task and task not in TASKS:
+        raise InvalidArgument(
+            f"there is no task {task!r}; choose one of {', '.join(TASKS)}", metadata={"field": "task"}
         )
-    for field, value in changes.items():
+    chosen = RECIPES[name]
+    for field, value in {**TASKS.get(task, {}), **changes}.items():
         chosen = _changed(chosen, field, value)
     if chosen.miner is not None and chosen.miner not in get_args(Mining):
         raise InvalidArgument(f"there is no miner {chosen.miner!r}; choose one of {', '.join(get_args(Mining))}")

@@ -20,9 +20,10 @@ from sameface_qdrant.metrics import fnmr, threshold_at_fmr
 from sameface_train import checkpoint, fine_tune, objectives
 from sameface_train.backbones import BACKBONES, features, freeze
 from sameface_train.batches import batches
+from sameface_train.drawing import draw_log
 from sameface_train.embedding import embed, unit
 from sameface_train.errors import UnusableData, WrongCheckpoint
-from sameface_train.monitor import CollapseWatch, LiveView, Log, Reading, draw_log, read_log, spread
+from sameface_train.monitor import CollapseWatch, LiveView, Log, Reading, read_log, spread
 from sameface_train.recipes import Recipe, learning_rate
 from sameface_train.samples import Samples, held_out
 from sameface_train.sface import centre_output
@@ -91,7 +92,8 @@ class Run:
         schedule = self.recipe.schedule
         last = min(schedule.steps, self.options.stop_after or schedule.steps)
         self._describe()
-        log, watch = Log(self.folder / "log.csv", self.step), CollapseWatch(self.recipe.margin)
+        log = Log(self.folder / "log.csv", self.step)
+        watch = CollapseWatch(self.recipe.loss_at_one_point, soft=self.recipe.soft)
         saved = time.monotonic()
         try:
             started = time.monotonic()
@@ -290,9 +292,9 @@ class Run:
             case "joint":
                 return objectives.Joint(recipe.dimension, identities, recipe.weight, recipe.margin or 1.0)
             case "triplet":
-                return objectives.Triplet(recipe.miner or "batch-hard", recipe.margin)
+                return objectives.Triplet(recipe.miner or "batch-hard", recipe.margin, recipe.easy_steps)
             case "matching":
-                return objectives.Matching(recipe.sampling.each, recipe.shots)
+                return objectives.Matching()
             case "fine-tune":
                 return fine_tune.FineTune(self._teacher, torch.from_numpy(self.samples.labels), weight=recipe.weight)
 

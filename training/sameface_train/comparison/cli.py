@@ -10,6 +10,9 @@ from sameface.cli.output import note, print_table
 from sameface_train.options import Device, Steps, Threads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sameface_train.checkpoint import Trained
     from sameface_train.comparison.running import Judge
     from sameface_train.samples import Samples
 
@@ -17,6 +20,9 @@ app = typer.Typer(help="Train several recipes on one budget, and judge them alik
 
 Out = Annotated[Path, typer.Option(help="folder of the runs and results.jsonl; what is there is not done again")]
 Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="repeatable; default: all that fit")]
+HEAD = {"identification": "head"}
+"""Losses with a second way of comparing, and its name."""
+
 Seeds = Annotated[int, typer.Option(min=1, help="runs of each recipe")]
 
 
@@ -40,7 +46,9 @@ def compare_drawings(
         drawings.judge, evaluation=read_omniglot(data, "evaluation"), official=drawings.read_official(official)
     )
     names = recipes or [name for name in RECIPES if name != "fine-tune"]
-    _compare(names, "", seeds, steps, threads, rotated(read_omniglot(data, "background")), judge, out, device)
+    _compare(
+        names, "drawings", seeds, steps, threads, rotated(read_omniglot(data, "background")), judge, out, device, HEAD
+    )
 
 
 @app.command("signatures")
@@ -64,7 +72,36 @@ def compare_signatures(
         raise LeakedData(f"{len(shared)} signers are in both folders, for instance {shared[0]}")
     names = recipes or [name for name in RECIPES if name not in ("fine-tune", "matching")]
     judge = partial(signatures.judge, held_out=others)
-    _compare(names, "signatures", seeds, steps, threads, learnt_on, judge, out, device)
+    ways = HEAD | {"siamese": "gaussian"}
+    _compare(names, "signatures", seeds, steps, threads, learnt_on, judge, out, device, ways)
+
+
+@app.command("faces")
+def compare_faces(
+    train_folder: Annotated[Path, typer.Argument(help="prepared faces to train on, a folder per identity")],
+    judged_on: Annotated[Path, typer.Argument(help="prepared faces of other people")],
+    out: Out,
+    recipes: Recipes = None,
+    seeds: Seeds = 1,
+    steps: Steps = None,
+    threads: Threads = 0,
+    device: Device = "cpu",
+) -> None:
+    """Faces: every recipe goes on from the pretrained network; error rates over all pairs of the judging images."""
+    from sameface_train.backbones import BACKBONES
+    from sameface_train.comparison import faces
+    from sameface_train.errors import LeakedData
+    from sameface_train.prepare import SLACK
+    from sameface_train.recipes import RECIPES
+    from sameface_train.samples import read_folder
+
+    side = BACKBONES["sface"].side[0] + 2 * SLACK
+    learnt_on, others = (read_folder(folder, side=side) for folder in (train_folder, judged_on))
+    if shared := sorted(set(learnt_on.identities) & set(others.identities)):
+        raise LeakedData(f"{len(shared)} identities are in both folders, for instance {shared[0]}")
+    judge = partial(faces.judge, held_out=others)
+    baselines = {"(pretrained)": faces.pretrained}
+    _compare(recipes or list(RECIPES), "faces", seeds, steps, threads, learnt_on, judge, out, device, HEAD, baselines)
 
 
 def _compare(
@@ -77,15 +114,23 @@ def _compare(
     judge: "Judge",
     out: Path,
     device: str,
+    ways: dict[str, str],
+    baselines: "dict[str, Callable[[], Trained]] | None" = None,
 ) -> None:
     import torch
 
     from sameface_train.comparison.running import compare, summary
+    from sameface_train.drawing import draw_results
+    from sameface_train.memory import keep_freed_memory
     from sameface_train.recipes import recipe as choose
 
     if threads:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     chosen = [choose(name, task, **({"steps": steps} if steps else {})) for name in names]
-    results = compare(chosen, range(seeds), samples, judge, out, device=device, note=note)
+    results = compare(
+        chosen, range(seeds), samples, judge, out, device=device, ways=ways, baselines=baselines, note=note
+    )
+    draw_results(results, out / "results.png", f"{out.name}: each dot a seed, the line their mean")
     headings, rows = summary(results)
     print_table(headings, rows)

@@ -1,7 +1,7 @@
 """Trains recipes one after the other and keeps what each was judged to be, a line each, so that it can go on."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,29 +31,47 @@ def compare(
     folder: Path,
     *,
     device: str = "cpu",
+    ways: Mapping[str, str] | None = None,
+    baselines: Mapping[str, Callable[[], Trained]] | None = None,
     note: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Train every recipe under every seed and return what was measured; ``results.jsonl`` of ``folder`` keeps it.
 
-    What is there already is not done again. A run that collapses is kept as a result of its own.
+    What is there already is not done again. A run that collapses is kept as a result of its own. ``ways`` names, for a
+    loss, a second way of comparing what it has learnt: the judge's ``kind``. ``baselines`` are judged untrained.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.jsonl"
     results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     known = {(row["recipe"], row["seed"], row["steps"]) for row in results}
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        results.extend(rows)
+        for row in rows:
+            note(json.dumps(row))
+
+    for name, make in (baselines or {}).items():
+        if (name, 0, 0) not in known:
+            keep([{"recipe": name, "seed": 0, "steps": 0, **judge(make())}])
     for seed in seeds:
         for recipe in recipes:
             if (recipe.name, seed, recipe.schedule.steps) in known:
                 continue
-            rows = _one(recipe, seed, samples, judge, folder / f"{recipe.name}-{seed}", device, note)
-            with path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
-            results += rows
+            keep(_one(recipe, seed, samples, judge, folder / f"{recipe.name}-{seed}", device, ways or {}, note))
     return results
 
 
 def _one(
-    recipe: Recipe, seed: int, samples: Samples, judge: Judge, folder: Path, device: str, note: Callable[[str], None]
+    recipe: Recipe,
+    seed: int,
+    samples: Samples,
+    judge: Judge,
+    folder: Path,
+    device: str,
+    ways: Mapping[str, str],
+    note: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     row: dict[str, Any] = {"recipe": recipe.name, "seed": seed, "steps": recipe.schedule.steps}
     run = Run(recipe, samples, folder, Options(seed=seed, device=device), note)
@@ -61,14 +79,12 @@ def _one(
         with live_view(f"{recipe.name} seed {seed}", recipe.schedule.steps) as view:
             run.train(view)
     except CollapsedRun as error:
-        note(error.message)
         return [{**row, "collapsed": error.message}]
     trained = load_trained(folder)
     rows = [{**row, **judge(trained)}]
-    if recipe.loss == "identification":
-        rows.append({**row, "recipe": f"{recipe.name}+head", **judge(trained, kind="head")})
-    for one in rows:
-        note(json.dumps(one))
+    if recipe.loss in ways:
+        kind = ways[recipe.loss]
+        rows.append({**row, "recipe": f"{recipe.name}+{kind}", **judge(trained, kind=kind)})
     return rows
 
 

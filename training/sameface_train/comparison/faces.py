@@ -1,0 +1,63 @@
+"""Faces: every recipe goes on from one pretrained backbone for one budget, and is judged on other people.
+
+Judged are all pairs of the judging images, every identity counting the same, by the way in which each recipe compares.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sameface_qdrant.errors import NotEnoughData
+from sameface_qdrant.metrics import eer, fnmr, threshold_at_fmr
+from sameface_train.backbones import BACKBONES
+from sameface_train.checkpoint import Trained
+from sameface_train.comparison.drawings import scorer
+from sameface_train.embedding import embed
+from sameface_train.recipes import recipe
+from sameface_train.samples import Samples
+
+FMRS = (1e-2, 1e-3, 1e-4)
+_BLOCK = 128
+
+
+def judge(trained: Trained, held_out: Samples, *, kind: str = "") -> dict[str, float]:
+    """Return error rates, 0..1: ``EER`` and FNMR at `FMRS`, every identity counting the same; and ``rank-1`` errors.
+
+    Rank 1: an image's most alike other image is not of its identity, over identities with two images or more.
+
+    Raises:
+        NotEnoughData: nobody has two images, or there is one identity.
+    """
+    score = scorer(trained, kind)
+    vectors = torch.from_numpy(embed(trained.network, held_out.images, trained.side))
+    with torch.no_grad():
+        scores = torch.cat([score(part, vectors) for part in vectors.split(_BLOCK)]).numpy()
+    return rates(scores, held_out.labels)
+
+
+def rates(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Return the rates of `judge` from all scores [N, N] and labels [N]."""
+    first, second = np.triu_indices(len(labels), 1)
+    mated = labels[first] == labels[second]
+    if not mated.any() or mated.all():
+        raise NotEnoughData("expected two identities or more, one of them with two images", metadata={"comparisons": 0})
+    genuine, impostor = scores[first[mated], second[mated]], scores[first[~mated], second[~mated]]
+    owners = labels[first[mated]]
+    weights = 1.0 / np.bincount(owners)[owners]
+    found = {"EER": eer(genuine, impostor, weights)}
+    for rate in FMRS:
+        found[f"FNMR@{rate:g}"] = fnmr(genuine, threshold_at_fmr(impostor, rate), weights)
+    others = scores.copy()
+    np.fill_diagonal(others, -np.inf)
+    held = np.bincount(labels)[labels]
+    wrong = (labels[others.argmax(axis=1)] != labels) / held
+    found["rank-1"] = float(wrong[held > 1].sum() / (1.0 / held)[held > 1].sum())
+    return found
+
+
+def pretrained() -> Trained:
+    """Return the backbone as every recipe finds it, to be judged beside them."""
+    backbone = BACKBONES["sface"]
+    chosen = recipe("triplet", "faces")
+    network = backbone.build(backbone.channels, backbone.side, chosen.dimension)
+    return Trained(chosen, network, {}, (), backbone.side, 0, 0)
