@@ -66,7 +66,11 @@ def test_a_folder_is_trained_on_and_embedded_for_evaluation(
     assert again.returncode == 3
     assert "WRONG_CHECKPOINT" in again.stderr
     assert "margin is 0.2, expected 0.5" in again.stderr
-    embedded = run("embed", tmp_path / "run", drawings, "--out", tmp_path / "e.npz")
+    embed = ("embed", tmp_path / "run", drawings, "--out", tmp_path / "e.npz")
+    leaking = run(*embed)
+    assert leaking.returncode == 3
+    assert "LEAKED_DATA: 29 of 36 identities were trained on" in leaking.stderr
+    embedded = run(*embed, "--allow-leakage")
     assert embedded.returncode == 0, embedded.stderr
     samples = read_embeddings(tmp_path / "e.npz")
     assert samples.vectors.shape == (144, 128)

@@ -23,8 +23,9 @@ from sameface.vision import Pixels
 from sameface_qdrant.errors import InvalidArgument
 from sameface_train.backbones import BACKBONES, features, freeze
 from sameface_train.checkpoint import Trained
-from sameface_train.errors import WrongExport
+from sameface_train.errors import LeakedData, WrongExport
 from sameface_train.export import equality, export, write_onnx
+from sameface_train.leakage import find_leakage, refuse_leakage
 from sameface_train.monitor import live_view
 from sameface_train.prepare import SLACK, prepare
 from sameface_train.publish import publish
@@ -80,6 +81,23 @@ def test_the_middle_of_a_prepared_image_is_the_crop_that_is_served(prepared: Pat
         assert difference.mean() < 0.05
 
 
+def test_a_crop_s_photo_is_found_among_those_that_will_judge(prepared: Path, portraits: Path, tmp_path: Path) -> None:
+    for place, photo in enumerate(sorted(portraits.glob("*.jpg"))[:3]):
+        folder = tmp_path / f"someone-{place}"
+        folder.mkdir()
+        if place:
+            shutil.copy(photo, folder / "photo.jpg")
+        else:
+            image = np.asarray(cv2.imread(str(photo)))
+            cv2.imwrite(
+                str(folder / "small.jpg"), cv2.resize(image, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+            )
+    found = find_leakage(prepared, tmp_path)
+    assert (len(found.identical_files), len(found.near_duplicates), found.shared_identities) == (2, 1, ())
+    with pytest.raises(LeakedData, match="2 identical files, 1 near duplicates"):
+        refuse_leakage(prepared, tmp_path, allow=False, note=lambda text: None)
+
+
 def test_the_network_equals_the_served_version(prepared: Path) -> None:
     network = sface().eval()
     images = read_folder(prepared, side=128).images[:, :, SLACK:-SLACK, SLACK:-SLACK]
@@ -117,26 +135,26 @@ def test_faces_are_fine_tuned_exported_and_pass_the_checks_of_what_is_served(pre
         "restriction": "a try",
         "source": "a run",
     }
-    folder = publish(content, tmp_path / "repository", 2, **words)
+    folder = publish(content, tmp_path / "repository", 1001, **words)
     cards = [read_card(folder / "card.json")]
     check_digests(tmp_path / "repository", cards)
     cosines = asyncio.run(check_models(OnnxInference(tmp_path / "repository"), cards))
-    assert cosines[EMBEDDER, 2] > 0.999999
+    assert cosines[EMBEDDER, 1001] > 0.999999
     assert cards[0].licence.restriction == "a try"
     assert cards[0].operating_points == ()
     first, second = (
         open_session(tmp_path / "repository" / EMBEDDER / version / "model.onnx", threads=1).run(
             None, {"images": golden_input((1, 3, 112, 112))}
         )[0]
-        for version in ("1", "2")
+        for version in ("1", "1001")
     )
     assert float((first * second).sum()) < 0.9999
-    publish(content, tmp_path / "repository", 2, **words)
+    publish(content, tmp_path / "repository", 1001, **words)
     measured = json.loads((tmp_path / "repository" / EMBEDDER / "1" / "card.json").read_text())["operating_points"]
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps({**card, "operating_points": measured}))
     with pytest.raises(InvalidArgument, match="galleries may be bound to it"):
-        publish(content, tmp_path / "repository", 2, **words)
+        publish(content, tmp_path / "repository", 1001, **words)
 
 
 def test_any_sequence_of_known_layers_is_written_and_equal() -> None:

@@ -41,7 +41,6 @@ def quick(name: str, **others: Any) -> Recipe:
 
 def trained(name: str, samples: Samples, folder: Path) -> tuple[Run, Trained]:
     run = Run(quick(name), samples, folder, Options(seed=3), lambda text: None)
-    run.keep()
     with live_view(name, 1, quiet=True) as view:
         run.train(view)
     return run, load_trained(folder)

@@ -101,6 +101,27 @@ def test_a_batch_holds_as_many_of_each_identity_beside_each_other(identities: in
     np.testing.assert_array_equal(places, draw(members(samples), Sampling(identities, each), 0, step))
 
 
+def test_a_drawing_is_held_out_in_every_turn() -> None:
+    samples = rotated(glyphs(10, 3, seed=1))
+    flags = held_out(samples.bases, 0.3, seed=2)
+    assert flags.sum() == 12
+    kept, held = samples.of(~flags), samples.of(flags)
+    assert not set(kept.bases) & set(held.bases)
+    assert len(set(held.bases)) == 3
+
+
+def test_what_is_no_archive_of_drawings_is_named(tmp_path: Path) -> None:
+    (tmp_path / "damaged.npz").write_bytes(b"PK nothing of the kind")
+    np.savez(tmp_path / "other.npz", image=np.zeros((2, 28, 28)))
+    for name, message in (
+        ("nowhere.npz", "cannot be read"),
+        ("damaged.npz", "cannot be read"),
+        ("other.npz", "lacks the arrays alphabet, character, drawer, split"),
+    ):
+        with pytest.raises(UnusableData, match=message):
+            read_omniglot(tmp_path / name, "background")
+
+
 def test_as_many_identities_come_from_each_group_and_small_groups_stay_away() -> None:
     samples = replace(glyphs(8, 3, seed=1), groups=("ann", "ann", "ann", "bob", "bob", "bob", "bob", "cy"))
     owned = members(samples, by_group=True)

@@ -100,6 +100,77 @@ def test_embeddings_that_are_one_point_end_the_run_and_keep_its_log(tmp_path: Pa
     assert went_on.step == 40
 
 
+def test_embeddings_of_one_direction_are_one_point_whatever_their_length(tmp_path: Path) -> None:
+    run = Run(short(steps=1), glyphs(24, 4, seed=5), tmp_path, Options(), lambda text: None)
+    last = run.network[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.weight[:] = last.weight[:1].abs()
+        last.bias.fill_(5.0)
+    with live_view("", 1, quiet=True) as view:
+        run.train(view)
+    assert read_log(tmp_path / "log.csv")[0].spread < 0.01
+
+
+def test_a_collapse_that_is_gone_on_from_is_said(tmp_path: Path) -> None:
+    samples, notes = glyphs(24, 4, seed=5), list[str]()
+    alike = replace(samples, images=np.repeat(samples.images[:1], len(samples), axis=0))
+    recipe = replace(short("triplet-batch-all", steps=25), augmentation=type(short().augmentation)())
+    run = Run(recipe, alike, tmp_path, Options(on_collapse="continue"), notes.append)
+    with live_view("", 1, quiet=True) as view:
+        run.train(view)
+    assert sum("going on all the same" in text for text in notes) == 1
+
+
+def test_a_refused_first_attempt_leaves_no_run_behind(tmp_path: Path) -> None:
+    few = glyphs(12, 4, seed=5)
+    with pytest.raises(UnusableData, match="give more data, or a smaller batch"):
+        Run(short(), few, tmp_path, Options(), lambda text: None)
+    recipe = short()
+    smaller = replace(recipe, sampling=replace(recipe.sampling, identities=8))
+    assert go(smaller, few, tmp_path, Options()).step == recipe.schedule.steps
+
+
+def test_a_diverged_step_does_not_take_the_checkpoint_s_place(tmp_path: Path) -> None:
+    samples = glyphs(24, 4, seed=5)
+    go(short(steps=8), samples, tmp_path, Options(stop_after=4))
+    run = Run(short(steps=8), samples, tmp_path, Options(), lambda text: None)
+    run.recipe = replace(run.recipe, schedule=replace(run.recipe.schedule, learning_rate=float("nan")))
+    with pytest.raises(CollapsedRun, match="diverged"), live_view("", 1, quiet=True) as view:
+        run.train(view)
+    assert load(tmp_path / "checkpoint.pt")["step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(validate_every=2), "there are none; say --hold-out"),
+        (Options(validate_every=2, validation_share=0.01), "there are none; say --hold-out"),
+        (Options(validation_share=0.04), "1 identities with 4 images are held out"),
+    ],
+)
+def test_held_out_identities_that_cannot_be_judged_by_are_refused_first(
+    options: Options, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnusableData, match=message):
+        Run(short(), glyphs(24, 4, seed=5), tmp_path, options, lambda text: None)
+
+
+def test_frozen_layers_keep_their_batch_statistics(tmp_path: Path) -> None:
+    recipe = short(steps=2)
+    frozen = replace(recipe, schedule=replace(recipe.schedule, frozen=1))
+    run = Run(frozen, glyphs(24, 4, seed=5), tmp_path, Options(), lambda text: None)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    with live_view("", 1, quiet=True) as view:
+        run.train(view)
+    after = run.network.state_dict()
+    first = next(place for place, layer in enumerate(run.network) if isinstance(layer, torch.nn.Conv2d))
+    second = next(p for p, layer in enumerate(run.network) if isinstance(layer, torch.nn.Conv2d) and p > first)
+    for name, value in after.items():
+        same = value.equal(before[name])
+        assert same == (int(name.split(".")[0]) < second), name
+
+
 def test_a_soft_margin_that_stays_at_log_2_is_named() -> None:
     watch = CollapseWatch(math.log(2.0), soft=True)
     stuck = Reading(1, math.log(2.0) + 1e-3, 0.95, 40.0, 0.075, 0.1, 0.1, 0.0)

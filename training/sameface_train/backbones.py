@@ -88,6 +88,14 @@ def freeze(network: nn.Sequential, blocks: int) -> None:
             parameter.requires_grad_(not frozen)
 
 
+def learning(network: nn.Sequential) -> None:
+    """Put the network in training mode, but for its frozen layers, whose batch statistics must stay too."""
+    network.train()
+    trained = [any(p.requires_grad for p in layer.parameters()) for layer in network]
+    for layer in network[: trained.index(True) if True in trained else len(network)]:
+        layer.eval()
+
+
 def features(network: nn.Sequential, images: Tensor) -> Tensor:
     """Return features without recording gradients through what is frozen."""
     first = next(

@@ -92,6 +92,17 @@ def draw(members: list[list[NDArray[np.int64]]], sampling: Sampling, seed: int, 
     return np.concatenate([rng.choice(group, sampling.each, replace=len(group) < sampling.each) for group in chosen])
 
 
+def check(samples: Samples, sampling: Sampling) -> int:
+    """Return how many groups are left out because they are too small; 0 where no groups are drawn.
+
+    Raises:
+        UnusableData: a batch cannot be drawn.
+    """
+    owned = members(samples, sampling.groups > 0)
+    draw(owned, sampling, 0, 0)
+    return sum(len(identities) < sampling.identities // max(1, sampling.groups) for identities in owned)
+
+
 class _Steps(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Item n is the batch of step n."""
 

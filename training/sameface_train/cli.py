@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,12 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sameface.cli.output import note, print_json, print_table
 from sameface_qdrant.errors import SamefaceError
 from sameface_train.comparison.cli import app as compare_app
-from sameface_train.options import AsJson, Device, Steps, Threads
+from sameface_train.options import AsJson, Device, Steps, Threads, interruptible, say_skipped
+
+if TYPE_CHECKING:
+    from sameface_train.samples import Samples
 
 app = typer.Typer(
     name="sameface-train",
     help="Train an embedder by the recipes of the field's papers, and bring it into the model repository.",
-    epilog="Exit codes: 0 done, 3 something could not be done.",
+    epilog="Exit codes: 0 done, 2 wrong usage, 3 something could not be done, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -48,7 +51,7 @@ def list_recipes(as_json: AsJson = False) -> None:
                 recipe.paper,
                 recipe.loss,
                 recipe.miner or "–",
-                "soft" if recipe.loss == "triplet" and recipe.margin is None else str(recipe.margin or "–"),
+                "soft" if recipe.soft else str(recipe.margin or "–"),
                 f"{recipe.sampling.identities} × {recipe.sampling.each}",
                 recipe.backbone,
             )
@@ -77,7 +80,7 @@ def prepare(
     for reason, names in sorted(done.refused.items()):
         note(f"{reason}: {len(names)} left out, for instance {names[0]}")
     if done.alone:
-        note(f"{len(done.alone)} identities have one image and serve as negatives alone, for instance {done.alone[0]}")
+        note(f"{len(done.alone)} identities have one image, for instance {done.alone[0]}")
     if as_json:
         refused = {reason: len(names) for reason, names in done.refused.items()}
         print_json(
@@ -97,7 +100,9 @@ def train(
     change: Annotated[
         list[str] | None, typer.Option(help="field=value of the recipe, for instance margin=0.3; repeatable")
     ] = None,
-    task: Annotated[str, typer.Option(help="drawings, signatures or faces: what fits it is changed")] = "",
+    task: Annotated[
+        str, typer.Option(help="drawings, signatures or faces: backbone, augmentation, batch, schedule for it")
+    ] = "",
     device: Device = "cpu",
     hold_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="share of the identities kept out, to choose by")
@@ -114,6 +119,7 @@ def train(
     """Train an embedder; interrupt it whenever you like, the same command goes on."""
     import torch
 
+    from sameface_train.leakage import refuse_leakage
     from sameface_train.memory import keep_freed_memory
     from sameface_train.monitor import live_view, read_log
     from sameface_train.recipes import recipe as choose
@@ -129,13 +135,11 @@ def train(
     if steps:
         changes["steps"] = steps
     chosen = choose(recipe, task, **changes)
-    samples = _read(data, chosen.backbone, "background")
+    samples = _read(data, chosen.backbone, "background", task)
     if data.suffix == ".npz":
         samples = rotated(samples)
-    for reason, names in sorted(samples.skipped.items()):
-        note(f"{reason}: {len(names)}, for instance {names[0]}")
     for folder in judged_on or ():
-        _refuse_leakage(data, folder, allow_leakage)
+        refuse_leakage(data, folder, allow=allow_leakage, note=note)
     options = Options(
         seed=seed,
         device=device,
@@ -145,7 +149,7 @@ def train(
     )
     going = Run(chosen, samples, run, options, note)
     note(f"{len(going.samples)} images of {len(going.samples.identities)} identities; the run is kept in {run}")
-    with live_view(chosen.name, chosen.schedule.steps) as view:
+    with interruptible(), live_view(chosen.name, chosen.schedule.steps) as view:
         going.train(view)
     last = read_log(run / "log.csv")
     waited = sum(reading.waited_s for reading in last) / max(1e-9, sum(reading.step_s for reading in last))
@@ -171,18 +175,25 @@ def embed(
     data: Data,
     out: Annotated[Path, typer.Option(help="npz file for `sameface evaluate … --embeddings`")],
     split: Annotated[str, typer.Option(help="of omniglot28.npz: background or evaluation")] = "evaluation",
+    allow_leakage: Annotated[bool, typer.Option("--allow-leakage", help="embed whom the run was trained on")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Embed images with a run's network, for `sameface evaluate`."""
+    """Embed images with a run's network, for `sameface evaluate`; whom it was trained on is refused."""
     from sameface.evaluation.samples import Samples, write_embeddings
     from sameface_train.checkpoint import load_trained
     from sameface_train.embedding import embed as embed_images
     from sameface_train.embedding import unit
+    from sameface_train.errors import LeakedData
 
     trained = load_trained(run)
     if not trained.recipe.by_cosine:
         note(f"{trained.recipe.name} does not compare by cosine, as evaluation does: the figures will be below its own")
     samples = _read(data, trained.recipe.backbone, split)
+    if known := sorted(set(trained.identities) & set(samples.identities)):
+        message = f"{len(known)} of {len(samples.identities)} identities were trained on, for instance {known[0]}"
+        if not allow_leakage:
+            raise LeakedData(f"{message}; embed others, or say --allow-leakage", metadata={"identities": len(known)})
+        note(message)
     with _progress("embedding") as progress:
         network = trained.network.to(device)
         vectors = unit(embed_images(network, samples.images, trained.side, device, progress=progress))
@@ -252,43 +263,27 @@ def export_command(
     print(f"next: sameface evaluate operating-points PHOTOS --embedder-version {version} --write")
 
 
-def _read(data: Path, backbone: str, split: str) -> Any:
+def _read(data: Path, backbone: str, split: str, task: str = "") -> "Samples":
     from sameface_train.backbones import BACKBONES
+    from sameface_train.comparison.signatures import read_signatures
+    from sameface_train.errors import UnusableData
     from sameface_train.prepare import SLACK
     from sameface_train.samples import read_folder, read_omniglot
 
     taken = BACKBONES[backbone]
     if data.suffix == ".npz":
-        return read_omniglot(data, split)
-    slack = 2 * SLACK if taken.channels == 3 else 0
-    with _progress("reading") as progress:
-        return read_folder(
-            data,
-            side=(taken.side[0] + slack, taken.side[1] + slack),
-            grey=taken.channels == 1,
-            progress=progress,
-        )
-
-
-def _refuse_leakage(data: Path, folder: Path, allow: bool) -> None:
-    from sameface.evaluation.dataset import read_photos
-    from sameface.evaluation.leakage import find_leakage
-    from sameface_train.errors import LeakedData
-
-    leakage = find_leakage(read_photos(data), read_photos(folder))
-    if leakage.is_clean:
-        return
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in leakage.counts().items() if count)
-    first = [*leakage.identical_files, *leakage.near_duplicates]
-    example = (
-        f", for instance {first[0][0]} and {first[0][1]}" if first else f", for instance {leakage.shared_identities[0]}"
-    )
-    message = f"{data} and {folder}, which will judge the result, share {counts}{example}"
-    if not allow:
-        raise LeakedData(
-            f"{message}; take them out of the training data, or say --allow-leakage", metadata=leakage.counts()
-        )
-    note(message)
+        samples = read_omniglot(data, split)
+        if taken.channels != 1:
+            raise UnusableData(f"{data} holds grey drawings, and {backbone} takes {taken.channels} channels")
+    elif task == "signatures":
+        samples = read_signatures(data)
+    else:
+        slack = 2 * SLACK if taken.channels == 3 else 0
+        side = taken.side[0] + slack, taken.side[1] + slack
+        with _progress("reading") as progress:
+            samples = read_folder(data, side=side, grey=taken.channels == 1, progress=progress)
+    say_skipped(samples)
+    return samples
 
 
 def _change(text: str) -> tuple[str, Any]:
@@ -315,9 +310,6 @@ def main() -> None:
         app()
     except SamefaceError as error:
         note(f"{error.reason}: {error.message}")
-        sys.exit(3)
-    except KeyboardInterrupt:
-        note("interrupted; the same command goes on")
         sys.exit(3)
 
 

@@ -99,14 +99,11 @@ def _shown(image: Images) -> Images:
     return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
-def draw_results(results: Sequence[Mapping[str, Any]], target: Path, title: str) -> None:
+def draw_results(results: Sequence[Mapping[str, Any]], measures: Sequence[str], target: Path, title: str) -> None:
     """Draw what a comparison measured: a panel for each measure, a line for each recipe, a dot for each seed."""
     from matplotlib.figure import Figure
 
     done = [row for row in results if "collapsed" not in row]
-    measures = [name for name in (done[0] if done else {}) if name not in ("recipe", "seed", "steps")]
-    if not measures:
-        return
     recipes = list(dict.fromkeys(row["recipe"] for row in done))[::-1]
     figure = Figure(figsize=(2.2 + 2.2 * len(measures), 1.2 + 0.34 * len(recipes)), layout="constrained")
     for axes, measure in zip(figure.subplots(1, len(measures), sharey=True, squeeze=False)[0], measures, strict=True):

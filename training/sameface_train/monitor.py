@@ -4,7 +4,7 @@ import csv
 import math
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Reading:
     norm: float
     """Mean length of the features."""
     spread: float
-    """See `spread`: 0 is one point, about 1 is all around the origin."""
+    """See `spread`: 0 is one point, about 1 is all around the origin. Of unit vectors where cosines are compared."""
     learning_rate: float
     step_s: float
     waited_s: float
@@ -90,7 +90,8 @@ class CollapseWatch:
                 f"step {reading.step}: all embeddings are one point (spread {reading.spread:.4f}, below "
                 f"{COLLAPSED_SPREAD} for {PATIENCE} steps; loss {reading.loss:.4f}"
                 + (", which is the margin" if at_margin else "")
-                + "). Use semi-hard mining or a soft margin, lower the learning rate, or start from pretrained weights",
+                + "). Mine semi-hard triplets, or all before the hardest (easy_steps), lower the learning rate, or "
+                "start from pretrained weights",
                 metadata={"step": reading.step, "spread": f"{reading.spread:.4f}"},
             )
         self._stuck = self._stuck + 1 if self._soft and self._near(reading.loss, STUCK_WITHIN) else 0
@@ -103,6 +104,11 @@ class CollapseWatch:
                 metadata={"step": reading.step, "loss": f"{reading.loss:.4f}"},
             )
 
+    def recall(self, reading: Reading) -> None:
+        """Look at a reading of before an interruption, which has been told already."""
+        with suppress(CollapsedRun):
+            self.see(reading)
+
     def _near(self, loss: float, share: float) -> bool:
         return self._at_one_point is not None and abs(loss - self._at_one_point) < share * self._at_one_point
 
@@ -111,7 +117,7 @@ class Log:
     """``log.csv`` of a run: a line for each step; a resumed run cuts what lies after its checkpoint."""
 
     def __init__(self, path: Path, first: int) -> None:
-        kept = read_log(path)[:first] if path.is_file() else []
+        kept = [reading for reading in read_log(path) if reading.step <= first] if path.is_file() else []
         self._file = path.open("w", encoding="utf-8", newline="")
         self._writer = csv.DictWriter(self._file, [field.name for field in fields(Reading)])
         self._writer.writeheader()

@@ -77,7 +77,7 @@ class Contrastive(Objective):
 class Identification(Objective):
     """Softmax over the training identities; the classifier is dropped (Taigman et al. 2014, section 3).
 
-    Beside it a verification head learns to weigh |f₁ − f₂| (their section 4.3, the Siamese metric) on features that it
+    Beside it a verification head learns to weigh |f₁ − f₂| (their section 4.2, the Siamese metric) on features that it
     does not change.
     """
 
@@ -101,7 +101,7 @@ class Identification(Objective):
 
 
 class Joint(Objective):
-    """Identification and verification signal together (Sun et al. 2014, equations 1 to 3); here on the unit sphere."""
+    """Identification and verification signal together (Sun et al. 2014, equations 1 and 2); here on the unit sphere."""
 
     def __init__(self, dimension: int, identities: int, weight: float, margin: float) -> None:
         super().__init__()
@@ -165,9 +165,9 @@ class Triplet(Objective):
 class Matching(Objective):
     """Each image's attention over a support set must fall on its own identity (Vinyals et al. 2016, equation 1).
 
-    An episode is the batch: every image asks once, and all others support, so that with two images of each identity it
-    is one-shot. Without the paper's full context embeddings; the cosine is scaled, because without a factor attention
-    over many identities cannot become sharp.
+    An episode is the batch: every image asks once, and all others support; with two images of each identity there is
+    one that supports the right answer. Without the paper's full context embeddings; the cosine is scaled, because
+    without a factor attention over many identities cannot become sharp.
     """
 
     def __init__(self, scale: float = 10.0) -> None:

@@ -1,10 +1,51 @@
-"""Options that several commands share."""
+"""Options and manners that several commands share."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sameface.cli.output import note
+from sameface_qdrant.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from sameface_train.samples import Samples
+
+INTERRUPTED = 130
+
+
+def _there(device: str) -> str:
+    if device != "cpu":
+        import torch
+
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InvalidArgument(
+                f"there is no device {device!r} here: {reason}", metadata={"field": "device"}
+            ) from None
+    return device
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N", callback=_there)]
 Steps = Annotated[int | None, typer.Option(min=1, help="default: the recipe's", show_default=False)]
 Threads = Annotated[int, typer.Option(min=0, help="of torch; 0: all cores")]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End with 130 on Ctrl-C, saying that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note("interrupted; the same command goes on")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def say_skipped(samples: "Samples") -> None:
+    """Name and count what was left out of the data."""
+    for reason, names in sorted(samples.skipped.items()):
+        note(f"{reason}: {len(names)}, for instance {names[0]}")

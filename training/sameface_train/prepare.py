@@ -1,6 +1,7 @@
 """Raw photos to training images, by the code that serves them: the service's detector, alignment and quality gate."""
 
 import asyncio
+import csv
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +12,17 @@ import numpy as np
 
 from sameface.errors import FaceNotFound
 from sameface.evaluation.dataset import read_photos
+from sameface.evaluation.leakage import Digest, digest
 from sameface.inference.base import Inference
 from sameface.pipeline.photos import FoundFaces, PhotoPipeline
 from sameface.vision import align, decode_image
-from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
+from sameface_train.errors import UnusableData
 
 SLACK = 8
 """Pixels on each side of the 112×112 crop, for augmentation: images of 128×128."""
 IN_FLIGHT = 4
+SOURCES = "sources.csv"
 MOST_FACES = 8
 
 
@@ -31,7 +35,7 @@ class Prepared:
     """Photos that were left out, by the service's reason (``FACE_NOT_FOUND``, ``IMAGE_UNDECODABLE``, …)."""
     identities: int
     alone: tuple[str, ...]
-    """Identities that are left with one image: they can only be negatives."""
+    """Identities that are left with one image."""
 
 
 def prepare(
@@ -45,11 +49,13 @@ def prepare(
     """Write ``target/<identity>/<photo>.png``, 128×128, for every photo of ``root/<identity>/`` that shows a face.
 
     Of several faces the one nearest to the middle is taken, as `sameface evaluate` does. ``enforce_quality`` leaves out
-    what the service's quality gate would refuse. Images that are there already are kept.
+    what the service's quality gate would refuse. Images that are there already are kept. ``target/sources.csv`` keeps
+    what the photos are recognised by, because a crop does not show which photo it is from.
 
     Raises:
         InvalidArgument: ``root`` holds no photo.
-        ModelUnavailable: the detector does not answer.
+        UnusableData: not one photo shows a face that can be used.
+        ModelUnavailable, ModelNotFound: the detector does not answer, or is not there.
     """
     photos = list(read_photos(root))
     pipeline = PhotoPipeline(inference)
@@ -65,9 +71,7 @@ def prepare(
             if not aim.is_file():
                 try:
                     await _prepare_one(pipeline, photo, aim, enforce_quality)
-                except SamefaceError as error:
-                    if error.retry_after_s is not None:
-                        raise
+                except InvalidArgument as error:  # what is wrong with a photo; anything else ends the work
                     refused.setdefault(error.reason, []).append(name.as_posix())
             done += 1
             if progress is not None:
@@ -81,11 +85,17 @@ def prepare(
             async with asyncio.TaskGroup() as group:
                 for _ in range(IN_FLIGHT):
                     group.create_task(work(queue))
+        except* SamefaceError as errors:
+            raise errors.exceptions[0] from None
         finally:
             await inference.aclose()
 
     asyncio.run(run())
     counts = Counter(path.parent.name for path in target.glob("*/*.png"))
+    if not counts:
+        told = ", ".join(f"{reason} {len(names)}" for reason, names in sorted(refused.items()))
+        raise UnusableData(f"none of the {len(photos)} photos in {root} could be used: {told}")
+    write_sources(target, {path.relative_to(root).as_posix() + ".png": digest(path) for path in photos})
     return Prepared(
         written=counts.total(),
         refused=refused,
@@ -115,3 +125,26 @@ async def _prepare_one(pipeline: PhotoPipeline, photo: Path, aim: Path, enforce_
 def _off_centre(box: tuple[float, float, float, float], found: FoundFaces) -> float:
     x, y, width, height = box
     return (x + width / 2 - found.width / 2) ** 2 + (y + height / 2 - found.height / 2) ** 2
+
+
+def write_sources(target: Path, sources: dict[str, Digest]) -> None:
+    """Write ``sources.csv``: what the photo of each image was recognised by."""
+    with (target / SOURCES).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("image", "sha256", "dhash", "thumbnail"))
+        for name, one in sorted(sources.items()):
+            writer.writerow((name, one.sha256, "" if one.dhash is None else one.dhash, one.thumbnail.hex()))
+
+
+def read_sources(target: Path) -> dict[Path, Digest]:
+    """Return what `prepare` wrote beside its images; nothing for a folder that it did not make."""
+    path = target / SOURCES
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            target / row["image"] / "source": Digest(
+                row["sha256"], int(row["dhash"]) if row["dhash"] else None, bytes.fromhex(row["thumbnail"])
+            )
+            for row in csv.DictReader(file)
+        }

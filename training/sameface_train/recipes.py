@@ -1,5 +1,7 @@
 """Recipes: how an embedder is learnt, as small records of backbone × loss × miner × sampling × schedule."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -7,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from sameface_qdrant.errors import InvalidArgument
 from sameface_train.augmentation import DRAWINGS, FACES, SIGNATURES, Augmentation
+from sameface_train.backbones import BACKBONES
 from sameface_train.batches import Sampling
 from sameface_train.objectives import Mining
 
@@ -24,7 +27,10 @@ class Schedule:
     frozen: int = 0
     """How many of the first convolutions stay as they are."""
     averaging: float = 0.99
-    """Decay of the running average of the weights, which is what is kept (Polyak and Juditsky 1992)."""
+    """Decay of the exponential average of the weights, which is what is kept.
+
+    After Polyak and Juditsky 1992, who average all steps alike.
+    """
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
@@ -54,7 +60,7 @@ class Recipe:
     dimension: int = 128
     miner: Mining | None = None
     margin: float | None = None
-    """Of the triplet or contrastive loss; None for a triplet is the soft margin."""
+    """Of the triplet or contrastive loss; None is the soft margin for a triplet, the objective's own for others."""
     easy_steps: int = 0
     """How many steps learn from all triplets of a batch before the miner chooses (triplet)."""
     weight: float = 1.0
@@ -64,6 +70,11 @@ class Recipe:
     def by_cosine(self) -> bool:
         """Whether unit vectors are compared by their cosine, as the service does it."""
         return self.loss not in ("siamese", "contrastive")
+
+    @property
+    def digest(self) -> str:
+        """Tells this recipe from another of its name."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def soft(self) -> bool:
@@ -110,13 +121,12 @@ RECIPES: dict[str, Recipe] = {
         Recipe("matching", "Vinyals et al. 2016", "matching", Sampling(64, 2), _QUICK),
         Recipe(
             "fine-tune",
-            "Parkhi et al. 2015, section 4.3; Hermans et al. 2017",
+            "Parkhi et al. 2015, section 4.2; Hermans et al. 2017",
             "fine-tune",
             Sampling(16, 4),
             Schedule(steps=1200, learning_rate=1e-4, warm_up=50, frozen=13),
             FACES,
             backbone="sface",
-            miner="batch-hard",
         ),
     )
 }
@@ -147,7 +157,7 @@ def recipe(name: str, task: str = "", **changes: Any) -> Recipe:
     ``changes`` are fields of `Recipe`, or of its parts: ``steps=100`` means the schedule's.
 
     Raises:
-        InvalidArgument: there is no such recipe, task or field.
+        InvalidArgument: there is no such recipe, task or field, or a value is not what the field takes.
     """
     if name not in RECIPES:
         raise InvalidArgument(
@@ -160,16 +170,61 @@ def recipe(name: str, task: str = "", **changes: Any) -> Recipe:
     chosen = RECIPES[name]
     for field, value in {**TASKS.get(task, {}), **changes}.items():
         chosen = _changed(chosen, field, value)
-    if chosen.miner is not None and chosen.miner not in get_args(Mining):
-        raise InvalidArgument(f"there is no miner {chosen.miner!r}; choose one of {', '.join(get_args(Mining))}")
+    _check(chosen)
     return chosen
 
 
+def _check(chosen: Recipe) -> None:
+    for field, known in (("miner", get_args(Mining)), ("backbone", tuple(BACKBONES))):
+        value = getattr(chosen, field)
+        if value is not None and value not in known:
+            raise InvalidArgument(
+                f"there is no {field} {value!r}; choose one of {', '.join(known)}", metadata={"field": field}
+            )
+    sampling = chosen.sampling
+    if sampling.identities < 2 or sampling.each < 2 or sampling.groups < 0 or chosen.dimension < 2:
+        raise InvalidArgument(
+            f"a batch of {sampling.identities} identities × {sampling.each} images from {sampling.groups} groups and "
+            f"embeddings of {chosen.dimension} numbers were asked for; expected 2 or more of each, 0 or more groups",
+            metadata={"field": "change"},
+        )
+    if sampling.groups and sampling.identities % sampling.groups:
+        raise InvalidArgument(
+            f"{sampling.identities} identities cannot come equally from {sampling.groups} groups",
+            metadata={"field": "groups"},
+        )
+    if chosen.loss == "triplet" and chosen.miner == "semi-hard" and chosen.margin is None:
+        raise InvalidArgument(
+            "semi-hard triplets are those within the margin, and there is none; say --change margin=0.2",
+            metadata={"field": "margin"},
+        )
+    unused = [field for field, losses in _USED_BY.items() if getattr(chosen, field) and chosen.loss not in losses]
+    if unused:
+        raise InvalidArgument(f"the loss of {chosen.name} has no {unused[0]}", metadata={"field": unused[0]})
+
+
+_USED_BY = {
+    "miner": ("triplet",),
+    "easy_steps": ("triplet",),
+    "margin": ("triplet", "contrastive", "joint", "fine-tune"),
+}
+
+
 def _changed(chosen: Recipe, field: str, value: Any) -> Recipe:
-    if field in {entry.name for entry in fields(Recipe)}:
+    if field in {entry.name for entry in fields(Recipe)} - {"name", "paper", "loss"}:
+        _check_type(field, getattr(chosen, field), value, optional=field in ("miner", "margin"))
         return replace(chosen, **{field: value})
     for part in ("schedule", "sampling", "augmentation"):
         record = getattr(chosen, part)
         if field in {entry.name for entry in fields(record)}:
+            _check_type(field, getattr(record, field), value)
             return replace(chosen, **{part: replace(record, **{field: value})})
     raise InvalidArgument(f"a recipe has no field {field!r}", metadata={"field": field})
+
+
+def _check_type(field: str, now: Any, value: Any, *, optional: bool = False) -> None:
+    if optional and (value is None or isinstance(value, str if field == "miner" else (int, float))):
+        return
+    wanted = (int, float) if isinstance(now, float) else type(now)
+    if not isinstance(value, wanted) or isinstance(value, bool) or (isinstance(value, (int, float)) and value < 0):
+        raise InvalidArgument(f"{field} is {value!r}; expected something like {now!r}", metadata={"field": field})

@@ -1,6 +1,7 @@
 """Labelled images in memory: any folder with one sub-folder per identity, and Omniglot's packed file."""
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ class Samples:
     """Each image's path below its data folder, ``/`` between the parts."""
     groups: tuple[str, ...] = ()
     """Of each identity, what it is a part of (a character's alphabet); empty where there is none."""
+    turned_from: tuple[str, ...] = ()
+    """Of each identity, whose turn it is; empty where none is turned."""
     skipped: dict[str, list[str]] = field(default_factory=dict)
     """What was left out, by reason: ``UNREADABLE``, ``WRONG_SIZE``, ``ONE_IMAGE``."""
 
@@ -41,6 +44,11 @@ class Samples:
         """Tells this data from other data: names, identities and sizes (not every pixel)."""
         text = "\n".join([str(self.images.shape), *self.names, *self.identities])
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """What each identity was made from: its own name, unless it is another one turned."""
+        return self.turned_from or self.identities
 
     def only(self, chosen: NDArray[np.bool_]) -> "Samples":
         """Return the chosen samples (a flag for each); identities keep their numbers."""
@@ -58,6 +66,7 @@ class Samples:
             identities=tuple(np.asarray(self.identities, dtype=object)[chosen]),
             names=tuple(self.names[place] for place in keep),
             groups=tuple(np.asarray(self.groups, dtype=object)[chosen]) if self.groups else (),
+            turned_from=tuple(np.asarray(self.turned_from, dtype=object)[chosen]) if self.turned_from else (),
             skipped=self.skipped,
         )
 
@@ -68,13 +77,13 @@ def read_folder(
     """Read ``root/<identity>/…/<image>``; every image must be ``side`` pixels (a number, or height and width).
 
     Prepared folders (`sameface_train.prepare`) have the right size. What cannot be used is left out and named in
-    ``skipped``; identities that are left with one image stay (they serve as negatives), and are named there as well.
+    ``skipped``; identities that are left with one image stay (fine-tuning has them as negatives), and are named there.
 
     Raises:
         UnusableData: nothing, or not one identity with two images, is left.
     """
     height, width = (side, side) if isinstance(side, int) else side
-    paths = sorted(path for path in root.glob("*/**/*") if path.suffix.lower() in SUFFIXES)
+    paths = image_paths(root)
     skipped: dict[str, list[str]] = {}
     images: list[Images] = []
     names: list[str] = []
@@ -108,13 +117,31 @@ def read_folder(
     )
 
 
+def image_paths(root: Path) -> list[Path]:
+    """Return the images of ``root/<identity>/…``, in order."""
+    return sorted(path for path in root.glob("*/**/*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
 def read_omniglot(path: Path, split: str) -> Samples:
     """Read ``omniglot28.npz``; an identity is ``<alphabet>/<character>``, its group the alphabet.
 
     Arrays: image [N, 28, 28] uint8, alphabet, character, drawer, split ("background" or "evaluation", as published by
     Lake, Salakhutdinov and Tenenbaum, Science 350, 2015). Strokes become 255 on 0.
+
+    Raises:
+        UnusableData: the file cannot be read, is no such archive, or holds nothing of the split.
     """
-    with np.load(path) as archive:
+    try:
+        archive = np.load(path)
+        missing = {"image", "alphabet", "character", "drawer", "split"} - set(archive.files)
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise UnusableData(f"{path} cannot be read as an npz archive: {error}", metadata={"field": "data"}) from None
+    if missing:
+        raise UnusableData(
+            f"{path} lacks the arrays {', '.join(sorted(missing))}; expected those of omniglot28.npz",
+            metadata={"field": "data"},
+        )
+    with archive:
         chosen = archive["split"] == split
         if not chosen.any():
             raise UnusableData(f"{path} holds nothing of split {split!r}; expected background or evaluation")
@@ -151,13 +178,18 @@ def rotated(samples: Samples) -> Samples:
         identities=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.identities),
         names=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.names),
         groups=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.groups),
+        turned_from=samples.identities * 4,
         skipped=samples.skipped,
     )
 
 
-def held_out(identities: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
-    """Return a flag for each identity: whether it is kept out of training (a seeded draw of ``share`` of them)."""
-    count = len(identities)
-    flags = np.zeros(count, dtype=np.bool_)
-    flags[np.random.default_rng(seed).permutation(count)[: round(share * count)]] = True
-    return flags
+def held_out(bases: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
+    """Return a flag for each identity: whether it is kept out of training (a seeded draw of ``share`` of them).
+
+    Identities with one base are kept out together: a drawing that is held out must not be learnt from in another turn.
+    """
+    names, places = np.unique(np.asarray(bases, dtype=str), return_inverse=True)
+    flags = np.zeros(len(names), dtype=np.bool_)
+    flags[np.random.default_rng(seed).permutation(len(names))[: round(share * len(names))]] = True
+    held: NDArray[np.bool_] = flags[places]
+    return held

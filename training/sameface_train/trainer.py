@@ -4,6 +4,7 @@ A run depends on its data, recipe and seed alone: every random draw is a functio
 (`batches`), so going on after an interruption gives the same bits on CPU as never having stopped.
 """
 
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -18,12 +19,12 @@ from sameface.evaluation.cross import cross_scores
 from sameface.evaluation.samples import Samples as Embedded
 from sameface_qdrant.metrics import fnmr, threshold_at_fmr
 from sameface_train import checkpoint, fine_tune, objectives
-from sameface_train.backbones import BACKBONES, features, freeze
-from sameface_train.batches import batches
+from sameface_train.backbones import BACKBONES, features, freeze, learning
+from sameface_train.batches import batches, check
 from sameface_train.drawing import draw_log
 from sameface_train.embedding import embed, unit
-from sameface_train.errors import UnusableData, WrongCheckpoint
-from sameface_train.monitor import CollapseWatch, LiveView, Log, Reading, read_log, spread
+from sameface_train.errors import CollapsedRun, UnusableData, WrongCheckpoint
+from sameface_train.monitor import STUCK_STEPS, CollapseWatch, LiveView, Log, Reading, read_log, spread
 from sameface_train.recipes import Recipe, learning_rate
 from sameface_train.samples import Samples, held_out
 from sameface_train.sface import centre_output
@@ -59,15 +60,18 @@ class Run:
         """Make networks and objective, or take them up from the folder's checkpoint.
 
         Raises:
-            UnusableData: the images are not what the backbone takes, or there are too few.
+            UnusableData: the images are not what the backbone takes, or too few to draw a batch or to validate.
             WrongCheckpoint: the folder holds a run of other data, recipe or seed.
         """
         self.recipe, self.folder, self.options, self._note = recipe, folder, options, note
         self.backbone = BACKBONES[recipe.backbone]
         self._check(samples)
-        flags = held_out(samples.identities, options.validation_share, options.seed)
+        flags = held_out(samples.bases, options.validation_share, options.seed)
         self.validation = samples.of(flags) if flags.any() else None
         self.samples = samples.of(~flags) if flags.any() else samples
+        self._check_validation()
+        if left_out := check(self.samples, recipe.sampling):
+            note(f"{left_out} groups have fewer identities than a batch takes of each and are left out")
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
         self.network = self.backbone.build(self.backbone.channels, self.backbone.side, recipe.dimension)
@@ -94,7 +98,10 @@ class Run:
         self._describe()
         log = Log(self.folder / "log.csv", self.step)
         watch = CollapseWatch(self.recipe.loss_at_one_point, soft=self.recipe.soft)
-        saved = time.monotonic()
+        collapsed = False
+        for reading in read_log(self.folder / "log.csv")[-STUCK_STEPS:] if self.step else []:
+            watch.recall(reading)
+        first, saved = self.step, time.monotonic()
         try:
             started = time.monotonic()
             for batch in batches(
@@ -110,8 +117,14 @@ class Run:
                 reading = self._learn(batch.images, batch.labels, batch.places, started, waited)
                 log.write(reading)
                 view.see(reading)
-                if self.options.on_collapse == "stop":
+                try:
                     watch.see(reading)
+                except CollapsedRun as error:
+                    if self.options.on_collapse == "stop":
+                        raise
+                    if not collapsed:
+                        self._note(f"going on all the same: {error.message}")
+                    collapsed = True
                 if self.options.validate_every and self.step % self.options.validate_every == 0:
                     view.validated(self.validate())
                 if time.monotonic() - saved > CHECKPOINT_S:
@@ -121,11 +134,13 @@ class Run:
                 started = time.monotonic()
         finally:
             log.close()
-            self.save()
+            if self.step > first and self._is_finite():
+                self.save()
         if self.step == schedule.steps:
-            if self.validation is not None and not self.options.validate_every:
-                view.validated(self.validate())
             self.keep()
+            every = self.options.validate_every
+            if self.validation is not None and not (every and self.step % every == 0):
+                view.validated(self.validate())
             draw_log(read_log(self.folder / "log.csv"), self.folder / "training.png", self._title())
 
     def _learn(self, images: Tensor, labels: Tensor, places: Tensor, started: float, waited: float) -> Reading:
@@ -133,7 +148,7 @@ class Run:
         rate = learning_rate(schedule, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.network.train()
+        learning(self.network)
         images = images.to(device, memory_format=torch.channels_last)
         embedded = features(self.network, images)
         outcome = self.objective(embedded, labels.to(device), places.to(device))
@@ -148,7 +163,7 @@ class Run:
             loss=float(outcome.loss.detach()),
             active=outcome.active,
             norm=float(embedded.detach().norm(dim=1).mean()),
-            spread=spread(embedded),
+            spread=spread(nn.functional.normalize(embedded) if self.recipe.by_cosine else embedded),
             learning_rate=rate,
             step_s=time.monotonic() - started,
             waited_s=waited,
@@ -156,7 +171,7 @@ class Run:
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
-        # Early on the plain mean of all steps: the first weights are nothing to hold on to.
+        # Early on a shorter memory: the first weights are nothing to hold on to.
         decay = min(decay, self.step / (self.step + 10.0))
         for name, value in self.network.state_dict().items():
             if value.is_floating_point():
@@ -166,9 +181,9 @@ class Run:
 
     def averaged(self) -> nn.Sequential:
         """Return the network with the running average of the weights."""
-        network = self.backbone.build(self.backbone.channels, self.backbone.side, self.recipe.dimension)
+        network = copy.deepcopy(self.network)
         network.load_state_dict(self.average)
-        return network.to(self.options.device, memory_format=torch.channels_last).eval()
+        return network.eval()
 
     def validate(self) -> str:
         """Measure the averaged network on the held-out identities; a line for people, and one in ``validation.csv``."""
@@ -213,7 +228,7 @@ class Run:
                 "seed": self.options.seed,
                 "step": self.step,
                 "side": list(self.backbone.side),
-                "identities": list(self.samples.identities),
+                "identities": sorted(set(self.samples.bases)),
                 "network": {name: value.cpu() for name, value in self.average.items()},
                 "head": {n: v.cpu() for n, v in self.objective.state_dict().items() if n.startswith("head")},
             },
@@ -245,6 +260,30 @@ class Run:
                 metadata={"field": "data"},
             )
 
+    def _check_validation(self) -> None:
+        if self.validation is None:
+            if self.options.validate_every:
+                raise UnusableData(
+                    "--validate-every looks at held-out identities, and there are none; say --hold-out with a share "
+                    "that makes at least one",
+                    metadata={"field": "hold_out"},
+                )
+            return
+        counts = np.bincount(self.validation.labels)
+        if len(counts) < 2 or counts.max() < 2:
+            raise UnusableData(
+                f"{len(counts)} identities with {len(self.validation)} images are held out; expected two identities or "
+                "more, one of them with two images: raise --hold-out",
+                metadata={"field": "hold_out"},
+            )
+        if not self.recipe.by_cosine:
+            self._note(
+                f"held-out identities are compared by cosine, which {self.recipe.name} does not: figures below its own"
+            )
+
+    def _is_finite(self) -> bool:
+        return all(bool(value.isfinite().all()) for value in self.network.state_dict().values())
+
     def _prepare_fine_tuning(self) -> None:
         """Make the teacher, leave out what it finds mislabelled, and start from the centred network."""
         path = self.folder / "teacher.pt"
@@ -271,8 +310,6 @@ class Run:
         centre_output(self.network, plain.numpy(), content["norm"])
         labels = torch.from_numpy(self.samples.labels)
         keep = fine_tune.agreeing(teacher, labels, LEAST_AGREEMENT).numpy()
-        counts = np.bincount(self.samples.labels[keep], minlength=len(self.samples.identities))
-        keep &= counts[self.samples.labels] > 1
         self._note(f"{int((~keep).sum())} of {len(keep)} samples are unlike their identity's others and left out")
         if not keep.any():
             raise UnusableData("no sample is like another of its identity; are the folders identities?")
@@ -296,7 +333,9 @@ class Run:
             case "matching":
                 return objectives.Matching()
             case "fine-tune":
-                return fine_tune.FineTune(self._teacher, torch.from_numpy(self.samples.labels), weight=recipe.weight)
+                margin = fine_tune.MARGIN if recipe.margin is None else recipe.margin
+                labels = torch.from_numpy(self.samples.labels)
+                return fine_tune.FineTune(self._teacher, labels, weight=recipe.weight, margin=margin)
 
     def _describe(self) -> None:
         record = {

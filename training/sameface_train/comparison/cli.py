@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sameface.cli.output import note, print_table
-from sameface_train.options import Device, Steps, Threads
+from sameface_train.options import Device, Steps, Threads, interruptible, say_skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Train several recipes on one budget, and judge them alike.", no_args_is_help=True)
 
-Out = Annotated[Path, typer.Option(help="folder of the runs and results.jsonl; what is there is not done again")]
+Out = Annotated[
+    Path, typer.Option(help="folder of the runs, results.jsonl and results.png; what is there is not done again")
+]
 Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="repeatable; default: all that fit")]
 HEAD = {"identification": "head"}
 """Losses with a second way of comparing, and its name."""
@@ -64,12 +66,11 @@ def compare_signatures(
 ) -> None:
     """Signatures: equal error rates against skilled and random forgeries, with five templates of each signer."""
     from sameface_train.comparison import signatures
-    from sameface_train.errors import LeakedData
+    from sameface_train.leakage import refuse_leakage
     from sameface_train.recipes import RECIPES
 
+    refuse_leakage(train_folder, judged_on, allow=False, note=note)
     learnt_on, others = signatures.read_signatures(train_folder), signatures.read_signatures(judged_on)
-    if shared := sorted(set(learnt_on.groups) & set(others.groups)):
-        raise LeakedData(f"{len(shared)} signers are in both folders, for instance {shared[0]}")
     names = recipes or [name for name in RECIPES if name not in ("fine-tune", "matching")]
     judge = partial(signatures.judge, held_out=others)
     ways = HEAD | {"siamese": "gaussian"}
@@ -90,15 +91,14 @@ def compare_faces(
     """Faces: every recipe goes on from the pretrained network; error rates over all pairs of the judging images."""
     from sameface_train.backbones import BACKBONES
     from sameface_train.comparison import faces
-    from sameface_train.errors import LeakedData
+    from sameface_train.leakage import refuse_leakage
     from sameface_train.prepare import SLACK
     from sameface_train.recipes import RECIPES
     from sameface_train.samples import read_folder
 
+    refuse_leakage(train_folder, judged_on, allow=False, note=note)
     side = BACKBONES["sface"].side[0] + 2 * SLACK
     learnt_on, others = (read_folder(folder, side=side) for folder in (train_folder, judged_on))
-    if shared := sorted(set(learnt_on.identities) & set(others.identities)):
-        raise LeakedData(f"{len(shared)} identities are in both folders, for instance {shared[0]}")
     judge = partial(faces.judge, held_out=others)
     baselines = {"(pretrained)": faces.pretrained}
     _compare(recipes or list(RECIPES), "faces", seeds, steps, threads, learnt_on, judge, out, device, HEAD, baselines)
@@ -128,9 +128,12 @@ def _compare(
         torch.set_num_threads(threads)
     keep_freed_memory()
     chosen = [choose(name, task, **({"steps": steps} if steps else {})) for name in names]
-    results = compare(
-        chosen, range(seeds), samples, judge, out, device=device, ways=ways, baselines=baselines, note=note
-    )
-    draw_results(results, out / "results.png", f"{out.name}: each dot a seed, the line their mean")
+    say_skipped(samples)
+    with interruptible():
+        results = compare(
+            chosen, range(seeds), samples, judge, out, device=device, ways=ways, baselines=baselines, note=note
+        )
     headings, rows = summary(results)
+    if measures := headings[2:]:
+        draw_results(results, measures, out / "results.png", f"{out.name}: each dot a seed, the line their mean")
     print_table(headings, rows)

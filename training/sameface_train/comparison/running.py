@@ -43,7 +43,10 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.jsonl"
     results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    known = {(row["recipe"], row["seed"], row["steps"]) for row in results}
+    # Results of other data or of a recipe that has changed since stay in the file and are not shown.
+    wanted = {"": samples.digest[:12]} | {recipe.name: f"{recipe.digest}-{samples.digest[:12]}" for recipe in recipes}
+    results = [row for row in results if row["made_of"] == wanted.get(row["recipe"].split("+")[0], wanted[""])]
+    known = {(row["recipe"], row["seed"]) for row in results}
 
     def keep(rows: list[dict[str, Any]]) -> None:
         with path.open("a", encoding="utf-8") as file:
@@ -53,13 +56,26 @@ def compare(
             note(json.dumps(row))
 
     for name, make in (baselines or {}).items():
-        if (name, 0, 0) not in known:
-            keep([{"recipe": name, "seed": 0, "steps": 0, **judge(make())}])
+        if (name, 0) not in known:
+            keep([{"recipe": name, "seed": 0, "steps": 0, "made_of": wanted[""], **judge(make())}])
     for seed in seeds:
         for recipe in recipes:
-            if (recipe.name, seed, recipe.schedule.steps) in known:
+            if (recipe.name, seed) in known:
                 continue
-            keep(_one(recipe, seed, samples, judge, folder / f"{recipe.name}-{seed}", device, ways or {}, note))
+            made_of = wanted[recipe.name]
+            keep(
+                _one(
+                    recipe,
+                    seed,
+                    samples,
+                    judge,
+                    folder / f"{recipe.name}-{seed}-{made_of}",
+                    made_of,
+                    device,
+                    ways or {},
+                    note,
+                )
+            )
     return results
 
 
@@ -69,11 +85,12 @@ def _one(
     samples: Samples,
     judge: Judge,
     folder: Path,
+    made_of: str,
     device: str,
     ways: Mapping[str, str],
     note: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    row: dict[str, Any] = {"recipe": recipe.name, "seed": seed, "steps": recipe.schedule.steps}
+    row: dict[str, Any] = {"recipe": recipe.name, "seed": seed, "steps": recipe.schedule.steps, "made_of": made_of}
     run = Run(recipe, samples, folder, Options(seed=seed, device=device), note)
     try:
         with live_view(f"{recipe.name} seed {seed}", recipe.schedule.steps) as view:
@@ -88,10 +105,15 @@ def _one(
     return rows
 
 
+def measures_of(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of what was measured."""
+    return [name for name in (results[0] if results else {}) if name not in ("recipe", "seed", "steps", "made_of")]
+
+
 def summary(results: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return headings and rows for people: each recipe's mean over its seeds ± standard deviation, in percent."""
     named = [row for row in results if "collapsed" not in row]
-    measures = [name for name in (named[0] if named else {}) if name not in ("recipe", "seed", "steps")]
+    measures = measures_of(named)
     rows = []
     for recipe in dict.fromkeys(row["recipe"] for row in results):
         own = [row for row in named if row["recipe"] == recipe]

@@ -30,9 +30,13 @@ def read_signatures(folder: Path) -> Samples:
         UnusableData: there is no signature.
     """
     images, owners, names = [], [], []
+    skipped: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/*/*")):
         drawing = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if drawing is None or path.parent.name not in ("genuine", "forgery"):
+        if path.parent.name not in ("genuine", "forgery") or not path.is_file():
+            continue
+        if drawing is None:
+            skipped.setdefault("UNREADABLE", []).append(path.relative_to(folder).as_posix())
             continue
         images.append(signature(np.asarray(drawing, np.uint8)))
         owners.append(f"{path.parent.parent.name}/{path.parent.name}")
@@ -46,6 +50,7 @@ def read_signatures(folder: Path) -> Samples:
         identities=tuple(map(str, identities)),
         names=tuple(names),
         groups=tuple(str(identity).split("/")[0] for identity in identities),
+        skipped=skipped,
     )
 
 
