@@ -182,7 +182,7 @@ def test_photos_through_a_real_service(sameface: Run, service: Service, portrait
     assert found["points"][0]["fnmr"]["value"] == 0.5
     assert found["conditions"]["not_acquired"] == ["emmanuel_macron/wall.png"]
     assert found["conditions"]["unreadable"] == {"barack_obama/broken.jpg": "IMAGE_UNDECODABLE"}
-    assert found["conditions"]["model"].startswith("face_embedder version 1, sha256 ")
+    assert found["conditions"]["model"].startswith("face_embedder version 2, sha256 ")
     text = (tmp_path / "report.html").read_text()
     # Thirteen non-mated pairs of four people make six, and there are two people with two photos.
     assert text.count('class="pair"') == 6 + 2

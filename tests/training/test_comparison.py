@@ -89,6 +89,9 @@ def test_signatures_are_read_by_signer_and_judged_by_forgeries(tmp_path: Path) -
     # The forgeries here are other drawings altogether, which even an untrained network tells apart somewhat.
     assert 0.0 <= rates["skilled"] < 0.5
     assert 0.0 <= rates["random"] < 0.5
+    by_template = signatures.judge(trained, read, kind="gaussian")
+    assert by_template != rates
+    assert 0.0 <= by_template["skilled"] < 0.5
     with pytest.raises(NotEnoughData):
         signatures.judge(trained, read, templates=8)
     with pytest.raises(UnusableData, match="expected <signer>/genuine"):

@@ -24,7 +24,7 @@ class Sampling:
     identities: int
     each: int
     groups: int = 0
-    """From how many groups the identities of a batch come, as many from each; 0 looks at no groups.
+    """From how many groups the identities of a batch come, equally as far as they have them; 0 looks at no groups.
 
     What must be told apart comes together: characters of one alphabet, a signer's genuine and forged signatures.
     """
@@ -68,39 +68,26 @@ def members(samples: Samples, by_group: bool = False) -> list[list[NDArray[np.in
 def draw(members: list[list[NDArray[np.int64]]], sampling: Sampling, seed: int, step: int) -> NDArray[np.int64]:
     """Return the samples of one step [identities × each]; an identity with fewer images gives some twice.
 
-    Groups with fewer identities than a batch takes of each are left out.
+    A group with fewer identities than its share gives those that it has, and one group more comes in.
 
     Raises:
-        UnusableData: there are fewer groups or identities than a batch takes.
+        UnusableData: there are fewer identities than a batch takes.
     """
     rng = np.random.default_rng([seed, step])
-    count, of_each = max(1, sampling.groups), sampling.identities // max(1, sampling.groups)
-    usable = [identities for identities in members if len(identities) >= of_each]
-    if len(usable) < count:
-        whence = f", {of_each} from each of {count} groups" if sampling.groups else ""
+    share = -(-sampling.identities // max(1, sampling.groups))
+    chosen = [
+        members[group][identity]
+        for group in rng.permutation(len(members))
+        for identity in rng.permutation(len(members[group]))[:share]
+    ][: sampling.identities]
+    if len(chosen) < sampling.identities:
+        whence = f", at most {share} of each group" if sampling.groups else ""
         raise UnusableData(
             f"a batch takes {sampling.identities} identities with two images or more{whence}, and there are "
-            f"{sum(map(len, members))}{f', enough of them in {len(usable)} groups' if whence else ''}; "
-            "give more data, or a smaller batch",
-            metadata={"field": "data", "identities": sum(map(len, members))},
+            f"{len(chosen)}; give more data, or a smaller batch",
+            metadata={"field": "data", "identities": len(chosen)},
         )
-    chosen = [
-        usable[group][identity]
-        for group in rng.permutation(len(usable))[:count]
-        for identity in rng.permutation(len(usable[group]))[:of_each]
-    ]
     return np.concatenate([rng.choice(group, sampling.each, replace=len(group) < sampling.each) for group in chosen])
-
-
-def check(samples: Samples, sampling: Sampling) -> int:
-    """Return how many groups are left out because they are too small; 0 where no groups are drawn.
-
-    Raises:
-        UnusableData: a batch cannot be drawn.
-    """
-    owned = members(samples, sampling.groups > 0)
-    draw(owned, sampling, 0, 0)
-    return sum(len(identities) < sampling.identities // max(1, sampling.groups) for identities in owned)
 
 
 class _Steps(Dataset[tuple[Tensor, Tensor, Tensor]]):

@@ -20,7 +20,7 @@ from sameface.evaluation.samples import Samples as Embedded
 from sameface_qdrant.metrics import fnmr, threshold_at_fmr
 from sameface_train import checkpoint, fine_tune, objectives
 from sameface_train.backbones import BACKBONES, features, freeze, learning
-from sameface_train.batches import batches, check
+from sameface_train.batches import batches, draw, members
 from sameface_train.drawing import draw_log
 from sameface_train.embedding import embed, unit
 from sameface_train.errors import CollapsedRun, UnusableData, WrongCheckpoint
@@ -70,8 +70,7 @@ class Run:
         self.validation = samples.of(flags) if flags.any() else None
         self.samples = samples.of(~flags) if flags.any() else samples
         self._check_validation()
-        if left_out := check(self.samples, recipe.sampling):
-            note(f"{left_out} groups have fewer identities than a batch takes of each and are left out")
+        draw(members(self.samples, recipe.sampling.groups > 0), recipe.sampling, options.seed, 0)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
         self.network = self.backbone.build(self.backbone.channels, self.backbone.side, recipe.dimension)

@@ -73,7 +73,7 @@ def compare_signatures(
     learnt_on, others = signatures.read_signatures(train_folder), signatures.read_signatures(judged_on)
     names = recipes or [name for name in RECIPES if name not in ("fine-tune", "matching")]
     judge = partial(signatures.judge, held_out=others)
-    ways = HEAD | {"siamese": "gaussian"}
+    ways = HEAD | {"siamese": "gaussian", "triplet": "gaussian"}
     _compare(names, "signatures", seeds, steps, threads, learnt_on, judge, out, device, ways)
 
 

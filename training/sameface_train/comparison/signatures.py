@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from sameface.evaluation.forgeries import Claims, claim_scores, draw_attempts, measure_forgeries
@@ -81,6 +82,9 @@ def judge(trained: Trained, held_out: Samples, *, kind: str = "", templates: int
     """
     score = scorer(trained, kind)
     vectors = torch.from_numpy(embed(trained.network, held_out.images, trained.side))
+    # As the recipe compares them: Koch's head weighs sigmoids, the others unit vectors.
+    siamese = trained.recipe.loss == "siamese"
+    compared = (vectors.double().sigmoid() if siamese else functional.normalize(vectors.double())).numpy()
     owners = [held_out.identities[label] for label in held_out.labels]
     signers = [owner.split("/")[0] for owner in owners]
     forged = [owner.endswith(FORGED) for owner in owners]
@@ -95,7 +99,7 @@ def judge(trained: Trained, held_out: Samples, *, kind: str = "", templates: int
 
         def scores(claims: Claims) -> NDArray[np.float64]:
             if kind == "gaussian":
-                return gaussian_scores(vectors.double().sigmoid().numpy(), attempts.references, claims)  # noqa: B023
+                return gaussian_scores(compared, attempts.references, claims)  # noqa: B023
             return claim_scores(attempts, claims, compare, "mean")  # noqa: B023 (used before the next draw)
 
         measured = measure_forgeries(
