@@ -69,9 +69,11 @@ def draw_map(vectors: NDArray[np.float32], images: Images, labels: Sequence[int]
     places = vectors if vectors.shape[1] == 2 else principal_components(vectors)[0]
     figure = Figure(figsize=(MAP_INCHES, MAP_INCHES), layout="constrained", facecolor="white")
     axes = figure.subplots()
-    axes.set_xlim(*_reach(places[:, 0]))
-    axes.set_ylim(*_reach(places[:, 1]))
-    axes.set_aspect("equal", adjustable="datalim")
+    middle = (places.max(axis=0) + places.min(axis=0)) / 2
+    reach = 0.55 * (float(np.ptp(places, axis=0).max()) or 1.0)
+    axes.set_xlim(middle[0] - reach, middle[0] + reach)
+    axes.set_ylim(middle[1] - reach, middle[1] + reach)
+    axes.set_aspect("equal")
     zoom = PICTURE_INCHES * 72.0 / images.shape[3]
     colours = colormaps["tab10"]
     for place, image, label in zip(places, images, labels, strict=True):
@@ -87,12 +89,6 @@ def draw_map(vectors: NDArray[np.float32], images: Images, labels: Sequence[int]
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(target, dpi=110)
-
-
-def _reach(values: NDArray[np.floating]) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    slack = 0.06 * (high - low or 1.0)
-    return low - slack, high + slack
 
 
 def _shown(image: Images) -> Images:
