@@ -67,8 +67,11 @@ def test_all_triplets_are_learnt_from_before_the_hardest() -> None:
     objective, points = Triplet("batch-hard", None, easy_steps=1), on_circle(*DEGREES)
     every, hardest = (triplets(mining, None, DEGREES, LABELS) for mining in ("batch-all", "batch-hard"))
     assert as_set(objective.triplets(points, tensor(LABELS))) == every
-    objective(points, tensor(LABELS), NOWHERE)
+    easy = objective(points, tensor(LABELS), NOWHERE)
+    assert easy.loss == Triplet("batch-all", 0.2)(points, tensor(LABELS), NOWHERE).loss
     assert as_set(objective.triplets(points, tensor(LABELS))) == hardest
+    hard = objective(points, tensor(LABELS), NOWHERE)
+    assert hard.loss == Triplet("batch-hard", None)(points, tensor(LABELS), NOWHERE).loss
     assert hardest < every
 
 

@@ -15,6 +15,7 @@ from pytorch_metric_learning import distances, losses, miners, reducers
 from pytorch_metric_learning.utils import loss_and_miner_utils as indices
 from torch import Tensor, nn
 
+EASY_MARGIN = 0.2
 Mining: TypeAlias = Literal["semi-hard", "batch-hard", "batch-all"]
 
 
@@ -124,7 +125,10 @@ class Triplet(Objective):
     """
 
     def __init__(self, mining: Mining, margin: float | None, easy_steps: int = 0) -> None:
-        """Mine by ``mining`` after ``easy_steps`` batches of all triplets: from scratch the hardest ones collapse."""
+        """Mine by ``mining``; the first ``easy_steps`` batches give all triplets, under a margin of `EASY_MARGIN`.
+
+        From scratch the hardest ones collapse.
+        """
         super().__init__()
         self.margin, self.easy_steps = margin, easy_steps
         self.seen: Tensor
@@ -146,6 +150,10 @@ class Triplet(Objective):
             reducer=reducers.MeanReducer() if margin is None else reducers.AvgNonZeroReducer(),
         )
 
+        self.easy_loss = losses.TripletMarginLoss(
+            margin=EASY_MARGIN, distance=distance, reducer=reducers.AvgNonZeroReducer()
+        )
+
     def triplets(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the mined triplets: indices of anchors, positives and negatives."""
         return (_all_triplets if self.seen < self.easy_steps else self.miner)(features, labels)
@@ -153,12 +161,14 @@ class Triplet(Objective):
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
         """Return the loss over the mined triplets; active are those that violate the margin (soft: the order)."""
         chosen = self.triplets(features, labels)
+        easy = bool(self.seen < self.easy_steps)
         self.seen += 1
-        loss = self.loss(features, labels, chosen)
+        loss = (self.easy_loss if easy else self.loss)(features, labels, chosen)
         with torch.no_grad():
             between = self.distance(features, features)
             anchors, positives, negatives = chosen
-            violation = between[anchors, positives] - between[anchors, negatives] + (self.margin or 0.0)
+            margin = EASY_MARGIN if easy else self.margin or 0.0
+            violation = between[anchors, positives] - between[anchors, negatives] + margin
         return Outcome(loss, float((violation > 0).float().mean()) if len(anchors) else 0.0)
 
 

@@ -62,7 +62,7 @@ class Recipe:
     margin: float | None = None
     """Of the triplet or contrastive loss; None is the soft margin for a triplet, the objective's own for others."""
     easy_steps: int = 0
-    """How many steps learn from all triplets of a batch before the miner chooses (triplet)."""
+    """How many steps learn from all triplets of a batch, under a margin, before the miner chooses (triplet)."""
     weight: float = 1.0
     """Of the verification signal (joint), or of the triplets beside the teacher (fine-tune)."""
 
