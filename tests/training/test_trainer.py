@@ -84,6 +84,9 @@ def test_a_checkpoint_of_another_architecture_or_a_damaged_one_is_named(tmp_path
         load_trained(tmp_path)
     with pytest.raises(WrongCheckpoint, match="does not exist"):
         load_trained(tmp_path / "nowhere")
+    save(tmp_path / "network.pt", {"recipe": {**short().to_dict(), "shots": 1}})
+    with pytest.raises(WrongCheckpoint, match=r"of another release, .* 'shots'"):
+        load_trained(tmp_path)
     save(tmp_path / "other.pt", {"format": 99})
     with pytest.raises(WrongCheckpoint, match="another format"):
         load(tmp_path / "other.pt")

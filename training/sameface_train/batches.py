@@ -29,11 +29,6 @@ class Sampling:
     What must be told apart comes together: characters of one alphabet, a signer's genuine and forged signatures.
     """
 
-    @property
-    def size(self) -> int:
-        """Images of one batch."""
-        return self.identities * self.each
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:

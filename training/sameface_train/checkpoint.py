@@ -75,10 +75,16 @@ def load_trained(run: Path) -> Trained:
     """Return the network that a run kept (``network.pt`` of its folder).
 
     Raises:
-        WrongCheckpoint: see `load`; or the weights are of another architecture.
+        WrongCheckpoint: see `load`; or recipe or weights are not what this release knows.
     """
     content = load(run / "network.pt")
-    recipe = Recipe.from_dict(content["recipe"])
+    try:
+        recipe = Recipe.from_dict(content["recipe"])
+    except TypeError as error:
+        raise WrongCheckpoint(
+            f"{run / 'network.pt'} is of another release, whose recipes have other fields: {error}; train again",
+            metadata={"path": run / "network.pt"},
+        ) from error
     backbone = BACKBONES[recipe.backbone]
     side = tuple(content["side"])
     network = backbone.build(backbone.channels, side, recipe.dimension)
