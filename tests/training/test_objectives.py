@@ -98,6 +98,16 @@ def test_siamese_scores_are_symmetric_and_the_head_is_learnt() -> None:
     assert float(objective.head.weight.grad.abs().sum()) > 0
 
 
+def test_a_head_begins_as_the_plain_l1_distance() -> None:
+    first, second = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(1))
+    siamese, identification = Siamese(32), Identification(32, 3)
+    expected = 2.0 - torch.cdist(first.sigmoid(), second.sigmoid(), p=1)
+    assert torch.allclose(siamese.score(first, second), expected, atol=1e-5)
+    unit = torch.nn.functional.normalize
+    expected = 2.0 - torch.cdist(unit(first), unit(second), p=1)
+    assert torch.allclose(identification.verify(first, second), expected, atol=1e-5)
+
+
 def test_the_verification_head_does_not_change_the_features() -> None:
     objective = Identification(4, 3)
     features = torch.randn(6, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from sameface_train.backbones import BACKBONES
-from sameface_train.checkpoint import load, load_trained, restore, save
-from sameface_train.errors import CollapsedRun, UnusableData, WrongCheckpoint
+from sameface_train.checkpoint import alone, load, load_trained, restore, save
+from sameface_train.errors import BusyRun, CollapsedRun, UnusableData, WrongCheckpoint
 from sameface_train.monitor import CollapseWatch, Reading, live_view, read_log, spread
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples
@@ -73,6 +73,12 @@ def test_a_folder_of_another_run_is_refused(change, message: str, tmp_path: Path
     recipe, samples, seed = change()
     with pytest.raises(WrongCheckpoint, match=message):
         Run(recipe, samples, tmp_path, Options(seed=seed), lambda text: None)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(BusyRun, match="another process"):
+        go(short(), glyphs(24, 4, seed=5), tmp_path, Options())
+    go(short(), glyphs(24, 4, seed=5), tmp_path, Options())
 
 
 def test_a_checkpoint_of_another_architecture_or_a_damaged_one_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """What a run keeps: enough to go on bit for bit, and the network alone for everything after."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sameface_train.backbones import BACKBONES
-from sameface_train.errors import WrongCheckpoint
+from sameface_train.errors import BusyRun, WrongCheckpoint
 from sameface_train.recipes import Recipe
 
 FORMAT = 1
@@ -38,6 +41,24 @@ def save(path: Path, content: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a run's folder; the kernel lets go of it whatever ends this one.
+
+    Raises:
+        BusyRun: another one does.
+    """
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyRun(
+                f"{folder} is being trained in by another process; wait for it, or choose another folder",
+                metadata={"path": folder},
+            ) from None
+        yield
 
 
 def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:

@@ -2,22 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sameface.cli.output import note, print_json, print_table
 from sameface_qdrant.errors import SamefaceError
 from sameface_train.comparison.cli import app as compare_app
-from sameface_train.options import AsJson, Device, Steps, Threads, interruptible, say_skipped
-
-if TYPE_CHECKING:
-    from sameface_train.samples import Samples
+from sameface_train.options import AsJson, Device, Steps, Threads, interruptible
+from sameface_train.reading import read_data, shown_progress
 
 app = typer.Typer(
     name="sameface-train",
@@ -74,7 +68,7 @@ def prepare(
     from sameface.inference.onnx import OnnxInference
     from sameface_train.prepare import prepare as prepare_photos
 
-    with _progress("preparing") as progress:
+    with shown_progress("preparing") as progress:
         inference = OnnxInference(load_settings(None).model_repository)
         done = prepare_photos(photos, target, inference, enforce_quality=enforce_quality, progress=progress)
     for reason, names in sorted(done.refused.items()):
@@ -135,7 +129,7 @@ def train(
     if steps:
         changes["steps"] = steps
     chosen = choose(recipe, task, **changes)
-    samples = _read(data, chosen.backbone, "background", task)
+    samples = read_data(data, chosen.backbone, "background", task)
     if data.suffix == ".npz":
         samples = rotated(samples)
     for folder in judged_on or ():
@@ -188,13 +182,13 @@ def embed(
     trained = load_trained(run)
     if not trained.recipe.by_cosine:
         note(f"{trained.recipe.name} does not compare by cosine, as evaluation does: the figures will be below its own")
-    samples = _read(data, trained.recipe.backbone, split)
+    samples = read_data(data, trained.recipe.backbone, split)
     if known := sorted(set(trained.identities) & set(samples.identities)):
         message = f"{len(known)} of {len(samples.identities)} identities were trained on, for instance {known[0]}"
         if not allow_leakage:
             raise LeakedData(f"{message}; embed others, or say --allow-leakage", metadata={"identities": len(known)})
         note(message)
-    with _progress("embedding") as progress:
+    with shown_progress("embedding") as progress:
         network = trained.network.to(device)
         vectors = unit(embed_images(network, samples.images, trained.side, device, progress=progress))
     identities = tuple(samples.identities[label] for label in samples.labels)
@@ -219,7 +213,7 @@ def map_command(
     from sameface_train.embedding import embed as embed_images
 
     trained = load_trained(run)
-    samples = _read(data, trained.recipe.backbone, split)
+    samples = read_data(data, trained.recipe.backbone, split)
     count = len(samples.identities)
     chosen = np.zeros(count, dtype=np.bool_)
     chosen[np.linspace(0, count - 1, min(identities, count)).round().astype(int)] = True
@@ -263,29 +257,6 @@ def export_command(
     print(f"next: sameface evaluate operating-points PHOTOS --embedder-version {version} --write")
 
 
-def _read(data: Path, backbone: str, split: str, task: str = "") -> "Samples":
-    from sameface_train.backbones import BACKBONES
-    from sameface_train.comparison.signatures import read_signatures
-    from sameface_train.errors import UnusableData
-    from sameface_train.prepare import SLACK
-    from sameface_train.samples import read_folder, read_omniglot
-
-    taken = BACKBONES[backbone]
-    if data.suffix == ".npz":
-        samples = read_omniglot(data, split)
-        if taken.channels != 1:
-            raise UnusableData(f"{data} holds grey drawings, and {backbone} takes {taken.channels} channels")
-    elif task == "signatures":
-        samples = read_signatures(data)
-    else:
-        slack = 2 * SLACK if taken.channels == 3 else 0
-        side = taken.side[0] + slack, taken.side[1] + slack
-        with _progress("reading") as progress:
-            samples = read_folder(data, side=side, grey=taken.channels == 1, progress=progress)
-    say_skipped(samples)
-    return samples
-
-
 def _change(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator:
@@ -294,14 +265,6 @@ def _change(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(label, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def main() -> None:

@@ -27,6 +27,12 @@ class CollapsedRun(TrainingError):
     reason = "COLLAPSED_RUN"
 
 
+class BusyRun(TrainingError):
+    """Another process trains in the folder."""
+
+    reason = "BUSY_RUN"
+
+
 class WrongCheckpoint(TrainingError):
     """A checkpoint is damaged, or of another architecture, recipe or data than this run."""
 

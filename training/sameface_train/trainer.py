@@ -11,28 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sameface.evaluation.cross import cross_scores
-from sameface.evaluation.samples import Samples as Embedded
-from sameface_qdrant.metrics import fnmr, threshold_at_fmr
-from sameface_train import checkpoint, fine_tune, objectives
+from sameface_train import checkpoint, fine_tune, objectives, teacher
 from sameface_train.backbones import BACKBONES, features, freeze, learning
 from sameface_train.batches import batches, draw, members
 from sameface_train.drawing import draw_log
-from sameface_train.embedding import embed, unit
 from sameface_train.errors import CollapsedRun, UnusableData, WrongCheckpoint
 from sameface_train.monitor import STUCK_STEPS, CollapseWatch, LiveView, Log, Reading, read_log, spread
 from sameface_train.recipes import Recipe, learning_rate
 from sameface_train.samples import Samples, held_out
-from sameface_train.sface import centre_output
+from sameface_train.validation import check_held_out, validate
 
 CHECKPOINT_S = 60.0
-# Cosine to the mean of an identity's other samples below which a sample is left out of fine-tuning as mislabelled.
-LEAST_AGREEMENT = 0.25
-VALIDATION_FMR = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +67,9 @@ class Run:
         torch.manual_seed(options.seed)
         self.network = self.backbone.build(self.backbone.channels, self.backbone.side, recipe.dimension)
         if recipe.loss == "fine-tune":
-            self._prepare_fine_tuning()
+            self.samples, self._teacher = teacher.prepare(
+                self.network, self.samples, folder, self.backbone.side, options.device, note
+            )
         self.objective = self._objective().to(options.device)
         freeze(self.network, recipe.schedule.frozen)
         self.network = self.network.to(options.device, memory_format=torch.channels_last)
@@ -91,7 +85,12 @@ class Run:
 
         Raises:
             CollapsedRun: the embeddings are one point, or not finite; the folder keeps the log and a checkpoint.
+            BusyRun: another process trains in this folder.
         """
+        with checkpoint.alone(self.folder):
+            self._train(view)
+
+    def _train(self, view: LiveView) -> None:
         schedule = self.recipe.schedule
         last = min(schedule.steps, self.options.stop_after or schedule.steps)
         self._describe()
@@ -187,18 +186,8 @@ class Run:
     def validate(self) -> str:
         """Measure the averaged network on the held-out identities; a line for people, and one in ``validation.csv``."""
         assert self.validation is not None, "there are no held-out identities"
-        vectors = unit(embed(self.averaged(), self.validation.images, self.backbone.side, self.options.device))
-        owners = tuple(self.validation.identities[label] for label in self.validation.labels)
-        crossed = cross_scores(Embedded(vectors, owners, self.validation.names))
-        scores, weights = crossed.weighted_tail()
-        threshold = threshold_at_fmr(scores, VALIDATION_FMR, weights)
-        missed = fnmr(crossed.mated, threshold, crossed.by_identity)
         path = self.folder / "validation.csv"
-        if not path.is_file():
-            path.write_text("step,fmr,threshold,fnmr_by_identity\n", encoding="utf-8")
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{self.step},{VALIDATION_FMR},{threshold:.4f},{missed:.5f}\n")
-        text = f"held-out identities at step {self.step}: FNMR {missed:.2%} at FMR {VALIDATION_FMR:g}"
+        text = validate(self.averaged(), self.validation, self.backbone.side, self.options.device, self.step, path)
         self._note(text)
         return text
 
@@ -268,13 +257,7 @@ class Run:
                     metadata={"field": "hold_out"},
                 )
             return
-        counts = np.bincount(self.validation.labels)
-        if len(counts) < 2 or counts.max() < 2:
-            raise UnusableData(
-                f"{len(counts)} identities with {len(self.validation)} images are held out; expected two identities or "
-                "more, one of them with two images: raise --hold-out",
-                metadata={"field": "hold_out"},
-            )
+        check_held_out(self.validation)
         if not self.recipe.by_cosine:
             self._note(
                 f"held-out identities are compared by cosine, which {self.recipe.name} does not: figures below its own"
@@ -282,39 +265,6 @@ class Run:
 
     def _is_finite(self) -> bool:
         return all(bool(value.isfinite().all()) for value in self.network.state_dict().values())
-
-    def _prepare_fine_tuning(self) -> None:
-        """Make the teacher, leave out what it finds mislabelled, and start from the centred network."""
-        path = self.folder / "teacher.pt"
-        if path.is_file():
-            content = checkpoint.load(path)
-        else:
-            self._note(f"embedding {2 * len(self.samples)} images (each and its mirror image) for the teacher")
-            network = self.network.to(self.options.device, memory_format=torch.channels_last)
-            plain, mirrored = (
-                embed(network, self.samples.images, self.backbone.side, self.options.device, mirrored=flag)
-                for flag in (False, True)
-            )
-            content = {
-                "data": self.samples.digest,
-                "plain": torch.from_numpy(unit(plain)),
-                "mirrored": torch.from_numpy(unit(mirrored)),
-                "norm": float(np.linalg.norm(plain, axis=1).mean()),
-            }
-            checkpoint.save(path, content)
-        if content.get("data") != self.samples.digest:
-            raise WrongCheckpoint(f"{path} is of other data; choose another folder", metadata={"path": path})
-        plain, mirrored = content["plain"], content["mirrored"]
-        teacher = fine_tune.centred(nn.functional.normalize(plain + mirrored))
-        centre_output(self.network, plain.numpy(), content["norm"])
-        labels = torch.from_numpy(self.samples.labels)
-        keep = fine_tune.agreeing(teacher, labels, LEAST_AGREEMENT).numpy()
-        self._note(f"{int((~keep).sum())} of {len(keep)} samples are unlike their identity's others and left out")
-        if not keep.any():
-            raise UnusableData("no sample is like another of its identity; are the folders identities?")
-        self.samples = self.samples.only(keep)
-        labels = torch.from_numpy(self.samples.labels)
-        self._teacher = fine_tune.towards_identity(teacher[torch.from_numpy(keep)], labels)
 
     def _objective(self) -> objectives.Objective:
         recipe, identities = self.recipe, len(self.samples.identities)
