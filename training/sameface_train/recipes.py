@@ -106,7 +106,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe("siamese", "Koch et al. 2015; Bromley et al. 1993", "siamese", _PAIRS, _QUICK),
         Recipe("contrastive", "Hadsell et al. 2006 (DrLIM)", "contrastive", _PAIRS, _QUICK, margin=10.0),
         Recipe("identification", "Taigman et al. 2014 (DeepFace)", "identification", Sampling(64, 2), _QUICK),
-        Recipe("joint", "Sun et al. 2014 (DeepID2)", "joint", _PAIRS, _QUICK, margin=1.0, weight=1.0),
+        Recipe("joint", "Sun et al. 2014 (DeepID2)", "joint", _PAIRS, _QUICK, margin=1.0, weight=10.0),
         Recipe("triplet", "Schroff et al. 2015 (FaceNet)", "triplet", _PAIRS, _QUICK, miner="semi-hard", margin=0.2),
         Recipe(
             "triplet-batch-hard",
