@@ -1,7 +1,7 @@
 """From comparisons to thresholds, with what stands behind them; `sameface_qdrant.findings` puts it in words. Pure.
 
 A false match rate is supported where the comparisons would show a higher one with 95 % confidence: by the rule of
-three, as many *independent* comparisons as `metrics.trials_for` says. Comparisons between few people are not
+three, as many *independent* comparisons as `uncertainty.trials_for` says. Comparisons between few people are not
 independent of each other, so they count for fewer: their number over the design effect that resampling the people
 shows. Nothing below a supported rate is reported as if it had been measured.
 """
@@ -12,10 +12,11 @@ from enum import StrEnum
 
 import numpy as np
 
-from sameface_qdrant import metrics
+from sameface_qdrant import metrics, uncertainty
 from sameface_qdrant.comparisons import Comparisons, Searches, Source
-from sameface_qdrant.metrics import Codes, IdentityBootstrap, Interval, Scores
+from sameface_qdrant.metrics import Codes, Scores
 from sameface_qdrant.policy import comparison_fmr, search_fpir
+from sameface_qdrant.uncertainty import IdentityBootstrap, Interval
 
 ERRORS_TO_RESAMPLE = 30
 """So many errors show how uncertain a rate is (rule of 30: Doddington et al. 2000, Speech Communication 31, p. 225)."""
@@ -138,7 +139,7 @@ class _Crossed:
         self._comparisons = comparisons
         self._confidence, self._replicates, self._seed = confidence, replicates, seed
         self._bootstrap = IdentityBootstrap(comparisons.first, comparisons.second, replicates, seed)
-        disjoint = metrics.disjoint_pairs(comparisons.first, comparisons.second)
+        disjoint = uncertainty.disjoint_pairs(comparisons.first, comparisons.second)
         self.effective = _effective(comparisons.non_mated, self._bootstrap, disjoint)
         self.supported = _supported(self.effective, comparisons.non_mated, confidence)
 
@@ -166,8 +167,8 @@ class _Crossed:
         """Return the interval of the FMR at a threshold."""
         hits = self._comparisons.non_mated >= threshold
         if hits.any() and self.effective < hits.size:
-            return metrics.percentiles(self._bootstrap.rates(hits), self._confidence)
-        return metrics.rate_interval(
+            return uncertainty.percentiles(self._bootstrap.rates(hits), self._confidence)
+        return uncertainty.rate_interval(
             hits,
             self._comparisons.first,
             self._comparisons.second,
@@ -186,7 +187,7 @@ class _Crossed:
             fmr,
             interval,
             metrics.fnmr(mated, threshold),
-            metrics.rate_interval(
+            uncertainty.rate_interval(
                 mated < threshold,
                 owners,
                 owners,
@@ -200,7 +201,7 @@ class _Crossed:
         """Return the threshold for an FPIR from the best scores of searches."""
         supported = _supported(_different(searches), searches.scores, self._confidence)
         threshold = metrics.rounded_up(metrics.threshold_at_fmr(searches.scores, max(target, supported)))
-        interval = metrics.rate_interval(
+        interval = uncertainty.rate_interval(
             searches.scores >= threshold,
             searches.probes,
             # Of different kinds for a cohort: who searches is nobody of those who are found.
@@ -271,12 +272,12 @@ def _effective(scores: Scores, bootstrap: IdentityBootstrap, disjoint: int) -> f
     hits = scores >= metrics.threshold_at_fmr(scores, rate)
     if not hits.any():
         return float(disjoint)
-    return metrics.effective_trials(float(hits.mean()), bootstrap.rates(hits), disjoint, scores.size)
+    return uncertainty.effective_trials(float(hits.mean()), bootstrap.rates(hits), disjoint, scores.size)
 
 
 def _supported(trials: float, scores: Scores, confidence: float) -> float:
     """Return the least rate that can be told, and that any threshold keeps: no score exceeds 1, and some may be 1."""
-    return max(metrics.rule_of_three(trials, confidence), metrics.fmr(scores, 1.0))
+    return max(uncertainty.rule_of_three(trials, confidence), metrics.fmr(scores, 1.0))
 
 
 def _different(searches: Searches) -> int:

@@ -4,8 +4,8 @@ import math
 
 from sameface_qdrant.calibration import Calibration, MeasuredThreshold, Method
 from sameface_qdrant.comparisons import Source
-from sameface_qdrant.metrics import trials_for
 from sameface_qdrant.policy import comparison_fmr
+from sameface_qdrant.uncertainty import trials_for
 
 
 def findings(calibration: Calibration) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from sameface_qdrant.calibration import Calibration
 from sameface_qdrant.curves import Curves
-from sameface_qdrant.metrics import Interval, Scores
+from sameface_qdrant.metrics import Scores
+from sameface_qdrant.uncertainty import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sameface_qdrant.comparisons import Comparisons, Searches
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
-from sameface_qdrant.metrics import Codes, Hits, Interval, Scores, rate_interval
+from sameface_qdrant.metrics import Codes, Hits, Scores
+from sameface_qdrant.uncertainty import Interval, rate_interval
 from sameface_qdrant.values import Outcome
 
 OUTCOMES = (Outcome.MATCH, Outcome.AMBIGUOUS, Outcome.NO_MATCH)

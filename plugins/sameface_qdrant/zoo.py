@@ -13,17 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sameface_qdrant.comparisons import Comparisons, Source
-from sameface_qdrant.metrics import (
-    Codes,
-    Hits,
-    Interval,
-    Scores,
-    fmr,
-    fnmr,
-    rate_interval,
-    rounded_up,
-    threshold_at_fmr,
-)
+from sameface_qdrant.metrics import Codes, Hits, Scores, fmr, fnmr, rounded_up, threshold_at_fmr
+from sameface_qdrant.uncertainty import Interval, rate_interval
 
 TAIL = 0.01
 """Share of the gallery's impostor scores that counts as its upper tail: higher, and there is too little to count."""

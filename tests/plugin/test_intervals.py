@@ -9,28 +9,28 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface_qdrant import metrics
-from sameface_qdrant.metrics import IdentityBootstrap, Interval
+from sameface_qdrant import uncertainty
+from sameface_qdrant.uncertainty import IdentityBootstrap, Interval, rate_interval
 
 
 @given(trials=st.integers(1, 10_000), data=st.data(), confidence=st.sampled_from([0.8, 0.9, 0.95, 0.99]))
 def test_wilsons_interval_is_scipys(trials: int, data: st.DataObject, confidence: float) -> None:
     errors = data.draw(st.integers(0, trials))
-    ours = metrics.wilson_interval(errors, trials, confidence)
+    ours = uncertainty.wilson_interval(errors, trials, confidence)
     theirs = scipy.stats.binomtest(errors, trials).proportion_ci(confidence, method="wilson")
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 @given(trials=st.integers(1, 10**7), confidence=st.floats(0.5, 0.999))
 def test_the_rule_of_three_is_the_rate_at_which_no_error_would_be_that_unlikely(trials: int, confidence: float) -> None:
-    rate = metrics.rule_of_three(trials, confidence)
+    rate = uncertainty.rule_of_three(trials, confidence)
     assert (1 - rate) ** trials == pytest.approx(1 - confidence, rel=1e-6)
-    assert metrics.trials_for(rate * (1 + 1e-6), confidence) <= trials
-    assert metrics.trials_for(rate * (1 - 1e-6), confidence) >= trials
+    assert uncertainty.trials_for(rate * (1 + 1e-6), confidence) <= trials
+    assert uncertainty.trials_for(rate * (1 - 1e-6), confidence) >= trials
 
 
 def test_three_over_n_is_close_to_it() -> None:
-    assert metrics.rule_of_three(1000) == pytest.approx(3 / 1000, rel=0.01)
+    assert uncertainty.rule_of_three(1000) == pytest.approx(3 / 1000, rel=0.01)
 
 
 def test_the_bootstrap_draws_what_drawing_people_in_every_way_gives() -> None:
@@ -60,16 +60,16 @@ def test_the_bootstrap_draws_what_drawing_people_in_every_way_gives() -> None:
 def test_the_same_seed_gives_the_same_interval() -> None:
     first, second = np.triu_indices(30, 1)
     hits = np.random.default_rng(5).random(first.size) < 0.1
-    assert metrics.rate_interval(hits, first, second, seed=4) == metrics.rate_interval(hits, first, second, seed=4)
-    assert metrics.rate_interval(hits, first, second, seed=4) != metrics.rate_interval(hits, first, second, seed=5)
+    assert rate_interval(hits, first, second, seed=4) == rate_interval(hits, first, second, seed=4)
+    assert rate_interval(hits, first, second, seed=4) != rate_interval(hits, first, second, seed=5)
 
 
 def test_disjoint_pairs_have_wilsons_interval_and_pairs_that_share_people_a_wider_one() -> None:
     hits = np.arange(200) < 20
-    disjoint = metrics.rate_interval(hits, np.arange(200), np.arange(200) + 1000)
-    assert disjoint == metrics.wilson_interval(20, 200)
+    disjoint = rate_interval(hits, np.arange(200), np.arange(200) + 1000)
+    assert disjoint == uncertainty.wilson_interval(20, 200)
     # Ten people who each are in twenty comparisons; the hits are one person's.
-    shared = metrics.rate_interval(hits, np.arange(200) // 20, np.arange(200) + 1000)
+    shared = rate_interval(hits, np.arange(200) // 20, np.arange(200) + 1000)
     assert shared.high - shared.low > 2 * (disjoint.high - disjoint.low)
 
 
@@ -77,8 +77,8 @@ def test_no_hit_supports_no_less_than_the_people_allow() -> None:
     first, second = np.triu_indices(20, 1)
     nothing = np.zeros(first.size, np.bool_)
     # 190 comparisons, but only ten that share nobody.
-    assert metrics.rate_interval(nothing, first, second) == Interval(0.0, metrics.rule_of_three(10))
-    assert metrics.rate_interval(~nothing, first, second) == Interval(1.0 - metrics.rule_of_three(10), 1.0)
+    assert rate_interval(nothing, first, second) == Interval(0.0, uncertainty.rule_of_three(10))
+    assert rate_interval(~nothing, first, second) == Interval(1.0 - uncertainty.rule_of_three(10), 1.0)
 
 
 @pytest.mark.parametrize(("spread", "threshold"), [(0.3, 2.0), (0.6, 3.0)])
@@ -91,9 +91,9 @@ def test_the_bootstrap_covers_the_truth_where_wilson_does_not(spread: float, thr
     for seed in range(150):
         traits = spread * rng.normal(size=80)
         hits = traits[first] + traits[second] + rng.normal(size=first.size) >= threshold
-        interval = metrics.rate_interval(hits, first, second, replicates=200, seed=seed)
+        interval = rate_interval(hits, first, second, replicates=200, seed=seed)
         covered += interval.low <= truth <= interval.high
-        wilson = metrics.wilson_interval(int(hits.sum()), hits.size)
+        wilson = uncertainty.wilson_interval(int(hits.sum()), hits.size)
         covered_by_wilson += wilson.low <= truth <= wilson.high
     # Binomial chance around 95 % of 150; Wilson takes 3,160 comparisons of 80 people to be independent.
     assert covered >= 135
@@ -103,8 +103,8 @@ def test_the_bootstrap_covers_the_truth_where_wilson_does_not(spread: float, thr
 @pytest.mark.parametrize("bad", [(1, 0), (3, 2), (-1, 5)])
 def test_counts_that_cannot_be_are_refused(bad: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="errors"):
-        metrics.wilson_interval(*bad)
+        uncertainty.wilson_interval(*bad)
     with pytest.raises(ValueError, match="confidence"):
-        metrics.rule_of_three(10, 1.0)
+        uncertainty.rule_of_three(10, 1.0)
     with pytest.raises(ValueError, match="trials"):
-        metrics.rule_of_three(0)
+        uncertainty.rule_of_three(0)

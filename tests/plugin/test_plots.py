@@ -16,7 +16,6 @@ from sameface_qdrant.calibration import Calibration, calibrate
 from sameface_qdrant.comparisons import Comparisons
 from sameface_qdrant.crossing import compare_templates
 from sameface_qdrant.curves import curves
-from sameface_qdrant.metrics import Interval
 from sameface_qdrant.plots import (
     chosen_points,
     det_figure,
@@ -26,6 +25,7 @@ from sameface_qdrant.plots import (
     write_html,
     write_png,
 )
+from sameface_qdrant.uncertainty import Interval
 from tests.plugin.simulated import people
 
 

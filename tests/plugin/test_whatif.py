@@ -11,8 +11,8 @@ from sameface_qdrant import Candidate, Outcome, ThresholdSource
 from sameface_qdrant.comparisons import labelled_scores
 from sameface_qdrant.crossing import compare_templates
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
-from sameface_qdrant.metrics import wilson_interval
 from sameface_qdrant.policy import Threshold, decide_identification
+from sameface_qdrant.uncertainty import wilson_interval
 from sameface_qdrant.whatif import OUTCOMES, Setting, identifications, recorded, verifications, what_if
 from tests.plugin.simulated import people
 

@@ -15,8 +15,8 @@ from sameface_qdrant.cohorts import Cohort
 from sameface_qdrant.comparisons import Comparisons, Source, labelled_scores
 from sameface_qdrant.curves import Curves, curves
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics import Interval
 from sameface_qdrant.store import Store
+from sameface_qdrant.uncertainty import Interval
 from sameface_qdrant.values import Gallery, Outcome
 from sameface_qdrant.whatif import Rate, Recorded, Side, recorded
 from sameface_qdrant.zoo import Errors, Flock, find_lambs

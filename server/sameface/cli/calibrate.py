@@ -18,8 +18,8 @@ from sameface.v1 import calibration_pb2, decision_pb2
 from sameface_qdrant.cohorts import read_cohort, read_scores
 from sameface_qdrant.curves import Curves
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics import Interval
 from sameface_qdrant.plots import ChosenPoint, interval_text, rate_text, write_html, write_png
+from sameface_qdrant.uncertainty import Interval
 
 OUTCOMES = (decision_pb2.OUTCOME_MATCH, decision_pb2.OUTCOME_AMBIGUOUS, decision_pb2.OUTCOME_NO_MATCH)
 OperationName = Literal["verification", "identification"]

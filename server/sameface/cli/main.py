@@ -19,9 +19,10 @@ from sameface.cli import (
     enroll,
     erasures,
     evaluate,
+    galleries,
     health,
+    identities,
     model,
-    resources,
     serve,
     triton,
 )
@@ -46,11 +47,11 @@ app.command("identify")(decide.identify)
 app.command("compare")(decide.compare)
 app.command("search")(decide.search)
 app.command("detect")(detect.detect)
-resources.gallery_app.command("calibrate")(calibrate.calibrate)
-resources.gallery_app.command("what-if")(calibrate.what_if)
-app.add_typer(resources.gallery_app, name="gallery")
-app.add_typer(resources.identity_app, name="identity")
-app.add_typer(resources.template_app, name="template")
+galleries.gallery_app.command("calibrate")(calibrate.calibrate)
+galleries.gallery_app.command("what-if")(calibrate.what_if)
+app.add_typer(galleries.gallery_app, name="gallery")
+app.add_typer(identities.identity_app, name="identity")
+app.add_typer(identities.template_app, name="template")
 app.add_typer(erasures.app, name="erasure")
 app.add_typer(model.app, name="model")
 app.add_typer(triton.app, name="triton")

@@ -120,3 +120,19 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
     """Return the exit code of a command that did several things."""
     found = set(codes)
     return next((code for code in WORST_FIRST if code in found), ExitCode.OK)
+
+
+def show_messages(
+    messages: Iterable[Message], as_json: bool, headings: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """Print messages, one JSON object a line, or the rows that tell of them."""
+    if as_json:
+        for message in messages:
+            print_json(as_dict(message))
+        return
+    print_table(headings, rows)
+
+
+def last_part(name: str) -> str:
+    """Return the id at the end of a resource name."""
+    return name.rpartition("/")[2]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sameface.client.calls import GuardActionName, WhenFullName
+from sameface.client.options import GuardActionName, WhenFullName
 from sameface.v1 import gallery_pb2
 
 VerifyThreshold = Annotated[float | None, typer.Option(help="lowest score that accepts a claim", show_default=False)]

@@ -14,6 +14,18 @@ from sameface.client import calls
 from sameface.client.calls import Call
 from sameface.client.connection import CHANNEL_OPTIONS
 from sameface.client.errors import ServiceError
+from sameface.client.options import (
+    CalibrateOptions,
+    CompareOptions,
+    EnrollOptions,
+    IdentifyOptions,
+    IdentityOptions,
+    OperationName,
+    PolicyOptions,
+    SearchOptions,
+    VerifyOptions,
+    WhatIfOptions,
+)
 from sameface.client.retries import Attempts
 from sameface.client.samples import Photo, SampleLike, as_sample
 from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
@@ -59,19 +71,19 @@ class AsyncClient:
     # Faces
 
     async def enroll(
-        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[calls.EnrollOptions]
+        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
     ) -> face_service_pb2.EnrollTemplateResponse:
         """See `Client`."""
         return await self._call(await asyncio.to_thread(calls.enroll, gallery, identity, sample, **options))
 
     async def verify(
-        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[calls.VerifyOptions]
+        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[VerifyOptions]
     ) -> face_service_pb2.VerifyFaceResponse:
         """See `Client`."""
         return await self._call(await asyncio.to_thread(calls.verify, gallery, identity, sample, **options))
 
     async def identify(
-        self, gallery: str, sample: SampleLike, **options: Unpack[calls.IdentifyOptions]
+        self, gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]
     ) -> face_service_pb2.IdentifyFacesResponse:
         """See `Client`."""
         return await self._call(await asyncio.to_thread(calls.identify, gallery, sample, **options))
@@ -80,7 +92,7 @@ class AsyncClient:
         self,
         gallery: str,
         samples: AsyncIterable[SampleLike] | Iterable[SampleLike],
-        **options: Unpack[calls.IdentifyOptions],
+        **options: Unpack[IdentifyOptions],
     ) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesResponse]:
         """See `Client`; samples may come from an asynchronous source."""
         settings = calls.stream_settings(gallery, **options)
@@ -114,7 +126,7 @@ class AsyncClient:
             answers.cancel()
 
     async def compare(
-        self, first: SampleLike, second: SampleLike, **options: Unpack[calls.CompareOptions]
+        self, first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]
     ) -> face_service_pb2.CompareFacesResponse:
         """See `Client`."""
         return await self._call(await asyncio.to_thread(calls.compare, first, second, **options))
@@ -128,7 +140,7 @@ class AsyncClient:
         return await self._call(await asyncio.to_thread(calls.embed, photo, embedder_version))
 
     async def search(
-        self, gallery: str, sample: SampleLike, **options: Unpack[calls.SearchOptions]
+        self, gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]
     ) -> face_service_pb2.SearchTemplatesResponse:
         """See `Client`."""
         return await self._call(await asyncio.to_thread(calls.search, gallery, sample, **options))
@@ -141,7 +153,7 @@ class AsyncClient:
         *,
         display_name: str = "",
         embedder_version: int = 0,
-        **policy: Unpack[calls.PolicyOptions],
+        **policy: Unpack[PolicyOptions],
     ) -> gallery_pb2.Gallery:
         """See `Client`."""
         return await self._call(calls.create_gallery(gallery, display_name, embedder_version, **policy))
@@ -160,7 +172,7 @@ class AsyncClient:
         *,
         display_name: str | None = None,
         etag: str = "",
-        **policy: Unpack[calls.PolicyOptions],
+        **policy: Unpack[PolicyOptions],
     ) -> gallery_pb2.Gallery:
         """See `Client`."""
         return await self._call(calls.update_gallery(gallery, display_name, etag, **policy))
@@ -170,13 +182,13 @@ class AsyncClient:
         return self._pages(lambda token: calls.list_policy_revisions(gallery, token), "policies")
 
     async def calibrate_gallery(
-        self, gallery: str, **options: Unpack[calls.CalibrateOptions]
+        self, gallery: str, **options: Unpack[CalibrateOptions]
     ) -> gallery_service_pb2.CalibrateGalleryResponse:
         """See `Client`."""
         return await self._call(calls.calibrate_gallery(gallery, **options))
 
     async def what_if_gallery(
-        self, gallery: str, operation: calls.OperationName, **options: Unpack[calls.WhatIfOptions]
+        self, gallery: str, operation: OperationName, **options: Unpack[WhatIfOptions]
     ) -> gallery_service_pb2.WhatIfGalleryResponse:
         """See `Client`."""
         return await self._call(calls.what_if_gallery(gallery, operation, **options))
@@ -189,7 +201,7 @@ class AsyncClient:
     # Identities
 
     async def create_identity(
-        self, gallery: str, identity: str, **fields: Unpack[calls.IdentityOptions]
+        self, gallery: str, identity: str, **fields: Unpack[IdentityOptions]
     ) -> gallery_pb2.Identity:
         """See `Client`."""
         return await self._call(calls.create_identity(gallery, identity, **fields))
@@ -205,7 +217,7 @@ class AsyncClient:
         return self._pages(lambda token: calls.list_identities(gallery, labels or {}, token), "identities")
 
     async def update_identity(
-        self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[calls.IdentityOptions]
+        self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[IdentityOptions]
     ) -> gallery_pb2.Identity:
         """See `Client`."""
         return await self._call(calls.update_identity(gallery, identity, etag, **fields))

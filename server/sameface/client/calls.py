@@ -1,26 +1,33 @@
 """Every call of the clients as a value: which rpc, with which request. Pure; shared by both clients."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypeVar, Unpack
 
 from google.protobuf import field_mask_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
+from sameface.client.options import (
+    CalibrateOptions,
+    CompareOptions,
+    EnrollOptions,
+    IdentifyOptions,
+    IdentityOptions,
+    OperationName,
+    PolicyOptions,
+    SearchOptions,
+    SelectionName,
+    VerifyOptions,
+    WhatIfOptions,
+)
 from sameface.client.samples import Photo, SampleLike, as_sample, photo_bytes
-from sameface.v1 import calibration_pb2, face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
+from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
 
 Answer = TypeVar("Answer", bound=Message)
 
 FACES, GALLERIES, SYSTEM = "FaceService", "GalleryService", "SystemService"
-ScopeName = Literal["claim", "gallery"]
-SelectionName = Literal["largest", "most_central", "error"]
-GuardActionName = Literal["allow", "warn", "reject"]
-WhenFullName = Literal["reject", "replace_oldest", "replace_lowest_quality", "replace_most_redundant"]
-OriginName = Literal["photo", "embedding"]
-OperationName = Literal["verification", "identification"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,112 +46,6 @@ class Call(Generic[Answer]):
     """Whether sending it again makes sense after another writer was faster (CONCURRENT_UPDATE)."""
     gone: str = ""
     """For a deletion: the reason that says that there is nothing to delete."""
-
-
-class EnrollOptions(TypedDict, total=False):
-    """Options of an enrolment; None is the default."""
-
-    create_identity: bool
-    """Make the identity where there is none yet; true unless said otherwise."""
-    display_name: str
-    labels: Mapping[str, str]
-    face_selection: SelectionName | None
-    consent_reference: str
-    purpose: str
-    expire_time: datetime | None
-    request_id: str | None
-    """A UUID of one's own; else one is made for each call, so that its retries are one enrolment. With an empty one
-    the server recognises a repeat by the photo or embedding itself, however much later it comes."""
-    validate_only: bool
-
-
-class VerifyOptions(TypedDict, total=False):
-    """Options of a verification; None is the default."""
-
-    scope: ScopeName | None
-    verify_threshold: float | None
-    runner_up_margin: float | None
-    face_selection: SelectionName | None
-
-
-class IdentifyOptions(TypedDict, total=False):
-    """Options of an identification; None is the default."""
-
-    all_faces: bool
-    face_selection: SelectionName | None
-    identify_threshold: float | None
-    runner_up_margin: float | None
-    max_candidates: int
-
-
-class CompareOptions(TypedDict, total=False):
-    """Options of a comparison; None is the default."""
-
-    verify_threshold: float | None
-    target_fmr: float | None
-    face_selection: SelectionName | None
-    embedder_version: int
-
-
-class SearchOptions(TypedDict, total=False):
-    """Options of a search; None is the default."""
-
-    face_selection: SelectionName | None
-    identities: Iterable[str]
-    exclude_identities: Iterable[str]
-    labels: Mapping[str, str]
-    origin: OriginName | None
-    max_results: int
-    min_score: float | None
-
-
-class PolicyOptions(TypedDict, total=False):
-    """Fields of a gallery's policy; None puts one back to its default."""
-
-    verify_threshold: float | None
-    identify_threshold: float | None
-    runner_up_margin: float | None
-    target_fmr: float | None
-    target_fpir: float | None
-    max_templates: int | None
-    when_full: WhenFullName | None
-    on_collision: GuardActionName | None
-    collision_threshold: float | None
-    on_duplicate: GuardActionName | None
-    on_outlier: GuardActionName | None
-    outlier_threshold: float | None
-
-
-class CalibrateOptions(TypedDict, total=False):
-    """Options of a calibration; without ``validate_only`` the policy is changed."""
-
-    validate_only: bool
-    accept_supported: bool
-    operation: OperationName | None
-    scores: calibration_pb2.LabelledScores | None
-    cohort: calibration_pb2.Cohort | None
-    """Either of the two; without them the gallery's own templates are compared."""
-    propose_identity_thresholds: bool
-    etag: str
-
-
-class WhatIfOptions(TypedDict, total=False):
-    """Options of what-if; None keeps what the policy has."""
-
-    threshold: float | None
-    runner_up_margin: float | None
-    decisions: calibration_pb2.RecordedDecisions | None
-
-
-class IdentityOptions(TypedDict, total=False):
-    """Fields of an identity; None clears a threshold or expiry."""
-
-    display_name: str
-    labels: Mapping[str, str]
-    verify_threshold: float | None
-    consent_reference: str
-    purpose: str
-    expire_time: datetime | None
 
 
 def gallery_name(gallery: str) -> str:

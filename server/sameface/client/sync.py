@@ -13,6 +13,18 @@ from sameface.client import calls
 from sameface.client.calls import Call
 from sameface.client.connection import CHANNEL_OPTIONS
 from sameface.client.errors import ServiceError
+from sameface.client.options import (
+    CalibrateOptions,
+    CompareOptions,
+    EnrollOptions,
+    IdentifyOptions,
+    IdentityOptions,
+    OperationName,
+    PolicyOptions,
+    SearchOptions,
+    VerifyOptions,
+    WhatIfOptions,
+)
 from sameface.client.retries import Attempts
 from sameface.client.samples import Photo, SampleLike, as_sample
 from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
@@ -75,25 +87,25 @@ class Client:
     # Faces
 
     def enroll(
-        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[calls.EnrollOptions]
+        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
     ) -> face_service_pb2.EnrollTemplateResponse:
         """Add a template to an identity; the identity is made where there is none yet."""
         return self._call(calls.enroll(gallery, identity, sample, **options))
 
     def verify(
-        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[calls.VerifyOptions]
+        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[VerifyOptions]
     ) -> face_service_pb2.VerifyFaceResponse:
         """1:1 - is the sample of the identity that it claims?"""
         return self._call(calls.verify(gallery, identity, sample, **options))
 
     def identify(
-        self, gallery: str, sample: SampleLike, **options: Unpack[calls.IdentifyOptions]
+        self, gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]
     ) -> face_service_pb2.IdentifyFacesResponse:
         """1:N - which identity of the gallery is the sample of, or nobody?"""
         return self._call(calls.identify(gallery, sample, **options))
 
     def identify_stream(
-        self, gallery: str, samples: Iterable[SampleLike], **options: Unpack[calls.IdentifyOptions]
+        self, gallery: str, samples: Iterable[SampleLike], **options: Unpack[IdentifyOptions]
     ) -> Iterator[face_service_pb2.StreamIdentifyFacesResponse]:
         """Identify one sample after another; answers come in their order, and are not sent again.
 
@@ -128,7 +140,7 @@ class Client:
             answers.cancel()
 
     def compare(
-        self, first: SampleLike, second: SampleLike, **options: Unpack[calls.CompareOptions]
+        self, first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]
     ) -> face_service_pb2.CompareFacesResponse:
         """Compare two samples and store nothing."""
         return self._call(calls.compare(first, second, **options))
@@ -142,7 +154,7 @@ class Client:
         return self._call(calls.embed(photo, embedder_version))
 
     def search(
-        self, gallery: str, sample: SampleLike, **options: Unpack[calls.SearchOptions]
+        self, gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]
     ) -> face_service_pb2.SearchTemplatesResponse:
         """Find the nearest templates under a filter, without any decision."""
         return self._call(calls.search(gallery, sample, **options))
@@ -155,7 +167,7 @@ class Client:
         *,
         display_name: str = "",
         embedder_version: int = 0,
-        **policy: Unpack[calls.PolicyOptions],
+        **policy: Unpack[PolicyOptions],
     ) -> gallery_pb2.Gallery:
         """Make a gallery."""
         return self._call(calls.create_gallery(gallery, display_name, embedder_version, **policy))
@@ -174,7 +186,7 @@ class Client:
         *,
         display_name: str | None = None,
         etag: str = "",
-        **policy: Unpack[calls.PolicyOptions],
+        **policy: Unpack[PolicyOptions],
     ) -> gallery_pb2.Gallery:
         """Change what is given; a changed policy is a new revision."""
         return self._call(calls.update_gallery(gallery, display_name, etag, **policy))
@@ -184,13 +196,13 @@ class Client:
         return self._pages(lambda token: calls.list_policy_revisions(gallery, token), "policies")
 
     def calibrate_gallery(
-        self, gallery: str, **options: Unpack[calls.CalibrateOptions]
+        self, gallery: str, **options: Unpack[CalibrateOptions]
     ) -> gallery_service_pb2.CalibrateGalleryResponse:
         """Measure thresholds on the gallery, and make them its policy unless ``validate_only``."""
         return self._call(calls.calibrate_gallery(gallery, **options))
 
     def what_if_gallery(
-        self, gallery: str, operation: calls.OperationName, **options: Unpack[calls.WhatIfOptions]
+        self, gallery: str, operation: OperationName, **options: Unpack[WhatIfOptions]
     ) -> gallery_service_pb2.WhatIfGalleryResponse:
         """Tell what another threshold or margin would change; changes nothing."""
         return self._call(calls.what_if_gallery(gallery, operation, **options))
@@ -202,9 +214,7 @@ class Client:
 
     # Identities
 
-    def create_identity(
-        self, gallery: str, identity: str, **fields: Unpack[calls.IdentityOptions]
-    ) -> gallery_pb2.Identity:
+    def create_identity(self, gallery: str, identity: str, **fields: Unpack[IdentityOptions]) -> gallery_pb2.Identity:
         """Make an identity without templates."""
         return self._call(calls.create_identity(gallery, identity, **fields))
 
@@ -217,7 +227,7 @@ class Client:
         return self._pages(lambda token: calls.list_identities(gallery, labels or {}, token), "identities")
 
     def update_identity(
-        self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[calls.IdentityOptions]
+        self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[IdentityOptions]
     ) -> gallery_pb2.Identity:
         """Change what is given of an identity."""
         return self._call(calls.update_identity(gallery, identity, etag, **fields))

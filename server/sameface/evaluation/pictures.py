@@ -15,8 +15,9 @@ from sameface.evaluation.identification import Identification
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
 from sameface_qdrant.curves import Curves
-from sameface_qdrant.metrics import DetCurve, Interval, Scores, fnir, fpir
+from sameface_qdrant.metrics import DetCurve, Scores, fnir, fpir
 from sameface_qdrant.plots import FAINT, GRID, INK, PAPER, ChosenPoint, histogram_figure
+from sameface_qdrant.uncertainty import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,205 @@
+"""`sameface gallery …`: named sets of identities, each under one policy."""
+
+from typing import Annotated
+
+import typer
+
+from sameface.cli.erasures import show_receipts
+from sameface.cli.options import (
+    DEFAULT_ADDRESS,
+    Address,
+    AsJson,
+    DisplayName,
+    Etag,
+    Force,
+    GalleryArgument,
+    connected,
+)
+from sameface.cli.output import last_part, note, show_messages
+from sameface.cli.policies import (
+    ABSENT,
+    POLICY_FIELDS,
+    CollisionThreshold,
+    IdentifyThreshold,
+    MaxTemplates,
+    OnCollision,
+    OnDuplicate,
+    OnOutlier,
+    OutlierThreshold,
+    PolicyField,
+    RunnerUpMargin,
+    TargetFmr,
+    TargetFpir,
+    VerifyThreshold,
+    WhenFull,
+    policy_options,
+    policy_text,
+)
+from sameface.v1 import gallery_pb2
+
+gallery_app = typer.Typer(help="Galleries: named sets of identities under one policy.", no_args_is_help=True)
+
+
+@gallery_app.command("create")
+def create_gallery(
+    gallery: GalleryArgument,
+    display_name: DisplayName = None,
+    embedder_version: Annotated[int, typer.Option(help="0 takes the service's default")] = 0,
+    verify_threshold: VerifyThreshold = None,
+    identify_threshold: IdentifyThreshold = None,
+    runner_up_margin: RunnerUpMargin = None,
+    target_fmr: TargetFmr = None,
+    target_fpir: TargetFpir = None,
+    max_templates: MaxTemplates = None,
+    when_full: WhenFull = None,
+    on_collision: OnCollision = None,
+    collision_threshold: CollisionThreshold = None,
+    on_duplicate: OnDuplicate = None,
+    on_outlier: OnOutlier = None,
+    outlier_threshold: OutlierThreshold = None,
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Make a gallery."""
+    policy = policy_options(
+        verify_threshold,
+        identify_threshold,
+        runner_up_margin,
+        target_fmr,
+        target_fpir,
+        max_templates,
+        when_full,
+        on_collision,
+        collision_threshold,
+        on_duplicate,
+        on_outlier,
+        outlier_threshold,
+    )
+    with connected(address) as client:
+        made = client.create_gallery(
+            gallery, display_name=display_name or "", embedder_version=embedder_version, **policy
+        )
+    _show_gallery(made, as_json)
+    if made.licence_restriction:
+        note(made.licence_restriction)
+
+
+@gallery_app.command("show")
+def show_gallery(gallery: GalleryArgument, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """Show a gallery with its policy and contract."""
+    with connected(address) as client:
+        _show_gallery(client.get_gallery(gallery), as_json)
+
+
+@gallery_app.command("list")
+def list_galleries(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """List every gallery."""
+    with connected(address) as client:
+        found = sorted(client.galleries(), key=lambda one: one.name)
+    show_messages(
+        found,
+        as_json,
+        ("gallery", "display name", "contract", "policy revision", "made"),
+        [
+            (
+                last_part(one.name),
+                one.display_name,
+                f"{one.contract.model} v{one.contract.version}",
+                str(one.policy.revision),
+                f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M}",
+            )
+            for one in found
+        ],
+    )
+
+
+@gallery_app.command("update")
+def update_gallery(
+    gallery: GalleryArgument,
+    display_name: DisplayName = None,
+    verify_threshold: VerifyThreshold = None,
+    identify_threshold: IdentifyThreshold = None,
+    runner_up_margin: RunnerUpMargin = None,
+    target_fmr: TargetFmr = None,
+    target_fpir: TargetFpir = None,
+    max_templates: MaxTemplates = None,
+    when_full: WhenFull = None,
+    on_collision: OnCollision = None,
+    collision_threshold: CollisionThreshold = None,
+    on_duplicate: OnDuplicate = None,
+    on_outlier: OnOutlier = None,
+    outlier_threshold: OutlierThreshold = None,
+    reset: Annotated[
+        list[PolicyField],
+        typer.Option(help="policy field to put back to its default; may be repeated", show_default=False),
+    ] = [],  # noqa: B006  # typer copies it
+    etag: Etag = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is given; a changed policy is a new revision."""
+    policy = policy_options(
+        verify_threshold,
+        identify_threshold,
+        runner_up_margin,
+        target_fmr,
+        target_fpir,
+        max_templates,
+        when_full,
+        on_collision,
+        collision_threshold,
+        on_duplicate,
+        on_outlier,
+        outlier_threshold,
+    )
+    policy |= {field.replace("-", "_"): None for field in reset}
+    with connected(address) as client:
+        _show_gallery(client.update_gallery(gallery, display_name=display_name, etag=etag, **policy), as_json)
+
+
+@gallery_app.command("revisions")
+def policy_revisions(gallery: GalleryArgument, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """List every revision of the policy, newest first."""
+    with connected(address) as client:
+        found = list(client.policy_revisions(gallery))
+    fields = [*POLICY_FIELDS]
+    show_messages(
+        found,
+        as_json,
+        ("revision", "made", *(field.replace("_", " ") for field in fields), "author"),
+        [
+            (
+                str(one.revision),
+                f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M:%S}",
+                *(policy_text(one, field) for field in fields),
+                one.author,
+            )
+            for one in found
+        ],
+    )
+
+
+@gallery_app.command("delete")
+def delete_gallery(
+    gallery: GalleryArgument,
+    force: Force = False,
+    etag: Etag = "",
+    address: Address = DEFAULT_ADDRESS,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a gallery; one with identities only with --force."""
+    with connected(address) as client:
+        receipt = client.delete_gallery(gallery, force=force, etag=etag)
+    show_receipts([receipt], as_json)
+
+
+def _show_gallery(one: gallery_pb2.Gallery, as_json: bool) -> None:
+    rows = [("gallery", last_part(one.name)), ("display name", one.display_name)]
+    rows += [("contract", f"{one.contract.model} v{one.contract.version}, {one.contract.sha256[:12]}…")]
+    if one.licence_restriction:
+        rows += [("licence", one.licence_restriction)]
+    rows += [(field.replace("_", " "), policy_text(one.policy, field, absent=ABSENT[field])) for field in POLICY_FIELDS]
+    if one.policy.HasField("calibrated_size"):
+        rows += [("calibrated at", f"{one.policy.calibrated_size} identities")]
+    rows += [("policy revision", str(one.policy.revision)), ("etag", one.etag)]
+    show_messages([one], as_json, ("", ""), rows)
