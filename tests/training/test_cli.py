@@ -82,6 +82,26 @@ def test_a_folder_is_trained_on_and_embedded_for_evaluation(
     assert "images UINT8 [N,1,28,28]; expected images UINT8 [N,3,112,112]" in refused.stderr
 
 
+def test_signatures_are_embedded_by_signer(run: Callable[..., Done], tmp_path: Path) -> None:
+    for part, drawn in (("genuine", glyphs(9, 4, seed=3)), ("forgery", glyphs(9, 3, seed=4))):
+        write_glyphs(drawn, tmp_path / part)
+        for folder in (tmp_path / part).iterdir():
+            moved = tmp_path / ("signers" if int(folder.name[-1]) < 6 else "others") / folder.name / part
+            moved.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(moved)
+    train = ("train", "triplet", tmp_path / "signers", "--task", "signatures", "--run", tmp_path / "run")
+    done = run(*train, "--steps", "1", "--threads", "1", "--change", "identities=4", "--change", "each=2")
+    assert done.returncode == 0, done.stderr
+    embed = ("embed", tmp_path / "run", "--out", tmp_path / "e.npz")
+    leaking = run(*embed, tmp_path / "signers")
+    assert leaking.returncode == 3
+    assert "6 of 6 identities were trained on" in leaking.stderr
+    assert run(*embed, tmp_path / "others").returncode == 0
+    samples = read_embeddings(tmp_path / "e.npz")
+    assert set(samples.identity) == {"glyph006", "glyph007", "glyph008"}
+    assert sum("/forgery/" in name for name in samples.sample) == 9
+
+
 def test_a_map_shows_images_where_the_network_puts_them(
     run: Callable[..., Done], drawings: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +137,10 @@ def test_what_was_typed_wrong_is_said_in_one_line(run: Callable[..., Done], draw
         (("train", "tripletts", drawings, "--run", tmp_path / "r"), "no recipe 'tripletts'; choose one of"),
         (("train", "triplet", tmp_path, "--run", tmp_path / "r"), "no identity with two"),
         (("train", "triplet", drawings, "--run", tmp_path / "r", "--change", "identities=99"), "and there are 36"),
+        (
+            ("train", "triplet", drawings, "--run", tmp_path / "r", "--judged-on", tmp_path),
+            "holds no <identity>/<image>",
+        ),
         (("embed", tmp_path / "nowhere", drawings, "--out", tmp_path / "e.npz"), "network.pt does not exist"),
     ):
         failed = run(*arguments)

@@ -27,7 +27,7 @@ from sameface_train.errors import LeakedData, WrongExport
 from sameface_train.export import equality, export, write_onnx
 from sameface_train.leakage import find_leakage, refuse_leakage
 from sameface_train.monitor import live_view
-from sameface_train.prepare import SLACK, prepare
+from sameface_train.prepare import SLACK, prepare, read_sources
 from sameface_train.publish import publish
 from sameface_train.recipes import recipe
 from sameface_train.samples import read_folder
@@ -58,6 +58,29 @@ def prepared(portraits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert (done.written, done.identities) == (6, 4)
     assert done.alone == ("barack_obama", "rishi_sunak")
     return target
+
+
+def test_a_folder_of_crops_keeps_what_photos_of_several_turns_are_recognised_by(
+    portraits: Path, tmp_path: Path
+) -> None:
+    first, second, *_ = sorted(portraits.glob("*.jpg"))
+    target = tmp_path / "prepared"
+    for photo, name in ((first, "one"), (second, "two")):
+        folder = tmp_path / name / name
+        folder.mkdir(parents=True)
+        shutil.copy(photo, folder / "photo.jpg")
+    (tmp_path / "one" / "one" / "folder.jpg").mkdir()
+    (tmp_path / "one" / "one" / "notes.txt").write_text("no photo")
+    done = prepare(tmp_path / "one", target, OnnxInference(REPOSITORY))
+    assert done.refused == {"PASSED_OVER": ["one/folder.jpg", "one/notes.txt"]}
+    prepare(tmp_path / "two", target, OnnxInference(REPOSITORY))
+    known = {path.relative_to(target).as_posix(): one.sha256 for path, one in read_sources(target).items()}
+    assert known.keys() == {"one/photo.jpg.png/source", "two/photo.jpg.png/source"}
+    before = (target / "one" / "photo.jpg.png").read_bytes()
+    shutil.copy(second, tmp_path / "one" / "one" / "photo.jpg")
+    prepare(tmp_path / "one", target, OnnxInference(REPOSITORY))
+    assert (target / "one" / "photo.jpg.png").read_bytes() == (target / "two" / "photo.jpg.png").read_bytes() != before
+    assert len({one.sha256 for one in read_sources(target).values()}) == 1
 
 
 def test_the_middle_of_a_prepared_image_is_the_crop_that_is_served(prepared: Path, portraits: Path) -> None:

@@ -10,7 +10,7 @@ from torch import tensor
 
 from sameface_train import monitor, recipes
 from sameface_train.fine_tune import FineTune, agreeing, centred, towards_identity
-from sameface_train.objectives import Identification, Joint, Matching, Siamese, Triplet, contrastive
+from sameface_train.objectives import Head, Identification, Joint, Matching, Siamese, Triplet, contrastive
 
 NOWHERE = tensor([0])
 
@@ -63,6 +63,12 @@ def test_the_triplet_loss_is_the_mean_violation_of_those_that_violate() -> None:
     assert outcome.active == pytest.approx(len(active) / len(violations))
 
 
+def test_the_active_share_of_semi_hard_triplets_is_of_all_triplets() -> None:
+    for margin, chosen in ((0.2, 1), (0.6, 2)):
+        outcome = Triplet("semi-hard", margin)(on_circle(*DEGREES), tensor(LABELS), NOWHERE)
+        assert outcome.active == pytest.approx(chosen / 8)
+
+
 def test_all_triplets_are_learnt_from_before_the_hardest() -> None:
     objective, points = Triplet("batch-hard", None, easy_steps=1), on_circle(*DEGREES)
     every, hardest = (triplets(mining, None, DEGREES, LABELS) for mining in ("batch-all", "batch-hard"))
@@ -101,11 +107,21 @@ def test_siamese_scores_are_symmetric_and_the_head_is_learnt() -> None:
 def test_a_head_begins_as_the_plain_l1_distance() -> None:
     first, second = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(1))
     siamese, identification = Siamese(32), Identification(32, 3)
-    expected = 2.0 - torch.cdist(first.sigmoid(), second.sigmoid(), p=1)
+    expected = -torch.cdist(first.sigmoid(), second.sigmoid(), p=1)
     assert torch.allclose(siamese.score(first, second), expected, atol=1e-5)
     unit = torch.nn.functional.normalize
-    expected = 2.0 - torch.cdist(unit(first), unit(second), p=1)
+    expected = -torch.cdist(unit(first), unit(second), p=1)
     assert torch.allclose(identification.verify(first, second), expected, atol=1e-5)
+
+
+def test_a_head_begins_halfway_between_same_and_different_pairs() -> None:
+    # Same pairs at L1 distances 1 and 3, the four different ones at 10, 13, 9 and 12: halfway between 2 and 11.
+    features, labels = tensor([[0.0], [1.0], [10.0], [13.0]]), tensor([0, 0, 1, 1])
+    head = Head(1)
+    head.begin(features, labels)
+    assert float(head.bias.detach()) == pytest.approx(6.5)
+    head.begin(features * 2.0, labels)
+    assert float(head.bias.detach()) == pytest.approx(6.5)
 
 
 def test_the_verification_head_does_not_change_the_features() -> None:

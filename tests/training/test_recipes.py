@@ -89,6 +89,12 @@ def test_a_recipe_changes_by_its_fields() -> None:
         ("triplet", "voices", {}, "no task 'voices'"),
         ("triplet", "", {"colour": 1}, "no field 'colour'"),
         ("triplet", "", {"miner": "hardest"}, "no miner 'hardest'"),
+        ("triplet", "", {"weight": 3.0}, "the loss of triplet has no weight"),
+        ("triplet", "", {"revision": 1}, "no field 'revision'"),
+        ("triplet", "", {"steps": 0}, "steps is 0; expected 1 to"),
+        ("triplet", "", {"scale": 1.5}, "scale is 1.5; expected 0.0 to 0.9"),
+        ("triplet", "", {"shift": 1.5}, "shift is 1.5; expected 0.0 to 1.0"),
+        ("triplet", "faces", {"dimension": 64}, "SFace gives 128 numbers"),
     ],
 )
 def test_what_does_not_exist_is_named(name: str, task: str, changes: dict[str, object], message: str) -> None:

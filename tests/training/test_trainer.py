@@ -1,6 +1,8 @@
 """A run is its data, recipe and seed: interrupted or not, it gives the same bits. What does not fit is refused."""
 
 import math
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,9 +16,11 @@ from sameface_train.backbones import BACKBONES
 from sameface_train.checkpoint import alone, load, load_trained, restore, save
 from sameface_train.errors import BusyRun, CollapsedRun, UnusableData, WrongCheckpoint
 from sameface_train.monitor import CollapseWatch, Reading, live_view, read_log, spread
+from sameface_train.objectives import Outcome
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples
 from sameface_train.trainer import Options, Run
+from sameface_train.validation import cut_after
 from tests.training.glyphs import glyphs
 from tests.training.test_recipes import quick
 
@@ -76,9 +80,53 @@ def test_a_folder_of_another_run_is_refused(change, message: str, tmp_path: Path
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
-    with alone(tmp_path), pytest.raises(BusyRun, match="another process"):
-        go(short(), glyphs(24, 4, seed=5), tmp_path, Options())
-    go(short(), glyphs(24, 4, seed=5), tmp_path, Options())
+    folder = tmp_path / "run"
+    with alone(folder), pytest.raises(BusyRun, match="another process"), alone(folder):
+        pytest.fail("both are in")
+    with alone(folder):
+        assert not list(folder.iterdir())
+
+
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, options = glyphs(24, 4, seed=5), Options(seed=7)
+    whole = go(short(), samples, tmp_path / "whole", options)
+    interrupted = Run(short(), samples, tmp_path / "parts", options, lambda text: None)
+    learn, embedded = interrupted.objective.forward, list[int]()
+
+    def forward(*batch: torch.Tensor) -> Outcome:
+        embedded.append(len(embedded))
+        if len(embedded) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        outcome: Outcome = learn(*batch)
+        return outcome
+
+    monkeypatch.setattr(interrupted.objective, "forward", forward)
+    with live_view("", 1, quiet=True) as view, pytest.raises(KeyboardInterrupt):
+        interrupted.train(view)
+    assert interrupted.step == 3
+    assert len(read_log(tmp_path / "parts" / "log.csv")) == 3
+    again = go(short(), samples, tmp_path / "parts", options)
+    assert all(torch.equal(whole.average[layer], again.average[layer]) for layer in whole.average)
+
+
+def test_a_network_of_a_recipe_that_trains_otherwise_now_is_not_gone_on_with(tmp_path: Path) -> None:
+    go(short(), glyphs(24, 4, seed=5), tmp_path, Options(stop_after=2))
+    older = replace(short(), revision=1)
+    assert older.digest != short().digest
+    with pytest.raises(WrongCheckpoint, match="revision is 2, expected 1"):
+        Run(older, glyphs(24, 4, seed=5), tmp_path, Options(), lambda text: None)
+
+
+def test_held_out_identities_are_measured_at_a_rate_that_they_support(tmp_path: Path) -> None:
+    samples, options = glyphs(30, 4, seed=5), Options(validation_share=0.2, validate_every=2)
+    go(short(), samples, tmp_path, replace(options, stop_after=5))
+    go(short(), samples, tmp_path, options)
+    rows = [line.split(",") for line in (tmp_path / "validation.csv").read_text().splitlines()[1:]]
+    assert [row[0] for row in rows] == ["2", "4", "6", "8"]
+    # Six identities of four: 24 · 23 / 2 pairs, six times 6 of them mated.
+    assert [float(row[1]) for row in rows] == pytest.approx([1 / (276 - 36)] * 4, rel=1e-4)
+    cut_after(tmp_path / "validation.csv", 4)
+    assert len((tmp_path / "validation.csv").read_text().splitlines()) == 3
 
 
 def test_a_checkpoint_of_another_architecture_or_a_damaged_one_is_named(tmp_path: Path) -> None:
@@ -92,6 +140,9 @@ def test_a_checkpoint_of_another_architecture_or_a_damaged_one_is_named(tmp_path
         load_trained(tmp_path / "nowhere")
     save(tmp_path / "network.pt", {"recipe": {**short().to_dict(), "shots": 1}})
     with pytest.raises(WrongCheckpoint, match=r"of another release, .* 'shots'"):
+        load_trained(tmp_path)
+    save(tmp_path / "network.pt", {"recipe": short().to_dict()})
+    with pytest.raises(WrongCheckpoint, match=r"of another release, .* 'side'"):
         load_trained(tmp_path)
     save(tmp_path / "other.pt", {"format": 99})
     with pytest.raises(WrongCheckpoint, match="another format"):

@@ -45,20 +45,29 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a run's folder; the kernel lets go of it whatever ends this one.
+    """Keep other processes from training in a run's folder, which is made where there is none.
+
+    The lock is on the folder itself, no file stays. After a kill the kernel lets go of it as soon as the process that
+    prepares the batches has noticed, some five seconds later.
 
     Raises:
-        BusyRun: another one does.
+        BusyRun: another process trains there.
     """
-    with (folder / "lock").open("w") as file:
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyRun(
                 f"{folder} is being trained in by another process; wait for it, or choose another folder",
                 metadata={"path": folder},
             ) from None
         yield
+    finally:
+        # Closing alone would leave it with children that were forked meanwhile.
+        fcntl.flock(held, fcntl.LOCK_UN)
+        os.close(held)
 
 
 def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
@@ -98,21 +107,19 @@ def load_trained(run: Path) -> Trained:
     Raises:
         WrongCheckpoint: see `load`; or recipe or weights are not what this release knows.
     """
-    content = load(run / "network.pt")
+    path = run / "network.pt"
+    content = load(path)
     try:
         recipe = Recipe.from_dict(content["recipe"])
-    except TypeError as error:
+        backbone, side = BACKBONES[recipe.backbone], tuple(content["side"])
+        head, identities, step, seed = (content[name] for name in ("head", "identities", "step", "seed"))
+    except (TypeError, KeyError) as error:
         raise WrongCheckpoint(
-            f"{run / 'network.pt'} is of another release, whose recipes have other fields: {error}; train again",
-            metadata={"path": run / "network.pt"},
+            f"{path} is of another release, which kept other things: {error}; train again", metadata={"path": path}
         ) from error
-    backbone = BACKBONES[recipe.backbone]
-    side = tuple(content["side"])
     network = backbone.build(backbone.channels, side, recipe.dimension)
-    restore(network, content["network"], run / "network.pt")
-    return Trained(
-        recipe, network.eval(), content["head"], tuple(content["identities"]), side, content["step"], content["seed"]
-    )
+    restore(network, content["network"], path)
+    return Trained(recipe, network.eval(), head, tuple(identities), side, step, seed)
 
 
 def restore(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:

@@ -113,6 +113,7 @@ def train(
     """Train an embedder; interrupt it whenever you like, the same command goes on."""
     import torch
 
+    from sameface_train.checkpoint import alone
     from sameface_train.leakage import refuse_leakage
     from sameface_train.memory import keep_freed_memory
     from sameface_train.monitor import live_view, read_log
@@ -129,7 +130,7 @@ def train(
     if steps:
         changes["steps"] = steps
     chosen = choose(recipe, task, **changes)
-    samples = read_data(data, chosen.backbone, "background", task)
+    samples = read_data(data, chosen.backbone, "background")
     if data.suffix == ".npz":
         samples = rotated(samples)
     for folder in judged_on or ():
@@ -141,10 +142,11 @@ def train(
         validate_every=validate_every,
         on_collapse=on_collapse,
     )
-    going = Run(chosen, samples, run, options, note)
-    note(f"{len(going.samples)} images of {len(going.samples.identities)} identities; the run is kept in {run}")
-    with interruptible(), live_view(chosen.name, chosen.schedule.steps) as view:
-        going.train(view)
+    with interruptible(), alone(run):
+        going = Run(chosen, samples, run, options, note)
+        note(f"{len(going.samples)} images of {len(going.samples.identities)} identities; the run is kept in {run}")
+        with live_view(chosen.name, chosen.schedule.steps) as view:
+            going.train(view)
     last = read_log(run / "log.csv")
     waited = sum(reading.waited_s for reading in last) / max(1e-9, sum(reading.step_s for reading in last))
     record = {
@@ -183,18 +185,18 @@ def embed(
     if not trained.recipe.by_cosine:
         note(f"{trained.recipe.name} does not compare by cosine, as evaluation does: the figures will be below its own")
     samples = read_data(data, trained.recipe.backbone, split)
-    if known := sorted(set(trained.identities) & set(samples.identities)):
-        message = f"{len(known)} of {len(samples.identities)} identities were trained on, for instance {known[0]}"
+    if known := sorted(set(trained.identities) & set(samples.bases)):
+        message = f"{len(known)} of {len(set(samples.bases))} identities were trained on, for instance {known[0]}"
         if not allow_leakage:
             raise LeakedData(f"{message}; embed others, or say --allow-leakage", metadata={"identities": len(known)})
         note(message)
     with shown_progress("embedding") as progress:
         network = trained.network.to(device)
         vectors = unit(embed_images(network, samples.images, trained.side, device, progress=progress))
-    identities = tuple(samples.identities[label] for label in samples.labels)
+    identities = tuple(samples.bases[label] for label in samples.labels)
     model = f"{trained.recipe.name}, seed {trained.seed}, step {trained.step}"
     write_embeddings(out, Samples(vectors, identities, samples.names, model=model))
-    print(f"{len(vectors)} embeddings of {len(samples.identities)} identities in {out}")
+    print(f"{len(vectors)} embeddings of {len(set(identities))} identities in {out}")
 
 
 @app.command("map")

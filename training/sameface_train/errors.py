@@ -1,6 +1,6 @@
 """What training refuses, and why. Each error says what was given, what was expected and what to do."""
 
-from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 
 class TrainingError(SamefaceError):
@@ -13,6 +13,12 @@ class UnusableData(TrainingError):
     """The data cannot be trained on: no identity with two samples, unreadable files, no face."""
 
     reason = "UNUSABLE_DATA"
+
+
+class UnreadablePhoto(InvalidArgument):
+    """The system does not let a photo be read; it is left out, and named."""
+
+    reason = "UNREADABLE"
 
 
 class LeakedData(TrainingError):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sameface.evaluation.leakage import Leakage, compare_digests, digest
-from sameface_train.errors import LeakedData
+from sameface_train.errors import LeakedData, UnusableData
 from sameface_train.prepare import read_sources
 from sameface_train.samples import image_paths
 
@@ -13,8 +13,17 @@ def find_leakage(data: Path, judging: Path) -> Leakage:
     """Return what two folders of ``<identity>/…/<image>`` share: files, near-duplicates and names of identities.
 
     Prepared crops do not show which photo they are from; what their photos were recognised by is kept beside them.
+
+    Raises:
+        UnusableData: one of them holds no images, so that nothing could be compared.
     """
     images = [image_paths(root) for root in (data, judging)]
+    for root, paths in zip((data, judging), images, strict=True):
+        if not paths:
+            raise UnusableData(
+                f"{root} holds no <identity>/<image> to look for leakage with; give the folder of images itself",
+                metadata={"field": "judged_on"},
+            )
     digests = [
         {path: digest(path) for path in paths} | read_sources(root)
         for root, paths in zip((data, judging), images, strict=True)
@@ -30,6 +39,7 @@ def refuse_leakage(data: Path, judging: Path, *, allow: bool, note: Callable[[st
 
     Raises:
         LeakedData: they share files, near-duplicates or identities, and that is not allowed.
+        UnusableData: one of them holds no images.
     """
     leakage = find_leakage(data, judging)
     if leakage.is_clean:

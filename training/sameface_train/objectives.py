@@ -40,22 +40,53 @@ class Objective(nn.Module):
         return functional.normalize(probes) @ functional.normalize(references).T
 
 
+class Head(nn.Linear):
+    """Weighs |f₁ − f₂| dimension by dimension; the logit of being the same.
+
+    It begins as the plain L1 distance, −Σ|f₁ − f₂|, with the first batch's bias halfway between its same and its
+    different pairs. Under random weights half of the dimensions would begin by calling different what is alike, and the
+    network would spend its first thousand steps on learning around that.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__(dimension, 1)
+        nn.init.constant_(self.weight, -1.0)
+        nn.init.zeros_(self.bias)
+        self.begun: Tensor
+        self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the logits [P, R] of features [P, D] and [R, D]."""
+        logits: Tensor = super().forward((first[:, None] - second[None]).abs()).squeeze(-1)
+        return logits
+
+    @torch.no_grad()
+    def begin(self, features: Tensor, labels: Tensor) -> None:
+        """Set the bias by the first batch; later ones change nothing."""
+        if not self.begun:
+            logits, (same, different) = self(features, features), _pairs(labels)
+            self.bias -= 0.5 * (logits[same].mean() + logits[different].mean())
+            self.begun.fill_(True)
+
+
 class Siamese(Objective):
-    """Twin networks under a learned, weighted L1 distance with a sigmoid (Koch et al. 2015, section 3.1)."""
+    """Twin networks under a learned, weighted L1 distance with a sigmoid (Koch et al. 2015, section 3.1).
+
+    The head has a bias, which their formula leaves out.
+    """
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
-        self.head = _plain_l1(dimension)
+        self.head = Head(dimension)
 
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
         """Return the cross entropy over all pairs, same and different counting the same together."""
-        logits = self.score(features, features)
-        return _pairwise(logits, labels)
+        self.head.begin(features.sigmoid(), labels)
+        return _pairwise(self.score(features, features), labels)
 
     def score(self, probes: Tensor, references: Tensor) -> Tensor:
         """Return the logit of being the same."""
-        first, second = torch.sigmoid(probes), torch.sigmoid(references)
-        logits: Tensor = self.head((first[:, None] - second[None]).abs()).squeeze(-1)
+        logits: Tensor = self.head(probes.sigmoid(), references.sigmoid())
         return logits
 
 
@@ -85,19 +116,20 @@ class Identification(Objective):
     def __init__(self, dimension: int, identities: int) -> None:
         super().__init__()
         self.classifier = nn.Linear(dimension, identities)
-        self.head = _plain_l1(dimension)
+        self.head = Head(dimension)
 
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
         """Return the cross entropy of the classifier and of the head."""
         logits = self.classifier(features)
         wrong = (logits.argmax(dim=1) != labels).float().mean()
-        head = _pairwise(self.verify(features.detach(), features.detach()), labels)
+        seen = features.detach()
+        self.head.begin(functional.normalize(seen), labels)
+        head = _pairwise(self.verify(seen, seen), labels)
         return Outcome(functional.cross_entropy(logits, labels) + head.loss, float(wrong))
 
     def verify(self, probes: Tensor, references: Tensor) -> Tensor:
         """Return the verification head's logits, [P, D] and [R, D] → [P, R]."""
-        first, second = functional.normalize(probes), functional.normalize(references)
-        logits: Tensor = self.head((first[:, None] - second[None]).abs()).squeeze(-1)
+        logits: Tensor = self.head(functional.normalize(probes), functional.normalize(references))
         return logits
 
 
@@ -118,10 +150,11 @@ class Joint(Objective):
 
 
 class Triplet(Objective):
-    """max(0, d(a, p) − d(a, n) + margin) on the unit sphere (Schroff et al. 2015, equation 2).
+    """max(0, d(a, p) − d(a, n) + margin) on the unit sphere (Schroff et al. 2015, section 3.1).
 
     Without a margin the soft one, log(1 + exp(d(a, p) − d(a, n))) (Hermans et al. 2017, section 2). Distances are
-    squared Euclidean as in FaceNet for semi-hard mining, plain as Hermans found better for batch-hard and batch-all.
+    squared Euclidean as in FaceNet for semi-hard mining, plain as Hermans found better for batch-hard and batch-all,
+    who leave their embeddings unnormalised: on the sphere the soft margin never comes to rest.
     """
 
     def __init__(self, mining: Mining, margin: float | None, easy_steps: int = 0) -> None:
@@ -130,7 +163,7 @@ class Triplet(Objective):
         From scratch the hardest ones collapse.
         """
         super().__init__()
-        self.margin, self.easy_steps = margin, easy_steps
+        self.mining, self.margin, self.easy_steps = mining, margin, easy_steps
         self.seen: Tensor
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         distance = distances.LpDistance(normalize_embeddings=True, p=2, power=2 if mining == "semi-hard" else 1)
@@ -159,7 +192,10 @@ class Triplet(Objective):
         return (_all_triplets if self.seen < self.easy_steps else self.miner)(features, labels)
 
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
-        """Return the loss over the mined triplets; active are those that violate the margin (soft: the order)."""
+        """Return the loss over the mined triplets; active are those that violate the margin (soft: the order).
+
+        Semi-hard mining chooses none but those, so that its share is of all triplets of the batch.
+        """
         chosen = self.triplets(features, labels)
         easy = bool(self.seen < self.easy_steps)
         self.seen += 1
@@ -169,7 +205,10 @@ class Triplet(Objective):
             anchors, positives, negatives = chosen
             margin = EASY_MARGIN if easy else self.margin or 0.0
             violation = between[anchors, positives] - between[anchors, negatives] + margin
-        return Outcome(loss, float((violation > 0).float().mean()) if len(anchors) else 0.0)
+            counts = torch.bincount(labels)
+            every = int((counts * (counts - 1) * (len(labels) - counts)).sum())
+        of = len(anchors) if easy or self.mining != "semi-hard" else every
+        return Outcome(loss, float((violation > 0).sum()) / of if of else 0.0)
 
 
 class Matching(Objective):
@@ -193,18 +232,6 @@ class Matching(Objective):
         on_own = attention.masked_fill(~own, -torch.inf).logsumexp(dim=1)
         wrong = ~own.gather(1, attention.argmax(dim=1, keepdim=True))
         return Outcome(-on_own.mean(), float(wrong.float().mean()))
-
-
-def _plain_l1(dimension: int) -> nn.Linear:
-    """Return a head that begins as the plain L1 distance: −Σ|f₁ − f₂| + dimension / 16.
-
-    Under random weights half of the dimensions would begin by calling different what is alike, and the network would
-    spend its first thousand steps on learning around that.
-    """
-    head = nn.Linear(dimension, 1)
-    nn.init.constant_(head.weight, -1.0)
-    nn.init.constant_(head.bias, dimension / 16.0)
-    return head
 
 
 def contrastive(between: Tensor, labels: Tensor, margin: float) -> Outcome:

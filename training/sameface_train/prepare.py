@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 
 from sameface.errors import FaceNotFound
-from sameface.evaluation.dataset import read_photos
+from sameface.evaluation.dataset import files_passed_over, read_photos
 from sameface.evaluation.leakage import Digest, digest
 from sameface.inference.base import Inference
 from sameface.pipeline.photos import FoundFaces, PhotoPipeline
 from sameface.vision import align, decode_image
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
-from sameface_train.errors import UnusableData
+from sameface_train.errors import UnreadablePhoto, UnusableData
 
 SLACK = 8
 """Pixels on each side of the 112×112 crop, for augmentation: images of 128×128."""
@@ -32,7 +32,8 @@ class Prepared:
 
     written: int
     refused: dict[str, list[str]]
-    """Photos that were left out, by the service's reason (``FACE_NOT_FOUND``, ``IMAGE_UNDECODABLE``, …)."""
+    """Photos that were left out, by the service's reason (``FACE_NOT_FOUND``, ``IMAGE_UNDECODABLE``, …), and files that
+    are no photos by their suffix or place (``PASSED_OVER``)."""
     identities: int
     alone: tuple[str, ...]
     """Identities that are left with one image."""
@@ -49,8 +50,9 @@ def prepare(
     """Write ``target/<identity>/<photo>.png``, 128×128, for every photo of ``root/<identity>/`` that shows a face.
 
     Of several faces the one nearest to the middle is taken, as `sameface evaluate` does. ``enforce_quality`` leaves out
-    what the service's quality gate would refuse. Images that are there already are kept. ``target/sources.csv`` keeps
-    what the photos are recognised by, because a crop does not show which photo it is from.
+    what the service's quality gate would refuse. Images that are there already are kept unless their photo has changed.
+    ``target/sources.csv`` keeps what the photos are recognised by, because a crop does not show which photo it is from;
+    what other photos left in ``target`` stays known.
 
     Raises:
         InvalidArgument: ``root`` holds no photo.
@@ -60,6 +62,9 @@ def prepare(
     photos = list(read_photos(root))
     pipeline = PhotoPipeline(inference)
     refused: dict[str, list[str]] = {}
+    if passed_over := files_passed_over(root):
+        refused["PASSED_OVER"] = [path.relative_to(root).as_posix() for path in passed_over]
+    known, sources = _read_rows(target), dict[str, Digest]()
     done = 0
 
     async def work(queue: "asyncio.Queue[Path]") -> None:
@@ -68,11 +73,15 @@ def prepare(
             photo = queue.get_nowait()
             name = photo.relative_to(root)
             aim = target / name.parent / f"{name.name}.png"
-            if not aim.is_file():
-                try:
+            image = aim.relative_to(target).as_posix()
+            try:
+                source = await asyncio.to_thread(_recognised_by, photo)
+                if not aim.is_file() or known.get(image, source) != source:
+                    aim.unlink(missing_ok=True)
                     await _prepare_one(pipeline, photo, aim, enforce_quality)
-                except InvalidArgument as error:  # what is wrong with a photo; anything else ends the work
-                    refused.setdefault(error.reason, []).append(name.as_posix())
+                sources[image] = source
+            except InvalidArgument as error:  # what is wrong with a photo; anything else ends the work
+                refused.setdefault(error.reason, []).append(name.as_posix())
             done += 1
             if progress is not None:
                 progress(done, len(photos))
@@ -95,13 +104,20 @@ def prepare(
     if not counts:
         told = ", ".join(f"{reason} {len(names)}" for reason, names in sorted(refused.items()))
         raise UnusableData(f"none of the {len(photos)} photos in {root} could be used: {told}")
-    write_sources(target, {path.relative_to(root).as_posix() + ".png": digest(path) for path in photos})
+    write_sources(target, {image: one for image, one in (known | sources).items() if (target / image).is_file()})
     return Prepared(
         written=counts.total(),
         refused=refused,
         identities=len(counts),
         alone=tuple(sorted(name for name, count in counts.items() if count == 1)),
     )
+
+
+def _recognised_by(photo: Path) -> Digest:
+    try:
+        return digest(photo)
+    except OSError as error:
+        raise UnreadablePhoto(f"{photo.name} cannot be read: {error.strerror}") from error
 
 
 async def _prepare_one(pipeline: PhotoPipeline, photo: Path, aim: Path, enforce_quality: bool) -> None:
@@ -138,12 +154,16 @@ def write_sources(target: Path, sources: dict[str, Digest]) -> None:
 
 def read_sources(target: Path) -> dict[Path, Digest]:
     """Return what `prepare` wrote beside its images; nothing for a folder that it did not make."""
+    return {target / image / "source": one for image, one in _read_rows(target).items()}
+
+
+def _read_rows(target: Path) -> dict[str, Digest]:
     path = target / SOURCES
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
         return {
-            target / row["image"] / "source": Digest(
+            row["image"]: Digest(
                 row["sha256"], int(row["dhash"]) if row["dhash"] else None, bytes.fromhex(row["thumbnail"])
             )
             for row in csv.DictReader(file)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sameface_train.samples import Samples
 
 
-def read_data(data: Path, backbone: str, split: str, task: str = "") -> "Samples":
+def read_data(data: Path, backbone: str, split: str) -> "Samples":
     """Return the samples of a folder, of ``omniglot28.npz`` (its ``split``) or of signatures, as a backbone takes them.
 
     Raises:
@@ -31,7 +31,7 @@ def read_data(data: Path, backbone: str, split: str, task: str = "") -> "Samples
         samples = read_omniglot(data, split)
         if taken.channels != 1:
             raise UnusableData(f"{data} holds grey drawings, and {backbone} takes {taken.channels} channels")
-    elif task == "signatures":
+    elif backbone == "signature" and next(data.glob("*/genuine"), None) is not None:
         samples = read_signatures(data)
     else:
         slack = 2 * SLACK if taken.channels == 3 else 0

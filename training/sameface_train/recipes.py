@@ -13,6 +13,9 @@ from sameface_train.backbones import BACKBONES
 from sameface_train.batches import Sampling
 from sameface_train.objectives import Mining
 
+REVISION = 2
+"""Of networks and objectives: raised whenever a recipe of the same fields begins to train in another way."""
+
 Loss: TypeAlias = Literal["siamese", "contrastive", "identification", "joint", "triplet", "fine-tune", "matching"]
 
 
@@ -65,6 +68,7 @@ class Recipe:
     """How many steps learn from all triplets of a batch, under a margin, before the miner chooses (triplet)."""
     weight: float = 1.0
     """Of the verification signal (joint), or of the triplets beside the teacher (fine-tune)."""
+    revision: int = REVISION
 
     @property
     def by_cosine(self) -> bool:
@@ -193,7 +197,20 @@ def _check(chosen: Recipe) -> None:
             "semi-hard triplets are those within the margin, and there is none; say --change margin=0.2",
             metadata={"field": "margin"},
         )
-    unused = [field for field, losses in _USED_BY.items() if getattr(chosen, field) and chosen.loss not in losses]
+    for field, least, most in _RANGES:
+        value = next(getattr(part, field) for part in (chosen.schedule, chosen.augmentation) if hasattr(part, field))
+        if not least <= value <= most:
+            raise InvalidArgument(f"{field} is {value!r}; expected {least} to {most}", metadata={"field": field})
+    if chosen.backbone == "sface" and chosen.dimension != 128:
+        raise InvalidArgument(
+            f"SFace gives 128 numbers; a dimension of {chosen.dimension} was asked for", metadata={"field": "dimension"}
+        )
+    defaults = {entry.name: entry.default for entry in fields(Recipe)}
+    unused = [
+        field
+        for field, losses in _USED_BY.items()
+        if getattr(chosen, field) != defaults[field] and chosen.loss not in losses
+    ]
     if unused:
         raise InvalidArgument(f"the loss of {chosen.name} has no {unused[0]}", metadata={"field": unused[0]})
 
@@ -202,11 +219,25 @@ _USED_BY = {
     "miner": ("triplet",),
     "easy_steps": ("triplet",),
     "margin": ("triplet", "contrastive", "joint", "fine-tune"),
+    "weight": ("joint", "fine-tune"),
 }
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("steps", 1, 10**9),
+    ("averaging", 0.0, 0.99999),
+    ("degrees", 0.0, 180.0),
+    ("shift", 0.0, 1.0),
+    ("scale", 0.0, 0.9),
+    ("shear", 0.0, 80.0),
+    ("mirror", 0.0, 1.0),
+    ("light", 0.0, 1.0),
+    ("low_resolution", 0.0, 1.0),
+    ("occlusion", 0.0, 1.0),
+)
+"""Fields of schedule and augmentation with the least and the most that they may be."""
 
 
 def _changed(chosen: Recipe, field: str, value: Any) -> Recipe:
-    if field in {entry.name for entry in fields(Recipe)} - {"name", "paper", "loss"}:
+    if field in {entry.name for entry in fields(Recipe)} - {"name", "paper", "loss", "revision"}:
         _check_type(field, getattr(chosen, field), value, optional=field in ("miner", "margin"))
         return replace(chosen, **{field: value})
     for part in ("schedule", "sampling", "augmentation"):

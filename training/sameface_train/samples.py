@@ -31,8 +31,8 @@ class Samples:
     """Each image's path below its data folder, ``/`` between the parts."""
     groups: tuple[str, ...] = ()
     """Of each identity, what it is a part of (a character's alphabet); empty where there is none."""
-    turned_from: tuple[str, ...] = ()
-    """Of each identity, whose turn it is; empty where none is turned."""
+    made_from: tuple[str, ...] = ()
+    """Of each identity, what it is a form of: a turned character's own, a forgery's signer; empty where none is."""
     skipped: dict[str, list[str]] = field(default_factory=dict)
     """What was left out, by reason: ``UNREADABLE``, ``WRONG_SIZE``, ``ONE_IMAGE``."""
 
@@ -47,8 +47,8 @@ class Samples:
 
     @property
     def bases(self) -> tuple[str, ...]:
-        """What each identity was made from: its own name, unless it is another one turned."""
-        return self.turned_from or self.identities
+        """What each identity is a form of: its own name, unless ``made_from`` says otherwise."""
+        return self.made_from or self.identities
 
     def only(self, chosen: NDArray[np.bool_]) -> "Samples":
         """Return the chosen samples (a flag for each); identities keep their numbers."""
@@ -66,7 +66,7 @@ class Samples:
             identities=tuple(np.asarray(self.identities, dtype=object)[chosen]),
             names=tuple(self.names[place] for place in keep),
             groups=tuple(np.asarray(self.groups, dtype=object)[chosen]) if self.groups else (),
-            turned_from=tuple(np.asarray(self.turned_from, dtype=object)[chosen]) if self.turned_from else (),
+            made_from=tuple(np.asarray(self.made_from, dtype=object)[chosen]) if self.made_from else (),
             skipped=self.skipped,
         )
 
@@ -178,7 +178,7 @@ def rotated(samples: Samples) -> Samples:
         identities=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.identities),
         names=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.names),
         groups=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.groups),
-        turned_from=samples.identities * 4,
+        made_from=samples.identities * 4,
         skipped=samples.skipped,
     )
 
@@ -186,7 +186,8 @@ def rotated(samples: Samples) -> Samples:
 def held_out(bases: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
     """Return a flag for each identity: whether it is kept out of training (a seeded draw of ``share`` of them).
 
-    Identities with one base are kept out together: a drawing that is held out must not be learnt from in another turn.
+    Identities with one base are kept out together: a drawing that is held out must not be learnt from in another turn,
+    nor a signer from forgeries.
     """
     names, places = np.unique(np.asarray(bases, dtype=str), return_inverse=True)
     flags = np.zeros(len(names), dtype=np.bool_)

@@ -19,10 +19,11 @@ from sameface_train.backbones import BACKBONES, features, freeze, learning
 from sameface_train.batches import batches, draw, members
 from sameface_train.drawing import draw_log
 from sameface_train.errors import CollapsedRun, UnusableData, WrongCheckpoint
+from sameface_train.interrupts import undisturbed
 from sameface_train.monitor import STUCK_STEPS, CollapseWatch, LiveView, Log, Reading, read_log, spread
 from sameface_train.recipes import Recipe, learning_rate
 from sameface_train.samples import Samples, held_out
-from sameface_train.validation import check_held_out, validate
+from sameface_train.validation import check_held_out, cut_after, validate
 
 CHECKPOINT_S = 60.0
 
@@ -44,7 +45,10 @@ class Options:
 
 
 class Run:
-    """One run in one folder: ``run.json``, ``log.csv``, ``checkpoint.pt``, ``network.pt``, ``training.png``."""
+    """One run in one folder: ``run.json``, ``log.csv``, ``checkpoint.pt``, ``network.pt``, ``training.png``.
+
+    Whoever makes one keeps other processes out of the folder (`checkpoint.alone`).
+    """
 
     def __init__(
         self, recipe: Recipe, samples: Samples, folder: Path, options: Options, note: Callable[[str], None]
@@ -79,18 +83,14 @@ class Run:
         self.step = 0
         if (folder / "checkpoint.pt").is_file():
             self._resume()
+        cut_after(folder / "validation.csv", self.step)
 
     def train(self, view: LiveView) -> None:
         """Go on to the end of the schedule.
 
         Raises:
             CollapsedRun: the embeddings are one point, or not finite; the folder keeps the log and a checkpoint.
-            BusyRun: another process trains in this folder.
         """
-        with checkpoint.alone(self.folder):
-            self._train(view)
-
-    def _train(self, view: LiveView) -> None:
         schedule = self.recipe.schedule
         last = min(schedule.steps, self.options.stop_after or schedule.steps)
         self._describe()
@@ -112,8 +112,9 @@ class Run:
                 last=last,
             ):
                 waited = time.monotonic() - started
-                reading = self._learn(batch.images, batch.labels, batch.places, started, waited)
-                log.write(reading)
+                with undisturbed():
+                    reading = self._learn(batch.images, batch.labels, batch.places, started, waited)
+                    log.write(reading)
                 view.see(reading)
                 try:
                     watch.see(reading)
@@ -272,11 +273,12 @@ class Run:
             case "siamese":
                 return objectives.Siamese(recipe.dimension)
             case "contrastive":
-                return objectives.Contrastive(recipe.margin or 1.0)
+                return objectives.Contrastive(1.0 if recipe.margin is None else recipe.margin)
             case "identification":
                 return objectives.Identification(recipe.dimension, identities)
             case "joint":
-                return objectives.Joint(recipe.dimension, identities, recipe.weight, recipe.margin or 1.0)
+                margin = 1.0 if recipe.margin is None else recipe.margin
+                return objectives.Joint(recipe.dimension, identities, recipe.weight, margin)
             case "triplet":
                 return objectives.Triplet(recipe.miner or "batch-hard", recipe.margin, recipe.easy_steps)
             case "matching":

@@ -26,7 +26,8 @@ def read_photos(root: Path) -> dict[Path, str]:
     Raises:
         InvalidArgument: there is no photo.
     """
-    photos = {path: path.parent.name for path in sorted(root.glob("*/*")) if path.suffix.lower() in SUFFIXES}
+    found = (path for path in sorted(root.glob("*/*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+    photos = {path: path.parent.name for path in found}
     if not photos:
         raise InvalidArgument(
             f"{root} holds no photos; expected <identity>/<photo> with one of {', '.join(sorted(SUFFIXES))}",

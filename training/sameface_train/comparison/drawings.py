@@ -17,6 +17,7 @@ from sameface.evaluation.few_shot import Run, draw_episodes, episode_accuracy, f
 from sameface_train import objectives
 from sameface_train.checkpoint import Trained
 from sameface_train.embedding import embed
+from sameface_train.errors import UnusableData
 from sameface_train.samples import Images, Samples, strokes_white
 
 EPISODES = 2000
@@ -45,11 +46,20 @@ def scorer(trained: Trained, kind: str = "") -> Scorer:
 
 
 def read_official(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...], Images]:
-    """Read the official runs, with all their images [N, 1, 28, 28] (105×105 reduced by area) and these' names."""
+    """Read the official runs, with all their images [N, 1, 28, 28] (105×105 reduced by area) and these' names.
+
+    Raises:
+        UnusableData: an image is missing or cannot be read.
+    """
     runs = read_runs(folder)
     names = sorted({name for run in runs for name in (*run.tests, *run.training)})
-    images = [np.asarray(cv2.imread(str(folder / name), cv2.IMREAD_GRAYSCALE), np.uint8) for name in names]
-    return runs, tuple(names), np.stack(list(map(reduced, images)))[:, np.newaxis]
+    images = []
+    for name in names:
+        image = cv2.imread(str(folder / name), cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            raise UnusableData(f"{folder / name} is missing or cannot be read; expected the 20 runs as published")
+        images.append(reduced(np.asarray(image, np.uint8)))
+    return runs, tuple(names), np.stack(images)[:, np.newaxis]
 
 
 def reduced(drawing: NDArray[np.uint8]) -> Images:

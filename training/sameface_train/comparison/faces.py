@@ -22,7 +22,7 @@ _BLOCK = 128
 
 
 def judge(trained: Trained, held_out: Samples, *, kind: str = "") -> dict[str, float]:
-    """Return error rates, 0..1: ``EER``, FNMR at `FMRS`, and ``rank-1`` errors.
+    """Return error rates, 0..1: ``EER``, FNMR at those of `FMRS` that the pairs support, and ``rank-1`` errors.
 
     Rank 1: an image's most alike other image is not of its identity, over identities with two images or more.
 
@@ -46,7 +46,7 @@ def rates(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, f
     owners = labels[first[mated]]
     weights = 1.0 / np.bincount(owners)[owners]
     found = {"EER": eer(genuine, impostor, weights)}
-    for rate in FMRS:
+    for rate in (rate for rate in FMRS if rate * impostor.size >= 1.0):
         found[f"FNMR@{rate:g}"] = fnmr(genuine, threshold_at_fmr(impostor, rate), weights)
     others = scores.copy()
     np.fill_diagonal(others, -np.inf)

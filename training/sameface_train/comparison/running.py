@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sameface_train.checkpoint import Trained, load_trained
+from sameface_train.checkpoint import Trained, alone, load_trained
 from sameface_train.errors import CollapsedRun
 from sameface_train.monitor import live_view
 from sameface_train.recipes import Recipe
@@ -91,10 +91,9 @@ def _one(
     note: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     row: dict[str, Any] = {"recipe": recipe.name, "seed": seed, "steps": recipe.schedule.steps, "made_of": made_of}
-    run = Run(recipe, samples, folder, Options(seed=seed, device=device), note)
     try:
-        with live_view(f"{recipe.name} seed {seed}", recipe.schedule.steps) as view:
-            run.train(view)
+        with alone(folder), live_view(f"{recipe.name} seed {seed}", recipe.schedule.steps) as view:
+            Run(recipe, samples, folder, Options(seed=seed, device=device), note).train(view)
     except CollapsedRun as error:
         return [{**row, "collapsed": error.message}]
     trained = load_trained(folder)

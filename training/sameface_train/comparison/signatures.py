@@ -50,7 +50,8 @@ def read_signatures(folder: Path) -> Samples:
         labels=labels.astype(np.int64),
         identities=tuple(map(str, identities)),
         names=tuple(names),
-        groups=tuple(str(identity).split("/")[0] for identity in identities),
+        groups=(signers := tuple(str(identity).split("/")[0] for identity in identities)),
+        made_from=signers,
         skipped=skipped,
     )
 
