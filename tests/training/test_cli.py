@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from sameface.evaluation.samples import read_embeddings
 from sameface_train.cli import main
 from tests.training.glyphs import glyphs, write_glyphs
+from tests.training.test_comparison import write_official
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,32 @@ def test_leakage_between_training_and_what_judges_is_refused(
     allowed = run(*train, "--allow-leakage", "--change", "identities=8")
     assert allowed.returncode == 0, allowed.stderr
     assert "144 identical files" in allowed.stderr
+
+
+def test_recipes_are_compared_with_a_field_changed(run: Callable[..., Done], tmp_path: Path) -> None:
+    drawn, names = glyphs(88, 3, seed=1), np.repeat(np.arange(88), 3)
+    np.savez(
+        tmp_path / "drawings.npz",
+        image=drawn.images[:, 0],
+        alphabet=np.where(names % 2 == 0, "first", "second"),
+        character=np.char.add("character", names.astype(str)),
+        drawer=np.tile(np.arange(3), 88),
+        split=np.where(names < 44, "background", "evaluation"),
+    )
+    official = write_official(tmp_path / "official")
+    compare = ("compare", "drawings", tmp_path / "drawings.npz", official, "--out", tmp_path / "out", "--seeds", "1")
+    few = ("--recipe", "triplet", "--recipe", "identification", "--steps", "1", "--threads", "1")
+    small = ("--change", "backbone=small", "--change", "identities=8", "--change", "groups=2")
+    done = run(*compare, *few, *small)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert [(row["recipe"], row["seed"]) for row in rows] == [
+        (name, 0) for name in ("triplet", "identification", "identification+head")
+    ]
+    assert all(0.0 <= row["20-way"] <= row["5-way"] <= 1.0 for row in rows)
+    assert cv2.imread(str(tmp_path / "out" / "results.png")) is not None
+    assert run(*compare, *few, *small).returncode == 0
+    assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == len(rows), "done again"
 
 
 def test_what_was_typed_wrong_is_said_in_one_line(run: Callable[..., Done], drawings: Path, tmp_path: Path) -> None:

@@ -1,16 +1,15 @@
 """The `sameface-train` command: prepare, train, embed, export, and compare the recipes."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sameface.cli.output import note, print_json, print_table
 from sameface_qdrant.errors import SamefaceError
 from sameface_train.comparison.cli import app as compare_app
-from sameface_train.options import AsJson, Device, Steps, Threads, interruptible
+from sameface_train.options import AsJson, Change, Device, Steps, Threads, changes, interruptible
 from sameface_train.reading import read_data, shown_progress
 
 app = typer.Typer(
@@ -91,9 +90,7 @@ def train(
     run: Annotated[Path, typer.Option(help="folder of the run; one that was interrupted goes on")],
     seed: Annotated[int, typer.Option(min=0)] = 0,
     steps: Steps = None,
-    change: Annotated[
-        list[str] | None, typer.Option(help="field=value of the recipe, for instance margin=0.3; repeatable")
-    ] = None,
+    change: Change = None,
     task: Annotated[
         str, typer.Option(help="drawings, signatures or faces: backbone, augmentation, batch, schedule for it")
     ] = "",
@@ -126,10 +123,7 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     keep_freed_memory()
-    changes = dict(_change(text) for text in change or ())
-    if steps:
-        changes["steps"] = steps
-    chosen = choose(recipe, task, **changes)
+    chosen = choose(recipe, task, **changes(change, steps))
     samples = read_data(data, chosen.backbone, "background")
     if data.suffix == ".npz":
         samples = rotated(samples)
@@ -257,16 +251,6 @@ def export_command(
     )
     print(f"{folder}: {len(content):,} bytes, smallest cosine to PyTorch {cosine:.7f}")
     print(f"next: sameface evaluate operating-points PHOTOS --embedder-version {version} --write")
-
-
-def _change(text: str) -> tuple[str, Any]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise typer.BadParameter(f"{text!r} is not field=value", param_hint="--change")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Options and manners that several commands share."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,8 +32,25 @@ def _there(device: str) -> str:
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N", callback=_there)]
+Change = Annotated[
+    list[str] | None, typer.Option(help="field=value of the recipe, for instance margin=0.3; repeatable")
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="default: the recipe's", show_default=False)]
 Threads = Annotated[int, typer.Option(min=0, help="of torch; 0: all cores")]
+
+
+def changes(change: list[str] | None, steps: int | None) -> dict[str, Any]:
+    """Return the fields of a recipe that ``--change`` and ``--steps`` ask for; values are JSON, or else text."""
+    asked: dict[str, Any] = {}
+    for text in change or ():
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{text!r} is not field=value", param_hint="--change")
+        try:
+            asked[name] = json.loads(value)
+        except ValueError:
+            asked[name] = value
+    return asked | ({"steps": steps} if steps else {})
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sameface.cli.output import note, print_table
-from sameface_train.options import Device, Steps, Threads, interruptible, say_skipped
+from sameface_train.options import Change, Device, Steps, Threads, changes, interruptible, say_skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,7 @@ def compare_drawings(
     recipes: Recipes = None,
     seeds: Seeds = 3,
     steps: Steps = None,
+    change: Change = None,
     threads: Threads = 0,
     device: Device = "cpu",
 ) -> None:
@@ -49,7 +50,16 @@ def compare_drawings(
     )
     names = recipes or [name for name in RECIPES if name != "fine-tune"]
     _compare(
-        names, "drawings", seeds, steps, threads, rotated(read_omniglot(data, "background")), judge, out, device, HEAD
+        names,
+        "drawings",
+        seeds,
+        changes(change, steps),
+        threads,
+        rotated(read_omniglot(data, "background")),
+        judge,
+        out,
+        device,
+        HEAD,
     )
 
 
@@ -61,6 +71,7 @@ def compare_signatures(
     recipes: Recipes = None,
     seeds: Seeds = 3,
     steps: Steps = None,
+    change: Change = None,
     threads: Threads = 0,
     device: Device = "cpu",
 ) -> None:
@@ -74,7 +85,7 @@ def compare_signatures(
     names = recipes or [name for name in RECIPES if name not in ("fine-tune", "matching")]
     judge = partial(signatures.judge, held_out=others)
     ways = HEAD | {"siamese": "gaussian", "triplet": "gaussian"}
-    _compare(names, "signatures", seeds, steps, threads, learnt_on, judge, out, device, ways)
+    _compare(names, "signatures", seeds, changes(change, steps), threads, learnt_on, judge, out, device, ways)
 
 
 @app.command("faces")
@@ -85,6 +96,7 @@ def compare_faces(
     recipes: Recipes = None,
     seeds: Seeds = 1,
     steps: Steps = None,
+    change: Change = None,
     threads: Threads = 0,
     device: Device = "cpu",
 ) -> None:
@@ -101,14 +113,26 @@ def compare_faces(
     learnt_on, others = (read_folder(folder, side=side) for folder in (train_folder, judged_on))
     judge = partial(faces.judge, held_out=others)
     baselines = {"(pretrained)": faces.pretrained}
-    _compare(recipes or list(RECIPES), "faces", seeds, steps, threads, learnt_on, judge, out, device, HEAD, baselines)
+    _compare(
+        recipes or list(RECIPES),
+        "faces",
+        seeds,
+        changes(change, steps),
+        threads,
+        learnt_on,
+        judge,
+        out,
+        device,
+        HEAD,
+        baselines,
+    )
 
 
 def _compare(
     names: list[str],
     task: str,
     seeds: int,
-    steps: int | None,
+    changed: dict[str, Any],
     threads: int,
     samples: "Samples",
     judge: "Judge",
@@ -127,7 +151,7 @@ def _compare(
     if threads:
         torch.set_num_threads(threads)
     keep_freed_memory()
-    chosen = [choose(name, task, **({"steps": steps} if steps else {})) for name in names]
+    chosen = [choose(name, task, **changed) for name in names]
     say_skipped(samples)
     with interruptible():
         results = compare(
