@@ -150,6 +150,8 @@ TASKS: dict[str, dict[str, Any]] = {
         "augmentation": FACES,
         "sampling": Sampling(16, 4),
         "schedule": Schedule(steps=300, learning_rate=1e-4, frozen=20),
+        # What is pretrained can tell people apart from the first step on.
+        "easy_steps": 0,
     },
 }
 """Fields that a task changes of every recipe. The recipes themselves are written for any folder of drawings."""
