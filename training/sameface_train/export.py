@@ -110,13 +110,10 @@ def _write(writer: GraphWriter, layer: nn.Module, current: str, name: str) -> st
             return writer.node("PRelu", [current, writer.constant(f"{name}_slope", slopes)], name)
         case nn.ReLU():
             return writer.node("Relu", [current], name)
-        case nn.MaxPool2d():
-            return writer.node(
-                "MaxPool", [current], name, kernel_shape=[layer.kernel_size] * 2, strides=[layer.stride] * 2
-            )
-        case nn.AvgPool2d():
-            kernel, stride = list(layer.kernel_size), list(layer.stride)
-            return writer.node("AveragePool", [current], name, kernel_shape=kernel, strides=stride)
+        case nn.MaxPool2d() | nn.AvgPool2d():
+            operator = "MaxPool" if isinstance(layer, nn.MaxPool2d) else "AveragePool"
+            kernel, strides = (_both(value) for value in (layer.kernel_size, layer.stride))
+            return writer.node(operator, [current], name, kernel_shape=kernel, strides=strides)
         case nn.Flatten():
             return writer.node("Flatten", [current], name, axis=1)
         case nn.Linear():
@@ -124,9 +121,14 @@ def _write(writer: GraphWriter, layer: nn.Module, current: str, name: str) -> st
         case _:
             raise WrongExport(
                 f"{name} is a {type(layer).__name__}, which export does not write; it writes sequences of convolution, "
-                "batch norm, ReLU, PReLU, max pooling, flattening and dense layers",
+                "batch norm, ReLU, PReLU, pooling by maxima or means, flattening and dense layers",
                 metadata={"layer": name},
             )
+
+
+def _both(value: int | tuple[int, ...]) -> list[int]:
+    """Return a size of both sides, which PyTorch gives as one number where they are the same."""
+    return [value, value] if isinstance(value, int) else list(value)
 
 
 def _weights(writer: GraphWriter, layer: nn.Conv2d | nn.Linear, name: str) -> list[str]:
