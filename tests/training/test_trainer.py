@@ -121,6 +121,7 @@ def test_held_out_identities_are_measured_at_a_rate_that_they_support(tmp_path: 
     samples, options = glyphs(30, 4, seed=5), Options(validation_share=0.2, validate_every=2)
     go(short(), samples, tmp_path, replace(options, stop_after=5))
     go(short(), samples, tmp_path, options)
+    go(short(), samples, tmp_path, replace(options, validate_every=0))  # finished: measured again, not written twice
     rows = [line.split(",") for line in (tmp_path / "validation.csv").read_text().splitlines()[1:]]
     assert [row[0] for row in rows] == ["2", "4", "6", "8"]
     # Six identities of four: 24 · 23 / 2 pairs, six times 6 of them mated.

@@ -37,7 +37,7 @@ def validate(
     """Measure FNMR (each identity counting the same) at `VALIDATION_FMR`, by cosine over all pairs.
 
     With fewer than a thousand non-mated pairs it is at the rate of one of them. Appends a line to the CSV file ``path``
-    and returns one for people.
+    in place of what it has from this step on, and returns one for people.
     """
     vectors = unit(embed(network, held_out.images, side, device))
     owners = tuple(held_out.identities[label] for label in held_out.labels)
@@ -46,6 +46,7 @@ def validate(
     rate = max(VALIDATION_FMR, 1.0 / crossed.non_mated)
     threshold = threshold_at_fmr(scores, rate, weights)
     missed = fnmr(crossed.mated, threshold, crossed.by_identity)
+    cut_after(path, step - 1)
     if not path.is_file():
         path.write_text(f"{HEADINGS}\n", encoding="utf-8")
     with path.open("a", encoding="utf-8") as file:
