@@ -32,8 +32,7 @@ def conv5(
 ) -> nn.Sequential:
     """Return five blocks of 3×3 convolution, batch norm and ReLU, three of them pooled, then a dense layer.
 
-    Narrow where the picture is large and wide where it is small. ``pooling`` makes the layer that halves both sides;
-    means (`nn.AvgPool2d`) bear a shift by one pixel better than maxima.
+    Narrow where the picture is large and wide where it is small. ``pooling`` makes the layer that halves both sides.
     """
     layers: list[nn.Module] = [Scale(0.0, 1.0 / 255.0)]
     height, width = side
