@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sameface_train.augmentation import DRAWINGS, FACES, NONE, augment, centre
 from sameface_train.batches import Sampling, batches, draw, members
 from sameface_train.errors import UnusableData
-from sameface_train.samples import held_out, read_folder, read_omniglot, rotated
+from sameface_train.samples import held_out, mirrored, read_folder, read_omniglot, rotated
 from tests.training.glyphs import glyphs, write_glyphs
 
 
@@ -79,6 +79,19 @@ def test_a_quarter_turn_is_another_identity() -> None:
     assert len(turned.identities) == 12
     np.testing.assert_array_equal(turned.images[6:12, 0], np.rot90(samples.images[:, 0], 1, axes=(1, 2)))
     assert turned.identities[turned.labels[7]] == "glyph000@90"
+
+
+def test_a_mirror_image_is_another_identity_and_held_out_with_its_own() -> None:
+    samples = rotated(glyphs(10, 2, seed=1))
+    both = mirrored(samples)
+    assert len(both) == 160
+    assert len(both.identities) == len(set(both.identities)) == 80
+    np.testing.assert_array_equal(both.images[:80], samples.images)
+    np.testing.assert_array_equal(both.images[80:, 0], [np.fliplr(image) for image in samples.images[:, 0]])
+    assert both.identities[both.labels[80]] == "glyph000@0@mirrored"
+    flags = held_out(both.bases, 0.3, seed=2)
+    assert flags.sum() == 24
+    assert not set(both.of(~flags).bases) & set(both.of(flags).bases)
 
 
 @given(st.integers(2, 60), st.floats(0.0, 0.9), st.integers(0, 5))

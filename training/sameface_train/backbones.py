@@ -28,26 +28,31 @@ def conv4(channels: int, side: tuple[int, int], dimension: int) -> nn.Sequential
 
 
 def conv5(
-    channels: int, side: tuple[int, int], dimension: int, pooling: Callable[[int], nn.Module] = nn.MaxPool2d
+    channels: int,
+    side: tuple[int, int],
+    dimension: int,
+    pooling: Callable[[int], nn.Module] = nn.MaxPool2d,
+    width: int = 32,
 ) -> nn.Sequential:
     """Return five blocks of 3×3 convolution, batch norm and ReLU, three of them pooled, then a dense layer.
 
-    Narrow where the picture is large and wide where it is small. ``pooling`` makes the layer that halves both sides.
+    Narrow where the picture is large and wide where it is small: ``width`` channels at first, four times as many in the
+    end. ``pooling`` makes the layer that halves both sides.
     """
     layers: list[nn.Module] = [Scale(0.0, 1.0 / 255.0)]
-    height, width = side
+    rows, columns = side
     for inputs, outputs, pooled in (
-        (channels, 32, True),
-        (32, 64, False),
-        (64, 64, True),
-        (64, 128, False),
-        (128, 128, True),
+        (channels, width, True),
+        (width, 2 * width, False),
+        (2 * width, 2 * width, True),
+        (2 * width, 4 * width, False),
+        (4 * width, 4 * width, True),
     ):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
         if pooled:
             layers.append(pooling(2))
-            height, width = height // 2, width // 2
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * height * width, dimension))
+            rows, columns = rows // 2, columns // 2
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * width * rows * columns, dimension))
 
 
 def signature_net(channels: int, side: tuple[int, int], dimension: int) -> nn.Sequential:
@@ -82,6 +87,9 @@ BACKBONES: dict[str, Backbone] = {
     "conv4": Backbone(conv4, 1, (28, 28), "Vinyals et al. 2016, section 4.1"),
     "conv5": Backbone(conv5, 1, (28, 28), "after conv4, one block more, later ones wider"),
     "conv5-mean": Backbone(partial(conv5, pooling=nn.AvgPool2d), 1, (28, 28), "conv5, pooled by means"),
+    "conv5-wide": Backbone(
+        partial(conv5, pooling=nn.AvgPool2d, width=48), 1, (28, 28), "conv5-mean, half as wide again"
+    ),
     "signature": Backbone(signature_net, 1, (96, 192), "after Dey et al. 2017 (SigNet), smaller"),
     "sface": Backbone(sface, 3, (112, 112), "SFace, Zhong et al. 2021, pretrained (face_embedder version 1)"),
 }

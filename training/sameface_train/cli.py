@@ -9,7 +9,7 @@ import typer
 from sameface.cli.output import note, print_json, print_table
 from sameface_qdrant.errors import SamefaceError
 from sameface_train.comparison.cli import app as compare_app
-from sameface_train.options import AsJson, Change, Device, Steps, Threads, changes, interruptible
+from sameface_train.options import AsJson, Change, Device, Mirrored, Steps, Threads, changes, interruptible
 from sameface_train.reading import read_data, shown_progress
 
 app = typer.Typer(
@@ -94,6 +94,7 @@ def train(
     task: Annotated[
         str, typer.Option(help="drawings, signatures or faces: backbone, augmentation, batch, schedule for it")
     ] = "",
+    mirror: Mirrored = False,
     device: Device = "cpu",
     hold_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="share of the identities kept out, to choose by")
@@ -115,7 +116,7 @@ def train(
     from sameface_train.memory import keep_freed_memory
     from sameface_train.monitor import live_view, read_log
     from sameface_train.recipes import recipe as choose
-    from sameface_train.samples import rotated
+    from sameface_train.samples import mirrored, rotated
     from sameface_train.trainer import Options, Run
 
     if on_collapse not in ("stop", "continue"):
@@ -127,6 +128,8 @@ def train(
     samples = read_data(data, chosen.backbone, "background")
     if data.suffix == ".npz":
         samples = rotated(samples)
+    if mirror:
+        samples = mirrored(samples)
     for folder in judged_on or ():
         refuse_leakage(data, folder, allow=allow_leakage, note=note)
     options = Options(

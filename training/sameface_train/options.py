@@ -35,6 +35,12 @@ Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N", callback=_there
 Change = Annotated[
     list[str] | None, typer.Option(help="field=value of the recipe, for instance margin=0.3; repeatable")
 ]
+Mirrored = Annotated[
+    bool,
+    typer.Option(
+        "--mirrored", help="the mirror image of each identity is one of its own, too: for drawings, never for faces"
+    ),
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="default: the recipe's", show_default=False)]
 Threads = Annotated[int, typer.Option(min=0, help="of torch; 0: all cores")]
 

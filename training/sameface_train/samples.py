@@ -170,15 +170,24 @@ def strokes_white(images: NDArray[Any]) -> Images:
 
 def rotated(samples: Samples) -> Samples:
     """Return the samples with each quarter turn as identities of their own (Vinyals et al. 2016, section 4.1)."""
-    turns = [np.rot90(samples.images, turn, axes=(2, 3)) for turn in range(4)]
+    return _variants(samples, {f"@{90 * turn}": np.rot90(samples.images, turn, axes=(2, 3)) for turn in range(4)})
+
+
+def mirrored(samples: Samples) -> Samples:
+    """Return the samples with their mirror images as identities of their own beside them."""
+    return _variants(samples, {"": samples.images, "@mirrored": samples.images[:, :, :, ::-1]})
+
+
+def _variants(samples: Samples, images: dict[str, Images]) -> Samples:
+    """Return the samples once for each entry, with its images, as identities with its suffix."""
     count = len(samples.identities)
     return Samples(
-        images=np.concatenate(turns),
-        labels=np.concatenate([samples.labels + turn * count for turn in range(4)]),
-        identities=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.identities),
-        names=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.names),
-        groups=tuple(f"{name}@{90 * turn}" for turn in range(4) for name in samples.groups),
-        made_from=samples.identities * 4,
+        images=np.concatenate(list(images.values())),
+        labels=np.concatenate([samples.labels + place * count for place in range(len(images))]),
+        identities=tuple(name + suffix for suffix in images for name in samples.identities),
+        names=tuple(name + suffix for suffix in images for name in samples.names),
+        groups=tuple(name + suffix for suffix in images for name in samples.groups),
+        made_from=samples.bases * len(images),
         skipped=samples.skipped,
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sameface.cli.output import note, print_table
-from sameface_train.options import Change, Device, Steps, Threads, changes, interruptible, say_skipped
+from sameface_train.options import Change, Device, Mirrored, Steps, Threads, changes, interruptible, say_skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,25 +37,27 @@ def compare_drawings(
     seeds: Seeds = 3,
     steps: Steps = None,
     change: Change = None,
+    mirror: Mirrored = False,
     threads: Threads = 0,
     device: Device = "cpu",
 ) -> None:
     """Omniglot: 5- and 20-way one-shot among all characters, within alphabets, and the official runs."""
     from sameface_train.comparison import drawings
     from sameface_train.recipes import RECIPES
-    from sameface_train.samples import read_omniglot, rotated
+    from sameface_train.samples import mirrored, read_omniglot, rotated
 
     judge = partial(
         drawings.judge, evaluation=read_omniglot(data, "evaluation"), official=drawings.read_official(official)
     )
     names = recipes or [name for name in RECIPES if name != "fine-tune"]
+    learnt_on = rotated(read_omniglot(data, "background"))
     _compare(
         names,
         "drawings",
         seeds,
         changes(change, steps),
         threads,
-        rotated(read_omniglot(data, "background")),
+        mirrored(learnt_on) if mirror else learnt_on,
         judge,
         out,
         device,
