@@ -77,6 +77,10 @@ def test_a_folder_is_trained_on_and_embedded_for_evaluation(
     samples = read_embeddings(tmp_path / "e.npz")
     assert samples.vectors.shape == (144, 128)
     assert samples.sample[5] == "glyph001/1.png"
+    more = run("train", "triplet", drawings, "--run", tmp_path / "more", "--steps", "1", "--mirrored")
+    assert more.returncode == 0, more.stderr
+    every = run("embed", tmp_path / "more", drawings, "--out", tmp_path / "e.npz")
+    assert "LEAKED_DATA: 36 of 36 identities were trained on" in every.stderr
     refused = run(
         "export", tmp_path / "run", "--version", "9", "--title", "t", "--licence", "l", "--training-data", "d"
     )
@@ -158,6 +162,10 @@ def test_recipes_are_compared_with_a_field_changed(run: Callable[..., Done], tmp
     assert cv2.imread(str(tmp_path / "out" / "results.png")) is not None
     assert run(*compare, *few, *small).returncode == 0
     assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == len(rows), "done again"
+    assert run(*compare, *few, *small, "--mirrored").returncode == 0
+    more = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert more[: len(rows)] == rows
+    assert len(more) == 2 * len(rows), "what mirror images were learnt from is another result"
 
 
 def test_what_was_typed_wrong_is_said_in_one_line(run: Callable[..., Done], drawings: Path, tmp_path: Path) -> None:
