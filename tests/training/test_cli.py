@@ -79,6 +79,8 @@ def test_a_folder_is_trained_on_and_embedded_for_evaluation(
     assert samples.sample[5] == "glyph001/1.png"
     more = run("train", "triplet", drawings, "--run", tmp_path / "more", "--steps", "1", "--mirrored")
     assert more.returncode == 0, more.stderr
+    without = run("train", "triplet", drawings, "--run", tmp_path / "more", "--steps", "1")
+    assert "WRONG_CHECKPOINT" in without.stderr
     every = run("embed", tmp_path / "more", drawings, "--out", tmp_path / "e.npz")
     assert "LEAKED_DATA: 36 of 36 identities were trained on" in every.stderr
     refused = run(
@@ -176,6 +178,14 @@ def test_what_was_typed_wrong_is_said_in_one_line(run: Callable[..., Done], draw
         (
             ("train", "triplet", drawings, "--run", tmp_path / "r", "--judged-on", tmp_path),
             "holds no <identity>/<image>",
+        ),
+        (
+            ("train", "triplet", drawings, "--run", tmp_path / "r", "--mirrored", "--change", "mirror=0.5"),
+            "triplet mirrors a share of 0.5 of the images as the same one's",
+        ),
+        (
+            ("train", "fine-tune", drawings, "--run", tmp_path / "r", "--mirrored"),
+            "fine-tune mirrors a share of 0.5 of the images as the same one's",
         ),
         (("embed", tmp_path / "nowhere", drawings, "--out", tmp_path / "e.npz"), "network.pt does not exist"),
     ):

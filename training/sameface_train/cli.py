@@ -9,7 +9,17 @@ import typer
 from sameface.cli.output import note, print_json, print_table
 from sameface_qdrant.errors import SamefaceError
 from sameface_train.comparison.cli import app as compare_app
-from sameface_train.options import AsJson, Change, Device, Mirrored, Steps, Threads, changes, interruptible
+from sameface_train.options import (
+    AsJson,
+    Change,
+    Device,
+    Mirrored,
+    Steps,
+    Threads,
+    changes,
+    check_mirrored,
+    interruptible,
+)
 from sameface_train.reading import read_data, shown_progress
 
 app = typer.Typer(
@@ -125,6 +135,8 @@ def train(
         torch.set_num_threads(threads)
     keep_freed_memory()
     chosen = choose(recipe, task, **changes(change, steps))
+    if mirror:
+        check_mirrored([chosen])
     samples = read_data(data, chosen.backbone, "background")
     if data.suffix == ".npz":
         samples = rotated(samples)

@@ -1,7 +1,7 @@
 """Options and manners that several commands share."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ from sameface.cli.output import note
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from sameface_train.recipes import Recipe
     from sameface_train.samples import Samples
 
 INTERRUPTED = 130
@@ -57,6 +58,21 @@ def changes(change: list[str] | None, steps: int | None) -> dict[str, Any]:
         except ValueError:
             asked[name] = value
     return asked | ({"steps": steps} if steps else {})
+
+
+def check_mirrored(recipes: "Iterable[Recipe]") -> None:
+    """Refuse ``--mirrored`` where the augmentation makes mirror images of the same identity.
+
+    Raises:
+        InvalidArgument: one of the recipes does.
+    """
+    for recipe in recipes:
+        if rate := recipe.augmentation.mirror:
+            raise InvalidArgument(
+                f"--mirrored makes mirror images other identities, and {recipe.name} mirrors a share of {rate:g} of "
+                "the images as the same one's; leave out the one or the other (--change mirror=0)",
+                metadata={"field": "mirrored"},
+            )
 
 
 @contextmanager

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sameface.cli.output import note, print_table
-from sameface_train.options import Change, Device, Mirrored, Steps, Threads, changes, interruptible, say_skipped
+from sameface_train.options import (
+    Change,
+    Device,
+    Mirrored,
+    Steps,
+    Threads,
+    changes,
+    check_mirrored,
+    interruptible,
+    say_skipped,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,19 +53,22 @@ def compare_drawings(
 ) -> None:
     """Omniglot: 5- and 20-way one-shot among all characters, within alphabets, and the official runs."""
     from sameface_train.comparison import drawings
-    from sameface_train.recipes import RECIPES
+    from sameface_train.recipes import RECIPES, recipe
     from sameface_train.samples import mirrored, read_omniglot, rotated
 
     judge = partial(
         drawings.judge, evaluation=read_omniglot(data, "evaluation"), official=drawings.read_official(official)
     )
     names = recipes or [name for name in RECIPES if name != "fine-tune"]
+    changed = changes(change, steps)
+    if mirror:
+        check_mirrored(recipe(name, "drawings", **changed) for name in names)
     learnt_on = rotated(read_omniglot(data, "background"))
     _compare(
         names,
         "drawings",
         seeds,
-        changes(change, steps),
+        changed,
         threads,
         mirrored(learnt_on) if mirror else learnt_on,
         judge,
