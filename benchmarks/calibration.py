@@ -14,12 +14,12 @@ from sameface.client import Client
 from sameface.evaluation.dataset import read_photos
 from sameface.evaluation.embedding import embed_photos
 from sameface.launcher import served
-from sameface_qdrant import metrics
-from sameface_qdrant.calibration import calibrate
-from sameface_qdrant.comparisons import Comparisons
-from sameface_qdrant.crossing import Vectors, compare_templates
-from sameface_qdrant.metrics import Hits
-from sameface_qdrant.zoo import Errors, find_lambs
+from sameface_qdrant.calibration.thresholds import calibrate
+from sameface_qdrant.metrics import error_rates as metrics
+from sameface_qdrant.metrics.comparisons import Comparisons
+from sameface_qdrant.metrics.cross_comparison import Vectors, compare_templates
+from sameface_qdrant.metrics.error_rates import Hits
+from sameface_qdrant.metrics.menagerie import Errors, find_lambs
 
 SPLITS = 10
 TARGETS = ((1e-3, 0.05), (1e-4, 0.02))

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from sameface_qdrant import Contract, GuardAction, NewTemplate, Policy, Probe, Scope, Store
 from sameface_qdrant.engines.base import VECTOR_NAME, Where
-from sameface_qdrant.engines.edge import EdgeEngine
+from sameface_qdrant.engines.edge.engine import EdgeEngine
 
 REAL = Path("tests/plugin/data/omniglot.npz")
 EACH, TOGETHER, WARM_UP = 4, 500, 5

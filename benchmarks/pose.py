@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sameface.evaluation.comparison import check_same_samples
 from sameface.evaluation.samples import Samples, read_embeddings
-from sameface_qdrant.metrics import fnmr, threshold_at_fmr
+from sameface_qdrant.metrics.error_rates import fnmr, threshold_at_fmr
 
 PROBES = {"three-quarter": "3quarter", "profile": "profile"}
 FMRS = (1e-2, 1e-3)

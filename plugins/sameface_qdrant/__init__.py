@@ -17,11 +17,11 @@ and a runner-up margin. It needs no server to begin with:
 ('MATCH', 0.994)
 """
 
-from sameface_qdrant.attach import attach
-from sameface_qdrant.attached import Attached, Counts, Neighbour
-from sameface_qdrant.engines.options import ServerOptions
-from sameface_qdrant.pairs import ComparisonScores
-from sameface_qdrant.store import Store
+from sameface_qdrant.attached.attach import attach
+from sameface_qdrant.attached.attached import Attached, Counts, Neighbour
+from sameface_qdrant.engines.server.options import ServerOptions
+from sameface_qdrant.metrics.pairs import ComparisonScores
+from sameface_qdrant.store.store import Store
 from sameface_qdrant.values import (
     ByteEvidence,
     Candidate,

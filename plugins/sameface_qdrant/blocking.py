@@ -28,10 +28,10 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
-from sameface_qdrant import erasure, galleries, identities, templates
-from sameface_qdrant import store as aio
-from sameface_qdrant.engines.options import ServerOptions
+from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import StoreUnavailable
+from sameface_qdrant.store import erasure, galleries, identities, templates
+from sameface_qdrant.store import store as aio
 from sameface_qdrant.values import EngineDescription
 
 Arguments = ParamSpec("Arguments")
@@ -72,7 +72,7 @@ class _LoopThread:
         except concurrent.futures.CancelledError:
             raise _closed() from None
         except BaseException:
-            # The caller gave up (Ctrl-C); writes are finished all the same, see `sameface_qdrant.writes`.
+            # The caller gave up (Ctrl-C); writes are finished all the same, see `sameface_qdrant.store.write_lock`.
             future.cancel()
             raise
 

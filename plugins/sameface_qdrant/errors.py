@@ -5,9 +5,10 @@
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from sameface_qdrant.values import Finding
+if TYPE_CHECKING:
+    from sameface_qdrant.values import Finding
 
 
 class SamefaceError(Exception):
@@ -104,7 +105,7 @@ class GuardRefusal(SamefaceError):
     """The gallery's policy rejects a template; ``finding`` says why, and may name another identity."""
 
     def __init__(
-        self, message: str, *, finding: Finding | None = None, metadata: Mapping[str, object] | None = None
+        self, message: str, *, finding: "Finding | None" = None, metadata: Mapping[str, object] | None = None
     ) -> None:
         super().__init__(message, metadata=metadata)
         self.finding = finding

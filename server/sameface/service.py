@@ -27,7 +27,7 @@ from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import DetectorSettings, PhotoPipeline
 from sameface.settings import Settings, model_repository_source
 from sameface_qdrant.errors import StoreUnavailable
-from sameface_qdrant.store import Store
+from sameface_qdrant.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -38,7 +38,7 @@ from sameface.v1 import (
     gallery_service_pb2_grpc,
 )
 from sameface_qdrant import Policy, Store
-from sameface_qdrant.engines.edge import EdgeEngine
+from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.errors import SamefaceError, StoreCorrupt
 
 GALLERY = "galleries/people"
@@ -445,7 +445,7 @@ async def _(server: Server, portraits: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.MonkeyPatch.context() as disk:
-        disk.setattr("sameface_qdrant.engines.collection.write_text", full)
+        disk.setattr("sameface_qdrant.engines.edge.collection.write_text", full)
         await server.galleries.DeleteIdentity(gallery_service_pb2.DeleteIdentityRequest(name=OBAMA, force=True))
     assert folder.stat().st_mode == original
 

@@ -18,7 +18,7 @@ from sameface_qdrant import ErasureState, NewTemplate, Policy, Probe, Store
 from sameface_qdrant.engines.base import Where
 from tests.chaos.worker import CONTRACT, GALLERY, KINDS, Task, receipts, threshold_of, work
 
-PRELOADED = ["tests.chaos.worker", "sameface_qdrant.engines.edge"]
+PRELOADED = ["tests.chaos.worker", "sameface_qdrant.engines.edge.engine"]
 FIRST_GUESS_S = 0.2
 POPULATION = 24
 SETTLED_WITHIN_S = 60.0

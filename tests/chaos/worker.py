@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sameface_qdrant import Contract, ErasureState, NewTemplate, Store
-from sameface_qdrant.engines import compaction
+from sameface_qdrant.engines.edge import compaction
 
 CONTRACT = Contract("voices", version=1, sha256="a" * 64, dimension=16, preprocessing="none")
 GALLERY = "people"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sameface.inference.onnx import OnnxInference
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import model_repository_source
-from sameface_qdrant.calibration import calibrate
-from sameface_qdrant.crossing import compare_templates
+from sameface_qdrant.calibration.thresholds import calibrate
+from sameface_qdrant.metrics.cross_comparison import compare_templates
 
 PEOPLE = 200
 

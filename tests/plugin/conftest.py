@@ -15,8 +15,8 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import Contract, Store
-from sameface_qdrant.engines.connect import connect
-from sameface_qdrant.engines.options import ServerOptions
+from sameface_qdrant.engines.server.client import connect
+from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.values import Vector
 
 CONTRACT = Contract("voices", version=1, sha256="a" * 64, dimension=8, preprocessing="none")

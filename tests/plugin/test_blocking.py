@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, blocking, galleries, identities, templates
-from sameface_qdrant import store as aio
+from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, blocking
 from sameface_qdrant.errors import GalleryAlreadyExists, GalleryNotFound, InvalidArgument, StoreLocked, StoreUnavailable
+from sameface_qdrant.store import galleries, identities, templates
+from sameface_qdrant.store import store as aio
 from tests.plugin.conftest import CONTRACT, random_vector
 
 PAIRS = [

@@ -7,9 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sameface_qdrant import Contract, NewTemplate, Outcome, Policy, Probe, Store
-from sameface_qdrant.calibrating import Operation
-from sameface_qdrant.cohorts import Cohort, read_cohort, read_scores
-from sameface_qdrant.comparisons import Source, labelled_scores
+from sameface_qdrant.calibration.inputs import Cohort, read_cohort, read_scores
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
     GalleryNotFound,
@@ -18,6 +16,8 @@ from sameface_qdrant.errors import (
     NotEnoughData,
     ThresholdNotCalibrated,
 )
+from sameface_qdrant.metrics.comparisons import Source, labelled_scores
+from sameface_qdrant.store.calibrate import Operation
 from tests.plugin.simulated import people
 
 CONTRACT = Contract("voices", version=1, sha256="b" * 64, dimension=32, preprocessing="none")

@@ -8,10 +8,10 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sameface_qdrant.calibration import Calibration, Method, calibrate
-from sameface_qdrant.comparisons import Comparisons, labelled_scores
-from sameface_qdrant.crossing import compare_cohort, compare_templates
-from sameface_qdrant.findings import findings, not_supported
+from sameface_qdrant.calibration.caveats import findings, not_supported
+from sameface_qdrant.calibration.thresholds import Calibration, Method, calibrate
+from sameface_qdrant.metrics.comparisons import Comparisons, labelled_scores
+from sameface_qdrant.metrics.cross_comparison import compare_cohort, compare_templates
 from tests.plugin.simulated import people
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sameface_qdrant.comparisons import Comparisons, Source, labelled_scores
-from sameface_qdrant.crossing import compare_cohort, compare_templates
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
+from sameface_qdrant.metrics.comparisons import Comparisons, Source, labelled_scores
+from sameface_qdrant.metrics.cross_comparison import compare_cohort, compare_templates
 from tests.plugin.simulated import people
 
 

@@ -39,12 +39,12 @@ import numpy as np
 import pytest
 
 from sameface_qdrant import NewTemplate, Policy, Probe, Provenance, Store, Template
-from sameface_qdrant.engines import edge as engine_module
-from sameface_qdrant.engines import shard
 from sameface_qdrant.engines.base import INDEXED_FIELDS, Point
-from sameface_qdrant.engines.edge import EdgeEngine
+from sameface_qdrant.engines.edge import engine as engine_module
+from sameface_qdrant.engines.edge import shard
+from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.errors import InvalidEmbedding, StoreCorrupt, StoreFull, StoreLocked, StoreUnavailable
-from sameface_qdrant.ids import point_id
+from sameface_qdrant.values.ids import point_id
 from tests.plugin.conftest import CONTRACT, random_vector
 
 BATCH = 3

@@ -20,8 +20,8 @@ from sameface_qdrant import (
     Store,
     Template,
 )
-from sameface_qdrant.engines import compaction
-from sameface_qdrant.engines.scan import WINDOW, present
+from sameface_qdrant.engines.edge import compaction
+from sameface_qdrant.engines.edge.byte_scan import WINDOW, present
 from sameface_qdrant.errors import ErasureNotFound, IdentityNotFound
 from tests.plugin.conftest import CONTRACT, random_vector
 
@@ -162,7 +162,7 @@ async def test_in_a_large_collection_the_receipt_is_pending_first(
 async def test_what_is_written_and_erased_while_files_are_rewritten_is_as_written(
     edge: Store, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sameface_qdrant.engines.shard.COPY_BATCH", 5)
+    monkeypatch.setattr("sameface_qdrant.engines.edge.shard.COPY_BATCH", 5)
     choices = random.Random(20261124)
     owed: dict[str, dict[str, bytes]] = {}
     erased: list[bytes] = []
@@ -227,7 +227,7 @@ async def test_closing_does_not_wait_for_a_large_collection_and_opening_goes_on(
     with monkeypatch.context() as slow:
         # A copy of days.
         slow.setattr(compaction, "REST", 0.2)
-        slow.setattr("sameface_qdrant.engines.compaction.copy_from", _endless)
+        slow.setattr("sameface_qdrant.engines.edge.compaction.copy_from", _endless)
         receipt = await edge.identities.delete("people", "ada", force=True)
         await edge.aclose()
     folder = tmp_path / "store" / CONTRACT.key

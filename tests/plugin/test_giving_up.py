@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sameface_qdrant import ErasureReceipt, ErasureState, NewTemplate, Policy, Probe, Store
-from sameface_qdrant.engines.edge import EdgeEngine
+from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.errors import GalleryNotFound, IdentityNotFound, SamefaceError
 from tests.plugin.conftest import CONTRACT
 
@@ -149,13 +149,13 @@ async def test_a_full_disk_keeps_what_was_to_be_erased_until_it_can_be(
 
     # Neither the note of what is to be erased nor the rewritten copy finds room.
     with monkeypatch.context() as disk:
-        disk.setattr("sameface_qdrant.engines.collection.write_text", full)
+        disk.setattr("sameface_qdrant.engines.edge.collection.write_text", full)
         with pytest.raises(SamefaceError) as refused:
             await store.identities.delete("people", "ada", force=True)
         assert refused.value.reason == "STORE_FULL"
     assert (await store.verify("people", "ada", Probe(VECTOR, CONTRACT))).score
     with monkeypatch.context() as disk:
-        disk.setattr("sameface_qdrant.engines.compaction.copy_from", full)
+        disk.setattr("sameface_qdrant.engines.edge.compaction.copy_from", full)
         receipt = await store.identities.delete("people", "ada", force=True)
         assert (receipt.state, receipt.unreadable, receipt.compacted) == (ErasureState.PENDING, True, False)
         assert "full" in receipt.failure
@@ -183,7 +183,7 @@ async def test_an_erasure_that_was_cut_off_is_finished_at_the_next_start_though_
     def cut_off(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sameface_qdrant.engines.compaction.copy_from", cut_off)
+    monkeypatch.setattr("sameface_qdrant.engines.edge.compaction.copy_from", cut_off)
     receipt = await store.galleries.delete("people", force=True)
     assert receipt.state is ErasureState.PENDING
     await store.aclose()

@@ -18,7 +18,7 @@ from sameface_qdrant.errors import (
     TemplateOutlier,
     ThresholdNotCalibrated,
 )
-from sameface_qdrant.guards import to_replace
+from sameface_qdrant.store.guards import to_replace
 from sameface_qdrant.values import FindingKind, GuardAction, Provenance, Vector, WhenFull
 from tests.plugin.conftest import CONTRACT, random_vector
 

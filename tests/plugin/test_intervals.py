@@ -9,8 +9,8 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface_qdrant import uncertainty
-from sameface_qdrant.uncertainty import IdentityBootstrap, Interval, rate_interval
+from sameface_qdrant.metrics import intervals as uncertainty
+from sameface_qdrant.metrics.intervals import IdentityBootstrap, Interval, rate_interval
 
 
 @given(trials=st.integers(1, 10_000), data=st.data(), confidence=st.sampled_from([0.8, 0.9, 0.95, 0.99]))

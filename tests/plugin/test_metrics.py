@@ -6,7 +6,7 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface_qdrant import metrics
+from sameface_qdrant.metrics import error_rates as metrics
 
 # Few values, so that ties are common.
 scores = st.lists(st.integers(-10, 10).map(lambda value: value / 10), min_size=1, max_size=40)

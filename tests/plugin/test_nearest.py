@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface_qdrant.engines.base import VECTOR_NAME, Point, Where
-from sameface_qdrant.engines.nearest import nearest
-from sameface_qdrant.engines.shard import open_current
-from sameface_qdrant.ids import point_id
-from sameface_qdrant.vectors import unit
+from sameface_qdrant.engines.edge.nearest import nearest
+from sameface_qdrant.engines.edge.shard import open_current
+from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.vectors import unit
 from tests.plugin.conftest import random_vector
 
 POINTS, NOW = 400, 1000.0

@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sameface_qdrant import metrics
-from sameface_qdrant.calibration import Calibration, calibrate
-from sameface_qdrant.comparisons import Comparisons
-from sameface_qdrant.crossing import compare_templates
-from sameface_qdrant.curves import curves
-from sameface_qdrant.plots import (
+from sameface_qdrant.calibration.report import (
     chosen_points,
     det_figure,
     histogram_figure,
@@ -25,7 +20,12 @@ from sameface_qdrant.plots import (
     write_html,
     write_png,
 )
-from sameface_qdrant.uncertainty import Interval
+from sameface_qdrant.calibration.thresholds import Calibration, calibrate
+from sameface_qdrant.metrics import error_rates as metrics
+from sameface_qdrant.metrics.comparisons import Comparisons
+from sameface_qdrant.metrics.cross_comparison import compare_templates
+from sameface_qdrant.metrics.curves import curves
+from sameface_qdrant.metrics.intervals import Interval
 from tests.plugin.simulated import people
 
 
@@ -97,5 +97,5 @@ def test_rates_are_written_for_people() -> None:
 
 
 def test_the_plugin_itself_loads_no_matplotlib() -> None:
-    code = "import sys, sameface_qdrant.plots, sameface_qdrant.store; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, sameface_qdrant.calibration.report, sameface_qdrant; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

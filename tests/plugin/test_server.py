@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from qdrant_client import grpc as messages
 
 from sameface_qdrant import NewTemplate, Policy, Probe, Store, TemplateFilter
-from sameface_qdrant.engines.options import ServerOptions
-from sameface_qdrant.engines.refusals import refusal
+from sameface_qdrant.engines.server.error_mapping import refusal
+from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import (
     IdentityNotFound,
     InvalidArgument,

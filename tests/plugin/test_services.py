@@ -16,8 +16,8 @@ from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import ErasureReceipt, ErasureState, NewTemplate, Policy, Store
 from sameface_qdrant.engines.base import Where
-from sameface_qdrant.engines.options import ServerOptions
-from sameface_qdrant.engines.server import ServerEngine
+from sameface_qdrant.engines.server.engine import ServerEngine
+from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
     GalleryNotFound,
@@ -25,7 +25,7 @@ from sameface_qdrant.errors import (
     IdentityNotFound,
     TemplateLimitReached,
 )
-from sameface_qdrant.records import META
+from sameface_qdrant.store.payloads import META
 from sameface_qdrant.values import EngineDescription, GuardAction
 from tests.plugin.conftest import CONTRACT, QDRANT_URL, cleared_server, near, needs_server, random_vector
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sameface_qdrant import Candidate, Outcome, ThresholdSource
-from sameface_qdrant.comparisons import labelled_scores
-from sameface_qdrant.crossing import compare_templates
+from sameface_qdrant.calibration.what_if import OUTCOMES, Setting, identifications, recorded, verifications, what_if
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
+from sameface_qdrant.metrics.comparisons import labelled_scores
+from sameface_qdrant.metrics.cross_comparison import compare_templates
+from sameface_qdrant.metrics.intervals import wilson_interval
 from sameface_qdrant.policy import Threshold, decide_identification
-from sameface_qdrant.uncertainty import wilson_interval
-from sameface_qdrant.whatif import OUTCOMES, Setting, identifications, recorded, verifications, what_if
 from tests.plugin.simulated import people
 
 numbers = st.integers(-10, 10).map(lambda value: value / 10)

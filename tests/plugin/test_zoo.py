@@ -6,10 +6,10 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface_qdrant.calibration import calibrate
-from sameface_qdrant.comparisons import Comparisons, labelled_scores
-from sameface_qdrant.crossing import compare_cohort, compare_templates
-from sameface_qdrant.zoo import Flock, binomial_tail, find_lambs, holm
+from sameface_qdrant.calibration.thresholds import calibrate
+from sameface_qdrant.metrics.comparisons import Comparisons, labelled_scores
+from sameface_qdrant.metrics.cross_comparison import compare_cohort, compare_templates
+from sameface_qdrant.metrics.menagerie import Flock, binomial_tail, find_lambs, holm
 from tests.plugin.simulated import people
 
 

@@ -12,7 +12,7 @@ import pytest
 from sameface.service import open_store, until_there
 from sameface.settings import Settings, available_cpus
 from sameface_qdrant.errors import StoreUnavailable
-from sameface_qdrant.store import Store
+from sameface_qdrant.store.store import Store
 
 
 def serve(tmp_path: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:

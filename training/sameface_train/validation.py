@@ -7,7 +7,7 @@ from torch import nn
 
 from sameface.evaluation.cross import cross_scores
 from sameface.evaluation.samples import Samples as Embedded
-from sameface_qdrant.metrics import fnmr, threshold_at_fmr
+from sameface_qdrant.metrics.error_rates import fnmr, threshold_at_fmr
 from sameface_train.embedding import embed, unit
 from sameface_train.errors import UnusableData
 from sameface_train.samples import Samples

@@ -9,17 +9,17 @@ from google.protobuf.message import Message
 from sameface.api.names import make_name, parse_name
 from sameface.api.requests import contract_from, number_from
 from sameface.v1 import calibration_pb2, gallery_pb2, gallery_service_pb2
-from sameface_qdrant.calibrating import CalibrationOptions, GalleryCalibration, Operation
-from sameface_qdrant.calibration import MeasuredThreshold
-from sameface_qdrant.cohorts import Cohort
-from sameface_qdrant.comparisons import Comparisons, Source, labelled_scores
-from sameface_qdrant.curves import Curves, curves
+from sameface_qdrant.calibration.inputs import Cohort
+from sameface_qdrant.calibration.thresholds import MeasuredThreshold
+from sameface_qdrant.calibration.what_if import Rate, Recorded, Side, recorded
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.store import Store
-from sameface_qdrant.uncertainty import Interval
+from sameface_qdrant.metrics.comparisons import Comparisons, Source, labelled_scores
+from sameface_qdrant.metrics.curves import Curves, curves
+from sameface_qdrant.metrics.intervals import Interval
+from sameface_qdrant.metrics.menagerie import Errors, Flock, find_lambs
+from sameface_qdrant.store.calibrate import CalibrationOptions, GalleryCalibration, Operation
+from sameface_qdrant.store.store import Store
 from sameface_qdrant.values import Gallery, Outcome
-from sameface_qdrant.whatif import Rate, Recorded, Side, recorded
-from sameface_qdrant.zoo import Errors, Flock, find_lambs
 
 AUTHOR = "CalibrateGallery"
 MAX_SCORES, MAX_COHORT, MAX_IDENTITIES = 1_000_000, 10_000, 20_000

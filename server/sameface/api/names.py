@@ -3,7 +3,7 @@
 import re
 
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.ids import ID_PATTERN
+from sameface_qdrant.values.ids import ID_PATTERN
 
 _COLLECTIONS = ("galleries", "identities", "templates")
 

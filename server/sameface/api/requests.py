@@ -14,7 +14,6 @@ from sameface.pipeline.operations import IdentificationSettings
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_pb2
 from sameface.vision import FaceSelection
-from sameface_qdrant.contracts import MAX_DIMENSION
 from sameface_qdrant.errors import InvalidArgument, InvalidEmbedding
 from sameface_qdrant.values import (
     Contract,
@@ -26,6 +25,7 @@ from sameface_qdrant.values import (
     TemplateFilter,
     WhenFull,
 )
+from sameface_qdrant.values.contracts import MAX_DIMENSION
 
 Choice = TypeVar("Choice")
 

@@ -15,11 +15,11 @@ from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, Etag, Gallery
 from sameface.cli.output import Cell, as_dict, coloured, note, print_json, print_table
 from sameface.client import Client
 from sameface.v1 import calibration_pb2, decision_pb2
-from sameface_qdrant.cohorts import read_cohort, read_scores
-from sameface_qdrant.curves import Curves
+from sameface_qdrant.calibration.inputs import read_cohort, read_scores
+from sameface_qdrant.calibration.report import ChosenPoint, interval_text, rate_text, write_html, write_png
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.plots import ChosenPoint, interval_text, rate_text, write_html, write_png
-from sameface_qdrant.uncertainty import Interval
+from sameface_qdrant.metrics.curves import Curves
+from sameface_qdrant.metrics.intervals import Interval
 
 OUTCOMES = (decision_pb2.OUTCOME_MATCH, decision_pb2.OUTCOME_AMBIGUOUS, decision_pb2.OUTCOME_NO_MATCH)
 OperationName = Literal["verification", "identification"]

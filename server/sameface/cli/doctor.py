@@ -136,7 +136,7 @@ def _cache(settings: Settings) -> Finding:
 def _store(settings: Settings) -> Finding:
     if settings.qdrant_url:
         return _reachable("Qdrant", settings.qdrant_url, 6334, "start it, or correct SAMEFACE_QDRANT_URL")
-    from sameface_qdrant.engines.lock import lock_folder
+    from sameface_qdrant.engines.edge.lock import lock_folder
 
     folder = settings.data_dir / "store"
     if folder.is_dir():

@@ -36,7 +36,7 @@ from sameface.cli.work import NotTried, error_record, work_on
 from sameface.client import Client, ServiceError
 from sameface.v1 import face_pb2, gallery_pb2
 from sameface_qdrant.errors import IdentityAlreadyExists, InvalidArgument, SamefaceError
-from sameface_qdrant.ids import check_id
+from sameface_qdrant.values.ids import check_id
 
 HEADINGS = ("photo", "identity", "", "")
 SAID_OF = {"ENROLLED": "enrolled", "ALREADY_THERE": "already there", "WOULD_BE_ENROLLED": "would be enrolled"}

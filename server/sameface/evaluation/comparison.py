@@ -17,8 +17,8 @@ from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import REPLICATES, SHARES, Verification, power_text, verify_cross
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics import Scores
-from sameface_qdrant.uncertainty import IdentityBootstrap, percentiles
+from sameface_qdrant.metrics.error_rates import Scores
+from sameface_qdrant.metrics.intervals import IdentityBootstrap, percentiles
 
 FMRS = (1e-4, 1e-5)
 FPIR = 1e-2

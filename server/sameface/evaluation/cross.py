@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sameface.evaluation.samples import Samples, Vectors
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics import Codes, Scores
+from sameface_qdrant.metrics.error_rates import Codes, Scores
 
 Positions = NDArray[np.int32]
 

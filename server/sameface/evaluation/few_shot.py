@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface.evaluation.samples import Vectors
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
-from sameface_qdrant.metrics import Codes, Scores
+from sameface_qdrant.metrics.error_rates import Codes, Scores
 
 Compare = Callable[[Codes, Codes], NDArray[np.floating]]
 """Scores of samples (positions) with other samples, [probes, references]."""

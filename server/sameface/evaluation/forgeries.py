@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics import Codes, Scores, eer, eer_threshold, fmr, fnmr
+from sameface_qdrant.metrics.error_rates import Codes, Scores, eer, eer_threshold, fmr, fnmr
 
 Compare = Callable[[Codes, Codes], NDArray[np.floating]]
 """Scores of samples (positions) with other samples, [probes, references]."""

@@ -12,8 +12,8 @@ from sameface.evaluation.resampling import Estimate, estimate, pairs_between
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import Verification
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics import Codes, Hits, Scores, fmr, fnmr
-from sameface_qdrant.uncertainty import percentiles
+from sameface_qdrant.metrics.error_rates import Codes, Hits, Scores, fmr, fnmr
+from sameface_qdrant.metrics.intervals import percentiles
 
 MAX_GROUPS = 10
 """A column with more values (an age in years, a name) is no grouping."""

@@ -17,7 +17,7 @@ from sameface.evaluation.cross import NEVER
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface.evaluation.samples import Samples
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics import Codes, Scores, fnir, fpir, threshold_at_fmr
+from sameface_qdrant.metrics.error_rates import Codes, Scores, fnir, fpir, threshold_at_fmr
 
 TARGETS = (1e-2, 1e-3)
 SPLITS = 20

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sameface.evaluation.cross import CrossScores, TailTooShort
-from sameface_qdrant.metrics import fnmr, rounded_up, threshold_at_fmr
+from sameface_qdrant.metrics.error_rates import fnmr, rounded_up, threshold_at_fmr
 
 TARGETS = (1e-3, 1e-4, 1e-5)
 

@@ -14,10 +14,10 @@ from sameface.evaluation.cross import HISTOGRAM_BINS, NEVER, CrossScores
 from sameface.evaluation.identification import Identification
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
-from sameface_qdrant.curves import Curves
-from sameface_qdrant.metrics import DetCurve, Scores, fnir, fpir
-from sameface_qdrant.plots import FAINT, GRID, INK, PAPER, ChosenPoint, histogram_figure
-from sameface_qdrant.uncertainty import Interval
+from sameface_qdrant.calibration.report import FAINT, GRID, INK, PAPER, ChosenPoint, histogram_figure
+from sameface_qdrant.metrics.curves import Curves
+from sameface_qdrant.metrics.error_rates import DetCurve, Scores, fnir, fpir
+from sameface_qdrant.metrics.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from sameface.evaluation.identification import Identification
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import Verification
-from sameface_qdrant.metrics import fte
+from sameface_qdrant.metrics.error_rates import fte
 
 
 def conditions(source: str, samples: Samples) -> dict[str, Any]:

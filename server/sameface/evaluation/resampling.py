@@ -1,6 +1,6 @@
 """Verification rates in resamples of the identities: what their intervals are read from. Pure numpy.
 
-The vertex bootstrap of `sameface_qdrant.uncertainty.IdentityBootstrap`, for rates at a threshold that each resample
+The vertex bootstrap of `metrics.intervals.IdentityBootstrap`, for rates at a threshold that each resample
 finds for itself: a non-mated comparison counts as often as its two identities were drawn together, a mated one as often
 as its identity was.
 """
@@ -12,8 +12,8 @@ from itertools import pairwise
 import numpy as np
 
 from sameface.evaluation.cross import CrossScores, TailTooShort
-from sameface_qdrant.metrics import Codes, Scores
-from sameface_qdrant.uncertainty import Interval, percentiles, rule_of_three
+from sameface_qdrant.metrics.error_rates import Codes, Scores
+from sameface_qdrant.metrics.intervals import Interval, percentiles, rule_of_three
 
 ROUNDING = 1e-12
 _GROUPS, _RESAMPLES, _PAIRS = 1024, 64, 1024

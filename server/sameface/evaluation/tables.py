@@ -10,7 +10,7 @@ from sameface.evaluation.groups import Group
 from sameface.evaluation.identification import Identification
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.verification import Verification, power_text
-from sameface_qdrant.plots import interval_text, rate_text
+from sameface_qdrant.calibration.report import interval_text, rate_text
 
 RELIABLE = 10
 """Non-mated comparisons above a threshold; with fewer of them it hardly means anything."""

@@ -8,7 +8,7 @@ import numpy as np
 from sameface.evaluation.cross import CrossScores, TailTooShort, cross_scores
 from sameface.evaluation.resampling import Estimate, Resampled, draw_identities, estimate, resample
 from sameface.evaluation.samples import Samples
-from sameface_qdrant.metrics import Codes, DetCurve, det_curve, eer, fmr, fnmr, threshold_at_fmr
+from sameface_qdrant.metrics.error_rates import Codes, DetCurve, det_curve, eer, fmr, fnmr, threshold_at_fmr
 
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5)
 REPLICATES = 1000

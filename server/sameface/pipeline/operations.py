@@ -13,7 +13,7 @@ from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.vision import FaceSelection
 from sameface_qdrant.policy import decide_comparison
-from sameface_qdrant.store import Store
+from sameface_qdrant.store.store import Store
 from sameface_qdrant.values import (
     NO_LABELS,
     Contract,
@@ -29,7 +29,7 @@ from sameface_qdrant.values import (
     TemplateFilter,
     Vector,
 )
-from sameface_qdrant.vectors import check_same_contract, units_under
+from sameface_qdrant.values.vectors import check_same_contract, units_under
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics import eer, fnmr, threshold_at_fmr
+from sameface_qdrant.metrics.error_rates import eer, fnmr, threshold_at_fmr
 from sameface_train.backbones import BACKBONES
 from sameface_train.checkpoint import Trained
 from sameface_train.comparison.drawings import scorer

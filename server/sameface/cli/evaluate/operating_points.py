@@ -26,7 +26,7 @@ def operating_points(
     from sameface.evaluation.operating_points import measure_thresholds
     from sameface.evaluation.records import conditions
     from sameface.evaluation.tables import Table, conditions_table
-    from sameface_qdrant.plots import rate_text
+    from sameface_qdrant.calibration.report import rate_text
 
     photos = read_photos(folder)
     with service(address, inference) as client:

@@ -1,0 +1,1 @@
+"""Decisions on a Qdrant collection that somebody else made."""

@@ -1,0 +1,95 @@
+"""One-shot verification and identification on a Qdrant collection that somebody else made.
+
+Nothing is written unless asked: policy and operating points are given as values and kept by the caller.
+
+>>> import asyncio, numpy as np
+>>> from qdrant_client import AsyncQdrantClient, models
+>>> from sameface_qdrant import Policy, attach
+>>> async def example():
+...     client = AsyncQdrantClient(":memory:")
+...     await client.create_collection("voices", models.VectorParams(size=2, distance=models.Distance.COSINE))
+...     people = [models.PointStruct(id=1, vector=[1.0, 0.1], payload={"who": "ada"})]
+...     await client.upsert("voices", people)
+...     voices = await attach(client, collection="voices", identity_key="who", policy=Policy(verify_threshold=0.8))
+...     decision = await voices.verify("ada", np.array([0.9, 0.2]))
+...     return decision.outcome.value, round(decision.score, 3)
+>>> asyncio.run(example())
+('MATCH', 0.993)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sameface_qdrant.attached.attached import EVERYWHERE, Attached
+from sameface_qdrant.attached.target import Target
+from sameface_qdrant.engines.server.options import ServerOptions
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.policy import check_policy
+from sameface_qdrant.values import OperatingPoint, Policy
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient
+
+
+async def attach(
+    client_or_url: "AsyncQdrantClient | str",
+    *,
+    collection: str,
+    identity_key: str,
+    vector_name: str = "",
+    where: Mapping[str, str | int] = EVERYWHERE,
+    policy: Policy = Policy(),  # noqa: B008  # frozen
+    operating_points: Sequence[OperatingPoint] = (),
+    writable: bool = False,
+    api_key: str | None = None,
+    options: ServerOptions | None = None,
+) -> Attached:
+    """Attach to a collection, through a client of the caller's or by the URL of a server's gRPC port.
+
+    Args:
+        client_or_url: an `AsyncQdrantClient`, which stays open, or ``http(s)://host:port``.
+        collection: its name; an alias will do.
+        identity_key: payload field that names the identity of a point, a text or a whole number. A dot leads into a
+            nested field. Points without it are ignored.
+        vector_name: empty means the unnamed vector. Its distance is Cosine; Dot or Euclid where all vectors have unit
+            norm, of which the first 256 are checked.
+        where: payload fields and the values that they must have, for instance of one tenant.
+        policy: thresholds, margin and targets; ``max_templates`` has no effect here.
+        operating_points: answer where the policy sets no threshold.
+        writable: whether `Attached.enroll` and `Attached.delete` may write.
+        api_key, options: for a URL; what is layout has no effect.
+
+    Raises:
+        InvalidArgument: there is no such collection or vector, its scores cannot be turned into cosines, or the policy
+            is malformed.
+        StoreUnavailable: the server does not answer or refuses the key.
+
+    Warns:
+        UserWarning: the identity key or a field of ``where`` has no payload index on the server.
+    """
+    # Imported here: whoever embeds Edge need not load the client of the server.
+    from qdrant_client import AsyncQdrantClient
+
+    from sameface_qdrant.attached.inspection import open_collection
+    from sameface_qdrant.engines.server.client import connect
+
+    check_policy(policy)
+    target = Target(collection, vector_name, identity_key, dict(where))
+    if isinstance(client_or_url, AsyncQdrantClient):
+        client, location, owned = client_or_url, "the client given", False
+    elif isinstance(client_or_url, str) and client_or_url.startswith(("http://", "https://")):
+        client, location, owned = connect(client_or_url, api_key, options or ServerOptions()), client_or_url, True
+    else:
+        raise InvalidArgument(
+            f"{str(client_or_url)[:80]!r} cannot be attached to; expected an AsyncQdrantClient or http(s)://host:port",
+            metadata={"field": "client_or_url"},
+        )
+    try:
+        opened = await open_collection(client, location, target)
+        attached = Attached(opened, policy, tuple(operating_points), writable=writable, owned=owned)
+        await attached.count()
+    except BaseException:
+        if owned:
+            await client.close()
+        raise
+    return attached

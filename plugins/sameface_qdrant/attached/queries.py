@@ -1,0 +1,248 @@
+"""A collection that somebody else made: found out, queried and, where asked, written to, through qdrant-client."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.local.async_qdrant_local import AsyncQdrantLocal
+
+from sameface_qdrant.attached.target import Key, RawHit, Target, at_path, name_of
+from sameface_qdrant.engines.server.engine import call
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values import Vector
+
+PAGE = 1000
+MOST_SKIPPED = 1_000
+NORM_TOLERANCE = 1e-3
+MOST_FACETS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedCollection:
+    """Opened by `sameface_qdrant.attached.inspection.open_collection`."""
+
+    client: AsyncQdrantClient
+    location: str
+    target: Target
+    dimension: int
+    distance: models.Distance
+    indexed: bool
+    """Whether a server has an index on the identity key."""
+    consistency: models.ReadConsistencyType | None
+
+    async def held(self, only: Key | None = None) -> tuple[dict[Key, list[Key]], int]:
+        """Return the ids of the points of each identity, and how many points have a value that names nobody."""
+        held: dict[Key, list[Key]] = {}
+        odd, start = 0, None
+        while True:
+            page, start = await self._scroll(start, only)
+            for hit in page:
+                if hit.identity is None:
+                    odd += 1
+                else:
+                    held.setdefault(hit.identity, []).append(hit.id)
+            if start is None:
+                return held, odd
+
+    async def named(
+        self,
+        vector: Vector,
+        limit: int,
+        *,
+        only: Key | None = None,
+        excluding: Collection[Key] = (),
+        min_score: float | None = None,
+    ) -> list[RawHit]:
+        """Return the nearest points whose value names an identity, best first, by exact search."""
+        skipped: list[Key] = []
+        while len(skipped) <= MOST_SKIPPED:
+            hits = await self._nearest(
+                vector, limit, only=only, excluding=excluding, skipping=skipped, min_score=min_score
+            )
+            odd = [hit.id for hit in hits if hit.identity is None]
+            if not odd:
+                return hits
+            skipped += odd
+        raise InvalidArgument(
+            f"more than {MOST_SKIPPED} points hold something else than a text or a whole number under "
+            f"{self.target.identity_key!r}; choose a field that names one identity",
+            metadata={"field": "identity_key"},
+        )
+
+    async def _nearest(
+        self,
+        vector: Vector,
+        limit: int,
+        *,
+        only: Key | None = None,
+        excluding: Collection[Key] = (),
+        skipping: Sequence[Key] = (),
+        min_score: float | None = None,
+    ) -> list[RawHit]:
+        exact = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
+        answer = await call(
+            self.location,
+            self.client.query_points(
+                self.target.collection,
+                query=vector.tolist(),
+                using=self.target.vector_name or None,
+                query_filter=self._filter(only, excluding, skipping),
+                search_params=None if is_local(self.client) else exact,
+                limit=limit,
+                with_payload=True,
+                score_threshold=None if min_score is None else self._raw(min_score),
+                consistency=self.consistency,
+            ),
+        )
+        return [self._hit(point.id, point.payload, self._cosine(point.score)) for point in answer.points]
+
+    async def _scroll(self, start: Any, only: Key | None) -> tuple[list[RawHit], Any]:
+        records, following = await call(
+            self.location,
+            self.client.scroll(
+                self.target.collection,
+                scroll_filter=self._filter(only, (), ()),
+                limit=PAGE,
+                offset=start,
+                with_payload=[self.target.identity_key],
+                consistency=self.consistency,
+            ),
+        )
+        return [self._hit(record.id, record.payload, 1.0) for record in records], following
+
+    async def vectors(self, ids: Sequence[Key]) -> dict[Key, Any]:
+        """Return the vectors of points by id, as they are stored."""
+        records = await call(
+            self.location,
+            self.client.retrieve(
+                self.target.collection,
+                list(ids),
+                with_payload=False,
+                with_vectors=[self.target.vector_name] if self.target.vector_name else True,
+                consistency=self.consistency,
+            ),
+        )
+        return {_plain(record.id): _vector(record, self.target.vector_name) for record in records}
+
+    async def first_vectors(self, wanted: int) -> dict[Key, Any]:
+        """Return the vectors of the first points by id."""
+        page, _ = await self._scroll(None, None)
+        return await self.vectors([hit.id for hit in page[:wanted]])
+
+    async def nameless(self) -> int:
+        """Return how many points have no value under the identity key."""
+        within = models.Filter(must=[*self._within(), self._no_identity()])
+        answer = await call(self.location, self.client.count(self.target.collection, count_filter=within, exact=True))
+        return int(answer.count)
+
+    async def facets(self) -> dict[Key, int] | None:
+        """Return how many points each identity has by the index on the key; None where there is no such index."""
+        if not self.indexed:
+            return None
+        answer = await call(
+            self.location,
+            self.client.facet(
+                self.target.collection,
+                self.target.identity_key,
+                facet_filter=self._filter(None, (), ()),
+                limit=MOST_FACETS,
+                exact=True,
+            ),
+        )
+        return {hit.value: hit.count for hit in answer.hits if name_of(hit.value) is not None}
+
+    async def insert(self, points: Sequence[tuple[str, Vector, Mapping[str, Any]]]) -> None:
+        """Add points; those that exist stay as they are."""
+        name = self.target.vector_name
+        structs = [
+            models.PointStruct(
+                id=key, vector={name: vector.tolist()} if name else vector.tolist(), payload=dict(payload)
+            )
+            for key, vector, payload in points
+        ]
+        await call(
+            self.location,
+            self.client.upsert(
+                self.target.collection,
+                structs,
+                wait=True,
+                ordering=models.WriteOrdering.STRONG,
+                update_mode=models.UpdateMode.INSERT_ONLY,
+            ),
+        )
+
+    async def delete(self, ids: Sequence[Key]) -> None:
+        """Remove points."""
+        selector = models.PointIdsList(points=list(ids))
+        await call(
+            self.location,
+            self.client.delete(self.target.collection, selector, wait=True, ordering=models.WriteOrdering.STRONG),
+        )
+
+    def _hit(self, point: Any, payload: Mapping[str, Any] | None, score: float) -> RawHit:
+        found = payload or {}
+        return RawHit(_plain(point), name_of(at_path(found, self.target.identity_key)), score, found)
+
+    def _cosine(self, raw: float) -> float:
+        if self.distance is models.Distance.EUCLID:
+            # d² = 2 − 2·cos between unit vectors.
+            return max(-1.0, min(1.0, 1.0 - raw * raw / 2.0))
+        if abs(raw) > 1.0 + NORM_TOLERANCE:
+            raise not_unit(self.target, f"gave a dot product of {raw:.4f} with a unit vector")
+        return max(-1.0, min(1.0, raw))
+
+    def _raw(self, score: float) -> float:
+        return float(np.sqrt(max(0.0, 2.0 - 2.0 * score))) if self.distance is models.Distance.EUCLID else score
+
+    def _within(self) -> list[Any]:
+        conditions: list[Any] = [
+            models.FieldCondition(key=key, match=models.MatchValue(value=value))
+            for key, value in self.target.where.items()
+        ]
+        if self.target.vector_name:
+            conditions.append(models.HasVectorCondition(has_vector=self.target.vector_name))
+        return conditions
+
+    def _no_identity(self) -> models.IsEmptyCondition:
+        return models.IsEmptyCondition(is_empty=models.PayloadField(key=self.target.identity_key))
+
+    def _filter(self, only: Key | None, excluding: Collection[Key], skipping: Sequence[Key]) -> models.Filter:
+        key = self.target.identity_key
+        must = self._within()
+        if only is not None:
+            must.append(models.FieldCondition(key=key, match=models.MatchValue(value=only)))
+        must_not: list[Any] = [self._no_identity()]
+        # One list cannot hold both kinds.
+        texts = [value for value in excluding if isinstance(value, str)]
+        numbers = [value for value in excluding if isinstance(value, int)]
+        must_not += [
+            models.FieldCondition(key=key, match=models.MatchAny(any=values)) for values in (texts, numbers) if values
+        ]
+        if skipping:
+            must_not.append(models.HasIdCondition(has_id=list(skipping)))
+        return models.Filter(must=must, must_not=must_not)
+
+
+def is_local(client: AsyncQdrantClient) -> bool:
+    """Return whether a client keeps its points in this process."""
+    return isinstance(client._client, AsyncQdrantLocal)
+
+
+def not_unit(target: Target, what: str) -> InvalidArgument:
+    """Return the error for embeddings whose scores cannot be turned into cosines."""
+    return InvalidArgument(
+        f"{target.vector_name!r} of {target.collection!r} {what}: under Dot and Euclid only unit vectors give cosines; "
+        "normalise the embeddings, or make a collection with distance Cosine and copy them there",
+        metadata={"field": "vector_name"},
+    )
+
+
+def _plain(point: Any) -> Key:
+    return point if isinstance(point, int) else str(point)
+
+
+def _vector(record: models.Record, name: str) -> Any:
+    vector = record.vector
+    return (vector.get(name) if isinstance(vector, dict) else None) if name else vector

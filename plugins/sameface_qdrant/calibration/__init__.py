@@ -1,0 +1,1 @@
+"""From scores to thresholds: pure, no I/O."""

@@ -1,0 +1,92 @@
+"""Labelled data that callers bring: cohorts of people who are not enrolled, and tables of scores; as files."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.metrics.comparisons import Comparisons, labelled_scores
+from sameface_qdrant.values import Contract, Probe
+from sameface_qdrant.values.vectors import units_under
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Embeddings of people who are not enrolled."""
+
+    vectors: NDArray[np.float32]
+    """[embeddings, dimension]; need not be of unit norm."""
+    identities: tuple[str, ...]
+    """Whose each is; two or more of one person give mated comparisons."""
+    contract: Contract | None = None
+    """What they were made under; None where the caller answers for its being the gallery's."""
+
+    def units(self, contract: Contract) -> NDArray[np.float32]:
+        """Return the unit vectors, float32 [embeddings, dimension].
+
+        Raises:
+            InvalidEmbedding: a vector does not fit the contract's dimension, is not finite or has zero norm.
+            ContractMismatch: they were made under another one.
+        InvalidArgument: vectors and identities are not as many.
+        """
+        if len(self.vectors) != len(self.identities) or not self.identities:
+            raise InvalidArgument(
+                f"the cohort has {len(self.vectors)} vectors and {len(self.identities)} identities; expected as many, "
+                "and one at least",
+                metadata={"field": "cohort"},
+            )
+        return np.stack(units_under(contract, [Probe(vector, self.contract or contract) for vector in self.vectors]))
+
+
+def read_cohort(path: Path) -> Cohort:
+    """Read an ``.npz`` with ``vectors`` [embeddings, dimension] and ``identities`` [embeddings] (text or numbers).
+
+    Raises:
+        InvalidArgument: it is no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            vectors, identities = np.asarray(arrays["vectors"], dtype=np.float32), arrays["identities"]
+    except (KeyError, ValueError) as error:
+        raise InvalidArgument(
+            f"{path} is no cohort ({error}); expected an .npz with vectors [n, dimension] and identities [n]",
+            metadata={"field": "cohort"},
+        ) from None
+    if vectors.ndim != 2 or identities.shape != (len(vectors),):
+        raise InvalidArgument(
+            f"{path} holds vectors {list(vectors.shape)} and identities {list(identities.shape)}; expected "
+            "[n, dimension] and [n]",
+            metadata={"field": "cohort"},
+        )
+    return Cohort(vectors, tuple(str(identity) for identity in identities.tolist()))
+
+
+def read_scores(file: TextIO) -> Comparisons:
+    """Read a CSV with the columns ``score``, ``first`` and ``second``; a row with equal labels is mated.
+
+    Raises:
+        InvalidArgument: a column is missing, or a score is not a number.
+        NotEnoughData: no row is non-mated.
+    """
+    rows = csv.DictReader(file)
+    if missing := {"score", "first", "second"} - set(rows.fieldnames or ()):
+        raise InvalidArgument(
+            f"the table has no column {', '.join(sorted(missing))}; expected score, first and second",
+            metadata={"field": "scores"},
+        )
+    scores, first, second = [], [], []
+    for row in rows:
+        try:
+            scores.append(float(row["score"]))
+        except (TypeError, ValueError):
+            raise InvalidArgument(
+                f"line {rows.line_num} has the score {str(row['score'])[:40]!r}; expected a number",
+                metadata={"field": "scores", "line": rows.line_num},
+            ) from None
+        first.append(row["first"] or "")
+        second.append(row["second"] or "")
+    return labelled_scores(scores, first, second)

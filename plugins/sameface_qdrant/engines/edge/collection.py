@@ -1,0 +1,159 @@
+"""One open collection of Qdrant Edge: its shard, who reads it, who writes it, what has changed during a copy."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import qdrant_edge as edge
+
+from sameface_qdrant.engines.edge.erasure_notes import removed
+from sameface_qdrant.engines.edge.files import ROOM_TO_DELETE, ROOM_TO_WRITE, check_room, write_text
+from sameface_qdrant.engines.edge.shard import matching_ids
+from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
+
+Result = TypeVar("Result")
+
+ERASE_PENDING = "ERASE_PENDING"
+PAUSE_S = 0.002
+"""A write that comes later than this after the one before it does not share its flush."""
+
+
+@dataclass(slots=True)
+class Handle:
+    """An open shard and how many reads are in it."""
+
+    shard: edge.EdgeShard
+    folder: Path
+    reads: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[edge.EdgeShard]:
+        """Keep the shard open meanwhile."""
+        self.reads += 1
+        self.idle.clear()
+        try:
+            yield self.shard
+        finally:
+            self.reads -= 1
+            if not self.reads:
+                self.idle.set()
+
+    async def retire(self) -> None:
+        """Close the shard once nobody reads it."""
+        if self.reads:
+            await self.idle.wait()
+        await in_thread(self.folder, self.shard.close)
+
+
+@dataclass(slots=True)
+class Collection:
+    """The state that reads, writes, flushes and the compaction of one collection share."""
+
+    folder: Path
+    dimension: int
+    handle: Handle
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by a write, a flush, and while the shard is exchanged; reads go on beside all of them."""
+    next_flush: asyncio.Task[None] | None = None
+    changed: set[str] | None = None
+    """Ids written or removed since a copy began; None while none is being made."""
+    deletions: int = 0
+    """Counts calls that removed points: a copy that began before one may hold what it removed."""
+    compaction: asyncio.Task[SamefaceError | None] | None = None
+    failure: SamefaceError | None = None
+    """Why the latest compaction failed."""
+    retry_at: float = 0.0
+    """Monotonic seconds before which it is not tried again."""
+    closing: bool = False
+    writes: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    """Exact counts by filter since the latest write."""
+    flush_s: float = 0.01
+    """What the latest flush took."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether removed points may still be in the files."""
+        return (self.folder / ERASE_PENDING).exists()
+
+    @property
+    def size(self) -> int:
+        """Points in the shard."""
+        return int(self.handle.shard.info().points_count)
+
+    async def read(self, call: Callable[[edge.EdgeShard], Result], *, quick: bool = False) -> Result:
+        """Run a reading call in a thread; a quick one right here, unless a write that it would wait for is running."""
+        if quick and not self.writing.locked():
+            try:
+                return call(self.handle.shard)
+            except Exception as error:
+                raise translated(error, self.folder) from error
+        async with self.handle.reading() as shard:
+            return await in_thread(self.folder, call, shard)
+
+    async def update(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
+        """Apply a write; ``touched`` are the points that it may change.
+
+        Raises:
+            StoreFull: too little room is left to write through memory maps, see `files.ROOM_TO_WRITE`.
+        """
+        async with self.writing:
+            await in_thread(self.folder, check_room, self.folder, ROOM_TO_WRITE)
+            await self._apply(operation, touched)
+
+    async def remove(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
+        """Apply a removal; that bytes are to be erased is noted before the first point is removed."""
+        async with self.writing:
+            await in_thread(self.folder, check_room, self.folder, ROOM_TO_DELETE)
+            if not self.pending:
+                await in_thread(self.folder, write_text, self.folder / ERASE_PENDING, "")
+            self.deletions += 1
+            await self._apply(operation, touched)
+            await in_thread(self.folder, removed, self.folder)
+
+    async def _apply(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
+        if self.changed is not None:
+            if isinstance(touched, edge.Filter):
+                touched = await in_thread(self.folder, matching_ids, self.handle.shard, touched)
+            self.changed.update(touched)
+        self.writes += 1
+        self.counts.clear()
+        await in_thread(self.folder, self.handle.shard.update, operation)
+
+    async def company(self) -> None:
+        """Wait while one write follows another, at most twice as long as a flush takes, so that they share it."""
+        until, seen = time.monotonic() + 2 * self.flush_s, -1
+        while seen != self.writes and time.monotonic() < until:
+            seen = self.writes
+            await asyncio.sleep(PAUSE_S)
+
+
+async def in_thread(folder: Path, call: Callable[..., Result], *args: Any) -> Result:
+    """Run a blocking call in a thread; even a cancelled caller waits for it, so that no call outlives its lock."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *args))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+    except Exception as error:
+        raise translated(error, folder) from error
+
+
+def translated(error: BaseException, folder: Path) -> SamefaceError:
+    """Turn Edge's bare exceptions and the system's errors into typed ones."""
+    if isinstance(error, SamefaceError):
+        return error
+    text = str(error)
+    if any(sign in text for sign in ("No space left", "Disk quota", "File too large")):
+        return StoreFull(f"the disk under {folder} is full; free some space, reads go on", metadata={"path": folder})
+    return StoreUnavailable(
+        f"the store in {folder} failed ({type(error).__name__}): {text}; check the folder's permissions and its disk",
+        metadata={"path": folder},
+        retry_after_s=1.0,
+    )

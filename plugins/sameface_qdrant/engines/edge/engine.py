@@ -1,0 +1,255 @@
+"""Qdrant Edge: the embedded engine, one folder per collection, one process per data folder.
+
+Edge is opened without its write-ahead log, because that keeps erased payloads readable. Without it a write is durable
+only once `flush()` has returned, so every acknowledged write waits for a flush; writers that wait at the same time
+share one. Calls into Edge block, so they run in threads.
+
+Removed points stay in Edge's files until these are rewritten, see `sameface_qdrant.engines.edge.compaction`. A deletion
+in a collection of at most `compaction.REWRITE_AT_ONCE` points waits for that; in a larger one it goes on in the
+background, and where the store is closed before its end, after the next opening. Until then removed points are
+unreadable through the store, and their bytes stay in its files.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import qdrant_edge as edge
+
+from sameface_qdrant.engines.base import VECTOR_NAME, Hit, Point, Where
+from sameface_qdrant.engines.edge import compaction
+from sameface_qdrant.engines.edge import erasure_notes as witnesses
+from sameface_qdrant.engines.edge.collection import ERASE_PENDING, Collection, Handle, in_thread
+from sameface_qdrant.engines.edge.erasure_evidence import EdgeTraces
+from sameface_qdrant.engines.edge.files import check_format
+from sameface_qdrant.engines.edge.lock import lock_folder
+from sameface_qdrant.engines.edge.nearest import nearest
+from sameface_qdrant.engines.edge.shard import filter_of, open_current, point_of
+from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable
+from sameface_qdrant.values import EngineDescription, Vector
+
+QUICK_IDS = 64
+"""Reading so many points by id takes less than going to another thread and back."""
+
+
+class EdgeEngine:
+    """Implements `Engine`."""
+
+    exclusive = True
+
+    def __init__(self, folder: Path, lock: IO[str]) -> None:
+        self._folder = folder
+        self._description = EngineDescription("edge", version("qdrant-edge-py"), str(folder))
+        self._lock: IO[str] | None = lock
+        self._collections: dict[str, Collection] = {}
+        self._opening = asyncio.Lock()
+        self._resuming: asyncio.Task[None] | None = None
+        self.traces = EdgeTraces(self._collections, self._compact)
+
+    @classmethod
+    async def open(cls, folder: Path) -> "EdgeEngine":
+        """Open or make the store in ``folder``.
+
+        Raises:
+            StoreLocked: another process holds the folder.
+            StoreCorrupt: the folder was written by another version.
+            StoreUnavailable: the folder cannot be made or written.
+        """
+        engine = cls(folder, await in_thread(folder, _claim, folder))
+        pending = await in_thread(folder, lambda: sorted(mark.parent for mark in folder.glob(f"*/{ERASE_PENDING}")))
+        if pending:
+            engine._resuming = asyncio.create_task(engine._resume(pending))
+        return engine
+
+    @property
+    def description(self) -> EngineDescription:
+        """What this engine is."""
+        return self._description
+
+    async def ensure(self, collection: str, dimension: int) -> None:
+        """See `Engine.ensure`.
+
+        Raises:
+            InvalidArgument: the collection holds vectors of another dimension.
+        """
+        opened = self._collections.get(collection)
+        if opened is None:
+            async with self._opening:
+                opened = self._collections.get(collection) or await self._open(self._folder / collection, dimension)
+        if opened.dimension != dimension:
+            raise InvalidArgument(
+                f"contract.dimension is {dimension}; the embeddings of {collection} that are stored already have "
+                f"{opened.dimension} numbers, and one model, version and digest has one dimension",
+                metadata={"field": "contract.dimension", "given": dimension, "expected": opened.dimension},
+            )
+
+    async def upsert(
+        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
+    ) -> None:
+        """See `Engine.upsert`."""
+        operation = edge.UpdateOperation.upsert_points(
+            [
+                edge.Point(
+                    point.id,
+                    {} if point.vector is None else {VECTOR_NAME: point.vector.tolist()},
+                    dict(point.payload),
+                )
+                for point in points
+            ],
+            condition=None if only_if is None else filter_of(only_if),
+            update_mode=edge.UpdateMode.InsertOnly if insert_only else edge.UpdateMode.Upsert,
+        )
+        await self._opened(collection).update(operation, [point.id for point in points])
+
+    async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
+        """See `Engine.set_payload`."""
+        operation = edge.UpdateOperation.set_payload_by_filter(filter_of(where), dict(payload))
+        await self._opened(collection).update(operation, filter_of(where))
+
+    async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
+        """See `Engine.get`."""
+        if not ids:
+            return {}
+        records = await self._opened(collection).read(
+            lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector),
+            quick=len(ids) <= QUICK_IDS,
+        )
+        return {str(record.id): point_of(record) for record in records}
+
+    async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
+        """See `Engine.delete`."""
+        opened = self._opened(collection)
+        if isinstance(where, Where):
+            chosen = filter_of(where)
+            await opened.remove(edge.UpdateOperation.delete_points_by_filter(chosen), chosen)
+        else:
+            await opened.remove(edge.UpdateOperation.delete_points(list(where)), list(where))
+
+    async def nearest(
+        self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
+    ) -> list[Hit]:
+        """See `Engine.nearest`; exact."""
+        # One identity has few points: looking at them takes less than going to another thread.
+        return await self._opened(collection).read(
+            lambda shard: nearest(shard, vector, where, limit, min_score), quick="identity" in where.equals
+        )
+
+    async def scroll(
+        self, collection: str, where: Where, limit: int, start: str | None = None
+    ) -> tuple[list[Point], str | None]:
+        """See `Engine.scroll`."""
+        request = edge.ScrollRequest(
+            offset=start, limit=limit, filter=filter_of(where), with_payload=True, with_vector=False
+        )
+        records, following = await self._opened(collection).read(lambda shard: shard.scroll(request))
+        return [point_of(record) for record in records], None if following is None else str(following)
+
+    async def count(self, collection: str, where: Where) -> int:
+        """See `Engine.count`."""
+        request = edge.CountRequest(exact=True, filter=filter_of(where))
+        opened = self._opened(collection)
+        if "identity" in where.equals:
+            return await opened.read(lambda shard: shard.count(request), quick=True)
+        key, writes = repr(where), opened.writes
+        if key in opened.counts:
+            return opened.counts[key]
+        counted = await opened.read(lambda shard: shard.count(request))
+        # A write that was running meanwhile may or may not be counted.
+        if where.valid_at is None and writes == opened.writes and not opened.writing.locked():
+            opened.counts[key] = counted
+        return counted
+
+    async def commit(self, collection: str, *, erase: bool = False) -> None:
+        """See `Engine.commit`; writers that wait at the same time share one flush.
+
+        Where the files cannot be rewritten now, the removal itself stands, and `traces` says why.
+        """
+        opened = self._opened(collection)
+        if opened.next_flush is None:
+            opened.next_flush = asyncio.create_task(self._flush(opened))
+        # Shielded: a caller that gives up must not take the flush away from the others.
+        await asyncio.shield(opened.next_flush)
+        if opened.pending and time.monotonic() >= opened.retry_at:
+            rewriting = self._compact(opened)
+            if erase and opened.size <= compaction.REWRITE_AT_ONCE:
+                await asyncio.shield(rewriting)
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`; erasures in large collections are left for the next opening."""
+        if self._lock is None:
+            return
+        lock, self._lock = self._lock, None
+        try:
+            for opened in self._collections.values():
+                opened.closing = True
+            if self._resuming is not None:
+                await asyncio.wait([self._resuming])
+            for opened in self._collections.values():
+                if opened.next_flush is not None:
+                    await asyncio.wait([opened.next_flush])
+                if opened.compaction is not None:
+                    await asyncio.wait([opened.compaction])
+                await opened.handle.retire()
+        finally:
+            self._collections.clear()
+            lock.close()
+
+    def _opened(self, collection: str) -> Collection:
+        if self._lock is None:
+            raise StoreUnavailable(f"the store in {self._folder} is closed; open it again")
+        return self._collections[collection]
+
+    async def _open(self, folder: Path, dimension: int) -> Collection:
+        shard, path, found = await in_thread(folder, open_current, folder, dimension)
+        opened = Collection(folder, found, Handle(shard, path))
+        await in_thread(folder, witnesses.tidy, folder, lambda ids: _living(shard, ids))
+        self._collections[folder.name] = opened
+        return opened
+
+    async def _resume(self, folders: Sequence[Path]) -> None:
+        """Rewrite collections whose erasure was left for later, or was cut off."""
+        for folder in folders:
+            async with self._opening:
+                if self._lock is None:
+                    return
+                try:
+                    opened = self._collections.get(folder.name) or await self._open(folder, 1)
+                except SamefaceError:
+                    continue  # told to whoever asks for this collection
+            await self._compact(opened)
+
+    async def _flush(self, opened: Collection) -> None:
+        """Make every write so far durable."""
+        await opened.company()
+        async with opened.writing:
+            # From here on a new write needs the next flush, which waits for this one.
+            opened.next_flush = None
+            began = time.monotonic()
+            await in_thread(opened.folder, opened.handle.shard.flush)
+            opened.flush_s = time.monotonic() - began
+
+    def _compact(self, opened: Collection) -> asyncio.Task[SamefaceError | None]:
+        """Start rewriting a collection, or join those who wait for it already."""
+        if opened.compaction is None or opened.compaction.done():
+            opened.compaction = asyncio.create_task(compaction.compact(opened))
+        return opened.compaction
+
+
+def _living(shard: edge.EdgeShard, ids: Sequence[str]) -> set[str]:
+    return {str(record.id) for record in shard.retrieve(list(ids), with_payload=False, with_vector=False)}
+
+
+def _claim(folder: Path) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Templates are nobody else's to read.
+    folder.chmod(0o700)
+    lock = lock_folder(folder)
+    try:
+        check_format(folder)
+    except BaseException:
+        lock.close()
+        raise
+    return lock

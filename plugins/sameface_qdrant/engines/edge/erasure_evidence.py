@@ -1,0 +1,82 @@
+"""What Edge's files hold of points before and after their removal. Implements `Traces`."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from sameface_qdrant.engines.base import POINT_ID, Compaction, Point, Sighting
+from sameface_qdrant.engines.edge import erasure_notes as witnesses
+from sameface_qdrant.engines.edge.byte_scan import present
+from sameface_qdrant.engines.edge.collection import Collection, in_thread
+from sameface_qdrant.engines.edge.compaction import DIGEST, VECTOR
+from sameface_qdrant.errors import SamefaceError
+
+LOOKS = 3
+"""A scan during which the shard was exchanged may have missed what moved, and is made again."""
+PLAIN = 4
+"""A vector with fewer values other than zero is too plain to be told from other bytes, and is not looked for."""
+
+
+class EdgeTraces:
+    """Reached as ``EdgeEngine.traces``."""
+
+    def __init__(
+        self,
+        collections: Mapping[str, Collection],
+        compact: Callable[[Collection], "asyncio.Task[SamefaceError | None]"],
+    ) -> None:
+        self._collections = collections
+        self._compact = compact
+
+    async def look(self, collection: str, points: Sequence[Point]) -> tuple[Sighting, ...]:
+        """See `Traces.look`."""
+        opened = self._collections[collection]
+        sought = _representations(points)
+        needles = [needle for those in sought.values() for needle in those]
+        found: set[bytes] = set()
+        for _ in range(LOOKS):
+            handle = opened.handle
+            found |= await in_thread(opened.folder, lambda: present(opened.folder, needles, skip=witnesses.FOLDER))
+            if opened.handle is handle:
+                break
+        return tuple(
+            Sighting(name, those, tuple(needle in found for needle in those)) for name, those in sought.items()
+        )
+
+    async def note(self, collection: str, receipt: str, sightings: Sequence[Sighting]) -> None:
+        """See `Traces.note`."""
+        folder = self._collections[collection].folder
+        await in_thread(folder, witnesses.note, folder, receipt, sightings)
+
+    async def compaction(self, collection: str, receipt: str) -> Compaction | None:
+        """See `Traces.compaction`; an erasure that is not finished is taken up again."""
+        opened = self._collections[collection]
+        kept = await in_thread(opened.folder, witnesses.outcome, opened.folder, receipt)
+        if kept is None:
+            return None
+        done_at, evidence = kept
+        failure = "" if done_at is not None or opened.failure is None else opened.failure.message
+        if done_at is None and opened.pending and time.monotonic() >= opened.retry_at:
+            self._compact(opened)
+        return Compaction(done_at, evidence, failure)
+
+    async def forget(self, collection: str, receipt: str) -> None:
+        """See `Traces.forget`."""
+        folder = self._collections[collection].folder
+        await in_thread(folder, witnesses.forget, folder, receipt)
+
+
+def _representations(points: Sequence[Point]) -> dict[str, tuple[bytes, ...]]:
+    """Return, by representation, the bytes that points leave in Edge's files, as far as they were found there."""
+    vectors = [point.vector for point in points if point.vector is not None]
+    digests = {str(point.payload["digest"]) for point in points if point.payload.get("digest")}
+    return {
+        VECTOR: tuple(
+            sorted({vector.astype("<f4").tobytes() for vector in vectors if np.count_nonzero(vector) >= PLAIN})
+        ),
+        POINT_ID: tuple(sorted(uuid.UUID(point.id).bytes for point in points)),
+        DIGEST: tuple(sorted(digest.encode() for digest in digests)),
+    }

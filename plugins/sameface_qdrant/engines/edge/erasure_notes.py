@@ -1,0 +1,99 @@
+"""What is kept about erasures until their receipts are complete: one small file each, in the collection's folder.
+
+``<receipt>.noted``: points are about to be removed; holds the byte strings to look for, which are biometric data.
+``<receipt>.due``: the points were removed; the byte strings wait for the files to be rewritten, as the points' own do.
+``<receipt>.gone``: they were rewritten; holds numbers alone, until the receipt has them.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from sameface_qdrant.engines.base import POINT_ID, Sighting
+from sameface_qdrant.engines.edge.files import read_text, write_text
+from sameface_qdrant.values import ByteEvidence
+
+FOLDER = "erasures"
+NOTED, DUE, GONE = ".noted", ".due", ".gone"
+
+
+def note(folder: Path, receipt: str, sightings: Sequence[Sighting]) -> None:
+    """Keep what is to be looked for later."""
+    (folder / FOLDER).mkdir(mode=0o700, exist_ok=True)
+    kept = [{**asdict(one), "needles": [needle.hex() for needle in one.needles]} for one in sightings]
+    write_text(folder / FOLDER / (receipt + NOTED), json.dumps(kept))
+
+
+def removed(folder: Path) -> None:
+    """Mark what is noted as removed."""
+    for path in (folder / FOLDER).glob("*" + NOTED):
+        path.replace(path.with_suffix(DUE))
+
+
+def due(folder: Path) -> list[Path]:
+    """Return the witnesses of points that were removed and whose bytes have not been looked for since."""
+    return sorted((folder / FOLDER).glob("*" + DUE))
+
+
+def tidy(folder: Path, living: Callable[[Sequence[str]], set[str]]) -> None:
+    """Settle what a process that ended suddenly has left; ``living`` says which of some ids are stored."""
+    for path in (folder / FOLDER).glob(".*.partial"):
+        path.unlink()
+    for path in due(folder):
+        if path.with_suffix(GONE).exists():
+            path.unlink()
+    for path in (folder / FOLDER).glob("*" + NOTED):
+        ids = [point for one in sightings_of(path) if one.representation == POINT_ID for point in ids_of(one.needles)]
+        if living(ids) == set(ids):
+            path.unlink()  # nothing was removed
+        else:
+            path.replace(path.with_suffix(DUE))
+
+
+def ids_of(needles: Iterable[bytes]) -> list[str]:
+    """Return the ids that needles of the representation `POINT_ID` stand for."""
+    return [str(uuid.UUID(bytes=needle)) for needle in needles]
+
+
+def sightings_of(path: Path) -> tuple[Sighting, ...]:
+    """Return what a witness looks for."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(
+        Sighting(one["representation"], tuple(map(bytes.fromhex, one["needles"])), tuple(one["found"])) for one in kept
+    )
+
+
+def conclude(path: Path, evidence: Sequence[ByteEvidence]) -> None:
+    """Replace the byte strings of a witness by what the scan found."""
+    kept = {"time": time.time(), "evidence": [asdict(one) for one in evidence]}
+    write_text(path.with_suffix(GONE), json.dumps(kept))
+    path.unlink()
+
+
+def outcome(folder: Path, receipt: str) -> tuple[float | None, tuple[ByteEvidence, ...]] | None:
+    """Return when an erasure was concluded, if it was, and its evidence so far; None where nothing is kept."""
+    path = folder / FOLDER / receipt
+    for suffix in (NOTED, DUE):
+        try:
+            return None, tuple(map(before, sightings_of(path.with_suffix(suffix))))
+        except FileNotFoundError:
+            continue
+    gone = read_text(path.with_suffix(GONE))
+    if gone is None:
+        return None
+    kept = json.loads(gone)
+    return kept["time"], tuple(ByteEvidence(**one) for one in kept["evidence"])
+
+
+def before(sighting: Sighting) -> ByteEvidence:
+    """Return the positive control alone."""
+    return ByteEvidence(sighting.representation, len(sighting.needles), sum(sighting.found), None)
+
+
+def forget(folder: Path, receipt: str) -> None:
+    """Drop what is kept about a receipt."""
+    for suffix in (NOTED, DUE, GONE):
+        (folder / FOLDER / (receipt + suffix)).unlink(missing_ok=True)

@@ -1,0 +1,154 @@
+"""One Edge shard on disk: made with its indexes, opened, rewritten without what was removed. Every call here blocks."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_edge as edge
+
+from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Point, Where
+from sameface_qdrant.engines.edge.files import (
+    ROOM_TO_OPEN,
+    ROOM_TO_WRITE,
+    check_room,
+    clear_strays,
+    read_text,
+    write_text,
+)
+from sameface_qdrant.errors import StoreCorrupt
+
+COPY_BATCH = 250
+CURRENT, DIMENSION = "CURRENT", "DIMENSION"
+
+
+def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, int]:
+    """Open the current shard of a collection's folder, or make the first one, and clear what was left beside it.
+
+    Returns the shard, its folder and its dimension, which is not the one asked for where the shard is an old one.
+    """
+    current = read_text(folder / CURRENT)
+    if current is None:
+        folder.mkdir(exist_ok=True)
+        clear_strays(folder, None)
+        write_text(folder / DIMENSION, str(dimension))
+        shard = _create(folder / "shard-1", dimension)
+        shard.flush()
+        write_text(folder / CURRENT, "shard-1")
+        return shard, folder / "shard-1", dimension
+    path = folder / current
+    check_room(folder, ROOM_TO_OPEN)
+    try:
+        shard = edge.EdgeShard.load(str(path))
+    except Exception as error:
+        raise StoreCorrupt(
+            f"{path} cannot be opened by this version of Qdrant Edge: {error}", metadata={"path": path}
+        ) from error
+    # Only now: where the current one cannot be opened, what lies beside it may be all that is left.
+    clear_strays(folder, path)
+    return shard, path, int(read_text(folder / DIMENSION) or dimension)
+
+
+def _create(path: Path, dimension: int) -> edge.EdgeShard:
+    check_room(path.parent, ROOM_TO_WRITE)
+    path.mkdir()
+    params = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
+    shard = edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors={VECTOR_NAME: params}, wal_enabled=False))
+    for name, kind in INDEXED_FIELDS.items():
+        shard.update(edge.UpdateOperation.create_field_index(name, _index(name, kind)))
+    return shard
+
+
+def _index(name: str, kind: str) -> Any:
+    match kind:
+        case "float":
+            return edge.FloatIndexParams()
+        case "integer":
+            return edge.IntegerIndexParams()
+        case _:
+            return edge.KeywordIndexParams(is_tenant=name == TENANT_FIELD)
+
+
+def next_shard(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path]:
+    """Make an empty shard beside the current one, in place of what a copy that was cut off has left there."""
+    current = read_text(folder / CURRENT)
+    assert current is not None
+    path = folder / f"shard-{int(current.removeprefix('shard-')) + 1}"
+    if path.exists():
+        shutil.rmtree(path)
+    return _create(path, dimension), path
+
+
+def make_current(path: Path) -> None:
+    """Make a shard that is flushed the current one, in a single rename."""
+    try:
+        write_text(path.parent / CURRENT, path.name)
+    except OSError:
+        # Once the name is there, whoever opens the collection next takes this shard: there is no way back.
+        if read_text(path.parent / CURRENT) != path.name:
+            raise
+
+
+def copy_from(old: edge.EdgeShard, new: edge.EdgeShard, start: str | None) -> str | None:
+    """Copy `COPY_BATCH` points from id ``start`` on; return the id to go on with, None at the end."""
+    request = edge.ScrollRequest(offset=start, limit=COPY_BATCH, with_payload=True, with_vector=True)
+    records, following = old.scroll(request)
+    _put(new, records)
+    return None if following is None else str(following)
+
+
+def copy_changed(old: edge.EdgeShard, new: edge.EdgeShard, ids: Sequence[str]) -> None:
+    """Bring points that were written or removed meanwhile to their present state."""
+    records = old.retrieve(list(ids), with_payload=True, with_vector=True)
+    _put(new, records)
+    if gone := sorted(set(ids) - {str(record.id) for record in records}):
+        new.update(edge.UpdateOperation.delete_points(list(gone)))
+
+
+def _put(shard: edge.EdgeShard, records: Sequence[edge.Record]) -> None:
+    if records:
+        points = [edge.Point(record.id, record.vector or {}, record.payload) for record in records]
+        shard.update(edge.UpdateOperation.upsert_points(points))
+
+
+def matching_ids(shard: edge.EdgeShard, where: edge.Filter) -> list[str]:
+    """Return the ids of all points that match."""
+    found: list[str] = []
+    start = None
+    while True:
+        request = edge.ScrollRequest(offset=start, limit=5000, filter=where, with_payload=False, with_vector=False)
+        records, start = shard.scroll(request)
+        found += [str(record.id) for record in records]
+        if start is None:
+            return found
+
+
+def filter_of(where: Where) -> edge.Filter:
+    """Return Edge's form of a filter."""
+    must: list[Any] = [
+        edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.equals.items()
+    ]
+    must += [edge.FieldCondition(key=key, match=edge.MatchAny(list(values))) for key, values in where.among.items()]
+    if where.ids:
+        must.append(edge.HasIdCondition(set(where.ids)))
+    if where.expired_at is not None:
+        must.append(edge.FieldCondition(key="expires", range=edge.RangeFloat(lte=where.expired_at)))
+    if where.valid_at is not None:
+        later = edge.FieldCondition(key="expires", range=edge.RangeFloat(gt=where.valid_at))
+        must.append(edge.Filter(should=[edge.IsEmptyCondition("expires"), later]))
+    must_not: list[Any] = [
+        edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.excludes.items()
+    ]
+    must_not += [
+        edge.FieldCondition(key=key, match=edge.MatchAny(list(values))) for key, values in where.outside.items()
+    ]
+    return edge.Filter(must=must, must_not=must_not)
+
+
+def point_of(record: edge.Record) -> Point:
+    """Return a stored record as a point, with its vector where it was read."""
+    vectors = record.vector if isinstance(record.vector, dict) else {}
+    values = vectors.get(VECTOR_NAME)
+    vector = None if values is None else np.asarray(values, dtype=np.float32)
+    return Point(str(record.id), record.payload or {}, vector)

@@ -1,0 +1,269 @@
+"""A Qdrant server or cluster through qdrant-client, and its in-memory twin for unit tests.
+
+Writes wait until they are applied, so a returned write is what the server promises of one (`wait=true`). Removed points
+are unreadable at once; when their bytes leave the server's segments, logs and snapshots is the server's own affair.
+Reads of a collection with more than one replica ask a majority of them; counts ask one.
+"""
+
+import re
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import grpc
+import httpx
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from sameface_qdrant.engines.base import LABELS_FIELD, VECTOR_NAME, Hit, Point, Where
+from sameface_qdrant.engines.server.client import connect
+from sameface_qdrant.engines.server.conversion import filter_of, point_of, struct_of
+from sameface_qdrant.engines.server.error_mapping import refusal, too_old
+from sameface_qdrant.engines.server.options import ServerOptions
+from sameface_qdrant.engines.server.schema import (
+    SERVER_INDEXES,
+    Collection,
+    index_schema,
+    new_collection,
+    opened_collection,
+)
+from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable
+from sameface_qdrant.values import EngineDescription, Vector
+
+Result = TypeVar("Result")
+
+OLDEST_SERVER = (1, 17)
+"""The first with conditional and insert-only upserts."""
+
+
+class ServerEngine:
+    """Implements `Engine`. Several services may share one server; conditions on revisions keep them apart."""
+
+    traces = None  # the files are the server's
+
+    def __init__(
+        self, client: AsyncQdrantClient, description: EngineDescription, options: ServerOptions | None = None
+    ) -> None:
+        self._client = client
+        self._description = description
+        self._options = options or ServerOptions()
+        self._known: dict[str, Collection] = {}
+        # In memory this process is the only writer by nature.
+        self.exclusive = description.kind == "memory"
+
+    @classmethod
+    async def open(cls, url: str, *, api_key: str | None, options: ServerOptions) -> "ServerEngine":
+        """Connect to ``http(s)://host:port`` (the gRPC port, 6334 where none is named), or ``:memory:``.
+
+        Raises:
+            StoreUnavailable: nothing answers, or the key is refused.
+            StoreTooOld: the server is older than 1.17.
+            InvalidArgument: the certificate cannot be read.
+        """
+        if url == ":memory:":
+            memory = AsyncQdrantClient(location=url)
+            return cls(memory, EngineDescription("memory", version("qdrant-client"), url), options)
+        client = connect(url, api_key, options)
+        try:
+            found = (await call(url, client.info())).version
+            numbers = re.match(r"(\d+)\.(\d+)", found)
+            if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
+                raise too_old(url, found, OLDEST_SERVER)
+        except BaseException:
+            await client.close()
+            raise
+        return cls(client, EngineDescription("server", found, url, exact=options.exact), options)
+
+    @property
+    def description(self) -> EngineDescription:
+        """What this engine is."""
+        return self._description
+
+    async def ensure(self, collection: str, dimension: int) -> None:
+        """See `Engine.ensure`; another service may make the same collection at the same moment."""
+        opened = self._known.get(collection)
+        if opened is None:
+            name = self._name(collection)
+            if not await self._run(self._client.collection_exists(name)):
+                await self._create(name, dimension)
+            found = await self._run(self._client.get_collection(name))
+            opened = opened_collection(collection, found.config.params)
+            if self._description.kind != "memory":
+                opened.indexed |= found.payload_schema.keys()
+                await self._index(collection, opened, SERVER_INDEXES)
+            self._known[collection] = opened
+        if opened.dimension != dimension:
+            raise InvalidArgument(
+                f"contract.dimension is {dimension}; the embeddings of {collection} that are stored already have "
+                f"{opened.dimension} numbers, and one model, version and digest has one dimension",
+                metadata={"field": "contract.dimension", "given": dimension, "expected": opened.dimension},
+            )
+
+    async def upsert(
+        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
+    ) -> None:
+        """See `Engine.upsert`."""
+        await self._index_labels(collection, [point.payload for point in points])
+        await self._run(
+            self._client.upsert(
+                self._name(collection),
+                [struct_of(point) for point in points],
+                wait=True,
+                ordering=models.WriteOrdering.STRONG,
+                update_filter=None if only_if is None else filter_of(only_if),
+                update_mode=models.UpdateMode.INSERT_ONLY if insert_only else None,
+            )
+        )
+
+    async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
+        """See `Engine.set_payload`."""
+        await self._index_labels(collection, [payload])
+        await self._run(
+            self._client.set_payload(
+                self._name(collection),
+                dict(payload),
+                models.FilterSelector(filter=filter_of(where)),
+                wait=True,
+                ordering=models.WriteOrdering.STRONG,
+            )
+        )
+
+    async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
+        """See `Engine.get`."""
+        if not ids:
+            return {}
+        records = await self._run(
+            self._client.retrieve(
+                self._name(collection),
+                list(ids),
+                with_payload=True,
+                with_vectors=with_vector,
+                consistency=self._consistency(collection),
+            )
+        )
+        return {str(record.id): point_of(record) for record in records}
+
+    async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
+        """See `Engine.delete`."""
+        if isinstance(where, Where):
+            selector: Any = models.FilterSelector(filter=filter_of(where))
+        else:
+            selector = models.PointIdsList(points=list(where))
+        await self._run(
+            self._client.delete(self._name(collection), selector, wait=True, ordering=models.WriteOrdering.STRONG)
+        )
+
+    async def nearest(
+        self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
+    ) -> list[Hit]:
+        """See `Engine.nearest`; memory knows exact search alone."""
+        answer = await self._run(
+            self._client.query_points(
+                self._name(collection),
+                query=vector.tolist(),
+                using=VECTOR_NAME,
+                query_filter=filter_of(where),
+                search_params=self._search_params(where),
+                limit=limit,
+                with_payload=True,
+                score_threshold=min_score,
+                consistency=self._consistency(collection),
+            )
+        )
+        return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in answer.points]
+
+    async def scroll(
+        self, collection: str, where: Where, limit: int, start: str | None = None
+    ) -> tuple[list[Point], str | None]:
+        """See `Engine.scroll`."""
+        records, following = await self._run(
+            self._client.scroll(
+                self._name(collection),
+                scroll_filter=filter_of(where),
+                limit=limit,
+                offset=start,
+                with_payload=True,
+                consistency=self._consistency(collection),
+            )
+        )
+        return [point_of(record) for record in records], None if following is None else str(following)
+
+    async def count(self, collection: str, where: Where) -> int:
+        """See `Engine.count`; one replica counts, since qdrant-client 1.20 lets nobody ask a majority for that."""
+        answer = await self._run(self._client.count(self._name(collection), count_filter=filter_of(where), exact=True))
+        return int(answer.count)
+
+    async def commit(self, collection: str, *, erase: bool = False) -> None:
+        """See `Engine.commit`; every write has waited already."""
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`."""
+        await self._client.close()
+
+    def _name(self, collection: str) -> str:
+        return self._options.collection_prefix + collection
+
+    def _consistency(self, collection: str) -> models.ReadConsistencyType | None:
+        return self._known[collection].consistency if collection in self._known else None
+
+    def _search_params(self, where: Where) -> models.SearchParams | None:
+        if self._description.kind == "memory":
+            return None
+        if self._options.exact or "identity" in where.equals:
+            originals = models.QuantizationSearchParams(ignore=True)
+            return models.SearchParams(exact=True, quantization=originals)
+        rescored = models.QuantizationSearchParams(rescore=True, oversampling=self._options.oversampling)
+        return models.SearchParams(
+            hnsw_ef=self._options.hnsw_ef, quantization=rescored if self._options.quantization == "int8" else None
+        )
+
+    async def _create(self, name: str, dimension: int) -> None:
+        layout = new_collection(dimension, self._options)
+        try:
+            await self._run(self._client.create_collection(name, **layout))
+        except SamefaceError:
+            if not await self._run(self._client.collection_exists(name)):
+                raise
+
+    async def _index_labels(self, collection: str, payloads: Iterable[Mapping[str, Any]]) -> None:
+        """Index the labels that are new here before the first point that has them: strict mode refuses to search by
+        others."""
+        opened = self._known.get(collection)
+        if opened is None or self._description.kind == "memory":
+            return
+        keys = {f"{LABELS_FIELD}.{key}" for payload in payloads for key in payload.get(LABELS_FIELD) or {}}
+        await self._index(collection, opened, dict.fromkeys(keys, "keyword"))
+
+    async def _index(self, collection: str, opened: Collection, fields: Mapping[str, str]) -> None:
+        for name in fields.keys() - opened.indexed:
+            schema = index_schema(name, fields[name])
+            await self._run(self._client.create_payload_index(self._name(collection), name, schema, wait=True))
+            opened.indexed.add(name)
+
+    async def _run(self, awaited: Awaitable[Result]) -> Result:
+        return await call(self._description.location, awaited)
+
+
+async def call(location: str, awaited: Awaitable[Result]) -> Result:
+    """Await a call of qdrant-client and raise its failures as typed errors, see `refusal`.
+
+    Through prefer_grpc the client lets gRPC's own errors through; over REST and in memory it has others.
+    """
+    try:
+        return await awaited
+    except grpc.RpcError as error:
+        code = error.code() if hasattr(error, "code") else None
+        details = error.details() if hasattr(error, "details") else ""
+        raise refusal(location, getattr(code, "name", "UNKNOWN"), str(details)) from error
+    except ResourceExhaustedResponse as error:
+        raise StoreUnavailable(
+            f"Qdrant at {location} limits the rate of calls: {error}; wait {error.retry_after_s} s",
+            metadata={"url": location},
+            retry_after_s=float(error.retry_after_s),
+        ) from error
+    except UnexpectedResponse as error:
+        text = error.content.decode(errors="replace")
+        raise refusal(location, f"HTTP_{error.status_code}", text) from error
+    except (ApiException, ResponseHandlingException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise refusal(location, type(error).__name__, str(error)) from error

@@ -1,0 +1,83 @@
+"""How the store's collections are laid out on a server: vectors, replicas, payload indexes. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from qdrant_client import models
+
+from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME
+from sameface_qdrant.engines.server.options import ServerOptions
+from sameface_qdrant.errors import InvalidArgument
+
+# What is added narrows only what the tenant's index found; strict mode asks for an index all the same.
+SERVER_INDEXES: Mapping[str, str] = {**INDEXED_FIELDS, "mark": "keyword", "revision": "integer", "source": "keyword"}
+"""Payload fields that filters name, labels apart, with the type of their index."""
+
+
+@dataclass(slots=True)
+class Collection:
+    """What was found of a collection that is open."""
+
+    dimension: int
+    consistency: models.ReadConsistencyType | None
+    """A majority where there is more than one replica."""
+    indexed: set[str] = field(default_factory=set)
+
+
+def new_collection(dimension: int, options: ServerOptions) -> dict[str, Any]:
+    """Return the arguments that make a collection.
+
+    Raises:
+        InvalidArgument: ``strict_mode`` names something that Qdrant does not know.
+    """
+    vector = models.VectorParams(
+        size=dimension, distance=models.Distance.COSINE, on_disk=True if options.on_disk else None
+    )
+    int8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8))
+    limits: dict[str, Any] = dict(options.strict_mode)
+    try:
+        strict = models.StrictModeConfig(enabled=True, **limits) if limits else None
+    except ValueError as error:
+        raise InvalidArgument(
+            f"strict_mode is {limits}; expected names and values of Qdrant's StrictModeConfig: {error}",
+            metadata={"field": "strict_mode"},
+        ) from error
+    return {
+        "vectors_config": {VECTOR_NAME: vector},
+        "shard_number": options.shard_number,
+        "replication_factor": options.replication_factor,
+        "write_consistency_factor": options.write_consistency_factor,
+        "quantization_config": int8 if options.quantization == "int8" else None,
+        "strict_mode_config": strict,
+    }
+
+
+def opened_collection(collection: str, params: models.CollectionParams) -> Collection:
+    """Return what is to be known of a collection that exists.
+
+    Raises:
+        InvalidArgument: this store did not make it.
+    """
+    vectors = params.vectors
+    vector = vectors.get(VECTOR_NAME) if isinstance(vectors, dict) else None
+    if vector is None or vector.distance != models.Distance.COSINE:
+        raise InvalidArgument(
+            f"the collection of {collection} has no vector {VECTOR_NAME!r} under cosine distance, so this store did "
+            "not make it; attach to it instead, or choose another collection_prefix",
+            metadata={"field": "collection_prefix", "collection": collection},
+        )
+    replicated = (params.replication_factor or 1) > 1
+    return Collection(vector.size, models.ReadConsistencyType.MAJORITY if replicated else None)
+
+
+def index_schema(name: str, kind: str) -> Any:
+    """Return the parameters of a payload index."""
+    match kind:
+        case "float":
+            return models.FloatIndexParams(type=models.FloatIndexType.FLOAT)
+        case "integer":
+            return models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=False)
+        case _:
+            tenant = True if name == TENANT_FIELD else None
+            return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=tenant)

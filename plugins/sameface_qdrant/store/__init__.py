@@ -1,0 +1,1 @@
+"""Galleries, identities and templates in an engine, and the decisions about them."""

@@ -1,0 +1,68 @@
+"""The sweep: what has expired is ignored by every comparison at once, and erased by this later."""
+
+import logging
+import time
+
+from sameface_qdrant.engines.base import Engine, Where
+from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store.galleries import Galleries
+from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.payloads import META
+from sameface_qdrant.store.templates import Templates
+from sameface_qdrant.values import ErasureReceipt
+
+log = logging.getLogger(__name__)
+
+_PAGE = 200
+
+
+async def sweep(
+    engine: Engine, galleries: Galleries, identities: Identities, templates: Templates
+) -> list[ErasureReceipt]:
+    """Erase identities and templates whose expiry is past; returns the receipts.
+
+    What another service erases or prolongs meanwhile is left alone, and what fails is left to the next sweep.
+    """
+    receipts: list[ErasureReceipt] = []
+    start: str | None = None
+    while True:
+        points, start = await engine.scroll(META, Where({"kind": records.GALLERY}), _PAGE, start)
+        for point in points:
+            gallery = str(point.payload["id"])
+            for identity in await _expired_identities(engine, galleries, gallery):
+                receipts += await _erase_identity(identities, gallery, identity)
+            receipts += await _erase_templates(templates, gallery)
+        if start is None:
+            return receipts
+
+
+async def _expired_identities(engine: Engine, galleries: Galleries, gallery: str) -> list[str]:
+    try:
+        tenant = await galleries.tenant(gallery)
+    except SamefaceError:
+        return []  # gone meanwhile
+    where = Where({"gallery": tenant.uid, "kind": records.IDENTITY}, expired_at=time.time())
+    points, _ = await engine.scroll(tenant.collection, where, _PAGE)
+    return [str(point.payload["identity"]) for point in points]
+
+
+async def _erase_identity(identities: Identities, gallery: str, identity: str) -> list[ErasureReceipt]:
+    try:
+        present = await identities.get(gallery, identity)
+        if present.expire_time is None or present.expire_time.timestamp() > time.time():
+            return []
+        # The etag refuses where it is prolonged in between.
+        return [await identities.delete(gallery, identity, force=True, etag=present.etag)]
+    except SamefaceError as error:
+        log.info("an expired identity was left to the next sweep: %s", error.reason)
+        return []
+
+
+async def _erase_templates(templates: Templates, gallery: str) -> list[ErasureReceipt]:
+    try:
+        receipt = await templates.delete_expired(gallery)
+    except SamefaceError as error:
+        log.info("expired templates were left to the next sweep: %s", error.reason)
+        return []
+    return [] if receipt is None else [receipt]

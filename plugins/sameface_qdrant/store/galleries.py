@@ -1,0 +1,275 @@
+"""Galleries and their policies: the records of the small meta collection."""
+
+import asyncio
+import dataclasses
+import secrets
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sameface_qdrant.engines.base import Engine, Point, Where
+from sameface_qdrant.errors import ConcurrentUpdate, GalleryAlreadyExists, GalleryNotEmpty, GalleryNotFound
+from sameface_qdrant.policy import check_policy
+from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store.erasure import Erasures
+from sameface_qdrant.store.payloads import check_etag
+from sameface_qdrant.store.write_lock import Writes, uncut
+from sameface_qdrant.values import (
+    Contract,
+    ErasedResource,
+    ErasureReceipt,
+    Gallery,
+    OperatingPoint,
+    Page,
+    Policy,
+    PolicyChanges,
+)
+from sameface_qdrant.values.contracts import check_contract
+from sameface_qdrant.values.ids import check_id, point_id
+from sameface_qdrant.values.paging import check_page
+
+META = records.META
+LOST_RACES = 8
+"""How often a change that is bound to no etag is tried again after another service was faster."""
+_SECRET_ID = point_id(records.SECRET)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tenant:
+    """A gallery with the key under which its points are kept; the key is new with every gallery."""
+
+    uid: str
+    gallery: Gallery
+
+    @property
+    def collection(self) -> str:
+        """Name of the collection that holds its identities and templates: one for each contract."""
+        return self.gallery.contract.key
+
+
+class Galleries:
+    """Reached as ``store.galleries``. Where this process is the only writer, records are remembered."""
+
+    def __init__(self, engine: Engine, writes: Writes) -> None:
+        self._engine = engine
+        self._writes = writes
+        self.erasures = Erasures(engine)
+        self._remembered: dict[str, Tenant] = {}
+        # Counts changes: what was read before one must not be remembered after it.
+        self._changes = 0
+
+    @uncut
+    async def create(
+        self,
+        gallery: str,
+        contract: Contract,
+        *,
+        display_name: str = "",
+        policy: Policy = Policy(),  # noqa: B008  # frozen
+        operating_points: Sequence[OperatingPoint] = (),
+        request_id: str = "",
+    ) -> Gallery:
+        """Make a gallery bound to one contract; a repeat with the same request id returns the first call's.
+
+        Raises:
+            GalleryAlreadyExists: another request made a gallery with this id.
+            InvalidArgument: the id, the contract or the policy is malformed.
+        """
+        check_id(gallery, "gallery_id")
+        check_contract(contract)
+        now = datetime.now(UTC)
+        first = dataclasses.replace(check_policy(policy), revision=1, create_time=now)
+        new = Gallery(gallery, contract, first, display_name, tuple(operating_points), create_time=now, update_time=now)
+        uid = uuid.uuid4().hex
+        async with self._writes.turn:
+            await self._engine.ensure(contract.key, contract.dimension)
+            point = records.gallery_point(new, uid, revision=1, request_id=request_id)
+            await self._engine.upsert(META, [point], insert_only=True)
+            present = await self._record(gallery)
+        await self._engine.commit(META)
+        same_request = bool(request_id) and present.payload["request_id"] == request_id
+        if present.payload["gallery"] != uid and not same_request:
+            raise GalleryAlreadyExists(f"the gallery {gallery!r} exists already", metadata={"gallery": gallery})
+        return records.gallery_of(present.payload)
+
+    async def get(self, gallery: str) -> Gallery:
+        """Return a gallery, or raise GalleryNotFound."""
+        return (await self.tenant(gallery)).gallery
+
+    async def list(self, *, page_size: int = 100, page_token: str = "") -> Page[Gallery]:
+        """Return one page of galleries, in a stable order."""
+        start = check_page(page_size, page_token)
+        points, following = await self._engine.scroll(META, Where({"kind": records.GALLERY}), page_size, start)
+        return Page(tuple(records.gallery_of(point.payload) for point in points), following or "")
+
+    @uncut
+    async def update(
+        self,
+        gallery: str,
+        *,
+        policy: PolicyChanges | None = None,
+        display_name: str | None = None,
+        author: str = "",
+        etag: str = "",
+    ) -> Gallery:
+        """Change what is given, and leave the rest. A changed policy is a new revision; the revisions before it stay.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            InvalidArgument: the policy is malformed.
+            ConcurrentUpdate: ``etag`` is given and not the present one, or other services were faster again and again.
+        """
+        for attempt in range(1 if etag else LOST_RACES):
+            async with self._writes.turn:
+                point = await self._record(gallery)
+                present = records.gallery_of(point.payload)
+                check_etag(etag, present.etag, gallery)
+                changed = _changed(present, policy or {}, display_name, author, datetime.now(UTC))
+                written = present if changed is present else await self._replace(point, changed)
+            if written is not None:
+                await self._engine.commit(META)
+                return written
+            await asyncio.sleep(0.01 * 2**attempt * secrets.SystemRandom().random())
+        raise ConcurrentUpdate(
+            f"the gallery {gallery!r} was changed by another service; read it again and repeat",
+            metadata={"gallery": gallery},
+        )
+
+    async def _replace(self, point: Point, changed: Gallery) -> Gallery | None:
+        """Write a gallery in the place of the record it was made from; None where another service was faster."""
+        uid, revision = point.payload["gallery"], point.payload["revision"]
+        before = records.gallery_of(point.payload)
+        if changed.policy is not before.policy:
+            # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
+            await self._engine.upsert(META, [records.policy_point(uid, before.policy)], insert_only=True)
+            # Durable first, too: of a flush that is cut off, a replaced record may stay and a new one not.
+            await self._engine.commit(META)
+        mark = uuid.uuid4().hex
+        replacement = records.gallery_point(
+            changed,
+            uid,
+            revision=revision + 1,
+            request_id=point.payload["request_id"],
+            marks=records.marked(point.payload, mark),
+        )
+        self._forget(changed.id)
+        await self._engine.upsert(META, [replacement], only_if=Where({"revision": revision}))
+        written = await self._record(changed.id)
+        self._forget(changed.id)
+        return records.gallery_of(written.payload) if mark in written.payload["marks"] else None
+
+    async def revisions(self, gallery: str) -> tuple[Policy, ...]:
+        """Return every revision of a gallery's policy, oldest first; the last one is in force."""
+        tenant = await self.tenant(gallery)
+        where = records.of_gallery(tenant.uid, records.POLICY)
+        found: dict[int, Policy] = {}
+        start = None
+        while True:
+            points, start = await self._engine.scroll(META, where, 256, start)
+            found |= {point.payload["revision"]: records.policy_of(point.payload) for point in points}
+            if start is None:
+                break
+        found[tenant.gallery.policy.revision] = tenant.gallery.policy
+        return tuple(found[revision] for revision in sorted(found))
+
+    @uncut
+    async def delete(self, gallery: str, *, force: bool = False, etag: str = "") -> ErasureReceipt:
+        """Erase a gallery and its policies; one with identities only with ``force``, together with them.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            GalleryNotEmpty: it holds identities and ``force`` is not set.
+            ConcurrentUpdate: ``etag`` is given and not the present one.
+        """
+        tenant, size = await self._deletable(gallery, force, etag)
+        everything = Where({"gallery": tenant.uid})
+        seen = await self.erasures.look(tenant.collection, tenant.gallery.contract.dimension, everything)
+        async with self._writes.turn:
+            tenant, size = await self._deletable(gallery, force, etag)
+            policies = await self._engine.count(META, everything)
+            receipt = await self.erasures.begin(seen, ErasedResource.GALLERY, gallery, records=size + policies)
+            # Identities first: should this be cut off, the gallery is still there to be deleted again.
+            await self._engine.delete(tenant.collection, everything)
+            self._forget(gallery)
+            await self._engine.delete(META, everything)
+            self._forget(gallery)
+            if not self._engine.exclusive:
+                # Another service may have enrolled between the two, and have found the gallery still there.
+                await self._engine.delete(tenant.collection, everything)
+            receipt = await self.erasures.check(receipt, seen)
+        await self._engine.commit(tenant.collection, erase=True)
+        await self._engine.commit(META, erase=True)
+        return await self.erasures.settle(receipt, seen)
+
+    async def _deletable(self, gallery: str, force: bool, etag: str) -> tuple[Tenant, int]:
+        tenant = await self.tenant(gallery)
+        check_etag(etag, tenant.gallery.etag, gallery)
+        size = await self._engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
+        if size and not force:
+            raise GalleryNotEmpty(
+                f"the gallery {gallery!r} holds {size} identities; delete them first, or set force",
+                metadata={"gallery": gallery, "identities": size},
+            )
+        return tenant, size
+
+    # What identities and templates need of galleries.
+
+    async def open(self) -> bytes:
+        """Make the meta collection and return the store's secret, the key of its digests."""
+        await self._engine.ensure(META, 1)
+        payload = {"kind": records.SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)}
+        # Read first: a store on a full disk opens for reading.
+        if not await self._engine.get(META, [_SECRET_ID]):
+            # Insert-only: of several services that start at once, one secret wins and all read it back.
+            await self._engine.upsert(META, [Point(_SECRET_ID, payload)], insert_only=True)
+            await self._engine.commit(META)
+        stored = (await self._engine.get(META, [_SECRET_ID]))[_SECRET_ID]
+        return bytes.fromhex(stored.payload["secret"])
+
+    async def tenant(self, gallery: str) -> Tenant:
+        """Return a gallery with its key, its collection opened.
+
+        Raises:
+            GalleryNotFound: there is none with this id.
+        """
+        if remembered := self._remembered.get(gallery):
+            return remembered
+        changes = self._changes
+        point = await self._record(gallery)
+        tenant = Tenant(point.payload["gallery"], records.gallery_of(point.payload))
+        await self._engine.ensure(tenant.collection, tenant.gallery.contract.dimension)
+        if self._engine.exclusive and changes == self._changes:
+            self._remembered[gallery] = tenant
+        return tenant
+
+    async def still_there(self, tenant: Tenant) -> bool:
+        """Return whether the gallery is stored, and is not another one made later under the same id."""
+        point = await self._find(tenant.gallery.id)
+        return point is not None and point.payload["gallery"] == tenant.uid
+
+    def _forget(self, gallery: str) -> None:
+        self._changes += 1
+        self._remembered.pop(gallery, None)
+
+    async def _record(self, gallery: str) -> Point:
+        point = await self._find(gallery)
+        if point is None:
+            raise GalleryNotFound(f"there is no gallery {gallery!r}; create it first", metadata={"gallery": gallery})
+        return point
+
+    async def _find(self, gallery: str) -> Point | None:
+        key = records.gallery_point_id(gallery)
+        return (await self._engine.get(META, [key])).get(key)
+
+
+def _changed(present: Gallery, policy: PolicyChanges, display_name: str | None, author: str, now: datetime) -> Gallery:
+    """Return a gallery after a change; the very same one where nothing differs."""
+    if "identify_threshold" in policy:
+        # Set by hand, it is nothing that was calibrated for a size.
+        policy = PolicyChanges(**{"calibrated_size": None, **policy})
+    wanted = check_policy(dataclasses.replace(present.policy, **policy))
+    changed = dataclasses.replace(present, display_name=present.display_name if display_name is None else display_name)
+    if wanted != present.policy:
+        revised = dataclasses.replace(wanted, revision=wanted.revision + 1, author=author, create_time=now)
+        changed = dataclasses.replace(changed, policy=revised)
+    return present if changed == present else dataclasses.replace(changed, update_time=now)

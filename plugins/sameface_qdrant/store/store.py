@@ -1,0 +1,330 @@
+"""The store: galleries, identities and templates; enrol, verify, identify."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
+
+from sameface_qdrant.calibration.what_if import WhatIf
+from sameface_qdrant.engines.base import Engine, Hit, Point, Where
+from sameface_qdrant.engines.server.options import ServerOptions
+from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
+from sameface_qdrant.policy import (
+    check_override,
+    decide_identification,
+    decide_verification,
+    identification_threshold,
+    verification_threshold,
+)
+from sameface_qdrant.store import calibrate as calibrating
+from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store.calibrate import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
+from sameface_qdrant.store.enrolment import Enrolee, Enrolments
+from sameface_qdrant.store.erasure import Erasures
+from sameface_qdrant.store.expiry import sweep
+from sameface_qdrant.store.galleries import Galleries, Tenant
+from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.templates import Templates
+from sameface_qdrant.store.write_lock import Writes
+from sameface_qdrant.values import (
+    NO_LABELS,
+    Candidate,
+    Decision,
+    EngineDescription,
+    ErasureReceipt,
+    FoundTemplate,
+    NewTemplate,
+    Probe,
+    Scope,
+    Template,
+    TemplateFilter,
+    Vector,
+)
+from sameface_qdrant.values.paging import LARGEST_PAGE
+from sameface_qdrant.values.vectors import units_under
+
+One = TypeVar("One")
+Other = TypeVar("Other")
+
+
+class Store:
+    """Opened by `Store.open`; every method is a coroutine and may be called concurrently."""
+
+    galleries: Galleries
+    """Create, get, list, delete; change a policy."""
+    identities: Identities
+    """Create, get, list, change, move, merge, delete."""
+    templates: Templates
+    """Get, list, change, delete; `Store.enroll` adds them."""
+    erasures: Erasures
+    """Get and list the receipts of deletions."""
+
+    def __init__(self, engine: Engine, galleries: Galleries, writes: Writes, secret: bytes) -> None:
+        self._engine = engine
+        self._writes = writes
+        self.galleries = galleries
+        self.identities = Identities(engine, galleries, writes)
+        self.templates = Templates(engine, galleries, self.identities, writes)
+        self._enrolments = Enrolments(engine, galleries, self.identities, writes, secret)
+        self.erasures = galleries.erasures
+
+    @classmethod
+    async def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
+        """Open ``edge:///absolute/folder``, ``http(s)://host:port`` of a Qdrant server, or ``:memory:`` for tests.
+
+        The port of a server is its gRPC port, 6334 where none is named. ``api_key`` and ``options`` are a server's.
+
+        Raises:
+            StoreLocked: another process holds the folder.
+            StoreUnavailable: the server does not answer or refuses the key, or the folder cannot be written.
+            StoreTooOld: the server is older than 1.17.
+            InvalidArgument: the URL has another form, or the certificate cannot be read.
+        """
+        engine = await _open_engine(url, api_key, options or ServerOptions())
+        try:
+            return await cls.over(engine)
+        except BaseException:
+            await engine.aclose()
+            raise
+
+    @classmethod
+    async def over(cls, engine: Engine) -> "Store":
+        """Open a store over an engine that is open already."""
+        writes = Writes()
+        galleries = Galleries(engine, writes)
+        return cls(engine, galleries, writes, await galleries.open())
+
+    @property
+    def description(self) -> EngineDescription:
+        """What holds the templates."""
+        return self._engine.description
+
+    async def aclose(self) -> None:
+        """Close the store once every write has finished. Safe to call twice."""
+        await self._writes.settle()
+        await self._engine.aclose()
+
+    async def enroll(
+        self,
+        gallery: str,
+        identity: str,
+        templates: Sequence[NewTemplate],
+        *,
+        request_id: str = "",
+        create_identity: bool = True,
+        display_name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
+        consent_reference: str = "",
+        purpose: str = "",
+        validate_only: bool = False,
+    ) -> tuple[Template, ...]:
+        """Add templates to an identity, all or none; durable once this returns.
+
+        A repeat with the same request id (without one: with the same content) returns what the first call stored.
+        What the policy's guards found is in each template's ``findings``. Name, labels, consent and purpose are of the
+        identity, where it is made. With ``validate_only`` everything is checked and nothing is stored; the templates
+        that come back have no id.
+
+        Raises:
+            InvalidEmbedding, ContractMismatch: an embedding does not fit the gallery; nothing is stored.
+            GalleryNotFound: there is no such gallery.
+            IdentityNotFound: there is no such identity and ``create_identity`` is not set.
+            TemplateLimitReached: the identity would hold more than the policy allows.
+            IdentityCollision, DuplicateSample, TemplateOutlier: the policy rejects it.
+            RequestIdReused: the request id was used with other content.
+            ConcurrentUpdate: another service changed the identity at the same moment; repeat.
+        """
+        enrolee = Enrolee(identity, create_identity, display_name, labels, consent_reference, purpose)
+        if validate_only:
+            return await self._enrolments.check(gallery, enrolee, templates)
+        return await self._enrolments.enroll(gallery, enrolee, templates, request_id=request_id)
+
+    async def verify(
+        self,
+        gallery: str,
+        identity: str,
+        probe: Probe,
+        *,
+        scope: Scope | None = None,
+        threshold: float | None = None,
+        margin: float | None = None,
+    ) -> Decision:
+        """1:1. Compare a probe with a claimed identity; see `sameface_qdrant.policy` for the table.
+
+        ``scope`` defaults to GALLERY in a gallery of two or more identities, else to CLAIM.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            IdentityNotFound: nobody is enrolled under this id, or no template of it is in force.
+            ThresholdNotCalibrated: no threshold is known and ``threshold`` brings none.
+            InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
+        """
+        check_override(threshold, "verify_threshold", -1.0, 1.0)
+        check_override(margin, "runner_up_margin", 0.0, 2.0)
+        tenant = await self.galleries.tenant(gallery)
+        (vector,) = units_under(tenant.gallery.contract, [probe])
+        now = time.time()
+        record, size = await self._both(self.identities.record(tenant, identity), self._size(tenant))
+        chosen = scope or (Scope.GALLERY if size >= 2 else Scope.CLAIM)
+        mine = Where({"gallery": tenant.uid, "identity": identity}, valid_at=now)
+        others = Where({"gallery": tenant.uid}, {"identity": identity}, valid_at=now)
+        claims, rivals = await self._both(
+            self._engine.nearest(tenant.collection, vector, mine, 1),
+            self._engine.nearest(tenant.collection, vector, others, 1) if chosen is Scope.GALLERY else _nothing(),
+        )
+        if not claims:
+            raise IdentityNotFound(
+                f"the identity {identity!r} of {gallery!r} has no template in force; enrol one first",
+                metadata={"gallery": gallery, "identity": identity},
+            )
+        best = Candidate(identity, claims[0].score, claims[0].id, record.payload["display_name"])
+        others_best = await self._candidates(tenant, rivals)
+        claimed = records.identity_of(record.payload, gallery, template_count=len(claims))
+        return decide_verification(
+            best,
+            others_best[0] if others_best else None,
+            scope=chosen,
+            threshold=verification_threshold(tenant.gallery, claimed, threshold),
+            margin=tenant.gallery.policy.runner_up_margin if margin is None else margin,
+            policy_revision=tenant.gallery.policy.revision,
+            gallery_size=size,
+        )
+
+    async def identify(
+        self,
+        gallery: str,
+        probe: Probe,
+        *,
+        threshold: float | None = None,
+        margin: float | None = None,
+        limit: int = 5,
+    ) -> Decision:
+        """1:N. Find the identities that a probe is most like, at most ``limit``, and decide whether the best is it.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            ThresholdNotCalibrated: no threshold is known and ``threshold`` brings none.
+            InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
+        """
+        check_override(threshold, "identify_threshold", -1.0, 1.0)
+        check_override(margin, "runner_up_margin", 0.0, 2.0)
+        if limit < 1:
+            raise InvalidArgument(f"limit is {limit}; expected at least 1", metadata={"field": "limit"})
+        tenant = await self.galleries.tenant(gallery)
+        (vector,) = units_under(tenant.gallery.contract, [probe])
+        size, best = await self._both(self._size(tenant), self._best_identities(tenant, vector, wanted=max(2, limit)))
+        return decide_identification(
+            await self._candidates(tenant, best),
+            limit=limit,
+            threshold=identification_threshold(tenant.gallery, size, threshold),
+            margin=tenant.gallery.policy.runner_up_margin if margin is None else margin,
+            policy_revision=tenant.gallery.policy.revision,
+            gallery_size=size,
+        )
+
+    async def search(
+        self,
+        gallery: str,
+        probe: Probe,
+        *,
+        where: TemplateFilter = TemplateFilter(),  # noqa: B008  # frozen
+        limit: int = 10,
+        min_score: float | None = None,
+    ) -> tuple[FoundTemplate, ...]:
+        """Return the templates in force that are nearest to a probe, best first, without any decision.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
+            InvalidArgument: ``limit`` is not 1..1000, or a label is malformed.
+        """
+        check_override(min_score, "min_score", -1.0, 1.0)
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise InvalidArgument(f"limit is {limit}; expected 1 to {LARGEST_PAGE}", metadata={"field": "limit"})
+        tenant = await self.galleries.tenant(gallery)
+        (vector,) = units_under(tenant.gallery.contract, [probe])
+        looked_at = records.searched(tenant.uid, where, time.time())
+        hits = await self._engine.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
+        named = await self._candidates(tenant, hits)
+        return tuple(
+            FoundTemplate(records.template_of(Point(hit.id, hit.payload), gallery), hit.score, candidate.display_name)
+            for hit, candidate in zip(hits, named, strict=True)
+        )
+
+    async def calibrate(self, gallery: str, **options: Unpack[CalibrationOptions]) -> GalleryCalibration:
+        """Measure thresholds, and apply them where asked; see `sameface_qdrant.store.calibrate.calibrate_gallery`."""
+        return await calibrating.calibrate_gallery(self._engine, self.galleries, gallery, **options)
+
+    async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
+        """Tell what another setting would change; see `sameface_qdrant.store.calibrate.gallery_what_if`."""
+        return await calibrating.gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
+
+    async def sweep(self) -> tuple[ErasureReceipt, ...]:
+        """Erase what has expired, at most some hundred identities and templates of each gallery; returns the receipts.
+
+        Comparisons ignore what has expired whether or not it was swept.
+        """
+        return tuple(await sweep(self._engine, self.galleries, self.identities, self.templates))
+
+    async def _best_identities(self, tenant: Tenant, vector: Vector, wanted: int) -> list[Hit]:
+        """Return the best hit of each of the ``wanted`` nearest identities (maximum fusion), exactly.
+
+        Neighbours come best first, so the first ``wanted`` different identities among them are the right ones as soon
+        as there are that many; identities with many templates only make the query longer.
+        """
+        where = Where({"gallery": tenant.uid}, valid_at=time.time())
+        limit = 4 * wanted
+        while True:
+            hits = await self._engine.nearest(tenant.collection, vector, where, limit)
+            best: dict[str, Hit] = {}
+            for hit in hits:
+                best.setdefault(hit.payload["identity"], hit)
+            if len(best) >= wanted or len(hits) < limit:
+                return list(best.values())[:wanted]
+            limit *= 4
+
+    async def _both(self, one: Coroutine[Any, Any, One], other: Coroutine[Any, Any, Other]) -> tuple[One, Other]:
+        """Await two reads: at once where each is a round trip, in turn where a task costs as much as a read."""
+        if not self._engine.exclusive:
+            both: tuple[One, Other] = await asyncio.gather(one, other)
+            return both
+        try:
+            return await one, await other
+        finally:
+            other.close()  # where the first one failed
+
+    async def _candidates(self, tenant: Tenant, hits: Sequence[Hit]) -> list[Candidate]:
+        keys = [records.identity_point_id(tenant.uid, hit.payload["identity"]) for hit in hits]
+        named = await self._engine.get(tenant.collection, keys)
+        return [
+            Candidate(
+                identity=hit.payload["identity"],
+                score=hit.score,
+                template=hit.id,
+                display_name=named[key].payload["display_name"] if key in named else "",
+            )
+            for hit, key in zip(hits, keys, strict=True)
+        ]
+
+    async def _size(self, tenant: Tenant) -> int:
+        return await self._engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
+
+
+async def _open_engine(url: str, api_key: str | None, options: ServerOptions) -> Engine:
+    # Imported here: whoever embeds Edge need not load the client of the server, and the other way round.
+    if url.startswith("edge://"):
+        from sameface_qdrant.engines.edge.engine import EdgeEngine
+
+        return await EdgeEngine.open(Path(url.removeprefix("edge://")))
+    if url == ":memory:" or url.startswith(("http://", "https://")):
+        from sameface_qdrant.engines.server.engine import ServerEngine
+
+        return await ServerEngine.open(url, api_key=api_key, options=options)
+    raise InvalidArgument(
+        f"{url!r} is no store; expected edge:///folder, http(s)://host:port or :memory:", metadata={"field": "url"}
+    )
+
+
+async def _nothing() -> list[Hit]:
+    return []
