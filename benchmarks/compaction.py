@@ -11,8 +11,8 @@ import numpy as np
 from sameface_qdrant import Contract, ErasureState, Policy, Probe, Store
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.store import payloads as records
-from sameface_qdrant.values import Provenance
 from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.template import Provenance
 
 CONTRACT = Contract("bench", version=1, sha256="b" * 64, dimension=128, preprocessing="none")
 BATCH, EACH = 1000, 4

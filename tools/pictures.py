@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from sameface_qdrant.policy import Threshold, decide_verification
-from sameface_qdrant.values import Candidate, Scope, ThresholdSource
+from sameface_qdrant.values.decision import Candidate, Scope, ThresholdSource
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "images" / "decisions.svg"
 THRESHOLD, MARGIN = 0.45, 0.15

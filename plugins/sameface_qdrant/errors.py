@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from sameface_qdrant.values import Finding
+    from sameface_qdrant.values.finding import Finding
 
 
 class SamefaceError(Exception):

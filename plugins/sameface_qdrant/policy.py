@@ -21,19 +21,9 @@ from enum import StrEnum
 from typing import TypeVar
 
 from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
-from sameface_qdrant.values import (
-    Candidate,
-    Decision,
-    Gallery,
-    GuardAction,
-    Identity,
-    OperatingPoint,
-    Outcome,
-    Policy,
-    Scope,
-    ThresholdSource,
-    WhenFull,
-)
+from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Scope, ThresholdSource
+from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, WhenFull
+from sameface_qdrant.values.identity import Identity
 
 Choice = TypeVar("Choice", bound=StrEnum)
 

@@ -17,7 +17,7 @@ from qdrant_client import AsyncQdrantClient
 from sameface_qdrant import Contract, Store
 from sameface_qdrant.engines.server.client import connect
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.values import Vector
+from sameface_qdrant.values.vectors import Vector
 
 CONTRACT = Contract("voices", version=1, sha256="a" * 64, dimension=8, preprocessing="none")
 QDRANT_URL, QDRANT_API_KEY = os.environ.get("QDRANT_URL", ""), os.environ.get("QDRANT_API_KEY") or None

@@ -19,7 +19,10 @@ from sameface_qdrant.errors import (
     ThresholdNotCalibrated,
 )
 from sameface_qdrant.store.guards import to_replace
-from sameface_qdrant.values import FindingKind, GuardAction, Provenance, Vector, WhenFull
+from sameface_qdrant.values.finding import FindingKind
+from sameface_qdrant.values.gallery import GuardAction, WhenFull
+from sameface_qdrant.values.template import Provenance
+from sameface_qdrant.values.vectors import Vector
 from tests.plugin.conftest import CONTRACT, random_vector
 
 AXES = np.eye(8, dtype=np.float32)

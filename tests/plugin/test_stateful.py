@@ -34,7 +34,8 @@ from sameface_qdrant.errors import (
     SamefaceError,
     TemplateLimitReached,
 )
-from sameface_qdrant.values import IdentityChanges, PolicyChanges
+from sameface_qdrant.values.gallery import PolicyChanges
+from sameface_qdrant.values.identity import IdentityChanges
 from tests.plugin import oracle
 from tests.plugin.conftest import CONTRACT, ENGINES, QDRANT_API_KEY, QDRANT_URL, cleared_server
 

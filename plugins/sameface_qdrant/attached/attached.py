@@ -19,10 +19,12 @@ from sameface_qdrant.policy import (
     identification_threshold,
     verification_threshold,
 )
-from sameface_qdrant.values import Candidate, Contract, Decision, Gallery, OperatingPoint, Policy, Scope, Vector
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Candidate, Decision, Scope
+from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.paging import LARGEST_PAGE
-from sameface_qdrant.values.vectors import unit
+from sameface_qdrant.values.vectors import Vector, unit
 
 if TYPE_CHECKING:
     from sameface_qdrant.attached.queries import AttachedCollection

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.comparisons import Comparisons, labelled_scores
-from sameface_qdrant.values import Contract, Probe
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Probe
 from sameface_qdrant.values.vectors import units_under
 
 

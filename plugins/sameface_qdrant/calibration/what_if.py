@@ -10,7 +10,7 @@ from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.comparisons import Comparisons, Searches
 from sameface_qdrant.metrics.error_rates import Codes, Hits, Scores
 from sameface_qdrant.metrics.intervals import Interval, rate_interval
-from sameface_qdrant.values import Outcome
+from sameface_qdrant.values.decision import Outcome
 
 OUTCOMES = (Outcome.MATCH, Outcome.AMBIGUOUS, Outcome.NO_MATCH)
 _MATCH, _AMBIGUOUS, _NO_MATCH = range(3)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-from sameface_qdrant.values import ByteEvidence, EngineDescription, Vector
+from sameface_qdrant.values.erasure import ByteEvidence
+from sameface_qdrant.values.vectors import Vector
 
 VECTOR_NAME = "embedding"
 TENANT_FIELD = "gallery"
@@ -15,6 +16,18 @@ INDEXED_FIELDS: Mapping[str, Literal["keyword", "integer", "float"]] = MappingPr
 )
 """Payload fields with an index, and its type. Made before the first point: filtering without one is slow on a server,
 and refused by one in strict mode, as Qdrant Cloud is by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDescription:
+    """What holds the templates, as it reports itself."""
+
+    kind: str
+    """``edge``, ``server`` or ``memory``."""
+    version: str
+    location: str
+    exact: bool = True
+    """False where a search may miss a neighbour (an approximate index); scores are exact either way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from sameface_qdrant.policy import check_override, identification_threshold, ver
 from sameface_qdrant.store import payloads as records
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
-from sameface_qdrant.values import Gallery, PolicyChanges, Vector
+from sameface_qdrant.values.gallery import Gallery, PolicyChanges
+from sameface_qdrant.values.vectors import Vector
 
 MAX_TEMPLATES = 10_000
 """So many are read at most; a larger gallery is calibrated on a sample of its templates."""

@@ -24,9 +24,11 @@ from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guards import Guards, refusal, to_replace
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.write_lock import Writes, uncut
-from sameface_qdrant.values import NO_LABELS, Finding, FindingKind, NewTemplate, Template, Vector, WhenFull
-from sameface_qdrant.values.ids import check_id, check_labels, point_id
-from sameface_qdrant.values.vectors import units_under
+from sameface_qdrant.values.finding import Finding, FindingKind
+from sameface_qdrant.values.gallery import WhenFull
+from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels, point_id
+from sameface_qdrant.values.template import NewTemplate, Template
+from sameface_qdrant.values.vectors import Vector, units_under
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from typing import Any
 from sameface_qdrant.engines.base import POINT_ID, Engine, Point, Sighting, Where
 from sameface_qdrant.errors import ErasureNotFound, SamefaceError
 from sameface_qdrant.store.payloads import META, Payload, moment, seconds
-from sameface_qdrant.values import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState, Page
+from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
 from sameface_qdrant.values.ids import point_id
-from sameface_qdrant.values.paging import check_page
+from sameface_qdrant.values.paging import Page, check_page
 
 RECEIPT = "receipt"
 SAMPLE = 256

@@ -10,7 +10,7 @@ from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.templates import Templates
-from sameface_qdrant.values import ErasureReceipt
+from sameface_qdrant.values.erasure import ErasureReceipt
 
 log = logging.getLogger(__name__)
 

@@ -14,19 +14,11 @@ from sameface_qdrant.store import payloads as records
 from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.store.write_lock import Writes, uncut
-from sameface_qdrant.values import (
-    Contract,
-    ErasedResource,
-    ErasureReceipt,
-    Gallery,
-    OperatingPoint,
-    Page,
-    Policy,
-    PolicyChanges,
-)
-from sameface_qdrant.values.contracts import check_contract
+from sameface_qdrant.values.contract import Contract, check_contract
+from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
+from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import check_id, point_id
-from sameface_qdrant.values.paging import check_page
+from sameface_qdrant.values.paging import Page, check_page
 
 META = records.META
 LOST_RACES = 8

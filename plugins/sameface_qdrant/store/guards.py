@@ -23,7 +23,10 @@ from sameface_qdrant.errors import (
 from sameface_qdrant.policy import identification_threshold, verification_threshold
 from sameface_qdrant.store import payloads as records
 from sameface_qdrant.store.galleries import Tenant
-from sameface_qdrant.values import Finding, FindingKind, GuardAction, Identity, Policy, Vector, WhenFull
+from sameface_qdrant.values.finding import Finding, FindingKind
+from sameface_qdrant.values.gallery import GuardAction, Policy, WhenFull
+from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.vectors import Vector
 
 REFUSALS: dict[FindingKind, tuple[type[GuardRefusal], str]] = {
     FindingKind.COLLISION: (IdentityCollision, "is too much like another identity of the gallery"),

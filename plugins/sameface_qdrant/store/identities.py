@@ -24,9 +24,10 @@ from sameface_qdrant.store.galleries import LOST_RACES, Galleries, Tenant
 from sameface_qdrant.store.move import move
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.store.write_lock import Writes, uncut
-from sameface_qdrant.values import NO_LABELS, ErasedResource, ErasureReceipt, Identity, IdentityChanges, Page
-from sameface_qdrant.values.ids import check_id, check_labels
-from sameface_qdrant.values.paging import check_page
+from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
+from sameface_qdrant.values.identity import Identity, IdentityChanges
+from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels
+from sameface_qdrant.values.paging import Page, check_page
 
 
 class Identities:

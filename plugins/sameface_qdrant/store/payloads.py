@@ -7,22 +7,12 @@ from typing import Any
 
 from sameface_qdrant.engines.base import Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
-from sameface_qdrant.values import (
-    NO_LABELS,
-    Contract,
-    Gallery,
-    GuardAction,
-    Identity,
-    IdentityChanges,
-    OperatingPoint,
-    Policy,
-    Provenance,
-    Template,
-    TemplateFilter,
-    Vector,
-    WhenFull,
-)
-from sameface_qdrant.values.ids import check_labels, point_id
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, WhenFull
+from sameface_qdrant.values.identity import Identity, IdentityChanges
+from sameface_qdrant.values.ids import NO_LABELS, check_labels, point_id
+from sameface_qdrant.values.template import Provenance, Template, TemplateFilter
+from sameface_qdrant.values.vectors import Vector
 
 META = "meta"
 """The collection of galleries, their policies, and receipts of erasures."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
 from sameface_qdrant.calibration.what_if import WhatIf
-from sameface_qdrant.engines.base import Engine, Hit, Point, Where
+from sameface_qdrant.engines.base import Engine, EngineDescription, Hit, Point, Where
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.policy import (
@@ -27,22 +27,12 @@ from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import Writes
-from sameface_qdrant.values import (
-    NO_LABELS,
-    Candidate,
-    Decision,
-    EngineDescription,
-    ErasureReceipt,
-    FoundTemplate,
-    NewTemplate,
-    Probe,
-    Scope,
-    Template,
-    TemplateFilter,
-    Vector,
-)
+from sameface_qdrant.values.decision import Candidate, Decision, Probe, Scope
+from sameface_qdrant.values.erasure import ErasureReceipt
+from sameface_qdrant.values.ids import NO_LABELS
 from sameface_qdrant.values.paging import LARGEST_PAGE
-from sameface_qdrant.values.vectors import units_under
+from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Template, TemplateFilter
+from sameface_qdrant.values.vectors import Vector, units_under
 
 One = TypeVar("One")
 Other = TypeVar("Other")

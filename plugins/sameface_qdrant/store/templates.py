@@ -10,8 +10,9 @@ from sameface_qdrant.store import payloads as records
 from sameface_qdrant.store.galleries import LOST_RACES, Galleries, Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.write_lock import Writes, uncut
-from sameface_qdrant.values import ErasedResource, ErasureReceipt, Page, Template
-from sameface_qdrant.values.paging import check_page
+from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
+from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.template import Template
 
 
 class Templates:

@@ -19,7 +19,8 @@ from sameface_qdrant.metrics.intervals import Interval
 from sameface_qdrant.metrics.menagerie import Errors, Flock, find_lambs
 from sameface_qdrant.store.calibrate import CalibrationOptions, GalleryCalibration, Operation
 from sameface_qdrant.store.store import Store
-from sameface_qdrant.values import Gallery, Outcome
+from sameface_qdrant.values.decision import Outcome
+from sameface_qdrant.values.gallery import Gallery
 
 AUTHOR = "CalibrateGallery"
 MAX_SCORES, MAX_COHORT, MAX_IDENTITIES = 1_000_000, 10_000, 20_000

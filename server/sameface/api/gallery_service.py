@@ -11,7 +11,7 @@ from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.store.store import Store
-from sameface_qdrant.values import Gallery, Policy
+from sameface_qdrant.values.gallery import Gallery, Policy
 from sameface_qdrant.values.ids import check_id
 
 Context = grpc.aio.ServicerContext[Any, Any]

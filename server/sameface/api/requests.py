@@ -15,17 +15,11 @@ from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_pb2
 from sameface.vision import FaceSelection
 from sameface_qdrant.errors import InvalidArgument, InvalidEmbedding
-from sameface_qdrant.values import (
-    Contract,
-    GuardAction,
-    IdentityChanges,
-    Policy,
-    PolicyChanges,
-    Scope,
-    TemplateFilter,
-    WhenFull,
-)
-from sameface_qdrant.values.contracts import MAX_DIMENSION
+from sameface_qdrant.values.contract import MAX_DIMENSION, Contract
+from sameface_qdrant.values.decision import Scope
+from sameface_qdrant.values.gallery import GuardAction, Policy, PolicyChanges, WhenFull
+from sameface_qdrant.values.identity import IdentityChanges
+from sameface_qdrant.values.template import TemplateFilter
 
 Choice = TypeVar("Choice")
 

@@ -8,16 +8,13 @@ from google.protobuf import timestamp_pb2
 from sameface.api.names import make_name, receipt_name
 from sameface.pipeline.photos import FoundFace
 from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
-from sameface_qdrant.values import (
-    Contract,
-    Decision,
-    ErasureReceipt,
-    Gallery,
-    Identity,
-    Policy,
-    Template,
-    Vector,
-)
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Decision
+from sameface_qdrant.values.erasure import ErasureReceipt
+from sameface_qdrant.values.gallery import Gallery, Policy
+from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.template import Template
+from sameface_qdrant.values.vectors import Vector
 
 ORIGINS = {"photo": gallery_pb2.Template.ORIGIN_PHOTO, "embedding": gallery_pb2.Template.ORIGIN_EMBEDDING}
 

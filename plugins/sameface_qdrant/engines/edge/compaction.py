@@ -24,7 +24,7 @@ from sameface_qdrant.engines.edge.collection import ERASE_PENDING, Collection, H
 from sameface_qdrant.engines.edge.files import ROOM_TO_WRITE, bytes_on_disk, check_room, clear_strays, read_text
 from sameface_qdrant.engines.edge.shard import CURRENT, copy_changed, copy_from, filter_of, make_current, next_shard
 from sameface_qdrant.errors import SamefaceError
-from sameface_qdrant.values import ByteEvidence
+from sameface_qdrant.values.erasure import ByteEvidence
 
 Result = TypeVar("Result")
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import VECTOR_NAME, Hit, Point, Where
+from sameface_qdrant.engines.base import VECTOR_NAME, EngineDescription, Hit, Point, Where
 from sameface_qdrant.engines.edge import compaction
 from sameface_qdrant.engines.edge import erasure_notes as witnesses
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, Collection, Handle, in_thread
@@ -29,7 +29,7 @@ from sameface_qdrant.engines.edge.lock import lock_folder
 from sameface_qdrant.engines.edge.nearest import nearest
 from sameface_qdrant.engines.edge.shard import filter_of, open_current, point_of
 from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable
-from sameface_qdrant.values import EngineDescription, Vector
+from sameface_qdrant.values.vectors import Vector
 
 QUICK_IDS = 64
 """Reading so many points by id takes less than going to another thread and back."""

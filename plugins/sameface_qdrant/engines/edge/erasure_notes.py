@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sameface_qdrant.engines.base import POINT_ID, Sighting
 from sameface_qdrant.engines.edge.files import read_text, write_text
-from sameface_qdrant.values import ByteEvidence
+from sameface_qdrant.values.erasure import ByteEvidence
 
 FOLDER = "erasures"
 NOTED, DUE, GONE = ".noted", ".due", ".gone"

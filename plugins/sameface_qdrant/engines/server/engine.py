@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from sameface_qdrant.engines.base import LABELS_FIELD, VECTOR_NAME, Hit, Point, Where
+from sameface_qdrant.engines.base import LABELS_FIELD, VECTOR_NAME, EngineDescription, Hit, Point, Where
 from sameface_qdrant.engines.server.client import connect
 from sameface_qdrant.engines.server.conversion import filter_of, point_of, struct_of
 from sameface_qdrant.engines.server.error_mapping import refusal, too_old
@@ -29,7 +29,7 @@ from sameface_qdrant.engines.server.schema import (
     opened_collection,
 )
 from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable
-from sameface_qdrant.values import EngineDescription, Vector
+from sameface_qdrant.values.vectors import Vector
 
 Result = TypeVar("Result")
 
