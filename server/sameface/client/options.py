@@ -18,7 +18,7 @@ class EnrollOptions(TypedDict, total=False):
     """Options of an enrolment; None is the default."""
 
     create_identity: bool
-    """Make the identity where there is none yet; true unless said otherwise."""
+    """Whether to make an identity that does not exist; True by default."""
     display_name: str
     labels: Mapping[str, str]
     face_selection: SelectionName | None
@@ -26,8 +26,8 @@ class EnrollOptions(TypedDict, total=False):
     purpose: str
     expire_time: datetime | None
     request_id: str | None
-    """A UUID of one's own; else one is made for each call, so that its retries are one enrolment. With an empty one
-    the server recognises a repeat by the photo or embedding itself, however much later it comes."""
+    """A UUID that names this enrolment. None makes one for each call, so that its repeats add one template. With an
+    empty one the server recognises a repeat by the photo or embedding itself, at any later time."""
     validate_only: bool
 
 
