@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryAlreadyExists, GalleryNotEmpty, GalleryNotFound
-from sameface_qdrant.policy import check_policy
+from sameface_qdrant.policy import changed_policy, check_policy
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.payloads import check_etag
@@ -259,7 +259,7 @@ def _changed(present: Gallery, policy: PolicyChanges, display_name: str | None, 
     if "identify_threshold" in policy:
         # Set by hand, it is nothing that was calibrated for a size.
         policy = PolicyChanges(**{"calibrated_size": None, **policy})
-    wanted = check_policy(dataclasses.replace(present.policy, **policy))
+    wanted = changed_policy(present.policy, policy)
     changed = dataclasses.replace(present, display_name=present.display_name if display_name is None else display_name)
     if wanted != present.policy:
         revised = dataclasses.replace(wanted, revision=wanted.revision + 1, author=author, create_time=now)

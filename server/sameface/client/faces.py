@@ -24,7 +24,7 @@ class FaceCalls:
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
     ) -> Call[protos.EnrollTemplateResponse]:
         """Add a template to an identity; the identity is made where there is none yet."""
-        check_known(options, EnrollOptions)
+        check_known(options, EnrollOptions.__annotations__)
         values = dict(options)
         request_id = values.pop("request_id", None)
         request = filled(
@@ -42,7 +42,7 @@ class FaceCalls:
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[VerifyOptions]
     ) -> Call[protos.VerifyFaceResponse]:
         """1:1 - is the sample of the identity that it claims?"""
-        check_known(options, VerifyOptions)
+        check_known(options, VerifyOptions.__annotations__)
         name = identity_name(gallery, identity)
         return Call(filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample), **options))
 
@@ -51,7 +51,7 @@ class FaceCalls:
         self, gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]
     ) -> Call[protos.IdentifyFacesResponse]:
         """1:N - which identity of the gallery is the sample of, or nobody?"""
-        check_known(options, IdentifyOptions)
+        check_known(options, IdentifyOptions.__annotations__)
         name = gallery_name(gallery)
         return Call(filled(protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample), **options))
 
@@ -60,7 +60,7 @@ class FaceCalls:
         self, first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]
     ) -> Call[protos.CompareFacesResponse]:
         """Compare two samples and store nothing."""
-        check_known(options, CompareOptions)
+        check_known(options, CompareOptions.__annotations__)
         return Call(filled(protos.CompareFacesRequest, first=as_sample(first), second=as_sample(second), **options))
 
     @Rpc
@@ -78,7 +78,7 @@ class FaceCalls:
         self, gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]
     ) -> Call[protos.SearchTemplatesResponse]:
         """Find the nearest templates under a filter, without any decision."""
-        check_known(options, SearchOptions)
+        check_known(options, SearchOptions.__annotations__)
         values: dict[str, Any] = dict(options)
         where = filled(
             protos.TemplateFilter,
@@ -99,6 +99,6 @@ class FaceCalls:
 
 def stream_settings(gallery: str, options: IdentifyOptions) -> protos.StreamIdentifyFacesRequest:
     """Return the first message of StreamIdentifyFaces."""
-    check_known(options, IdentifyOptions)
+    check_known(options, IdentifyOptions.__annotations__)
     settings = filled(protos.StreamIdentifyFacesRequest.Settings, gallery=gallery_name(gallery), **options)
     return protos.StreamIdentifyFacesRequest(settings=settings)

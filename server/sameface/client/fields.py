@@ -1,9 +1,10 @@
 """Fields of requests: resource names, enum values, moments. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from google.api import field_behavior_pb2
 from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 
@@ -27,10 +28,21 @@ def template_name(gallery: str, identity: str, template: str) -> str:
     return f"{identity_name(gallery, identity)}/templates/{template}"
 
 
-def check_known(options: Mapping[str, Any], kind: type) -> None:
-    """Raise TypeError for an option that the TypedDict ``kind`` does not have; Python itself does not check them."""
-    if unknown := sorted(set(options) - set(kind.__annotations__)):
-        raise TypeError(f"there is no option {', '.join(unknown)}; there are {', '.join(kind.__annotations__)}")
+def check_known(options: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise TypeError for an option that is not among ``known``; Python itself does not check ``**options``."""
+    names = list(known)
+    if unknown := sorted(set(options) - set(names)):
+        raise TypeError(f"there is no option {', '.join(unknown)}; there are {', '.join(names)}")
+
+
+def writable(kind: type[Message]) -> list[str]:
+    """Return the names of the fields of a message that a caller may set."""
+    behavior = field_behavior_pb2.field_behavior
+    return [
+        field.name
+        for field in kind.DESCRIPTOR.fields
+        if field_behavior_pb2.OUTPUT_ONLY not in field.GetOptions().Extensions[behavior]
+    ]
 
 
 def filled(kind: type[Kind], /, **values: Any) -> Kind:

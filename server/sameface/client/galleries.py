@@ -1,15 +1,19 @@
 """The methods of the clients that administer galleries and their policies."""
 
 import uuid
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from google.protobuf import field_mask_pb2
 
-from sameface.client.fields import check_known, filled, gallery_name
-from sameface.client.options import CalibrateOptions, OperationName, PolicyOptions, WhatIfOptions
+from sameface.client.fields import check_known, filled, gallery_name, writable
+from sameface.client.options import CalibrateOptions, OperationName, WhatIfOptions
 from sameface.client.rpc import Call, Listing, Pages, Rpc
 from sameface.v1 import gallery_pb2
 from sameface.v1 import gallery_service_pb2 as protos
+
+# The package of the plugin loads the whole store, which a client does not need.
+if TYPE_CHECKING:
+    from sameface_qdrant.values.gallery import PolicyOptions
 
 
 class GalleryCalls:
@@ -17,7 +21,7 @@ class GalleryCalls:
 
     @Rpc
     def create_gallery(
-        self, gallery: str, *, display_name: str = "", embedder_version: int = 0, **policy: Unpack[PolicyOptions]
+        self, gallery: str, *, display_name: str = "", embedder_version: int = 0, **policy: "Unpack[PolicyOptions]"
     ) -> Call[gallery_pb2.Gallery]:
         """Make a gallery."""
         request = protos.CreateGalleryRequest(
@@ -40,7 +44,7 @@ class GalleryCalls:
 
     @Rpc
     def update_gallery(
-        self, gallery: str, *, display_name: str | None = None, etag: str = "", **policy: Unpack[PolicyOptions]
+        self, gallery: str, *, display_name: str | None = None, etag: str = "", **policy: "Unpack[PolicyOptions]"
     ) -> Call[gallery_pb2.Gallery]:
         """Change what is given; a changed policy is a new revision."""
         paths = [f"policy.{field}" for field in policy] + ([] if display_name is None else ["display_name"])
@@ -60,7 +64,7 @@ class GalleryCalls:
         self, gallery: str, **options: Unpack[CalibrateOptions]
     ) -> Call[protos.CalibrateGalleryResponse]:
         """Measure thresholds on the gallery, and make them its policy unless ``validate_only``."""
-        check_known(options, CalibrateOptions)
+        check_known(options, CalibrateOptions.__annotations__)
         request = filled(protos.CalibrateGalleryRequest, name=gallery_name(gallery), **options)
         return Call(request, repeat_lost_races=not request.etag)
 
@@ -69,7 +73,7 @@ class GalleryCalls:
         self, gallery: str, operation: OperationName, **options: Unpack[WhatIfOptions]
     ) -> Call[protos.WhatIfGalleryResponse]:
         """Tell what another threshold or margin would change; changes nothing."""
-        check_known(options, WhatIfOptions)
+        check_known(options, WhatIfOptions.__annotations__)
         return Call(filled(protos.WhatIfGalleryRequest, name=gallery_name(gallery), operation=operation, **options))
 
     @Rpc
@@ -79,6 +83,6 @@ class GalleryCalls:
         return Call(request, part="receipt", gone="GALLERY_NOT_FOUND")
 
 
-def _policy(options: PolicyOptions) -> gallery_pb2.Policy:
-    check_known(options, PolicyOptions)
+def _policy(options: "PolicyOptions") -> gallery_pb2.Policy:
+    check_known(options, writable(gallery_pb2.Policy))
     return filled(gallery_pb2.Policy, **options)

@@ -22,7 +22,7 @@ class IdentityCalls:
         self, gallery: str, identity: str, **fields: Unpack[IdentityOptions]
     ) -> Call[gallery_pb2.Identity]:
         """Make an identity without templates."""
-        check_known(fields, IdentityOptions)
+        check_known(fields, IdentityOptions.__annotations__)
         request = protos.CreateIdentityRequest(
             parent=gallery_name(gallery),
             identity_id=identity,
@@ -46,7 +46,7 @@ class IdentityCalls:
         self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[IdentityOptions]
     ) -> Call[gallery_pb2.Identity]:
         """Change what is given of an identity."""
-        check_known(fields, IdentityOptions)
+        check_known(fields, IdentityOptions.__annotations__)
         request = protos.UpdateIdentityRequest(
             identity=filled(gallery_pb2.Identity, name=identity_name(gallery, identity), etag=etag, **fields),
             update_mask=field_mask_pb2.FieldMask(paths=list(fields)),

@@ -8,8 +8,6 @@ from sameface.v1 import calibration_pb2
 
 ScopeName = Literal["claim", "gallery"]
 SelectionName = Literal["largest", "most_central", "error"]
-GuardActionName = Literal["allow", "warn", "reject"]
-WhenFullName = Literal["reject", "replace_oldest", "replace_lowest_quality", "replace_most_redundant"]
 OriginName = Literal["photo", "embedding"]
 OperationName = Literal["verification", "identification"]
 
@@ -69,23 +67,6 @@ class SearchOptions(TypedDict, total=False):
     origin: OriginName | None
     max_results: int
     min_score: float | None
-
-
-class PolicyOptions(TypedDict, total=False):
-    """Fields of a gallery's policy; None puts one back to its default."""
-
-    verify_threshold: float | None
-    identify_threshold: float | None
-    runner_up_margin: float | None
-    target_fmr: float | None
-    target_fpir: float | None
-    max_templates: int | None
-    when_full: WhenFullName | None
-    on_collision: GuardActionName | None
-    collision_threshold: float | None
-    on_duplicate: GuardActionName | None
-    on_outlier: GuardActionName | None
-    outlier_threshold: float | None
 
 
 class CalibrateOptions(TypedDict, total=False):
