@@ -17,17 +17,18 @@ WhenFullName = Literal["reject", "replace_oldest", "replace_lowest_quality", "re
 
 
 class GuardAction(StrEnum):
-    """What happens to a template that a guard finds something about."""
+    """What happens to a new template that a guard objects to."""
 
     ALLOW = "ALLOW"
-    """It is not looked at."""
+    """The guard does not check."""
     WARN = "WARN"
-    """It enters, and the finding is told."""
+    """The template is enrolled, and the answer holds the finding."""
     REJECT = "REJECT"
+    """The template is refused."""
 
 
 class WhenFull(StrEnum):
-    """What happens to a template of an identity that holds as many as its policy allows."""
+    """What happens to a new template of an identity that has as many templates as its policy allows."""
 
     REJECT = "REJECT"
     REPLACE_OLDEST = "REPLACE_OLDEST"
@@ -37,7 +38,7 @@ class WhenFull(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A threshold measured beforehand: impostor comparisons scored at or above it at the rate ``fmr``."""
+    """A threshold that was measured beforehand: a share ``fmr`` of impostor comparisons scored at or above it."""
 
     fmr: float
     threshold: float
@@ -70,10 +71,12 @@ class Policy:
         metadata=number(Range(1, HARD_TEMPLATE_LIMIT), f"most templates per identity, 1 to {HARD_TEMPLATE_LIMIT}"),
     )
     """Most templates per identity, 1 to 64; the limit keeps de-duplicated top-k search exact."""
-    when_full: WhenFull = field(default=WhenFull.REJECT, metadata=choice("which template gives way to one too many"))
+    when_full: WhenFull = field(
+        default=WhenFull.REJECT, metadata=choice("what happens to a template of a full identity")
+    )
     """What happens to one template more than ``max_templates``."""
     on_collision: GuardAction = field(
-        default=GuardAction.WARN, metadata=choice("a template that another identity is like")
+        default=GuardAction.WARN, metadata=choice("what happens to a template that resembles another identity")
     )
     """What happens to a template that resembles another identity."""
     collision_threshold: float | None = field(
@@ -83,10 +86,12 @@ class Policy:
         ),
     )
     """Lowest score against another identity that counts; None takes the identification threshold."""
-    on_duplicate: GuardAction = field(default=GuardAction.WARN, metadata=choice("a photo that is enrolled already"))
+    on_duplicate: GuardAction = field(
+        default=GuardAction.WARN, metadata=choice("what happens to a photo that is enrolled already")
+    )
     """What happens to a photo or embedding that is enrolled already."""
     on_outlier: GuardAction = field(
-        default=GuardAction.WARN, metadata=choice("a template unlike its identity's others")
+        default=GuardAction.WARN, metadata=choice("what happens to a template unlike its identity's others")
     )
     """What happens to a template that does not resemble the other templates of its identity."""
     outlier_threshold: float | None = field(

@@ -57,9 +57,9 @@ def filled(kind: type[Kind], /, **values: Any) -> Kind:
     for name, value in values.items():
         if isinstance(value, datetime):
             values[name] = _timestamp(name, value)
-        elif value is not None and fields[name].enum_type is not None:
+        elif isinstance(value, str) and fields[name].enum_type is not None:
             enum: Any = fields[name].enum_type
-            values[name] = full_name(enum, value)
+            values[name] = full_name(enum, value) if value else None
     return kind(**values)
 
 
