@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sameface.evaluation.cross import NEVER
-from sameface.evaluation.identification import Searches, identify, measure_searches, search, search_samples
+from sameface.evaluation.cross_comparison import NO_SCORE
+from sameface.evaluation.identification import SplitSearches, identify, measure_searches, search, search_samples
 from sameface.evaluation.samples import Failure, Samples
 from sameface_qdrant.errors import NotEnoughData
 from tests.evaluation.conftest import made
@@ -37,7 +37,7 @@ def test_a_split_enrols_half_of_those_with_two_and_searches_for_everybody_else()
     assert found.non_mated_weights.sum() == pytest.approx(3 * 8)
 
 
-def spelt_out(searches: Searches, times: np.ndarray, target: float) -> float | None:
+def spelt_out(searches: SplitSearches, times: np.ndarray, target: float) -> float | None:
     """Return FNIR by trying every threshold, people counted as often as they were drawn."""
     strangers = [
         (score, weight * times[owner])
@@ -48,7 +48,7 @@ def spelt_out(searches: Searches, times: np.ndarray, target: float) -> float | N
     probes = [
         (score if first else -9.0, weight * times[owner])
         for score, first, owner, weight in zip(
-            searches.mated, searches.is_first, searches.mated_owners, searches.mated_weights, strict=True
+            searches.mated, searches.is_rank_one, searches.mated_owners, searches.mated_weights, strict=True
         )
     ]
     every, all_probes = sum(weight for _, weight in strangers), sum(weight for _, weight in probes)
@@ -85,7 +85,7 @@ def test_rates_are_what_trying_every_threshold_gives(seed: int, sizes: list[int]
 def test_rank_one_is_the_share_of_probes_nearest_to_their_own(people: Samples) -> None:
     found = identify(people, splits=4, replicates=100)
     searches = found.searches
-    right = sum(w for w, first in zip(searches.mated_weights, searches.is_first, strict=True) if first)
+    right = sum(w for w, first in zip(searches.mated_weights, searches.is_rank_one, strict=True) if first)
     assert found.rank_one.value == pytest.approx(right / searches.mated_weights.sum())
     assert found.rank_one.interval.low <= found.rank_one.value <= found.rank_one.interval.high
     assert 0.2 < found.rank_one.value < 1.0
@@ -95,19 +95,19 @@ def test_a_probe_nearer_to_another_identity_is_missed_at_any_threshold() -> None
     scores = np.array([[1.0, 0.6, 0.2, 0.9], [0.6, 1.0, 0.2, 0.9], [0.2, 0.2, 1.0, 0.3], [0.9, 0.9, 0.3, 1.0]])
     found = search(["a", "a", "b", "b"], lambda p, r: scores[np.ix_(p, r)], splits=6, seed=0)
     # One is enrolled of two identities, so nobody else can be nearer; a tie would need a second one.
-    assert found.is_first.all()
+    assert found.is_rank_one.all()
     both = search(["a", "a", "b", "b", "c", "c", "d", "d"], lambda p, r: np.ones((p.size, r.size)), splits=3)
-    assert not both.is_first.any()
+    assert not both.is_rank_one.any()
 
 
 def test_whose_photo_to_enrol_has_no_face_is_never_found() -> None:
     samples = made(["a", "b", "b", "c", "c"], failed=["a"])
     found = search_samples(samples, splits=40, seed=2)
-    assert (found.mated == NEVER).any()
-    assert not found.is_first[found.mated == NEVER].any()
+    assert (found.mated == NO_SCORE).any()
+    assert not found.is_rank_one[found.mated == NO_SCORE].any()
     # Both of its photos are probes: the one without a face is missed, the other one has nothing to be found by.
     a = found.mated_owners == found.identities.index("a")
-    assert (found.mated[a] == NEVER).all()
+    assert (found.mated[a] == NO_SCORE).all()
 
 
 def test_splits_depend_on_names_alone(people: Samples) -> None:

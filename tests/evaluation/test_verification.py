@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sameface.evaluation import cross as cross_module
-from sameface.evaluation import resampling
-from sameface.evaluation.cross import NEVER, CrossScores, TailTooShort, cross_scores
-from sameface.evaluation.operating_points import measure_thresholds
+from sameface.evaluation import cross_comparison, resampling
+from sameface.evaluation.cross_comparison import NO_SCORE, CrossComparison, TailTooShort, compare_all_samples
+from sameface.evaluation.operating_points import measure_operating_points
 from sameface.evaluation.resampling import draw_identities, resample
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import det, verify
@@ -78,7 +77,7 @@ def test_every_resample_is_what_repeating_its_people_gives(
 ) -> None:
     names = [f"p{number}" for number, size in enumerate(sizes) for _ in range(size)]
     samples = made([*names, "p0"], seed=seed, noise=1.5, failed=[f"p{number}" for number in range(failures)])
-    cross = cross_scores(samples)
+    cross = compare_all_samples(samples)
     drawn = draw_identities(len(cross.identities), 5, seed)
     targets = (0.5, 0.1, 0.01)
     with pytest.MonkeyPatch.context() as patch:
@@ -141,8 +140,8 @@ def test_the_equal_error_rate_is_scikit_learns(people: Samples) -> None:
 
 
 def test_a_photo_without_a_face_never_matches(people: Samples) -> None:
-    cross = cross_scores(people)
-    failed = cross.mated[cross.mated == NEVER]
+    cross = compare_all_samples(people)
+    failed = cross.mated[cross.mated == NO_SCORE]
     # p03 has four photos and p04 five, and one each that failed.
     assert failed.size == 4 + 5
     assert (cross.tail_samples < len(people.sample)).all()
@@ -150,9 +149,9 @@ def test_a_photo_without_a_face_never_matches(people: Samples) -> None:
 
 def test_the_tail_is_the_highest_scores(people: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
     _, non_mated = spelt_out(people, once(people))
-    monkeypatch.setattr(cross_module, "LEAST_KEPT", 1)
-    monkeypatch.setattr(cross_module, "_BLOCK", 7)
-    cross = cross_scores(people, share=0.2)
+    monkeypatch.setattr(cross_comparison, "LEAST_KEPT", 1)
+    monkeypatch.setattr(cross_comparison, "_BLOCK", 7)
+    cross = compare_all_samples(people, share=0.2)
     highest = sorted(non_mated, reverse=True)
     assert 0.2 * len(non_mated) <= cross.tail.size < 0.25 * len(non_mated)
     np.testing.assert_allclose(cross.tail, highest[: cross.tail.size], atol=1e-6)
@@ -160,14 +159,14 @@ def test_the_tail_is_the_highest_scores(people: Samples, monkeypatch: pytest.Mon
         assert people.identity[one] != people.identity[other]
         assert float(people.vectors[one] @ people.vectors[other]) == pytest.approx(score, abs=1e-6)
     mated, strangers = cross.histogram
-    assert (mated.sum(), strangers.sum()) == (np.count_nonzero(cross.mated > NEVER), len(non_mated))
+    assert (mated.sum(), strangers.sum()) == (np.count_nonzero(cross.mated > NO_SCORE), len(non_mated))
 
 
 def test_few_kept_scores_give_the_same_figures_or_none(people: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = verify(people, (0.05, 0.01), replicates=100, seed=3)
-    monkeypatch.setattr(cross_module, "LEAST_KEPT", 1)
+    monkeypatch.setattr(cross_comparison, "LEAST_KEPT", 1)
     with pytest.raises(TailTooShort):
-        resample(cross_scores(people, 0.01), (0.05,), whole.drawn)
+        resample(compare_all_samples(people, 0.01), (0.05,), whole.drawn)
     kept = verify(people, (0.05, 0.01), replicates=100, seed=3)
     assert kept.cross.tail.size < whole.cross.tail.size == whole.cross.non_mated
     assert kept.points == whole.points
@@ -177,7 +176,7 @@ def test_few_kept_scores_give_the_same_figures_or_none(people: Samples, monkeypa
 
 @pytest.mark.parametrize("kept", [1, 10**6])
 def test_the_curve_goes_through_the_points(people: Samples, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
-    monkeypatch.setattr(cross_module, "LEAST_KEPT", kept)
+    monkeypatch.setattr(cross_comparison, "LEAST_KEPT", kept)
     found = verify(people, (0.05,), replicates=100)
     curve = det(found.cross, points=2000)
     # Between two neighbouring scores nothing changes.
@@ -212,7 +211,7 @@ def test_an_interval_covers_the_rate_of_other_people() -> None:
         samples = tuple(everybody.sample[row] for row in rows)
         return Samples(everybody.vectors[rows], tuple(names[row] for row in rows), samples)
 
-    truth = measure_thresholds(cross_scores(part(np.arange(1000)), 0.2), (0.05,))[0].fnmr
+    truth = measure_operating_points(compare_all_samples(part(np.arange(1000)), 0.2), (0.05,))[0].fnmr
     assert 0.02 < truth < 0.5
     rng = np.random.default_rng(2)
     covered = 0
@@ -224,6 +223,6 @@ def test_an_interval_covers_the_rate_of_other_people() -> None:
 
 
 def test_a_cross_of_one_identity_counts_each_pair_once() -> None:
-    cross: CrossScores = cross_scores(made(["a", "b", "a", "a"]))
+    cross: CrossComparison = compare_all_samples(made(["a", "b", "a", "a"]))
     assert {tuple(sorted(map(int, pair))) for pair in cross.mated_samples} == {(0, 2), (0, 3), (2, 3)}
     assert cross.by_identity.tolist() == [1 / 3] * 3

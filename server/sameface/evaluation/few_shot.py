@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface.evaluation.samples import Vectors
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
-from sameface_qdrant.metrics.error_rates import Codes, Scores
+from sameface_qdrant.metrics.error_rates import Indices, Scores
 
-Compare = Callable[[Codes, Codes], NDArray[np.floating]]
+Compare = Callable[[Indices, Indices], NDArray[np.floating]]
 """Scores of samples (positions) with other samples, [probes, references]."""
 
 REPLICATES = 2000
@@ -26,11 +26,11 @@ REPLICATES = 2000
 class Episodes:
     """Tasks of telling a few classes apart. Samples are positions; classes are numbered within their episode."""
 
-    support: Codes
+    support: Indices
     """The samples of each class that are shown, [episodes, ways, shots]."""
-    queries: Codes
+    queries: Indices
     """The samples to be classified, [episodes, queries]."""
-    answers: Codes
+    answers: Indices
     """The class of each query, 0 to ways − 1, [episodes, queries]."""
 
 
@@ -42,7 +42,7 @@ class Run:
     tests: tuple[str, ...]
     training: tuple[str, ...]
     """One image of each class."""
-    answers: Codes
+    answers: Indices
     """For each test, which of ``training`` is of its class."""
 
 
@@ -121,7 +121,7 @@ def fused_scores(episodes: Episodes, compare: Compare, fusion: Literal["mean", "
     return np.stack(fused)
 
 
-def episode_accuracy(scores: NDArray[np.floating], answers: Codes) -> Scores:
+def episode_accuracy(scores: NDArray[np.floating], answers: Indices) -> Scores:
     """Return the share of probes whose highest score is with the right reference.
 
     A tie between k references counts 1/k where the right one is among them: what guessing between them would give, so

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics.error_rates import Codes, Scores, eer, eer_threshold, fmr, fnmr
+from sameface_qdrant.metrics.error_rates import Indices, Scores, eer, eer_threshold, fmr, fnmr
 
-Compare = Callable[[Codes, Codes], NDArray[np.floating]]
+Compare = Callable[[Indices, Indices], NDArray[np.floating]]
 """Scores of samples (positions) with other samples, [probes, references]."""
 Fusion = Literal["max", "mean"]
 
@@ -27,9 +27,9 @@ REPLICATES = 1000
 class Claims:
     """Probes with the signer whom each claims to be."""
 
-    probes: Codes
+    probes: Indices
     """Positions of samples, [claims]."""
-    claimed: Codes
+    claimed: Indices
     """Indices of signers, [claims]."""
 
 
@@ -38,7 +38,7 @@ class Attempts:
     """Who enrols with what, and what is compared with them."""
 
     signers: tuple[str, ...]
-    references: Codes
+    references: Indices
     """Positions of the genuine signatures that enrol, [signers, K]."""
     genuine: Claims
     skilled: Claims
@@ -158,12 +158,12 @@ def measure_forgeries(
     )
 
 
-def _claims(parts: Sequence[tuple[Codes, int]]) -> Claims:
+def _claims(parts: Sequence[tuple[Indices, int]]) -> Claims:
     return Claims(
         np.concatenate([probes for probes, _ in parts]).astype(np.int64),
         np.concatenate([np.full(probes.size, place) for probes, place in parts]).astype(np.int64),
     )
 
 
-def _by_signer(claimed: Codes, signers: int) -> Scores:
+def _by_signer(claimed: Indices, signers: int) -> Scores:
     return 1.0 / np.bincount(claimed, minlength=signers)[claimed]

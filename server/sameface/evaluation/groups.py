@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface.evaluation.cross import NEVER, CrossScores, Positions
+from sameface.evaluation.cross_comparison import NO_SCORE, CrossComparison, Positions
 from sameface.evaluation.resampling import Estimate, estimate, pairs_between
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import Verification
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics.error_rates import Codes, Hits, Scores, fmr, fnmr
-from sameface_qdrant.metrics.intervals import percentiles
+from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores, fmr, fnmr
+from sameface_qdrant.metrics.intervals import percentile_interval
 
 MAX_GROUPS = 10
 """A column with more values (an age in years, a name) is no grouping."""
@@ -125,9 +125,9 @@ def _group(
     found: Verification,
     column: str,
     name: str,
-    member: Hits,
+    member: Mask,
     rates: _Resampled,
-    reference: tuple[Hits, _Resampled],
+    reference: tuple[Mask, _Resampled],
     confidence: float,
 ) -> Group:
     cross = found.cross
@@ -157,7 +157,7 @@ def _group(
             differences.append(
                 None
                 if is_reference or value is None or other is None or not known.any()
-                else Estimate(value - other, percentiles((resamples - others)[known], confidence))
+                else Estimate(value - other, percentile_interval((resamples - others)[known], confidence))
             )
         all_rates.append(GroupRates(point.target, *estimates, *differences))
     return Group(
@@ -172,13 +172,13 @@ def _group(
     )
 
 
-def _rates(cross: CrossScores, member: Hits, threshold: float) -> tuple[float | None, float | None]:
+def _rates(cross: CrossComparison, member: Mask, threshold: float) -> tuple[float | None, float | None]:
     """Return FMR and FNMR of a group; None without a comparison."""
     non_mated = round(pairs_between(_held(cross, member)))
     tail = cross.tail[_both(member, cross.tail_samples)]
     # What was not kept lies below every threshold.
     below = non_mated - tail.size
-    scores, weights = np.append(tail, NEVER), np.append(np.ones(tail.size), float(below))
+    scores, weights = np.append(tail, NO_SCORE), np.append(np.ones(tail.size), float(below))
     mated = _both(member, cross.mated_samples)
     return (
         fmr(scores, threshold, weights) if non_mated else None,
@@ -186,7 +186,7 @@ def _rates(cross: CrossScores, member: Hits, threshold: float) -> tuple[float | 
     )
 
 
-def _resampled(found: Verification, member: Hits) -> _Resampled:
+def _resampled(found: Verification, member: Mask) -> _Resampled:
     """Return the group's FMR and FNMR in every resample, [resamples, targets] each."""
     cross, thresholds = found.cross, found.resampled.thresholds
     tail = _both(member, cross.tail_samples)
@@ -212,20 +212,20 @@ def _resampled(found: Verification, member: Hits) -> _Resampled:
     return _Resampled(fmrs, fnmrs)
 
 
-def _held(cross: CrossScores, member: Hits) -> Scores:
+def _held(cross: CrossComparison, member: Mask) -> Scores:
     """Return how many embedded samples of the group each identity has."""
     owners = cross.owner_of[: cross.embedded][member[: cross.embedded]]
     return np.bincount(owners, minlength=len(cross.identities)).astype(np.float64)
 
 
-def _same_for_each(owners: Codes) -> Scores:
+def _same_for_each(owners: Indices) -> Scores:
     """Return weights with which every identity counts the same within the group."""
     weights: Scores = 1.0 / np.bincount(owners)[owners] if owners.size else np.empty(0)
     return weights
 
 
-def _both(member: Hits, sides: Positions) -> Hits:
-    both: Hits = np.all(member[sides], axis=1)
+def _both(member: Mask, sides: Positions) -> Mask:
+    both: Mask = np.all(member[sides], axis=1)
     return both
 
 

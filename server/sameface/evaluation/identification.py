@@ -13,22 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.evaluation.cross import NEVER
+from sameface.evaluation.cross_comparison import NO_SCORE
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface.evaluation.samples import Samples
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics.error_rates import Codes, Scores, fnir, fpir, threshold_at_fmr
+from sameface_qdrant.metrics.error_rates import Indices, Scores, fnir, fpir, threshold_at_fmr
 
 TARGETS = (1e-2, 1e-3)
 SPLITS = 20
 REPLICATES = 1000
 
-Compare = Callable[[Codes, Codes], NDArray[np.floating]]
+Compare = Callable[[Indices, Indices], NDArray[np.floating]]
 """Scores of samples (positions) with other samples, [probes, references]."""
 
 
 @dataclass(frozen=True, slots=True)
-class Searches:
+class SplitSearches:
     """Every search of every split, one a row. Identities are indices of ``identities``."""
 
     identities: tuple[str, ...]
@@ -36,20 +36,20 @@ class Searches:
     """Identities enrolled in each split."""
     splits: int
     mated: Scores
-    """The score of the probe's own identity; `NEVER` where one side could not be acquired."""
-    is_first: NDArray[np.bool_]
+    """The score of the probe's own identity; `NO_SCORE` where one side could not be acquired."""
+    is_rank_one: NDArray[np.bool_]
     """Whether no other identity scores as high."""
-    mated_owners: Codes
+    mated_owners: Indices
     mated_weights: Scores
     """Every identity counts 1 in each split."""
     non_mated: Scores
     """The highest score of a probe whose identity is not enrolled."""
-    non_mated_owners: Codes
+    non_mated_owners: Indices
     non_mated_weights: Scores
 
 
 @dataclass(frozen=True, slots=True)
-class AtFpir:
+class IdentificationPoint:
     """What a target FPIR costs."""
 
     target: float
@@ -63,8 +63,8 @@ class AtFpir:
 class Identification:
     """Identification figures of one set of samples."""
 
-    searches: Searches
-    points: tuple[AtFpir, ...]
+    searches: SplitSearches
+    points: tuple[IdentificationPoint, ...]
     resampled: Scores
     """FNIR in every resample of the identities, [resamples, targets]."""
     rank_one: Estimate
@@ -93,7 +93,7 @@ def identify(
     return measure_searches(searches, targets, drawn, confidence)
 
 
-def search_samples(samples: Samples, *, splits: int = SPLITS, seed: int = 0) -> Searches:
+def search_samples(samples: Samples, *, splits: int = SPLITS, seed: int = 0) -> SplitSearches:
     """Carry out the searches of every split by cosine.
 
     What is drawn depends on names alone: two models on the same samples see the same splits.
@@ -107,7 +107,7 @@ def search_samples(samples: Samples, *, splits: int = SPLITS, seed: int = 0) -> 
     names = sorted(owner)
     row_of = np.array([rows.get(name, -1) for name in names])
 
-    def cosines(probes: Codes, references: Codes) -> NDArray[np.floating]:
+    def cosines(probes: Indices, references: Indices) -> NDArray[np.floating]:
         scores = samples.vectors[row_of[probes]] @ samples.vectors[row_of[references]].T
         clipped: NDArray[np.floating] = np.clip(scores, -1.0, 1.0)
         return clipped
@@ -122,7 +122,7 @@ def search(
     there: NDArray[np.bool_] | None = None,
     splits: int = SPLITS,
     seed: int = 0,
-) -> Searches:
+) -> SplitSearches:
     """Carry out the searches of every split.
 
     Args:
@@ -155,11 +155,11 @@ def search(
             "those who are not enrolled; expected some to search for",
             metadata={"identities": len(names), "comparisons": 0},
         )
-    return Searches(tuple(map(str, names)), int(gallery_size), splits, *columns)
+    return SplitSearches(tuple(map(str, names)), int(gallery_size), splits, *columns)
 
 
 def measure_searches(
-    searches: Searches, targets: Sequence[float], drawn: Codes, confidence: float = 0.95
+    searches: SplitSearches, targets: Sequence[float], drawn: Indices, confidence: float = 0.95
 ) -> Identification:
     """Return the figures of searches; ``drawn`` are resamples of the identities, [resamples, identities].
 
@@ -168,12 +168,12 @@ def measure_searches(
     people = int(np.unique(searches.mated_owners).size)
     mated_weights, non_mated_weights = searches.mated_weights, searches.non_mated_weights
     resampled = _resampled(searches, targets, drawn)
-    ranks = np.where(searches.is_first, 1, 2)
+    ranks = np.where(searches.is_rank_one, 1, 2)
     points = []
     for place, target in enumerate(targets):
         threshold = threshold_at_fmr(searches.non_mated, target, non_mated_weights)
         points.append(
-            AtFpir(
+            IdentificationPoint(
                 target,
                 threshold,
                 fpir(searches.non_mated, threshold, non_mated_weights),
@@ -185,27 +185,27 @@ def measure_searches(
                 ),
             )
         )
-    found = np.where(searches.is_first, mated_weights, 0.0)
+    found = np.where(searches.is_rank_one, mated_weights, 0.0)
     per_person = np.stack(
         [np.bincount(searches.mated_owners, one, len(searches.identities)) for one in (found, mated_weights)]
     )
     hits, all_of_them = drawn @ per_person[0], drawn @ per_person[1]
     rank_one = np.divide(hits, all_of_them, out=np.full(len(drawn), np.nan), where=all_of_them > 0)
-    everyone = 1.0 - fnir(searches.mated, ranks, NEVER, weights=mated_weights)
+    everyone = 1.0 - fnir(searches.mated, ranks, NO_SCORE, weights=mated_weights)
     return Identification(searches, tuple(points), resampled, estimate(everyone, rank_one, people, confidence))
 
 
 def _split(
-    codes: Codes, there: NDArray[np.bool_], compare: Compare, enrolled: Codes, rng: np.random.Generator
-) -> tuple[Scores, NDArray[np.bool_], Codes, Scores, Scores, Codes, Scores]:
+    codes: Indices, there: NDArray[np.bool_], compare: Compare, enrolled: Indices, rng: np.random.Generator
+) -> tuple[Scores, NDArray[np.bool_], Indices, Scores, Scores, Indices, Scores]:
     references = np.array([rng.choice(np.flatnonzero(codes == one)) for one in enrolled])
     is_enrolled = np.isin(codes, enrolled)
     mated = np.setdiff1d(np.flatnonzero(is_enrolled), references)
     non_mated = np.flatnonzero(~is_enrolled & there)
     gallery = references[there[references]]
-    own, first = np.full(mated.size, NEVER), np.zeros(mated.size, np.bool_)
+    own, first = np.full(mated.size, NO_SCORE), np.zeros(mated.size, np.bool_)
     probes = np.flatnonzero(there[mated])
-    best = np.full(non_mated.size, NEVER)
+    best = np.full(non_mated.size, NO_SCORE)
     if gallery.size:
         scores = np.asarray(compare(mated[probes], gallery), dtype=np.float64)
         is_own = codes[mated[probes]][:, None] == codes[gallery][None, :]
@@ -227,7 +227,7 @@ def _split(
     )
 
 
-def _resampled(searches: Searches, targets: Sequence[float], drawn: Codes) -> Scores:
+def _resampled(searches: SplitSearches, targets: Sequence[float], drawn: Indices) -> Scores:
     """Return FNIR in every resample, [resamples, targets]."""
     down = np.argsort(-searches.non_mated, kind="stable")
     strangers, stranger_weights = searches.non_mated_owners[down], searches.non_mated_weights[down]
@@ -235,7 +235,7 @@ def _resampled(searches: Searches, targets: Sequence[float], drawn: Codes) -> Sc
     ends = np.append(np.flatnonzero(np.diff(searches.non_mated[down])), down.size - 1)
     distinct = searches.non_mated[down][ends]
     # A probe behind another identity is missed at every threshold.
-    scores = np.where(searches.is_first, searches.mated, -np.inf)
+    scores = np.where(searches.is_rank_one, searches.mated, -np.inf)
     up = np.argsort(scores, kind="stable")
     ordered, owners, weights = scores[up], searches.mated_owners[up], searches.mated_weights[up]
     rates = np.full((len(drawn), len(targets)), np.nan)

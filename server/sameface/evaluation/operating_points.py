@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sameface.evaluation.cross import CrossScores, TailTooShort
+from sameface.evaluation.cross_comparison import CrossComparison, TailTooShort
 from sameface_qdrant.metrics.error_rates import fnmr, rounded_up, threshold_at_fmr
 
 TARGETS = (1e-3, 1e-4, 1e-5)
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredThreshold:
+class MeasuredOperatingPoint:
     """A threshold for a target FMR with the FNMR that it costs."""
 
     target_fmr: float
@@ -21,7 +21,9 @@ class MeasuredThreshold:
     """Every identity counts the same."""
 
 
-def measure_thresholds(cross: CrossScores, targets: Sequence[float] = TARGETS) -> tuple[MeasuredThreshold, ...]:
+def measure_operating_points(
+    cross: CrossComparison, targets: Sequence[float] = TARGETS
+) -> tuple[MeasuredOperatingPoint, ...]:
     """Return the lowest threshold of four decimals that keeps each target FMR.
 
     Raises:
@@ -31,11 +33,11 @@ def measure_thresholds(cross: CrossScores, targets: Sequence[float] = TARGETS) -
     measured = []
     for target in targets:
         exact = threshold_at_fmr(scores, target, weights)
-        if exact < cross.tail[-1] and not cross.is_whole:
+        if exact < cross.tail[-1] and not cross.is_complete:
             raise TailTooShort
         threshold = rounded_up(exact)
         measured.append(
-            MeasuredThreshold(
+            MeasuredOperatingPoint(
                 target_fmr=target,
                 threshold=threshold,
                 fnmr=fnmr(cross.mated, threshold),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.evaluation.cross import NEVER
+from sameface.evaluation.cross_comparison import NO_SCORE
 from sameface.evaluation.dataset import Pair
 from sameface.evaluation.samples import Samples
 from sameface_qdrant.errors import InvalidArgument
@@ -30,7 +30,7 @@ class PairAccuracy:
 
 def pair_accuracy(scores: NDArray[np.float64], mated: NDArray[np.bool_], folds: NDArray[np.int64]) -> PairAccuracy:
     """Return the accuracy of scores [pairs] against labels [pairs]; a pair is accepted where score ≥ threshold."""
-    right = decided_rightly(scores, mated, folds)
+    right = correct_decisions(scores, mated, folds)
     held_out = [float(right[folds == fold].mean()) for fold in np.unique(folds)]
     threshold = best_threshold(scores, mated)
     return PairAccuracy(
@@ -42,7 +42,7 @@ def pair_accuracy(scores: NDArray[np.float64], mated: NDArray[np.bool_], folds: 
 
 
 def pair_scores(samples: Samples, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-    """Return the cosine of every pair; `NEVER` where a side could not be acquired.
+    """Return the cosine of every pair; `NO_SCORE` where a side could not be acquired.
 
     Raises:
         InvalidArgument: a pair names a sample that is not there.
@@ -55,7 +55,7 @@ def pair_scores(samples: Samples, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         raise InvalidArgument(
             f"the pairs name {error}, which is not among the samples", metadata={"field": "pairs"}
         ) from None
-    scores = np.full(len(pairs), NEVER)
+    scores = np.full(len(pairs), NO_SCORE)
     there = (places >= 0).all(axis=1)
     vectors = samples.vectors.astype(np.float64)
     scores[there] = np.einsum("ij,ij->i", vectors[places[there, 0]], vectors[places[there, 1]])
@@ -68,7 +68,7 @@ def folds_of(pairs: Sequence[Pair]) -> NDArray[np.int64]:
     return folds if folds.max() else single_set_folds(np.array([pair.mated for pair in pairs]))
 
 
-def decided_rightly(
+def correct_decisions(
     scores: NDArray[np.float64], mated: NDArray[np.bool_], folds: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Return which pairs are decided rightly, each fold at the threshold that is best on all others; shape [pairs]."""

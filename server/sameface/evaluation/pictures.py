@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.evaluation.cross import HISTOGRAM_BINS, NEVER, CrossScores
+from sameface.evaluation.cross_comparison import HISTOGRAM_BINS, NO_SCORE, CrossComparison
 from sameface.evaluation.identification import Identification
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
-from sameface_qdrant.calibration.report import FAINT, GRID, INK, PAPER, ChosenPoint, histogram_figure
+from sameface_qdrant.calibration.report import (
+    GRID,
+    INK,
+    MarkedThreshold,
+    histogram_figure,
+    new_figure,
+    style_axes,
+    svg_text,
+)
 from sameface_qdrant.metrics.curves import Curves
 from sameface_qdrant.metrics.error_rates import DetCurve, Scores, fnir, fpir
-from sameface_qdrant.metrics.intervals import Interval
+from sameface_qdrant.metrics.intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MODELS = ("#26408b", "#c8553d", "#1b7f79", "#8a4fbf")
 ON_THE_MAP = 12
@@ -43,7 +50,7 @@ class MarkedCurve:
 
 def det_svg(curves: Mapping[str, MarkedCurve], names: tuple[str, str] = ("FMR", "FNMR")) -> str:
     """Draw one or several DET curves on logarithmic axes, lower left being better; return SVG."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for place, ((name, marked), colour) in enumerate(zip(curves.items(), MODELS, strict=False)):
         curve = marked.curve
         seen = curve.fmr > 0
@@ -63,8 +70,8 @@ def det_svg(curves: Mapping[str, MarkedCurve], names: tuple[str, str] = ("FMR", 
     axes.set_xlabel(names[0])
     axes.set_ylabel(f"{names[1]}, every identity counting the same")
     axes.set_title("Detection error trade-off", loc="left", color=INK, fontsize=12)
-    _dress(axes)
-    return _svg(figure)
+    style_axes(axes)
+    return svg_text(figure)
 
 
 def identification_curve(found: Identification) -> DetCurve:
@@ -73,7 +80,7 @@ def identification_curve(found: Identification) -> DetCurve:
     highest = np.sort(searches.non_mated)[::-1]
     places = np.unique(np.geomspace(1, highest.size, CURVE_POINTS).astype(int)) - 1
     thresholds = np.unique(np.nextafter(highest[places], np.inf))
-    ranks = np.where(searches.is_first, 1, 2)
+    ranks = np.where(searches.is_rank_one, 1, 2)
     return DetCurve(
         thresholds,
         np.array([fpir(searches.non_mated, one, searches.non_mated_weights) for one in thresholds]),
@@ -86,20 +93,20 @@ def worst_listed(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the places of the non-mated pairs with the highest scores, and of the mated ones with the lowest."""
     order = np.argsort(scores, kind="stable")
-    order = order[scores[order] > NEVER]
+    order = order[scores[order] > NO_SCORE]
     return order[~mated[order]][::-1][:most], order[mated[order]][:most]
 
 
-def histogram_svg(cross: CrossScores, thresholds: Mapping[str, float]) -> str:
+def histogram_svg(cross: CrossComparison, thresholds: Mapping[str, float]) -> str:
     """Draw how many mated and non-mated scores there are, with thresholds; return SVG."""
     mated, non_mated = cross.histogram
     there = np.flatnonzero(mated + non_mated)
     shown = slice(int(there[0]), int(there[-1]) + 1)
     edges = np.linspace(-1.0, 1.0, HISTOGRAM_BINS + 1)[shown.start : shown.stop + 1]
-    nothing, point = np.empty(0), Interval(0.0, 0.0)
+    nothing, point = np.empty(0), ConfidenceInterval(0.0, 0.0)
     curves = Curves(nothing, nothing, nothing, edges, mated[shown], non_mated[shown])
-    points = [ChosenPoint(name, threshold, 0.0, point) for name, threshold in thresholds.items()]
-    return _svg(histogram_figure(curves, points))
+    points = [MarkedThreshold(name, threshold, 0.0, point) for name, threshold in thresholds.items()]
+    return svg_text(histogram_figure(curves, points))
 
 
 def map_png(samples: Samples) -> tuple[str, float]:
@@ -107,7 +114,7 @@ def map_png(samples: Samples) -> tuple[str, float]:
     places, share = principal_components(samples.vectors)
     largest = [name for name, _ in Counter(samples.identity).most_common(ON_THE_MAP)]
     identities = np.array(samples.identity)
-    figure, axes = _figure()
+    figure, axes = new_figure()
     others = ~np.isin(identities, largest)
     axes.scatter(
         places[others, 0], places[others, 1], s=5, color=GRID, linewidths=0, label=f"{others.sum():,} samples of others"
@@ -129,7 +136,7 @@ def map_png(samples: Samples) -> tuple[str, float]:
     axes.set_xlabel("first principal component")
     axes.set_ylabel("second")
     axes.set_title("Map of the embeddings", loc="left", color=INK, fontsize=12)
-    _dress(axes)
+    style_axes(axes)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=140)
@@ -147,7 +154,7 @@ def principal_components(vectors: NDArray[np.floating]) -> tuple[Scores, float]:
 
 
 def worst_pairs(
-    cross: CrossScores, most: int = 12
+    cross: CrossComparison, most: int = 12
 ) -> tuple[list[tuple[int, int, float]], list[tuple[int, int, float]]]:
     """Return the non-mated pairs with the highest scores and the mated ones with the lowest, as positions and scores.
 
@@ -155,7 +162,7 @@ def worst_pairs(
     """
     high = _first_of_each(cross.owner_of[cross.tail_samples], most)
     order = np.argsort(cross.mated, kind="stable")
-    order = order[cross.mated[order] > NEVER]
+    order = order[cross.mated[order] > NO_SCORE]
     low = order[_first_of_each(cross.owners[order][:, None], most)]
     return _pairs(cross.tail_samples, cross.tail, high), _pairs(cross.mated_samples, cross.mated, low)
 
@@ -191,30 +198,3 @@ def _label(name: str) -> str:
     """Return a name as a legend shows it: short, no formula, and not left out for an underscore in front."""
     short = name if len(name) <= 40 else f"{name[:39]}…"
     return "\u200b" + short.replace("$", r"\$")
-
-
-def _figure() -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 5.0), layout="constrained", facecolor=PAPER)
-    return figure, figure.subplots()
-
-
-def _dress(axes: "Axes") -> None:
-    axes.grid(True, which="major", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(FAINT)
-    axes.tick_params(colors=FAINT, labelsize=9, which="both")
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.legend(facecolor=PAPER, edgecolor=GRID, fontsize=9, labelcolor=INK)
-
-
-def _svg(figure: "Figure") -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sameface.evaluation.comparison import ModelComparison
 from sameface.evaluation.forgeries import Attempts, ForgeryRates
 from sameface.evaluation.groups import Group
 from sameface.evaluation.identification import Identification
+from sameface.evaluation.model_comparison import ModelComparison
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import Verification

@@ -9,8 +9,8 @@ from pathlib import Path
 import jinja2
 from PIL import Image, ImageOps
 
-from sameface.evaluation.comparison import ModelComparison
 from sameface.evaluation.identification import Identification
+from sameface.evaluation.model_comparison import ModelComparison
 from sameface.evaluation.pictures import MarkedCurve, det_svg, histogram_svg, identification_curve, map_png, worst_pairs
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.tables import Table
@@ -30,7 +30,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class PhotoPair:
     """Two photos that a threshold may get wrong."""
 
     first: str
@@ -48,11 +48,11 @@ class Page:
     lead: str
     tables: Sequence[Table]
     pictures: Sequence[Picture] = ()
-    impostors: Sequence[Mistake] = ()
+    highest_non_mated: Sequence[PhotoPair] = ()
     """Non-mated pairs with the highest scores."""
-    misses: Sequence[Mistake] = ()
+    lowest_mated: Sequence[PhotoPair] = ()
     """Mated pairs with the lowest scores."""
-    mistakes_of: str = ""
+    pairs_note: str = ""
     """A sentence that says whose and which."""
 
 
@@ -119,20 +119,21 @@ def comparison_pictures(found: ModelComparison, names: tuple[str, str]) -> list[
     ]
 
 
-def mistakes(found: Verification, samples: Samples, folder: Path) -> tuple[list[Mistake], list[Mistake]]:
+def worst_photo_pairs(found: Verification, samples: Samples, folder: Path) -> tuple[list[PhotoPair], list[PhotoPair]]:
     """Return the worst non-mated and mated pairs whose photos are in ``folder``."""
     high, low = (
-        shown([(samples.sample[one], samples.sample[other], score) for one, other, score in pairs], folder)
+        photo_pairs([(samples.sample[one], samples.sample[other], score) for one, other, score in pairs], folder)
         for pairs in worst_pairs(found.cross)
     )
     return high, low
 
 
-def shown(pairs: Sequence[tuple[str, str, float]], folder: Path) -> list[Mistake]:
+def photo_pairs(pairs: Sequence[tuple[str, str, float]], folder: Path) -> list[PhotoPair]:
     """Return pairs of samples, with their scores, whose photos are in ``folder``."""
     there = [row for row in pairs if (folder / row[0]).is_file() and (folder / row[1]).is_file()]
     return [
-        Mistake(one, other, score, _thumbnail(folder / one), _thumbnail(folder / other)) for one, other, score in there
+        PhotoPair(one, other, score, _thumbnail(folder / one), _thumbnail(folder / other))
+        for one, other, score in there
     ]
 
 

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from sameface.evaluation.cross import CrossScores, TailTooShort
-from sameface_qdrant.metrics.error_rates import Codes, Scores
-from sameface_qdrant.metrics.intervals import Interval, percentiles, rule_of_three
+from sameface.evaluation.cross_comparison import CrossComparison, TailTooShort
+from sameface_qdrant.metrics.error_rates import Indices, Scores
+from sameface_qdrant.metrics.intervals import ConfidenceInterval, percentile_interval, rule_of_three
 
 ROUNDING = 1e-12
 _GROUPS, _RESAMPLES, _PAIRS = 1024, 64, 1024
@@ -25,7 +25,7 @@ class Estimate:
     """A rate with its interval."""
 
     value: float
-    interval: Interval
+    interval: ConfidenceInterval
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Resampled:
     """[resamples]"""
 
 
-def draw_identities(identities: int, replicates: int, seed: int) -> Codes:
+def draw_identities(identities: int, replicates: int, seed: int) -> Indices:
     """Return how often each identity is drawn in each resample, [replicates, identities]."""
     rng = np.random.default_rng(seed)
     return np.stack(
@@ -61,14 +61,18 @@ def estimate(value: float, resampled: Scores, people: int, confidence: float = 0
     # Sums of weights round: a rate may come out beside 0 or 1.
     value = 0.0 if value < ROUNDING else 1.0 if value > 1.0 - ROUNDING else value
     known = np.clip(resampled[np.isfinite(resampled)], 0.0, 1.0)
-    found = percentiles(known, confidence) if known.size else Interval(0.0, 1.0)
+    found = percentile_interval(known, confidence) if known.size else ConfidenceInterval(0.0, 1.0)
     if value in (0.0, 1.0):
         reach = rule_of_three(people, confidence)
-        found = Interval(0.0, max(reach, found.high)) if value == 0.0 else Interval(min(1.0 - reach, found.low), 1.0)
+        found = (
+            ConfidenceInterval(0.0, max(reach, found.high))
+            if value == 0.0
+            else ConfidenceInterval(min(1.0 - reach, found.low), 1.0)
+        )
     return Estimate(value, found)
 
 
-def resample(cross: CrossScores, targets: Sequence[float], drawn: Codes) -> Resampled:
+def resample(cross: CrossComparison, targets: Sequence[float], drawn: Indices) -> Resampled:
     """Return the rates of every resample ``drawn`` [resamples, identities].
 
     Raises:
@@ -88,14 +92,14 @@ def resample(cross: CrossScores, targets: Sequence[float], drawn: Codes) -> Resa
     for row, counts in enumerate(drawn):
         if not tail.totals[row]:
             continue
-        thresholds[row] = [_threshold(tail, row, target, cross.is_whole) for target in targets]
+        thresholds[row] = [_threshold(tail, row, target, cross.is_complete) for target in targets]
         refused = np.searchsorted(mated, thresholds[row], side="left")
         for kind, base in enumerate(bases):
             missed = np.append(0.0, np.cumsum(counts[owners] * base))
             if missed[-1]:
                 missed /= missed[-1]
                 fnmrs[kind, row] = missed[refused]
-                eers[kind, row] = _eer(tail, row, accepted, missed[rejected], cross.is_whole)
+                eers[kind, row] = _eer(tail, row, accepted, missed[rejected], cross.is_complete)
     return Resampled(thresholds, fnmrs[0], fnmrs[1], eers[0], eers[1])
 
 
@@ -106,7 +110,7 @@ class ResampledTail:
     is the same sum, and takes a sixth of the time of adding everything up for each resample.
     """
 
-    def __init__(self, cross: CrossScores, drawn: Codes) -> None:
+    def __init__(self, cross: CrossComparison, drawn: Indices) -> None:
         between = cross.owner_of[cross.tail_samples]
         self._first, self._second = np.ascontiguousarray(between[:, 0]), np.ascontiguousarray(between[:, 1])
         self._drawn = drawn.astype(np.float32)
@@ -167,23 +171,23 @@ def pairs_between(samples: Scores) -> float:
     return float(samples.sum() ** 2 - (samples**2).sum()) / 2
 
 
-def _threshold(tail: ResampledTail, row: int, target: float, is_whole: bool) -> float:
+def _threshold(tail: ResampledTail, row: int, target: float, is_complete: bool) -> float:
     """Return the lowest threshold that keeps a target FMR."""
     kept = tail.most(row, target)
     if kept < tail.scores.size:
         return float(np.nextafter(tail.scores[kept], np.inf))
-    if not is_whole:
+    if not is_complete:
         raise TailTooShort
     return float(tail.scores[-1])
 
 
-def _eer(tail: ResampledTail, row: int, accepted: Codes, fnmr: Scores, is_whole: bool) -> float:
+def _eer(tail: ResampledTail, row: int, accepted: Indices, fnmr: Scores, is_complete: bool) -> float:
     """Return the EER, from the groups accepted and the FNMR at ascending thresholds."""
 
     def rates(place: int) -> tuple[float, float]:
         return tail.share(row, int(accepted[place])), float(fnmr[place])
 
-    if not is_whole and np.less(*rates(0)):
+    if not is_complete and np.less(*rates(0)):
         raise TailTooShort
     # FMR falls and FNMR rises: the first threshold where FNMR is as high, and the one before it.
     low, high = 0, fnmr.size - 1

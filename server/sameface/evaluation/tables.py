@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sameface.evaluation.comparison import ModelComparison
 from sameface.evaluation.forgeries import Attempts, ForgeryRates
 from sameface.evaluation.groups import Group
 from sameface.evaluation.identification import Identification
+from sameface.evaluation.model_comparison import ModelComparison
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.verification import Verification, power_text
 from sameface_qdrant.calibration.report import interval_text, rate_text

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sameface.evaluation.cross import CrossScores, TailTooShort, cross_scores
+from sameface.evaluation.cross_comparison import CrossComparison, TailTooShort, compare_all_samples
 from sameface.evaluation.resampling import Estimate, Resampled, draw_identities, estimate, resample
 from sameface.evaluation.samples import Samples
-from sameface_qdrant.metrics.error_rates import Codes, DetCurve, det_curve, eer, fmr, fnmr, threshold_at_fmr
+from sameface_qdrant.metrics.error_rates import DetCurve, Indices, det_curve, eer, fmr, fnmr, threshold_at_fmr
 
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5)
 REPLICATES = 1000
@@ -18,7 +18,7 @@ DET_POINTS = 240
 
 
 @dataclass(frozen=True, slots=True)
-class AtFmr:
+class VerificationPoint:
     """What a target FMR costs."""
 
     target: float
@@ -37,11 +37,11 @@ class AtFmr:
 class Verification:
     """Verification figures of one set of samples."""
 
-    cross: CrossScores
-    drawn: Codes
+    cross: CrossComparison
+    drawn: Indices
     """The resamples, [resamples, identities]."""
     resampled: Resampled
-    points: tuple[AtFmr, ...]
+    points: tuple[VerificationPoint, ...]
     eer: Estimate
     eer_by_identity: Estimate
 
@@ -64,7 +64,7 @@ def verify(
         NotEnoughData: there is no mated or no non-mated comparison.
     """
     for share in SHARES:
-        cross = cross_scores(samples, share)
+        cross = compare_all_samples(samples, share)
         try:
             return verify_cross(cross, targets, draw_identities(len(cross.identities), replicates, seed), confidence)
         except TailTooShort:
@@ -72,7 +72,9 @@ def verify(
     raise AssertionError("all scores were kept")
 
 
-def verify_cross(cross: CrossScores, targets: Sequence[float], drawn: Codes, confidence: float = 0.95) -> Verification:
+def verify_cross(
+    cross: CrossComparison, targets: Sequence[float], drawn: Indices, confidence: float = 0.95
+) -> Verification:
     """Measure scores that are there, with given resamples [resamples, identities].
 
     Raises:
@@ -84,14 +86,14 @@ def verify_cross(cross: CrossScores, targets: Sequence[float], drawn: Codes, con
     points = []
     for place, target in enumerate(targets):
         threshold = threshold_at_fmr(scores, target, weights)
-        if threshold < cross.tail[-1] and not cross.is_whole:
+        if threshold < cross.tail[-1] and not cross.is_complete:
             raise TailTooShort
         both = (
             (fnmr(cross.mated, threshold), resampled.fnmr[:, place]),
             (fnmr(cross.mated, threshold, cross.by_identity), resampled.fnmr_by_identity[:, place]),
         )
         points.append(
-            AtFmr(
+            VerificationPoint(
                 target,
                 threshold,
                 fmr(scores, threshold, weights),
@@ -119,7 +121,7 @@ def power_text(rate: float) -> str:
     return f"{digits}e{int(power)}"
 
 
-def det(cross: CrossScores, points: int = DET_POINTS) -> DetCurve:
+def det(cross: CrossComparison, points: int = DET_POINTS) -> DetCurve:
     """Return FMR and FNMR (every identity counting the same) at thresholds from the lowest kept score on."""
     scores, weights = cross.weighted_tail()
     curve = det_curve(cross.mated, scores, cross.by_identity, weights)

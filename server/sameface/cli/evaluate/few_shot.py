@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import (
     Address,
     AsJson,

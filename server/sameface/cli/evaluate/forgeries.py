@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import AsJson, Html, Replicates, Seed, load
 from sameface_qdrant.errors import InvalidArgument
 

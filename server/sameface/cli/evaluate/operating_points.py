@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sameface.cli.evaluate.showing import show
+from sameface.cli.evaluate.results import show
 from sameface.cli.evaluate.sources import Address, AsJson, FolderOfPhotos, Runtime, Version, embed, service
 from sameface.cli.serve import load_settings
 
@@ -21,9 +21,9 @@ def operating_points(
     as_json: AsJson = False,
 ) -> None:
     """Print the thresholds for FMR 1e-3, 1e-4 and 1e-5 over all cross pairs of the folder, with what they cost."""
-    from sameface.evaluation.cross import cross_scores
+    from sameface.evaluation.cross_comparison import compare_all_samples
     from sameface.evaluation.dataset import read_photos
-    from sameface.evaluation.operating_points import measure_thresholds
+    from sameface.evaluation.operating_points import measure_operating_points
     from sameface.evaluation.records import conditions
     from sameface.evaluation.tables import Table, conditions_table
     from sameface_qdrant.calibration.report import rate_text
@@ -31,8 +31,8 @@ def operating_points(
     photos = read_photos(folder)
     with service(address, inference) as client:
         embedded = embed(client, folder, photos, version)
-    crossed = cross_scores(embedded.samples)
-    measured = measure_thresholds(crossed)
+    crossed = compare_all_samples(embedded.samples)
+    measured = measure_operating_points(crossed)
     name = folder.resolve().name
     points = [
         {

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import (
     Address,
     AsJson,
@@ -40,7 +40,7 @@ def pairs(
     from sameface.evaluation.pairs import folds_of, pair_accuracy, pair_scores
     from sameface.evaluation.pictures import worst_listed
     from sameface.evaluation.records import conditions
-    from sameface.evaluation.report import Page, shown
+    from sameface.evaluation.report import Page, photo_pairs
     from sameface.evaluation.samples import read_embeddings
     from sameface.evaluation.tables import Table, conditions_table
 
@@ -91,15 +91,17 @@ def pairs(
         high, low = (
             []
             if source.folder is None
-            else shown([(listed[one].first, listed[one].second, float(scores[one])) for one in places], source.folder)
+            else photo_pairs(
+                [(listed[one].first, listed[one].second, float(scores[one])) for one in places], source.folder
+            )
             for places in worst_listed(scores, mated)
         )
         page = Page(
             title=f"Pairs of {source.name}",
             lead=f"A pair is taken for one person where its score is at least some {accuracy.best_threshold:.3f}.",
             tables=[table, conditions_table(found)],
-            impostors=high,
-            misses=low,
+            highest_non_mated=high,
+            lowest_mated=low,
         )
         write_page(html, page)
     show([table, conditions_table(found)], record, as_json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import (
     Address,
     AsJson,
@@ -45,7 +45,7 @@ def verification(
     """Print FNMR at FMR 1e-2 to 1e-5 and EER over all cross pairs, with intervals over identities, and by group."""
     from sameface.evaluation.groups import measure_groups, read_labels
     from sameface.evaluation.records import conditions, groups_record, verification_record
-    from sameface.evaluation.report import Page, mistakes, verification_pictures
+    from sameface.evaluation.report import Page, verification_pictures, worst_photo_pairs
     from sameface.evaluation.tables import conditions_table, group_tables, verification_tables
     from sameface.evaluation.verification import verify
 
@@ -58,15 +58,15 @@ def verification(
     tables = verification_tables(found)
     record = {**verification_record(found), "groups": groups_record(by_group), "conditions": around}
     if html is not None:
-        high, low = ([], []) if source.folder is None else mistakes(found, samples, source.folder)
+        high, low = ([], []) if source.folder is None else worst_photo_pairs(found, samples, source.folder)
         page = Page(
             title=f"Verification on {source.name}",
             lead="Two photos are compared: of one person, or of two? Scores are cosines, not probabilities.",
             tables=[*tables, *group_tables(by_group, left_out), conditions_table(around)],
             pictures=verification_pictures(found, samples),
-            impostors=high,
-            misses=low,
-            mistakes_of="One pair of each identity, or of each two. ",
+            highest_non_mated=high,
+            lowest_mated=low,
+            pairs_note="One pair of each identity, or of each two. ",
         )
         write_page(html, page)
     show([*tables, *group_tables(by_group, left_out, GROUPS_SHOWN_AT), conditions_table(around)], record, as_json)

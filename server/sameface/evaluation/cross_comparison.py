@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from sameface.evaluation.samples import Samples, Vectors
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics.error_rates import Codes, Scores
+from sameface_qdrant.metrics.error_rates import Indices, Scores
 
 Positions = NDArray[np.int32]
 
-NEVER = -2.0
+NO_SCORE = -2.0
 """The score of a comparison with a sample that has no embedding: below every cosine, so that it never matches."""
 LEAST_KEPT = 100_000
 HISTOGRAM_BINS = 80
@@ -29,21 +29,21 @@ class TailTooShort(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class CrossScores:
+class CrossComparison:
     """Every pair of samples once, without order. Identities are indices of ``identities``.
 
     Samples are positions: first those with an embedding, in their order, then those that could not be acquired.
     """
 
     identities: tuple[str, ...]
-    owner_of: Codes
+    owner_of: Indices
     """Whose each sample is, [embedded + failed]."""
     embedded: int
     mated: Scores
-    """[mated comparisons]; `NEVER` where one side could not be acquired."""
+    """[mated comparisons]; `NO_SCORE` where one side could not be acquired."""
     mated_samples: Positions
     """[mated comparisons, 2]"""
-    owners: Codes
+    owners: Indices
     """Whose mated comparison it is."""
     tail: Scores
     """The highest non-mated scores, descending. Samples that could not be acquired have no non-mated comparisons."""
@@ -51,16 +51,16 @@ class CrossScores:
     """[tail, 2]"""
     non_mated: int
     """How many non-mated comparisons there are, kept or not."""
-    histogram: tuple[Codes, Codes]
+    histogram: tuple[Indices, Indices]
     """Mated and non-mated scores in 80 equal bins from −1 to 1."""
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every non-mated score was kept."""
         return self.tail.size == self.non_mated
 
     @property
-    def held(self) -> Codes:
+    def held(self) -> Indices:
         """How many embedded samples each identity has."""
         return np.bincount(self.owner_of[: self.embedded], minlength=len(self.identities))
 
@@ -72,12 +72,14 @@ class CrossScores:
 
     def weighted_tail(self) -> tuple[Scores, Scores]:
         """Return scores and weights that stand for all non-mated comparisons: those not kept are one score below."""
-        if self.is_whole:
+        if self.is_complete:
             return self.tail, np.ones(self.tail.size)
-        return np.append(self.tail, NEVER), np.append(np.ones(self.tail.size), float(self.non_mated - self.tail.size))
+        return np.append(self.tail, NO_SCORE), np.append(
+            np.ones(self.tail.size), float(self.non_mated - self.tail.size)
+        )
 
 
-def cross_scores(samples: Samples, share: float = 0.05) -> CrossScores:
+def compare_all_samples(samples: Samples, share: float = 0.05) -> CrossComparison:
     """Compare every two samples, and keep at least the highest ``share`` (0..1) of the non-mated scores.
 
     Ties of the lowest kept score are kept too. Memory grows with what is kept; time with the square of the samples.
@@ -100,8 +102,8 @@ def cross_scores(samples: Samples, share: float = 0.05) -> CrossScores:
             metadata={"identities": len(names), "comparisons": int(mated.size + non_mated)},
         )
     tail, tail_samples, fine = _highest(samples.vectors, owner_of[:embedded], max(LEAST_KEPT, share * non_mated))
-    mated_fine = np.bincount(_fine_bins(mated[mated > NEVER]), minlength=HISTOGRAM_BINS * _FINE)
-    return CrossScores(
+    mated_fine = np.bincount(_fine_bins(mated[mated > NO_SCORE]), minlength=HISTOGRAM_BINS * _FINE)
+    return CrossComparison(
         identities=tuple(map(str, names)),
         owner_of=owner_of,
         embedded=embedded,
@@ -115,7 +117,7 @@ def cross_scores(samples: Samples, share: float = 0.05) -> CrossScores:
     )
 
 
-def _mated(vectors: Vectors, owner_of: Codes) -> tuple[Scores, Positions]:
+def _mated(vectors: Vectors, owner_of: Indices) -> tuple[Scores, Positions]:
     order = np.argsort(owner_of, kind="stable")
     ends = np.flatnonzero(np.diff(owner_of[order])) + 1
     pairs = []
@@ -123,7 +125,7 @@ def _mated(vectors: Vectors, owner_of: Codes) -> tuple[Scores, Positions]:
         first, second = np.triu_indices(group.size, 1)
         pairs.append(np.stack([group[first], group[second]], axis=1))
     samples = np.concatenate(pairs)
-    scores = np.full(len(samples), NEVER)
+    scores = np.full(len(samples), NO_SCORE)
     there = np.all(samples < len(vectors), axis=1)
     for start in range(0, len(samples), 1 << 16):
         block = np.flatnonzero(there[start : start + (1 << 16)]) + start
@@ -132,7 +134,7 @@ def _mated(vectors: Vectors, owner_of: Codes) -> tuple[Scores, Positions]:
     return scores, samples.astype(np.int32)
 
 
-def _highest(vectors: Vectors, owner_of: Codes, least: float) -> tuple[Scores, Positions, Codes]:
+def _highest(vectors: Vectors, owner_of: Indices, least: float) -> tuple[Scores, Positions, Indices]:
     """Return the highest non-mated scores, descending, between whom, and how many scores are in each fine bin."""
     fine = np.zeros(HISTOGRAM_BINS * _FINE, np.int64)
     starts = range(0, len(vectors), _BLOCK)
@@ -154,7 +156,7 @@ def _highest(vectors: Vectors, owner_of: Codes, least: float) -> tuple[Scores, P
     return tail[order], np.stack([np.concatenate(first), np.concatenate(second)], axis=1)[order], fine
 
 
-def _block(vectors: Vectors, owner_of: Codes, start: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _block(vectors: Vectors, owner_of: Indices, start: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the scores of a block of rows with the columns from ``start`` on, and which are non-mated pairs."""
     rows = vectors[start : start + _BLOCK]
     scores = np.clip(rows @ vectors[start:].T, -1.0, 1.0)
@@ -167,6 +169,6 @@ def _fine_bins(scores: NDArray[np.floating]) -> NDArray[np.int64]:
     return np.minimum(((scores + 1.0) * (bins / 2)).astype(np.int64), bins - 1)
 
 
-def _coarse(fine: Codes) -> Codes:
-    coarse: Codes = fine.reshape(HISTOGRAM_BINS, _FINE).sum(axis=1)
+def _coarse(fine: Indices) -> Indices:
+    coarse: Indices = fine.reshape(HISTOGRAM_BINS, _FINE).sum(axis=1)
     return coarse

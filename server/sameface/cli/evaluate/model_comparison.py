@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import Address, AsJson, Folder, Html, Replicates, Runtime, Seed, Source, load
 from sameface_qdrant.errors import InvalidArgument
 
@@ -40,10 +40,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Print named figures of two models on the same samples, and whether their difference is more than chance."""
-    from sameface.evaluation.comparison import compare_models
     from sameface.evaluation.dataset import read_pairs
+    from sameface.evaluation.model_comparison import compare_models
     from sameface.evaluation.records import comparison_record, conditions, identification_record, verification_record
-    from sameface.evaluation.report import Page, comparison_pictures, mistakes
+    from sameface.evaluation.report import Page, comparison_pictures, worst_photo_pairs
     from sameface.evaluation.tables import comparison_tables, conditions_table
 
     first, second = _sources(folder, embeddings or [], versions or [], address, inference)
@@ -61,16 +61,18 @@ def compare(
     ]
     if html is not None:
         high, low = (
-            ([], []) if second.folder is None else mistakes(found.verification[1], second.samples, second.folder)
+            ([], [])
+            if second.folder is None
+            else worst_photo_pairs(found.verification[1], second.samples, second.folder)
         )
         page = Page(
             title=f"{names[1]} compared with {names[0]}",
             lead="Both models on the same samples, with the same resampled identities.",
             tables=tables,
             pictures=comparison_pictures(found, names),
-            impostors=high,
-            misses=low,
-            mistakes_of=f"Of {names[1]}, one pair of each identity, or of each two. ",
+            highest_non_mated=high,
+            lowest_mated=low,
+            pairs_note=f"Of {names[1]}, one pair of each identity, or of each two. ",
         )
         write_page(html, page)
     show(tables, {"endpoints": comparison_record(found), "models": models, "conditions": around}, as_json)

@@ -9,16 +9,16 @@ from enum import StrEnum
 
 import numpy as np
 
-from sameface.evaluation.cross import CrossScores, TailTooShort, cross_scores
+from sameface.evaluation.cross_comparison import CrossComparison, TailTooShort, compare_all_samples
 from sameface.evaluation.dataset import Pair
 from sameface.evaluation.identification import SPLITS, Identification, measure_searches, search_samples
-from sameface.evaluation.pairs import decided_rightly, folds_of, pair_scores
+from sameface.evaluation.pairs import correct_decisions, folds_of, pair_scores
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import REPLICATES, SHARES, Verification, power_text, verify_cross
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.error_rates import Scores
-from sameface_qdrant.metrics.intervals import IdentityBootstrap, percentiles
+from sameface_qdrant.metrics.intervals import IdentityBootstrap, percentile_interval
 
 FMRS = (1e-4, 1e-5)
 FPIR = 1e-2
@@ -133,14 +133,14 @@ def check_same_samples(first: Samples, second: Samples) -> None:
 def _verify_both(
     first: Samples, second: Samples, replicates: int, seed: int, confidence: float
 ) -> tuple[Verification, Verification]:
-    def verified(cross: CrossScores) -> Verification:
+    def verified(cross: CrossComparison) -> Verification:
         return verify_cross(cross, FMRS, draw_identities(len(cross.identities), replicates, seed), confidence)
 
     both = []
     for samples in (first, second):
         for share in SHARES:
             try:
-                both.append(verified(cross_scores(samples, share)))
+                both.append(verified(compare_all_samples(samples, share)))
                 break
             except TailTooShort:
                 continue
@@ -158,7 +158,7 @@ def _endpoint(
     lower_is_better: bool = True,
 ) -> Endpoint:
     differences = theirs - ours
-    interval = percentiles(differences[np.isfinite(differences)], confidence)
+    interval = percentile_interval(differences[np.isfinite(differences)], confidence)
     verdict = Verdict.NO_DIFFERENCE
     if interval.low > 0 or interval.high < 0:
         verdict = Verdict.BETTER if (interval.high < 0) == lower_is_better else Verdict.WORSE
@@ -179,7 +179,7 @@ def _accuracy(
     bootstrap = IdentityBootstrap(codes[0], codes[1], replicates, seed)
     values, rates = [], []
     for samples in (first, second):
-        right = decided_rightly(pair_scores(samples, pairs), mated, folds)
+        right = correct_decisions(pair_scores(samples, pairs), mated, folds)
         rates.append(bootstrap.rates(right))
         share = float(np.mean([right[folds == fold].mean() for fold in np.unique(folds)]))
         values.append(estimate(share, rates[-1], max(1, names.size // 2), confidence))

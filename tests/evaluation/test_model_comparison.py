@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sameface.evaluation.comparison import Verdict, compare_models
 from sameface.evaluation.dataset import Pair
 from sameface.evaluation.identification import identify
+from sameface.evaluation.model_comparison import Verdict, compare_models
 from sameface.evaluation.samples import FACE_NOT_FOUND, Failure, Samples
 from sameface.evaluation.verification import verify
 from sameface_qdrant.errors import InvalidArgument
