@@ -69,7 +69,7 @@ def test_photos_are_labelled_by_their_folder(tmp_path: Path) -> None:
     assert read_photos(tmp_path) == {ada: "Ada"}
     photo(tmp_path, "Ada", 2).rename(tmp_path / "beside.jpg")
     assert files_passed_over(tmp_path) == (tmp_path / "Ada" / "notes.txt", tmp_path / "beside.jpg")
-    with pytest.raises(InvalidArgument, match="holds no photos"):
+    with pytest.raises(InvalidArgument, match="contains no photos"):
         read_photos(tmp_path / "Ada")
 
 

@@ -39,7 +39,7 @@ def test_a_split_enrols_half_of_those_with_two_and_searches_for_everybody_else()
 
 def spelt_out(searches: SplitSearches, times: np.ndarray, target: float) -> float | None:
     """Return FNIR by trying every threshold, people counted as often as they were drawn."""
-    strangers = [
+    non_mated = [
         (score, weight * times[owner])
         for score, owner, weight in zip(
             searches.non_mated, searches.non_mated_owners, searches.non_mated_weights, strict=True
@@ -51,13 +51,13 @@ def spelt_out(searches: SplitSearches, times: np.ndarray, target: float) -> floa
             searches.mated, searches.is_rank_one, searches.mated_owners, searches.mated_weights, strict=True
         )
     ]
-    every, all_probes = sum(weight for _, weight in strangers), sum(weight for _, weight in probes)
+    every, all_probes = sum(weight for _, weight in non_mated), sum(weight for _, weight in probes)
     if not every or not all_probes:
         return None
-    scores = sorted({score for score, _ in strangers})
+    scores = sorted({score for score, _ in non_mated})
     possible = [scores[0], *(np.nextafter(score, 2.0) for score in scores)]
     threshold = min(
-        t for t in possible if sum(weight for score, weight in strangers if score >= t) <= target * every + 1e-8
+        t for t in possible if sum(weight for score, weight in non_mated if score >= t) <= target * every + 1e-8
     )
     return float(sum(weight for score, weight in probes if score < threshold) / all_probes)
 
@@ -68,13 +68,13 @@ def test_rates_are_what_trying_every_threshold_gives(seed: int, sizes: list[int]
     names = [f"p{number}" for number, size in enumerate([2, 2, *sizes]) for _ in range(size)]
     searches = search_samples(made(names, seed=seed, noise=1.2, failed=["p0", "p3"]), splits=3, seed=seed)
     people = len(searches.identities)
-    drawn = np.random.default_rng(seed).multinomial(people, [1 / people] * people, size=4)
-    found = measure_searches(searches, (0.3, 0.05), np.concatenate([np.ones((1, people), np.int64), drawn]))
+    resample_counts = np.random.default_rng(seed).multinomial(people, [1 / people] * people, size=4)
+    found = measure_searches(searches, (0.3, 0.05), np.concatenate([np.ones((1, people), np.int64), resample_counts]))
     for place, point in enumerate(found.points):
         everybody = spelt_out(searches, np.ones(people), point.target)
         assert point.fnir.value == pytest.approx(everybody)
         assert found.resampled[0, place] == pytest.approx(everybody)
-        for row, times in enumerate(drawn, start=1):
+        for row, times in enumerate(resample_counts, start=1):
             expected = spelt_out(searches, times, point.target)
             if expected is None:
                 assert np.isnan(found.resampled[row, place])

@@ -106,5 +106,5 @@ def test_other_samples_are_refused(worse: Samples) -> None:
     unreadable = replace(
         far_apart(NAMES[:-1]), failures=(Failure(worse.sample[-1], worse.identity[-1], "IMAGE_UNDECODABLE"),)
     )
-    with pytest.raises(InvalidArgument, match="could be read for one"):
+    with pytest.raises(InvalidArgument, match="could be read for only one"):
         compare_models(worse, unreadable)

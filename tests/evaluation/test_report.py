@@ -26,7 +26,7 @@ def test_the_map_is_scikit_learns_principal_components(people: Samples) -> None:
 
 
 def test_the_worst_pairs_are_the_extremes_once_for_each_identity(people: Samples) -> None:
-    high, low = worst_pairs(verify(people, replicates=100).cross, most=8)
+    high, low = worst_pairs(verify(people, replicates=100).comparison, most=8)
     scores = people.vectors @ people.vectors.T
     names = np.array(people.identity)
     first, second = np.triu_indices(len(names), 1)

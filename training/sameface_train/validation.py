@@ -41,11 +41,11 @@ def validate(
     """
     vectors = unit(embed(network, held_out.images, side, device))
     owners = tuple(held_out.identities[label] for label in held_out.labels)
-    crossed = compare_all_samples(Embedded(vectors, owners, held_out.names))
-    scores, weights = crossed.weighted_tail()
-    rate = max(VALIDATION_FMR, 1.0 / crossed.non_mated)
+    compared = compare_all_samples(Embedded(vectors, owners, held_out.names))
+    scores, weights = compared.weighted_tail()
+    rate = max(VALIDATION_FMR, 1.0 / compared.non_mated)
     threshold = threshold_at_fmr(scores, rate, weights)
-    missed = fnmr(crossed.mated, threshold, crossed.by_identity)
+    missed = fnmr(compared.mated, threshold, compared.identity_weights)
     cut_after(path, step - 1)
     if not path.is_file():
         path.write_text(f"{HEADINGS}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`sameface evaluate …`: measure embeddings of labelled samples, through a service or from a file."""
+"""`sameface evaluate …`: measure a model on labelled photos through a service, or on embeddings in a file."""
 
 import typer
 
@@ -12,7 +12,7 @@ from sameface.cli.evaluate import (
     verification,
 )
 
-app = typer.Typer(help="Measure a service, or a file of embeddings, on labelled samples.", no_args_is_help=True)
+app = typer.Typer(help="Measure a model on labelled photos, or on embeddings in a file.", no_args_is_help=True)
 app.command("pairs")(pairs.pairs)
 app.command("verification")(verification.verification)
 app.command("identification")(identification.identification)
