@@ -10,7 +10,7 @@ import numpy as np
 
 from sameface_qdrant import Contract, ErasureState, Policy, Probe, Store
 from sameface_qdrant.engines.base import Point
-from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store import payloads
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.template import Provenance
 
@@ -49,8 +49,8 @@ async def _fill(store: Store, templates: int) -> None:
         for number in range(first, first + BATCH):
             vector = random.normal(size=128).astype(np.float32)
             vector /= np.linalg.norm(vector)
-            identity, key = f"p{number // EACH}", point_id(records.TEMPLATE, tenant.uid, str(number))
-            template = records.template_point(
+            identity, key = f"p{number // EACH}", point_id(payloads.TEMPLATE, tenant.uid, str(number))
+            template = payloads.template_point(
                 key,
                 tenant.uid,
                 identity,
@@ -64,7 +64,7 @@ async def _fill(store: Store, templates: int) -> None:
                 expires=None,
                 identity_expires=None,
             )
-            record = records.identity_payload(
+            record = payloads.identity_payload(
                 tenant.uid,
                 identity,
                 display_name="",
@@ -76,7 +76,7 @@ async def _fill(store: Store, templates: int) -> None:
             )
             points.append(template)
             if number % EACH == 0:
-                points.append(Point(records.identity_point_id(tenant.uid, identity), record))
+                points.append(Point(payloads.identity_point_id(tenant.uid, identity), record))
         await store._engine.upsert(tenant.collection, points)
     await store._engine.commit(tenant.collection)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, IdentityExpired, RequestIdReused, TemplateLimitReached
-from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guards import Guards, refusal, to_replace
 from sameface_qdrant.store.identities import Identities
@@ -78,7 +78,7 @@ class Enrolments:
         record = await self._record(tenant, enrolee)
         keys = [entry.key for entry in entries]
         found = await self._engine.get(tenant.collection, keys)
-        fresh = _fresh(entries, {key for key, point in found.items() if records.in_force(point.payload, now)})
+        fresh = _fresh(entries, {key for key, point in found.items() if payloads.in_force(point.payload, now)})
         points = self._points(tenant, enrolee, fresh, record, "", now)
         findings = await self._look(tenant, enrolee, record, points) if points else []
         findings += [
@@ -86,7 +86,9 @@ class Enrolments:
         ]
         previews = self._points(tenant, enrolee, entries, record, "", now)
         return tuple(
-            replace(records.template_of(point, gallery), id="", create_time=None, vector=None, findings=tuple(findings))
+            replace(
+                payloads.template_of(point, gallery), id="", create_time=None, vector=None, findings=tuple(findings)
+            )
             for point in previews
         )
 
@@ -105,7 +107,7 @@ class Enrolments:
             keys = [entry.key for entry in entries]
             found = await self._engine.get(tenant.collection, keys)
             # An expired template does not stand in the way of its renewal.
-            present = {key: point for key, point in found.items() if records.in_force(point.payload, now)}
+            present = {key: point for key, point in found.items() if payloads.in_force(point.payload, now)}
             for entry in entries:
                 if entry.key in present and present[entry.key].payload["digest"] != entry.digest:
                     raise RequestIdReused(
@@ -134,7 +136,7 @@ class Enrolments:
         # Also for a repeat: what it found may not be durable yet.
         await self._engine.commit(tenant.collection, erase=any(one.kind is FindingKind.REPLACED for one in findings))
         return tuple(
-            replace(records.template_of(present[key], gallery), findings=tuple(findings) if key in entering else ())
+            replace(payloads.template_of(present[key], gallery), findings=tuple(findings) if key in entering else ())
             for key in keys
         )
 
@@ -146,7 +148,7 @@ class Enrolments:
         for number, (new, vector) in enumerate(zip(templates, vectors, strict=True)):
             digest = hmac.new(self._secret, new.content or vector.tobytes(), hashlib.sha256).hexdigest()
             named_by = f"{request_id}/{number}" if request_id else digest
-            entries.append(_Entry(new, vector, digest, point_id(records.TEMPLATE, tenant.uid, identity, named_by)))
+            entries.append(_Entry(new, vector, digest, point_id(payloads.TEMPLATE, tenant.uid, identity, named_by)))
         return entries
 
     def _points(
@@ -159,7 +161,7 @@ class Enrolments:
         now: float,
     ) -> list[Point]:
         return [
-            records.template_point(
+            payloads.template_point(
                 entry.key,
                 tenant.uid,
                 enrolee.identity,
@@ -170,7 +172,7 @@ class Enrolments:
                 digest=entry.digest,
                 mark=mark,
                 now=now,
-                expires=records.seconds(entry.new.expire_time),
+                expires=payloads.seconds(entry.new.expire_time),
                 identity_expires=record.payload.get("expires") if record else None,
             )
             for entry in entries
@@ -190,7 +192,7 @@ class Enrolments:
             record = await self._identities.find(tenant, enrolee.identity)
         if record is not None and record.payload["moving_to"]:
             raise _overtaken(tenant, enrolee.identity)
-        if record is not None and not records.in_force(record.payload, time.time()):
+        if record is not None and not payloads.in_force(record.payload, time.time()):
             raise IdentityExpired(
                 f"the identity {enrolee.identity!r} of {tenant.gallery.id!r} has expired; prolong or delete it first",
                 metadata={"gallery": tenant.gallery.id, "identity": enrolee.identity},
@@ -212,7 +214,7 @@ class Enrolments:
         policy = tenant.gallery.policy
         held: list[Point] = []
         if record is not None:
-            where = records.of_identity(tenant.uid, enrolee.identity, records.TEMPLATE, valid_at=time.time())
+            where = payloads.of_identity(tenant.uid, enrolee.identity, payloads.TEMPLATE, valid_at=time.time())
             held, _ = await self._engine.scroll(tenant.collection, where, 1000)
         excess = len(held) + len(new) - policy.max_templates
         if excess <= 0:
@@ -241,9 +243,9 @@ class Enrolments:
     ) -> None:
         """Write templates together with their identity's record, which tells concurrent writers apart."""
         payload = (
-            records.next_revision(record.payload, mark, now)
+            payloads.next_revision(record.payload, mark, now)
             if record
-            else records.identity_payload(
+            else payloads.identity_payload(
                 tenant.uid,
                 enrolee.identity,
                 display_name=enrolee.display_name,
@@ -256,7 +258,7 @@ class Enrolments:
                 purpose=enrolee.purpose,
             )
         )
-        key = records.identity_point_id(tenant.uid, enrolee.identity)
+        key = payloads.identity_point_id(tenant.uid, enrolee.identity)
         batch = [Point(key, payload), *points]
         if self._engine.exclusive:
             await self._engine.upsert(tenant.collection, batch)
@@ -291,7 +293,7 @@ class Enrolments:
                 return True
             if payload["revision"] == 1:
                 # The identity goes as well, unless another call has added to it since.
-                mine = records.of_identity(tenant.uid, enrolee.identity, records.IDENTITY)
+                mine = payloads.of_identity(tenant.uid, enrolee.identity, payloads.IDENTITY)
                 unchanged = replace(mine, equals={**mine.equals, "revision": 1})
                 await self._engine.delete(tenant.collection, unchanged)
         # Only what this call wrote: a service that handles the same request has written the same ids.
@@ -304,7 +306,7 @@ class Enrolments:
         """Refuse to acknowledge a template that another service may be about to take back."""
         if self._engine.exclusive:
             return
-        if not all(records.settled(point.payload, record.payload if record else None, now) for point in present):
+        if not all(payloads.settled(point.payload, record.payload if record else None, now) for point in present):
             raise _overtaken(tenant, identity)
 
 
@@ -318,7 +320,7 @@ def _check_new(enrolee: Enrolee, templates: Sequence[NewTemplate]) -> None:
     check_labels(enrolee.labels)
     now = datetime.now(UTC)
     for new in templates:
-        records.check_to_come(new.expire_time, now)
+        payloads.check_to_come(new.expire_time, now)
 
 
 def _replaced(identity: str, template: str) -> Finding:

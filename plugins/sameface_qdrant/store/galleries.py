@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryAlreadyExists, GalleryNotEmpty, GalleryNotFound
 from sameface_qdrant.policy import check_policy
-from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store import payloads
 from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.store.write_lock import Writes, uncut
@@ -20,10 +20,10 @@ from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, Poli
 from sameface_qdrant.values.ids import check_id, point_id
 from sameface_qdrant.values.paging import Page, check_page
 
-META = records.META
+META = payloads.META
 LOST_RACES = 8
 """How often a change that is bound to no etag is tried again after another service was faster."""
-_SECRET_ID = point_id(records.SECRET)
+_SECRET_ID = point_id(payloads.SECRET)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,14 +75,14 @@ class Galleries:
         uid = uuid.uuid4().hex
         async with self._writes.turn:
             await self._engine.ensure(contract.key, contract.dimension)
-            point = records.gallery_point(new, uid, revision=1, request_id=request_id)
+            point = payloads.gallery_point(new, uid, revision=1, request_id=request_id)
             await self._engine.upsert(META, [point], insert_only=True)
             present = await self._record(gallery)
         await self._engine.commit(META)
         same_request = bool(request_id) and present.payload["request_id"] == request_id
         if present.payload["gallery"] != uid and not same_request:
             raise GalleryAlreadyExists(f"the gallery {gallery!r} exists already", metadata={"gallery": gallery})
-        return records.gallery_of(present.payload)
+        return payloads.gallery_of(present.payload)
 
     async def get(self, gallery: str) -> Gallery:
         """Return a gallery, or raise GalleryNotFound."""
@@ -91,8 +91,8 @@ class Galleries:
     async def list(self, *, page_size: int = 100, page_token: str = "") -> Page[Gallery]:
         """Return one page of galleries, in a stable order."""
         start = check_page(page_size, page_token)
-        points, following = await self._engine.scroll(META, Where({"kind": records.GALLERY}), page_size, start)
-        return Page(tuple(records.gallery_of(point.payload) for point in points), following or "")
+        points, following = await self._engine.scroll(META, Where({"kind": payloads.GALLERY}), page_size, start)
+        return Page(tuple(payloads.gallery_of(point.payload) for point in points), following or "")
 
     @uncut
     async def update(
@@ -114,7 +114,7 @@ class Galleries:
         for attempt in range(1 if etag else LOST_RACES):
             async with self._writes.turn:
                 point = await self._record(gallery)
-                present = records.gallery_of(point.payload)
+                present = payloads.gallery_of(point.payload)
                 check_etag(etag, present.etag, gallery)
                 changed = _changed(present, policy or {}, display_name, author, datetime.now(UTC))
                 written = present if changed is present else await self._replace(point, changed)
@@ -130,35 +130,35 @@ class Galleries:
     async def _replace(self, point: Point, changed: Gallery) -> Gallery | None:
         """Write a gallery in the place of the record it was made from; None where another service was faster."""
         uid, revision = point.payload["gallery"], point.payload["revision"]
-        before = records.gallery_of(point.payload)
+        before = payloads.gallery_of(point.payload)
         if changed.policy is not before.policy:
             # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
-            await self._engine.upsert(META, [records.policy_point(uid, before.policy)], insert_only=True)
+            await self._engine.upsert(META, [payloads.policy_point(uid, before.policy)], insert_only=True)
             # Durable first, too: of a flush that is cut off, a replaced record may stay and a new one not.
             await self._engine.commit(META)
         mark = uuid.uuid4().hex
-        replacement = records.gallery_point(
+        replacement = payloads.gallery_point(
             changed,
             uid,
             revision=revision + 1,
             request_id=point.payload["request_id"],
-            marks=records.marked(point.payload, mark),
+            marks=payloads.marked(point.payload, mark),
         )
         self._forget(changed.id)
         await self._engine.upsert(META, [replacement], only_if=Where({"revision": revision}))
         written = await self._record(changed.id)
         self._forget(changed.id)
-        return records.gallery_of(written.payload) if mark in written.payload["marks"] else None
+        return payloads.gallery_of(written.payload) if mark in written.payload["marks"] else None
 
     async def revisions(self, gallery: str) -> tuple[Policy, ...]:
         """Return every revision of a gallery's policy, oldest first; the last one is in force."""
         tenant = await self.tenant(gallery)
-        where = records.of_gallery(tenant.uid, records.POLICY)
+        where = payloads.of_gallery(tenant.uid, payloads.POLICY)
         found: dict[int, Policy] = {}
         start = None
         while True:
             points, start = await self._engine.scroll(META, where, 256, start)
-            found |= {point.payload["revision"]: records.policy_of(point.payload) for point in points}
+            found |= {point.payload["revision"]: payloads.policy_of(point.payload) for point in points}
             if start is None:
                 break
         found[tenant.gallery.policy.revision] = tenant.gallery.policy
@@ -196,7 +196,7 @@ class Galleries:
     async def _deletable(self, gallery: str, force: bool, etag: str) -> tuple[Tenant, int]:
         tenant = await self.tenant(gallery)
         check_etag(etag, tenant.gallery.etag, gallery)
-        size = await self._engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
+        size = await self._engine.count(tenant.collection, payloads.of_gallery(tenant.uid, payloads.IDENTITY))
         if size and not force:
             raise GalleryNotEmpty(
                 f"the gallery {gallery!r} holds {size} identities; delete them first, or set force",
@@ -209,7 +209,7 @@ class Galleries:
     async def open(self) -> bytes:
         """Make the meta collection and return the store's secret, the key of its digests."""
         await self._engine.ensure(META, 1)
-        payload = {"kind": records.SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)}
+        payload = {"kind": payloads.SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)}
         # Read first: a store on a full disk opens for reading.
         if not await self._engine.get(META, [_SECRET_ID]):
             # Insert-only: of several services that start at once, one secret wins and all read it back.
@@ -228,7 +228,7 @@ class Galleries:
             return remembered
         changes = self._changes
         point = await self._record(gallery)
-        tenant = Tenant(point.payload["gallery"], records.gallery_of(point.payload))
+        tenant = Tenant(point.payload["gallery"], payloads.gallery_of(point.payload))
         await self._engine.ensure(tenant.collection, tenant.gallery.contract.dimension)
         if self._engine.exclusive and changes == self._changes:
             self._remembered[gallery] = tenant
@@ -250,7 +250,7 @@ class Galleries:
         return point
 
     async def _find(self, gallery: str) -> Point | None:
-        key = records.gallery_point_id(gallery)
+        key = payloads.gallery_point_id(gallery)
         return (await self._engine.get(META, [key])).get(key)
 
 

@@ -21,7 +21,7 @@ from sameface_qdrant.errors import (
     ThresholdNotCalibrated,
 )
 from sameface_qdrant.policy import identification_threshold, verification_threshold
-from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.values.finding import Finding, FindingKind
 from sameface_qdrant.values.gallery import GuardAction, Policy, WhenFull
@@ -104,7 +104,7 @@ class Guards:
     async def look(self, tenant: Tenant, identity: str, record: Point | None, new: Sequence[Point]) -> list[Finding]:
         """Return what speaks against templates (points with vectors), or is worth a warning; stores nothing."""
         policy, now = tenant.gallery.policy, datetime.now(UTC).timestamp()
-        owner = records.identity_of(record.payload, tenant.gallery.id, 0) if record else None
+        owner = payloads.identity_of(record.payload, tenant.gallery.id, 0) if record else None
         jobs = []
         if policy.on_collision is not GuardAction.ALLOW:
             jobs.append(self._collisions(tenant, identity, new, now))
@@ -119,7 +119,7 @@ class Guards:
         policy = tenant.gallery.policy
         threshold = policy.collision_threshold
         if threshold is None:
-            size = await self._engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
+            size = await self._engine.count(tenant.collection, payloads.of_gallery(tenant.uid, payloads.IDENTITY))
             try:
                 threshold = identification_threshold(tenant.gallery, size, None).value
             except ThresholdNotCalibrated:
@@ -136,7 +136,7 @@ class Guards:
         mine = {point.id for point in new}
         digests = tuple({point.payload["digest"] for point in new})
         twice = len(digests) < len(new)
-        same = Where({"gallery": tenant.uid, "kind": records.TEMPLATE}, among={"digest": digests}, valid_at=now)
+        same = Where({"gallery": tenant.uid, "kind": payloads.TEMPLATE}, among={"digest": digests}, valid_at=now)
         points, _ = await self._engine.scroll(tenant.collection, same, 2 * len(new) + 1)
         found = [
             Finding(FindingKind.DUPLICATE, point.payload["identity"], point.id)

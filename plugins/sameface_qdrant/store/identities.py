@@ -19,7 +19,7 @@ from sameface_qdrant.errors import (
     TemplateLimitReached,
 )
 from sameface_qdrant.policy import check_override
-from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import LOST_RACES, Galleries, Tenant
 from sameface_qdrant.store.move import move
 from sameface_qdrant.store.payloads import check_etag
@@ -62,12 +62,12 @@ class Identities:
         check_id(identity, "identity_id")
         check_labels(labels)
         check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
-        records.check_to_come(expire_time, datetime.now(UTC))
+        payloads.check_to_come(expire_time, datetime.now(UTC))
         mark = uuid.uuid4().hex
         async with self._writes.turn:
             tenant = await self._galleries.tenant(gallery)
-            key = records.identity_point_id(tenant.uid, identity)
-            payload = records.identity_payload(
+            key = payloads.identity_point_id(tenant.uid, identity)
+            payload = payloads.identity_payload(
                 tenant.uid,
                 identity,
                 display_name=display_name,
@@ -78,7 +78,7 @@ class Identities:
                 request_id=request_id,
                 consent_reference=consent_reference,
                 purpose=purpose,
-                expires=records.seconds(expire_time),
+                expires=payloads.seconds(expire_time),
             )
             await self._engine.upsert(tenant.collection, [Point(key, payload)], insert_only=True)
             stored = (await self._engine.get(tenant.collection, [key]))[key].payload
@@ -89,13 +89,13 @@ class Identities:
                 f"the identity {identity!r} exists already in {gallery!r}",
                 metadata={"gallery": gallery, "identity": identity},
             )
-        return records.identity_of(stored, gallery, await self.template_count(tenant, identity))
+        return payloads.identity_of(stored, gallery, await self.template_count(tenant, identity))
 
     async def get(self, gallery: str, identity: str) -> Identity:
         """Return an identity, or raise GalleryNotFound or IdentityNotFound."""
         tenant = await self._galleries.tenant(gallery)
         record = await self.record(tenant, identity)
-        return records.identity_of(record.payload, gallery, await self.template_count(tenant, identity))
+        return payloads.identity_of(record.payload, gallery, await self.template_count(tenant, identity))
 
     async def list(
         self, gallery: str, *, labels: Mapping[str, str] = NO_LABELS, page_size: int = 100, page_token: str = ""
@@ -104,11 +104,11 @@ class Identities:
         check_labels(labels)
         start = check_page(page_size, page_token)
         tenant = await self._galleries.tenant(gallery)
-        where = records.of_gallery(tenant.uid, records.IDENTITY, labels)
+        where = payloads.of_gallery(tenant.uid, payloads.IDENTITY, labels)
         points, following = await self._engine.scroll(tenant.collection, where, page_size, start)
-        payloads = [point.payload for point in points]
-        counts = await asyncio.gather(*(self.template_count(tenant, payload["identity"]) for payload in payloads))
-        items = (records.identity_of(payload, gallery, count) for payload, count in zip(payloads, counts, strict=True))
+        stored = [point.payload for point in points]
+        counts = await asyncio.gather(*(self.template_count(tenant, payload["identity"]) for payload in stored))
+        items = (payloads.identity_of(payload, gallery, count) for payload, count in zip(stored, counts, strict=True))
         return Page(tuple(items), following or "")
 
     @uncut
@@ -122,16 +122,16 @@ class Identities:
         """
         check_override(changes.get("verify_threshold"), "verify_threshold", -1.0, 1.0)
         check_labels(changes.get("labels", NO_LABELS))
-        records.check_to_come(changes.get("expire_time"), datetime.now(UTC))
+        payloads.check_to_come(changes.get("expire_time"), datetime.now(UTC))
         for attempt in range(1 if etag else LOST_RACES):
             async with self._writes.turn:
                 tenant = await self._galleries.tenant(gallery)
                 record = await self.record(tenant, identity)
-                check_etag(etag, records.identity_of(record.payload, gallery, 0).etag, identity)
+                check_etag(etag, payloads.identity_of(record.payload, gallery, 0).etag, identity)
                 written = await self._change(tenant, record, changes)
             if written is not None:
                 await self._engine.commit(tenant.collection)
-                return records.identity_of(written.payload, gallery, await self.template_count(tenant, identity))
+                return payloads.identity_of(written.payload, gallery, await self.template_count(tenant, identity))
             await asyncio.sleep(0.01 * 2**attempt * secrets.SystemRandom().random())
         raise ConcurrentUpdate(
             f"the identity {identity!r} was changed by another service; read it again and repeat",
@@ -141,10 +141,10 @@ class Identities:
     async def _change(self, tenant: Tenant, record: Point, changes: IdentityChanges) -> Point | None:
         """Write an identity's changed record; None where another service was faster."""
         written: Point | None = record
-        fields = records.identity_fields(changes)
+        fields = payloads.identity_fields(changes)
         if "expires" in fields:
             points, _ = await self._engine.scroll(tenant.collection, of_record(tenant, record), 1000)
-            revived = [(p, records.earlier(p.payload.get("own_expires"), fields["expires"])) for p in points]
+            revived = [(p, payloads.earlier(p.payload.get("own_expires"), fields["expires"])) for p in points]
             await self.check_revived(tenant, record.payload["identity"], revived)
         if {**record.payload, **fields} != record.payload:
             written = await self._replace(tenant, record, fields)
@@ -155,14 +155,14 @@ class Identities:
         if written is not None and "expires" in fields:
             points, _ = await self._engine.scroll(tenant.collection, templates, 1000)
             for point in points:
-                effective = records.earlier(point.payload.get("own_expires"), fields["expires"])
+                effective = payloads.earlier(point.payload.get("own_expires"), fields["expires"])
                 this = dataclasses.replace(templates, ids=(point.id,))
                 await self._engine.set_payload(tenant.collection, this, {"expires": effective})
         return written
 
     async def _replace(self, tenant: Tenant, record: Point, fields: Mapping[str, Any]) -> Point | None:
         mark = uuid.uuid4().hex
-        changed = {**records.next_revision(record.payload, mark, time.time()), **fields}
+        changed = {**payloads.next_revision(record.payload, mark, time.time()), **fields}
         unchanged = Where({"revision": record.payload["revision"]})
         await self._engine.upsert(tenant.collection, [Point(record.id, changed)], only_if=unchanged)
         written = await self.record(tenant, record.payload["identity"])
@@ -189,7 +189,7 @@ class Identities:
             tenant = await self._galleries.tenant(gallery)
             written = await move(self._engine, tenant, await self.record(tenant, source), target, merge=merge)
         await self._engine.commit(tenant.collection, erase=True)
-        return records.identity_of(written.payload, gallery, await self.template_count(tenant, target))
+        return payloads.identity_of(written.payload, gallery, await self.template_count(tenant, target))
 
     @uncut
     async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> ErasureReceipt:
@@ -218,7 +218,7 @@ class Identities:
         tenant = await self._galleries.tenant(gallery)
         record = await self.record(tenant, identity)
         count = await self.template_count(tenant, identity)
-        check_etag(etag, records.identity_of(record.payload, gallery, count).etag, identity)
+        check_etag(etag, payloads.identity_of(record.payload, gallery, count).etag, identity)
         if count and not force:
             raise IdentityNotEmpty(
                 f"the identity {identity!r} has {count} templates; delete them first, or set force",
@@ -244,7 +244,7 @@ class Identities:
         revived = [
             point.id
             for point, expires in templates
-            if not records.in_force(point.payload, now) and (expires is None or expires > now)
+            if not payloads.in_force(point.payload, now) and (expires is None or expires > now)
         ]
         held = await self.template_count(tenant, identity, valid_at=now)
         limit = tenant.gallery.policy.max_templates
@@ -257,7 +257,7 @@ class Identities:
 
     async def find(self, tenant: Tenant, identity: str) -> Point | None:
         """Return an identity's record, None where there is none."""
-        key = records.identity_point_id(tenant.uid, identity)
+        key = payloads.identity_point_id(tenant.uid, identity)
         return (await self._engine.get(tenant.collection, [key])).get(key)
 
     async def record(self, tenant: Tenant, identity: str) -> Point:
@@ -273,10 +273,10 @@ class Identities:
 
     async def template_count(self, tenant: Tenant, identity: str, *, valid_at: float | None = None) -> int:
         """Return how many templates an identity has, or how many of them are in force at a moment."""
-        where = records.of_identity(tenant.uid, identity, records.TEMPLATE, valid_at)
+        where = payloads.of_identity(tenant.uid, identity, payloads.TEMPLATE, valid_at)
         return await self._engine.count(tenant.collection, where)
 
 
 def of_record(tenant: Tenant, record: Point) -> Where:
     """Return the filter on the templates of an identity's record."""
-    return records.of_identity(tenant.uid, record.payload["identity"], records.TEMPLATE)
+    return payloads.of_identity(tenant.uid, record.payload["identity"], payloads.TEMPLATE)

@@ -14,7 +14,7 @@ from typing import Any
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, IdentityAlreadyExists, TemplateLimitReached
-from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.values.ids import point_id
 
@@ -41,10 +41,10 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     closed = await _write(engine, tenant, source, {**source.payload, "moving_to": target, "move": moving})
     # Read again: what another service had written until then is there now, or is about to be taken back.
     points = await _templates(engine, tenant, identity)
-    if not engine.exclusive and not all(records.settled(p.payload, closed.payload, time.time()) for p in points):
+    if not engine.exclusive and not all(payloads.settled(p.payload, closed.payload, time.time()) for p in points):
         raise _overtaken(tenant, identity)
     fresh = {**source.payload, "identity": target, "revision": 0, "marks": [], "moving_to": "", "move": ""}
-    record = there or Point(records.identity_point_id(tenant.uid, target), fresh)
+    record = there or Point(payloads.identity_point_id(tenant.uid, target), fresh)
     arrived = {**record.payload, "moved_by": moving}
     written = await _write(engine, tenant, record, arrived, _copies(tenant, points, target, there), new=there is None)
     # What is acknowledged must not depend on a flush that may be cut off between the copies and their originals.
@@ -54,7 +54,7 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
 
 
 async def _find(engine: Engine, tenant: Tenant, identity: str) -> Point | None:
-    key = records.identity_point_id(tenant.uid, identity)
+    key = payloads.identity_point_id(tenant.uid, identity)
     return (await engine.get(tenant.collection, [key])).get(key)
 
 
@@ -65,7 +65,7 @@ async def _has_arrived(engine: Engine, tenant: Tenant, source: Point, target: st
 
 async def _templates(engine: Engine, tenant: Tenant, identity: str) -> list[Point]:
     """Return all of them, expired ones too: these may be prolonged."""
-    where = records.of_identity(tenant.uid, identity, records.TEMPLATE)
+    where = payloads.of_identity(tenant.uid, identity, payloads.TEMPLATE)
     found, _ = await engine.scroll(tenant.collection, where, 1000)
     read = await engine.get(tenant.collection, [point.id for point in found], with_vector=True)
     return list(read.values())
@@ -77,17 +77,19 @@ def _copies(tenant: Tenant, points: Sequence[Point], target: str, there: Point |
         payload: dict[str, Any] = {**point.payload, "identity": target}
         if there is not None:
             payload["labels"] = there.payload["labels"]
-            payload["expires"] = records.earlier(payload.get("own_expires"), there.payload.get("expires"))
-        copies.append(Point(point_id(records.TEMPLATE, tenant.uid, target, f"moved/{point.id}"), payload, point.vector))
+            payload["expires"] = payloads.earlier(payload.get("own_expires"), there.payload.get("expires"))
+        copies.append(
+            Point(point_id(payloads.TEMPLATE, tenant.uid, target, f"moved/{point.id}"), payload, point.vector)
+        )
     return copies
 
 
 async def _check_room(engine: Engine, tenant: Tenant, target: str, copies: Sequence[Point]) -> None:
     now = time.time()
     held, _ = await engine.scroll(
-        tenant.collection, records.of_identity(tenant.uid, target, records.TEMPLATE, valid_at=now), 1000
+        tenant.collection, payloads.of_identity(tenant.uid, target, payloads.TEMPLATE, valid_at=now), 1000
     )
-    together = {point.id for point in (*held, *copies) if records.in_force(point.payload, now)}
+    together = {point.id for point in (*held, *copies) if payloads.in_force(point.payload, now)}
     limit = tenant.gallery.policy.max_templates
     if len(together) > limit:
         raise TemplateLimitReached(
@@ -107,7 +109,7 @@ async def _write(
 ) -> Point:
     """Write an identity's next revision, with templates; raise ConcurrentUpdate where another service was faster."""
     mark = uuid.uuid4().hex
-    changed = Point(record.id, records.next_revision(payload, mark, time.time()))
+    changed = Point(record.id, payloads.next_revision(payload, mark, time.time()))
     points = [Point(copy.id, {**copy.payload, "mark": mark}, copy.vector) for copy in copies]
     unchanged = None if new else Where({"revision": record.payload["revision"]})
     await engine.upsert(tenant.collection, [changed, *points], insert_only=new, only_if=unchanged)

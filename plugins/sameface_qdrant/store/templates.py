@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, TemplateNotFound
-from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import LOST_RACES, Galleries, Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.write_lock import Writes, uncut
@@ -29,16 +29,16 @@ class Templates:
         tenant = await self._galleries.tenant(gallery)
         await self._identities.record(tenant, identity)
         point = await self._record(tenant, identity, template, with_vector=with_vector)
-        return records.template_of(point, gallery)
+        return payloads.template_of(point, gallery)
 
     async def list(self, gallery: str, identity: str, *, page_size: int = 100, page_token: str = "") -> Page[Template]:
         """Return one page of an identity's templates, in a stable order."""
         start = check_page(page_size, page_token)
         tenant = await self._galleries.tenant(gallery)
         await self._identities.record(tenant, identity)
-        where = records.of_identity(tenant.uid, identity, records.TEMPLATE)
+        where = payloads.of_identity(tenant.uid, identity, payloads.TEMPLATE)
         points, following = await self._engine.scroll(tenant.collection, where, page_size, start)
-        return Page(tuple(records.template_of(point, gallery) for point in points), following or "")
+        return Page(tuple(payloads.template_of(point, gallery) for point in points), following or "")
 
     @uncut
     async def update(self, gallery: str, identity: str, template: str, *, expire_time: datetime | None) -> Template:
@@ -50,14 +50,14 @@ class Templates:
             TemplateLimitReached: it had expired, and the identity would have more in force than the policy allows.
             ConcurrentUpdate: other services were faster again and again.
         """
-        records.check_to_come(expire_time, datetime.now(UTC))
+        payloads.check_to_come(expire_time, datetime.now(UTC))
         for _ in range(LOST_RACES):
             async with self._writes.turn:
                 tenant = await self._galleries.tenant(gallery)
                 record = await self._identities.record(tenant, identity)
                 point = await self._record(tenant, identity, template)
-                own = records.seconds(expire_time)
-                effective = records.earlier(own, record.payload.get("expires"))
+                own = payloads.seconds(expire_time)
+                effective = payloads.earlier(own, record.payload.get("expires"))
                 await self._identities.check_revived(tenant, identity, [(point, effective)])
                 # The record first: who changes the identity's own expiry at this moment finds it changed.
                 if not await self._identities.touch(tenant, record):
@@ -67,7 +67,7 @@ class Templates:
                 await self._engine.set_payload(tenant.collection, this, changed)
                 written = await self._record(tenant, identity, template)
             await self._engine.commit(tenant.collection)
-            return records.template_of(written, gallery)
+            return payloads.template_of(written, gallery)
         raise ConcurrentUpdate(
             f"the identity {identity!r} was changed by another service again and again; repeat the call",
             metadata={"gallery": gallery, "identity": identity},
@@ -89,7 +89,7 @@ class Templates:
                 seen, ErasedResource.TEMPLATE, gallery, identity=identity, template=point.id, templates=1
             )
             await self._engine.delete(tenant.collection, [point.id])
-            changed = records.next_revision(record.payload, uuid.uuid4().hex, time.time())
+            changed = payloads.next_revision(record.payload, uuid.uuid4().hex, time.time())
             unchanged = Where({"revision": record.payload["revision"]})
             await self._engine.upsert(tenant.collection, [Point(record.id, changed)], only_if=unchanged)
             receipt = await erasures.check(receipt, seen)
@@ -101,7 +101,7 @@ class Templates:
         """Erase the templates of a gallery that have expired, with one receipt; None where there are none."""
         tenant = await self._galleries.tenant(gallery)
         now = time.time()
-        expired = Where({"gallery": tenant.uid, "kind": records.TEMPLATE}, expired_at=now)
+        expired = Where({"gallery": tenant.uid, "kind": payloads.TEMPLATE}, expired_at=now)
         if not await self._engine.count(tenant.collection, expired):
             return None
         erasures = self._galleries.erasures
@@ -125,7 +125,7 @@ class Templates:
             key = ""
         found = await self._engine.get(tenant.collection, [key] if key else [], with_vector=with_vector)
         point = found.get(key)
-        owner = (records.TEMPLATE, tenant.uid, identity)
+        owner = (payloads.TEMPLATE, tenant.uid, identity)
         if point is None or tuple(point.payload[name] for name in ("kind", "gallery", "identity")) != owner:
             raise TemplateNotFound(
                 f"the identity {identity!r} of {tenant.gallery.id!r} has no template {template[:64]!r}",

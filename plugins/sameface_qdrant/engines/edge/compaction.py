@@ -18,7 +18,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import POINT_ID, VECTOR_NAME, Sighting, Where
-from sameface_qdrant.engines.edge import erasure_notes as witnesses
+from sameface_qdrant.engines.edge import erasure_notes
 from sameface_qdrant.engines.edge.byte_scan import present
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, Collection, Handle, in_thread
 from sameface_qdrant.engines.edge.files import ROOM_TO_WRITE, bytes_on_disk, check_room, clear_strays, read_text
@@ -75,7 +75,7 @@ async def _rewrite(opened: Collection, large: bool) -> int:
     await in_thread(opened.folder, lambda: check_room(opened.folder, _room_for_copy(opened.handle.folder)))
     async with opened.writing:
         begun, opened.changed = opened.deletions, set()
-        due = await in_thread(opened.folder, witnesses.due, opened.folder)
+        due = await in_thread(opened.folder, erasure_notes.due, opened.folder)
     try:
         shard, path = await in_thread(opened.folder, next_shard, opened.folder, opened.dimension)
         try:
@@ -138,13 +138,13 @@ def _room_for_copy(folder: Path) -> int:
 
 async def _conclude(opened: Collection, due: Sequence[Path], rest: float) -> None:
     """Look for the bytes of what was removed before the copy began, and note what was found."""
-    looked_for = {path: await in_thread(opened.folder, witnesses.sightings_of, path) for path in due}
+    looked_for = {path: await in_thread(opened.folder, erasure_notes.sightings_of, path) for path in due}
     needles = [needle for sightings in looked_for.values() for one in sightings for needle in one.needles]
-    left = await in_thread(opened.folder, lambda: present(opened.folder, needles, skip=witnesses.FOLDER, rest=rest))
+    left = await in_thread(opened.folder, lambda: present(opened.folder, needles, skip=erasure_notes.FOLDER, rest=rest))
     for path, sightings in looked_for.items():
         evidence = [await _after(opened, one, left) for one in sightings]
         if all(one.found_after == one.held_elsewhere for one in evidence):
-            await in_thread(opened.folder, witnesses.conclude, path, evidence)
+            await in_thread(opened.folder, erasure_notes.conclude, path, evidence)
 
 
 async def _after(opened: Collection, sighting: Sighting, left: set[bytes]) -> ByteEvidence:
@@ -152,14 +152,14 @@ async def _after(opened: Collection, sighting: Sighting, left: set[bytes]) -> By
     held = 0
     for needle in found:
         held += await opened.read(partial(_held, sighting.representation, needle))
-    control = witnesses.before(sighting)
+    control = erasure_notes.before(sighting)
     return ByteEvidence(control.representation, control.sought, control.found_before, len(found), held)
 
 
 def _held(representation: str, needle: bytes, shard: edge.EdgeShard) -> bool:
     """Return whether a point that is stored now has these bytes too."""
     if representation == POINT_ID:
-        return bool(shard.retrieve(list(witnesses.ids_of([needle])), with_payload=False, with_vector=False))
+        return bool(shard.retrieve(list(erasure_notes.ids_of([needle])), with_payload=False, with_vector=False))
     if representation == DIGEST:
         same = filter_of(Where({"digest": needle.decode()}))
         return bool(shard.count(edge.CountRequest(exact=True, filter=same)))

@@ -20,8 +20,7 @@ from typing import IO, Any
 import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import VECTOR_NAME, EngineDescription, Hit, Point, Where
-from sameface_qdrant.engines.edge import compaction
-from sameface_qdrant.engines.edge import erasure_notes as witnesses
+from sameface_qdrant.engines.edge import compaction, erasure_notes
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, Collection, Handle, in_thread
 from sameface_qdrant.engines.edge.erasure_evidence import EdgeTraces
 from sameface_qdrant.engines.edge.files import check_format
@@ -205,7 +204,7 @@ class EdgeEngine:
     async def _open(self, folder: Path, dimension: int) -> Collection:
         shard, path, found = await in_thread(folder, open_current, folder, dimension)
         opened = Collection(folder, found, Handle(shard, path))
-        await in_thread(folder, witnesses.tidy, folder, lambda ids: _living(shard, ids))
+        await in_thread(folder, erasure_notes.tidy, folder, lambda ids: _living(shard, ids))
         self._collections[folder.name] = opened
         return opened
 

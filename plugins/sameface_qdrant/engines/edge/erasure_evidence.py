@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from sameface_qdrant.engines.base import POINT_ID, Compaction, Point, Sighting
-from sameface_qdrant.engines.edge import erasure_notes as witnesses
+from sameface_qdrant.engines.edge import erasure_notes
 from sameface_qdrant.engines.edge.byte_scan import present
 from sameface_qdrant.engines.edge.collection import Collection, in_thread
 from sameface_qdrant.engines.edge.compaction import DIGEST, VECTOR
@@ -39,7 +39,7 @@ class EdgeTraces:
         found: set[bytes] = set()
         for _ in range(LOOKS):
             handle = opened.handle
-            found |= await in_thread(opened.folder, lambda: present(opened.folder, needles, skip=witnesses.FOLDER))
+            found |= await in_thread(opened.folder, lambda: present(opened.folder, needles, skip=erasure_notes.FOLDER))
             if opened.handle is handle:
                 break
         return tuple(
@@ -49,12 +49,12 @@ class EdgeTraces:
     async def note(self, collection: str, receipt: str, sightings: Sequence[Sighting]) -> None:
         """See `Traces.note`."""
         folder = self._collections[collection].folder
-        await in_thread(folder, witnesses.note, folder, receipt, sightings)
+        await in_thread(folder, erasure_notes.note, folder, receipt, sightings)
 
     async def compaction(self, collection: str, receipt: str) -> Compaction | None:
         """See `Traces.compaction`; an erasure that is not finished is taken up again."""
         opened = self._collections[collection]
-        kept = await in_thread(opened.folder, witnesses.outcome, opened.folder, receipt)
+        kept = await in_thread(opened.folder, erasure_notes.outcome, opened.folder, receipt)
         if kept is None:
             return None
         done_at, evidence = kept
@@ -66,7 +66,7 @@ class EdgeTraces:
     async def forget(self, collection: str, receipt: str) -> None:
         """See `Traces.forget`."""
         folder = self._collections[collection].folder
-        await in_thread(folder, witnesses.forget, folder, receipt)
+        await in_thread(folder, erasure_notes.forget, folder, receipt)
 
 
 def _representations(points: Sequence[Point]) -> dict[str, tuple[bytes, ...]]:
