@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.recognition import ScoredTemplate
-from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.values.gallery import Gallery
@@ -38,13 +38,13 @@ class StoredGallerySearch:
 
     async def size(self) -> int:
         """See `GallerySearch`."""
-        where = records.of_gallery(self._tenant.uid, records.IDENTITY)
+        where = payloads.of_gallery(self._tenant.uid, payloads.IDENTITY)
         return await self._engine.count(self._tenant.collection, where)
 
     async def identity(self, identity: str) -> Identity:
         """See `GallerySearch`."""
         record = await self._identities.record(self._tenant, identity)
-        return records.identity_of(record.payload, self.gallery.id, template_count=0)
+        return payloads.identity_of(record.payload, self.gallery.id, template_count=0)
 
     async def nearest(
         self, vector: Vector, limit: int, *, only: str | None = None, excluding: Sequence[str] = ()
@@ -61,7 +61,7 @@ class StoredGallerySearch:
 
     async def display_names(self, identities: Sequence[str]) -> list[str]:
         """See `GallerySearch`."""
-        keys = [records.identity_point_id(self._tenant.uid, identity) for identity in identities]
+        keys = [payloads.identity_point_id(self._tenant.uid, identity) for identity in identities]
         found = await self._engine.get(self._tenant.collection, keys)
         # Templates that a move or a deletion is about to remove may have lost their record.
         return [found[key].payload["display_name"] if key in found else "" for key in keys]

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Unpack
 
 from sameface_qdrant import recognition
+from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
 from sameface_qdrant.calibration.what_if import WhatIf
 from sameface_qdrant.engines.base import Engine, EngineDescription, Point
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_override
-from sameface_qdrant.store import calibrate as calibrating
-from sameface_qdrant.store import payloads as records
-from sameface_qdrant.store.calibrate import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
+from sameface_qdrant.store import payloads
+from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
 from sameface_qdrant.store.enrolment import Enrolee, Enrolments
 from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.expiry import sweep
@@ -185,22 +185,27 @@ class Store:
         recognition.check_limit(limit)
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
-        looked_at = records.searched(tenant.uid, where, time.time())
+        looked_at = payloads.searched(tenant.uid, where, time.time())
         hits = await self._engine.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
         search = StoredGallerySearch(self._engine, self.identities, tenant)
         names = await search.display_names([hit.payload["identity"] for hit in hits])
         return tuple(
-            FoundTemplate(records.template_of(Point(hit.id, hit.payload), gallery), hit.score, name)
+            FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), gallery), hit.score, name)
             for hit, name in zip(hits, names, strict=True)
         )
 
-    async def calibrate(self, gallery: str, **options: Unpack[CalibrationOptions]) -> GalleryCalibration:
-        """Measure thresholds, and apply them where asked; see `sameface_qdrant.store.calibrate.calibrate_gallery`."""
-        return await calibrating.calibrate_gallery(self._engine, self.galleries, gallery, **options)
+    async def calibrate(
+        self, gallery: str, *, etag: str = "", **options: Unpack[CalibrationOptions]
+    ) -> GalleryCalibration:
+        """Measure thresholds, and apply them where asked; see `sameface_qdrant.store.calibrate.calibrate_gallery`.
+
+        With ``etag``, the gallery must be the one that has it.
+        """
+        return await calibrate_gallery(self._engine, self.galleries, gallery, etag=etag, **options)
 
     async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
         """Tell what another setting would change; see `sameface_qdrant.store.calibrate.gallery_what_if`."""
-        return await calibrating.gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
+        return await gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
 
     async def sweep(self) -> tuple[ErasureReceipt, ...]:
         """Erase what has expired, at most some hundred identities and templates of each gallery; returns the receipts.
