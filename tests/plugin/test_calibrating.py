@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sameface_qdrant import Contract, NewTemplate, Outcome, Policy, Probe, Store
+from sameface_qdrant.calibration.gallery import Operation
 from sameface_qdrant.calibration.inputs import Cohort, read_cohort, read_scores
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
@@ -17,7 +18,6 @@ from sameface_qdrant.errors import (
     ThresholdNotCalibrated,
 )
 from sameface_qdrant.metrics.comparisons import ComparisonSource, labelled_scores
-from sameface_qdrant.store.calibrate import Operation
 from tests.plugin.simulated import people
 
 CONTRACT = Contract("voices", version=1, sha256="b" * 64, dimension=32, preprocessing="none")
