@@ -133,7 +133,16 @@ def test_the_official_runs_are_twenty_of_twenty(shared_data: Path) -> None:
 
 
 def test_what_training_imports_needs_neither_service_nor_runtime() -> None:
-    modules = ("few_shot", "forgeries", "leakage", "samples", "verification", "identification", "model_comparison", "groups")
+    modules = (
+        "few_shot",
+        "forgeries",
+        "leakage",
+        "samples",
+        "verification",
+        "identification",
+        "model_comparison",
+        "groups",
+    )
     code = f"import sys, {', '.join(f'sameface.evaluation.{name}' for name in modules)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     unwanted = {"grpc", "onnxruntime", "torch", "tritonclient", "cv2", "qdrant_client", "qdrant_edge", "matplotlib"}
