@@ -26,6 +26,7 @@ from sameface_qdrant.metrics.comparisons import Comparisons
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_gallery
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
 from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
@@ -34,7 +35,7 @@ from sameface_qdrant.values.vectors import Vector
 MAX_TEMPLATES = 10_000
 """So many are read at most; a larger gallery is calibrated on a sample of its templates."""
 HIGHEST_APPLIED_RATE = 0.05
-"""No threshold is applied that supports no rate below this: it would let in whoever comes."""
+"""No threshold is applied whose supported error rate is above this."""
 _PAGE = 500
 
 
@@ -176,7 +177,7 @@ def setting_in_force(gallery: Gallery, operation: Operation, size: int) -> Setti
 
 
 async def _size(engine: Engine, tenant: Tenant) -> int:
-    return await engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
+    return await engine.count(tenant.collection, gallery_filter(tenant.uid, records.IDENTITY))
 
 
 async def _compare(
@@ -230,7 +231,7 @@ def _check_supported(measured: Calibration, gallery: str, *, verify: bool, ident
     advice = (
         "Accept the supported rates, or set other targets."
         if highest <= HIGHEST_APPLIED_RATE
-        else f"Nothing above {HIGHEST_APPLIED_RATE:g} is applied."
+        else f"No threshold is applied whose supported rate is above {HIGHEST_APPLIED_RATE:g}."
     )
     raise NotEnoughData(
         " ".join([*refused, advice]),
