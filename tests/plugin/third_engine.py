@@ -15,6 +15,9 @@ from sameface_qdrant.engines.base import EngineDescription, Hit, Point, Where
 from sameface_qdrant.errors import InvalidArgument, StoreCorrupt, StoreFull, StoreLocked, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
+COLLECTION = "number INTEGER PRIMARY KEY, name TEXT UNIQUE, dimension INTEGER"
+POINT = "id TEXT PRIMARY KEY, payload TEXT NOT NULL, vector BLOB"
+ERRORS = {sqlite3.SQLITE_FULL: StoreFull, sqlite3.SQLITE_BUSY: StoreLocked, sqlite3.SQLITE_NOTADB: StoreCorrupt}
 Result = TypeVar("Result")
 
 
@@ -30,16 +33,12 @@ class SqliteEngine:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         with _typed_errors():
-            # The first write takes the lock of the file, and it is kept: no second process can open it.
-            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._connection.execute("PRAGMA journal_mode = TRUNCATE")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA secure_delete = ON")
-            self._connection.execute("BEGIN EXCLUSIVE")
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS collections (number INTEGER PRIMARY KEY, name TEXT UNIQUE, dimension INTEGER)"
+            # In exclusive mode the first transaction locks the file until it is closed: no second process can open it.
+            self._connection.executescript(
+                "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE;"
+                "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;"
+                f"BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS collections ({COLLECTION}); COMMIT"
             )
-            self._connection.execute("COMMIT")
 
     @property
     def description(self) -> EngineDescription:
@@ -47,28 +46,20 @@ class SqliteEngine:
             kind="sqlite",
             version=sqlite3.sqlite_version,
             location=str(self._path),
-            not_erased=(
-                "SQLite cuts its rollback journal short and does not overwrite it: the disk may keep removed points "
-                "in blocks that no file owns.",
-            ),
+            not_erased=("the SQLite file and its rollback journal: only that the points are unreadable was checked",),
         )
 
     async def ensure(self, collection: str, dimension: int) -> None:
         def work() -> None:
-            known = self._connection.execute(
-                "SELECT dimension FROM collections WHERE name = ?", [collection]
-            ).fetchone()
+            query = "SELECT dimension FROM collections WHERE name = ?"
+            known = self._connection.execute(query, [collection]).fetchone()
             if known is None:
-                self._connection.execute(
-                    "INSERT INTO collections (name, dimension) VALUES (?, ?)", [collection, dimension]
-                )
-                self._connection.execute(
-                    f"CREATE TABLE {self._table(collection)} (id TEXT PRIMARY KEY, payload TEXT NOT NULL, vector BLOB)"
-                )
+                insert = "INSERT INTO collections (name, dimension) VALUES (?, ?)"
+                self._connection.execute(insert, [collection, dimension])
+                self._connection.execute(f"CREATE TABLE {self._table(collection)} ({POINT})")
             elif known[0] != dimension:
                 raise InvalidArgument(
-                    f"collection {collection} holds vectors of {known[0]} numbers, not of {dimension}; "
-                    "use another collection",
+                    f"{collection} holds vectors of {known[0]} numbers, not of {dimension}; name another collection",
                     metadata={"field": "dimension", "given": dimension, "expected": known[0]},
                 )
 
@@ -92,16 +83,14 @@ class SqliteEngine:
 
     async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
         def work() -> None:
+            statement = f"UPDATE {self._table(collection)} SET payload = ? WHERE id = ?"
             for point in list(self._matching(collection, where)):
-                self._connection.execute(
-                    f"UPDATE {self._table(collection)} SET payload = ? WHERE id = ?",
-                    [json.dumps({**point.payload, **payload}), point.id],
-                )
+                self._connection.execute(statement, [json.dumps({**point.payload, **payload}), point.id])
 
         await self._call(work)
 
     async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
-        found = await self._call(lambda: self._find(collection, ids, with_vector=with_vector))
+        found = await self._call(lambda: self._find(collection, ids, with_vector))
         return {point.id: point for point in found}
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
@@ -119,10 +108,10 @@ class SqliteEngine:
             hits = []
             for point in self._matching(collection, where, with_vector=True):
                 if point.vector is not None:
-                    score = float(np.dot(point.vector.astype(np.float64), vector.astype(np.float64)))
-                    hits.append(Hit(point.id, min(1.0, max(-1.0, score)), point.payload))
-            hits.sort(key=lambda hit: -hit.score)
-            return [hit for hit in hits if min_score is None or hit.score >= min_score][:limit]
+                    cosine = float(point.vector.astype(np.float64) @ vector.astype(np.float64))
+                    hits.append(Hit(point.id, min(1.0, max(-1.0, cosine)), point.payload))
+            hits = [hit for hit in hits if min_score is None or hit.score >= min_score]
+            return sorted(hits, key=lambda hit: -hit.score)[:limit]
 
         return await self._call(work)
 
@@ -131,7 +120,7 @@ class SqliteEngine:
     ) -> tuple[list[Point], str | None]:
         def work() -> tuple[list[Point], str | None]:
             points: list[Point] = []
-            for point in self._matching(collection, where, start=start or ""):
+            for point in self._matching(collection, where, start or ""):
                 if len(points) == limit:
                     return points, point.id
                 points.append(point)
@@ -146,6 +135,9 @@ class SqliteEngine:
         """Every write is synchronous, and deletions overwrite the bytes: nothing is left to do."""
 
     async def aclose(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
         with self._lock:
             self._connection.close()
 
@@ -163,24 +155,18 @@ class SqliteEngine:
         [number] = self._connection.execute("SELECT number FROM collections WHERE name = ?", [collection]).fetchone()
         return f"points_{number}"
 
-    def _find(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> list[Point]:
-        columns = "id, payload, vector" if with_vector else "id, payload, NULL"
-        statement = f"SELECT {columns} FROM {self._table(collection)} WHERE id = ?"
-        rows = [self._connection.execute(statement, [id_]).fetchone() for id_ in ids]
-        return [_point(*row) for row in rows if row is not None]
+    def _find(self, collection: str, ids: Sequence[str], with_vector: bool = False) -> list[Point]:
+        return [point for id_ in ids for point in self._points(collection, "id = ?", id_, with_vector)]
 
-    def _matching(
-        self, collection: str, where: Where, *, start: str = "", with_vector: bool = False
-    ) -> Iterator[Point]:
-        """Points that match, in the order of their ids."""
-        columns = "id, payload, vector" if with_vector else "id, payload, NULL"
-        statement = f"SELECT {columns} FROM {self._table(collection)} WHERE id >= ? ORDER BY id"
-        points = (_point(*row) for row in self._connection.execute(statement, [start]))
+    def _matching(self, collection: str, where: Where, start: str = "", with_vector: bool = False) -> Iterator[Point]:
+        points = self._points(collection, "id >= ? ORDER BY id", start, with_vector)
         return (point for point in points if _matches(point, where))
 
-
-def _point(id_: str, payload: str, vector: bytes | None) -> Point:
-    return Point(id_, json.loads(payload), None if vector is None else np.frombuffer(vector, dtype="<f4"))
+    def _points(self, collection: str, condition: str, id_: str, with_vector: bool) -> Iterator[Point]:
+        columns = "id, payload, vector" if with_vector else "id, payload, NULL"
+        statement = f"SELECT {columns} FROM {self._table(collection)} WHERE {condition}"
+        for key, payload, vector in self._connection.execute(statement, [id_]):
+            yield Point(key, json.loads(payload), None if vector is None else np.frombuffer(vector, "<f4"))
 
 
 def _field(payload: Mapping[str, Any], path: str) -> Any:
@@ -208,11 +194,5 @@ def _typed_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        kinds = {
-            sqlite3.SQLITE_FULL: StoreFull,
-            sqlite3.SQLITE_BUSY: StoreLocked,
-            sqlite3.SQLITE_CORRUPT: StoreCorrupt,
-            sqlite3.SQLITE_NOTADB: StoreCorrupt,
-        }
-        raise kinds.get(code, StoreUnavailable)(f"SQLite answered: {error}") from error
+        kind = ERRORS.get(getattr(error, "sqlite_errorcode", 0), StoreUnavailable)
+        raise kind(f"SQLite answered: {error}") from error
