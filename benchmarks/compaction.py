@@ -10,9 +10,10 @@ import numpy as np
 
 from sameface_qdrant import Contract, ErasureState, Policy, Probe, Store
 from sameface_qdrant.engines.base import Point
-from sameface_qdrant.store import payloads as records
-from sameface_qdrant.values import Provenance
+from sameface_qdrant.store import payloads
+from sameface_qdrant.store.conditional_write import change_of
 from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.template import Provenance
 
 CONTRACT = Contract("bench", version=1, sha256="b" * 64, dimension=128, preprocessing="none")
 BATCH, EACH = 1000, 4
@@ -49,8 +50,8 @@ async def _fill(store: Store, templates: int) -> None:
         for number in range(first, first + BATCH):
             vector = random.normal(size=128).astype(np.float32)
             vector /= np.linalg.norm(vector)
-            identity, key = f"p{number // EACH}", point_id(records.TEMPLATE, tenant.uid, str(number))
-            template = records.template_point(
+            identity, key = f"p{number // EACH}", point_id(payloads.TEMPLATE, tenant.uid, str(number))
+            template = payloads.template_point(
                 key,
                 tenant.uid,
                 identity,
@@ -59,24 +60,23 @@ async def _fill(store: Store, templates: int) -> None:
                 provenance=Provenance(),
                 labels={},
                 digest=random.bytes(32).hex(),
-                mark=random.bytes(16).hex(),
                 now=1.0,
                 expires=None,
                 identity_expires=None,
             )
-            record = records.identity_payload(
+            record = payloads.identity_payload(
                 tenant.uid,
                 identity,
                 display_name="",
                 labels={},
                 verify_threshold=None,
-                mark=template.payload["mark"],
                 now=1.0,
                 request_id="",
             )
             points.append(template)
             if number % EACH == 0:
-                points.append(Point(records.identity_point_id(tenant.uid, identity), record))
+                key = payloads.identity_point_id(tenant.uid, identity)
+                points.append(change_of(tenant.collection, Point(key, {}), record, new=True).record)
         await store._engine.upsert(tenant.collection, points)
     await store._engine.commit(tenant.collection)
 

@@ -20,7 +20,7 @@ from sameface.pipeline.samples import PhotoSample
 from sameface.settings import Settings
 from sameface.v1 import face_pb2, face_service_pb2, gallery_service_pb2
 from sameface_qdrant.store.store import Store
-from sameface_qdrant.values import Policy
+from sameface_qdrant.values.gallery import Policy
 
 WARM_UP = 10
 

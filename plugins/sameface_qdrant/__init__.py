@@ -19,39 +19,18 @@ and a runner-up margin. It needs no server to begin with:
 
 from sameface_qdrant.attached.attach import attach
 from sameface_qdrant.attached.attached import Attached, Counts, Neighbour
+from sameface_qdrant.engines.base import EngineDescription
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.metrics.pairs import ComparisonScores
+from sameface_qdrant.metrics.comparisons import ComparisonScores
 from sameface_qdrant.store.store import Store
-from sameface_qdrant.values import (
-    ByteEvidence,
-    Candidate,
-    Contract,
-    Decision,
-    EngineDescription,
-    ErasedResource,
-    ErasureReceipt,
-    ErasureState,
-    Finding,
-    FindingKind,
-    FoundTemplate,
-    Gallery,
-    GuardAction,
-    Identity,
-    IdentityChanges,
-    NewTemplate,
-    OperatingPoint,
-    Outcome,
-    Page,
-    Policy,
-    PolicyChanges,
-    Probe,
-    Provenance,
-    Scope,
-    Template,
-    TemplateFilter,
-    ThresholdSource,
-    WhenFull,
-)
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource
+from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
+from sameface_qdrant.values.finding import Finding, FindingKind
+from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, PolicyChanges, WhenFull
+from sameface_qdrant.values.identity import Identity, IdentityChanges
+from sameface_qdrant.values.paging import Page
+from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
 
 __all__ = [
     "Attached",

@@ -28,11 +28,11 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
+from sameface_qdrant.engines.base import EngineDescription
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store import erasure, galleries, identities, templates
 from sameface_qdrant.store import store as aio
-from sameface_qdrant.values import EngineDescription
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

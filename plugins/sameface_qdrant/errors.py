@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from sameface_qdrant.values import Finding
+    from sameface_qdrant.values.finding import Finding
 
 
 class SamefaceError(Exception):
@@ -181,6 +181,12 @@ class StoreTooOld(SamefaceError):
     """The Qdrant server lacks what concurrent services need."""
 
     reason = "STORE_TOO_OLD"
+
+
+class StoreTooNew(SamefaceError):
+    """A newer release wrote the store or a record of it, in a form that this release cannot read or change."""
+
+    reason = "STORE_TOO_NEW"
 
 
 class StoreCorrupt(SamefaceError):

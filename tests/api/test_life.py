@@ -143,7 +143,8 @@ def test_a_deletion_answers_with_a_receipt_that_can_be_asked_for_again(
 @pytest.mark.parametrize("reveal", [True, False])
 def test_only_a_server_that_is_set_to_says_whom_a_photo_is_like(reveal: bool) -> None:
     from sameface.api.responses import findings_to
-    from sameface_qdrant.values import Finding, FindingKind, Template
+    from sameface_qdrant.values.finding import Finding, FindingKind
+    from sameface_qdrant.values.template import Template
 
     other = Finding(FindingKind.COLLISION, "macron", "5f7d6c9e-4f8b-4b57-9d4e-0a9a2f5c1d11", 0.7, 0.6)
     own = Finding(FindingKind.OUTLIER, "president", "", 0.2, 0.4)

@@ -17,7 +17,7 @@ from sameface_qdrant.errors import (
     TemplateLimitReached,
     TemplateNotFound,
 )
-from sameface_qdrant.values import Provenance
+from sameface_qdrant.values.template import Provenance
 from tests.plugin.conftest import CONTRACT
 
 AXES = np.eye(8, dtype=np.float32)

@@ -15,7 +15,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import ErasureReceipt, ErasureState, NewTemplate, Policy, Store
-from sameface_qdrant.engines.base import Where
+from sameface_qdrant.engines.base import EngineDescription, Where
 from sameface_qdrant.engines.server.engine import ServerEngine
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import (
@@ -26,7 +26,7 @@ from sameface_qdrant.errors import (
     TemplateLimitReached,
 )
 from sameface_qdrant.store.payloads import META
-from sameface_qdrant.values import EngineDescription, GuardAction
+from sameface_qdrant.values.gallery import GuardAction
 from tests.plugin.conftest import CONTRACT, QDRANT_URL, cleared_server, near, needs_server, random_vector
 
 

@@ -34,7 +34,7 @@ from sameface_qdrant.errors import (
     TemplateNotFound,
     ThresholdNotCalibrated,
 )
-from sameface_qdrant.values import Vector
+from sameface_qdrant.values.vectors import Vector
 from tests.plugin.conftest import CONTRACT, near, random_vector
 
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.6, runner_up_margin=0.05)

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from sameface_qdrant.errors import InvalidEmbedding
-from sameface_qdrant.values import Vector
-from sameface_qdrant.values.vectors import unit
+from sameface_qdrant.values.vectors import Vector, unit
 
 LARGEST = float(np.finfo(np.float32).max)
 

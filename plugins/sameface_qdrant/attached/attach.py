@@ -25,7 +25,7 @@ from sameface_qdrant.attached.target import Target
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_policy
-from sameface_qdrant.values import OperatingPoint, Policy
+from sameface_qdrant.values.gallery import OperatingPoint, Policy
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient

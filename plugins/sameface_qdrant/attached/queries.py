@@ -11,7 +11,7 @@ from qdrant_client.local.async_qdrant_local import AsyncQdrantLocal
 from sameface_qdrant.attached.target import Key, RawHit, Target, at_path, name_of
 from sameface_qdrant.engines.server.engine import call
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.values import Vector
+from sameface_qdrant.values.vectors import Vector
 
 PAGE = 1000
 MOST_SKIPPED = 1_000

@@ -1,11 +1,12 @@
-"""The seam between the store and whatever keeps points: small enough to be written in an afternoon."""
+"""The protocol between the store and an engine, which keeps points. docs/extending.md shows how to write one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-from sameface_qdrant.values import ByteEvidence, EngineDescription, Vector
+from sameface_qdrant.values.erasure import ByteEvidence
+from sameface_qdrant.values.vectors import Vector
 
 VECTOR_NAME = "embedding"
 TENANT_FIELD = "gallery"
@@ -15,6 +16,20 @@ INDEXED_FIELDS: Mapping[str, Literal["keyword", "integer", "float"]] = MappingPr
 )
 """Payload fields with an index, and its type. Made before the first point: filtering without one is slow on a server,
 and refused by one in strict mode, as Qdrant Cloud is by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDescription:
+    """What holds the templates, as it reports itself."""
+
+    kind: str
+    """A short name: ``edge``, ``server``, ``memory``, or that of another engine."""
+    version: str
+    location: str
+    exact: bool = True
+    """False where a search may miss a neighbour (an approximate index); scores are exact either way."""
+    not_erased: tuple[str, ...] = ()
+    """Where this engine may keep bytes of removed points, one noun phrase each. Every receipt repeats it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,7 @@ POINT_ID = "point id, 16 bytes, big-endian"
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ByteSearch:
     """Byte strings that stand for points in an engine's files, and which of them a scan found there."""
 
     representation: str
@@ -78,14 +93,14 @@ class Compaction:
     """Why the files could not be rewritten yet."""
 
 
-class Traces(Protocol):
+class ErasureEvidence(Protocol):
     """What an engine that owns its files can say about the bytes of points, before and after their removal."""
 
-    async def look(self, collection: str, points: Sequence[Point]) -> tuple[Sighting, ...]:
+    async def search_bytes(self, collection: str, points: Sequence[Point]) -> tuple[ByteSearch, ...]:
         """Look for points' bytes in the files while they are there: the positive control."""
         ...
 
-    async def note(self, collection: str, receipt: str, sightings: Sequence[Sighting]) -> None:
+    async def note(self, collection: str, receipt: str, searches: Sequence[ByteSearch]) -> None:
         """Keep, durably, what is to be looked for once the points that are removed next are gone from the files."""
         ...
 
@@ -112,8 +127,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def traces(self) -> Traces | None:
-        """Speaks for the bytes in the files; None where these are out of this process's reach."""
+    def erasure_evidence(self) -> ErasureEvidence | None:
+        """Searches the engine's files for bytes; None where the files belong to another process."""
         ...
 
     async def ensure(self, collection: str, dimension: int) -> None:
@@ -168,7 +183,7 @@ class Engine(Protocol):
     async def commit(self, collection: str, *, erase: bool = False) -> None:
         """Return once every write so far is durable; with ``erase`` once removed bytes are gone or will be.
 
-        Where they will be, `traces` says when they are.
+        Where they will be, `erasure_evidence` tells when they are gone.
         """
         ...
 

@@ -1,16 +1,16 @@
-"""The sweep: what has expired is ignored by every comparison at once, and erased by this later."""
+"""The sweep erases what has expired. Comparisons ignore it from the moment of its expiry, swept or not."""
 
 import logging
 import time
 
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.errors import SamefaceError
-from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.templates import Templates
-from sameface_qdrant.values import ErasureReceipt
+from sameface_qdrant.values.erasure import ErasureReceipt
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ async def sweep(
     receipts: list[ErasureReceipt] = []
     start: str | None = None
     while True:
-        points, start = await engine.scroll(META, Where({"kind": records.GALLERY}), _PAGE, start)
+        points, start = await engine.scroll(META, Where({"kind": payloads.GALLERY}), _PAGE, start)
         for point in points:
             gallery = str(point.payload["id"])
             for identity in await _expired_identities(engine, galleries, gallery):
@@ -42,7 +42,7 @@ async def _expired_identities(engine: Engine, galleries: Galleries, gallery: str
         tenant = await galleries.tenant(gallery)
     except SamefaceError:
         return []  # gone meanwhile
-    where = Where({"gallery": tenant.uid, "kind": records.IDENTITY}, expired_at=time.time())
+    where = Where({"gallery": tenant.uid, "kind": payloads.IDENTITY}, expired_at=time.time())
     points, _ = await engine.scroll(tenant.collection, where, _PAGE)
     return [str(point.payload["identity"]) for point in points]
 

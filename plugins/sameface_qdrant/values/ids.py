@@ -3,12 +3,14 @@
 import re
 import uuid
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from sameface_qdrant.errors import InvalidArgument
 
 ID_PATTERN = re.compile(r"[a-z0-9]([a-z0-9\-_.]{0,62}[a-z0-9])?")
 # No dots: a key is part of the path of a payload field.
 LABEL_PATTERN = re.compile(r"[a-z0-9]([a-z0-9\-_]{0,61}[a-z0-9])?")
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 MAX_LABELS, MAX_LABEL_VALUE = 32, 256
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/sameface")
 

@@ -1,10 +1,22 @@
 """Pages: how many items, and where the next one starts."""
 
 import uuid
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from sameface_qdrant.errors import InvalidArgument
 
 LARGEST_PAGE = 1000
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """One page of results, in a stable order; ``next_token`` is empty only at the end."""
+
+    items: tuple[Item, ...]
+    next_token: str = ""
 
 
 def check_page(page_size: int, page_token: str) -> str | None:

@@ -1,11 +1,30 @@
 """What may enter the store as an embedding."""
 
 from collections.abc import Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sameface_qdrant.errors import ContractMismatch, InvalidEmbedding
-from sameface_qdrant.values import Contract, NewTemplate, Probe, Vector
+from sameface_qdrant.values.contract import Contract
+
+Vector: TypeAlias = NDArray[np.float32]
+"""One embedding, shape [dimension], float32. Unit L2 norm once it is inside a Template or Probe."""
+
+
+class Embedding(Protocol):
+    """What a `NewTemplate` and a `Probe` have in common."""
+
+    @property
+    def vector(self) -> Vector:
+        """Shape [dimension]; need not be normalised."""
+        ...
+
+    @property
+    def contract(self) -> Contract:
+        """The contract that it was made under."""
+        ...
 
 
 def unit(vector: Vector, dimension: int) -> Vector:
@@ -35,7 +54,7 @@ def unit(vector: Vector, dimension: int) -> Vector:
     return (scaled / np.linalg.norm(scaled)).astype(np.float32)
 
 
-def units_under(contract: Contract, embeddings: Sequence[NewTemplate | Probe]) -> list[Vector]:
+def units_under(contract: Contract, embeddings: Sequence[Embedding]) -> list[Vector]:
     """Return the unit vector of each embedding after checking that it was made under ``contract``.
 
     Raises:

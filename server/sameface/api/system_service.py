@@ -10,7 +10,7 @@ from sameface.api import responses
 from sameface.inference.cards import ModelCard
 from sameface.inference.defaults import ChosenVersion
 from sameface.v1 import system_service_pb2, system_service_pb2_grpc
-from sameface_qdrant.values import EngineDescription
+from sameface_qdrant.engines.base import EngineDescription
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.base import FloatArray, Tensor
-from sameface_qdrant.values import Contract, OperatingPoint
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.gallery import OperatingPoint
 
 EMBEDDER = "face_embedder"
 SMALLEST_COSINE = 0.9999

@@ -14,22 +14,12 @@ from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.vision import FaceSelection
 from sameface_qdrant.policy import decide_comparison
 from sameface_qdrant.store.store import Store
-from sameface_qdrant.values import (
-    NO_LABELS,
-    Contract,
-    Decision,
-    FoundTemplate,
-    Gallery,
-    NewTemplate,
-    Policy,
-    Probe,
-    Provenance,
-    Scope,
-    Template,
-    TemplateFilter,
-    Vector,
-)
-from sameface_qdrant.values.vectors import check_same_contract, units_under
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Decision, Probe, Scope
+from sameface_qdrant.values.gallery import Gallery, Policy
+from sameface_qdrant.values.ids import NO_LABELS
+from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
+from sameface_qdrant.values.vectors import Vector, check_same_contract, units_under
 
 
 @dataclass(frozen=True, slots=True)

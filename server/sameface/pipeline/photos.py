@@ -33,7 +33,7 @@ from sameface.vision import (
     upright_view,
 )
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.values import Vector
+from sameface_qdrant.values.vectors import Vector
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sameface_qdrant.values import Contract, Vector
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.vectors import Vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import INDEXED_FIELDS, VECTOR_NAME, Hit, Where
 from sameface_qdrant.engines.edge.shard import filter_of
-from sameface_qdrant.values import Vector
+from sameface_qdrant.values.vectors import Vector
 
 MOST = 0.5
 """A filter that keeps at least this share of the points is not worth Edge's while."""

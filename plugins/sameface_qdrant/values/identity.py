@@ -1,0 +1,41 @@
+"""Identities: the enrolled subjects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypedDict
+
+from sameface_qdrant.values.ids import NO_LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One enrolled subject. ``id`` is chosen by the caller; ``display_name`` may be any Unicode text."""
+
+    gallery: str
+    id: str
+    display_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    verify_threshold: float | None = None
+    """Overrides the gallery's verification threshold for claims of this identity."""
+    consent_reference: str = ""
+    """Where the subject's consent is recorded: an id or URL of the caller's own."""
+    purpose: str = ""
+    """What the subject is enrolled for."""
+    expire_time: datetime | None = None
+    """From then on every comparison ignores its templates, whenever they expire themselves."""
+    template_count: int = 0
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+    etag: str = ""
+
+
+class IdentityChanges(TypedDict, total=False):
+    """What is to change of an identity; what is missing stays. None clears a threshold or expiry."""
+
+    display_name: str
+    labels: Mapping[str, str]
+    verify_threshold: float | None
+    consent_reference: str
+    purpose: str
+    expire_time: datetime | None
