@@ -29,12 +29,25 @@ class Docstrings(griffe.Extension):
             for name, member in list(owner.members.items()):
                 if _is_internal(member):
                     owner.del_member(name)
-                elif isinstance(member, griffe.Class):
-                    member.bases = [base for base in member.bases if not str(base).startswith("_")]
-                elif isinstance(member, griffe.Attribute) and member.labels == {"instance-attribute"}:
-                    member.value = None  # an expression of __init__
-                elif isinstance(member, griffe.Function):
-                    _leave_out_unexplained(member)
+
+    def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
+        """Leave out private bases."""
+        cls.bases = [base for base in cls.bases if not str(base).startswith("_")]
+
+    def on_attribute(self, *, attr: griffe.Attribute, **kwargs: Any) -> None:
+        """Leave out what ``__init__`` computes an attribute from."""
+        if attr.labels == {"instance-attribute"}:
+            attr.value = None
+
+    def on_function(self, *, func: griffe.Function, **kwargs: Any) -> None:
+        """Leave the options of a TypedDict that have no description to the signature."""
+        has_options = any(parameter.default == "..." for parameter in func.parameters)
+        sections = func.docstring.parsed if func.docstring and has_options else []
+        for section in list(sections):
+            if isinstance(section, griffe.DocstringSectionParameters):
+                section.value = [parameter for parameter in section.value if parameter.description]
+                if not section.value:
+                    sections.remove(section)
 
 
 def _fenced(example: re.Match[str]) -> str:
@@ -53,17 +66,6 @@ def _is_internal(member: griffe.Object | griffe.Alias) -> bool:
     if isinstance(member, griffe.Attribute):
         return str(member.value).startswith(("TypeVar(", "ParamSpec("))
     return isinstance(member, griffe.Function) and member.name.startswith("__") and not member.docstring
-
-
-def _leave_out_unexplained(function: griffe.Function) -> None:
-    """Leave the options of a TypedDict that have no description to the signature."""
-    has_options = any(parameter.default == "..." for parameter in function.parameters)
-    sections = function.docstring.parsed if function.docstring and has_options else []
-    for section in list(sections):
-        if isinstance(section, griffe.DocstringSectionParameters):
-            section.value = [parameter for parameter in section.value if parameter.description]
-            if not section.value:
-                sections.remove(section)
 
 
 def _link_errors(package: griffe.Module) -> None:
@@ -89,7 +91,7 @@ def _show_blocking_methods(package: griffe.Module) -> None:
             if coroutine is None:
                 continue
             source = package.modules_collection[f"{coroutine.__module__}.{coroutine.__qualname__}"]
-            method = griffe.Function(name, parameters=source.parameters, returns=source.returns)
+            method = griffe.Function(name, parameters=griffe.Parameters(*source.parameters), returns=source.returns)
             if text := source.docstring:
                 method.docstring = griffe.Docstring(text.value, parent=method, parser=text.parser)
             owner.set_member(name, method)

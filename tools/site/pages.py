@@ -1,5 +1,7 @@
 """mkdocs hook: files outside docs/ become pages, and links that hold in the repository hold on the site."""
 
+import importlib
+import pkgutil
 import posixpath
 import re
 import subprocess
@@ -14,6 +16,8 @@ from markdown.treeprocessors import Treeprocessor
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from sameface import v1
 
 ROOT = Path(__file__).resolve().parents[2]
 # Files of the repository that the site shows as well, and what they are called there.
@@ -76,9 +80,11 @@ class SiteLinks(Treeprocessor):
             code.text, code.tail = path, ")"
 
 
-class _LinksExtension(Extension):
+class LinksExtension(Extension):
+    """Adds `SiteLinks` to Markdown."""
+
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  # Markdown calls it so
-        # After inline patterns (20) have made the links, before mkdocs (0) checks them.
+        """Run after inline patterns (20) have made the links, before mkdocs (0) checks them."""
         md.treeprocessors.register(LINKS, "site_links", 10)
 
 
@@ -88,11 +94,15 @@ LINKS = SiteLinks()
 def on_config(config: MkDocsConfig) -> None:
     """Add the link rewriting to Markdown."""
     LINKS.repository = config.repo_url
-    config.markdown_extensions.append(_LinksExtension())  # type: ignore[arg-type]  # Markdown takes instances too
+    config.markdown_extensions.append(LinksExtension())  # Markdown takes instances too
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the files outside docs/ and the reference of the command line."""
+    """Add the files outside docs/, the reference of the command line, and what the messages in signatures link to."""
+    for module in pkgutil.iter_modules(v1.__path__, f"{v1.__name__}."):
+        if module.name.endswith("_pb2"):
+            for message in importlib.import_module(module.name).DESCRIPTOR.message_types_by_name:
+                config.plugins["autorefs"].register_url(f"{module.name}.{message}", f"api.html#{message.lower()}")
     for path, name in SHOWN.items():
         files.append(File.generated(config, name, abs_src_path=str(ROOT / path)))
     files.append(File.generated(config, "reference/cli.md", content=command_line()))
