@@ -1,5 +1,6 @@
 """Writes docs/errors.md and docs/api.md from the code and the protos; with --check fails where they are not current."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -89,7 +90,12 @@ class _Page:
                     f"{_stream(method.client_streaming)}{_linked(method.input_type)} → "
                     f"{_stream(method.server_streaming)}{_linked(method.output_type)}",
                     "",
-                    *self._prose((SERVICE, index, METHOD, number)),
+                    # The errors are a paragraph of their own.
+                    re.sub(
+                        r"\s+(Errors\b[^.;]*:)",
+                        r"\n\n\1",
+                        "\n".join(self._prose((SERVICE, index, METHOD, number))),
+                    ),
                     "",
                 )
         for index, message in enumerate(self._file.message_type):

@@ -115,6 +115,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         page.meta["hide"] = ["navigation"]
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> None:
+    """Give a page without sections the room of its table of contents."""
+    if not any(heading.children for heading in page.toc):
+        page.meta["hide"] = ["toc"]
+
+
 def command_line() -> str:
     """Return the reference of the commands, as typer writes it from their help texts."""
     text = "# Command line\n\n"
