@@ -43,13 +43,14 @@ lint: install-dev ## ruff, mypy, import rules, protos, generated documents
 protos: install-dev ## Generate the Python of protos/
 	@tools/protos.sh
 
-docs: install-dev ## Write docs/errors.md, docs/api.md and docs/images/decisions.svg from the code
+docs: install-dev ## Write docs/errors.md, docs/api.md and the drawings of docs/images from the code
 	@$(BIN)/python tools/reference.py
 	@$(BIN)/python tools/pictures.py
 
 # The variable silences an advertisement of the theme.
 site: install-dev ## Build the documentation site, build/site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site: build/site/index.html"
 
 KILLS ?= 200
 SEED ?= 20261124

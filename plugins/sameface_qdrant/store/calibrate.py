@@ -19,6 +19,7 @@ from sameface_qdrant.metrics.comparisons import Comparisons
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_templates
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
 from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
@@ -168,7 +169,7 @@ def setting_in_force(gallery: Gallery, operation: Operation, size: int) -> Setti
 
 
 async def _size(engine: Engine, tenant: Tenant) -> int:
-    return await engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
+    return await engine.count(tenant.collection, gallery_filter(tenant.uid, records.IDENTITY))
 
 
 async def _compare(

@@ -1,26 +1,25 @@
 """Between domain values and stored payloads: what each kind of point holds. Pure."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sameface_qdrant.engines.base import Point, Where
+from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
 from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
 from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, WhenFull
 from sameface_qdrant.values.identity import Identity, IdentityChanges
-from sameface_qdrant.values.ids import NO_LABELS, check_labels, point_id
-from sameface_qdrant.values.template import Provenance, Template, TemplateFilter
+from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.schema import check_readable, schema_of, stamped
+from sameface_qdrant.values.template import Provenance, Template
 from sameface_qdrant.values.vectors import Vector
 
 META = "meta"
 """The collection of galleries, their policies, and receipts of erasures."""
-GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE = "gallery", "policy", "secret", "identity", "template"
-
-LATEST_WRITERS = 32
-TAKEN_BACK_S = 60.0
-"""A writer that lost takes its templates back at once; after this long it has, or never will."""
+GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE, RECEIPT = "gallery", "policy", "secret", "identity", "template", "receipt"
 
 Payload = Mapping[str, Any]
 
@@ -57,7 +56,7 @@ def gallery_point_id(gallery: str) -> str:
 def policy_point(uid: str, policy: Policy) -> Point:
     """Return the record of one revision of a policy; revisions are never overwritten."""
     payload = {"kind": POLICY, "gallery": uid, **policy_payload(policy)}
-    return Point(point_id(POLICY, uid, str(policy.revision)), payload)
+    return Point(point_id(POLICY, uid, str(policy.revision)), stamped(payload))
 
 
 def policy_payload(policy: Policy) -> dict[str, Any]:
@@ -104,14 +103,13 @@ def policy_of(payload: Payload) -> Policy:
     )
 
 
-def gallery_point(gallery: Gallery, uid: str, *, revision: int, request_id: str, marks: Sequence[str] = ()) -> Point:
-    """Return a gallery's record.
+def gallery_payload(gallery: Gallery, uid: str) -> dict[str, Any]:
+    """Return what a gallery's record holds, but for what a change adds (see `conditional_write`).
 
-    ``uid`` is new with every gallery, so that an id used again inherits nothing. ``revision`` counts every change (the
-    policy counts its own), ``marks`` are those of the latest writers, see `marked`.
+    ``uid`` is new with every gallery, so that an id used again inherits nothing.
     """
     contract = gallery.contract
-    payload = {
+    return {
         "kind": GALLERY,
         "gallery": uid,
         "identity": "",
@@ -127,17 +125,14 @@ def gallery_point(gallery: Gallery, uid: str, *, revision: int, request_id: str,
         },
         "operating_points": [[point.fmr, point.threshold] for point in gallery.operating_points],
         "policy": policy_payload(gallery.policy),
-        "revision": revision,
-        "marks": list(marks),
         "created": seconds(gallery.create_time),
         "updated": seconds(gallery.update_time),
-        "request_id": request_id,
     }
-    return Point(gallery_point_id(gallery.id), payload)
 
 
 def gallery_of(payload: Payload) -> Gallery:
     """Return the gallery that a payload holds."""
+    check_readable(schema_of(payload), f"the gallery {payload['id']!r}")
     contract = payload["contract"]
     return Gallery(
         id=payload["id"],
@@ -148,6 +143,7 @@ def gallery_of(payload: Payload) -> Gallery:
         create_time=moment(payload["created"]),
         update_time=moment(payload["updated"]),
         etag=etag(payload["gallery"], payload["revision"]),
+        uid=payload["gallery"],
     )
 
 
@@ -163,14 +159,13 @@ def identity_payload(
     display_name: str,
     labels: Mapping[str, str],
     verify_threshold: float | None,
-    mark: str,
     now: float,
     request_id: str,
     consent_reference: str = "",
     purpose: str = "",
     expires: float | None = None,
 ) -> dict[str, Any]:
-    """Return the payload of a new identity."""
+    """Return what a new identity's record holds, but for what a change adds (see `conditional_write`)."""
     return {
         "kind": IDENTITY,
         "gallery": uid,
@@ -185,10 +180,8 @@ def identity_payload(
         "moving_to": "",
         "move": "",
         "moved_by": "",
-        "revision": 1,
         "created": now,
         "updated": now,
-        "marks": [mark],
         "request_id": request_id,
     }
 
@@ -203,28 +196,9 @@ def identity_fields(changes: IdentityChanges) -> dict[str, Any]:
     return fields
 
 
-def next_revision(payload: Payload, mark: str, now: float) -> dict[str, Any]:
-    """Return an identity's payload as it is after a change by the writer of ``mark``."""
-    return {**payload, "revision": payload["revision"] + 1, "updated": now, "marks": marked(payload, mark)}
-
-
-def marked(payload: Payload, mark: str) -> list[str]:
-    """Return the marks of the latest writers with one more.
-
-    A conditional write does not say whether it was applied; the writer finds its mark among these afterwards if it was,
-    also where others have written since.
-    """
-    return [*payload["marks"], mark][-LATEST_WRITERS:]
-
-
-def settled(template: Payload, identity: Payload | None, now: float) -> bool:
-    """Return whether a template will stay: whoever wrote it won, or would have taken it back by now."""
-    won = identity is not None and template["mark"] in identity["marks"]
-    return won or now - float(template["created"]) > TAKEN_BACK_S
-
-
 def identity_of(payload: Payload, gallery: str, template_count: int) -> Identity:
     """Return the identity that a payload holds."""
+    check_readable(schema_of(payload), f"the identity {payload['identity']!r}")
     return Identity(
         gallery=gallery,
         id=payload["identity"],
@@ -251,14 +225,13 @@ def template_point(
     provenance: Provenance,
     labels: Mapping[str, str],
     digest: str,
-    mark: str,
     now: float,
     expires: float | None,
     identity_expires: float | None,
 ) -> Point:
     """Return the record of a template.
 
-    ``digest`` is keyed and tells a retry from a reused request id; ``mark`` names the call that wrote it.
+    ``digest`` is keyed and tells a retry from a reused request id.
     """
     payload = {
         "kind": TEMPLATE,
@@ -271,16 +244,15 @@ def template_point(
         # A copy of the identity's, so that a search can filter by them.
         "labels": dict(labels),
         "digest": digest,
-        "mark": mark,
         "created": now,
         "own_expires": expires,
     }
-    if (effective := earlier(expires, identity_expires)) is not None:
+    if (effective := earliest(expires, identity_expires)) is not None:
         payload["expires"] = effective
-    return Point(point, payload, vector)
+    return Point(point, stamped(payload), vector)
 
 
-def check_to_come(moment: datetime | None, now: datetime) -> None:
+def check_future(moment: datetime | None, now: datetime) -> None:
     """Raise InvalidArgument where an expiry is in no time zone, or not after ``now``."""
     if moment is None:
         return
@@ -295,7 +267,7 @@ def check_to_come(moment: datetime | None, now: datetime) -> None:
         )
 
 
-def earlier(one: float | None, other: float | None) -> float | None:
+def earliest(one: float | None, other: float | None) -> float | None:
     """Return the earlier of two moments; None is never."""
     return min((moment for moment in (one, other) if moment is not None), default=None)
 
@@ -308,6 +280,7 @@ def in_force(payload: Payload, now: float) -> bool:
 def template_of(point: Point, gallery: str) -> Template:
     """Return the template that a point holds, with its vector where it was read."""
     payload = point.payload
+    check_readable(schema_of(payload), f"the template {point.id}")
     return Template(
         id=point.id,
         gallery=gallery,
@@ -320,25 +293,51 @@ def template_of(point: Point, gallery: str) -> Template:
     )
 
 
-def of_gallery(uid: str, kind: str, labels: Mapping[str, str] = NO_LABELS) -> Where:
-    """Return the filter on all records of a kind in a gallery, with all of ``labels``."""
-    return Where({"gallery": uid, "kind": kind, **{f"labels.{key}": value for key, value in labels.items()}})
+def receipt_point_id(receipt: str) -> str:
+    """Return the id of a receipt's record in the meta collection."""
+    return point_id(RECEIPT, receipt)
 
 
-def of_identity(uid: str, identity: str, kind: str, valid_at: float | None = None) -> Where:
-    """Return the filter on all records of a kind under an identity, without those that have expired by a moment."""
-    return Where({"gallery": uid, "identity": identity, "kind": kind}, valid_at=valid_at)
+def receipt_point(receipt: ErasureReceipt, collection: str, dimension: int, now: float) -> Point:
+    """Return a receipt's record, with the collection that its points lay in."""
+    payload = {
+        **asdict(receipt),
+        "kind": RECEIPT,
+        # Of no gallery: the receipt stays when its gallery goes.
+        "gallery": "",
+        "identity": "",
+        "of_gallery": receipt.gallery,
+        "of_identity": receipt.identity,
+        "erase_time": seconds(receipt.erase_time),
+        "done_time": seconds(receipt.done_time),
+        "collection": collection,
+        "dimension": dimension,
+        "kept": now,
+    }
+    return Point(receipt_point_id(receipt.id), stamped(payload))
 
 
-def searched(uid: str, where: TemplateFilter, now: float) -> Where:
-    """Return the filter on the templates of a gallery that a search looks at."""
-    check_labels(where.labels)
-    equals = dict(of_gallery(uid, TEMPLATE, where.labels).equals)
-    if where.source:
-        equals["source"] = where.source
-    return Where(
-        equals,
-        among={"identity": where.identities} if where.identities else {},
-        outside={"identity": where.exclude_identities} if where.exclude_identities else {},
-        valid_at=now,
+def receipt_of(payload: Payload) -> ErasureReceipt:
+    """Return the receipt that a payload holds."""
+    check_readable(schema_of(payload), f"the receipt {payload['id']}")
+    erase_time = moment(payload["erase_time"])
+    assert erase_time is not None
+    return ErasureReceipt(
+        id=payload["id"],
+        state=ErasureState(payload["state"]),
+        resource=ErasedResource(payload["resource"]),
+        gallery=payload["of_gallery"],
+        identity=payload["of_identity"],
+        template=payload["template"],
+        templates=payload["templates"],
+        records=payload["records"],
+        erase_time=erase_time,
+        done_time=moment(payload["done_time"]),
+        engine=payload["engine"],
+        unreadable=payload["unreadable"],
+        compacted=payload["compacted"],
+        sampled=payload["sampled"],
+        evidence=tuple(ByteEvidence(**one) for one in payload["evidence"]),
+        not_covered=tuple(payload["not_covered"]),
+        failure=payload["failure"],
     )

@@ -1,6 +1,6 @@
 """Galleries and their policies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TypedDict
@@ -96,3 +96,5 @@ class Gallery:
     create_time: datetime | None = None
     update_time: datetime | None = None
     etag: str = ""
+    uid: str = field(default="", repr=False, compare=False)
+    """Key of its records in the store that it was read from; new with every gallery, also under the same id."""
