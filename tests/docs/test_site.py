@@ -177,6 +177,13 @@ def test_a_blocking_method_has_the_parameters_of_its_coroutine(site: Path) -> No
     assert re.search(r"enroll\(\s*gallery: str,\s*identity: str,\s*templates: Sequence\[NewTemplate\]", text)
 
 
+def test_every_command_and_its_options_are_in_the_reference(site: Path) -> None:
+    page = site / "reference" / "cli.html"
+    assert {"sameface-verify", "sameface-gallery-calibrate", "sameface-train-train"} <= Document(page).anchors
+    assert "#sameface-gallery-calibrate" in Document(page).links
+    assert "<code>--json</code>: print JSON, one object a line" in page.read_text()
+
+
 @pytest.fixture(scope="module")
 def pages() -> ModuleType:
     """The hook that writes the links."""

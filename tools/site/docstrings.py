@@ -40,12 +40,14 @@ class Docstrings(griffe.Extension):
             attr.value = None
 
     def on_function(self, *, func: griffe.Function, **kwargs: Any) -> None:
-        """Leave the options of a TypedDict that have no description to the signature."""
+        """Describe only the options of a TypedDict that have a description; the signature has them all."""
         has_options = any(parameter.default == "..." for parameter in func.parameters)
         sections = func.docstring.parsed if func.docstring and has_options else []
         for section in list(sections):
             if isinstance(section, griffe.DocstringSectionParameters):
                 section.value = [parameter for parameter in section.value if parameter.description]
+                for parameter in section.value:
+                    parameter.value = None if parameter.value == "..." else parameter.value
                 if not section.value:
                     sections.remove(section)
 

@@ -123,10 +123,13 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def command_line() -> str:
     """Return the reference of the commands, as typer writes it from their help texts."""
-    text = "# Command line\n\n"
+    lines, heading = ["# Command line", ""], ""
     for command, module in COMMANDS.items():
         arguments = [sys.executable, "-m", "typer", module, "utils", "docs", "--name", command]
         written = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-        text += re.sub(r"^# ", "## ", written)
-    # typer cuts the summaries in its lists of commands short.
-    return re.sub(r"^\* `([\w-]+)`: .*$", r"* `\1`", text, flags=re.MULTILINE)
+        for line in re.sub(r"^# ", "## ", written).splitlines():
+            if line.startswith("#"):
+                heading = line.strip("# `").replace(" ", "-")
+            # typer cuts the summaries in its lists of commands short; a link says more.
+            lines.append(re.sub(r"^\* `([a-z][\w-]*)`: .*$", rf"* [`\1`](#{heading}-\1)", line))
+    return "\n".join(lines)
