@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import POINT_ID, ByteSearch, Engine, Point, Where
 from sameface_qdrant.errors import ErasureNotFound, SamefaceError
-from sameface_qdrant.store.payloads import META, RECEIPT, moment, receipt_of, receipt_point, receipt_point_id
+from sameface_qdrant.store.payloads import META, RECEIPT, moment
+from sameface_qdrant.store.receipts import receipt_of, receipt_point, receipt_point_id
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt, ErasureState
 from sameface_qdrant.values.paging import Page, check_page

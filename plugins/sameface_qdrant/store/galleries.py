@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryAlreadyExists, GalleryNotEmpty, GalleryNotFound
-from sameface_qdrant.policy import check_policy
+from sameface_qdrant.policy import changed_policy, check_policy
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
@@ -22,7 +22,7 @@ from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import check_id, point_id
 from sameface_qdrant.values.paging import Page, check_page
-from sameface_qdrant.values.schema import CURRENT, SCHEMA_FIELD, check_readable, check_writable, schema_of, stamped
+from sameface_qdrant.values.schema import CURRENT, SCHEMA_FIELD, check_writable, schema_of, stamped
 
 ATTEMPTS = 8
 """How often a change that is bound to no etag is tried again after another service was faster."""
@@ -153,9 +153,7 @@ class Galleries:
         start = None
         while True:
             points, start = await self._engine.scroll(META, where, 256, start)
-            for point in points:
-                check_readable(schema_of(point.payload), f"a policy revision of {gallery!r}")
-                found[point.payload["revision"]] = payloads.policy_of(point.payload)
+            found |= {point.payload["revision"]: payloads.policy_of(point.payload) for point in points}
             if start is None:
                 break
         found[tenant.gallery.policy.revision] = tenant.gallery.policy
@@ -278,7 +276,7 @@ def _changed(present: Gallery, policy: PolicyChanges, display_name: str | None, 
     if "identify_threshold" in policy:
         # Set by hand, it is nothing that was calibrated for a size.
         policy = PolicyChanges(**{"calibrated_size": None, **policy})
-    wanted = check_policy(dataclasses.replace(present.policy, **policy))
+    wanted = changed_policy(present.policy, policy)
     changed = dataclasses.replace(present, display_name=present.display_name if display_name is None else display_name)
     if wanted != present.policy:
         revised = dataclasses.replace(wanted, revision=wanted.revision + 1, author=author, create_time=now)

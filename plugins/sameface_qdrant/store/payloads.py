@@ -1,16 +1,16 @@
 """Between domain values and stored payloads: what each kind of point holds. Pure."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
 from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
-from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, WhenFull
+from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.schema import check_readable, schema_of, stamped
@@ -61,46 +61,20 @@ def policy_point(uid: str, policy: Policy) -> Point:
 
 def policy_payload(policy: Policy) -> dict[str, Any]:
     """Return a policy as plain values."""
-    return {
-        "verify_threshold": policy.verify_threshold,
-        "identify_threshold": policy.identify_threshold,
-        "runner_up_margin": policy.runner_up_margin,
-        "target_fmr": policy.target_fmr,
-        "target_fpir": policy.target_fpir,
-        "max_templates": policy.max_templates,
-        "when_full": policy.when_full.value,
-        "on_collision": policy.on_collision.value,
-        "collision_threshold": policy.collision_threshold,
-        "on_duplicate": policy.on_duplicate.value,
-        "on_outlier": policy.on_outlier.value,
-        "outlier_threshold": policy.outlier_threshold,
-        "calibrated_size": policy.calibrated_size,
-        "revision": policy.revision,
-        "author": policy.author,
-        "created": seconds(policy.create_time),
-    }
+    values = {field.name: getattr(policy, field.name) for field in dataclasses.fields(policy)}
+    values["created"] = seconds(values.pop("create_time"))
+    return {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}
 
 
 def policy_of(payload: Payload) -> Policy:
-    """Return the policy that a payload holds."""
-    return Policy(
-        verify_threshold=payload["verify_threshold"],
-        identify_threshold=payload["identify_threshold"],
-        runner_up_margin=payload["runner_up_margin"],
-        target_fmr=payload["target_fmr"],
-        target_fpir=payload["target_fpir"],
-        max_templates=payload["max_templates"],
-        when_full=WhenFull(payload["when_full"]),
-        on_collision=GuardAction(payload["on_collision"]),
-        collision_threshold=payload["collision_threshold"],
-        on_duplicate=GuardAction(payload["on_duplicate"]),
-        on_outlier=GuardAction(payload["on_outlier"]),
-        outlier_threshold=payload["outlier_threshold"],
-        calibrated_size=payload.get("calibrated_size"),
-        revision=payload["revision"],
-        author=payload["author"],
-        create_time=moment(payload["created"]),
-    )
+    """Return the policy that a payload holds; a field that an older version did not store has its default."""
+    check_readable(schema_of(payload), "a policy revision")
+    names = {field.name for field in dataclasses.fields(Policy)}
+    values = {name: value for name, value in payload.items() if name in names}
+    for setting in POLICY_SETTINGS:
+        if issubclass(setting.kind, StrEnum) and setting.name in values:
+            values[setting.name] = setting.kind(values[setting.name])
+    return Policy(**values, create_time=moment(payload.get("created")))
 
 
 def gallery_payload(gallery: Gallery, uid: str) -> dict[str, Any]:
@@ -290,54 +264,4 @@ def template_of(point: Point, gallery: str) -> Template:
         vector=point.vector,
         create_time=moment(payload["created"]),
         expire_time=moment(payload.get("expires")),
-    )
-
-
-def receipt_point_id(receipt: str) -> str:
-    """Return the id of a receipt's record in the meta collection."""
-    return point_id(RECEIPT, receipt)
-
-
-def receipt_point(receipt: ErasureReceipt, collection: str, dimension: int, now: float) -> Point:
-    """Return a receipt's record, with the collection that its points lay in."""
-    payload = {
-        **asdict(receipt),
-        "kind": RECEIPT,
-        # Of no gallery: the receipt stays when its gallery goes.
-        "gallery": "",
-        "identity": "",
-        "of_gallery": receipt.gallery,
-        "of_identity": receipt.identity,
-        "erase_time": seconds(receipt.erase_time),
-        "done_time": seconds(receipt.done_time),
-        "collection": collection,
-        "dimension": dimension,
-        "kept": now,
-    }
-    return Point(receipt_point_id(receipt.id), stamped(payload))
-
-
-def receipt_of(payload: Payload) -> ErasureReceipt:
-    """Return the receipt that a payload holds."""
-    check_readable(schema_of(payload), f"the receipt {payload['id']}")
-    erase_time = moment(payload["erase_time"])
-    assert erase_time is not None
-    return ErasureReceipt(
-        id=payload["id"],
-        state=ErasureState(payload["state"]),
-        resource=ErasedResource(payload["resource"]),
-        gallery=payload["of_gallery"],
-        identity=payload["of_identity"],
-        template=payload["template"],
-        templates=payload["templates"],
-        records=payload["records"],
-        erase_time=erase_time,
-        done_time=moment(payload["done_time"]),
-        engine=payload["engine"],
-        unreadable=payload["unreadable"],
-        compacted=payload["compacted"],
-        sampled=payload["sampled"],
-        evidence=tuple(ByteEvidence(**one) for one in payload["evidence"]),
-        not_covered=tuple(payload["not_covered"]),
-        failure=payload["failure"],
     )
