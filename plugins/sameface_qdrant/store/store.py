@@ -1,43 +1,34 @@
 """The store: galleries, identities and templates; enrol, verify, identify."""
 
-import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import Unpack
 
+from sameface_qdrant import recognition
+from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
 from sameface_qdrant.calibration.what_if import WhatIf
-from sameface_qdrant.engines.base import Engine, EngineDescription, Hit, Point, Where
+from sameface_qdrant.engines.base import Engine, EngineDescription, Point
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
-from sameface_qdrant.policy import (
-    check_override,
-    decide_identification,
-    decide_verification,
-    identification_threshold,
-    verification_threshold,
-)
-from sameface_qdrant.store import calibrate as calibrating
-from sameface_qdrant.store import payloads as records
-from sameface_qdrant.store.calibrate import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.policy import check_override
+from sameface_qdrant.store import payloads
+from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
 from sameface_qdrant.store.enrolment import Enrolments
 from sameface_qdrant.store.enrolment_request import Enrolee
 from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.expiry import sweep
-from sameface_qdrant.store.filters import gallery_filter, search_filter
-from sameface_qdrant.store.galleries import Galleries, Tenant
+from sameface_qdrant.store.filters import search_filter
+from sameface_qdrant.store.galleries import Galleries
+from sameface_qdrant.store.gallery_search import StoredGallerySearch
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
-from sameface_qdrant.values.decision import Candidate, Decision, Probe, Scope
+from sameface_qdrant.values.decision import Decision, Probe, Scope
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.ids import NO_LABELS
-from sameface_qdrant.values.paging import LARGEST_PAGE
 from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Template, TemplateFilter
 from sameface_qdrant.values.vectors import Vector, units_under
-
-One = TypeVar("One")
-Other = TypeVar("Other")
 
 
 class Store:
@@ -151,37 +142,10 @@ class Store:
             IdentityNotFound: nobody is enrolled under this id, or no template of it is in force.
             ThresholdNotCalibrated: no threshold is known and ``threshold`` brings none.
             InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
+            InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
         """
-        check_override(threshold, "verify_threshold", -1.0, 1.0)
-        check_override(margin, "runner_up_margin", 0.0, 2.0)
-        tenant = await self.galleries.tenant(gallery)
-        (vector,) = units_under(tenant.gallery.contract, [probe])
-        now = time.time()
-        record, size = await self._both(self.identities.record(tenant, identity), self._size(tenant))
-        chosen = scope or (Scope.GALLERY if size >= 2 else Scope.CLAIM)
-        mine = Where({"gallery": tenant.uid, "identity": identity}, valid_at=now)
-        others = Where({"gallery": tenant.uid}, {"identity": identity}, valid_at=now)
-        claims, rivals = await self._both(
-            self._engine.nearest(tenant.collection, vector, mine, 1),
-            self._engine.nearest(tenant.collection, vector, others, 1) if chosen is Scope.GALLERY else _nothing(),
-        )
-        if not claims:
-            raise IdentityNotFound(
-                f"the identity {identity!r} of {gallery!r} has no template in force; enrol one first",
-                metadata={"gallery": gallery, "identity": identity},
-            )
-        best = Candidate(identity, claims[0].score, claims[0].id, record.payload["display_name"])
-        others_best = await self._candidates(tenant, rivals)
-        claimed = records.identity_of(record.payload, gallery, template_count=len(claims))
-        return decide_verification(
-            best,
-            others_best[0] if others_best else None,
-            scope=chosen,
-            threshold=verification_threshold(tenant.gallery, claimed, threshold),
-            margin=tenant.gallery.policy.runner_up_margin if margin is None else margin,
-            policy_revision=tenant.gallery.policy.revision,
-            gallery_size=size,
-        )
+        search, vector = await self._search(gallery, probe)
+        return await recognition.verify(search, identity, vector, scope=scope, threshold=threshold, margin=margin)
 
     async def identify(
         self,
@@ -198,22 +162,10 @@ class Store:
             GalleryNotFound: there is no such gallery.
             ThresholdNotCalibrated: no threshold is known and ``threshold`` brings none.
             InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
+            InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
         """
-        check_override(threshold, "identify_threshold", -1.0, 1.0)
-        check_override(margin, "runner_up_margin", 0.0, 2.0)
-        if limit < 1:
-            raise InvalidArgument(f"limit is {limit}; expected at least 1", metadata={"field": "limit"})
-        tenant = await self.galleries.tenant(gallery)
-        (vector,) = units_under(tenant.gallery.contract, [probe])
-        size, best = await self._both(self._size(tenant), self._best_identities(tenant, vector, wanted=max(2, limit)))
-        return decide_identification(
-            await self._candidates(tenant, best),
-            limit=limit,
-            threshold=identification_threshold(tenant.gallery, size, threshold),
-            margin=tenant.gallery.policy.runner_up_margin if margin is None else margin,
-            policy_revision=tenant.gallery.policy.revision,
-            gallery_size=size,
-        )
+        search, vector = await self._search(gallery, probe)
+        return await recognition.identify(search, vector, threshold=threshold, margin=margin, limit=limit)
 
     async def search(
         self,
@@ -232,25 +184,30 @@ class Store:
             InvalidArgument: ``limit`` is not 1..1000, or a label is malformed.
         """
         check_override(min_score, "min_score", -1.0, 1.0)
-        if not 1 <= limit <= LARGEST_PAGE:
-            raise InvalidArgument(f"limit is {limit}; expected 1 to {LARGEST_PAGE}", metadata={"field": "limit"})
+        recognition.check_limit(limit)
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
         looked_at = search_filter(tenant.uid, where, time.time())
         hits = await self._engine.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
-        named = await self._candidates(tenant, hits)
+        search = StoredGallerySearch(self._engine, self.identities, tenant)
+        names = await search.display_names([hit.payload["identity"] for hit in hits])
         return tuple(
-            FoundTemplate(records.template_of(Point(hit.id, hit.payload), gallery), hit.score, candidate.display_name)
-            for hit, candidate in zip(hits, named, strict=True)
+            FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), gallery), hit.score, name)
+            for hit, name in zip(hits, names, strict=True)
         )
 
-    async def calibrate(self, gallery: str, **options: Unpack[CalibrationOptions]) -> GalleryCalibration:
-        """Measure thresholds, and apply them where asked; see `sameface_qdrant.store.calibrate.calibrate_gallery`."""
-        return await calibrating.calibrate_gallery(self._engine, self.galleries, gallery, **options)
+    async def calibrate(
+        self, gallery: str, *, etag: str = "", **options: Unpack[CalibrationOptions]
+    ) -> GalleryCalibration:
+        """Measure thresholds, and apply them where asked; see `sameface_qdrant.store.calibrate.calibrate_gallery`.
+
+        With ``etag``, the gallery must be the one that has it.
+        """
+        return await calibrate_gallery(self._engine, self.galleries, gallery, etag=etag, **options)
 
     async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
         """Tell what another setting would change; see `sameface_qdrant.store.calibrate.gallery_what_if`."""
-        return await calibrating.gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
+        return await gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
 
     async def sweep(self) -> tuple[ErasureReceipt, ...]:
         """Erase what has expired, at most some hundred identities and templates of each gallery; returns the receipts.
@@ -259,48 +216,10 @@ class Store:
         """
         return tuple(await sweep(self._engine, self.galleries, self.identities, self.templates))
 
-    async def _best_identities(self, tenant: Tenant, vector: Vector, wanted: int) -> list[Hit]:
-        """Return the best hit of each of the ``wanted`` nearest identities (maximum fusion), exactly.
-
-        Neighbours come best first, so the first ``wanted`` different identities among them are the right ones as soon
-        as there are that many; identities with many templates only make the query longer.
-        """
-        where = Where({"gallery": tenant.uid}, valid_at=time.time())
-        limit = 4 * wanted
-        while True:
-            hits = await self._engine.nearest(tenant.collection, vector, where, limit)
-            best: dict[str, Hit] = {}
-            for hit in hits:
-                best.setdefault(hit.payload["identity"], hit)
-            if len(best) >= wanted or len(hits) < limit:
-                return list(best.values())[:wanted]
-            limit *= 4
-
-    async def _both(self, one: Coroutine[Any, Any, One], other: Coroutine[Any, Any, Other]) -> tuple[One, Other]:
-        """Await two reads: at once where each is a round trip, in turn where a task costs as much as a read."""
-        if not self._engine.exclusive:
-            both: tuple[One, Other] = await asyncio.gather(one, other)
-            return both
-        try:
-            return await one, await other
-        finally:
-            other.close()  # where the first one failed
-
-    async def _candidates(self, tenant: Tenant, hits: Sequence[Hit]) -> list[Candidate]:
-        keys = [records.identity_point_id(tenant.uid, hit.payload["identity"]) for hit in hits]
-        named = await self._engine.get(tenant.collection, keys)
-        return [
-            Candidate(
-                identity=hit.payload["identity"],
-                score=hit.score,
-                template=hit.id,
-                display_name=named[key].payload["display_name"] if key in named else "",
-            )
-            for hit, key in zip(hits, keys, strict=True)
-        ]
-
-    async def _size(self, tenant: Tenant) -> int:
-        return await self._engine.count(tenant.collection, gallery_filter(tenant.uid, records.IDENTITY))
+    async def _search(self, gallery: str, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
+        tenant = await self.galleries.tenant(gallery)
+        (vector,) = units_under(tenant.gallery.contract, [probe])
+        return StoredGallerySearch(self._engine, self.identities, tenant), vector
 
 
 async def _open_engine(url: str, api_key: str | None, options: ServerOptions) -> Engine:
@@ -316,7 +235,3 @@ async def _open_engine(url: str, api_key: str | None, options: ServerOptions) ->
     raise InvalidArgument(
         f"{url!r} is no store; expected edge:///folder, http(s)://host:port or :memory:", metadata={"field": "url"}
     )
-
-
-async def _nothing() -> list[Hit]:
-    return []

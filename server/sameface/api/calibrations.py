@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from sameface.api.names import make_name, parse_name
 from sameface.api.requests import contract_from, number_from
 from sameface.v1 import calibration_pb2, gallery_pb2, gallery_service_pb2
+from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.thresholds import MeasuredThreshold
 from sameface_qdrant.calibration.what_if import ErrorRate, RecordedDecisions, SettingOutcomes, recorded_decisions
@@ -17,7 +18,6 @@ from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonSource, l
 from sameface_qdrant.metrics.curves import Curves, curves
 from sameface_qdrant.metrics.intervals import ConfidenceInterval
 from sameface_qdrant.metrics.menagerie import ErrorRates, IdentityThresholds, propose_identity_thresholds
-from sameface_qdrant.store.calibrate import CalibrationOptions, GalleryCalibration, Operation
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.decision import Outcome
 from sameface_qdrant.values.gallery import Gallery
@@ -48,7 +48,6 @@ class Calibrations:
             accept_supported=request.accept_supported,
             operation=_operation(request.operation),
             author=AUTHOR,
-            etag=request.etag,
         )
         async with self._turn:
             match request.WhichOneof("evidence"):
@@ -56,7 +55,7 @@ class Calibrations:
                     options["comparisons"] = await asyncio.to_thread(_scores, request.scores)
                 case "cohort":
                     options["cohort"] = await asyncio.to_thread(_cohort, request.cohort)
-            found = await self._store.calibrate(gallery, **options)
+            found = await self._store.calibrate(gallery, etag=request.etag, **options)
             drawn = await asyncio.to_thread(curves, found.comparisons)
             proposed = None
             if request.propose_identity_thresholds:

@@ -1,0 +1,185 @@
+"""Verification and identification of a probe: what is asked of a gallery, and in which order.
+
+`sameface_qdrant.Store` and `sameface_qdrant.Attached` both decide through this module. `sameface_qdrant.policy` holds
+the rules; what is done here is to fetch the numbers that they need. An identity's score is that of its best template
+(maximum fusion).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
+from sameface_qdrant.policy import (
+    check_override,
+    decide_identification,
+    decide_verification,
+    identification_threshold,
+    verification_threshold,
+)
+from sameface_qdrant.values.decision import Candidate, Decision, Scope
+from sameface_qdrant.values.gallery import Gallery
+from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.paging import LARGEST_PAGE
+from sameface_qdrant.values.vectors import Vector
+
+Id = TypeVar("Id", bound=str | int)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredTemplate(Generic[Id]):
+    """A template with its cosine score against the probe."""
+
+    identity: Id
+    template: str
+    score: float
+
+
+class GallerySearch(Protocol[Id]):
+    """What verification and identification ask of a gallery. Identities are named by values of type ``Id``."""
+
+    @property
+    def gallery(self) -> Gallery:
+        """The policy and the operating points to decide by."""
+        ...
+
+    @property
+    def templates_expected(self) -> int:
+        """Templates of one identity that the first search of an identification allows for, at least 1.
+
+        Where no identity has more, the first search is also the last. A smaller number makes it cheaper.
+        """
+        ...
+
+    async def size(self) -> int:
+        """Return how many identities there are."""
+        ...
+
+    async def identity(self, identity: Id) -> Identity:
+        """Return a claimed identity, or raise IdentityNotFound."""
+        ...
+
+    async def nearest(
+        self, vector: Vector, limit: int, *, only: Id | None = None, excluding: Sequence[Id] = ()
+    ) -> Sequence[ScoredTemplate[Id]]:
+        """Return the nearest templates, best first: of one identity only, or of all but those excluded."""
+        ...
+
+    async def display_names(self, identities: Sequence[Id]) -> Sequence[str]:
+        """Return the display name of each identity, empty where it has none."""
+        ...
+
+
+async def verify(
+    search: GallerySearch[Id],
+    identity: Id,
+    vector: Vector,
+    *,
+    scope: Scope | None = None,
+    threshold: float | None = None,
+    margin: float | None = None,
+) -> Decision:
+    """1:1. Compare a unit vector with a claimed identity, and with scope GALLERY with all others.
+
+    Two reads follow each other: the gallery's answers, all at once, then the display name of the best other identity.
+
+    Raises:
+        IdentityNotFound: the identity does not exist, or has no template to compare with.
+        ThresholdNotCalibrated: no threshold is known.
+        InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
+    """
+    _check_overrides(threshold, "verify_threshold", margin)
+    policy = search.gallery.policy
+    size, claimed, claims, others = await asyncio.gather(
+        search.size(),
+        search.identity(identity),
+        search.nearest(vector, 1, only=identity),
+        _none() if scope is Scope.CLAIM else search.nearest(vector, 1, excluding=[identity]),
+    )
+    if not claims:
+        raise IdentityNotFound(
+            f"the identity {identity!r} of {search.gallery.id!r} has no template in force; enrol one first",
+            metadata={"gallery": search.gallery.id, "identity": identity},
+        )
+    scope = scope or (Scope.GALLERY if size >= 2 else Scope.CLAIM)
+    rivals = await _candidates(search, others) if scope is Scope.GALLERY else []
+    return decide_verification(
+        Candidate(str(identity), claims[0].score, claims[0].template, claimed.display_name),
+        rivals[0] if rivals else None,
+        scope=scope,
+        threshold=verification_threshold(search.gallery, claimed, threshold),
+        margin=policy.runner_up_margin if margin is None else margin,
+        policy_revision=policy.revision,
+        gallery_size=size,
+    )
+
+
+async def identify(
+    search: GallerySearch[Id],
+    vector: Vector,
+    *,
+    threshold: float | None = None,
+    margin: float | None = None,
+    limit: int = 5,
+) -> Decision:
+    """1:N. Find the identities that a unit vector is most like, at most ``limit``; decide whether it is the best one.
+
+    Raises:
+        ThresholdNotCalibrated: no threshold is known.
+        InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
+    """
+    _check_overrides(threshold, "identify_threshold", margin)
+    check_limit(limit)
+    policy = search.gallery.policy
+    # The lead needs the second one, also where one candidate is asked for.
+    size, best = await asyncio.gather(search.size(), _nearest_identities(search, vector, max(2, limit)))
+    return decide_identification(
+        await _candidates(search, best),
+        limit=limit,
+        threshold=identification_threshold(search.gallery, size, threshold),
+        margin=policy.runner_up_margin if margin is None else margin,
+        policy_revision=policy.revision,
+        gallery_size=size,
+    )
+
+
+def check_limit(limit: int) -> None:
+    """Raise InvalidArgument where a number of results is not 1..1000."""
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidArgument(f"limit is {limit}; expected 1 to {LARGEST_PAGE}", metadata={"field": "limit"})
+
+
+async def _nearest_identities(search: GallerySearch[Id], vector: Vector, wanted: int) -> list[ScoredTemplate[Id]]:
+    """Return the best template of each of the ``wanted`` nearest identities, exactly.
+
+    A search returns the nearest templates, so an identity that is not among them is no nearer than any of them. The
+    next search leaves out the identities found so far: what it finds comes after them. An identity of very many
+    templates hides nobody.
+    """
+    best: dict[Id, ScoredTemplate[Id]] = {}
+    # If all but the last identity fill up what is expected, one more template is of the last one.
+    limit = min(LARGEST_PAGE, (wanted - 1) * search.templates_expected + 1)
+    while len(best) < wanted:
+        found = await search.nearest(vector, limit, excluding=list(best))
+        for template in found:
+            best.setdefault(template.identity, template)
+        if len(found) < limit:
+            break
+    return list(best.values())[:wanted]
+
+
+async def _candidates(search: GallerySearch[Id], best: Sequence[ScoredTemplate[Id]]) -> list[Candidate]:
+    if not best:
+        return []
+    names = await search.display_names([one.identity for one in best])
+    return [Candidate(str(one.identity), one.score, one.template, name) for one, name in zip(best, names, strict=True)]
+
+
+async def _none() -> list[ScoredTemplate[Id]]:
+    return []
+
+
+def _check_overrides(threshold: float | None, field: str, margin: float | None) -> None:
+    check_override(threshold, field, -1.0, 1.0)
+    check_override(margin, "runner_up_margin", 0.0, 2.0)

@@ -1,0 +1,70 @@
+"""How often an operation waits for a server that several services share, one answer after the other."""
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Scope, Store
+from tests.plugin.conftest import CONTRACT, near, random_vector
+from tests.plugin.counting import CountingEngine
+
+POLICY = Policy(verify_threshold=0.7, identify_threshold=0.7)
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[CountingEngine]:
+    opened = CountingEngine()
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+async def store(engine: CountingEngine) -> Store:
+    store = await Store.over(engine)
+    await store.galleries.create("people", CONTRACT, policy=POLICY)
+    return store
+
+
+async def enrol(store: Store, identity: str, vectors: list[np.ndarray]) -> None:
+    await store.enroll("people", identity, [NewTemplate(one, CONTRACT) for one in vectors], display_name=identity)
+
+
+async def test_verify_takes_three_round_trips(store: Store, engine: CountingEngine, rng: np.random.Generator) -> None:
+    vectors = {name: random_vector(rng) for name in ("ada", "bob")}
+    for name, vector in vectors.items():
+        await enrol(store, name, [vector])
+    probe = Probe(vectors["ada"], CONTRACT)
+    decision, rounds = await engine.rounds_of(store.verify("people", "ada", probe))
+    assert (decision.outcome, decision.scope) == (Outcome.MATCH, Scope.GALLERY)
+    assert [one.display_name for one in decision.candidates] == ["ada", "bob"]
+    assert [sorted(one) for one in rounds] == [
+        ["retrieve"],
+        ["count", "query_points", "query_points", "retrieve"],
+        ["retrieve"],
+    ]
+    decision, rounds = await engine.rounds_of(store.verify("people", "ada", probe, scope=Scope.CLAIM))
+    assert decision.scope is Scope.CLAIM
+    assert [sorted(one) for one in rounds] == [["retrieve"], ["count", "query_points", "retrieve"]]
+
+
+@pytest.mark.parametrize("each", [1, POLICY.max_templates])
+async def test_identify_takes_three_round_trips_however_many_templates_an_identity_has(
+    store: Store, engine: CountingEngine, rng: np.random.Generator, each: int
+) -> None:
+    probe = random_vector(rng)
+    names = [f"p{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        # The nearer identities lie before the next one with all their templates.
+        await enrol(store, name, [near(probe, rng, 0.02 + 0.25 * number) for _ in range(each)])
+    decision, rounds = await engine.rounds_of(store.identify("people", Probe(probe, CONTRACT)))
+    assert len({one.display_name for one in decision.candidates}) == 5
+    assert decision.candidates[0].display_name == names[0]
+    assert [sorted(one) for one in rounds] == [["retrieve"], ["count", "query_points"], ["retrieve"]]
+
+
+async def test_requests_that_follow_each_other_are_told_from_those_that_do_not(engine: CountingEngine) -> None:
+    """The counter itself: opening a store asks for one thing after the other."""
+    _, rounds = await engine.rounds_of(Store.over(engine))
+    assert all(len(one) == 1 for one in rounds)
+    assert [name for (name,) in rounds][:2] == ["collection_exists", "create_collection"]
