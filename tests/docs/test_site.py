@@ -1,5 +1,6 @@
 """The documentation site builds without a warning, has no broken link and loads nothing from another host."""
 
+import html
 import importlib
 import importlib.util
 import inspect
@@ -16,6 +17,9 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from sameface.client import Client
+from sameface_qdrant import Attached, Store, blocking
 
 ADDRESSES = {"src", "href", "srcset", "poster", "data", "action"}
 
@@ -172,8 +176,30 @@ def test_every_public_name_is_in_the_reference(site: Path, name: str, page: str)
     assert [one for one in exported if f"{name}.{one}" not in anchors] == []
 
 
+@pytest.mark.parametrize(
+    ("owner", "page"), [(Store, "plugin"), (Attached, "plugin"), (blocking.Store, "blocking"), (Client, "client")]
+)
+def test_every_public_method_is_in_the_reference(site: Path, owner: type, page: str) -> None:
+    module = "sameface.client" if owner is Client else owner.__module__ if page == "blocking" else "sameface_qdrant"
+    methods = [name for name in dir(owner) if not name.startswith("_") and callable(getattr(owner, name))]
+    anchors = Document(site / "reference" / f"{page}.html").anchors
+    assert len(methods) >= 7
+    assert [name for name in methods if f"{module}.{owner.__name__}.{name}" not in anchors] == []
+
+
+def shown(page: Path) -> str:
+    """Return the text of a page."""
+    return html.unescape(re.sub(r"<[^>]*>", "", page.read_text()))
+
+
+def test_a_method_of_the_client_returns_what_callers_get(site: Path) -> None:
+    text = shown(site / "reference" / "client.html")
+    assert re.search(r"get_gallery\(gallery: str\) -> Gallery\n", text)
+    assert re.search(r"galleries\(\) -> Iterator\[Gallery\]\n", text)
+
+
 def test_a_blocking_method_has_the_parameters_of_its_coroutine(site: Path) -> None:
-    text = re.sub(r"<[^>]*>", "", (site / "reference" / "blocking.html").read_text())
+    text = shown(site / "reference" / "blocking.html")
     assert re.search(r"enroll\(\s*gallery: str,\s*identity: str,\s*templates: Sequence\[NewTemplate\]", text)
 
 
@@ -195,7 +221,7 @@ def pages() -> ModuleType:
     return module
 
 
-def html(pages: Any, source: str, page: str, text: str, repository: str | None) -> str:
+def converted(pages: Any, source: str, page: str, text: str, repository: str | None) -> str:
     """Return Markdown as HTML, as if a file of the repository had it."""
 
     def file(path: str, name: str) -> Any:
@@ -232,5 +258,5 @@ def test_links_out_of_the_site_become_names_or_lead_to_the_repository(
     pages: ModuleType, text: str, shown: str, linked: str | None
 ) -> None:
     source = ("docs/reference/plugin.md", "reference/plugin.md", text)
-    assert html(pages, *source, None) == f"<p>{shown}</p>"
-    assert html(pages, *source, "https://example.org/r/") == f"<p>{linked or shown}</p>"
+    assert converted(pages, *source, None) == f"<p>{shown}</p>"
+    assert converted(pages, *source, "https://example.org/r/") == f"<p>{linked or shown}</p>"

@@ -40,7 +40,13 @@ class Docstrings(griffe.Extension):
             attr.value = None
 
     def on_function(self, *, func: griffe.Function, **kwargs: Any) -> None:
-        """Describe only the options of a TypedDict that have a description; the signature has them all."""
+        """Show what a client's method returns; describe only the options of a TypedDict that have a description."""
+        if isinstance(func.returns, griffe.ExprSubscript):
+            decorators = {str(decorator.value) for decorator in func.decorators}
+            if "Rpc" in decorators:  # returns what it declares a Call of
+                func.returns = func.returns.slice
+            elif "Listing" in decorators:
+                func.returns = griffe.ExprSubscript(griffe.ExprName("Iterator"), func.returns.slice)
         has_options = any(parameter.default == "..." for parameter in func.parameters)
         sections = func.docstring.parsed if func.docstring and has_options else []
         for section in list(sections):
