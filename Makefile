@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test lint bench protos chaos docs install install-dev models triton clean
+.PHONY: help demo test lint bench protos chaos docs site install install-dev models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ protos: install-dev ## Generate the Python of protos/
 docs: install-dev ## Write docs/errors.md, docs/api.md and the drawings of docs/images from the code
 	@$(BIN)/python tools/reference.py
 	@$(BIN)/python tools/pictures.py
+
+# The variable silences an advertisement of the theme.
+site: install-dev ## Build the documentation site, build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site: build/site/index.html"
 
 KILLS ?= 200
 SEED ?= 20261124

@@ -57,7 +57,8 @@ async def attach(
         policy: thresholds, margin and targets; ``max_templates`` has no effect here.
         operating_points: answer where the policy sets no threshold.
         writable: whether `Attached.enroll` and `Attached.delete` may write.
-        api_key, options: for a URL; what is layout has no effect.
+        api_key: for a URL.
+        options: for a URL; what is layout has no effect.
 
     Raises:
         InvalidArgument: there is no such collection or vector, its scores cannot be turned into cosines, or the policy
