@@ -22,7 +22,7 @@ PORTRAITS = ROOT / "tests" / "data" / "portraits"
 # Stores flush with every write, which a slow disk makes most of the time of a run. A process that is killed loses no
 # more on a file system in memory than on a disk.
 MEMORY = Path("/dev/shm")
-if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # Of the files that take longest, longest first: whichever began last would keep one worker busy while the others idle.

@@ -35,8 +35,9 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 def install(python: Path, requirement: str | Path, wheels: Path) -> None:
     """Install a requirement with what it declares to need, and nothing else, from a folder of wheels."""
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", "--no-index"]
-    run(*pip, "--find-links", wheels, "-c", ROOT / "constraints.txt", requirement, cwd=wheels)
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python, "install"]
+    pip += ["--quiet", "--no-compile", "--no-index", "--find-links", wheels, "-c", ROOT / "constraints.txt"]
+    run(*pip, requirement, cwd=wheels)
 
 
 @pytest.fixture(scope="session")
