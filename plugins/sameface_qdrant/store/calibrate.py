@@ -1,13 +1,13 @@
 """Calibration and what-if over a gallery: its templates read, the work done in a thread, the policy changed."""
 
-import asyncio
 import time
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sameface_qdrant.calibration.caveats import findings, not_supported
 from sameface_qdrant.calibration.inputs import Cohort
@@ -21,6 +21,7 @@ from sameface_qdrant.policy import check_override, identification_threshold, ver
 from sameface_qdrant.store import payloads as records
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
+from sameface_qdrant.threads import in_thread
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
 from sameface_qdrant.values.vectors import Vector
 
@@ -82,9 +83,11 @@ class GalleryCalibration:
 
 
 async def calibrate_gallery(
-    engine: Engine, galleries: Galleries, gallery: str, **options: Unpack[CalibrationOptions]
+    engine: Engine, galleries: Galleries, threads: Executor, gallery: str, **options: Unpack[CalibrationOptions]
 ) -> GalleryCalibration:
     """Measure the thresholds for the policy's targets, and with ``apply`` make them a new revision of the policy.
+
+    Everything that takes long is calculated in one of ``threads``.
 
     Raises:
         GalleryNotFound: there is no such gallery.
@@ -100,17 +103,17 @@ async def calibrate_gallery(
     seed = options.get("seed", 0)
     searched = size
     if comparisons is None:
-        comparisons, searched = await _compare(engine, tenant, options.get("cohort"), size, options)
+        comparisons, searched = await _compare(engine, tenant, threads, options.get("cohort"), size, options)
     elif options.get("cohort") is not None:
         raise InvalidArgument("scores and a cohort were given; give one of them", metadata={"field": "cohort"})
-    measured = await asyncio.to_thread(
+    measure = partial(
         calibrate,
-        comparisons,
         target_fmr=present.policy.target_fmr,
         target_fpir=present.policy.target_fpir,
         gallery_size=max(1, searched),
         seed=seed,
     )
+    measured = await in_thread(threads, measure, comparisons)
     said = findings(measured)
     if not options.get("apply", False):
         return GalleryCalibration(present, measured, comparisons, False, said)
@@ -131,6 +134,7 @@ async def calibrate_gallery(
 async def gallery_what_if(
     engine: Engine,
     galleries: Galleries,
+    threads: Executor,
     gallery: str,
     operation: Operation,
     **changes: Unpack[SettingChanges],
@@ -150,10 +154,10 @@ async def gallery_what_if(
     before = setting_in_force(tenant.gallery, operation, size)
     after = Setting(before.threshold if threshold is None else threshold, before.margin if margin is None else margin)
     if (decisions := changes.get("decisions")) is not None:
-        return await asyncio.to_thread(what_if, decisions, before, after)
-    comparisons, _ = await _compare(engine, tenant, None, size, {})
+        return await in_thread(threads, what_if, decisions, before, after)
+    comparisons, _ = await _compare(engine, tenant, threads, None, size, {})
     chosen = verifications if operation is Operation.VERIFICATION else identifications
-    return await asyncio.to_thread(lambda: what_if(chosen(comparisons), before, after))
+    return await in_thread(threads, lambda: what_if(chosen(comparisons), before, after))
 
 
 def setting_in_force(gallery: Gallery, operation: Operation, size: int) -> Setting:
@@ -172,22 +176,30 @@ async def _size(engine: Engine, tenant: Tenant) -> int:
 
 
 async def _compare(
-    engine: Engine, tenant: Tenant, cohort: Cohort | None, size: int, options: CalibrationOptions
+    engine: Engine,
+    tenant: Tenant,
+    threads: Executor,
+    cohort: Cohort | None,
+    size: int,
+    options: CalibrationOptions,
 ) -> tuple[Comparisons, int]:
     """Return the comparisons, and among how many identities a search looks."""
     vectors, identities, everything = await _templates(engine, tenant)
-    most, seed = options.get("max_comparisons", MAX_COMPARISONS), options.get("seed", 0)
-    if cohort is None:
-        compared = await asyncio.to_thread(compare_templates, vectors, identities, max_comparisons=most, seed=seed)
-    else:
-        strangers = cohort.units(tenant.gallery.contract)
-        compared = await asyncio.to_thread(
-            compare_cohort, strangers, cohort.identities, vectors, identities, max_comparisons=most, seed=seed
-        )
+    contract = tenant.gallery.contract
+
+    def compare() -> Comparisons:
+        most, seed = options.get("max_comparisons", MAX_COMPARISONS), options.get("seed", 0)
+        templates = np.array(vectors, np.float32).reshape(len(vectors), contract.dimension)
+        if cohort is None:
+            return compare_templates(templates, identities, max_comparisons=most, seed=seed)
+        probes = cohort.units(contract)
+        return compare_cohort(probes, cohort.identities, templates, identities, max_comparisons=most, seed=seed)
+
+    compared = await in_thread(threads, compare)
     return compared, len(set(identities)) if everything else size
 
 
-async def _templates(engine: Engine, tenant: Tenant) -> tuple[NDArray[np.float32], list[str], bool]:
+async def _templates(engine: Engine, tenant: Tenant) -> tuple[list[Vector], list[str], bool]:
     """Return the templates in force with their identities, and whether these are all.
 
     Ids are hashes, so the first ones in their order are as good as drawn at random.
@@ -205,9 +217,7 @@ async def _templates(engine: Engine, tenant: Tenant) -> tuple[NDArray[np.float32
                 identities.append(str(point.payload["identity"]))
         if start is None:
             break
-    dimension = tenant.gallery.contract.dimension
-    stacked = np.stack(vectors) if vectors else np.empty((0, dimension), np.float32)
-    return stacked.astype(np.float32), identities, start is None
+    return vectors, identities, start is None
 
 
 def _check_supported(measured: Calibration, gallery: str, *, verify: bool, identify: bool, accept: bool) -> None:

@@ -8,6 +8,7 @@ back and answers ConcurrentUpdate. Caps hold once every call has returned, and a
 What guards reject holds in the same way, see `sameface_qdrant.store.guards`.
 """
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -24,6 +25,7 @@ from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guards import Guards, refusal, to_replace
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.write_lock import Writes, uncut
+from sameface_qdrant.threads import to_end
 from sameface_qdrant.values.finding import Finding, FindingKind
 from sameface_qdrant.values.gallery import WhenFull
 from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels, point_id
@@ -74,7 +76,7 @@ class Enrolments:
         _check_new(enrolee, templates)
         tenant = await self._galleries.tenant(gallery)
         now = time.time()
-        entries = self._entries(tenant, enrolee.identity, templates, "")
+        entries = await to_end(asyncio.to_thread(self._entries, tenant, enrolee.identity, templates, ""))
         record = await self._record(tenant, enrolee)
         keys = [entry.key for entry in entries]
         found = await self._engine.get(tenant.collection, keys)
@@ -103,7 +105,7 @@ class Enrolments:
             # Read under the lock: a gallery that is being erased must not receive templates afterwards.
             tenant = await self._galleries.tenant(gallery)
             now = time.time()
-            entries = self._entries(tenant, enrolee.identity, templates, request_id)
+            entries = await asyncio.to_thread(self._entries, tenant, enrolee.identity, templates, request_id)
             keys = [entry.key for entry in entries]
             found = await self._engine.get(tenant.collection, keys)
             # An expired template does not stand in the way of its renewal.

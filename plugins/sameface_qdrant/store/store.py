@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
@@ -58,6 +59,8 @@ class Store:
         self.templates = Templates(engine, galleries, self.identities, writes)
         self._enrolments = Enrolments(engine, galleries, self.identities, writes, secret)
         self.erasures = galleries.erasures
+        self.calculating = ThreadPoolExecutor(1, thread_name_prefix="calibration")
+        """The thread of calibrations and what-ifs: one calculates at a time, beside the threads that read files."""
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
@@ -93,6 +96,7 @@ class Store:
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
         await self._writes.settle()
+        await asyncio.to_thread(self.calculating.shutdown, cancel_futures=True)
         await self._engine.aclose()
 
     async def enroll(
@@ -244,11 +248,13 @@ class Store:
 
     async def calibrate(self, gallery: str, **options: Unpack[CalibrationOptions]) -> GalleryCalibration:
         """Measure thresholds, and apply them where asked; see `sameface_qdrant.store.calibrate.calibrate_gallery`."""
-        return await calibrating.calibrate_gallery(self._engine, self.galleries, gallery, **options)
+        return await calibrating.calibrate_gallery(self._engine, self.galleries, self.calculating, gallery, **options)
 
     async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
         """Tell what another setting would change; see `sameface_qdrant.store.calibrate.gallery_what_if`."""
-        return await calibrating.gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
+        return await calibrating.gallery_what_if(
+            self._engine, self.galleries, self.calculating, gallery, operation, **changes
+        )
 
     async def sweep(self) -> tuple[ErasureReceipt, ...]:
         """Erase what has expired, at most some hundred identities and templates of each gallery; returns the receipts.

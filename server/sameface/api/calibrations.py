@@ -19,6 +19,7 @@ from sameface_qdrant.metrics.intervals import Interval
 from sameface_qdrant.metrics.menagerie import Errors, Flock, find_lambs
 from sameface_qdrant.store.calibrate import CalibrationOptions, GalleryCalibration, Operation
 from sameface_qdrant.store.store import Store
+from sameface_qdrant.threads import in_thread
 from sameface_qdrant.values.decision import Outcome
 from sameface_qdrant.values.gallery import Gallery
 
@@ -31,7 +32,7 @@ _OPERATIONS = {
 
 
 class Calibrations:
-    """One at a time: each may keep a core busy for seconds."""
+    """One at a time, because each may keep a core busy for seconds. The next begins when the last has really ended."""
 
     def __init__(self, store: Store, gallery_to: Callable[[Gallery], gallery_pb2.Gallery]) -> None:
         self._store = store
@@ -50,19 +51,20 @@ class Calibrations:
             author=AUTHOR,
             etag=request.etag,
         )
+        threads = self._store.calculating
         async with self._turn:
             match request.WhichOneof("evidence"):
                 case "scores":
-                    options["comparisons"] = await asyncio.to_thread(_scores, request.scores)
+                    options["comparisons"] = await in_thread(threads, _scores, request.scores)
                 case "cohort":
-                    options["cohort"] = await asyncio.to_thread(_cohort, request.cohort)
+                    options["cohort"] = await in_thread(threads, _cohort, request.cohort)
             found = await self._store.calibrate(gallery, **options)
-            drawn = await asyncio.to_thread(curves, found.comparisons)
+            drawn = await in_thread(threads, curves, found.comparisons)
             flock = None
             if request.propose_identity_thresholds:
                 verify = found.calibration.verify
-                flock = await asyncio.to_thread(
-                    find_lambs, found.comparisons, verify.threshold, max(verify.target, verify.supported)
+                flock = await in_thread(
+                    threads, find_lambs, found.comparisons, verify.threshold, max(verify.target, verify.supported)
                 )
         return gallery_service_pb2.CalibrateGalleryResponse(
             gallery=self._gallery_to(found.gallery),
@@ -83,7 +85,7 @@ class Calibrations:
         async with self._turn:
             decisions = None
             if request.HasField("decisions"):
-                decisions = await asyncio.to_thread(_decisions, request.decisions)
+                decisions = await in_thread(self._store.calculating, _decisions, request.decisions)
             found = await self._store.what_if(
                 gallery,
                 operation,
