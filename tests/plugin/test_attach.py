@@ -339,7 +339,7 @@ async def test_a_client_stays_open_and_a_url_is_closed(place: Place) -> None:
     assert await place.client.collection_exists(place.name)
 
 
-@pytest.mark.parametrize("module", ["sameface_qdrant.attached.attach", "sameface_qdrant.metrics.pairs"])
+@pytest.mark.parametrize("module", ["sameface_qdrant.attached.attach", "sameface_qdrant.metrics.comparisons"])
 def test_the_examples_of_the_documentation_run(module: str) -> None:
     examples = doctest.testmod(importlib.import_module(module))
     assert examples.attempted

@@ -11,7 +11,7 @@ import numpy as np
 
 from sameface_qdrant.attached.target import Key, RawHit, name_of
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
-from sameface_qdrant.metrics.pairs import ComparisonScores, compare_all, sample
+from sameface_qdrant.metrics.comparisons import ComparisonScores, compare_pairs, sample_templates
 from sameface_qdrant.policy import (
     check_override,
     decide_identification,
@@ -187,11 +187,11 @@ class Attached:
     ) -> ComparisonScores:
         """Compare enrolled templates with one another, for calibration (`sameface_qdrant.metrics`).
 
-        Every id is read; embeddings only of a seeded sample, see `sameface_qdrant.metrics.pairs.sample`.
+        Every id is read; embeddings only of a seeded sample (`sameface_qdrant.metrics.comparisons.sample_templates`).
         Memory: about 4·max_templates² bytes.
         """
         held, _ = await self._collection.held()
-        drawn = sample(held, max_templates=max_templates, per_identity=templates_per_identity, seed=seed)
+        drawn = sample_templates(held, max_templates=max_templates, per_identity=templates_per_identity, seed=seed)
         rows: list[Vector] = []
         owners: list[Key] = []
         for start in range(0, len(drawn), VECTOR_BATCH):
@@ -202,7 +202,7 @@ class Attached:
                     rows.append(unit(np.asarray(values), self._collection.dimension))
                     owners.append(owner)
         units = np.asarray(rows, dtype=np.float32).reshape(len(rows), self._collection.dimension)
-        mated, non_mated = compare_all(units, owners)
+        mated, non_mated = compare_pairs(units, owners)
         complete = len(rows) == sum(map(len, held.values()))
         return ComparisonScores(mated, non_mated, len(set(owners)), len(rows), complete)
 

@@ -9,16 +9,24 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 
-from sameface_qdrant.calibration.caveats import findings, not_supported
+from sameface_qdrant.calibration.caveats import caveats, unsupported_targets
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.thresholds import Calibration, calibrate
-from sameface_qdrant.calibration.what_if import Recorded, Setting, WhatIf, identifications, verifications, what_if
+from sameface_qdrant.calibration.what_if import (
+    RecordedDecisions,
+    Setting,
+    WhatIf,
+    identification_decisions,
+    verification_decisions,
+    what_if,
+)
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.comparisons import Comparisons
-from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_templates
+from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_gallery
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
 from sameface_qdrant.store import payloads as records
+from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.threads import in_thread
@@ -67,7 +75,7 @@ class SettingChanges(TypedDict, total=False):
 
     threshold: float | None
     margin: float | None
-    decisions: Recorded | None
+    decisions: RecordedDecisions | None
     """To decide again in place of comparisons between the gallery's templates."""
 
 
@@ -79,7 +87,8 @@ class GalleryCalibration:
     calibration: Calibration
     comparisons: Comparisons
     applied: bool
-    findings: tuple[str, ...]
+    caveats: tuple[str, ...]
+    """What a reader must know about the calibration, in sentences."""
 
 
 async def calibrate_gallery(
@@ -114,9 +123,9 @@ async def calibrate_gallery(
         seed=seed,
     )
     measured = await in_thread(threads, measure, comparisons)
-    said = findings(measured)
+    notes = caveats(measured)
     if not options.get("apply", False):
-        return GalleryCalibration(present, measured, comparisons, False, said)
+        return GalleryCalibration(present, measured, comparisons, False, notes)
     operation = options.get("operation")
     verify, identify = operation is not Operation.IDENTIFICATION, operation is not Operation.VERIFICATION
     _check_supported(measured, gallery, verify=verify, identify=identify, accept=options.get("accept_supported", False))
@@ -128,7 +137,7 @@ async def calibrate_gallery(
         changes["calibrated_size"] = max(1, size)
     # Bound to what was read: whoever changed the policy meanwhile aimed for something else.
     changed = await galleries.update(gallery, policy=changes, author=options.get("author", ""), etag=present.etag)
-    return GalleryCalibration(changed, measured, comparisons, True, said)
+    return GalleryCalibration(changed, measured, comparisons, True, notes)
 
 
 async def gallery_what_if(
@@ -156,7 +165,7 @@ async def gallery_what_if(
     if (decisions := changes.get("decisions")) is not None:
         return await in_thread(threads, what_if, decisions, before, after)
     comparisons, _ = await _compare(engine, tenant, threads, None, size, {})
-    chosen = verifications if operation is Operation.VERIFICATION else identifications
+    chosen = verification_decisions if operation is Operation.VERIFICATION else identification_decisions
     return await in_thread(threads, lambda: what_if(chosen(comparisons), before, after))
 
 
@@ -172,7 +181,7 @@ def setting_in_force(gallery: Gallery, operation: Operation, size: int) -> Setti
 
 
 async def _size(engine: Engine, tenant: Tenant) -> int:
-    return await engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
+    return await engine.count(tenant.collection, gallery_filter(tenant.uid, records.IDENTITY))
 
 
 async def _compare(
@@ -191,7 +200,7 @@ async def _compare(
         most, seed = options.get("max_comparisons", MAX_COMPARISONS), options.get("seed", 0)
         templates = np.array(vectors, np.float32).reshape(len(vectors), contract.dimension)
         if cohort is None:
-            return compare_templates(templates, identities, max_comparisons=most, seed=seed)
+            return compare_gallery(templates, identities, max_comparisons=most, seed=seed)
         probes = cohort.units(contract)
         return compare_cohort(probes, cohort.identities, templates, identities, max_comparisons=most, seed=seed)
 
@@ -224,7 +233,7 @@ def _check_supported(measured: Calibration, gallery: str, *, verify: bool, ident
     asked = {"fmr": measured.verify} if verify else {}
     asked |= {"fpir": measured.identify} if identify else {}
     highest = max(one.supported for one in asked.values())
-    refused = not_supported(measured, verify=verify, identify=identify)
+    refused = unsupported_targets(measured, verify=verify, identify=identify)
     if not refused or (accept and highest <= HIGHEST_APPLIED_RATE):
         return
     numbers = {f"target_{rate}": f"{one.target:g}" for rate, one in asked.items()}

@@ -21,13 +21,15 @@ from sameface_qdrant.policy import (
 from sameface_qdrant.store import calibrate as calibrating
 from sameface_qdrant.store import payloads as records
 from sameface_qdrant.store.calibrate import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
-from sameface_qdrant.store.enrolment import Enrolee, Enrolments
+from sameface_qdrant.store.enrolment import Enrolments
+from sameface_qdrant.store.enrolment_request import Enrolee
 from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.expiry import sweep
+from sameface_qdrant.store.filters import gallery_filter, search_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.templates import Templates
-from sameface_qdrant.store.write_lock import Writes
+from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.decision import Candidate, Decision, Probe, Scope
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.ids import NO_LABELS
@@ -51,13 +53,13 @@ class Store:
     erasures: Erasures
     """Get and list the receipts of deletions."""
 
-    def __init__(self, engine: Engine, galleries: Galleries, writes: Writes, secret: bytes) -> None:
+    def __init__(self, engine: Engine, galleries: Galleries, write_lock: WriteLock, secret: bytes) -> None:
         self._engine = engine
-        self._writes = writes
+        self._write_lock = write_lock
         self.galleries = galleries
-        self.identities = Identities(engine, galleries, writes)
-        self.templates = Templates(engine, galleries, self.identities, writes)
-        self._enrolments = Enrolments(engine, galleries, self.identities, writes, secret)
+        self.identities = Identities(engine, galleries, write_lock)
+        self.templates = Templates(engine, galleries, self.identities, write_lock)
+        self._enrolments = Enrolments(engine, galleries, self.identities, write_lock, secret)
         self.erasures = galleries.erasures
         self.calculating = ThreadPoolExecutor(1, thread_name_prefix="calibration")
         """The thread of calibrations and what-ifs: one calculates at a time, beside the threads that read files."""
@@ -84,9 +86,9 @@ class Store:
     @classmethod
     async def over(cls, engine: Engine) -> "Store":
         """Open a store over an engine that is open already."""
-        writes = Writes()
-        galleries = Galleries(engine, writes)
-        return cls(engine, galleries, writes, await galleries.open())
+        write_lock = WriteLock()
+        galleries = Galleries(engine, write_lock)
+        return cls(engine, galleries, write_lock, await galleries.open())
 
     @property
     def description(self) -> EngineDescription:
@@ -95,7 +97,7 @@ class Store:
 
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
-        await self._writes.settle()
+        await self._write_lock.drain()
         await asyncio.to_thread(self.calculating.shutdown, cancel_futures=True)
         await self._engine.aclose()
 
@@ -238,7 +240,7 @@ class Store:
             raise InvalidArgument(f"limit is {limit}; expected 1 to {LARGEST_PAGE}", metadata={"field": "limit"})
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
-        looked_at = records.searched(tenant.uid, where, time.time())
+        looked_at = search_filter(tenant.uid, where, time.time())
         hits = await self._engine.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
         named = await self._candidates(tenant, hits)
         return tuple(
@@ -304,7 +306,7 @@ class Store:
         ]
 
     async def _size(self, tenant: Tenant) -> int:
-        return await self._engine.count(tenant.collection, records.of_gallery(tenant.uid, records.IDENTITY))
+        return await self._engine.count(tenant.collection, gallery_filter(tenant.uid, records.IDENTITY))
 
 
 async def _open_engine(url: str, api_key: str | None, options: ServerOptions) -> Engine:
