@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from benchmarks.pauses import longest_pause
 
 
@@ -18,6 +20,7 @@ async def test_a_pause_is_noticed_and_work_in_a_thread_is_none() -> None:
     assert ticks >= 0
 
 
+@pytest.mark.triton
 def test_every_kind_of_work_gets_its_figure() -> None:
     command = [sys.executable, "-m", "benchmarks", "loop", "--json", "--megapixels", "1", "--cohort", "300"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
