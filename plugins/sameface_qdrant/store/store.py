@@ -1,7 +1,9 @@
 """The store: galleries, identities and templates; enrol, verify, identify."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Unpack
 
@@ -52,6 +54,8 @@ class Store:
         self.templates = Templates(engine, galleries, self.identities, write_lock)
         self._enrolments = Enrolments(engine, galleries, self.identities, write_lock, secret)
         self.erasures = galleries.erasures
+        self.calculating = ThreadPoolExecutor(1, thread_name_prefix="calibration")
+        """The thread of calibrations and what-ifs: one calculates at a time, beside the threads that read files."""
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
@@ -87,6 +91,7 @@ class Store:
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
         await self._write_lock.drain()
+        await asyncio.to_thread(self.calculating.shutdown, cancel_futures=True)
         await self._engine.aclose()
 
     async def enroll(
@@ -205,11 +210,11 @@ class Store:
 
         With ``etag``, the gallery must be the one that has it.
         """
-        return await calibrate_gallery(self._engine, self.galleries, gallery, etag=etag, **options)
+        return await calibrate_gallery(self._engine, self.galleries, self.calculating, gallery, etag=etag, **options)
 
     async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
         """Tell what another setting would change; see `sameface_qdrant.store.calibrate.gallery_what_if`."""
-        return await gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
+        return await gallery_what_if(self._engine, self.galleries, self.calculating, gallery, operation, **changes)
 
     async def sweep(self) -> tuple[ErasureReceipt, ...]:
         """Erase what has expired, at most some hundred identities and templates of each gallery; returns the receipts.

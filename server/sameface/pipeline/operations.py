@@ -1,6 +1,5 @@
 """What the service does, one method each: enrol, verify, identify, compare, detect, embed."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +8,7 @@ import numpy as np
 
 from sameface.errors import ModelNotFound
 from sameface.inference.cards import EMBEDDER, ModelCard
-from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline
+from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline, all_of
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.vision import FaceSelection
 from sameface_qdrant.policy import decide_comparison
@@ -178,7 +177,7 @@ class FaceOperations:
         found = (await self.photos.find_faces(sample.content, self.max_faces)).faces
         passed = [face for face in found if not face.issues]
         vectors = await self.photos.embed([face.crop for face in passed], self._version_for(contract))
-        decisions = iter(await asyncio.gather(*(decide(vector, contract) for vector in vectors)))
+        decisions = iter(await all_of(*(decide(vector, contract) for vector in vectors)))
         return [(None if face.issues else next(decisions), face) for face in found]
 
     async def search(
@@ -209,7 +208,7 @@ class FaceOperations:
     ) -> tuple[Decision, FoundFace | None, FoundFace | None]:
         """Compare two samples under one contract and store nothing."""
         card = self.embedder_card(embedder_version)
-        sides = await asyncio.gather(
+        sides = await all_of(
             self._vector(first, card.contract, selection), self._vector(second, card.contract, selection)
         )
         one, other = units_under(card.contract, [Probe(vector, made_under) for vector, made_under, _ in sides])
