@@ -43,7 +43,7 @@ lint: install-dev ## ruff, mypy, import rules, protos, generated documents
 protos: install-dev ## Generate the Python of protos/
 	@tools/protos.sh
 
-docs: install-dev ## Write docs/errors.md, docs/api.md and docs/images/decisions.svg from the code
+docs: install-dev ## Write docs/errors.md, docs/api.md and the drawings of docs/images from the code
 	@$(BIN)/python tools/reference.py
 	@$(BIN)/python tools/pictures.py
 

@@ -11,6 +11,7 @@ import numpy as np
 from sameface_qdrant import Contract, ErasureState, Policy, Probe, Store
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.conditional_write import change_of
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.template import Provenance
 
@@ -59,7 +60,6 @@ async def _fill(store: Store, templates: int) -> None:
                 provenance=Provenance(),
                 labels={},
                 digest=random.bytes(32).hex(),
-                mark=random.bytes(16).hex(),
                 now=1.0,
                 expires=None,
                 identity_expires=None,
@@ -70,13 +70,13 @@ async def _fill(store: Store, templates: int) -> None:
                 display_name="",
                 labels={},
                 verify_threshold=None,
-                mark=template.payload["mark"],
                 now=1.0,
                 request_id="",
             )
             points.append(template)
             if number % EACH == 0:
-                points.append(Point(payloads.identity_point_id(tenant.uid, identity), record))
+                key = payloads.identity_point_id(tenant.uid, identity)
+                points.append(change_of(tenant.collection, Point(key, {}), record, new=True).record)
         await store._engine.upsert(tenant.collection, points)
     await store._engine.commit(tenant.collection)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.evaluation.comparison import check_same_samples
+from sameface.evaluation.model_comparison import check_same_samples
 from sameface.evaluation.samples import Samples, read_embeddings
 from sameface_qdrant.metrics.error_rates import fnmr, threshold_at_fmr
 

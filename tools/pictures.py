@@ -1,4 +1,7 @@
-"""Draws docs/images/decisions.svg, the decision table as pictures; with --check fails where it is not current."""
+"""Draws the pictures of docs/images that follow from the code; with --check fails where one is not current.
+
+decisions.svg shows the decision table, parts.svg the parts of the product and who calls whom.
+"""
 
 import sys
 from pathlib import Path
@@ -6,7 +9,8 @@ from pathlib import Path
 from sameface_qdrant.policy import Threshold, decide_verification
 from sameface_qdrant.values.decision import Candidate, Scope, ThresholdSource
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "images" / "decisions.svg"
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
+INK, GREY, LINE, BLUE, WHITE = "#1c2330", "#5d6778", "#c4ccd8", "#2f6fed", "#ffffff"
 THRESHOLD, MARGIN = 0.45, 0.15
 CASES = (
     ("the claim is nearest, and well ahead", 0.72, 0.28),
@@ -16,21 +20,68 @@ CASES = (
 )
 COLOURS = {"MATCH": "#12805c", "AMBIGUOUS": "#b7791f", "NO_MATCH": "#b3363e"}
 LEFT, WIDTH, ROW, TOP = 40, 460, 96, 56
+# Left, top, width, height, fill, and the lines of text of each part.
+PARTS = (
+    (20, 40, 180, 64, WHITE, ("your embeddings", "of voices, products, …")),
+    (20, 140, 180, 64, WHITE, ("your photos", "gRPC, Python or shell")),
+    (290, 20, 260, 204, WHITE, ("sameface, the gRPC service",)),
+    (310, 56, 220, 64, "#e7effd", ("the Qdrant plugin", "keeps templates and decides")),
+    (310, 140, 220, 64, "#e7effd", ("the photo pipeline", "finds, checks and aligns a face")),
+    (630, 56, 170, 64, WHITE, ("Qdrant", "embedded, or a server")),
+    (630, 140, 170, 64, WHITE, ("Triton", "or ONNX in process")),
+    (290, 264, 260, 64, WHITE, ("sameface-train", "trains and exports an embedder")),
+    (630, 264, 170, 64, WHITE, ("model_repository/", "detector and embedder")),
+)
+# From where to where, and what goes along it.
+ARROWS = (
+    (200, 80, 310, 80, "Python"),
+    (200, 172, 290, 172, "gRPC"),
+    (530, 88, 630, 88, "vectors"),
+    (530, 172, 630, 172, "pixels"),
+    (420, 140, 420, 120, ""),
+    (550, 296, 630, 296, "ONNX"),
+    (715, 264, 715, 204, ""),
+)
 
 
-def picture() -> str:
+def decisions() -> str:
     """Return the picture; what it says of each case is decided by the plugin's own policy."""
     height = TOP + ROW * len(CASES) + 16
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {height}" font-family="system-ui, sans-serif">',
         f'<rect width="820" height="{height}" rx="10" fill="#f6f7fa"/>',
-        _text(LEFT, 30, "score of the probe with the claimed identity and the best other; outcome by scope", "#5d6778"),
-        _text(580, 30, "CLAIM", "#1c2330", bold=True),
-        _text(690, 30, "GALLERY", "#1c2330", bold=True),
+        _text(LEFT, 30, "score of the probe with the claimed identity and the best other; outcome by scope", GREY),
+        _text(580, 30, "CLAIM", INK, bold=True),
+        _text(690, 30, "GALLERY", INK, bold=True),
     ]
     for number, (title, claim, other) in enumerate(CASES):
         parts += _row(TOP + ROW * number, title, claim, other)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def parts() -> str:
+    """Return the picture of the parts."""
+    drawn = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 348" font-family="system-ui, sans-serif">',
+        '<rect width="820" height="348" rx="10" fill="#f6f7fa"/>',
+    ]
+    for left, top, width, height, fill, (name, *more) in PARTS:
+        drawn.append(
+            f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="8" fill="{fill}" stroke="{LINE}"/>'
+        )
+        middle = left + width // 2
+        drawn.append(_text(middle, top + (28 if more else 24), name, INK, anchor="middle", bold=True))
+        drawn += [_text(middle, top + 48, line, GREY, anchor="middle", size=12) for line in more]
+    for x1, y1, x2, y2, label in ARROWS:
+        across, down = (x2 > x1) - (x2 < x1), (y2 > y1) - (y2 < y1)
+        # Two corners behind the tip, either side of the line.
+        corners = f"{x2 - 8 * across - 5 * down},{y2 - 8 * down - 5 * across}"
+        corners += f" {x2 - 8 * across + 5 * down},{y2 - 8 * down + 5 * across}"
+        drawn.append(f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{BLUE}" stroke-width="2"/>')
+        drawn.append(f'<polygon points="{x2},{y2} {corners}" fill="{BLUE}"/>')
+        if label:
+            drawn.append(_text((x1 + x2) // 2 - 4, y1 - 7, label, GREY, anchor="middle", size=11))
+    return "\n".join([*drawn, "</svg>", ""])
 
 
 def _row(top: int, title: str, claim: float, other: float) -> list[str]:
@@ -38,10 +89,10 @@ def _row(top: int, title: str, claim: float, other: float) -> list[str]:
     middle = round(LEFT + WIDTH * THRESHOLD)
     ahead = round(LEFT + WIDTH * (claim - MARGIN))
     parts = [
-        _text(LEFT, top + 14, title, "#1c2330", bold=True),
+        _text(LEFT, top + 14, title, INK, bold=True),
         f'<line x1="{LEFT}" y1="{axis}" x2="{LEFT + WIDTH}" y2="{axis}" stroke="#c4ccd8" stroke-width="2"/>',
-        f'<line x1="{middle}" y1="{axis - 18}" x2="{middle}" y2="{axis + 14}" stroke="#1c2330" stroke-width="2"/>',
-        _text(middle, axis + 28, "threshold", "#5d6778", anchor="middle", size=11),
+        f'<line x1="{middle}" y1="{axis - 18}" x2="{middle}" y2="{axis + 14}" stroke="{INK}" stroke-width="2"/>',
+        _text(middle, axis + 28, "threshold", GREY, anchor="middle", size=11),
         # What another identity must stay below for the claim to lead by the margin.
         f'<rect x="{ahead}" y="{axis - 6}" width="{WIDTH * MARGIN:.0f}" height="12" fill="#2f6fed" opacity=".18"/>',
     ]
@@ -70,11 +121,13 @@ def _text(x: int, y: int, text: str, colour: str, *, anchor: str = "start", bold
 
 
 def main() -> None:
-    """Write the picture, or compare it."""
-    if "--check" not in sys.argv:
-        TARGET.write_text(picture(), encoding="utf-8")
-    elif TARGET.read_text(encoding="utf-8") != picture():
-        sys.exit(f"{TARGET} is not what the policy says; run: make docs")
+    """Write the pictures, or compare them."""
+    for name, picture in (("decisions.svg", decisions()), ("parts.svg", parts())):
+        target = FOLDER / name
+        if "--check" not in sys.argv:
+            target.write_text(picture, encoding="utf-8")
+        elif not target.is_file() or target.read_text(encoding="utf-8") != picture:
+            sys.exit(f"docs/images/{name} is not what tools/pictures.py draws; run: make docs")
 
 
 main()

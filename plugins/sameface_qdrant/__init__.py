@@ -22,7 +22,7 @@ from sameface_qdrant.attached.attached import Attached
 from sameface_qdrant.attached.target import Counts, Neighbour
 from sameface_qdrant.engines.base import EngineDescription
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.metrics.pairs import ComparisonScores
+from sameface_qdrant.metrics.comparisons import ComparisonScores
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource

@@ -183,6 +183,12 @@ class StoreTooOld(SamefaceError):
     reason = "STORE_TOO_OLD"
 
 
+class StoreTooNew(SamefaceError):
+    """A newer release wrote the store or a record of it, in a form that this release cannot read or change."""
+
+    reason = "STORE_TOO_NEW"
+
+
 class StoreCorrupt(SamefaceError):
     """The store's files do not have the form this version writes."""
 

@@ -17,58 +17,34 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TypeVar
+from typing import Any
 
 from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
 from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Scope, ThresholdSource
-from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, WhenFull
+from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.identity import Identity
 
-Choice = TypeVar("Choice", bound=StrEnum)
-
-HARD_TEMPLATE_LIMIT = 64
-"""No policy may allow more templates per identity; it bounds the exact de-duplicated search."""
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Policy)}
 
 
 def check_policy(policy: Policy) -> Policy:
-    """Return a policy after checking every range.
+    """Return a policy after checking every setting; a choice given by its name becomes its enum value.
 
     Raises:
-        InvalidArgument: a field is out of range; ``metadata["field"]`` names it.
+        InvalidArgument: a setting is out of range or no choice; ``metadata["field"]`` names it.
     """
-    ranges = (
-        ("verify_threshold", policy.verify_threshold, -1.0, 1.0, True),
-        ("identify_threshold", policy.identify_threshold, -1.0, 1.0, True),
-        ("collision_threshold", policy.collision_threshold, -1.0, 1.0, True),
-        ("outlier_threshold", policy.outlier_threshold, -1.0, 1.0, True),
-        ("runner_up_margin", policy.runner_up_margin, 0.0, 2.0, True),
-        ("target_fmr", policy.target_fmr, 0.0, 1.0, False),
-        ("target_fpir", policy.target_fpir, 0.0, 1.0, False),
-        ("max_templates", policy.max_templates, 1, HARD_TEMPLATE_LIMIT, True),
-    )
-    for field, value, low, high, closed in ranges:
-        if value is not None and not (low <= value <= high if closed else low < value < high):
-            raise InvalidArgument(
-                f"{field} is {value:g}; expected {low:g} to {high:g}{'' if closed else ', both excluded'}",
-                metadata={"field": field},
-            )
-    return dataclasses.replace(
-        policy,
-        when_full=_choice("when_full", policy.when_full, WhenFull),
-        on_collision=_choice("on_collision", policy.on_collision, GuardAction),
-        on_duplicate=_choice("on_duplicate", policy.on_duplicate, GuardAction),
-        on_outlier=_choice("on_outlier", policy.on_outlier, GuardAction),
-    )
+    checked = {setting.name: setting.checked(getattr(policy, setting.name)) for setting in POLICY_SETTINGS}
+    return dataclasses.replace(policy, **checked)
 
 
-def _choice(field: str, value: str, choices: type[Choice]) -> Choice:
-    try:
-        return choices(value)
-    except ValueError:
-        raise InvalidArgument(
-            f"{field} is {value!r}; expected one of {', '.join(choices)}", metadata={"field": field}
-        ) from None
+def changed_policy(policy: Policy, changes: PolicyChanges) -> Policy:
+    """Return a policy with changes; None puts a field back to its default.
+
+    Raises:
+        InvalidArgument: see `check_policy`.
+    """
+    values: dict[str, Any] = {name: _DEFAULTS.get(name) if value is None else value for name, value in changes.items()}
+    return check_policy(dataclasses.replace(policy, **values))
 
 
 def check_override(value: float | None, field: str, low: float, high: float) -> float | None:

@@ -38,6 +38,7 @@ from sameface.v1 import (
     gallery_service_pb2_grpc,
 )
 from sameface_qdrant import Policy, Store
+from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.errors import SamefaceError, StoreCorrupt
 
@@ -458,6 +459,17 @@ async def _(server: Server, portraits: Path) -> None:
     except SamefaceError as down:
         server.engine.instead = failing(down)
     await server.galleries.GetIdentity(gallery_service_pb2.GetIdentityRequest(name=OBAMA))
+
+
+@cause("STORE_TOO_NEW")
+async def _(server: Server, portraits: Path) -> None:
+    await server.store.identities.create("people", "written-later")
+    tenant = await server.store.galleries.tenant("people")
+    later = {"schema": {"version": 99, "least_reader": 99, "least_writer": 99}}
+    where = Where({"gallery": tenant.uid, "identity": "written-later"})
+    await server.store._engine.set_payload(tenant.collection, where, later)
+    name = f"{GALLERY}/identities/written-later"
+    await server.galleries.GetIdentity(gallery_service_pb2.GetIdentityRequest(name=name))
 
 
 @cause("STORE_CORRUPT")

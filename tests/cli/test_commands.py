@@ -96,7 +96,7 @@ def test_operating_points_are_printed(sameface: Run, shared_data: Path, tmp_path
 def test_a_folder_without_photos_is_named(sameface: Run, tmp_path: Path) -> None:
     result = sameface("evaluate", "operating-points", str(tmp_path), "--inference", "onnx")
     assert result.returncode == 3
-    assert "holds no photos" in result.stderr
+    assert "contains no photos" in result.stderr
 
 
 def test_models_and_runtime_are_made_once(sameface: Run) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import io
+import pydoc
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf import message_factory
 from PIL import Image
 
 from sameface.client import AsyncClient, Client, ServiceError
+from sameface.client.calls import Calls
+from sameface.client.rpc import Call
 from sameface.client.samples import photo_bytes
 from sameface.launcher import Service
-from sameface.v1 import calibration_pb2, decision_pb2
+from sameface.v1 import calibration_pb2, decision_pb2, face_service_pb2, gallery_service_pb2, system_service_pb2
 
 
 class Blocking:
@@ -63,17 +67,29 @@ def gallery(client: Any) -> Any:
     client.delete_gallery(name, force=True)
 
 
-def test_both_clients_have_the_same_methods_and_options() -> None:
-    ours = {name: member for name, member in vars(Client).items() if not name.startswith("_") and name != "close"}
-    theirs = {
-        name: member for name, member in vars(AsyncClient).items() if not name.startswith("_") and name != "aclose"
-    }
-    assert ours.keys() == theirs.keys()
-    for name, method in ours.items():
-        # The asynchronous stream also takes an asynchronous source.
-        if name != "identify_stream":
-            mine, other = inspect.signature(method), inspect.signature(theirs[name])
-            assert list(mine.parameters.values()) == list(other.parameters.values()), name
+def test_both_clients_have_the_methods_that_are_declared_once() -> None:
+    declared = {name for name in dir(Calls) if not name.startswith("_")}
+    assert {"enroll", "galleries", "delete_template", "server_info"} < declared
+    assert {name for name in dir(Client) if not name.startswith("_")} == declared | {"identify_stream", "close"}
+    assert {name for name in dir(AsyncClient) if not name.startswith("_")} == declared | {"identify_stream", "aclose"}
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_method_shows_its_parameters_and_what_it_does(kind: type[Client | AsyncClient]) -> None:
+    opened = kind.__new__(kind)
+    assert [*inspect.signature(opened.verify).parameters] == ["gallery", "identity", "sample", "options"]
+    assert [*inspect.signature(opened.identities).parameters] == ["gallery", "labels"]
+    assert "1:1" in pydoc.render_doc(kind)
+    assert all(inspect.getdoc(getattr(kind, name)) for name in dir(kind) if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("proto", [face_service_pb2, gallery_service_pb2, system_service_pb2])
+def test_every_rpc_is_found_by_its_request(proto: Any) -> None:
+    (service,) = proto.DESCRIPTOR.services_by_name.values()
+    for method in service.methods:
+        call: Call[Any] = Call(message_factory.GetMessageClass(method.input_type)())
+        assert call.path == f"/{service.full_name}/{method.name}"
+        assert call.answer.DESCRIPTOR is method.output_type
 
 
 def test_a_person_is_enrolled_verified_identified_and_found(client: Any, gallery: str, portraits: Path) -> None:

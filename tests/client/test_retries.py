@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from sameface.api.status import rich_status
 from sameface.client import AsyncClient, Client, ServiceError
-from sameface.client.calls import Call
 from sameface.client.retries import LONGEST_PAUSE_S, SPREAD, Attempts
+from sameface.client.rpc import Call
 from sameface.errors import FaceNotFound, ModelUnavailable, ServerBusy
 from sameface.v1 import (
     face_service_pb2,
@@ -252,7 +252,7 @@ def test_a_code_of_a_later_grpc_is_unknown_and_nothing_worse() -> None:
     assert ServiceError.of_status(status_pb2.Status(code=99, message="new")).code is grpc.StatusCode.UNKNOWN
 
 
-VERIFY = Call("FaceService", "VerifyFace", face_service_pb2.VerifyFaceRequest(), face_service_pb2.VerifyFaceResponse)
+VERIFY: Call[Any] = Call(face_service_pb2.VerifyFaceRequest())
 REASONS = ["", "MODEL_UNAVAILABLE", "CONCURRENT_UPDATE", "FACE_NOT_FOUND", "STORE_FULL"]
 
 

@@ -11,7 +11,7 @@ from sameface.inference.onnx import OnnxInference
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import model_repository_source
 from sameface_qdrant.calibration.thresholds import calibrate
-from sameface_qdrant.metrics.cross_comparison import compare_templates
+from sameface_qdrant.metrics.cross_comparison import compare_gallery
 
 PEOPLE = 200
 
@@ -42,7 +42,7 @@ def test_rates_on_other_people_are_near_the_targets(faces: NDArray[np.float32]) 
         chosen, judged = faces[order[: len(faces) // 2]], faces[order[len(faces) // 2 :]]
         names = [f"p{number:03}" for number in range(len(chosen))]
         found = calibrate(
-            compare_templates(chosen, names),
+            compare_gallery(chosen, names),
             target_fmr=1e-2,
             target_fpir=0.2,
             gallery_size=len(chosen),

@@ -89,7 +89,7 @@ def test_few_shot_within_groups(sameface: Run, tmp_path: Path) -> None:
     assert found["accuracy"]["value"] > 0.8
     refused = sameface("evaluate", *arguments, "--ways", "9", "--within", "[^/]+")
     assert (refused.returncode, "draw fewer ways" in refused.stderr) == (3, True)
-    for pattern, message in (("(", "no regular expression"), ("Greek", "does not match the identity 'Latin/0'")):
+    for pattern, message in (("(", "not a regular expression"), ("Greek", "does not match the identity 'Latin/0'")):
         assert message in sameface("evaluate", *arguments, "--within", pattern).stderr
 
 
@@ -137,7 +137,7 @@ def test_forgeries_from_a_file(sameface: Run, tmp_path: Path) -> None:
     assert (found["signers"], found["genuine"], found["skilled"], found["random"]) == (12, 24, 36, 132)
     assert found["eer_random"]["value"] < 0.05 < found["eer_skilled"]["value"] < 0.5
     assert "skilled forgeries" in (tmp_path / "report.html").read_text()
-    assert "no regular expression" in sameface("evaluate", *arguments, "--forged", "(").stderr
+    assert "not a regular expression" in sameface("evaluate", *arguments, "--forged", "(").stderr
     assert "no skilled forgery" in sameface("evaluate", *arguments, "--forged", "nothing").stderr
 
 
@@ -148,7 +148,7 @@ def test_forgeries_from_a_file(sameface: Run, tmp_path: Path) -> None:
         (["verification", "--embeddings", "x.npz", "--address", "127.0.0.1:1"], "need no service"),
         (["verification", "--embeddings", "nowhere.npz"], "nowhere.npz"),
         (["pairs"], "no list of pairs"),
-        (["verification", "--embeddings", "x.npz", "--html", "nowhere/report.html"], "nowhere is no folder"),
+        (["verification", "--embeddings", "x.npz", "--html", "nowhere/report.html"], "nowhere is not a folder"),
         (["compare", "--embeddings", "x.npz"], "--embeddings twice"),
     ],
 )

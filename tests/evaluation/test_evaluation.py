@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface.evaluation.cross import NEVER, cross_scores
+from sameface.evaluation.cross_comparison import NO_SCORE, compare_all_samples
 from sameface.evaluation.dataset import Pair, files_passed_over, read_pairs, read_photos
-from sameface.evaluation.operating_points import measure_thresholds
+from sameface.evaluation.operating_points import measure_operating_points
 from sameface.evaluation.pairs import best_threshold, pair_accuracy, pair_scores, single_set_folds
 from sameface.evaluation.samples import Samples
 from sameface_qdrant.errors import InvalidArgument
@@ -69,7 +69,7 @@ def test_photos_are_labelled_by_their_folder(tmp_path: Path) -> None:
     assert read_photos(tmp_path) == {ada: "Ada"}
     photo(tmp_path, "Ada", 2).rename(tmp_path / "beside.jpg")
     assert files_passed_over(tmp_path) == (tmp_path / "Ada" / "notes.txt", tmp_path / "beside.jpg")
-    with pytest.raises(InvalidArgument, match="holds no photos"):
+    with pytest.raises(InvalidArgument, match="contains no photos"):
         read_photos(tmp_path / "Ada")
 
 
@@ -85,7 +85,7 @@ def test_a_pair_without_a_face_scores_below_everything(people: Samples) -> None:
     one, other = people.sample[:2]
     found = pair_scores(people, [Pair(one, other, False, 0), Pair(one, people.failures[0].sample, True, 0)])
     assert found[0] == float(people.vectors[0] @ people.vectors[1])
-    assert found[1] == NEVER
+    assert found[1] == NO_SCORE
 
 
 pairs = st.lists(st.tuples(st.integers(-10, 10).map(lambda value: value / 10), st.booleans()), min_size=2, max_size=30)
@@ -125,7 +125,7 @@ def test_a_measured_threshold_keeps_its_rate_and_is_not_stricter_than_needed(peo
     first, second = np.triu_indices(len(scores), 1)
     same = np.array(people.identity)[first] == np.array(people.identity)[second]
     non_mated, mated = scores[first, second][~same], scores[first, second][same]
-    for point in measure_thresholds(cross_scores(people), (1e-1, 1e-2)):
+    for point in measure_operating_points(compare_all_samples(people), (1e-1, 1e-2)):
         assert (non_mated >= point.threshold).mean() <= point.target_fmr
         # The next lower score would be accepted too.
         assert (non_mated >= non_mated[non_mated < point.threshold].max()).mean() > point.target_fmr
@@ -136,5 +136,5 @@ def test_a_measured_threshold_keeps_its_rate_and_is_not_stricter_than_needed(peo
 def test_a_threshold_of_four_decimals_is_above_what_it_excludes() -> None:
     """The score 0.5 is accepted by 0.5 itself: rounding the threshold just above it up must not fall back to it."""
     halves = np.array([[1, 0, 0, 0], [0.5, 0.5, 0.5, 0.5], [1, 0, 0, 0]], np.float32)
-    found = measure_thresholds(cross_scores(Samples(halves, ("a", "b", "a"), ("1", "2", "3"))), (0.1,))
+    found = measure_operating_points(compare_all_samples(Samples(halves, ("a", "b", "a"), ("1", "2", "3"))), (0.1,))
     assert found[0].threshold == 0.5001

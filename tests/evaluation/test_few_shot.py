@@ -119,7 +119,7 @@ def test_runs_are_read(tmp_path: Path) -> None:
     assert first.training == ("run01/training/class01.png", "run01/training/class02.png")
     assert (first.answers.tolist(), second.answers.tolist()) == ([1, 0], [0, 1])
     (tmp_path / "run02" / "class_labels.txt").write_text("only one column\n")
-    with pytest.raises(InvalidArgument, match="number of columns"):
+    with pytest.raises(InvalidArgument, match="exactly 2 columns"):
         read_runs(tmp_path)
     with pytest.raises(InvalidArgument, match="all_runs"):
         read_runs(tmp_path / "run01")
@@ -133,7 +133,16 @@ def test_the_official_runs_are_twenty_of_twenty(shared_data: Path) -> None:
 
 
 def test_what_training_imports_needs_neither_service_nor_runtime() -> None:
-    modules = ("few_shot", "forgeries", "leakage", "samples", "verification", "identification", "comparison", "groups")
+    modules = (
+        "few_shot",
+        "forgeries",
+        "leakage",
+        "samples",
+        "verification",
+        "identification",
+        "model_comparison",
+        "groups",
+    )
     code = f"import sys, {', '.join(f'sameface.evaluation.{name}' for name in modules)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     unwanted = {"grpc", "onnxruntime", "torch", "tritonclient", "cv2", "qdrant_client", "qdrant_edge", "matplotlib"}

@@ -47,7 +47,7 @@ def test_labels_of_photos_go_by_their_paths(people: Samples, tmp_path: Path) -> 
         ("id,side\np01,north\np01,south\n", "two rows"),
         ("id,side\nnobody,north\n", "none about"),
         ("id\np01\n", "0 columns"),
-        ("id,side\np01,north\np02,north\n", "no column that parts"),
+        ("id,side\np01,north\np02,north\n", "no column with 2 to 10"),
         ("", "first column"),
     ],
 )
@@ -81,20 +81,20 @@ def test_rates_are_what_counting_the_pairs_of_a_group_gives(
     for side in ("north", "south"):
         group = groups["side", side]
         for point, rates in zip(found.points, group.rates, strict=True):
-            accepted = strangers = 0
+            accepted = non_mated = 0
             missed: dict[str, list[bool]] = {}
             for one, other in itertools.combinations([row for row in everyone if row[2] == side], 2):
                 score = -9.0 if one[1] is None or other[1] is None else float(one[1] @ other[1])
                 if one[0] == other[0]:
                     missed.setdefault(one[0], []).append(score < point.threshold)
                 elif score > -9.0:
-                    strangers += 1
+                    non_mated += 1
                     accepted += score >= point.threshold
-            assert group.non_mated == strangers
+            assert group.non_mated == non_mated
             assert group.mated == sum(map(len, missed.values()))
             assert rates.fmr is not None
             assert rates.fnmr is not None
-            assert rates.fmr.value == pytest.approx(accepted / strangers)
+            assert rates.fmr.value == pytest.approx(accepted / non_mated)
             assert rates.fnmr.value == pytest.approx(np.mean([np.mean(errors) for errors in missed.values()]))
             assert rates.fmr.interval.low <= rates.fmr.value <= rates.fmr.interval.high
     for place in (0, 1):

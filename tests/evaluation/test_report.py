@@ -12,7 +12,7 @@ from PIL import Image
 
 from sameface.evaluation.pictures import principal_components, worst_pairs
 from sameface.evaluation.records import conditions
-from sameface.evaluation.report import Page, mistakes, verification_pictures, write_report
+from sameface.evaluation.report import Page, verification_pictures, worst_photo_pairs, write_report
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.tables import conditions_table, verification_tables
 from sameface.evaluation.verification import verify
@@ -26,7 +26,7 @@ def test_the_map_is_scikit_learns_principal_components(people: Samples) -> None:
 
 
 def test_the_worst_pairs_are_the_extremes_once_for_each_identity(people: Samples) -> None:
-    high, low = worst_pairs(verify(people, replicates=100).cross, most=8)
+    high, low = worst_pairs(verify(people, replicates=100).comparison, most=8)
     scores = people.vectors @ people.vectors.T
     names = np.array(people.identity)
     first, second = np.triu_indices(len(names), 1)
@@ -46,7 +46,7 @@ def test_a_page_needs_nothing_else_and_shows_names_as_text(people: Samples, tmp_
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (20 + number, 30), (number, 0, 0)).save(tmp_path / name)
     found = verify(people, replicates=100)
-    high, low = mistakes(found, people, tmp_path)
+    high, low = worst_photo_pairs(found, people, tmp_path)
     # Names that matplotlib would leave out or take for a formula.
     people = replace(people, model="_$x_{$<script>alert(1)</script>", identity=("_$y^{$", *people.identity[1:]))
     around = conditions("<b>people</b>", people)
@@ -73,4 +73,4 @@ def test_a_page_needs_nothing_else_and_shows_names_as_text(people: Samples, tmp_
 
 
 def test_photos_that_are_not_at_hand_are_not_shown(people: Samples, tmp_path: Path) -> None:
-    assert mistakes(verify(people, replicates=100), people, tmp_path) == ([], [])
+    assert worst_photo_pairs(verify(people, replicates=100), people, tmp_path) == ([], [])

@@ -50,5 +50,5 @@ def test_a_file_that_is_no_embeddings_is_refused(tmp_path: Path, arrays: dict[st
 
 def test_bytes_that_are_no_arrays_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"no arrays")
-    with pytest.raises(InvalidArgument, match="holds no embeddings"):
+    with pytest.raises(InvalidArgument, match="not a file of embeddings"):
         read_embeddings(tmp_path / "bad.npz")

@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sameface.evaluation import cross as cross_module
-from sameface.evaluation import resampling
-from sameface.evaluation.cross import NEVER, CrossScores, TailTooShort, cross_scores
-from sameface.evaluation.operating_points import measure_thresholds
+from sameface.evaluation import cross_comparison, resampling
+from sameface.evaluation.cross_comparison import NO_SCORE, CrossComparison, TailTooShort, compare_all_samples
+from sameface.evaluation.operating_points import measure_operating_points
 from sameface.evaluation.resampling import draw_identities, resample
 from sameface.evaluation.samples import Samples
-from sameface.evaluation.verification import det, verify
+from sameface.evaluation.verification import sampled_det_curve, verify
 from sameface_qdrant.errors import NotEnoughData
 from tests.evaluation.conftest import made
 
@@ -78,17 +77,17 @@ def test_every_resample_is_what_repeating_its_people_gives(
 ) -> None:
     names = [f"p{number}" for number, size in enumerate(sizes) for _ in range(size)]
     samples = made([*names, "p0"], seed=seed, noise=1.5, failed=[f"p{number}" for number in range(failures)])
-    cross = cross_scores(samples)
-    drawn = draw_identities(len(cross.identities), 5, seed)
+    comparison = compare_all_samples(samples)
+    resample_counts = draw_identities(len(comparison.identities), 5, seed)
     targets = (0.5, 0.1, 0.01)
     with pytest.MonkeyPatch.context() as patch:
         for name, size in zip(("_GROUPS", "_RESAMPLES", "_PAIRS"), blocks, strict=True):
             patch.setattr(resampling, name, size)
-        found = resample(cross, targets, drawn)
-    every_score = sorted({float(score) for score in cross.tail})
+        found = resample(comparison, targets, resample_counts)
+    every_score = sorted({float(score) for score in comparison.tail})
     possible = [every_score[0], *(math.nextafter(score, math.inf) for score in every_score)]
-    for row, times in enumerate(drawn):
-        mated, non_mated = spelt_out(samples, dict(zip(cross.identities, map(int, times), strict=True)))
+    for row, times in enumerate(resample_counts):
+        mated, non_mated = spelt_out(samples, dict(zip(comparison.identities, map(int, times), strict=True)))
         if not mated or not non_mated:
             assert np.isnan(found.fnmr[row]).all()
             continue
@@ -107,7 +106,7 @@ def test_every_resample_is_what_repeating_its_people_gives(
 
 def test_the_whole_set_is_the_resample_that_draws_everybody_once(people: Samples) -> None:
     found = verify(people, (0.1, 0.01), replicates=100)
-    again = resample(found.cross, (0.1, 0.01), np.ones((1, len(found.cross.identities)), np.int64))
+    again = resample(found.comparison, (0.1, 0.01), np.ones((1, len(found.comparison.identities)), np.int64))
     for place, point in enumerate(found.points):
         assert again.thresholds[0, place] == point.threshold
         assert again.fnmr[0, place] == pytest.approx(point.fnmr.value)
@@ -120,8 +119,8 @@ def test_points_are_what_counting_gives(people: Samples) -> None:
     found = verify(people, (0.05,), replicates=100)
     mated, non_mated = spelt_out(people, once(people))
     point = found.points[0]
-    assert found.cross.non_mated == len(non_mated)
-    assert point.accepted == sum(score >= point.threshold for score in non_mated) <= 0.05 * len(non_mated)
+    assert found.comparison.non_mated == len(non_mated)
+    assert point.false_matches == sum(score >= point.threshold for score in non_mated) <= 0.05 * len(non_mated)
     assert point.fnmr.value == pytest.approx(sum(score < point.threshold for score, _ in mated) / len(mated))
     weights = sum(weight for _, weight in mated)
     missed = sum(weight for score, weight in mated if score < point.threshold)
@@ -141,35 +140,35 @@ def test_the_equal_error_rate_is_scikit_learns(people: Samples) -> None:
 
 
 def test_a_photo_without_a_face_never_matches(people: Samples) -> None:
-    cross = cross_scores(people)
-    failed = cross.mated[cross.mated == NEVER]
+    comparison = compare_all_samples(people)
+    failed = comparison.mated[comparison.mated == NO_SCORE]
     # p03 has four photos and p04 five, and one each that failed.
     assert failed.size == 4 + 5
-    assert (cross.tail_samples < len(people.sample)).all()
+    assert (comparison.tail_samples < len(people.sample)).all()
 
 
 def test_the_tail_is_the_highest_scores(people: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
     _, non_mated = spelt_out(people, once(people))
-    monkeypatch.setattr(cross_module, "LEAST_KEPT", 1)
-    monkeypatch.setattr(cross_module, "_BLOCK", 7)
-    cross = cross_scores(people, share=0.2)
+    monkeypatch.setattr(cross_comparison, "LEAST_KEPT", 1)
+    monkeypatch.setattr(cross_comparison, "_BLOCK", 7)
+    comparison = compare_all_samples(people, share=0.2)
     highest = sorted(non_mated, reverse=True)
-    assert 0.2 * len(non_mated) <= cross.tail.size < 0.25 * len(non_mated)
-    np.testing.assert_allclose(cross.tail, highest[: cross.tail.size], atol=1e-6)
-    for (one, other), score in zip(cross.tail_samples[:50], cross.tail[:50], strict=True):
+    assert 0.2 * len(non_mated) <= comparison.tail.size < 0.25 * len(non_mated)
+    np.testing.assert_allclose(comparison.tail, highest[: comparison.tail.size], atol=1e-6)
+    for (one, other), score in zip(comparison.tail_samples[:50], comparison.tail[:50], strict=True):
         assert people.identity[one] != people.identity[other]
         assert float(people.vectors[one] @ people.vectors[other]) == pytest.approx(score, abs=1e-6)
-    mated, strangers = cross.histogram
-    assert (mated.sum(), strangers.sum()) == (np.count_nonzero(cross.mated > NEVER), len(non_mated))
+    mated, non_mated_counts = comparison.histogram
+    assert (mated.sum(), non_mated_counts.sum()) == (np.count_nonzero(comparison.mated > NO_SCORE), len(non_mated))
 
 
 def test_few_kept_scores_give_the_same_figures_or_none(people: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = verify(people, (0.05, 0.01), replicates=100, seed=3)
-    monkeypatch.setattr(cross_module, "LEAST_KEPT", 1)
+    monkeypatch.setattr(cross_comparison, "LEAST_KEPT", 1)
     with pytest.raises(TailTooShort):
-        resample(cross_scores(people, 0.01), (0.05,), whole.drawn)
+        resample(compare_all_samples(people, 0.01), (0.05,), whole.resample_counts)
     kept = verify(people, (0.05, 0.01), replicates=100, seed=3)
-    assert kept.cross.tail.size < whole.cross.tail.size == whole.cross.non_mated
+    assert kept.comparison.tail.size < whole.comparison.tail.size == whole.comparison.non_mated
     assert kept.points == whole.points
     assert kept.eer_by_identity.value == pytest.approx(whole.eer_by_identity.value)
     np.testing.assert_allclose(kept.resampled.eer, whole.resampled.eer)
@@ -177,14 +176,14 @@ def test_few_kept_scores_give_the_same_figures_or_none(people: Samples, monkeypa
 
 @pytest.mark.parametrize("kept", [1, 10**6])
 def test_the_curve_goes_through_the_points(people: Samples, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
-    monkeypatch.setattr(cross_module, "LEAST_KEPT", kept)
+    monkeypatch.setattr(cross_comparison, "LEAST_KEPT", kept)
     found = verify(people, (0.05,), replicates=100)
-    curve = det(found.cross, points=2000)
+    curve = sampled_det_curve(found.comparison, points=2000)
     # Between two neighbouring scores nothing changes.
     place = int(np.searchsorted(curve.thresholds, found.points[0].threshold))
     assert curve.fmr[place] == pytest.approx(found.points[0].fmr)
     assert curve.fnmr[place] == pytest.approx(found.points[0].fnmr_by_identity.value)
-    assert curve.thresholds[0] >= found.cross.tail[-1]
+    assert curve.thresholds[0] >= found.comparison.tail[-1]
     assert (np.diff(curve.fmr) <= 0).all()
     assert (np.diff(curve.fnmr) >= 0).all()
 
@@ -212,7 +211,7 @@ def test_an_interval_covers_the_rate_of_other_people() -> None:
         samples = tuple(everybody.sample[row] for row in rows)
         return Samples(everybody.vectors[rows], tuple(names[row] for row in rows), samples)
 
-    truth = measure_thresholds(cross_scores(part(np.arange(1000)), 0.2), (0.05,))[0].fnmr
+    truth = measure_operating_points(compare_all_samples(part(np.arange(1000)), 0.2), (0.05,))[0].fnmr
     assert 0.02 < truth < 0.5
     rng = np.random.default_rng(2)
     covered = 0
@@ -224,6 +223,6 @@ def test_an_interval_covers_the_rate_of_other_people() -> None:
 
 
 def test_a_cross_of_one_identity_counts_each_pair_once() -> None:
-    cross: CrossScores = cross_scores(made(["a", "b", "a", "a"]))
-    assert {tuple(sorted(map(int, pair))) for pair in cross.mated_samples} == {(0, 2), (0, 3), (2, 3)}
-    assert cross.by_identity.tolist() == [1 / 3] * 3
+    comparison: CrossComparison = compare_all_samples(made(["a", "b", "a", "a"]))
+    assert {tuple(sorted(map(int, pair))) for pair in comparison.mated_samples} == {(0, 2), (0, 3), (2, 3)}
+    assert comparison.identity_weights.tolist() == [1 / 3] * 3

@@ -309,9 +309,9 @@ async def store_and_attached(engine: str, held: list[tuple[str, int]]) -> AsyncI
     async with opened_store(engine, Path()) as store:
         await store.galleries.create("people", CONTRACT, policy=LOOSE)
         await store.galleries.create("others", CONTRACT, policy=LOOSE)
+        await store.enroll("others", "ada", [NewTemplate(VOICES[0], CONTRACT)])
         for name, direction in held:
             await store.enroll("people", name, [NewTemplate(VOICES[direction], CONTRACT)])
-            await store.enroll("others", name, [NewTemplate(-VOICES[direction], CONTRACT)])
         served = store._engine
         assert isinstance(served, ServerEngine)
         yield (
@@ -328,7 +328,7 @@ async def store_and_attached(engine: str, held: list[tuple[str, int]]) -> AsyncI
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     held=st.lists(
         st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 39)),
@@ -440,7 +440,7 @@ async def test_a_calibration_is_applied_to_the_policy_and_not_to_the_collection(
 async def test_a_target_that_few_people_cannot_support_is_not_applied(place: Place) -> None:
     await place.make([point(number, DIRECTIONS[number], who=str(number)) for number in range(6)], COSINE)
     people = await place.attach()
-    with pytest.raises(NotEnoughData, match=r"not the 0\.0001"):
+    with pytest.raises(NotEnoughData, match=r"FMR of 0\.0001 is not supported"):
         await people.calibrate(apply=True)
     assert people.policy == POLICY
 
@@ -483,7 +483,7 @@ async def test_a_client_stays_open_and_a_url_is_closed(place: Place) -> None:
     assert await place.client.collection_exists(place.name)
 
 
-@pytest.mark.parametrize("module", ["sameface_qdrant.attached.attach", "sameface_qdrant.metrics.pairs"])
+@pytest.mark.parametrize("module", ["sameface_qdrant.attached.attach", "sameface_qdrant.attached.templates"])
 def test_the_examples_of_the_documentation_run(module: str) -> None:
     examples = doctest.testmod(importlib.import_module(module))
     assert examples.attempted

@@ -189,8 +189,9 @@ def test_callers_are_type_checked(tmp_path: Path) -> None:
     said = subprocess.run(
         command, capture_output=True, text=True, check=False, env={"MYPYPATH": str(Path("plugins").resolve())}
     ).stdout
-    assert 'caller.py:4: note: Revealed type is "sameface_qdrant.values.Decision"' in said, said
-    assert 'caller.py:5: note: Revealed type is "sameface_qdrant.values.Page[sameface_qdrant.values.Gallery]"' in said
+    assert 'caller.py:4: note: Revealed type is "sameface_qdrant.values.decision.Decision"' in said, said
+    page = "sameface_qdrant.values.paging.Page[sameface_qdrant.values.gallery.Gallery]"
+    assert f'caller.py:5: note: Revealed type is "{page}"' in said
     assert 'caller.py:6: error: Unexpected keyword argument "treshold"' in said
     assert "caller.py:7: error: Argument 2" in said
     assert "Found 2 errors" in said, said

@@ -17,7 +17,7 @@ from sameface_qdrant.errors import (
     NotEnoughData,
     ThresholdNotCalibrated,
 )
-from sameface_qdrant.metrics.comparisons import Source, labelled_scores
+from sameface_qdrant.metrics.comparisons import ComparisonSource, labelled_scores
 from tests.plugin.simulated import people
 
 CONTRACT = Contract("voices", version=1, sha256="b" * 64, dimension=32, preprocessing="none")
@@ -42,8 +42,8 @@ async def test_measuring_changes_nothing_and_applying_makes_a_revision(store: St
     measured = await store.calibrate("staff")
     assert not measured.applied
     assert (await store.galleries.get("staff")).policy.revision == 1
-    assert measured.comparisons.source is Source.GALLERY
-    assert (measured.calibration.evidence.comparisons, measured.calibration.evidence.mated) == (80 * 39, 80)
+    assert measured.comparisons.source is ComparisonSource.GALLERY
+    assert (measured.calibration.evidence.comparisons, measured.calibration.evidence.mated_comparisons) == (80 * 39, 80)
 
     applied = await store.calibrate("staff", apply=True, author="ada")
     policy = (await store.galleries.get("staff")).policy
@@ -60,7 +60,7 @@ async def test_measuring_changes_nothing_and_applying_makes_a_revision(store: St
 
 async def test_a_target_that_is_not_supported_is_applied_only_where_that_is_accepted(store: Store) -> None:
     await filled(store, 80, policy=Policy(target_fmr=1e-6, target_fpir=0.06))
-    with pytest.raises(NotEnoughData, match=r"Supports FMR ≤ .* not the 1e-06") as refused:
+    with pytest.raises(NotEnoughData, match=r"The target FMR of 1e-06 is not supported") as refused:
         await store.calibrate("staff", apply=True)
     assert refused.value.metadata["target_fmr"] == "1e-06"
     assert 1e-6 < float(refused.value.metadata["supported_fmr"]) < 0.05
@@ -112,7 +112,7 @@ async def test_a_cohort_and_scores_take_the_place_of_the_templates(store: Store)
     await filled(store, 10)
     cohort, strangers = people(np.random.default_rng(3), 200, 1, prefix="s")
     searched = await store.calibrate("staff", apply=True, cohort=Cohort(7 * cohort, tuple(strangers)))
-    assert searched.comparisons.source is Source.COHORT
+    assert searched.comparisons.source is ComparisonSource.COHORT
     assert searched.calibration.evidence.searches == 200
     scores = labelled_scores(np.linspace(-1, 0.4, 500), [f"a{n}" for n in range(500)], [f"b{n}" for n in range(500)])
     read = await store.calibrate("staff", comparisons=scores)

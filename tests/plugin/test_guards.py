@@ -18,7 +18,7 @@ from sameface_qdrant.errors import (
     TemplateOutlier,
     ThresholdNotCalibrated,
 )
-from sameface_qdrant.store.guards import to_replace
+from sameface_qdrant.store.template_limit import replaceable
 from sameface_qdrant.values.finding import FindingKind
 from sameface_qdrant.values.gallery import GuardAction, WhenFull
 from sameface_qdrant.values.template import Provenance
@@ -226,7 +226,7 @@ def test_what_gives_way_is_what_brute_force_says(seed: int, count: int, held: in
         )
         for number in range(held)
     ]
-    chosen = to_replace(points, list(vectors[held:]), count, how)
+    chosen = replaceable(points, list(vectors[held:]), count, how)
     left = list(range(held))
     expected = []
     for _ in range(count):

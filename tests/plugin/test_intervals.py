@@ -9,38 +9,38 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface_qdrant.metrics import intervals as uncertainty
-from sameface_qdrant.metrics.intervals import IdentityBootstrap, Interval, rate_interval
+from sameface_qdrant.metrics import intervals
+from sameface_qdrant.metrics.intervals import ConfidenceInterval, IdentityBootstrap, rate_interval
 
 
 @given(trials=st.integers(1, 10_000), data=st.data(), confidence=st.sampled_from([0.8, 0.9, 0.95, 0.99]))
 def test_wilsons_interval_is_scipys(trials: int, data: st.DataObject, confidence: float) -> None:
     errors = data.draw(st.integers(0, trials))
-    ours = uncertainty.wilson_interval(errors, trials, confidence)
+    ours = intervals.wilson_interval(errors, trials, confidence)
     theirs = scipy.stats.binomtest(errors, trials).proportion_ci(confidence, method="wilson")
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 @given(trials=st.integers(1, 10**7), confidence=st.floats(0.5, 0.999))
 def test_the_rule_of_three_is_the_rate_at_which_no_error_would_be_that_unlikely(trials: int, confidence: float) -> None:
-    rate = uncertainty.rule_of_three(trials, confidence)
+    rate = intervals.rule_of_three(trials, confidence)
     assert (1 - rate) ** trials == pytest.approx(1 - confidence, rel=1e-6)
-    assert uncertainty.trials_for(rate * (1 + 1e-6), confidence) <= trials
-    assert uncertainty.trials_for(rate * (1 - 1e-6), confidence) >= trials
+    assert intervals.trials_to_support(rate * (1 + 1e-6), confidence) <= trials
+    assert intervals.trials_to_support(rate * (1 - 1e-6), confidence) >= trials
 
 
 def test_three_over_n_is_close_to_it() -> None:
-    assert uncertainty.rule_of_three(1000) == pytest.approx(3 / 1000, rel=0.01)
+    assert intervals.rule_of_three(1000) == pytest.approx(3 / 1000, rel=0.01)
 
 
 def test_the_bootstrap_draws_what_drawing_people_in_every_way_gives() -> None:
-    # Three people, all comparisons; 0-1 is a hit, and so is one of two comparisons within 2.
+    # Three people, all comparisons; 0-1 is an error, and so is one of two comparisons within 2.
     first, second = np.array([0, 0, 1, 2, 2]), np.array([1, 2, 2, 2, 2])
-    hits = np.array([True, False, False, True, False])
+    errors = np.array([True, False, False, True, False])
     every = []
     for drawn in itertools.product(range(3), repeat=3):
         counted = accepted = 0
-        for one, other, hit in zip(first, second, hits, strict=True):
+        for one, other, error in zip(first, second, errors, strict=True):
             # Spelt out: one for each way of drawing both, or for each time the one person was drawn.
             times = sum(
                 1
@@ -48,10 +48,10 @@ def test_the_bootstrap_draws_what_drawing_people_in_every_way_gives() -> None:
                 if drawn[i] == one and drawn[j] == other and (one != other or i == j)
             )
             counted += times
-            accepted += times * hit
+            accepted += times * error
         if counted:
             every.append(accepted / counted)
-    rates = IdentityBootstrap(first, second, replicates=20_000, seed=3).rates(hits)
+    rates = IdentityBootstrap(first, second, replicates=20_000, seed=3).rates(errors)
     for rate in sorted(set(every)):
         expected = every.count(rate) / len(every)
         assert np.isclose(rates, rate, atol=1e-6).mean() == pytest.approx(expected, abs=0.02)
@@ -59,26 +59,26 @@ def test_the_bootstrap_draws_what_drawing_people_in_every_way_gives() -> None:
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     first, second = np.triu_indices(30, 1)
-    hits = np.random.default_rng(5).random(first.size) < 0.1
-    assert rate_interval(hits, first, second, seed=4) == rate_interval(hits, first, second, seed=4)
-    assert rate_interval(hits, first, second, seed=4) != rate_interval(hits, first, second, seed=5)
+    errors = np.random.default_rng(5).random(first.size) < 0.1
+    assert rate_interval(errors, first, second, seed=4) == rate_interval(errors, first, second, seed=4)
+    assert rate_interval(errors, first, second, seed=4) != rate_interval(errors, first, second, seed=5)
 
 
 def test_disjoint_pairs_have_wilsons_interval_and_pairs_that_share_people_a_wider_one() -> None:
-    hits = np.arange(200) < 20
-    disjoint = rate_interval(hits, np.arange(200), np.arange(200) + 1000)
-    assert disjoint == uncertainty.wilson_interval(20, 200)
-    # Ten people who each are in twenty comparisons; the hits are one person's.
-    shared = rate_interval(hits, np.arange(200) // 20, np.arange(200) + 1000)
+    errors = np.arange(200) < 20
+    disjoint = rate_interval(errors, np.arange(200), np.arange(200) + 1000)
+    assert disjoint == intervals.wilson_interval(20, 200)
+    # Ten people who each are in twenty comparisons; the errors are one person's.
+    shared = rate_interval(errors, np.arange(200) // 20, np.arange(200) + 1000)
     assert shared.high - shared.low > 2 * (disjoint.high - disjoint.low)
 
 
-def test_no_hit_supports_no_less_than_the_people_allow() -> None:
+def test_no_error_supports_no_less_than_the_people_allow() -> None:
     first, second = np.triu_indices(20, 1)
     nothing = np.zeros(first.size, np.bool_)
     # 190 comparisons, but only ten that share nobody.
-    assert rate_interval(nothing, first, second) == Interval(0.0, uncertainty.rule_of_three(10))
-    assert rate_interval(~nothing, first, second) == Interval(1.0 - uncertainty.rule_of_three(10), 1.0)
+    assert rate_interval(nothing, first, second) == ConfidenceInterval(0.0, intervals.rule_of_three(10))
+    assert rate_interval(~nothing, first, second) == ConfidenceInterval(1.0 - intervals.rule_of_three(10), 1.0)
 
 
 @pytest.mark.parametrize(("spread", "threshold"), [(0.3, 2.0), (0.6, 3.0)])
@@ -90,10 +90,10 @@ def test_the_bootstrap_covers_the_truth_where_wilson_does_not(spread: float, thr
     covered = covered_by_wilson = 0
     for seed in range(150):
         traits = spread * rng.normal(size=80)
-        hits = traits[first] + traits[second] + rng.normal(size=first.size) >= threshold
-        interval = rate_interval(hits, first, second, replicates=200, seed=seed)
+        errors = traits[first] + traits[second] + rng.normal(size=first.size) >= threshold
+        interval = rate_interval(errors, first, second, replicates=200, seed=seed)
         covered += interval.low <= truth <= interval.high
-        wilson = uncertainty.wilson_interval(int(hits.sum()), hits.size)
+        wilson = intervals.wilson_interval(int(errors.sum()), errors.size)
         covered_by_wilson += wilson.low <= truth <= wilson.high
     # Binomial chance around 95 % of 150; Wilson takes 3,160 comparisons of 80 people to be independent.
     assert covered >= 135
@@ -103,8 +103,8 @@ def test_the_bootstrap_covers_the_truth_where_wilson_does_not(spread: float, thr
 @pytest.mark.parametrize("bad", [(1, 0), (3, 2), (-1, 5)])
 def test_counts_that_cannot_be_are_refused(bad: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="errors"):
-        uncertainty.wilson_interval(*bad)
+        intervals.wilson_interval(*bad)
     with pytest.raises(ValueError, match="confidence"):
-        uncertainty.rule_of_three(10, 1.0)
+        intervals.rule_of_three(10, 1.0)
     with pytest.raises(ValueError, match="trials"):
-        uncertainty.rule_of_three(0)
+        intervals.rule_of_three(0)

@@ -1,15 +1,21 @@
 """The decision table, row by row, and what surrounds it."""
 
+import dataclasses
 import math
+import typing
+from enum import StrEnum
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sameface_qdrant import Candidate, Contract, Gallery, OperatingPoint, Outcome, Policy, Scope, ThresholdSource
-from sameface_qdrant.errors import ThresholdNotCalibrated
+from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
 from sameface_qdrant.policy import (
     Threshold,
+    changed_policy,
+    check_policy,
     comparison_fmr,
     decide_comparison,
     decide_identification,
@@ -17,6 +23,21 @@ from sameface_qdrant.policy import (
     identification_threshold,
     operating_threshold,
 )
+from sameface_qdrant.store.payloads import policy_of, policy_payload
+from sameface_qdrant.values.gallery import (
+    POLICY_SETTINGS,
+    GuardAction,
+    GuardActionName,
+    PolicyChanges,
+    PolicyOptions,
+    WhenFull,
+    WhenFullName,
+)
+from sameface_qdrant.values.settings import Setting
+from tests.policies import another_value, policies
+
+NUMBERS = [setting for setting in POLICY_SETTINGS if not issubclass(setting.kind, StrEnum)]
+NAMES_OF: dict[type, Any] = {GuardAction: GuardActionName, WhenFull: WhenFullName}
 
 THRESHOLD = Threshold(0.5, ThresholdSource.GALLERY)
 
@@ -140,3 +161,93 @@ def test_a_comparison_without_gallery_takes_the_card_or_the_request() -> None:
     assert decide_comparison(0.45, policy=Policy(), operating_points=points, threshold=0.5).outcome is Outcome.NO_MATCH
     with pytest.raises(ThresholdNotCalibrated):
         decide_comparison(0.45, policy=Policy(), operating_points=[], threshold=None)
+
+
+def test_every_setting_is_a_typed_option() -> None:
+    options = typing.get_type_hints(PolicyOptions)
+    assert list(options) == [setting.name for setting in POLICY_SETTINGS]
+    for setting in POLICY_SETTINGS:
+        names = NAMES_OF.get(setting.kind)
+        assert options[setting.name] == (setting.kind | None if names is None else setting.kind | names | None)
+    changes = set(typing.get_type_hints(PolicyChanges)) - set(options)
+    assert changes < {field.name for field in dataclasses.fields(Policy)}
+
+
+@pytest.mark.parametrize("choices", NAMES_OF)
+def test_a_choice_may_be_given_by_its_name(choices: type[StrEnum]) -> None:
+    assert [name.upper() for name in typing.get_args(NAMES_OF[choices])] == list(choices)
+    for setting in POLICY_SETTINGS:
+        if setting.kind is choices:
+            assert [setting.checked(name) for name in typing.get_args(NAMES_OF[choices])] == list(choices)
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=[setting.name for setting in NUMBERS])
+def test_a_number_out_of_range_is_refused(setting: Setting) -> None:
+    assert setting.range is not None
+    step = 1 if setting.kind is int else 1e-6
+    outside: list[Any] = [setting.range.low - step, setting.range.high + step, math.nan]
+    edges: list[Any] = [setting.range.low, setting.range.high]
+    for value in outside + ([] if setting.range.closed else edges):
+        with pytest.raises(InvalidArgument, match=f"{setting.name} is .*; expected {setting.range}") as refused:
+            check_policy(dataclasses.replace(Policy(), **{setting.name: value}))
+        assert refused.value.metadata == {"field": setting.name}
+    for value in edges if setting.range.closed else []:
+        check_policy(dataclasses.replace(Policy(), **{setting.name: value}))
+
+
+def test_what_is_no_choice_is_refused() -> None:
+    changes: Any = {"when_full": "perhaps"}
+    with pytest.raises(InvalidArgument, match="expected one of REJECT, REPLACE_OLDEST") as refused:
+        changed_policy(Policy(), changes)
+    assert refused.value.metadata == {"field": "when_full"}
+
+
+@given(policy=policies())
+def test_any_policy_is_valid_and_the_same_after_storage(policy: Policy) -> None:
+    assert check_policy(policy) == policy
+    assert policy_of(policy_payload(policy)) == policy
+
+
+@given(policy=policies())
+def test_none_puts_any_setting_back(policy: Policy) -> None:
+    reset: Any = {setting.name: None for setting in POLICY_SETTINGS}
+    default = Policy()
+    kept = {setting.name: getattr(default, setting.name) for setting in POLICY_SETTINGS}
+    assert changed_policy(policy, reset) == dataclasses.replace(policy, **kept)
+
+
+STORED_BY_0_1_0 = {
+    "verify_threshold": 0.5,
+    "identify_threshold": None,
+    "runner_up_margin": 0.1,
+    "target_fmr": 1e-4,
+    "target_fpir": 1e-2,
+    "max_templates": 8,
+    "when_full": "REPLACE_OLDEST",
+    "on_collision": "REJECT",
+    "collision_threshold": 0.4,
+    "on_duplicate": "WARN",
+    "on_outlier": "ALLOW",
+    "outlier_threshold": None,
+    "calibrated_size": 40,
+    "revision": 3,
+    "author": "somebody",
+    "created": 1_700_000_000.5,
+}
+
+
+def test_a_stored_policy_keeps_its_form() -> None:
+    policy = policy_of(STORED_BY_0_1_0)
+    assert (policy.when_full, policy.on_outlier, policy.calibrated_size) == (
+        WhenFull.REPLACE_OLDEST,
+        GuardAction.ALLOW,
+        40,
+    )
+    assert policy_payload(policy).items() >= STORED_BY_0_1_0.items()
+
+
+@pytest.mark.parametrize("setting", POLICY_SETTINGS, ids=[setting.name for setting in POLICY_SETTINGS])
+def test_a_setting_that_an_older_version_did_not_store_has_its_default(setting: Setting) -> None:
+    payload = policy_payload(dataclasses.replace(Policy(), **{setting.name: another_value(setting)}))
+    del payload[setting.name]
+    assert policy_of(payload) == Policy()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from qdrant_client import grpc as messages
 
 from sameface_qdrant import NewTemplate, Policy, Probe, Store, TemplateFilter
-from sameface_qdrant.engines.server.error_mapping import refusal
+from sameface_qdrant.engines.server.error_mapping import typed_error
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import (
     IdentityNotFound,
@@ -239,7 +239,7 @@ async def test_a_request_that_strict_mode_refuses_is_not_to_be_repeated(double: 
 
 @given(kind=st.text() | st.sampled_from([code.name for code in StatusCode]), text=st.text())
 def test_every_failure_has_a_type_that_says_whether_to_wait(kind: str, text: str) -> None:
-    error = refusal("http://somewhere", kind, text)
+    error = typed_error("http://somewhere", kind, text)
     assert "http://somewhere" in error.message
     assert error.retry_after_s is None or isinstance(error, StoreUnavailable)
 

@@ -148,7 +148,7 @@ def test_faces_are_fine_tuned_exported_and_pass_the_checks_of_what_is_served(pre
     run = Run(tiny, samples, tmp_path / "run", Options(), lambda text: None)
     with live_view("", 1, quiet=True) as view:
         run.train(view)
-    trained = Trained(tiny, run.averaged(), {}, run.samples.identities, (112, 112), 2, 0)
+    trained = Trained(tiny, run.learner.averaged(), {}, run.samples.identities, (112, 112), 2, 0)
     content, cosine = export(trained)
     assert cosine > 0.99999
     words = {

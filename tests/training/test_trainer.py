@@ -48,7 +48,7 @@ def test_a_run_that_goes_on_gives_the_bits_of_one_that_never_stopped(name: str, 
     first, second = (read_log(tmp_path / part / "log.csv") for part in ("whole", "parts"))
     assert [reading.loss for reading in first] == [reading.loss for reading in second]
     other = go(short(name), samples, tmp_path / "other", replace(options, seed=8))
-    assert not torch.equal(other.average["1.weight"], whole["1.weight"])
+    assert not torch.equal(other.learner.average["1.weight"], whole["1.weight"])
 
 
 def test_a_run_keeps_its_record_curves_and_whom_it_learnt_on(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(tmp_path: Path, monkey
     samples, options = glyphs(24, 4, seed=5), Options(seed=7)
     whole = go(short(), samples, tmp_path / "whole", options)
     interrupted = Run(short(), samples, tmp_path / "parts", options, lambda text: None)
-    learn, embedded = interrupted.objective.forward, list[int]()
+    learn, embedded = interrupted.learner.objective.forward, list[int]()
 
     def forward(*batch: torch.Tensor) -> Outcome:
         embedded.append(len(embedded))
@@ -100,13 +100,15 @@ def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(tmp_path: Path, monkey
         outcome: Outcome = learn(*batch)
         return outcome
 
-    monkeypatch.setattr(interrupted.objective, "forward", forward)
+    monkeypatch.setattr(interrupted.learner.objective, "forward", forward)
     with live_view("", 1, quiet=True) as view, pytest.raises(KeyboardInterrupt):
         interrupted.train(view)
     assert interrupted.step == 3
     assert len(read_log(tmp_path / "parts" / "log.csv")) == 3
     again = go(short(), samples, tmp_path / "parts", options)
-    assert all(torch.equal(whole.average[layer], again.average[layer]) for layer in whole.average)
+    assert all(
+        torch.equal(whole.learner.average[layer], again.learner.average[layer]) for layer in whole.learner.average
+    )
 
 
 def test_a_network_of_a_recipe_that_trains_otherwise_now_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_embeddings_that_are_one_point_end_the_run_and_keep_its_log(tmp_path: Pa
 
 def test_embeddings_of_one_direction_are_one_point_whatever_their_length(tmp_path: Path) -> None:
     run = Run(short(steps=1), glyphs(24, 4, seed=5), tmp_path, Options(), lambda text: None)
-    last = run.network[-1]
+    last = run.learner.network[-1]
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
         last.weight[:] = last.weight[:1].abs()
@@ -196,7 +198,8 @@ def test_a_diverged_step_does_not_take_the_checkpoint_s_place(tmp_path: Path) ->
     samples = glyphs(24, 4, seed=5)
     go(short(steps=8), samples, tmp_path, Options(stop_after=4))
     run = Run(short(steps=8), samples, tmp_path, Options(), lambda text: None)
-    run.recipe = replace(run.recipe, schedule=replace(run.recipe.schedule, learning_rate=float("nan")))
+    schedule = replace(run.recipe.schedule, learning_rate=float("nan"))
+    run.learner.recipe = replace(run.recipe, schedule=schedule)
     with pytest.raises(CollapsedRun, match="diverged"), live_view("", 1, quiet=True) as view:
         run.train(view)
     assert load(tmp_path / "checkpoint.pt")["step"] == 4
@@ -221,12 +224,12 @@ def test_frozen_layers_keep_their_batch_statistics(tmp_path: Path) -> None:
     recipe = short(steps=2)
     frozen = replace(recipe, schedule=replace(recipe.schedule, frozen=1))
     run = Run(frozen, glyphs(24, 4, seed=5), tmp_path, Options(), lambda text: None)
-    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    before = {name: value.clone() for name, value in run.learner.network.state_dict().items()}
     with live_view("", 1, quiet=True) as view:
         run.train(view)
-    after = run.network.state_dict()
-    first = next(place for place, layer in enumerate(run.network) if isinstance(layer, torch.nn.Conv2d))
-    second = next(p for p, layer in enumerate(run.network) if isinstance(layer, torch.nn.Conv2d) and p > first)
+    after = run.learner.network.state_dict()
+    first = next(place for place, layer in enumerate(run.learner.network) if isinstance(layer, torch.nn.Conv2d))
+    second = next(p for p, layer in enumerate(run.learner.network) if isinstance(layer, torch.nn.Conv2d) and p > first)
     for name, value in after.items():
         same = value.equal(before[name])
         assert same == (int(name.split(".")[0]) < second), name

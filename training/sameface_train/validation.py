@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from sameface.evaluation.cross import cross_scores
+from sameface.evaluation.cross_comparison import compare_all_samples
 from sameface.evaluation.samples import Samples as Embedded
 from sameface_qdrant.metrics.error_rates import fnmr, threshold_at_fmr
 from sameface_train.embedding import embed, unit
@@ -41,11 +41,11 @@ def validate(
     """
     vectors = unit(embed(network, held_out.images, side, device))
     owners = tuple(held_out.identities[label] for label in held_out.labels)
-    crossed = cross_scores(Embedded(vectors, owners, held_out.names))
-    scores, weights = crossed.weighted_tail()
-    rate = max(VALIDATION_FMR, 1.0 / crossed.non_mated)
+    compared = compare_all_samples(Embedded(vectors, owners, held_out.names))
+    scores, weights = compared.weighted_tail()
+    rate = max(VALIDATION_FMR, 1.0 / compared.non_mated)
     threshold = threshold_at_fmr(scores, rate, weights)
-    missed = fnmr(crossed.mated, threshold, crossed.by_identity)
+    missed = fnmr(compared.mated, threshold, compared.identity_weights)
     cut_after(path, step - 1)
     if not path.is_file():
         path.write_text(f"{HEADINGS}\n", encoding="utf-8")

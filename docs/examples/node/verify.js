@@ -1,5 +1,5 @@
 // Enrols one photo and verifies another: node verify.js ADDRESS GALLERY IDENTITY REFERENCE PROBE
-// Exit code 0 match, 1 no match, 2 ambiguous, 3 error, as the command line has them.
+// The exit codes are those of the command line: 0 match, 1 no match, 2 ambiguous, 3 error.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { randomUUID } from "node:crypto";
@@ -34,18 +34,18 @@ const limits = { "grpc.max_send_message_length": 36 << 20, "grpc.max_receive_mes
 const faces = new FaceService(address, grpc.credentials.createInsecure(), limits);
 const galleries = new GalleryService(address, grpc.credentials.createInsecure());
 
-// What the status details of an error hold of one type, if anything (docs/errors.md).
+// Returns the detail of one type from an error, or undefined (docs/errors.md).
 const detailOf = (error, type) => {
   const [raw] = error.metadata?.get("grpc-status-details-bin") ?? [];
   const found = raw && Status.decode(raw).details.find((detail) => detail.type_url.endsWith(`/${type.fullName.slice(1)}`));
   return found && type.decode(found.value);
 };
 
-// The reason that programs act on; where nobody answered there is none, and the status has to do.
+// Returns the reason, which programs act on. If no service answered there is none; then the gRPC status is used.
 const reasonOf = (error) => detailOf(error, ErrorInfo)?.reason ?? grpc.status[error.code] ?? "ERROR";
 
-// Milliseconds until it is worth asking again. The service says so where it is; a connection that failed is tried again
-// after a growing pause. Everything else is final: a wrong photo, a missing identity, a full disk.
+// Returns the milliseconds to wait before a repeat, or undefined if a repeat does not help. The service names the delay.
+// After a failed connection the pause grows. Everything else is final: a wrong photo, a missing identity, a full disk.
 const pauseAfter = (error, attempt) => {
   const delay = detailOf(error, RetryInfo)?.retryDelay;
   if (delay) return Number(delay.seconds) * 1000 + delay.nanos / 1e6;
@@ -53,7 +53,7 @@ const pauseAfter = (error, attempt) => {
   return unreached ? Math.min(100 * 2 ** attempt, 2000) : undefined;
 };
 
-// One call, repeated within its deadline. A write carries a request_id, so that a repeat is no second write.
+// Makes one call and repeats it within its deadline. A write carries a request_id, so a repeat does not write twice.
 const call = async (client, rpc, request, timeout = 30_000) => {
   const deadline = Date.now() + timeout;
   for (let attempt = 0; ; attempt++) {

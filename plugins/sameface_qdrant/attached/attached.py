@@ -26,12 +26,12 @@ from sameface_qdrant.calibration.gallery import (
 )
 from sameface_qdrant.calibration.what_if import WhatIf, what_if
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics.cross_comparison import compare_templates
-from sameface_qdrant.metrics.pairs import ComparisonScores
-from sameface_qdrant.policy import HARD_TEMPLATE_LIMIT, check_override, check_policy
+from sameface_qdrant.metrics.comparisons import ComparisonScores
+from sameface_qdrant.metrics.cross_comparison import compare_gallery
+from sameface_qdrant.policy import changed_policy, check_override
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision, Scope
-from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, PolicyChanges
+from sameface_qdrant.values.gallery import HARD_TEMPLATE_LIMIT, Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.vectors import Vector, unit
 
@@ -153,13 +153,13 @@ class Attached:
             NotEnoughData: the templates are of fewer than two identities.
         """
         templates = await self._templates(max_templates, templates_per_identity, seed)
-        compared = await asyncio.to_thread(compare_templates, templates.vectors, templates.identities, seed=seed)
+        compared = await asyncio.to_thread(compare_gallery, templates.vectors, templates.identities, seed=seed)
         return ComparisonScores(
             compared.mated,
             compared.non_mated,
             len(compared.names),
             len(templates.identities),
-            templates.complete and compared.non_mated.size == compared.possible,
+            templates.complete and compared.non_mated.size == compared.possible_comparisons,
         )
 
     async def calibrate(self, **options: Unpack[CalibrationOptions]) -> GalleryCalibration:
@@ -254,7 +254,7 @@ class Attached:
     def _revise(self, changes: PolicyChanges, author: str) -> None:
         """Put a new revision of the policy in force, unless nothing changes."""
         before = self._gallery.policy
-        policy = check_policy(dataclasses.replace(before, **changes))
+        policy = changed_policy(before, changes)
         if policy != before:
             policy = dataclasses.replace(
                 policy, revision=before.revision + 1, author=author, create_time=datetime.now(UTC)

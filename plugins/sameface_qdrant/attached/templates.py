@@ -7,7 +7,7 @@ import numpy as np
 
 from sameface_qdrant.attached.target import Id
 from sameface_qdrant.calibration.gallery import GalleryTemplates
-from sameface_qdrant.metrics.pairs import sample
+from sameface_qdrant.metrics.comparisons import sample_templates
 from sameface_qdrant.values.vectors import Vector, unit
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ async def read_templates(
     Every id is read; vectors only of the sample.
     """
     points, _ = await collection.points_by_identity()
-    drawn = sample(points, max_templates=max_templates, per_identity=per_identity, seed=seed)
+    drawn = sample_templates(points, max_templates=max_templates, per_identity=per_identity, seed=seed)
     names = unique_names(points)
     vectors: list[Vector] = []
     identities: list[str] = []

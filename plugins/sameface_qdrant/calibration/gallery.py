@@ -12,13 +12,20 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface_qdrant.calibration.caveats import findings, not_supported
+from sameface_qdrant.calibration.caveats import caveats, unsupported_targets
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.thresholds import Calibration, calibrate
-from sameface_qdrant.calibration.what_if import Recorded, Setting, WhatIf, identifications, verifications, what_if
+from sameface_qdrant.calibration.what_if import (
+    RecordedDecisions,
+    Setting,
+    WhatIf,
+    identification_decisions,
+    verification_decisions,
+    what_if,
+)
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.comparisons import Comparisons
-from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_templates
+from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_gallery
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
 
@@ -61,7 +68,7 @@ class SettingChanges(TypedDict, total=False):
 
     threshold: float | None
     margin: float | None
-    decisions: Recorded | None
+    decisions: RecordedDecisions | None
     """To decide again in place of comparisons between the gallery's templates."""
 
 
@@ -85,7 +92,8 @@ class GalleryCalibration:
     calibration: Calibration
     comparisons: Comparisons
     applied: bool
-    findings: tuple[str, ...]
+    caveats: tuple[str, ...]
+    """What a reader must know about the calibration, in sentences."""
 
 
 def given_scores(options: CalibrationOptions) -> Comparisons | None:
@@ -127,7 +135,7 @@ def measure(
         gallery_size=max(1, searched),
         seed=options.get("seed", 0),
     )
-    return GalleryCalibration(gallery, measured, evidence, False, findings(measured))
+    return GalleryCalibration(gallery, measured, evidence, False, caveats(measured))
 
 
 def policy_changes(found: GalleryCalibration, size: int, options: CalibrationOptions) -> PolicyChanges:
@@ -172,15 +180,15 @@ def compare_settings(templates: GalleryTemplates, operation: Operation, before: 
     Raises:
         NotEnoughData: the templates are of fewer than two identities.
     """
-    comparisons = compare_templates(templates.vectors, templates.identities)
-    chosen = verifications if operation is Operation.VERIFICATION else identifications
+    comparisons = compare_gallery(templates.vectors, templates.identities)
+    chosen = verification_decisions if operation is Operation.VERIFICATION else identification_decisions
     return what_if(chosen(comparisons), before, after)
 
 
 def _compared(gallery: Gallery, templates: GalleryTemplates, options: CalibrationOptions) -> Comparisons:
     most, seed = options.get("max_comparisons", MAX_COMPARISONS), options.get("seed", 0)
     if (cohort := options.get("cohort")) is None:
-        return compare_templates(templates.vectors, templates.identities, max_comparisons=most, seed=seed)
+        return compare_gallery(templates.vectors, templates.identities, max_comparisons=most, seed=seed)
     units = cohort.units(gallery.contract)
     return compare_cohort(
         units, cohort.identities, templates.vectors, templates.identities, max_comparisons=most, seed=seed
@@ -191,7 +199,7 @@ def _check_supported(measured: Calibration, gallery: str, *, verify: bool, ident
     asked = {"fmr": measured.verify} if verify else {}
     asked |= {"fpir": measured.identify} if identify else {}
     highest = max(one.supported for one in asked.values())
-    refused = not_supported(measured, verify=verify, identify=identify)
+    refused = unsupported_targets(measured, verify=verify, identify=identify)
     if not refused or (accept and highest <= HIGHEST_APPLIED_RATE):
         return
     numbers = {f"target_{rate}": f"{one.target:g}" for rate, one in asked.items()}

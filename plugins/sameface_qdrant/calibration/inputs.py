@@ -1,4 +1,4 @@
-"""Labelled data that callers bring: cohorts of people who are not enrolled, and tables of scores; as files."""
+"""The data that a caller brings to a calibration: a cohort of people who are not enrolled, or a table of scores."""
 
 import csv
 from dataclasses import dataclass
@@ -22,22 +22,22 @@ class Cohort:
     vectors: NDArray[np.float32]
     """[embeddings, dimension]; need not be of unit norm."""
     identities: tuple[str, ...]
-    """Whose each is; two or more of one person give mated comparisons."""
+    """Whose each embedding is. Two or more of one person give mated comparisons."""
     contract: Contract | None = None
-    """What they were made under; None where the caller answers for its being the gallery's."""
+    """The contract of the embeddings. None takes the gallery's; the caller is then responsible that it is the same."""
 
     def units(self, contract: Contract) -> NDArray[np.float32]:
         """Return the unit vectors, float32 [embeddings, dimension].
 
         Raises:
+            InvalidArgument: there is no vector, or the numbers of vectors and identities differ.
             InvalidEmbedding: a vector does not fit the contract's dimension, is not finite or has zero norm.
-            ContractMismatch: they were made under another one.
-        InvalidArgument: vectors and identities are not as many.
+            ContractMismatch: the embeddings were made under another contract.
         """
         if len(self.vectors) != len(self.identities) or not self.identities:
             raise InvalidArgument(
-                f"the cohort has {len(self.vectors)} vectors and {len(self.identities)} identities; expected as many, "
-                "and one at least",
+                f"the cohort has {len(self.vectors)} vectors and {len(self.identities)} identities; expected as many "
+                "of each, and at least one",
                 metadata={"field": "cohort"},
             )
         return np.stack(units_under(contract, [Probe(vector, self.contract or contract) for vector in self.vectors]))
@@ -47,7 +47,8 @@ def read_cohort(path: Path) -> Cohort:
     """Read an ``.npz`` with ``vectors`` [embeddings, dimension] and ``identities`` [embeddings] (text or numbers).
 
     Raises:
-        InvalidArgument: it is no such file.
+        InvalidArgument: the file does not have this form.
+        OSError: the file cannot be read.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:

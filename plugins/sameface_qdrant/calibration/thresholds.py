@@ -1,9 +1,10 @@
-"""From comparisons to thresholds, with what stands behind them; `calibration.caveats` puts it in words. Pure.
+"""Measures thresholds on comparisons, and which error rates the comparisons support. Pure.
 
-A false match rate is supported where the comparisons would show a higher one with 95 % confidence: by the rule of
-three, as many *independent* comparisons as `uncertainty.trials_for` says. Comparisons between few people are not
-independent of each other, so they count for fewer: their number over the design effect that resampling the people
-shows. Nothing below a supported rate is reported as if it had been measured.
+A rate is supported when the comparisons are enough to exclude a higher one with 95 % confidence. By the rule of three
+that takes as many independent comparisons as `intervals.trials_to_support` says. Comparisons of few people depend on
+each other, so they count for fewer: their number over the design effect, which a bootstrap over identities measures.
+Where a target is below the lowest supported rate, the threshold is for the supported rate; nothing is extrapolated.
+`sameface_qdrant.calibration.caveats` says this in sentences.
 """
 
 import dataclasses
@@ -12,26 +13,26 @@ from enum import StrEnum
 
 import numpy as np
 
-from sameface_qdrant.metrics import error_rates as metrics
-from sameface_qdrant.metrics import intervals as uncertainty
-from sameface_qdrant.metrics.comparisons import Comparisons, Searches, Source
-from sameface_qdrant.metrics.error_rates import Codes, Scores
-from sameface_qdrant.metrics.intervals import IdentityBootstrap, Interval
+from sameface_qdrant.metrics import error_rates, intervals
+from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonSource, Searches
+from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores
+from sameface_qdrant.metrics.intervals import ConfidenceInterval, IdentityBootstrap
 from sameface_qdrant.policy import comparison_fmr, search_fpir
 
 ERRORS_TO_RESAMPLE = 30
-"""So many errors show how uncertain a rate is (rule of 30: Doddington et al. 2000, Speech Communication 31, p. 225)."""
+"""This many errors are enough to measure the variance of a rate (rule of 30: Doddington et al. 2000, Speech
+Communication 31, p. 225)."""
 
 
 class Method(StrEnum):
-    """What a threshold was read from."""
+    """How a threshold was measured."""
 
     COMPARISONS = "COMPARISONS"
-    """Verification: the non-mated scores."""
+    """Verification: from the non-mated scores."""
     SEARCHES = "SEARCHES"
-    """Identification: the best scores of searches for people who are not enrolled."""
+    """Identification: from the highest scores of non-mated searches."""
     GALLERY_SIZE = "GALLERY_SIZE"
-    """Identification: the non-mated scores, by FPIR ≈ 1 − (1 − FMR)^N."""
+    """Identification: from the non-mated scores, by FPIR ≈ 1 − (1 − FMR)^N."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,46 +41,47 @@ class MeasuredThreshold:
 
     target: float
     supported: float
-    """The least rate that the comparisons support; 1 at most."""
+    """The lowest rate that the comparisons support; 1 at most."""
     threshold: float
-    """Keeps the target, or the supported rate where that is higher. Rounded up to four decimals."""
+    """For the target, or for the supported rate if that is higher. Rounded up to four decimals."""
     rate: float
-    """Measured at the threshold, on the comparisons that it was chosen from."""
-    interval: Interval
+    """The rate at the threshold, measured on the comparisons that the threshold was chosen from."""
+    interval: ConfidenceInterval
     method: Method
     reason: str
-    """Why this method."""
+    """Why this method was used."""
     fmr: float
-    """Of a single comparison at the threshold; for verification the same as ``rate``."""
-    fmr_interval: Interval
+    """FMR of a single comparison at the threshold; for verification the same as ``rate``."""
+    fmr_interval: ConfidenceInterval
     fnmr: float | None
-    """At the threshold; None where there is no mated comparison."""
-    fnmr_interval: Interval | None
-    other: float | None = None
-    """The threshold that the other method would give at its rate; None where it cannot."""
+    """FNMR at the threshold; None where there is no mated comparison."""
+    fnmr_interval: ConfidenceInterval | None
+    other_threshold: float | None = None
+    """The threshold of the other method; None where it gives none."""
 
     @property
     def is_supported(self) -> bool:
-        """Whether the threshold is one for the target, and not for a higher rate."""
+        """Whether the threshold is for the target, and not for a higher rate."""
         return self.supported <= self.target
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was compared."""
+    """How much was compared."""
 
-    source: Source
+    source: ComparisonSource
     identities: int
     comparisons: int
-    """Non-mated."""
-    possible: int
+    """Non-mated comparisons."""
+    possible_comparisons: int
     """Non-mated comparisons there are; more than ``comparisons`` where these are a sample."""
-    effective: float
-    """As many independent comparisons would tell as much."""
-    mated: int
+    effective_comparisons: float
+    """How many independent comparisons give the same certainty."""
+    mated_comparisons: int
     mated_identities: int
+    """Identities with a mated comparison."""
     searches: int
-    """For people who are not enrolled."""
+    """Non-mated searches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Calibration:
     identify: MeasuredThreshold
     evidence: Evidence
     gallery_size: int
-    """The N of the identification threshold; the thresholds are stale once the gallery has doubled."""
+    """N of the identification threshold. The threshold is stale once the gallery has doubled."""
     confidence: float
 
 
@@ -104,184 +106,166 @@ def calibrate(
     replicates: int = 400,
     seed: int = 0,
 ) -> Calibration:
-    """Return the thresholds for a target FMR and for a target FPIR in a gallery of ``gallery_size`` identities.
+    """Return the thresholds for a target FMR, and for a target FPIR in a gallery of ``gallery_size`` identities.
 
-    The lowest threshold is taken whose rate over the comparisons is at most the target, or the least supported rate.
+    Each is the lowest threshold whose rate over the comparisons is at most the target, or at most the supported rate
+    where that is higher.
 
     Args:
         comparisons: see `sameface_qdrant.metrics.comparisons`.
         target_fmr: in (0, 1).
         target_fpir: in (0, 1).
         gallery_size: N, 1 or more.
-        confidence: of intervals and of what is supported.
+        confidence: of intervals and of supported rates, in (0, 1).
         replicates: of the bootstrap over identities.
         seed: of the bootstrap.
     """
-    crossed = _Crossed(comparisons, confidence, replicates, seed)
-    verify = crossed.threshold(target_fmr)
-    identify = _identification(comparisons, crossed, target_fpir, gallery_size)
+    measurement = _Measurement(comparisons, confidence, replicates, seed)
+    searches = comparisons.non_mated_searches
     evidence = Evidence(
-        comparisons.source,
-        len(comparisons.names),
-        comparisons.non_mated.size,
-        comparisons.possible,
-        crossed.effective,
-        comparisons.mated.size,
-        np.unique(comparisons.owners).size,
-        0 if comparisons.strangers is None else comparisons.strangers.scores.size,
+        source=comparisons.source,
+        identities=len(comparisons.names),
+        comparisons=comparisons.non_mated.size,
+        possible_comparisons=comparisons.possible_comparisons,
+        effective_comparisons=measurement.effective_comparisons,
+        mated_comparisons=comparisons.mated.size,
+        mated_identities=np.unique(comparisons.owners).size,
+        searches=0 if searches is None else searches.scores.size,
     )
+    verify = measurement.for_fmr(target_fmr)
+    identify = _identification_threshold(measurement, searches, target_fpir, gallery_size)
     return Calibration(verify, identify, evidence, gallery_size, confidence)
 
 
-class _Crossed:
-    """The comparisons with their resampling, which is the costly part and is shared by every threshold."""
+class _Measurement:
+    """Comparisons with their bootstrap, which takes most of the time and serves every threshold."""
 
     def __init__(self, comparisons: Comparisons, confidence: float, replicates: int, seed: int) -> None:
         self._comparisons = comparisons
         self._confidence, self._replicates, self._seed = confidence, replicates, seed
         self._bootstrap = IdentityBootstrap(comparisons.first, comparisons.second, replicates, seed)
-        disjoint = uncertainty.disjoint_pairs(comparisons.first, comparisons.second)
-        self.effective = _effective(comparisons.non_mated, self._bootstrap, disjoint)
-        self.supported = _supported(self.effective, comparisons.non_mated, confidence)
+        independent = intervals.independent_comparisons(comparisons.first, comparisons.second)
+        self.effective_comparisons = _effective_comparisons(comparisons.non_mated, self._bootstrap, independent)
+        self.supported = _supported(self.effective_comparisons, comparisons.non_mated, confidence)
 
-    def threshold(self, target: float) -> MeasuredThreshold:
+    def for_fmr(self, target: float) -> MeasuredThreshold:
         """Return the threshold for an FMR."""
-        threshold = metrics.rounded_up(
-            metrics.threshold_at_fmr(self._comparisons.non_mated, max(target, self.supported))
-        )
-        fmr, interval, fnmr, fnmr_interval = self.errors(threshold)
+        non_mated = self._comparisons.non_mated
+        threshold = error_rates.rounded_up(error_rates.threshold_at_fmr(non_mated, max(target, self.supported)))
+        fmr, interval, fnmr, fnmr_interval = self._error_rates(threshold)
         return MeasuredThreshold(
-            target,
-            self.supported,
-            threshold,
-            fmr,
-            interval,
-            Method.COMPARISONS,
-            f"read from {self._comparisons.non_mated.size:,} non-mated comparisons",
-            fmr,
-            interval,
-            fnmr,
-            fnmr_interval,
+            target=target,
+            supported=self.supported,
+            threshold=threshold,
+            rate=fmr,
+            interval=interval,
+            method=Method.COMPARISONS,
+            reason=f"measured on {non_mated.size:,} non-mated comparisons",
+            fmr=fmr,
+            fmr_interval=interval,
+            fnmr=fnmr,
+            fnmr_interval=fnmr_interval,
         )
 
-    def interval(self, threshold: float) -> Interval:
-        """Return the interval of the FMR at a threshold."""
-        hits = self._comparisons.non_mated >= threshold
-        if hits.any() and self.effective < hits.size:
-            return uncertainty.percentiles(self._bootstrap.rates(hits), self._confidence)
-        return uncertainty.rate_interval(
-            hits,
-            self._comparisons.first,
-            self._comparisons.second,
-            confidence=self._confidence,
-            replicates=self._replicates,
-            seed=self._seed,
+    def for_fpir_by_searches(self, searches: Searches, target: float) -> MeasuredThreshold:
+        """Return the threshold for an FPIR from the highest scores of non-mated searches."""
+        supported = _supported(_different_searches(searches), searches.scores, self._confidence)
+        threshold = error_rates.rounded_up(error_rates.threshold_at_fmr(searches.scores, max(target, supported)))
+        fmr, fmr_interval, fnmr, fnmr_interval = self._error_rates(threshold)
+        return MeasuredThreshold(
+            target=target,
+            supported=supported,
+            threshold=threshold,
+            rate=error_rates.fpir(searches.scores, threshold),
+            interval=self._interval(searches.scores >= threshold, searches.probes, searches.nearest),
+            method=Method.SEARCHES,
+            reason=f"measured on the highest scores of {searches.scores.size:,} searches among "
+            f"{searches.gallery_size:,} identities; unlike the formula, this does not assume that the comparisons of "
+            "one search are independent",
+            fmr=fmr,
+            fmr_interval=fmr_interval,
+            fnmr=fnmr,
+            fnmr_interval=fnmr_interval,
         )
 
-    def errors(self, threshold: float) -> tuple[float, Interval, float | None, Interval | None]:
+    def for_fpir_by_size(self, target: float, gallery_size: int) -> MeasuredThreshold:
+        """Return the threshold for an FPIR from the FMR of a single comparison."""
+        single = self.for_fmr(comparison_fmr(target, gallery_size))
+        low, high = search_fpir(single.interval.low, gallery_size), search_fpir(single.interval.high, gallery_size)
+        return dataclasses.replace(
+            single,
+            target=target,
+            supported=search_fpir(self.supported, gallery_size),
+            rate=search_fpir(single.rate, gallery_size),
+            interval=ConfidenceInterval(low, high),
+            method=Method.GALLERY_SIZE,
+            reason=f"computed by FPIR ≈ 1 − (1 − FMR)^{gallery_size:,}, which assumes that the comparisons of one "
+            "search are independent",
+        )
+
+    def _error_rates(
+        self, threshold: float
+    ) -> tuple[float, ConfidenceInterval, float | None, ConfidenceInterval | None]:
         """Return FMR and FNMR at a threshold with their intervals; no FNMR without mated comparisons."""
-        fmr, interval = metrics.fmr(self._comparisons.non_mated, threshold), self.interval(threshold)
+        fmr, interval = error_rates.fmr(self._comparisons.non_mated, threshold), self._fmr_interval(threshold)
         mated, owners = self._comparisons.mated, self._comparisons.owners
         if not mated.size:
             return fmr, interval, None, None
-        return (
-            fmr,
-            interval,
-            metrics.fnmr(mated, threshold),
-            uncertainty.rate_interval(
-                mated < threshold,
-                owners,
-                owners,
-                confidence=self._confidence,
-                replicates=self._replicates,
-                seed=self._seed,
-            ),
-        )
+        return fmr, interval, error_rates.fnmr(mated, threshold), self._interval(mated < threshold, owners, owners)
 
-    def searched(self, searches: Searches, target: float) -> MeasuredThreshold:
-        """Return the threshold for an FPIR from the best scores of searches."""
-        supported = _supported(_different(searches), searches.scores, self._confidence)
-        threshold = metrics.rounded_up(metrics.threshold_at_fmr(searches.scores, max(target, supported)))
-        interval = uncertainty.rate_interval(
-            searches.scores >= threshold,
-            searches.probes,
-            # Of different kinds for a cohort: who searches is nobody of those who are found.
-            searches.nearest,
-            confidence=self._confidence,
-            replicates=self._replicates,
-            seed=self._seed,
-        )
-        return MeasuredThreshold(
-            target,
-            supported,
-            threshold,
-            metrics.fpir(searches.scores, threshold),
-            interval,
-            Method.SEARCHES,
-            f"read from the best scores of {searches.scores.size:,} searches among {searches.size:,} identities; "
-            "unlike the formula this takes no comparisons of one search to be independent",
-            *self.errors(threshold),
-        )
+    def _fmr_interval(self, threshold: float) -> ConfidenceInterval:
+        false_matches = self._comparisons.non_mated >= threshold
+        if false_matches.any() and self.effective_comparisons < false_matches.size:
+            return intervals.percentile_interval(self._bootstrap.rates(false_matches), self._confidence)
+        return self._interval(false_matches, self._comparisons.first, self._comparisons.second)
 
-    def by_size(self, target: float, size: int) -> MeasuredThreshold:
-        """Return the threshold for an FPIR through the FMR of a single comparison."""
-        one = self.threshold(comparison_fmr(target, size))
-        low, high = search_fpir(one.interval.low, size), search_fpir(one.interval.high, size)
-        return MeasuredThreshold(
-            target,
-            search_fpir(self.supported, size),
-            one.threshold,
-            search_fpir(one.rate, size),
-            Interval(low, high),
-            Method.GALLERY_SIZE,
-            f"through FPIR ≈ 1 − (1 − FMR)^{size:,}, as if the comparisons of one search were independent",
-            one.fmr,
-            one.fmr_interval,
-            one.fnmr,
-            one.fnmr_interval,
+    def _interval(self, errors: Mask, first: Indices, second: Indices) -> ConfidenceInterval:
+        return intervals.rate_interval(
+            errors, first, second, confidence=self._confidence, replicates=self._replicates, seed=self._seed
         )
 
 
-def _identification(comparisons: Comparisons, crossed: _Crossed, target: float, size: int) -> MeasuredThreshold:
-    """Choose between searches and formula: searches where they support the target, else what supports more."""
-    by_size = crossed.by_size(target, size)
-    searches = comparisons.strangers
+def _identification_threshold(
+    measurement: _Measurement, searches: Searches | None, target: float, gallery_size: int
+) -> MeasuredThreshold:
+    """Use the searches where they support the target; otherwise the method that supports the lower rate."""
+    by_size = measurement.for_fpir_by_size(target, gallery_size)
     if searches is None:
-        return _because(by_size, "these scores hold no whole search")
-    if searches.size < size - 1:
-        return _because(by_size, f"searches looked at {searches.size:,} identities, the gallery has {size:,}")
-    direct = crossed.searched(searches, target)
-    if direct.is_supported or direct.supported <= by_size.supported:
-        return _with_other(direct, by_size)
-    why = f"{searches.scores.size:,} searches support no FPIR below {direct.supported:.2g}"
-    return _with_other(_because(by_size, why), direct)
+        return _because(by_size, "these scores contain no complete search")
+    if searches.gallery_size < gallery_size - 1:
+        why = f"searches looked at {searches.gallery_size:,} identities, the gallery has {gallery_size:,}"
+        return _because(by_size, why)
+    by_searches = measurement.for_fpir_by_searches(searches, target)
+    if by_searches.is_supported or by_searches.supported <= by_size.supported:
+        return dataclasses.replace(by_searches, other_threshold=by_size.threshold)
+    why = f"{searches.scores.size:,} searches support no FPIR below {by_searches.supported:.2g}"
+    return dataclasses.replace(_because(by_size, why), other_threshold=by_searches.threshold)
 
 
 def _because(measured: MeasuredThreshold, why: str) -> MeasuredThreshold:
-    return dataclasses.replace(measured, reason=f"{why}; so {measured.reason}")
+    return dataclasses.replace(measured, reason=f"{why}; so it was {measured.reason}")
 
 
-def _with_other(measured: MeasuredThreshold, other: MeasuredThreshold) -> MeasuredThreshold:
-    return dataclasses.replace(measured, other=other.threshold)
-
-
-def _effective(scores: Scores, bootstrap: IdentityBootstrap, disjoint: int) -> float:
-    """Return how many independent comparisons the scores are worth, as the rarest errors show that can be resampled."""
-    if scores.size <= disjoint:
+def _effective_comparisons(scores: Scores, bootstrap: IdentityBootstrap, independent: int) -> float:
+    """Return how many independent comparisons give the same certainty, at the lowest rate that can be resampled."""
+    if scores.size <= independent:
         return float(scores.size)
     rate = min(0.5, ERRORS_TO_RESAMPLE / scores.size)
-    hits = scores >= metrics.threshold_at_fmr(scores, rate)
-    if not hits.any():
-        return float(disjoint)
-    return uncertainty.effective_trials(float(hits.mean()), bootstrap.rates(hits), disjoint, scores.size)
+    errors = scores >= error_rates.threshold_at_fmr(scores, rate)
+    if not errors.any():
+        return float(independent)
+    return intervals.effective_sample_size(float(errors.mean()), bootstrap.rates(errors), independent, scores.size)
 
 
 def _supported(trials: float, scores: Scores, confidence: float) -> float:
-    """Return the least rate that can be told, and that any threshold keeps: no score exceeds 1, and some may be 1."""
-    return max(uncertainty.rule_of_three(trials, confidence), metrics.fmr(scores, 1.0))
+    """Return the lowest rate that the trials support and that a threshold can reach.
+
+    No threshold above 1 exists, so scores of 1 are accepted by every threshold.
+    """
+    return max(intervals.rule_of_three(trials, confidence), error_rates.fmr(scores, 1.0))
 
 
-def _different(searches: Searches) -> int:
-    """Return how many searches are not each other's mirror: two people nearest to each other share one score."""
-    pairs: Codes = np.sort(np.stack([searches.probes, searches.nearest]), axis=0)
+def _different_searches(searches: Searches) -> int:
+    """Return how many searches have a different pair: two people nearest to each other have one score, twice."""
+    pairs: Indices = np.sort(np.stack([searches.probes, searches.nearest]), axis=0)
     return int(np.unique(pairs, axis=1).shape[1])

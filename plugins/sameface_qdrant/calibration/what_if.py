@@ -1,4 +1,4 @@
-"""What changes at another threshold or margin: recorded decisions, decided again. Pure numpy."""
+"""Shows what another threshold or margin would change, by deciding recorded decisions again. Pure numpy."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.comparisons import Comparisons, Searches
-from sameface_qdrant.metrics.error_rates import Codes, Hits, Scores
-from sameface_qdrant.metrics.intervals import Interval, rate_interval
+from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores
+from sameface_qdrant.metrics.intervals import ConfidenceInterval, rate_interval
 from sameface_qdrant.values.decision import Outcome
 
 OUTCOMES = (Outcome.MATCH, Outcome.AMBIGUOUS, Outcome.NO_MATCH)
@@ -17,85 +17,95 @@ _MATCH, _AMBIGUOUS, _NO_MATCH = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """Decisions that were made, or comparisons that could be decided; one a row."""
+class RecordedDecisions:
+    """Decisions to decide again, one a row."""
 
     scores: Scores
     leads: Scores
-    """NaN where there was no other identity to lead."""
-    mated: Hits | None = None
-    """Whether the probe was of the person it was taken for; None where nobody knows."""
-    first: Codes | None = None
-    second: Codes | None = None
-    """Of whom both sides were; without them errors have no interval, for it is not known what depends on what."""
+    """NaN where there was no other identity."""
+    mated: Mask | None = None
+    """Whether probe and template were of the same person; None where it is not known."""
+    first: Indices | None = None
+    """The probe's identity."""
+    second: Indices | None = None
+    """The template's identity. Without identities, error rates have no interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where decisions fall: score ≥ ``threshold`` and lead ≥ ``margin``."""
+    """What a MATCH needs: score ≥ ``threshold`` and lead ≥ ``margin``."""
 
     threshold: float
     margin: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """An error rate; for verification FMR or FNMR, for identification FPIR or FNIR (rank 1)."""
+class ErrorRate:
+    """An error rate: FMR or FNMR of verifications, FPIR or FNIR (rank 1) of identifications."""
 
     errors: int
     trials: int
-    interval: Interval | None
+    interval: ConfidenceInterval | None
 
     @property
     def value(self) -> float:
-        """Errors over trials."""
+        """Errors over trials, 0 to 1."""
         return self.errors / self.trials
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """What a setting leads to. Only a MATCH counts as accepted: AMBIGUOUS accepts nobody."""
+class SettingOutcomes:
+    """The outcomes under one setting. Only MATCH counts as accepted; AMBIGUOUS accepts nobody."""
 
     setting: Setting
     counts: dict[Outcome, int]
-    false_matches: Rate | None
-    """Among non-mated; None where none is labelled so."""
-    false_non_matches: Rate | None
-    """Among mated."""
+    false_matches: ErrorRate | None
+    """FMR or FPIR; None where no decision is labelled non-mated."""
+    false_non_matches: ErrorRate | None
+    """FNMR or FNIR; None where no decision is labelled mated."""
 
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """Two settings over the same decisions."""
+    """The outcomes of the same decisions under two settings."""
 
-    before: Side
-    after: Side
+    before: SettingOutcomes
+    after: SettingOutcomes
     transitions: dict[tuple[Outcome, Outcome], int]
-    """How many decisions went from one outcome to another; every pair of outcomes is there."""
+    """How many decisions have one outcome before and another one after; holds every pair of outcomes."""
 
 
-def recorded(
+def recorded_decisions(
     scores: ArrayLike,
     leads: ArrayLike | None = None,
     *,
     mated: ArrayLike | None = None,
     first: ArrayLike | None = None,
     second: ArrayLike | None = None,
-) -> Recorded:
-    """Return decisions as columns, checked. Where identities are given and ``mated`` is not, equal ones are mated.
+) -> RecordedDecisions:
+    """Check the columns of recorded decisions, [decisions] each.
+
+    Args:
+        scores: of the claim, or of the best identity.
+        leads: over the next identity; NaN where there was none.
+        mated: whether probe and template were of the same person. If it is missing and identities are given, equal
+            identities are mated.
+        first: the probe's identity as a number.
+        second: the template's identity as a number.
 
     Raises:
-        InvalidArgument: columns differ in length, a score is not finite, or one side's identities are missing.
+        InvalidArgument: columns differ in length, a score is not finite, or only one of ``first`` and ``second`` is
+            given.
         NotEnoughData: there is no decision.
     """
     values = np.asarray(scores, dtype=np.float64).ravel()
     if not values.size:
-        raise NotEnoughData("no decisions were given; at least one is needed", metadata={"comparisons": 0})
+        raise NotEnoughData("no decisions were given; expected at least one", metadata={"comparisons": 0})
     if not np.isfinite(values).all():
         raise InvalidArgument("a score is not a finite number; leave such rows out", metadata={"field": "scores"})
     if (first is None) != (second is None):
-        raise InvalidArgument("only one side's identities are given; give both or none", metadata={"field": "second"})
-    found = Recorded(
+        raise InvalidArgument("only one of first and second is given; give both or none", metadata={"field": "second"})
+    found = RecordedDecisions(
         values,
         np.full(values.size, np.nan) if leads is None else np.asarray(leads, dtype=np.float64).ravel(),
         None if mated is None else np.asarray(mated, dtype=np.bool_).ravel(),
@@ -106,83 +116,88 @@ def recorded(
         column = getattr(found, name)
         if column is not None and column.size != values.size:
             raise InvalidArgument(
-                f"{name} has {column.size} values for {values.size} scores; expected as many", metadata={"field": name}
+                f"{name} has {column.size} values and scores has {values.size}; expected as many of each",
+                metadata={"field": name},
             )
     if found.mated is None and found.first is not None:
         return dataclasses.replace(found, mated=found.first == found.second)
     return found
 
 
-def verifications(comparisons: Comparisons) -> Recorded:
-    """Return comparisons as claims with scope CLAIM: there is no lead, so a margin changes nothing."""
-    return recorded(
+def verification_decisions(comparisons: Comparisons) -> RecordedDecisions:
+    """Return comparisons as verifications with scope CLAIM. These have no lead, so a margin changes nothing."""
+    return recorded_decisions(
         np.concatenate([comparisons.mated, comparisons.non_mated]),
         first=np.concatenate([comparisons.owners, comparisons.first]),
         second=np.concatenate([comparisons.owners, comparisons.second]),
     )
 
 
-def identifications(comparisons: Comparisons) -> Recorded:
-    """Return searches for strangers (non-mated) and for enrolled people (mated).
+def identification_decisions(comparisons: Comparisons) -> RecordedDecisions:
+    """Return non-mated and mated searches as identifications.
 
-    An enrolled person counts as found where their own identity is the one that matches: a negative lead never does.
+    A mated search has the score and the lead of the probe's own identity. A lead that is negative, because another
+    identity is ahead, is below every margin and is no MATCH.
 
     Raises:
-        NotEnoughData: bare scores hold no search.
+        NotEnoughData: there is no search, because the comparisons are labelled scores.
     """
-    if comparisons.strangers is None:
+    if comparisons.non_mated_searches is None:
         raise NotEnoughData(
-            "scores alone hold no search; use a gallery's templates or a cohort, or give decisions with their leads",
+            "labelled scores contain no search; use a gallery's templates, a cohort, or decisions with their leads",
             metadata={"identities": len(comparisons.names), "comparisons": comparisons.non_mated.size},
         )
-    parts: list[tuple[Searches, bool]] = [(comparisons.strangers, False)]
-    if comparisons.enrolled is not None:
-        parts.append((comparisons.enrolled, True))
-    return recorded(
+    parts: list[tuple[Searches, bool]] = [(comparisons.non_mated_searches, False)]
+    if comparisons.mated_searches is not None:
+        parts.append((comparisons.mated_searches, True))
+    return recorded_decisions(
         np.concatenate([searches.scores for searches, _ in parts]),
         np.concatenate([searches.leads for searches, _ in parts]),
         mated=np.concatenate([np.full(searches.scores.size, mated) for searches, mated in parts]),
         first=np.concatenate([searches.probes for searches, _ in parts]),
-        # A search for an enrolled person is a matter of that person alone, however near the others are.
+        # Whether a mated search fails depends on its own identity, so it is resampled by that identity alone.
         second=np.concatenate([searches.probes if mated else searches.nearest for searches, mated in parts]),
     )
 
 
-def what_if(decisions: Recorded, before: Setting, after: Setting, *, confidence: float = 0.95) -> WhatIf:
-    """Return the outcomes under both settings, what moved where, and the errors before and after.
+def what_if(decisions: RecordedDecisions, before: Setting, after: Setting, *, confidence: float = 0.95) -> WhatIf:
+    """Decide again under two settings; return outcomes and error rates of both, and which outcomes changed.
 
-    The outcomes are those of `sameface_qdrant.policy`: below the threshold NO_MATCH; else AMBIGUOUS where there is a
-    lead and it is less than the margin; else MATCH.
+    The outcomes are those of `sameface_qdrant.policy`: NO_MATCH below the threshold; otherwise AMBIGUOUS if there is a
+    lead and it is less than the margin; otherwise MATCH.
     """
-    old, new = _outcomes(decisions, before), _outcomes(decisions, after)
-    moved = np.bincount(3 * old + new, minlength=9).reshape(3, 3)
+    outcomes_before, outcomes_after = _outcomes(decisions, before), _outcomes(decisions, after)
+    counts = np.bincount(3 * outcomes_before + outcomes_after, minlength=9).reshape(3, 3)
     return WhatIf(
-        _side(decisions, before, old, confidence),
-        _side(decisions, after, new, confidence),
-        {(one, other): int(moved[i, j]) for i, one in enumerate(OUTCOMES) for j, other in enumerate(OUTCOMES)},
+        _setting_outcomes(decisions, before, outcomes_before, confidence),
+        _setting_outcomes(decisions, after, outcomes_after, confidence),
+        {(one, other): int(counts[i, j]) for i, one in enumerate(OUTCOMES) for j, other in enumerate(OUTCOMES)},
     )
 
 
-def _outcomes(decisions: Recorded, setting: Setting) -> NDArray[np.int64]:
-    short = decisions.leads < setting.margin  # never of NaN
-    return np.where(decisions.scores < setting.threshold, _NO_MATCH, np.where(short, _AMBIGUOUS, _MATCH)).astype(
-        np.int64
-    )
+def _outcomes(decisions: RecordedDecisions, setting: Setting) -> NDArray[np.int64]:
+    # A comparison with NaN is False: without another identity no lead is too short.
+    lead_too_short = decisions.leads < setting.margin
+    return np.where(
+        decisions.scores < setting.threshold, _NO_MATCH, np.where(lead_too_short, _AMBIGUOUS, _MATCH)
+    ).astype(np.int64)
 
 
-def _side(decisions: Recorded, setting: Setting, outcomes: NDArray[np.int64], confidence: float) -> Side:
-    counted = np.bincount(outcomes, minlength=3)
-    matched: Hits = outcomes == _MATCH
+def _setting_outcomes(
+    decisions: RecordedDecisions, setting: Setting, outcomes: NDArray[np.int64], confidence: float
+) -> SettingOutcomes:
+    counts = np.bincount(outcomes, minlength=3)
+    matched: Mask = outcomes == _MATCH
     mated = decisions.mated
-    return Side(
+    return SettingOutcomes(
         setting,
-        {outcome: int(counted[index]) for index, outcome in enumerate(OUTCOMES)},
+        {outcome: int(counts[index]) for index, outcome in enumerate(OUTCOMES)},
         None if mated is None else _rate(decisions, matched, ~mated, confidence),
         None if mated is None else _rate(decisions, ~matched, mated, confidence),
     )
 
 
-def _rate(decisions: Recorded, errors: Hits, chosen: Hits, confidence: float) -> Rate | None:
+def _rate(decisions: RecordedDecisions, errors: Mask, chosen: Mask, confidence: float) -> ErrorRate | None:
     if not chosen.any():
         return None
     interval = None
@@ -190,4 +205,4 @@ def _rate(decisions: Recorded, errors: Hits, chosen: Hits, confidence: float) ->
         interval = rate_interval(
             errors[chosen], decisions.first[chosen], decisions.second[chosen], confidence=confidence
         )
-    return Rate(int(errors[chosen].sum()), int(chosen.sum()), interval)
+    return ErrorRate(int(errors[chosen].sum()), int(chosen.sum()), interval)

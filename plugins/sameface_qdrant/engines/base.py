@@ -1,4 +1,4 @@
-"""The seam between the store and whatever keeps points: small enough to be written in an afternoon."""
+"""The protocol between the store and an engine, which keeps points. docs/extending.md shows how to write one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +28,8 @@ class EngineDescription:
     location: str
     exact: bool = True
     """False where a search may miss a neighbour (an approximate index); scores are exact either way."""
+    not_erased: tuple[str, ...] = ()
+    """What a deletion leaves behind in this engine; every receipt repeats it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ POINT_ID = "point id, 16 bytes, big-endian"
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ByteSearch:
     """Byte strings that stand for points in an engine's files, and which of them a scan found there."""
 
     representation: str
@@ -91,14 +93,14 @@ class Compaction:
     """Why the files could not be rewritten yet."""
 
 
-class Traces(Protocol):
+class ErasureEvidence(Protocol):
     """What an engine that owns its files can say about the bytes of points, before and after their removal."""
 
-    async def look(self, collection: str, points: Sequence[Point]) -> tuple[Sighting, ...]:
+    async def search_bytes(self, collection: str, points: Sequence[Point]) -> tuple[ByteSearch, ...]:
         """Look for points' bytes in the files while they are there: the positive control."""
         ...
 
-    async def note(self, collection: str, receipt: str, sightings: Sequence[Sighting]) -> None:
+    async def note(self, collection: str, receipt: str, searches: Sequence[ByteSearch]) -> None:
         """Keep, durably, what is to be looked for once the points that are removed next are gone from the files."""
         ...
 
@@ -125,8 +127,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def traces(self) -> Traces | None:
-        """Speaks for the bytes in the files; None where these are out of this process's reach."""
+    def erasure_evidence(self) -> ErasureEvidence | None:
+        """Searches the engine's files for bytes; None where the files belong to another process."""
         ...
 
     async def ensure(self, collection: str, dimension: int) -> None:
@@ -181,7 +183,7 @@ class Engine(Protocol):
     async def commit(self, collection: str, *, erase: bool = False) -> None:
         """Return once every write so far is durable; with ``erase`` once removed bytes are gone or will be.
 
-        Where they will be, `traces` says when they are.
+        Where they will be, `erasure_evidence` tells when they are gone.
         """
         ...
 

@@ -1,7 +1,8 @@
-"""Biometric metrics of ISO/IEC 19795-1: pure, numpy alone.
+"""Biometric metrics of ISO/IEC 19795-1. Pure; needs only numpy.
 
-`error_rates` counts errors, `intervals` says how certain the counts are, `comparisons` and `cross_comparison` make the
-scores, `curves` and `menagerie` look at them.
+`error_rates` computes rates from scores, and `intervals` their confidence intervals. `comparisons` holds labelled
+scores, and `cross_comparison` makes them from templates. `curves` prepares them for drawing. `menagerie` finds
+identities that attract impostors.
 """
 
 from sameface_qdrant.metrics.error_rates import (
@@ -13,6 +14,7 @@ from sameface_qdrant.metrics.error_rates import (
     fnir,
     fnmr,
     fpir,
+    fta,
     fte,
     rounded_up,
     threshold_at_fmr,
@@ -27,6 +29,7 @@ __all__ = [
     "fnir",
     "fnmr",
     "fpir",
+    "fta",
     "fte",
     "rounded_up",
     "threshold_at_fmr",

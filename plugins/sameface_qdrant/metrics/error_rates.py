@@ -1,8 +1,9 @@
-"""Biometric error rates (ISO/IEC 19795-1), the only place that computes them. Pure numpy.
+"""Biometric error rates (ISO/IEC 19795-1). Every error rate of the package is computed here. Pure numpy.
 
-A comparison is mated when both sides are of one subject, else non-mated; it accepts where score ≥ threshold. Scores
-are cosines, but any score that grows with likeness will do. ``weights`` (one per score) let every identity count the
-same however many comparisons it has; without them every comparison counts the same.
+A comparison is mated when probe and reference are of the same subject; otherwise it is non-mated. It is a match when
+score ≥ threshold. Scores are cosines here; any score works that is higher for more similar samples. ``weights`` holds
+one weight per score. Without weights every comparison counts the same; with the weight 1/n for each of an identity's n
+comparisons, every identity counts the same.
 """
 
 import math
@@ -14,22 +15,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Scores: TypeAlias = NDArray[np.float64]
-Hits: TypeAlias = NDArray[np.bool_]
-Codes: TypeAlias = NDArray[np.int64]
-"""Identities as integers; the same number is the same identity."""
+"""Comparison scores, and thresholds, which are scores too."""
+Rates: TypeAlias = NDArray[np.float64]
+"""Error rates, 0 to 1."""
+Weights: TypeAlias = NDArray[np.float64]
+"""How much each comparison counts, 0 or more."""
+Mask: TypeAlias = NDArray[np.bool_]
+"""Selects comparisons, for instance those that are errors."""
+Indices: TypeAlias = NDArray[np.int64]
+"""Identities or samples as integers; the same number is the same one."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetCurve:
-    """Detection error trade-off: FMR and FNMR at every threshold where either changes, thresholds ascending."""
+    """Detection error trade-off: FMR and FNMR at every threshold where one of them changes."""
 
     thresholds: Scores
-    fmr: Scores
-    fnmr: Scores
+    """Ascending."""
+    fmr: Rates
+    fnmr: Rates
 
 
 def fmr(non_mated: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> float:
-    """Return the false match rate: share of non-mated scores at or above the threshold.
+    """Return the false match rate: the share of non-mated scores at or above the threshold.
 
     >>> fmr([0.1, 0.2, 0.3, 0.4], threshold=0.3)
     0.5
@@ -38,7 +46,7 @@ def fmr(non_mated: ArrayLike, threshold: float, weights: ArrayLike | None = None
 
 
 def fnmr(mated: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> float:
-    """Return the false non-match rate: share of mated scores below the threshold.
+    """Return the false non-match rate: the share of mated scores below the threshold.
 
     >>> fnmr([0.1, 0.6, 0.7, 0.8], threshold=0.6)
     0.25
@@ -47,7 +55,9 @@ def fnmr(mated: ArrayLike, threshold: float, weights: ArrayLike | None = None) -
 
 
 def threshold_at_fmr(non_mated: ArrayLike, target: float, weights: ArrayLike | None = None) -> float:
-    """Return the lowest threshold whose FMR is at most ``target`` (0..1): just above a non-mated score, or the lowest.
+    """Return the lowest threshold whose FMR is at most ``target`` (0 to 1).
+
+    It is the next number above one of the non-mated scores, or the lowest of them.
 
     >>> fmr([0.1, 0.2, 0.3, 0.4], threshold_at_fmr([0.1, 0.2, 0.3, 0.4], 0.25))
     0.25
@@ -60,19 +70,19 @@ def threshold_at_fmr(non_mated: ArrayLike, target: float, weights: ArrayLike | N
     per_value = np.bincount(position, weights=shares)
     # accepted[i]: share of scores ≥ values[i]; rejecting everything up to values[i] leaves accepted[i + 1].
     accepted = np.append(np.cumsum(per_value[::-1])[::-1], 0.0)
-    # Sums of many small shares carry rounding that must not cost a whole step.
+    # Rounding in sums of many small shares must not raise the threshold by a whole step.
     first = int(np.argmax(accepted <= target + 1e-12))
     return float(values[0]) if first == 0 else float(np.nextafter(values[first - 1], np.inf))
 
 
 def rounded_up(threshold: float) -> float:
-    """Return a threshold with four decimals that accepts nothing which the given one rejects, 1 at most.
+    """Round a threshold up to four decimals, 1 at most. A score that the given threshold rejects stays rejected.
 
     >>> rounded_up(0.32501), rounded_up(np.nextafter(0.325, 1.0))
     (0.3251, 0.3251)
     """
     steps = math.ceil(threshold * 1e4)
-    # A product may be rounded down to the step below.
+    # Floating point may round the product down to the step below.
     return min(1.0, (steps if steps / 1e4 >= threshold else steps + 1) / 1e4)
 
 
@@ -82,13 +92,13 @@ def det_curve(
     mated_weights: ArrayLike | None = None,
     non_mated_weights: ArrayLike | None = None,
 ) -> DetCurve:
-    """Return the DET curve over all distinct scores."""
-    genuine, impostor = _scores(mated), _scores(non_mated)
-    thresholds = np.unique(np.concatenate([genuine, impostor]))
+    """Return the DET curve; its thresholds are the distinct scores."""
+    mated_scores, non_mated_scores = _scores(mated), _scores(non_mated)
+    thresholds = np.unique(np.concatenate([mated_scores, non_mated_scores]))
     return DetCurve(
         thresholds,
-        1.0 - _share_below(impostor, thresholds, non_mated_weights),
-        _share_below(genuine, thresholds, mated_weights),
+        1.0 - _share_below(non_mated_scores, thresholds, non_mated_weights),
+        _share_below(mated_scores, thresholds, mated_weights),
     )
 
 
@@ -98,10 +108,10 @@ def eer(
     mated_weights: ArrayLike | None = None,
     non_mated_weights: ArrayLike | None = None,
 ) -> float:
-    """Return the equal error rate: mean of FMR and FNMR at the threshold where they are nearest to each other."""
+    """Return the equal error rate: the mean of FMR and FNMR at the threshold where they differ least."""
     curve = det_curve(mated, non_mated, mated_weights, non_mated_weights)
-    nearest = _nearest(curve)
-    return float((curve.fmr[nearest] + curve.fnmr[nearest]) / 2)
+    position = _equal_error_position(curve)
+    return float((curve.fmr[position] + curve.fnmr[position]) / 2)
 
 
 def eer_threshold(
@@ -110,19 +120,23 @@ def eer_threshold(
     mated_weights: ArrayLike | None = None,
     non_mated_weights: ArrayLike | None = None,
 ) -> float:
-    """Return the threshold at which `eer` is taken, the lowest where there are several.
+    """Return the threshold of the `eer`; the lowest one where several thresholds have it.
 
     >>> eer_threshold([0.4, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.5])
     0.5
     """
     curve = det_curve(mated, non_mated, mated_weights, non_mated_weights)
-    return float(curve.thresholds[_nearest(curve)])
+    return float(curve.thresholds[_equal_error_position(curve)])
 
 
 def fpir(best_non_mated: ArrayLike, threshold: float, weights: ArrayLike | None = None) -> float:
-    """Return the false positive identification rate over searches of people who are not enrolled.
+    """Return the false positive identification rate: the share of non-mated searches with a candidate.
 
-    ``best_non_mated`` holds the best candidate's score of each such search.
+    Args:
+        best_non_mated: the highest score of each non-mated search. A search is non-mated when its subject is not
+            enrolled.
+        threshold: the lowest score that makes an identity a candidate.
+        weights: one for each search.
     """
     return fmr(best_non_mated, threshold, weights)
 
@@ -134,51 +148,65 @@ def fnir(
     rank: int = 1,
     weights: ArrayLike | None = None,
 ) -> float:
-    """Return the false negative identification rate over searches of enrolled people, FNIR(N, R, T).
+    """Return the false negative identification rate over mated searches, FNIR(N, R, T).
 
-    ``mated_scores`` holds the score of the right identity, ``ranks`` its place (1 is best); a search fails where the
-    place is behind ``rank`` or the score is below the threshold.
+    A mated search fails when the mated identity has a rank beyond ``rank``, or a score below the threshold.
+
+    Args:
+        mated_scores: the mated identity's score in each search.
+        ranks: the mated identity's rank in each search; 1 is the highest score.
+        threshold: T, the lowest score that makes an identity a candidate.
+        rank: R, the last rank that counts as found.
+        weights: one for each search.
     """
-    places = np.asarray(ranks)
-    return _share((_scores(mated_scores) < threshold) | (places > rank), weights)
+    return _share((_scores(mated_scores) < threshold) | (np.asarray(ranks) > rank), weights)
 
 
 def fte(failed: int, attempted: int) -> float:
-    """Return the failure-to-enrol (or to-acquire) rate."""
+    """Return the failure-to-enrol rate: the share of enrolment attempts that gave no template."""
+    return _failure_rate(failed, attempted)
+
+
+def fta(failed: int, attempted: int) -> float:
+    """Return the failure-to-acquire rate: the share of samples that gave no embedding to compare."""
+    return _failure_rate(failed, attempted)
+
+
+def _failure_rate(failed: int, attempted: int) -> float:
     if attempted < 1 or not 0 <= failed <= attempted:
         raise ValueError(f"{failed} of {attempted} failed; expected 0 ≤ failed ≤ attempted and attempted ≥ 1")
     return failed / attempted
 
 
-def _nearest(curve: DetCurve) -> int:
-    """Return where FMR and FNMR are nearest to each other; rounding does not decide between two such places."""
+def _equal_error_position(curve: DetCurve) -> int:
+    """Return the position where FMR and FNMR differ least; differences that are only rounding count as equal."""
     return int(np.argmin(np.round(np.abs(curve.fmr - curve.fnmr), 12)))
 
 
 def _scores(values: ArrayLike) -> Scores:
     scores = np.asarray(values, dtype=np.float64).ravel()
     if scores.size == 0:
-        raise ValueError("no scores were given; at least one is needed")
+        raise ValueError("no scores were given; expected at least one")
     if not np.isfinite(scores).all():
-        raise ValueError("scores hold a value that is not a finite number")
+        raise ValueError("a score is not a finite number; leave such scores out")
     return scores
 
 
-def _normalised(weights: ArrayLike, scores: Scores) -> Scores:
+def _normalised(weights: ArrayLike, scores: Scores) -> Weights:
     values = np.asarray(weights, dtype=np.float64).ravel()
     if values.shape != scores.shape or (values < 0).any() or values.sum() <= 0:
         raise ValueError(f"weights have shape {values.shape}; expected {scores.shape}, none negative, not all zero")
-    normalised: Scores = values / values.sum()
+    normalised: Weights = values / values.sum()
     return normalised
 
 
-def _share(hits: NDArray[np.bool_], weights: ArrayLike | None) -> float:
+def _share(errors: Mask, weights: ArrayLike | None) -> float:
     if weights is None:
-        return float(np.count_nonzero(hits) / hits.size)
-    return float(_normalised(weights, hits.astype(np.float64))[hits].sum())
+        return float(np.count_nonzero(errors) / errors.size)
+    return float(_normalised(weights, errors.astype(np.float64))[errors].sum())
 
 
-def _share_below(scores: Scores, thresholds: Scores, weights: ArrayLike | None) -> Scores:
+def _share_below(scores: Scores, thresholds: Scores, weights: ArrayLike | None) -> Rates:
     order = np.argsort(scores, kind="stable")
     shares = np.full(scores.shape, 1.0 / scores.size) if weights is None else _normalised(weights, scores)
     cumulative = np.concatenate([[0.0], np.cumsum(shares[order])])

@@ -1,6 +1,6 @@
-"""How sure a rate is: intervals for independent and for dependent comparisons. Pure numpy.
+"""Confidence intervals of error rates, for independent and for dependent comparisons. Pure numpy.
 
-Comparisons that share an identity are not independent; intervals that take them for so are far too narrow.
+Comparisons that share an identity are not independent. Intervals that assume independence are then far too narrow.
 """
 
 import math
@@ -9,19 +9,19 @@ from statistics import NormalDist
 
 import numpy as np
 
-from sameface_qdrant.metrics.error_rates import Codes, Hits, Scores
+from sameface_qdrant.metrics.error_rates import Indices, Mask, Rates, Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A confidence interval of a rate, 0..1."""
+class ConfidenceInterval:
+    """A confidence interval of a rate, both ends 0 to 1."""
 
     low: float
     high: float
 
 
-def wilson_interval(errors: float, trials: float, confidence: float = 0.95) -> Interval:
-    """Return Wilson's score interval of a rate; for independent trials alone (Wilson 1927, JASA 22, p. 209).
+def wilson_interval(errors: float, trials: float, confidence: float = 0.95) -> ConfidenceInterval:
+    """Return Wilson's score interval of a rate, for independent trials only (Wilson 1927, JASA 22, p. 209).
 
     >>> interval = wilson_interval(1, 10)
     >>> round(interval.low, 4), round(interval.high, 4)
@@ -33,13 +33,13 @@ def wilson_interval(errors: float, trials: float, confidence: float = 0.95) -> I
     rate, shrink = errors / trials, 1.0 + z * z / trials
     centre = rate + z * z / (2 * trials)
     reach = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
-    return Interval(max(0.0, (centre - reach) / shrink), min(1.0, (centre + reach) / shrink))
+    return ConfidenceInterval(max(0.0, (centre - reach) / shrink), min(1.0, (centre + reach) / shrink))
 
 
 def rule_of_three(trials: float, confidence: float = 0.95) -> float:
-    """Return the highest rate that ``trials`` independent trials without any error are compatible with.
+    """Return the upper confidence limit of a rate after ``trials`` independent trials without an error.
 
-    Exact, 1 − (1 − confidence)^(1/n); at 95 % that is nearly 3/n (ISO/IEC 19795-1, annex B; Jovanovic and Levy 1997,
+    It is 1 − (1 − confidence)^(1/n); at 95 % that is nearly 3/n (ISO/IEC 19795-1, annex B; Jovanovic and Levy 1997,
     The American Statistician 51, p. 137).
 
     >>> round(rule_of_three(300), 4)
@@ -50,97 +50,119 @@ def rule_of_three(trials: float, confidence: float = 0.95) -> float:
     return -math.expm1(math.log1p(-_confidence(confidence)) / trials)
 
 
-def trials_for(rate: float, confidence: float = 0.95) -> int:
-    """Return how many independent trials without error it takes to support a rate: `rule_of_three` turned round.
+def trials_to_support(rate: float, confidence: float = 0.95) -> int:
+    """Return how many independent trials without an error are needed to support a rate: the inverse of `rule_of_three`.
 
-    >>> trials_for(1e-3)
+    >>> trials_to_support(1e-3)
     2995
     """
     return math.ceil(math.log1p(-_confidence(confidence)) / math.log1p(-rate))
 
 
 def rate_interval(
-    hits: Hits,
-    first: Codes,
-    second: Codes,
+    errors: Mask,
+    first: Indices,
+    second: Indices,
     *,
     confidence: float = 0.95,
     replicates: int = 400,
     seed: int = 0,
-) -> Interval:
-    """Return the interval of a rate over comparisons between identities ``first`` and ``second``.
+) -> ConfidenceInterval:
+    """Return the confidence interval of an error rate over comparisons.
 
-    Where no identity takes part in two comparisons they are independent, and it is Wilson's. Otherwise it is the
-    percentile interval of `IdentityBootstrap`; without any hit (where a bootstrap says nothing), or with hits only, it
-    reaches as far as `rule_of_three` allows for `disjoint_pairs`.
+    Where no identity takes part in two comparisons, the comparisons are independent and the interval is Wilson's.
+    Otherwise it is the percentile interval of `IdentityBootstrap`. A bootstrap says nothing where no comparison or
+    every comparison is an error; there it is the limit of `rule_of_three` for `independent_comparisons`.
+
+    Args:
+        errors: which comparisons are errors, [comparisons].
+        first: one identity of each comparison, [comparisons].
+        second: the other identity; the same where the comparison is mated.
+        confidence: of the interval, in (0, 1).
+        replicates: of the bootstrap.
+        seed: of the bootstrap.
     """
-    if disjoint_pairs(first, second) == hits.size:
-        return wilson_interval(int(hits.sum()), hits.size, confidence)
-    if hits.any() and not hits.all():
-        return percentiles(IdentityBootstrap(first, second, replicates, seed).rates(hits), confidence)
-    reach = rule_of_three(disjoint_pairs(first, second), confidence)
-    return Interval(1.0 - reach, 1.0) if hits.all() else Interval(0.0, reach)
+    independent = independent_comparisons(first, second)
+    if independent == errors.size:
+        return wilson_interval(int(errors.sum()), errors.size, confidence)
+    if errors.any() and not errors.all():
+        return percentile_interval(IdentityBootstrap(first, second, replicates, seed).rates(errors), confidence)
+    limit = rule_of_three(independent, confidence)
+    return ConfidenceInterval(1.0 - limit, 1.0) if errors.all() else ConfidenceInterval(0.0, limit)
 
 
-def percentiles(rates: Scores, confidence: float = 0.95) -> Interval:
-    """Return the interval that holds the middle of resampled rates."""
+def percentile_interval(rates: Rates, confidence: float = 0.95) -> ConfidenceInterval:
+    """Return the percentile interval of resampled rates."""
     low, high = np.quantile(rates, [0.5 - _confidence(confidence) / 2, 0.5 + confidence / 2])
-    return Interval(float(low), float(high))
+    return ConfidenceInterval(float(low), float(high))
 
 
 class IdentityBootstrap:
-    """Resamples identities, not comparisons: those that share an identity are not independent of each other.
+    """A bootstrap that resamples identities, because comparisons that share an identity are not independent.
 
-    Each replicate draws as many identities as there are, with replacement. A comparison between two counts as often as
-    both were drawn together, the product of their counts (vertex bootstrap: Snijders and Borgatti 1999, Connections
-    22, p. 161; for 1:1 matching: Fogliato, Patil and Perona 2024, arXiv 2306.01198); one within an identity counts as
-    often as that was drawn (subsets bootstrap: Bolle, Ratha and Pankanti 2004, CVIU 93, p. 1). Where comparisons do not
-    depend on each other at all, the first gives intervals that are too wide, up to √3 times.
+    Each replicate draws as many identities as there are, with replacement. A comparison of two identities counts as
+    often as both were drawn together: the product of their counts (vertex bootstrap: Snijders and Borgatti 1999,
+    Connections 22, p. 161; for 1:1 matching: Fogliato, Patil and Perona 2024, arXiv 2306.01198). A comparison within
+    one identity counts as often as that identity was drawn (subsets bootstrap: Bolle, Ratha and Pankanti 2004, CVIU 93,
+    p. 1). If comparisons of two identities are in fact independent, the intervals are too wide, by up to √3.
     """
 
-    def __init__(self, first: Codes, second: Codes, replicates: int = 400, seed: int = 0) -> None:
-        identities, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
+    def __init__(self, first: Indices, second: Indices, replicates: int = 400, seed: int = 0) -> None:
+        identities, numbered = np.unique(np.concatenate([first, second]), return_inverse=True)
         count = identities.size
-        self._first, self._second = codes[: first.size].astype(np.int32), codes[first.size :].astype(np.int32)
+        self._first, self._second = numbered[: first.size].astype(np.int32), numbered[first.size :].astype(np.int32)
         rng = np.random.default_rng(seed)
-        self._drawn = np.stack(
+        self._counts = np.stack(
             [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(replicates)]
         ).astype(np.float32)
-        everything = np.ones(first.size, dtype=np.bool_)
-        self._totals = self._sums(everything)
+        self._totals = self._weights(np.ones(first.size, dtype=np.bool_))
 
-    def rates(self, hits: Hits) -> Scores:
-        """Return the rate of hits in every replicate that drew a comparison, shape [at most replicates]."""
-        drawn = self._totals > 0
-        rates: Scores = self._sums(hits)[drawn] / self._totals[drawn]
+    def rates(self, chosen: Mask) -> Rates:
+        """Return the share of the chosen comparisons in every replicate that has a comparison.
+
+        Args:
+            chosen: for instance those that are errors, [comparisons].
+
+        Returns:
+            Shape [at most replicates].
+        """
+        there = self._totals > 0
+        rates: Rates = self._weights(chosen)[there] / self._totals[there]
         return rates
 
-    def _sums(self, hits: Hits) -> Scores:
-        """Return how much the chosen comparisons count in every replicate."""
-        first, second = self._first[hits], self._second[hits]
+    def _weights(self, chosen: Mask) -> Weights:
+        """Return the weight of the chosen comparisons in every replicate."""
+        first, second = self._first[chosen], self._second[chosen]
         within = first == second
-        crossed_first, crossed_second, owners = first[~within], second[~within], first[within]
+        between_first, between_second, alone = first[~within], second[~within], first[within]
         return np.array(
             [
-                float(np.dot(drawn[crossed_first], drawn[crossed_second])) + float(drawn[owners].sum())
-                for drawn in self._drawn
+                float(np.dot(counts[between_first], counts[between_second])) + float(counts[alone].sum())
+                for counts in self._counts
             ]
         )
 
 
-def effective_trials(rate: float, resampled: Scores, least: float, most: float) -> float:
-    """Return how many independent comparisons would leave a rate as uncertain as its resampled values show it to be.
+def effective_sample_size(rate: float, resampled: Rates, least: float, most: float) -> float:
+    """Return how many independent comparisons would give a rate the variance of its resampled values.
 
     That is p·(1 − p)/variance: the number of comparisons over the design effect (Kish 1965, Survey Sampling, 8.2).
+
+    Args:
+        rate: p, 0 to 1.
+        resampled: the rate in each replicate of a bootstrap.
+        least: lower limit of the result.
+        most: upper limit of the result.
     """
     variance = float(np.var(resampled))
     return most if variance <= 0 else min(most, max(least, rate * (1.0 - rate) / variance))
 
 
-def disjoint_pairs(first: Codes, second: Codes) -> int:
-    """Return how many comparisons surely share no identity: all where none is in two, else what is in reach of all.
+def independent_comparisons(first: Indices, second: Indices) -> int:
+    """Return how many comparisons can be chosen of which no two share an identity.
 
-    That is one for each identity of mated comparisons, and one for every two identities of non-mated ones.
+    That is all of them where no identity is in two. Otherwise it is taken to be one for each identity of mated
+    comparisons, and one for every two identities of non-mated ones.
     """
     taking_part = np.concatenate([first, second[first != second]])
     identities = np.unique(taking_part).size

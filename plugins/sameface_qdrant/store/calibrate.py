@@ -23,6 +23,7 @@ from sameface_qdrant.calibration.gallery import (
 from sameface_qdrant.calibration.what_if import WhatIf, what_if
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.values.vectors import Vector
@@ -80,7 +81,7 @@ async def gallery_what_if(
 
 
 async def _size(engine: Engine, tenant: Tenant) -> int:
-    return await engine.count(tenant.collection, payloads.of_gallery(tenant.uid, payloads.IDENTITY))
+    return await engine.count(tenant.collection, gallery_filter(tenant.uid, payloads.IDENTITY))
 
 
 async def _templates(engine: Engine, tenant: Tenant) -> GalleryTemplates:

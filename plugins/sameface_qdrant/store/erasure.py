@@ -1,64 +1,68 @@
-"""Receipts of erasures: what was removed, how that was checked, and what a receipt does not speak for.
+"""Deletions and their receipts: what was removed, how that was checked, and what a receipt does not cover.
 
-A deletion first looks for the points' bytes in the engine's files (the positive control), writes the receipt, removes
-the points and checks that they cannot be read. The receipt is DONE once the files were rewritten, the old ones deleted
-and searched again. It is kept in the meta collection, without any biometric data; what is searched for lies beside the
-points' own files until then, and goes with them.
+A deletion first searches the engine's files for the bytes of the points (the positive control). It writes the receipt,
+removes the points and checks that they cannot be read. The receipt is DONE once the files were rewritten, the old ones
+deleted and searched again. It is kept in the meta collection, without any biometric data. The byte strings that are
+searched for lie beside the points' own files until then, and are deleted with them.
 """
 
 import asyncio
 import dataclasses
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-from sameface_qdrant.engines.base import POINT_ID, Engine, Point, Sighting, Where
+from sameface_qdrant.engines.base import POINT_ID, ByteSearch, Engine, Point, Where
 from sameface_qdrant.errors import ErasureNotFound, SamefaceError
-from sameface_qdrant.store.payloads import META, Payload, moment, seconds
-from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
-from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.store.payloads import META, RECEIPT, moment
+from sameface_qdrant.store.receipts import receipt_of, receipt_point, receipt_point_id
+from sameface_qdrant.store.write_lock import WriteLock
+from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt, ErasureState
 from sameface_qdrant.values.paging import Page, check_page
 
-RECEIPT = "receipt"
 SAMPLE = 256
-"""Points of one erasure whose bytes are looked for, the first by id; ids are digests, so these are a random choice."""
+"""Points of one deletion whose bytes are searched for, the first by id; ids are digests, so the choice is random."""
 SEARCHES = 4
 """Points of the sample that are searched for by their own vector."""
-_ANYWHERE = (
+OUTSIDE_THE_ENGINE = (
     "copies made outside the store: backups, logs and answers that callers have kept",
     "blocks of the file system and of the disk: journals, copy-on-write, wear levelling, swap",
 )
-_NOT_COVERED = {
-    "edge": ("copies of the data folder made before", *_ANYWHERE),
-    "memory": ("the process's memory: only that the points are unreadable was checked", *_ANYWHERE),
-    "server": (
-        "the server's files: only that the points are unreadable was checked; its segments keep removed points until "
-        "they are optimized, its write-ahead logs and snapshots longer",
-        *_ANYWHERE,
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Seen:
-    """Points about to be removed: a sample of them, and where its bytes were found."""
+class Removal:
+    """What a deletion removes."""
 
     collection: str
     dimension: int
-    chosen: Where | Sequence[str]
+    points: Where | Sequence[str]
+    resource: ErasedResource
+    gallery: str
+    templates: int
+    records: int = 0
+    """Other records than templates."""
+    identity: str = ""
+    template: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sample:
+    """Some of the points about to be removed, and where their bytes were found."""
+
     points: tuple[Point, ...]
-    sightings: tuple[Sighting, ...]
+    searches: tuple[ByteSearch, ...]
 
 
 class Erasures:
     """Reached as ``store.erasures``."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, write_lock: WriteLock) -> None:
         self._engine = engine
+        self._write_lock = write_lock
         # Two readers must not both complete a receipt: the second would find nothing left to complete it from.
-        self._settling = asyncio.Lock()
+        self._completing = asyncio.Lock()
 
     async def get(self, receipt: str) -> ErasureReceipt:
         """Return a receipt as it is now.
@@ -66,7 +70,7 @@ class Erasures:
         Raises:
             ErasureNotFound: there is none with this id, or the process ended before anything was removed.
         """
-        key = _point_id(receipt)
+        key = receipt_point_id(receipt)
         point = (await self._engine.get(META, [key])).get(key)
         current = None if point is None else await self._current(point)
         if current is None:
@@ -81,111 +85,117 @@ class Erasures:
         found = [await self._current(point) for point in points]
         return Page(tuple(receipt for receipt in found if receipt is not None), following or "")
 
-    # What deletions need, in this order.
-
-    async def look(self, collection: str, dimension: int, chosen: Where | Sequence[str]) -> Seen:
-        """Look at points that are about to be removed; writers need not wait for it."""
-        ids = chosen
-        if isinstance(chosen, Where):
-            found, _ = await self._engine.scroll(collection, chosen, SAMPLE)
-            ids = [point.id for point in found]
-        assert not isinstance(ids, Where)
-        points = tuple((await self._engine.get(collection, ids, with_vector=True)).values())
-        traces = self._engine.traces
-        sightings = () if traces is None else await traces.look(collection, points)
-        return Seen(collection, dimension, chosen, points, sightings)
-
-    async def begin(
+    async def erase(
         self,
-        seen: Seen,
-        resource: ErasedResource,
-        gallery: str,
-        *,
-        identity: str = "",
-        template: str = "",
-        templates: int | None = None,
-        records: int = 0,
-    ) -> ErasureReceipt:
+        find: Callable[[], Awaitable[Removal | None]],
+        afterwards: Callable[[Removal], Awaitable[None]] | None = None,
+    ) -> ErasureReceipt | None:
+        """Remove points and return the receipt; None where there is nothing to remove.
+
+        Args:
+            find: says what to remove, and raises where it may not be removed. It is called twice: first to search the
+                files while other writers go on, then again under the write lock.
+            afterwards: changes other records under the same lock, once the points are removed.
+        """
+        removal = await find()
+        if removal is None:
+            return None
+        sample = await self._sample(removal)
+        async with self._write_lock:
+            removal = await find()
+            if removal is None:
+                return None
+            receipt = await self._begin(removal, sample)
+            await self._engine.delete(removal.collection, removal.points)
+            if afterwards is not None:
+                await afterwards(removal)
+            receipt = await self._check(receipt, removal, sample)
+        await self._engine.commit(removal.collection, erase=True)
+        if removal.resource is ErasedResource.GALLERY:
+            await self._engine.commit(META, erase=True)
+        try:
+            await self._keep(receipt, removal.collection, removal.dimension)
+            return await self.get(receipt.id)
+        except SamefaceError as error:
+            # The points are removed all the same. The receipt that was written first can be asked for.
+            return dataclasses.replace(receipt, failure=error.message)
+
+    async def _sample(self, removal: Removal) -> _Sample:
+        ids = removal.points
+        if isinstance(ids, Where):
+            found, _ = await self._engine.scroll(removal.collection, ids, SAMPLE)
+            ids = [point.id for point in found]
+        points = tuple((await self._engine.get(removal.collection, ids, with_vector=True)).values())
+        evidence = self._engine.erasure_evidence
+        return _Sample(points, () if evidence is None else await evidence.search_bytes(removal.collection, points))
+
+    async def _begin(self, removal: Removal, sample: _Sample) -> ErasureReceipt:
         """Write the receipt, durably, before the first point is removed: nothing is erased without one."""
-        if templates is None:
-            assert isinstance(seen.chosen, Where)
-            every = Where({**seen.chosen.equals, "kind": "template"})
-            templates = await self._engine.count(seen.collection, every)
         description = self._engine.description
         receipt = ErasureReceipt(
             id=uuid.uuid4().hex,
             state=ErasureState.PENDING,
-            resource=resource,
-            gallery=gallery,
-            identity=identity,
-            template=template,
-            templates=templates,
-            records=records,
+            resource=removal.resource,
+            gallery=removal.gallery,
+            identity=removal.identity,
+            template=removal.template,
+            templates=removal.templates,
+            records=removal.records,
             erase_time=datetime.now(UTC),
             done_time=None,
             engine=f"{description.kind} {description.version}",
             unreadable=False,
             compacted=False,
-            sampled=len(seen.points),
-            not_covered=_NOT_COVERED[description.kind],
+            sampled=len(sample.points),
+            not_covered=(*description.not_erased, *OUTSIDE_THE_ENGINE),
         )
-        traces = self._engine.traces
-        if traces is not None:
-            await traces.note(seen.collection, receipt.id, seen.sightings)
+        evidence = self._engine.erasure_evidence
+        if evidence is not None:
+            await evidence.note(removal.collection, receipt.id, sample.searches)
         try:
-            await self._keep(receipt, seen.collection, seen.dimension)
+            await self._keep(receipt, removal.collection, removal.dimension)
         except BaseException:
             # Nothing is removed then; the next removal must not take this note for its own.
-            if traces is not None:
-                await traces.forget(seen.collection, receipt.id)
+            if evidence is not None:
+                await evidence.forget(removal.collection, receipt.id)
             raise
         return receipt
 
-    async def check(self, receipt: ErasureReceipt, seen: Seen) -> ErasureReceipt:
+    async def _check(self, receipt: ErasureReceipt, removal: Removal, sample: _Sample) -> ErasureReceipt:
         """Check that the removed points cannot be retrieved, counted or found, before anybody can enrol them again.
 
         Where other services write too, only templates are looked at: somebody may have enrolled the identity anew.
         """
         alone = self._engine.exclusive
-        ids = {point.id for point in seen.points if alone or point.vector is not None}
-        readable = bool(await self._engine.get(seen.collection, sorted(ids)))
-        if alone and isinstance(seen.chosen, Where):
-            readable |= bool(await self._engine.count(seen.collection, seen.chosen))
-        for vector in [point.vector for point in seen.points if point.vector is not None][:SEARCHES]:
-            hits = await self._engine.nearest(seen.collection, vector, Where({}), 16)
+        ids = {point.id for point in sample.points if alone or point.vector is not None}
+        readable = bool(await self._engine.get(removal.collection, sorted(ids)))
+        if alone and isinstance(removal.points, Where):
+            readable |= bool(await self._engine.count(removal.collection, removal.points))
+        for vector in [point.vector for point in sample.points if point.vector is not None][:SEARCHES]:
+            hits = await self._engine.nearest(removal.collection, vector, Where({}), 16)
             readable |= any(hit.id in ids for hit in hits)
         checked = dataclasses.replace(receipt, unreadable=not readable)
-        if self._engine.traces is None and checked.unreadable:
+        if self._engine.erasure_evidence is None and checked.unreadable:
             checked = dataclasses.replace(checked, state=ErasureState.DONE, done_time=datetime.now(UTC))
         return checked
 
-    async def settle(self, receipt: ErasureReceipt, seen: Seen) -> ErasureReceipt:
-        """Keep what was checked, and return the receipt as it is by now."""
-        try:
-            await self._keep(receipt, seen.collection, seen.dimension)
-            return await self.get(receipt.id)
-        except SamefaceError as error:
-            # The points are removed all the same, and the receipt that was written first can be asked for.
-            return dataclasses.replace(receipt, failure=error.message)
-
     async def _current(self, point: Point) -> ErasureReceipt | None:
-        receipt = _receipt_of(point.payload)
-        traces = self._engine.traces
-        if traces is None:
+        receipt = receipt_of(point.payload)
+        evidence = self._engine.erasure_evidence
+        if evidence is None:
             return receipt
+        collection, dimension = point.payload["collection"], point.payload["dimension"]
+        await self._engine.ensure(collection, dimension)
         if receipt.state is ErasureState.DONE:
             # A process may have ended before it dropped the note.
-            await self._engine.ensure(point.payload["collection"], point.payload["dimension"])
-            await traces.forget(point.payload["collection"], receipt.id)
+            await evidence.forget(collection, receipt.id)
             return receipt
-        async with self._settling:
+        async with self._completing:
             point = (await self._engine.get(META, [point.id])).get(point.id, point)
-            receipt = _receipt_of(point.payload)
+            receipt = receipt_of(point.payload)
             if receipt.state is ErasureState.DONE:
                 return receipt
-            collection, dimension = point.payload["collection"], point.payload["dimension"]
-            await self._engine.ensure(collection, dimension)
-            known = await traces.compaction(collection, receipt.id)
+            known = await evidence.compaction(collection, receipt.id)
             if known is None:
                 # The process ended between the receipt and the removal.
                 await self._engine.delete(META, [point.id])
@@ -204,51 +214,9 @@ class Erasures:
                 done_time=moment(known.done_at),
             )
             await self._keep(receipt, collection, dimension)
-            await traces.forget(collection, receipt.id)
+            await evidence.forget(collection, receipt.id)
             return receipt
 
     async def _keep(self, receipt: ErasureReceipt, collection: str, dimension: int) -> None:
-        payload: dict[str, Any] = {
-            **dataclasses.asdict(receipt),
-            "kind": RECEIPT,
-            # Of no gallery: the receipt stays when its gallery goes.
-            "gallery": "",
-            "identity": "",
-            "of_gallery": receipt.gallery,
-            "of_identity": receipt.identity,
-            "erase_time": seconds(receipt.erase_time),
-            "done_time": seconds(receipt.done_time),
-            "collection": collection,
-            "dimension": dimension,
-            "kept": time.time(),
-        }
-        await self._engine.upsert(META, [Point(_point_id(receipt.id), payload)])
+        await self._engine.upsert(META, [receipt_point(receipt, collection, dimension, time.time())])
         await self._engine.commit(META)
-
-
-def _point_id(receipt: str) -> str:
-    return point_id(RECEIPT, receipt)
-
-
-def _receipt_of(payload: Payload) -> ErasureReceipt:
-    erase_time = moment(payload["erase_time"])
-    assert erase_time is not None
-    return ErasureReceipt(
-        id=payload["id"],
-        state=ErasureState(payload["state"]),
-        resource=ErasedResource(payload["resource"]),
-        gallery=payload["of_gallery"],
-        identity=payload["of_identity"],
-        template=payload["template"],
-        templates=payload["templates"],
-        records=payload["records"],
-        erase_time=erase_time,
-        done_time=moment(payload["done_time"]),
-        engine=payload["engine"],
-        unreadable=payload["unreadable"],
-        compacted=payload["compacted"],
-        sampled=payload["sampled"],
-        evidence=tuple(ByteEvidence(**one) for one in payload["evidence"]),
-        not_covered=tuple(payload["not_covered"]),
-        failure=payload["failure"],
-    )

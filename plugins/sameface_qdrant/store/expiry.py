@@ -1,4 +1,4 @@
-"""The sweep: what has expired is ignored by every comparison at once, and erased by this later."""
+"""The sweep erases what has expired. Comparisons ignore it from the moment of its expiry, swept or not."""
 
 import logging
 import time

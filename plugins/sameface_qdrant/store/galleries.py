@@ -9,19 +9,22 @@ from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryAlreadyExists, GalleryNotEmpty, GalleryNotFound
-from sameface_qdrant.policy import check_policy
+from sameface_qdrant.policy import changed_policy, check_policy
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.erasure import Erasures
-from sameface_qdrant.store.payloads import check_etag
-from sameface_qdrant.store.write_lock import Writes, uncut
+from sameface_qdrant.store.conditional_write import change_of, write
+from sameface_qdrant.store.erasure import Erasures, Removal
+from sameface_qdrant.store.filters import gallery_filter
+from sameface_qdrant.store.payloads import META, check_etag
+from sameface_qdrant.store.round_trips import together
+from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.contract import Contract, check_contract
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import check_id, point_id
 from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.schema import CURRENT, SCHEMA_FIELD, check_writable, schema_of, stamped
 
-META = payloads.META
-LOST_RACES = 8
+ATTEMPTS = 8
 """How often a change that is bound to no etag is tried again after another service was faster."""
 _SECRET_ID = point_id(payloads.SECRET)
 
@@ -42,15 +45,15 @@ class Tenant:
 class Galleries:
     """Reached as ``store.galleries``. Where this process is the only writer, records are remembered."""
 
-    def __init__(self, engine: Engine, writes: Writes) -> None:
+    def __init__(self, engine: Engine, write_lock: WriteLock) -> None:
         self._engine = engine
-        self._writes = writes
-        self.erasures = Erasures(engine)
+        self._write_lock = write_lock
+        self.erasures = Erasures(engine, write_lock)
         self._remembered: dict[str, Tenant] = {}
         # Counts changes: what was read before one must not be remembered after it.
         self._changes = 0
 
-    @uncut
+    @runs_to_completion
     async def create(
         self,
         gallery: str,
@@ -73,14 +76,15 @@ class Galleries:
         first = dataclasses.replace(check_policy(policy), revision=1, create_time=now)
         new = Gallery(gallery, contract, first, display_name, tuple(operating_points), create_time=now, update_time=now)
         uid = uuid.uuid4().hex
-        async with self._writes.turn:
+        async with self._write_lock:
             await self._engine.ensure(contract.key, contract.dimension)
-            point = payloads.gallery_point(new, uid, revision=1, request_id=request_id)
-            await self._engine.upsert(META, [point], insert_only=True)
-            present = await self._record(gallery)
+            record = Point(payloads.gallery_point_id(gallery), {})
+            payload = {**payloads.gallery_payload(new, uid), "request_id": request_id}
+            written = await write(self._engine, change_of(META, record, payload, new=True))
+            present = written or await self._record(gallery)
         await self._engine.commit(META)
         same_request = bool(request_id) and present.payload["request_id"] == request_id
-        if present.payload["gallery"] != uid and not same_request:
+        if written is None and not same_request:
             raise GalleryAlreadyExists(f"the gallery {gallery!r} exists already", metadata={"gallery": gallery})
         return payloads.gallery_of(present.payload)
 
@@ -94,7 +98,7 @@ class Galleries:
         points, following = await self._engine.scroll(META, Where({"kind": payloads.GALLERY}), page_size, start)
         return Page(tuple(payloads.gallery_of(point.payload) for point in points), following or "")
 
-    @uncut
+    @runs_to_completion
     async def update(
         self,
         gallery: str,
@@ -111,8 +115,8 @@ class Galleries:
             InvalidArgument: the policy is malformed.
             ConcurrentUpdate: ``etag`` is given and not the present one, or other services were faster again and again.
         """
-        for attempt in range(1 if etag else LOST_RACES):
-            async with self._writes.turn:
+        for attempt in range(1 if etag else ATTEMPTS):
+            async with self._write_lock:
                 point = await self._record(gallery)
                 present = payloads.gallery_of(point.payload)
                 check_etag(etag, present.etag, gallery)
@@ -129,31 +133,22 @@ class Galleries:
 
     async def _replace(self, point: Point, changed: Gallery) -> Gallery | None:
         """Write a gallery in the place of the record it was made from; None where another service was faster."""
-        uid, revision = point.payload["gallery"], point.payload["revision"]
-        before = payloads.gallery_of(point.payload)
-        if changed.policy is not before.policy:
+        uid, before = point.payload["gallery"], payloads.gallery_of(point.payload)
+        change = change_of(META, point, payloads.gallery_payload(changed, uid))
+        if changed.policy != before.policy:
             # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
             await self._engine.upsert(META, [payloads.policy_point(uid, before.policy)], insert_only=True)
             # Durable first, too: of a flush that is cut off, a replaced record may stay and a new one not.
             await self._engine.commit(META)
-        mark = uuid.uuid4().hex
-        replacement = payloads.gallery_point(
-            changed,
-            uid,
-            revision=revision + 1,
-            request_id=point.payload["request_id"],
-            marks=payloads.marked(point.payload, mark),
-        )
         self._forget(changed.id)
-        await self._engine.upsert(META, [replacement], only_if=Where({"revision": revision}))
-        written = await self._record(changed.id)
+        written = await write(self._engine, change)
         self._forget(changed.id)
-        return payloads.gallery_of(written.payload) if mark in written.payload["marks"] else None
+        return None if written is None else payloads.gallery_of(written.payload)
 
     async def revisions(self, gallery: str) -> tuple[Policy, ...]:
         """Return every revision of a gallery's policy, oldest first; the last one is in force."""
         tenant = await self.tenant(gallery)
-        where = payloads.of_gallery(tenant.uid, payloads.POLICY)
+        where = gallery_filter(tenant.uid, payloads.POLICY)
         found: dict[int, Policy] = {}
         start = None
         while True:
@@ -164,7 +159,7 @@ class Galleries:
         found[tenant.gallery.policy.revision] = tenant.gallery.policy
         return tuple(found[revision] for revision in sorted(found))
 
-    @uncut
+    @runs_to_completion
     async def delete(self, gallery: str, *, force: bool = False, etag: str = "") -> ErasureReceipt:
         """Erase a gallery and its policies; one with identities only with ``force``, together with them.
 
@@ -173,57 +168,79 @@ class Galleries:
             GalleryNotEmpty: it holds identities and ``force`` is not set.
             ConcurrentUpdate: ``etag`` is given and not the present one.
         """
-        tenant, size = await self._deletable(gallery, force, etag)
-        everything = Where({"gallery": tenant.uid})
-        seen = await self.erasures.look(tenant.collection, tenant.gallery.contract.dimension, everything)
-        async with self._writes.turn:
-            tenant, size = await self._deletable(gallery, force, etag)
-            policies = await self._engine.count(META, everything)
-            receipt = await self.erasures.begin(seen, ErasedResource.GALLERY, gallery, records=size + policies)
-            # Identities first: should this be cut off, the gallery is still there to be deleted again.
-            await self._engine.delete(tenant.collection, everything)
+
+        async def find() -> Removal:
+            return await self._removal(gallery, force, etag)
+
+        async def remove_policies(removal: Removal) -> None:
+            # Identities went first: if this is cut off, the gallery is still there to be deleted again.
             self._forget(gallery)
-            await self._engine.delete(META, everything)
+            await self._engine.delete(META, removal.points)
             self._forget(gallery)
             if not self._engine.exclusive:
                 # Another service may have enrolled between the two, and have found the gallery still there.
-                await self._engine.delete(tenant.collection, everything)
-            receipt = await self.erasures.check(receipt, seen)
-        await self._engine.commit(tenant.collection, erase=True)
-        await self._engine.commit(META, erase=True)
-        return await self.erasures.settle(receipt, seen)
+                await self._engine.delete(removal.collection, removal.points)
 
-    async def _deletable(self, gallery: str, force: bool, etag: str) -> tuple[Tenant, int]:
+        receipt = await self.erasures.erase(find, remove_policies)
+        assert receipt is not None
+        return receipt
+
+    async def _removal(self, gallery: str, force: bool, etag: str) -> Removal:
         tenant = await self.tenant(gallery)
         check_etag(etag, tenant.gallery.etag, gallery)
-        size = await self._engine.count(tenant.collection, payloads.of_gallery(tenant.uid, payloads.IDENTITY))
-        if size and not force:
+        everything = Where({"gallery": tenant.uid})
+        identities, templates, policies = await together(
+            self._engine,
+            self._engine.count(tenant.collection, gallery_filter(tenant.uid, payloads.IDENTITY)),
+            self._engine.count(tenant.collection, gallery_filter(tenant.uid, payloads.TEMPLATE)),
+            self._engine.count(META, everything),
+        )
+        if identities and not force:
             raise GalleryNotEmpty(
-                f"the gallery {gallery!r} holds {size} identities; delete them first, or set force",
-                metadata={"gallery": gallery, "identities": size},
+                f"the gallery {gallery!r} holds {identities} identities; delete them first, or set force",
+                metadata={"gallery": gallery, "identities": identities},
             )
-        return tenant, size
+        return Removal(
+            tenant.collection,
+            tenant.gallery.contract.dimension,
+            everything,
+            ErasedResource.GALLERY,
+            gallery,
+            templates=templates,
+            records=identities + policies,
+        )
 
     # What identities and templates need of galleries.
 
     async def open(self) -> bytes:
         """Make the meta collection and return the store's secret, the key of its digests."""
         await self._engine.ensure(META, 1)
-        payload = {"kind": payloads.SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)}
+        payload = stamped({"kind": payloads.SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)})
         # Read first: a store on a full disk opens for reading.
         if not await self._engine.get(META, [_SECRET_ID]):
             # Insert-only: of several services that start at once, one secret wins and all read it back.
             await self._engine.upsert(META, [Point(_SECRET_ID, payload)], insert_only=True)
             await self._engine.commit(META)
         stored = (await self._engine.get(META, [_SECRET_ID]))[_SECRET_ID]
+        found = schema_of(stored.payload)
+        check_writable(found, "the store")
+        if found.version < CURRENT.version or SCHEMA_FIELD not in stored.payload:
+            # From now on releases that are too old for what this one writes refuse the store.
+            this = Where({"kind": payloads.SECRET}, ids=(_SECRET_ID,))
+            await self._engine.set_payload(META, this, stamped({}))
+            await self._engine.commit(META)
         return bytes.fromhex(stored.payload["secret"])
 
-    async def tenant(self, gallery: str) -> Tenant:
-        """Return a gallery with its key, its collection opened.
+    async def tenant(self, gallery: str | Gallery) -> Tenant:
+        """Return a gallery with its key, its collection opened. One that was read from this store is not read again.
 
         Raises:
             GalleryNotFound: there is none with this id.
         """
+        if isinstance(gallery, Gallery):
+            tenant = Tenant(gallery.uid, gallery)
+            await self._engine.ensure(tenant.collection, gallery.contract.dimension)
+            return tenant
         if remembered := self._remembered.get(gallery):
             return remembered
         changes = self._changes
@@ -234,7 +251,7 @@ class Galleries:
             self._remembered[gallery] = tenant
         return tenant
 
-    async def still_there(self, tenant: Tenant) -> bool:
+    async def is_current(self, tenant: Tenant) -> bool:
         """Return whether the gallery is stored, and is not another one made later under the same id."""
         point = await self._find(tenant.gallery.id)
         return point is not None and point.payload["gallery"] == tenant.uid
@@ -259,7 +276,7 @@ def _changed(present: Gallery, policy: PolicyChanges, display_name: str | None, 
     if "identify_threshold" in policy:
         # Set by hand, it is nothing that was calibrated for a size.
         policy = PolicyChanges(**{"calibrated_size": None, **policy})
-    wanted = check_policy(dataclasses.replace(present.policy, **policy))
+    wanted = changed_policy(present.policy, policy)
     changed = dataclasses.replace(present, display_name=present.display_name if display_name is None else display_name)
     if wanted != present.policy:
         revised = dataclasses.replace(wanted, revision=wanted.revision + 1, author=author, create_time=now)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.recognition import ScoredTemplate
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.values.gallery import Gallery
@@ -38,7 +39,7 @@ class StoredGallerySearch:
 
     async def size(self) -> int:
         """See `GallerySearch`."""
-        where = payloads.of_gallery(self._tenant.uid, payloads.IDENTITY)
+        where = gallery_filter(self._tenant.uid, payloads.IDENTITY)
         return await self._engine.count(self._tenant.collection, where)
 
     async def identity(self, identity: str) -> Identity:

@@ -1,12 +1,11 @@
-"""What is looked at before a template enters: other identities like it, the same photo, its own identity, room.
+"""Guards: what is checked before a template enters. Other identities like it, the same photo, its own identity.
 
-Guards hold under concurrent writers. Where this process is the only writer, looking and writing are one turn. Between
-services on one server a template is looked at, written, and looked at again: of two services that enrol one person
-under two identities at the same moment, at least one finds the other's template the second time, takes its own back and
-answers ConcurrentUpdate; its repeat then finds a template that stays.
+Guards hold under concurrent writers. Where this process is the only writer, one lock covers the look and the write.
+Between services on one server a template is looked at, written, and looked at again. When two services enrol one person
+under two identities at the same moment, at least one of them finds the other's template the second time. It takes its
+own back and answers ConcurrentUpdate; its repeat then finds a template that stays.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -22,13 +21,15 @@ from sameface_qdrant.errors import (
 )
 from sameface_qdrant.policy import identification_threshold, verification_threshold
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Tenant
+from sameface_qdrant.store.round_trips import nothing, together
 from sameface_qdrant.values.finding import Finding, FindingKind
-from sameface_qdrant.values.gallery import GuardAction, Policy, WhenFull
+from sameface_qdrant.values.gallery import GuardAction, Policy
 from sameface_qdrant.values.identity import Identity
 from sameface_qdrant.values.vectors import Vector
 
-REFUSALS: dict[FindingKind, tuple[type[GuardRefusal], str]] = {
+REJECTIONS: dict[FindingKind, tuple[type[GuardRefusal], str]] = {
     FindingKind.COLLISION: (IdentityCollision, "is too much like another identity of the gallery"),
     FindingKind.DUPLICATE: (DuplicateSample, "was made from a photo or embedding that is enrolled already"),
     FindingKind.OUTLIER: (TemplateOutlier, "is too unlike the identity's other templates"),
@@ -44,55 +45,21 @@ def action_of(policy: Policy, kind: FindingKind) -> GuardAction:
     }.get(kind, GuardAction.WARN)
 
 
-def refusal(findings: Sequence[Finding], policy: Policy, gallery: str, identity: str) -> GuardRefusal | None:
+def rejection(findings: Sequence[Finding], policy: Policy, gallery: str, identity: str) -> GuardRefusal | None:
     """Return the error of the first finding that the policy rejects, None where it rejects none.
 
     The message and metadata name neither the other identity nor its score: whose face is alike is not for everybody.
     ``GuardRefusal.finding`` has both, for callers that may know.
     """
     for finding in findings:
-        if action_of(policy, finding.kind) is GuardAction.REJECT and finding.kind in REFUSALS:
-            kind, what = REFUSALS[finding.kind]
+        if action_of(policy, finding.kind) is GuardAction.REJECT and finding.kind in REJECTIONS:
+            kind, what = REJECTIONS[finding.kind]
             return kind(
                 f"a template for {identity!r} {what}; check who it shows, or let the policy of {gallery!r} allow it",
                 metadata={"gallery": gallery, "identity": identity},
                 finding=finding,
             )
     return None
-
-
-def to_replace(held: Sequence[Point], new: Sequence[Vector], count: int, how: WhenFull) -> list[str]:
-    """Return the ids of the ``count`` held templates that give way, none for `WhenFull.REJECT`.
-
-    Args:
-        held: the identity's templates in force, with vectors for `WhenFull.REPLACE_MOST_REDUNDANT`.
-        new: unit vectors about to enter; they are never the ones that give way.
-        count: at most ``len(held)``.
-        how: oldest; lowest quality (its weakest component, a template without quality first); most redundant (nearest
-            to another one, new or held, one after another). Among equals the oldest gives way.
-    """
-    by_age = sorted(held, key=lambda point: (float(point.payload["created"]), point.id))
-    if how is WhenFull.REPLACE_OLDEST:
-        return [point.id for point in by_age[:count]]
-    if how is WhenFull.REPLACE_LOWEST_QUALITY:
-        weakest = sorted(by_age, key=lambda point: min(point.payload["quality"].values(), default=0.0))
-        return [point.id for point in weakest[:count]]
-    if how is WhenFull.REPLACE_MOST_REDUNDANT:
-        return _most_redundant(by_age, new, count)
-    return []
-
-
-def _most_redundant(by_age: Sequence[Point], new: Sequence[Vector], count: int) -> list[str]:
-    vectors = np.stack([point.vector for point in by_age if point.vector is not None] + list(new)).astype(np.float64)
-    scores = vectors @ vectors.T
-    np.fill_diagonal(scores, -np.inf)
-    chosen: list[int] = []
-    for _ in range(count):
-        # argmax takes the first of equals, which is the oldest.
-        one = int(scores[: len(by_age)].max(axis=1).argmax())
-        chosen.append(one)
-        scores[one, :] = scores[:, one] = -np.inf
-    return [by_age[number].id for number in chosen]
 
 
 class Guards:
@@ -112,24 +79,31 @@ class Guards:
             jobs.append(self._duplicates(tenant, new, now))
         if policy.on_outlier is not GuardAction.ALLOW:
             jobs.append(self._outliers(tenant, identity, owner, new, now))
-        found = [finding for findings in await asyncio.gather(*jobs) for finding in findings]
+        found = [finding for findings in await together(self._engine, *jobs) for finding in findings]
         return list(dict.fromkeys(found))
 
     async def _collisions(self, tenant: Tenant, identity: str, new: Sequence[Point], now: float) -> list[Finding]:
+        # Without a threshold of its own it takes the one for identification, which depends on the gallery's size.
         policy = tenant.gallery.policy
+        others = Where({"gallery": tenant.uid}, {"identity": identity}, valid_at=now)
+        size, nearest = await together(
+            self._engine,
+            self._engine.count(tenant.collection, gallery_filter(tenant.uid, payloads.IDENTITY))
+            if policy.collision_threshold is None
+            else nothing(0),
+            self._nearest(tenant, new, others),
+        )
         threshold = policy.collision_threshold
         if threshold is None:
-            size = await self._engine.count(tenant.collection, payloads.of_gallery(tenant.uid, payloads.IDENTITY))
             try:
                 threshold = identification_threshold(tenant.gallery, size, None).value
             except ThresholdNotCalibrated:
                 return _unchecked(FindingKind.COLLISION, policy)
-        others = Where({"gallery": tenant.uid}, {"identity": identity}, valid_at=now)
-        nearest = await self._nearest(tenant, new, others, threshold)
         return [
             Finding(FindingKind.COLLISION, hit.payload["identity"], hit.id, hit.score, threshold)
             for hits in nearest
             for hit in hits
+            if hit.score >= threshold
         ]
 
     async def _duplicates(self, tenant: Tenant, new: Sequence[Point], now: float) -> list[Finding]:
@@ -157,7 +131,7 @@ class Guards:
                 return _unchecked(FindingKind.OUTLIER, policy)
         mine = Where({"gallery": tenant.uid, "identity": identity}, valid_at=now)
         # More than one: where this is the second look, the nearest are the new ones themselves.
-        found = await self._nearest(tenant, new, mine, None, 1 + len(new)) if owner else [[] for _ in new]
+        found = await self._nearest(tenant, new, mine, 1 + len(new)) if owner else [[] for _ in new]
         vectors = np.stack([_vector(point) for point in new])
         among_new = vectors @ vectors.T
         np.fill_diagonal(among_new, -np.inf)
@@ -170,14 +144,10 @@ class Guards:
                 findings.append(Finding(FindingKind.OUTLIER, identity, "", best, threshold))
         return findings
 
-    async def _nearest(
-        self, tenant: Tenant, new: Sequence[Point], where: Where, min_score: float | None, limit: int = 1
-    ) -> list[list[Hit]]:
-        return await asyncio.gather(
-            *(
-                self._engine.nearest(tenant.collection, _vector(point), where, limit, min_score=min_score)
-                for point in new
-            )
+    async def _nearest(self, tenant: Tenant, new: Sequence[Point], where: Where, limit: int = 1) -> Sequence[list[Hit]]:
+        return await together(
+            self._engine,
+            *(self._engine.nearest(tenant.collection, _vector(point), where, limit) for point in new),
         )
 
 

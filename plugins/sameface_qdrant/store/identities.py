@@ -4,10 +4,8 @@ import asyncio
 import dataclasses
 import secrets
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import (
@@ -20,25 +18,30 @@ from sameface_qdrant.errors import (
 )
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.galleries import LOST_RACES, Galleries, Tenant
+from sameface_qdrant.store.conditional_write import change_of, write
+from sameface_qdrant.store.erasure import Removal
+from sameface_qdrant.store.filters import gallery_filter, identity_filter
+from sameface_qdrant.store.galleries import ATTEMPTS, Galleries, Tenant
 from sameface_qdrant.store.move import move
 from sameface_qdrant.store.payloads import check_etag
-from sameface_qdrant.store.write_lock import Writes, uncut
+from sameface_qdrant.store.round_trips import together
+from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels
 from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.schema import check_readable, schema_of
 
 
 class Identities:
     """Reached as ``store.identities``."""
 
-    def __init__(self, engine: Engine, galleries: Galleries, writes: Writes) -> None:
+    def __init__(self, engine: Engine, galleries: Galleries, write_lock: WriteLock) -> None:
         self._engine = engine
         self._galleries = galleries
-        self._writes = writes
+        self._write_lock = write_lock
 
-    @uncut
+    @runs_to_completion
     async def create(
         self,
         gallery: str,
@@ -62,9 +65,8 @@ class Identities:
         check_id(identity, "identity_id")
         check_labels(labels)
         check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
-        payloads.check_to_come(expire_time, datetime.now(UTC))
-        mark = uuid.uuid4().hex
-        async with self._writes.turn:
+        payloads.check_future(expire_time, datetime.now(UTC))
+        async with self._write_lock:
             tenant = await self._galleries.tenant(gallery)
             key = payloads.identity_point_id(tenant.uid, identity)
             payload = payloads.identity_payload(
@@ -73,18 +75,17 @@ class Identities:
                 display_name=display_name,
                 labels=labels,
                 verify_threshold=verify_threshold,
-                mark=mark,
                 now=time.time(),
                 request_id=request_id,
                 consent_reference=consent_reference,
                 purpose=purpose,
                 expires=payloads.seconds(expire_time),
             )
-            await self._engine.upsert(tenant.collection, [Point(key, payload)], insert_only=True)
-            stored = (await self._engine.get(tenant.collection, [key]))[key].payload
+            written = await write(self._engine, change_of(tenant.collection, Point(key, {}), payload, new=True))
+            stored = (written or await self.record(tenant, identity)).payload
         await self._engine.commit(tenant.collection)
         same_request = bool(request_id) and stored["request_id"] == request_id
-        if mark not in stored["marks"] and not same_request:
+        if written is None and not same_request:
             raise IdentityAlreadyExists(
                 f"the identity {identity!r} exists already in {gallery!r}",
                 metadata={"gallery": gallery, "identity": identity},
@@ -94,8 +95,10 @@ class Identities:
     async def get(self, gallery: str, identity: str) -> Identity:
         """Return an identity, or raise GalleryNotFound or IdentityNotFound."""
         tenant = await self._galleries.tenant(gallery)
-        record = await self.record(tenant, identity)
-        return payloads.identity_of(record.payload, gallery, await self.template_count(tenant, identity))
+        record, count = await together(
+            self._engine, self.record(tenant, identity), self.template_count(tenant, identity)
+        )
+        return payloads.identity_of(record.payload, gallery, count)
 
     async def list(
         self, gallery: str, *, labels: Mapping[str, str] = NO_LABELS, page_size: int = 100, page_token: str = ""
@@ -104,14 +107,14 @@ class Identities:
         check_labels(labels)
         start = check_page(page_size, page_token)
         tenant = await self._galleries.tenant(gallery)
-        where = payloads.of_gallery(tenant.uid, payloads.IDENTITY, labels)
+        where = gallery_filter(tenant.uid, payloads.IDENTITY, labels)
         points, following = await self._engine.scroll(tenant.collection, where, page_size, start)
         stored = [point.payload for point in points]
-        counts = await asyncio.gather(*(self.template_count(tenant, payload["identity"]) for payload in stored))
+        counts = await together(self._engine, *(self.template_count(tenant, payload["identity"]) for payload in stored))
         items = (payloads.identity_of(payload, gallery, count) for payload, count in zip(stored, counts, strict=True))
         return Page(tuple(items), following or "")
 
-    @uncut
+    @runs_to_completion
     async def update(self, gallery: str, identity: str, changes: IdentityChanges, *, etag: str = "") -> Identity:
         """Change what ``changes`` names, and leave the rest.
 
@@ -122,9 +125,9 @@ class Identities:
         """
         check_override(changes.get("verify_threshold"), "verify_threshold", -1.0, 1.0)
         check_labels(changes.get("labels", NO_LABELS))
-        payloads.check_to_come(changes.get("expire_time"), datetime.now(UTC))
-        for attempt in range(1 if etag else LOST_RACES):
-            async with self._writes.turn:
+        payloads.check_future(changes.get("expire_time"), datetime.now(UTC))
+        for attempt in range(1 if etag else ATTEMPTS):
+            async with self._write_lock:
                 tenant = await self._galleries.tenant(gallery)
                 record = await self.record(tenant, identity)
                 check_etag(etag, payloads.identity_of(record.payload, gallery, 0).etag, identity)
@@ -143,32 +146,25 @@ class Identities:
         written: Point | None = record
         fields = payloads.identity_fields(changes)
         if "expires" in fields:
-            points, _ = await self._engine.scroll(tenant.collection, of_record(tenant, record), 1000)
-            revived = [(p, payloads.earlier(p.payload.get("own_expires"), fields["expires"])) for p in points]
-            await self.check_revived(tenant, record.payload["identity"], revived)
+            points, _ = await self._engine.scroll(tenant.collection, templates_of(tenant, record), 1000)
+            renewed = [(p, payloads.earliest(p.payload.get("own_expires"), fields["expires"])) for p in points]
+            await self.check_renewal(tenant, record.payload["identity"], renewed)
         if {**record.payload, **fields} != record.payload:
-            written = await self._replace(tenant, record, fields)
+            fields = {**fields, "updated": time.time()}
+            written = await write(self._engine, change_of(tenant.collection, record, fields))
         # Templates follow also where the record had it already: a write may have been cut off between the two.
-        templates = of_record(tenant, record)
+        templates = templates_of(tenant, record)
         if written is not None and "labels" in fields:
             await self._engine.set_payload(tenant.collection, templates, {"labels": fields["labels"]})
         if written is not None and "expires" in fields:
             points, _ = await self._engine.scroll(tenant.collection, templates, 1000)
             for point in points:
-                effective = payloads.earlier(point.payload.get("own_expires"), fields["expires"])
+                effective = payloads.earliest(point.payload.get("own_expires"), fields["expires"])
                 this = dataclasses.replace(templates, ids=(point.id,))
                 await self._engine.set_payload(tenant.collection, this, {"expires": effective})
         return written
 
-    async def _replace(self, tenant: Tenant, record: Point, fields: Mapping[str, Any]) -> Point | None:
-        mark = uuid.uuid4().hex
-        changed = {**payloads.next_revision(record.payload, mark, time.time()), **fields}
-        unchanged = Where({"revision": record.payload["revision"]})
-        await self._engine.upsert(tenant.collection, [Point(record.id, changed)], only_if=unchanged)
-        written = await self.record(tenant, record.payload["identity"])
-        return written if mark in written.payload["marks"] else None
-
-    @uncut
+    @runs_to_completion
     async def move(self, gallery: str, source: str, target: str, *, merge: bool = False) -> Identity:
         """Give an identity another id, or merge it into another identity; returns that one.
 
@@ -185,13 +181,13 @@ class Identities:
         check_id(target, "target")
         if source == target:
             raise InvalidArgument(f"the target is the source, {source!r}", metadata={"field": "target"})
-        async with self._writes.turn:
+        async with self._write_lock:
             tenant = await self._galleries.tenant(gallery)
             written = await move(self._engine, tenant, await self.record(tenant, source), target, merge=merge)
         await self._engine.commit(tenant.collection, erase=True)
         return payloads.identity_of(written.payload, gallery, await self.template_count(tenant, target))
 
-    @uncut
+    @runs_to_completion
     async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> ErasureReceipt:
         """Erase an identity; one with templates only with ``force``.
 
@@ -200,39 +196,41 @@ class Identities:
             IdentityNotEmpty: it has templates and ``force`` is not set.
             ConcurrentUpdate: ``etag`` is given and not the present one.
         """
-        tenant, _ = await self._deletable(gallery, identity, force, etag)
-        erasures = self._galleries.erasures
-        everything = Where({"gallery": tenant.uid, "identity": identity})
-        seen = await erasures.look(tenant.collection, tenant.gallery.contract.dimension, everything)
-        async with self._writes.turn:
-            tenant, count = await self._deletable(gallery, identity, force, etag)
-            receipt = await erasures.begin(
-                seen, ErasedResource.IDENTITY, gallery, identity=identity, templates=count, records=1
-            )
-            await self._engine.delete(tenant.collection, everything)
-            receipt = await erasures.check(receipt, seen)
-        await self._engine.commit(tenant.collection, erase=True)
-        return await erasures.settle(receipt, seen)
 
-    async def _deletable(self, gallery: str, identity: str, force: bool, etag: str) -> tuple[Tenant, int]:
-        tenant = await self._galleries.tenant(gallery)
-        record = await self.record(tenant, identity)
-        count = await self.template_count(tenant, identity)
-        check_etag(etag, payloads.identity_of(record.payload, gallery, count).etag, identity)
-        if count and not force:
-            raise IdentityNotEmpty(
-                f"the identity {identity!r} has {count} templates; delete them first, or set force",
-                metadata={"gallery": gallery, "identity": identity, "templates": count},
+        async def find() -> Removal:
+            tenant = await self._galleries.tenant(gallery)
+            record, count = await together(
+                self._engine, self.record(tenant, identity), self.template_count(tenant, identity)
             )
-        return tenant, count
+            check_etag(etag, payloads.identity_of(record.payload, gallery, count).etag, identity)
+            if count and not force:
+                raise IdentityNotEmpty(
+                    f"the identity {identity!r} has {count} templates; delete them first, or set force",
+                    metadata={"gallery": gallery, "identity": identity, "templates": count},
+                )
+            return Removal(
+                tenant.collection,
+                tenant.gallery.contract.dimension,
+                Where({"gallery": tenant.uid, "identity": identity}),
+                ErasedResource.IDENTITY,
+                gallery,
+                templates=count,
+                records=1,
+                identity=identity,
+            )
+
+        receipt = await self._galleries.erasures.erase(find)
+        assert receipt is not None
+        return receipt
 
     # What templates and decisions need of identities.
 
     async def touch(self, tenant: Tenant, record: Point) -> bool:
         """Write an identity's next revision; False where another service was faster."""
-        return await self._replace(tenant, record, {}) is not None
+        change = change_of(tenant.collection, record, {"updated": time.time()})
+        return await write(self._engine, change) is not None
 
-    async def check_revived(
+    async def check_renewal(
         self, tenant: Tenant, identity: str, templates: Sequence[tuple[Point, float | None]]
     ) -> None:
         """Check that templates, each with its expiry to be, may be in force together with the others.
@@ -241,16 +239,16 @@ class Identities:
             TemplateLimitReached: one of them had expired, and there would be more than the policy allows.
         """
         now = time.time()
-        revived = [
+        renewed = [
             point.id
             for point, expires in templates
             if not payloads.in_force(point.payload, now) and (expires is None or expires > now)
         ]
         held = await self.template_count(tenant, identity, valid_at=now)
         limit = tenant.gallery.policy.max_templates
-        if revived and held + len(revived) > limit:
+        if renewed and held + len(renewed) > limit:
             raise TemplateLimitReached(
-                f"the identity {identity!r} has {held} templates in force and {len(revived)} more would exceed "
+                f"the identity {identity!r} has {held} templates in force and {len(renewed)} more would exceed "
                 f"the limit of {limit}; delete some first",
                 metadata={"identity": identity, "templates": held, "limit": limit},
             )
@@ -258,25 +256,32 @@ class Identities:
     async def find(self, tenant: Tenant, identity: str) -> Point | None:
         """Return an identity's record, None where there is none."""
         key = payloads.identity_point_id(tenant.uid, identity)
-        return (await self._engine.get(tenant.collection, [key])).get(key)
+        found = (await self._engine.get(tenant.collection, [key])).get(key)
+        if found is not None:
+            check_readable(schema_of(found.payload), f"the identity {identity!r}")
+        return found
 
     async def record(self, tenant: Tenant, identity: str) -> Point:
         """Return an identity's record, or raise IdentityNotFound."""
         record = await self.find(tenant, identity)
         if record is None:
-            gallery = tenant.gallery.id
-            raise IdentityNotFound(
-                f"nobody is enrolled in {gallery!r} under {identity!r}",
-                metadata={"gallery": gallery, "identity": identity},
-            )
+            raise self.not_found(tenant, identity)
         return record
+
+    def not_found(self, tenant: Tenant, identity: str) -> IdentityNotFound:
+        """Return the error for an identity that does not exist."""
+        gallery = tenant.gallery.id
+        return IdentityNotFound(
+            f"nobody is enrolled in {gallery!r} under {identity!r}",
+            metadata={"gallery": gallery, "identity": identity},
+        )
 
     async def template_count(self, tenant: Tenant, identity: str, *, valid_at: float | None = None) -> int:
         """Return how many templates an identity has, or how many of them are in force at a moment."""
-        where = payloads.of_identity(tenant.uid, identity, payloads.TEMPLATE, valid_at)
+        where = identity_filter(tenant.uid, identity, payloads.TEMPLATE, valid_at)
         return await self._engine.count(tenant.collection, where)
 
 
-def of_record(tenant: Tenant, record: Point) -> Where:
+def templates_of(tenant: Tenant, record: Point) -> Where:
     """Return the filter on the templates of an identity's record."""
-    return payloads.of_identity(tenant.uid, record.payload["identity"], payloads.TEMPLATE)
+    return identity_filter(tenant.uid, record.payload["identity"], payloads.TEMPLATE)

@@ -15,6 +15,8 @@ from typing import Any
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, IdentityAlreadyExists, TemplateLimitReached
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.conditional_write import change_of, will_stay, write
+from sameface_qdrant.store.filters import identity_filter
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.values.ids import point_id
 
@@ -22,7 +24,7 @@ from sameface_qdrant.values.ids import point_id
 async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, merge: bool) -> Point:
     """Move every template of a source (its record) to the target identity; returns the target's record.
 
-    The source is erased. The caller holds the turn and commits. `Identities.move` says what is raised.
+    The source is erased. The caller holds the write lock and commits. `Identities.move` says what is raised.
     """
     identity = source.payload["identity"]
     begun = source.payload["moving_to"]
@@ -38,15 +40,15 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     await _check_room(
         engine, tenant, target, _copies(tenant, await _templates(engine, tenant, identity), target, there)
     )
-    closed = await _write(engine, tenant, source, {**source.payload, "moving_to": target, "move": moving})
+    closed = await _write(engine, tenant, source, {"moving_to": target, "move": moving})
     # Read again: what another service had written until then is there now, or is about to be taken back.
     points = await _templates(engine, tenant, identity)
-    if not engine.exclusive and not all(payloads.settled(p.payload, closed.payload, time.time()) for p in points):
+    if not engine.exclusive and not all(will_stay(point.payload, closed.payload) for point in points):
         raise _overtaken(tenant, identity)
-    fresh = {**source.payload, "identity": target, "revision": 0, "marks": [], "moving_to": "", "move": ""}
+    copies = _copies(tenant, points, target, there)
+    fresh = {**source.payload, "identity": target, "moving_to": "", "move": ""}
     record = there or Point(payloads.identity_point_id(tenant.uid, target), fresh)
-    arrived = {**record.payload, "moved_by": moving}
-    written = await _write(engine, tenant, record, arrived, _copies(tenant, points, target, there), new=there is None)
+    written = await _write(engine, tenant, record, {"moved_by": moving}, copies, new=there is None)
     # What is acknowledged must not depend on a flush that may be cut off between the copies and their originals.
     await engine.commit(tenant.collection)
     await engine.delete(tenant.collection, Where({"gallery": tenant.uid, "identity": identity}))
@@ -65,7 +67,7 @@ async def _has_arrived(engine: Engine, tenant: Tenant, source: Point, target: st
 
 async def _templates(engine: Engine, tenant: Tenant, identity: str) -> list[Point]:
     """Return all of them, expired ones too: these may be prolonged."""
-    where = payloads.of_identity(tenant.uid, identity, payloads.TEMPLATE)
+    where = identity_filter(tenant.uid, identity, payloads.TEMPLATE)
     found, _ = await engine.scroll(tenant.collection, where, 1000)
     read = await engine.get(tenant.collection, [point.id for point in found], with_vector=True)
     return list(read.values())
@@ -77,7 +79,7 @@ def _copies(tenant: Tenant, points: Sequence[Point], target: str, there: Point |
         payload: dict[str, Any] = {**point.payload, "identity": target}
         if there is not None:
             payload["labels"] = there.payload["labels"]
-            payload["expires"] = payloads.earlier(payload.get("own_expires"), there.payload.get("expires"))
+            payload["expires"] = payloads.earliest(payload.get("own_expires"), there.payload.get("expires"))
         copies.append(
             Point(point_id(payloads.TEMPLATE, tenant.uid, target, f"moved/{point.id}"), payload, point.vector)
         )
@@ -87,7 +89,7 @@ def _copies(tenant: Tenant, points: Sequence[Point], target: str, there: Point |
 async def _check_room(engine: Engine, tenant: Tenant, target: str, copies: Sequence[Point]) -> None:
     now = time.time()
     held, _ = await engine.scroll(
-        tenant.collection, payloads.of_identity(tenant.uid, target, payloads.TEMPLATE, valid_at=now), 1000
+        tenant.collection, identity_filter(tenant.uid, target, payloads.TEMPLATE, valid_at=now), 1000
     )
     together = {point.id for point in (*held, *copies) if payloads.in_force(point.payload, now)}
     limit = tenant.gallery.policy.max_templates
@@ -108,16 +110,11 @@ async def _write(
     new: bool = False,
 ) -> Point:
     """Write an identity's next revision, with templates; raise ConcurrentUpdate where another service was faster."""
-    mark = uuid.uuid4().hex
-    changed = Point(record.id, payloads.next_revision(payload, mark, time.time()))
-    points = [Point(copy.id, {**copy.payload, "mark": mark}, copy.vector) for copy in copies]
-    unchanged = None if new else Where({"revision": record.payload["revision"]})
-    await engine.upsert(tenant.collection, [changed, *points], insert_only=new, only_if=unchanged)
-    stored = (await engine.get(tenant.collection, [record.id])).get(record.id)
-    if stored is None or mark not in stored.payload["marks"]:
-        await engine.delete(tenant.collection, Where({"gallery": tenant.uid, "mark": mark}))
+    fields = {**payload, "updated": time.time()}
+    written = await write(engine, change_of(tenant.collection, record, fields, copies, new=new))
+    if written is None:
         raise _overtaken(tenant, record.payload["identity"])
-    return stored
+    return written
 
 
 def _overtaken(tenant: Tenant, identity: str) -> ConcurrentUpdate:

@@ -1,26 +1,25 @@
 """Between domain values and stored payloads: what each kind of point holds. Pure."""
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
-from sameface_qdrant.engines.base import Point, Where
+from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
 from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, WhenFull
+from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy
 from sameface_qdrant.values.identity import Identity, IdentityChanges
-from sameface_qdrant.values.ids import NO_LABELS, check_labels, point_id
-from sameface_qdrant.values.template import Provenance, Template, TemplateFilter
+from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.schema import check_readable, schema_of, stamped
+from sameface_qdrant.values.template import Provenance, Template
 from sameface_qdrant.values.vectors import Vector
 
 META = "meta"
 """The collection of galleries, their policies, and receipts of erasures."""
-GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE = "gallery", "policy", "secret", "identity", "template"
-
-LATEST_WRITERS = 32
-TAKEN_BACK_S = 60.0
-"""A writer that lost takes its templates back at once; after this long it has, or never will."""
+GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE, RECEIPT = "gallery", "policy", "secret", "identity", "template", "receipt"
 
 Payload = Mapping[str, Any]
 
@@ -57,61 +56,34 @@ def gallery_point_id(gallery: str) -> str:
 def policy_point(uid: str, policy: Policy) -> Point:
     """Return the record of one revision of a policy; revisions are never overwritten."""
     payload = {"kind": POLICY, "gallery": uid, **policy_payload(policy)}
-    return Point(point_id(POLICY, uid, str(policy.revision)), payload)
+    return Point(point_id(POLICY, uid, str(policy.revision)), stamped(payload))
 
 
 def policy_payload(policy: Policy) -> dict[str, Any]:
     """Return a policy as plain values."""
-    return {
-        "verify_threshold": policy.verify_threshold,
-        "identify_threshold": policy.identify_threshold,
-        "runner_up_margin": policy.runner_up_margin,
-        "target_fmr": policy.target_fmr,
-        "target_fpir": policy.target_fpir,
-        "max_templates": policy.max_templates,
-        "when_full": policy.when_full.value,
-        "on_collision": policy.on_collision.value,
-        "collision_threshold": policy.collision_threshold,
-        "on_duplicate": policy.on_duplicate.value,
-        "on_outlier": policy.on_outlier.value,
-        "outlier_threshold": policy.outlier_threshold,
-        "calibrated_size": policy.calibrated_size,
-        "revision": policy.revision,
-        "author": policy.author,
-        "created": seconds(policy.create_time),
-    }
+    values = {field.name: getattr(policy, field.name) for field in dataclasses.fields(policy)}
+    values["created"] = seconds(values.pop("create_time"))
+    return {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}
 
 
 def policy_of(payload: Payload) -> Policy:
-    """Return the policy that a payload holds."""
-    return Policy(
-        verify_threshold=payload["verify_threshold"],
-        identify_threshold=payload["identify_threshold"],
-        runner_up_margin=payload["runner_up_margin"],
-        target_fmr=payload["target_fmr"],
-        target_fpir=payload["target_fpir"],
-        max_templates=payload["max_templates"],
-        when_full=WhenFull(payload["when_full"]),
-        on_collision=GuardAction(payload["on_collision"]),
-        collision_threshold=payload["collision_threshold"],
-        on_duplicate=GuardAction(payload["on_duplicate"]),
-        on_outlier=GuardAction(payload["on_outlier"]),
-        outlier_threshold=payload["outlier_threshold"],
-        calibrated_size=payload.get("calibrated_size"),
-        revision=payload["revision"],
-        author=payload["author"],
-        create_time=moment(payload["created"]),
-    )
+    """Return the policy that a payload holds; a field that an older version did not store has its default."""
+    check_readable(schema_of(payload), "a policy revision")
+    names = {field.name for field in dataclasses.fields(Policy)}
+    values = {name: value for name, value in payload.items() if name in names}
+    for setting in POLICY_SETTINGS:
+        if issubclass(setting.kind, StrEnum) and setting.name in values:
+            values[setting.name] = setting.kind(values[setting.name])
+    return Policy(**values, create_time=moment(payload.get("created")))
 
 
-def gallery_point(gallery: Gallery, uid: str, *, revision: int, request_id: str, marks: Sequence[str] = ()) -> Point:
-    """Return a gallery's record.
+def gallery_payload(gallery: Gallery, uid: str) -> dict[str, Any]:
+    """Return what a gallery's record holds, but for what a change adds (see `conditional_write`).
 
-    ``uid`` is new with every gallery, so that an id used again inherits nothing. ``revision`` counts every change (the
-    policy counts its own), ``marks`` are those of the latest writers, see `marked`.
+    ``uid`` is new with every gallery, so that an id used again inherits nothing.
     """
     contract = gallery.contract
-    payload = {
+    return {
         "kind": GALLERY,
         "gallery": uid,
         "identity": "",
@@ -127,17 +99,14 @@ def gallery_point(gallery: Gallery, uid: str, *, revision: int, request_id: str,
         },
         "operating_points": [[point.fmr, point.threshold] for point in gallery.operating_points],
         "policy": policy_payload(gallery.policy),
-        "revision": revision,
-        "marks": list(marks),
         "created": seconds(gallery.create_time),
         "updated": seconds(gallery.update_time),
-        "request_id": request_id,
     }
-    return Point(gallery_point_id(gallery.id), payload)
 
 
 def gallery_of(payload: Payload) -> Gallery:
     """Return the gallery that a payload holds."""
+    check_readable(schema_of(payload), f"the gallery {payload['id']!r}")
     contract = payload["contract"]
     return Gallery(
         id=payload["id"],
@@ -148,6 +117,7 @@ def gallery_of(payload: Payload) -> Gallery:
         create_time=moment(payload["created"]),
         update_time=moment(payload["updated"]),
         etag=etag(payload["gallery"], payload["revision"]),
+        uid=payload["gallery"],
     )
 
 
@@ -163,14 +133,13 @@ def identity_payload(
     display_name: str,
     labels: Mapping[str, str],
     verify_threshold: float | None,
-    mark: str,
     now: float,
     request_id: str,
     consent_reference: str = "",
     purpose: str = "",
     expires: float | None = None,
 ) -> dict[str, Any]:
-    """Return the payload of a new identity."""
+    """Return what a new identity's record holds, but for what a change adds (see `conditional_write`)."""
     return {
         "kind": IDENTITY,
         "gallery": uid,
@@ -185,10 +154,8 @@ def identity_payload(
         "moving_to": "",
         "move": "",
         "moved_by": "",
-        "revision": 1,
         "created": now,
         "updated": now,
-        "marks": [mark],
         "request_id": request_id,
     }
 
@@ -203,28 +170,9 @@ def identity_fields(changes: IdentityChanges) -> dict[str, Any]:
     return fields
 
 
-def next_revision(payload: Payload, mark: str, now: float) -> dict[str, Any]:
-    """Return an identity's payload as it is after a change by the writer of ``mark``."""
-    return {**payload, "revision": payload["revision"] + 1, "updated": now, "marks": marked(payload, mark)}
-
-
-def marked(payload: Payload, mark: str) -> list[str]:
-    """Return the marks of the latest writers with one more.
-
-    A conditional write does not say whether it was applied; the writer finds its mark among these afterwards if it was,
-    also where others have written since.
-    """
-    return [*payload["marks"], mark][-LATEST_WRITERS:]
-
-
-def settled(template: Payload, identity: Payload | None, now: float) -> bool:
-    """Return whether a template will stay: whoever wrote it won, or would have taken it back by now."""
-    won = identity is not None and template["mark"] in identity["marks"]
-    return won or now - float(template["created"]) > TAKEN_BACK_S
-
-
 def identity_of(payload: Payload, gallery: str, template_count: int) -> Identity:
     """Return the identity that a payload holds."""
+    check_readable(schema_of(payload), f"the identity {payload['identity']!r}")
     return Identity(
         gallery=gallery,
         id=payload["identity"],
@@ -251,14 +199,13 @@ def template_point(
     provenance: Provenance,
     labels: Mapping[str, str],
     digest: str,
-    mark: str,
     now: float,
     expires: float | None,
     identity_expires: float | None,
 ) -> Point:
     """Return the record of a template.
 
-    ``digest`` is keyed and tells a retry from a reused request id; ``mark`` names the call that wrote it.
+    ``digest`` is keyed and tells a retry from a reused request id.
     """
     payload = {
         "kind": TEMPLATE,
@@ -271,16 +218,15 @@ def template_point(
         # A copy of the identity's, so that a search can filter by them.
         "labels": dict(labels),
         "digest": digest,
-        "mark": mark,
         "created": now,
         "own_expires": expires,
     }
-    if (effective := earlier(expires, identity_expires)) is not None:
+    if (effective := earliest(expires, identity_expires)) is not None:
         payload["expires"] = effective
-    return Point(point, payload, vector)
+    return Point(point, stamped(payload), vector)
 
 
-def check_to_come(moment: datetime | None, now: datetime) -> None:
+def check_future(moment: datetime | None, now: datetime) -> None:
     """Raise InvalidArgument where an expiry is in no time zone, or not after ``now``."""
     if moment is None:
         return
@@ -295,7 +241,7 @@ def check_to_come(moment: datetime | None, now: datetime) -> None:
         )
 
 
-def earlier(one: float | None, other: float | None) -> float | None:
+def earliest(one: float | None, other: float | None) -> float | None:
     """Return the earlier of two moments; None is never."""
     return min((moment for moment in (one, other) if moment is not None), default=None)
 
@@ -308,6 +254,7 @@ def in_force(payload: Payload, now: float) -> bool:
 def template_of(point: Point, gallery: str) -> Template:
     """Return the template that a point holds, with its vector where it was read."""
     payload = point.payload
+    check_readable(schema_of(payload), f"the template {point.id}")
     return Template(
         id=point.id,
         gallery=gallery,
@@ -317,28 +264,4 @@ def template_of(point: Point, gallery: str) -> Template:
         vector=point.vector,
         create_time=moment(payload["created"]),
         expire_time=moment(payload.get("expires")),
-    )
-
-
-def of_gallery(uid: str, kind: str, labels: Mapping[str, str] = NO_LABELS) -> Where:
-    """Return the filter on all records of a kind in a gallery, with all of ``labels``."""
-    return Where({"gallery": uid, "kind": kind, **{f"labels.{key}": value for key, value in labels.items()}})
-
-
-def of_identity(uid: str, identity: str, kind: str, valid_at: float | None = None) -> Where:
-    """Return the filter on all records of a kind under an identity, without those that have expired by a moment."""
-    return Where({"gallery": uid, "identity": identity, "kind": kind}, valid_at=valid_at)
-
-
-def searched(uid: str, where: TemplateFilter, now: float) -> Where:
-    """Return the filter on the templates of a gallery that a search looks at."""
-    check_labels(where.labels)
-    equals = dict(of_gallery(uid, TEMPLATE, where.labels).equals)
-    if where.source:
-        equals["source"] = where.source
-    return Where(
-        equals,
-        among={"identity": where.identities} if where.identities else {},
-        outside={"identity": where.exclude_identities} if where.exclude_identities else {},
-        valid_at=now,
     )

@@ -14,14 +14,16 @@ from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
-from sameface_qdrant.store.enrolment import Enrolee, Enrolments
+from sameface_qdrant.store.enrolment import Enrolments
+from sameface_qdrant.store.enrolment_request import Enrolee
 from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.expiry import sweep
+from sameface_qdrant.store.filters import search_filter
 from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.gallery_search import StoredGallerySearch
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.templates import Templates
-from sameface_qdrant.store.write_lock import Writes
+from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.decision import Decision, Probe, Scope
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.ids import NO_LABELS
@@ -41,13 +43,13 @@ class Store:
     erasures: Erasures
     """Get and list the receipts of deletions."""
 
-    def __init__(self, engine: Engine, galleries: Galleries, writes: Writes, secret: bytes) -> None:
+    def __init__(self, engine: Engine, galleries: Galleries, write_lock: WriteLock, secret: bytes) -> None:
         self._engine = engine
-        self._writes = writes
+        self._write_lock = write_lock
         self.galleries = galleries
-        self.identities = Identities(engine, galleries, writes)
-        self.templates = Templates(engine, galleries, self.identities, writes)
-        self._enrolments = Enrolments(engine, galleries, self.identities, writes, secret)
+        self.identities = Identities(engine, galleries, write_lock)
+        self.templates = Templates(engine, galleries, self.identities, write_lock)
+        self._enrolments = Enrolments(engine, galleries, self.identities, write_lock, secret)
         self.erasures = galleries.erasures
 
     @classmethod
@@ -72,9 +74,9 @@ class Store:
     @classmethod
     async def over(cls, engine: Engine) -> "Store":
         """Open a store over an engine that is open already."""
-        writes = Writes()
-        galleries = Galleries(engine, writes)
-        return cls(engine, galleries, writes, await galleries.open())
+        write_lock = WriteLock()
+        galleries = Galleries(engine, write_lock)
+        return cls(engine, galleries, write_lock, await galleries.open())
 
     @property
     def description(self) -> EngineDescription:
@@ -83,7 +85,7 @@ class Store:
 
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
-        await self._writes.settle()
+        await self._write_lock.drain()
         await self._engine.aclose()
 
     async def enroll(
@@ -185,7 +187,7 @@ class Store:
         recognition.check_limit(limit)
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
-        looked_at = payloads.searched(tenant.uid, where, time.time())
+        looked_at = search_filter(tenant.uid, where, time.time())
         hits = await self._engine.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
         search = StoredGallerySearch(self._engine, self.identities, tenant)
         names = await search.display_names([hit.payload["identity"] for hit in hits])

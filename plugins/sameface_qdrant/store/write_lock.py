@@ -1,4 +1,4 @@
-"""Writes take turns, and none is cut in half by a caller that gives up."""
+"""Writes of one process take turns, and each runs to its end when its caller gives up."""
 
 import asyncio
 import functools
@@ -9,22 +9,31 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Writes:
-    """Shared by everything that writes to one store."""
+class WriteLock:
+    """One for everything that writes to a store. Use it as ``async with``.
+
+    It is held while records are read and changed. It is not held while a change is made durable, so that several
+    changes share a flush.
+    """
 
     def __init__(self) -> None:
-        self.turn = asyncio.Lock()
-        """Held while records are read and changed; not while a change is made durable, so that flushes are shared."""
+        self._lock = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def finish(self, write: Coroutine[Any, Any, Result]) -> Result:
-        """Run a write to its end, also where the caller is cancelled meanwhile."""
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._lock.release()
+
+    async def run_to_completion(self, write: Coroutine[Any, Any, Result]) -> Result:
+        """Run a write to its end, also when the caller is cancelled meanwhile."""
         task = asyncio.create_task(write)
         self._running.add(task)
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until no write is running."""
         while self._running:
             await asyncio.wait(self._running)
@@ -32,23 +41,23 @@ class Writes:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # looked at, for nobody may be waiting for it any more
+            task.exception()  # marks it as retrieved: perhaps nobody waits for it any more
 
 
 class _Writer(Protocol):
-    _writes: Writes
+    _write_lock: WriteLock
 
 
 Owner = TypeVar("Owner", bound=_Writer)
 
 
-def uncut(
+def runs_to_completion(
     method: Callable[Concatenate[Owner, Arguments], Coroutine[Any, Any, Result]],
 ) -> Callable[Concatenate[Owner, Arguments], Coroutine[Any, Any, Result]]:
-    """Make a method of a writer run to its end, see `Writes.finish`."""
+    """Make a method of a writer run to its end, see `WriteLock.run_to_completion`."""
 
     @functools.wraps(method)
     async def run(self: Owner, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        return await self._writes.finish(method(self, *args, **kwargs))
+        return await self._write_lock.run_to_completion(method(self, *args, **kwargs))
 
     return cast(Callable[Concatenate[Owner, Arguments], Coroutine[Any, Any, Result]], run)

@@ -12,12 +12,12 @@ from sameface.v1 import calibration_pb2, gallery_pb2, gallery_service_pb2
 from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.thresholds import MeasuredThreshold
-from sameface_qdrant.calibration.what_if import Rate, Recorded, Side, recorded
+from sameface_qdrant.calibration.what_if import ErrorRate, RecordedDecisions, SettingOutcomes, recorded_decisions
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics.comparisons import Comparisons, Source, labelled_scores
+from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonSource, labelled_scores
 from sameface_qdrant.metrics.curves import Curves, curves
-from sameface_qdrant.metrics.intervals import Interval
-from sameface_qdrant.metrics.menagerie import Errors, Flock, find_lambs
+from sameface_qdrant.metrics.intervals import ConfidenceInterval
+from sameface_qdrant.metrics.menagerie import ErrorRates, IdentityThresholds, propose_identity_thresholds
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.decision import Outcome
 from sameface_qdrant.values.gallery import Gallery
@@ -57,16 +57,21 @@ class Calibrations:
                     options["cohort"] = await asyncio.to_thread(_cohort, request.cohort)
             found = await self._store.calibrate(gallery, etag=request.etag, **options)
             drawn = await asyncio.to_thread(curves, found.comparisons)
-            flock = None
+            proposed = None
             if request.propose_identity_thresholds:
                 verify = found.calibration.verify
-                flock = await asyncio.to_thread(
-                    find_lambs, found.comparisons, verify.threshold, max(verify.target, verify.supported)
+                proposed = await asyncio.to_thread(
+                    propose_identity_thresholds,
+                    found.comparisons,
+                    verify.threshold,
+                    max(verify.target, verify.supported),
                 )
         return gallery_service_pb2.CalibrateGalleryResponse(
             gallery=self._gallery_to(found.gallery),
             calibration=_calibration_to(found, drawn),
-            identity_thresholds=None if flock is None else _flock_to(flock, gallery, found.comparisons.source),
+            identity_thresholds=None
+            if proposed is None
+            else _identity_thresholds_to(proposed, gallery, found.comparisons.source),
         )
 
     async def what_if(
@@ -145,9 +150,9 @@ def _cohort(message: calibration_pb2.Cohort) -> Cohort:
     return Cohort(vectors, tuple(member.identity for member in message.members), contract)
 
 
-def _decisions(message: calibration_pb2.RecordedDecisions) -> Recorded:
+def _decisions(message: calibration_pb2.RecordedDecisions) -> RecordedDecisions:
     _bounded(message, "scores", MAX_SCORES, "decisions.scores")
-    return recorded(
+    return recorded_decisions(
         message.scores,
         message.leads or None,
         mated=message.mated or None,
@@ -156,7 +161,7 @@ def _decisions(message: calibration_pb2.RecordedDecisions) -> Recorded:
     )
 
 
-def _interval_to(interval: Interval | None) -> calibration_pb2.ConfidenceInterval | None:
+def _interval_to(interval: ConfidenceInterval | None) -> calibration_pb2.ConfidenceInterval | None:
     return None if interval is None else calibration_pb2.ConfidenceInterval(low=interval.low, high=interval.high)
 
 
@@ -173,7 +178,7 @@ def _threshold_to(measured: MeasuredThreshold) -> calibration_pb2.MeasuredThresh
         fmr_interval=_interval_to(measured.fmr_interval),
         fnmr=measured.fnmr,
         fnmr_interval=_interval_to(measured.fnmr_interval),
-        other_threshold=measured.other,
+        other_threshold=measured.other_threshold,
     )
 
 
@@ -187,12 +192,12 @@ def _calibration_to(found: GalleryCalibration, drawn: Curves) -> calibration_pb2
         source=f"SOURCE_{evidence.source}",
         identities=evidence.identities,
         comparisons=evidence.comparisons,
-        possible_comparisons=evidence.possible,
-        effective_comparisons=evidence.effective,
-        mated_comparisons=evidence.mated,
+        possible_comparisons=evidence.possible_comparisons,
+        effective_comparisons=evidence.effective_comparisons,
+        mated_comparisons=evidence.mated_comparisons,
         mated_identities=evidence.mated_identities,
         searches=evidence.searches,
-        findings=found.findings,
+        findings=found.caveats,
         curves=calibration_pb2.Calibration.Curves(
             thresholds=drawn.thresholds,
             fmr=drawn.fmr,
@@ -204,7 +209,7 @@ def _calibration_to(found: GalleryCalibration, drawn: Curves) -> calibration_pb2
     )
 
 
-def _errors_to(errors: Errors | None) -> calibration_pb2.IdentityThresholds.ErrorRates | None:
+def _errors_to(errors: ErrorRates | None) -> calibration_pb2.IdentityThresholds.ErrorRates | None:
     if errors is None:
         return None
     return calibration_pb2.IdentityThresholds.ErrorRates(
@@ -212,9 +217,11 @@ def _errors_to(errors: Errors | None) -> calibration_pb2.IdentityThresholds.Erro
     )
 
 
-def _flock_to(flock: Flock, gallery: str, source: Source) -> calibration_pb2.IdentityThresholds:
+def _identity_thresholds_to(
+    proposed: IdentityThresholds, gallery: str, source: ComparisonSource
+) -> calibration_pb2.IdentityThresholds:
     def name(identity: str) -> str:
-        return identity if source is Source.SCORES else make_name(gallery, identity)
+        return identity if source is ComparisonSource.SCORES else make_name(gallery, identity)
 
     return calibration_pb2.IdentityThresholds(
         proposals=[
@@ -223,17 +230,17 @@ def _flock_to(flock: Flock, gallery: str, source: Source) -> calibration_pb2.Ide
                 verify_threshold=lamb.threshold,
                 p_value=lamb.p_value,
                 impostors=lamb.impostors,
-                impostors_in_tail=lamb.in_tail,
+                impostors_in_tail=lamb.impostors_in_tail,
             )
-            for lamb in flock.lambs
+            for lamb in proposed.lambs
         ],
-        before=_errors_to(flock.before),
-        after=_errors_to(flock.after),
-        raised=_errors_to(flock.raised),
+        before=_errors_to(proposed.before),
+        after=_errors_to(proposed.after),
+        raised=_errors_to(proposed.raised),
     )
 
 
-def _rate_to(rate: Rate | None) -> calibration_pb2.SettingOutcomes.ErrorRate | None:
+def _rate_to(rate: ErrorRate | None) -> calibration_pb2.SettingOutcomes.ErrorRate | None:
     if rate is None:
         return None
     return calibration_pb2.SettingOutcomes.ErrorRate(
@@ -241,7 +248,7 @@ def _rate_to(rate: Rate | None) -> calibration_pb2.SettingOutcomes.ErrorRate | N
     )
 
 
-def _side_to(side: Side) -> calibration_pb2.SettingOutcomes:
+def _side_to(side: SettingOutcomes) -> calibration_pb2.SettingOutcomes:
     return calibration_pb2.SettingOutcomes(
         threshold=side.setting.threshold,
         runner_up_margin=side.setting.margin,

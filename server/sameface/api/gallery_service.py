@@ -7,11 +7,12 @@ import grpc
 from sameface.api import requests, responses
 from sameface.api.calibrations import Calibrations
 from sameface.api.names import parse_name, parse_receipt_name
+from sameface.api.policies import policy_changes, policy_from, policy_to
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.store.store import Store
-from sameface_qdrant.values.gallery import Gallery, Policy
+from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.ids import check_id
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -36,7 +37,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
             request.gallery_id,
             embedder_version=request.embedder_version or None,
             display_name=requests.text_from(request.gallery.display_name, "gallery.display_name"),
-            policy=Policy(**requests.policy_changes(request.gallery.policy, requests.POLICY_FIELDS)),
+            policy=policy_from(request.gallery.policy),
             request_id=requests.request_id_from(request.request_id),
         )
         return self._answer(gallery)
@@ -66,7 +67,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         display_name = requests.text_from(request.gallery.display_name, "gallery.display_name")
         updated = await self._store.galleries.update(
             gallery_id,
-            policy=requests.policy_changes(request.gallery.policy, fields - {"display_name"}),
+            policy=policy_changes(request.gallery.policy, fields - {"display_name"}),
             display_name=display_name if "display_name" in fields else None,
             etag=request.gallery.etag,
         )
@@ -87,7 +88,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         start = int(request.page_token[:10] or 2**31)
         left = [policy for policy in newest_first if policy.revision <= start]
         return gallery_service_pb2.ListPolicyRevisionsResponse(
-            policies=map(responses.policy_to, left[:size]),
+            policies=map(policy_to, left[:size]),
             next_page_token=str(left[size].revision) if len(left) > size else "",
         )
 

@@ -3,11 +3,12 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from google.protobuf import timestamp_pb2
 
+from sameface.api.choices import choice_from
 from sameface.api.names import parse_name
 from sameface.api.responses import ORIGINS
 from sameface.pipeline.operations import IdentificationSettings
@@ -17,43 +18,23 @@ from sameface.vision import FaceSelection
 from sameface_qdrant.errors import InvalidArgument, InvalidEmbedding
 from sameface_qdrant.values.contract import MAX_DIMENSION, Contract
 from sameface_qdrant.values.decision import Scope
-from sameface_qdrant.values.gallery import GuardAction, Policy, PolicyChanges, WhenFull
+from sameface_qdrant.values.gallery import POLICY_SETTINGS
 from sameface_qdrant.values.identity import IdentityChanges
 from sameface_qdrant.values.template import TemplateFilter
-
-Choice = TypeVar("Choice")
 
 MAX_TEXT = 256
 MAX_FILTERED = 100
 MAX_CANDIDATES = 100
 
-_SCOPES = {decision_pb2.SCOPE_CLAIM: Scope.CLAIM, decision_pb2.SCOPE_GALLERY: Scope.GALLERY}
-_SELECTIONS = {
-    face_pb2.FACE_SELECTION_LARGEST: FaceSelection.LARGEST,
-    face_pb2.FACE_SELECTION_MOST_CENTRAL: FaceSelection.MOST_CENTRAL,
-    face_pb2.FACE_SELECTION_ERROR: FaceSelection.ERROR,
-}
-
 
 def scope_from(value: decision_pb2.Scope, field: str = "scope") -> Scope | None:
     """Return the scope that was asked for, None for the default."""
-    if value == decision_pb2.SCOPE_UNSPECIFIED:
-        return None
-    if value not in _SCOPES:
-        raise InvalidArgument(f"{field} is {value}, which is no Scope of this version", metadata={"field": field})
-    return _SCOPES[value]
+    return choice_from(value, decision_pb2.Scope.DESCRIPTOR, Scope, field)
 
 
 def selection_from(value: face_pb2.FaceSelection) -> FaceSelection | None:
     """Return the face selection that was asked for, None for the default."""
-    if value == face_pb2.FACE_SELECTION_UNSPECIFIED:
-        return None
-    if value not in _SELECTIONS:
-        raise InvalidArgument(
-            f"face_selection is {value}, which is no FaceSelection of this version",
-            metadata={"field": "face_selection"},
-        )
-    return _SELECTIONS[value]
+    return choice_from(value, face_pb2.FaceSelection.DESCRIPTOR, FaceSelection, "face_selection")
 
 
 def sample_from(message: face_pb2.Sample, field: str = "sample") -> Sample:
@@ -168,33 +149,6 @@ def optional_time_from(message: Any, field: str) -> datetime | None:
     return time_from(getattr(message, field), field) if message.HasField(field) else None
 
 
-POLICY_FIELDS = (
-    "verify_threshold",
-    "identify_threshold",
-    "runner_up_margin",
-    "target_fmr",
-    "target_fpir",
-    "max_templates",
-    "when_full",
-    "on_collision",
-    "collision_threshold",
-    "on_duplicate",
-    "on_outlier",
-    "outlier_threshold",
-)
-_GUARD_ACTIONS: Mapping[int, GuardAction] = {
-    gallery_pb2.GUARD_ACTION_ALLOW: GuardAction.ALLOW,
-    gallery_pb2.GUARD_ACTION_WARN: GuardAction.WARN,
-    gallery_pb2.GUARD_ACTION_REJECT: GuardAction.REJECT,
-}
-_WHEN_FULL: Mapping[int, WhenFull] = {
-    gallery_pb2.WHEN_FULL_REJECT: WhenFull.REJECT,
-    gallery_pb2.WHEN_FULL_REPLACE_OLDEST: WhenFull.REPLACE_OLDEST,
-    gallery_pb2.WHEN_FULL_REPLACE_LOWEST_QUALITY: WhenFull.REPLACE_LOWEST_QUALITY,
-    gallery_pb2.WHEN_FULL_REPLACE_MOST_REDUNDANT: WhenFull.REPLACE_MOST_REDUNDANT,
-}
-
-
 def changed_fields(mask: Iterable[str], populated: set[str], known: Mapping[str, set[str]]) -> set[str]:
     """Return what an update changes (AIP-134): what the mask names, without a mask what the message sets.
 
@@ -222,10 +176,11 @@ def changed_fields(mask: Iterable[str], populated: set[str], known: Mapping[str,
 
 def gallery_fields(message: gallery_pb2.Gallery, mask: Iterable[str]) -> set[str]:
     """Return what an update of a gallery changes: ``display_name`` and names of policy fields."""
-    populated = {name for name in POLICY_FIELDS if message.policy.HasField(name)}
+    settings = [setting.name for setting in POLICY_SETTINGS]
+    populated = {name for name in settings if message.policy.HasField(name)}
     populated |= {"display_name"} if message.display_name else set()
-    known = {"display_name": {"display_name"}, "policy": set(POLICY_FIELDS)}
-    return changed_fields(mask, populated, known | {f"policy.{name}": {name} for name in POLICY_FIELDS})
+    known = {"display_name": {"display_name"}, "policy": set(settings)}
+    return changed_fields(mask, populated, known | {f"policy.{name}": {name} for name in settings})
 
 
 def identity_changes(message: gallery_pb2.Identity, mask: Iterable[str]) -> IdentityChanges:
@@ -280,40 +235,3 @@ def _identities_from(names: Sequence[str], gallery: str, field: str) -> tuple[st
             )
         found.append(identity)
     return tuple(found)
-
-
-def _choice_from(message: gallery_pb2.Policy, field: str, choices: Mapping[int, Choice]) -> Choice | None:
-    """Return an optional choice of a policy, None where it is absent or unspecified."""
-    value = getattr(message, field)
-    if not message.HasField(field) or value == 0:
-        return None
-    if value not in choices:
-        raise InvalidArgument(f"{field} is {value}, which this version does not know", metadata={"field": field})
-    return choices[value]
-
-
-def policy_changes(message: gallery_pb2.Policy, fields: Iterable[str]) -> PolicyChanges:
-    """Return the named fields as the message has them; a field that is absent there takes its default.
-
-    Raises:
-        InvalidArgument: a field of the message is out of range, named or not.
-    """
-    given = {
-        "verify_threshold": number_from(message, "verify_threshold", -1, 1),
-        "identify_threshold": number_from(message, "identify_threshold", -1, 1),
-        "runner_up_margin": number_from(message, "runner_up_margin", 0, 2),
-        "target_fmr": number_from(message, "target_fmr", 0, 1, strict=True),
-        "target_fpir": number_from(message, "target_fpir", 0, 1, strict=True),
-        "max_templates": number_from(message, "max_templates", 1, 64),
-        "collision_threshold": number_from(message, "collision_threshold", -1, 1),
-        "outlier_threshold": number_from(message, "outlier_threshold", -1, 1),
-        "when_full": _choice_from(message, "when_full", _WHEN_FULL),
-        **{
-            name: _choice_from(message, name, _GUARD_ACTIONS) for name in ("on_collision", "on_duplicate", "on_outlier")
-        },
-    }
-    default = Policy()
-    changes: dict[str, Any] = {name: getattr(default, name) if given[name] is None else given[name] for name in fields}
-    if "max_templates" in changes:
-        changes["max_templates"] = int(changes["max_templates"])
-    return cast(PolicyChanges, changes)

@@ -6,12 +6,13 @@ from datetime import datetime
 from google.protobuf import timestamp_pb2
 
 from sameface.api.names import make_name, receipt_name
+from sameface.api.policies import policy_to
 from sameface.pipeline.photos import FoundFace
 from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision
 from sameface_qdrant.values.erasure import ErasureReceipt
-from sameface_qdrant.values.gallery import Gallery, Policy
+from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
 from sameface_qdrant.values.template import Template
 from sameface_qdrant.values.vectors import Vector
@@ -37,28 +38,6 @@ def time_to(moment: datetime | None) -> timestamp_pb2.Timestamp | None:
     message = timestamp_pb2.Timestamp()
     message.FromDatetime(moment)
     return message
-
-
-def policy_to(policy: Policy) -> gallery_pb2.Policy:
-    """Return the proto of a policy."""
-    return gallery_pb2.Policy(
-        verify_threshold=policy.verify_threshold,
-        identify_threshold=policy.identify_threshold,
-        runner_up_margin=policy.runner_up_margin,
-        target_fmr=policy.target_fmr,
-        target_fpir=policy.target_fpir,
-        max_templates=policy.max_templates,
-        revision=policy.revision,
-        create_time=time_to(policy.create_time),
-        calibrated_size=policy.calibrated_size,
-        author=policy.author,
-        when_full=f"WHEN_FULL_{policy.when_full}",
-        on_collision=f"GUARD_ACTION_{policy.on_collision}",
-        collision_threshold=policy.collision_threshold,
-        on_duplicate=f"GUARD_ACTION_{policy.on_duplicate}",
-        on_outlier=f"GUARD_ACTION_{policy.on_outlier}",
-        outlier_threshold=policy.outlier_threshold,
-    )
 
 
 def gallery_to(gallery: Gallery, licence_restriction: str) -> gallery_pb2.Gallery:

@@ -141,6 +141,11 @@ ERRORS: dict[str, ErrorRow] = {
         _CODES.UNAVAILABLE, "`model`, `version`", "The server's models are not what their cards say; see its log."
     ),
     "STORE_CORRUPT": ErrorRow(_CODES.DATA_LOSS, "`path`", "Restore the data folder from a backup."),
+    "STORE_TOO_NEW": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`found`, `least`, `current` (schema versions)",
+        "Upgrade the service: a newer release wrote this record.",
+    ),
     "INTERNAL": ErrorRow(_CODES.INTERNAL, "–", "A defect; report it with the time from the server's log."),
 }
 """Reason → status, metadata and what to do. Every error that leaves the server is in this table."""

@@ -1,4 +1,4 @@
-"""`sameface gallery calibrate` and `gallery what-if`: thresholds with what stands behind them."""
+"""`sameface gallery calibrate` and `gallery what-if`: measures thresholds and what they would change."""
 
 import csv
 import math
@@ -16,10 +16,10 @@ from sameface.cli.output import Cell, as_dict, coloured, note, print_json, print
 from sameface.client import Client
 from sameface.v1 import calibration_pb2, decision_pb2
 from sameface_qdrant.calibration.inputs import read_cohort, read_scores
-from sameface_qdrant.calibration.report import ChosenPoint, interval_text, rate_text, write_html, write_png
+from sameface_qdrant.calibration.report import MarkedThreshold, interval_text, rate_text, write_html, write_png
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.curves import Curves
-from sameface_qdrant.metrics.intervals import Interval
+from sameface_qdrant.metrics.intervals import ConfidenceInterval
 
 OUTCOMES = (decision_pb2.OUTCOME_MATCH, decision_pb2.OUTCOME_AMBIGUOUS, decision_pb2.OUTCOME_NO_MATCH)
 OperationName = Literal["verification", "identification"]
@@ -27,36 +27,40 @@ OperationName = Literal["verification", "identification"]
 
 def calibrate(
     gallery: GalleryArgument,
-    apply: Annotated[bool, typer.Option("--apply", help="make the thresholds the gallery's policy")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="write the thresholds into the gallery's policy")] = False,
     accept_supported: Annotated[
-        bool, typer.Option("--accept-supported", help="apply also where a target is not supported: the nearest rate")
+        bool,
+        typer.Option("--accept-supported", help="where a target is not supported, apply the lowest supported rate"),
     ] = False,
-    only: Annotated[
-        OperationName | None, typer.Option(help="apply the threshold of this alone", show_default=False)
-    ] = None,
+    only: Annotated[OperationName | None, typer.Option(help="apply only this threshold", show_default=False)] = None,
     scores: Annotated[
         str | None,
         typer.Option(
-            metavar="CSV", help="labelled scores: columns score, first, second; - for stdin", show_default=False
+            metavar="CSV", help="labelled scores, columns score, first, second; - for stdin", show_default=False
         ),
     ] = None,
     cohort: Annotated[
         Path | None,
-        typer.Option(metavar="NPZ", help="people who are not enrolled: arrays vectors, identities", show_default=False),
+        typer.Option(metavar="NPZ", help="people who are not enrolled, arrays vectors, identities", show_default=False),
     ] = None,
     identities: Annotated[
         bool, typer.Option("--identities", help="propose thresholds for identities that attract impostors")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="draw it: .html or .png", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="write a report with DET curve and histograms, .html or .png", show_default=False
+        ),
     ] = None,
     etag: Etag = "",
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Measure thresholds for the policy's target FMR and FPIR; change nothing without --apply."""
+    """Measure thresholds for the policy's target FMR and FPIR. Nothing is changed without --apply."""
     if report is not None and report.suffix not in (".html", ".png"):
-        raise InvalidArgument(f"{report} is neither .html nor .png", metadata={"field": "report"})
+        raise InvalidArgument(
+            f"{report} does not end in .html or .png; name a file that does", metadata={"field": "report"}
+        )
     labelled = None if scores is None else _labelled(scores)
     with connected(address) as client:
         answer = client.calibrate_gallery(
@@ -71,12 +75,12 @@ def calibrate(
         )
     measured = answer.calibration
     if report is not None:
-        _draw(report, gallery, measured)
+        _write_report(report, gallery, measured)
     if as_json:
         print_json(as_dict(answer))
         return
     print_table(
-        ("", "threshold", "for", "measured", "95 % interval", "FNMR", "95 % interval"),
+        ("", "threshold", "target", "measured", "95 % interval", "FNMR", "95 % interval"),
         [_row("verify", "FMR", measured.verification), _row("identify", "FPIR", measured.identification)],
     )
     for sentence in (f"Identification: {measured.identification.reason}.", *measured.findings):
@@ -84,26 +88,34 @@ def calibrate(
     if identities:
         _print_proposals(answer.identity_thresholds)
     revision = answer.gallery.policy.revision
-    note(f"{gallery} has policy revision {revision}" if apply else "nothing was changed; --apply makes it the policy")
+    note(
+        f"{gallery} has policy revision {revision}"
+        if apply
+        else "nothing was changed; --apply writes the thresholds into the policy"
+    )
 
 
 def what_if(
     gallery: GalleryArgument,
     operation: Annotated[OperationName, typer.Argument(help="what the threshold is for")],
-    threshold: Annotated[float | None, typer.Option(help="the other threshold", show_default=False)] = None,
-    margin: Annotated[float | None, typer.Option(help="the other runner-up margin", show_default=False)] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="new threshold; default: the policy's", show_default=False)
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="new runner-up margin; default: the policy's", show_default=False)
+    ] = None,
     decisions: Annotated[
         str | None,
         typer.Option(
             metavar="CSV",
-            help="recorded decisions: columns score, optionally lead, mated (1 or 0); - for stdin",
+            help="recorded decisions, columns score and optionally lead, mated (1 or 0); - for stdin",
             show_default=False,
         ),
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Show what another threshold or margin would change, over the gallery's templates or recorded decisions."""
+    """Show what another threshold or margin would change, on the gallery's templates or on recorded decisions."""
     read = None if decisions is None else _decisions(decisions)
     with connected(address) as client:
         answer = client.what_if_gallery(
@@ -115,7 +127,7 @@ def what_if(
     names = ("FMR", "FNMR") if operation == "verification" else ("FPIR", "FNIR")
     before, after = answer.before, answer.after
     print_table(
-        ("", "now", "then", "change"),
+        ("", "before", "after", "change"),
         [
             ("threshold", f"{before.threshold:.4f}", f"{after.threshold:.4f}", ""),
             ("margin", f"{before.runner_up_margin:g}", f"{after.runner_up_margin:g}", ""),
@@ -132,7 +144,7 @@ def what_if(
     )
     moved = {(one.before, one.after): one.count for one in answer.transitions}
     print_table(
-        ("now ↓  then →", *map(_outcome, OUTCOMES)),
+        ("before ↓  after →", *map(_outcome, OUTCOMES)),
         [(_outcome(one), *(f"{moved.get((one, other), 0):,}" for other in OUTCOMES)) for one in OUTCOMES],
     )
 
@@ -148,7 +160,7 @@ def _labelled(source: str) -> calibration_pb2.LabelledScores:
 
 
 def _members(client: Client, gallery: str, path: Path) -> calibration_pb2.Cohort:
-    """Return the cohort of a file; whoever made it answers for its embeddings being of the gallery's model."""
+    """Return the cohort of a file, under the gallery's contract: the file names none, so the caller answers for it."""
     read = read_cohort(path)
     return calibration_pb2.Cohort(
         contract=client.get_gallery(gallery).contract,
@@ -163,7 +175,10 @@ def _decisions(source: str) -> calibration_pb2.RecordedDecisions:
     with nullcontext(sys.stdin) if source == "-" else Path(source).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows or "score" not in rows[0]:
-        raise InvalidArgument(f"{source} has no column score, or no row", metadata={"field": "decisions"})
+        raise InvalidArgument(
+            f"{source} has no column score or no row; expected score, and optionally lead and mated (1 or 0)",
+            metadata={"field": "decisions"},
+        )
     try:
         return calibration_pb2.RecordedDecisions(
             scores=[float(row["score"]) for row in rows],
@@ -171,19 +186,23 @@ def _decisions(source: str) -> calibration_pb2.RecordedDecisions:
             mated=[bool(int(row["mated"])) for row in rows] if "mated" in rows[0] else (),
         )
     except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"{source} holds what is no number: {error}", metadata={"field": "decisions"}) from None
+        raise InvalidArgument(
+            f"{source} has a value that is not a number: {error}", metadata={"field": "decisions"}
+        ) from None
 
 
 def _row(name: str, rate: str, one: calibration_pb2.MeasuredThreshold) -> Sequence[str]:
     supported = one.supported <= one.target
-    aimed = (
-        f"{rate} {one.target:g}" if supported else f"[yellow]{rate} {one.supported:.2g}, not {one.target:g}[/yellow]"
+    target = (
+        f"{rate} {one.target:g}"
+        if supported
+        else f"[yellow]{rate} {one.supported:.2g} instead of {one.target:g}[/yellow]"
     )
     has_fnmr = one.HasField("fnmr")
     return (
         name,
         f"{one.threshold:.4f}",
-        aimed,
+        target,
         rate_text(one.rate),
         interval_text(_interval(one.interval)),
         rate_text(one.fnmr) if has_fnmr else "–",
@@ -193,10 +212,10 @@ def _row(name: str, rate: str, one: calibration_pb2.MeasuredThreshold) -> Sequen
 
 def _print_proposals(found: calibration_pb2.IdentityThresholds) -> None:
     if not found.proposals:
-        print("- No identity attracts impostors more than others do.")
+        print("- No identity attracts significantly more impostors than the others.")
         return
     print_table(
-        ("identity", "threshold", "high impostors", "p (corrected)"),
+        ("identity", "threshold", "impostors with a high score", "p (corrected)"),
         [
             (
                 one.identity.rpartition("/")[2],
@@ -209,49 +228,49 @@ def _print_proposals(found: calibration_pb2.IdentityThresholds) -> None:
     )
     for name, errors in (
         ("one threshold for all", found.before),
-        ("with these", found.after),
+        ("these thresholds", found.after),
         ("one threshold, raised to the same FNMR", found.raised),
     ):
         if errors.HasField("fmr_interval"):
             fnmr = rate_text(errors.fnmr) if errors.HasField("fnmr") else "–"
-            shown = f"FMR {rate_text(errors.fmr)} ({interval_text(_interval(errors.fmr_interval))}), FNMR {fnmr}"
-            print(f"- {name}: {shown}, on impostors who took no part in choosing")
+            rates = f"FMR {rate_text(errors.fmr)} ({interval_text(_interval(errors.fmr_interval))}), FNMR {fnmr}"
+            print(f"- {name}: {rates}, measured on impostors who were not used to choose")
 
 
-def _draw(path: Path, gallery: str, measured: calibration_pb2.Calibration) -> None:
-    drawn = measured.curves
+def _write_report(path: Path, gallery: str, measured: calibration_pb2.Calibration) -> None:
+    received = measured.curves
     curves = Curves(
-        np.array(drawn.thresholds),
-        np.array(drawn.fmr),
-        np.array(drawn.fnmr),
-        np.array(drawn.edges),
-        np.array(drawn.mated, np.int64),
-        np.array(drawn.non_mated, np.int64),
+        np.array(received.thresholds),
+        np.array(received.fmr),
+        np.array(received.fnmr),
+        np.array(received.edges),
+        np.array(received.mated, np.int64),
+        np.array(received.non_mated, np.int64),
     )
     identification = measured.identification
     fpir = f"FPIR {rate_text(identification.rate)} ({interval_text(_interval(identification.interval))})"
-    points = [
-        ChosenPoint(
+    marked = [
+        MarkedThreshold(
             label,
             one.threshold,
             one.fmr,
             _interval(one.fmr_interval),
             one.fnmr if one.HasField("fnmr") else None,
             _interval(one.fnmr_interval) if one.HasField("fnmr") else None,
-            remark,
+            below,
         )
-        for label, one, remark in (("verify", measured.verification, ""), ("identify", identification, fpir))
+        for label, one, below in (("verify", measured.verification, ""), ("identify", identification, fpir))
     ]
     title = f"Calibration of {gallery}"
     if path.suffix == ".png":
-        write_png(path, curves, points, title)
+        write_png(path, curves, marked, title)
     else:
-        write_html(path, curves, points, title=title, sentences=measured.findings)
-    note(f"drawn into {path}")
+        write_html(path, curves, marked, title=title, caveats=measured.findings)
+    note(f"report in {path}")
 
 
-def _interval(message: calibration_pb2.ConfidenceInterval) -> Interval:
-    return Interval(message.low, message.high)
+def _interval(message: calibration_pb2.ConfidenceInterval) -> ConfidenceInterval:
+    return ConfidenceInterval(message.low, message.high)
 
 
 def _change(name: Cell, before: int, after: int) -> Sequence[Cell]:

@@ -16,65 +16,25 @@ from sameface.cli.options import (
     connected,
 )
 from sameface.cli.output import last_part, note, show_messages
-from sameface.cli.policies import (
-    ABSENT,
-    POLICY_FIELDS,
-    CollisionThreshold,
-    IdentifyThreshold,
-    MaxTemplates,
-    OnCollision,
-    OnDuplicate,
-    OnOutlier,
-    OutlierThreshold,
-    PolicyField,
-    RunnerUpMargin,
-    TargetFmr,
-    TargetFpir,
-    VerifyThreshold,
-    WhenFull,
-    policy_options,
-    policy_text,
-)
+from sameface.cli.policies import policy_options, policy_text
 from sameface.v1 import gallery_pb2
+from sameface_qdrant.values.gallery import POLICY_SETTINGS, PolicyOptions
 
 gallery_app = typer.Typer(help="Galleries: named sets of identities under one policy.", no_args_is_help=True)
 
 
 @gallery_app.command("create")
+@policy_options()
 def create_gallery(
+    *,
     gallery: GalleryArgument,
     display_name: DisplayName = None,
     embedder_version: Annotated[int, typer.Option(help="0 takes the service's default")] = 0,
-    verify_threshold: VerifyThreshold = None,
-    identify_threshold: IdentifyThreshold = None,
-    runner_up_margin: RunnerUpMargin = None,
-    target_fmr: TargetFmr = None,
-    target_fpir: TargetFpir = None,
-    max_templates: MaxTemplates = None,
-    when_full: WhenFull = None,
-    on_collision: OnCollision = None,
-    collision_threshold: CollisionThreshold = None,
-    on_duplicate: OnDuplicate = None,
-    on_outlier: OnOutlier = None,
-    outlier_threshold: OutlierThreshold = None,
+    policy: PolicyOptions,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
     """Make a gallery."""
-    policy = policy_options(
-        verify_threshold,
-        identify_threshold,
-        runner_up_margin,
-        target_fmr,
-        target_fpir,
-        max_templates,
-        when_full,
-        on_collision,
-        collision_threshold,
-        on_duplicate,
-        on_outlier,
-        outlier_threshold,
-    )
     with connected(address) as client:
         made = client.create_gallery(
             gallery, display_name=display_name or "", embedder_version=embedder_version, **policy
@@ -114,45 +74,17 @@ def list_galleries(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) 
 
 
 @gallery_app.command("update")
+@policy_options(reset=True)
 def update_gallery(
+    *,
     gallery: GalleryArgument,
     display_name: DisplayName = None,
-    verify_threshold: VerifyThreshold = None,
-    identify_threshold: IdentifyThreshold = None,
-    runner_up_margin: RunnerUpMargin = None,
-    target_fmr: TargetFmr = None,
-    target_fpir: TargetFpir = None,
-    max_templates: MaxTemplates = None,
-    when_full: WhenFull = None,
-    on_collision: OnCollision = None,
-    collision_threshold: CollisionThreshold = None,
-    on_duplicate: OnDuplicate = None,
-    on_outlier: OnOutlier = None,
-    outlier_threshold: OutlierThreshold = None,
-    reset: Annotated[
-        list[PolicyField],
-        typer.Option(help="policy field to put back to its default; may be repeated", show_default=False),
-    ] = [],  # noqa: B006  # typer copies it
+    policy: PolicyOptions,
     etag: Etag = "",
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given; a changed policy is a new revision."""
-    policy = policy_options(
-        verify_threshold,
-        identify_threshold,
-        runner_up_margin,
-        target_fmr,
-        target_fpir,
-        max_templates,
-        when_full,
-        on_collision,
-        collision_threshold,
-        on_duplicate,
-        on_outlier,
-        outlier_threshold,
-    )
-    policy |= {field.replace("-", "_"): None for field in reset}
     with connected(address) as client:
         _show_gallery(client.update_gallery(gallery, display_name=display_name, etag=etag, **policy), as_json)
 
@@ -162,16 +94,15 @@ def policy_revisions(gallery: GalleryArgument, address: Address = DEFAULT_ADDRES
     """List every revision of the policy, newest first."""
     with connected(address) as client:
         found = list(client.policy_revisions(gallery))
-    fields = [*POLICY_FIELDS]
     show_messages(
         found,
         as_json,
-        ("revision", "made", *(field.replace("_", " ") for field in fields), "author"),
+        ("revision", "made", *(setting.name.replace("_", " ") for setting in POLICY_SETTINGS), "author"),
         [
             (
                 str(one.revision),
                 f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M:%S}",
-                *(policy_text(one, field) for field in fields),
+                *(policy_text(one, setting) for setting in POLICY_SETTINGS),
                 one.author,
             )
             for one in found
@@ -198,7 +129,8 @@ def _show_gallery(one: gallery_pb2.Gallery, as_json: bool) -> None:
     rows += [("contract", f"{one.contract.model} v{one.contract.version}, {one.contract.sha256[:12]}…")]
     if one.licence_restriction:
         rows += [("licence", one.licence_restriction)]
-    rows += [(field.replace("_", " "), policy_text(one.policy, field, absent=ABSENT[field])) for field in POLICY_FIELDS]
+    for setting in POLICY_SETTINGS:
+        rows += [(setting.name.replace("_", " "), policy_text(one.policy, setting, absent=setting.absent))]
     if one.policy.HasField("calibrated_size"):
         rows += [("calibrated at", f"{one.policy.calibrated_size} identities")]
     rows += [("policy revision", str(one.policy.revision)), ("etag", one.etag)]

@@ -16,12 +16,12 @@ from sameface.cli.options import (
     GalleryArgument,
     IdentityArgument,
     NeverExpires,
+    VerifyThreshold,
     connected,
     in_utc,
     parse_labels,
 )
 from sameface.cli.output import last_part, show_messages
-from sameface.cli.policies import VerifyThreshold
 from sameface.v1 import gallery_pb2
 
 identity_app = typer.Typer(help="Identities: one enrolled person each.", no_args_is_help=True)

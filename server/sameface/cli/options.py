@@ -45,9 +45,8 @@ Labels = Annotated[
 InferenceName = Literal["triton", "onnx"]
 DisplayName = Annotated[str | None, typer.Option(help="any text for people", show_default=False)]
 Etag = Annotated[str, typer.Option("--etag", help="refuse unless this is the present etag", show_default=False)]
+VerifyThreshold = Annotated[float | None, typer.Option(help="lowest score that accepts a claim", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="erase what is inside as well")]
-
-
 Expires = Annotated[
     datetime | None,
     typer.Option(

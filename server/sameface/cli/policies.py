@@ -1,82 +1,75 @@
-"""A gallery's policy on the command line: its options, and how it is shown."""
+"""A gallery's policy on the command line: its options, and how it is shown. Both follow from `POLICY_SETTINGS`."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from sameface.client.options import GuardActionName, WhenFullName
+from sameface.enums import short_name
 from sameface.v1 import gallery_pb2
+from sameface_qdrant.values.gallery import POLICY_SETTINGS
+from sameface_qdrant.values.settings import Setting
 
-VerifyThreshold = Annotated[float | None, typer.Option(help="lowest score that accepts a claim", show_default=False)]
-IdentifyThreshold = Annotated[float | None, typer.Option(help="lowest score that identifies", show_default=False)]
-RunnerUpMargin = Annotated[float | None, typer.Option(help="required lead over the runner-up", show_default=False)]
-TargetFmr = Annotated[float | None, typer.Option(help="false match rate to aim for", show_default=False)]
-TargetFpir = Annotated[
-    float | None, typer.Option(help="false positive identification rate to aim for", show_default=False)
-]
-MaxTemplates = Annotated[int | None, typer.Option(help="most templates per identity, 1 to 64", show_default=False)]
-WhenFull = Annotated[
-    WhenFullName | None, typer.Option(help="which template gives way to one too many", show_default=False)
-]
-OnCollision = Annotated[
-    GuardActionName | None, typer.Option(help="a template that another identity is like", show_default=False)
-]
-CollisionThreshold = Annotated[
-    float | None, typer.Option(help="lowest score against another identity that counts", show_default=False)
-]
-OnDuplicate = Annotated[
-    GuardActionName | None, typer.Option(help="a photo that is enrolled already", show_default=False)
-]
-OnOutlier = Annotated[
-    GuardActionName | None, typer.Option(help="a template unlike its identity's others", show_default=False)
-]
-OutlierThreshold = Annotated[
-    float | None, typer.Option(help="lowest score against its own identity that is near enough", show_default=False)
-]
+_FIELDS: Any = gallery_pb2.Policy.DESCRIPTOR.fields_by_name
 
 
-class PolicyField(StrEnum):
-    """A field of a gallery's policy, as its option is called."""
+def policy_options(*, reset: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each setting of a policy, in the place of its parameter ``policy``.
 
-    VERIFY_THRESHOLD = "verify-threshold"
-    IDENTIFY_THRESHOLD = "identify-threshold"
-    RUNNER_UP_MARGIN = "runner-up-margin"
-    TARGET_FMR = "target-fmr"
-    TARGET_FPIR = "target-fpir"
-    MAX_TEMPLATES = "max-templates"
-    WHEN_FULL = "when-full"
-    ON_COLLISION = "on-collision"
-    COLLISION_THRESHOLD = "collision-threshold"
-    ON_DUPLICATE = "on-duplicate"
-    ON_OUTLIER = "on-outlier"
-    OUTLIER_THRESHOLD = "outlier-threshold"
+    The command gets the options that were given as one dictionary, as the client takes them. With ``reset`` there is
+    also the option ``--reset``; what it names is None in the dictionary.
+    """
 
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            given = {setting.name: values.pop(setting.name) for setting in POLICY_SETTINGS}
+            policy = {name: value for name, value in given.items() if value is not None}
+            policy |= {option.replace("-", "_"): None for option in values.pop("reset", ())}
+            command(policy=policy, **values)
 
-POLICY_FIELDS = tuple(field.replace("-", "_") for field in PolicyField)
-ABSENT = dict.fromkeys(POLICY_FIELDS, "default") | {
-    "verify_threshold": "from the model card",
-    "identify_threshold": "from the model card",
-    "collision_threshold": "the identification threshold",
-    "outlier_threshold": "the verification threshold",
-}
-_ENUMS = {
-    "when_full": ("WHEN_FULL_", gallery_pb2.WhenFull),
-    **dict.fromkeys(("on_collision", "on_duplicate", "on_outlier"), ("GUARD_ACTION_", gallery_pb2.GuardAction)),
-}
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            if parameter.name != "policy":
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+                continue
+            parameters += [_option(setting.name, _kind(setting), setting.help, None) for setting in POLICY_SETTINGS]
+            if reset:
+                help_text = "policy field to put back to its default; may be repeated"
+                parameters.append(_option("reset", list.__class_getitem__(_option_names()), help_text, []))
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # typer reads it
+        return run
 
-
-def policy_options(*values: float | int | str | None) -> dict[str, Any]:
-    """Return the options that were given, in the order of `POLICY_FIELDS`, as the client takes them."""
-    return {field: value for field, value in zip(POLICY_FIELDS, values, strict=True) if value is not None}
+    return decorate
 
 
-def policy_text(policy: gallery_pb2.Policy, field: str, absent: str = "–") -> str:
-    """Return a field of a policy for people."""
-    if not policy.HasField(field):
+def policy_text(policy: gallery_pb2.Policy, setting: Setting, absent: str = "–") -> str:
+    """Return a setting of a policy for people."""
+    if not policy.HasField(setting.name):
         return absent
-    value = getattr(policy, field)
-    if field in _ENUMS:
-        prefix, enum = _ENUMS[field]
-        return str(enum.Name(value).removeprefix(prefix).lower())
+    value = getattr(policy, setting.name)
+    if issubclass(setting.kind, StrEnum):
+        return (short_name(_FIELDS[setting.name].enum_type, value) or str(value)).lower()
     return f"{value:g}"
+
+
+def _option(name: str, kind: Any, help_text: str, default: Any) -> inspect.Parameter:
+    annotation = Annotated[kind, typer.Option(help=help_text, show_default=False)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _kind(setting: Setting) -> Any:
+    if issubclass(setting.kind, StrEnum):
+        names: Any = Literal.__getitem__(tuple(choice.lower() for choice in setting.kind))
+        return names | None
+    return setting.kind | None
+
+
+def _option_names() -> Any:
+    # An enum, because typer takes no list of literals.
+    make: Any = StrEnum
+    return make("PolicyField", {setting.name: setting.name.replace("_", "-") for setting in POLICY_SETTINGS})

@@ -3,38 +3,24 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, TypeVar, Unpack
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, Unpack
 
 import grpc
-from google.protobuf.message import Message
 
-from sameface.client import calls
-from sameface.client.calls import Call
+from sameface.client.calls import Calls
 from sameface.client.connection import CHANNEL_OPTIONS
 from sameface.client.errors import ServiceError
-from sameface.client.options import (
-    CalibrateOptions,
-    CompareOptions,
-    EnrollOptions,
-    IdentifyOptions,
-    IdentityOptions,
-    OperationName,
-    PolicyOptions,
-    SearchOptions,
-    VerifyOptions,
-    WhatIfOptions,
-)
+from sameface.client.faces import stream_settings
+from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
-from sameface.client.samples import Photo, SampleLike, as_sample
-from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, system_service_pb2
+from sameface.client.rpc import Call, Item, Pages, Result
+from sameface.client.samples import SampleLike, as_sample
+from sameface.v1 import face_service_pb2
 
-Answer = TypeVar("Answer", bound=Message)
 
-
-class AsyncClient:
-    """Calls a sameface service from one event loop; see `sameface.client.Client` for every method.
+class AsyncClient(Calls):
+    """Calls a sameface service from one event loop; the methods are those of `sameface.client.Client`.
 
     Photos are read and encoded in threads.
     """
@@ -68,26 +54,6 @@ class AsyncClient:
         """Close the channel."""
         await self._channel.close()
 
-    # Faces
-
-    async def enroll(
-        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
-    ) -> face_service_pb2.EnrollTemplateResponse:
-        """See `Client`."""
-        return await self._call(await asyncio.to_thread(calls.enroll, gallery, identity, sample, **options))
-
-    async def verify(
-        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[VerifyOptions]
-    ) -> face_service_pb2.VerifyFaceResponse:
-        """See `Client`."""
-        return await self._call(await asyncio.to_thread(calls.verify, gallery, identity, sample, **options))
-
-    async def identify(
-        self, gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]
-    ) -> face_service_pb2.IdentifyFacesResponse:
-        """See `Client`."""
-        return await self._call(await asyncio.to_thread(calls.identify, gallery, sample, **options))
-
     async def identify_stream(
         self,
         gallery: str,
@@ -95,7 +61,7 @@ class AsyncClient:
         **options: Unpack[IdentifyOptions],
     ) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesResponse]:
         """See `Client`; samples may come from an asynchronous source."""
-        settings = calls.stream_settings(gallery, **options)
+        settings = stream_settings(gallery, options)
         failed: list[Exception] = []
 
         async def requests() -> AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest]:
@@ -110,7 +76,7 @@ class AsyncClient:
                 failed.append(error)
 
         stream: Any = self._channel.stream_stream(
-            f"/sameface.v1.{calls.FACES}/StreamIdentifyFaces",
+            "/sameface.v1.FaceService/StreamIdentifyFaces",
             request_serializer=face_service_pb2.StreamIdentifyFacesRequest.SerializeToString,
             response_deserializer=face_service_pb2.StreamIdentifyFacesResponse.FromString,
         )
@@ -125,162 +91,23 @@ class AsyncClient:
         finally:
             answers.cancel()
 
-    async def compare(
-        self, first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]
-    ) -> face_service_pb2.CompareFacesResponse:
-        """See `Client`."""
-        return await self._call(await asyncio.to_thread(calls.compare, first, second, **options))
-
-    async def detect(self, photo: Photo) -> face_service_pb2.DetectFacesResponse:
-        """See `Client`."""
-        return await self._call(await asyncio.to_thread(calls.detect, photo))
-
-    async def embed(self, photo: Photo, *, embedder_version: int = 0) -> face_service_pb2.EmbedFacesResponse:
-        """See `Client`."""
-        return await self._call(await asyncio.to_thread(calls.embed, photo, embedder_version))
-
-    async def search(
-        self, gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]
-    ) -> face_service_pb2.SearchTemplatesResponse:
-        """See `Client`."""
-        return await self._call(await asyncio.to_thread(calls.search, gallery, sample, **options))
-
-    # Galleries
-
-    async def create_gallery(
-        self,
-        gallery: str,
-        *,
-        display_name: str = "",
-        embedder_version: int = 0,
-        **policy: Unpack[PolicyOptions],
-    ) -> gallery_pb2.Gallery:
-        """See `Client`."""
-        return await self._call(calls.create_gallery(gallery, display_name, embedder_version, **policy))
-
-    async def get_gallery(self, gallery: str) -> gallery_pb2.Gallery:
-        """See `Client`."""
-        return await self._call(calls.get_gallery(gallery))
-
-    def galleries(self) -> AsyncIterator[gallery_pb2.Gallery]:
-        """See `Client`."""
-        return self._pages(calls.list_galleries, "galleries")
-
-    async def update_gallery(
-        self,
-        gallery: str,
-        *,
-        display_name: str | None = None,
-        etag: str = "",
-        **policy: Unpack[PolicyOptions],
-    ) -> gallery_pb2.Gallery:
-        """See `Client`."""
-        return await self._call(calls.update_gallery(gallery, display_name, etag, **policy))
-
-    def policy_revisions(self, gallery: str) -> AsyncIterator[gallery_pb2.Policy]:
-        """See `Client`."""
-        return self._pages(lambda token: calls.list_policy_revisions(gallery, token), "policies")
-
-    async def calibrate_gallery(
-        self, gallery: str, **options: Unpack[CalibrateOptions]
-    ) -> gallery_service_pb2.CalibrateGalleryResponse:
-        """See `Client`."""
-        return await self._call(calls.calibrate_gallery(gallery, **options))
-
-    async def what_if_gallery(
-        self, gallery: str, operation: OperationName, **options: Unpack[WhatIfOptions]
-    ) -> gallery_service_pb2.WhatIfGalleryResponse:
-        """See `Client`."""
-        return await self._call(calls.what_if_gallery(gallery, operation, **options))
-
-    async def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> gallery_pb2.ErasureReceipt:
-        """See `Client`."""
-        answer = await self._call(calls.delete_gallery(gallery, force, etag))
-        return answer.receipt
-
-    # Identities
-
-    async def create_identity(
-        self, gallery: str, identity: str, **fields: Unpack[IdentityOptions]
-    ) -> gallery_pb2.Identity:
-        """See `Client`."""
-        return await self._call(calls.create_identity(gallery, identity, **fields))
-
-    async def get_identity(self, gallery: str, identity: str) -> gallery_pb2.Identity:
-        """See `Client`."""
-        return await self._call(calls.get_identity(gallery, identity))
-
-    def identities(
-        self, gallery: str, *, labels: Mapping[str, str] | None = None
-    ) -> AsyncIterator[gallery_pb2.Identity]:
-        """See `Client`."""
-        return self._pages(lambda token: calls.list_identities(gallery, labels or {}, token), "identities")
-
-    async def update_identity(
-        self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[IdentityOptions]
-    ) -> gallery_pb2.Identity:
-        """See `Client`."""
-        return await self._call(calls.update_identity(gallery, identity, etag, **fields))
-
-    async def move_identity(
-        self, gallery: str, identity: str, new_id: str, *, merge: bool = False
-    ) -> gallery_pb2.Identity:
-        """See `Client`."""
-        return await self._call(calls.move_identity(gallery, identity, new_id, merge))
-
-    async def delete_identity(
-        self, gallery: str, identity: str, *, force: bool = False, etag: str = ""
-    ) -> gallery_pb2.ErasureReceipt:
-        """See `Client`."""
-        answer = await self._call(calls.delete_identity(gallery, identity, force, etag))
-        return answer.receipt
-
-    # Templates
-
-    async def get_template(self, gallery: str, identity: str, template: str) -> gallery_pb2.Template:
-        """See `Client`."""
-        return await self._call(calls.get_template(gallery, identity, template))
-
-    def templates(self, gallery: str, identity: str) -> AsyncIterator[gallery_pb2.Template]:
-        """See `Client`."""
-        return self._pages(lambda token: calls.list_templates(gallery, identity, token), "templates")
-
-    async def update_template(
-        self, gallery: str, identity: str, template: str, *, expire_time: datetime | None
-    ) -> gallery_pb2.Template:
-        """See `Client`."""
-        return await self._call(calls.update_template(gallery, identity, template, expire_time))
-
-    async def delete_template(self, gallery: str, identity: str, template: str) -> gallery_pb2.ErasureReceipt:
-        """See `Client`."""
-        answer = await self._call(calls.delete_template(gallery, identity, template))
-        return answer.receipt
-
-    async def erasure_receipt(self, receipt: str) -> gallery_pb2.ErasureReceipt:
-        """See `Client`."""
-        return await self._call(calls.get_erasure_receipt(receipt))
-
-    def erasure_receipts(self, gallery: str = "") -> AsyncIterator[gallery_pb2.ErasureReceipt]:
-        """See `Client`."""
-        return self._pages(lambda token: calls.list_erasure_receipts(gallery, token), "erasure_receipts")
-
-    async def server_info(self) -> system_service_pb2.GetServerInfoResponse:
-        """See `Client`."""
-        return await self._call(calls.server_info())
-
-    async def _pages(self, page: Callable[[str], Call[Any]], items: str) -> AsyncIterator[Any]:
-        token = ""
+    async def _list(self, build: Callable[[], Pages[Item]]) -> AsyncIterator[Item]:
+        pages, token = build(), ""
         while True:
-            answer = await self._call(page(token))
-            for item in getattr(answer, items):
+            answer = await self._answer(pages.page(token))
+            for item in getattr(answer, pages.items):
                 yield item
             token = answer.next_page_token
             if not token:
                 return
 
-    async def _call(self, call: Call[Answer]) -> Answer:
+    async def _send(self, build: Callable[[], Call[Result]]) -> Result:
+        # In a thread, because some requests read and encode a photo.
+        return await self._answer(await asyncio.to_thread(build))
+
+    async def _answer(self, call: Call[Result]) -> Result:
         rpc: Any = self._channel.unary_unary(
-            f"/sameface.v1.{call.service}/{call.rpc}",
+            call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.answer.FromString,
         )
@@ -288,12 +115,11 @@ class AsyncClient:
         while True:
             try:
                 left_s = max(0.0, attempts.deadline - time.monotonic())
-                answer: Answer = await rpc(call.request, timeout=left_s, metadata=self._metadata)
-                return answer
+                return call.result(await rpc(call.request, timeout=left_s, metadata=self._metadata))
             except grpc.RpcError as failed:
                 error = ServiceError.of(failed)
             if attempts.already_done(error):
-                return call.answer()
+                return call.result(call.answer())
             pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing
             if pause is None:
                 raise error

@@ -8,8 +8,6 @@ from sameface.v1 import calibration_pb2
 
 ScopeName = Literal["claim", "gallery"]
 SelectionName = Literal["largest", "most_central", "error"]
-GuardActionName = Literal["allow", "warn", "reject"]
-WhenFullName = Literal["reject", "replace_oldest", "replace_lowest_quality", "replace_most_redundant"]
 OriginName = Literal["photo", "embedding"]
 OperationName = Literal["verification", "identification"]
 
@@ -18,7 +16,7 @@ class EnrollOptions(TypedDict, total=False):
     """Options of an enrolment; None is the default."""
 
     create_identity: bool
-    """Make the identity where there is none yet; true unless said otherwise."""
+    """Whether to make an identity that does not exist; True by default."""
     display_name: str
     labels: Mapping[str, str]
     face_selection: SelectionName | None
@@ -26,8 +24,8 @@ class EnrollOptions(TypedDict, total=False):
     purpose: str
     expire_time: datetime | None
     request_id: str | None
-    """A UUID of one's own; else one is made for each call, so that its retries are one enrolment. With an empty one
-    the server recognises a repeat by the photo or embedding itself, however much later it comes."""
+    """A UUID that names this enrolment. None makes one for each call, so that its repeats add one template. With an
+    empty one the server recognises a repeat by the photo or embedding itself, at any later time."""
     validate_only: bool
 
 
@@ -69,23 +67,6 @@ class SearchOptions(TypedDict, total=False):
     origin: OriginName | None
     max_results: int
     min_score: float | None
-
-
-class PolicyOptions(TypedDict, total=False):
-    """Fields of a gallery's policy; None puts one back to its default."""
-
-    verify_threshold: float | None
-    identify_threshold: float | None
-    runner_up_margin: float | None
-    target_fmr: float | None
-    target_fpir: float | None
-    max_templates: int | None
-    when_full: WhenFullName | None
-    on_collision: GuardActionName | None
-    collision_threshold: float | None
-    on_duplicate: GuardActionName | None
-    on_outlier: GuardActionName | None
-    outlier_threshold: float | None
 
 
 class CalibrateOptions(TypedDict, total=False):

@@ -1,16 +1,16 @@
-"""When a failed call is repeated. Pure: the clock and the dice are the caller's."""
+"""When a failed call is repeated. Pure: the caller gives the time and the random number."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
-from sameface.client.calls import Call
 from sameface.client.errors import ServiceError
+from sameface.client.rpc import Call
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 SPREAD = 0.25
-"""Pauses are longer by up to this share, so that callers who failed together do not come back together."""
+"""Pauses are longer by up to this share, so that callers who failed together do not repeat together."""
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Attempts:
     call: Call[Any]
     deadline: float
     unreachable_s: float
-    """How long an address that nobody answers at is tried, from the first failure of a row."""
+    """Seconds to try an address at which nothing answers, counted from the first of these failures in a row."""
     failures: int = 0
     may_have_run: bool = False
     """Whether the server may have done what was asked although no answer came."""
@@ -31,16 +31,15 @@ class Attempts:
         return self.may_have_run and bool(self.call.gone) and error.reason == self.call.gone
 
     def pause(self, error: ServiceError, now: float, dice: float) -> float | None:
-        """Note a failure and return how long to wait before a repeat; None where repeating is of no use.
+        """Note a failure and return the seconds to wait before a repeat; None where a repeat cannot help.
 
         Args:
             error: why the latest attempt failed.
             now: the same clock as ``deadline``.
             dice: uniform in [0, 1).
 
-        A server that says when to come back is taken at its word. A connection that failed, a server that has no room,
-        and a race that was lost are tried again after a growing pause. Everything else is final: a limit, a missing
-        thing, a wrong photo.
+        Where the server says how long to wait, that is the pause. After a failed connection, a server without room, or
+        a lost race the pause grows. Every other failure is final: a limit, a missing resource, a wrong photo.
         """
         unreachable = error.code == grpc.StatusCode.UNAVAILABLE and not error.reason
         # gRPC itself refuses what is beyond the server's room, before any handler has seen it.

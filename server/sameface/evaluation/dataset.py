@@ -1,4 +1,4 @@
-"""Labelled photos: a folder with one sub-folder per identity, and LFW's list of pairs."""
+"""Reads labelled photos (a folder with one sub-folder per identity) and LFW's list of pairs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +10,18 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two photos to compare, by their paths below the data folder."""
+    """Two photos to compare, named by their paths below the data folder."""
 
     first: str
     second: str
     mated: bool
     """Whether both show the same person."""
     fold: int
-    """Index of the fold it belongs to; 0 where the list has one set."""
+    """Index of its fold; 0 in a list without folds."""
 
 
 def read_photos(root: Path) -> dict[Path, str]:
-    """Return every photo of ``root/<identity>/`` with its identity, in the order of the paths.
+    """Return every photo of ``root/<identity>/`` with its identity, sorted by path.
 
     Raises:
         InvalidArgument: there is no photo.
@@ -30,28 +30,33 @@ def read_photos(root: Path) -> dict[Path, str]:
     photos = {path: path.parent.name for path in found}
     if not photos:
         raise InvalidArgument(
-            f"{root} holds no photos; expected <identity>/<photo> with one of {', '.join(sorted(SUFFIXES))}",
+            f"{root} contains no photos; expected <identity>/<photo> with one of {', '.join(sorted(SUFFIXES))}",
             metadata={"field": "folder"},
         )
     return photos
 
 
 def files_passed_over(root: Path) -> tuple[Path, ...]:
-    """Return the files of ``root`` and its sub-folders that `read_photos` does not take for photos of an identity."""
+    """Return the files of ``root`` and its sub-folders that `read_photos` leaves out."""
     inside = [path for path in root.glob("*/*") if path.suffix.lower() not in SUFFIXES or not path.is_file()]
     beside = [path for path in root.glob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
     return tuple(sorted([*inside, *beside]))
 
 
 def read_pairs(listing: Path, root: Path | None = None) -> tuple[Pair, ...]:
-    """Read a list in the form of LFW's ``pairs.txt`` or ``pairsDevTest.txt`` (Huang et al. 2007).
+    """Read a list of pairs in LFW's form, ``pairs.txt`` or ``pairsDevTest.txt`` (Huang et al. 2007).
 
-    The first line holds the number of pairs of each kind, with the number of folds before it where there are several.
-    Every fold lists its mated pairs (name, number, number), then its non-mated ones (name, number, name, number).
-    The photos are looked for below ``root`` where that is given.
+    The first line holds the number of mated pairs, which is also that of non-mated pairs. With several folds, the
+    number of folds comes before it. Each fold lists its mated pairs (name, number, number), then its non-mated
+    pairs (name, number, name, number).
+
+    Args:
+        listing: the file.
+        root: where the photos must exist; not checked if None.
 
     Raises:
         InvalidArgument: a line has another form, pairs are missing, or a photo does not exist.
+        OSError: the file cannot be read.
     """
     first, *lines = listing.read_text(encoding="utf-8").splitlines() or [""]
     try:
@@ -60,8 +65,8 @@ def read_pairs(listing: Path, root: Path | None = None) -> tuple[Pair, ...]:
         header = []
     if len(header) not in (1, 2):
         raise InvalidArgument(
-            f"{listing} begins with {first[:40]!r}; expected the number of pairs of each kind, after that of the folds "
-            "where there are several",
+            f"{listing} begins with {first[:40]!r}; expected the number of pairs of each kind, with the number of "
+            "folds before it if there are several",
             metadata={"field": "pairs"},
         )
     folds, each = header if len(header) == 2 else (1, header[0])

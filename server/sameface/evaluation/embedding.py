@@ -18,7 +18,7 @@ NO_PHOTO = {"IMAGE_UNDECODABLE", "IMAGE_TOO_LARGE"}
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPhotos:
-    """One embedding per photo, of the face nearest to its centre. The quality gate is counted, not enforced."""
+    """One embedding per photo, of its most central face. What the quality gate would refuse is counted, not refused."""
 
     contract: face_pb2.Contract
     samples: Samples
@@ -27,13 +27,19 @@ class EmbeddedPhotos:
 def embed_photos(
     client: Client, root: Path, photos: Mapping[Path, str], version: int, advance: Callable[[], None]
 ) -> EmbeddedPhotos:
-    """Embed the photos below ``root`` with one version of the embedder; ``advance`` is called after each.
+    """Embed photos with one version of the embedder.
 
-    ``photos`` gives each one's identity; samples are named by the path below ``root``. A photo without a face, and a
-    file that is no photo, are among the failures.
+    Photos without a face and files that are not photos become failures of the samples.
+
+    Args:
+        client: of the service.
+        root: the data folder; samples are named by their paths below it.
+        photos: each photo's identity.
+        version: of the embedder; 0 is the default version.
+        advance: called after each photo.
 
     Raises:
-        ServiceError: the service did not answer, or refused for another reason.
+        ServiceError: the service did not answer, or refused a photo for another reason.
     """
 
     def embed(path: Path) -> face_service_pb2.EmbedFacesResponse | str:
@@ -66,7 +72,7 @@ def embed_photos(
             Failure(names[path], photos[path], answer) for path, answer in answers.items() if isinstance(answer, str)
         ),
         model=f"{contract.model} version {contract.version}, sha256 {contract.sha256}" if chosen else "",
-        preprocessed="found, aligned and cropped by the service",
+        preprocessed="detected, aligned and cropped by the service",
         refusals=dict(
             Counter(face.face.issues[0].reason for face in chosen.values() if face.face.issues).most_common()
         ),

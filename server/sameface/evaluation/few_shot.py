@@ -1,9 +1,9 @@
 """Few-shot classification: N-way K-shot episodes, and Omniglot's official one-shot runs. Pure numpy.
 
-Everything is judged from scores [probes, references], so that a learned comparison can be measured like a cosine.
+All accuracies are computed from scores [probes, references], so a learned comparison is measured like a cosine.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,38 +12,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
-from sameface.evaluation.samples import Vectors
+from sameface.evaluation.samples import Compare
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
-from sameface_qdrant.metrics.error_rates import Codes, Scores
-
-Compare = Callable[[Codes, Codes], NDArray[np.floating]]
-"""Scores of samples (positions) with other samples, [probes, references]."""
+from sameface_qdrant.metrics.comparisons import Vectors
+from sameface_qdrant.metrics.error_rates import Indices, Scores
 
 REPLICATES = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Episodes:
-    """Tasks of telling a few classes apart. Samples are positions; classes are numbered within their episode."""
+    """Tasks of classifying samples among a few classes. Samples are positions; classes are numbered in each episode."""
 
-    support: Codes
-    """The samples of each class that are shown, [episodes, ways, shots]."""
-    queries: Codes
-    """The samples to be classified, [episodes, queries]."""
-    answers: Codes
+    support: Indices
+    """The labelled samples of each class, [episodes, ways, shots]."""
+    queries: Indices
+    """The samples to classify, [episodes, queries]."""
+    answers: Indices
     """The class of each query, 0 to ways − 1, [episodes, queries]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One of Omniglot's official runs; samples are named by their path below the folder of all runs."""
+    """One of Omniglot's official runs. Samples are named by their paths below the folder of all runs."""
 
     name: str
     tests: tuple[str, ...]
     training: tuple[str, ...]
     """One image of each class."""
-    answers: Codes
-    """For each test, which of ``training`` is of its class."""
+    answers: Indices
+    """For each test image, the index in ``training`` of the image of its class."""
 
 
 def draw_episodes(
@@ -56,16 +54,16 @@ def draw_episodes(
     *,
     queries: int = 1,
 ) -> Episodes:
-    """Draw episodes at random: first the group (where there are groups), then classes, then samples, none twice.
+    """Draw episodes at random: first a group (if there are groups), then classes, then samples, none of them twice.
 
     Args:
         labels: the class of every sample.
         ways: classes of an episode.
-        shots: samples of each class that are shown.
-        episodes: how many.
-        seed: of what is drawn.
-        within: the group of every sample; the classes of an episode are of one group, and groups are equally likely.
-        queries: samples of each class to be classified.
+        shots: labelled samples of each class.
+        episodes: how many to draw.
+        seed: of the drawing.
+        within: the group of every sample; all classes of an episode are of one group, and groups are equally likely.
+        queries: samples of each class to classify.
 
     Raises:
         NotEnoughData: no group has ``ways`` classes with ``shots + queries`` samples.
@@ -78,20 +76,20 @@ def draw_episodes(
     members: dict[str, dict[str, list[int]]] = {}
     for position, label in enumerate(labels):
         members.setdefault("" if within is None else within[position], {}).setdefault(label, []).append(position)
-    wide = [
+    groups = [
         [np.array(positions) for positions in classes.values() if len(positions) >= shots + queries]
         for _, classes in sorted(members.items())
     ]
-    wide = [classes for classes in wide if len(classes) >= ways]
-    if not wide:
+    groups = [classes for classes in groups if len(classes) >= ways]
+    if not groups:
         raise NotEnoughData(
-            f"no group has {ways} classes with {shots + queries} samples; draw fewer ways or shots",
+            f"no group has {ways} classes with {shots + queries} samples each; draw fewer ways or shots",
             metadata={"classes": len(set(labels)), "samples": len(labels)},
         )
     rng = np.random.default_rng(seed)
     drawn = np.empty((episodes, ways, shots + queries), np.int64)
     for episode in range(episodes):
-        classes = wide[int(rng.integers(len(wide)))]
+        classes = groups[int(rng.integers(len(groups)))]
         for way, chosen in enumerate(rng.choice(len(classes), ways, replace=False)):
             drawn[episode, way] = rng.choice(classes[chosen], shots + queries, replace=False)
     answers = np.tile(np.repeat(np.arange(ways), queries), (episodes, 1))
@@ -109,9 +107,10 @@ def template_scores(episodes: Episodes, vectors: Vectors) -> Scores:
 
 
 def fused_scores(episodes: Episodes, compare: Compare, fusion: Literal["mean", "max"] = "mean") -> Scores:
-    """Return each query's score with each class, that with its shots fused, [episodes, queries, ways].
+    """Return each query's score with each class, fused over the class's shots, [episodes, queries, ways].
 
-    For a comparison that has no mean template. A score matrix of all samples is ``lambda p, r: matrix[np.ix_(p, r)]``.
+    This is for a comparison that has no mean template. With a score matrix of all samples, ``compare`` is
+    ``lambda p, r: matrix[np.ix_(p, r)]``.
     """
     ways, shots = episodes.support.shape[1:]
     fused = []
@@ -121,15 +120,15 @@ def fused_scores(episodes: Episodes, compare: Compare, fusion: Literal["mean", "
     return np.stack(fused)
 
 
-def episode_accuracy(scores: NDArray[np.floating], answers: Codes) -> Scores:
-    """Return the share of probes whose highest score is with the right reference.
+def episode_accuracy(scores: NDArray[np.floating], answers: Indices) -> Scores:
+    """Return the share of probes whose highest score is with the correct reference.
 
-    A tie between k references counts 1/k where the right one is among them: what guessing between them would give, so
-    that a network which says the same about everything is at chance.
+    A tie between k references counts 1/k if the correct one is among them. That is the expected share of a random
+    choice between them, so a network with the same output for everything has the accuracy of chance.
 
     Args:
         scores: [..., probes, references].
-        answers: the right reference of each probe, [..., probes].
+        answers: the correct reference of each probe, [..., probes].
 
     Returns:
         One share for each episode or run, shape [...].
@@ -138,13 +137,13 @@ def episode_accuracy(scores: NDArray[np.floating], answers: Codes) -> Scores:
     0.75
     """
     best = scores == scores.max(axis=-1, keepdims=True)
-    right = np.take_along_axis(best, np.asarray(answers)[..., None], axis=-1)[..., 0]
-    shares: Scores = np.where(right, 1.0 / best.sum(axis=-1), 0.0).mean(axis=-1)
+    is_correct = np.take_along_axis(best, np.asarray(answers)[..., None], axis=-1)[..., 0]
+    shares: Scores = np.where(is_correct, 1.0 / best.sum(axis=-1), 0.0).mean(axis=-1)
     return shares
 
 
 def mean_accuracy(accuracies: Scores, *, seed: int = 0, confidence: float = 0.95) -> Estimate:
-    """Return the mean over episodes or runs with its interval from a bootstrap over these."""
+    """Return the mean over episodes or runs, with its interval from a bootstrap over these."""
     drawn = draw_identities(accuracies.size, REPLICATES, seed)
     return estimate(float(accuracies.mean()), drawn @ accuracies / accuracies.size, accuracies.size, confidence)
 
@@ -155,14 +154,14 @@ def read_runs(folder: Path) -> tuple[Run, ...]:
     Every line names a test image and the training image of its class, as paths below ``folder``.
 
     Raises:
-        InvalidArgument: there is no such file, or a line has another form.
+        InvalidArgument: there is no such file, or a line does not have two columns.
     """
     runs = []
     for listing in sorted(folder.glob("run*/class_labels.txt")):
         rows = [line.split() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
         if not rows or any(len(row) != 2 for row in rows):
             raise InvalidArgument(
-                f"{listing} has a line with another number of columns than 2; expected a test and a training image",
+                f"{listing} has a line without exactly 2 columns; expected a test image and a training image",
                 metadata={"field": "runs"},
             )
         there = {path.relative_to(folder).as_posix() for path in (listing.parent / "training").glob("*.png")}
@@ -172,13 +171,14 @@ def read_runs(folder: Path) -> tuple[Run, ...]:
         runs.append(Run(listing.parent.name, tuple(test for test, _ in rows), tuple(training), answers))
     if not runs:
         raise InvalidArgument(
-            f"{folder} holds no run*/class_labels.txt; expected Omniglot's all_runs", metadata={"field": "runs"}
+            f"{folder} contains no run*/class_labels.txt; expected Omniglot's folder all_runs",
+            metadata={"field": "runs"},
         )
     return tuple(runs)
 
 
 def _units(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    # Opposite vectors have the mean 0, which is like nothing.
+    # The mean of opposite vectors is 0 and stays 0: its cosine with everything is 0.
     units: NDArray[np.floating] = vectors / np.where(norms > 0, norms, 1.0)
     return units

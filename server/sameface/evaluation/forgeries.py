@@ -1,11 +1,11 @@
 """Signature verification: genuine signatures against skilled and random forgeries. Pure numpy.
 
-A signer enrols with K genuine signatures. Mated probes are their other genuine ones; skilled forgeries imitate the
-signer, random forgeries are genuine signatures of other signers (ISO/IEC 19795-1: active and zero-effort impostors).
-One threshold holds for all signers, and every signer counts the same.
+Each signer is enrolled with K genuine signatures. Mated probes are the signer's other genuine signatures. Skilled
+forgeries imitate the signer; random forgeries are genuine signatures of other signers (ISO/IEC 19795-1: active and
+zero-effort impostor attempts). There is one threshold for all signers, and every signer counts the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
+from sameface.evaluation.samples import Compare
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics.error_rates import Codes, Scores, eer, eer_threshold, fmr, fnmr
+from sameface_qdrant.metrics.error_rates import Indices, Scores, eer, eer_threshold, fmr, fnmr
 
-Compare = Callable[[Codes, Codes], NDArray[np.floating]]
-"""Scores of samples (positions) with other samples, [probes, references]."""
 Fusion = Literal["max", "mean"]
 
 REPLICATES = 1000
@@ -25,21 +24,21 @@ REPLICATES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Probes with the signer whom each claims to be."""
+    """Probes, and the signer that each claims to be of."""
 
-    probes: Codes
+    probes: Indices
     """Positions of samples, [claims]."""
-    claimed: Codes
+    claimed: Indices
     """Indices of signers, [claims]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Who enrols with what, and what is compared with them."""
+    """The references of each signer, and the claims that are compared with them."""
 
     signers: tuple[str, ...]
-    references: Codes
-    """Positions of the genuine signatures that enrol, [signers, K]."""
+    references: Indices
+    """Positions of the genuine signatures that are enrolled, [signers, K]."""
     genuine: Claims
     skilled: Claims
     random: Claims
@@ -47,12 +46,12 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class ForgeryRates:
-    """Error rates at one global threshold: where FNMR and the FMR of skilled forgeries are nearest to each other."""
+    """Error rates at one threshold for all: that of the EER of skilled forgeries."""
 
     threshold: float
     eer_skilled: Estimate
     eer_random: Estimate
-    """At the threshold of its own."""
+    """At the threshold of its own EER."""
     fnmr: float
     fmr_skilled: float
     fmr_random: float
@@ -61,16 +60,16 @@ class ForgeryRates:
 def draw_attempts(
     signers: Sequence[str], is_forgery: Sequence[bool] | NDArray[np.bool_], templates: int, seed: int = 0
 ) -> Attempts:
-    """Draw ``templates`` genuine signatures of each signer to enrol; all others are probes.
+    """Draw ``templates`` genuine signatures of each signer to enrol; all other signatures are probes.
 
-    Signers with fewer than ``templates + 1`` genuine signatures are left out. Random forgeries: one genuine signature,
-    drawn at random, of every signer claims to be each other one.
+    Signers with fewer than ``templates + 1`` genuine signatures are left out. For random forgeries, one genuine
+    signature of every signer is drawn, and it claims to be of each other signer.
 
     Args:
-        signers: whose name each sample bears; for a forgery, the signer who is imitated.
-        is_forgery: whether it is an imitation, one for each sample.
+        signers: the signer of each sample; for a skilled forgery, the signer who is imitated.
+        is_forgery: whether each sample is a skilled forgery.
         templates: K, 1 or more.
-        seed: of what is drawn.
+        seed: of the drawing.
 
     Raises:
         NotEnoughData: fewer than two signers are left.
@@ -80,15 +79,15 @@ def draw_attempts(
     chosen = np.flatnonzero(np.bincount(codes[~forged], minlength=len(names)) > templates)
     if chosen.size < 2:
         raise NotEnoughData(
-            f"{chosen.size} signers have {templates + 1} genuine signatures; expected at least 2 who do",
+            f"{chosen.size} signers have {templates + 1} genuine signatures; expected at least 2 such signers",
             metadata={"identities": int(chosen.size), "comparisons": 0},
         )
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(np.flatnonzero((codes == one) & ~forged)) for one in chosen]
     genuine = [(np.sort(own[templates:]), place) for place, own in enumerate(shuffled)]
     skilled = [(np.flatnonzero((codes == one) & forged), place) for place, one in enumerate(chosen)]
-    strangers = np.array([rng.choice(own) for own in shuffled])
-    others = [(np.delete(strangers, place), place) for place in range(chosen.size)]
+    one_each = np.array([rng.choice(own) for own in shuffled])
+    others = [(np.delete(one_each, place), place) for place in range(chosen.size)]
     return Attempts(
         tuple(str(names[one]) for one in chosen),
         np.stack([np.sort(own[:templates]) for own in shuffled]),
@@ -99,17 +98,17 @@ def draw_attempts(
 
 
 def claim_scores(attempts: Attempts, claims: Claims, compare: Compare, fusion: Fusion = "max") -> Scores:
-    """Return each claim's score: that with the claimed signer's K references, fused; shape [claims]."""
+    """Return the score of each claim, fused over the claimed signer's K references; shape [claims]."""
     scores = np.empty(claims.probes.size)
     for place, references in enumerate(attempts.references):
-        mine = np.flatnonzero(claims.claimed == place)
-        if mine.size:
-            scores[mine] = fuse(np.asarray(compare(claims.probes[mine], references), dtype=np.float64), fusion)
+        rows = np.flatnonzero(claims.claimed == place)
+        if rows.size:
+            scores[rows] = fuse(np.asarray(compare(claims.probes[rows], references), dtype=np.float64), fusion)
     return scores
 
 
 def fuse(scores: Scores, fusion: Fusion = "max") -> Scores:
-    """Return one score for each probe from those with K references, [probes, K] to [probes]."""
+    """Fuse the scores with K references into one score for each probe: [probes, K] to [probes]."""
     fused: Scores = scores.max(axis=1) if fusion == "max" else scores.mean(axis=1)
     return fused
 
@@ -124,28 +123,37 @@ def measure_forgeries(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> ForgeryRates:
-    """Return error rates of the scores of ``attempts.genuine``, ``.skilled`` and ``.random``, one for each claim.
+    """Return the error rates of genuine, skilled and random claims.
 
-    Intervals are percentiles of a bootstrap over signers; a claim counts as often as the claimed signer was drawn.
+    Intervals are percentiles of a bootstrap over signers. A claim counts as often as the claimed signer was drawn.
+
+    Args:
+        attempts: the claims.
+        genuine: a score for each of ``attempts.genuine``.
+        skilled: a score for each of ``attempts.skilled``.
+        random: a score for each of ``attempts.random``.
+        replicates: of the bootstrap.
+        seed: of the bootstrap.
+        confidence: of the intervals, in (0, 1).
 
     Raises:
         NotEnoughData: there is no skilled forgery.
     """
     if not skilled.size:
         raise NotEnoughData(
-            "there is no skilled forgery to take an error rate from", metadata={"identities": len(attempts.signers)}
+            "there is no skilled forgery; expected at least one", metadata={"identities": len(attempts.signers)}
         )
-    sides = (attempts.genuine.claimed, attempts.skilled.claimed, attempts.random.claimed)
-    weights = [_by_signer(claimed, len(attempts.signers)) for claimed in sides]
+    claimed_of = (attempts.genuine.claimed, attempts.skilled.claimed, attempts.random.claimed)
+    weights = [_by_signer(claimed, len(attempts.signers)) for claimed in claimed_of]
     threshold = eer_threshold(genuine, skilled, weights[0], weights[1])
-    drawn = draw_identities(len(attempts.signers), replicates, seed)
+    resample_counts = draw_identities(len(attempts.signers), replicates, seed)
     estimates = []
-    for scores, claimed, own in ((skilled, sides[1], weights[1]), (random, sides[2], weights[2])):
+    for scores, claimed, own in ((skilled, claimed_of[1], weights[1]), (random, claimed_of[2], weights[2])):
         resampled = []
-        for times in drawn:
-            one, other = weights[0] * times[sides[0]], own * times[claimed]
-            if one.sum() > 0 and other.sum() > 0:
-                resampled.append(eer(genuine, scores, one, other))
+        for counts in resample_counts:
+            genuine_weights, forgery_weights = weights[0] * counts[claimed_of[0]], own * counts[claimed]
+            if genuine_weights.sum() > 0 and forgery_weights.sum() > 0:
+                resampled.append(eer(genuine, scores, genuine_weights, forgery_weights))
         value = eer(genuine, scores, weights[0], own)
         estimates.append(estimate(value, np.array(resampled), len(attempts.signers), confidence))
     return ForgeryRates(
@@ -158,12 +166,12 @@ def measure_forgeries(
     )
 
 
-def _claims(parts: Sequence[tuple[Codes, int]]) -> Claims:
+def _claims(parts: Sequence[tuple[Indices, int]]) -> Claims:
     return Claims(
         np.concatenate([probes for probes, _ in parts]).astype(np.int64),
         np.concatenate([np.full(probes.size, place) for probes, place in parts]).astype(np.int64),
     )
 
 
-def _by_signer(claimed: Codes, signers: int) -> Scores:
+def _by_signer(claimed: Indices, signers: int) -> Scores:
     return 1.0 / np.bincount(claimed, minlength=signers)[claimed]

@@ -1,4 +1,4 @@
-"""What training and held-out data have in common: the same files, nearly the same pictures, the same names."""
+"""Finds what training and held-out data share: identical files, near-duplicate pictures, equal names of identities."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 MAX_DISTANCE = 6
-"""Bits of 64 in which the hashes of two copies of a picture may differ."""
+"""Largest number of bits, of 64, in which the hashes of two copies of a picture may differ."""
 LEAST_CORRELATION = 0.98
-"""Of the thumbnails of two copies. Aligned faces have so much in common that hashes alone name strangers; with copies
-at half to one and a half times the size and JPEG qualities from 30 on it was 0.99."""
+"""Lowest correlation of the thumbnails of two copies. Hashes alone are not enough, because aligned faces of different
+people can have the same hash. Copies at 0.5 to 1.5 times the size and JPEG quality of 30 or more had 0.99."""
 THUMBNAIL_SIDE = 32
 _BLOCK = 1024
 
@@ -23,16 +23,16 @@ Shared = tuple[tuple[Path, Path], ...]
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """What both sides share; all empty is what evaluation needs."""
+    """What training and held-out data share. A valid evaluation needs all of it to be empty."""
 
     identical_files: Shared
-    """The same bytes."""
+    """Files with the same bytes."""
     near_duplicates: Shared
-    """Pictures that look the same (resized, compressed again), and are not the same file."""
+    """Pictures that look the same, for instance resized or compressed again, with different bytes."""
     shared_identities: tuple[str, ...]
-    """Names on both sides, whether or not they are the same people."""
+    """Names that are in both, whether or not they are the same people."""
     unreadable: tuple[Path, ...]
-    """Files that are no picture: compared by their bytes alone."""
+    """Files that are not pictures; only their bytes are compared."""
 
     @property
     def is_clean(self) -> bool:
@@ -40,7 +40,7 @@ class Leakage:
         return not (self.identical_files or self.near_duplicates or self.shared_identities)
 
     def counts(self) -> dict[str, int]:
-        """Return how many of each were found, by name."""
+        """Return the number of each, by field name."""
         return {
             "identical_files": len(self.identical_files),
             "near_duplicates": len(self.near_duplicates),
@@ -51,19 +51,24 @@ class Leakage:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What a file is recognised by."""
+    """What files are compared by."""
 
     sha256: str
     dhash: int | None
-    """None where the file is no picture."""
+    """Difference hash; None if the file is not a picture."""
     thumbnail: bytes = b""
-    """Grey, 32 × 32."""
+    """Grey values, 32 × 32."""
 
 
 def find_leakage(
     train: Mapping[Path, str], held_out: Mapping[Path, str], *, max_distance: int = MAX_DISTANCE
 ) -> Leakage:
-    """Compare the files (with their identities) of both sides.
+    """Compare training and held-out files.
+
+    Args:
+        train: files with their identities.
+        held_out: files with their identities.
+        max_distance: largest number of bits, of 64, in which hashes of two copies may differ.
 
     Raises:
         OSError: a file cannot be read.
@@ -83,7 +88,7 @@ def compare_digests(
     *,
     max_distance: int = MAX_DISTANCE,
 ) -> Leakage:
-    """Compare files by what they are recognised by."""
+    """Compare files by their digests; arguments as for `find_leakage`."""
     by_bytes: dict[str, list[Path]] = {}
     for path, one in train.items():
         by_bytes.setdefault(one.sha256, []).append(path)
@@ -95,10 +100,10 @@ def compare_digests(
 
 
 def digest(path: Path) -> Digest:
-    """Return what a file is recognised by.
+    """Return what a file is compared by.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     content = path.read_bytes()
     try:
@@ -107,15 +112,15 @@ def digest(path: Path) -> Digest:
             small = grey.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
             return Digest(hashlib.sha256(content).hexdigest(), dhash(grey), small.tobytes())
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        # Pillow raises any of these for broken files; the bytes could be read.
+        # Pillow raises any of these for a broken picture; its bytes were read.
         return Digest(hashlib.sha256(content).hexdigest(), None)
 
 
 def dhash(image: Image.Image) -> int:
     """Return the difference hash of a picture, 64 bits: which of 9×8 grey cells are brighter than their left neighbour.
 
-    Krawetz 2013, "Kind of Like That" (hackerfactor.com). Sizes and compression hardly change it; a mirror image or
-    another crop does.
+    Krawetz 2013, "Kind of Like That" (hackerfactor.com). Resizing and compression hardly change it; mirroring and
+    cropping do.
     """
     cells = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX))
     bits = cells[:, 1:] > cells[:, :-1]
@@ -123,17 +128,17 @@ def dhash(image: Image.Image) -> int:
 
 
 def _near(train: Mapping[Path, Digest], held_out: Mapping[Path, Digest], max_distance: int) -> list[tuple[Path, Path]]:
-    ours = [path for path, one in train.items() if one.dhash is not None]
-    theirs = [path for path, one in held_out.items() if one.dhash is not None]
-    if not ours or not theirs:
+    train_pictures = [path for path, one in train.items() if one.dhash is not None]
+    held_out_pictures = [path for path, one in held_out.items() if one.dhash is not None]
+    if not train_pictures or not held_out_pictures:
         return []
-    known, asked = _signs(train, ours), _signs(held_out, theirs)
+    train_signs, held_out_signs = _signs(train, train_pictures), _signs(held_out, held_out_pictures)
     found = []
-    for start in range(0, len(theirs), _BLOCK):
-        # Of ±1 vectors the product is 64 − 2 × the number of bits that differ.
-        distances = (64 - asked[start : start + _BLOCK] @ known.T) / 2
+    for start in range(0, len(held_out_pictures), _BLOCK):
+        # The product of ±1 vectors is 64 − 2 × the number of bits that differ.
+        distances = (64 - held_out_signs[start : start + _BLOCK] @ train_signs.T) / 2
         candidates = [
-            (ours[column], theirs[start + row])
+            (train_pictures[column], held_out_pictures[start + row])
             for row, column in zip(*np.nonzero(distances <= max_distance), strict=True)
         ]
         found += [pair for pair in candidates if _correlation(train[pair[0]], held_out[pair[1]]) >= LEAST_CORRELATION]
@@ -144,7 +149,7 @@ def _correlation(one: Digest, other: Digest) -> float:
     first, second = (np.frombuffer(side.thumbnail, np.uint8).astype(np.float64) for side in (one, other))
     first, second = first - first.mean(), second - second.mean()
     norm = float(np.linalg.norm(first) * np.linalg.norm(second))
-    # Two pictures of a single grey are alike.
+    # Two pictures of one grey value each count as equal.
     return float(first @ second) / norm if norm else 1.0
 
 

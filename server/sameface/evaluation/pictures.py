@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: DET curves of several models, histograms, a map. Drawing loads matplotlib."""
+"""Plots of an evaluation: DET curves of one or several models, histograms, a map. Drawing imports matplotlib."""
 
 import base64
 import io
@@ -10,70 +10,77 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.evaluation.cross import HISTOGRAM_BINS, NEVER, CrossScores
+from sameface.evaluation.cross_comparison import HISTOGRAM_BINS, NO_SCORE, CrossComparison
 from sameface.evaluation.identification import Identification
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
-from sameface_qdrant.calibration.report import FAINT, GRID, INK, PAPER, ChosenPoint, histogram_figure
+from sameface_qdrant.calibration.report import (
+    GRID,
+    INK,
+    MarkedThreshold,
+    histogram_figure,
+    new_figure,
+    style_axes,
+    svg_text,
+)
 from sameface_qdrant.metrics.curves import Curves
 from sameface_qdrant.metrics.error_rates import DetCurve, Scores, fnir, fpir
-from sameface_qdrant.metrics.intervals import Interval
+from sameface_qdrant.metrics.intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MODELS = ("#26408b", "#c8553d", "#1b7f79", "#8a4fbf")
 ON_THE_MAP = 12
-"""Identities with a colour of their own; more could not be told apart."""
+"""Identities with their own colour; more colours could not be distinguished."""
 LEAST_RATE = 1e-4
-"""What stands for no error at all on a logarithmic axis."""
+"""Stands for a rate of 0 on a logarithmic axis."""
 PERCENT_TICKS = (*(digit * power for power in (1e-4, 1e-3, 1e-2, 1e-1) for digit in (1, 2, 3, 5, 7)), 1.0)
 CURVE_POINTS = 160
 
 
 @dataclass(frozen=True, slots=True)
 class MarkedCurve:
-    """A DET curve, with figures that have intervals."""
+    """A DET curve with points that have intervals."""
 
     curve: DetCurve
     marks: Sequence[tuple[float, Estimate]] = ()
-    """FMR (or FPIR) with the FNMR (or FNIR) there."""
+    """FMR or FPIR, each with its FNMR or FNIR."""
 
 
 def det_svg(curves: Mapping[str, MarkedCurve], names: tuple[str, str] = ("FMR", "FNMR")) -> str:
-    """Draw one or several DET curves on logarithmic axes, lower left being better; return SVG."""
-    figure, axes = _figure()
+    """Draw one or several DET curves on logarithmic axes; return SVG."""
+    figure, axes = new_figure()
     for place, ((name, marked), colour) in enumerate(zip(curves.items(), MODELS, strict=False)):
         curve = marked.curve
-        seen = curve.fmr > 0
+        has_rate = curve.fmr > 0
         fnmr = np.maximum(curve.fnmr, LEAST_RATE)
-        # Thresholds ascend, so rates go from right to left: what holds between two is the stricter one's.
-        axes.step(curve.fmr[seen], fnmr[seen], where="pre", color=colour, linewidth=2, label=_label(name))
+        # Thresholds ascend, so the rates run from right to left. Between two thresholds the stricter one's rates hold.
+        axes.step(curve.fmr[has_rate], fnmr[has_rate], where="pre", color=colour, linewidth=2, label=_label(name))
         for rate, found in marked.marks:
             if rate > 0:
-                # Beside each other, so that the intervals of two models can be told apart.
-                at, value = rate * 1.06**place, max(found.value, LEAST_RATE)
+                # The points of two models are shifted, so that their intervals do not overlap.
+                x, value = rate * 1.06**place, max(found.value, LEAST_RATE)
                 low, high = max(found.interval.low, LEAST_RATE), max(found.interval.high, LEAST_RATE)
                 reach = [[max(0.0, value - low)], [max(0.0, high - value)]]
-                axes.errorbar([at], [value], yerr=reach, color=colour, fmt="o", markersize=5, capsize=3, alpha=0.75)
+                axes.errorbar([x], [value], yerr=reach, color=colour, fmt="o", markersize=5, capsize=3, alpha=0.75)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _in_percent(axes)
+    _label_in_percent(axes)
     axes.set_xlabel(names[0])
-    axes.set_ylabel(f"{names[1]}, every identity counting the same")
+    axes.set_ylabel(f"{names[1]} (every identity counts the same)")
     axes.set_title("Detection error trade-off", loc="left", color=INK, fontsize=12)
-    _dress(axes)
-    return _svg(figure)
+    style_axes(axes)
+    return svg_text(figure)
 
 
 def identification_curve(found: Identification) -> DetCurve:
-    """Return FPIR and FNIR over thresholds, as a DET curve."""
+    """Return FPIR and FNIR over thresholds, in the form of a DET curve."""
     searches = found.searches
     highest = np.sort(searches.non_mated)[::-1]
     places = np.unique(np.geomspace(1, highest.size, CURVE_POINTS).astype(int)) - 1
     thresholds = np.unique(np.nextafter(highest[places], np.inf))
-    ranks = np.where(searches.is_first, 1, 2)
+    ranks = np.where(searches.is_rank_one, 1, 2)
     return DetCurve(
         thresholds,
         np.array([fpir(searches.non_mated, one, searches.non_mated_weights) for one in thresholds]),
@@ -81,44 +88,44 @@ def identification_curve(found: Identification) -> DetCurve:
     )
 
 
-def worst_listed(
+def worst_listed_pairs(
     scores: Scores, mated: NDArray[np.bool_], most: int = 12
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the places of the non-mated pairs with the highest scores, and of the mated ones with the lowest."""
+    """Return the positions of the non-mated pairs with the highest and of the mated pairs with the lowest scores."""
     order = np.argsort(scores, kind="stable")
-    order = order[scores[order] > NEVER]
+    order = order[scores[order] > NO_SCORE]
     return order[~mated[order]][::-1][:most], order[mated[order]][:most]
 
 
-def histogram_svg(cross: CrossScores, thresholds: Mapping[str, float]) -> str:
-    """Draw how many mated and non-mated scores there are, with thresholds; return SVG."""
-    mated, non_mated = cross.histogram
-    there = np.flatnonzero(mated + non_mated)
-    shown = slice(int(there[0]), int(there[-1]) + 1)
+def histogram_svg(comparison: CrossComparison, thresholds: Mapping[str, float]) -> str:
+    """Draw histograms of mated and non-mated scores with thresholds as lines; return SVG."""
+    mated, non_mated = comparison.histogram
+    filled = np.flatnonzero(mated + non_mated)
+    shown = slice(int(filled[0]), int(filled[-1]) + 1)
     edges = np.linspace(-1.0, 1.0, HISTOGRAM_BINS + 1)[shown.start : shown.stop + 1]
-    nothing, point = np.empty(0), Interval(0.0, 0.0)
-    curves = Curves(nothing, nothing, nothing, edges, mated[shown], non_mated[shown])
-    points = [ChosenPoint(name, threshold, 0.0, point) for name, threshold in thresholds.items()]
-    return _svg(histogram_figure(curves, points))
+    none, interval = np.empty(0), ConfidenceInterval(0.0, 0.0)
+    curves = Curves(none, none, none, edges, mated[shown], non_mated[shown])
+    marked = [MarkedThreshold(name, threshold, 0.0, interval) for name, threshold in thresholds.items()]
+    return svg_text(histogram_figure(curves, marked))
 
 
 def map_png(samples: Samples) -> tuple[str, float]:
-    """Draw the first two principal components; return a data URI and their share of the variance (0..1)."""
+    """Draw the first two principal components; return a data URI and their share of the variance, 0 to 1."""
     places, share = principal_components(samples.vectors)
     largest = [name for name, _ in Counter(samples.identity).most_common(ON_THE_MAP)]
     identities = np.array(samples.identity)
-    figure, axes = _figure()
+    figure, axes = new_figure()
     others = ~np.isin(identities, largest)
     axes.scatter(
         places[others, 0], places[others, 1], s=5, color=GRID, linewidths=0, label=f"{others.sum():,} samples of others"
     )
     for number, name in enumerate(largest):
-        mine = identities == name
+        own = identities == name
         colour = f"C{number % 10}"
         marker = "o" if number < 10 else "^"
         axes.scatter(
-            places[mine, 0],
-            places[mine, 1],
+            places[own, 0],
+            places[own, 1],
             s=12,
             color=colour,
             marker=marker,
@@ -129,7 +136,7 @@ def map_png(samples: Samples) -> tuple[str, float]:
     axes.set_xlabel("first principal component")
     axes.set_ylabel("second")
     axes.set_title("Map of the embeddings", loc="left", color=INK, fontsize=12)
-    _dress(axes)
+    style_axes(axes)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=140)
@@ -137,9 +144,9 @@ def map_png(samples: Samples) -> tuple[str, float]:
 
 
 def principal_components(vectors: NDArray[np.floating]) -> tuple[Scores, float]:
-    """Return where each vector lies on the first two principal components, [samples, 2], and their share (0..1)."""
+    """Return each vector's first two principal components, [samples, 2], and their share of the variance, 0 to 1."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
-    # Of the small covariance, so that many samples cost no more than one pass.
+    # The covariance is small, so many samples cost no more than one pass.
     variances, directions = np.linalg.eigh(centred.T @ centred)
     share = float(variances[-2:].sum() / variances.sum()) if variances.sum() > 0 else 0.0
     places: Scores = centred @ directions[:, :-3:-1]
@@ -147,17 +154,22 @@ def principal_components(vectors: NDArray[np.floating]) -> tuple[Scores, float]:
 
 
 def worst_pairs(
-    cross: CrossScores, most: int = 12
+    comparison: CrossComparison, most: int = 12
 ) -> tuple[list[tuple[int, int, float]], list[tuple[int, int, float]]]:
-    """Return the non-mated pairs with the highest scores and the mated ones with the lowest, as positions and scores.
+    """Return the non-mated pairs with the highest and the mated pairs with the lowest scores.
 
-    One pair of each two identities, and one of each identity; none with a sample that could not be acquired.
+    There is one pair of each two identities, or of each identity, and none with a sample that could not be acquired.
+
+    Returns:
+        The positions of both samples and the score, for each pair; first the non-mated pairs, then the mated ones.
     """
-    high = _first_of_each(cross.owner_of[cross.tail_samples], most)
-    order = np.argsort(cross.mated, kind="stable")
-    order = order[cross.mated[order] > NEVER]
-    low = order[_first_of_each(cross.owners[order][:, None], most)]
-    return _pairs(cross.tail_samples, cross.tail, high), _pairs(cross.mated_samples, cross.mated, low)
+    high = _first_of_each(comparison.sample_owners[comparison.tail_samples], most)
+    order = np.argsort(comparison.mated, kind="stable")
+    order = order[comparison.mated[order] > NO_SCORE]
+    low = order[_first_of_each(comparison.owners[order][:, None], most)]
+    return _pairs(comparison.tail_samples, comparison.tail, high), _pairs(
+        comparison.mated_samples, comparison.mated, low
+    )
 
 
 def _first_of_each(owners: NDArray[np.int64], most: int) -> list[int]:
@@ -179,8 +191,8 @@ def _pairs(
     return [(int(samples[one, 0]), int(samples[one, 1]), float(scores[one])) for one in chosen]
 
 
-def _in_percent(axes: "Axes") -> None:
-    """Mark FMR by powers of ten and FNMR by percent."""
+def _label_in_percent(axes: "Axes") -> None:
+    """Label the vertical axis in percent."""
     low, high = axes.get_ylim()
     ticks = [tick for tick in PERCENT_TICKS if low <= tick <= high]
     axes.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
@@ -188,33 +200,6 @@ def _in_percent(axes: "Axes") -> None:
 
 
 def _label(name: str) -> str:
-    """Return a name as a legend shows it: short, no formula, and not left out for an underscore in front."""
+    """Return a name for a legend: shortened, without formulas, and not hidden because of a leading underscore."""
     short = name if len(name) <= 40 else f"{name[:39]}…"
     return "\u200b" + short.replace("$", r"\$")
-
-
-def _figure() -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 5.0), layout="constrained", facecolor=PAPER)
-    return figure, figure.subplots()
-
-
-def _dress(axes: "Axes") -> None:
-    axes.grid(True, which="major", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(FAINT)
-    axes.tick_params(colors=FAINT, labelsize=9, which="both")
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    axes.legend(facecolor=PAPER, edgecolor=GRID, fontsize=9, labelcolor=INK)
-
-
-def _svg(figure: "Figure") -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

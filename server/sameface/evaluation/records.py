@@ -1,23 +1,23 @@
-"""Figures as plain values for programs: what ``--json`` prints."""
+"""Figures as plain values: what ``--json`` prints."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from sameface.evaluation.comparison import ModelComparison
 from sameface.evaluation.forgeries import Attempts, ForgeryRates
 from sameface.evaluation.groups import Group
 from sameface.evaluation.identification import Identification
+from sameface.evaluation.model_comparison import ModelComparison
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import Verification
-from sameface_qdrant.metrics.error_rates import fte
+from sameface_qdrant.metrics.error_rates import fta
 
 
 def conditions(source: str, samples: Samples) -> dict[str, Any]:
-    """Return what was measured: data, counts, model, and every sample and identity that is not like the others."""
+    """Return what was measured: data, counts and model, and the samples and identities that are treated differently."""
     failed, unreadable = samples.not_acquired, samples.unreadable
     counts: dict[str, int] = {}
-    for identity in [*samples.identity, *(one.identity for one in failed)]:
+    for identity in [*samples.identity, *(failure.identity for failure in failed)]:
         counts[identity] = counts.get(identity, 0) + 1
     attempted = len(samples.sample) + len(failed)
     return {
@@ -26,31 +26,31 @@ def conditions(source: str, samples: Samples) -> dict[str, Any]:
         "preprocessed": samples.preprocessed,
         "identities": len(counts),
         "samples": attempted,
-        "failure_to_acquire_rate": fte(len(failed), attempted) if attempted else None,
-        "not_acquired": [one.sample for one in failed],
-        "unreadable": {one.sample: one.reason for one in unreadable},
+        "failure_to_acquire_rate": fta(len(failed), attempted) if attempted else None,
+        "not_acquired": [failure.sample for failure in failed],
+        "unreadable": {failure.sample: failure.reason for failure in unreadable},
         "identities_with_one_sample": sorted(name for name, count in counts.items() if count == 1),
         "quality_gate_would_refuse": samples.refusals,
     }
 
 
 def estimate_record(one: Estimate | None) -> dict[str, float] | None:
-    """Return a rate with its interval for programs."""
+    """Return a rate and its interval."""
     return None if one is None else {"value": one.value, "low": one.interval.low, "high": one.interval.high}
 
 
 def verification_record(found: Verification) -> dict[str, Any]:
-    """Return verification figures for programs."""
+    """Return verification figures."""
     return {
-        "mated": int(found.cross.mated.size),
-        "non_mated": found.cross.non_mated,
-        "replicates": len(found.drawn),
+        "mated": int(found.comparison.mated.size),
+        "non_mated": found.comparison.non_mated,
+        "replicates": len(found.resample_counts),
         "points": [
             {
                 "fmr": point.target,
                 "threshold": point.threshold,
                 "measured_fmr": point.fmr,
-                "non_mated_above": point.accepted,
+                "non_mated_above": point.false_matches,
                 "fnmr": estimate_record(point.fnmr),
                 "fnmr_by_identity": estimate_record(point.fnmr_by_identity),
             }
@@ -62,7 +62,7 @@ def verification_record(found: Verification) -> dict[str, Any]:
 
 
 def groups_record(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Return the figures of groups for programs."""
+    """Return the figures of groups."""
     return [
         {
             "column": group.column,
@@ -88,7 +88,7 @@ def groups_record(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def identification_record(found: Identification) -> dict[str, Any]:
-    """Return identification figures for programs."""
+    """Return identification figures."""
     return {
         "gallery_size": found.searches.gallery_size,
         "splits": found.searches.splits,
@@ -108,7 +108,7 @@ def identification_record(found: Identification) -> dict[str, Any]:
 
 
 def comparison_record(found: ModelComparison) -> list[dict[str, Any]]:
-    """Return the endpoints of two models for programs."""
+    """Return the endpoints of a comparison of two models."""
     return [
         {
             "endpoint": one.name,
@@ -122,7 +122,7 @@ def comparison_record(found: ModelComparison) -> list[dict[str, Any]]:
 
 
 def forgeries_record(attempts: Attempts, found: ForgeryRates, fusion: str) -> dict[str, Any]:
-    """Return the error rates of signatures for programs."""
+    """Return the error rates of signatures."""
     return {
         "signers": len(attempts.signers),
         "templates": int(attempts.references.shape[1]),

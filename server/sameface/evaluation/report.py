@@ -1,4 +1,4 @@
-"""The evaluation's report: one HTML page that needs nothing else."""
+"""The report of an evaluation: one self-contained HTML page."""
 
 import base64
 import io
@@ -9,29 +9,29 @@ from pathlib import Path
 import jinja2
 from PIL import Image, ImageOps
 
-from sameface.evaluation.comparison import ModelComparison
 from sameface.evaluation.identification import Identification
+from sameface.evaluation.model_comparison import ModelComparison
 from sameface.evaluation.pictures import MarkedCurve, det_svg, histogram_svg, identification_curve, map_png, worst_pairs
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.tables import Table
-from sameface.evaluation.verification import Verification, det, power_text
+from sameface.evaluation.verification import Verification, power_text, sampled_det_curve
 
 THUMBNAIL_SIDE = 112
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A drawing with what it shows."""
+    """A plot with its caption."""
 
     caption: str
     svg: str = ""
     uri: str = ""
-    """Of a bitmap, where there is no SVG."""
+    """Data URI of a bitmap; used if there is no SVG."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
-    """Two photos that a threshold may get wrong."""
+class PhotoPair:
+    """Two photos with the score of their comparison."""
 
     first: str
     second: str
@@ -42,25 +42,25 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a report shows, in this order."""
+    """The contents of a report, in this order."""
 
     title: str
-    lead: str
+    summary: str
     tables: Sequence[Table]
     pictures: Sequence[Picture] = ()
-    impostors: Sequence[Mistake] = ()
+    highest_non_mated: Sequence[PhotoPair] = ()
     """Non-mated pairs with the highest scores."""
-    misses: Sequence[Mistake] = ()
+    lowest_mated: Sequence[PhotoPair] = ()
     """Mated pairs with the lowest scores."""
-    mistakes_of: str = ""
-    """A sentence that says whose and which."""
+    pairs_note: str = ""
+    """A sentence about the pairs, before the advice for each list."""
 
 
 def write_report(path: Path, page: Page) -> None:
-    """Write the page.
+    """Write a report.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sameface.evaluation", "."), autoescape=True, undefined=jinja2.StrictUndefined
@@ -69,22 +69,22 @@ def write_report(path: Path, page: Page) -> None:
 
 
 def verification_pictures(found: Verification, samples: Samples) -> list[Picture]:
-    """Draw the DET curve, the scores and a map."""
+    """Draw the DET curve, the histograms and a map."""
     uri, share = map_png(samples)
     return [
         Picture(
-            "What a threshold costs: lower left is better. Bars are 95 % intervals.",
+            "Error rates over all thresholds. Lower left is better. Bars: 95 % intervals.",
             svg=det_svg({samples.model or "model": _verification_curve(found)}),
         ),
         Picture(
-            "Every score that was compared. The further apart the hills, the better.",
+            "All scores. The less the two histograms overlap, the better.",
             svg=histogram_svg(
-                found.cross, {f"FMR {power_text(point.target)}": point.threshold for point in found.points[-3:]}
+                found.comparison, {f"FMR {power_text(point.target)}": point.threshold for point in found.points[-3:]}
             ),
         ),
         Picture(
-            f"Two of the many dimensions, {share:.0%} of the variance: people apart here are apart, people together "
-            "here need not be together.",
+            f"The first two principal components, {share:.0%} of the variance. People who are apart here are "
+            "different; people who overlap here may still be different.",
             uri=uri,
         ),
     ]
@@ -93,25 +93,25 @@ def verification_pictures(found: Verification, samples: Samples) -> list[Picture
 def identification_pictures(found: Identification, name: str) -> list[Picture]:
     """Draw FNIR over FPIR."""
     svg = det_svg({name: _search_curve(found)}, ("FPIR", "FNIR"))
-    return [Picture("Who is missed, over how often a stranger is taken for somebody: lower left is better.", svg=svg)]
+    return [Picture("FNIR over FPIR. Lower left is better. Bars: 95 % intervals.", svg=svg)]
 
 
 def comparison_pictures(found: ModelComparison, names: tuple[str, str]) -> list[Picture]:
-    """Draw both models' curves in one picture each, and the scores of each."""
+    """Draw the DET curves of both models in one plot for each task, and the histograms of each model."""
     verification = {name: _verification_curve(one) for name, one in zip(names, found.verification, strict=True)}
     searches = {name: _search_curve(one) for name, one in zip(names, found.identification, strict=True)}
     return [
         Picture(
-            "Verification, over all cross pairs: lower left is better. Bars are 95 % intervals of each model alone; "
-            "the difference is known better.",
+            "Verification over every pair of samples. Lower left is better. Bars: 95 % intervals of each model alone; "
+            "the interval of the difference is narrower.",
             svg=det_svg(verification),
         ),
-        Picture("Open-set identification: lower left is better.", svg=det_svg(searches, ("FPIR", "FNIR"))),
+        Picture("Open-set identification. Lower left is better.", svg=det_svg(searches, ("FPIR", "FNIR"))),
         *(
             Picture(
-                f"Every score of {name}.",
+                f"All scores of {name}.",
                 svg=histogram_svg(
-                    one.cross, {f"FMR {power_text(point.target)}": point.threshold for point in one.points}
+                    one.comparison, {f"FMR {power_text(point.target)}": point.threshold for point in one.points}
                 ),
             )
             for name, one in zip(names, found.verification, strict=True)
@@ -119,25 +119,28 @@ def comparison_pictures(found: ModelComparison, names: tuple[str, str]) -> list[
     ]
 
 
-def mistakes(found: Verification, samples: Samples, folder: Path) -> tuple[list[Mistake], list[Mistake]]:
-    """Return the worst non-mated and mated pairs whose photos are in ``folder``."""
+def worst_photo_pairs(found: Verification, samples: Samples, folder: Path) -> tuple[list[PhotoPair], list[PhotoPair]]:
+    """Return the worst non-mated and mated pairs (see `worst_pairs`) whose photos are in ``folder``."""
     high, low = (
-        shown([(samples.sample[one], samples.sample[other], score) for one, other, score in pairs], folder)
-        for pairs in worst_pairs(found.cross)
+        photo_pairs([(samples.sample[one], samples.sample[other], score) for one, other, score in pairs], folder)
+        for pairs in worst_pairs(found.comparison)
     )
     return high, low
 
 
-def shown(pairs: Sequence[tuple[str, str, float]], folder: Path) -> list[Mistake]:
-    """Return pairs of samples, with their scores, whose photos are in ``folder``."""
-    there = [row for row in pairs if (folder / row[0]).is_file() and (folder / row[1]).is_file()]
+def photo_pairs(pairs: Sequence[tuple[str, str, float]], folder: Path) -> list[PhotoPair]:
+    """Return the pairs, given as two samples and a score, whose photos are in ``folder``."""
+    found = [row for row in pairs if (folder / row[0]).is_file() and (folder / row[1]).is_file()]
     return [
-        Mistake(one, other, score, _thumbnail(folder / one), _thumbnail(folder / other)) for one, other, score in there
+        PhotoPair(one, other, score, _thumbnail(folder / one), _thumbnail(folder / other))
+        for one, other, score in found
     ]
 
 
 def _verification_curve(found: Verification) -> MarkedCurve:
-    return MarkedCurve(det(found.cross), [(point.fmr, point.fnmr_by_identity) for point in found.points])
+    return MarkedCurve(
+        sampled_det_curve(found.comparison), [(point.fmr, point.fnmr_by_identity) for point in found.points]
+    )
 
 
 def _search_curve(found: Identification) -> MarkedCurve:

@@ -1,5 +1,6 @@
-"""Labelled embeddings: what every evaluation works on, and the file that holds them. Pure numpy."""
+"""Labelled embeddings, which every evaluation works on, and the file that holds them. Pure numpy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.metrics.comparisons import Vectors
+from sameface_qdrant.metrics.error_rates import Indices
 
-Vectors = NDArray[np.float32]
+Compare = Callable[[Indices, Indices], NDArray[np.floating]]
+"""Returns the scores of samples (positions) with other samples, [probes, references]."""
 
 FACE_NOT_FOUND = "FACE_NOT_FOUND"
 UNIT_TOLERANCE = 1e-3
@@ -16,36 +20,36 @@ UNIT_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A sample that gave no embedding."""
+    """A sample without an embedding."""
 
     sample: str
     identity: str
     reason: str
-    """``FACE_NOT_FOUND`` is a failure to acquire, which counts; a file that is no photo is left out and named."""
+    """``FACE_NOT_FOUND`` is a failure to acquire and counts in the rates. Samples with other reasons are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Embeddings with whose they are, and the samples that gave none."""
+    """Embeddings with their identities, and the samples without an embedding."""
 
     vectors: Vectors
     """Unit L2 norm, float32 [samples, dimension]."""
     identity: tuple[str, ...]
     sample: tuple[str, ...]
-    """Names, each once: paths relative to the data folder, parted by ``/``."""
+    """Unique names: paths relative to the data folder, separated by ``/``."""
     failures: tuple[Failure, ...] = ()
     model: str = ""
-    """What made them, for people: name, version, digest."""
+    """The model that made the embeddings, as text: name, version, digest."""
     preprocessed: str = ""
-    """What was done to the pictures before, for people."""
+    """How the pictures were prepared, as text."""
     refusals: dict[str, int] = field(default_factory=dict)
-    """How many the service's quality gate would refuse, by reason; such samples count all the same."""
+    """How many samples the service's quality gate would refuse, by reason. These samples count nevertheless."""
 
     def __post_init__(self) -> None:
-        """Check shapes, finite numbers, unit norms and that names are unique.
+        """Check shapes, finite numbers, unit norms and unique names.
 
         Raises:
-            InvalidArgument: one of these does not hold.
+            InvalidArgument: a check fails.
         """
         vectors = self.vectors
         if vectors.ndim != 2 or not len(vectors) == len(self.identity) == len(self.sample):
@@ -55,21 +59,21 @@ class Samples:
             )
         if len(vectors):
             norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-            # Written so that NaN fails too.
+            # With "not ≤" instead of ">", NaN is wrong too.
             wrong = np.flatnonzero(~(np.abs(norms - 1.0) <= UNIT_TOLERANCE))
             if wrong.size:
                 raise _refused(
-                    f"{wrong.size} vectors are not of unit norm, for instance that of {self.sample[wrong[0]]!r} with "
-                    f"{norms[wrong[0]]:.4g}; divide each by its L2 norm"
+                    f"{wrong.size} vectors do not have unit norm, for instance that of {self.sample[wrong[0]]!r} has "
+                    f"{norms[wrong[0]]:.4g}; divide each vector by its L2 norm"
                 )
         names = [*self.sample, *(one.sample for one in self.failures)]
         if len(set(names)) != len(names):
             twice = next(name for name in sorted(names) if names.count(name) > 1)
-            raise _refused(f"the sample {twice!r} is there more than once; expected every name once")
+            raise _refused(f"the sample {twice!r} is listed more than once; expected every name once")
 
     @property
     def not_acquired(self) -> tuple[Failure, ...]:
-        """Samples without a face: they count as errors."""
+        """Samples without a face: failures to acquire, which count as errors."""
         return tuple(one for one in self.failures if one.reason == FACE_NOT_FOUND)
 
     @property
@@ -81,13 +85,13 @@ class Samples:
 def read_embeddings(path: Path) -> Samples:
     """Read an ``.npz`` of embeddings.
 
-    Arrays: ``vectors`` [n, dimension] of unit norm, ``identity`` [n], ``sample`` [n] (text); where they are there,
-    ``model`` and ``preprocessed`` (text, one each), and of the samples without an embedding ``failed_sample``,
-    ``failed_identity``, ``failed_reason`` [m] (text).
+    Arrays: ``vectors`` [n, dimension] of unit norm, ``identity`` [n] and ``sample`` [n] (text). Optional: ``model`` and
+    ``preprocessed`` (one text each); for samples without an embedding ``failed_sample``, ``failed_identity`` and
+    ``failed_reason`` [m] (text).
 
     Raises:
-        InvalidArgument: it is no such file.
-        OSError: it cannot be read.
+        InvalidArgument: the file does not have this form.
+        OSError: the file cannot be read.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -104,15 +108,15 @@ def read_embeddings(path: Path) -> Samples:
         )
     except (KeyError, ValueError, EOFError, AttributeError) as error:
         raise _refused(
-            f"{path} holds no embeddings ({error}); expected an .npz with vectors [n, dimension], identity [n] and "
-            "sample [n]"
+            f"{path} is not a file of embeddings ({error}); expected an .npz with vectors [n, dimension], identity [n] "
+            "and sample [n]"
         ) from None
     except InvalidArgument as error:
         raise _refused(f"{path}: {error.message}") from None
 
 
 def write_embeddings(path: Path, samples: Samples) -> None:
-    """Write an ``.npz`` that `read_embeddings` reads; what the quality gate said is not in it."""
+    """Write an ``.npz`` that `read_embeddings` reads. It does not hold ``refusals``."""
     failed = samples.failures
     with path.open("wb") as file:
         np.savez(
@@ -130,7 +134,7 @@ def write_embeddings(path: Path, samples: Samples) -> None:
 
 def _texts(array: NDArray[np.generic]) -> tuple[str, ...]:
     if array.ndim != 1:
-        raise ValueError(f"an array of names has shape {list(array.shape)}, expected one dimension")
+        raise ValueError(f"an array of text has shape {list(array.shape)}; expected one dimension")
     return tuple(str(value) for value in array.tolist())
 
 

@@ -1,24 +1,24 @@
-"""Figures as tables for people; the terminal and the report show the same."""
+"""Figures as tables of text, for the terminal and for the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sameface.evaluation.comparison import ModelComparison
 from sameface.evaluation.forgeries import Attempts, ForgeryRates
-from sameface.evaluation.groups import Group
+from sameface.evaluation.groups import LEAST_IDENTITIES, MAX_GROUPS, Group
 from sameface.evaluation.identification import Identification
+from sameface.evaluation.model_comparison import ModelComparison
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.verification import Verification, power_text
 from sameface_qdrant.calibration.report import interval_text, rate_text
 
 RELIABLE = 10
-"""Non-mated comparisons above a threshold; with fewer of them it hardly means anything."""
+"""With fewer false matches at a threshold than this, its figures are not reliable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns of text, with what to know about them."""
+    """A table of text with notes."""
 
     title: str
     headings: tuple[str, ...]
@@ -27,29 +27,29 @@ class Table:
 
 
 def conditions_table(found: dict[str, Any], title: str = "Conditions") -> Table:
-    """Return the conditions, lists as counts with the first names."""
+    """Return the conditions of a measurement; lists are shown as counts with the first names."""
     refused = ", ".join(f"{count} {reason}" for reason, count in found["quality_gate_would_refuse"].items())
     failed = _named(found["not_acquired"])
     rows = (
         ("data", f"{found['data']}: {found['identities']:,} identities, {found['samples']:,} samples"),
         ("model", found["model"] or "not stated"),
         ("preprocessed", found["preprocessed"] or "not stated"),
-        ("without a face (FTE)", f"{rate_text(found['failure_to_acquire_rate'])}: {failed}"),
-        ("no readable photo, left out", _named(list(found["unreadable"]))),
-        ("identities with one sample, so no mated comparison", _named(found["identities_with_one_sample"])),
-        ("quality gate would refuse", refused or "none, as far as is known"),
+        ("photos without a face (FTA)", f"{rate_text(found['failure_to_acquire_rate'])}: {failed}"),
+        ("unreadable files, left out", _named(list(found["unreadable"]))),
+        ("identities with one sample (no mated comparison)", _named(found["identities_with_one_sample"])),
+        ("quality gate would refuse", refused or "none known"),
     )
     return Table(title, ("", ""), rows)
 
 
 def verification_tables(found: Verification) -> list[Table]:
-    """Return FNMR at every target FMR, and the EER."""
-    cross = found.cross
+    """Return FNMR at every target FMR, and EER."""
+    comparison = found.comparison
     rows = [
         (
             power_text(point.target),
             f"{point.threshold:.4f}",
-            f"{point.accepted:,}",
+            f"{point.false_matches:,}",
             rate_text(point.fnmr.value),
             interval_text(point.fnmr.interval),
             rate_text(point.fnmr_by_identity.value),
@@ -70,22 +70,22 @@ def verification_tables(found: Verification) -> list[Table]:
         )
     )
     notes = (
-        f"All cross pairs of {len(cross.identities):,} identities: {cross.mated.size:,} mated and "
-        f"{cross.non_mated:,} non-mated comparisons.",
-        f"Intervals: 95 % percentiles of {len(found.drawn):,} resamples of the identities, each with thresholds of its "
-        "own.",
-        "A mated comparison with a photo without a face never matches; such photos are in no non-mated comparison.",
-        "Where few comparisons are above a threshold, a few people or wrong labels decide it.",
+        f"Every pair of samples of {len(comparison.identities):,} identities: {comparison.mated.size:,} mated and "
+        f"{comparison.non_mated:,} non-mated comparisons.",
+        f"Intervals: 95 % percentile intervals of {len(found.resample_counts):,} resamples of the identities. Each "
+        "resample has its own thresholds.",
+        "A photo without a face never matches in a mated comparison, and is in no non-mated comparison.",
+        "If few non-mated comparisons match, the threshold depends on a few people, or on wrong labels.",
         *_too_few(found),
     )
-    headings = ("FMR", "threshold", "non-mated above", "FNMR", "95 % interval", "FNMR by identity", "95 % interval")
+    headings = ("FMR", "threshold", "false matches", "FNMR", "95 % interval", "FNMR by identity", "95 % interval")
     return [Table("Verification (1:1)", headings, tuple(rows), notes)]
 
 
 def group_tables(
     groups: Sequence[Group], columns_left_out: Sequence[str] = (), only: float | None = None
 ) -> list[Table]:
-    """Return one table for each column of labels, with every target FMR or only one."""
+    """Return one table for each column of labels, with every target FMR or with only one."""
     tables = []
     for column in dict.fromkeys(group.column for group in groups):
         members = [group for group in groups if group.column == column]
@@ -107,7 +107,7 @@ def group_tables(
         headings = (
             column,
             "identities",
-            "FMR of all",
+            "FMR over all",
             "FMR",
             "95 % interval",
             "difference",
@@ -116,18 +116,18 @@ def group_tables(
             "difference",
         )
         notes = [
-            "At the threshold of all. FMR between two people of the group; differences from the largest group, with "
-            "their 95 % intervals: those that hold 0 show no difference.",
-            "Groups of fewer than five people are counted, not rated.",
+            "All groups have the same threshold. FMR: comparisons between two people of the group. Difference: from "
+            "the largest group, in percentage points with its 95 % interval; an interval that includes 0 shows none.",
+            f"Groups of fewer than {LEAST_IDENTITIES} people have no rates.",
         ]
         if columns_left_out:
-            notes.append(f"No grouping (one value, or more than ten): {', '.join(columns_left_out)}.")
+            notes.append(f"Columns left out, with one value or more than {MAX_GROUPS}: {', '.join(columns_left_out)}.")
         tables.append(Table(f"By {column}", headings, tuple(rows), tuple(notes)))
     return tables
 
 
 def identification_tables(found: Identification) -> list[Table]:
-    """Return FNIR at every target FPIR, and rank 1."""
+    """Return FNIR at every target FPIR, and the rank-1 rate."""
     searches = found.searches
     rows = [
         (
@@ -138,18 +138,18 @@ def identification_tables(found: Identification) -> list[Table]:
         )
         for point in found.points
     ]
-    rows.append(("rank 1, whatever the score", "", *_share(found.rank_one)))
+    rows.append(("rank 1 at any score", "", *_share(found.rank_one)))
     notes = (
-        f"{searches.splits} random splits; in each {searches.gallery_size:,} identities are enrolled with one photo. "
-        f"{searches.mated.size:,} mated and {searches.non_mated.size:,} non-mated searches in all; every identity "
+        f"{searches.splits} random splits. In each, {searches.gallery_size:,} identities are enrolled with one photo. "
+        f"In all, {searches.mated.size:,} mated and {searches.non_mated.size:,} non-mated searches. Every identity "
         "counts the same.",
-        f"Intervals: 95 % percentiles of {len(found.resampled):,} resamples of the identities searched for.",
+        f"Intervals: 95 % percentile intervals of {len(found.resampled):,} resamples of the probes' identities.",
     )
     return [Table("Open-set identification (1:N)", ("", "threshold", "rate", "95 % interval"), tuple(rows), notes)]
 
 
 def comparison_tables(found: ModelComparison, names: tuple[str, str]) -> list[Table]:
-    """Return every endpoint of both models, the difference and the verdict."""
+    """Return every endpoint of both models, with the difference and the verdict."""
     rows = tuple(
         (
             one.name,
@@ -162,10 +162,10 @@ def comparison_tables(found: ModelComparison, names: tuple[str, str]) -> list[Ta
     )
     headings = ("endpoint", *names, "difference", f"{names[1]} is")
     notes = (
-        "In brackets 95 % intervals. Differences in percentage points, second less first; their intervals are "
-        "percentiles over the same resampled identities for both. FNMR and FNIR: every identity counts the same.",
-        "Several looks at 5 % each find a difference by chance more often than that: decide by the endpoint that was "
-        "named before.",
+        "In brackets: 95 % intervals. Differences are in percentage points, second minus first, with intervals from "
+        "the same resampled identities for both. In FNMR and FNIR every identity counts the same.",
+        "Each endpoint has a 5 % chance to show a difference where there is none; for several it is higher. Decide "
+        "by one endpoint that you chose in advance.",
         *_too_few(found.verification[0]),
     )
     return [Table("Comparison", headings, rows, notes)]
@@ -176,15 +176,16 @@ def forgeries_table(attempts: Attempts, found: ForgeryRates, fusion: str) -> Tab
     rows = (
         ("EER, skilled forgeries", *_both(found.eer_skilled)),
         ("EER, random forgeries", *_both(found.eer_random)),
-        (f"at {found.threshold:.4f}: FNMR", rate_text(found.fnmr), ""),
-        ("FMR, skilled forgeries", rate_text(found.fmr_skilled), ""),
-        ("FMR, random forgeries", rate_text(found.fmr_random), ""),
+        (f"FNMR at threshold {found.threshold:.4f}", rate_text(found.fnmr), ""),
+        ("FMR at this threshold, skilled forgeries", rate_text(found.fmr_skilled), ""),
+        ("FMR at this threshold, random forgeries", rate_text(found.fmr_random), ""),
     )
     notes = (
-        f"{len(attempts.signers):,} signers, each enrolled with {attempts.references.shape[1]} genuine signatures; "
-        f"scores fused by their {'maximum' if fusion == 'max' else 'mean'}. {attempts.genuine.probes.size:,} genuine, "
-        f"{attempts.skilled.probes.size:,} skilled and {attempts.random.probes.size:,} random attempts.",
-        "One threshold for all signers; every signer counts the same. Intervals: resamples of the signers.",
+        f"{len(attempts.signers):,} signers, each enrolled with {attempts.references.shape[1]} genuine signatures. "
+        f"Scores are fused by their {'maximum' if fusion == 'max' else 'mean'}. "
+        f"{attempts.genuine.probes.size:,} genuine, {attempts.skilled.probes.size:,} skilled and "
+        f"{attempts.random.probes.size:,} random attempts.",
+        "There is one threshold for all signers. Every signer counts the same. Intervals: resamples of the signers.",
     )
     return Table("Signatures", ("", "rate", "95 % interval"), rows, notes)
 
@@ -200,12 +201,12 @@ def accuracy_table(title: str, what: str, accuracy: Estimate, notes: Sequence[st
 
 
 def _too_few(found: Verification) -> list[str]:
-    """Return a warning for each target whose threshold hangs on next to nothing."""
+    """Return a warning for each target whose threshold has too few false matches."""
     return [
-        f"FMR {power_text(point.target)} is beyond these samples: {point.accepted} non-mated comparisons are above its "
-        "threshold."
+        f"FMR {power_text(point.target)} is not reliable with these samples: its threshold has only "
+        f"{point.false_matches} false matches."
         for point in found.points
-        if point.accepted < RELIABLE
+        if point.false_matches < RELIABLE
     ]
 
 
@@ -214,7 +215,7 @@ def _both(one: Estimate | None) -> tuple[str, str]:
 
 
 def _share(one: Estimate) -> tuple[str, str]:
-    """Return a rate that is near 1: the digits that count are the last ones."""
+    """Return a rate near 1 with two decimals of a percent."""
     low, high = one.interval.low, one.interval.high
     return f"{100 * one.value:.2f} %", f"{100 * low:.2f} % to {100 * high:.2f} %"
 

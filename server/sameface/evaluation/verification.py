@@ -1,47 +1,48 @@
-"""1:1 verification over all cross pairs: FNMR at low FMRs and EER, with intervals over identities. Pure numpy."""
+"""Verification (1:1) over every pair of samples: FNMR at low FMRs and EER, with bootstrap intervals. Pure numpy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sameface.evaluation.cross import CrossScores, TailTooShort, cross_scores
-from sameface.evaluation.resampling import Estimate, Resampled, draw_identities, estimate, resample
+from sameface.evaluation.cross_comparison import CrossComparison, TailTooShort, compare_all_samples
+from sameface.evaluation.resampling import Counts, Estimate, Resampled, draw_identities, estimate, resample
 from sameface.evaluation.samples import Samples
-from sameface_qdrant.metrics.error_rates import Codes, DetCurve, det_curve, eer, fmr, fnmr, threshold_at_fmr
+from sameface_qdrant.metrics.error_rates import DetCurve, det_curve, eer, fmr, fnmr, threshold_at_fmr
 
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5)
 REPLICATES = 1000
 SHARES = (0.05, 0.3, 1.0)
-"""Of the non-mated scores that are kept, one after another until they reach far enough."""
+"""Shares of the non-mated scores to keep, tried in this order until enough are kept."""
 DET_POINTS = 240
 
 
 @dataclass(frozen=True, slots=True)
-class AtFmr:
-    """What a target FMR costs."""
+class VerificationPoint:
+    """The FNMR at a target FMR."""
 
     target: float
     threshold: float
-    """The lowest whose FMR is at most the target."""
+    """The lowest threshold whose FMR is at most the target."""
     fmr: float
-    accepted: int
-    """Non-mated comparisons at or above the threshold: what the figure hangs on."""
+    """At the threshold."""
+    false_matches: int
+    """Non-mated comparisons at or above the threshold. With few of them the figures are uncertain."""
     fnmr: Estimate
-    """Over comparisons."""
+    """Every comparison counts the same."""
     fnmr_by_identity: Estimate
-    """Every identity counting the same."""
+    """Every identity counts the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
     """Verification figures of one set of samples."""
 
-    cross: CrossScores
-    drawn: Codes
-    """The resamples, [resamples, identities]."""
+    comparison: CrossComparison
+    resample_counts: Counts
+    """How often each identity is in each resample, [resamples, identities]."""
     resampled: Resampled
-    points: tuple[AtFmr, ...]
+    points: tuple[VerificationPoint, ...]
     eer: Estimate
     eer_by_identity: Estimate
 
@@ -54,63 +55,86 @@ def verify(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Verification:
-    """Measure all cross pairs of ``samples``.
+    """Measure verification over every pair of ``samples``.
 
-    FMR is over comparisons. A comparison with a sample that could not be acquired never matches: it counts among the
-    mated ones, and is left out of the non-mated ones, which it could only flatter. Thresholds are found anew in each of
-    the ``replicates`` resamples of the identities, so that intervals hold their uncertainty too.
+    In the FMR every comparison counts the same. A sample that could not be acquired never matches: its mated
+    comparisons are false non-matches; it has no non-mated comparisons, because they would lower the FMR. Intervals come
+    from ``replicates`` resamples of the identities. Each resample has its own thresholds, so the intervals include the
+    uncertainty of the thresholds.
+
+    Args:
+        samples: labelled embeddings.
+        targets: target FMRs.
+        replicates: of the bootstrap.
+        seed: of the bootstrap.
+        confidence: of the intervals, in (0, 1).
 
     Raises:
         NotEnoughData: there is no mated or no non-mated comparison.
     """
     for share in SHARES:
-        cross = cross_scores(samples, share)
+        comparison = compare_all_samples(samples, share)
         try:
-            return verify_cross(cross, targets, draw_identities(len(cross.identities), replicates, seed), confidence)
+            return verify_cross(
+                comparison, targets, draw_identities(len(comparison.identities), replicates, seed), confidence
+            )
         except TailTooShort:
             continue
     raise AssertionError("all scores were kept")
 
 
-def verify_cross(cross: CrossScores, targets: Sequence[float], drawn: Codes, confidence: float = 0.95) -> Verification:
-    """Measure scores that are there, with given resamples [resamples, identities].
+def verify_cross(
+    comparison: CrossComparison, targets: Sequence[float], resample_counts: Counts, confidence: float = 0.95
+) -> Verification:
+    """Measure verification from scores.
+
+    Args:
+        comparison: the scores.
+        targets: target FMRs.
+        resample_counts: how often each identity is in each resample, [resamples, identities].
+        confidence: of the intervals, in (0, 1).
 
     Raises:
-        TailTooShort: a rate reaches below the non-mated scores that were kept.
+        TailTooShort: a rate depends on non-mated scores that were not kept.
     """
-    resampled = resample(cross, targets, drawn)
-    scores, weights = cross.weighted_tail()
-    people = int(np.unique(cross.owners).size)
+    resampled = resample(comparison, targets, resample_counts)
+    scores, weights = comparison.weighted_tail()
+    people = int(np.unique(comparison.owners).size)
     points = []
     for place, target in enumerate(targets):
         threshold = threshold_at_fmr(scores, target, weights)
-        if threshold < cross.tail[-1] and not cross.is_whole:
+        if threshold < comparison.tail[-1] and not comparison.is_complete:
             raise TailTooShort
         both = (
-            (fnmr(cross.mated, threshold), resampled.fnmr[:, place]),
-            (fnmr(cross.mated, threshold, cross.by_identity), resampled.fnmr_by_identity[:, place]),
+            (fnmr(comparison.mated, threshold), resampled.fnmr[:, place]),
+            (fnmr(comparison.mated, threshold, comparison.identity_weights), resampled.fnmr_by_identity[:, place]),
         )
         points.append(
-            AtFmr(
+            VerificationPoint(
                 target,
                 threshold,
                 fmr(scores, threshold, weights),
-                int(np.count_nonzero(cross.tail >= threshold)),
+                int(np.count_nonzero(comparison.tail >= threshold)),
                 *(estimate(value, rates, people, confidence) for value, rates in both),
             )
         )
     return Verification(
-        cross,
-        drawn,
+        comparison,
+        resample_counts,
         resampled,
         tuple(points),
-        estimate(eer(cross.mated, scores, None, weights), resampled.eer, people, confidence),
-        estimate(eer(cross.mated, scores, cross.by_identity, weights), resampled.eer_by_identity, people, confidence),
+        estimate(eer(comparison.mated, scores, None, weights), resampled.eer, people, confidence),
+        estimate(
+            eer(comparison.mated, scores, comparison.identity_weights, weights),
+            resampled.eer_by_identity,
+            people,
+            confidence,
+        ),
     )
 
 
 def power_text(rate: float) -> str:
-    """Return a target rate for people.
+    """Return a target rate as text.
 
     >>> power_text(1e-4), power_text(0.05)
     ('1e-4', '5e-2')
@@ -119,13 +143,13 @@ def power_text(rate: float) -> str:
     return f"{digits}e{int(power)}"
 
 
-def det(cross: CrossScores, points: int = DET_POINTS) -> DetCurve:
-    """Return FMR and FNMR (every identity counting the same) at thresholds from the lowest kept score on."""
-    scores, weights = cross.weighted_tail()
-    curve = det_curve(cross.mated, scores, cross.by_identity, weights)
-    rates = np.geomspace(1.0 / cross.non_mated, cross.tail.size / cross.non_mated, points)
+def sampled_det_curve(comparison: CrossComparison, points: int = DET_POINTS) -> DetCurve:
+    """Return the DET curve at some thresholds from the lowest kept score on; every identity counts the same in FNMR."""
+    scores, weights = comparison.weighted_tail()
+    curve = det_curve(comparison.mated, scores, comparison.identity_weights, weights)
+    rates = np.geomspace(1.0 / comparison.non_mated, comparison.tail.size / comparison.non_mated, points)
     # The first threshold at which the FMR has fallen to each rate.
     places = np.unique(np.minimum(np.searchsorted(-curve.fmr, -rates), curve.fmr.size - 1))
-    # Below what was kept nothing is known of the FMR.
-    places = places[curve.thresholds[places] >= cross.tail[-1]]
+    # Below the lowest kept score the FMR is not known.
+    places = places[curve.thresholds[places] >= comparison.tail[-1]]
     return DetCurve(curve.thresholds[places], curve.fmr[places], curve.fnmr[places])

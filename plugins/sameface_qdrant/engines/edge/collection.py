@@ -51,7 +51,7 @@ class Handle:
 
 
 @dataclass(slots=True)
-class Collection:
+class EdgeCollection:
     """The state that reads, writes, flushes and the compaction of one collection share."""
 
     folder: Path
@@ -125,7 +125,7 @@ class Collection:
         self.counts.clear()
         await in_thread(self.folder, self.handle.shard.update, operation)
 
-    async def company(self) -> None:
+    async def coalesce(self) -> None:
         """Wait while one write follows another, at most twice as long as a flush takes, so that they share it."""
         until, seen = time.monotonic() + 2 * self.flush_s, -1
         while seen != self.writes and time.monotonic() < until:

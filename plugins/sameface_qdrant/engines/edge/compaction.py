@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import numpy as np
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import POINT_ID, VECTOR_NAME, Sighting, Where
+from sameface_qdrant.engines.base import POINT_ID, VECTOR_NAME, ByteSearch, Where
 from sameface_qdrant.engines.edge import erasure_notes
 from sameface_qdrant.engines.edge.byte_scan import present
-from sameface_qdrant.engines.edge.collection import ERASE_PENDING, Collection, Handle, in_thread
+from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, in_thread
 from sameface_qdrant.engines.edge.files import ROOM_TO_WRITE, bytes_on_disk, check_room, clear_strays, read_text
 from sameface_qdrant.engines.edge.shard import CURRENT, copy_changed, copy_from, filter_of, make_current, next_shard
 from sameface_qdrant.errors import SamefaceError
@@ -48,7 +48,7 @@ class _Closing(Exception):
     """The store is being closed."""
 
 
-async def compact(opened: Collection) -> SamefaceError | None:
+async def compact(opened: EdgeCollection) -> SamefaceError | None:
     """Rewrite until no removal is newer than the copy; return why that failed. Removals during a round share the next.
 
     A store that is being closed leaves the work to the next opening, where the collection is large.
@@ -70,7 +70,7 @@ async def compact(opened: Collection) -> SamefaceError | None:
         return None
 
 
-async def _rewrite(opened: Collection, large: bool) -> int:
+async def _rewrite(opened: EdgeCollection, large: bool) -> int:
     """Copy, exchange, delete, look. Returns the count of removals that the copy is sure to be free of."""
     await in_thread(opened.folder, lambda: check_room(opened.folder, _room_for_copy(opened.handle.folder)))
     async with opened.writing:
@@ -102,7 +102,7 @@ async def _rewrite(opened: Collection, large: bool) -> int:
     return begun
 
 
-async def _copy(opened: Collection, shard: edge.EdgeShard, large: bool) -> None:
+async def _copy(opened: EdgeCollection, shard: edge.EdgeShard, large: bool) -> None:
     start, step = None, 0
     while True:
         start = await _step(opened, large, copy_from, opened.handle.shard, shard, start)
@@ -122,7 +122,7 @@ async def _copy(opened: Collection, shard: edge.EdgeShard, large: bool) -> None:
             break
 
 
-async def _step(opened: Collection, large: bool, call: Callable[..., Result], *args: Any) -> Result:
+async def _step(opened: EdgeCollection, large: bool, call: Callable[..., Result], *args: Any) -> Result:
     began = time.perf_counter()
     result = await in_thread(opened.folder, call, *args)
     if large:
@@ -136,23 +136,23 @@ def _room_for_copy(folder: Path) -> int:
     return bytes_on_disk(folder) + ROOM_TO_WRITE
 
 
-async def _conclude(opened: Collection, due: Sequence[Path], rest: float) -> None:
+async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) -> None:
     """Look for the bytes of what was removed before the copy began, and note what was found."""
-    looked_for = {path: await in_thread(opened.folder, erasure_notes.sightings_of, path) for path in due}
-    needles = [needle for sightings in looked_for.values() for one in sightings for needle in one.needles]
+    looked_for = {path: await in_thread(opened.folder, erasure_notes.searches_of, path) for path in due}
+    needles = [needle for searches in looked_for.values() for one in searches for needle in one.needles]
     left = await in_thread(opened.folder, lambda: present(opened.folder, needles, skip=erasure_notes.FOLDER, rest=rest))
-    for path, sightings in looked_for.items():
-        evidence = [await _after(opened, one, left) for one in sightings]
+    for path, searches in looked_for.items():
+        evidence = [await _after(opened, one, left) for one in searches]
         if all(one.found_after == one.held_elsewhere for one in evidence):
             await in_thread(opened.folder, erasure_notes.conclude, path, evidence)
 
 
-async def _after(opened: Collection, sighting: Sighting, left: set[bytes]) -> ByteEvidence:
-    found = [needle for needle in sighting.needles if needle in left]
+async def _after(opened: EdgeCollection, search: ByteSearch, left: set[bytes]) -> ByteEvidence:
+    found = [needle for needle in search.needles if needle in left]
     held = 0
     for needle in found:
-        held += await opened.read(partial(_held, sighting.representation, needle))
-    control = erasure_notes.before(sighting)
+        held += await opened.read(partial(_held, search.representation, needle))
+    control = erasure_notes.before(search)
     return ByteEvidence(control.representation, control.sought, control.found_before, len(found), held)
 
 

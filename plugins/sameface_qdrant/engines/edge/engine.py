@@ -21,8 +21,8 @@ import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import VECTOR_NAME, EngineDescription, Hit, Point, Where
 from sameface_qdrant.engines.edge import compaction, erasure_notes
-from sameface_qdrant.engines.edge.collection import ERASE_PENDING, Collection, Handle, in_thread
-from sameface_qdrant.engines.edge.erasure_evidence import EdgeTraces
+from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, in_thread
+from sameface_qdrant.engines.edge.erasure_evidence import EdgeErasureEvidence
 from sameface_qdrant.engines.edge.files import check_format
 from sameface_qdrant.engines.edge.lock import lock_folder
 from sameface_qdrant.engines.edge.nearest import nearest
@@ -41,12 +41,17 @@ class EdgeEngine:
 
     def __init__(self, folder: Path, lock: IO[str]) -> None:
         self._folder = folder
-        self._description = EngineDescription("edge", version("qdrant-edge-py"), str(folder))
+        self._description = EngineDescription(
+            "edge",
+            version("qdrant-edge-py"),
+            str(folder),
+            not_erased=("copies of the data folder made before",),
+        )
         self._lock: IO[str] | None = lock
-        self._collections: dict[str, Collection] = {}
+        self._collections: dict[str, EdgeCollection] = {}
         self._opening = asyncio.Lock()
         self._resuming: asyncio.Task[None] | None = None
-        self.traces = EdgeTraces(self._collections, self._compact)
+        self.erasure_evidence = EdgeErasureEvidence(self._collections, self._compact)
 
     @classmethod
     async def open(cls, folder: Path) -> "EdgeEngine":
@@ -164,7 +169,7 @@ class EdgeEngine:
     async def commit(self, collection: str, *, erase: bool = False) -> None:
         """See `Engine.commit`; writers that wait at the same time share one flush.
 
-        Where the files cannot be rewritten now, the removal itself stands, and `traces` says why.
+        Where the files cannot be rewritten now, the removal itself stands, and `erasure_evidence` tells why.
         """
         opened = self._opened(collection)
         if opened.next_flush is None:
@@ -196,14 +201,14 @@ class EdgeEngine:
             self._collections.clear()
             lock.close()
 
-    def _opened(self, collection: str) -> Collection:
+    def _opened(self, collection: str) -> EdgeCollection:
         if self._lock is None:
             raise StoreUnavailable(f"the store in {self._folder} is closed; open it again")
         return self._collections[collection]
 
-    async def _open(self, folder: Path, dimension: int) -> Collection:
+    async def _open(self, folder: Path, dimension: int) -> EdgeCollection:
         shard, path, found = await in_thread(folder, open_current, folder, dimension)
-        opened = Collection(folder, found, Handle(shard, path))
+        opened = EdgeCollection(folder, found, Handle(shard, path))
         await in_thread(folder, erasure_notes.tidy, folder, lambda ids: _living(shard, ids))
         self._collections[folder.name] = opened
         return opened
@@ -220,9 +225,9 @@ class EdgeEngine:
                     continue  # told to whoever asks for this collection
             await self._compact(opened)
 
-    async def _flush(self, opened: Collection) -> None:
+    async def _flush(self, opened: EdgeCollection) -> None:
         """Make every write so far durable."""
-        await opened.company()
+        await opened.coalesce()
         async with opened.writing:
             # From here on a new write needs the next flush, which waits for this one.
             opened.next_flush = None
@@ -230,7 +235,7 @@ class EdgeEngine:
             await in_thread(opened.folder, opened.handle.shard.flush)
             opened.flush_s = time.monotonic() - began
 
-    def _compact(self, opened: Collection) -> asyncio.Task[SamefaceError | None]:
+    def _compact(self, opened: EdgeCollection) -> asyncio.Task[SamefaceError | None]:
         """Start rewriting a collection, or join those who wait for it already."""
         if opened.compaction is None or opened.compaction.done():
             opened.compaction = asyncio.create_task(compaction.compact(opened))

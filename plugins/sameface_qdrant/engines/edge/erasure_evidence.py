@@ -1,4 +1,4 @@
-"""What Edge's files hold of points before and after their removal. Implements `Traces`."""
+"""What Edge's files hold of points before and after their removal. Implements `ErasureEvidence`."""
 
 import asyncio
 import time
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from sameface_qdrant.engines.base import POINT_ID, Compaction, Point, Sighting
+from sameface_qdrant.engines.base import POINT_ID, ByteSearch, Compaction, Point
 from sameface_qdrant.engines.edge import erasure_notes
 from sameface_qdrant.engines.edge.byte_scan import present
-from sameface_qdrant.engines.edge.collection import Collection, in_thread
+from sameface_qdrant.engines.edge.collection import EdgeCollection, in_thread
 from sameface_qdrant.engines.edge.compaction import DIGEST, VECTOR
 from sameface_qdrant.errors import SamefaceError
 
@@ -20,19 +20,19 @@ PLAIN = 4
 """A vector with fewer values other than zero is too plain to be told from other bytes, and is not looked for."""
 
 
-class EdgeTraces:
-    """Reached as ``EdgeEngine.traces``."""
+class EdgeErasureEvidence:
+    """Reached as ``EdgeEngine.erasure_evidence``."""
 
     def __init__(
         self,
-        collections: Mapping[str, Collection],
-        compact: Callable[[Collection], "asyncio.Task[SamefaceError | None]"],
+        collections: Mapping[str, EdgeCollection],
+        compact: Callable[[EdgeCollection], "asyncio.Task[SamefaceError | None]"],
     ) -> None:
         self._collections = collections
         self._compact = compact
 
-    async def look(self, collection: str, points: Sequence[Point]) -> tuple[Sighting, ...]:
-        """See `Traces.look`."""
+    async def search_bytes(self, collection: str, points: Sequence[Point]) -> tuple[ByteSearch, ...]:
+        """See `ErasureEvidence.search_bytes`."""
         opened = self._collections[collection]
         sought = _representations(points)
         needles = [needle for those in sought.values() for needle in those]
@@ -43,16 +43,16 @@ class EdgeTraces:
             if opened.handle is handle:
                 break
         return tuple(
-            Sighting(name, those, tuple(needle in found for needle in those)) for name, those in sought.items()
+            ByteSearch(name, those, tuple(needle in found for needle in those)) for name, those in sought.items()
         )
 
-    async def note(self, collection: str, receipt: str, sightings: Sequence[Sighting]) -> None:
-        """See `Traces.note`."""
+    async def note(self, collection: str, receipt: str, searches: Sequence[ByteSearch]) -> None:
+        """See `ErasureEvidence.note`."""
         folder = self._collections[collection].folder
-        await in_thread(folder, erasure_notes.note, folder, receipt, sightings)
+        await in_thread(folder, erasure_notes.note, folder, receipt, searches)
 
     async def compaction(self, collection: str, receipt: str) -> Compaction | None:
-        """See `Traces.compaction`; an erasure that is not finished is taken up again."""
+        """See `ErasureEvidence.compaction`; an erasure that is not finished is taken up again."""
         opened = self._collections[collection]
         kept = await in_thread(opened.folder, erasure_notes.outcome, opened.folder, receipt)
         if kept is None:
@@ -64,7 +64,7 @@ class EdgeTraces:
         return Compaction(done_at, evidence, failure)
 
     async def forget(self, collection: str, receipt: str) -> None:
-        """See `Traces.forget`."""
+        """See `ErasureEvidence.forget`."""
         folder = self._collections[collection].folder
         await in_thread(folder, erasure_notes.forget, folder, receipt)
 

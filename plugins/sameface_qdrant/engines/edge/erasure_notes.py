@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sameface_qdrant.engines.base import POINT_ID, Sighting
+from sameface_qdrant.engines.base import POINT_ID, ByteSearch
 from sameface_qdrant.engines.edge.files import read_text, write_text
 from sameface_qdrant.values.erasure import ByteEvidence
 
@@ -20,10 +20,10 @@ FOLDER = "erasures"
 NOTED, DUE, GONE = ".noted", ".due", ".gone"
 
 
-def note(folder: Path, receipt: str, sightings: Sequence[Sighting]) -> None:
+def note(folder: Path, receipt: str, searches: Sequence[ByteSearch]) -> None:
     """Keep what is to be looked for later."""
     (folder / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    kept = [{**asdict(one), "needles": [needle.hex() for needle in one.needles]} for one in sightings]
+    kept = [{**asdict(one), "needles": [needle.hex() for needle in one.needles]} for one in searches]
     write_text(folder / FOLDER / (receipt + NOTED), json.dumps(kept))
 
 
@@ -46,7 +46,7 @@ def tidy(folder: Path, living: Callable[[Sequence[str]], set[str]]) -> None:
         if path.with_suffix(GONE).exists():
             path.unlink()
     for path in (folder / FOLDER).glob("*" + NOTED):
-        ids = [point for one in sightings_of(path) if one.representation == POINT_ID for point in ids_of(one.needles)]
+        ids = [point for one in searches_of(path) if one.representation == POINT_ID for point in ids_of(one.needles)]
         if living(ids) == set(ids):
             path.unlink()  # nothing was removed
         else:
@@ -58,11 +58,12 @@ def ids_of(needles: Iterable[bytes]) -> list[str]:
     return [str(uuid.UUID(bytes=needle)) for needle in needles]
 
 
-def sightings_of(path: Path) -> tuple[Sighting, ...]:
+def searches_of(path: Path) -> tuple[ByteSearch, ...]:
     """Return what a witness looks for."""
     kept = json.loads(path.read_text(encoding="utf-8"))
     return tuple(
-        Sighting(one["representation"], tuple(map(bytes.fromhex, one["needles"])), tuple(one["found"])) for one in kept
+        ByteSearch(one["representation"], tuple(map(bytes.fromhex, one["needles"])), tuple(one["found"]))
+        for one in kept
     )
 
 
@@ -78,7 +79,7 @@ def outcome(folder: Path, receipt: str) -> tuple[float | None, tuple[ByteEvidenc
     path = folder / FOLDER / receipt
     for suffix in (NOTED, DUE):
         try:
-            return None, tuple(map(before, sightings_of(path.with_suffix(suffix))))
+            return None, tuple(map(before, searches_of(path.with_suffix(suffix))))
         except FileNotFoundError:
             continue
     gone = read_text(path.with_suffix(GONE))
@@ -88,9 +89,9 @@ def outcome(folder: Path, receipt: str) -> tuple[float | None, tuple[ByteEvidenc
     return kept["time"], tuple(ByteEvidence(**one) for one in kept["evidence"])
 
 
-def before(sighting: Sighting) -> ByteEvidence:
+def before(search: ByteSearch) -> ByteEvidence:
     """Return the positive control alone."""
-    return ByteEvidence(sighting.representation, len(sighting.needles), sum(sighting.found), None)
+    return ByteEvidence(search.representation, len(search.needles), sum(search.found), None)
 
 
 def forget(folder: Path, receipt: str) -> None:

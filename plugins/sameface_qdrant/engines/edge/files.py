@@ -1,12 +1,16 @@
 """Small files beside the shards: the format of the folder, the name of the current shard; and room on the disk."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 from sameface_qdrant.errors import StoreCorrupt, StoreFull
+from sameface_qdrant.values.schema import CURRENT, SchemaVersion, check_writable, schema_of, stamped
 
-FORMAT_FILE, FORMAT = "FORMAT", "sameface-edge-1"
+FORMAT_FILE, FORMAT = "FORMAT", "sameface-edge"
+FIRST_FORMAT = "sameface-edge-1"
+"""What the file held before it had a schema version; it stands for version 1."""
 MIB = 1 << 20
 ROOM_TO_WRITE, ROOM_TO_DELETE, ROOM_TO_OPEN = 64 * MIB, 16 * MIB, 4 * MIB
 """Free bytes below which each is refused. Edge writes to sparse files through memory maps: where the disk has no
@@ -15,19 +19,35 @@ a shard is opened, about 50 MiB each.)"""
 
 
 def check_format(folder: Path) -> None:
-    """Note the format in a new folder, or check that of an old one.
+    """Note format and schema version in a new folder, or check those of an old one.
 
     Raises:
-        StoreCorrupt: the folder was written in another format.
+        StoreCorrupt: the file does not name a format of this engine.
+        StoreTooNew: a newer release wrote the folder, and this one cannot read or change it.
     """
     found = read_text(folder / FORMAT_FILE)
-    if found is None:
-        write_text(folder / FORMAT_FILE, FORMAT)
-    elif found != FORMAT:
-        raise StoreCorrupt(
-            f"{folder} has format {found[:40]!r}; this version reads {FORMAT!r}",
-            metadata={"path": folder, "found": found[:40]},
-        )
+    if found is not None:
+        version = _version_in(found)
+        if version is None:
+            raise StoreCorrupt(
+                f"{folder} has format {found[:40]!r}; this release reads {FORMAT!r} of schema version "
+                f"{CURRENT.version}; name another folder, or restore this one from a backup",
+                metadata={"path": folder, "found": found[:40]},
+            )
+        check_writable(version, f"the folder {folder}")
+        if version.version >= CURRENT.version and found != FIRST_FORMAT:
+            return
+    write_text(folder / FORMAT_FILE, json.dumps(stamped({"format": FORMAT})))
+
+
+def _version_in(text: str) -> SchemaVersion | None:
+    if text == FIRST_FORMAT:
+        return SchemaVersion(1, 1, 1)
+    try:
+        noted = json.loads(text)
+        return schema_of(noted) if noted["format"] == FORMAT else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def check_room(folder: Path, needed: int) -> None:

@@ -1,7 +1,7 @@
 """A Qdrant server or cluster through qdrant-client, and its in-memory twin for unit tests.
 
-Writes wait until they are applied, so a returned write is what the server promises of one (`wait=true`). Removed points
-are unreadable at once; when their bytes leave the server's segments, logs and snapshots is the server's own affair.
+Writes wait until they are applied (`wait=true`). Removed points are unreadable at once. The server decides when their
+bytes leave its segments, logs and snapshots.
 Reads of a collection with more than one replica ask a majority of them; counts ask one.
 """
 
@@ -19,11 +19,11 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from sameface_qdrant.engines.base import LABELS_FIELD, VECTOR_NAME, EngineDescription, Hit, Point, Where
 from sameface_qdrant.engines.server.client import connect
 from sameface_qdrant.engines.server.conversion import filter_of, point_of, struct_of
-from sameface_qdrant.engines.server.error_mapping import refusal, too_old
+from sameface_qdrant.engines.server.error_mapping import too_old, typed_error
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.engines.server.schema import (
     SERVER_INDEXES,
-    Collection,
+    OpenedCollection,
     index_schema,
     new_collection,
     opened_collection,
@@ -35,12 +35,17 @@ Result = TypeVar("Result")
 
 OLDEST_SERVER = (1, 17)
 """The first with conditional and insert-only upserts."""
+IN_MEMORY = ("the process's memory: only that the points are unreadable was checked",)
+SERVER_FILES = (
+    "the server's files: only that the points are unreadable was checked; its segments keep removed points until "
+    "they are optimized, its write-ahead logs and snapshots longer",
+)
 
 
 class ServerEngine:
     """Implements `Engine`. Several services may share one server; conditions on revisions keep them apart."""
 
-    traces = None  # the files are the server's
+    erasure_evidence = None  # the files belong to the server
 
     def __init__(
         self, client: AsyncQdrantClient, description: EngineDescription, options: ServerOptions | None = None
@@ -48,7 +53,7 @@ class ServerEngine:
         self._client = client
         self._description = description
         self._options = options or ServerOptions()
-        self._known: dict[str, Collection] = {}
+        self._known: dict[str, OpenedCollection] = {}
         # In memory this process is the only writer by nature.
         self.exclusive = description.kind == "memory"
 
@@ -63,7 +68,9 @@ class ServerEngine:
         """
         if url == ":memory:":
             memory = AsyncQdrantClient(location=url)
-            return cls(memory, EngineDescription("memory", version("qdrant-client"), url), options)
+            return cls(
+                memory, EngineDescription("memory", version("qdrant-client"), url, not_erased=IN_MEMORY), options
+            )
         client = connect(url, api_key, options)
         try:
             found = (await call(url, client.info())).version
@@ -73,7 +80,9 @@ class ServerEngine:
         except BaseException:
             await client.close()
             raise
-        return cls(client, EngineDescription("server", found, url, exact=options.exact), options)
+        return cls(
+            client, EngineDescription("server", found, url, exact=options.exact, not_erased=SERVER_FILES), options
+        )
 
     @property
     def description(self) -> EngineDescription:
@@ -235,7 +244,7 @@ class ServerEngine:
         keys = {f"{LABELS_FIELD}.{key}" for payload in payloads for key in payload.get(LABELS_FIELD) or {}}
         await self._index(collection, opened, dict.fromkeys(keys, "keyword"))
 
-    async def _index(self, collection: str, opened: Collection, fields: Mapping[str, str]) -> None:
+    async def _index(self, collection: str, opened: OpenedCollection, fields: Mapping[str, str]) -> None:
         for name in fields.keys() - opened.indexed:
             schema = index_schema(name, fields[name])
             await self._run(self._client.create_payload_index(self._name(collection), name, schema, wait=True))
@@ -246,7 +255,7 @@ class ServerEngine:
 
 
 async def call(location: str, awaited: Awaitable[Result]) -> Result:
-    """Await a call of qdrant-client and raise its failures as typed errors, see `refusal`.
+    """Await a call of qdrant-client and raise its failures as typed errors, see `typed_error`.
 
     Through prefer_grpc the client lets gRPC's own errors through; over REST and in memory it has others.
     """
@@ -255,7 +264,7 @@ async def call(location: str, awaited: Awaitable[Result]) -> Result:
     except grpc.RpcError as error:
         code = error.code() if hasattr(error, "code") else None
         details = error.details() if hasattr(error, "details") else ""
-        raise refusal(location, getattr(code, "name", "UNKNOWN"), str(details)) from error
+        raise typed_error(location, getattr(code, "name", "UNKNOWN"), str(details)) from error
     except ResourceExhaustedResponse as error:
         raise StoreUnavailable(
             f"Qdrant at {location} limits the rate of calls: {error}; wait {error.retry_after_s} s",
@@ -264,6 +273,6 @@ async def call(location: str, awaited: Awaitable[Result]) -> Result:
         ) from error
     except UnexpectedResponse as error:
         text = error.content.decode(errors="replace")
-        raise refusal(location, f"HTTP_{error.status_code}", text) from error
+        raise typed_error(location, f"HTTP_{error.status_code}", text) from error
     except (ApiException, ResponseHandlingException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
-        raise refusal(location, type(error).__name__, str(error)) from error
+        raise typed_error(location, type(error).__name__, str(error)) from error

@@ -15,7 +15,7 @@ MISSING = {"NOT_FOUND", "HTTP_404"}
 TIMED_OUT = {"DEADLINE_EXCEEDED", "ResponseHandlingException", "ReadTimeout", "ConnectTimeout"}
 
 
-def refusal(location: str, kind: str, text: str) -> SamefaceError:
+def typed_error(location: str, kind: str, text: str) -> SamefaceError:
     """Return the typed error for a failed call.
 
     Args:

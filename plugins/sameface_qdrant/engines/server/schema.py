@@ -16,7 +16,7 @@ SERVER_INDEXES: Mapping[str, str] = {**INDEXED_FIELDS, "mark": "keyword", "revis
 
 
 @dataclass(slots=True)
-class Collection:
+class OpenedCollection:
     """What was found of a collection that is open."""
 
     dimension: int
@@ -53,7 +53,7 @@ def new_collection(dimension: int, options: ServerOptions) -> dict[str, Any]:
     }
 
 
-def opened_collection(collection: str, params: models.CollectionParams) -> Collection:
+def opened_collection(collection: str, params: models.CollectionParams) -> OpenedCollection:
     """Return what is to be known of a collection that exists.
 
     Raises:
@@ -68,7 +68,7 @@ def opened_collection(collection: str, params: models.CollectionParams) -> Colle
             metadata={"field": "collection_prefix", "collection": collection},
         )
     replicated = (params.replication_factor or 1) > 1
-    return Collection(vector.size, models.ReadConsistencyType.MAJORITY if replicated else None)
+    return OpenedCollection(vector.size, models.ReadConsistencyType.MAJORITY if replicated else None)
 
 
 def index_schema(name: str, kind: str) -> Any:

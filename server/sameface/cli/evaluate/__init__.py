@@ -1,14 +1,22 @@
-"""`sameface evaluate …`: measure embeddings of labelled samples, through a service or from a file."""
+"""`sameface evaluate …`: measure a model on labelled photos through a service, or on embeddings in a file."""
 
 import typer
 
-from sameface.cli.evaluate import comparing, few_shot, forgeries, identification, operating_points, pairs, verification
+from sameface.cli.evaluate import (
+    few_shot,
+    forgeries,
+    identification,
+    model_comparison,
+    operating_points,
+    pairs,
+    verification,
+)
 
-app = typer.Typer(help="Measure a service, or a file of embeddings, on labelled samples.", no_args_is_help=True)
+app = typer.Typer(help="Measure a model on labelled photos, or on embeddings in a file.", no_args_is_help=True)
 app.command("pairs")(pairs.pairs)
 app.command("verification")(verification.verification)
 app.command("identification")(identification.identification)
-app.command("compare")(comparing.compare)
+app.command("compare")(model_comparison.compare)
 app.command("few-shot")(few_shot.few_shot)
 app.command("omniglot-runs")(few_shot.omniglot_runs)
 app.command("forgeries")(forgeries.forgeries)

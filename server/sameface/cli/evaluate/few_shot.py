@@ -1,4 +1,4 @@
-"""`sameface evaluate few-shot` and `omniglot-runs`: telling a few classes apart after few examples."""
+"""`sameface evaluate few-shot` and `omniglot-runs`: measure classification from few examples of each class."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import (
     Address,
     AsJson,
@@ -27,14 +27,14 @@ def few_shot(
     folder: Folder = None,
     embeddings: Embeddings = None,
     ways: Annotated[int, typer.Option(min=2, help="classes of an episode")] = 20,
-    shots: Annotated[int, typer.Option(min=1, help="samples of each class that are shown")] = 1,
-    queries: Annotated[int, typer.Option(min=1, help="samples of each class to be classified")] = 1,
-    episodes: Annotated[int, typer.Option(min=2, help="how many are drawn")] = 1000,
+    shots: Annotated[int, typer.Option(min=1, help="labelled samples of each class")] = 1,
+    queries: Annotated[int, typer.Option(min=1, help="samples of each class to classify")] = 1,
+    episodes: Annotated[int, typer.Option(min=2, help="how many episodes to draw")] = 1000,
     within: Annotated[
         str | None,
         typer.Option(
             metavar="REGEX",
-            help="draw the classes of an episode from one group: what this matches at the start of the identity",
+            help="draw all classes of an episode from one group: what this matches at the start of the identity",
             show_default=False,
         ),
     ] = None,
@@ -46,7 +46,7 @@ def few_shot(
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the accuracy of N-way K-shot episodes, by the cosine with each class's mean embedding."""
+    """Print the accuracy of N-way K-shot episodes; a class's score is the cosine with its mean embedding."""
     from sameface.evaluation.few_shot import draw_episodes, episode_accuracy, mean_accuracy, template_scores
     from sameface.evaluation.records import conditions, estimate_record
     from sameface.evaluation.report import Page
@@ -57,12 +57,12 @@ def few_shot(
     groups = None if within is None else _groups(samples.identity, within)
     drawn = draw_episodes(samples.identity, ways, shots, episodes, seed, groups, queries=queries)
     accuracy = mean_accuracy(episode_accuracy(template_scores(drawn, samples.vectors), drawn.answers), seed=seed)
-    around = conditions(source.name, samples)
+    measured_on = conditions(source.name, samples)
     groups_of = 1 if groups is None else len(set(groups))
     notes = (
-        f"{episodes:,} episodes of {ways} classes with {queries} to classify each, from {len(set(samples.identity)):,} "
-        f"classes in {groups_of:,} group{'s' if groups_of > 1 else ''}.",
-        "The interval says how sure the mean over episodes is; not how other classes would do.",
+        f"{episodes:,} episodes of {ways} classes with {queries} samples to classify each, from "
+        f"{len(set(samples.identity)):,} classes in {groups_of:,} group{'s' if groups_of > 1 else ''}.",
+        "The interval is for the mean over episodes of these classes, not for other classes.",
         "Samples without an embedding are in no episode.",
     )
     table = accuracy_table("Few-shot", f"{ways}-way {shots}-shot", accuracy, notes)
@@ -73,12 +73,12 @@ def few_shot(
         "episodes": episodes,
         "groups": groups_of,
         "accuracy": estimate_record(accuracy),
-        "conditions": around,
+        "conditions": measured_on,
     }
-    tables = [table, conditions_table(around)]
+    tables = [table, conditions_table(measured_on)]
     if html is not None:
         write_page(
-            html, Page(f"Few-shot on {source.name}", "Classes are told apart after few examples of each.", tables)
+            html, Page(f"Few-shot on {source.name}", "Samples are classified from few examples of each class.", tables)
         )
     show(tables, record, as_json)
 
@@ -87,7 +87,9 @@ def omniglot_runs(
     runs: Annotated[Path, typer.Argument(help="Omniglot's folder all_runs", show_default=False)],
     embeddings: Annotated[
         Path,
-        typer.Option(metavar="NPZ", help="embeddings of its images; samples named as in run01/test/item01.png"),
+        typer.Option(
+            metavar="NPZ", help="file of embeddings of its images; samples are named like run01/test/item01.png"
+        ),
     ],
     html: Html = None,
     as_json: AsJson = False,
@@ -115,32 +117,32 @@ def omniglot_runs(
         tests, training = (samples.vectors[[rows[name] for name in names]] for names in (run.tests, run.training))
         shares.append(float(episode_accuracy(tests @ training.T, run.answers)))
     accuracy = mean_accuracy(np.array(shares))
-    around = conditions(source.name, samples)
+    measured_on = conditions(source.name, samples)
     notes = (
-        f"{len(listed)} runs, {sum(len(run.tests) for run in listed)} images to classify; the interval is over runs.",
-        "Lake et al. 2015 (Science 350, p. 1332) report the error.",
+        f"{len(listed)} runs, {sum(len(run.tests) for run in listed)} images to classify. The interval is over runs.",
+        "Lake et al. 2015 (Science 350, p. 1332) report the error, which is 1 − accuracy.",
     )
     table = accuracy_table("Omniglot, official runs", "20-way 1-shot", accuracy, notes)
     record = {
         "runs": {run.name: share for run, share in zip(listed, shares, strict=True)},
         "accuracy": estimate_record(accuracy),
-        "conditions": around,
+        "conditions": measured_on,
     }
-    tables = [table, conditions_table(around)]
+    tables = [table, conditions_table(measured_on)]
     if html is not None:
         write_page(
-            html, Page(f"Omniglot's official runs with {source.name}", "Twenty classes, shown once each.", tables)
+            html, Page(f"Omniglot's official runs with {source.name}", "Twenty classes with one example each.", tables)
         )
     show(tables, record, as_json)
 
 
 def _groups(identities: Sequence[str], pattern: str) -> list[str]:
-    """Return the group of each identity: what the pattern, or its first parenthesis, matches at its start."""
+    """Return the group of each identity: what the pattern, or its first parenthesised group, matches at its start."""
     try:
         matches = [re.match(pattern, identity) for identity in identities]
     except re.error as error:
         raise InvalidArgument(
-            f"--within is {pattern!r}, which is no regular expression: {error}", metadata={"field": "within"}
+            f"--within is {pattern!r}, which is not a regular expression: {error}", metadata={"field": "within"}
         ) from None
     for identity, match in zip(identities, matches, strict=True):
         if match is None:

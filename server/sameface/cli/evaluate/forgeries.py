@@ -1,4 +1,4 @@
-"""`sameface evaluate forgeries`: signatures against imitations and against those of others."""
+"""`sameface evaluate forgeries`: measure signature verification against skilled and random forgeries."""
 
 import re
 from pathlib import Path
@@ -6,26 +6,26 @@ from typing import Annotated, Literal
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import AsJson, Html, Replicates, Seed, load
 from sameface_qdrant.errors import InvalidArgument
 
 
 def forgeries(
     embeddings: Annotated[
-        Path, typer.Option(metavar="NPZ", help="embeddings; the identity is the signer, or who is imitated")
+        Path, typer.Option(metavar="NPZ", help="file of embeddings; the identity is the signer, also of a forgery")
     ],
     forged: Annotated[
-        str, typer.Option("--forged", metavar="REGEX", help="what is found in the sample names of forgeries alone")
+        str, typer.Option("--forged", metavar="REGEX", help="matches the sample names of forgeries and no others")
     ] = "/forgery/",
-    templates: Annotated[int, typer.Option(min=1, help="genuine signatures that enrol each signer")] = 5,
-    fusion: Annotated[Literal["max", "mean"], typer.Option(help="of the scores with these")] = "max",
+    templates: Annotated[int, typer.Option(min=1, help="genuine signatures to enrol for each signer")] = 5,
+    fusion: Annotated[Literal["max", "mean"], typer.Option(help="how the scores with these are fused")] = "max",
     replicates: Replicates = 1000,
     seed: Seed = 0,
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the EER of genuine signatures against skilled and random forgeries, one threshold for all signers."""
+    """Print the EER for skilled and for random forgeries, with one threshold for all signers."""
     from sameface.evaluation.forgeries import claim_scores, draw_attempts, measure_forgeries
     from sameface.evaluation.records import conditions, forgeries_record
     from sameface.evaluation.report import Page
@@ -36,7 +36,7 @@ def forgeries(
         is_forgery = [re.search(forged, name) is not None for name in samples.sample]
     except re.error as error:
         raise InvalidArgument(
-            f"--forged is {forged!r}, which is no regular expression: {error}", metadata={"field": "forged"}
+            f"--forged is {forged!r}, which is not a regular expression: {error}", metadata={"field": "forged"}
         ) from None
     attempts = draw_attempts(samples.identity, is_forgery, templates, seed)
     vectors = samples.vectors
@@ -45,9 +45,9 @@ def forgeries(
         for claims in (attempts.genuine, attempts.skilled, attempts.random)
     ]
     found = measure_forgeries(attempts, scores[0], scores[1], scores[2], replicates=replicates, seed=seed)
-    around = conditions(embeddings.name, samples)
-    tables = [forgeries_table(attempts, found, fusion), conditions_table(around)]
+    measured_on = conditions(embeddings.name, samples)
+    tables = [forgeries_table(attempts, found, fusion), conditions_table(measured_on)]
     if html is not None:
-        lead = "Is a signature the claimed signer's, an imitation of it, or somebody else's?"
-        write_page(html, Page(f"Signatures of {embeddings.name}", lead, tables))
-    show(tables, {**forgeries_record(attempts, found, fusion), "conditions": around}, as_json)
+        summary = "Genuine signatures, skilled forgeries and random forgeries of the claimed signer."
+        write_page(html, Page(f"Signatures of {embeddings.name}", summary, tables))
+    show(tables, {**forgeries_record(attempts, found, fusion), "conditions": measured_on}, as_json)

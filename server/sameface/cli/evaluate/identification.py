@@ -1,10 +1,10 @@
-"""`sameface evaluate identification`: open-set searches of a gallery."""
+"""`sameface evaluate identification`: measure open-set identification."""
 
 from typing import Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import (
     Address,
     AsJson,
@@ -23,7 +23,7 @@ from sameface.cli.evaluate.sources import (
 def identification(
     folder: Folder = None,
     embeddings: Embeddings = None,
-    splits: Annotated[int, typer.Option(min=1, help="how often identities are parted anew")] = 20,
+    splits: Annotated[int, typer.Option(min=1, help="how many times identities are split at random")] = 20,
     save: SaveEmbeddings = None,
     address: Address = None,
     inference: Runtime = "triton",
@@ -33,7 +33,7 @@ def identification(
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print FNIR at FPIR 1 % and 0.1 % and rank 1, with half of the identities enrolled by one photo each."""
+    """Print FNIR at FPIR 1 % and 0.1 % and the rank-1 rate; half of the identities are enrolled with one photo each."""
     from sameface.evaluation.identification import identify
     from sameface.evaluation.records import conditions, identification_record
     from sameface.evaluation.report import Page, identification_pictures
@@ -41,14 +41,14 @@ def identification(
 
     source = load(folder, embeddings, save, address, inference, version)
     found = identify(source.samples, splits=splits, replicates=replicates, seed=seed)
-    around = conditions(source.name, source.samples)
-    tables = [*identification_tables(found), conditions_table(around)]
+    measured_on = conditions(source.name, source.samples)
+    tables = [*identification_tables(found), conditions_table(measured_on)]
     if html is not None:
         page = Page(
             title=f"Identification on {source.name}",
-            lead="A photo is searched for among people enrolled with one photo each; some searched for are not there.",
+            summary="Photos are searched for in a gallery with one photo of each person. Some people are not enrolled.",
             tables=tables,
             pictures=identification_pictures(found, source.name),
         )
         write_page(html, page)
-    show(tables, {**identification_record(found), "conditions": around}, as_json)
+    show(tables, {**identification_record(found), "conditions": measured_on}, as_json)

@@ -1,10 +1,10 @@
-"""`sameface evaluate operating-points`: thresholds for a model's card."""
+"""`sameface evaluate operating-points`: measure thresholds for a model's card."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sameface.cli.evaluate.showing import show
+from sameface.cli.evaluate.results import show
 from sameface.cli.evaluate.sources import Address, AsJson, FolderOfPhotos, Runtime, Version, embed, service
 from sameface.cli.serve import load_settings
 
@@ -20,10 +20,10 @@ def operating_points(
     version: Version = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Print the thresholds for FMR 1e-3, 1e-4 and 1e-5 over all cross pairs of the folder, with what they cost."""
-    from sameface.evaluation.cross import cross_scores
+    """Print the thresholds for FMR 1e-3, 1e-4 and 1e-5 over every pair of the folder's photos, with their FNMR."""
+    from sameface.evaluation.cross_comparison import compare_all_samples
     from sameface.evaluation.dataset import read_photos
-    from sameface.evaluation.operating_points import measure_thresholds
+    from sameface.evaluation.operating_points import measure_operating_points
     from sameface.evaluation.records import conditions
     from sameface.evaluation.tables import Table, conditions_table
     from sameface_qdrant.calibration.report import rate_text
@@ -31,8 +31,8 @@ def operating_points(
     photos = read_photos(folder)
     with service(address, inference) as client:
         embedded = embed(client, folder, photos, version)
-    crossed = cross_scores(embedded.samples)
-    measured = measure_thresholds(crossed)
+    compared = compare_all_samples(embedded.samples)
+    measured = measure_operating_points(compared)
     name = folder.resolve().name
     points = [
         {
@@ -40,9 +40,9 @@ def operating_points(
             "threshold": point.threshold,
             "fnmr": round(point.fnmr, 5),
             "fnmr_by_identity": round(point.fnmr_by_identity, 5),
-            "non_mated": crossed.non_mated,
-            "mated": int(crossed.mated.size),
-            "identities": len(crossed.identities),
+            "non_mated": compared.non_mated,
+            "mated": int(compared.mated.size),
+            "identities": len(compared.identities),
             "measured_on": name,
         }
         for point in measured
@@ -55,9 +55,9 @@ def operating_points(
         for one in measured
     )
     notes = (
-        f"{crossed.mated.size:,} mated and {crossed.non_mated:,} non-mated comparisons: all cross pairs of "
-        f"{len(crossed.identities):,} identities.",
-        "`sameface evaluate verification` says how sure these figures are.",
+        f"{compared.mated.size:,} mated and {compared.non_mated:,} non-mated comparisons: every pair of photos of "
+        f"{len(compared.identities):,} identities.",
+        "`sameface evaluate verification` shows the confidence intervals of these figures.",
     )
     table = Table("Operating points", ("FMR", "threshold", "FNMR", "FNMR by identity"), rows, notes)
     show([table, conditions_table(found)], {"operating_points": points, "conditions": found}, as_json)

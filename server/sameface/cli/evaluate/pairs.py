@@ -1,11 +1,11 @@
-"""`sameface evaluate pairs`: the protocol of LFW."""
+"""`sameface evaluate pairs`: measure the accuracy over a list of pairs, as LFW's protocol does."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import (
     Address,
     AsJson,
@@ -24,7 +24,7 @@ from sameface_qdrant.errors import InvalidArgument
 def pairs(
     folder: Folder = None,
     listing: Annotated[
-        Path | None, typer.Option("--pairs", help="LFW-style list; default: pairsDevTest.txt of the folder")
+        Path | None, typer.Option("--pairs", help="LFW-style list of pairs; default: pairsDevTest.txt of the folder")
     ] = None,
     embeddings: Embeddings = None,
     address: Address = None,
@@ -38,9 +38,9 @@ def pairs(
 
     from sameface.evaluation.dataset import read_pairs
     from sameface.evaluation.pairs import folds_of, pair_accuracy, pair_scores
-    from sameface.evaluation.pictures import worst_listed
+    from sameface.evaluation.pictures import worst_listed_pairs
     from sameface.evaluation.records import conditions
-    from sameface.evaluation.report import Page, shown
+    from sameface.evaluation.report import Page, photo_pairs
     from sameface.evaluation.samples import read_embeddings
     from sameface.evaluation.tables import Table, conditions_table
 
@@ -76,30 +76,32 @@ def pairs(
     }
     rows = (
         (
-            "threshold of the other folds",
+            "each fold at the best threshold of the other folds",
             f"{100 * accuracy.cross_validated:.2f} % ± {100 * accuracy.standard_error:.2f} %",
         ),
-        (f"the one best threshold, {accuracy.best_threshold:.3f}", f"{100 * accuracy.best:.2f} %"),
+        (f"all pairs at their best threshold, {accuracy.best_threshold:.3f}", f"{100 * accuracy.best:.2f} %"),
     )
     notes = (
         f"{len(listed):,} pairs in {len(np.unique(folds_of(listed)))} folds; ± is the standard error over the folds.",
-        "The one best threshold has seen the pairs that it decides: optimistic.",
-        "A pair with a photo without a face is decided as different people.",
+        "The accuracy at the best threshold is optimistic: the threshold was chosen on the same pairs.",
+        "A pair with a photo without a face is decided as non-mated.",
     )
     table = Table("Pairs (1:1)", ("", "accuracy"), rows, notes)
     if html is not None:
         high, low = (
             []
             if source.folder is None
-            else shown([(listed[one].first, listed[one].second, float(scores[one])) for one in places], source.folder)
-            for places in worst_listed(scores, mated)
+            else photo_pairs(
+                [(listed[one].first, listed[one].second, float(scores[one])) for one in positions], source.folder
+            )
+            for positions in worst_listed_pairs(scores, mated)
         )
         page = Page(
             title=f"Pairs of {source.name}",
-            lead=f"A pair is taken for one person where its score is at least some {accuracy.best_threshold:.3f}.",
+            summary=f"A pair is accepted as one person if its score is at least about {accuracy.best_threshold:.3f}.",
             tables=[table, conditions_table(found)],
-            impostors=high,
-            misses=low,
+            highest_non_mated=high,
+            lowest_mated=low,
         )
         write_page(html, page)
     show([table, conditions_table(found)], record, as_json)

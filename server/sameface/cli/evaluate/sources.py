@@ -1,4 +1,4 @@
-"""Where the embeddings come from: photos through a service, or a file. What the commands share."""
+"""Gets embeddings from photos through a service, or from a file; and the options that the commands share."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,10 +27,10 @@ Folder = Annotated[
 
 
 def _in_a_folder(path: Path | None) -> Path | None:
-    """Refuse a file that could not be written, before minutes are spent on what it is to hold."""
+    """Check that a file can be written, before minutes are spent on its contents."""
     if path is not None and not path.absolute().parent.is_dir():
         raise InvalidArgument(
-            f"{path} cannot be written: {path.absolute().parent} is no folder", metadata={"field": "file"}
+            f"{path} cannot be written: {path.absolute().parent} is not a folder", metadata={"field": "file"}
         )
     return path
 
@@ -42,7 +42,7 @@ Embeddings = Annotated[
     Path | None,
     typer.Option(
         metavar="NPZ",
-        help="embeddings in a file, instead of a service; a folder then gives pictures alone",
+        help="file of embeddings, instead of a service; the folder then only gives the pictures of the report",
         show_default=False,
     ),
 ]
@@ -51,33 +51,34 @@ SaveEmbeddings = Annotated[
     typer.Option(
         "--save-embeddings",
         metavar="NPZ",
-        help="keep what was embedded in a file",
+        help="write the embeddings into a file",
         show_default=False,
         callback=_in_a_folder,
     ),
 ]
 Address = Annotated[
-    str | None, typer.Option(help="host:port of a running service; default: one of its own", show_default=False)
+    str | None,
+    typer.Option(help="host:port of a running service; default: a service for this command", show_default=False),
 ]
-Runtime = Annotated[InferenceName, typer.Option("--inference", help="of the service of its own")]
+Runtime = Annotated[InferenceName, typer.Option("--inference", help="inference of the service for this command")]
 Version = Annotated[int, typer.Option("--embedder-version", help="version of face_embedder; 0 takes the default")]
-Seed = Annotated[int, typer.Option(help="of everything that is drawn")]
+Seed = Annotated[int, typer.Option(help="seed of all random choices")]
 Replicates = Annotated[int, typer.Option(min=100, help="resamples of the identities, for the intervals")]
 Html = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="write a report, one HTML page", show_default=False, callback=_in_a_folder),
+    typer.Option(metavar="FILE", help="write a report as one HTML page", show_default=False, callback=_in_a_folder),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Labelled embeddings with where they are from."""
+    """Labelled embeddings and where they come from."""
 
     name: str
     samples: "Samples"
     folder: Path | None
-    """Where the photos are, where they are at hand."""
+    """The folder of the photos; None if it is not given."""
 
 
 def load(
@@ -88,10 +89,11 @@ def load(
     inference: InferenceName,
     version: int,
 ) -> Source:
-    """Read embeddings from the file where one is named, else embed the folder's photos.
+    """Read embeddings from a file if one is given; otherwise embed the folder's photos.
 
     Raises:
-        InvalidArgument: neither or both ways are asked for, or there is nothing to read.
+        InvalidArgument: neither a file nor a folder is given, a file is given with options of a service, or there is
+            nothing to read.
     """
     from sameface.evaluation.dataset import files_passed_over, read_photos
     from sameface.evaluation.samples import read_embeddings, write_embeddings
@@ -99,7 +101,7 @@ def load(
     if embeddings is not None:
         if address is not None or version or save is not None:
             raise InvalidArgument(
-                "--embeddings is given with --address, --embedder-version or --save-embeddings; embeddings of a file "
+                "--embeddings is given with --address, --embedder-version or --save-embeddings; embeddings from a file "
                 "need no service",
                 metadata={"field": "embeddings"},
             )
@@ -112,17 +114,17 @@ def load(
     if passed_over := files_passed_over(folder):
         named = ", ".join(str(path.relative_to(folder)) for path in passed_over[:5])
         more = ", …" if len(passed_over) > 5 else ""
-        note(f"left out, no photos of an identity: {len(passed_over)} ({named}{more})")
+        note(f"left out {len(passed_over)} files that are not photos of an identity ({named}{more})")
     with service(address, inference) as client:
         samples = embed(client, folder, photos, version).samples
     if save is not None:
         write_embeddings(save, samples)
-        note(f"embeddings are in {save}")
+        note(f"embeddings in {save}")
     return Source(folder.resolve().name, samples, folder)
 
 
 def embed(client: "Client", folder: Path, photos: Mapping[Path, str], version: int) -> "EmbeddedPhotos":
-    """Embed photos, showing people how far it is."""
+    """Embed photos, with a progress bar."""
     from sameface.evaluation.embedding import embed_photos
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -133,7 +135,7 @@ def embed(client: "Client", folder: Path, photos: Mapping[Path, str], version: i
 
 @contextmanager
 def service(address: str | None, inference: str) -> Iterator["Client"]:
-    """Reach the service at ``address``, or start one that ends with the command."""
+    """Connect to the service at ``address``; without one, start a service that ends with the command."""
     from sameface.client import Client
     from sameface.launcher import served
 

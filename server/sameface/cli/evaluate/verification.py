@@ -1,11 +1,11 @@
-"""`sameface evaluate verification`: all cross pairs at low false match rates."""
+"""`sameface evaluate verification`: measure FNMR at low FMRs over every pair of samples."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import (
     Address,
     AsJson,
@@ -21,7 +21,7 @@ from sameface.cli.evaluate.sources import (
 )
 
 GROUPS_SHOWN_AT = 1e-3
-"""The FMR at which the terminal shows groups; the JSON and the report have them all."""
+"""The target FMR at which the terminal shows groups; JSON and report show groups at all targets."""
 
 
 def verification(
@@ -29,9 +29,7 @@ def verification(
     embeddings: Embeddings = None,
     groups: Annotated[
         Path | None,
-        typer.Option(
-            metavar="CSV", help="labels by photo or identity: the first column says which", show_default=False
-        ),
+        typer.Option(metavar="CSV", help="labels of groups; the first column is photo or identity", show_default=False),
     ] = None,
     save: SaveEmbeddings = None,
     address: Address = None,
@@ -42,10 +40,10 @@ def verification(
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print FNMR at FMR 1e-2 to 1e-5 and EER over all cross pairs, with intervals over identities, and by group."""
+    """Print FNMR at FMR 1e-2 to 1e-5 and EER over every pair of samples, with intervals, for all and by group."""
     from sameface.evaluation.groups import measure_groups, read_labels
     from sameface.evaluation.records import conditions, groups_record, verification_record
-    from sameface.evaluation.report import Page, mistakes, verification_pictures
+    from sameface.evaluation.report import Page, verification_pictures, worst_photo_pairs
     from sameface.evaluation.tables import conditions_table, group_tables, verification_tables
     from sameface.evaluation.verification import verify
 
@@ -54,19 +52,19 @@ def verification(
     labels, left_out = ({}, ()) if groups is None else read_labels(groups, samples)
     found = verify(samples, replicates=replicates, seed=seed)
     by_group = measure_groups(found, labels)
-    around = conditions(source.name, samples)
+    measured_on = conditions(source.name, samples)
     tables = verification_tables(found)
-    record = {**verification_record(found), "groups": groups_record(by_group), "conditions": around}
+    record = {**verification_record(found), "groups": groups_record(by_group), "conditions": measured_on}
     if html is not None:
-        high, low = ([], []) if source.folder is None else mistakes(found, samples, source.folder)
+        high, low = ([], []) if source.folder is None else worst_photo_pairs(found, samples, source.folder)
         page = Page(
             title=f"Verification on {source.name}",
-            lead="Two photos are compared: of one person, or of two? Scores are cosines, not probabilities.",
-            tables=[*tables, *group_tables(by_group, left_out), conditions_table(around)],
+            summary="Every photo is compared with every other one. Scores are cosines, not probabilities.",
+            tables=[*tables, *group_tables(by_group, left_out), conditions_table(measured_on)],
             pictures=verification_pictures(found, samples),
-            impostors=high,
-            misses=low,
-            mistakes_of="One pair of each identity, or of each two. ",
+            highest_non_mated=high,
+            lowest_mated=low,
+            pairs_note="One pair for each identity or each two identities. ",
         )
         write_page(html, page)
-    show([*tables, *group_tables(by_group, left_out, GROUPS_SHOWN_AT), conditions_table(around)], record, as_json)
+    show([*tables, *group_tables(by_group, left_out, GROUPS_SHOWN_AT), conditions_table(measured_on)], record, as_json)

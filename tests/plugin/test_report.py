@@ -12,27 +12,27 @@ import pytest
 from PIL import Image
 
 from sameface_qdrant.calibration.report import (
-    chosen_points,
     det_figure,
     histogram_figure,
     interval_text,
+    marked_thresholds,
     rate_text,
     write_html,
     write_png,
 )
 from sameface_qdrant.calibration.thresholds import Calibration, calibrate
-from sameface_qdrant.metrics import error_rates as metrics
+from sameface_qdrant.metrics import error_rates
 from sameface_qdrant.metrics.comparisons import Comparisons
-from sameface_qdrant.metrics.cross_comparison import compare_templates
+from sameface_qdrant.metrics.cross_comparison import compare_gallery
 from sameface_qdrant.metrics.curves import curves
-from sameface_qdrant.metrics.intervals import Interval
+from sameface_qdrant.metrics.intervals import ConfidenceInterval
 from tests.plugin.simulated import people
 
 
 @pytest.fixture(scope="module")
 def comparisons() -> Comparisons:
     vectors, names = people(np.random.default_rng(1), 100, 2, spread=0.9)
-    return compare_templates(vectors, names)
+    return compare_gallery(vectors, names)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,13 @@ def test_curves_hold_the_rates_at_their_thresholds_and_every_score(comparisons: 
     found = curves(comparisons)
     for index in (0, 100, 300, 511):
         threshold = found.thresholds[index]
-        assert found.fmr[index] == pytest.approx(metrics.fmr(comparisons.non_mated, threshold))
-        assert found.fnmr[index] == pytest.approx(metrics.fnmr(comparisons.mated, threshold))
+        assert found.fmr[index] == pytest.approx(error_rates.fmr(comparisons.non_mated, threshold))
+        assert found.fnmr[index] == pytest.approx(error_rates.fnmr(comparisons.mated, threshold))
     assert (found.mated.sum(), found.non_mated.sum()) == (comparisons.mated.size, comparisons.non_mated.size)
 
 
 def test_a_point_is_drawn_at_its_rates(comparisons: Comparisons, calibration: Calibration) -> None:
-    (axes,) = det_figure(curves(comparisons), chosen_points(calibration)[:1]).axes
+    (axes,) = det_figure(curves(comparisons), marked_thresholds(calibration)[:1]).axes
     bars: Any = axes.containers[0]
     marker = bars.lines[0]
     assert calibration.verify.fnmr is not None
@@ -60,7 +60,7 @@ def test_a_point_is_drawn_at_its_rates(comparisons: Comparisons, calibration: Ca
 
 
 def test_the_histogram_marks_thresholds(comparisons: Comparisons, calibration: Calibration) -> None:
-    (axes,) = histogram_figure(curves(comparisons), chosen_points(calibration)).axes
+    (axes,) = histogram_figure(curves(comparisons), marked_thresholds(calibration)).axes
     lines = [float(np.asarray(line.get_xdata())[0]) for line in axes.lines]
     assert lines == [calibration.verify.threshold, calibration.identify.threshold]
     assert axes.get_yscale() == "log"
@@ -70,7 +70,9 @@ def test_a_page_needs_nothing_else_and_escapes_what_it_is_told(
     comparisons: Comparisons, calibration: Calibration, tmp_path: Path
 ) -> None:
     page = tmp_path / "page.html"
-    write_html(page, curves(comparisons), chosen_points(calibration), title="<b>staff</b>", sentences=["5 < 6 & so on"])
+    write_html(
+        page, curves(comparisons), marked_thresholds(calibration), title="<b>staff</b>", caveats=["5 < 6 & so on"]
+    )
     text = page.read_text()
     assert "&lt;b&gt;staff" in text
     assert "5 &lt; 6 &amp; so on" in text
@@ -82,9 +84,9 @@ def test_a_page_needs_nothing_else_and_escapes_what_it_is_told(
 
 def test_a_picture_is_drawn_also_without_mated_comparisons(tmp_path: Path) -> None:
     vectors, names = people(np.random.default_rng(1), 30, 1)
-    alone = compare_templates(vectors, names)
+    alone = compare_gallery(vectors, names)
     found = calibrate(alone, target_fmr=0.1, target_fpir=0.2, gallery_size=30, replicates=20)
-    write_png(tmp_path / "picture.png", curves(alone), chosen_points(found), "staff")
+    write_png(tmp_path / "picture.png", curves(alone), marked_thresholds(found), "staff")
     with Image.open(tmp_path / "picture.png") as image:
         assert image.size == (1950, 780)
         assert len(np.unique(np.asarray(image.convert("RGB"))[::20, ::20].reshape(-1, 3), axis=0)) > 20
@@ -92,7 +94,7 @@ def test_a_picture_is_drawn_also_without_mated_comparisons(tmp_path: Path) -> No
 
 def test_rates_are_written_for_people() -> None:
     assert [rate_text(rate) for rate in (0.0, 1.234e-5, 0.0312, 0.5, None)] == ["0 %", "0.0012 %", "3.1 %", "50 %", "–"]
-    assert interval_text(Interval(0.0, 0.25)) == "0 % to 25 %"
+    assert interval_text(ConfidenceInterval(0.0, 0.25)) == "0 % to 25 %"
     assert interval_text(None) == ""
 
 

@@ -1,11 +1,11 @@
-"""`sameface evaluate compare`: two models on the same samples."""
+"""`sameface evaluate compare`: compare two models on the same samples."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sameface.cli.evaluate.showing import show, write_page
+from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import Address, AsJson, Folder, Html, Replicates, Runtime, Seed, Source, load
 from sameface_qdrant.errors import InvalidArgument
 
@@ -18,19 +18,22 @@ def compare(
     embeddings: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="NPZ", help="embeddings in a file; twice, for the first and the second", show_default=False
+            metavar="NPZ",
+            help="file of embeddings; give it twice, for the first and the second model",
+            show_default=False,
         ),
     ] = None,
     versions: Annotated[
         list[int] | None,
         typer.Option(
             "--embedder-version",
-            help="version of face_embedder; twice, for the first and the second",
+            help="version of face_embedder; give it twice, for the first and the second model",
             show_default=False,
         ),
     ] = None,
     listing: Annotated[
-        Path | None, typer.Option("--pairs", help="LFW-style list, for the accuracy over it", show_default=False)
+        Path | None,
+        typer.Option("--pairs", help="LFW-style list of pairs, to compare the accuracy over it", show_default=False),
     ] = None,
     address: Address = None,
     inference: Runtime = "triton",
@@ -39,21 +42,21 @@ def compare(
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print named figures of two models on the same samples, and whether their difference is more than chance."""
-    from sameface.evaluation.comparison import compare_models
+    """Print error rates of two models on the same samples, and whether they differ by more than chance."""
     from sameface.evaluation.dataset import read_pairs
+    from sameface.evaluation.model_comparison import compare_models
     from sameface.evaluation.records import comparison_record, conditions, identification_record, verification_record
-    from sameface.evaluation.report import Page, comparison_pictures, mistakes
+    from sameface.evaluation.report import Page, comparison_pictures, worst_photo_pairs
     from sameface.evaluation.tables import comparison_tables, conditions_table
 
     first, second = _sources(folder, embeddings or [], versions or [], address, inference)
     pairs = () if listing is None else read_pairs(listing)
     found = compare_models(first.samples, second.samples, pairs, replicates=replicates, seed=seed)
     names = (first.name, second.name)
-    around = [conditions(one.name, one.samples) for one in (first, second)]
+    measured_on = [conditions(one.name, one.samples) for one in (first, second)]
     tables = [
         *comparison_tables(found, names),
-        *(conditions_table(one, f"Conditions of {name}") for one, name in zip(around, names, strict=True)),
+        *(conditions_table(one, f"Conditions of {name}") for one, name in zip(measured_on, names, strict=True)),
     ]
     models = [
         {"name": name, "verification": verification_record(one), "identification": identification_record(other)}
@@ -61,19 +64,21 @@ def compare(
     ]
     if html is not None:
         high, low = (
-            ([], []) if second.folder is None else mistakes(found.verification[1], second.samples, second.folder)
+            ([], [])
+            if second.folder is None
+            else worst_photo_pairs(found.verification[1], second.samples, second.folder)
         )
         page = Page(
             title=f"{names[1]} compared with {names[0]}",
-            lead="Both models on the same samples, with the same resampled identities.",
+            summary="Both models on the same samples, with the same resampled identities.",
             tables=tables,
             pictures=comparison_pictures(found, names),
-            impostors=high,
-            misses=low,
-            mistakes_of=f"Of {names[1]}, one pair of each identity, or of each two. ",
+            highest_non_mated=high,
+            lowest_mated=low,
+            pairs_note=f"Scores of {names[1]}; one pair for each identity or each two identities. ",
         )
         write_page(html, page)
-    show(tables, {"endpoints": comparison_record(found), "models": models, "conditions": around}, as_json)
+    show(tables, {"endpoints": comparison_record(found), "models": models, "conditions": measured_on}, as_json)
 
 
 def _sources(
@@ -85,15 +90,15 @@ def _sources(
 ) -> tuple[Source, Source]:
     if len(embeddings) == 2 and not versions:
         read = [load(folder, path, None, None, inference, 0) for path in embeddings]
-        alike = read[0].name == read[1].name
-        names = [str(path) if alike else one.name for path, one in zip(embeddings, read, strict=True)]
+        same_name = read[0].name == read[1].name
+        names = [str(path) if same_name else one.name for path, one in zip(embeddings, read, strict=True)]
     elif len(versions) == 2 and not embeddings and folder is not None:
         read = [load(folder, None, None, address, inference, version) for version in versions]
         names = [f"version {version}" for version in versions]
     else:
         raise InvalidArgument(
             f"{len(embeddings)} files of embeddings and {len(versions)} versions were given; expected --embeddings "
-            "twice, or a folder of photos and --embedder-version twice",
+            "twice, or a folder of photos with --embedder-version twice",
             metadata={"field": "embeddings"},
         )
     first, second = (Source(name, one.samples, one.folder) for name, one in zip(names, read, strict=True))

@@ -1,4 +1,4 @@
-"""How the commands tell what they found: tables for people, JSON for programs, a page for both."""
+"""Prints and writes results: tables, JSON, or a report as HTML."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def show(tables: Sequence["Table"], record: dict[str, Any], as_json: bool) -> None:
-    """Print the tables, or the record where programs ask."""
+    """Print the tables, or with ``as_json`` the record."""
     if as_json:
         print(json.dumps(record, indent=2))
         return
@@ -27,7 +27,7 @@ def show(tables: Sequence["Table"], record: dict[str, Any], as_json: bool) -> No
 
 
 def write_page(path: Path | None, page: "Page") -> None:
-    """Write the report where one is asked for."""
+    """Write the report if a path is given."""
     from sameface.evaluation.report import write_report
 
     if path is not None:

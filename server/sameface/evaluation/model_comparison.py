@@ -1,6 +1,7 @@
-"""Two models on the same samples: what each scores, and whether the difference is more than chance. Pure numpy.
+"""Compares two models on the same samples: their error rates, and confidence intervals of the differences. Pure numpy.
 
-The same resampled identities go through both models, so that what makes a set of people easy or hard cancels out.
+Both models are measured on the same resampled identities. So the intervals of the differences do not include how
+easy or hard the people of a resample are.
 """
 
 from collections.abc import Sequence
@@ -9,23 +10,23 @@ from enum import StrEnum
 
 import numpy as np
 
-from sameface.evaluation.cross import CrossScores, TailTooShort, cross_scores
+from sameface.evaluation.cross_comparison import CrossComparison, TailTooShort, compare_all_samples
 from sameface.evaluation.dataset import Pair
 from sameface.evaluation.identification import SPLITS, Identification, measure_searches, search_samples
-from sameface.evaluation.pairs import decided_rightly, folds_of, pair_scores
+from sameface.evaluation.pairs import correct_decisions, folds_of, pair_scores
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import REPLICATES, SHARES, Verification, power_text, verify_cross
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics.error_rates import Scores
-from sameface_qdrant.metrics.intervals import IdentityBootstrap, percentiles
+from sameface_qdrant.metrics.error_rates import Rates
+from sameface_qdrant.metrics.intervals import IdentityBootstrap, percentile_interval
 
 FMRS = (1e-4, 1e-5)
 FPIR = 1e-2
 
 
 class Verdict(StrEnum):
-    """What the second model is, compared with the first."""
+    """How the second model compares with the first."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -34,21 +35,21 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A figure that was named before looking, of both models."""
+    """A figure of both models that was fixed in advance."""
 
     name: str
     first: Estimate
     second: Estimate
     difference: Estimate
-    """Second less first."""
+    """Second minus first."""
     lower_is_better: bool
     verdict: Verdict
-    """By whether the interval of the difference excludes 0."""
+    """There is a difference when the interval of the difference excludes 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelComparison:
-    """Both models on the same samples."""
+    """The figures of two models on the same samples."""
 
     endpoints: tuple[Endpoint, ...]
     verification: tuple[Verification, Verification]
@@ -67,80 +68,80 @@ def compare_models(
 ) -> ModelComparison:
     """Measure two models on the same samples.
 
-    Endpoints: FNMR at FMR 1e-4 and 1e-5 over all cross pairs, every identity counting the same; FNIR at FPIR 1 %; and
-    the accuracy over ``pairs`` where there are some. Nothing is corrected for looking at several.
+    The endpoints are FNMR at FMR 1e-4 and 1e-5 over every pair of samples, where every identity counts the same; FNIR
+    at FPIR 1 %; and, if ``pairs`` are given, the accuracy over them. There is no correction for several endpoints.
 
     Raises:
-        InvalidArgument: the samples or their identities differ; a pair names a sample that is not there.
+        InvalidArgument: the samples or their identities differ, or a pair names a sample that is not among them.
         NotEnoughData: there is no mated or no non-mated comparison, or fewer than two identities have two samples.
     """
     check_same_samples(first, second)
-    one, other = _verify_both(first, second, replicates, seed, confidence)
-    drawn = one.drawn
+    verified = _verify_both(first, second, replicates, seed, confidence)
+    resample_counts = verified[0].resample_counts
     endpoints = [
         _endpoint(
             f"FNMR at FMR {power_text(fmr)}",
-            ours.fnmr_by_identity,
-            theirs.fnmr_by_identity,
-            one.resampled.fnmr_by_identity[:, place],
-            other.resampled.fnmr_by_identity[:, place],
+            one.fnmr_by_identity,
+            other.fnmr_by_identity,
+            verified[0].resampled.fnmr_by_identity[:, place],
+            verified[1].resampled.fnmr_by_identity[:, place],
             confidence,
         )
-        for place, (fmr, ours, theirs) in enumerate(zip(FMRS, one.points, other.points, strict=True))
+        for place, (fmr, one, other) in enumerate(zip(FMRS, verified[0].points, verified[1].points, strict=True))
     ]
-    found = tuple(
-        measure_searches(search_samples(samples, splits=splits, seed=seed), (FPIR,), drawn, confidence)
+    identified = tuple(
+        measure_searches(search_samples(samples, splits=splits, seed=seed), (FPIR,), resample_counts, confidence)
         for samples in (first, second)
     )
     endpoints.append(
         _endpoint(
             f"FNIR at FPIR {power_text(FPIR)}",
-            found[0].points[0].fnir,
-            found[1].points[0].fnir,
-            found[0].resampled[:, 0],
-            found[1].resampled[:, 0],
+            identified[0].points[0].fnir,
+            identified[1].points[0].fnir,
+            identified[0].resampled[:, 0],
+            identified[1].resampled[:, 0],
             confidence,
         )
     )
     if pairs:
         endpoints.append(_accuracy(first, second, pairs, replicates, seed, confidence))
-    return ModelComparison(tuple(endpoints), (one, other), (found[0], found[1]))
+    return ModelComparison(tuple(endpoints), verified, (identified[0], identified[1]))
 
 
 def check_same_samples(first: Samples, second: Samples) -> None:
-    """Check that both are of the same samples, whether or not each could be acquired.
+    """Check that both have the same samples with the same identities; a sample may be acquired in only one of them.
 
     Raises:
-        InvalidArgument: they are not.
+        InvalidArgument: the samples or their identities differ, or a file was unreadable for only one of them.
     """
-    ours, theirs = _identities(first), _identities(second)
-    for one, other, name in ((ours, theirs, "first"), (theirs, ours, "second")):
+    of_first, of_second = _identities(first), _identities(second)
+    for one, other, name in ((of_first, of_second, "first"), (of_second, of_first, "second")):
         if alone := sorted(one.keys() - other.keys()):
             raise _refused(
                 f"{len(alone)} of {len(one)} samples are only in the {name}, for instance {alone[0]!r}; expected the "
                 "same samples in both"
             )
-    if differing := sorted(name for name in ours if ours[name] != theirs[name]):
+    if differing := sorted(name for name in of_first if of_first[name] != of_second[name]):
         name = differing[0]
-        raise _refused(f"{name!r} is of {ours[name]!r} in the first and of {theirs[name]!r} in the second")
+        raise _refused(f"{name!r} is of {of_first[name]!r} in the first and of {of_second[name]!r} in the second")
     if unreadable := {one.sample for one in first.unreadable} ^ {one.sample for one in second.unreadable}:
         raise _refused(
-            f"{len(unreadable)} samples could be read for one of them only, for instance {min(unreadable)!r}; mend or "
-            "remove these files and embed again"
+            f"{len(unreadable)} samples could be read for only one of them, for instance {min(unreadable)!r}; repair "
+            "or remove these files and embed again"
         )
 
 
 def _verify_both(
     first: Samples, second: Samples, replicates: int, seed: int, confidence: float
 ) -> tuple[Verification, Verification]:
-    def verified(cross: CrossScores) -> Verification:
-        return verify_cross(cross, FMRS, draw_identities(len(cross.identities), replicates, seed), confidence)
+    def verified(comparison: CrossComparison) -> Verification:
+        return verify_cross(comparison, FMRS, draw_identities(len(comparison.identities), replicates, seed), confidence)
 
     both = []
     for samples in (first, second):
         for share in SHARES:
             try:
-                both.append(verified(cross_scores(samples, share)))
+                both.append(verified(compare_all_samples(samples, share)))
                 break
             except TailTooShort:
                 continue
@@ -151,14 +152,14 @@ def _endpoint(
     name: str,
     first: Estimate,
     second: Estimate,
-    ours: Scores,
-    theirs: Scores,
+    first_resampled: Rates,
+    second_resampled: Rates,
     confidence: float,
     *,
     lower_is_better: bool = True,
 ) -> Endpoint:
-    differences = theirs - ours
-    interval = percentiles(differences[np.isfinite(differences)], confidence)
+    differences = second_resampled - first_resampled
+    interval = percentile_interval(differences[np.isfinite(differences)], confidence)
     verdict = Verdict.NO_DIFFERENCE
     if interval.low > 0 or interval.high < 0:
         verdict = Verdict.BETTER if (interval.high < 0) == lower_is_better else Verdict.WORSE
@@ -169,19 +170,20 @@ def _accuracy(
     first: Samples, second: Samples, pairs: Sequence[Pair], replicates: int, seed: int, confidence: float
 ) -> Endpoint:
     mated, folds = np.array([pair.mated for pair in pairs]), folds_of(pairs)
-    owners = _identities(first)
-    sides = [
-        [owners[name] for name in names] for names in zip(*((one.first, one.second) for one in pairs), strict=True)
+    identity_of = _identities(first)
+    identities = [
+        [identity_of[name] for name in names]
+        for names in zip(*((pair.first, pair.second) for pair in pairs), strict=True)
     ]
-    names, codes = np.unique(np.array(sides, dtype=np.str_), return_inverse=True)
-    codes = codes.reshape(2, -1)
-    # Thresholds are those of the folds; what is resampled is who the pairs are of.
-    bootstrap = IdentityBootstrap(codes[0], codes[1], replicates, seed)
+    names, numbered = np.unique(np.array(identities, dtype=np.str_), return_inverse=True)
+    numbered = numbered.reshape(2, -1)
+    # The identities of the pairs are resampled; the thresholds of the folds stay.
+    bootstrap = IdentityBootstrap(numbered[0], numbered[1], replicates, seed)
     values, rates = [], []
     for samples in (first, second):
-        right = decided_rightly(pair_scores(samples, pairs), mated, folds)
-        rates.append(bootstrap.rates(right))
-        share = float(np.mean([right[folds == fold].mean() for fold in np.unique(folds)]))
+        correct = correct_decisions(pair_scores(samples, pairs), mated, folds)
+        rates.append(bootstrap.rates(correct))
+        share = float(np.mean([correct[folds == fold].mean() for fold in np.unique(folds)]))
         values.append(estimate(share, rates[-1], max(1, names.size // 2), confidence))
     return _endpoint("accuracy over pairs", values[0], values[1], rates[0], rates[1], confidence, lower_is_better=False)
 

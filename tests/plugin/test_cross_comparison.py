@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
-from sameface_qdrant.metrics.comparisons import Comparisons, Source, labelled_scores
-from sameface_qdrant.metrics.cross_comparison import compare_cohort, compare_templates
+from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonSource, labelled_scores
+from sameface_qdrant.metrics.cross_comparison import compare_cohort, compare_gallery
 from tests.plugin.simulated import people
 
 
@@ -30,7 +30,7 @@ def test_templates_are_compared_as_loops_would(held: list[int], seed: int) -> No
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     order = rng.permutation(len(names))
     vectors, names = vectors[order], [names[position] for position in order]
-    compared = compare_templates(vectors, names, seed=seed)
+    compared = compare_gallery(vectors, names, seed=seed)
     pairs = list(itertools.combinations(range(len(names)), 2))
     cosine = {(i, j): float(vectors[i].astype(np.float64) @ vectors[j]) for i, j in pairs}
     best = {
@@ -50,15 +50,15 @@ def test_templates_are_compared_as_loops_would(held: list[int], seed: int) -> No
     )
     assert [row[:2] for row in listed] == [row[:2] for row in expected]
     assert [row[2] for row in listed] == pytest.approx([row[2] for row in expected], abs=1e-5)
-    assert compared.possible == len(expected)
+    assert compared.possible_comparisons == len(expected)
 
-    assert compared.strangers is not None
-    assert compared.strangers.probes.tolist() == list(range(len(held)))
+    assert compared.non_mated_searches is not None
+    assert compared.non_mated_searches.probes.tolist() == list(range(len(held)))
     for probe, nearest, score, lead in zip(
-        compared.strangers.probes,
-        compared.strangers.nearest,
-        compared.strangers.scores,
-        compared.strangers.leads,
+        compared.non_mated_searches.probes,
+        compared.non_mated_searches.nearest,
+        compared.non_mated_searches.scores,
+        compared.non_mated_searches.leads,
         strict=True,
     ):
         # Some template of the probe's identity: its best score with each other identity must be there.
@@ -77,16 +77,20 @@ def test_templates_are_compared_as_loops_would(held: list[int], seed: int) -> No
                 and (np.isnan(lead) if len(ranked) == 1 else lead == pytest.approx(score - ranked[1][1], abs=1e-5))
             )
         assert fits
-    searched = set() if compared.enrolled is None else {compared.names[probe] for probe in compared.enrolled.probes}
+    searched = (
+        set()
+        if compared.mated_searches is None
+        else {compared.names[probe] for probe in compared.mated_searches.probes}
+    )
     assert searched == {f"p{number}" for number, count in enumerate(held) if count > 1}
 
 
 def test_an_enrolled_person_is_searched_with_a_template_that_is_left_out() -> None:
     turned = np.deg2rad([0.0, 30.0, 90.0])
     vectors = np.stack([np.cos(turned), np.sin(turned)], axis=1).astype(np.float32)
-    compared = compare_templates(vectors, ["ada", "ada", "bob"])
-    assert compared.enrolled is not None
-    (own,), (lead,) = compared.enrolled.scores, compared.enrolled.leads
+    compared = compare_gallery(vectors, ["ada", "ada", "bob"])
+    assert compared.mated_searches is not None
+    (own,), (lead,) = compared.mated_searches.scores, compared.mated_searches.leads
     assert own == pytest.approx(np.cos(np.deg2rad(30)), abs=1e-6)
     # Whichever of ada's templates was drawn: bob is 90 or 60 degrees away from it.
     assert any(lead == pytest.approx(own - np.cos(np.deg2rad(angle)), abs=1e-6) for angle in (90, 60))
@@ -94,15 +98,15 @@ def test_an_enrolled_person_is_searched_with_a_template_that_is_left_out() -> No
 
 def test_a_sample_is_drawn_by_its_seed_without_repeating_itself_and_says_so() -> None:
     vectors, names = people(np.random.default_rng(2), 60, 2)
-    every = compare_templates(vectors, names)
-    sample = compare_templates(vectors, names, max_comparisons=500, max_searches=20, seed=1)
-    assert sample.non_mated.size == 500 < sample.possible == every.non_mated.size
+    every = compare_gallery(vectors, names)
+    sample = compare_gallery(vectors, names, max_comparisons=500, max_searches=20, seed=1)
+    assert sample.non_mated.size == 500 < sample.possible_comparisons == every.non_mated.size
     assert len(set(rows(sample))) == 500
     assert set(rows(sample)) <= set(rows(every))
-    assert sample.strangers is not None
-    assert sample.strangers.scores.size == 20
-    assert rows(compare_templates(vectors, names, max_comparisons=500, seed=1)) == rows(sample)
-    assert rows(compare_templates(vectors, names, max_comparisons=500, seed=2)) != rows(sample)
+    assert sample.non_mated_searches is not None
+    assert sample.non_mated_searches.scores.size == 20
+    assert rows(compare_gallery(vectors, names, max_comparisons=500, seed=1)) == rows(sample)
+    assert rows(compare_gallery(vectors, names, max_comparisons=500, seed=2)) != rows(sample)
     # Fair: the mean of the sample is that of all, within chance.
     assert sample.non_mated.mean() == pytest.approx(every.non_mated.mean(), abs=0.03)
 
@@ -110,41 +114,41 @@ def test_a_sample_is_drawn_by_its_seed_without_repeating_itself_and_says_so() ->
 def test_a_cohort_is_compared_with_the_gallery_alone() -> None:
     rng = np.random.default_rng(3)
     gallery, names = people(rng, 4, 2)
-    cohort, strangers = people(rng, 3, 2, prefix="stranger")
-    compared = compare_cohort(cohort, strangers, gallery, names)
-    assert compared.source is Source.COHORT
+    cohort, cohort_names = people(rng, 3, 2, prefix="cohort")
+    compared = compare_cohort(cohort, cohort_names, gallery, names)
+    assert compared.source is ComparisonSource.COHORT
     assert compared.non_mated.size == 6 * 4
     fused = (cohort @ gallery.T).reshape(6, 4, 2).max(axis=2)
     assert compared.non_mated.sum() == pytest.approx(float(fused.sum()), abs=1e-4)
-    assert {compared.names[code][:8] for code in compared.first} == {"stranger"}
+    assert {compared.names[code][:6] for code in compared.first} == {"cohort"}
     assert {compared.names[code][:1] for code in compared.second} == {"p"}
     assert compared.mated.size == 8 + 6
-    assert compared.strangers is not None
-    assert (compared.strangers.size, compared.strangers.scores.size) == (4, 3)
-    best = {strangers[i]: max(float(cohort[i] @ one) for one in gallery) for i in range(6)}
+    assert compared.non_mated_searches is not None
+    assert (compared.non_mated_searches.gallery_size, compared.non_mated_searches.scores.size) == (4, 3)
+    best = {cohort_names[i]: max(float(cohort[i] @ one) for one in gallery) for i in range(6)}
     assert all(
-        score <= max(best.values()) + 1e-5 and compared.names[probe].startswith("stranger")
-        for probe, score in zip(compared.strangers.probes, compared.strangers.scores, strict=True)
+        score <= max(best.values()) + 1e-5 and compared.names[probe].startswith("cohort")
+        for probe, score in zip(compared.non_mated_searches.probes, compared.non_mated_searches.scores, strict=True)
     )
     with pytest.raises(InvalidArgument, match="not enrolled"):
         compare_cohort(cohort, ["p0000"] * 6, gallery, names)
     with pytest.raises(NotEnoughData):
-        compare_cohort(cohort, strangers, gallery[:0], [])
+        compare_cohort(cohort, cohort_names, gallery[:0], [])
 
 
 def test_labelled_scores_are_mated_where_both_labels_are_the_same() -> None:
     compared = labelled_scores([0.9, 0.1, 0.2], ["a", "a", "b"], ["a", "b", "c"])
     assert (compared.mated.tolist(), compared.non_mated.tolist()) == ([0.9], [0.1, 0.2])
     assert [compared.names[code] for code in compared.second] == ["b", "c"]
-    assert compared.strangers is None
+    assert compared.non_mated_searches is None
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     vectors, names = people(np.random.default_rng(1), 1, 3)
     with pytest.raises(NotEnoughData, match="1 identities"):
-        compare_templates(vectors, names)
+        compare_gallery(vectors, names)
     with pytest.raises(InvalidArgument, match="one identity for each"):
-        compare_templates(vectors, names[:2])
+        compare_gallery(vectors, names[:2])
     with pytest.raises(NotEnoughData, match="none of the 1"):
         labelled_scores([0.5], ["a"], ["a"])
     with pytest.raises(InvalidArgument, match="finite"):

@@ -8,10 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sameface_qdrant import Candidate, Outcome, ThresholdSource
-from sameface_qdrant.calibration.what_if import OUTCOMES, Setting, identifications, recorded, verifications, what_if
+from sameface_qdrant.calibration.what_if import (
+    OUTCOMES,
+    Setting,
+    identification_decisions,
+    recorded_decisions,
+    verification_decisions,
+    what_if,
+)
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.comparisons import labelled_scores
-from sameface_qdrant.metrics.cross_comparison import compare_templates
+from sameface_qdrant.metrics.cross_comparison import compare_gallery
 from sameface_qdrant.metrics.intervals import wilson_interval
 from sameface_qdrant.policy import Threshold, decide_identification
 from tests.plugin.simulated import people
@@ -42,7 +49,7 @@ def test_every_outcome_is_the_policys_own(
     if not rows:
         return
     found = what_if(
-        recorded(
+        recorded_decisions(
             [score for score, _, _ in rows],
             [math.nan if lead is None else lead for _, lead, _ in rows],
             mated=[mated for _, _, mated in rows],
@@ -65,14 +72,14 @@ def test_every_outcome_is_the_policys_own(
 
 
 def test_decisions_without_labels_are_counted_alone() -> None:
-    found = what_if(recorded([0.4, 0.6, 0.8], [0.2, 0.01, 0.3]), Setting(0.5, 0.0), Setting(0.5, 0.05))
+    found = what_if(recorded_decisions([0.4, 0.6, 0.8], [0.2, 0.01, 0.3]), Setting(0.5, 0.0), Setting(0.5, 0.05))
     assert found.transitions[Outcome.MATCH, Outcome.AMBIGUOUS] == 1
     assert (found.before.false_matches, found.after.false_non_matches) == (None, None)
 
 
 def test_a_higher_threshold_never_accepts_more() -> None:
     vectors, names = people(np.random.default_rng(1), 50, 2)
-    chosen = verifications(compare_templates(vectors, names))
+    chosen = verification_decisions(compare_gallery(vectors, names))
     found = what_if(chosen, Setting(0.3), Setting(0.6))
     for one, other in found.transitions:
         if other is Outcome.MATCH and one is not Outcome.MATCH:
@@ -87,32 +94,32 @@ def test_a_higher_threshold_never_accepts_more() -> None:
 
 def test_rates_of_disjoint_pairs_have_wilsons_interval() -> None:
     table = labelled_scores([0.9, 0.2, 0.7, 0.1], ["a", "b", "c", "d"], ["a", "b", "e", "f"])
-    side = what_if(verifications(table), Setting(0.5), Setting(0.5)).before
+    side = what_if(verification_decisions(table), Setting(0.5), Setting(0.5)).before
     assert side.false_matches is not None
     assert side.false_matches.interval == wilson_interval(1, 2)
 
 
-def test_searches_tell_strangers_from_the_enrolled() -> None:
+def test_searches_are_mated_and_non_mated() -> None:
     vectors, names = people(np.random.default_rng(2), 80, 2)
-    searched = identifications(compare_templates(vectors, names))
+    searched = identification_decisions(compare_gallery(vectors, names))
     assert searched.mated is not None
     assert (searched.mated.sum(), (~searched.mated).sum()) == (80, 80)
     side = what_if(searched, Setting(-1.0, 0.0), Setting(-1.0, 0.0)).before
-    # With no threshold at all every stranger matches, and whoever is nearest to themselves is found.
+    # With the lowest threshold every non-mated search matches, and a mated one where its own identity is ahead.
     assert side.false_matches is not None
     assert side.false_matches.value == 1.0
     assert side.false_non_matches is not None
     assert side.false_non_matches.errors == int((searched.leads[searched.mated] < 0).sum())
     with pytest.raises(NotEnoughData, match="no search"):
-        identifications(labelled_scores([0.5], ["a"], ["b"]))
+        identification_decisions(labelled_scores([0.5], ["a"], ["b"]))
 
 
 def test_columns_that_do_not_fit_are_refused() -> None:
     with pytest.raises(NotEnoughData):
-        recorded([])
+        recorded_decisions([])
     with pytest.raises(InvalidArgument, match="finite"):
-        recorded([math.inf])
+        recorded_decisions([math.inf])
     with pytest.raises(InvalidArgument, match="leads has 1"):
-        recorded([0.1, 0.2], [0.1])
+        recorded_decisions([0.1, 0.2], [0.1])
     with pytest.raises(InvalidArgument, match="both or none"):
-        recorded([0.1], first=[1])
+        recorded_decisions([0.1], first=[1])

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sameface.evaluation.comparison import Verdict, compare_models
 from sameface.evaluation.dataset import Pair
 from sameface.evaluation.identification import identify
+from sameface.evaluation.model_comparison import Verdict, compare_models
 from sameface.evaluation.samples import FACE_NOT_FOUND, Failure, Samples
 from sameface.evaluation.verification import verify
 from sameface_qdrant.errors import InvalidArgument
@@ -106,5 +106,5 @@ def test_other_samples_are_refused(worse: Samples) -> None:
     unreadable = replace(
         far_apart(NAMES[:-1]), failures=(Failure(worse.sample[-1], worse.identity[-1], "IMAGE_UNDECODABLE"),)
     )
-    with pytest.raises(InvalidArgument, match="could be read for one"):
+    with pytest.raises(InvalidArgument, match="could be read for only one"):
         compare_models(worse, unreadable)

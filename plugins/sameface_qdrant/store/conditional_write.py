@@ -1,0 +1,102 @@
+"""Conditional writes: a record's next revision, with the points that belong to the same change.
+
+Services that share a Qdrant server race. Every record that they change has a revision and the tokens of its latest
+writers. A change is written on the condition that the revision is still the one that was read. Qdrant does not say
+whether the condition was met, so the writer reads the record back and looks for its own token. Points that come with
+the change are new and are written in any case: a writer that lost takes them back by its token.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sameface_qdrant.engines.base import Engine, Point, Where
+from sameface_qdrant.values.schema import CURRENT, check_writable, schema_of, stamped
+
+WRITER, WRITERS, REVISION = "mark", "marks", "revision"
+"""Stored fields: the token of a template's writer, the tokens of a record's latest writers, and its revision."""
+LATEST_WRITERS = 32
+WITHDRAWN_AFTER_S = 60.0
+"""A writer that lost takes its templates back at once; after this long it has, or never will."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A record and the points that come with it, ready to be written under one token."""
+
+    collection: str
+    record: Point
+    companions: tuple[Point, ...]
+    writer: str
+    read_revision: int | None
+    """The revision that the record had when it was read; None where it is new."""
+
+    async def apply(self, engine: Engine) -> None:
+        """Write everything in one batch; the record only under its condition."""
+        new = self.read_revision is None
+        condition = None if new else Where({REVISION: int(self.read_revision or 0)})
+        await engine.upsert(self.collection, [self.record, *self.companions], insert_only=new, only_if=condition)
+
+    def won(self, stored: Point | None) -> bool:
+        """Return whether the record, read back, says that this change was applied; others may have written since."""
+        return stored is not None and self.writer in stored.payload[WRITERS]
+
+    async def take_back(self, engine: Engine) -> None:
+        """Remove the companions. Another service that handles the same request may have written the same ids."""
+        mine = {"gallery": self.record.payload["gallery"], WRITER: self.writer}
+        await engine.delete(self.collection, Where(mine))
+
+
+def change_of(
+    collection: str, record: Point, payload: Mapping[str, Any], companions: Sequence[Point] = (), *, new: bool = False
+) -> Change:
+    """Return the change that gives a record a payload, in its next revision.
+
+    Args:
+        collection: where the record and its companions lie.
+        record: as it was read; with ``new`` one that is not stored yet.
+        payload: what the record is to hold. Fields that it does not name stay.
+        companions: points that are new with this change.
+        new: whether the record is to be inserted.
+
+    Raises:
+        StoreTooNew: a newer release wrote the record, and this one may not change it.
+    """
+    found = schema_of(record.payload)
+    check_writable(found, "the record")
+    writer = uuid.uuid4().hex
+    revised = {
+        **record.payload,
+        **payload,
+        REVISION: 1 if new else record.payload[REVISION] + 1,
+        WRITERS: [*([] if new else record.payload[WRITERS]), writer][-LATEST_WRITERS:],
+    }
+    return Change(
+        collection,
+        Point(record.id, stamped(revised) if found.version <= CURRENT.version else revised),
+        tuple(replace(point, payload={**point.payload, WRITER: writer}) for point in companions),
+        writer,
+        None if new else record.payload[REVISION],
+    )
+
+
+async def write(engine: Engine, change: Change) -> Point | None:
+    """Write a change and return the record as it is stored then.
+
+    Returns None where another writer was faster; the companions are removed again.
+    """
+    await change.apply(engine)
+    stored = (await engine.get(change.collection, [change.record.id])).get(change.record.id)
+    if change.won(stored):
+        return stored
+    if change.companions:
+        await change.take_back(engine)
+    return None
+
+
+def will_stay(template: Mapping[str, Any], identity: Mapping[str, Any] | None) -> bool:
+    """Return whether a stored template stays: its writer won, or would have taken it back by now."""
+    won = identity is not None and template[WRITER] in identity[WRITERS]
+    return won or time.time() - float(template["created"]) > WITHDRAWN_AFTER_S

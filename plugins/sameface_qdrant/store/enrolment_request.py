@@ -1,0 +1,94 @@
+"""What an enrolment asks for: whom, which templates, and the points that they become. Pure."""
+
+import hashlib
+import hmac
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sameface_qdrant.engines.base import Point
+from sameface_qdrant.store import payloads
+from sameface_qdrant.store.galleries import Tenant
+from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels, point_id
+from sameface_qdrant.values.template import NewTemplate
+from sameface_qdrant.values.vectors import Vector, units_under
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolee:
+    """Whom templates are enrolled for, and how the identity is made where there is none."""
+
+    identity: str
+    create_identity: bool = True
+    display_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    consent_reference: str = ""
+    purpose: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One template of a request."""
+
+    new: NewTemplate
+    vector: Vector
+    """Unit norm."""
+    digest: str
+    """Keyed digest of what was sent."""
+    key: str
+    """The template's point id."""
+
+
+def check_request(enrolee: Enrolee, templates: Sequence[NewTemplate]) -> None:
+    """Raise InvalidArgument where an id, a label or an expiry is malformed."""
+    check_id(enrolee.identity, "identity")
+    check_labels(enrolee.labels)
+    now = datetime.now(UTC)
+    for new in templates:
+        payloads.check_future(new.expire_time, now)
+
+
+def entries_of(
+    tenant: Tenant, identity: str, templates: Sequence[NewTemplate], request_id: str, secret: bytes
+) -> list[Entry]:
+    """Return the entries of a request.
+
+    Point ids follow from the request id; without one from the content, so that a repeat finds its own points.
+
+    Raises:
+        InvalidEmbedding, ContractMismatch: an embedding does not fit the gallery.
+    """
+    vectors = units_under(tenant.gallery.contract, templates)
+    entries = []
+    for number, (new, vector) in enumerate(zip(templates, vectors, strict=True)):
+        digest = hmac.new(secret, new.content or vector.tobytes(), hashlib.sha256).hexdigest()
+        named_by = f"{request_id}/{number}" if request_id else digest
+        entries.append(Entry(new, vector, digest, point_id(payloads.TEMPLATE, tenant.uid, identity, named_by)))
+    return entries
+
+
+def not_stored(entries: Sequence[Entry], present: Container[str]) -> list[Entry]:
+    """Return the entries whose ids are not among those present, each once."""
+    return list({entry.key: entry for entry in entries if entry.key not in present}.values())
+
+
+def template_points(
+    tenant: Tenant, enrolee: Enrolee, entries: Sequence[Entry], record: Point | None, now: float
+) -> list[Point]:
+    """Return the points that entries become under an identity's record; None where it is new."""
+    return [
+        payloads.template_point(
+            entry.key,
+            tenant.uid,
+            enrolee.identity,
+            entry.vector,
+            contract_key=entry.new.contract.key,
+            provenance=entry.new.provenance,
+            labels=record.payload["labels"] if record else enrolee.labels,
+            digest=entry.digest,
+            now=now,
+            expires=payloads.seconds(entry.new.expire_time),
+            identity_expires=record.payload.get("expires") if record else None,
+        )
+        for entry in entries
+    ]

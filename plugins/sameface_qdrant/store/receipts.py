@@ -1,0 +1,59 @@
+"""Between receipts of erasures and their stored records. Pure."""
+
+import dataclasses
+
+from sameface_qdrant.engines.base import Point
+from sameface_qdrant.store.payloads import RECEIPT, Payload, moment, seconds
+from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
+from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.schema import check_readable, schema_of, stamped
+
+
+def receipt_point_id(receipt: str) -> str:
+    """Return the id of a receipt's record in the meta collection."""
+    return point_id(RECEIPT, receipt)
+
+
+def receipt_point(receipt: ErasureReceipt, collection: str, dimension: int, now: float) -> Point:
+    """Return a receipt's record, with the collection that its points lay in."""
+    payload = {
+        **dataclasses.asdict(receipt),
+        "kind": RECEIPT,
+        # Of no gallery: the receipt stays when its gallery goes.
+        "gallery": "",
+        "identity": "",
+        "of_gallery": receipt.gallery,
+        "of_identity": receipt.identity,
+        "erase_time": seconds(receipt.erase_time),
+        "done_time": seconds(receipt.done_time),
+        "collection": collection,
+        "dimension": dimension,
+        "kept": now,
+    }
+    return Point(receipt_point_id(receipt.id), stamped(payload))
+
+
+def receipt_of(payload: Payload) -> ErasureReceipt:
+    """Return the receipt that a payload holds."""
+    check_readable(schema_of(payload), f"the receipt {payload['id']}")
+    erase_time = moment(payload["erase_time"])
+    assert erase_time is not None
+    return ErasureReceipt(
+        id=payload["id"],
+        state=ErasureState(payload["state"]),
+        resource=ErasedResource(payload["resource"]),
+        gallery=payload["of_gallery"],
+        identity=payload["of_identity"],
+        template=payload["template"],
+        templates=payload["templates"],
+        records=payload["records"],
+        erase_time=erase_time,
+        done_time=moment(payload["done_time"]),
+        engine=payload["engine"],
+        unreadable=payload["unreadable"],
+        compacted=payload["compacted"],
+        sampled=payload["sampled"],
+        evidence=tuple(ByteEvidence(**one) for one in payload["evidence"]),
+        not_covered=tuple(payload["not_covered"]),
+        failure=payload["failure"],
+    )

@@ -1,0 +1,51 @@
+"""Reads that do not depend on one another share a round trip."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar, overload
+
+from sameface_qdrant.engines.base import Engine
+
+One = TypeVar("One")
+Two = TypeVar("Two")
+Three = TypeVar("Three")
+Four = TypeVar("Four")
+Reading = Coroutine[Any, Any, One]
+
+
+@overload
+async def together(engine: Engine, one: Reading[One], two: Reading[Two], /) -> tuple[One, Two]: ...
+@overload
+async def together(
+    engine: Engine, one: Reading[One], two: Reading[Two], three: Reading[Three], /
+) -> tuple[One, Two, Three]: ...
+@overload
+async def together(
+    engine: Engine, one: Reading[One], two: Reading[Two], three: Reading[Three], four: Reading[Four], /
+) -> tuple[One, Two, Three, Four]: ...
+@overload
+async def together(engine: Engine, /, *reads: Reading[One]) -> tuple[One, ...]: ...
+
+
+async def together(engine: Engine, /, *reads: Reading[Any]) -> tuple[Any, ...]:
+    """Return what each read returns.
+
+    On a shared engine each read is a round trip, so they run at once. On an exclusive engine a task costs as much as a
+    read, so they run one after another. The first error in the order of the arguments is raised.
+    """
+    if not engine.exclusive:
+        results = await asyncio.gather(*reads, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return tuple(results)
+    try:
+        return tuple([await read for read in reads])
+    finally:
+        for read in reads:
+            read.close()  # those that were not begun
+
+
+async def nothing(value: One) -> One:
+    """Return a value in the place of a read that is not needed."""
+    return value

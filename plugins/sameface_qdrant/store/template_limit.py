@@ -1,0 +1,84 @@
+"""The limit of templates per identity: what is refused, or which template a new one replaces."""
+
+from collections.abc import Container, Sequence
+
+import numpy as np
+
+from sameface_qdrant.engines.base import Engine, Point
+from sameface_qdrant.errors import TemplateLimitReached
+from sameface_qdrant.store.galleries import Tenant
+from sameface_qdrant.values.gallery import WhenFull
+from sameface_qdrant.values.vectors import Vector
+
+
+async def templates_to_replace(
+    engine: Engine,
+    tenant: Tenant,
+    identity: str,
+    in_force: Sequence[Point],
+    new: Sequence[Point],
+    kept: Container[str],
+) -> list[str]:
+    """Return the ids of the templates that new ones replace, by the policy's ``when_full``.
+
+    Args:
+        engine: reads vectors where the policy compares them.
+        tenant: the gallery.
+        identity: whose templates they are.
+        in_force: the identity's templates in force.
+        new: points about to enter.
+        kept: ids that are never replaced.
+
+    Raises:
+        TemplateLimitReached: the policy replaces none, or there are too few to replace.
+    """
+    policy = tenant.gallery.policy
+    excess = len(in_force) + len(new) - policy.max_templates
+    if excess <= 0:
+        return []
+    held = [point for point in in_force if point.id not in kept]
+    if policy.when_full is WhenFull.REJECT or excess > len(held):
+        raise TemplateLimitReached(
+            f"the identity {identity!r} has {len(in_force)} templates and {len(new)} more would exceed the "
+            f"limit of {policy.max_templates}; delete some, or let the policy say which are replaced (when_full)",
+            metadata={"identity": identity, "templates": len(in_force), "limit": policy.max_templates},
+        )
+    if policy.when_full is WhenFull.REPLACE_MOST_REDUNDANT:
+        ids = [point.id for point in held]
+        held = list((await engine.get(tenant.collection, ids, with_vector=True)).values())
+    vectors = [point.vector for point in new if point.vector is not None]
+    return replaceable(held, vectors, excess, policy.when_full)
+
+
+def replaceable(held: Sequence[Point], new: Sequence[Vector], count: int, how: WhenFull) -> list[str]:
+    """Return the ids of the ``count`` held templates that are replaced, none for `WhenFull.REJECT`.
+
+    Args:
+        held: the identity's templates in force, with vectors for `WhenFull.REPLACE_MOST_REDUNDANT`.
+        new: unit vectors about to enter; they are never replaced.
+        count: at most ``len(held)``.
+        how: oldest; lowest quality (its weakest component, a template without quality first); most redundant (nearest
+            to another one, new or held, one after another). Among equals the oldest is replaced.
+    """
+    by_age = sorted(held, key=lambda point: (float(point.payload["created"]), point.id))
+    if how is WhenFull.REPLACE_OLDEST:
+        return [point.id for point in by_age[:count]]
+    if how is WhenFull.REPLACE_LOWEST_QUALITY:
+        weakest = sorted(by_age, key=lambda point: min(point.payload["quality"].values(), default=0.0))
+        return [point.id for point in weakest[:count]]
+    if how is WhenFull.REPLACE_MOST_REDUNDANT:
+        return _most_redundant(by_age, new, count)
+    return []
+
+
+def _most_redundant(by_age: Sequence[Point], new: Sequence[Vector], count: int) -> list[str]:
+    vectors = np.stack([point.vector for point in by_age if point.vector is not None] + list(new)).astype(np.float64)
+    scores = vectors @ vectors.T
+    np.fill_diagonal(scores, -np.inf)
+    chosen: list[int] = []
+    for _ in range(count):
+        # argmax takes the first of equals, which is the oldest.
+        one = int(scores[: len(by_age)].max(axis=1).argmax())
+        chosen.append(one)
+        scores[one, :] = scores[:, one] = -np.inf
+    return [by_age[number].id for number in chosen]

@@ -1,0 +1,60 @@
+"""The schema version of what is stored: which releases can read it, and which may write beside it.
+
+A release that changes a record raises `CURRENT.version`. It raises ``least_reader`` where older releases would
+misread the record, and ``least_writer`` where they would damage it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sameface_qdrant.errors import StoreTooNew
+
+SCHEMA_FIELD = "schema"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaVersion:
+    """The form of a record or folder."""
+
+    version: int
+    least_reader: int
+    """The lowest version that reads it right."""
+    least_writer: int
+    """The lowest version that may change it."""
+
+
+CURRENT = SchemaVersion(version=1, least_reader=1, least_writer=1)
+"""What this release writes. A record without a version has version 1: early stores were written without one."""
+
+
+def stamped(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a payload with the version that this release writes."""
+    return {**payload, SCHEMA_FIELD: asdict(CURRENT)}
+
+
+def schema_of(payload: Mapping[str, Any]) -> SchemaVersion:
+    """Return the version of a stored payload."""
+    return SchemaVersion(**payload[SCHEMA_FIELD]) if SCHEMA_FIELD in payload else SchemaVersion(1, 1, 1)
+
+
+def check_readable(found: SchemaVersion, what: str) -> None:
+    """Raise StoreTooNew where this release would misread ``what``."""
+    if found.least_reader > CURRENT.version:
+        raise _too_new(found, what, "read", found.least_reader)
+
+
+def check_writable(found: SchemaVersion, what: str) -> None:
+    """Raise StoreTooNew where this release would misread ``what``, or would damage it by a change."""
+    check_readable(found, what)
+    if found.least_writer > CURRENT.version:
+        raise _too_new(found, what, "change", found.least_writer)
+
+
+def _too_new(found: SchemaVersion, what: str, verb: str, least: int) -> StoreTooNew:
+    return StoreTooNew(
+        f"{what} has schema version {found.version}; this release writes version {CURRENT.version} and cannot {verb} "
+        "it. "
+        f"Upgrade sameface to a release with schema version {least} or newer",
+        metadata={"found": found.version, "least": least, "current": CURRENT.version},
+    )

@@ -1,0 +1,98 @@
+"""Settings: dataclass fields that a caller may change, each declared once with its range and a sentence of help.
+
+`number` and `choice` make the metadata of such a field, `settings_of` lists the fields. Validation, storage, protos and
+options on the command line go through that list.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import NoneType
+from typing import Any
+
+from sameface_qdrant.errors import InvalidArgument
+
+_KEY = "setting"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The numbers from ``low`` to ``high``; both excluded unless ``closed``."""
+
+    low: float
+    high: float
+    closed: bool = True
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high if self.closed else self.low < value < self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}{'' if self.closed else ', both excluded'}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    help: str
+    absent: str
+    range: Range | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field that a caller may change."""
+
+    name: str
+    kind: type[float] | type[StrEnum]
+    """float, int, or the enum of a choice. None may be given besides where that is the default."""
+    default: Any
+    help: str
+    """For people, without the name of the field."""
+    absent: str
+    """What applies where the value is None, for people."""
+    range: Range | None
+    """For numbers."""
+
+    def checked(self, value: Any) -> Any:
+        """Return a value after checking it; a choice may be given by its name.
+
+        Raises:
+            InvalidArgument: it is out of range or no choice; ``metadata["field"]`` names the field.
+        """
+        if issubclass(self.kind, StrEnum):
+            try:
+                return self.kind(str(value).upper())
+            except ValueError:
+                raise InvalidArgument(
+                    f"{self.name} is {value!r}; expected one of {', '.join(self.kind)}", metadata={"field": self.name}
+                ) from None
+        if value is not None and self.range is not None and value not in self.range:
+            raise InvalidArgument(f"{self.name} is {value:g}; expected {self.range}", metadata={"field": self.name})
+        return value
+
+
+def number(within: Range, help: str, *, absent: str = "default") -> Mapping[str, Any]:
+    """Return the metadata of a field that holds a number; ``absent`` says what applies where it is None."""
+    return {_KEY: _Declaration(help, absent, within)}
+
+
+def choice(help: str) -> Mapping[str, Any]:
+    """Return the metadata of a field that holds a value of an enum."""
+    return {_KEY: _Declaration(help, "default")}
+
+
+def settings_of(kind: type[Any]) -> tuple[Setting, ...]:
+    """Return the settings of a dataclass in the order of their declaration."""
+    hints = typing.get_type_hints(kind)
+    return tuple(
+        Setting(field.name, _without_none(hints[field.name]), field.default, told.help, told.absent, told.range)
+        for field in dataclasses.fields(kind)
+        if (told := field.metadata.get(_KEY))
+    )
+
+
+def _without_none(hint: Any) -> type[float] | type[StrEnum]:
+    kind: type[float] | type[StrEnum]
+    (kind,) = set(typing.get_args(hint) or (hint,)) - {NoneType}
+    return kind

@@ -1,0 +1,49 @@
+"""Between policies and their protos. The fields have the same names on both sides. Pure."""
+
+import dataclasses
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, cast
+
+from sameface.api.choices import choice_from
+from sameface.enums import full_name
+from sameface.v1 import gallery_pb2
+from sameface_qdrant.policy import check_policy
+from sameface_qdrant.values.gallery import POLICY_SETTINGS, Policy, PolicyChanges
+
+_FIELDS: Any = gallery_pb2.Policy.DESCRIPTOR.fields_by_name
+
+
+def policy_to(policy: Policy) -> gallery_pb2.Policy:
+    """Return the proto of a policy."""
+    values = {field.name: getattr(policy, field.name) for field in dataclasses.fields(policy)}
+    for name, value in values.items():
+        if isinstance(value, StrEnum):
+            values[name] = full_name(_FIELDS[name].enum_type, value)
+    return gallery_pb2.Policy(**values)
+
+
+def policy_from(message: gallery_pb2.Policy) -> Policy:
+    """Return a policy with the settings of a message; one that is absent or unspecified there has its default.
+
+    Raises:
+        InvalidArgument: a setting is out of range, or a choice that this version does not know.
+    """
+    values: dict[str, Any] = {}
+    for setting in POLICY_SETTINGS:
+        value = getattr(message, setting.name)
+        if issubclass(setting.kind, StrEnum):
+            value = choice_from(value, _FIELDS[setting.name].enum_type, setting.kind, setting.name)
+        if message.HasField(setting.name) and value is not None:
+            values[setting.name] = value
+    return check_policy(Policy(**values))
+
+
+def policy_changes(message: gallery_pb2.Policy, fields: Iterable[str]) -> PolicyChanges:
+    """Return the named settings as the message has them; one that is absent there takes its default.
+
+    Raises:
+        InvalidArgument: see `policy_from`; settings that are not named are checked too.
+    """
+    policy = policy_from(message)
+    return cast(PolicyChanges, {name: getattr(policy, name) for name in fields})

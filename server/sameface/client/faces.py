@@ -1,0 +1,104 @@
+"""The methods of the clients that compare faces."""
+
+import uuid
+from typing import Any, Unpack
+
+from sameface.client.fields import check_known, filled, gallery_name, identity_name
+from sameface.client.options import (
+    CompareOptions,
+    EnrollOptions,
+    IdentifyOptions,
+    SearchOptions,
+    VerifyOptions,
+)
+from sameface.client.rpc import Call, Rpc
+from sameface.client.samples import Photo, SampleLike, as_sample, photo_bytes
+from sameface.v1 import face_service_pb2 as protos
+
+
+class FaceCalls:
+    """Enrolment, verification, identification, and what needs no gallery."""
+
+    @Rpc
+    def enroll(
+        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
+    ) -> Call[protos.EnrollTemplateResponse]:
+        """Add a template to an identity; the identity is made where there is none yet."""
+        check_known(options, EnrollOptions.__annotations__)
+        values = dict(options)
+        request_id = values.pop("request_id", None)
+        request = filled(
+            protos.EnrollTemplateRequest,
+            parent=identity_name(gallery, identity),
+            sample=as_sample(sample),
+            allow_missing=values.pop("create_identity", True),
+            request_id=str(uuid.uuid4()) if request_id is None else request_id,
+            **values,
+        )
+        return Call(request, repeat_lost_races=True)
+
+    @Rpc
+    def verify(
+        self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[VerifyOptions]
+    ) -> Call[protos.VerifyFaceResponse]:
+        """1:1 - is the sample of the identity that it claims?"""
+        check_known(options, VerifyOptions.__annotations__)
+        name = identity_name(gallery, identity)
+        return Call(filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample), **options))
+
+    @Rpc
+    def identify(
+        self, gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]
+    ) -> Call[protos.IdentifyFacesResponse]:
+        """1:N - which identity of the gallery is the sample of, or nobody?"""
+        check_known(options, IdentifyOptions.__annotations__)
+        name = gallery_name(gallery)
+        return Call(filled(protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample), **options))
+
+    @Rpc
+    def compare(
+        self, first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]
+    ) -> Call[protos.CompareFacesResponse]:
+        """Compare two samples and store nothing."""
+        check_known(options, CompareOptions.__annotations__)
+        return Call(filled(protos.CompareFacesRequest, first=as_sample(first), second=as_sample(second), **options))
+
+    @Rpc
+    def detect(self, photo: Photo) -> Call[protos.DetectFacesResponse]:
+        """Find every face of a photo, largest first."""
+        return Call(protos.DetectFacesRequest(photo=photo_bytes(photo)))
+
+    @Rpc
+    def embed(self, photo: Photo, *, embedder_version: int = 0) -> Call[protos.EmbedFacesResponse]:
+        """Return the embedding of every face of a photo, largest first."""
+        return Call(protos.EmbedFacesRequest(photo=photo_bytes(photo), embedder_version=embedder_version))
+
+    @Rpc
+    def search(
+        self, gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]
+    ) -> Call[protos.SearchTemplatesResponse]:
+        """Find the nearest templates under a filter, without any decision."""
+        check_known(options, SearchOptions.__annotations__)
+        values: dict[str, Any] = dict(options)
+        where = filled(
+            protos.TemplateFilter,
+            identities=[identity_name(gallery, one) for one in values.pop("identities", ())],
+            exclude_identities=[identity_name(gallery, one) for one in values.pop("exclude_identities", ())],
+            labels=values.pop("labels", None),
+            origin=values.pop("origin", None),
+        )
+        request = filled(
+            protos.SearchTemplatesRequest,
+            gallery=gallery_name(gallery),
+            sample=as_sample(sample),
+            filter=where,
+            **values,
+        )
+        return Call(request)
+
+
+def stream_settings(gallery: str, options: IdentifyOptions) -> protos.StreamIdentifyFacesRequest:
+    """Return the first message of StreamIdentifyFaces."""
+    check_known(options, IdentifyOptions.__annotations__)
+    settings = filled(protos.StreamIdentifyFacesRequest.Settings, gallery=gallery_name(gallery), **options)
+    return protos.StreamIdentifyFacesRequest(settings=settings)

@@ -1,0 +1,71 @@
+"""Fields of requests: resource names, enum values, moments. Pure."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from google.api import field_behavior_pb2
+from google.protobuf import timestamp_pb2
+from google.protobuf.message import Message
+
+from sameface.enums import full_name
+
+Kind = TypeVar("Kind", bound=Message)
+
+
+def gallery_name(gallery: str) -> str:
+    """Return the resource name of a gallery."""
+    return f"galleries/{gallery}"
+
+
+def identity_name(gallery: str, identity: str) -> str:
+    """Return the resource name of an identity."""
+    return f"{gallery_name(gallery)}/identities/{identity}"
+
+
+def template_name(gallery: str, identity: str, template: str) -> str:
+    """Return the resource name of a template."""
+    return f"{identity_name(gallery, identity)}/templates/{template}"
+
+
+def check_known(options: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise TypeError for an option that is not among ``known``; Python itself does not check ``**options``."""
+    names = list(known)
+    if unknown := sorted(set(options) - set(names)):
+        raise TypeError(f"there is no option {', '.join(unknown)}; there are {', '.join(names)}")
+
+
+def writable(kind: type[Message]) -> list[str]:
+    """Return the names of the fields of a message that a caller may set."""
+    behavior = field_behavior_pb2.field_behavior
+    return [
+        field.name
+        for field in kind.DESCRIPTOR.fields
+        if field_behavior_pb2.OUTPUT_ONLY not in field.GetOptions().Extensions[behavior]
+    ]
+
+
+def filled(kind: type[Kind], /, **values: Any) -> Kind:
+    """Return a message with the values that are not None.
+
+    A value of an enum is given by its short name (``largest`` for FACE_SELECTION_LARGEST), a moment as a datetime.
+
+    Raises:
+        ValueError: an enum has no such value, or a moment has no time zone.
+    """
+    fields = kind.DESCRIPTOR.fields_by_name
+    for name, value in values.items():
+        if isinstance(value, datetime):
+            values[name] = _timestamp(name, value)
+        elif isinstance(value, str) and fields[name].enum_type is not None:
+            enum: Any = fields[name].enum_type
+            values[name] = full_name(enum, value) if value else None
+    return kind(**values)
+
+
+def _timestamp(field: str, moment: datetime) -> timestamp_pb2.Timestamp:
+    if moment.tzinfo is None:
+        raise ValueError(f"{field} is {moment}, in no time zone; give it one, for instance datetime.UTC")
+    stamp = timestamp_pb2.Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp

@@ -1,0 +1,88 @@
+"""The methods of the clients that administer galleries and their policies."""
+
+import uuid
+from typing import TYPE_CHECKING, Unpack
+
+from google.protobuf import field_mask_pb2
+
+from sameface.client.fields import check_known, filled, gallery_name, writable
+from sameface.client.options import CalibrateOptions, OperationName, WhatIfOptions
+from sameface.client.rpc import Call, Listing, Pages, Rpc
+from sameface.v1 import gallery_pb2
+from sameface.v1 import gallery_service_pb2 as protos
+
+# The package of the plugin loads the whole store, which a client does not need.
+if TYPE_CHECKING:
+    from sameface_qdrant.values.gallery import PolicyOptions
+
+
+class GalleryCalls:
+    """Galleries, their policies, and how well these decide."""
+
+    @Rpc
+    def create_gallery(
+        self, gallery: str, *, display_name: str = "", embedder_version: int = 0, **policy: "Unpack[PolicyOptions]"
+    ) -> Call[gallery_pb2.Gallery]:
+        """Make a gallery."""
+        request = protos.CreateGalleryRequest(
+            gallery_id=gallery,
+            gallery=gallery_pb2.Gallery(display_name=display_name, policy=_policy(policy)),
+            embedder_version=embedder_version,
+            request_id=str(uuid.uuid4()),
+        )
+        return Call(request)
+
+    @Rpc
+    def get_gallery(self, gallery: str) -> Call[gallery_pb2.Gallery]:
+        """Return a gallery."""
+        return Call(protos.GetGalleryRequest(name=gallery_name(gallery)))
+
+    @Listing
+    def galleries(self) -> Pages[gallery_pb2.Gallery]:
+        """Return every gallery, page by page."""
+        return Pages(protos.ListGalleriesRequest(), "galleries")
+
+    @Rpc
+    def update_gallery(
+        self, gallery: str, *, display_name: str | None = None, etag: str = "", **policy: "Unpack[PolicyOptions]"
+    ) -> Call[gallery_pb2.Gallery]:
+        """Change what is given; a changed policy is a new revision."""
+        paths = [f"policy.{field}" for field in policy] + ([] if display_name is None else ["display_name"])
+        changed = gallery_pb2.Gallery(
+            name=gallery_name(gallery), display_name=display_name, policy=_policy(policy), etag=etag
+        )
+        request = protos.UpdateGalleryRequest(gallery=changed, update_mask=field_mask_pb2.FieldMask(paths=paths))
+        return Call(request, repeat_lost_races=not etag)
+
+    @Listing
+    def policy_revisions(self, gallery: str) -> Pages[gallery_pb2.Policy]:
+        """Return every revision of a gallery's policy, newest first."""
+        return Pages(protos.ListPolicyRevisionsRequest(parent=gallery_name(gallery)), "policies")
+
+    @Rpc
+    def calibrate_gallery(
+        self, gallery: str, **options: Unpack[CalibrateOptions]
+    ) -> Call[protos.CalibrateGalleryResponse]:
+        """Measure thresholds on the gallery, and make them its policy unless ``validate_only``."""
+        check_known(options, CalibrateOptions.__annotations__)
+        request = filled(protos.CalibrateGalleryRequest, name=gallery_name(gallery), **options)
+        return Call(request, repeat_lost_races=not request.etag)
+
+    @Rpc
+    def what_if_gallery(
+        self, gallery: str, operation: OperationName, **options: Unpack[WhatIfOptions]
+    ) -> Call[protos.WhatIfGalleryResponse]:
+        """Tell what another threshold or margin would change; changes nothing."""
+        check_known(options, WhatIfOptions.__annotations__)
+        return Call(filled(protos.WhatIfGalleryRequest, name=gallery_name(gallery), operation=operation, **options))
+
+    @Rpc
+    def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> Call[gallery_pb2.ErasureReceipt]:
+        """Erase a gallery; one with identities only with ``force``. The receipt says what was checked."""
+        request = protos.DeleteGalleryRequest(name=gallery_name(gallery), force=force, etag=etag)
+        return Call(request, part="receipt", gone="GALLERY_NOT_FOUND")
+
+
+def _policy(options: "PolicyOptions") -> gallery_pb2.Policy:
+    check_known(options, writable(gallery_pb2.Policy))
+    return filled(gallery_pb2.Policy, **options)

@@ -1,0 +1,115 @@
+"""The methods of the clients that administer identities, templates and receipts of erasures."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Unpack
+
+from google.protobuf import field_mask_pb2
+
+from sameface.client.fields import check_known, filled, gallery_name, identity_name, template_name
+from sameface.client.options import IdentityOptions
+from sameface.client.rpc import Call, Listing, Pages, Rpc
+from sameface.v1 import gallery_pb2
+from sameface.v1 import gallery_service_pb2 as protos
+
+
+class IdentityCalls:
+    """Identities."""
+
+    @Rpc
+    def create_identity(
+        self, gallery: str, identity: str, **fields: Unpack[IdentityOptions]
+    ) -> Call[gallery_pb2.Identity]:
+        """Make an identity without templates."""
+        check_known(fields, IdentityOptions.__annotations__)
+        request = protos.CreateIdentityRequest(
+            parent=gallery_name(gallery),
+            identity_id=identity,
+            identity=filled(gallery_pb2.Identity, **fields),
+            request_id=str(uuid.uuid4()),
+        )
+        return Call(request)
+
+    @Rpc
+    def get_identity(self, gallery: str, identity: str) -> Call[gallery_pb2.Identity]:
+        """Return an identity."""
+        return Call(protos.GetIdentityRequest(name=identity_name(gallery, identity)))
+
+    @Listing
+    def identities(self, gallery: str, *, labels: Mapping[str, str] | None = None) -> Pages[gallery_pb2.Identity]:
+        """Return every identity of a gallery, or those with all of ``labels``, page by page."""
+        return Pages(protos.ListIdentitiesRequest(parent=gallery_name(gallery), labels=labels), "identities")
+
+    @Rpc
+    def update_identity(
+        self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[IdentityOptions]
+    ) -> Call[gallery_pb2.Identity]:
+        """Change what is given of an identity."""
+        check_known(fields, IdentityOptions.__annotations__)
+        request = protos.UpdateIdentityRequest(
+            identity=filled(gallery_pb2.Identity, name=identity_name(gallery, identity), etag=etag, **fields),
+            update_mask=field_mask_pb2.FieldMask(paths=list(fields)),
+        )
+        return Call(request, repeat_lost_races=not etag)
+
+    @Rpc
+    def move_identity(
+        self, gallery: str, identity: str, new_id: str, *, merge: bool = False
+    ) -> Call[gallery_pb2.Identity]:
+        """Give an identity another id, or merge it into the identity that has it."""
+        name = identity_name(gallery, identity)
+        return Call(protos.MoveIdentityRequest(name=name, identity_id=new_id, merge=merge), repeat_lost_races=True)
+
+    @Rpc
+    def delete_identity(
+        self, gallery: str, identity: str, *, force: bool = False, etag: str = ""
+    ) -> Call[gallery_pb2.ErasureReceipt]:
+        """Erase an identity; one with templates only with ``force``."""
+        request = protos.DeleteIdentityRequest(name=identity_name(gallery, identity), force=force, etag=etag)
+        return Call(request, part="receipt", gone="IDENTITY_NOT_FOUND")
+
+
+class TemplateCalls:
+    """Templates."""
+
+    @Rpc
+    def get_template(self, gallery: str, identity: str, template: str) -> Call[gallery_pb2.Template]:
+        """Return a template, without its embedding."""
+        return Call(protos.GetTemplateRequest(name=template_name(gallery, identity, template)))
+
+    @Listing
+    def templates(self, gallery: str, identity: str) -> Pages[gallery_pb2.Template]:
+        """Return every template of an identity, page by page."""
+        return Pages(protos.ListTemplatesRequest(parent=identity_name(gallery, identity)), "templates")
+
+    @Rpc
+    def update_template(
+        self, gallery: str, identity: str, template: str, *, expire_time: datetime | None
+    ) -> Call[gallery_pb2.Template]:
+        """Change when a template expires; None is never."""
+        name = template_name(gallery, identity, template)
+        changed = filled(gallery_pb2.Template, name=name, expire_time=expire_time)
+        return Call(protos.UpdateTemplateRequest(template=changed))
+
+    @Rpc
+    def delete_template(self, gallery: str, identity: str, template: str) -> Call[gallery_pb2.ErasureReceipt]:
+        """Erase a template."""
+        request = protos.DeleteTemplateRequest(name=template_name(gallery, identity, template))
+        return Call(request, part="receipt", gone="TEMPLATE_NOT_FOUND")
+
+
+class ErasureCalls:
+    """Receipts of erasures."""
+
+    @Rpc
+    def erasure_receipt(self, receipt: str) -> Call[gallery_pb2.ErasureReceipt]:
+        """Return the receipt of an erasure as it is now, by id or name."""
+        name = f"erasureReceipts/{receipt.removeprefix('erasureReceipts/')}"
+        return Call(protos.GetErasureReceiptRequest(name=name))
+
+    @Listing
+    def erasure_receipts(self, gallery: str = "") -> Pages[gallery_pb2.ErasureReceipt]:
+        """Return every receipt of erasures in a gallery, or of all, page by page."""
+        name = gallery_name(gallery) if gallery else ""
+        return Pages(protos.ListErasureReceiptsRequest(gallery=name), "erasure_receipts")

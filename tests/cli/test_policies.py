@@ -1,0 +1,28 @@
+"""Every setting of a policy on the command line, against the real service."""
+
+from sameface.api.policies import policy_from
+from sameface.client import Client
+from sameface.launcher import Service
+from sameface_qdrant import Policy
+from sameface_qdrant.values.gallery import POLICY_SETTINGS
+from tests.cli.conftest import Run
+from tests.policies import another_value, options_of
+
+
+def test_every_setting_is_set_shown_and_put_back(sameface: Run, gallery: str, service: Service) -> None:
+    wanted = Policy(**{setting.name: another_value(setting) for setting in POLICY_SETTINGS})
+    options = {name.replace("_", "-"): value for name, value in options_of(wanted).items()}
+    before = Client(service.address).get_gallery(gallery).policy
+    result = sameface("gallery", "update", gallery, *(f"--{name}={value}" for name, value in options.items()))
+    assert result.returncode == 0, result.stderr
+    with Client(service.address) as client:
+        assert policy_from(client.get_gallery(gallery).policy) == wanted
+    shown = sameface("gallery", "show", gallery).stdout
+    for name, value in options.items():
+        assert f"{name.replace('-', ' ')}" in shown
+        assert str(value) in shown
+    result = sameface("gallery", "update", gallery, *(f"--reset={name}" for name in options))
+    assert result.returncode == 0, result.stderr
+    with Client(service.address) as client:
+        assert policy_from(client.get_gallery(gallery).policy) == Policy()
+        assert client.get_gallery(gallery).policy.revision == before.revision + 2
