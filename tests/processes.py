@@ -29,3 +29,19 @@ def living(pids: set[int]) -> set[int]:
 def regions() -> set[str]:
     """Names of everything in shared memory."""
     return {path.name for path in SHARED_MEMORY.iterdir()}
+
+
+def listening_ports(pids: set[int]) -> set[int]:
+    """TCP ports that any of the processes listens on."""
+    open_files = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                open_files.add(str(descriptor.readlink()))
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in open_files:
+                ports.add(int(local.rpartition(":")[2], 16))
+    return ports

@@ -29,7 +29,8 @@ def served(data_dir: Path, log_path: Path, flags: Sequence[str] = ()) -> Iterato
     Raises:
         RuntimeMissing: it did not become ready, or did not stop cleanly; the message ends with its log.
     """
-    command = [sys.executable, "-m", "sameface.cli", "serve", "--json", "--listen", "127.0.0.1:0"]
+    # -P: nothing is imported from the folder that we happen to be in.
+    command = [sys.executable, "-P", "-m", "sameface.cli", "serve", "--json", "--listen", "127.0.0.1:0"]
     command += ["--data-dir", str(data_dir), *flags]
     with log_path.open("wb") as log:
         process = subprocess.Popen(ending_with_parent(command), stdout=subprocess.PIPE, stderr=log)

@@ -140,7 +140,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     served = ServedParts(
         runtime="triton" if settings.inference == "triton" else "onnxruntime",
         runtime_version=await inference.server_version(),
-        metrics_url=local.metrics_url if local else "",
+        metrics_url=f"unix:{local.metrics}" if local else "",
         engine=store.description,
         cards=cards,
         default_embedder=default,

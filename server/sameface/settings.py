@@ -80,7 +80,9 @@ class Settings(BaseSettings):
     inference: Literal["triton", "onnx"] = Field(
         "triton", description="triton: a tritonserver (local unless --triton-url); onnx: in process"
     )
-    triton_url: str = Field("", description="gRPC host:port of a Triton that runs already; empty starts a local one")
+    triton_url: str = Field(
+        "", description="gRPC host:port, or unix:path, of a Triton that runs already; empty starts one"
+    )
     triton_timeout_s: float = Field(10.0, gt=0, description="deadline of one inference call")
     triton_recovery_s: float = Field(
         5.0, ge=0, description="how long a call waits for a recovering Triton before it answers UNAVAILABLE"

@@ -60,6 +60,17 @@ def test_an_address_in_use_and_a_remote_part_that_is_down_are_named(sameface: Ru
     assert not found["Qdrant"]["good"]
 
 
+def test_a_triton_behind_a_socket_is_found(sameface: Run, tmp_path: Path) -> None:
+    url = f"unix:{tmp_path}/triton"
+    _, found = diagnose(sameface, SAMEFACE_TRITON_URL=url)
+    assert not found["Triton"]["good"]
+    with socket.socket(socket.AF_UNIX) as there:
+        there.bind(url.removeprefix("unix:"))
+        there.listen()
+        _, found = diagnose(sameface, SAMEFACE_TRITON_URL=url)
+    assert found["Triton"]["found"] == f"{url} answers"
+
+
 def test_a_wrong_setting_is_named(sameface: Run) -> None:
     code, found = diagnose(sameface, SAMEFACE_MAX_REQUESTS="0")
     assert code == 3

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from sameface.cli.output import note, print_json, print_table
+from sameface.libraries import keep_caches_in
+from sameface.settings import cache_folder
 from sameface_qdrant.errors import SamefaceError
 from sameface_train.comparison.cli import app as compare_app
 from sameface_train.options import (
@@ -270,6 +272,7 @@ def export_command(
 
 def main() -> None:
     """Run the command; what it refuses is one line on stderr and exit code 3."""
+    keep_caches_in(cache_folder())
     try:
         app()
     except SamefaceError as error:

@@ -92,7 +92,8 @@ def _system(connection: Any) -> dict[str, Any]:
     from sameface.v1 import system_service_pb2
 
     answer = connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest())
-    counts = read_inference_counts(answer.inference_metrics_url) if answer.inference_metrics_url else {}
+    metrics = answer.inference_metrics_url.removeprefix("unix:")
+    counts = read_inference_counts(Path(metrics)) if metrics else {}
     return {
         "sameface_version": answer.version,
         f"{answer.inference_runtime}_version": answer.inference_version,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import grpc
 import typer
@@ -122,7 +122,10 @@ def _triton(settings: "Settings") -> Finding:
     from sameface.inference.local.runtime import check_machine, find_runtime
 
     if settings.triton_url:
-        return _reachable("Triton", f"//{settings.triton_url}", None, "start it, or correct SAMEFACE_TRITON_URL")
+        remedy = "start it, or correct SAMEFACE_TRITON_URL"
+        if settings.triton_url.startswith("unix:"):  # what `sameface triton serve` listens on
+            return _connectable("Triton", settings.triton_url, remedy)
+        return _reachable("Triton", f"//{settings.triton_url}", None, remedy)
     if runtime := find_runtime(settings.cache_dir):
         return Finding("Triton", True, str(runtime.root))
     try:
@@ -224,3 +227,13 @@ def _reachable(name: str, url: str, default_port: int | None, remedy: str) -> Fi
     except (OSError, ValueError) as error:
         return Finding(name, False, f"{url.removeprefix('//')} does not answer: {error}", remedy)
     return Finding(name, True, f"{host}:{port} answers")
+
+
+def _connectable(name: str, url: str, remedy: str) -> Finding:
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(ANSWER_S)
+            probe.connect(unquote(url.removeprefix("unix:")))
+    except OSError as error:
+        return Finding(name, False, f"{url} does not answer: {error}", remedy)
+    return Finding(name, True, f"{url} answers")

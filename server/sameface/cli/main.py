@@ -29,6 +29,8 @@ from sameface.cli import (
 from sameface.cli.options import ExitCode
 from sameface.cli.output import visible
 from sameface.client import ServiceError
+from sameface.libraries import keep_caches_in
+from sameface.settings import cache_folder
 from sameface_qdrant.errors import SamefaceError
 
 app = typer.Typer(
@@ -69,6 +71,7 @@ def version() -> None:
 
 def main() -> NoReturn:
     """Run the command line; what was refused or went wrong becomes one line on stderr and exit code 3."""
+    keep_caches_in(cache_folder())
     # A command that is told to end closes what it opened; `serve` replaces this by its drain.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):

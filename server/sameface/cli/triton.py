@@ -42,7 +42,7 @@ def serve() -> None:
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         await server.start()
         try:
-            print(f"tritonserver answers gRPC on {server.grpc_url}, metrics on {server.metrics_url}", flush=True)
+            print(f"tritonserver answers gRPC on {server.grpc_url}, metrics on unix:{server.metrics}", flush=True)
             await stopping.wait()
         finally:
             await server.stop()

@@ -1,13 +1,30 @@
 """What Triton counts itself, read from its Prometheus metrics."""
 
 import re
-import urllib.request
+import socket
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 
 _LINE = re.compile(r'^nv_inference_count\{model="(?P<model>[^"]+)",version="(?P<version>\d+)"\} (?P<count>\S+)$', re.M)
+TIMEOUT_S = 5.0
 
 
-def read_inference_counts(metrics_url: str) -> dict[tuple[str, int], int]:
-    """Return how many inferences each model version has performed since it was loaded."""
-    with urllib.request.urlopen(metrics_url, timeout=5.0) as response:  # noqa: S310  # our own loopback server
-        text = response.read().decode()
+def read_inference_counts(metrics: Path) -> dict[tuple[str, int], int]:
+    """Return how many inferences each model version has performed since it was loaded.
+
+    Args:
+        metrics: the unix socket of a local Triton that gives its metrics.
+
+    Raises:
+        OSError: nobody answers there.
+    """
+    connection = HTTPConnection("localhost")
+    with socket.socket(socket.AF_UNIX) as connection.sock:
+        connection.sock.settimeout(TIMEOUT_S)
+        connection.sock.connect(str(metrics))
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        except HTTPException as error:
+            raise OSError(f"{metrics} gives no metrics: {error!r}") from error
     return {(match["model"], int(match["version"])): int(float(match["count"])) for match in _LINE.finditer(text)}

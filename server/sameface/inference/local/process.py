@@ -1,15 +1,18 @@
-"""The tritonserver process: command line, start, end, and what it leaves in shared memory."""
+"""The tritonserver process: command line, sockets, start, end, and what it leaves in shared memory."""
 
 import asyncio
 import logging
 import os
 import signal
-import socket
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
+from sameface.errors import RuntimeMissing
+from sameface.inference.local.private_memory import with_private_memory
 from sameface.inference.local.runtime import Runtime
 from sameface.lifeline import ending_with_parent
 
@@ -17,25 +20,66 @@ log = logging.getLogger(__name__)
 
 EXIT_TIMEOUT_S = 10
 LONGEST_LINE = 1000
+LONGEST_SOCKET_PATH = 107  # bytes; unix(7)
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the system's own folder of shared memory
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
-    """Loopback ports of one server; the same after a restart, so that clients find it again."""
+class Sockets:
+    """Unix sockets of one server; the same after a restart, so that clients find it again.
 
-    grpc: int
-    http: int
-    metrics: int
+    The server believes whoever reaches it: a client may load a model of its own, which is a program. So it listens on
+    no port, and only in a folder that no other user can enter.
+    """
 
-    @classmethod
-    def free(cls) -> "Ports":
-        """Pick three ports that are free now."""
-        with ExitStack() as held:
-            sockets = [held.enter_context(socket.socket()) for _ in range(3)]
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            return cls(*(each.getsockname()[1] for each in sockets))
+    folder: Path
+
+    @property
+    def grpc_url(self) -> str:
+        """Where clients find it."""
+        return f"{self._grpc_address}:1"
+
+    @property
+    def metrics(self) -> Path:
+        """The socket that gives its Prometheus metrics over HTTP."""
+        return self.folder / "metrics"
+
+    def flags(self) -> list[str]:
+        """Return the flags that make tritonserver listen here and nowhere else."""
+        return [
+            # It appends the port to the address; to a path as well.
+            f"--grpc-address={self._grpc_address}",
+            "--grpc-port=1",
+            f"--metrics-address=unix:{self.metrics}",
+            "--metrics-port=1",
+            "--allow-http=false",
+        ]
+
+    def clear(self) -> None:
+        """Remove what an earlier server left; it would keep the next one from listening."""
+        for left in self.folder.iterdir():
+            left.unlink()
+
+    @property
+    def _grpc_address(self) -> str:
+        return f"unix:{quote(str(self.folder / 'grpc'))}"
+
+
+def private_folder() -> TemporaryDirectory[str]:
+    """Make a folder for sockets that only its owner can enter (mode 0700).
+
+    Raises:
+        RuntimeMissing: the path of a socket in it would be too long.
+    """
+    folder = TemporaryDirectory(prefix="sameface-triton-")
+    if len(os.fsencode(folder.name)) + len("/metrics") > LONGEST_SOCKET_PATH:
+        folder.cleanup()
+        raise RuntimeMissing(
+            f"the sockets of tritonserver would lie in {folder.name}, and the path of a socket has at most "
+            f"{LONGEST_SOCKET_PATH} bytes; set TMPDIR to a folder with a shorter path",
+            metadata={"path": folder.name},
+        )
+    return folder
 
 
 class TritonProcess:
@@ -48,19 +92,14 @@ class TritonProcess:
 
     @classmethod
     async def start(
-        cls, runtime: Runtime, repository: Path, models: list[str], ports: Ports, region_prefix: str
+        cls, runtime: Runtime, repository: Path, models: list[str], sockets: Sockets, region_prefix: str
     ) -> "TritonProcess":
         """Start tritonserver on ``repository`` with the given models; it is not ready yet."""
         command = [
             str(runtime.server),
             f"--model-repository={repository}",
             f"--backend-directory={runtime.backends}",
-            "--grpc-address=127.0.0.1",
-            f"--grpc-port={ports.grpc}",
-            "--http-address=127.0.0.1",
-            f"--http-port={ports.http}",
-            "--metrics-address=127.0.0.1",
-            f"--metrics-port={ports.metrics}",
+            *sockets.flags(),
             "--allow-gpu-metrics=false",
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
             # The configs are complete; guessing what they say would triple the cold start.
@@ -70,12 +109,15 @@ class TritonProcess:
             f"--backend-config=python,shm-region-prefix-name={region_prefix}",
             *(f"--load-model={model}" for model in models),
         ]
+        sockets.clear()
         process = await asyncio.create_subprocess_exec(
-            *ending_with_parent(command),
+            *ending_with_parent(with_private_memory(command)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=runtime.environment(),
+            # The stubs import from the folder that they run in.
+            cwd=runtime.root,
             start_new_session=True,
         )
         return cls(process)

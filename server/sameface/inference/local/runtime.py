@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from sameface.errors import RuntimeMissing
+from sameface.libraries import NO_TELEMETRY
 
 TRITON_VERSION = "2.51.0"
 WHEEL = "nvidia-pytriton==0.7.0"
@@ -63,6 +64,7 @@ class Runtime:
             "LANG": "C.UTF-8",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
+            **NO_TELEMETRY,
         }
 
 

@@ -20,7 +20,13 @@ from sameface.errors import ModelCheckFailed, ModelUnavailable, RuntimeMissing
 from sameface.inference.cards import ModelCard
 from sameface.inference.check import check_models
 from sameface.inference.local.metrics import read_inference_counts
-from sameface.inference.local.process import Ports, TritonProcess, remove_regions, stub_processes
+from sameface.inference.local.process import (
+    Sockets,
+    TritonProcess,
+    private_folder,
+    remove_regions,
+    stub_processes,
+)
 from sameface.inference.local.runtime import Runtime
 from sameface.inference.triton import TritonInference, TritonTimedOut
 from sameface_qdrant.errors import SamefaceError
@@ -40,14 +46,15 @@ async def _ignore(serving: bool) -> None:
 
 
 class LocalTriton:
-    """A tritonserver on free loopback ports, serving every model that a card describes."""
+    """A tritonserver that only the own user can reach, serving every model that a card describes."""
 
     def __init__(self, repository: Path, runtime: Runtime, cards: Sequence[ModelCard]) -> None:
         self._repository = repository.absolute()
         self._runtime = runtime
         self._cards = tuple(cards)
         self._models = sorted({card.model for card in cards})
-        self._ports = Ports.free()
+        self._folder = private_folder()
+        self._sockets = Sockets(Path(self._folder.name))
         self._region_prefix = f"sameface_{os.getpid()}_{uuid.uuid4().hex[:8]}_"
         self._process: TritonProcess | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -64,13 +71,13 @@ class LocalTriton:
 
     @property
     def grpc_url(self) -> str:
-        """Where clients find it, host:port."""
-        return f"127.0.0.1:{self._ports.grpc}"
+        """Where clients of the own user find it: ``unix:`` and the path of a socket."""
+        return self._sockets.grpc_url
 
     @property
-    def metrics_url(self) -> str:
-        """Where its Prometheus metrics are."""
-        return f"http://127.0.0.1:{self._ports.metrics}/metrics"
+    def metrics(self) -> Path:
+        """The unix socket that gives its Prometheus metrics over HTTP."""
+        return self._sockets.metrics
 
     @property
     def pid(self) -> int:
@@ -99,7 +106,7 @@ class LocalTriton:
         self._watcher = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """End everything; no process, shared memory or port of ours is left. Safe to call twice."""
+        """End everything; no process, shared memory or socket of ours is left. Safe to call twice."""
         if self._watcher is not None:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -108,10 +115,11 @@ class LocalTriton:
         await self._client.aclose()
         await self._patient.aclose()
         await self._end_process()
+        self._folder.cleanup()
 
     async def _launch(self) -> None:
         self._process = await TritonProcess.start(
-            self._runtime, self._repository, self._models, self._ports, self._region_prefix
+            self._runtime, self._repository, self._models, self._sockets, self._region_prefix
         )
         deadline = time.monotonic() + START_S
         while not await self._client.ready():
@@ -206,7 +214,7 @@ class LocalTriton:
 
     async def _counts(self) -> dict[tuple[str, int], int]:
         try:
-            return await asyncio.to_thread(read_inference_counts, self.metrics_url)
+            return await asyncio.to_thread(read_inference_counts, self.metrics)
         except OSError:
             return {}
 
