@@ -1,6 +1,6 @@
 """Every setting of a policy on the command line, against the real service."""
 
-from sameface.api.policies import policy_from
+from sameface.api.policies import policy_from, policy_to
 from sameface.client import Client
 from sameface.launcher import Service
 from sameface_qdrant import Policy
@@ -12,7 +12,8 @@ from tests.policies import another_value, options_of
 def test_every_setting_is_set_shown_and_put_back(sameface: Run, gallery: str, service: Service) -> None:
     wanted = Policy(**{setting.name: another_value(setting) for setting in POLICY_SETTINGS})
     options = {name.replace("_", "-"): value for name, value in options_of(wanted).items()}
-    before = Client(service.address).get_gallery(gallery).policy
+    with Client(service.address) as client:
+        before = client.get_gallery(gallery).policy
     result = sameface("gallery", "update", gallery, *(f"--{name}={value}" for name, value in options.items()))
     assert result.returncode == 0, result.stderr
     with Client(service.address) as client:
@@ -24,5 +25,6 @@ def test_every_setting_is_set_shown_and_put_back(sameface: Run, gallery: str, se
     result = sameface("gallery", "update", gallery, *(f"--reset={name}" for name in options))
     assert result.returncode == 0, result.stderr
     with Client(service.address) as client:
-        assert policy_from(client.get_gallery(gallery).policy) == Policy()
+        # Through the proto, whose floats have 32 bits.
+        assert policy_from(client.get_gallery(gallery).policy) == policy_from(policy_to(Policy()))
         assert client.get_gallery(gallery).policy.revision == before.revision + 2

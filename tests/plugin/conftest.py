@@ -18,11 +18,14 @@ from sameface_qdrant import Contract, Store
 from sameface_qdrant.engines.server.client import connect
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.values.vectors import Vector
+from tests.plugin.third_engine import SqliteEngine
 
 CONTRACT = Contract("voices", version=1, sha256="a" * 64, dimension=8, preprocessing="none")
 QDRANT_URL, QDRANT_API_KEY = os.environ.get("QDRANT_URL", ""), os.environ.get("QDRANT_API_KEY") or None
 needs_server = pytest.mark.skipif(not QDRANT_URL, reason="QDRANT_URL names no Qdrant server")
-ENGINES = ["memory", "edge", pytest.param("server", marks=needs_server)]
+ENGINES = ["memory", "edge", "sqlite", pytest.param("server", marks=needs_server)]
+ON_DISK = {"edge", "sqlite"}
+"""Engines whose store is still there after it was closed and opened again over the same folder."""
 
 
 @asynccontextmanager
@@ -41,14 +44,17 @@ async def cleared_server() -> AsyncIterator[tuple[AsyncQdrantClient, ServerOptio
 
 @asynccontextmanager
 async def opened_store(engine: str, folder: Path) -> AsyncIterator[Store]:
-    """An empty store of an engine."""
+    """A store of an engine. It is empty, except where the engine is on disk and the folder was used before."""
     if engine == "server":
         async with cleared_server() as (_, options):
             store = await Store.open(QDRANT_URL, api_key=QDRANT_API_KEY, options=options)
             yield store
             await store.aclose()
         return
-    store = await Store.open(":memory:" if engine == "memory" else f"edge://{folder}")
+    if engine == "sqlite":
+        store = await Store.over(SqliteEngine(folder))
+    else:
+        store = await Store.open(":memory:" if engine == "memory" else f"edge://{folder}")
     yield store
     await store.aclose()
 

@@ -73,11 +73,11 @@ async def test_a_target_that_is_not_supported_is_applied_only_where_that_is_acce
     assert accepted.calibration.verify.rate <= accepted.calibration.verify.supported
 
 
-async def test_what_would_let_in_whoever_comes_is_never_applied(store: Store) -> None:
+async def test_a_threshold_with_a_supported_rate_above_five_percent_is_never_applied(store: Store) -> None:
     await filled(store, 3)
     measured = await store.calibrate("staff")
     assert measured.calibration.verify.supported > 0.05
-    with pytest.raises(NotEnoughData, match=r"Nothing above 0\.05 is applied"):
+    with pytest.raises(NotEnoughData, match=r"No threshold is applied whose supported rate is above 0\.05"):
         await store.calibrate("staff", apply=True, accept_supported=True)
 
 
@@ -110,8 +110,8 @@ async def test_a_calibration_is_stale_once_the_gallery_has_doubled(store: Store)
 
 async def test_a_cohort_and_scores_take_the_place_of_the_templates(store: Store) -> None:
     await filled(store, 10)
-    cohort, strangers = people(np.random.default_rng(3), 200, 1, prefix="s")
-    searched = await store.calibrate("staff", apply=True, cohort=Cohort(7 * cohort, tuple(strangers)))
+    cohort, cohort_names = people(np.random.default_rng(3), 200, 1, prefix="s")
+    searched = await store.calibrate("staff", apply=True, cohort=Cohort(7 * cohort, tuple(cohort_names)))
     assert searched.comparisons.source is ComparisonSource.COHORT
     assert searched.calibration.evidence.searches == 200
     scores = labelled_scores(np.linspace(-1, 0.4, 500), [f"a{n}" for n in range(500)], [f"b{n}" for n in range(500)])
@@ -119,11 +119,11 @@ async def test_a_cohort_and_scores_take_the_place_of_the_templates(store: Store)
     assert read.calibration.evidence.comparisons == 500
     assert read.calibration.verify.threshold == pytest.approx(0.4 - 0.03 * 1.4, abs=0.005)
     with pytest.raises(InvalidArgument, match="one of them"):
-        await store.calibrate("staff", comparisons=scores, cohort=Cohort(cohort, tuple(strangers)))
+        await store.calibrate("staff", comparisons=scores, cohort=Cohort(cohort, tuple(cohort_names)))
     with pytest.raises(InvalidEmbedding):
-        await store.calibrate("staff", cohort=Cohort(cohort[:, :5], tuple(strangers)))
+        await store.calibrate("staff", cohort=Cohort(cohort[:, :5], tuple(cohort_names)))
     with pytest.raises(InvalidArgument, match="as many"):
-        await store.calibrate("staff", cohort=Cohort(cohort, tuple(strangers[1:])))
+        await store.calibrate("staff", cohort=Cohort(cohort, tuple(cohort_names[1:])))
 
 
 async def test_what_if_starts_from_the_policy_and_leaves_it(store: Store) -> None:

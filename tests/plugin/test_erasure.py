@@ -23,7 +23,7 @@ from sameface_qdrant import (
 from sameface_qdrant.engines.edge import compaction
 from sameface_qdrant.engines.edge.byte_scan import WINDOW, present
 from sameface_qdrant.errors import ErasureNotFound, IdentityNotFound
-from tests.plugin.conftest import CONTRACT, random_vector
+from tests.plugin.conftest import CONTRACT, opened_store, random_vector
 
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.5, max_templates=64)
 VECTOR, POINT, DIGEST = 0, 1, 2
@@ -108,16 +108,18 @@ async def test_a_receipt_says_what_was_erased_and_proves_it(
     assert (await edge.erasures.list(gallery="others")).items == ()
 
 
-async def test_memory_says_that_only_unreadability_was_checked(rng: np.random.Generator) -> None:
-    store = await Store.open(":memory:")
-    await store.galleries.create("people", CONTRACT, policy=POLICY)
-    await enroll(store, "ada", rng)
-    receipt = await store.identities.delete("people", "ada", force=True)
-    assert (receipt.state, receipt.unreadable) == (ErasureState.DONE, True)
-    assert (receipt.compacted, receipt.evidence) == (False, ())
-    assert any("only that the points are unreadable was checked" in what for what in receipt.not_covered)
-    assert await store.erasures.get(receipt.id) == receipt
-    await store.aclose()
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+async def test_without_evidence_a_receipt_says_that_only_unreadability_was_checked(
+    engine: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    async with opened_store(engine, tmp_path) as store:
+        await store.galleries.create("people", CONTRACT, policy=POLICY)
+        await enroll(store, "ada", rng)
+        receipt = await store.identities.delete("people", "ada", force=True)
+        assert (receipt.state, receipt.unreadable) == (ErasureState.DONE, True)
+        assert (receipt.compacted, receipt.evidence) == (False, ())
+        assert any("only that the points are unreadable was checked" in what for what in receipt.not_covered)
+        assert await store.erasures.get(receipt.id) == receipt
 
 
 async def test_what_is_gone_already_is_not_found_and_makes_no_receipt(store: Store, rng: np.random.Generator) -> None:

@@ -11,7 +11,8 @@ import pytest
 from sameface_qdrant import ErasureReceipt, ErasureState, NewTemplate, Policy, Probe, Store
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.errors import GalleryNotFound, IdentityNotFound, SamefaceError
-from tests.plugin.conftest import CONTRACT
+from tests.plugin.conftest import CONTRACT, ON_DISK, opened_store
+from tests.plugin.third_engine import SqliteEngine
 
 VECTOR = np.random.default_rng(9).normal(size=8).astype(np.float32)
 CALLS = ("upsert", "delete", "get", "count", "commit", "scroll", "nearest", "ensure")
@@ -40,9 +41,15 @@ class CancellingEngine:
         return call
 
 
+@pytest.fixture(params=sorted(ON_DISK))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-async def engine(tmp_path: Path) -> CancellingEngine:
-    return CancellingEngine(await EdgeEngine.open(tmp_path / "store"))
+async def engine(kind: str, tmp_path: Path) -> CancellingEngine:
+    folder = tmp_path / "store"
+    return CancellingEngine(SqliteEngine(folder) if kind == "sqlite" else await EdgeEngine.open(folder))
 
 
 async def prepared(engine: Any) -> Store:
@@ -91,7 +98,11 @@ async def state(store: Store) -> dict[str, Any]:
 @pytest.mark.parametrize("moment", range(1, 9))
 @pytest.mark.parametrize("write", [delete_gallery, delete_identity, delete_template, enroll, update_policy])
 async def test_a_write_is_done_or_not_done(
-    engine: CancellingEngine, tmp_path: Path, write: Callable[[Store], Awaitable[None]], moment: int
+    engine: CancellingEngine,
+    kind: str,
+    tmp_path: Path,
+    write: Callable[[Store], Awaitable[None]],
+    moment: int,
 ) -> None:
     store = await prepared(engine)
     before = await state(store)
@@ -105,23 +116,22 @@ async def test_a_write_is_done_or_not_done(
         given_up = True
     engine.watched = None
     await store.aclose()
-    reopened = await Store.open(f"edge://{tmp_path / 'store'}")
-    after = await state(reopened)
-    if not given_up:
-        assert after != before
-    # Repeating it is always possible and ends where one call would have ended.
-    try:
-        await write(reopened)
-    except (GalleryNotFound, IdentityNotFound, ValueError):
-        assert after != before
-    if write is not update_policy:
-        repeated = await state(reopened)
-        assert repeated != before
-        if after != before:
-            assert repeated == after
-    if left := await state(reopened):
-        assert left["policy"] == left["revisions"][-1]
-    await reopened.aclose()
+    async with opened_store(kind, tmp_path / "store") as reopened:
+        after = await state(reopened)
+        if not given_up:
+            assert after != before
+        # Repeating it is always possible and ends where one call would have ended.
+        try:
+            await write(reopened)
+        except (GalleryNotFound, IdentityNotFound, ValueError):
+            assert after != before
+        if write is not update_policy:
+            repeated = await state(reopened)
+            assert repeated != before
+            if after != before:
+                assert repeated == after
+        if left := await state(reopened):
+            assert left["policy"] == left["revisions"][-1]
 
 
 async def test_a_full_disk_keeps_what_was_to_be_erased_until_it_can_be(

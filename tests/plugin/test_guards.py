@@ -190,9 +190,12 @@ async def test_the_same_sample_twice_in_one_call_is_one_template_or_a_duplicate(
 @pytest.mark.parametrize("field", ["on_collision", "on_duplicate", "on_outlier", "when_full"])
 async def test_a_choice_that_there_is_not_is_refused_and_a_plain_string_taken(store: Store, field: str) -> None:
     with pytest.raises(InvalidArgument, match=field):
-        await policy(store, **{field: "reject"})
-    await policy(store, **{field: "REJECT"})
-    assert isinstance(getattr((await store.galleries.get("people")).policy, field), GuardAction | WhenFull)
+        await policy(store, **{field: "perhaps"})
+    for name in ("REJECT", "reject"):
+        await policy(store, **{field: name})
+        kept = getattr((await store.galleries.get("people")).policy, field)
+        assert isinstance(kept, GuardAction | WhenFull)
+        assert kept == "REJECT"
 
 
 async def test_no_policy_makes_room_for_more_than_it_allows(store: Store, rng: np.random.Generator) -> None:

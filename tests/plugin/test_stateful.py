@@ -37,7 +37,7 @@ from sameface_qdrant.errors import (
 from sameface_qdrant.values.gallery import PolicyChanges
 from sameface_qdrant.values.identity import IdentityChanges
 from tests.plugin import oracle
-from tests.plugin.conftest import CONTRACT, ENGINES, QDRANT_API_KEY, QDRANT_URL, cleared_server
+from tests.plugin.conftest import CONTRACT, ENGINES, ON_DISK, opened_store
 
 GALLERIES = ("red", "blue")
 IDENTITIES = ("ada", "bob", "cy", "dee")
@@ -113,14 +113,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.create_gallery(gallery)
 
     async def opened(self) -> Store:
-        match self.engine:
-            case "server":
-                _, options = await self.stack.enter_async_context(cleared_server())
-                return await Store.open(QDRANT_URL, api_key=QDRANT_API_KEY, options=options)
-            case "edge":
-                return await Store.open(f"edge://{self.folder}")
-            case _:
-                return await Store.open(":memory:")
+        return await self.stack.enter_async_context(opened_store(self.engine, self.folder))
 
     def run(self, call: Any) -> Any:
         return self.runner.run(call)
@@ -248,7 +241,7 @@ class StoreMachine(RuleBasedStateMachine):
     def time_passes(self) -> None:
         self.leaps += 1
 
-    @precondition(lambda self: self.engine == "edge")
+    @precondition(lambda self: self.engine in ON_DISK)
     @rule()
     def restart(self) -> None:
         self.run(self.store.aclose())
@@ -386,7 +379,6 @@ class StoreMachine(RuleBasedStateMachine):
             }
 
     def teardown(self) -> None:
-        self.run(self.store.aclose())
         self.run(self.stack.aclose())
         self.runner.close()
         self.clock.stop()
@@ -394,7 +386,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 # Qdrant Edge rewrites its files whenever something is erased, which takes far longer than the rest.
-EXAMPLES = {"memory": 60, "edge": 6, "server": 6}
+EXAMPLES = {"edge": 6, "server": 6}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -402,7 +394,7 @@ def test_answers_agree_with_brute_force(engine: str) -> None:
     run_state_machine_as_test(
         type("Machine", (StoreMachine,), {"engine": engine}),
         settings=settings(
-            max_examples=EXAMPLES[engine],
+            max_examples=EXAMPLES.get(engine, 60),
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

@@ -1,4 +1,4 @@
-"""How a network in training does on identities that are kept out of it, to choose by."""
+"""Measures a network in training on held-out identities, to choose the best step by."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ HEADINGS = "step,fmr,threshold,fnmr_by_identity"
 
 
 def check_held_out(held_out: Samples) -> None:
-    """Refuse too few.
+    """Check that there are enough held-out images to measure on.
 
     Raises:
         UnusableData: there is one identity, or none has two images.
@@ -34,24 +34,24 @@ def check_held_out(held_out: Samples) -> None:
 def validate(
     network: nn.Sequential, held_out: Samples, side: tuple[int, int], device: str, step: int, path: Path
 ) -> str:
-    """Measure FNMR (each identity counting the same) at `VALIDATION_FMR`, by cosine over all pairs.
+    """Measure FNMR at `VALIDATION_FMR` by cosine over every pair of images; every identity counts the same.
 
-    With fewer than a thousand non-mated pairs it is at the rate of one of them. Appends a line to the CSV file ``path``
-    in place of what it has from this step on, and returns one for people.
+    With fewer than a thousand non-mated comparisons, the FMR is that of one false match. The result is appended to the
+    CSV file ``path``, after lines from this step on are removed. Returns a line of text.
     """
     vectors = unit(embed(network, held_out.images, side, device))
     owners = tuple(held_out.identities[label] for label in held_out.labels)
-    compared = compare_all_samples(Embedded(vectors, owners, held_out.names))
-    scores, weights = compared.weighted_tail()
-    rate = max(VALIDATION_FMR, 1.0 / compared.non_mated)
+    comparison = compare_all_samples(Embedded(vectors, owners, held_out.names))
+    scores, weights = comparison.weighted_tail()
+    rate = max(VALIDATION_FMR, 1.0 / comparison.non_mated)
     threshold = threshold_at_fmr(scores, rate, weights)
-    missed = fnmr(compared.mated, threshold, compared.identity_weights)
+    measured_fnmr = fnmr(comparison.mated, threshold, comparison.identity_weights)
     cut_after(path, step - 1)
     if not path.is_file():
         path.write_text(f"{HEADINGS}\n", encoding="utf-8")
     with path.open("a", encoding="utf-8") as file:
-        file.write(f"{step},{rate:.6g},{threshold:.4f},{missed:.5f}\n")
-    return f"held-out identities at step {step}: FNMR {missed:.2%} at FMR {rate:.2g}"
+        file.write(f"{step},{rate:.6g},{threshold:.4f},{measured_fnmr:.5f}\n")
+    return f"held-out identities at step {step}: FNMR {measured_fnmr:.2%} at FMR {rate:.2g}"
 
 
 def cut_after(path: Path, step: int) -> None:

@@ -207,7 +207,7 @@ def _check_supported(measured: Calibration, gallery: str, *, verify: bool, ident
     advice = (
         "Accept the supported rates, or set other targets."
         if highest <= HIGHEST_APPLIED_RATE
-        else f"Nothing above {HIGHEST_APPLIED_RATE:g} is applied."
+        else f"No threshold is applied whose supported rate is above {HIGHEST_APPLIED_RATE:g}."
     )
     raise NotEnoughData(
         " ".join([*refused, advice]),

@@ -113,8 +113,11 @@ def write_html(
         undefined=jinja2.StrictUndefined,
     )
     plots = [
-        (svg_text(histogram_figure(curves, marked)), "All scores. The less the two histograms overlap, the better."),
-        (svg_text(det_figure(curves, marked)), "Error rates over all thresholds. Lower left is better. Bars: 95 %."),
+        (svg_text(draw(curves, marked)), caption)
+        for draw, caption in (
+            (histogram_figure, "All scores. The less the two histograms overlap, the better."),
+            (det_figure, "Error rates over all thresholds. Lower left is better. Bars: 95 % intervals."),
+        )
     ]
     page = environment.get_template("report.html.j2").render(
         title=title, marked=marked, plots=plots, caveats=caveats, rate_text=rate_text, interval_text=interval_text

@@ -23,13 +23,13 @@ class EngineDescription:
     """What holds the templates, as it reports itself."""
 
     kind: str
-    """``edge``, ``server`` or ``memory``."""
+    """A short name: ``edge``, ``server``, ``memory``, or that of another engine."""
     version: str
     location: str
     exact: bool = True
     """False where a search may miss a neighbour (an approximate index); scores are exact either way."""
     not_erased: tuple[str, ...] = ()
-    """What a deletion leaves behind in this engine; every receipt repeats it."""
+    """Where this engine may keep bytes of removed points, one noun phrase each. Every receipt repeats it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.schema import check_readable, schema_of
 from sameface_qdrant.values.vectors import Vector
 
 _USUAL_TEMPLATES = 4
@@ -58,6 +59,8 @@ class StoredGallerySearch:
             valid_at=self._now,
         )
         hits = await self._engine.nearest(self._tenant.collection, vector, where, limit)
+        for hit in hits:
+            check_readable(schema_of(hit.payload), f"the template {hit.id}")
         return [ScoredTemplate(hit.payload["identity"], hit.id, hit.score) for hit in hits]
 
     async def display_names(self, identities: Sequence[str]) -> list[str]:

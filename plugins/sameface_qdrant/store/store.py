@@ -26,6 +26,7 @@ from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.decision import Decision, Probe, Scope
 from sameface_qdrant.values.erasure import ErasureReceipt
+from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.ids import NO_LABELS
 from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Template, TemplateFilter
 from sameface_qdrant.values.vectors import Vector, units_under
@@ -125,7 +126,7 @@ class Store:
 
     async def verify(
         self,
-        gallery: str,
+        gallery: str | Gallery,
         identity: str,
         probe: Probe,
         *,
@@ -135,7 +136,8 @@ class Store:
     ) -> Decision:
         """1:1. Compare a probe with a claimed identity; see `sameface_qdrant.policy` for the table.
 
-        ``scope`` defaults to GALLERY in a gallery of two or more identities, else to CLAIM.
+        ``scope`` defaults to GALLERY in a gallery of two or more identities, else to CLAIM. A `Gallery` that was read
+        from this store saves reading it again.
 
         Raises:
             GalleryNotFound: there is no such gallery.
@@ -149,7 +151,7 @@ class Store:
 
     async def identify(
         self,
-        gallery: str,
+        gallery: str | Gallery,
         probe: Probe,
         *,
         threshold: float | None = None,
@@ -169,7 +171,7 @@ class Store:
 
     async def search(
         self,
-        gallery: str,
+        gallery: str | Gallery,
         probe: Probe,
         *,
         where: TemplateFilter = TemplateFilter(),  # noqa: B008  # frozen
@@ -192,7 +194,7 @@ class Store:
         search = StoredGallerySearch(self._engine, self.identities, tenant)
         names = await search.display_names([hit.payload["identity"] for hit in hits])
         return tuple(
-            FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), gallery), hit.score, name)
+            FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), tenant.gallery.id), hit.score, name)
             for hit, name in zip(hits, names, strict=True)
         )
 
@@ -216,7 +218,7 @@ class Store:
         """
         return tuple(await sweep(self._engine, self.galleries, self.identities, self.templates))
 
-    async def _search(self, gallery: str, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
+    async def _search(self, gallery: str | Gallery, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
         return StoredGallerySearch(self._engine, self.identities, tenant), vector

@@ -149,10 +149,10 @@ class FaceOperations:
         selection: FaceSelection | None,
     ) -> tuple[Decision, FoundFace | None]:
         """1:1."""
-        contract = (await self.store.galleries.get(gallery)).contract
-        vector, made_under, face = await self._vector(sample, contract, selection)
+        found = await self.store.galleries.get(gallery)
+        vector, made_under, face = await self._vector(sample, found.contract, selection)
         decision = await self.store.verify(
-            gallery, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
+            found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
         )
         return decision, face
 
@@ -160,11 +160,12 @@ class FaceOperations:
         self, sample: Sample, settings: IdentificationSettings
     ) -> list[tuple[Decision | None, FoundFace | None]]:
         """1:N for the selected face, or for every face; a face refused by the quality gate has no decision then."""
-        contract = (await self.store.galleries.get(settings.gallery)).contract
+        gallery = await self.store.galleries.get(settings.gallery)
+        contract = gallery.contract
 
         async def decide(vector: Vector, made_under: Contract) -> Decision:
             return await self.store.identify(
-                settings.gallery,
+                gallery,
                 Probe(vector, made_under),
                 threshold=settings.threshold,
                 margin=settings.margin,
@@ -191,10 +192,10 @@ class FaceOperations:
         min_score: float | None,
     ) -> tuple[tuple[FoundTemplate, ...], FoundFace | None]:
         """Find the nearest templates under a filter; no decision."""
-        contract = (await self.store.galleries.get(gallery)).contract
-        vector, made_under, face = await self._vector(sample, contract, selection)
+        found = await self.store.galleries.get(gallery)
+        vector, made_under, face = await self._vector(sample, found.contract, selection)
         probe = Probe(vector, made_under)
-        return await self.store.search(gallery, probe, where=where, limit=limit, min_score=min_score), face
+        return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face
 
     async def compare(
         self,

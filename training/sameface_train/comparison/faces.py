@@ -24,7 +24,8 @@ _BLOCK = 128
 def judge(trained: Trained, held_out: Samples, *, kind: str = "") -> dict[str, float]:
     """Return error rates, 0..1: ``EER``, FNMR at those of `FMRS` that the pairs support, and ``rank-1`` errors.
 
-    Rank 1: an image's most alike other image is not of its identity, over identities with two images or more.
+    A rank-1 error: the other image with the highest score is not of the same identity. Only images of identities
+    with two images or more are counted.
 
     Raises:
         NotEnoughData: nobody has two images, or there is one identity.
@@ -37,22 +38,23 @@ def judge(trained: Trained, held_out: Samples, *, kind: str = "") -> dict[str, f
 
 
 def rates(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return the rates of `judge` from all scores [N, N] and labels [N]."""
+    """Return the rates of `judge` from the scores of every image with every other [N, N] and their labels [N]."""
     first, second = np.triu_indices(len(labels), 1)
-    mated = labels[first] == labels[second]
-    if not mated.any() or mated.all():
+    is_mated = labels[first] == labels[second]
+    if not is_mated.any() or is_mated.all():
         raise NotEnoughData("expected two identities or more, one of them with two images", metadata={"comparisons": 0})
-    genuine, impostor = scores[first[mated], second[mated]], scores[first[~mated], second[~mated]]
-    owners = labels[first[mated]]
+    pair_scores = scores[first, second]
+    mated, non_mated = pair_scores[is_mated], pair_scores[~is_mated]
+    owners = labels[first[is_mated]]
     weights = 1.0 / np.bincount(owners)[owners]
-    found = {"EER": eer(genuine, impostor, weights)}
-    for rate in (rate for rate in FMRS if rate * impostor.size >= 1.0):
-        found[f"FNMR@{rate:g}"] = fnmr(genuine, threshold_at_fmr(impostor, rate), weights)
+    found = {"EER": eer(mated, non_mated, weights)}
+    for rate in (rate for rate in FMRS if rate * non_mated.size >= 1.0):
+        found[f"FNMR@{rate:g}"] = fnmr(mated, threshold_at_fmr(non_mated, rate), weights)
     others = scores.copy()
     np.fill_diagonal(others, -np.inf)
-    held = np.bincount(labels)[labels]
-    wrong = (labels[others.argmax(axis=1)] != labels) / held
-    found["rank-1"] = float(wrong[held > 1].sum() / (1.0 / held)[held > 1].sum())
+    counts = np.bincount(labels)[labels]
+    wrong = (labels[others.argmax(axis=1)] != labels) / counts
+    found["rank-1"] = float(wrong[counts > 1].sum() / (1.0 / counts)[counts > 1].sum())
     return found
 
 
