@@ -79,11 +79,8 @@ async def attach(
     if isinstance(client_or_url, AsyncQdrantClient):
         client, location, closes_client = client_or_url, "the client given", False
     elif isinstance(client_or_url, str) and client_or_url.startswith(("http://", "https://")):
-        client, location, closes_client = (
-            connect(client_or_url, api_key, options or ServerOptions()),
-            client_or_url,
-            True,
-        )
+        client = connect(client_or_url, api_key, options or ServerOptions())
+        location, closes_client = client_or_url, True
     else:
         raise InvalidArgument(
             f"{str(client_or_url)[:80]!r} cannot be attached to; expected an AsyncQdrantClient or http(s)://host:port",
