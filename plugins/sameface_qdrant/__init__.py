@@ -18,7 +18,8 @@ and a runner-up margin. It needs no server to begin with:
 """
 
 from sameface_qdrant.attached.attach import attach
-from sameface_qdrant.attached.attached import Attached, Counts, Neighbour
+from sameface_qdrant.attached.attached import Attached
+from sameface_qdrant.attached.target import Counts, Neighbour
 from sameface_qdrant.engines.base import EngineDescription
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.metrics.comparisons import ComparisonScores

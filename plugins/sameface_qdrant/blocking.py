@@ -96,8 +96,8 @@ def _closed() -> StoreUnavailable:
     return StoreUnavailable("the store is closed; open it again")
 
 
-class _Face(Generic[Target]):
-    """What calls an asynchronous object's methods and waits."""
+class _Synchronous(Generic[Target]):
+    """Calls the methods of an asynchronous object, and waits for each answer."""
 
     def __init__(self, target: Target, thread: _LoopThread) -> None:
         self._target = target
@@ -110,13 +110,13 @@ def _waiting(
     """Return a method that calls a coroutine method of the same parameters and waits for it."""
 
     @functools.wraps(method)
-    def wait(self: _Face[Any], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    def wait(self: _Synchronous[Any], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         return self._thread.wait_for(method(self._target, *args, **kwargs))
 
     return cast(Callable[Concatenate[Any, Arguments], Result], wait)
 
 
-class Galleries(_Face[galleries.Galleries]):
+class Galleries(_Synchronous[galleries.Galleries]):
     """Reached as ``store.galleries``."""
 
     create = _waiting(galleries.Galleries.create)
@@ -127,7 +127,7 @@ class Galleries(_Face[galleries.Galleries]):
     delete = _waiting(galleries.Galleries.delete)
 
 
-class Identities(_Face[identities.Identities]):
+class Identities(_Synchronous[identities.Identities]):
     """Reached as ``store.identities``."""
 
     create = _waiting(identities.Identities.create)
@@ -138,7 +138,7 @@ class Identities(_Face[identities.Identities]):
     delete = _waiting(identities.Identities.delete)
 
 
-class Templates(_Face[templates.Templates]):
+class Templates(_Synchronous[templates.Templates]):
     """Reached as ``store.templates``; `Store.enroll` adds them."""
 
     get = _waiting(templates.Templates.get)
@@ -147,14 +147,14 @@ class Templates(_Face[templates.Templates]):
     delete = _waiting(templates.Templates.delete)
 
 
-class Erasures(_Face[erasure.Erasures]):
+class Erasures(_Synchronous[erasure.Erasures]):
     """Reached as ``store.erasures``."""
 
     get = _waiting(erasure.Erasures.get)
     list = _waiting(erasure.Erasures.list)
 
 
-class Store(_Face[aio.Store]):
+class Store(_Synchronous[aio.Store]):
     """Opened by `Store.open`, closed by ``with`` or `close`. Every method may be called from many threads at once."""
 
     galleries: Galleries

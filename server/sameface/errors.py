@@ -13,7 +13,7 @@ class ImageUndecodable(InvalidArgument):
 
 
 class ImageTooLarge(InvalidArgument):
-    """More bytes or pixels than the limits allow; found before decoding."""
+    """More bytes, pixels, scans, segments or processor time than the limits allow."""
 
     reason = "IMAGE_TOO_LARGE"
 

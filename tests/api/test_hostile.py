@@ -17,6 +17,7 @@ from sameface.client import ServiceError, connect
 from sameface.client.connection import Connection
 from sameface.launcher import served
 from sameface.v1 import face_service_pb2, gallery_service_pb2, system_service_pb2
+from tests.vision.hostile import jpeg
 
 PHOTO = Path("tests/data/portraits/emmanuel_macron_2014.jpg").read_bytes()
 METHODS = [
@@ -170,6 +171,15 @@ cut_photos = st.builds(lambda cut, tail: PHOTO[:cut] + tail, st.integers(0, len(
 def test_any_bytes_as_a_photo_have_an_answer_of_the_contract(hostile: Connection, photo: bytes) -> None:
     method = face_service_pb2.DESCRIPTOR.services_by_name["FaceService"].methods_by_name["DetectFaces"]
     call(hostile, method, [face_service_pb2.DetectFacesRequest(photo=photo)])
+
+
+def test_a_photo_of_many_empty_scans_is_refused_with_its_limit(hostile: Connection) -> None:
+    photo = jpeg(4000, 3000, 2999)
+    with pytest.raises(grpc.RpcError) as failed:
+        hostile.faces.DetectFaces(face_service_pb2.DetectFacesRequest(photo=photo))
+    error = ServiceError.of(failed.value)
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "IMAGE_TOO_LARGE")
+    assert error.metadata == {"scans": "more than 100", "limit": "100"}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

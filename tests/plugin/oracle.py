@@ -1,7 +1,7 @@
 """What the right answers are, by looking at every template. Imports none of the code that it judges."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -54,14 +54,22 @@ def clear_cut(score: float | None, lead: float | None, threshold: float, margin:
     return far and (lead is None or abs(lead - margin) > 10 * CLOSE)
 
 
-def pairs(templates: list[tuple[Name, Numbers]]) -> tuple[list[float], list[float]]:
-    """Sorted mated and non-mated scores of all pairs."""
+def fused_comparisons(templates: Sequence[tuple[Name, Numbers]]) -> tuple[list[float], list[float]]:
+    """Sorted mated and non-mated scores of every template with every identity, without the template itself."""
     mated: list[float] = []
     non_mated: list[float] = []
-    for number, (name, vector) in enumerate(templates):
-        for other, other_vector in templates[:number]:
-            (mated if name == other else non_mated).append(cosine(vector, other_vector))
+    for position, (name, vector) in enumerate(templates):
+        others = [*templates[:position], *templates[position + 1 :]]
+        for other, score in best_scores(others, vector).items():
+            (mated if name == other else non_mated).append(score)
     return sorted(mated), sorted(non_mated)
+
+
+def rate_is(rate: float, scores: Sequence[float], threshold: float) -> bool:
+    """Whether ``rate`` of the scores are at or above a threshold, wherever rounding puts those beside it."""
+    fewest = sum(score > threshold + CLOSE for score in scores)
+    most = sum(score > threshold - CLOSE for score in scores)
+    return fewest <= round(rate * len(scores)) <= most
 
 
 def _outcome(score: float, lead: float | None, threshold: float, margin: float) -> str:

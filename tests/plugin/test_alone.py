@@ -33,20 +33,25 @@ def run(*command: str | Path, cwd: Path) -> str:
     return ended.stdout
 
 
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT, cwd=folder)
-    return next(folder.glob("sameface-*.whl"))
+def install(python: Path, requirement: str | Path, wheels: Path) -> None:
+    """Install a requirement with what it declares to need, and nothing else, from a folder of wheels."""
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python, "install"]
+    pip += ["--quiet", "--no-compile", "--no-index", "--find-links", wheels, "-c", ROOT / "constraints.txt"]
+    run(*pip, requirement, cwd=wheels)
 
 
 @pytest.fixture(scope="session")
-def alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(wheels: Path) -> Path:
+    return next(wheels.glob("sameface-*.whl"))
+
+
+@pytest.fixture(scope="session")
+def alone(wheel: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with the wheel and no extra, which nothing else is installed into."""
     folder = tmp_path_factory.mktemp("alone")
-    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
     python = folder / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--no-compile", "-c", ROOT / "constraints.txt", wheel, cwd=folder)
+    install(python, wheel, wheels)
     return python
 
 
@@ -89,19 +94,10 @@ with Store.open("edge://{tmp_path}/store") as store:
     assert run(alone, "-c", program, cwd=tmp_path) == "MATCH\n"
 
 
-def test_the_client_extra_brings_the_client_and_nothing_heavy(wheel: Path, alone: Path, tmp_path: Path) -> None:
+def test_the_client_extra_brings_the_client_and_nothing_heavy(
+    wheel: Path, wheels: Path, alone: Path, tmp_path: Path
+) -> None:
     """Last in this file, as it adds to the environment."""
-    run(
-        alone,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-compile",
-        "-c",
-        ROOT / "constraints.txt",
-        f"{wheel}[client]",
-        cwd=tmp_path,
-    )
+    install(alone, f"{wheel}[client]", wheels)
     run(alone, "-c", CLIENT, cwd=tmp_path)
     absent(alone, HEAVY)

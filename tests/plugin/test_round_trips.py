@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Scope, Store
+from sameface_qdrant import GuardAction, NewTemplate, Outcome, Policy, Probe, Scope, Store
 from tests.plugin.conftest import CONTRACT, near, random_vector
 from tests.plugin.counting import CountingEngine
 
@@ -61,6 +61,60 @@ async def test_identify_takes_three_round_trips_however_many_templates_an_identi
     assert len({one.display_name for one in decision.candidates}) == 5
     assert decision.candidates[0].display_name == names[0]
     assert [sorted(one) for one in rounds] == [["retrieve"], ["count", "query_points"], ["retrieve"]]
+
+
+GUARDED = Policy(
+    verify_threshold=0.7,
+    identify_threshold=0.7,
+    on_collision=GuardAction.REJECT,
+    on_duplicate=GuardAction.REJECT,
+    on_outlier=GuardAction.REJECT,
+)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["a new identity", "a known identity"])
+async def test_enrol_with_all_guards_takes_five_round_trips(
+    store: Store, engine: CountingEngine, rng: np.random.Generator, known: bool
+) -> None:
+    await store.galleries.create("guarded", CONTRACT, policy=GUARDED)
+    face = random_vector(rng)
+    if known:
+        await store.enroll("guarded", "ada", [NewTemplate(face, CONTRACT)])
+    await store.enroll("guarded", "bob", [NewTemplate(random_vector(rng), CONTRACT)])
+    new = [NewTemplate(near(face, rng, 0.05), CONTRACT) for _ in range(3)]
+    stored, rounds = await engine.rounds_of(store.enroll("guarded", "ada", new))
+    assert len(stored) == 3
+    gallery, reads, guards, write, checks = (set(one) for one in rounds)
+    assert gallery == {"retrieve"}
+    assert reads == {"retrieve", "scroll"}
+    assert guards == {"count", "query_points", "scroll"}
+    assert write == {"upsert"}
+    assert checks == reads | guards
+
+
+async def test_a_repeated_enrolment_takes_two_round_trips(
+    store: Store, engine: CountingEngine, rng: np.random.Generator
+) -> None:
+    vector = random_vector(rng)
+    await enrol(store, "ada", [vector])
+    _, rounds = await engine.rounds_of(enrol(store, "ada", [vector]))
+    assert [set(one) for one in rounds] == [{"retrieve"}, {"retrieve", "scroll"}]
+
+
+async def test_a_gallery_that_was_read_is_not_read_again(
+    store: Store, engine: CountingEngine, rng: np.random.Generator
+) -> None:
+    vector = random_vector(rng)
+    await enrol(store, "ada", [vector])
+    await enrol(store, "bob", [random_vector(rng)])
+    gallery, probe = await store.galleries.get("people"), Probe(vector, CONTRACT)
+    for operation in (
+        store.verify(gallery, "ada", probe),
+        store.identify(gallery, probe),
+        store.search(gallery, probe),
+    ):
+        _, rounds = await engine.rounds_of(operation)
+        assert len(rounds) == 2
 
 
 async def test_requests_that_follow_each_other_are_told_from_those_that_do_not(engine: CountingEngine) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import grpc as messages
 
-from sameface_qdrant import NewTemplate, Policy, Probe, Store, TemplateFilter
+from sameface_qdrant import NewTemplate, Policy, Probe, Scope, Store, TemplateFilter
 from sameface_qdrant.engines.server.error_mapping import typed_error
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import (
@@ -302,7 +302,7 @@ async def test_options_reach_the_server(double: Double) -> None:
     assert (asked.params.quantization.rescore, asked.params.quantization.oversampling) == (True, 3.0)
     for method in ("Points/Query", "Points/Get"):
         assert double.requests[method].read_consistency.type == messages.ReadConsistencyType.Majority
-    await store.verify("people", "ada", Probe(VECTOR, CONTRACT))
+    await store.verify("people", "ada", Probe(VECTOR, CONTRACT), scope=Scope.CLAIM)
     claim = double.requests["Points/Query"]
     assert (claim.params.exact, claim.params.quantization.ignore) == (True, True)
     await store.aclose()

@@ -20,8 +20,8 @@ Nothing is written unless asked: policy and operating points are given as values
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sameface_qdrant.attached.attached import EVERYWHERE, Attached
-from sameface_qdrant.attached.target import Target
+from sameface_qdrant.attached.attached import Attached
+from sameface_qdrant.attached.target import NO_FIELDS, Target
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_policy
@@ -37,7 +37,7 @@ async def attach(
     collection: str,
     identity_key: str,
     vector_name: str = "",
-    where: Mapping[str, str | int] = EVERYWHERE,
+    where: Mapping[str, str | int] = NO_FIELDS,
     policy: Policy = Policy(),  # noqa: B008  # frozen
     operating_points: Sequence[OperatingPoint] = (),
     writable: bool = False,
@@ -57,7 +57,8 @@ async def attach(
         policy: thresholds, margin and targets; ``max_templates`` has no effect here.
         operating_points: answer where the policy sets no threshold.
         writable: whether `Attached.enroll` and `Attached.delete` may write.
-        api_key, options: for a URL; what is layout has no effect.
+        api_key: for a URL.
+        options: for a URL; what is layout has no effect.
 
     Raises:
         InvalidArgument: there is no such collection or vector, its scores cannot be turned into cosines, or the policy
@@ -76,9 +77,10 @@ async def attach(
     check_policy(policy)
     target = Target(collection, vector_name, identity_key, dict(where))
     if isinstance(client_or_url, AsyncQdrantClient):
-        client, location, owned = client_or_url, "the client given", False
+        client, location, closes_client = client_or_url, "the client given", False
     elif isinstance(client_or_url, str) and client_or_url.startswith(("http://", "https://")):
-        client, location, owned = connect(client_or_url, api_key, options or ServerOptions()), client_or_url, True
+        client = connect(client_or_url, api_key, options or ServerOptions())
+        location, closes_client = client_or_url, True
     else:
         raise InvalidArgument(
             f"{str(client_or_url)[:80]!r} cannot be attached to; expected an AsyncQdrantClient or http(s)://host:port",
@@ -86,10 +88,10 @@ async def attach(
         )
     try:
         opened = await open_collection(client, location, target)
-        attached = Attached(opened, policy, tuple(operating_points), writable=writable, owned=owned)
+        attached = Attached(opened, policy, tuple(operating_points), writable=writable, closes_client=closes_client)
         await attached.count()
     except BaseException:
-        if owned:
+        if closes_client:
             await client.close()
         raise
     return attached

@@ -1,67 +1,48 @@
 """What can be done with a collection that was attached to; see `sameface_qdrant.attach`."""
 
 import asyncio
+import dataclasses
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
-
-from sameface_qdrant.attached.target import Key, RawHit, name_of
-from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
-from sameface_qdrant.metrics.comparisons import ComparisonScores, compare_pairs, sample_templates
-from sameface_qdrant.policy import (
-    check_override,
-    decide_identification,
-    decide_verification,
-    identification_threshold,
-    verification_threshold,
+from sameface_qdrant import recognition
+from sameface_qdrant.attached.search import AttachedSearch
+from sameface_qdrant.attached.target import NO_FIELDS, Counts, Neighbour, identity_of
+from sameface_qdrant.attached.templates import read_templates
+from sameface_qdrant.calibration.gallery import (
+    MAX_TEMPLATES,
+    CalibrationOptions,
+    GalleryCalibration,
+    GalleryTemplates,
+    Operation,
+    SettingChanges,
+    compare_settings,
+    given_scores,
+    measure,
+    policy_changes,
+    settings,
 )
+from sameface_qdrant.calibration.what_if import WhatIf, what_if
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.metrics.comparisons import ComparisonScores
+from sameface_qdrant.metrics.cross_comparison import compare_gallery
+from sameface_qdrant.policy import changed_policy, check_override
 from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.decision import Candidate, Decision, Scope
-from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy
+from sameface_qdrant.values.decision import Decision, Scope
+from sameface_qdrant.values.gallery import HARD_TEMPLATE_LIMIT, Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import point_id
-from sameface_qdrant.values.paging import LARGEST_PAGE
 from sameface_qdrant.values.vectors import Vector, unit
 
 if TYPE_CHECKING:
     from sameface_qdrant.attached.queries import AttachedCollection
 
-EVERYWHERE: Mapping[str, Key] = MappingProxyType({})
-VECTOR_BATCH = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A point of the collection with its cosine score."""
-
-    id: str | int
-    identity: str | int
-    score: float
-    payload: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What a collection holds under the filter."""
-
-    identities: int
-    templates: int
-    ignored: int
-    """Points without a text or whole number under the identity key.
-
-    On a server with an index on the key, the index counts: lists by their elements, and no values of another type than
-    the index's.
-    """
-
 
 class Attached:
     """Made by `attach`; every method is a coroutine and may be called concurrently.
 
-    Search is exact, and so are the nearest identities: each query leaves out those found so far, so that an identity of
-    very many templates hides nobody. (Qdrant's group queries are approximate: they may miss a group.)
+    Search is exact, and so are the nearest identities. (Qdrant's group queries are approximate: they may miss a group.)
     """
 
     def __init__(
@@ -71,11 +52,11 @@ class Attached:
         operating_points: tuple[OperatingPoint, ...],
         *,
         writable: bool,
-        owned: bool,
+        closes_client: bool,
     ) -> None:
         self._collection = collection
         self._writable = writable
-        self._owned = owned
+        self._closes_client = closes_client
         self._counts = Counts(0, 0, 0)
         # Decisions read policy and operating points from a gallery; no contract is known of these embeddings.
         unknown = Contract(collection.target.collection, 1, "0" * 64, collection.dimension, "unknown")
@@ -89,21 +70,27 @@ class Attached:
 
     async def aclose(self) -> None:
         """Close the connection that a URL opened. Safe to call twice."""
-        if self._owned:
+        if self._closes_client:
             await self._collection.client.close()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force: the one that was given, or with the thresholds that `calibrate` applied."""
+        return self._gallery.policy
 
     async def count(self) -> Counts:
         """Count identities and templates anew; decisions report the last count as their ``gallery_size``.
 
-        Counted once by `attach` and after every write of this object; writes of others are seen by calling this.
+        Counted once by `attach`, by every calibration, and after every write of this object; writes of others are seen
+        by calling this.
         """
-        nameless = await self._collection.nameless()
-        facets = await self._collection.facets()
-        if facets is not None:
-            self._counts = Counts(len(facets), sum(facets.values()), nameless)
+        without_identity = await self._collection.count_without_identity()
+        indexed = await self._collection.counts_by_index()
+        if indexed is not None:
+            self._counts = Counts(len(indexed), sum(indexed.values()), without_identity)
             return self._counts
-        held, odd = await self._collection.held()
-        self._counts = Counts(len(held), sum(map(len, held.values())), nameless + odd)
+        points, ignored = await self._collection.points_by_identity()
+        self._counts = Counts(len(points), sum(map(len, points.values())), without_identity + ignored)
         return self._counts
 
     async def verify(
@@ -124,28 +111,12 @@ class Attached:
             IdentityNotFound: no point has this identity.
             ThresholdNotCalibrated: neither ``threshold`` nor policy nor operating points bring one.
             InvalidEmbedding: the embedding has another dimension, a value that is not finite, or zero norm.
+            InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
         """
         _check_identity(identity)
-        _check_overrides(threshold, "verify_threshold", margin)
         vector = unit(embedding, self._collection.dimension)
-        chosen = scope or (Scope.GALLERY if self._counts.identities >= 2 else Scope.CLAIM)
-        claims, others = await asyncio.gather(
-            self._collection.named(vector, 1, only=identity),
-            self._best(vector, 1 if chosen is Scope.GALLERY else 0, excluding=(identity,)),
-        )
-        if not claims:
-            raise IdentityNotFound(
-                f"no point of {self._gallery.id!r} has the identity {identity!r}",
-                metadata={"gallery": self._gallery.id, "identity": identity},
-            )
-        return decide_verification(
-            _candidate(claims[0]),
-            _candidate(others[0]) if others else None,
-            scope=chosen,
-            threshold=verification_threshold(self._gallery, None, threshold),
-            margin=self._gallery.policy.runner_up_margin if margin is None else margin,
-            policy_revision=self._gallery.policy.revision,
-            gallery_size=self._counts.identities,
+        return await recognition.verify(
+            self._search(), identity, vector, scope=scope, threshold=threshold, margin=margin
         )
 
     async def identify(
@@ -156,58 +127,79 @@ class Attached:
         Raises:
             ThresholdNotCalibrated: neither ``threshold`` nor policy nor operating points bring one.
             InvalidEmbedding: the embedding has another dimension, a value that is not finite, or zero norm.
+            InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
         """
-        _check_overrides(threshold, "identify_threshold", margin)
-        _check_limit(limit)
         vector = unit(embedding, self._collection.dimension)
-        best = await self._best(vector, max(2, limit))
-        return decide_identification(
-            [_candidate(hit) for hit in best],
-            limit=limit,
-            threshold=identification_threshold(self._gallery, self._counts.identities, threshold),
-            margin=self._gallery.policy.runner_up_margin if margin is None else margin,
-            policy_revision=self._gallery.policy.revision,
-            gallery_size=self._counts.identities,
-        )
+        return await recognition.identify(self._search(), vector, threshold=threshold, margin=margin, limit=limit)
 
     async def search(
         self, embedding: Vector, *, limit: int = 10, min_score: float | None = None
     ) -> tuple[Neighbour, ...]:
         """Return the nearest points that have an identity, best first, without any decision."""
         check_override(min_score, "min_score", -1.0, 1.0)
-        _check_limit(limit)
+        recognition.check_limit(limit)
         vector = unit(embedding, self._collection.dimension)
-        hits = await self._collection.named(vector, limit, min_score=min_score)
-        return tuple(
-            Neighbour(hit.id, hit.identity, hit.score, hit.payload) for hit in hits if hit.identity is not None
-        )
+        return tuple(await self._collection.nearest(vector, limit, min_score=min_score))
 
     async def scores(
-        self, *, max_templates: int = 4_000, templates_per_identity: int = 4, seed: int = 0
+        self, *, max_templates: int = 4_000, templates_per_identity: int = HARD_TEMPLATE_LIMIT, seed: int = 0
     ) -> ComparisonScores:
-        """Compare enrolled templates with one another, for calibration (`sameface_qdrant.metrics`).
+        """Compare every template with every identity, by the identity's best template as decisions do.
 
-        Every id is read; embeddings only of a seeded sample (`sameface_qdrant.metrics.comparisons.sample_templates`).
-        Memory: about 4·max_templates² bytes.
+        Mated: a template with the other templates of its identity. Non-mated: a template with another identity. See
+        `sameface_qdrant.metrics.cross_comparison`. Every id is read; embeddings only of a seeded sample.
+
+        Raises:
+            NotEnoughData: the templates are of fewer than two identities.
         """
-        held, _ = await self._collection.held()
-        drawn = sample_templates(held, max_templates=max_templates, per_identity=templates_per_identity, seed=seed)
-        rows: list[Vector] = []
-        owners: list[Key] = []
-        for start in range(0, len(drawn), VECTOR_BATCH):
-            batch = drawn[start : start + VECTOR_BATCH]
-            found = await self._collection.vectors([point for _, point in batch])
-            for owner, point in batch:
-                if (values := found.get(point)) is not None:
-                    rows.append(unit(np.asarray(values), self._collection.dimension))
-                    owners.append(owner)
-        units = np.asarray(rows, dtype=np.float32).reshape(len(rows), self._collection.dimension)
-        mated, non_mated = compare_pairs(units, owners)
-        complete = len(rows) == sum(map(len, held.values()))
-        return ComparisonScores(mated, non_mated, len(set(owners)), len(rows), complete)
+        templates = await self._templates(max_templates, templates_per_identity, seed)
+        compared = await asyncio.to_thread(compare_gallery, templates.vectors, templates.identities, seed=seed)
+        return ComparisonScores(
+            compared.mated,
+            compared.non_mated,
+            len(compared.names),
+            len(templates.identities),
+            templates.complete and compared.non_mated.size == compared.possible_comparisons,
+        )
+
+    async def calibrate(self, **options: Unpack[CalibrationOptions]) -> GalleryCalibration:
+        """Measure thresholds for the policy's targets; with ``apply`` this object decides by them from then on.
+
+        The templates of the collection are compared, or the scores or the cohort that the options bring. Nothing is
+        written to the collection: keep `policy` to attach with it again. The contract of a cohort is not checked, since
+        none is known of the collection.
+
+        Raises:
+            NotEnoughData: there is nothing to compare; or a target is not supported and was to be applied.
+            InvalidArgument, InvalidEmbedding: the scores or the cohort are malformed.
+        """
+        if (cohort := options.get("cohort")) is not None:
+            options["cohort"] = dataclasses.replace(cohort, contract=None)
+        size = (await self.count()).identities
+        scores = given_scores(options)
+        evidence = await self._all_templates(options.get("seed", 0)) if scores is None else scores
+        found = await asyncio.to_thread(measure, self._gallery, size, evidence, options)
+        if not options.get("apply", False):
+            return found
+        self._revise(policy_changes(found, size, options), options.get("author", ""))
+        return dataclasses.replace(found, gallery=self._gallery, applied=True)
+
+    async def what_if(self, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
+        """Tell what another threshold or margin would change over the collection's templates or over given decisions.
+
+        Raises:
+            NotEnoughData: the templates are of fewer than two identities.
+            ThresholdNotCalibrated: policy and operating points bring no threshold to compare with.
+            InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
+        """
+        before, after = settings(self._gallery, operation, self._counts.identities, changes)
+        if (decisions := changes.get("decisions")) is not None:
+            return await asyncio.to_thread(what_if, decisions, before, after)
+        templates = await self._all_templates(seed=0)
+        return await asyncio.to_thread(compare_settings, templates, operation, before, after)
 
     async def enroll(
-        self, identity: str | int, embeddings: Sequence[Vector], *, payload: Mapping[str, Any] = EVERYWHERE
+        self, identity: str | int, embeddings: Sequence[Vector], *, payload: Mapping[str, Any] = NO_FIELDS
     ) -> tuple[str, ...]:
         """Add one point per embedding and return their ids; the same content again finds its own points.
 
@@ -220,58 +212,54 @@ class Attached:
         self._check_writable()
         _check_identity(identity)
         target = self._collection.target
-        owned: dict[str, Any] = {**target.where, target.identity_key: identity}
-        if nested := [field for field in owned if "." in field or "[" in field]:
+        fields: dict[str, Any] = {**target.where, target.identity_key: identity}
+        if nested := [field for field in fields if "." in field or "[" in field]:
             raise InvalidArgument(
                 f"{nested[0]!r} is a nested field, which is read but not written; enrol with a client of your own",
                 metadata={"field": nested[0]},
             )
         vectors = [unit(embedding, self._collection.dimension) for embedding in embeddings]
         scope = (target.collection, target.vector_name, repr(sorted(target.where.items())), repr(identity))
-        keys = [point_id("attached", *scope, hashlib.sha256(vector.tobytes()).hexdigest()) for vector in vectors]
-        if keys:
-            points = [(key, vector, {**payload, **owned}) for key, vector in zip(keys, vectors, strict=True)]
+        ids = [point_id("attached", *scope, hashlib.sha256(vector.tobytes()).hexdigest()) for vector in vectors]
+        if ids:
+            points = [(point, vector, {**payload, **fields}) for point, vector in zip(ids, vectors, strict=True)]
             await self._collection.insert(points)
             await self.count()
-        return tuple(keys)
+        return tuple(ids)
 
     async def delete(self, identity: str | int) -> int:
-        """Remove every point of an identity under ``where``, whoever wrote it, and return how many there were.
+        """Remove every point of an identity under ``where``, including points of other writers; return how many.
 
         Raises:
             InvalidArgument: attached without ``writable``.
         """
         self._check_writable()
         _check_identity(identity)
-        held, _ = await self._collection.held(only=identity)
-        points = held.get(identity, [])
+        found, _ = await self._collection.points_by_identity(only=identity)
+        points = found.get(identity, [])
         if points:
             await self._collection.delete(points)
             await self.count()
         return len(points)
 
-    async def _best(self, vector: Vector, wanted: int, *, excluding: Collection[Key] = ()) -> list[RawHit]:
-        """Return the best hit of each of the ``wanted`` nearest identities (maximum fusion), exactly.
+    def _search(self) -> AttachedSearch:
+        return AttachedSearch(self._collection, self._gallery, self._counts.identities)
 
-        Whoever is not among the hits of a query is no nearer than any of them, so later queries only append.
-        """
-        best: dict[Key, RawHit] = {}
-        limit = 4 * wanted
-        while len(best) < wanted:
-            hits = await self._collection.named(vector, limit, excluding=(*excluding, *best))
-            known = len(best)
-            for hit in hits:
-                if hit.identity is not None:
-                    best.setdefault(hit.identity, hit)
-            if len(hits) < limit:
-                break
-            if len(best) == known:
-                key = self._collection.target.identity_key
-                raise InvalidArgument(
-                    f"the server does not leave out identities by {key!r}; give the field an index of its own type",
-                    metadata={"field": "identity_key"},
-                )
-        return list(best.values())[:wanted]
+    async def _all_templates(self, seed: int) -> GalleryTemplates:
+        return await self._templates(MAX_TEMPLATES, HARD_TEMPLATE_LIMIT, seed)
+
+    async def _templates(self, most: int, per_identity: int, seed: int) -> GalleryTemplates:
+        return await read_templates(self._collection, max_templates=most, per_identity=per_identity, seed=seed)
+
+    def _revise(self, changes: PolicyChanges, author: str) -> None:
+        """Put a new revision of the policy in force, unless nothing changes."""
+        before = self._gallery.policy
+        policy = changed_policy(before, changes)
+        if policy != before:
+            policy = dataclasses.replace(
+                policy, revision=before.revision + 1, author=author, create_time=datetime.now(UTC)
+            )
+            self._gallery = dataclasses.replace(self._gallery, policy=policy)
 
     def _check_writable(self) -> None:
         if not self._writable:
@@ -281,22 +269,8 @@ class Attached:
             )
 
 
-def _candidate(hit: RawHit) -> Candidate:
-    return Candidate(identity=str(hit.identity), score=hit.score, template=str(hit.id))
-
-
 def _check_identity(identity: str | int) -> None:
-    if name_of(identity) is None or identity == "":
+    if identity_of(identity) is None or identity == "":
         raise InvalidArgument(
             f"identity is {str(identity)[:80]!r}; expected a text or a whole number", metadata={"field": "identity"}
         )
-
-
-def _check_overrides(threshold: float | None, field: str, margin: float | None) -> None:
-    check_override(threshold, field, -1.0, 1.0)
-    check_override(margin, "runner_up_margin", 0.0, 2.0)
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidArgument(f"limit is {limit}; expected 1 to {LARGEST_PAGE}", metadata={"field": "limit"})

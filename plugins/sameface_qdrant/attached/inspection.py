@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
-from sameface_qdrant.attached.queries import NORM_TOLERANCE, AttachedCollection, is_local, not_unit
+from sameface_qdrant.attached.queries import NORM_TOLERANCE, AttachedCollection, is_local, not_unit_norm
 from sameface_qdrant.attached.target import Target
 from sameface_qdrant.engines.server.engine import call
 from sameface_qdrant.errors import InvalidArgument
@@ -82,4 +82,4 @@ async def _check_norms(attached: AttachedCollection) -> None:
     for values in (await attached.first_vectors(CHECKED_FOR_NORM)).values():
         norm = float(np.linalg.norm(values)) if values is not None else 1.0
         if abs(norm - 1.0) > NORM_TOLERANCE:
-            raise not_unit(attached.target, f"holds an embedding of norm {norm:.4f}")
+            raise not_unit_norm(attached.target, f"holds an embedding of norm {norm:.4f}")

@@ -1,6 +1,6 @@
-"""A collection that somebody else made: found out, queried and, where asked, written to, through qdrant-client."""
+"""Reads and writes points of a collection that somebody else made, through qdrant-client."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.local.async_qdrant_local import AsyncQdrantLocal
 
-from sameface_qdrant.attached.target import Key, RawHit, Target, at_path, name_of
+from sameface_qdrant.attached.target import Id, Neighbour, Target, field_value, identity_of
 from sameface_qdrant.engines.server.engine import call
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.vectors import Vector
@@ -32,55 +32,53 @@ class AttachedCollection:
     """Whether a server has an index on the identity key."""
     consistency: models.ReadConsistencyType | None
 
-    async def held(self, only: Key | None = None) -> tuple[dict[Key, list[Key]], int]:
-        """Return the ids of the points of each identity, and how many points have a value that names nobody."""
-        held: dict[Key, list[Key]] = {}
-        odd, start = 0, None
+    async def points_by_identity(self, only: Id | None = None) -> tuple[dict[Id, list[Id]], int]:
+        """Return the ids of the points of each identity, and how many points have a value that names no identity."""
+        points: dict[Id, list[Id]] = {}
+        ignored, start = 0, None
         while True:
             page, start = await self._scroll(start, only)
-            for hit in page:
-                if hit.identity is None:
-                    odd += 1
+            for point, identity in page:
+                if identity is None:
+                    ignored += 1
                 else:
-                    held.setdefault(hit.identity, []).append(hit.id)
+                    points.setdefault(identity, []).append(point)
             if start is None:
-                return held, odd
+                return points, ignored
 
-    async def named(
+    async def nearest(
         self,
         vector: Vector,
         limit: int,
         *,
-        only: Key | None = None,
-        excluding: Collection[Key] = (),
+        only: Id | None = None,
+        excluding: Sequence[Id] = (),
         min_score: float | None = None,
-    ) -> list[RawHit]:
+    ) -> list[Neighbour]:
         """Return the nearest points whose value names an identity, best first, by exact search."""
-        skipped: list[Key] = []
+        excluded, skipped = set(excluding), list[Id]()
         while len(skipped) <= MOST_SKIPPED:
-            hits = await self._nearest(
-                vector, limit, only=only, excluding=excluding, skipping=skipped, min_score=min_score
-            )
-            odd = [hit.id for hit in hits if hit.identity is None]
-            if not odd:
-                return hits
-            skipped += odd
+            filtered = self._filter(only, excluding, skipped)
+            neighbours, ignored = await self._query(vector, limit, filtered, min_score)
+            if any(one.identity in excluded for one in neighbours):
+                raise InvalidArgument(
+                    f"the server does not leave out identities by {self.target.identity_key!r}; give the field an "
+                    "index of its own type",
+                    metadata={"field": "identity_key"},
+                )
+            if not ignored:
+                return neighbours
+            skipped += ignored
         raise InvalidArgument(
             f"more than {MOST_SKIPPED} points hold something else than a text or a whole number under "
             f"{self.target.identity_key!r}; choose a field that names one identity",
             metadata={"field": "identity_key"},
         )
 
-    async def _nearest(
-        self,
-        vector: Vector,
-        limit: int,
-        *,
-        only: Key | None = None,
-        excluding: Collection[Key] = (),
-        skipping: Sequence[Key] = (),
-        min_score: float | None = None,
-    ) -> list[RawHit]:
+    async def _query(
+        self, vector: Vector, limit: int, filtered: models.Filter, min_score: float | None
+    ) -> tuple[list[Neighbour], list[Id]]:
+        """Return the nearest points that name an identity, and the ids of those among the nearest that do not."""
         exact = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
         answer = await call(
             self.location,
@@ -88,7 +86,7 @@ class AttachedCollection:
                 self.target.collection,
                 query=vector.tolist(),
                 using=self.target.vector_name or None,
-                query_filter=self._filter(only, excluding, skipping),
+                query_filter=filtered,
                 search_params=None if is_local(self.client) else exact,
                 limit=limit,
                 with_payload=True,
@@ -96,9 +94,18 @@ class AttachedCollection:
                 consistency=self.consistency,
             ),
         )
-        return [self._hit(point.id, point.payload, self._cosine(point.score)) for point in answer.points]
+        neighbours: list[Neighbour] = []
+        ignored: list[Id] = []
+        for point in answer.points:
+            identity = self._identity(point.payload)
+            if identity is None:
+                ignored.append(_point_id(point.id))
+            else:
+                score = self._cosine(point.score)
+                neighbours.append(Neighbour(_point_id(point.id), identity, score, point.payload or {}))
+        return neighbours, ignored
 
-    async def _scroll(self, start: Any, only: Key | None) -> tuple[list[RawHit], Any]:
+    async def _scroll(self, start: Any, only: Id | None) -> tuple[list[tuple[Id, Id | None]], Any]:
         records, following = await call(
             self.location,
             self.client.scroll(
@@ -110,9 +117,9 @@ class AttachedCollection:
                 consistency=self.consistency,
             ),
         )
-        return [self._hit(record.id, record.payload, 1.0) for record in records], following
+        return [(_point_id(record.id), self._identity(record.payload)) for record in records], following
 
-    async def vectors(self, ids: Sequence[Key]) -> dict[Key, Any]:
+    async def vectors(self, ids: Sequence[Id]) -> dict[Id, Any]:
         """Return the vectors of points by id, as they are stored."""
         records = await call(
             self.location,
@@ -124,21 +131,21 @@ class AttachedCollection:
                 consistency=self.consistency,
             ),
         )
-        return {_plain(record.id): _vector(record, self.target.vector_name) for record in records}
+        return {_point_id(record.id): _vector(record, self.target.vector_name) for record in records}
 
-    async def first_vectors(self, wanted: int) -> dict[Key, Any]:
+    async def first_vectors(self, wanted: int) -> dict[Id, Any]:
         """Return the vectors of the first points by id."""
         page, _ = await self._scroll(None, None)
-        return await self.vectors([hit.id for hit in page[:wanted]])
+        return await self.vectors([point for point, _ in page[:wanted]])
 
-    async def nameless(self) -> int:
+    async def count_without_identity(self) -> int:
         """Return how many points have no value under the identity key."""
         within = models.Filter(must=[*self._within(), self._no_identity()])
         answer = await call(self.location, self.client.count(self.target.collection, count_filter=within, exact=True))
         return int(answer.count)
 
-    async def facets(self) -> dict[Key, int] | None:
-        """Return how many points each identity has by the index on the key; None where there is no such index."""
+    async def counts_by_index(self) -> dict[Id, int] | None:
+        """Return how many points each identity has, by the index on the key; None where there is no such index."""
         if not self.indexed:
             return None
         answer = await call(
@@ -151,7 +158,7 @@ class AttachedCollection:
                 exact=True,
             ),
         )
-        return {hit.value: hit.count for hit in answer.hits if name_of(hit.value) is not None}
+        return {hit.value: hit.count for hit in answer.hits if identity_of(hit.value) is not None}
 
     async def insert(self, points: Sequence[tuple[str, Vector, Mapping[str, Any]]]) -> None:
         """Add points; those that exist stay as they are."""
@@ -173,7 +180,7 @@ class AttachedCollection:
             ),
         )
 
-    async def delete(self, ids: Sequence[Key]) -> None:
+    async def delete(self, ids: Sequence[Id]) -> None:
         """Remove points."""
         selector = models.PointIdsList(points=list(ids))
         await call(
@@ -181,16 +188,15 @@ class AttachedCollection:
             self.client.delete(self.target.collection, selector, wait=True, ordering=models.WriteOrdering.STRONG),
         )
 
-    def _hit(self, point: Any, payload: Mapping[str, Any] | None, score: float) -> RawHit:
-        found = payload or {}
-        return RawHit(_plain(point), name_of(at_path(found, self.target.identity_key)), score, found)
+    def _identity(self, payload: Mapping[str, Any] | None) -> Id | None:
+        return identity_of(field_value(payload or {}, self.target.identity_key))
 
     def _cosine(self, raw: float) -> float:
         if self.distance is models.Distance.EUCLID:
             # d² = 2 − 2·cos between unit vectors.
             return max(-1.0, min(1.0, 1.0 - raw * raw / 2.0))
         if abs(raw) > 1.0 + NORM_TOLERANCE:
-            raise not_unit(self.target, f"gave a dot product of {raw:.4f} with a unit vector")
+            raise not_unit_norm(self.target, f"gave a dot product of {raw:.4f} with a unit vector")
         return max(-1.0, min(1.0, raw))
 
     def _raw(self, score: float) -> float:
@@ -208,7 +214,7 @@ class AttachedCollection:
     def _no_identity(self) -> models.IsEmptyCondition:
         return models.IsEmptyCondition(is_empty=models.PayloadField(key=self.target.identity_key))
 
-    def _filter(self, only: Key | None, excluding: Collection[Key], skipping: Sequence[Key]) -> models.Filter:
+    def _filter(self, only: Id | None, excluding: Sequence[Id], skipping: Sequence[Id]) -> models.Filter:
         key = self.target.identity_key
         must = self._within()
         if only is not None:
@@ -230,8 +236,8 @@ def is_local(client: AsyncQdrantClient) -> bool:
     return isinstance(client._client, AsyncQdrantLocal)
 
 
-def not_unit(target: Target, what: str) -> InvalidArgument:
-    """Return the error for embeddings whose scores cannot be turned into cosines."""
+def not_unit_norm(target: Target, what: str) -> InvalidArgument:
+    """Return the error where scores cannot be turned into cosines."""
     return InvalidArgument(
         f"{target.vector_name!r} of {target.collection!r} {what}: under Dot and Euclid only unit vectors give cosines; "
         "normalise the embeddings, or make a collection with distance Cosine and copy them there",
@@ -239,7 +245,7 @@ def not_unit(target: Target, what: str) -> InvalidArgument:
     )
 
 
-def _plain(point: Any) -> Key:
+def _point_id(point: Any) -> Id:
     return point if isinstance(point, int) else str(point)
 
 

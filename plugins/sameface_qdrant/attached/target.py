@@ -1,35 +1,53 @@
-"""What of an attached collection is looked at, and what comes back. Pure."""
+"""What of an attached collection is read, and what comes back. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
-Key: TypeAlias = str | int
-"""The value that names an identity in a payload."""
+Id: TypeAlias = str | int
+"""The id of a point, or the value in a payload that names an identity."""
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What of a collection is looked at."""
+    """Which points of a collection are read, and which of their fields."""
 
     collection: str
     vector_name: str
     """Empty means the unnamed vector."""
     identity_key: str
-    where: Mapping[str, Key]
+    """The payload field that names the identity."""
+    where: Mapping[str, Id]
+    """Payload fields and the values that they must have."""
 
 
 @dataclass(frozen=True, slots=True)
-class RawHit:
-    """A point with its cosine score, 1 where nothing was compared; no identity where its value names nobody."""
+class Neighbour:
+    """A point of the collection with its cosine score."""
 
-    id: Key
-    identity: Key | None
+    id: Id
+    identity: Id
     score: float
     payload: Mapping[str, Any]
 
 
-def at_path(payload: Mapping[str, Any], path: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many identities and templates a collection holds under the filter."""
+
+    identities: int
+    templates: int
+    ignored: int
+    """Points without a text or whole number under the identity key.
+
+    On a server with an index on the key, the index counts: lists by their elements, and no values of another type than
+    the index's.
+    """
+
+
+def field_value(payload: Mapping[str, Any], path: str) -> Any:
     """Return the value of a payload field; a dot leads into a nested one. None where there is none."""
     found: Any = payload
     for part in path.split("."):
@@ -37,6 +55,6 @@ def at_path(payload: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-def name_of(value: Any) -> Key | None:
+def identity_of(value: Any) -> Id | None:
     """Return a payload value that names an identity: a text or a whole number; None for all others."""
     return value if isinstance(value, str | int) and not isinstance(value, bool) else None

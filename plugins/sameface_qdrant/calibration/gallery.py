@@ -93,6 +93,7 @@ class GalleryCalibration:
     comparisons: Comparisons
     applied: bool
     caveats: tuple[str, ...]
+    """What a reader must know about the calibration, in sentences."""
 
 
 def given_scores(options: CalibrationOptions) -> Comparisons | None:

@@ -2,7 +2,7 @@
 
 `Comparisons` are labelled scores with identities, from one of three sources: scores that the caller brings, a gallery's
 own templates, or a cohort of people who are not enrolled. `sameface_qdrant.metrics.cross_comparison` makes the latter
-two. `ComparisonScores` are the plain scores of every pair of templates, without identities.
+two. `ComparisonScores` are the scores alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,18 +74,18 @@ class Comparisons:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonScores:
-    """Scores (cosines) of templates, each pair of templates once."""
+    """Scores (cosines) of templates with identities: that of the identity's best template (maximum fusion)."""
 
     mated: NDArray[np.float64]
-    """[pairs] Both templates are of one identity."""
+    """[comparisons] A template with the other templates of its identity."""
     non_mated: NDArray[np.float64]
-    """[pairs] The templates are of two identities."""
+    """[comparisons] A template with another identity."""
     identities: int
     """How many identities took part."""
     templates: int
     """How many templates took part."""
     complete: bool
-    """False where a limit left templates out; the scores are then those of a seeded sample."""
+    """False where a limit left templates or comparisons out; the scores are then those of a seeded sample."""
 
 
 def labelled_scores(scores: ArrayLike, first: Sequence[str], second: Sequence[str]) -> Comparisons:
@@ -142,26 +142,3 @@ def sample_templates(
         drawn = sorted(rng.permutation(len(items))[:room])
         chosen += [(identity, items[index]) for index in drawn]
     return chosen
-
-
-def compare_pairs(vectors: Vectors, identities: Sequence[object]) -> tuple[Scores, Scores]:
-    """Return the mated and the non-mated scores of every pair of templates, each pair once.
-
-    Args:
-        vectors: [templates, dimension], rows of unit L2 norm.
-        identities: [templates], whose each template is.
-
-    >>> mated, non_mated = compare_pairs(np.eye(3, dtype=np.float32)[[0, 0, 1]], ["ada", "ada", "bob"])
-    >>> mated.tolist(), non_mated.tolist()
-    ([1.0], [0.0, 0.0])
-    """
-    numbers = {identity: number for number, identity in enumerate(dict.fromkeys(identities))}
-    numbered = np.array([numbers[identity] for identity in identities], dtype=np.int64)
-    mated: list[Scores] = [np.empty(0)]
-    non_mated: list[Scores] = [np.empty(0)]
-    for row in range(len(numbered) - 1):
-        scores = (vectors[row + 1 :] @ vectors[row]).astype(np.float64)
-        is_mated = numbered[row + 1 :] == numbered[row]
-        mated.append(scores[is_mated])
-        non_mated.append(scores[~is_mated])
-    return np.concatenate(mated), np.concatenate(non_mated)

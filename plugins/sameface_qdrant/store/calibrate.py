@@ -1,8 +1,9 @@
 """Calibration and what-if of a gallery: reads its templates, works in a thread, changes the policy."""
 
-import asyncio
 import dataclasses
 import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Unpack
 
 import numpy as np
@@ -26,15 +27,24 @@ from sameface_qdrant.store import payloads
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
+from sameface_qdrant.threads import in_thread
 from sameface_qdrant.values.vectors import Vector
 
 _PAGE = 500
 
 
 async def calibrate_gallery(
-    engine: Engine, galleries: Galleries, gallery: str, *, etag: str = "", **options: Unpack[CalibrationOptions]
+    engine: Engine,
+    galleries: Galleries,
+    threads: Executor,
+    gallery: str,
+    *,
+    etag: str = "",
+    **options: Unpack[CalibrationOptions],
 ) -> GalleryCalibration:
     """Measure the thresholds for the policy's targets, and with ``apply`` make them a new revision of the policy.
+
+    Everything that takes long is calculated in one of ``threads``.
 
     Raises:
         GalleryNotFound: there is no such gallery.
@@ -47,8 +57,8 @@ async def calibrate_gallery(
     check_etag(etag, present.etag, gallery)
     size = await _size(engine, tenant)
     scores = given_scores(options)
-    evidence = await _templates(engine, tenant) if scores is None else scores
-    found = await asyncio.to_thread(measure, present, size, evidence, options)
+    evidence = await _templates(engine, tenant, threads) if scores is None else scores
+    found = await in_thread(threads, measure, present, size, evidence, options)
     if not options.get("apply", False):
         return found
     changes = policy_changes(found, size, options)
@@ -60,6 +70,7 @@ async def calibrate_gallery(
 async def gallery_what_if(
     engine: Engine,
     galleries: Galleries,
+    threads: Executor,
     gallery: str,
     operation: Operation,
     **changes: Unpack[SettingChanges],
@@ -75,16 +86,16 @@ async def gallery_what_if(
     tenant = await galleries.tenant(gallery)
     before, after = settings(tenant.gallery, operation, await _size(engine, tenant), changes)
     if (decisions := changes.get("decisions")) is not None:
-        return await asyncio.to_thread(what_if, decisions, before, after)
-    templates = await _templates(engine, tenant)
-    return await asyncio.to_thread(compare_settings, templates, operation, before, after)
+        return await in_thread(threads, what_if, decisions, before, after)
+    templates = await _templates(engine, tenant, threads)
+    return await in_thread(threads, compare_settings, templates, operation, before, after)
 
 
 async def _size(engine: Engine, tenant: Tenant) -> int:
     return await engine.count(tenant.collection, gallery_filter(tenant.uid, payloads.IDENTITY))
 
 
-async def _templates(engine: Engine, tenant: Tenant) -> GalleryTemplates:
+async def _templates(engine: Engine, tenant: Tenant, threads: Executor) -> GalleryTemplates:
     """Return the templates in force.
 
     Ids are hashes, so the first ones in their order are as good as drawn at random.
@@ -102,6 +113,9 @@ async def _templates(engine: Engine, tenant: Tenant) -> GalleryTemplates:
                 identities.append(str(point.payload["identity"]))
         if start is None:
             break
-    dimension = tenant.gallery.contract.dimension
-    stacked = np.stack(vectors) if vectors else np.empty((0, dimension))
-    return GalleryTemplates(stacked.astype(np.float32), identities, complete=start is None)
+    return await in_thread(threads, _stacked, vectors, identities, tenant.gallery.contract.dimension, start is None)
+
+
+def _stacked(vectors: Sequence[Vector], identities: list[str], dimension: int, complete: bool) -> GalleryTemplates:
+    stacked = np.array(vectors, np.float32).reshape(len(vectors), dimension)
+    return GalleryTemplates(stacked, identities, complete=complete)

@@ -7,6 +7,7 @@ returned, and a repeat acknowledges only what stays. What guards reject holds in
 `sameface_qdrant.store.guards`.
 """
 
+import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.round_trips import nothing, together
 from sameface_qdrant.store.template_limit import templates_to_replace
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
+from sameface_qdrant.threads import to_end
 from sameface_qdrant.values.finding import Finding, FindingKind
 from sameface_qdrant.values.template import NewTemplate, Template
 
@@ -74,7 +76,7 @@ class Enrolments:
         check_request(enrolee, templates)
         tenant = await self._galleries.tenant(gallery)
         now = time.time()
-        entries = entries_of(tenant, enrolee.identity, templates, "", self._secret)
+        entries = await self._entries(tenant, enrolee, templates, "")
         stored = await self._read(tenant, enrolee, entries, now)
         self._check_identity(tenant, enrolee, stored.record)
         points = template_points(tenant, enrolee, not_stored(entries, stored.present), stored.record, now)
@@ -100,7 +102,7 @@ class Enrolments:
             # Read under the lock: a gallery that is being erased must not receive templates afterwards.
             tenant = await self._galleries.tenant(gallery)
             now = time.time()
-            entries = entries_of(tenant, enrolee.identity, templates, request_id, self._secret)
+            entries = await self._entries(tenant, enrolee, templates, request_id)
             stored = await self._read(tenant, enrolee, entries, now)
             self._check_repeat(tenant, enrolee, entries, stored, request_id)
             fresh = not_stored(entries, stored.present)
@@ -176,6 +178,13 @@ class Enrolments:
                 f"the identity {enrolee.identity!r} of {tenant.gallery.id!r} has expired; prolong or delete it first",
                 metadata={"gallery": tenant.gallery.id, "identity": enrolee.identity},
             )
+
+    async def _entries(
+        self, tenant: Tenant, enrolee: Enrolee, templates: Sequence[NewTemplate], request_id: str
+    ) -> list[Entry]:
+        # In a thread, because the digest of a large photo takes long.
+        work = asyncio.to_thread(entries_of, tenant, enrolee.identity, templates, request_id, self._secret)
+        return await to_end(work)
 
     async def _look(
         self, tenant: Tenant, enrolee: Enrolee, record: Point | None, points: Sequence[Point]

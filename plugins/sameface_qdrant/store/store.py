@@ -1,7 +1,9 @@
 """The store: galleries, identities and templates; enrol, verify, identify."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Unpack
 
@@ -26,6 +28,7 @@ from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.decision import Decision, Probe, Scope
 from sameface_qdrant.values.erasure import ErasureReceipt
+from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.ids import NO_LABELS
 from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Template, TemplateFilter
 from sameface_qdrant.values.vectors import Vector, units_under
@@ -51,6 +54,8 @@ class Store:
         self.templates = Templates(engine, galleries, self.identities, write_lock)
         self._enrolments = Enrolments(engine, galleries, self.identities, write_lock, secret)
         self.erasures = galleries.erasures
+        self.calculating = ThreadPoolExecutor(1, thread_name_prefix="calibration")
+        """The thread of calibrations and what-ifs: one calculates at a time, beside the threads that read files."""
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
@@ -86,6 +91,7 @@ class Store:
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
         await self._write_lock.drain()
+        await asyncio.to_thread(self.calculating.shutdown, cancel_futures=True)
         await self._engine.aclose()
 
     async def enroll(
@@ -125,7 +131,7 @@ class Store:
 
     async def verify(
         self,
-        gallery: str,
+        gallery: str | Gallery,
         identity: str,
         probe: Probe,
         *,
@@ -135,7 +141,8 @@ class Store:
     ) -> Decision:
         """1:1. Compare a probe with a claimed identity; see `sameface_qdrant.policy` for the table.
 
-        ``scope`` defaults to GALLERY in a gallery of two or more identities, else to CLAIM.
+        ``scope`` defaults to GALLERY in a gallery of two or more identities, else to CLAIM. A `Gallery` that was read
+        from this store saves reading it again.
 
         Raises:
             GalleryNotFound: there is no such gallery.
@@ -149,7 +156,7 @@ class Store:
 
     async def identify(
         self,
-        gallery: str,
+        gallery: str | Gallery,
         probe: Probe,
         *,
         threshold: float | None = None,
@@ -169,7 +176,7 @@ class Store:
 
     async def search(
         self,
-        gallery: str,
+        gallery: str | Gallery,
         probe: Probe,
         *,
         where: TemplateFilter = TemplateFilter(),  # noqa: B008  # frozen
@@ -192,7 +199,7 @@ class Store:
         search = StoredGallerySearch(self._engine, self.identities, tenant)
         names = await search.display_names([hit.payload["identity"] for hit in hits])
         return tuple(
-            FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), gallery), hit.score, name)
+            FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), tenant.gallery.id), hit.score, name)
             for hit, name in zip(hits, names, strict=True)
         )
 
@@ -203,11 +210,11 @@ class Store:
 
         With ``etag``, the gallery must be the one that has it.
         """
-        return await calibrate_gallery(self._engine, self.galleries, gallery, etag=etag, **options)
+        return await calibrate_gallery(self._engine, self.galleries, self.calculating, gallery, etag=etag, **options)
 
     async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
         """Tell what another setting would change; see `sameface_qdrant.store.calibrate.gallery_what_if`."""
-        return await gallery_what_if(self._engine, self.galleries, gallery, operation, **changes)
+        return await gallery_what_if(self._engine, self.galleries, self.calculating, gallery, operation, **changes)
 
     async def sweep(self) -> tuple[ErasureReceipt, ...]:
         """Erase what has expired, at most some hundred identities and templates of each gallery; returns the receipts.
@@ -216,7 +223,7 @@ class Store:
         """
         return tuple(await sweep(self._engine, self.galleries, self.identities, self.templates))
 
-    async def _search(self, gallery: str, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
+    async def _search(self, gallery: str | Gallery, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
         return StoredGallerySearch(self._engine, self.identities, tenant), vector

@@ -5,6 +5,8 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
+from sameface_qdrant.threads import to_end
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -27,11 +29,11 @@ class WriteLock:
         self._lock.release()
 
     async def run_to_completion(self, write: Coroutine[Any, Any, Result]) -> Result:
-        """Run a write to its end, also when the caller is cancelled meanwhile."""
+        """Run a write to its end. A caller that is cancelled waits for it too, and is cancelled then."""
         task = asyncio.create_task(write)
         self._running.add(task)
         task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        return await to_end(task)
 
     async def drain(self) -> None:
         """Wait until no write is running."""

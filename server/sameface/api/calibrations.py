@@ -19,6 +19,7 @@ from sameface_qdrant.metrics.curves import Curves, curves
 from sameface_qdrant.metrics.intervals import ConfidenceInterval
 from sameface_qdrant.metrics.menagerie import ErrorRates, IdentityThresholds, propose_identity_thresholds
 from sameface_qdrant.store.store import Store
+from sameface_qdrant.threads import in_thread
 from sameface_qdrant.values.decision import Outcome
 from sameface_qdrant.values.gallery import Gallery
 
@@ -31,7 +32,7 @@ _OPERATIONS = {
 
 
 class Calibrations:
-    """One at a time: each may keep a core busy for seconds."""
+    """One at a time, because each may keep a core busy for seconds. The next begins when the last has really ended."""
 
     def __init__(self, store: Store, gallery_to: Callable[[Gallery], gallery_pb2.Gallery]) -> None:
         self._store = store
@@ -49,18 +50,20 @@ class Calibrations:
             operation=_operation(request.operation),
             author=AUTHOR,
         )
+        threads = self._store.calculating
         async with self._turn:
             match request.WhichOneof("evidence"):
                 case "scores":
-                    options["comparisons"] = await asyncio.to_thread(_scores, request.scores)
+                    options["comparisons"] = await in_thread(threads, _scores, request.scores)
                 case "cohort":
-                    options["cohort"] = await asyncio.to_thread(_cohort, request.cohort)
+                    options["cohort"] = await in_thread(threads, _cohort, request.cohort)
             found = await self._store.calibrate(gallery, etag=request.etag, **options)
-            drawn = await asyncio.to_thread(curves, found.comparisons)
+            drawn = await in_thread(threads, curves, found.comparisons)
             proposed = None
             if request.propose_identity_thresholds:
                 verify = found.calibration.verify
-                proposed = await asyncio.to_thread(
+                proposed = await in_thread(
+                    threads,
                     propose_identity_thresholds,
                     found.comparisons,
                     verify.threshold,
@@ -87,7 +90,7 @@ class Calibrations:
         async with self._turn:
             decisions = None
             if request.HasField("decisions"):
-                decisions = await asyncio.to_thread(_decisions, request.decisions)
+                decisions = await in_thread(self._store.calculating, _decisions, request.decisions)
             found = await self._store.what_if(
                 gallery,
                 operation,

@@ -35,10 +35,14 @@ ERRORS: dict[str, ErrorRow] = {
         "Send as many finite numbers as the contract's dimension, not all zero.",
     ),
     "IMAGE_UNDECODABLE": ErrorRow(
-        _CODES.INVALID_ARGUMENT, "`bytes`", "Send a whole JPEG, PNG, WebP, BMP, GIF or TIFF file."
+        _CODES.INVALID_ARGUMENT,
+        "`bytes`, or `compression` of a TIFF",
+        "Send a whole JPEG, PNG, WebP, BMP, GIF or TIFF file.",
     ),
     "IMAGE_TOO_LARGE": ErrorRow(
-        _CODES.INVALID_ARGUMENT, "`limit`; `bytes`, or `width` and `height`", "Send a smaller photo."
+        _CODES.INVALID_ARGUMENT,
+        "`limit`; `bytes`, `width` and `height`, `scans`, `segments`, or `cpu_s` (seconds of processor time)",
+        "Send a smaller photo; a JPEG with too many scans or segments saved again as an ordinary one.",
     ),
     "FACE_NOT_FOUND": ErrorRow(_CODES.INVALID_ARGUMENT, "`count`", "Send a photo with a visible, upright face."),
     "MULTIPLE_FACES": ErrorRow(

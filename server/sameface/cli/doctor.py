@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import grpc
@@ -20,8 +20,10 @@ from sameface.cli.options import AsJson, ExitCode
 from sameface.cli.output import coloured, print_json, print_table
 from sameface.cli.serve import load_settings
 from sameface.errors import ModelNotFound
-from sameface.settings import Settings, model_repository_source
 from sameface_qdrant.errors import SamefaceError, StoreLocked
+
+if TYPE_CHECKING:
+    from sameface.settings import Settings
 
 FREE_BYTES = 1 << 30
 SERVICE = "sameface.v1.FaceService"
@@ -85,7 +87,7 @@ def _examine() -> Iterator[Finding]:
         yield check(settings)
 
 
-def _models(settings: Settings) -> Finding:
+def _models(settings: "Settings") -> Finding:
     from sameface.inference.cards import read_cards
     from sameface.inference.check import check_digests
 
@@ -101,9 +103,10 @@ def _models(settings: Settings) -> Finding:
     return Finding("models", True, ", ".join(f"{card.model} v{card.version}" for card in cards))
 
 
-def _default_version(settings: Settings) -> Finding:
+def _default_version(settings: "Settings") -> Finding:
     from sameface.inference.cards import EMBEDDER, read_cards
     from sameface.inference.defaults import check_served, chosen_version
+    from sameface.settings import model_repository_source
 
     name = "default version"
     try:
@@ -115,7 +118,7 @@ def _default_version(settings: Settings) -> Finding:
     return Finding(name, True, ". ".join(filter(None, (found, card.licence.restriction))))
 
 
-def _triton(settings: Settings) -> Finding:
+def _triton(settings: "Settings") -> Finding:
     from sameface.inference.local.runtime import check_machine, find_runtime
 
     if settings.triton_url:
@@ -132,11 +135,11 @@ def _triton(settings: Settings) -> Finding:
     return Finding("Triton", False, f"no runtime in {settings.cache_dir}", "sameface triton install")
 
 
-def _cache(settings: Settings) -> Finding:
+def _cache(settings: "Settings") -> Finding:
     return _writable("cache folder", settings.cache_dir, "SAMEFACE_CACHE_DIR")
 
 
-def _store(settings: Settings) -> Finding:
+def _store(settings: "Settings") -> Finding:
     if settings.qdrant_url:
         return _reachable("Qdrant", settings.qdrant_url, 6334, "start it, or correct SAMEFACE_QDRANT_URL")
     from sameface_qdrant.engines.edge.lock import lock_folder
@@ -163,7 +166,7 @@ def _who(holder: str) -> str:
         return holder
 
 
-def _address(settings: Settings) -> Finding:
+def _address(settings: "Settings") -> Finding:
     host, _, port = settings.listen.rpartition(":")
     remedy = "stop who holds it, or set SAMEFACE_LISTEN"
     try:

@@ -14,12 +14,12 @@ from rich.text import Text
 from sameface.cli.options import AsJson
 from sameface.cli.output import note, print_json, print_table
 from sameface.cli.serve import load_settings
-from sameface.settings import Settings, model_repository_source
 
 if TYPE_CHECKING:
     from sameface.inference.cards import ModelCard
     from sameface.inference.defaults import ChosenVersion
     from sameface.inference.golden_set import GoldenSetReport
+    from sameface.settings import Settings
 
 app = typer.Typer(help="The models of the repository.", no_args_is_help=True)
 
@@ -33,6 +33,7 @@ RESTART = "a running service goes on with what it started with: restart it, and 
 def build() -> None:
     """Build every model.onnx from its source; files with the right digest are left alone."""
     from sameface.models.build import build_models
+    from sameface.settings import model_repository_source
 
     console = Console(stderr=True)
     settings = load_settings(None)
@@ -140,6 +141,7 @@ def promote(
     from sameface.errors import ModelCheckFailed, ModelNotFound
     from sameface.inference.cards import EMBEDDER, read_cards
     from sameface.inference.defaults import promoted, read_default, write_default
+    from sameface.settings import model_repository_source
 
     settings = load_settings(None)
     cards = {card.version: card for card in read_cards(settings.model_repository) if card.model == EMBEDDER}
@@ -180,6 +182,7 @@ def rollback() -> None:
     from sameface.errors import ModelNotFound
     from sameface.inference.cards import EMBEDDER, read_cards
     from sameface.inference.defaults import read_default, rolled_back, write_default
+    from sameface.settings import model_repository_source
 
     settings = load_settings(None)
     default, _ = read_default(settings.model_repository, model_repository_source())
@@ -221,7 +224,7 @@ class _Checked:
         }
 
 
-def _checked(settings: Settings, cards: Sequence["ModelCard"], triton_url: str) -> list[_Checked]:
+def _checked(settings: "Settings", cards: Sequence["ModelCard"], triton_url: str) -> list[_Checked]:
     """Run the golden inputs, and the golden set of those that have one, on the runtime that serves."""
     from sameface.inference.check import check_digests, check_models
     from sameface.inference.golden_set import FILE_NAME, check_golden_set, read_golden_faces
@@ -262,13 +265,14 @@ def _span(scores: Sequence[float]) -> str:
     return f"{scores[0]:.3f} to {scores[-1]:.3f}" if scores else "–"
 
 
-def _chosen(settings: Settings) -> "ChosenVersion":
+def _chosen(settings: "Settings") -> "ChosenVersion":
     from sameface.inference.defaults import chosen_version
+    from sameface.settings import model_repository_source
 
     return chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
 
 
-def _tell_consequences(settings: Settings, card: "ModelCard") -> None:
+def _tell_consequences(settings: "Settings", card: "ModelCard") -> None:
     if card.licence.restriction:
         note(card.licence.restriction)
     note(RESTART)

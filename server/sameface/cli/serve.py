@@ -6,22 +6,28 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import ValidationError
 
 from sameface.cli.options import InferenceName
-from sameface.settings import Settings
 from sameface_qdrant.errors import InvalidArgument
 
+if TYPE_CHECKING:
+    from sameface.settings import Settings
 
-def load_settings(config: Path | None, **flags: Any) -> Settings:
+
+def load_settings(config: Path | None, **flags: Any) -> "Settings":
     """Return the settings with flags over environment over file over defaults; None means not given.
 
     Raises:
         InvalidArgument: a value is not allowed; the message names the field.
     """
+    # Settings take as long to import as the rest of a command, and most commands need none.
+    from pydantic import ValidationError
+
+    from sameface.settings import Settings
+
     if config is not None:
         os.environ["SAMEFACE_CONFIG"] = str(config)
     try:

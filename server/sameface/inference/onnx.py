@@ -8,6 +8,7 @@ from typing import Any
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.threads import in_thread
 
 
 class OnnxInference:
@@ -24,9 +25,8 @@ class OnnxInference:
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """See `Inference.run`."""
         session = self._sessions.get((model, version)) or await self._open(model, version)
-        loop = asyncio.get_running_loop()
         try:
-            outputs = await loop.run_in_executor(self._workers, session.run, None, dict(inputs))
+            outputs = await in_thread(self._workers, session.run, None, dict(inputs))
         except Exception as error:
             # ONNX Runtime's own exception types are private; wrong names, shapes and types are the caller's.
             kind = type(error).__name__

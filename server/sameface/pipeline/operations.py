@@ -1,6 +1,5 @@
 """What the service does, one method each: enrol, verify, identify, compare, detect, embed."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +8,7 @@ import numpy as np
 
 from sameface.errors import ModelNotFound
 from sameface.inference.cards import EMBEDDER, ModelCard
-from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline
+from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline, all_of
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.vision import FaceSelection
 from sameface_qdrant.policy import decide_comparison
@@ -149,10 +148,10 @@ class FaceOperations:
         selection: FaceSelection | None,
     ) -> tuple[Decision, FoundFace | None]:
         """1:1."""
-        contract = (await self.store.galleries.get(gallery)).contract
-        vector, made_under, face = await self._vector(sample, contract, selection)
+        found = await self.store.galleries.get(gallery)
+        vector, made_under, face = await self._vector(sample, found.contract, selection)
         decision = await self.store.verify(
-            gallery, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
+            found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
         )
         return decision, face
 
@@ -160,11 +159,12 @@ class FaceOperations:
         self, sample: Sample, settings: IdentificationSettings
     ) -> list[tuple[Decision | None, FoundFace | None]]:
         """1:N for the selected face, or for every face; a face refused by the quality gate has no decision then."""
-        contract = (await self.store.galleries.get(settings.gallery)).contract
+        gallery = await self.store.galleries.get(settings.gallery)
+        contract = gallery.contract
 
         async def decide(vector: Vector, made_under: Contract) -> Decision:
             return await self.store.identify(
-                settings.gallery,
+                gallery,
                 Probe(vector, made_under),
                 threshold=settings.threshold,
                 margin=settings.margin,
@@ -177,7 +177,7 @@ class FaceOperations:
         found = (await self.photos.find_faces(sample.content, self.max_faces)).faces
         passed = [face for face in found if not face.issues]
         vectors = await self.photos.embed([face.crop for face in passed], self._version_for(contract))
-        decisions = iter(await asyncio.gather(*(decide(vector, contract) for vector in vectors)))
+        decisions = iter(await all_of(*(decide(vector, contract) for vector in vectors)))
         return [(None if face.issues else next(decisions), face) for face in found]
 
     async def search(
@@ -191,10 +191,10 @@ class FaceOperations:
         min_score: float | None,
     ) -> tuple[tuple[FoundTemplate, ...], FoundFace | None]:
         """Find the nearest templates under a filter; no decision."""
-        contract = (await self.store.galleries.get(gallery)).contract
-        vector, made_under, face = await self._vector(sample, contract, selection)
+        found = await self.store.galleries.get(gallery)
+        vector, made_under, face = await self._vector(sample, found.contract, selection)
         probe = Probe(vector, made_under)
-        return await self.store.search(gallery, probe, where=where, limit=limit, min_score=min_score), face
+        return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face
 
     async def compare(
         self,
@@ -208,7 +208,7 @@ class FaceOperations:
     ) -> tuple[Decision, FoundFace | None, FoundFace | None]:
         """Compare two samples under one contract and store nothing."""
         card = self.embedder_card(embedder_version)
-        sides = await asyncio.gather(
+        sides = await all_of(
             self._vector(first, card.contract, selection), self._vector(second, card.contract, selection)
         )
         one, other = units_under(card.contract, [Probe(vector, made_under) for vector, made_under, _ in sides])

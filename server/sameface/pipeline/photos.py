@@ -1,16 +1,16 @@
 """The road of one photo: bytes → decode → detector → faces with quality → 112×112 crop → embedder → unit vector."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sameface.errors import ModelCheckFailed
-from sameface.inference.base import Inference
+from sameface.inference.base import FloatArray, Inference, Tensor
 from sameface.inference.cards import EMBEDDER
 from sameface.vision import (
     VIEW_SIDE,
@@ -18,6 +18,7 @@ from sameface.vision import (
     Detection,
     FaceSelection,
     ImageLimits,
+    PhotoWork,
     Pixels,
     QualityComponent,
     QualityLimits,
@@ -33,9 +34,9 @@ from sameface.vision import (
     upright_view,
 )
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.threads import ended, in_thread
 from sameface_qdrant.values.vectors import Vector
 
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 DETECTOR = "face_detector"
@@ -43,7 +44,7 @@ DETECTOR_VERSION = 1
 LARGEST_BATCH = 32
 """``max_batch_size`` of the embedder's Triton config."""
 SMALLEST_SIDE = 80
-MOST_SECOND_LOOKS = 4
+MAX_SECOND_LOOKS = 4
 """Each look finds about half of the tilt that is left; four are enough up to 60°."""
 
 
@@ -97,7 +98,7 @@ class PhotoPipeline:
         """
         image, detections = await self._detect(photo)
         ranked = sorted(detections, key=lambda face: face.box[2] * face.box[3], reverse=True)[:most]
-        faces = await asyncio.gather(*(self._examine(image, face) for face in ranked))
+        faces = await all_of(*(self._examine(image, face) for face in ranked))
         return FoundFaces(tuple(faces), image.original_width, image.original_height)
 
     async def select_face(self, photo: bytes, selection: FaceSelection) -> FoundFace:
@@ -124,20 +125,13 @@ class PhotoPipeline:
         """
         if not crops:
             return ()
-        images = np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2))
-        batches = [images[start : start + LARGEST_BATCH] for start in range(0, len(images), LARGEST_BATCH)]
+        batches = await in_thread(self.threads, _batches, crops)
         outputs = [await self.inference.run(EMBEDDER, version, {"images": batch}) for batch in batches]
-        vectors = np.concatenate([output["embedding"] for output in outputs]).astype(np.float32, copy=False)
-        norms = np.linalg.norm(vectors, axis=1)
-        if not (np.isfinite(vectors).all() and (np.abs(norms - 1.0) < 1e-3).all()):
-            raise ModelCheckFailed(
-                f"{EMBEDDER} version {version} gave norms {norms.round(4).tolist()}; unit norm was expected",
-                metadata={"model": EMBEDDER, "version": version},
-            )
-        return tuple(vectors)
+        return await in_thread(self.threads, _checked, [output["embedding"] for output in outputs], version)
 
     async def _detect(self, photo: bytes) -> tuple[DecodedImage, tuple[Detection, ...]]:
-        image, (tensor, scale) = await self._in_thread(self._prepare, photo)
+        work = PhotoWork(self.image_limits.max_cpu_s)
+        image, tensor, scale = await in_thread(self.threads, self._prepare, photo, work, stop=work.stop)
         side = min(self.detector.longest_side, max(image.pixels.shape[:2]))
         while True:
             detections = await self._run_detector(tensor, scale)
@@ -145,26 +139,28 @@ class PhotoPipeline:
             side //= 2
             if detections or side < SMALLEST_SIDE:
                 return image, detections
-            tensor, scale = await self._in_thread(detector_input, image.pixels, side)
+            tensor, scale = await in_thread(self.threads, detector_input, image.pixels, side)
 
-    def _prepare(self, photo: bytes) -> tuple[DecodedImage, tuple[Pixels, float]]:
-        image = decode_image(photo, self.image_limits)
-        return image, detector_input(image.pixels, self.detector.longest_side)
+    def _prepare(self, photo: bytes, work: PhotoWork) -> tuple[DecodedImage, Pixels, float]:
+        image = decode_image(photo, self.image_limits, work)
+        return image, *detector_input(image.pixels, self.detector.longest_side)
 
     async def _run_detector(self, tensor: Pixels, scale: float) -> tuple[Detection, ...]:
         outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
+        return await in_thread(self.threads, self._faces_in, outputs["faces"][0], tensor, scale)
+
+    def _faces_in(self, raw: FloatArray, tensor: Pixels, scale: float) -> tuple[Detection, ...]:
         size = (tensor.shape[3], tensor.shape[2])
-        return decode_faces(outputs["faces"][0], size, scale, score_threshold=self.detector.score_threshold)
+        return decode_faces(raw, size, scale, score_threshold=self.detector.score_threshold)
 
     async def _examine(self, image: DecodedImage, face: Detection) -> FoundFace:
         tilted = needs_second_look(face)
-        for _ in range(MOST_SECOND_LOOKS):
+        for _ in range(MAX_SECOND_LOOKS):
             if not tilted:
                 break
-            view, matrix = await self._in_thread(upright_view, image.pixels, face)
-            seen = await self._run_detector(*detector_input(view, VIEW_SIDE))
-            face, tilted = look_again(face, seen, matrix)
-        return await self._in_thread(self._judge, image, face)
+            tensor, scale, matrix = await in_thread(self.threads, _upright_input, image.pixels, face)
+            face, tilted = look_again(face, await self._run_detector(tensor, scale), matrix)
+        return await in_thread(self.threads, self._judge, image, face)
 
     def _judge(self, image: DecodedImage, face: Detection) -> FoundFace:
         crop = align(image.pixels, face.landmarks)
@@ -176,10 +172,39 @@ class PhotoPipeline:
             issues=quality_issues(quality, self.quality_limits),
         )
 
-    async def _in_thread(
-        self,
-        call: Callable[Arguments, Result],
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
-    ) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, partial(call, *args, **kwargs))
+
+def _upright_input(pixels: Pixels, face: Detection) -> tuple[Pixels, float, NDArray[np.float64]]:
+    view, matrix = upright_view(pixels, face)
+    return *detector_input(view, VIEW_SIDE), matrix
+
+
+def _batches(crops: Sequence[Pixels]) -> list[Pixels]:
+    """Return crops as inputs of the embedder, each uint8 [up to 32, 3, 112, 112]."""
+    images = np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2))
+    return [images[start : start + LARGEST_BATCH] for start in range(0, len(images), LARGEST_BATCH)]
+
+
+def _checked(embeddings: Sequence[Tensor], version: int) -> tuple[Vector, ...]:
+    vectors = np.concatenate(embeddings).astype(np.float32, copy=False)
+    norms = np.linalg.norm(vectors, axis=1)
+    if not (np.isfinite(vectors).all() and (np.abs(norms - 1.0) < 1e-3).all()):
+        raise ModelCheckFailed(
+            f"{EMBEDDER} version {version} gave norms {norms.round(4).tolist()}; unit norm was expected",
+            metadata={"model": EMBEDDER, "version": version},
+        )
+    return tuple(vectors)
+
+
+async def all_of(*works: Coroutine[Any, Any, Result]) -> list[Result]:
+    """Await several works at once. Where one fails the others are cancelled, and have ended before its error is raised.
+
+    `asyncio.gather` would leave the others running, with their photos, after the call has been answered.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            await ended(task)

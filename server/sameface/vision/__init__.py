@@ -6,6 +6,7 @@ from sameface.vision.detection import Detection, decode_faces, detector_input
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
 from sameface.vision.selection import FaceSelection, select_face
 from sameface.vision.upright import VIEW_SIDE, look_again, needs_second_look, upright_view
+from sameface.vision.work import PhotoWork, WorkStopped
 
 __all__ = [
     "VIEW_SIDE",
@@ -13,9 +14,11 @@ __all__ = [
     "Detection",
     "FaceSelection",
     "ImageLimits",
+    "PhotoWork",
     "Pixels",
     "QualityComponent",
     "QualityLimits",
+    "WorkStopped",
     "align",
     "assess_quality",
     "decode_faces",

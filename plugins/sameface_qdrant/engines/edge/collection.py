@@ -14,6 +14,7 @@ from sameface_qdrant.engines.edge.erasure_notes import removed
 from sameface_qdrant.engines.edge.files import ROOM_TO_DELETE, ROOM_TO_WRITE, check_room, write_text
 from sameface_qdrant.engines.edge.shard import matching_ids
 from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
+from sameface_qdrant.threads import to_end
 
 Result = TypeVar("Result")
 
@@ -135,12 +136,8 @@ class EdgeCollection:
 
 async def in_thread(folder: Path, call: Callable[..., Result], *args: Any) -> Result:
     """Run a blocking call in a thread; even a cancelled caller waits for it, so that no call outlives its lock."""
-    running = asyncio.ensure_future(asyncio.to_thread(call, *args))
     try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+        return await to_end(asyncio.to_thread(call, *args))
     except Exception as error:
         raise translated(error, folder) from error
 

@@ -147,7 +147,7 @@ class LocalTriton:
                 if self._process is None or not self._process.alive:
                     log.error("tritonserver ended; starting it again")
                     await self._restart()
-                elif dead := self._models_without_stub():
+                elif dead := await asyncio.to_thread(self._models_without_stub):
                     log.error("the model process of %s ended; loading it again", ", ".join(dead))
                     await self._mend(dead)
                 elif time.monotonic() >= next_canary:

@@ -1,0 +1,49 @@
+"""Blocking work in threads, so that the event loop is free meanwhile."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+async def in_thread(
+    threads: Executor, call: Callable[..., Result], *args: Any, stop: Callable[[], None] | None = None
+) -> Result:
+    """Run ``call`` in one of ``threads`` and return its result.
+
+    A cancelled caller waits until the call has ended: what the caller holds meanwhile (a lock, an admission) then
+    covers all of the work. A call that has not begun is dropped. ``stop`` is called on cancellation, to end the call
+    early.
+    """
+    future = threads.submit(call, *args)
+    waiting = asyncio.wrap_future(future)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        future.cancel()
+        if stop is not None:
+            stop()
+        await ended(waiting)
+        raise
+
+
+async def to_end(work: Awaitable[Result]) -> Result:
+    """Await ``work`` to its end. A cancelled caller waits for it too, and is cancelled then."""
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await ended(running)
+        raise
+
+
+async def ended(work: asyncio.Future[Any]) -> None:
+    """Wait until ``work`` has ended, whatever became of it, also where the waiting task is cancelled again."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
+    if not work.cancelled():
+        work.exception()  # retrieved, because nobody else does

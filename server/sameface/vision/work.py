@@ -1,0 +1,72 @@
+"""How much work one photo may be, and how that work ends early."""
+
+import io
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from sameface.errors import ImageTooLarge
+
+
+class WorkStopped(Exception):
+    """The caller has left; raised on the thread that works on the photo."""
+
+
+class PhotoWork:
+    """The work on one photo: one thread does it, any thread may stop it."""
+
+    def __init__(self, max_cpu_s: float) -> None:
+        """Allow ``max_cpu_s`` seconds of the thread's processor time, counted from the first `check`."""
+        self._max_cpu_s = max_cpu_s
+        self._began: float | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Make the next `check` raise WorkStopped."""
+        self._stopped = True
+
+    def check(self) -> None:
+        """Return where the work may go on.
+
+        Raises:
+            WorkStopped: `stop` was called.
+            ImageTooLarge: the processor time is used up.
+        """
+        if self._stopped:
+            raise WorkStopped
+        now = time.thread_time()
+        if self._began is None:
+            self._began = now
+        if now - self._began > self._max_cpu_s:
+            raise ImageTooLarge(
+                f"decoding the image took {now - self._began:.1f} s of processor time and was not finished; at most "
+                f"{self._max_cpu_s:g} s are allowed; send a smaller photo, saved as an ordinary JPEG",
+                metadata={"cpu_s": f"{now - self._began:.1f}", "limit": f"{self._max_cpu_s:g}"},
+            )
+
+
+class PhotoFile(io.BytesIO):
+    """The bytes of a photo as a file; each read checks whether the work may go on.
+
+    Pillow reads a file piece by piece while it parses and decodes, so a read is where its work can be ended.
+    """
+
+    def __init__(self, content: bytes, work: PhotoWork, cuts: Sequence[int] = ()) -> None:
+        """Wrap ``content``. ``cuts`` are ascending offsets; no read goes past one, it ends there."""
+        super().__init__(content)
+        self._work = work
+        self._cuts = cuts
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to ``size`` bytes, fewer where a cut comes first.
+
+        Raises:
+            WorkStopped, ImageTooLarge: see `PhotoWork.check`.
+        """
+        self._work.check()
+        position = self.tell()
+        following = bisect_right(self._cuts, position)
+        if following < len(self._cuts):
+            room = self._cuts[following] - position
+            size = room if size is None or size < 0 else min(size, room)
+        return super().read(size)

@@ -1,0 +1,115 @@
+"""Work in threads: a cancelled caller leaves when its work has ended, not before."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sameface_qdrant.threads import in_thread, to_end
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1, thread_name_prefix="work") as executor:
+        yield executor
+
+
+class Gated:
+    """A call that begins, and ends once its gate is open."""
+
+    def __init__(self) -> None:
+        self.gate, self.begun, self.ended = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self) -> str:
+        self.begun.set()
+        self.gate.wait()
+        self.ended.set()
+        return threading.current_thread().name
+
+
+async def until(event: threading.Event) -> None:
+    await asyncio.to_thread(event.wait)
+
+
+async def test_the_result_and_the_error_of_a_call_are_its_callers(threads: ThreadPoolExecutor) -> None:
+    assert await in_thread(threads, divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(threads, divmod, 7, 0)
+
+
+async def test_a_cancelled_caller_stops_its_call_and_waits_until_it_has_ended(threads: ThreadPoolExecutor) -> None:
+    call = Gated()
+    caller = asyncio.create_task(in_thread(threads, call, stop=call.gate.set))
+    await until(call.begun)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert call.ended.is_set()
+
+
+async def test_a_caller_that_is_cancelled_again_still_waits(threads: ThreadPoolExecutor) -> None:
+    call = Gated()
+    caller = asyncio.create_task(in_thread(threads, call))
+    await until(call.begun)
+    for _ in range(3):
+        caller.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert not caller.done()
+    call.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert call.ended.is_set()
+
+
+async def test_a_call_that_has_not_begun_is_dropped_with_its_caller(threads: ThreadPoolExecutor) -> None:
+    first, second = Gated(), Gated()
+    running = asyncio.create_task(in_thread(threads, first))
+    await until(first.begun)
+    waiting = asyncio.create_task(in_thread(threads, second))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    first.gate.set()
+    assert (await running).startswith("work")
+    threads.shutdown()
+    assert not second.begun.is_set()
+
+
+async def test_a_failure_after_the_caller_was_cancelled_is_nobodys(
+    threads: ThreadPoolExecutor, recwarn: pytest.WarningsRecorder
+) -> None:
+    call = Gated()
+
+    def fail() -> None:
+        call()
+        raise ValueError("too late")
+
+    caller = asyncio.create_task(in_thread(threads, fail, stop=call.gate.set))
+    await until(call.begun)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
+async def test_a_coroutine_is_awaited_to_its_end_by_a_cancelled_caller() -> None:
+    gate, steps = asyncio.Event(), list[str]()
+
+    async def write() -> None:
+        steps.append("begun")
+        await gate.wait()
+        steps.append("ended")
+
+    caller = asyncio.create_task(to_end(write()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.sleep(0)
+    assert (steps, caller.done()) == (["begun"], False)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert steps == ["begun", "ended"]
