@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import VECTOR_NAME, EngineDescription, Hit, Point, Where
+from sameface_qdrant.engines.base import VECTOR_NAME, EngineDescription, Hit, Point, Where, check_dimension
 from sameface_qdrant.engines.edge import compaction, erasure_notes
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
 from sameface_qdrant.engines.edge.erasure_evidence import EdgeErasureEvidence
@@ -27,7 +27,7 @@ from sameface_qdrant.engines.edge.files import check_format
 from sameface_qdrant.engines.edge.lock import lock_folder
 from sameface_qdrant.engines.edge.nearest import nearest
 from sameface_qdrant.engines.edge.shard import filter_of, open_current, point_of
-from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable
+from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
 QUICK_IDS = 64
@@ -83,12 +83,7 @@ class EdgeEngine:
         if opened is None:
             async with self._opening:
                 opened = self._collections.get(collection) or await self._open(self._folder / collection, dimension)
-        if opened.dimension != dimension:
-            raise InvalidArgument(
-                f"contract.dimension is {dimension}; the embeddings of {collection} that are stored already have "
-                f"{opened.dimension} numbers, and one model, version and digest has one dimension",
-                metadata={"field": "contract.dimension", "given": dimension, "expected": opened.dimension},
-            )
+        check_dimension(collection, dimension, opened.dimension)
 
     async def upsert(
         self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
