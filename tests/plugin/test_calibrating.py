@@ -173,7 +173,7 @@ def test_a_cohort_is_read_and_runs_no_code(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="identities"):
         read_cohort(path)
     np.savez(path, vectors=np.ones((2, 4)), identities=np.array([Path("a"), None], dtype=object))
-    with pytest.raises(InvalidArgument, match="no cohort"):
+    with pytest.raises(InvalidArgument, match="not a cohort"):
         read_cohort(path)
     np.savez(path, vectors=np.ones(4), identities=np.array([7, 8]))
     with pytest.raises(InvalidArgument, match=r"\[4\]"):

@@ -137,7 +137,7 @@ def rate_text(rate: float | None) -> str:
 
 
 def interval_text(interval: ConfidenceInterval | None) -> str:
-    """Return a confidence interval in percent; nothing for None."""
+    """Return a confidence interval in percent; an empty text for None."""
     return "" if interval is None else f"{rate_text(interval.low)} to {rate_text(interval.high)}"
 
 

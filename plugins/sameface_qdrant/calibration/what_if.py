@@ -18,13 +18,13 @@ _MATCH, _AMBIGUOUS, _NO_MATCH = range(3)
 
 @dataclass(frozen=True, slots=True)
 class RecordedDecisions:
-    """Decisions to decide again, one a row."""
+    """Decisions to decide again, one per row."""
 
     scores: Scores
     leads: Scores
-    """NaN where there was no other identity."""
+    """NaN if there was no other identity."""
     mated: Mask | None = None
-    """Whether probe and template were of the same person; None where it is not known."""
+    """Whether probe and template were of the same person; None if it is not known."""
     first: Indices | None = None
     """The probe's identity."""
     second: Indices | None = None
@@ -60,9 +60,9 @@ class SettingOutcomes:
     setting: DecisionSetting
     counts: dict[Outcome, int]
     false_matches: ErrorRate | None
-    """FMR or FPIR; None where no decision is labelled non-mated."""
+    """FMR or FPIR; None if no decision is labelled non-mated."""
     false_non_matches: ErrorRate | None
-    """FNMR or FNIR; None where no decision is labelled mated."""
+    """FNMR or FNIR; None if no decision is labelled mated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class _MatedScores:
 
 @dataclass(frozen=True, slots=True)
 class _ImpostorClaims:
-    """Claims of an identity by somebody else, one a row."""
+    """Claims of an identity by another person, one per row."""
 
     claimed: Indices
     impostors: Indices

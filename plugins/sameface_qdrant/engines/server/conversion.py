@@ -1,4 +1,4 @@
-"""Between the store's filters and points and those of qdrant-client. Pure."""
+"""Converts filters and points to those of qdrant-client and back. Pure."""
 
 from typing import Any
 

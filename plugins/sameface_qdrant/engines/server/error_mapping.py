@@ -1,4 +1,4 @@
-"""What a Qdrant server's failures mean to the caller. Pure."""
+"""Maps failures of a Qdrant server to typed errors. Pure."""
 
 from sameface_qdrant.errors import (
     InvalidArgument,
@@ -27,7 +27,7 @@ def typed_error(location: str, kind: str, text: str) -> SamefaceError:
     lower = text.lower()
     if "no space left" in lower or ("disk" in lower and "full" in lower) or kind == "HTTP_507":
         return StoreFull(
-            f"the disk of Qdrant at {location} is full: {said}; free some space, reads go on", metadata=about
+            f"the disk of Qdrant at {location} is full: {said}; free some space; reads still work", metadata=about
         )
     if kind in REFUSED_KEY:
         return StoreUnavailable(
@@ -41,15 +41,15 @@ def typed_error(location: str, kind: str, text: str) -> SamefaceError:
         )
     if kind in MISSING:
         return StoreCorrupt(
-            f"Qdrant at {location} misses a collection that was there: {said}; restore it from a snapshot, or open the "
-            "store again to begin with an empty one",
+            f"Qdrant at {location} has lost a collection: {said}; restore it from a snapshot, or open the store again "
+            "to begin with an empty one",
             metadata=about,
         )
     if kind == "UNIMPLEMENTED":
-        return StoreTooOld(f"Qdrant at {location} does not know this call: {said}; use a newer one", metadata=about)
+        return StoreTooOld(f"Qdrant at {location} does not know this call: {said}; upgrade it", metadata=about)
     if kind in TIMED_OUT:
         return StoreUnavailable(
-            f"Qdrant at {location} did not answer in time: {said}; a write may have been applied, repeat the same call",
+            f"Qdrant at {location} did not answer in time: {said}; a write may have been applied; repeat the same call",
             metadata=about,
             retry_after_s=1.0,
         )
