@@ -1,4 +1,4 @@
-"""What the store promises, on every engine that runs without a server."""
+"""The contract of the store, on every engine that runs without a server."""
 
 import asyncio
 import dataclasses

@@ -39,7 +39,7 @@ def caveats(calibration: Calibration) -> tuple[str, ...]:
 
 
 def unsupported_targets(calibration: Calibration, *, verify: bool = True, identify: bool = True) -> tuple[str, ...]:
-    """Return one sentence for each target that is not supported; empty where all are supported.
+    """Return one sentence for each target that is not supported; empty if all are supported.
 
     Args:
         calibration: what was measured.

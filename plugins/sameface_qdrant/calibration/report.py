@@ -227,7 +227,7 @@ def _draw_det(axes: "Axes", curves: Curves, marked: Sequence[MarkedThreshold]) -
 
 
 def style_axes(axes: "Axes", legend: Literal["best", "upper left", "upper right"] = "best", columns: int = 1) -> None:
-    """Give axes the report's colours and grid, and a legend where something is labelled."""
+    """Give axes the report's colours and grid, and a legend if something is labelled."""
     axes.grid(True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

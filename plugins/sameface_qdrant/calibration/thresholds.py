@@ -229,7 +229,7 @@ class _Measurement:
 def _identification_threshold(
     measurement: _Measurement, searches: Searches | None, target: float, gallery_size: int
 ) -> MeasuredThreshold:
-    """Use the searches where they support the target; otherwise the method that supports the lower rate."""
+    """Use the searches if they support the target; otherwise the method that supports the lower rate."""
     by_size = measurement.for_fpir_by_size(target, gallery_size)
     if searches is None:
         return _because(by_size, "these scores contain no complete search")

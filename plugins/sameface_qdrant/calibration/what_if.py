@@ -55,7 +55,7 @@ class ErrorRate:
 
 @dataclass(frozen=True, slots=True)
 class SettingOutcomes:
-    """The outcomes under one setting. Only MATCH counts as accepted; AMBIGUOUS accepts nobody."""
+    """The outcomes under one setting. Only MATCH accepts; AMBIGUOUS does not."""
 
     setting: DecisionSetting
     counts: dict[Outcome, int]
@@ -87,7 +87,7 @@ def recorded_decisions(
 
     Args:
         scores: of the claim, or of the best identity.
-        leads: over the next identity; NaN where there was none.
+        leads: over the next identity; NaN if there was none.
         mated: whether probe and template were of the same person. If it is missing and identities are given, equal
             identities are mated.
         first: the probe's identity as a number.

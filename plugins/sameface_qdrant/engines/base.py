@@ -28,7 +28,7 @@ class EngineDescription:
     version: str
     location: str
     exact: bool = True
-    """False where a search may miss a neighbour (an approximate index); scores are exact either way."""
+    """False if a search may miss a neighbour (approximate index). Scores are always exact."""
     not_erased: tuple[str, ...] = ()
     """Where this engine may keep bytes of removed points, one noun phrase each. Every receipt lists them."""
 

@@ -182,7 +182,7 @@ def _claim_scores(probes: Vectors, rows: Indices, vectors: Vectors, owners: Indi
 
 
 def _one_template_each(owners: Indices, counts: Indices, most: int, rng: np.random.Generator) -> Indices:
-    """Return the position of one random template of each identity; of ``most`` identities where there are more."""
+    """Return the position of one random template of each identity, for at most ``most`` random identities."""
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     drawn: Indices = (starts + np.floor(rng.random(counts.size) * counts).astype(np.int64)).astype(np.int64)
     if drawn.size > most:

@@ -121,7 +121,7 @@ def eer_threshold(
     mated_weights: ArrayLike | None = None,
     non_mated_weights: ArrayLike | None = None,
 ) -> float:
-    """Return the threshold of the `eer`; the lowest one where several thresholds have it.
+    """Return the threshold of the `eer`; the lowest one if several have it.
 
     >>> eer_threshold([0.4, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.5])
     0.5

@@ -77,7 +77,7 @@ def rate_interval(
     Args:
         errors: which comparisons are errors, [comparisons].
         first: one identity of each comparison, [comparisons].
-        second: the other identity; the same where the comparison is mated.
+        second: the other identity; the same one if the comparison is mated.
         confidence: of the interval, in (0, 1).
         replicates: of the bootstrap.
         seed: of the bootstrap.

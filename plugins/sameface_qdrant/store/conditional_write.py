@@ -55,7 +55,7 @@ def change_of(
     """Return the change that gives a record a payload, in its next revision.
 
     Args:
-        collection: where the record and its companions lie.
+        collection: the collection of the record and its companions.
         record: as it was read; with ``new`` one that is not stored yet.
         payload: the record's new fields. The others stay.
         companions: points that are new with this change.

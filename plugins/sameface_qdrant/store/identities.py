@@ -275,7 +275,7 @@ class Identities:
         """Return the error for an identity that does not exist."""
         gallery = tenant.gallery.id
         return IdentityNotFound(
-            f"nobody is enrolled in {gallery!r} under {identity!r}",
+            f"nobody is enrolled in {gallery!r} under {identity!r}; check the id, or enrol a template first",
             metadata={"gallery": gallery, "identity": identity},
         )
 

@@ -253,7 +253,7 @@ def in_force(payload: Payload, now: float) -> bool:
 
 
 def template_of(point: Point, gallery: str) -> Template:
-    """Return the template that a point holds, with its vector where it was read."""
+    """Return the template that a point holds, with its vector if it was read."""
     payload = point.payload
     check_readable(schema_of(payload), f"the template {point.id}")
     return Template(

@@ -1,4 +1,4 @@
-"""The limit of templates per identity: what is refused, or which template a new one replaces."""
+"""The limit of templates per identity: refuses new templates, or chooses those that they replace."""
 
 from collections.abc import Container, Sequence
 

@@ -155,14 +155,14 @@ async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) ->
 
 async def _after(opened: EdgeCollection, search: ByteSearch, left: set[bytes]) -> ByteEvidence:
     found = [needle for needle in search.needles if needle in left]
-    held = 0
+    in_stored_points = 0
     for needle in found:
-        held += await opened.read(partial(_held, search.representation, needle))
+        in_stored_points += await opened.read(partial(_is_stored, search.representation, needle))
     control = erasure_notes.before(search)
-    return ByteEvidence(control.representation, control.sought, control.found_before, len(found), held)
+    return ByteEvidence(control.representation, control.sought, control.found_before, len(found), in_stored_points)
 
 
-def _held(representation: str, needle: bytes, shard: edge.EdgeShard) -> bool:
+def _is_stored(representation: str, needle: bytes, shard: edge.EdgeShard) -> bool:
     """Return whether a point that is stored now has these bytes too."""
     if representation == POINT_ID:
         return bool(shard.retrieve(list(erasure_notes.ids_of([needle])), with_payload=False, with_vector=False))

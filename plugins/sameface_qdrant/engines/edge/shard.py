@@ -148,7 +148,7 @@ def filter_of(where: Where) -> edge.Filter:
 
 
 def point_of(record: edge.Record) -> Point:
-    """Return a stored record as a point, with its vector where it was read."""
+    """Return a stored record as a point, with its vector if it was read."""
     vectors = record.vector if isinstance(record.vector, dict) else {}
     values = vectors.get(VECTOR_NAME)
     vector = None if values is None else np.asarray(values, dtype=np.float32)

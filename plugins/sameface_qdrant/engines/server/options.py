@@ -9,7 +9,7 @@ from typing import Literal
 from sameface_qdrant.errors import InvalidArgument
 
 MOST_RETRIES = 4
-"""gRPC makes at most five attempts, whatever a service config asks for (gRFC A6)."""
+"""gRPC makes at most five attempts, even if a service config asks for more (gRFC A6)."""
 NO_LIMITS: Mapping[str, bool | int | float] = MappingProxyType({})
 
 
@@ -22,9 +22,9 @@ class ServerOptions:
     """
 
     timeout_s: float = 5.0
-    """Longest wait for one answer, its retries included. Qdrant's client takes whole seconds: it is rounded up."""
+    """Longest wait for one answer, including retries. It is rounded up to whole seconds for qdrant-client."""
     retries: int = 2
-    """How often a call that may be repeated safely is tried again where the connection fails, 0..4."""
+    """How often a call that is safe to repeat is tried again if the connection fails, 0..4."""
     pool_size: int = 3
     """gRPC connections."""
     ca_certificate: Path | None = None
