@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the figures of the service and of the plugin on this machine, each measured in one run."""
+"""`python -m benchmarks`: measures the service and the plugin on this machine."""
 
 import argparse
 import asyncio
@@ -25,12 +25,12 @@ LIMITS = {"ready": 5.0, "ratio": 1.25, "memory": 600.0}
 def main() -> None:
     """Measure and print; ``--json`` for programs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=("service", "plugin", "loop"), help="one of them (default all)")
-    parser.add_argument("--templates", type=int, default=100_000, help="templates of the plugin's part")
-    parser.add_argument("--calls", type=int, default=100, help="verifications per side (default 100)")
-    parser.add_argument("--starts", type=int, default=5, help="starts of the service (default 5)")
-    parser.add_argument("--megapixels", type=int, default=50, help="of the loop's large photo (default 50)")
-    parser.add_argument("--cohort", type=int, default=10_000, help="members of the loop's cohort (default 10000)")
+    parser.add_argument("part", nargs="?", choices=("service", "plugin", "loop"), help="what to measure (default all)")
+    parser.add_argument("--templates", type=int, default=100_000, help="plugin: stored templates (default 100000)")
+    parser.add_argument("--calls", type=int, default=100, help="service: verifications per side (default 100)")
+    parser.add_argument("--starts", type=int, default=5, help="service: starts (default 5)")
+    parser.add_argument("--megapixels", type=int, default=50, help="loop: size of the large photo (default 50)")
+    parser.add_argument("--cohort", type=int, default=10_000, help="loop: people in the cohort (default 10000)")
     parser.add_argument("--portraits", type=Path, default=Path("tests/data/portraits"))
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
@@ -59,7 +59,7 @@ def _service(options: argparse.Namespace) -> None:
                 if number == options.starts - 1:
                     time.sleep(2.0)
                     memory = proportional_set_size(service.pid)
-                    status.update("verifying, over gRPC and in process by turns")
+                    status.update("verifying, alternately over gRPC and in process")
                     latencies = _verification(service, options.portraits, options.calls)
     figures = {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
@@ -80,7 +80,7 @@ def _verification(service: Service, portraits: Path, calls: int) -> Latencies:
 
 def _print(figures: dict[str, object], ready: list[float], memory: float, latencies: Latencies) -> None:
     table = Table(title=str(figures["machine"]), title_justify="left")
-    for heading in ("figure", "measured", "wanted"):
+    for heading in ("figure", "measured", "limit"):
         table.add_column(heading)
     spread = f"{min(ready):.2f} to {max(ready):.2f}, {len(ready)} starts"
     table.add_row(
@@ -88,7 +88,7 @@ def _print(figures: dict[str, object], ready: list[float], memory: float, latenc
     )
     table.add_row("idle: service, tritonserver, stubs (PSS)", f"{memory:.0f} MiB", f"< {LIMITS['memory']:g} MB")
     for name, values in (
-        ("over gRPC, Triton beside", latencies.over_grpc),
+        ("over gRPC, with Triton", latencies.over_grpc),
         ("in process, one thread", latencies.in_process),
     ):
         low, middle, high = statistics.quantiles(values, n=4)

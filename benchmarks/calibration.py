@@ -1,4 +1,4 @@
-"""Checks whether calibrated thresholds hold on other people: chosen on half of a labelled folder, tested on the other.
+"""Checks calibrated thresholds on other people: chooses on half of a labelled folder, and tests on the other half.
 
 python -m benchmarks.calibration FOLDER          # one sub-folder of photos per identity, for instance LFW's
 """

@@ -1,4 +1,4 @@
-"""How identification fares while an identity is erased from a large gallery: `python -m benchmarks.compaction`."""
+"""Measures identification while an identity is erased from a large gallery: `python -m benchmarks.compaction`."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ BATCH, EACH = 1000, 4
 
 
 async def main(templates: int, seconds: float) -> None:
-    """Print latencies of one identify loop, without a compaction beside it and with one."""
+    """Print latencies of identifications and writes, without and during a compaction."""
     with tempfile.TemporaryDirectory() as folder:
         store = await Store.open(f"edge://{Path(folder)}")
         policy = Policy(verify_threshold=0.5, identify_threshold=0.5)
@@ -42,7 +42,7 @@ async def main(templates: int, seconds: float) -> None:
 
 
 async def _fill(store: Store, templates: int) -> None:
-    # By the engine: enrolling one by one, each with its flush, would take an hour.
+    # Directly through the engine: single enrolments, each with a flush, would take an hour.
     tenant = await store.galleries.tenant("people")
     random = np.random.default_rng(0)
     for first in range(0, templates, BATCH):
@@ -112,7 +112,7 @@ async def _identify_while(
 
 
 async def _stalls() -> None:
-    """Print how long the event loop stood still: while a call into Edge holds the interpreter, nothing else runs."""
+    """Print how long the event loop was blocked: a call into Edge holds the interpreter lock, so nothing else runs."""
     stalls: list[float] = []
     try:
         while True:
@@ -120,7 +120,7 @@ async def _stalls() -> None:
             await asyncio.sleep(0.001)
             stalls.append(time.perf_counter() - began - 0.001)
     except asyncio.CancelledError:
-        _print("event loop stands still", stalls)
+        _print("event loop blocked", stalls)
 
 
 def _p95(took: list[float]) -> float:

@@ -1,10 +1,10 @@
-"""Memory of a process and everything it started."""
+"""Measures the memory of a process and of all processes that it started."""
 
 from pathlib import Path
 
 
 def proportional_set_size(pid: int) -> float:
-    """Return the PSS of a process and all its descendants in MiB (shared pages counted once, in shares)."""
+    """Return the PSS in MiB of a process and all its descendants. Shared pages are divided among them."""
     total, pending = 0.0, [pid]
     while pending:
         process = Path("/proc") / str(pending.pop())

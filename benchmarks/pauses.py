@@ -1,4 +1,4 @@
-"""The longest pause of the event loop, in milliseconds, while each kind of long work runs beside it."""
+"""Measures the longest pause of the event loop, in milliseconds, during each kind of long work."""
 
 import asyncio
 import io
@@ -33,7 +33,7 @@ ENROLLED = 100
 
 
 async def longest_pause(work: Coroutine[Any, Any, Any]) -> float:
-    """Run ``work`` beside a task that sleeps 1 ms at a time; return its longest delay in milliseconds."""
+    """Run ``work`` beside a task that sleeps 1 ms at a time; return the longest delay of that task in milliseconds."""
     longest = 0.0
 
     async def tick() -> None:
@@ -88,7 +88,7 @@ async def measure_pauses(portraits: Path, megapixels: int, cohort: int) -> dict[
             await asyncio.gather(*(operations.detect(portrait) for _ in range(8)))
 
         large = _large(portrait, megapixels)
-        await operations.detect(portrait)  # opens the models
+        await operations.detect(portrait)  # loads the models
         pauses[f"one photo of {megapixels} megapixels"] = await longest_pause(operations.detect(large))
         pauses["eight photos at once"] = await longest_pause(eight())
         pauses[f"enrolment of a photo of {len(large) / 1e6:.0f} MB"] = await longest_pause(enroll("large", large))

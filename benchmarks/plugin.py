@@ -1,8 +1,8 @@
-"""The plugin at 100,000 templates beside the bare engine, faiss, hnswlib and numpy, by turns in one run.
+"""Compares the plugin at 100,000 templates with the engine alone, faiss, hnswlib and numpy, alternately in one run.
 
-Vectors: the real embeddings of tests/plugin/data/omniglot.npz, multiplied. An identity's centre is a random mixture of
-the centres of three real characters; each of its four templates and its probe add what a real drawing differs by from
-its character's centre. So identities have neighbours, and templates scatter, as embeddings do.
+The vectors are made from the real embeddings of tests/plugin/data/omniglot.npz. An identity's centre is a random
+mixture of the centres of three real characters. Each of its four templates and its probe adds the difference between a
+real drawing and the centre of its character. So identities have neighbours, and templates scatter, as in real data.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from sameface_qdrant.engines.edge.engine import EdgeEngine
 REAL = Path("tests/plugin/data/omniglot.npz")
 EACH, TOGETHER, WARM_UP = 4, 500, 5
 CONTRACT = Contract("bench", version=1, sha256="0" * 64, dimension=128, preprocessing="none")
-# Guards compare each template with the whole gallery, which is another figure than writing it.
+# Without guards: they compare each template with the whole gallery, and this measures writing alone.
 ALLOW = GuardAction.ALLOW
 POLICY = Policy(verify_threshold=0.8, identify_threshold=0.9, on_collision=ALLOW, on_duplicate=ALLOW, on_outlier=ALLOW)
 
@@ -37,13 +37,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Templates per second, and milliseconds of every call by contender."""
+    """Enrolled templates per second, and milliseconds of every call of each contender."""
 
     templates: int
     enrolled_per_s: float
     milliseconds: dict[str, list[float]]
     cpu_milliseconds: dict[str, list[float]]
-    """Of all threads of the process: other programs on the machine hardly change it."""
+    """Processor time of all threads of the process. Other programs on the machine hardly change it."""
 
     def ratio(self, one: str, other: str) -> str:
         """Medians of one contender divided by those of another, by the clock and by processor time."""
@@ -55,7 +55,7 @@ class Figures:
 
 
 def multiplied(identities: int, per_identity: int, rng: np.random.Generator) -> Floats:
-    """Return unit vectors [identities, per_identity, 128], see the module."""
+    """Return unit vectors [identities, per_identity, 128], as the module describes."""
     file = np.load(REAL)
     vectors = file["vector"].astype(np.float32)
     _, character = np.unique(np.char.add(file["alphabet"], file["character"]), return_inverse=True)
@@ -69,7 +69,7 @@ def multiplied(identities: int, per_identity: int, rng: np.random.Generator) -> 
 
 
 async def measure_plugin(templates: int, calls: int) -> Figures:
-    """Enrol, then let every contender answer the same probes, taking turns."""
+    """Enrol, then send the same probes to every contender, alternately."""
     made = multiplied(templates // EACH, EACH + 1, np.random.default_rng(1))
     stored, probes = made[:, :EACH], made[:calls, EACH]
     with TemporaryDirectory(prefix="sameface-bench-") as folder:
@@ -89,7 +89,7 @@ async def measure_plugin(templates: int, calls: int) -> Figures:
         milliseconds: dict[str, list[float]] = {name: [] for name in contenders}
         cpu_milliseconds: dict[str, list[float]] = {name: [] for name in contenders}
         for number in range(-WARM_UP, calls):
-            # In another order each time: nobody always comes after the one who filled the caches.
+            # In another order each time, so that no contender always profits from caches that another one filled.
             for name in random.Random(number).sample(list(contenders), len(contenders)):
                 began, cpu_began = time.perf_counter(), time.process_time()
                 await contenders[name](number)
@@ -115,7 +115,7 @@ async def _contenders(
     graph.init_index(max_elements=len(stored), M=16, ef_construction=100)
     graph.add_items(stored)
     graph.set_ef(64)
-    # One thread each, as the engine has for a query.
+    # One thread each, because the engine uses one for a query.
     faiss.omp_set_num_threads(1)
     graph.set_num_threads(1)
 
@@ -169,16 +169,16 @@ def print_plugin(templates: int, calls: int) -> None:
     table = Table(
         title=f"plugin, {figures.templates:,} templates × 128, Qdrant Edge, {calls} probes", title_justify="left"
     )
-    for heading in ("figure", "median ms", "p95 ms", "cpu ms", "× bare", "wanted"):
+    for heading in ("figure", "median ms", "p95 ms", "cpu ms", "× bare", "limit"):
         table.add_column(heading)
-    wanted = {"identify": "≤ 1.25 × bare", "verify CLAIM": "≤ 0.5 ms"}
+    limits = {"identify": "≤ 1.25 × bare", "verify CLAIM": "≤ 0.5 ms"}
     for name, values in figures.milliseconds.items():
         p95 = statistics.quantiles(values, n=20)[-1]
         cpu = statistics.median(figures.cpu_milliseconds[name])
         cells = (f"{one:.2f}" for one in (statistics.median(values), p95, cpu))
-        table.add_row(WHAT[name], *cells, figures.ratio(name, "bare"), wanted.get(name, ""))
+        table.add_row(WHAT[name], *cells, figures.ratio(name, "bare"), limits.get(name, ""))
     engine_ratio = figures.ratio("identify", "nearest")
     table.add_row("`identify` over the engine's query", "", "", "", engine_ratio, "≤ 1.10 × the engine")
     enrolled = f"{figures.enrolled_per_s:,.0f} templates/s"
-    table.add_row(f"`enroll`, {EACH} templates a call, {TOGETHER} calls together", enrolled, "", "", "", "≥ 2,000")
+    table.add_row(f"`enroll`, {EACH} templates per call, {TOGETHER} calls at once", enrolled, "", "", "", "≥ 2,000")
     Console(width=130 if not Console().is_terminal else None).print(table)

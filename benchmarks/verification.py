@@ -1,4 +1,4 @@
-"""One verification of a 250×250 photo: over gRPC with Triton beside it, and the same stages in process, by turns."""
+"""Measures one verification of a 250×250 photo: alternately over gRPC with Triton, and the same stages in process."""
 
 import asyncio
 import io
@@ -59,7 +59,7 @@ def photo_250(path: Path) -> bytes:
 
 
 async def measure_verification(address: str, portraits: Path, calls: int) -> Latencies:
-    """Enrol one portrait on both sides and verify another one ``calls`` times on each, taking turns."""
+    """Enrol one portrait on both sides, then verify another one ``calls`` times on each side, alternately."""
     reference = photo_250(portraits / "jacinda_ardern_2018.jpg")
     probe = photo_250(portraits / "jacinda_ardern_2022.jpg")
     repository = Settings().model_repository

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv and installs sameface with the extras given as $1 (for instance "server" or "server,dev").
-# Nothing is installed again while pyproject.toml and constraints.txt are unchanged. What is missing is named.
+# Installs nothing again while pyproject.toml and constraints.txt are unchanged. Says what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras=$1
@@ -22,7 +22,7 @@ find_python() {
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
     echo "sameface: no local tritonserver for $(uname -s)-$(uname -m); use --inference onnx or --triton-url" >&2
 
-# What .venv was made from, and with which extras; those of the server are part of "server,dev".
+# Notes what .venv was made from, and with which extras. "server,dev" includes "server".
 stamp=.venv/.sameface
 made_from=$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 if [ -f "$stamp" ] && .venv/bin/python -c 'import sameface' 2>/dev/null; then
@@ -43,7 +43,7 @@ pip() { .venv/bin/python -m pip "$@"; }
 requested=(-c constraints.txt -e ".[$extras]")
 
 # uv needs a fifth of pip's processor time and keeps unpacked packages for the next .venv. It does not read pip's
-# configuration: folders of wheels are passed on, and where an index is configured pip installs.
+# configuration. So this passes on pip's folders of wheels, and uses pip if pip has an index configured.
 install_with_uv() {
     local configured folders
     configured=$(pip config list)
@@ -53,6 +53,6 @@ install_with_uv() {
     UV_FIND_LINKS="${UV_FIND_LINKS:-$folders}" .venv/bin/uv pip install --quiet --python .venv/bin/python "${requested[@]}"
 }
 
-# Byte code is written at the first import: most of what is installed is never imported.
+# Python writes byte code at the first import. Most installed modules are never imported.
 install_with_uv || pip install --quiet --disable-pip-version-check --no-compile "${requested[@]}"
 echo "$made_from $extras" >"$stamp"

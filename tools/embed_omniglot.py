@@ -1,9 +1,9 @@
 """Makes tests/plugin/data/omniglot.npz: embeddings of handwritten characters, to try the plugin on.
 
-The drawings are those of Omniglot (Lake, Salakhutdinov and Tenenbaum, Science 350, 2015; MIT licence): 20 people drew
-each character of 50 alphabets once. An embedding is a histogram of oriented gradients (Dalal and Triggs, CVPR 2005) of
-the drawing, projected by linear discriminant analysis that is learnt on the 30 background alphabets alone. What is
-written comes from evaluation alphabets, which the projection has never seen.
+The drawings are from Omniglot (Lake, Salakhutdinov and Tenenbaum, Science 350, 2015; MIT licence): 20 people drew each
+character of 50 alphabets once. An embedding is a histogram of oriented gradients (Dalal and Triggs, CVPR 2005) of the
+drawing, projected by linear discriminant analysis. The projection is learnt only on the 30 background alphabets. The
+file holds drawings of evaluation alphabets, which the projection has never seen.
 
     python tools/embed_omniglot.py <folder of Omniglot>
 
@@ -21,7 +21,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 TARGET = Path(__file__).resolve().parents[1] / "tests" / "plugin" / "data" / "omniglot.npz"
 SIDE, CELL, DIRECTIONS, DIMENSION = 32, 4, 8, 128
-# Six of the 20 evaluation alphabets, 150 characters, by twelve people each: as much as fits half a megabyte.
+# Six of the 20 evaluation alphabets, 150 characters, by twelve people each, so that the file has half a megabyte.
 ALPHABETS = ("Angelic", "Avesta", "Keble", "Mongolian", "Syriac_(Serto)", "Tengwar")
 DRAWERS = 12
 SHRINKAGE = 0.1
@@ -45,7 +45,7 @@ def gradients(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the histograms of oriented gradients of one drawing: 8 directions in 8x8 cells, normed in 2x2 blocks."""
     picture = drawing(image).astype(np.float32)
     down, right = np.gradient(picture)
-    # A stroke has no front and back: directions count modulo 180 degrees, shared between the two nearest bins.
+    # A stroke has no front and back, so directions count modulo 180 degrees. The two nearest bins share each one.
     place = (np.arctan2(down, right) % np.pi) / np.pi * DIRECTIONS
     strength = np.hypot(down, right)
     lower = np.floor(place).astype(int) % DIRECTIONS

@@ -1,7 +1,7 @@
 """Makes model_repository/face_embedder/golden_set.npz from the portraits.
 
-Done once: the pixels are the point, and every version's card has embeddings for exactly these. After another run, every
-version must be sealed again.
+Run it once: the card of every version has embeddings of exactly these pixels. After another run, every version must be
+sealed again.
 """
 
 import sys
@@ -16,7 +16,7 @@ from sameface.vision import ImageLimits, align, decode_faces, decode_image, dete
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = ROOT / "model_repository"
 PORTRAITS = ROOT / "tests" / "data" / "portraits"
-# Photos of one person beside each other; identity → portraits.
+# Identity → portraits. Photos of one person are next to each other.
 PEOPLE = {
     "emmanuel_macron": ("emmanuel_macron_2014", "emmanuel_macron_2025"),
     "jacinda_ardern": ("jacinda_ardern_2018", "jacinda_ardern_2022"),

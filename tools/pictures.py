@@ -1,6 +1,6 @@
-"""Draws the pictures of docs/images that follow from the code; with --check fails where one is not current.
+"""Draws the generated pictures of docs/images; with --check fails if one is not current.
 
-decisions.svg shows the decision table, parts.svg the parts of the product and who calls whom.
+decisions.svg shows the decision table. parts.svg shows the parts of the product and which part calls which.
 """
 
 import sys
@@ -32,7 +32,7 @@ PARTS = (
     (290, 264, 260, 64, WHITE, ("sameface-train", "trains and exports an embedder")),
     (630, 264, 170, 64, WHITE, ("model_repository/", "detector and embedder")),
 )
-# From where to where, and what goes along it.
+# Start, end and label of each arrow.
 ARROWS = (
     (200, 80, 310, 80, "Python"),
     (200, 172, 290, 172, "gRPC"),
@@ -45,7 +45,7 @@ ARROWS = (
 
 
 def decisions() -> str:
-    """Return the picture; what it says of each case is decided by the plugin's own policy."""
+    """Return the picture of the decision table. The plugin's policy decides each case."""
     height = TOP + ROW * len(CASES) + 16
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 {height}" font-family="system-ui, sans-serif">',
@@ -93,7 +93,7 @@ def _row(top: int, title: str, claim: float, other: float) -> list[str]:
         f'<line x1="{LEFT}" y1="{axis}" x2="{LEFT + WIDTH}" y2="{axis}" stroke="#c4ccd8" stroke-width="2"/>',
         f'<line x1="{middle}" y1="{axis - 18}" x2="{middle}" y2="{axis + 14}" stroke="{INK}" stroke-width="2"/>',
         _text(middle, axis + 28, "threshold", GREY, anchor="middle", size=11),
-        # What another identity must stay below for the claim to lead by the margin.
+        # The margin below the claim: another identity must not score in it.
         f'<rect x="{ahead}" y="{axis - 6}" width="{WIDTH * MARGIN:.0f}" height="12" fill="#2f6fed" opacity=".18"/>',
     ]
     for score, name, colour, lift in ((claim, "the claim", "#2f6fed", -14), (other, "the best other", "#4b5a78", 28)):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generates server/sameface/v1 from protos/. With --check: lints, and fails where callers would break or the committed
+# Generates server/sameface/v1 from protos/. With --check: lints, and fails if a change breaks callers or if the committed
 # code is not current.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,7 +9,7 @@ if [ "${1:-}" = --release ]; then
 fi
 if [ "${1:-}" = --check ]; then
     .venv/bin/buf lint
-    # Against what was released last; `tools/protos.sh --release` makes the present contract the one to keep.
+    # Compares with the latest release; `tools/protos.sh --release` records the present contract as released.
     .venv/bin/buf breaking --against protos/released.binpb
     out=$(mktemp -d)
     trap 'rm -rf "$out"' EXIT

@@ -1,4 +1,4 @@
-"""Writes docs/errors.md and docs/api.md from the code and the protos; with --check fails where they are not current."""
+"""Writes docs/errors.md and docs/api.md from the code and the protos; with --check fails if they are not current."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from sameface.api.status import DOMAIN, ERRORS
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("face_service", "gallery_service", "system_service", "decision", "gallery", "calibration", "face")
 Descriptor = descriptor_pb2.DescriptorProto | descriptor_pb2.EnumDescriptorProto
-# Numbers of fields in descriptor.proto: where comments are looked up.
+# Field numbers of descriptor.proto, which are the paths of comments.
 MESSAGE, ENUM, SERVICE, METHOD, FIELD, NESTED, NESTED_ENUM, VALUE = 4, 5, 6, 2, 2, 3, 4, 2
 SCALARS = {
     number: name.removeprefix("TYPE_").lower() for name, number in descriptor_pb2.FieldDescriptorProto.Type.items()
@@ -90,7 +90,7 @@ class _Page:
                     f"{_stream(method.client_streaming)}{_linked(method.input_type)} → "
                     f"{_stream(method.server_streaming)}{_linked(method.output_type)}",
                     "",
-                    # The errors are a paragraph of their own.
+                    # The errors start a new paragraph.
                     re.sub(
                         r"\s+(Errors\b[^.;]*:)",
                         r"\n\n\1",
@@ -147,7 +147,7 @@ def _behaviour(field: descriptor_pb2.FieldDescriptorProto) -> str:
 
 
 def _linked(name: str) -> str:
-    """Return the name of a message or enum, linked to its heading where it is one of ours."""
+    """Return the name of a message or enum, linked to its heading if it is in sameface.v1."""
     own = name.removeprefix(".sameface.v1.")
     return f"[{own}](#{own.replace('.', '').lower()})" if own != name else name.removeprefix(".")
 

@@ -1,7 +1,7 @@
-"""Count the rooms of a package: its children, the imports among them, and on how many floors they stand.
+"""Counts the rooms of a package (its direct children), the imports among them, and their floors.
 
-A room stands one floor above the highest room that it imports. Usage: ``python tools/rooms.py [PACKAGE] [--json]``.
-Exits with 1 where rooms import one another in a circle.
+A room is one floor above the highest room that it imports. Usage: ``python tools/rooms.py [PACKAGE] [--json]``. Exits
+with 1 if rooms import one another in a circle.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import grimp
 
 
 def measure(package: str) -> dict[str, object]:
-    """Return the floor and the imports of every room of a package, and the figures that sum them up.
+    """Return the floor and the imports of every room of a package, and the totals.
 
     Raises:
         CycleError: rooms import one another in a circle.

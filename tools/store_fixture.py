@@ -1,8 +1,8 @@
-"""Write a store as a release writes it: a fixture that every later release must read (tests/plugin/test_releases.py).
+"""Writes a store with a release: a fixture that every later release must read (tests/plugin/test_releases.py).
 
-Run it once for each release, with the release's own wheel: ``pip install sameface-….whl``, then
+Run it once for each release, with the wheel of that release: ``pip install sameface-….whl``, then
 ``python tools/store_fixture.py tests/data/stores``. It writes ``<release>.tar.gz``, the folder of an embedded store,
-and ``<release>.json``, the same records as a server holds them.
+and ``<release>.json``, the same records as on a server.
 """
 
 import argparse
@@ -24,7 +24,7 @@ META = "meta"
 
 
 async def fill(store: Store) -> None:
-    """Make records of every kind, with every field in use."""
+    """Make records of every kind, with every field set."""
     random = np.random.default_rng(0)
     await store.galleries.create(
         "people",
@@ -95,7 +95,7 @@ def main() -> None:
         store = Path(temporary) / "store"
         asyncio.run(filled_folder(store))
         (store / "LOCK").unlink(missing_ok=True)
-        # The files are mostly holes, which only GNU tar packs as such.
+        # The files are mostly holes. Only GNU tar stores them as holes.
         command = ["tar", "--sparse", "-czf", str(folder / f"{release}.tar.gz"), "-C", temporary, "store"]
         subprocess.run(command, check=True)
     (folder / f"{release}.json").write_text(json.dumps(asyncio.run(filled_records()), indent=1) + "\n")

@@ -71,7 +71,7 @@ class GallerySearch(Protocol[Id]):
         ...
 
     async def display_names(self, identities: Sequence[Id]) -> Sequence[str]:
-        """Return the display name of each identity, empty where it has none."""
+        """Return the display name of each identity; empty if it has none."""
         ...
 
 

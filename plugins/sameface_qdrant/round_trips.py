@@ -1,4 +1,4 @@
-"""Reads that do not depend on one another share a round trip."""
+"""Runs reads that do not depend on one another in one round trip."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -35,10 +35,11 @@ async def together(reader: Reader, /, *reads: Reading[One]) -> tuple[One, ...]: 
 
 
 async def together(reader: Reader, /, *reads: Reading[Any]) -> tuple[Any, ...]:
-    """Return what each read returns.
+    """Return the result of each read.
 
     On a shared engine each read is a round trip, so they run at once. On an exclusive engine a task costs as much as a
-    read, so they run one after another. The first error in the order of the arguments is raised, once all have ended.
+    read, so they run one after another. Raises the first error in the order of the arguments, once all
+    have ended.
     """
     if not reader.exclusive:
         results = await asyncio.gather(*reads, return_exceptions=True)
@@ -50,9 +51,9 @@ async def together(reader: Reader, /, *reads: Reading[Any]) -> tuple[Any, ...]:
         return tuple([await read for read in reads])
     finally:
         for read in reads:
-            read.close()  # those that were not begun
+            read.close()  # for reads that have not begun
 
 
 async def nothing(value: One) -> One:
-    """Return a value in the place of a read that is not needed."""
+    """Return a value in place of a read that is not needed."""
     return value

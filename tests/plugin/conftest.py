@@ -1,7 +1,7 @@
 """A store of every engine, and vectors to fill it with.
 
-A Qdrant server takes part where ``QDRANT_URL`` names one (and ``QDRANT_API_KEY`` its key); whatever the tests make on
-it is removed.
+If ``QDRANT_URL`` names a Qdrant server (and ``QDRANT_API_KEY`` its key), the tests also run on it. They remove what
+they make there.
 """
 
 import os
@@ -25,7 +25,7 @@ QDRANT_URL, QDRANT_API_KEY = os.environ.get("QDRANT_URL", ""), os.environ.get("Q
 needs_server = pytest.mark.skipif(not QDRANT_URL, reason="QDRANT_URL names no Qdrant server")
 ENGINES = ["memory", "edge", "sqlite", pytest.param("server", marks=needs_server)]
 ON_DISK = {"edge", "sqlite"}
-"""Engines whose store is still there after it was closed and opened again over the same folder."""
+"""Engines whose store still exists after it is closed and opened again in the same folder."""
 
 
 @asynccontextmanager
@@ -44,7 +44,7 @@ async def cleared_server() -> AsyncIterator[tuple[AsyncQdrantClient, ServerOptio
 
 @asynccontextmanager
 async def opened_store(engine: str, folder: Path) -> AsyncIterator[Store]:
-    """A store of an engine. It is empty, except where the engine is on disk and the folder was used before."""
+    """A store of an engine. It is empty, unless the engine is on disk and the folder was used before."""
     if engine == "server":
         async with cleared_server() as (_, options):
             store = await Store.open(QDRANT_URL, api_key=QDRANT_API_KEY, options=options)
@@ -68,7 +68,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """Seeded randomness."""
+    """A seeded random generator."""
     return np.random.default_rng(20261124)
 
 

@@ -1,8 +1,8 @@
 """An engine that counts round trips.
 
-Its points lie in memory, but it says of itself what a shared server's engine says: others may write too. So the store
-reads and writes as it does with a server. Every request of the client takes one round; requests that are made at the
-same time share one.
+It keeps points in memory, but reports that other processes may write too, as the engine of a shared server does. So the
+store reads and writes as it does with a server. Every request takes one round trip; requests at the same time share
+one.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from sameface_qdrant.engines.server.engine import ServerEngine
 Result = TypeVar("Result")
 
 _TURNS = 50
-"""Turns of the event loop until an answer: many more than any step between two requests takes."""
+"""Turns of the event loop until an answer: many more than the steps between two requests take."""
 
 
 class CountingEngine(ServerEngine):

@@ -1,4 +1,4 @@
-"""What the right answers are, by looking at every template. Imports none of the code that it judges."""
+"""Computes the right answers from every template. Imports none of the code under test."""
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ Name = TypeVar("Name", bound=Hashable)
 Numbers = NDArray[np.float64]
 
 CLOSE = 1e-5
-"""Scores of float32 vectors are told apart from here on."""
+"""The smallest difference that scores of float32 vectors show."""
 
 
 def cosine(one: Numbers, other: Numbers) -> float:
@@ -21,7 +21,7 @@ def cosine(one: Numbers, other: Numbers) -> float:
 
 
 def best_scores(templates: Iterable[tuple[Name, Numbers]], probe: Numbers) -> dict[Name, float]:
-    """The score of every identity that has a template: its best one's."""
+    """The score of every identity that has a template: that of its best template."""
     best: dict[Name, float] = {}
     for name, vector in templates:
         best[name] = max(best.get(name, -2.0), cosine(vector, probe))
@@ -49,7 +49,7 @@ def identification(
 
 
 def clear_cut(score: float | None, lead: float | None, threshold: float, margin: float) -> bool:
-    """Whether rounding cannot turn the outcome."""
+    """Whether rounding cannot change the outcome."""
     far = score is None or abs(score - threshold) > 10 * CLOSE
     return far and (lead is None or abs(lead - margin) > 10 * CLOSE)
 
@@ -66,7 +66,7 @@ def fused_comparisons(templates: Sequence[tuple[Name, Numbers]]) -> tuple[list[f
 
 
 def rate_is(rate: float, scores: Sequence[float], threshold: float) -> bool:
-    """Whether ``rate`` of the scores are at or above a threshold, wherever rounding puts those beside it."""
+    """Whether a share ``rate`` of the scores is at or above a threshold, give or take scores within rounding of it."""
     fewest = sum(score > threshold + CLOSE for score in scores)
     most = sum(score > threshold - CLOSE for score in scores)
     return fewest <= round(rate * len(scores)) <= most

@@ -1,4 +1,4 @@
-"""The wheel alone in an empty environment: what docs/plugin.md shows, and what must not come along."""
+"""The wheel alone in an empty environment: docs/plugin.md works there, and no heavy package is installed."""
 
 import re
 import subprocess
@@ -34,7 +34,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def install(python: Path, requirement: str | Path, wheels: Path) -> None:
-    """Install a requirement with what it declares to need, and nothing else, from a folder of wheels."""
+    """Install a requirement and its declared dependencies, and nothing else, from a folder of wheels."""
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python, "install"]
     pip += ["--quiet", "--no-compile", "--no-index", "--find-links", wheels, "-c", ROOT / "constraints.txt"]
     run(*pip, requirement, cwd=wheels)
@@ -47,7 +47,7 @@ def wheel(wheels: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def alone(wheel: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with the wheel and no extra, which nothing else is installed into."""
+    """The interpreter of an environment with the wheel, without extras and other packages."""
     folder = tmp_path_factory.mktemp("alone")
     run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
     python = folder / "venv" / "bin" / "python"
@@ -97,7 +97,7 @@ with Store.open("edge://{tmp_path}/store") as store:
 def test_the_client_extra_brings_the_client_and_nothing_heavy(
     wheel: Path, wheels: Path, alone: Path, tmp_path: Path
 ) -> None:
-    """Last in this file, as it adds to the environment."""
+    """Last in this file, because it adds to the environment."""
     install(alone, f"{wheel}[client]", wheels)
     run(alone, "-c", CLIENT, cwd=tmp_path)
     absent(alone, HEAVY)

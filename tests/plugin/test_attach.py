@@ -1,4 +1,4 @@
-"""Attached collections: somebody else made them, and the answers are those of the oracle all the same."""
+"""Attached collections, which another program made: their answers are those of the oracle."""
 
 import asyncio
 import dataclasses
@@ -69,7 +69,7 @@ class Place:
         await self.client.create_collection(self.name, {"face": models.VectorParams(size=4, distance=distance)})
         for field, kind in FIELDS.items():
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # in memory an index has no effect, which the client warns of
+                warnings.simplefilter("ignore")  # the client warns that an index has no effect in memory
                 await self.client.create_payload_index(self.name, field, models.PayloadSchemaType(kind))
         if points:
             await self.client.upsert(self.name, points, wait=True)
@@ -115,7 +115,7 @@ def test_answers_agree_with_brute_force(
     engine: str, distance: Distance, held: list[tuple[Any, int, str]], probe: int, tenant: str, limit: int
 ) -> None:
     if engine == "server":
-        # Its keyword index knows texts alone, see `Counts`.
+        # Its keyword index holds texts only, see `Counts`.
         held = [one for one in held if one[0] is None or isinstance(one[0], str)]
 
     async def compare() -> None:
@@ -210,7 +210,7 @@ async def test_enrolled_content_is_stored_once_and_found_under_its_tenant(place:
     (nearest,) = await red.search(DIRECTIONS[2], limit=1)
     assert (nearest.id, nearest.payload) == (first[1], {"note": "n", "tenant": "red", "who": "ada"})
     assert (await red.identify(DIRECTIONS[1])).gallery_size == 1
-    # The same identity of another tenant is another one, and so are a number and its digits.
+    # The same id in another tenant is another identity. A number and its digits are two identities.
     assert await red.delete("ada") == 2
     assert await red.delete("ada") == 0
     assert (await (await place.attach()).count()).templates == 1
@@ -305,7 +305,7 @@ async def test_thresholds_come_from_where_the_caller_gave_them(place: Place) -> 
 
 @asynccontextmanager
 async def store_and_attached(engine: str, held: list[tuple[str, int]]) -> AsyncIterator[tuple[Store, Attached]]:
-    """Yield a store with a gallery ``people``, and its collection attached to."""
+    """Yield a store with a gallery ``people``, and its collection, attached."""
     async with opened_store(engine, Path()) as store:
         await store.galleries.create("people", CONTRACT, policy=LOOSE)
         await store.galleries.create("others", CONTRACT, policy=LOOSE)
@@ -354,7 +354,7 @@ def test_a_store_and_its_attached_collection_decide_and_calibrate_alike(
 
 
 def assert_alike(one: Any, other: Any) -> None:
-    """Compare two results, numbers to four decimals: in memory, the client's scores differ in the last bits."""
+    """Compare two results, numbers to four decimals, because in memory the client's scores differ in the last bits."""
     assert type(one) is type(other)
     if dataclasses.is_dataclass(one):
         for field in dataclasses.fields(one):
@@ -427,7 +427,7 @@ async def test_a_calibration_is_applied_to_the_policy_and_not_to_the_collection(
     assert people.policy.verify_threshold == measured.calibration.verify.threshold
     assert people.policy.identify_threshold == measured.calibration.identify.threshold
     assert (people.policy.revision, people.policy.author, people.policy.calibrated_size) == (2, "ada", 40)
-    # The same thresholds again make no further revision.
+    # The same thresholds again make no new revision.
     assert (await people.calibrate(apply=True, accept_supported=True)).gallery.policy.revision == 2
     decision = await people.identify(vectors[0])
     assert (decision.outcome, decision.policy_revision) == (Outcome.MATCH, 2)

@@ -1,4 +1,4 @@
-"""The synchronous store: the same methods and errors, from any thread, with or without a running loop."""
+"""The synchronous store has the same methods and errors, in any thread, with or without a running loop."""
 
 import asyncio
 import inspect
@@ -36,7 +36,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[blocking.S
 
 
 def public(kind: type) -> dict[str, inspect.Signature]:
-    """Return every public coroutine method; one that speaks of tenants, the store's inner keys, is not public."""
+    """Return every public coroutine method. A method with a tenant, an inner key of the store, is not public."""
     methods = {
         name: inspect.signature(method)
         for name, method in inspect.getmembers(kind, inspect.isroutine)
@@ -105,7 +105,7 @@ def test_many_threads_use_one_store(store: blocking.Store, rng: np.random.Genera
 
 
 async def test_it_works_where_a_loop_is_running(tmp_path: Path) -> None:
-    """As in Jupyter: this test's own loop is running while the blocking store is used."""
+    """As in Jupyter, this test's own loop is running while the blocking store is used."""
     assert asyncio.get_running_loop().is_running()
     with blocking.Store.open(f"edge://{tmp_path}/store") as store:
         store.galleries.create("people", CONTRACT)
@@ -174,7 +174,7 @@ print("made")
 
 
 def test_callers_are_type_checked(tmp_path: Path) -> None:
-    """mypy knows parameters and results as the asynchronous store declares them."""
+    """mypy sees the parameters and results that the asynchronous store declares."""
     program = tmp_path / "caller.py"
     program.write_text(
         "from sameface_qdrant import Contract, Probe\n"

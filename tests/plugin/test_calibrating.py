@@ -1,4 +1,4 @@
-"""A gallery is calibrated from what it holds, its policy changed only where that is supported or said."""
+"""A gallery is calibrated from its templates. Its policy changes only if the rates are supported or accepted."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ LOOSE = Policy(target_fmr=0.03, target_fpir=0.12, runner_up_margin=0.0)
 
 
 async def filled(store: Store, count: int, each: int = 2, policy: Policy = LOOSE) -> NDArray[np.float32]:
-    """Enrol simulated people into the gallery ``staff``; returns their vectors."""
+    """Enrol simulated people into the gallery ``staff``, and return their vectors."""
     await store.galleries.create("staff", CONTRACT, policy=policy)
     vectors, names = people(np.random.default_rng(1), count, each)
     for start in range(0, len(names), each):
@@ -53,7 +53,7 @@ async def test_measuring_changes_nothing_and_applying_makes_a_revision(store: St
     assert (policy.revision, policy.author, policy.calibrated_size) == (2, "ada", 40)
     assert policy.create_time is not None
     assert (await store.identify("staff", Probe(vectors[0], CONTRACT))).outcome is Outcome.MATCH
-    # Again from the same templates: the same thresholds, so no further revision.
+    # The same templates give the same thresholds again, so no new revision.
     assert (await store.calibrate("staff", apply=True, author="ada")).gallery.policy.revision == 2
     assert [one.revision for one in await store.galleries.revisions("staff")] == [1, 2]
 
@@ -101,7 +101,7 @@ async def test_a_calibration_is_stale_once_the_gallery_has_doubled(store: Store)
     await store.enroll("staff", names[39], [NewTemplate(more[39], CONTRACT)])
     decision = await store.identify("staff", probe)
     assert (decision.gallery_size, decision.threshold_stale) == (80, True)
-    # A threshold that the request brings, or that a person sets, was calibrated for no size.
+    # A threshold from the request or from a person was not calibrated for a size.
     assert not (await store.identify("staff", probe, threshold=0.5)).threshold_stale
     changed = await store.galleries.update("staff", policy={"identify_threshold": 0.5})
     assert changed.policy.calibrated_size is None
@@ -173,7 +173,7 @@ def test_a_cohort_is_read_and_runs_no_code(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="identities"):
         read_cohort(path)
     np.savez(path, vectors=np.ones((2, 4)), identities=np.array([Path("a"), None], dtype=object))
-    with pytest.raises(InvalidArgument, match="no cohort"):
+    with pytest.raises(InvalidArgument, match="not a cohort"):
         read_cohort(path)
     np.savez(path, vectors=np.ones(4), identities=np.array([7, 8]))
     with pytest.raises(InvalidArgument, match=r"\[4\]"):

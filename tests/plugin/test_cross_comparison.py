@@ -1,4 +1,4 @@
-"""Comparisons and searches against loops over every pair."""
+"""Comparisons and searches give what loops over every pair give."""
 
 import itertools
 
@@ -61,7 +61,7 @@ def test_templates_are_compared_as_loops_would(held: list[int], seed: int) -> No
         compared.non_mated_searches.leads,
         strict=True,
     ):
-        # Some template of the probe's identity: its best score with each other identity must be there.
+        # One template of the probe's identity must have these best scores with the other identities.
         fits = False
         for i, name in enumerate(names):
             if name != compared.names[probe]:
@@ -92,7 +92,7 @@ def test_an_enrolled_person_is_searched_with_a_template_that_is_left_out() -> No
     assert compared.mated_searches is not None
     (own,), (lead,) = compared.mated_searches.scores, compared.mated_searches.leads
     assert own == pytest.approx(np.cos(np.deg2rad(30)), abs=1e-6)
-    # Whichever of ada's templates was drawn: bob is 90 or 60 degrees away from it.
+    # Bob is 90 or 60 degrees away, depending on which of ada's templates was drawn.
     assert any(lead == pytest.approx(own - np.cos(np.deg2rad(angle)), abs=1e-6) for angle in (90, 60))
 
 
@@ -107,7 +107,7 @@ def test_a_sample_is_drawn_by_its_seed_without_repeating_itself_and_says_so() ->
     assert sample.non_mated_searches.scores.size == 20
     assert rows(compare_gallery(vectors, names, max_comparisons=500, seed=1)) == rows(sample)
     assert rows(compare_gallery(vectors, names, max_comparisons=500, seed=2)) != rows(sample)
-    # Fair: the mean of the sample is that of all, within chance.
+    # The sample is fair: its mean is that of all comparisons, within chance.
     assert sample.non_mated.mean() == pytest.approx(every.non_mated.mean(), abs=0.03)
 
 

@@ -1,8 +1,8 @@
-"""What Qdrant Edge alone owes: one process a folder, nothing acknowledged lost, nothing erased left.
+"""The Edge engine: one process per folder, no acknowledged write lost, no erased byte left.
 
-Each trap that was found by running Edge is met by design, and held to by a test:
+A test covers each problem that was found in Qdrant Edge:
 
-| trap of Qdrant Edge | test |
+| problem of Qdrant Edge | test |
 | --- | --- |
 | its write-ahead log keeps erased payloads, and grows | `test_no_write_ahead_log_is_kept` |
 | without the log there is no lock: a second process's points vanish | \
@@ -87,7 +87,7 @@ async def test_nothing_acknowledged_is_lost_and_no_identity_is_half_written(tmp_
         assert await writer.stdout.readline() == b"open\n"
         await asyncio.sleep(moments.uniform(0.05, 0.4))
         writer.send_signal(signal.SIGKILL)
-        # A line that was cut off is no acknowledgement.
+        # An incomplete line is no acknowledgement.
         acknowledged |= {int(line) for line in (await writer.stdout.read()).split(b"\n")[:-1]}
         await writer.wait()
 
@@ -119,7 +119,7 @@ async def test_a_folder_of_another_format_is_not_touched(tmp_path: Path) -> None
     (tmp_path / "FORMAT").write_text("sameface-edge-99")
     with pytest.raises(StoreCorrupt, match="sameface-edge-99"):
         await Store.open(f"edge://{tmp_path}")
-    # The refused opener does not keep the lock.
+    # The refused process does not keep the lock.
     (tmp_path / "FORMAT").write_text("sameface-edge-1")
     await (await Store.open(f"edge://{tmp_path}")).aclose()
 
@@ -164,7 +164,7 @@ async def test_erased_vectors_and_payloads_leave_the_files(tmp_path: Path, rng: 
             "others", "bob", (await store.templates.list("others", "bob")).items[0].id, with_vector=True
         )
     )
-    # The positive control: the scan sees both representations while they are there.
+    # The positive control: the scan finds both representations before the removal.
     assert _holds(tmp_path, needle)
     assert _holds(tmp_path, secret_note.encode())
     match what:
@@ -346,7 +346,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(path: Path) -> None:
-    """Fill the disk to its last page."""
+    """Fill the disk to the last page."""
     with path.open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
         while True:
             ballast.write(bytes(4096))
@@ -368,7 +368,7 @@ async def test_a_full_disk_refuses_writes_and_reads_go_on(small_disk: Path, rng:
     await store.aclose()
     with pytest.raises(StoreFull):
         await Store.open(url)
-    # Little room, as it is when writes were refused in time: enough to open and read.
+    # Little room is left, as when writes were refused in time: enough to open and read.
     os.truncate(small_disk / "ballast", (small_disk / "ballast").stat().st_size - 8 * 2**20)
     store = await Store.open(url)
     assert (await store.verify("people", "ada", Probe(vector, CONTRACT))).score == pytest.approx(1.0, abs=1e-6)
@@ -380,7 +380,7 @@ async def test_a_full_disk_refuses_writes_and_reads_go_on(small_disk: Path, rng:
 
 
 async def test_the_size_of_a_gallery_follows_every_write(tmp_path: Path) -> None:
-    """Sizes are remembered between writes, so each kind of write has to be noticed."""
+    """The engine caches counts between writes, so each kind of write must clear them."""
     store = await Store.open(f"edge://{tmp_path / 'store'}")
     await store.galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5, identify_threshold=0.5))
 

@@ -1,4 +1,4 @@
-"""Receipts: what they say is so, and they say no more."""
+"""Receipts of erasures say what is true, and no more."""
 
 import asyncio
 import random
@@ -39,7 +39,7 @@ async def edge(tmp_path: Path) -> AsyncIterator[Store]:
 
 @pytest.fixture
 def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every collection counts as large."""
+    """Treat every collection as large."""
     monkeypatch.setattr(compaction, "REWRITE_AT_ONCE", 0)
 
 
@@ -50,7 +50,7 @@ async def enroll(store: Store, identity: str, rng: np.random.Generator, count: i
 
 
 async def done(store: Store, receipt: ErasureReceipt) -> ErasureReceipt:
-    """Wait until the files were rewritten."""
+    """Wait until the files are rewritten."""
     while (current := await store.erasures.get(receipt.id)).state is ErasureState.PENDING:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     return current
@@ -81,7 +81,7 @@ async def test_a_receipt_says_what_was_erased_and_proves_it(
             counts, sampled = (3, 1), 4
         case _:
             receipt = await edge.galleries.delete("people", force=True)
-            # Two identities, the gallery itself; its first policy is a part of it.
+            # Two identities and the gallery itself, which contains its first policy.
             counts, sampled = (4, 3), 6
     assert (receipt.state, receipt.unreadable, receipt.compacted) == (ErasureState.DONE, True, True)
     assert (receipt.resource, receipt.gallery) == (resource, "people")
@@ -93,14 +93,14 @@ async def test_a_receipt_says_what_was_erased_and_proves_it(
     for evidence in receipt.evidence[VECTOR], receipt.evidence[POINT]:
         assert evidence.found_before == evidence.sought
     assert receipt.evidence[VECTOR].sought == receipt.templates
-    # Payloads are compressed: now and then a digest is not there in one piece, and then the receipt says so.
+    # Payloads are compressed, so sometimes a digest is not in one piece. The receipt says so then.
     digests = receipt.evidence[DIGEST]
     expected = (digests.representation,) if digests.found_before < digests.sought else ()
     assert receipt.not_provable == expected
     assert receipt.done_time is not None
     assert receipt.done_time >= receipt.erase_time
     assert any("file system" in what for what in receipt.not_covered)
-    # Said by another scan than the receipt's.
+    # Checked by another scan than the receipt's.
     assert bytes_of(templates[0]) not in contents(tmp_path)
     assert (bytes_of(kept) in contents(tmp_path)) is (resource is not ErasedResource.GALLERY)
     assert await edge.erasures.get(receipt.id) == receipt
@@ -227,7 +227,7 @@ async def test_closing_does_not_wait_for_a_large_collection_and_opening_goes_on(
     (template,) = await enroll(edge, "ada", rng)
     await enroll(edge, "bob", rng)
     with monkeypatch.context() as slow:
-        # A copy of days.
+        # A copy that would take days.
         slow.setattr(compaction, "REST", 0.2)
         slow.setattr("sameface_qdrant.engines.edge.compaction.copy_from", _endless)
         receipt = await edge.identities.delete("people", "ada", force=True)

@@ -1,4 +1,4 @@
-"""Error rates against scikit-learn and against plain counting."""
+"""Error rates are those of scikit-learn and of plain counting."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_open_set_rates_with_weights_count_as_repetitions() -> None:
 
 def test_open_set_rates_of_a_worked_example() -> None:
     assert error_rates.fpir([0.2, 0.5, 0.7, 0.4], threshold=0.5) == 0.5
-    # The second is found at rank 2, the third below the threshold.
+    # The second one has rank 2, the third one is below the threshold.
     assert error_rates.fnir([0.9, 0.8, 0.4, 0.7], [1, 2, 1, 1], threshold=0.5) == 0.5
     assert error_rates.fnir([0.9, 0.8, 0.4, 0.7], [1, 2, 1, 1], threshold=0.5, rank=2) == 0.25
     assert error_rates.fte(3, 12) == error_rates.fta(3, 12) == 0.25

@@ -1,4 +1,4 @@
-"""A caller that gives up at any moment leaves nothing half done and nothing that cannot be repeated."""
+"""A caller that gives up at any moment leaves nothing half done, and can repeat its call."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -120,7 +120,7 @@ async def test_a_write_is_done_or_not_done(
         after = await state(reopened)
         if not given_up:
             assert after != before
-        # Repeating it is always possible and ends where one call would have ended.
+        # A repeat is always possible, and its result is that of one call.
         try:
             await write(reopened)
         except (GalleryNotFound, IdentityNotFound, ValueError):
@@ -157,7 +157,7 @@ async def test_a_full_disk_keeps_what_was_to_be_erased_until_it_can_be(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    # Neither the note of what is to be erased nor the rewritten copy finds room.
+    # There is no room for the erasure note, nor for the rewritten copy.
     with monkeypatch.context() as disk:
         disk.setattr("sameface_qdrant.engines.edge.collection.write_text", full)
         with pytest.raises(SamefaceError) as refused:
@@ -169,7 +169,7 @@ async def test_a_full_disk_keeps_what_was_to_be_erased_until_it_can_be(
         receipt = await store.identities.delete("people", "ada", force=True)
         assert (receipt.state, receipt.unreadable, receipt.compacted) == (ErasureState.PENDING, True, False)
         assert "full" in receipt.failure
-        # What does not delete is not told of it.
+        # Calls that delete nothing do not report it.
         await store.enroll("people", "bob", [NewTemplate(VECTOR + 1, CONTRACT)])
     assert holds()
     await store.enroll("people", "cy", [NewTemplate(VECTOR + 2, CONTRACT)])
@@ -198,7 +198,7 @@ async def test_an_erasure_that_was_cut_off_is_finished_at_the_next_start_though_
     assert receipt.state is ErasureState.PENDING
     await store.aclose()
     monkeypatch.undo()
-    # No gallery names the collection any more.
+    # No gallery uses the collection any more.
     reopened = await Store.open(f"edge://{folder}")
     assert (await done(reopened, receipt)).compacted
     assert not any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
@@ -206,7 +206,7 @@ async def test_an_erasure_that_was_cut_off_is_finished_at_the_next_start_though_
 
 
 async def done(store: Store, receipt: ErasureReceipt) -> ErasureReceipt:
-    """Wait until the files were rewritten."""
+    """Wait until the files are rewritten."""
     while (current := await store.erasures.get(receipt.id)).state is ErasureState.PENDING:  # noqa: ASYNC110  # the store is polled
         await asyncio.sleep(0.02)
     return current

@@ -1,4 +1,4 @@
-"""Guards at enrolment: what a policy allows, warns of and rejects, on every engine that runs without a server."""
+"""Guards at enrolment: what a policy allows, warns about and rejects, on every engine that runs without a server."""
 
 from collections.abc import Sequence
 
@@ -70,7 +70,7 @@ async def test_a_collision_is_rejected_from_the_threshold_on(store: Store, score
     for validate_only in (True, False):
         with pytest.raises(IdentityCollision) as refused:
             await enroll(store, "bob", at_cosine(score), validate_only=validate_only)
-        # Who it is and how alike is for those who may know, and no part of what is passed on.
+        # The other identity and its score are in the finding only, not in what is sent to callers.
         assert refused.value.finding is not None
         assert refused.value.finding.identity == "ada"
         assert "ada" not in refused.value.message
@@ -99,7 +99,7 @@ async def test_the_same_sample_under_another_identity_is_a_duplicate(store: Stor
     await policy(store, on_duplicate=GuardAction.REJECT)
     with pytest.raises(DuplicateSample):
         await enroll(store, "eve", AXES[0])
-    # A repeat of what is there is a repeat, no duplicate.
+    # A repeat of a stored template is not a duplicate.
     assert kinds(await enroll(store, "bob", AXES[0])) == []
 
 
@@ -116,7 +116,7 @@ async def test_a_template_unlike_its_identity_is_an_outlier(store: Store) -> Non
     await policy(store, on_outlier=GuardAction.REJECT)
     with pytest.raises(TemplateOutlier):
         await enroll(store, "ada", at_cosine(0.3, other=6))
-    # Near to one of them is near enough.
+    # It is enough to be near to one of them.
     assert kinds(await enroll(store, "ada", at_cosine(0.6, other=5))) == []
 
 

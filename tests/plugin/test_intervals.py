@@ -1,4 +1,4 @@
-"""Intervals of error rates against scipy, against every resample there is, and against simulated truth."""
+"""Intervals of error rates are those of scipy and of all possible resamples, and cover simulated rates."""
 
 import itertools
 from statistics import NormalDist
@@ -41,7 +41,7 @@ def test_the_bootstrap_draws_what_drawing_people_in_every_way_gives() -> None:
     for drawn in itertools.product(range(3), repeat=3):
         counted = accepted = 0
         for one, other, error in zip(first, second, errors, strict=True):
-            # Spelt out: one for each way of drawing both, or for each time the one person was drawn.
+            # One for each way to draw both people, or for each time that the one person was drawn.
             times = sum(
                 1
                 for i, j in itertools.product(range(3), repeat=2)
@@ -68,7 +68,7 @@ def test_disjoint_pairs_have_wilsons_interval_and_pairs_that_share_people_a_wide
     errors = np.arange(200) < 20
     disjoint = rate_interval(errors, np.arange(200), np.arange(200) + 1000)
     assert disjoint == intervals.wilson_interval(20, 200)
-    # Ten people who each are in twenty comparisons; the errors are one person's.
+    # Ten people are each in twenty comparisons. All errors are of one person.
     shared = rate_interval(errors, np.arange(200) // 20, np.arange(200) + 1000)
     assert shared.high - shared.low > 2 * (disjoint.high - disjoint.low)
 
@@ -76,14 +76,14 @@ def test_disjoint_pairs_have_wilsons_interval_and_pairs_that_share_people_a_wide
 def test_no_error_supports_no_less_than_the_people_allow() -> None:
     first, second = np.triu_indices(20, 1)
     nothing = np.zeros(first.size, np.bool_)
-    # 190 comparisons, but only ten that share nobody.
+    # 190 comparisons, but at most ten that share no person.
     assert rate_interval(nothing, first, second) == ConfidenceInterval(0.0, intervals.rule_of_three(10))
     assert rate_interval(~nothing, first, second) == ConfidenceInterval(1.0 - intervals.rule_of_three(10), 1.0)
 
 
 @pytest.mark.parametrize(("spread", "threshold"), [(0.3, 2.0), (0.6, 3.0)])
 def test_the_bootstrap_covers_the_truth_where_wilson_does_not(spread: float, threshold: float) -> None:
-    """Some people are easier to be taken for: score = trait of one + trait of the other + chance."""
+    """Some people are more similar to others: score = trait of one + trait of the other + chance."""
     truth = 1 - NormalDist(0, (1 + 2 * spread**2) ** 0.5).cdf(threshold)
     rng = np.random.default_rng(11)
     first, second = np.triu_indices(80, 1)
@@ -95,7 +95,7 @@ def test_the_bootstrap_covers_the_truth_where_wilson_does_not(spread: float, thr
         covered += interval.low <= truth <= interval.high
         wilson = intervals.wilson_interval(int(errors.sum()), errors.size)
         covered_by_wilson += wilson.low <= truth <= wilson.high
-    # Binomial chance around 95 % of 150; Wilson takes 3,160 comparisons of 80 people to be independent.
+    # Binomial chance around 95 % of 150. Wilson assumes that 3,160 comparisons of 80 people are independent.
     assert covered >= 135
     assert covered_by_wilson < 120
 

@@ -1,4 +1,4 @@
-"""The life of an identity: moved, merged, expired, found by its labels."""
+"""An identity is moved, merged, expires, and is found by its labels."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -202,7 +202,7 @@ async def test_a_move_that_did_not_arrive_does_not_take_somebody_else_for_its_ta
     with pytest.raises(IdentityAlreadyExists):
         await store.identities.move("people", "ada", "lovelace")
     assert (await store.identities.get("people", "lovelace")).template_count == 1
-    # Nothing had arrived, so another target may be chosen.
+    # Nothing had arrived, so the caller may choose another target.
     moved = await store.identities.move("people", "ada", "augusta")
     assert moved.template_count == 1
     assert [await found(store, axis) for axis in (0, 5)] == ["augusta", "lovelace"]

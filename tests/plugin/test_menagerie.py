@@ -1,4 +1,4 @@
-"""Lambs are found where there are some, and only there; error rates are measured on other impostors."""
+"""Lambs are found if there are some, and only then. Error rates are measured on other impostors."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from tests.plugin.simulated import people
 
 
 def gallery(lambs: int, seed: int = 0) -> Comparisons:
-    """Three hundred people; the first few lie where many are near."""
+    """Three hundred people. The first few have many people near them."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(300, 1, 64))
     middle = rng.normal(size=64)

@@ -1,4 +1,4 @@
-"""Edge's neighbours under any filter, held against all points sorted by their cosine."""
+"""Edge's neighbours under any filter are the first of all points sorted by their cosine."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +21,7 @@ POINTS, NOW = 400, 1000.0
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[edge.EdgeShard, list[Point]]]:
-    """A shard of two galleries, one with nine points in ten; half of all points have expired, some expire later."""
+    """A shard of two galleries. One has nine points in ten. Half of all points have expired, some expire later."""
     rng = np.random.default_rng(4)
     shard, _, _ = open_current(tmp_path_factory.mktemp("shard") / "collection", 8)
     points, written = [], []

@@ -1,4 +1,4 @@
-"""The decision table, row by row, and what surrounds it."""
+"""The decision table, row by row, and the rules around it."""
 
 import dataclasses
 import math

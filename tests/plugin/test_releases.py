@@ -1,4 +1,4 @@
-"""Every release's store is read and changed by this one; tools/store_fixture.py wrote them."""
+"""This release reads and changes the stores of all releases, which tools/store_fixture.py wrote."""
 
 import json
 import tarfile

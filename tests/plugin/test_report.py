@@ -1,4 +1,4 @@
-"""Pictures show the numbers they are drawn from, and pages need nothing else."""
+"""Pictures show the numbers that they are drawn from, and pages load nothing else."""
 
 import re
 import subprocess

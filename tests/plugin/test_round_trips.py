@@ -1,4 +1,4 @@
-"""How often an operation waits for a server that several services share, one answer after the other."""
+"""How many round trips an operation needs, one after the other, on a server that several services share."""
 
 from collections.abc import AsyncIterator
 
@@ -55,7 +55,7 @@ async def test_identify_takes_three_round_trips_however_many_templates_an_identi
     probe = random_vector(rng)
     names = [f"p{number}" for number in range(6)]
     for number, name in enumerate(names):
-        # The nearer identities lie before the next one with all their templates.
+        # All templates of the nearer identities come before the next identity.
         await enrol(store, name, [near(probe, rng, 0.02 + 0.25 * number) for _ in range(each)])
     decision, rounds = await engine.rounds_of(store.identify("people", Probe(probe, CONTRACT)))
     assert len({one.display_name for one in decision.candidates}) == 5
@@ -118,7 +118,7 @@ async def test_a_gallery_that_was_read_is_not_read_again(
 
 
 async def test_requests_that_follow_each_other_are_told_from_those_that_do_not(engine: CountingEngine) -> None:
-    """The counter itself: opening a store asks for one thing after the other."""
+    """The counter itself: to open a store takes one request after the other."""
     _, rounds = await engine.rounds_of(Store.over(engine))
     assert all(len(one) == 1 for one in rounds)
     assert [name for (name,) in rounds][:2] == ["collection_exists", "create_collection"]

@@ -1,4 +1,4 @@
-"""Every record and folder carries a schema version, and what a newer release wrote is refused."""
+"""Every record and folder has a schema version, and this release refuses what a newer one wrote."""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,7 @@
-"""What the server engine makes of faults on the wire, and what it asks of a server.
+"""What the server engine does about faults of the connection, and what it requests from a server.
 
-The other side is the double of `tests.plugin.wire`, which is no evidence of a Qdrant server's behaviour. That is tested
-by the contract suite (`test_store`, `test_services`, `test_stateful`, `test_attach`) where ``QDRANT_URL`` is set.
+The other side is the double of `tests.plugin.wire`, which is no evidence of a Qdrant server's behaviour. The contract
+suite (`test_store`, `test_services`, `test_stateful`, `test_attach`) tests that if ``QDRANT_URL`` is set.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from tests.plugin.wire import Double, Fault
 VECTOR = np.random.default_rng(3).normal(size=8).astype(np.float32)
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.5)
 PATIENCE_S = 30.0
-"""Nothing may hang: far above every deadline that is set here."""
+"""Nothing may hang. This is far above every deadline in these tests."""
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_an_enrolment_whose_answer_was_lost_is_stored_once(double: Double,
 
 
 async def test_a_second_template_whose_answer_was_lost_is_stored_once(double: Double, people: Store) -> None:
-    """The identity's record is there already: the write is bound to its revision, which the first attempt raised."""
+    """The identity's record exists. The write depends on its revision, which the first attempt has increased."""
     double.faults["Points/Upsert"].extend([Fault(applied=True), Fault(applied=True)])
     await people.enroll("people", "ada", [NewTemplate(VECTOR + 1, CONTRACT)])
     assert (await people.identities.get("people", "ada")).template_count == 2
@@ -147,7 +147,7 @@ async def delete_gallery(store: Store) -> Any:
 
 
 async def seen(store: Store) -> Any:
-    """What a caller sees of the galleries, their identities and labels."""
+    """The galleries, identities and labels that a caller sees."""
     found = {}
     for gallery in (await store.galleries.list()).items:
         identities = (await store.identities.list(gallery.id)).items
@@ -161,7 +161,7 @@ async def seen(store: Store) -> Any:
 
 
 async def reason_of(call: Awaitable[Any]) -> str:
-    """The reason of the error that a call ends with, empty where it succeeds."""
+    """The reason of a call's error; empty if it succeeds."""
     try:
         await call
     except SamefaceError as error:
@@ -187,7 +187,7 @@ async def test_a_write_that_lost_an_answer_ends_where_one_write_would(
     if first:
         double.faults.clear()
         again = await reason_of(write(people))
-        # Where the first attempt was applied to its end, there is nothing left to delete.
+        # If the first attempt was applied completely, nothing is left to delete.
         assert again == "" or (write is delete_gallery and again == "GALLERY_NOT_FOUND")
     assert await seen(people) == await seen(undisturbed)
     await undisturbed.aclose()
@@ -252,7 +252,7 @@ async def test_indexes_are_made_before_the_first_point(double: Double) -> None:
     assert double.log.index("Points/CreateFieldIndex") < double.log.index("Points/Upsert")
     made = double.indexes[f"sameface-{CONTRACT.key}"]
     kinds = {name: params.WhichOneof("index_params").removesuffix("_index_params") for name, params in made.items()}
-    # Whatever a filter of the store names; strict mode refuses other fields.
+    # All fields in the store's filters, because strict mode refuses others.
     assert kinds == {
         **dict.fromkeys(["gallery", "identity", "kind", "digest", "mark", "source"], "keyword"),
         **dict.fromkeys(["labels.team", "labels.site"], "keyword"),

@@ -1,7 +1,7 @@
-"""Several services on one Qdrant: conditions on revisions keep them apart.
+"""Several services on one Qdrant: conditional writes prevent conflicts.
 
-The engine is qdrant-client's in-memory twin, told that it is not alone, and a Qdrant server where ``QDRANT_URL`` names
-one. Every call gives way first, so that the services' steps interleave.
+The engine is qdrant-client's in-memory store, made to report other writers, and also a Qdrant server if ``QDRANT_URL``
+names one. Every call first lets other tasks run, so that the steps of the services interleave.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.plugin.conftest import CONTRACT, QDRANT_URL, cleared_server, near, ne
 
 
 class SharedEngine(ServerEngine):
-    """A client as several services share it."""
+    """A client that several services share."""
 
     def __init__(self, client: AsyncQdrantClient, kind: str, options: ServerOptions, turns: random.Random) -> None:
         super().__init__(client, EngineDescription(kind, "", QDRANT_URL or ":memory:"), options)
@@ -74,7 +74,7 @@ async def services(request: pytest.FixtureRequest) -> AsyncIterator[list[Store]]
 
 
 async def until_done(call: Any) -> Any:
-    """Repeat a call as a client would that is told ABORTED."""
+    """Repeat a call, as a client does after ABORTED."""
     for _ in range(40):
         try:
             return await call()
@@ -182,7 +182,7 @@ async def test_an_identity_deleted_meanwhile_is_not_half_there(services: list[St
     try:
         count = (await services[2].identities.get("people", "ada")).template_count
     except IdentityNotFound:
-        # Acknowledged and gone: only where it was written before the identity was removed.
+        # An acknowledged template may be missing only if it was written before the identity was removed.
         if isinstance(enrolled, tuple):
             assert writer.events.index("write begins") < writer.events.index("removal ends")
         left = await services[2]._engine.count(CONTRACT.key, Where({"identity": "ada"}))

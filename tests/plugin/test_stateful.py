@@ -1,4 +1,4 @@
-"""Every answer under random operations is what brute force in numpy says, which shares no code with the store."""
+"""Every answer under random operations is that of brute force in numpy, which shares no code with the store."""
 
 import asyncio
 import shutil
@@ -68,7 +68,7 @@ class Person:
 
 @dataclass
 class Room:
-    """A gallery as the oracle remembers it."""
+    """The oracle's copy of a gallery."""
 
     verify: float = 0.6
     identify: float = 0.6
@@ -206,7 +206,7 @@ class StoreMachine(RuleBasedStateMachine):
         held = {template.direction: key for key, template in person.templates.items()}
         living = [person.templates[key].direction for name, key, _ in room.in_force(now) if name == identity]
         fresh = [one for one in chosen if one not in living]
-        # An expired template makes way for its renewal, also where there is no room for all of them.
+        # A renewal replaces an expired template, even if there is no room for all of them.
         for one in fresh:
             if one in held:
                 del person.templates[held[one]]
@@ -363,7 +363,7 @@ class StoreMachine(RuleBasedStateMachine):
         return sorted(ids)
 
     def known(self, gallery: str, identity: str, call: Any) -> Person | None:
-        """The identity as remembered; where there is none, the call is refused for the right reason."""
+        """The oracle's identity. If there is none, the call is refused for the right reason."""
         room = self.rooms.get(gallery)
         person = None if room is None else room.people.get(identity)
         if person is None:

@@ -1,4 +1,4 @@
-"""What the store promises, on every engine that runs without a server."""
+"""The contract of the store, on every engine that runs without a server."""
 
 import asyncio
 import dataclasses
@@ -437,5 +437,5 @@ async def test_the_display_name_changes_without_a_new_policy_revision(store: Sto
 
 
 async def test_a_store_is_named_by_its_url() -> None:
-    with pytest.raises(InvalidArgument, match="no store"):
+    with pytest.raises(InvalidArgument, match="expected edge"):
         await Store.open("redis://localhost")

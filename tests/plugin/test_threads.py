@@ -1,4 +1,4 @@
-"""Work in threads: a cancelled caller leaves when its work has ended, not before."""
+"""Work in threads: a cancelled caller returns when its work has ended, not before."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 class Gated:
-    """A call that begins, and ends once its gate is open."""
+    """A call that begins, and ends when its gate is open."""
 
     def __init__(self) -> None:
         self.gate, self.begun, self.ended = threading.Event(), threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Thresholds against counting, what they do not support, and whether they hold on other people."""
+"""Thresholds are those of counting, say which rates they do not support, and hold on other people."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from tests.plugin.simulated import people
 
 
 def table(scores: list[float], mated: list[bool]) -> Comparisons:
-    """Labelled scores of people of whom nobody is in two comparisons."""
+    """Labelled scores of people. No person is in two comparisons."""
     first = [f"a{number}" for number in range(len(scores))]
     second = [one if same else f"b{number}" for number, (one, same) in enumerate(zip(first, mated, strict=True))]
     return labelled_scores(scores, first, second)
@@ -36,7 +36,7 @@ def test_a_supported_threshold_is_the_one_of_scikit_learns_curve(seed: int, targ
     fpr, tpr, thresholds = sklearn.metrics.roc_curve(labels, scores, drop_intermediate=False)
     assert found.supported == pytest.approx(1 - 0.05 ** (1 / 300))
     assert found.is_supported
-    # The lowest score that keeps the target, or the step to it from the score below.
+    # The lowest score that meets the target, or the step to it from the score below.
     kept = fpr <= target
     assert found.threshold <= thresholds[kept].min() + 1e-4
     assert found.rate == pytest.approx(fpr[kept].max())
@@ -77,7 +77,7 @@ def test_identification_is_read_from_searches_where_there_are_enough() -> None:
     comparisons = compare_gallery(vectors, names)
     found = measured(comparisons, 1e-2, 0.05, 400).identify
     assert (found.method, found.is_supported) == (Method.SEARCHES, True)
-    # Counted by hand: everybody's best score against everybody else.
+    # Counted by hand: each person's best score against all others.
     scores = vectors @ vectors.T
     np.fill_diagonal(scores, -1)
     assert np.mean(scores.max(axis=1) >= found.threshold) == pytest.approx(found.rate, abs=1e-9)
@@ -95,7 +95,7 @@ def test_identification_uses_the_gallery_size_without_searches() -> None:
     assert found.rate == pytest.approx(1 - (1 - single) ** 50)
     assert found.rate <= 0.1
     assert "no complete search" in found.reason
-    # Ten times the people need a higher threshold for the same rate, and then more comparisons than there are.
+    # Ten times the people need a higher threshold for the same rate, and more comparisons than there are.
     larger = measured(comparisons, 1e-2, 0.1, 5000).identify
     assert larger.threshold > found.threshold
     assert not larger.is_supported
@@ -116,7 +116,7 @@ def test_a_larger_gallery_needs_a_higher_threshold() -> None:
 
 
 def test_thresholds_hold_on_people_who_were_not_there_when_they_were_chosen() -> None:
-    """Halves of simulated people: the mean rate on the other half is the target, within its own chance."""
+    """Halves of simulated people: the mean rate on the other half is the target, within chance."""
     rates, fpirs, covered = [], [], 0
     for seed in range(12):
         rng = np.random.default_rng(100 + seed)

@@ -1,4 +1,4 @@
-"""What may enter as an embedding."""
+"""Which vectors are accepted as embeddings."""
 
 import numpy as np
 import pytest

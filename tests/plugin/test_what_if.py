@@ -1,4 +1,4 @@
-"""What-if against the decisions that the policy itself makes."""
+"""A what-if gives the decisions that the policy itself makes."""
 
 import math
 
@@ -44,7 +44,7 @@ def decided(score: float, lead: float | None, setting: DecisionSetting) -> Outco
 def test_every_outcome_is_the_policys_own(
     rows: list[tuple[float, float | None, bool]], before: DecisionSetting, after: DecisionSetting
 ) -> None:
-    # A lead is the difference of two scores: what rounding does to it is no question here.
+    # A lead is the difference of two scores. Leads that rounding may change are not tested here.
     rows = [row for row in rows if all(row[1] is None or abs(row[1] - s.margin) > 1e-9 for s in (before, after))]
     if not rows:
         return
@@ -107,7 +107,7 @@ def test_searches_are_mated_and_non_mated() -> None:
     assert searched.mated is not None
     assert (searched.mated.sum(), (~searched.mated).sum()) == (80, 80)
     side = what_if(searched, DecisionSetting(-1.0, 0.0), DecisionSetting(-1.0, 0.0)).before
-    # With the lowest threshold every non-mated search matches, and a mated one where its own identity is ahead.
+    # With the lowest threshold every non-mated search matches, and a mated one matches if its own identity is ahead.
     assert side.false_matches is not None
     assert side.false_matches.value == 1.0
     assert side.false_non_matches is not None

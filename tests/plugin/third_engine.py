@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class SqliteEngine:
-    """Reads every point of a collection for each filter, so it is exact and slow."""
+    """Reads every point of a collection for each filter. So it is exact and slow."""
 
     exclusive = True
     erasure_evidence = None
@@ -33,7 +33,7 @@ class SqliteEngine:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         with _typed_errors():
-            # In exclusive mode the first transaction locks the file until it is closed: no second process can open it.
+            # In exclusive mode the first transaction locks the file until it is closed. So no second process opens it.
             self._connection.executescript(
                 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = TRUNCATE;"
                 "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;"
@@ -129,7 +129,7 @@ class SqliteEngine:
         return await self._call(lambda: sum(1 for _ in self._matching(collection, where)))
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
-        """Every write is synchronous, and deletions overwrite the bytes: nothing is left to do."""
+        """Do nothing: every write is synchronous, and deletions overwrite the bytes."""
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._close)

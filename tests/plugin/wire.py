@@ -1,8 +1,7 @@
-"""A loopback double of Qdrant's gRPC interface, for faults of the wire alone.
+"""A loopback double of Qdrant's gRPC interface, for faults of the connection only.
 
-It proves nothing about a Qdrant server and never counts as evidence of one's behaviour: behind it sits qdrant-client's
-in-memory twin, and what it refuses, drops or delays is made up here. It shows what the plugin does with such answers,
-and that its requests survive being encoded.
+It is no evidence of the behaviour of a Qdrant server. It uses qdrant-client's in-memory store, and this module invents
+what it refuses, drops or delays. It shows what the plugin does with such answers, and that its requests can be encoded.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ class Fault:
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
     details: str = "made up"
     applied: bool = False
-    """Carried out before the answer is lost."""
+    """Applied before the answer is lost."""
     delay_s: float = 0.0
     """Answered properly, yet so late."""
     trailers: tuple[tuple[str, str], ...] = ()
@@ -61,7 +60,7 @@ class Double:
         return self
 
     async def stop(self) -> None:
-        """Stop serving; what is stored stays."""
+        """Stop serving. Stored points stay."""
         if self._server is not None:
             await self._server.stop(None)
             self._server = None

@@ -1,4 +1,4 @@
-"""griffe extension: shows what callers of the packages need, and leaves out what only their authors do."""
+"""griffe extension: shows what callers of the packages need, and hides what only their authors need."""
 
 import importlib
 import re
@@ -13,15 +13,15 @@ PLUGIN = "sameface_qdrant"
 
 
 class Docstrings(griffe.Extension):
-    """Changes the packages between reading and rendering."""
+    """Changes the packages after griffe has read them and before the site is rendered."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Fence the examples of a docstring, which Markdown would take for quotations."""
+        """Fence the examples of a docstring, because Markdown would read them as quotations."""
         if obj.docstring:
             obj.docstring.value = EXAMPLE.sub(_fenced, obj.docstring.value)
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
-        """Change what was read of one package."""
+        """Change one package."""
         if pkg.path == PLUGIN:
             _show_blocking_methods(pkg)
             _link_errors(pkg)
@@ -31,11 +31,11 @@ class Docstrings(griffe.Extension):
                     owner.del_member(name)
 
     def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
-        """Leave out private bases."""
+        """Hide private base classes."""
         cls.bases = [base for base in cls.bases if not str(base).startswith("_")]
 
     def on_attribute(self, *, attr: griffe.Attribute, **kwargs: Any) -> None:
-        """Leave out what ``__init__`` computes an attribute from."""
+        """Hide the expression from which ``__init__`` computes an attribute."""
         if attr.labels == {"instance-attribute"}:
             attr.value = None
 
@@ -43,7 +43,7 @@ class Docstrings(griffe.Extension):
         """Show what a client's method returns; describe only the options of a TypedDict that have a description."""
         if isinstance(func.returns, griffe.ExprSubscript):
             decorators = {str(decorator.value) for decorator in func.decorators}
-            if "Rpc" in decorators:  # returns what it declares a Call of
+            if "Rpc" in decorators:  # declared as Call[Result], returns Result
                 func.returns = func.returns.slice
             elif "Listing" in decorators:
                 func.returns = griffe.ExprSubscript(griffe.ExprName("Iterator"), func.returns.slice)
@@ -70,14 +70,14 @@ def _walk(owner: griffe.Module | griffe.Class) -> Iterator[griffe.Module | griff
 
 
 def _is_internal(member: griffe.Object | griffe.Alias) -> bool:
-    """Return whether nobody calls or names this: type variables, special methods, constructors without a docstring."""
+    """Return whether callers do not need this: type variables, and special methods without a docstring."""
     if isinstance(member, griffe.Attribute):
         return str(member.value).startswith(("TypeVar(", "ParamSpec("))
     return isinstance(member, griffe.Function) and member.name.startswith("__") and not member.docstring
 
 
 def _link_errors(package: griffe.Module) -> None:
-    """Make the errors known in every module, as docstrings name them without their module."""
+    """Make the errors known in every module, because docstrings name them without their module."""
     errors = package["errors"]
     for module in _walk(package):
         if isinstance(module, griffe.Module):
@@ -88,9 +88,10 @@ def _link_errors(package: griffe.Module) -> None:
 
 
 def _show_blocking_methods(package: griffe.Module) -> None:
-    """Turn the attributes of the blocking classes into functions, with what the coroutines they call take and return.
+    """Turn the attributes of the blocking classes into functions, with the parameters and results of their coroutines.
 
-    The source says ``verify = wrapper(coroutine)``, which reads as an attribute; only the running module knows better.
+    The source says ``verify = wrapper(coroutine)``, which griffe reads as an attribute. The imported module has the
+    coroutine.
     """
     running = importlib.import_module(f"{PLUGIN}.blocking")
     for owner in package["blocking"].classes.values():

@@ -1,4 +1,4 @@
-"""mkdocs hook: files outside docs/ become pages, and links that hold in the repository hold on the site."""
+"""mkdocs hook: makes pages of files outside docs/, and makes the repository's links work on the site."""
 
 import importlib
 import pkgutil
@@ -20,7 +20,7 @@ from mkdocs.structure.pages import Page
 from sameface import v1
 
 ROOT = Path(__file__).resolve().parents[2]
-# Files of the repository that the site shows as well, and what they are called there.
+# Other files of the repository that the site shows → their names on the site.
 SHOWN = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -32,16 +32,15 @@ COMMANDS = {"sameface": "sameface.cli.main", "sameface-train": "sameface_train.c
 
 
 class SiteLinks(Treeprocessor):
-    """Points every relative link at the page of its file; a file that the site does not have is named instead.
+    """Points every relative link at the page of its file. If the site has no such page, it shows the file's path.
 
-    A link is resolved from the file that it is written in: README.md says ``docs/api.md``, docs/api.md says
-    ``../protos``.
+    A link is relative to the file that contains it: README.md says ``docs/api.md``, docs/api.md says ``../protos``.
     """
 
     page: Page
     files: Files
     repository: str | None
-    """Address of the repository's web pages, where mkdocs.yml has one."""
+    """Address of the repository's web pages; None if mkdocs.yml has none."""
 
     def run(self, root: Element) -> None:
         """Change the links of one page."""
@@ -83,8 +82,8 @@ class SiteLinks(Treeprocessor):
 class LinksExtension(Extension):
     """Adds `SiteLinks` to Markdown."""
 
-    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  # Markdown calls it so
-        """Run after inline patterns (20) have made the links, before mkdocs (0) checks them."""
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  # the name that Markdown calls
+        """Run after the inline patterns (20), which make the links, and before mkdocs (0), which checks them."""
         md.treeprocessors.register(LINKS, "site_links", 10)
 
 
@@ -94,11 +93,11 @@ LINKS = SiteLinks()
 def on_config(config: MkDocsConfig) -> None:
     """Add the link rewriting to Markdown."""
     LINKS.repository = config.repo_url
-    config.markdown_extensions.append(LinksExtension())  # Markdown takes instances too
+    config.markdown_extensions.append(LinksExtension())  # Markdown also accepts instances
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the files outside docs/, the reference of the command line, and what the messages in signatures link to."""
+    """Add the files outside docs/, the command line reference, and the link targets of messages in signatures."""
     for module in pkgutil.iter_modules(v1.__path__, f"{v1.__name__}."):
         if module.name.endswith("_pb2"):
             for message in importlib.import_module(module.name).DESCRIPTOR.message_types_by_name:
@@ -116,13 +115,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> None:
-    """Give a page without sections the room of its table of contents."""
+    """Hide the table of contents of a page without sections."""
     if not any(heading.children for heading in page.toc):
         page.meta["hide"] = ["toc"]
 
 
 def command_line() -> str:
-    """Return the reference of the commands, as typer writes it from their help texts."""
+    """Return the reference of the commands, which typer writes from their help texts."""
     lines, heading = ["# Command line", ""], ""
     for command, module in COMMANDS.items():
         arguments = [sys.executable, "-m", "typer", module, "utils", "docs", "--name", command]
@@ -130,6 +129,6 @@ def command_line() -> str:
         for line in re.sub(r"^# ", "## ", written).splitlines():
             if line.startswith("#"):
                 heading = line.strip("# `").replace(" ", "-")
-            # typer cuts the summaries in its lists of commands short; a link says more.
+            # typer shortens the summaries in its lists of commands, so a link replaces them.
             lines.append(re.sub(r"^\* `([a-z][\w-]*)`: .*$", rf"* [`\1`](#{heading}-\1)", line))
     return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""Decisions on a Qdrant collection that somebody else made."""
+"""Decisions on a Qdrant collection that another program made."""

@@ -1,6 +1,6 @@
-"""One-shot verification and identification on a Qdrant collection that somebody else made.
+"""One-shot verification and identification on a Qdrant collection that another program made.
 
-Nothing is written unless asked: policy and operating points are given as values and kept by the caller.
+Only `Attached.enroll` and `Attached.delete` write to it. The caller keeps the policy and the operating points.
 
 >>> import asyncio, numpy as np
 >>> from qdrant_client import AsyncQdrantClient, models
@@ -44,21 +44,21 @@ async def attach(
     api_key: str | None = None,
     options: ServerOptions | None = None,
 ) -> Attached:
-    """Attach to a collection, through a client of the caller's or by the URL of a server's gRPC port.
+    """Attach to a collection, with a client or with the URL of a server's gRPC port.
 
     Args:
         client_or_url: an `AsyncQdrantClient`, which stays open, or ``http(s)://host:port``.
-        collection: its name; an alias will do.
+        collection: its name or an alias.
         identity_key: payload field that names the identity of a point, a text or a whole number. A dot leads into a
             nested field. Points without it are ignored.
-        vector_name: empty means the unnamed vector. Its distance is Cosine; Dot or Euclid where all vectors have unit
-            norm, of which the first 256 are checked.
+        vector_name: empty means the unnamed vector. Its distance must be Cosine. Dot and Euclid are allowed if all
+            vectors have unit norm; the first 256 are checked.
         where: payload fields and the values that they must have, for instance of one tenant.
         policy: thresholds, margin and targets; ``max_templates`` has no effect here.
-        operating_points: answer where the policy sets no threshold.
+        operating_points: used if the policy sets no threshold.
         writable: whether `Attached.enroll` and `Attached.delete` may write.
-        api_key: for a URL.
-        options: for a URL; what is layout has no effect.
+        api_key: only for a URL.
+        options: only for a URL; layout options have no effect.
 
     Raises:
         InvalidArgument: there is no such collection or vector, its scores cannot be turned into cosines, or the policy
@@ -68,7 +68,7 @@ async def attach(
     Warns:
         UserWarning: the identity key or a field of ``where`` has no payload index on the server.
     """
-    # Imported here: whoever embeds Edge need not load the client of the server.
+    # Imported here, so that users of Edge do not load qdrant-client.
     from qdrant_client import AsyncQdrantClient
 
     from sameface_qdrant.attached.inspection import open_collection
@@ -83,7 +83,7 @@ async def attach(
         location, closes_client = client_or_url, True
     else:
         raise InvalidArgument(
-            f"{str(client_or_url)[:80]!r} cannot be attached to; expected an AsyncQdrantClient or http(s)://host:port",
+            f"client_or_url is {str(client_or_url)[:80]!r}; expected an AsyncQdrantClient or http(s)://host:port",
             metadata={"field": "client_or_url"},
         )
     try:

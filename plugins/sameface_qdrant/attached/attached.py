@@ -1,4 +1,4 @@
-"""What can be done with a collection that was attached to; see `sameface_qdrant.attach`."""
+"""A Qdrant collection that another program made, opened by `sameface_qdrant.attach`."""
 
 import asyncio
 import dataclasses
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 
 class Attached:
-    """Made by `attach`; every method is a coroutine and may be called concurrently.
+    """Opened by `attach`. Every method is a coroutine, and calls may run concurrently.
 
-    Search is exact, and so are the nearest identities. (Qdrant's group queries are approximate: they may miss a group.)
+    Search is exact and misses no identity. (Qdrant's group queries are approximate: they may miss a group.)
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Attached:
         self._writable = writable
         self._closes_client = closes_client
         self._counts = Counts(0, 0, 0)
-        # Decisions read policy and operating points from a gallery; no contract is known of these embeddings.
+        # Decisions read policy and operating points from a gallery. The contract of these embeddings is unknown.
         unknown = Contract(collection.target.collection, 1, "0" * 64, collection.dimension, "unknown")
         self._gallery = Gallery(collection.target.collection, unknown, policy, operating_points=operating_points)
 
@@ -75,14 +75,13 @@ class Attached:
 
     @property
     def policy(self) -> Policy:
-        """The policy in force: the one that was given, or with the thresholds that `calibrate` applied."""
+        """The policy in force: the one given to `attach`, with the thresholds that `calibrate` applied since."""
         return self._gallery.policy
 
     async def count(self) -> Counts:
-        """Count identities and templates anew; decisions report the last count as their ``gallery_size``.
+        """Count identities and templates. Decisions report the last count as their ``gallery_size``.
 
-        Counted once by `attach`, by every calibration, and after every write of this object; writes of others are seen
-        by calling this.
+        `attach`, `calibrate`, `enroll` and `delete` also count. Call this to count the writes of other programs.
         """
         without_identity = await self._collection.count_without_identity()
         indexed = await self._collection.counts_by_index()
@@ -102,14 +101,14 @@ class Attached:
         threshold: float | None = None,
         margin: float | None = None,
     ) -> Decision:
-        """1:1. Compare an embedding, [dimension] and not necessarily of unit norm, with a claimed identity.
+        """1:1. Compare an embedding, shape [dimension] and of any norm but zero, with a claimed identity.
 
-        See `sameface_qdrant.policy` for the table; ``scope`` defaults to GALLERY where two or more identities were
-        counted.
+        See `sameface_qdrant.policy` for the table. ``scope`` defaults to GALLERY if two or more identities were
+        counted, else to CLAIM.
 
         Raises:
             IdentityNotFound: no point has this identity.
-            ThresholdNotCalibrated: neither ``threshold`` nor policy nor operating points bring one.
+            ThresholdNotCalibrated: ``threshold`` is not given, and policy and operating points have none.
             InvalidEmbedding: the embedding has another dimension, a value that is not finite, or zero norm.
             InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
         """
@@ -122,10 +121,10 @@ class Attached:
     async def identify(
         self, embedding: Vector, *, threshold: float | None = None, margin: float | None = None, limit: int = 5
     ) -> Decision:
-        """1:N. Find the identities that an embedding is most like, at most ``limit``; decide whether the best is it.
+        """1:N. Find the identities most similar to an embedding, at most ``limit``; decide whether the best matches.
 
         Raises:
-            ThresholdNotCalibrated: neither ``threshold`` nor policy nor operating points bring one.
+            ThresholdNotCalibrated: ``threshold`` is not given, and policy and operating points have none.
             InvalidEmbedding: the embedding has another dimension, a value that is not finite, or zero norm.
             InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
         """
@@ -135,7 +134,12 @@ class Attached:
     async def search(
         self, embedding: Vector, *, limit: int = 10, min_score: float | None = None
     ) -> tuple[Neighbour, ...]:
-        """Return the nearest points that have an identity, best first, without any decision."""
+        """Return the nearest points that have an identity, best first, without a decision.
+
+        Raises:
+            InvalidEmbedding: the embedding has another dimension, a value that is not finite, or zero norm.
+            InvalidArgument: ``limit`` is outside 1..1000, or ``min_score`` outside −1..1.
+        """
         check_override(min_score, "min_score", -1.0, 1.0)
         recognition.check_limit(limit)
         vector = unit(embedding, self._collection.dimension)
@@ -144,7 +148,7 @@ class Attached:
     async def scores(
         self, *, max_templates: int = 4_000, templates_per_identity: int = HARD_TEMPLATE_LIMIT, seed: int = 0
     ) -> ComparisonScores:
-        """Compare every template with every identity, by the identity's best template as decisions do.
+        """Compare every template with every identity by the identity's best template, as decisions do.
 
         Mated: a template with the other templates of its identity. Non-mated: a template with another identity. See
         `sameface_qdrant.metrics.cross_comparison`. Every id is read; embeddings only of a seeded sample.
@@ -165,12 +169,12 @@ class Attached:
     async def calibrate(self, **options: Unpack[CalibrationOptions]) -> GalleryCalibration:
         """Measure thresholds for the policy's targets; with ``apply`` this object decides by them from then on.
 
-        The templates of the collection are compared, or the scores or the cohort that the options bring. Nothing is
-        written to the collection: keep `policy` to attach with it again. The contract of a cohort is not checked, since
-        none is known of the collection.
+        It compares the collection's templates, or uses the scores or the cohort of `CalibrationOptions`. It writes
+        nothing to the collection: to use the thresholds again, pass `policy` to `attach`. The contract of a cohort is
+        not checked, because the collection's is unknown.
 
         Raises:
-            NotEnoughData: there is nothing to compare; or a target is not supported and was to be applied.
+            NotEnoughData: there is nothing to compare, or ``apply`` is set and a target is not supported.
             InvalidArgument, InvalidEmbedding: the scores or the cohort are malformed.
         """
         if (cohort := options.get("cohort")) is not None:
@@ -185,11 +189,11 @@ class Attached:
         return dataclasses.replace(found, gallery=self._gallery, applied=True)
 
     async def what_if(self, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
-        """Tell what another threshold or margin would change over the collection's templates or over given decisions.
+        """Return what another threshold or margin would change, for the collection's templates or for given decisions.
 
         Raises:
             NotEnoughData: the templates are of fewer than two identities.
-            ThresholdNotCalibrated: policy and operating points bring no threshold to compare with.
+            ThresholdNotCalibrated: policy and operating points have no threshold to compare with.
             InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
         """
         before, after = settings(self._gallery, operation, self._counts.identities, changes)
@@ -201,13 +205,13 @@ class Attached:
     async def enroll(
         self, identity: str | int, embeddings: Sequence[Vector], *, payload: Mapping[str, Any] = NO_FIELDS
     ) -> tuple[str, ...]:
-        """Add one point per embedding and return their ids; the same content again finds its own points.
+        """Add one point per embedding and return their ids. A repeat with the same content adds nothing.
 
-        Each gets ``payload``, the fields of ``where`` and the identity. Embeddings are stored with unit norm.
+        Each point has ``payload``, the fields of ``where`` and the identity. Embeddings are stored with unit norm.
 
         Raises:
             InvalidArgument: attached without ``writable``, or a field to write is nested.
-            InvalidEmbedding: an embedding is malformed as in `verify`; none is stored.
+            InvalidEmbedding: an embedding is malformed, see `verify`; nothing is stored.
         """
         self._check_writable()
         _check_identity(identity)
@@ -215,7 +219,7 @@ class Attached:
         fields: dict[str, Any] = {**target.where, target.identity_key: identity}
         if nested := [field for field in fields if "." in field or "[" in field]:
             raise InvalidArgument(
-                f"{nested[0]!r} is a nested field, which is read but not written; enrol with a client of your own",
+                f"{nested[0]!r} is a nested field, and enroll writes top-level fields only; write with your own client",
                 metadata={"field": nested[0]},
             )
         vectors = [unit(embedding, self._collection.dimension) for embedding in embeddings]

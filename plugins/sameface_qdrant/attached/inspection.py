@@ -1,4 +1,4 @@
-"""Finds out what a collection holds that somebody else made."""
+"""Reads the layout of a collection that another program made."""
 
 import warnings
 from typing import Any
@@ -15,7 +15,7 @@ CHECKED_FOR_NORM = 256
 
 
 async def open_collection(client: AsyncQdrantClient, location: str, target: Target) -> AttachedCollection:
-    """Find out what a collection holds, and warn where an index is missing.
+    """Read the layout of a collection, and warn if an index is missing.
 
     Raises:
         InvalidArgument: there is no such collection or vector, or its scores cannot be turned into cosines.
@@ -34,8 +34,8 @@ async def open_collection(client: AsyncQdrantClient, location: str, target: Targ
     )
     for key in missing:
         warnings.warn(
-            f"the payload field {key!r} of {name!r} has no index: a server then reads the payload of every point, and "
-            f"refuses to in strict mode; make one with client.create_payload_index({name!r}, {key!r}, 'keyword'), or "
+            f"the payload field {key!r} of {name!r} has no index: the server reads the payload of every point, or "
+            f"refuses in strict mode; make one with client.create_payload_index({name!r}, {key!r}, 'keyword'), or "
             "'integer' for whole numbers",
             stacklevel=3,
         )
@@ -64,14 +64,14 @@ def _vector_params(vectors: Any, target: Target) -> models.VectorParams:
         )
     reason = ""
     if params.distance is models.Distance.MANHATTAN:
-        reason = "Manhattan distances say nothing about the cosine"
+        reason = "Manhattan distances cannot be turned into cosines"
     elif params.multivector_config is not None:
-        reason = "a multivector is compared by MaxSim, which is no cosine"
+        reason = "a multivector is compared by MaxSim, which is not a cosine"
     elif params.datatype is models.Datatype.UINT8:
-        reason = "vectors of whole numbers do not keep a direction"
+        reason = "vectors of uint8 do not keep their direction"
     if reason:
         raise InvalidArgument(
-            f"{target.vector_name!r} of {target.collection!r} cannot be decided on: {reason}; make a collection with "
+            f"{target.vector_name!r} of {target.collection!r} gives no cosine scores: {reason}; make a collection with "
             "distance Cosine and copy the embeddings there",
             metadata={"field": "vector_name"},
         )

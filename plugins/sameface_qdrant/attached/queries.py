@@ -1,4 +1,4 @@
-"""Reads and writes points of a collection that somebody else made, through qdrant-client."""
+"""Reads and writes points of a collection that another program made, through qdrant-client."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,23 +62,23 @@ class AttachedCollection:
             neighbours, ignored = await self._query(vector, limit, filtered, min_score)
             if any(one.identity in excluded for one in neighbours):
                 raise InvalidArgument(
-                    f"the server does not leave out identities by {self.target.identity_key!r}; give the field an "
-                    "index of its own type",
+                    f"the server does not exclude identities by {self.target.identity_key!r}; make a payload index of "
+                    "the field's own type",
                     metadata={"field": "identity_key"},
                 )
             if not ignored:
                 return neighbours
             skipped += ignored
         raise InvalidArgument(
-            f"more than {MOST_SKIPPED} points hold something else than a text or a whole number under "
-            f"{self.target.identity_key!r}; choose a field that names one identity",
+            f"more than {MOST_SKIPPED} points have a value under {self.target.identity_key!r} that is neither a text "
+            "nor a whole number; choose a field that names one identity",
             metadata={"field": "identity_key"},
         )
 
     async def _query(
         self, vector: Vector, limit: int, filtered: models.Filter, min_score: float | None
     ) -> tuple[list[Neighbour], list[Id]]:
-        """Return the nearest points that name an identity, and the ids of those among the nearest that do not."""
+        """Return the nearest points that name an identity, and the ids of the nearest that name none."""
         exact = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
         answer = await call(
             self.location,
@@ -145,7 +145,7 @@ class AttachedCollection:
         return int(answer.count)
 
     async def counts_by_index(self) -> dict[Id, int] | None:
-        """Return how many points each identity has, by the index on the key; None where there is no such index."""
+        """Return how many points each identity has, by the index on the key; None if there is no such index."""
         if not self.indexed:
             return None
         answer = await call(
@@ -161,7 +161,7 @@ class AttachedCollection:
         return {hit.value: hit.count for hit in answer.hits if identity_of(hit.value) is not None}
 
     async def insert(self, points: Sequence[tuple[str, Vector, Mapping[str, Any]]]) -> None:
-        """Add points; those that exist stay as they are."""
+        """Add points. Existing points stay as they are."""
         name = self.target.vector_name
         structs = [
             models.PointStruct(
@@ -220,7 +220,7 @@ class AttachedCollection:
         if only is not None:
             must.append(models.FieldCondition(key=key, match=models.MatchValue(value=only)))
         must_not: list[Any] = [self._no_identity()]
-        # One list cannot hold both kinds.
+        # A MatchAny condition takes either texts or numbers.
         texts = [value for value in excluding if isinstance(value, str)]
         numbers = [value for value in excluding if isinstance(value, int)]
         must_not += [
@@ -237,7 +237,7 @@ def is_local(client: AsyncQdrantClient) -> bool:
 
 
 def not_unit_norm(target: Target, what: str) -> InvalidArgument:
-    """Return the error where scores cannot be turned into cosines."""
+    """Return the error for scores that cannot be turned into cosines."""
     return InvalidArgument(
         f"{target.vector_name!r} of {target.collection!r} {what}: under Dot and Euclid only unit vectors give cosines; "
         "normalise the embeddings, or make a collection with distance Cosine and copy them there",

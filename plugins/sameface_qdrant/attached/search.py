@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AttachedSearch:
-    """Identities have no records here: no display names, and no thresholds of their own."""
+    """Identities have no records here, so they have no display names and no thresholds."""
 
     collection: "AttachedCollection"
     gallery: Gallery

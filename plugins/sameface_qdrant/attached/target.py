@@ -1,4 +1,4 @@
-"""What of an attached collection is read, and what comes back. Pure."""
+"""Which points of an attached collection are read, and the results. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,13 +42,13 @@ class Counts:
     ignored: int
     """Points without a text or whole number under the identity key.
 
-    On a server with an index on the key, the index counts: lists by their elements, and no values of another type than
-    the index's.
+    A server with an index on the key counts by the index: each element of a list, and no value of another type than the
+    index's.
     """
 
 
 def field_value(payload: Mapping[str, Any], path: str) -> Any:
-    """Return the value of a payload field; a dot leads into a nested one. None where there is none."""
+    """Return the value of a payload field; a dot leads into a nested one. None if there is no value."""
     found: Any = payload
     for part in path.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None

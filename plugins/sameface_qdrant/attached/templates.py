@@ -1,4 +1,4 @@
-"""Reads the templates of an attached collection to compare them."""
+"""Reads the templates of an attached collection for comparisons."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -19,9 +19,9 @@ _BATCH = 256
 async def read_templates(
     collection: "AttachedCollection", *, max_templates: int, per_identity: int, seed: int
 ) -> GalleryTemplates:
-    """Return templates with unit vectors: all of them, or where a limit leaves some out a seeded sample.
+    """Return templates with unit vectors: all of them, or a seeded sample if there are more than the limits.
 
-    Every id is read; vectors only of the sample.
+    It reads every id, but only the vectors of the sample.
     """
     points, _ = await collection.points_by_identity()
     drawn = sample_templates(points, max_templates=max_templates, per_identity=per_identity, seed=seed)

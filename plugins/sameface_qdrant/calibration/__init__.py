@@ -1,1 +1,1 @@
-"""From scores to thresholds: pure, no I/O."""
+"""Computes thresholds from scores. Pure, without I/O."""

@@ -1,4 +1,4 @@
-"""What a reader must know about a calibration, in sentences. Pure."""
+"""Sentences about a calibration: what was compared, and how far the result can be trusted. Pure."""
 
 import math
 
@@ -12,7 +12,7 @@ FEW_IDENTITIES = 30
 
 
 def caveats(calibration: Calibration) -> tuple[str, ...]:
-    """Return what was compared, which targets are not supported, and how the measured rates may be biased."""
+    """Return sentences: what was compared, which targets are not supported, how the measured rates may be biased."""
     evidence = calibration.evidence
     sentences = [_what_was_compared(calibration)]
     sentences += unsupported_targets(calibration)
@@ -39,7 +39,7 @@ def caveats(calibration: Calibration) -> tuple[str, ...]:
 
 
 def unsupported_targets(calibration: Calibration, *, verify: bool = True, identify: bool = True) -> tuple[str, ...]:
-    """Return one sentence for each target that is not supported; empty where all are supported.
+    """Return one sentence for each target that is not supported; empty if all are supported.
 
     Args:
         calibration: what was measured.
@@ -81,7 +81,7 @@ def _unsupported(calibration: Calibration, measured: MeasuredThreshold, rate: st
     if measured.method is Method.GALLERY_SIZE:
         target = comparison_fmr(target, calibration.gallery_size)
     needed = trials_to_support(target, confidence)
-    # Where everybody is compared with everybody, comparisons grow with the square of the number of people.
+    # If all people are compared with each other, comparisons grow with the square of the number of people.
     growth = needed / evidence.effective_comparisons
     is_crossed = evidence.effective_comparisons < evidence.comparisons
     people = math.ceil(evidence.identities * (math.sqrt(growth) if is_crossed else growth))

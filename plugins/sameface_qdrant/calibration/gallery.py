@@ -1,4 +1,4 @@
-"""Calibration of one gallery: thresholds measured, and checked before they are applied. Pure.
+"""Calibrates one gallery: measures thresholds, and checks them before they are applied. Pure.
 
 `sameface_qdrant.Store` and `sameface_qdrant.Attached` both calibrate through this module. They differ in how they read
 templates and where they keep the policy.
@@ -30,9 +30,9 @@ from sameface_qdrant.policy import check_override, identification_threshold, ver
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
 
 MAX_TEMPLATES = 10_000
-"""So many are read at most; a larger gallery is calibrated on a sample of its templates."""
+"""The most templates that are read. A larger gallery is calibrated on a sample."""
 HIGHEST_APPLIED_RATE = 0.05
-"""Where the comparisons support no rate up to this one, no threshold is applied."""
+"""No threshold is applied if its supported rate is above this one."""
 
 
 class Operation(StrEnum):
@@ -43,33 +43,33 @@ class Operation(StrEnum):
 
 
 class CalibrationOptions(TypedDict, total=False):
-    """Options of `sameface_qdrant.Attached.calibrate`, and with an etag of `sameface_qdrant.Store.calibrate`."""
+    """Options of `sameface_qdrant.Store.calibrate` and `sameface_qdrant.Attached.calibrate`."""
 
     apply: bool
     """Write the thresholds into the policy as a new revision; else only measure."""
     accept_supported: bool
-    """Also apply a threshold whose target is not supported: that of the nearest rate that is, 5 % at most."""
+    """If a target is not supported, apply the threshold for the lowest supported rate, if that is 5 % at most."""
     operation: Operation | None
-    """Apply the threshold of this one alone; None applies both."""
+    """Apply only the threshold for this operation; None applies both."""
     comparisons: Comparisons | None
-    """Labelled scores of the caller's; None compares templates."""
+    """Labelled scores, from `read_scores` or `labelled_scores`; None compares the gallery's templates."""
     cohort: Cohort | None
     """People who are not enrolled, to compare the gallery with."""
     author: str
-    """Kept with the policy's revision."""
+    """Stored with the policy's new revision."""
     max_comparisons: int
-    """Most non-mated comparisons, 1,000,000 unless said otherwise; more are sampled."""
+    """Most non-mated comparisons, by default 1,000,000; more are sampled."""
     seed: int
-    """Of sampling and bootstrap."""
+    """Seed of sampling and bootstrap, by default 0."""
 
 
 class SettingChanges(TypedDict, total=False):
-    """The other setting of a what-if; what is missing stays as the policy has it."""
+    """The setting that a what-if tries. A field that is missing has the policy's value."""
 
     threshold: float | None
     margin: float | None
     decisions: RecordedDecisions | None
-    """To decide again in place of comparisons between the gallery's templates."""
+    """Decisions to decide again, from `recorded_decisions`; None compares the gallery's templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,9 @@ class GalleryTemplates:
     vectors: NDArray[np.float32]
     """[templates, dimension], unit L2 norm."""
     identities: Sequence[str]
-    """[templates], whose each is."""
+    """[templates] The identity of each."""
     complete: bool
-    """False where a limit left templates out; the rest is a sample."""
+    """False if a limit left templates out; the others are a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,11 @@ class GalleryCalibration:
     comparisons: Comparisons
     applied: bool
     caveats: tuple[str, ...]
-    """What a reader must know about the calibration, in sentences."""
+    """Sentences about what was compared and how far the result can be trusted."""
 
 
 def given_scores(options: CalibrationOptions) -> Comparisons | None:
-    """Return the scores of the caller's; None where templates are to be compared.
+    """Return the caller's scores; None if the gallery's templates are to be compared.
 
     Raises:
         InvalidArgument: the options hold both scores and a cohort.
@@ -111,7 +111,7 @@ def given_scores(options: CalibrationOptions) -> Comparisons | None:
 def measure(
     gallery: Gallery, size: int, evidence: Comparisons | GalleryTemplates, options: CalibrationOptions
 ) -> GalleryCalibration:
-    """Measure the thresholds for the targets of a gallery's policy; nothing is applied. May take seconds.
+    """Measure the thresholds for the targets of a gallery's policy, and apply nothing. May take seconds.
 
     Args:
         gallery: with policy and contract.
@@ -139,10 +139,10 @@ def measure(
 
 
 def policy_changes(found: GalleryCalibration, size: int, options: CalibrationOptions) -> PolicyChanges:
-    """Return how the policy changes where a calibration is applied.
+    """Return the changes of the policy that apply a calibration.
 
     Raises:
-        NotEnoughData: a target is not supported, and the options do not accept the rate that is.
+        NotEnoughData: a target is not supported, and the options do not accept the supported rate.
     """
     operation = options.get("operation")
     verify, identify = operation is not Operation.IDENTIFICATION, operation is not Operation.VERIFICATION
@@ -160,10 +160,10 @@ def policy_changes(found: GalleryCalibration, size: int, options: CalibrationOpt
 def settings(
     gallery: Gallery, operation: Operation, size: int, changes: SettingChanges
 ) -> tuple[DecisionSetting, DecisionSetting]:
-    """Return the setting in force in a gallery, and the one that it is compared with.
+    """Return a gallery's present setting and the changed one.
 
     Raises:
-        ThresholdNotCalibrated: the policy and the model card bring no threshold.
+        ThresholdNotCalibrated: the policy and the model card have no threshold.
         InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
     """
     threshold = check_override(changes.get("threshold"), "threshold", -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The data that a caller brings to a calibration: a cohort of people who are not enrolled, or a table of scores."""
+"""What a caller may give to a calibration: a cohort of people who are not enrolled, or a table of scores."""
 
 import csv
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class Cohort:
     vectors: NDArray[np.float32]
     """[embeddings, dimension]; need not be of unit norm."""
     identities: tuple[str, ...]
-    """Whose each embedding is. Two or more of one person give mated comparisons."""
+    """The identity of each embedding. Two or more of one person give mated comparisons."""
     contract: Contract | None = None
-    """The contract of the embeddings. None takes the gallery's; the caller is then responsible that it is the same."""
+    """The contract of the embeddings. None takes the gallery's; the caller must know that it is the same."""
 
     def units(self, contract: Contract) -> NDArray[np.float32]:
         """Return the unit vectors, float32 [embeddings, dimension].
@@ -55,7 +55,7 @@ def read_cohort(path: Path) -> Cohort:
             vectors, identities = np.asarray(arrays["vectors"], dtype=np.float32), arrays["identities"]
     except (KeyError, ValueError) as error:
         raise InvalidArgument(
-            f"{path} is no cohort ({error}); expected an .npz with vectors [n, dimension] and identities [n]",
+            f"{path} is not a cohort ({error}); expected an .npz with vectors [n, dimension] and identities [n]",
             metadata={"field": "cohort"},
         ) from None
     if vectors.ndim != 2 or identities.shape != (len(vectors),):
@@ -77,7 +77,7 @@ def read_scores(file: TextIO) -> Comparisons:
     rows = csv.DictReader(file)
     if missing := {"score", "first", "second"} - set(rows.fieldnames or ()):
         raise InvalidArgument(
-            f"the table has no column {', '.join(sorted(missing))}; expected score, first and second",
+            f"the table has no column {', '.join(sorted(missing))}; expected the columns score, first and second",
             metadata={"field": "scores"},
         )
     scores, first, second = [], [], []

@@ -137,7 +137,7 @@ def rate_text(rate: float | None) -> str:
 
 
 def interval_text(interval: ConfidenceInterval | None) -> str:
-    """Return a confidence interval in percent; nothing for None."""
+    """Return a confidence interval in percent; an empty text for None."""
     return "" if interval is None else f"{rate_text(interval.low)} to {rate_text(interval.high)}"
 
 
@@ -227,7 +227,7 @@ def _draw_det(axes: "Axes", curves: Curves, marked: Sequence[MarkedThreshold]) -
 
 
 def style_axes(axes: "Axes", legend: Literal["best", "upper left", "upper right"] = "best", columns: int = 1) -> None:
-    """Give axes the report's colours and grid, and a legend where something is labelled."""
+    """Give axes the report's colours and grid, and a legend if something is labelled."""
     axes.grid(True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

@@ -1,9 +1,10 @@
 """Measures thresholds on comparisons, and which error rates the comparisons support. Pure.
 
-A rate is supported when the comparisons are enough to exclude a higher one with 95 % confidence. By the rule of three
-that takes as many independent comparisons as `intervals.trials_to_support` says. Comparisons of few people depend on
-each other, so they count for fewer: their number over the design effect, which a bootstrap over identities measures.
-Where a target is below the lowest supported rate, the threshold is for the supported rate; nothing is extrapolated.
+A rate is supported if there are enough comparisons to exclude a higher one with 95 % confidence.
+`intervals.trials_to_support` gives the number of independent comparisons for that (rule of three). Comparisons of few
+people depend on each other, so they count for fewer: their number divided by the design effect, which a bootstrap over
+identities measures. If a target is below the lowest supported rate, the threshold is for the supported rate; nothing is
+extrapolated.
 `sameface_qdrant.calibration.caveats` says this in sentences.
 """
 
@@ -54,10 +55,10 @@ class MeasuredThreshold:
     """FMR of a single comparison at the threshold; for verification the same as ``rate``."""
     fmr_interval: ConfidenceInterval
     fnmr: float | None
-    """FNMR at the threshold; None where there is no mated comparison."""
+    """FNMR at the threshold; None if there is no mated comparison."""
     fnmr_interval: ConfidenceInterval | None
     other_threshold: float | None = None
-    """The threshold of the other method; None where it gives none."""
+    """The threshold of the other method; None if it gives none."""
 
     @property
     def is_supported(self) -> bool:
@@ -74,9 +75,9 @@ class Evidence:
     comparisons: int
     """Non-mated comparisons."""
     possible_comparisons: int
-    """Non-mated comparisons there are; more than ``comparisons`` where these are a sample."""
+    """All non-mated comparisons; more than ``comparisons`` if these are a sample."""
     effective_comparisons: float
-    """How many independent comparisons give the same certainty."""
+    """How many independent comparisons would give the same certainty."""
     mated_comparisons: int
     mated_identities: int
     """Identities with a mated comparison."""
@@ -92,7 +93,7 @@ class Calibration:
     identify: MeasuredThreshold
     evidence: Evidence
     gallery_size: int
-    """N of the identification threshold. The threshold is stale once the gallery has doubled."""
+    """Number of identities for which ``identify`` holds. It is stale once the gallery has doubled."""
     confidence: float
 
 
@@ -108,8 +109,8 @@ def calibrate(
 ) -> Calibration:
     """Return the thresholds for a target FMR, and for a target FPIR in a gallery of ``gallery_size`` identities.
 
-    Each is the lowest threshold whose rate over the comparisons is at most the target, or at most the supported rate
-    where that is higher.
+    Each is the lowest threshold whose rate over the comparisons is at most the target. If the supported rate is higher,
+    it takes the place of the target.
 
     Args:
         comparisons: see `sameface_qdrant.metrics.comparisons`.
@@ -228,7 +229,7 @@ class _Measurement:
 def _identification_threshold(
     measurement: _Measurement, searches: Searches | None, target: float, gallery_size: int
 ) -> MeasuredThreshold:
-    """Use the searches where they support the target; otherwise the method that supports the lower rate."""
+    """Use the searches if they support the target; otherwise the method that supports the lower rate."""
     by_size = measurement.for_fpir_by_size(target, gallery_size)
     if searches is None:
         return _because(by_size, "these scores contain no complete search")

@@ -18,13 +18,13 @@ _MATCH, _AMBIGUOUS, _NO_MATCH = range(3)
 
 @dataclass(frozen=True, slots=True)
 class RecordedDecisions:
-    """Decisions to decide again, one a row."""
+    """Decisions to decide again, one per row."""
 
     scores: Scores
     leads: Scores
-    """NaN where there was no other identity."""
+    """NaN if there was no other identity."""
     mated: Mask | None = None
-    """Whether probe and template were of the same person; None where it is not known."""
+    """Whether probe and template were of the same person; None if it is not known."""
     first: Indices | None = None
     """The probe's identity."""
     second: Indices | None = None
@@ -55,14 +55,14 @@ class ErrorRate:
 
 @dataclass(frozen=True, slots=True)
 class SettingOutcomes:
-    """The outcomes under one setting. Only MATCH counts as accepted; AMBIGUOUS accepts nobody."""
+    """The outcomes under one setting. Only MATCH accepts; AMBIGUOUS does not."""
 
     setting: DecisionSetting
     counts: dict[Outcome, int]
     false_matches: ErrorRate | None
-    """FMR or FPIR; None where no decision is labelled non-mated."""
+    """FMR or FPIR; None if no decision is labelled non-mated."""
     false_non_matches: ErrorRate | None
-    """FNMR or FNIR; None where no decision is labelled mated."""
+    """FNMR or FNIR; None if no decision is labelled mated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def recorded_decisions(
 
     Args:
         scores: of the claim, or of the best identity.
-        leads: over the next identity; NaN where there was none.
+        leads: over the next identity; NaN if there was none.
         mated: whether probe and template were of the same person. If it is missing and identities are given, equal
             identities are mated.
         first: the probe's identity as a number.

@@ -1,1 +1,1 @@
-"""Where templates are kept: Qdrant Edge on disk, or a Qdrant server."""
+"""The engines that keep templates: Qdrant Edge on disk, and a Qdrant server."""

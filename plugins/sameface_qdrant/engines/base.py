@@ -15,22 +15,22 @@ LABELS_FIELD = "labels"
 INDEXED_FIELDS: Mapping[str, Literal["keyword", "integer", "float"]] = MappingProxyType(
     {TENANT_FIELD: "keyword", "identity": "keyword", "kind": "keyword", "expires": "float", "digest": "keyword"}
 )
-"""Payload fields with an index, and its type. Made before the first point: filtering without one is slow on a server,
-and refused by one in strict mode, as Qdrant Cloud is by default."""
+"""Payload fields with an index, and its type. The index is made before the first point. Without it a server filters
+slowly; in strict mode, the default of Qdrant Cloud, it refuses."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineDescription:
-    """What holds the templates, as it reports itself."""
+    """What an engine reports about itself."""
 
     kind: str
     """A short name: ``edge``, ``server``, ``memory``, or that of another engine."""
     version: str
     location: str
     exact: bool = True
-    """False where a search may miss a neighbour (an approximate index); scores are exact either way."""
+    """False if a search may miss a neighbour (approximate index). Scores are always exact."""
     not_erased: tuple[str, ...] = ()
-    """Where this engine may keep bytes of removed points, one noun phrase each. Every receipt repeats it."""
+    """Where this engine may keep bytes of removed points, one noun phrase each. Every receipt lists them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +65,18 @@ class Where:
     ids: tuple[str, ...] = ()
     """The point has one of these ids; empty means any."""
     valid_at: float | None = None
-    """Seconds since the epoch: leaves out points whose ``expires`` is not after it; points without one never expire."""
+    """Seconds since the epoch: only points whose ``expires`` is later, and points without ``expires``."""
     expired_at: float | None = None
-    """The other way round: only points whose ``expires`` is not after it."""
+    """Seconds since the epoch: only points whose ``expires`` is not later."""
 
 
 POINT_ID = "point id, 16 bytes, big-endian"
-"""The representation that says whether a point itself is there, not only a like one."""
+"""The representation that shows whether the point itself is there, and not only one with the same vector."""
 
 
 @dataclass(frozen=True, slots=True)
 class ByteSearch:
-    """Byte strings that stand for points in an engine's files, and which of them a scan found there."""
+    """Byte strings of points in an engine's files, and which of them a scan found there."""
 
     representation: str
     needles: tuple[bytes, ...]
@@ -85,47 +85,47 @@ class ByteSearch:
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What became of the bytes of removed points."""
+    """How far the removal of points from the files is."""
 
     done_at: float | None
-    """Seconds since the epoch; None while the old files are still there."""
+    """Seconds since the epoch; None while the old files still exist."""
     evidence: tuple[ByteEvidence, ...]
     failure: str = ""
     """Why the files could not be rewritten yet."""
 
 
 def check_dimension(collection: str, given: int, stored: int) -> None:
-    """Raise InvalidArgument where a collection holds vectors of another dimension than ``given``."""
+    """Raise InvalidArgument if a collection holds vectors of another dimension than ``given``."""
     if given != stored:
         raise InvalidArgument(
-            f"contract.dimension is {given}; the embeddings of {collection} that are stored already have {stored} "
-            "numbers, and one model, version and digest has one dimension",
+            f"contract.dimension is {given}; the stored embeddings of {collection} have {stored} numbers; one model, "
+            "version and digest has one dimension, so correct the contract",
             metadata={"field": "contract.dimension", "given": given, "expected": stored},
         )
 
 
 class ErasureEvidence(Protocol):
-    """What an engine that owns its files can say about the bytes of points, before and after their removal."""
+    """Searches the files of an engine for the bytes of points, before and after their removal."""
 
     async def search_bytes(self, collection: str, points: Sequence[Point]) -> tuple[ByteSearch, ...]:
-        """Look for points' bytes in the files while they are there: the positive control."""
+        """Search the files for the bytes of stored points: the positive control."""
         ...
 
     async def note(self, collection: str, receipt: str, searches: Sequence[ByteSearch]) -> None:
-        """Keep, durably, what is to be looked for once the points that are removed next are gone from the files."""
+        """Store durably what to search for after the next removal, when the files are rewritten."""
         ...
 
     async def compaction(self, collection: str, receipt: str) -> Compaction | None:
-        """Return how far the removal is; None where nothing is noted, or what was noted was never removed."""
+        """Return how far a removal is; None if there is no note, or if the noted points were never removed."""
         ...
 
     async def forget(self, collection: str, receipt: str) -> None:
-        """Drop what is kept about a receipt."""
+        """Delete the note about a receipt."""
         ...
 
 
 class Engine(Protocol):
-    """Keeps points in named collections under cosine similarity. Vectors come in checked and of unit norm."""
+    """Keeps points in named collections under cosine similarity. It receives checked vectors of unit norm."""
 
     @property
     def description(self) -> EngineDescription:
@@ -134,28 +134,28 @@ class Engine(Protocol):
 
     @property
     def exclusive(self) -> bool:
-        """Whether this process is the only writer; else writers race and conditions decide."""
+        """Whether this process is the only writer. If not, conditional writes decide which writer wins."""
         ...
 
     @property
     def erasure_evidence(self) -> ErasureEvidence | None:
-        """Searches the engine's files for bytes; None where the files belong to another process."""
+        """Searches the engine's files for bytes; None if the files belong to another process."""
         ...
 
     async def ensure(self, collection: str, dimension: int) -> None:
-        """Make a collection with its payload indexes where it is missing.
+        """Open a collection; if it does not exist, make it with its payload indexes.
 
         Raises:
-            InvalidArgument: there is one with vectors of another dimension.
+            InvalidArgument: it exists with vectors of another dimension.
         """
         ...
 
     async def upsert(
         self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
     ) -> None:
-        """Write points as one batch. Existing points stay with ``insert_only``, and where ``only_if`` is not met.
+        """Write points as one batch. ``insert_only`` changes no existing point, ``only_if`` only those that match.
 
-        A batch may be applied twice where the first answer was lost; a plain one then overwrites what another writer
+        A batch may be applied twice if the first answer was lost. A plain batch then overwrites what another writer
         wrote in between.
         """
         ...
@@ -177,14 +177,17 @@ class Engine(Protocol):
     ) -> list[Hit]:
         """Return the nearest points with vectors, best first; scores are exact.
 
-        None is missed unless ``description.exact`` is False. Even then none is missed of a single identity.
+        None is missed, unless ``description.exact`` is False. Even then none is missed if ``where`` names an identity.
         """
         ...
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:
-        """Return points from id ``start`` on, in the order of their ids, and the id to go on with."""
+        """Return points from id ``start`` on, in the order of their ids.
+
+        Also return the id that the next page starts with; None at the end.
+        """
         ...
 
     async def count(self, collection: str, where: Where) -> int:
@@ -192,9 +195,9 @@ class Engine(Protocol):
         ...
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
-        """Return once every write so far is durable; with ``erase`` once removed bytes are gone or will be.
+        """Return when every write so far is durable. With ``erase``, also erase the bytes of removed points.
 
-        Where they will be, `erasure_evidence` tells when they are gone.
+        An engine may erase them later, in the background. `erasure_evidence` then tells when they are gone.
         """
         ...
 

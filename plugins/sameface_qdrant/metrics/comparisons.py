@@ -1,7 +1,7 @@
-"""Comparisons with their scores and labels: what a threshold is chosen from. Pure numpy.
+"""Comparisons with scores and labels, from which thresholds are chosen. Pure numpy.
 
 `Comparisons` are labelled scores with identities, from one of three sources: scores that the caller brings, a gallery's
-own templates, or a cohort of people who are not enrolled. `sameface_qdrant.metrics.cross_comparison` makes the latter
+own templates, or a cohort of people who are not enrolled. `sameface_qdrant.metrics.cross_comparison` makes the last
 two. `ComparisonScores` are the scores alone.
 """
 
@@ -35,7 +35,7 @@ class ComparisonSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Searches:
-    """Searches of a gallery, one a row: either all mated, or all non-mated. Identities are indices."""
+    """Searches of a gallery, one per row: all mated or all non-mated. Identities are indices."""
 
     probes: Indices
     """The identity of each probe."""
@@ -44,8 +44,8 @@ class Searches:
     scores: Scores
     """Non-mated: the highest score. Mated: the score of the probe's own identity."""
     leads: Scores
-    """How far ``scores`` is ahead of the next identity. Mated: of the best other one, negative where that one is
-    ahead. NaN where there is no other identity."""
+    """``scores`` minus the score of the best other identity. Mated: negative if another identity is ahead. NaN if there
+    is no other identity."""
     gallery_size: int
     """How many identities each search compared the probe with."""
 
@@ -65,16 +65,17 @@ class Comparisons:
     second: Indices
     """The identity that the probe was compared with."""
     possible_comparisons: int
-    """How many non-mated comparisons there are; greater than the number of scores where these are a sample."""
+    """How many non-mated comparisons there are; greater than the number of scores if these are a sample."""
     non_mated_searches: Searches | None = None
-    """Searches for people who are not enrolled; for a gallery, each identity is left out in turn. None for scores."""
+    """Searches for people who are not enrolled. For a gallery, each search leaves out the probe's identity. None for
+    labelled scores."""
     mated_searches: Searches | None = None
-    """Searches for enrolled people with another of their templates; None where no identity has two."""
+    """Searches for enrolled people with another of their templates; None if no identity has two."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonScores:
-    """Scores (cosines) of templates with identities: that of the identity's best template (maximum fusion)."""
+    """Cosine scores of templates with identities. The identity's best template counts (maximum fusion)."""
 
     mated: NDArray[np.float64]
     """[comparisons] A template with the other templates of its identity."""
@@ -85,11 +86,11 @@ class ComparisonScores:
     templates: int
     """How many templates took part."""
     complete: bool
-    """False where a limit left templates or comparisons out; the scores are then those of a seeded sample."""
+    """False if a limit left out templates or comparisons; the scores are then those of a seeded sample."""
 
 
 def labelled_scores(scores: ArrayLike, first: Sequence[str], second: Sequence[str]) -> Comparisons:
-    """Return the comparisons of a table with one score and two labels a row; equal labels are a mated comparison.
+    """Return the comparisons of a table with one score and two labels per row. Equal labels make a mated comparison.
 
     Raises:
         InvalidArgument: the columns differ in length, or a score is not a finite number.
@@ -130,7 +131,7 @@ def sample_templates(
     """Draw templates at random: at most ``per_identity`` of each identity, and at most ``max_templates`` in all.
 
     Where not all fit, fewer of each are drawn, two at least, so that as many identities as possible take part. The
-    same seed draws the same from the same templates in the same order.
+    same seed draws the same sample, if templates and their order are the same.
     """
     rng = np.random.default_rng(seed)
     identities = list(templates)

@@ -3,7 +3,7 @@
 A comparison here is a claim: one probe against one identity, by the best of its templates (maximum fusion). Scores of
 single pairs of templates would show too few false matches, because several templates are several chances.
 
-Where there is too much to compare, a seeded sample is compared; `Comparisons.possible_comparisons` says so.
+If there are too many comparisons, it makes a seeded sample of them. `Comparisons.possible_comparisons` counts all.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def compare_gallery(
 
     Args:
         vectors: unit L2 norm, float32 [templates, dimension].
-        identities: whose each template is.
+        identities: the identity of each template, [templates].
         max_comparisons: most non-mated comparisons; more are sampled.
         max_searches: most searches, mated and non-mated each; more are sampled.
         seed: of the sampling.
@@ -56,7 +56,7 @@ def compare_gallery(
     mated, mated_owners = _mated(vectors, owners, counts)
     possible = owners.size * (counts.size - 1)
     probes, claimed = _sample_pairs(owners.size, counts.size - 1, max_comparisons, rng)
-    # The pairs number every identity but the probe's own.
+    # The pairs count all identities without the probe's own.
     claimed += claimed >= owners[probes]
     non_mated_searches, mated_searches = _leave_one_out(vectors, owners, counts, max_searches, rng)
     return Comparisons(
@@ -182,7 +182,7 @@ def _claim_scores(probes: Vectors, rows: Indices, vectors: Vectors, owners: Indi
 
 
 def _one_template_each(owners: Indices, counts: Indices, most: int, rng: np.random.Generator) -> Indices:
-    """Return the position of one random template of each identity; of ``most`` identities where there are more."""
+    """Return the position of one random template of each identity, for at most ``most`` random identities."""
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     drawn: Indices = (starts + np.floor(rng.random(counts.size) * counts).astype(np.int64)).astype(np.int64)
     if drawn.size > most:

@@ -3,7 +3,8 @@
 A comparison is mated when probe and reference are of the same subject; otherwise it is non-mated. It is a match when
 score ≥ threshold. Scores are cosines here; any score works that is higher for more similar samples. ``weights`` holds
 one weight per score. Without weights every comparison counts the same; with the weight 1/n for each of an identity's n
-comparisons, every identity counts the same.
+comparisons, every identity counts the same. Functions raise ValueError if there is no score, if a score is not finite,
+or if a rate or a weight is out of range.
 """
 
 import math
@@ -23,7 +24,7 @@ Weights: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 """Selects comparisons, for instance those that are errors."""
 Indices: TypeAlias = NDArray[np.int64]
-"""Identities or samples as integers; the same number is the same one."""
+"""Identities or samples as integers; equal numbers mean the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def eer_threshold(
     mated_weights: ArrayLike | None = None,
     non_mated_weights: ArrayLike | None = None,
 ) -> float:
-    """Return the threshold of the `eer`; the lowest one where several thresholds have it.
+    """Return the threshold of the `eer`; the lowest one if several have it.
 
     >>> eer_threshold([0.4, 0.6, 0.7, 0.8], [0.1, 0.2, 0.3, 0.5])
     0.5

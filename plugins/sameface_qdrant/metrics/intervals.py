@@ -71,13 +71,13 @@ def rate_interval(
     """Return the confidence interval of an error rate over comparisons.
 
     Where no identity takes part in two comparisons, the comparisons are independent and the interval is Wilson's.
-    Otherwise it is the percentile interval of `IdentityBootstrap`. A bootstrap says nothing where no comparison or
-    every comparison is an error; there it is the limit of `rule_of_three` for `independent_comparisons`.
+    Otherwise it is the percentile interval of `IdentityBootstrap`. If no comparison or every comparison is an error, a
+    bootstrap cannot give an interval; the interval then ends at `rule_of_three` for `independent_comparisons`.
 
     Args:
         errors: which comparisons are errors, [comparisons].
         first: one identity of each comparison, [comparisons].
-        second: the other identity; the same where the comparison is mated.
+        second: the other identity; the same one if the comparison is mated.
         confidence: of the interval, in (0, 1).
         replicates: of the bootstrap.
         seed: of the bootstrap.
@@ -126,8 +126,8 @@ class IdentityBootstrap:
         Returns:
             Shape [at most replicates].
         """
-        there = self._totals > 0
-        rates: Rates = self._weights(chosen)[there] / self._totals[there]
+        not_empty = self._totals > 0
+        rates: Rates = self._weights(chosen)[not_empty] / self._totals[not_empty]
         return rates
 
     def _weights(self, chosen: Mask) -> Weights:
@@ -159,10 +159,10 @@ def effective_sample_size(rate: float, resampled: Rates, least: float, most: flo
 
 
 def independent_comparisons(first: Indices, second: Indices) -> int:
-    """Return how many comparisons can be chosen of which no two share an identity.
+    """Return how many comparisons one can choose so that no two share an identity.
 
-    That is all of them where no identity is in two. Otherwise it is taken to be one for each identity of mated
-    comparisons, and one for every two identities of non-mated ones.
+    If no identity takes part in two, it is all of them. Otherwise it is estimated: mated comparisons give one for each
+    identity, non-mated ones give one for every two identities.
     """
     taking_part = np.concatenate([first, second[first != second]])
     identities = np.unique(taking_part).size

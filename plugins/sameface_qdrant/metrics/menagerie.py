@@ -51,7 +51,7 @@ class ErrorRates:
     fmr: float
     fmr_interval: ConfidenceInterval
     fnmr: float | None
-    """Every identity counts the same. None where there is no mated comparison."""
+    """Every identity counts the same. None if there is no mated comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def propose_identity_thresholds(
             the gallery can be lambs.
         threshold: the gallery's threshold; it stays in force for all other identities.
         target_fmr: in (0, 1).
-        significance: probability of finding a lamb where there is none.
+        significance: probability of finding a lamb if there is none.
         seed: of the split into halves.
     """
     count = len(comparisons.names)
@@ -131,7 +131,7 @@ class _MatedScores:
 
 @dataclass(frozen=True, slots=True)
 class _ImpostorClaims:
-    """Claims of an identity by somebody else, one a row."""
+    """Claims of an identity by another person, one per row."""
 
     claimed: Indices
     impostors: Indices

@@ -1,4 +1,4 @@
-"""Calibration and what-if of a gallery: reads its templates, works in a thread, changes the policy."""
+"""Calibration and what-if of a gallery: reads its templates, calculates in a thread, changes the policy."""
 
 import dataclasses
 import time
@@ -42,16 +42,7 @@ async def calibrate_gallery(
     etag: str = "",
     **options: Unpack[CalibrationOptions],
 ) -> GalleryCalibration:
-    """Measure the thresholds for the policy's targets, and with ``apply`` make them a new revision of the policy.
-
-    Everything that takes long is calculated in one of ``threads``.
-
-    Raises:
-        GalleryNotFound: there is no such gallery.
-        NotEnoughData: there is nothing to compare; or a target is not supported and was to be applied.
-        ConcurrentUpdate: the gallery was changed meanwhile, or ``etag`` is not the present one.
-        InvalidArgument, InvalidEmbedding, ContractMismatch: the scores or the cohort are malformed.
-    """
+    """See `sameface_qdrant.Store.calibrate`. Long calculations run in one of ``threads``."""
     tenant = await galleries.tenant(gallery)
     present = tenant.gallery
     check_etag(etag, present.etag, gallery)
@@ -62,7 +53,7 @@ async def calibrate_gallery(
     if not options.get("apply", False):
         return found
     changes = policy_changes(found, size, options)
-    # Bound to what was read: a policy that was changed meanwhile aims for something else.
+    # With the etag that was read, because a policy that was changed meanwhile may have other targets.
     changed = await galleries.update(gallery, policy=changes, author=options.get("author", ""), etag=present.etag)
     return dataclasses.replace(found, gallery=changed, applied=True)
 
@@ -75,14 +66,7 @@ async def gallery_what_if(
     operation: Operation,
     **changes: Unpack[SettingChanges],
 ) -> WhatIf:
-    """Tell what another threshold or margin would change over the gallery's own templates or over given decisions.
-
-    Raises:
-        GalleryNotFound: there is no such gallery.
-        NotEnoughData: it holds fewer than two identities with templates.
-        ThresholdNotCalibrated: the policy and the model card bring no threshold to compare with.
-        InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
-    """
+    """See `sameface_qdrant.Store.what_if`. Long calculations run in one of ``threads``."""
     tenant = await galleries.tenant(gallery)
     before, after = settings(tenant.gallery, operation, await _size(engine, tenant), changes)
     if (decisions := changes.get("decisions")) is not None:
@@ -98,7 +82,7 @@ async def _size(engine: Engine, tenant: Tenant) -> int:
 async def _templates(engine: Engine, tenant: Tenant, threads: Executor) -> GalleryTemplates:
     """Return the templates in force.
 
-    Ids are hashes, so the first ones in their order are as good as drawn at random.
+    Ids are hashes, so the first ones in their order are a random sample.
     """
     where = Where({"gallery": tenant.uid, "kind": payloads.TEMPLATE}, valid_at=time.time())
     vectors: list[Vector] = []

@@ -3,7 +3,7 @@
 Services that share a Qdrant server race. Every record that they change has a revision and the tokens of its latest
 writers. A change is written on the condition that the revision is still the one that was read. Qdrant does not say
 whether the condition was met, so the writer reads the record back and looks for its own token. Points that come with
-the change are new and are written in any case: a writer that lost takes them back by its token.
+the change are new and are always written. A writer that lost removes them again by its token.
 """
 
 import time
@@ -19,34 +19,34 @@ WRITER, WRITERS, REVISION = "mark", "marks", "revision"
 """Stored fields: the token of a template's writer, the tokens of a record's latest writers, and its revision."""
 LATEST_WRITERS = 32
 WITHDRAWN_AFTER_S = 60.0
-"""A writer that lost takes its templates back at once; after this long it has, or never will."""
+"""A writer that lost removes its templates at once. After this time it has done so, or it has crashed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A record and the points that come with it, ready to be written under one token."""
+    """A record and the points that come with it, to be written under one token."""
 
     collection: str
     record: Point
     companions: tuple[Point, ...]
     writer: str
     read_revision: int | None
-    """The revision that the record had when it was read; None where it is new."""
+    """The revision that the record had when it was read; None if it is new."""
 
     async def apply(self, engine: Engine) -> None:
-        """Write everything in one batch; the record only under its condition."""
+        """Write everything in one batch, the record only if its condition holds."""
         new = self.read_revision is None
         condition = None if new else Where({REVISION: int(self.read_revision or 0)})
         await engine.upsert(self.collection, [self.record, *self.companions], insert_only=new, only_if=condition)
 
     def won(self, stored: Point | None) -> bool:
-        """Return whether the record, read back, says that this change was applied; others may have written since."""
+        """Return whether the record, read back, contains this change. Others may have changed it again since."""
         return stored is not None and self.writer in stored.payload[WRITERS]
 
     async def take_back(self, engine: Engine) -> None:
-        """Remove the companions. Another service that handles the same request may have written the same ids."""
-        mine = {"gallery": self.record.payload["gallery"], WRITER: self.writer}
-        await engine.delete(self.collection, Where(mine))
+        """Remove the companions by token: another service with the same request may have written the same ids."""
+        own = {"gallery": self.record.payload["gallery"], WRITER: self.writer}
+        await engine.delete(self.collection, Where(own))
 
 
 def change_of(
@@ -55,9 +55,9 @@ def change_of(
     """Return the change that gives a record a payload, in its next revision.
 
     Args:
-        collection: where the record and its companions lie.
+        collection: the collection of the record and its companions.
         record: as it was read; with ``new`` one that is not stored yet.
-        payload: what the record is to hold. Fields that it does not name stay.
+        payload: the record's new fields. The others stay.
         companions: points that are new with this change.
         new: whether the record is to be inserted.
 
@@ -83,9 +83,9 @@ def change_of(
 
 
 async def write(engine: Engine, change: Change) -> Point | None:
-    """Write a change and return the record as it is stored then.
+    """Write a change and return the stored record.
 
-    Returns None where another writer was faster; the companions are removed again.
+    Return None if another writer was faster; the companions are removed then.
     """
     await change.apply(engine)
     stored = (await engine.get(change.collection, [change.record.id])).get(change.record.id)
@@ -97,6 +97,6 @@ async def write(engine: Engine, change: Change) -> Point | None:
 
 
 def will_stay(template: Mapping[str, Any], identity: Mapping[str, Any] | None) -> bool:
-    """Return whether a stored template stays: its writer won, or would have taken it back by now."""
+    """Return whether a stored template stays: its writer won, or would have removed it by now."""
     won = identity is not None and template[WRITER] in identity[WRITERS]
     return won or time.time() - float(template["created"]) > WITHDRAWN_AFTER_S

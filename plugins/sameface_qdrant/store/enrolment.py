@@ -1,9 +1,9 @@
-"""Enrolment: templates enter an identity, all of a call or none.
+"""Enrolment adds the templates of one call to an identity, all or none.
 
-Concurrent writers. Every write to an identity also writes the identity's record, in the same batch and as a
-conditional write (`sameface_qdrant.store.conditional_write`): a writer that lost takes its templates back and answers
-ConcurrentUpdate. Within a process writes take turns; Qdrant Edge admits one process. Caps hold once every call has
-returned, and a repeat acknowledges only what stays. What guards reject holds in the same way, see
+Every write to an identity also writes the identity's record, in the same batch and as a conditional write
+(`sameface_qdrant.store.conditional_write`). A writer that lost removes its templates and raises ConcurrentUpdate.
+Writes of one process run one after another, and Qdrant Edge allows only one process. So limits hold once every call has
+returned, and a repeat acknowledges only templates that stay. The same is true for what guards reject, see
 `sameface_qdrant.store.guards`.
 """
 
@@ -38,14 +38,14 @@ from sameface_qdrant.values.template import NewTemplate, Template
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What is stored already that an enrolment has to do with."""
+    """The stored points that concern an enrolment."""
 
     record: Point | None
     """The identity's record."""
     entries: Mapping[str, Point]
     """Points with the ids of the call's own templates."""
     expired: Sequence[str]
-    """Ids among ``entries`` of templates that have expired: they do not stand in the way of their renewal."""
+    """Ids among ``entries`` of templates that have expired. The enrolment replaces these."""
 
     @property
     def present(self) -> dict[str, Point]:
@@ -67,9 +67,9 @@ class Enrolments:
         self._secret = secret
 
     async def check(self, gallery: str, enrolee: Enrolee, templates: Sequence[NewTemplate]) -> tuple[Template, ...]:
-        """Raise what `enroll` would raise (but for RequestIdReused) and store nothing.
+        """Raise what `enroll` would raise, except RequestIdReused, and store nothing.
 
-        Returns the templates as they would be, without ids.
+        Return the templates as they would be stored, without ids.
         """
         check_request(enrolee, templates)
         tenant = await self._galleries.tenant(gallery)
@@ -100,7 +100,7 @@ class Enrolments:
         check_request(enrolee, templates)
         findings: list[Finding] = []
         async with self._write_lock:
-            # Read under the lock: a gallery that is being erased must not receive templates afterwards.
+            # Read under the lock, so that a gallery that is being erased receives no templates afterwards.
             tenant = await self._galleries.tenant(gallery)
             now = time.time()
             entries = await self._entries(tenant, enrolee, templates, request_id)
@@ -120,7 +120,7 @@ class Enrolments:
                 change = self._change(tenant, enrolee, stored.record, points, now, request_id)
                 present = await self._write(tenant, enrolee, change, entries)
                 if replaced:
-                    # The new ones first: a flush that is cut off must not take the old ones alone.
+                    # Make the new ones durable first: an interrupted flush must not remove only the old ones.
                     await self._engine.commit(tenant.collection)
                     await self._engine.delete(tenant.collection, replaced)
                     findings += [Finding(FindingKind.REPLACED, enrolee.identity, key) for key in replaced]
@@ -148,12 +148,12 @@ class Enrolments:
     def _check_repeat(
         self, tenant: Tenant, enrolee: Enrolee, entries: Sequence[Entry], stored: _Stored, request_id: str
     ) -> None:
-        """Refuse a request id that was used for other content, and a template that another service may take back."""
+        """Refuse a request id that was used for other content, and a template that another service may remove."""
         present = stored.present
         for entry in entries:
             if entry.key in present and present[entry.key].payload["digest"] != entry.digest:
                 raise RequestIdReused(
-                    f"request_id {request_id} was used before for another photo or embedding",
+                    f"request_id {request_id} was used before for another photo or embedding; send a new request_id",
                     metadata={"field": "request_id", "request_id": request_id},
                 )
         identity = None if stored.record is None else stored.record.payload
@@ -164,8 +164,8 @@ class Enrolments:
         """Check that templates may be enrolled for the identity.
 
         Raises:
-            IdentityNotFound: there is none, and it is not to be made.
-            IdentityExpired: its expiry is past.
+            IdentityNotFound: it does not exist, and the call must not create it.
+            IdentityExpired: it has expired.
             ConcurrentUpdate: its templates are being moved to another identity.
         """
         if record is None:
@@ -176,7 +176,8 @@ class Enrolments:
             raise _overtaken(tenant, enrolee.identity)
         if not payloads.in_force(record.payload, time.time()):
             raise IdentityExpired(
-                f"the identity {enrolee.identity!r} of {tenant.gallery.id!r} has expired; prolong or delete it first",
+                f"the identity {enrolee.identity!r} of {tenant.gallery.id!r} has expired; set a later expire_time or "
+                "delete it first",
                 metadata={"gallery": tenant.gallery.id, "identity": enrolee.identity},
             )
 
@@ -245,10 +246,11 @@ class Enrolments:
     async def _write(
         self, tenant: Tenant, enrolee: Enrolee, change: Change, entries: Sequence[Entry]
     ) -> Mapping[str, Point]:
-        """Apply a change, and return the call's templates as they are stored then.
+        """Apply a change, and return the call's stored templates.
 
         Raises:
-            ConcurrentUpdate: another service was faster, or enrolled something that the policy rejects beside these.
+            ConcurrentUpdate: another service was faster, or enrolled a template because of which the policy rejects
+                these.
         """
         await change.apply(self._engine)
         keys = [change.record.id, *(entry.key for entry in entries)]
@@ -272,9 +274,9 @@ class Enrolments:
             return found
         rejected = any(isinstance(objection, GuardRefusal) for objection in objections)
         if won and rejected and change.read_revision is None:
-            # The identity goes as well, unless another call has added to it since.
-            mine = identity_filter(tenant.uid, enrolee.identity, payloads.IDENTITY)
-            await self._engine.delete(tenant.collection, replace(mine, equals={**mine.equals, "revision": 1}))
+            # Remove the new identity too, unless another call has added to it since.
+            record = identity_filter(tenant.uid, enrolee.identity, payloads.IDENTITY)
+            await self._engine.delete(tenant.collection, replace(record, equals={**record.equals, "revision": 1}))
         await change.take_back(self._engine)
         if won and not rejected:
             raise objections[0]

@@ -1,4 +1,4 @@
-"""What an enrolment asks for: whom, which templates, and the points that they become. Pure."""
+"""The request of an enrolment: the identity, its templates, and the points that store them. Pure."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ from sameface_qdrant.values.vectors import Vector, units_under
 
 @dataclass(frozen=True, slots=True)
 class Enrolee:
-    """Whom templates are enrolled for, and how the identity is made where there is none."""
+    """The identity to enrol, with the fields that it gets if it is new."""
 
     identity: str
     create_identity: bool = True
@@ -34,13 +34,13 @@ class Entry:
     vector: Vector
     """Unit norm."""
     digest: str
-    """Keyed digest of what was sent."""
+    """Keyed digest of the content."""
     key: str
     """The template's point id."""
 
 
 def check_request(enrolee: Enrolee, templates: Sequence[NewTemplate]) -> None:
-    """Raise InvalidArgument where an id, a label or an expiry is malformed."""
+    """Raise InvalidArgument if an id, a label or an expiry is malformed."""
     check_id(enrolee.identity, "identity")
     check_labels(enrolee.labels)
     now = datetime.now(UTC)
@@ -53,7 +53,7 @@ def entries_of(
 ) -> list[Entry]:
     """Return the entries of a request.
 
-    Point ids follow from the request id; without one from the content, so that a repeat finds its own points.
+    Point ids derive from the request id, or without one from the content. So a repeat finds its own points.
 
     Raises:
         InvalidEmbedding, ContractMismatch: an embedding does not fit the gallery.
@@ -68,14 +68,14 @@ def entries_of(
 
 
 def not_stored(entries: Sequence[Entry], present: Container[str]) -> list[Entry]:
-    """Return the entries whose ids are not among those present, each once."""
+    """Return the entries whose ids are not in ``present``, each id once."""
     return list({entry.key: entry for entry in entries if entry.key not in present}.values())
 
 
 def template_points(
     tenant: Tenant, enrolee: Enrolee, entries: Sequence[Entry], record: Point | None, now: float
 ) -> list[Point]:
-    """Return the points that entries become under an identity's record; None where it is new."""
+    """Return the points that store entries. ``record`` is that of the identity, None if it is new."""
     return [
         payloads.template_point(
             entry.key,

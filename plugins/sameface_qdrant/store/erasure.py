@@ -1,9 +1,9 @@
 """Deletions and their receipts: what was removed, how that was checked, and what a receipt does not cover.
 
 A deletion first searches the engine's files for the bytes of the points (the positive control). It writes the receipt,
-removes the points and checks that they cannot be read. The receipt is DONE once the files were rewritten, the old ones
-deleted and searched again. It is kept in the meta collection, without any biometric data. The byte strings that are
-searched for lie beside the points' own files until then, and are deleted with them.
+removes the points and checks that they cannot be read. The receipt is DONE when the files are rewritten, the old files
+are deleted, and the folder is searched again. The receipt is in the meta collection and holds no biometric data. Until
+it is DONE, the byte strings to search for are stored beside the files of the collection.
 """
 
 import asyncio
@@ -23,9 +23,10 @@ from sameface_qdrant.values.paging import Page, check_page
 from sameface_qdrant.values.schema import CURRENT, check_writable, schema_of
 
 SAMPLE = 256
-"""Points of one deletion whose bytes are searched for, the first by id; ids are digests, so the choice is random."""
+"""How many points of a deletion are searched for by their bytes: the first by id. Ids are digests, so the sample is
+random."""
 SEARCHES = 4
-"""Points of the sample that are searched for by their own vector."""
+"""How many points of the sample are also searched for by their vector."""
 OUTSIDE_THE_ENGINE = (
     "copies made outside the store: backups, logs and answers that callers have kept",
     "blocks of the file system and of the disk: journals, copy-on-write, wear levelling, swap",
@@ -62,7 +63,7 @@ class Erasures:
     def __init__(self, engine: Engine, write_lock: WriteLock) -> None:
         self._engine = engine
         self._write_lock = write_lock
-        # Two readers must not both complete a receipt: the second would find nothing left to complete it from.
+        # Two readers must not both complete a receipt: the second one would find no evidence any more.
         self._completing = asyncio.Lock()
 
     async def get(self, receipt: str) -> ErasureReceipt:
@@ -75,7 +76,10 @@ class Erasures:
         point = (await self._engine.get(META, [key])).get(key)
         current = None if point is None else await self._current(point)
         if current is None:
-            raise ErasureNotFound(f"there is no receipt {receipt[:64]!r}", metadata={"receipt": receipt[:64]})
+            raise ErasureNotFound(
+                f"there is no receipt {receipt[:64]!r}; list the receipts to find its id",
+                metadata={"receipt": receipt[:64]},
+            )
         return current
 
     async def list(self, *, gallery: str = "", page_size: int = 100, page_token: str = "") -> Page[ErasureReceipt]:
@@ -91,12 +95,12 @@ class Erasures:
         find: Callable[[], Awaitable[Removal | None]],
         afterwards: Callable[[Removal], Awaitable[None]] | None = None,
     ) -> ErasureReceipt | None:
-        """Remove points and return the receipt; None where there is nothing to remove.
+        """Remove points and return the receipt; None if there is nothing to remove.
 
         Args:
-            find: says what to remove, and raises where it may not be removed. It is called twice: first to search the
-                files while other writers go on, then again under the write lock.
-            afterwards: changes other records under the same lock, once the points are removed.
+            find: returns what to remove, and raises if that is not allowed. It is called twice: first without the write
+                lock, to search the files, and then under the write lock.
+            afterwards: changes other records under the same lock, after the points are removed.
         """
         removal = await find()
         if removal is None:
@@ -120,7 +124,7 @@ class Erasures:
             await self._keep(receipt, removal.collection, removal.dimension)
             return await self.get(receipt.id)
         except SamefaceError as error:
-            # The points are removed all the same. The receipt that was written first can be asked for.
+            # The points are removed anyway, and the first version of the receipt is stored.
             return dataclasses.replace(receipt, failure=error.message)
 
     async def _sample(self, removal: Removal) -> _Sample:
@@ -161,7 +165,7 @@ class Erasures:
         try:
             await self._keep(receipt, removal.collection, removal.dimension)
         except BaseException:
-            # Nothing is removed then; the next removal must not take this note for its own.
+            # Nothing was removed, and the next removal must not use this note.
             if evidence is not None:
                 await evidence.forget(removal.collection, receipt.id)
             raise
@@ -170,12 +174,12 @@ class Erasures:
     async def _check(self, receipt: ErasureReceipt, removal: Removal, sample: _Sample) -> ErasureReceipt:
         """Check that the removed points cannot be retrieved, counted or found, before anybody can enrol them again.
 
-        Where other services write too, only templates are looked at: somebody may have enrolled the identity anew.
+        If other services write too, it checks only templates, because one may have enrolled the identity again.
         """
-        alone = self._engine.exclusive
-        ids = {point.id for point in sample.points if alone or point.vector is not None}
+        exclusive = self._engine.exclusive
+        ids = {point.id for point in sample.points if exclusive or point.vector is not None}
         readable = bool(await self._engine.get(removal.collection, sorted(ids)))
-        if alone and isinstance(removal.points, Where):
+        if exclusive and isinstance(removal.points, Where):
             readable |= bool(await self._engine.count(removal.collection, removal.points))
         for vector in [point.vector for point in sample.points if point.vector is not None][:SEARCHES]:
             hits = await self._engine.nearest(removal.collection, vector, Where({}), 16)
@@ -212,7 +216,7 @@ class Erasures:
             receipt = dataclasses.replace(receipt, evidence=known.evidence, failure=known.failure)
             if known.done_at is None:
                 return receipt
-            # Where the process ended before the check: what is not in the files cannot be read from them.
+            # If the process ended before the check: points that are not in the files cannot be read.
             still_there = any(one.found_after for one in known.evidence if one.representation == POINT_ID)
             receipt = dataclasses.replace(
                 receipt,

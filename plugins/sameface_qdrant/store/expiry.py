@@ -1,4 +1,4 @@
-"""The sweep erases what has expired. Comparisons ignore it from the moment of its expiry, swept or not."""
+"""The sweep erases expired identities and templates. Comparisons ignore them from the moment when they expire."""
 
 import logging
 import time
@@ -20,9 +20,9 @@ _PAGE = 200
 async def sweep(
     engine: Engine, galleries: Galleries, identities: Identities, templates: Templates
 ) -> list[ErasureReceipt]:
-    """Erase identities and templates whose expiry is past; returns the receipts.
+    """Erase expired identities and templates, and return the receipts.
 
-    What another service erases or prolongs meanwhile is left alone, and what fails is left to the next sweep.
+    It skips those that another service erases meanwhile or gives a later expiry. The next sweep repeats what failed.
     """
     receipts: list[ErasureReceipt] = []
     start: str | None = None
@@ -41,7 +41,7 @@ async def _expired_identities(engine: Engine, galleries: Galleries, gallery: str
     try:
         tenant = await galleries.tenant(gallery)
     except SamefaceError:
-        return []  # gone meanwhile
+        return []  # deleted meanwhile
     where = Where({"gallery": tenant.uid, "kind": payloads.IDENTITY}, expired_at=time.time())
     points, _ = await engine.scroll(tenant.collection, where, _PAGE)
     return [str(point.payload["identity"]) for point in points]
@@ -52,10 +52,10 @@ async def _erase_identity(identities: Identities, gallery: str, identity: str) -
         present = await identities.get(gallery, identity)
         if present.expire_time is None or present.expire_time.timestamp() > time.time():
             return []
-        # The etag refuses where it is prolonged in between.
+        # With this etag the deletion fails if the expiry is changed in between.
         return [await identities.delete(gallery, identity, force=True, etag=present.etag)]
     except SamefaceError as error:
-        log.info("an expired identity was left to the next sweep: %s", error.reason)
+        log.info("an expired identity was left for the next sweep: %s", error.reason)
         return []
 
 
@@ -63,6 +63,6 @@ async def _erase_templates(templates: Templates, gallery: str) -> list[ErasureRe
     try:
         receipt = await templates.delete_expired(gallery)
     except SamefaceError as error:
-        log.info("expired templates were left to the next sweep: %s", error.reason)
+        log.info("expired templates were left for the next sweep: %s", error.reason)
         return []
     return [] if receipt is None else [receipt]

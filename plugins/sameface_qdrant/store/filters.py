@@ -14,12 +14,12 @@ def gallery_filter(uid: str, kind: str, labels: Mapping[str, str] = NO_LABELS) -
 
 
 def identity_filter(uid: str, identity: str, kind: str, valid_at: float | None = None) -> Where:
-    """Return the filter on all records of a kind under an identity, without those that have expired by a moment."""
+    """Return the filter on all records of a kind under an identity; ``valid_at`` leaves out those expired by then."""
     return Where({"gallery": uid, "identity": identity, "kind": kind}, valid_at=valid_at)
 
 
 def search_filter(uid: str, where: TemplateFilter, now: float) -> Where:
-    """Return the filter on the templates of a gallery that a search looks at."""
+    """Return the filter on the templates of a gallery that a search compares."""
     check_labels(where.labels)
     equals = dict(gallery_filter(uid, TEMPLATE, where.labels).equals)
     if where.source:

@@ -33,13 +33,13 @@ from sameface_qdrant.values.paging import Page, check_page
 from sameface_qdrant.values.schema import CURRENT, SCHEMA_FIELD, check_writable, schema_of, stamped
 
 ATTEMPTS = 8
-"""How often a change that is bound to no etag is tried again after another service was faster."""
+"""How often a change without an etag is tried if other services are faster."""
 _SECRET_ID = point_id(payloads.SECRET)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tenant:
-    """A gallery with the key under which its points are kept; the key is new with every gallery."""
+    """A gallery with the key of its points. Every gallery gets a new key."""
 
     uid: str
     gallery: Gallery
@@ -51,14 +51,14 @@ class Tenant:
 
 
 class Galleries:
-    """Reached as ``store.galleries``. Where this process is the only writer, records are remembered."""
+    """Reached as ``store.galleries``. If this process is the only writer, it caches records."""
 
     def __init__(self, engine: Engine, write_lock: WriteLock) -> None:
         self._engine = engine
         self._write_lock = write_lock
         self.erasures = Erasures(engine, write_lock)
         self._remembered: dict[str, Tenant] = {}
-        # Counts changes: what was read before one must not be remembered after it.
+        # Counts changes: a record that was read before a change must not be cached after it.
         self._changes = 0
 
     @runs_to_completion
@@ -72,7 +72,7 @@ class Galleries:
         operating_points: Sequence[OperatingPoint] = (),
         request_id: str = "",
     ) -> Gallery:
-        """Make a gallery bound to one contract; a repeat with the same request id returns the first call's.
+        """Create a gallery under one contract. A repeat with the same request id returns the first call's gallery.
 
         Raises:
             GalleryAlreadyExists: another request made a gallery with this id.
@@ -93,7 +93,9 @@ class Galleries:
         await self._engine.commit(META)
         same_request = bool(request_id) and present.payload["request_id"] == request_id
         if written is None and not same_request:
-            raise GalleryAlreadyExists(f"the gallery {gallery!r} exists already", metadata={"gallery": gallery})
+            raise GalleryAlreadyExists(
+                f"the gallery {gallery!r} exists already; choose another id", metadata={"gallery": gallery}
+            )
         return payloads.gallery_of(present.payload)
 
     async def get(self, gallery: str) -> Gallery:
@@ -116,12 +118,12 @@ class Galleries:
         author: str = "",
         etag: str = "",
     ) -> Gallery:
-        """Change what is given, and leave the rest. A changed policy is a new revision; the revisions before it stay.
+        """Change the given fields. A changed policy becomes a new revision, and the earlier revisions stay.
 
         Raises:
             GalleryNotFound: there is no such gallery.
             InvalidArgument: the policy is malformed.
-            ConcurrentUpdate: ``etag`` is given and not the present one, or other services were faster again and again.
+            ConcurrentUpdate: ``etag`` is given and not the present one, or other services were faster at every attempt.
         """
         for attempt in range(1 if etag else ATTEMPTS):
             async with self._write_lock:
@@ -140,16 +142,16 @@ class Galleries:
         )
 
     async def _replace(self, point: Point, changed: Gallery) -> Gallery | None:
-        """Write a gallery in the place of the record it was made from; None where another service was faster."""
+        """Replace a gallery's record, and return the gallery; None if another service was faster."""
         uid, before = point.payload["gallery"], payloads.gallery_of(point.payload)
         stored, fields = point.payload, payloads.gallery_payload(changed, uid)
         # What a newer release added to policy and contract stays.
         kept = {name: {**stored[name], **fields[name]} for name in ("policy", "contract")}
         change = change_of(META, point, {**fields, **kept})
         if changed.policy != before.policy:
-            # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
+            # Store the old revision in the history first, so that a crash loses no revision.
             await self._engine.upsert(META, [payloads.policy_point(uid, stored)], insert_only=True)
-            # Durable first, too: of a flush that is cut off, a replaced record may stay and a new one not.
+            # Make it durable first: an interrupted flush may keep a replaced record and lose a new one.
             await self._engine.commit(META)
         self._forget(changed.id)
         written = await write(self._engine, change)
@@ -172,7 +174,7 @@ class Galleries:
 
     @runs_to_completion
     async def delete(self, gallery: str, *, force: bool = False, etag: str = "") -> ErasureReceipt:
-        """Erase a gallery and its policies; one with identities only with ``force``, together with them.
+        """Erase a gallery and its policies. With ``force``, also erase its identities.
 
         Raises:
             GalleryNotFound: there is no such gallery.
@@ -184,12 +186,12 @@ class Galleries:
             return await self._removal(gallery, force, etag)
 
         async def remove_policies(removal: Removal) -> None:
-            # Identities went first: if this is cut off, the gallery is still there to be deleted again.
+            # The identities are removed already. If this is interrupted, the gallery can be deleted again.
             self._forget(gallery)
             await self._engine.delete(META, removal.points)
             self._forget(gallery)
             if not self._engine.exclusive:
-                # Another service may have enrolled between the two, and have found the gallery still there.
+                # Another service may have found the gallery, and enrolled, between the two deletions.
                 await self._engine.delete(removal.collection, removal.points)
 
         receipt = await self.erasures.erase(find, remove_policies)
@@ -223,13 +225,13 @@ class Galleries:
             records=identities + policies,
         )
 
-    # What identities and templates need of galleries.
+    # For identities and templates.
 
     async def open(self) -> bytes:
-        """Make the meta collection and return the store's secret, the key of its digests."""
+        """Create the meta collection and return the store's secret, which is the key of its digests."""
         await self._engine.ensure(META, 1)
         payload = stamped({"kind": payloads.SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)})
-        # Read first: a store on a full disk opens for reading.
+        # Read first, so that a store on a full disk opens for reading.
         if not await self._engine.get(META, [_SECRET_ID]):
             # Insert-only: of several services that start at once, one secret wins and all read it back.
             await self._engine.upsert(META, [Point(_SECRET_ID, payload)], insert_only=True)
@@ -238,7 +240,7 @@ class Galleries:
         found = schema_of(stored.payload)
         check_writable(found, "the store")
         if found.version < CURRENT.version or SCHEMA_FIELD not in stored.payload:
-            # From now on releases that are too old for what this one writes refuse the store.
+            # From now on releases that cannot read what this one writes refuse the store.
             this = Where({"kind": payloads.SECRET}, ids=(_SECRET_ID,))
             with contextlib.suppress(StoreFull):  # opens for reading; the next opening notes it
                 await self._engine.set_payload(META, this, stamped({}))
@@ -246,7 +248,7 @@ class Galleries:
         return bytes.fromhex(stored.payload["secret"])
 
     async def tenant(self, gallery: str | Gallery) -> Tenant:
-        """Return a gallery with its key, its collection opened. One that was read from this store is not read again.
+        """Return a gallery with its key, and open its collection. A `Gallery` of this store is not read again.
 
         Raises:
             GalleryNotFound: there is none with this id.
@@ -271,7 +273,7 @@ class Galleries:
         return tenant
 
     async def is_current(self, tenant: Tenant) -> bool:
-        """Return whether the gallery is stored, and is not another one made later under the same id."""
+        """Return whether the gallery still exists. A later gallery with the same id does not count."""
         point = await self._find(tenant.gallery.id)
         return point is not None and point.payload["gallery"] == tenant.uid
 
@@ -295,9 +297,9 @@ class Galleries:
 
 
 def _changed(present: Gallery, policy: PolicyChanges, display_name: str | None, author: str, now: datetime) -> Gallery:
-    """Return a gallery after a change; the very same one where nothing differs."""
+    """Return a gallery after a change; the same object if nothing differs."""
     if "identify_threshold" in policy:
-        # Set by hand, it is nothing that was calibrated for a size.
+        # A threshold that was set by hand was not calibrated for a size.
         policy = PolicyChanges(**{"calibrated_size": None, **policy})
     wanted = changed_policy(present.policy, policy)
     changed = dataclasses.replace(present, display_name=present.display_name if display_name is None else display_name)

@@ -17,7 +17,7 @@ _USUAL_TEMPLATES = 4
 
 
 class StoredGallerySearch:
-    """Searches the templates in force at the moment when it is made; every method is one read of the engine."""
+    """Searches the templates that are in force when it is created. Every method is one read of the engine."""
 
     def __init__(self, engine: Engine, identities: Identities, tenant: Tenant) -> None:
         self._engine = engine
@@ -38,7 +38,7 @@ class StoredGallerySearch:
     @property
     def templates_expected(self) -> int:
         """See `GallerySearch`."""
-        # A second search is cheap on an embedded engine. On a server it is a round trip more, so one always suffices.
+        # A second search is cheap on an embedded engine. On a server it is another round trip, so the first is larger.
         most = self.gallery.policy.max_templates
         return min(most, _USUAL_TEMPLATES) if self._engine.exclusive else most
 
@@ -69,5 +69,5 @@ class StoredGallerySearch:
         """See `GallerySearch`."""
         keys = [payloads.identity_point_id(self._tenant.uid, identity) for identity in identities]
         found = await self._engine.get(self._tenant.collection, keys)
-        # Templates that a move or a deletion is about to remove may have lost their record.
+        # While a move or a deletion removes templates, their record may be gone already.
         return [found[key].payload["display_name"] if key in found else "" for key in keys]

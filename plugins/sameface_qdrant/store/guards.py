@@ -1,9 +1,10 @@
-"""Guards: what is checked before a template enters. Other identities like it, the same photo, its own identity.
+"""Guards check a new template: against other identities, against the same photo, and against its own identity.
 
-Guards hold under concurrent writers. Where this process is the only writer, one lock covers the look and the write.
-Between services on one server a template is looked at, written, and looked at again. When two services enrol one person
-under two identities at the same moment, at least one of them finds the other's template the second time. It takes its
-own back and answers ConcurrentUpdate; its repeat then finds a template that stays.
+Guards also work with concurrent writers. If this process is the only writer, one lock covers the check and the write.
+If several services share a server, each one checks a template, writes it, and checks it again. When two services enrol
+one person under two identities at the same moment, the second check of at least one of them finds the other's template.
+That service removes its own template and raises ConcurrentUpdate. If the caller repeats, the other template stays and
+is found.
 """
 
 from collections.abc import Sequence
@@ -30,14 +31,14 @@ from sameface_qdrant.values.identity import Identity
 from sameface_qdrant.values.vectors import Vector
 
 REJECTIONS: dict[FindingKind, tuple[type[GuardRefusal], str]] = {
-    FindingKind.COLLISION: (IdentityCollision, "is too much like another identity of the gallery"),
+    FindingKind.COLLISION: (IdentityCollision, "is too similar to another identity of the gallery"),
     FindingKind.DUPLICATE: (DuplicateSample, "was made from a photo or embedding that is enrolled already"),
-    FindingKind.OUTLIER: (TemplateOutlier, "is too unlike the identity's other templates"),
+    FindingKind.OUTLIER: (TemplateOutlier, "is too different from the identity's other templates"),
 }
 
 
 def action_of(policy: Policy, kind: FindingKind) -> GuardAction:
-    """Return what a policy says about a kind of finding."""
+    """Return what a policy does about a kind of finding."""
     return {
         FindingKind.COLLISION: policy.on_collision,
         FindingKind.DUPLICATE: policy.on_duplicate,
@@ -51,10 +52,10 @@ def rejects(policy: Policy) -> bool:
 
 
 def rejection(findings: Sequence[Finding], policy: Policy, gallery: str, identity: str) -> GuardRefusal | None:
-    """Return the error of the first finding that the policy rejects, None where it rejects none.
+    """Return the error of the first finding that the policy rejects; None if it rejects none.
 
-    The message and metadata name neither the other identity nor its score: whose face is alike is not for everybody.
-    ``GuardRefusal.finding`` has both, for callers that may know.
+    Message and metadata do not contain the other identity and its score, because not every caller may know them.
+    ``GuardRefusal.finding`` contains both.
     """
     for finding in findings:
         if action_of(policy, finding.kind) is GuardAction.REJECT and finding.kind in REJECTIONS:
@@ -68,13 +69,13 @@ def rejection(findings: Sequence[Finding], policy: Policy, gallery: str, identit
 
 
 class Guards:
-    """Looks at templates about to enter."""
+    """Checks new templates."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def look(self, tenant: Tenant, identity: str, record: Point | None, new: Sequence[Point]) -> list[Finding]:
-        """Return what speaks against templates (points with vectors), or is worth a warning; stores nothing."""
+        """Return what the policy's guards find about templates (points with vectors). Stores nothing."""
         policy, now = tenant.gallery.policy, datetime.now(UTC).timestamp()
         owner = payloads.identity_of(record.payload, tenant.gallery.id, 0) if record else None
         jobs = []
@@ -88,7 +89,7 @@ class Guards:
         return list(dict.fromkeys(found))
 
     async def _collisions(self, tenant: Tenant, identity: str, new: Sequence[Point], now: float) -> list[Finding]:
-        # Without a threshold of its own it takes the one for identification, which depends on the gallery's size.
+        # Without a collision threshold the one for identification applies, which depends on the gallery's size.
         policy = tenant.gallery.policy
         others = Where({"gallery": tenant.uid}, {"identity": identity}, valid_at=now)
         size, nearest = await together(
@@ -112,17 +113,17 @@ class Guards:
         ]
 
     async def _duplicates(self, tenant: Tenant, new: Sequence[Point], now: float) -> list[Finding]:
-        mine = {point.id for point in new}
+        new_ids = {point.id for point in new}
         digests = tuple({point.payload["digest"] for point in new})
-        twice = len(digests) < len(new)
+        has_repeats = len(digests) < len(new)
         same = Where({"gallery": tenant.uid, "kind": payloads.TEMPLATE}, among={"digest": digests}, valid_at=now)
         points, _ = await self._engine.scroll(tenant.collection, same, 2 * len(new) + 1)
         found = [
             Finding(FindingKind.DUPLICATE, point.payload["identity"], point.id)
             for point in points
-            if point.id not in mine
+            if point.id not in new_ids
         ]
-        return found + ([Finding(FindingKind.DUPLICATE, new[0].payload["identity"], "")] if twice else [])
+        return found + ([Finding(FindingKind.DUPLICATE, new[0].payload["identity"], "")] if has_repeats else [])
 
     async def _outliers(
         self, tenant: Tenant, identity: str, owner: Identity | None, new: Sequence[Point], now: float
@@ -134,17 +135,17 @@ class Guards:
                 threshold = verification_threshold(tenant.gallery, owner, None).value
             except ThresholdNotCalibrated:
                 return _unchecked(FindingKind.OUTLIER, policy)
-        mine = Where({"gallery": tenant.uid, "identity": identity}, valid_at=now)
-        # More than one: where this is the second look, the nearest are the new ones themselves.
-        found = await self._nearest(tenant, new, mine, 1 + len(new)) if owner else [[] for _ in new]
+        own_templates = Where({"gallery": tenant.uid, "identity": identity}, valid_at=now)
+        # More than one, because in the second check the nearest templates may be the new ones themselves.
+        found = await self._nearest(tenant, new, own_templates, 1 + len(new)) if owner else [[] for _ in new]
         vectors = np.stack([_vector(point) for point in new])
         among_new = vectors @ vectors.T
         np.fill_diagonal(among_new, -np.inf)
         findings = []
         for number, hits in enumerate(found):
-            # Written already where this is the second look.
-            held = [hit.score for hit in hits if hit.id not in {point.id for point in new}]
-            best = max([*held, float(among_new[number].max())])
+            # In the second check the new ones are stored already.
+            earlier = [hit.score for hit in hits if hit.id not in {point.id for point in new}]
+            best = max([*earlier, float(among_new[number].max())])
             if -np.inf < best < threshold:
                 findings.append(Finding(FindingKind.OUTLIER, identity, "", best, threshold))
         return findings
@@ -157,10 +158,10 @@ class Guards:
 
 
 def _unchecked(kind: FindingKind, policy: Policy) -> list[Finding]:
-    """Without any threshold there is nothing to compare with: refused where the policy rejects, else told."""
+    """Return the finding that no threshold is known; raise if the policy rejects this kind of finding."""
     if action_of(policy, kind) is GuardAction.REJECT:
         raise ThresholdNotCalibrated(
-            f"the policy rejects {kind.value.lower()} templates and no threshold is known; set one in the policy"
+            f"the policy's on_{kind.value.lower()} is REJECT and no threshold is known; set a threshold in the policy"
         )
     return [Finding(FindingKind.NOT_CHECKED, "", "")]
 

@@ -54,12 +54,12 @@ class Identities:
         expire_time: datetime | None = None,
         request_id: str = "",
     ) -> Identity:
-        """Make an identity without templates; a repeat with the same request id returns the first call's.
+        """Create an identity without templates. A repeat with the same request id returns the first call's identity.
 
         Raises:
             GalleryNotFound: there is no such gallery.
             IdentityAlreadyExists: another request made an identity with this id.
-            InvalidArgument: the id or the threshold is malformed.
+            InvalidArgument: the id, a label, the threshold or the expiry is malformed.
         """
         check_id(identity, "identity_id")
         check_labels(labels)
@@ -86,7 +86,7 @@ class Identities:
         same_request = bool(request_id) and stored["request_id"] == request_id
         if written is None and not same_request:
             raise IdentityAlreadyExists(
-                f"the identity {identity!r} exists already in {gallery!r}",
+                f"the identity {identity!r} exists already in {gallery!r}; choose another id",
                 metadata={"gallery": gallery, "identity": identity},
             )
         return payloads.identity_of(stored, gallery, await self.template_count(tenant, identity))
@@ -115,12 +115,13 @@ class Identities:
 
     @runs_to_completion
     async def update(self, gallery: str, identity: str, changes: IdentityChanges, *, etag: str = "") -> Identity:
-        """Change what ``changes`` names, and leave the rest.
+        """Change the fields in ``changes``; the others stay.
 
         Raises:
             GalleryNotFound, IdentityNotFound: there is no such gallery or identity.
             InvalidArgument: a value is malformed.
-            ConcurrentUpdate: ``etag`` is given and not the present one, or another service was faster.
+            TemplateLimitReached: a later expiry would bring back more templates than the policy allows.
+            ConcurrentUpdate: ``etag`` is given and not the present one, or other services were faster at every attempt.
         """
         check_override(changes.get("verify_threshold"), "verify_threshold", -1.0, 1.0)
         check_labels(changes.get("labels", NO_LABELS))
@@ -141,7 +142,7 @@ class Identities:
         )
 
     async def _change(self, tenant: Tenant, record: Point, changes: IdentityChanges) -> Point | None:
-        """Write an identity's changed record; None where another service was faster."""
+        """Write an identity's changed record; return None if another service was faster."""
         written: Point | None = record
         fields = payloads.identity_fields(changes)
         if "expires" in fields:
@@ -151,7 +152,7 @@ class Identities:
         if {**record.payload, **fields} != record.payload:
             fields = {**fields, "updated": time.time()}
             written = await write(self._engine, change_of(tenant.collection, record, fields))
-        # Templates follow also where the record had it already: a write may have been cut off between the two.
+        # Update the templates even if the record has the values already: an earlier call may have been interrupted.
         templates = templates_of(tenant, record)
         if written is not None and "labels" in fields:
             await self._engine.set_payload(tenant.collection, templates, {"labels": fields["labels"]})
@@ -165,21 +166,23 @@ class Identities:
 
     @runs_to_completion
     async def move(self, gallery: str, source: str, target: str, *, merge: bool = False) -> Identity:
-        """Give an identity another id, or merge it into another identity; returns that one.
+        """Give an identity another id, or merge it into another identity; return the result.
 
-        Templates go over with all that is known of them; their ids change. A merged identity keeps the target's name,
-        labels, threshold and expiry. A repeat finishes a move that was cut off.
+        Templates keep all their fields except their ids. A merged identity has the target's name, labels, threshold and
+        expiry. A repeat finishes a move that was interrupted.
 
         Raises:
             GalleryNotFound, IdentityNotFound: there is no such gallery or source.
-            IdentityAlreadyExists: there is a target, and ``merge`` is not set.
+            IdentityAlreadyExists: the target exists, and ``merge`` is not set.
             TemplateLimitReached: together they would have more templates than the policy allows.
             InvalidArgument: the target is the source, or malformed.
-            ConcurrentUpdate: another service changed one of them at the same moment; repeat.
+            ConcurrentUpdate: another service changed one of them at the same moment; repeat the call.
         """
         check_id(target, "target")
         if source == target:
-            raise InvalidArgument(f"the target is the source, {source!r}", metadata={"field": "target"})
+            raise InvalidArgument(
+                f"target is {target!r}, the id of the source; expected another id", metadata={"field": "target"}
+            )
         async with self._write_lock:
             tenant = await self._galleries.tenant(gallery)
             written = await move(self._engine, tenant, await self.record(tenant, source), target, merge=merge)
@@ -188,7 +191,7 @@ class Identities:
 
     @runs_to_completion
     async def delete(self, gallery: str, identity: str, *, force: bool = False, etag: str = "") -> ErasureReceipt:
-        """Erase an identity; one with templates only with ``force``.
+        """Erase an identity. With ``force``, also erase its templates.
 
         Raises:
             GalleryNotFound, IdentityNotFound: there is no such gallery or identity.
@@ -222,20 +225,20 @@ class Identities:
         assert receipt is not None
         return receipt
 
-    # What templates and decisions need of identities.
+    # For templates and decisions.
 
     async def touch(self, tenant: Tenant, record: Point) -> bool:
-        """Write an identity's next revision; False where another service was faster."""
+        """Write an identity's next revision; return False if another service was faster."""
         change = change_of(tenant.collection, record, {"updated": time.time()})
         return await write(self._engine, change) is not None
 
     async def check_renewal(
         self, tenant: Tenant, identity: str, templates: Sequence[tuple[Point, float | None]]
     ) -> None:
-        """Check that templates, each with its expiry to be, may be in force together with the others.
+        """Check the template limit before templates get a new expiry, which is given with each.
 
         Raises:
-            TemplateLimitReached: one of them had expired, and there would be more than the policy allows.
+            TemplateLimitReached: some have expired and would be in force again, and then too many would be.
         """
         now = time.time()
         renewed = [
@@ -243,17 +246,17 @@ class Identities:
             for point, expires in templates
             if not payloads.in_force(point.payload, now) and (expires is None or expires > now)
         ]
-        held = await self.template_count(tenant, identity, valid_at=now)
+        in_force = await self.template_count(tenant, identity, valid_at=now)
         limit = tenant.gallery.policy.max_templates
-        if renewed and held + len(renewed) > limit:
+        if renewed and in_force + len(renewed) > limit:
             raise TemplateLimitReached(
-                f"the identity {identity!r} has {held} templates in force and {len(renewed)} more would exceed "
+                f"the identity {identity!r} has {in_force} templates in force and {len(renewed)} more would exceed "
                 f"the limit of {limit}; delete some first",
-                metadata={"identity": identity, "templates": held, "limit": limit},
+                metadata={"identity": identity, "templates": in_force, "limit": limit},
             )
 
     async def find(self, tenant: Tenant, identity: str) -> Point | None:
-        """Return an identity's record, None where there is none."""
+        """Return an identity's record; None if there is none."""
         key = payloads.identity_point_id(tenant.uid, identity)
         return (await self._engine.get(tenant.collection, [key])).get(key)
 
@@ -268,7 +271,7 @@ class Identities:
         """Return the error for an identity that does not exist."""
         gallery = tenant.gallery.id
         return IdentityNotFound(
-            f"nobody is enrolled in {gallery!r} under {identity!r}",
+            f"nobody is enrolled in {gallery!r} under {identity!r}; check the id, or enrol a template first",
             metadata={"gallery": gallery, "identity": identity},
         )
 

@@ -1,4 +1,4 @@
-"""Between domain values and stored payloads: what each kind of point holds. Pure."""
+"""Converts domain values to stored payloads and back. Pure."""
 
 import dataclasses
 import hashlib
@@ -40,10 +40,10 @@ def etag(*parts: object) -> str:
 
 
 def check_etag(given: str, present: str, what: str) -> None:
-    """Raise ConcurrentUpdate where an etag is given and is not the present one."""
+    """Raise ConcurrentUpdate if an etag is given and is not the present one."""
     if given and given != present:
         raise ConcurrentUpdate(
-            f"{what!r} has etag {present}, {given[:64]!r} was given; read it again and repeat",
+            f"{what!r} has changed: its etag is {present}, and {given[:64]!r} was given; read it again and repeat",
             metadata={"etag": present},
         )
 
@@ -82,9 +82,9 @@ def policy_of(payload: Payload) -> Policy:
 
 
 def gallery_payload(gallery: Gallery, uid: str) -> dict[str, Any]:
-    """Return what a gallery's record holds, but for what a change adds (see `conditional_write`).
+    """Return the payload of a gallery's record, without the fields that `conditional_write` adds.
 
-    ``uid`` is new with every gallery, so that an id used again inherits nothing.
+    Every gallery has a new ``uid``, so that a gallery under a reused id inherits nothing.
     """
     contract = gallery.contract
     return {
@@ -144,7 +144,7 @@ def identity_payload(
     purpose: str = "",
     expires: float | None = None,
 ) -> dict[str, Any]:
-    """Return what a new identity's record holds, but for what a change adds (see `conditional_write`)."""
+    """Return the payload of a new identity's record, without the fields that `conditional_write` adds."""
     return {
         "kind": IDENTITY,
         "gallery": uid,
@@ -155,7 +155,7 @@ def identity_payload(
         "consent_reference": consent_reference,
         "purpose": purpose,
         "expires": expires,
-        # Of a move that has begun: where to, and its id; and the id of the move that brought templates here.
+        # The target and the id of a move from here that has begun, and the id of the latest move to here.
         "moving_to": "",
         "move": "",
         "moved_by": "",
@@ -219,7 +219,7 @@ def template_point(
         "source": provenance.source,
         "quality": dict(provenance.quality),
         "note": provenance.note,
-        # A copy of the identity's, so that a search can filter by them.
+        # A copy of the identity's labels, so that a search can filter by them.
         "labels": dict(labels),
         "digest": digest,
         "created": now,
@@ -231,22 +231,23 @@ def template_point(
 
 
 def check_future(moment: datetime | None, now: datetime) -> None:
-    """Raise InvalidArgument where an expiry is in no time zone, or not after ``now``."""
+    """Raise InvalidArgument if an expiry has no time zone, or is not after ``now``."""
     if moment is None:
         return
     if moment.tzinfo is None:
         raise InvalidArgument(
-            f"expire_time is {moment}, in no time zone; give it one", metadata={"field": "expire_time"}
+            f"expire_time is {moment}, without a time zone; give it one, for instance datetime.UTC",
+            metadata={"field": "expire_time"},
         )
     if moment <= now:
         raise InvalidArgument(
-            f"expire_time is {moment:%Y-%m-%d %H:%M:%S%z}, which is past; expected a time to come",
+            f"expire_time is {moment:%Y-%m-%d %H:%M:%S%z}, which is in the past; expected a time in the future",
             metadata={"field": "expire_time"},
         )
 
 
 def earliest(one: float | None, other: float | None) -> float | None:
-    """Return the earlier of two moments; None is never."""
+    """Return the earlier of two moments; None means never."""
     return min((moment for moment in (one, other) if moment is not None), default=None)
 
 
@@ -256,7 +257,7 @@ def in_force(payload: Payload, now: float) -> bool:
 
 
 def template_of(point: Point, gallery: str) -> Template:
-    """Return the template that a point holds, with its vector where it was read."""
+    """Return the template that a point holds, with its vector if it was read."""
     payload = point.payload
     return Template(
         id=point.id,

@@ -1,4 +1,4 @@
-"""Between receipts of erasures and their stored records. Pure."""
+"""Converts receipts of erasures to stored records and back. Pure."""
 
 import dataclasses
 
@@ -15,11 +15,11 @@ def receipt_point_id(receipt: str) -> str:
 
 
 def receipt_point(receipt: ErasureReceipt, collection: str, dimension: int, now: float) -> Point:
-    """Return a receipt's record, with the collection that its points lay in."""
+    """Return a receipt's record, with the collection of its points."""
     payload = {
         **dataclasses.asdict(receipt),
         "kind": RECEIPT,
-        # Of no gallery: the receipt stays when its gallery goes.
+        # Under no gallery, so that the receipt stays when its gallery is deleted.
         "gallery": "",
         "identity": "",
         "of_gallery": receipt.gallery,

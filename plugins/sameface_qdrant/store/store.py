@@ -36,7 +36,7 @@ from sameface_qdrant.values.vectors import Vector, units_under
 
 
 class Store:
-    """Opened by `Store.open`; every method is a coroutine and may be called concurrently."""
+    """Open it with `Store.open`. Every method is a coroutine, and calls may run concurrently."""
 
     galleries: Galleries
     """Create, get, list, delete; change a policy."""
@@ -57,16 +57,16 @@ class Store:
         self._enrolments = Enrolments(engine, galleries, self.identities, write_lock, secret)
         self.erasures = galleries.erasures
         self.calculating = ThreadPoolExecutor(1, thread_name_prefix="calibration")
-        """The thread of calibrations and what-ifs: one calculates at a time, beside the threads that read files."""
+        """The thread of calibrations and what-ifs. They run one after another; the engine uses other threads."""
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
         """Open ``edge:///absolute/folder``, ``http(s)://host:port`` of a Qdrant server, or ``:memory:`` for tests.
 
-        The port of a server is its gRPC port, 6334 where none is named. ``api_key`` and ``options`` are a server's.
+        The port of a server is its gRPC port, by default 6334. ``api_key`` and ``options`` are for a server.
 
         Raises:
-            StoreLocked: another process holds the folder.
+            StoreLocked: another process uses the folder.
             StoreUnavailable: the server does not answer or refuses the key, or the folder cannot be written.
             StoreTooOld: the server is older than 1.17.
             InvalidArgument: the URL has another form, or the certificate cannot be read.
@@ -80,14 +80,14 @@ class Store:
 
     @classmethod
     async def over(cls, engine: Engine) -> "Store":
-        """Open a store over an engine that is open already."""
+        """Open a store on an engine that is already open."""
         write_lock = WriteLock()
         galleries = Galleries(checked(engine), write_lock)
         return cls(engine, galleries, write_lock, await galleries.open())
 
     @property
     def description(self) -> EngineDescription:
-        """What holds the templates."""
+        """Which engine holds the templates."""
         return self._engine.description
 
     async def aclose(self) -> None:
@@ -110,21 +110,22 @@ class Store:
         purpose: str = "",
         validate_only: bool = False,
     ) -> tuple[Template, ...]:
-        """Add templates to an identity, all or none; durable once this returns.
+        """Add templates to an identity, all or none. They are durable when this returns.
 
-        A repeat with the same request id (without one: with the same content) returns what the first call stored.
-        What the policy's guards found is in each template's ``findings``. Name, labels, consent and purpose are of the
-        identity, where it is made. With ``validate_only`` everything is checked and nothing is stored; the templates
-        that come back have no id.
+        A repeat with the same request id returns what the first call stored; without a request id, a repeat with the
+        same content does. Each new template's ``findings`` say what the policy's guards found. Display name, labels,
+        consent reference and purpose are stored only if the identity is new. ``validate_only`` checks everything and
+        stores nothing; the templates that it returns have no id.
 
         Raises:
             InvalidEmbedding, ContractMismatch: an embedding does not fit the gallery; nothing is stored.
             GalleryNotFound: there is no such gallery.
             IdentityNotFound: there is no such identity and ``create_identity`` is not set.
-            TemplateLimitReached: the identity would hold more than the policy allows.
-            IdentityCollision, DuplicateSample, TemplateOutlier: the policy rejects it.
+            IdentityExpired: the identity has expired.
+            TemplateLimitReached: the identity would have more templates than the policy allows.
+            IdentityCollision, DuplicateSample, TemplateOutlier: the policy rejects a template.
             RequestIdReused: the request id was used with other content.
-            ConcurrentUpdate: another service changed the identity at the same moment; repeat.
+            ConcurrentUpdate: another service changed the identity at the same moment; repeat the call.
         """
         enrolee = Enrolee(identity, create_identity, display_name, labels, consent_reference, purpose)
         if validate_only:
@@ -143,13 +144,13 @@ class Store:
     ) -> Decision:
         """1:1. Compare a probe with a claimed identity; see `sameface_qdrant.policy` for the table.
 
-        ``scope`` defaults to GALLERY in a gallery of two or more identities, else to CLAIM. A `Gallery` that was read
-        from this store saves reading it again.
+        ``scope`` defaults to GALLERY in a gallery of two or more identities, else to CLAIM. Pass a `Gallery` of this
+        store instead of its id to save a read.
 
         Raises:
             GalleryNotFound: there is no such gallery.
-            IdentityNotFound: nobody is enrolled under this id, or no template of it is in force.
-            ThresholdNotCalibrated: no threshold is known and ``threshold`` brings none.
+            IdentityNotFound: there is no such identity, or none of its templates is in force.
+            ThresholdNotCalibrated: no threshold is known and ``threshold`` is not given.
             InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
             InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
         """
@@ -170,11 +171,11 @@ class Store:
         margin: float | None = None,
         limit: int = 5,
     ) -> Decision:
-        """1:N. Find the identities that a probe is most like, at most ``limit``, and decide whether the best is it.
+        """1:N. Find the identities most similar to a probe, at most ``limit``; decide whether the best one matches.
 
         Raises:
             GalleryNotFound: there is no such gallery.
-            ThresholdNotCalibrated: no threshold is known and ``threshold`` brings none.
+            ThresholdNotCalibrated: no threshold is known and ``threshold`` is not given.
             InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
             InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
         """
@@ -195,7 +196,7 @@ class Store:
         limit: int = 10,
         min_score: float | None = None,
     ) -> tuple[FoundTemplate, ...]:
-        """Return the templates in force that are nearest to a probe, best first, without any decision.
+        """Return the templates in force that are nearest to a probe, best first, without a decision.
 
         Raises:
             GalleryNotFound: there is no such gallery.
@@ -220,20 +221,34 @@ class Store:
     async def calibrate(
         self, gallery: str, *, etag: str = "", **options: Unpack[CalibrationOptions]
     ) -> GalleryCalibration:
-        """Measure thresholds, and apply them where asked; see `sameface_qdrant.store.calibrate.calibrate_gallery`.
+        """Measure thresholds for the targets of the gallery's policy; ``apply`` writes them as a new revision of it.
 
-        With ``etag``, the gallery must be the one that has it.
+        It compares the gallery's templates, or uses the scores or the cohort of `CalibrationOptions`. If ``etag`` is
+        given, the gallery must still have it.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            NotEnoughData: there is nothing to compare, or ``apply`` is set and a target is not supported.
+            ConcurrentUpdate: the gallery was changed meanwhile, or ``etag`` is not its present one.
+            InvalidArgument, InvalidEmbedding, ContractMismatch: the scores or the cohort are malformed.
         """
         return await calibrate_gallery(self._checked, self.galleries, self.calculating, gallery, etag=etag, **options)
 
     async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
-        """Tell what another setting would change; see `sameface_qdrant.store.calibrate.gallery_what_if`."""
+        """Return what another threshold or margin would change, for the gallery's templates or for given decisions.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            NotEnoughData: it has fewer than two identities with templates.
+            ThresholdNotCalibrated: the policy and the model card have no threshold to compare with.
+            InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
+        """
         return await gallery_what_if(self._checked, self.galleries, self.calculating, gallery, operation, **changes)
 
     async def sweep(self) -> tuple[ErasureReceipt, ...]:
-        """Erase what has expired, at most some hundred identities and templates of each gallery; returns the receipts.
+        """Erase expired identities and templates, and return the receipts.
 
-        Comparisons ignore what has expired whether or not it was swept.
+        One call erases at most 200 identities of each gallery. Comparisons ignore what has expired even before that.
         """
         return tuple(await sweep(self._checked, self.galleries, self.identities, self.templates))
 
@@ -249,7 +264,7 @@ class Store:
 
 
 async def _open_engine(url: str, api_key: str | None, options: ServerOptions) -> Engine:
-    # Imported here: whoever embeds Edge need not load the client of the server, and the other way round.
+    # Imported here, so that only the packages of the chosen engine are loaded.
     if url.startswith("edge://"):
         from sameface_qdrant.engines.edge.engine import EdgeEngine
 
@@ -259,5 +274,5 @@ async def _open_engine(url: str, api_key: str | None, options: ServerOptions) ->
 
         return await ServerEngine.open(url, api_key=api_key, options=options)
     raise InvalidArgument(
-        f"{url!r} is no store; expected edge:///folder, http(s)://host:port or :memory:", metadata={"field": "url"}
+        f"url is {url!r}; expected edge:///folder, http(s)://host:port or :memory:", metadata={"field": "url"}
     )

@@ -1,4 +1,4 @@
-"""The limit of templates per identity: what is refused, or which template a new one replaces."""
+"""The limit of templates per identity: refuses new templates, or chooses those that they replace."""
 
 from collections.abc import Container, Sequence
 
@@ -22,15 +22,15 @@ async def templates_to_replace(
     """Return the ids of the templates that new ones replace, by the policy's ``when_full``.
 
     Args:
-        engine: reads vectors where the policy compares them.
+        engine: reads vectors if the policy compares them.
         tenant: the gallery.
-        identity: whose templates they are.
+        identity: the id of the identity.
         in_force: the identity's templates in force.
-        new: points about to enter.
+        new: the new templates as points.
         kept: ids that are never replaced.
 
     Raises:
-        TemplateLimitReached: the policy replaces none, or there are too few to replace.
+        TemplateLimitReached: the policy replaces no template, or there are too few to replace.
     """
     policy = tenant.gallery.policy
     excess = len(in_force) + len(new) - policy.max_templates
@@ -40,7 +40,7 @@ async def templates_to_replace(
     if policy.when_full is WhenFull.REJECT or excess > len(held):
         raise TemplateLimitReached(
             f"the identity {identity!r} has {len(in_force)} templates and {len(new)} more would exceed the "
-            f"limit of {policy.max_templates}; delete some, or let the policy say which are replaced (when_full)",
+            f"limit of {policy.max_templates}; delete some, or set when_full in the policy to replace some",
             metadata={"identity": identity, "templates": len(in_force), "limit": policy.max_templates},
         )
     if policy.when_full is WhenFull.REPLACE_MOST_REDUNDANT:
@@ -51,11 +51,11 @@ async def templates_to_replace(
 
 
 def replaceable(held: Sequence[Point], new: Sequence[Vector], count: int, how: WhenFull) -> list[str]:
-    """Return the ids of the ``count`` held templates that are replaced, none for `WhenFull.REJECT`.
+    """Return the ids of the ``count`` held templates that are replaced; none for `WhenFull.REJECT`.
 
     Args:
         held: the identity's templates in force, with vectors for `WhenFull.REPLACE_MOST_REDUNDANT`.
-        new: unit vectors about to enter; they are never replaced.
+        new: unit vectors of the new templates; these are never replaced.
         count: at most ``len(held)``.
         how: oldest; lowest quality (its weakest component, a template without quality first); most redundant (nearest
             to another one, new or held, one after another). Among equals the oldest is replaced.
@@ -78,7 +78,7 @@ def _most_redundant(by_age: Sequence[Point], new: Sequence[Vector], count: int) 
     chosen: list[int] = []
     for _ in range(count):
         # argmax takes the first of equals, which is the oldest.
-        one = int(scores[: len(by_age)].max(axis=1).argmax())
-        chosen.append(one)
-        scores[one, :] = scores[:, one] = -np.inf
+        most_redundant = int(scores[: len(by_age)].max(axis=1).argmax())
+        chosen.append(most_redundant)
+        scores[most_redundant, :] = scores[:, most_redundant] = -np.inf
     return [by_age[number].id for number in chosen]

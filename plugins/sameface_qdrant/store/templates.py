@@ -1,4 +1,4 @@
-"""Templates: get, list, change, erase. They enter by `sameface_qdrant.store.enrolment`."""
+"""Templates: get, list, change, erase. `sameface_qdrant.store.enrolment` adds them."""
 
 import time
 import uuid
@@ -52,13 +52,13 @@ class Templates:
 
     @runs_to_completion
     async def update(self, gallery: str, identity: str, template: str, *, expire_time: datetime | None) -> Template:
-        """Change when a template expires; None is never (its identity's expiry holds all the same).
+        """Change when a template expires; None means never. The expiry of its identity still applies.
 
         Raises:
-            GalleryNotFound, IdentityNotFound, TemplateNotFound: there is no such thing.
-            InvalidArgument: the time is past or in no time zone.
+            GalleryNotFound, IdentityNotFound, TemplateNotFound: one of them does not exist.
+            InvalidArgument: the time is in the past or has no time zone.
             TemplateLimitReached: it had expired, and the identity would have more in force than the policy allows.
-            ConcurrentUpdate: other services were faster again and again.
+            ConcurrentUpdate: other services were faster at every attempt.
         """
         payloads.check_future(expire_time, datetime.now(UTC))
         for _ in range(ATTEMPTS):
@@ -69,7 +69,7 @@ class Templates:
                 own = payloads.seconds(expire_time)
                 effective = payloads.earliest(own, record.payload.get("expires"))
                 await self._identities.check_renewal(tenant, identity, [(point, effective)])
-                # The record first: who changes the identity's own expiry at this moment finds it changed.
+                # The record first, so that a service that changes the identity's expiry now finds it changed.
                 if not await self._identities.touch(tenant, record):
                     continue
                 this = Where({"gallery": tenant.uid, "identity": identity}, ids=(point.id,))
@@ -79,7 +79,7 @@ class Templates:
             await self._engine.commit(tenant.collection)
             return payloads.template_of(written, gallery)
         raise ConcurrentUpdate(
-            f"the identity {identity!r} was changed by another service again and again; repeat the call",
+            f"other services changed the identity {identity!r} at every attempt; repeat the call",
             metadata={"gallery": gallery, "identity": identity},
         )
 
@@ -120,11 +120,11 @@ class Templates:
 
     @runs_to_completion
     async def delete_expired(self, gallery: str) -> ErasureReceipt | None:
-        """Erase the templates of a gallery that have expired, with one receipt; None where there are none."""
+        """Erase the expired templates of a gallery, and return one receipt; None if there are none."""
         now = time.time()
 
         async def find() -> Removal | None:
-            # By the filter, both times: a template that was prolonged meanwhile stays.
+            # Filter both times, so that a template with a later expiry meanwhile stays.
             tenant = await self._galleries.tenant(gallery)
             expired = Where({"gallery": tenant.uid, "kind": payloads.TEMPLATE}, expired_at=now)
             count = await self._engine.count(tenant.collection, expired)
@@ -144,7 +144,8 @@ class Templates:
         owner = (payloads.TEMPLATE, tenant.uid, identity)
         if point is None or tuple(point.payload[name] for name in ("kind", "gallery", "identity")) != owner:
             raise TemplateNotFound(
-                f"the identity {identity!r} of {tenant.gallery.id!r} has no template {template[:64]!r}",
+                f"the identity {identity!r} of {tenant.gallery.id!r} has no template {template[:64]!r}; list its "
+                "templates to find the id",
                 metadata={"gallery": tenant.gallery.id, "identity": identity, "template": template[:64]},
             )
         return point

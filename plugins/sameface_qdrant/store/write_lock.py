@@ -1,4 +1,4 @@
-"""Writes of one process take turns, and each runs to its end when its caller gives up."""
+"""Runs the writes of one process one after another, each to its end, even if its caller gives up."""
 
 import asyncio
 import functools
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class WriteLock:
-    """One for everything that writes to a store. Use it as ``async with``.
+    """The lock of all writes to a store. Use it as ``async with``.
 
     It is held while records are read and changed. It is not held while a change is made durable, so that several
     changes share a flush.
@@ -29,7 +29,7 @@ class WriteLock:
         self._lock.release()
 
     async def run_to_completion(self, write: Coroutine[Any, Any, Result]) -> Result:
-        """Run a write to its end. A caller that is cancelled waits for it too, and is cancelled then."""
+        """Run a write to its end. A cancelled caller also waits, and is cancelled after that."""
         task = asyncio.create_task(write)
         self._running.add(task)
         task.add_done_callback(self._forget)
@@ -43,7 +43,7 @@ class WriteLock:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # marks it as retrieved: perhaps nobody waits for it any more
+            task.exception()  # asyncio logs an exception that nobody retrieves
 
 
 class _Writer(Protocol):

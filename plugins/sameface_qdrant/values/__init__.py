@@ -1,1 +1,1 @@
-"""The values that everything else speaks in: immutable, free of I/O, free of any engine. One module a concept."""
+"""The values that all other modules use: immutable, without I/O, and without engines. One module per concept."""

@@ -12,8 +12,7 @@ class FindingKind(StrEnum):
     DUPLICATE = "DUPLICATE"
     """The same photo or embedding is enrolled already, under this identity or another one."""
     OUTLIER = "OUTLIER"
-    """Its best score with the identity's other templates is below the threshold: another person's photo, or a bad one.
-    """
+    """Its best score with the identity's other templates is below the threshold: another person, or a bad photo."""
     REPLACED = "REPLACED"
     """The identity was full, so this template of it was removed."""
     NOT_CHECKED = "NOT_CHECKED"

@@ -63,9 +63,9 @@ class Policy:
     runner_up_margin: float = field(default=0.05, metadata=number(Range(0, 2), "required lead over the runner-up"))
     """Required lead of the best identity over the next one, in cosine score, 0 to 2."""
     target_fmr: float = field(default=1e-4, metadata=number(RATES, "false match rate to aim for"))
-    """False match rate to aim for where no threshold is set, in (0, 1)."""
+    """False match rate to aim for if no threshold is set, in (0, 1)."""
     target_fpir: float = field(default=1e-2, metadata=number(RATES, "false positive identification rate to aim for"))
-    """False positive identification rate to aim for where no threshold is set, in (0, 1)."""
+    """False positive identification rate to aim for if no threshold is set, in (0, 1)."""
     max_templates: int = field(
         default=16,
         metadata=number(Range(1, HARD_TEMPLATE_LIMIT), f"most templates per identity, 1 to {HARD_TEMPLATE_LIMIT}"),

@@ -1,4 +1,4 @@
-"""Which byte strings lie in the files of a folder. Every call here blocks, but none holds the interpreter for long."""
+"""Finds byte strings in the files of a folder. Every call blocks, but holds Python's interpreter lock only shortly."""
 
 import errno
 import os
@@ -15,11 +15,10 @@ ANCHOR = 8
 
 
 def present(folder: Path, needles: Sequence[bytes], *, skip: str, rest: float = 0.0) -> set[bytes]:
-    """Return the needles that occur anywhere, at any offset, in the files below ``folder``, those in its
-    folder ``skip`` left out.
+    """Return the needles that occur at any offset in the files below ``folder``, without its folder ``skip``.
 
-    Candidates are picked by the first two pairs of bytes, then by the first eight, then compared as a whole: the time
-    hardly depends on how many needles there are. After each window it sleeps ``rest`` times as long as that took.
+    It picks candidates by their first two pairs of bytes, then by their first eight, then compares them as a whole. So
+    the time hardly depends on the number of needles. After each window it sleeps ``rest`` times as long as that took.
     """
     sought = set(needles)
     if not sought:
@@ -61,7 +60,7 @@ def _candidates(window: bytes, first: np.ndarray, second: np.ndarray, anchors: n
 
 
 def _windows(folder: Path, skip: str, overlap: int) -> Iterator[bytes]:
-    # Folders that vanish meanwhile are passed over: what is in them is about to be nowhere.
+    # Skip folders that vanish meanwhile: their contents are being deleted.
     for path in (Path(base, name) for base, _, names in os.walk(folder) for name in names):
         if path.is_relative_to(folder / skip):
             continue
@@ -83,13 +82,13 @@ def _overlapping(file: FileIO, overlap: int) -> Iterator[bytes]:
 
 
 def _extents(file: int) -> Iterator[tuple[int, int]]:
-    """Return where a sparse file has contents; Edge's files are mostly holes while a collection is small."""
+    """Yield where a sparse file has contents. Edge's files are mostly holes while a collection is small."""
     end = 0
     while True:
         try:
             begin = os.lseek(file, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # no contents behind this
+            if error.errno == errno.ENXIO:  # no contents after this
                 return
             raise
         end = os.lseek(file, begin, os.SEEK_HOLE)

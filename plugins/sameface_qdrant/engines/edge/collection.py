@@ -1,4 +1,4 @@
-"""One open collection of Qdrant Edge: its shard, who reads it, who writes it, what has changed during a copy."""
+"""One open collection of Qdrant Edge: its shard, its reads and writes, and the points changed during a copy."""
 
 import asyncio
 import time
@@ -20,12 +20,12 @@ Result = TypeVar("Result")
 
 ERASE_PENDING = "ERASE_PENDING"
 PAUSE_S = 0.002
-"""A write that comes later than this after the one before it does not share its flush."""
+"""A write that comes later than this after the previous one gets another flush."""
 
 
 @dataclass(slots=True)
 class Handle:
-    """An open shard and how many reads are in it."""
+    """An open shard and how many reads are running."""
 
     shard: edge.EdgeShard
     folder: Path
@@ -34,7 +34,7 @@ class Handle:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[edge.EdgeShard]:
-        """Keep the shard open meanwhile."""
+        """Keep the shard open during a read."""
         self.reads += 1
         self.idle.clear()
         try:
@@ -45,7 +45,7 @@ class Handle:
                 self.idle.set()
 
     async def retire(self) -> None:
-        """Close the shard once nobody reads it."""
+        """Close the shard when no read is running."""
         if self.reads:
             await self.idle.wait()
         await blocking_call(self.folder, self.shard.close)
@@ -59,23 +59,23 @@ class EdgeCollection:
     dimension: int
     handle: Handle
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by a write, a flush, and while the shard is exchanged; reads go on beside all of them."""
+    """Held during a write, a flush and the exchange of the shard. Reads do not need it."""
     next_flush: asyncio.Task[None] | None = None
     changed: set[str] | None = None
-    """Ids written or removed since a copy began; None while none is being made."""
+    """Ids written or removed since a copy began; None if no copy is being made."""
     deletions: int = 0
-    """Counts calls that removed points: a copy that began before one may hold what it removed."""
+    """Counts calls that removed points. A copy that began before such a call may still hold the points."""
     compaction: asyncio.Task[SamefaceError | None] | None = None
     failure: SamefaceError | None = None
     """Why the latest compaction failed."""
     retry_at: float = 0.0
-    """Monotonic seconds before which it is not tried again."""
+    """Monotonic seconds before which compaction is not tried again."""
     closing: bool = False
     writes: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     """Exact counts by filter since the latest write."""
     flush_s: float = 0.01
-    """What the latest flush took."""
+    """Seconds that the latest flush took."""
 
     @property
     def pending(self) -> bool:
@@ -88,7 +88,7 @@ class EdgeCollection:
         return int(self.handle.shard.info().points_count)
 
     async def read(self, call: Callable[[edge.EdgeShard], Result], *, quick: bool = False) -> Result:
-        """Run a reading call in a thread; a quick one right here, unless a write that it would wait for is running."""
+        """Run a read in a thread. Run a quick read directly, unless it would wait for a write."""
         if quick and not self.writing.locked():
             try:
                 return call(self.handle.shard)
@@ -108,7 +108,7 @@ class EdgeCollection:
             await self._apply(operation, touched)
 
     async def remove(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
-        """Apply a removal; that bytes are to be erased is noted before the first point is removed."""
+        """Apply a removal. Before the first point is removed, note that bytes must be erased."""
         async with self.writing:
             await blocking_call(self.folder, check_room, self.folder, ROOM_TO_DELETE)
             if not self.pending:
@@ -127,7 +127,7 @@ class EdgeCollection:
         await blocking_call(self.folder, self.handle.shard.update, operation)
 
     async def coalesce(self) -> None:
-        """Wait while one write follows another, at most twice as long as a flush takes, so that they share it."""
+        """Wait while more writes arrive, at most twice as long as a flush takes, so that they share one flush."""
         until, seen = time.monotonic() + 2 * self.flush_s, -1
         while seen != self.writes and time.monotonic() < until:
             seen = self.writes
@@ -146,12 +146,14 @@ async def blocking_call(folder: Path, call: Callable[..., Result], *args: Any) -
 
 
 def translated(error: BaseException, folder: Path) -> SamefaceError:
-    """Turn Edge's bare exceptions and the system's errors into typed ones."""
+    """Return the typed error for an exception of Edge or of the operating system."""
     if isinstance(error, SamefaceError):
         return error
     text = str(error)
     if any(sign in text for sign in ("No space left", "Disk quota", "File too large")):
-        return StoreFull(f"the disk under {folder} is full; free some space, reads go on", metadata={"path": folder})
+        return StoreFull(
+            f"the disk under {folder} is full; free some space; reads still work", metadata={"path": folder}
+        )
     return StoreUnavailable(
         f"the store in {folder} failed ({type(error).__name__}): {text}; check the folder's permissions and its disk",
         metadata={"path": folder},

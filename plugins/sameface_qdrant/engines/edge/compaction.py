@@ -1,9 +1,9 @@
-"""Rewriting a collection's files without what was removed, beside its readers and writers.
+"""Rewrites a collection's files without the removed points, while reads and writes go on.
 
-The living points are copied in small steps into a new shard; what is written meanwhile is remembered by id and copied
-again, the last of it while writers wait. Then the new shard becomes the current one in a single rename, the old folder
-is deleted, and the files are searched for the bytes of what was removed. Edge holds Python's interpreter lock during
-each call, so in a large collection every step is short and followed by a rest.
+It copies the remaining points into a new shard in small steps. It notes the ids of points that are written meanwhile,
+and copies these again; writers wait only for the last of them. Then one rename makes the new shard the current one. The
+old folder is deleted, and the files are searched for the bytes of the removed points. Edge holds Python's interpreter
+lock during each call, so in a large collection every step is short and followed by a pause.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ from sameface_qdrant.values.erasure import ByteEvidence
 Result = TypeVar("Result")
 
 REWRITE_AT_ONCE = 5_000
-"""Points up to which a deletion waits until its bytes are gone; beyond, that happens in the background."""
+"""With more points than this, a deletion does not wait until its bytes are gone: that happens in the background."""
 FLUSH_EVERY = 4
 """Steps of the copy between two flushes, so that no flush is long."""
 REST = 1.0
-"""Times as long as a step took, in which a large collection belongs to its readers and writers."""
+"""The pause after each step in a large collection, as a multiple of the time of the step."""
 CAUGHT_UP = 200
-"""Points that may be copied while writers wait."""
+"""Most points that are copied while writers wait."""
 CATCHING_UP = 20
 SAME = 64
 RETRY_S = 30.0
-"""A large collection is not copied again and again where the disk is full."""
+"""Seconds before a failed copy of a large collection is tried again, for instance on a full disk."""
 VECTOR = "vector, float32, little-endian"
 DIGEST = "keyed digest, text"
 
@@ -49,9 +49,10 @@ class _Closing(Exception):
 
 
 async def compact(opened: EdgeCollection) -> SamefaceError | None:
-    """Rewrite until no removal is newer than the copy; return why that failed. Removals during a round share the next.
+    """Rewrite until no removal is newer than the copy; return the error if that failed.
 
-    A store that is being closed leaves the work to the next opening, where the collection is large.
+    Removals during one round are handled in the next. If the store is being closed, a large collection is left for the
+    next opening.
     """
     opened.failure = None
     try:
@@ -71,7 +72,10 @@ async def compact(opened: EdgeCollection) -> SamefaceError | None:
 
 
 async def _rewrite(opened: EdgeCollection, large: bool) -> int:
-    """Copy, exchange, delete, look. Returns the count of removals that the copy is sure to be free of."""
+    """Copy, exchange the shard, delete the old one, search the files.
+
+    Return ``deletions`` as it was before the copy.
+    """
     await blocking_call(opened.folder, lambda: check_room(opened.folder, _room_for_copy(opened.handle.folder)))
     async with opened.writing:
         begun, opened.changed = opened.deletions, set()
@@ -88,7 +92,7 @@ async def _rewrite(opened: EdgeCollection, large: bool) -> int:
                 opened.handle, opened.changed = Handle(shard, path), None
         except BaseException:
             if read_text(opened.folder / CURRENT) == path.name:
-                # Given up on after the exchange: the new shard is the collection, and nothing is lost.
+                # Cancelled after the exchange: the new shard is the current one, and nothing is lost.
                 opened.handle, opened.changed = Handle(shard, path), None
                 raise
             await blocking_call(opened.folder, shard.close)
@@ -113,7 +117,7 @@ async def _copy(opened: EdgeCollection, shard: edge.EdgeShard, large: bool) -> N
             break
     for _ in range(CATCHING_UP):
         async with opened.writing:
-            # Under the lock: a write that is under way is in the set already, but not yet in the shard.
+            # Under the lock, because the ids of a running write are in the set before they are in the shard.
             changed, opened.changed = sorted(opened.changed or ()), set()
         for first in range(0, len(changed), CAUGHT_UP):
             await _step(opened, large, copy_changed, opened.handle.shard, shard, changed[first : first + CAUGHT_UP])
@@ -137,7 +141,7 @@ def _room_for_copy(folder: Path) -> int:
 
 
 async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) -> None:
-    """Look for the bytes of what was removed before the copy began, and note what was found."""
+    """Search for the bytes of points removed before the copy began, and store what was found."""
     looked_for = {path: await blocking_call(opened.folder, erasure_notes.searches_of, path) for path in due}
     needles = [needle for searches in looked_for.values() for one in searches for needle in one.needles]
     left = await blocking_call(
@@ -151,14 +155,14 @@ async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) ->
 
 async def _after(opened: EdgeCollection, search: ByteSearch, left: set[bytes]) -> ByteEvidence:
     found = [needle for needle in search.needles if needle in left]
-    held = 0
+    in_stored_points = 0
     for needle in found:
-        held += await opened.read(partial(_held, search.representation, needle))
+        in_stored_points += await opened.read(partial(_is_stored, search.representation, needle))
     control = erasure_notes.before(search)
-    return ByteEvidence(control.representation, control.sought, control.found_before, len(found), held)
+    return ByteEvidence(control.representation, control.sought, control.found_before, len(found), in_stored_points)
 
 
-def _held(representation: str, needle: bytes, shard: edge.EdgeShard) -> bool:
+def _is_stored(representation: str, needle: bytes, shard: edge.EdgeShard) -> bool:
     """Return whether a point that is stored now has these bytes too."""
     if representation == POINT_ID:
         return bool(shard.retrieve(list(erasure_notes.ids_of([needle])), with_payload=False, with_vector=False))

@@ -5,9 +5,9 @@ only once `flush()` has returned, so every acknowledged write waits for a flush;
 share one. Calls into Edge block, so they run in threads.
 
 Removed points stay in Edge's files until these are rewritten, see `sameface_qdrant.engines.edge.compaction`. A deletion
-in a collection of at most `compaction.REWRITE_AT_ONCE` points waits for that; in a larger one it goes on in the
-background, and where the store is closed before its end, after the next opening. Until then removed points are
-unreadable through the store, and their bytes stay in its files.
+in a collection of at most `compaction.REWRITE_AT_ONCE` points waits for that. In a larger one it goes on in the
+background; if the store is closed before its end, it goes on after the next opening. Until then the store does not
+return removed points, but their bytes stay in its files.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
 QUICK_IDS = 64
-"""Reading so many points by id takes less than going to another thread and back."""
+"""Reading up to this many points by id takes less time than the switch to another thread."""
 
 
 class EdgeEngine:
@@ -58,8 +58,9 @@ class EdgeEngine:
         """Open or make the store in ``folder``.
 
         Raises:
-            StoreLocked: another process holds the folder.
-            StoreCorrupt: the folder was written by another version.
+            StoreLocked: another process uses the folder.
+            StoreCorrupt: the folder has an unknown format.
+            StoreTooNew: a newer release wrote the folder.
             StoreUnavailable: the folder cannot be made or written.
         """
         engine = cls(folder, await blocking_call(folder, _claim, folder))
@@ -131,7 +132,7 @@ class EdgeEngine:
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
         """See `Engine.nearest`; exact."""
-        # One identity has few points: looking at them takes less than going to another thread.
+        # One identity has few points: comparing them takes less time than the switch to another thread.
         return await self._opened(collection).read(
             lambda shard: nearest(shard, vector, where, limit, min_score), quick="identity" in where.equals
         )
@@ -164,12 +165,12 @@ class EdgeEngine:
     async def commit(self, collection: str, *, erase: bool = False) -> None:
         """See `Engine.commit`; writers that wait at the same time share one flush.
 
-        Where the files cannot be rewritten now, the removal itself stands, and `erasure_evidence` tells why.
+        If the files cannot be rewritten now, the points stay removed, and `erasure_evidence` tells why.
         """
         opened = self._opened(collection)
         if opened.next_flush is None:
             opened.next_flush = asyncio.create_task(self._flush(opened))
-        # Shielded: a caller that gives up must not take the flush away from the others.
+        # Shielded, because a cancelled caller must not cancel the flush of the others.
         await asyncio.shield(opened.next_flush)
         if opened.pending and time.monotonic() >= opened.retry_at:
             rewriting = self._compact(opened)
@@ -209,7 +210,7 @@ class EdgeEngine:
         return opened
 
     async def _resume(self, folders: Sequence[Path]) -> None:
-        """Rewrite collections whose erasure was left for later, or was cut off."""
+        """Rewrite collections whose erasure was left for later or interrupted."""
         for folder in folders:
             async with self._opening:
                 if self._lock is None:
@@ -217,7 +218,7 @@ class EdgeEngine:
                 try:
                     opened = self._collections.get(folder.name) or await self._open(folder, 1)
                 except SamefaceError:
-                    continue  # told to whoever asks for this collection
+                    continue  # `ensure` raises it for callers of this collection
             await self._compact(opened)
 
     async def _flush(self, opened: EdgeCollection) -> None:
@@ -231,7 +232,7 @@ class EdgeEngine:
             opened.flush_s = time.monotonic() - began
 
     def _compact(self, opened: EdgeCollection) -> asyncio.Task[SamefaceError | None]:
-        """Start rewriting a collection, or join those who wait for it already."""
+        """Start to rewrite a collection, or return the task that does it already."""
         if opened.compaction is None or opened.compaction.done():
             opened.compaction = asyncio.create_task(compaction.compact(opened))
         return opened.compaction
@@ -243,7 +244,7 @@ def _living(shard: edge.EdgeShard, ids: Sequence[str]) -> set[str]:
 
 def _claim(folder: Path) -> IO[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    # Templates are nobody else's to read.
+    # Other users must not read templates.
     folder.chmod(0o700)
     lock = lock_folder(folder)
     try:

@@ -1,4 +1,4 @@
-"""What Edge's files hold of points before and after their removal. Implements `ErasureEvidence`."""
+"""Searches Edge's files for points before and after their removal. Implements `ErasureEvidence`."""
 
 import asyncio
 import time
@@ -15,9 +15,9 @@ from sameface_qdrant.engines.edge.compaction import DIGEST, VECTOR
 from sameface_qdrant.errors import SamefaceError
 
 LOOKS = 3
-"""A scan during which the shard was exchanged may have missed what moved, and is made again."""
+"""Most scans of one search. A scan may have missed points if the shard was exchanged meanwhile; it is repeated then."""
 PLAIN = 4
-"""A vector with fewer values other than zero is too plain to be told from other bytes, and is not looked for."""
+"""A vector with fewer values other than zero looks like other bytes, so it is not searched for."""
 
 
 class EdgeErasureEvidence:
@@ -35,7 +35,7 @@ class EdgeErasureEvidence:
         """See `ErasureEvidence.search_bytes`."""
         opened = self._collections[collection]
         sought = _representations(points)
-        needles = [needle for those in sought.values() for needle in those]
+        needles = [needle for group in sought.values() for needle in group]
         found: set[bytes] = set()
         for _ in range(LOOKS):
             handle = opened.handle
@@ -45,7 +45,7 @@ class EdgeErasureEvidence:
             if opened.handle is handle:
                 break
         return tuple(
-            ByteSearch(name, those, tuple(needle in found for needle in those)) for name, those in sought.items()
+            ByteSearch(name, group, tuple(needle in found for needle in group)) for name, group in sought.items()
         )
 
     async def note(self, collection: str, receipt: str, searches: Sequence[ByteSearch]) -> None:
@@ -54,7 +54,7 @@ class EdgeErasureEvidence:
         await blocking_call(folder, erasure_notes.note, folder, receipt, searches)
 
     async def compaction(self, collection: str, receipt: str) -> Compaction | None:
-        """See `ErasureEvidence.compaction`; an erasure that is not finished is taken up again."""
+        """See `ErasureEvidence.compaction`; it also starts an unfinished erasure again."""
         opened = self._collections[collection]
         kept = await blocking_call(opened.folder, erasure_notes.outcome, opened.folder, receipt)
         if kept is None:
@@ -72,7 +72,7 @@ class EdgeErasureEvidence:
 
 
 def _representations(points: Sequence[Point]) -> dict[str, tuple[bytes, ...]]:
-    """Return, by representation, the bytes that points leave in Edge's files, as far as they were found there."""
+    """Return, by representation, the bytes that Edge is known to write for points."""
     vectors = [point.vector for point in points if point.vector is not None]
     digests = {str(point.payload["digest"]) for point in points if point.payload.get("digest")}
     return {

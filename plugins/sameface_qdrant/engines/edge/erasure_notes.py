@@ -1,8 +1,8 @@
-"""What is kept about erasures until their receipts are complete: one small file each, in the collection's folder.
+"""Notes about erasures until their receipts are complete: one small file each, in the collection's folder.
 
-``<receipt>.noted``: points are about to be removed; holds the byte strings to look for, which are biometric data.
-``<receipt>.due``: the points were removed; the byte strings wait for the files to be rewritten, as the points' own do.
-``<receipt>.gone``: they were rewritten; holds numbers alone, until the receipt has them.
+``<receipt>.noted``: points are about to be removed; it holds the byte strings to search for, which are biometric data.
+``<receipt>.due``: the points were removed; it holds the byte strings until the files are rewritten.
+``<receipt>.gone``: the files were rewritten; it holds only numbers, until the receipt has them.
 """
 
 import json
@@ -21,25 +21,25 @@ NOTED, DUE, GONE = ".noted", ".due", ".gone"
 
 
 def note(folder: Path, receipt: str, searches: Sequence[ByteSearch]) -> None:
-    """Keep what is to be looked for later."""
+    """Store what to search for later."""
     (folder / FOLDER).mkdir(mode=0o700, exist_ok=True)
     kept = [{**asdict(one), "needles": [needle.hex() for needle in one.needles]} for one in searches]
     write_text(folder / FOLDER / (receipt + NOTED), json.dumps(kept))
 
 
 def removed(folder: Path) -> None:
-    """Mark what is noted as removed."""
+    """Mark the noted points as removed."""
     for path in (folder / FOLDER).glob("*" + NOTED):
         path.replace(path.with_suffix(DUE))
 
 
 def due(folder: Path) -> list[Path]:
-    """Return the witnesses of points that were removed and whose bytes have not been looked for since."""
+    """Return the notes of removed points whose bytes have not been searched for since."""
     return sorted((folder / FOLDER).glob("*" + DUE))
 
 
 def tidy(folder: Path, living: Callable[[Sequence[str]], set[str]]) -> None:
-    """Settle what a process that ended suddenly has left; ``living`` says which of some ids are stored."""
+    """Clean up after a process that crashed. ``living`` returns which of the given ids are stored."""
     for path in (folder / FOLDER).glob(".*.partial"):
         path.unlink()
     for path in due(folder):
@@ -54,12 +54,12 @@ def tidy(folder: Path, living: Callable[[Sequence[str]], set[str]]) -> None:
 
 
 def ids_of(needles: Iterable[bytes]) -> list[str]:
-    """Return the ids that needles of the representation `POINT_ID` stand for."""
+    """Return the ids in needles of the representation `POINT_ID`."""
     return [str(uuid.UUID(bytes=needle)) for needle in needles]
 
 
 def searches_of(path: Path) -> tuple[ByteSearch, ...]:
-    """Return what a witness looks for."""
+    """Return what a note searches for."""
     kept = json.loads(path.read_text(encoding="utf-8"))
     return tuple(
         ByteSearch(one["representation"], tuple(map(bytes.fromhex, one["needles"])), tuple(one["found"]))
@@ -68,14 +68,14 @@ def searches_of(path: Path) -> tuple[ByteSearch, ...]:
 
 
 def conclude(path: Path, evidence: Sequence[ByteEvidence]) -> None:
-    """Replace the byte strings of a witness by what the scan found."""
+    """Replace the byte strings of a note by what the scan found."""
     kept = {"time": time.time(), "evidence": [asdict(one) for one in evidence]}
     write_text(path.with_suffix(GONE), json.dumps(kept))
     path.unlink()
 
 
 def outcome(folder: Path, receipt: str) -> tuple[float | None, tuple[ByteEvidence, ...]] | None:
-    """Return when an erasure was concluded, if it was, and its evidence so far; None where nothing is kept."""
+    """Return when an erasure ended (None if it has not) and its evidence so far; None if there is no note."""
     path = folder / FOLDER / receipt
     for suffix in (NOTED, DUE):
         try:
@@ -95,6 +95,6 @@ def before(search: ByteSearch) -> ByteEvidence:
 
 
 def forget(folder: Path, receipt: str) -> None:
-    """Drop what is kept about a receipt."""
+    """Delete the note about a receipt."""
     for suffix in (NOTED, DUE, GONE):
         (folder / FOLDER / (receipt + suffix)).unlink(missing_ok=True)

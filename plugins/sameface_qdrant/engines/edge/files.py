@@ -1,4 +1,4 @@
-"""Small files beside the shards: the format of the folder, the name of the current shard; and room on the disk."""
+"""Small files beside the shards (format of the folder, name of the current shard), and checks of free disk space."""
 
 import contextlib
 import json
@@ -11,16 +11,16 @@ from sameface_qdrant.values.schema import CURRENT, SchemaVersion, check_writable
 
 FORMAT_FILE, FORMAT = "FORMAT", "sameface-edge"
 FIRST_FORMAT = "sameface-edge-1"
-"""What the file held before it had a schema version; it stands for version 1."""
+"""The text of the file before it had a schema version; it means version 1."""
 MIB = 1 << 20
 ROOM_TO_WRITE, ROOM_TO_DELETE, ROOM_TO_OPEN = 64 * MIB, 16 * MIB, 4 * MIB
-"""Free bytes below which each is refused. Edge writes to sparse files through memory maps: where the disk has no
-block left for a page, the system does not refuse, it ends the process with SIGBUS. (On tmpfs holes take room as soon as
+"""With fewer free bytes, each of these is refused. Edge writes to sparse files through memory maps. If the disk has no
+block left for a page, the system raises no error but ends the process with SIGBUS. (On tmpfs holes take room as soon as
 a shard is opened, about 50 MiB each.)"""
 
 
 def check_format(folder: Path) -> None:
-    """Note format and schema version in a new folder, or check those of an old one.
+    """Write format and schema version of a new folder, or check those of an existing one.
 
     Raises:
         StoreCorrupt: the file does not name a format of this engine.
@@ -55,13 +55,13 @@ def _version_in(text: str) -> SchemaVersion | None:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raise StoreFull where the disk under ``folder`` has fewer than ``needed`` bytes free."""
+    """Raise StoreFull if the disk under ``folder`` has fewer than ``needed`` bytes free."""
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
     if free < needed:
         raise StoreFull(
-            f"the disk under {folder} has {free // MIB} MiB left, {-(-needed // MIB)} MiB are needed; free some "
-            "space, reads go on",
+            f"the disk under {folder} has {free // MIB} MiB left; {-(-needed // MIB)} MiB are needed; free some "
+            "space; reads still work",
             metadata={"path": folder, "free": free, "needed": needed},
         )
 
@@ -72,7 +72,7 @@ def bytes_on_disk(folder: Path) -> int:
 
 
 def read_text(path: Path) -> str | None:
-    """Return a small file's text, None where it does not exist."""
+    """Return a small file's text; None if it does not exist."""
     try:
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
@@ -100,7 +100,7 @@ def sync_folder(path: Path) -> None:
 
 
 def clear_strays(folder: Path, current: Path | None) -> None:
-    """Delete shard folders that are not the current one: left by an erasure, or by one that was cut off."""
+    """Delete shard folders other than the current one, which a finished or interrupted erasure left behind."""
     for stray in folder.glob("shard-*"):
         if stray != current:
             shutil.rmtree(stray)

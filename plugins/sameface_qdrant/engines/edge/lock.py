@@ -1,4 +1,4 @@
-"""One process per data folder. Qdrant Edge without its log has no lock: a second opener's points silently vanish."""
+"""Allows one process per data folder. Edge without its log has no lock: a second process would lose points silently."""
 
 import contextlib
 import fcntl
@@ -13,17 +13,17 @@ from sameface_qdrant.errors import StoreLocked
 
 
 def lock_folder(folder: Path) -> IO[str]:
-    """Take the folder's lock and return its file; closing it, or the end of the process, gives the lock back.
+    """Lock the folder and return the lock's file. Closing it, or the end of the process, releases the lock.
 
     Raises:
-        StoreLocked: another process holds it; the message says which.
+        StoreLocked: another process has the lock; the message says which.
     """
     file = (folder / "LOCK").open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.seek(0)
-        holder = file.read().strip() or "a process that did not say who it is"
+        holder = file.read().strip() or "an unknown process"
         file.close()
         raise StoreLocked(
             f"{folder} is in use by {holder}; stop that process or choose another data folder",
@@ -32,7 +32,7 @@ def lock_folder(folder: Path) -> IO[str]:
     file.seek(0)
     file.truncate()
     who = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    # On a full disk the lock holds all the same; a second opener only is not told who has it.
+    # On a full disk the lock still works, but the error of a second process cannot name this one.
     with contextlib.suppress(OSError):
         file.write(json.dumps(who))
         file.flush()

@@ -1,4 +1,4 @@
-"""One Edge shard on disk: made with its indexes, opened, rewritten without what was removed. Every call here blocks."""
+"""One Edge shard on disk: makes it with its indexes, opens it, copies its points to another. Every call blocks."""
 
 import shutil
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ CURRENT, DIMENSION = "CURRENT", "DIMENSION"
 
 
 def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, int]:
-    """Open the current shard of a collection's folder, or make the first one, and clear what was left beside it.
+    """Open the current shard of a collection's folder, or make the first one, and delete all others.
 
-    Returns the shard, its folder and its dimension, which is not the one asked for where the shard is an old one.
+    Return the shard, its folder and its dimension. An existing shard may have another dimension than ``dimension``.
     """
     current = read_text(folder / CURRENT)
     if current is None:
@@ -43,9 +43,10 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
         shard = edge.EdgeShard.load(str(path))
     except Exception as error:
         raise StoreCorrupt(
-            f"{path} cannot be opened by this version of Qdrant Edge: {error}", metadata={"path": path}
+            f"{path} cannot be opened by this version of Qdrant Edge: {error}; restore the folder from a backup",
+            metadata={"path": path},
         ) from error
-    # Only now: where the current one cannot be opened, what lies beside it may be all that is left.
+    # Only now: if the current shard cannot be opened, the others may be all that is left.
     clear_strays(folder, path)
     return shard, path, int(read_text(folder / DIMENSION) or dimension)
 
@@ -71,7 +72,7 @@ def _index(name: str, kind: str) -> Any:
 
 
 def next_shard(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path]:
-    """Make an empty shard beside the current one, in place of what a copy that was cut off has left there."""
+    """Make an empty shard beside the current one, and delete what an interrupted copy left there."""
     current = read_text(folder / CURRENT)
     assert current is not None
     path = folder / f"shard-{int(current.removeprefix('shard-')) + 1}"
@@ -81,11 +82,11 @@ def next_shard(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path]:
 
 
 def make_current(path: Path) -> None:
-    """Make a shard that is flushed the current one, in a single rename."""
+    """Make a flushed shard the current one, by a single rename."""
     try:
         write_text(path.parent / CURRENT, path.name)
     except OSError:
-        # Once the name is there, whoever opens the collection next takes this shard: there is no way back.
+        # If the name was written, the next opening uses this shard, so there is no way back.
         if read_text(path.parent / CURRENT) != path.name:
             raise
 
@@ -99,7 +100,7 @@ def copy_from(old: edge.EdgeShard, new: edge.EdgeShard, start: str | None) -> st
 
 
 def copy_changed(old: edge.EdgeShard, new: edge.EdgeShard, ids: Sequence[str]) -> None:
-    """Bring points that were written or removed meanwhile to their present state."""
+    """Copy the present state of points that were written or removed during a copy."""
     records = old.retrieve(list(ids), with_payload=True, with_vector=True)
     _put(new, records)
     if gone := sorted(set(ids) - {str(record.id) for record in records}):
@@ -147,7 +148,7 @@ def filter_of(where: Where) -> edge.Filter:
 
 
 def point_of(record: edge.Record) -> Point:
-    """Return a stored record as a point, with its vector where it was read."""
+    """Return a stored record as a point, with its vector if it was read."""
     vectors = record.vector if isinstance(record.vector, dict) else {}
     values = vectors.get(VECTOR_NAME)
     vector = None if values is None else np.asarray(values, dtype=np.float32)

@@ -1,9 +1,9 @@
-"""A client of a Qdrant server: where it connects, with which certificate, and what its connections do by themselves.
+"""Connects to a Qdrant server: address, certificate, retries and keepalive.
 
-Repeating calls is left to gRPC's own retries (gRFC A6), which back off with jitter and never outlast a call's deadline.
-They cover what may be applied twice: reads, and upserts. The store's upserts to a server either insert only or are
-bound to a revision, so that a repeat finds its own work. Deletes and overwritten payloads are not repeated: after a
-lost answer another service may have enrolled again, and a second delete would remove what that one has acknowledged.
+gRPC itself retries calls (gRFC A6), with backoff and jitter, within the call's deadline. It retries calls that may be
+applied twice: reads and upserts. The store's upserts to a server insert only or depend on a revision, so a repeat finds
+its own work. Deletes and overwritten payloads are not retried. After a lost answer another service may have enrolled
+again, and a second delete would remove templates that it has acknowledged.
 """
 
 import json
@@ -23,26 +23,28 @@ SAFE_TO_REPEAT = (
 
 
 def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdrantClient:
-    """Return a client of ``http(s)://host:port``, the gRPC port, 6334 where none is named. Nothing is sent yet.
+    """Return a client of ``http(s)://host:port``. The port is the gRPC port, by default 6334. Nothing is sent yet.
 
-    qdrant-client warns where an API key would travel unencrypted.
+    qdrant-client warns if it would send an API key unencrypted.
 
     Raises:
-        InvalidArgument: the certificate cannot be read, or the URL names no port that can be.
+        InvalidArgument: the certificate cannot be read, or the URL has no valid port.
     """
     try:
         port = urlsplit(url).port or DEFAULT_GRPC_PORT
     except ValueError as error:
-        raise InvalidArgument(f"{url!r} has no valid port: {error}", metadata={"field": "url"}) from error
+        raise InvalidArgument(
+            f"{url!r} has no valid port: {error}; expected http(s)://host:port", metadata={"field": "url"}
+        ) from error
     return AsyncQdrantClient(
         url=url,
         grpc_port=port,
         api_key=api_key,
         prefer_grpc=True,
-        # It rounds up itself, yet is typed to take whole seconds.
+        # The client's type allows whole seconds only.
         timeout=max(1, -int(-options.timeout_s // 1)),
         pool_size=options.pool_size,
-        # It would ask the REST port, which a deployment need not open.
+        # The check would need the REST port, which may be closed.
         check_compatibility=False,
         grpc_options=_channel_options(options),
     )
@@ -50,13 +52,13 @@ def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdran
 
 def _channel_options(options: ServerOptions) -> dict[str, object]:
     chosen: dict[str, object] = {
-        # A peer that vanished without a word is noticed, and one that is back is found soon: gRPC would wait up to two
+        # Notices a server that vanished silently, and finds soon one that is back: by default gRPC waits up to two
         # minutes between attempts to connect.
         "grpc.keepalive_time_ms": 30_000,
         "grpc.keepalive_timeout_ms": 5_000,
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 2_000,
-        # Channels that share subchannels would share one connection, whatever the size of the pool.
+        # Without it all channels of the pool would share one connection.
         "grpc.use_local_subchannel_pool": 1,
     }
     if options.retries:
@@ -66,7 +68,7 @@ def _channel_options(options: ServerOptions) -> dict[str, object]:
             chosen["root_certificates"] = options.ca_certificate.read_bytes()
         except OSError as error:
             raise InvalidArgument(
-                f"the CA certificate cannot be read: {error}", metadata={"field": "ca_certificate"}
+                f"the CA certificate cannot be read: {error}; expected a PEM file", metadata={"field": "ca_certificate"}
             ) from error
     return chosen
 

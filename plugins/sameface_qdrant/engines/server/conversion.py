@@ -1,4 +1,4 @@
-"""Between the store's filters and points and those of qdrant-client. Pure."""
+"""Converts filters and points to those of qdrant-client and back. Pure."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def struct_of(point: Point) -> models.PointStruct:
 
 
 def point_of(record: models.Record) -> Point:
-    """Return a stored record as a point, with its vector where it was read."""
+    """Return a stored record as a point, with its vector if it was read."""
     vectors = record.vector if isinstance(record.vector, dict) else {}
     values = vectors.get(VECTOR_NAME)
     return Point(str(record.id), record.payload or {}, None if values is None else np.asarray(values, dtype=np.float32))

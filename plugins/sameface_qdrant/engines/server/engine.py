@@ -1,4 +1,4 @@
-"""A Qdrant server or cluster through qdrant-client, and its in-memory twin for unit tests.
+"""A Qdrant server or cluster through qdrant-client, and its in-memory store for unit tests.
 
 Writes wait until they are applied (`wait=true`). Removed points are unreadable at once. The server decides when their
 bytes leave its segments, logs and snapshots.
@@ -51,7 +51,7 @@ SERVER_FILES = (
 
 
 class ServerEngine:
-    """Implements `Engine`. Several services may share one server; conditions on revisions keep them apart."""
+    """Implements `Engine`. Several services may share one server; conditional writes prevent conflicts."""
 
     erasure_evidence = None  # the files belong to the server
 
@@ -62,12 +62,12 @@ class ServerEngine:
         self._description = description
         self._options = options or ServerOptions()
         self._known: dict[str, OpenedCollection] = {}
-        # In memory this process is the only writer by nature.
+        # No other process can write to this memory.
         self.exclusive = description.kind == "memory"
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None, options: ServerOptions) -> "ServerEngine":
-        """Connect to ``http(s)://host:port`` (the gRPC port, 6334 where none is named), or ``:memory:``.
+        """Connect to ``http(s)://host:port`` (the gRPC port, by default 6334), or ``:memory:``.
 
         Raises:
             StoreUnavailable: nothing answers, or the key is refused.
@@ -169,7 +169,7 @@ class ServerEngine:
     async def nearest(
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
-        """See `Engine.nearest`; memory knows exact search alone."""
+        """See `Engine.nearest`; in memory every search is exact."""
         answer = await self._run(
             self._client.query_points(
                 self._name(collection),
@@ -202,7 +202,7 @@ class ServerEngine:
         return [point_of(record) for record in records], None if following is None else str(following)
 
     async def count(self, collection: str, where: Where) -> int:
-        """See `Engine.count`; one replica counts, since qdrant-client 1.20 lets nobody ask a majority for that."""
+        """See `Engine.count`; one replica counts, because counts of qdrant-client 1.20 cannot ask a majority."""
         answer = await self._run(self._client.count(self._name(collection), count_filter=filter_of(where), exact=True))
         return int(answer.count)
 
@@ -239,8 +239,10 @@ class ServerEngine:
                 raise
 
     async def _index_labels(self, collection: str, payloads: Iterable[Mapping[str, Any]]) -> None:
-        """Index the labels that are new here before the first point that has them: strict mode refuses to search by
-        others."""
+        """Index new labels before the first point that has them.
+
+        Strict mode refuses filters on fields without an index.
+        """
         opened = self._known.get(collection)
         if opened is None or self._description.kind == "memory":
             return
@@ -260,7 +262,7 @@ class ServerEngine:
 async def call(location: str, awaited: Awaitable[Result]) -> Result:
     """Await a call of qdrant-client and raise its failures as typed errors, see `typed_error`.
 
-    Through prefer_grpc the client lets gRPC's own errors through; over REST and in memory it has others.
+    Over gRPC the client raises gRPC's own errors; over REST and in memory it raises others.
     """
     try:
         return await awaited

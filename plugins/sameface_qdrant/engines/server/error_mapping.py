@@ -1,4 +1,4 @@
-"""What a Qdrant server's failures mean to the caller. Pure."""
+"""Maps failures of a Qdrant server to typed errors. Pure."""
 
 from sameface_qdrant.errors import (
     InvalidArgument,
@@ -21,46 +21,46 @@ def typed_error(location: str, kind: str, text: str) -> SamefaceError:
     Args:
         location: the server, as it was given.
         kind: the name of a gRPC status, ``HTTP_`` and a status, or of an exception.
-        text: what the server or the client said about it.
+        text: the message of the server or the client.
     """
-    said, about = text[:300], {"url": location, "kind": kind}
-    lower = text.lower()
+    lower, about = text.lower(), {"url": location, "kind": kind}
+    text = text[:300]
     if "no space left" in lower or ("disk" in lower and "full" in lower) or kind == "HTTP_507":
         return StoreFull(
-            f"the disk of Qdrant at {location} is full: {said}; free some space, reads go on", metadata=about
+            f"the disk of Qdrant at {location} is full: {text}; free some space; reads still work", metadata=about
         )
     if kind in REFUSED_KEY:
         return StoreUnavailable(
-            f"Qdrant at {location} refuses this API key or its rights ({kind}): {said}; check the key and its access",
+            f"Qdrant at {location} refuses this API key or its rights ({kind}): {text}; check the key and its access",
             metadata=about,
         )
     if kind in REFUSED_REQUEST:
         return InvalidArgument(
-            f"Qdrant at {location} refuses the request: {said}; check the collection's strict mode limits",
+            f"Qdrant at {location} refuses the request: {text}; check the collection's strict mode limits",
             metadata={**about, "field": "request"},
         )
     if kind in MISSING:
         return StoreCorrupt(
-            f"Qdrant at {location} misses a collection that was there: {said}; restore it from a snapshot, or open the "
-            "store again to begin with an empty one",
+            f"Qdrant at {location} has lost a collection: {text}; restore it from a snapshot, or open the store again "
+            "to begin with an empty one",
             metadata=about,
         )
     if kind == "UNIMPLEMENTED":
-        return StoreTooOld(f"Qdrant at {location} does not know this call: {said}; use a newer one", metadata=about)
+        return StoreTooOld(f"Qdrant at {location} does not know this call: {text}; upgrade it", metadata=about)
     if kind in TIMED_OUT:
         return StoreUnavailable(
-            f"Qdrant at {location} did not answer in time: {said}; a write may have been applied, repeat the same call",
+            f"Qdrant at {location} did not answer in time: {text}; a write may have been applied; repeat the same call",
             metadata=about,
             retry_after_s=1.0,
         )
     if "handshake" in lower or "certificate" in lower:
         return StoreUnavailable(
-            f"no encrypted connection to Qdrant at {location}: {said}; check the scheme of the URL and the CA "
+            f"no encrypted connection to Qdrant at {location}: {text}; check the scheme of the URL and the CA "
             "certificate",
             metadata=about,
         )
     return StoreUnavailable(
-        f"Qdrant at {location} does not answer ({kind}): {said}; check that it runs and that the URL names its gRPC "
+        f"Qdrant at {location} does not answer ({kind}): {text}; check that it runs and that the URL names its gRPC "
         "port",
         metadata=about,
         retry_after_s=1.0,

@@ -1,4 +1,4 @@
-"""How a Qdrant server is spoken to, and how the collections made on it are laid out."""
+"""Options of the connection to a Qdrant server, and of the collections that are made on it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,22 +9,22 @@ from typing import Literal
 from sameface_qdrant.errors import InvalidArgument
 
 MOST_RETRIES = 4
-"""gRPC makes at most five attempts, whatever a service config asks for (gRFC A6)."""
+"""gRPC makes at most five attempts, even if a service config asks for more (gRFC A6)."""
 NO_LIMITS: Mapping[str, bool | int | float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What is layout applies to collections that are made from now on; those that exist keep theirs.
+    """Options for a Qdrant server. ``shard_number`` to ``strict_mode`` are layout: they apply to new collections only.
 
     Raises:
         InvalidArgument: a value is out of range; ``metadata["field"]`` names it.
     """
 
     timeout_s: float = 5.0
-    """Longest wait for one answer, its retries included. Qdrant's client takes whole seconds: it is rounded up."""
+    """Longest wait for one answer, including retries. It is rounded up to whole seconds for qdrant-client."""
     retries: int = 2
-    """How often a call that may be repeated safely is tried again where the connection fails, 0..4."""
+    """How often a call that is safe to repeat is tried again if the connection fails, 0..4."""
     pool_size: int = 3
     """gRPC connections."""
     ca_certificate: Path | None = None
@@ -33,27 +33,27 @@ class ServerOptions:
     """Start of the names of the collections; another one keeps several stores on one server apart."""
 
     shard_number: int | None = None
-    """None leaves it to the server."""
+    """None takes the server's default."""
     replication_factor: int | None = None
     write_consistency_factor: int | None = None
-    """Replicas that must have applied a write before it is acknowledged. A majority of them keeps every acknowledged
-    write readable, since reads ask a majority where there is more than one replica."""
+    """Replicas that must have applied a write before it is acknowledged. Choose a majority of them: reads ask a
+    majority if there is more than one replica, so they then see every acknowledged write."""
     on_disk: bool = False
     """Keep vectors on disk instead of in memory."""
     quantization: Literal["none", "int8"] = "none"
-    """``int8`` searches in vectors of a quarter of the size and compares what it found again with the originals: scores
-    stay exact. It has no effect while ``exact`` is set, which compares with the originals alone."""
+    """``int8`` searches in vectors of a quarter of the size, and compares the results again with the originals. So
+    scores stay exact. It has no effect while ``exact`` is set, because exact search uses the originals."""
     strict_mode: Mapping[str, bool | int | float] = field(default_factory=lambda: NO_LIMITS)
     """Limits by the names of Qdrant's ``StrictModeConfig``, for instance ``{"unindexed_filtering_retrieve": False}``.
     Empty leaves strict mode to the server."""
 
     exact: bool = True
-    """Compare with every template of the gallery. False walks the HNSW graph: faster in galleries of a million, and
-    may miss the nearest identity, or the next one that the lead is measured against. Claims stay exact."""
+    """Compare with every template of the gallery. False searches the HNSW graph: this is faster in galleries of a
+    million, but may miss the nearest identity or the next one, which the lead needs. Claims stay exact."""
     hnsw_ef: int | None = None
-    """Beam of the graph search; None leaves it to the server."""
+    """Size of the candidate list of the graph search (``ef``); None takes the server's default."""
     oversampling: float = 2.0
-    """How many times more candidates the ``int8`` search brings to be compared with the originals."""
+    """How many times more candidates the ``int8`` search returns, to be compared with the originals."""
 
     def __post_init__(self) -> None:
         at_least = {

@@ -1,4 +1,4 @@
-"""How the store's collections are laid out on a server: vectors, replicas, payload indexes. Pure."""
+"""The layout of the store's collections on a server: vectors, replicas, payload indexes. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,18 +10,18 @@ from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NA
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 
-# What is added narrows only what the tenant's index found; strict mode asks for an index all the same.
+# The additional fields only narrow what the tenant's index found, but strict mode requires an index for them too.
 SERVER_INDEXES: Mapping[str, str] = {**INDEXED_FIELDS, "mark": "keyword", "revision": "integer", "source": "keyword"}
-"""Payload fields that filters name, labels apart, with the type of their index."""
+"""Payload fields of filters, except labels, with the type of their index."""
 
 
 @dataclass(slots=True)
 class OpenedCollection:
-    """What was found of a collection that is open."""
+    """Properties of an open collection."""
 
     dimension: int
     consistency: models.ReadConsistencyType | None
-    """A majority where there is more than one replica."""
+    """A majority if there is more than one replica."""
     indexed: set[str] = field(default_factory=set)
 
 
@@ -54,7 +54,7 @@ def new_collection(dimension: int, options: ServerOptions) -> dict[str, Any]:
 
 
 def opened_collection(collection: str, params: models.CollectionParams) -> OpenedCollection:
-    """Return what is to be known of a collection that exists.
+    """Return the properties of an existing collection.
 
     Raises:
         InvalidArgument: this store did not make it.
