@@ -52,8 +52,7 @@ def _version_in(text: str) -> SchemaVersion | None:
 
 def check_room(folder: Path, needed: int) -> None:
     """Raise StoreFull where the disk under ``folder`` has fewer than ``needed`` bytes free."""
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise StoreFull(
             f"the disk under {folder} has {free // MIB} MiB left, {-(-needed // MIB)} MiB are needed; free some "
