@@ -63,6 +63,8 @@ def decode_faces(
 ) -> tuple[Detection, ...]:
     """Return the faces in raw detector output, best score first.
 
+    OpenCV's FaceDetectorYN cannot be used: it runs the model itself. Here the model runs in Triton or ONNX Runtime.
+
     Args:
         raw: shape [A, 16]: class score, object score, box (4), landmarks (10) for every anchor of strides 8, 16, 32.
         size: width and height of the detector's input.

@@ -1,4 +1,7 @@
-"""Which byte strings lie in the files of a folder. Every call here blocks, but none holds the interpreter for long."""
+"""Which byte strings lie in the files of a folder. Every call here blocks, but none holds the interpreter for long.
+
+A search library such as pyahocorasick would be a further dependency of the plugin, and it does not skip holes in files.
+"""
 
 import errno
 import os

@@ -75,7 +75,10 @@ def read_text(path: Path) -> str | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file so that after a crash it has either the old or the new text, durably."""
+    """Write a small file so that after a crash it has either the old or the new text, durably.
+
+    The package for this, atomicwrites, is no longer maintained.
+    """
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -1,4 +1,7 @@
-"""One process per data folder. Qdrant Edge without its log has no lock: a second opener's points silently vanish."""
+"""One process per data folder. Qdrant Edge without its log has no lock: a second opener's points silently vanish.
+
+flock(2) is one call, and the lock file names the holder. filelock and portalocker do not name it.
+"""
 
 import contextlib
 import fcntl
