@@ -40,7 +40,10 @@ Target = TypeVar("Target")
 
 
 class _LoopThread:
-    """An event loop in a thread; coroutines are sent to it from any other thread."""
+    """An event loop in a thread; coroutines are sent to it from any other thread.
+
+    anyio's blocking portal does not cancel a call on Ctrl-C, and does not stop at exit.
+    """
 
     def __init__(self) -> None:
         self._ready = threading.Event()

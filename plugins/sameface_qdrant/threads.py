@@ -1,4 +1,7 @@
-"""Runs blocking work in threads, so that the event loop stays free."""
+"""Runs blocking work in threads, so that the event loop stays free.
+
+`asyncio.to_thread` does not keep a cancelled caller until the thread has ended. anyio's does, but cannot end it early.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf import text_format
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
 from tritonclient.grpc import model_config_pb2
@@ -21,7 +22,7 @@ from sameface.inference.cards import ModelCard, check_golden, golden_input, read
 from sameface.inference.check import check_digests
 from sameface.inference.onnx import open_session
 from sameface.models.build import RECIPES, build_models, build_version
-from sameface.models.folding import dequantize_blocks
+from sameface.models.folding import fold
 from sameface.models.seal import seal, write_card
 from sameface.models.source import SFACE, YUNET, SourceFile, fetch_wheel, read_source
 from sameface.models.weights import LARGEST_BYTES
@@ -216,9 +217,27 @@ def test_a_file_that_is_no_card_is_named(tmp_path: Path) -> None:
 
 def test_block_quantised_weights_are_scaled_block_by_block() -> None:
     # Blocks of two along the second axis; the third block holds one value.
-    quantized = np.array([[1, 2, 3, 4, 5]], np.int8)
-    scales, zero_points = np.array([[1.0, 10.0, 100.0]], np.float32), np.array([[0, 1, 2]], np.int8)
-    assert dequantize_blocks(quantized, scales, zero_points, 1, 2).tolist() == [[1.0, 2.0, 20.0, 30.0, 300.0]]
+    constants: dict[str, np.ndarray[Any, Any]] = {
+        "quantized": np.array([[1, 2, 3, 4, 5]], np.int8),
+        "scales": np.array([[1.0, 10.0, 100.0]], np.float32),
+        "zero_points": np.array([[0, 1, 2]], np.int8),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", list(constants), ["weights"], axis=1, block_size=2),
+        helper.make_node("Add", ["pixels", "weights"], ["sum"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "blocks",
+        [value("pixels", TensorProto.FLOAT, [1, 5])],
+        [value("sum", TensorProto.FLOAT, [1, 5])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+    folded = fold(model.SerializeToString())
+    assert [node.op_type for node in folded.nodes] == ["Add"]
+    assert folded.constants["weights"].tolist() == [[1.0, 2.0, 20.0, 30.0, 300.0]]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,9 @@
 `error_rates` computes rates from scores, and `intervals` their confidence intervals. `comparisons` holds labelled
 scores, and `cross_comparison` makes them from templates. `curves` prepares them for drawing. `menagerie` finds
 identities that attract impostors.
+
+scipy, statsmodels and scikit-learn would be further dependencies of the plugin. The tests compare with scipy and
+scikit-learn.
 """
 
 from sameface_qdrant.metrics.error_rates import (

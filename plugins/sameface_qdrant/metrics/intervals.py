@@ -105,6 +105,7 @@ class IdentityBootstrap:
     Connections 22, p. 161; for 1:1 matching: Fogliato, Patil and Perona 2024, arXiv 2306.01198). A comparison within
     one identity counts as often as that identity was drawn (subsets bootstrap: Bolle, Ratha and Pankanti 2004, CVIU 93,
     p. 1). If comparisons of two identities are in fact independent, the intervals are too wide, by up to √3.
+    `scipy.stats.bootstrap` resamples independent observations and has no such weights.
     """
 
     def __init__(self, first: Indices, second: Indices, replicates: int = 400, seed: int = 0) -> None:

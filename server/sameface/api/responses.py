@@ -1,9 +1,6 @@
 """From domain values to protos. Pure."""
 
 from collections.abc import Iterable
-from datetime import datetime
-
-from google.protobuf import timestamp_pb2
 
 from sameface.api.names import make_name, receipt_name
 from sameface.api.policies import policy_to
@@ -31,15 +28,6 @@ def contract_to(contract: Contract) -> face_pb2.Contract:
     )
 
 
-def time_to(moment: datetime | None) -> timestamp_pb2.Timestamp | None:
-    """Return the proto of a moment, None where there is none."""
-    if moment is None:
-        return None
-    message = timestamp_pb2.Timestamp()
-    message.FromDatetime(moment)
-    return message
-
-
 def gallery_to(gallery: Gallery, licence_restriction: str) -> gallery_pb2.Gallery:
     """Return the proto of a gallery, with what the licence of its contract's model forbids."""
     return gallery_pb2.Gallery(
@@ -47,8 +35,8 @@ def gallery_to(gallery: Gallery, licence_restriction: str) -> gallery_pb2.Galler
         display_name=gallery.display_name,
         contract=contract_to(gallery.contract),
         policy=policy_to(gallery.policy),
-        create_time=time_to(gallery.create_time),
-        update_time=time_to(gallery.update_time),
+        create_time=gallery.create_time,
+        update_time=gallery.update_time,
         etag=gallery.etag,
         licence_restriction=licence_restriction,
     )
@@ -62,12 +50,12 @@ def identity_to(identity: Identity) -> gallery_pb2.Identity:
         labels=dict(identity.labels),
         verify_threshold=identity.verify_threshold,
         template_count=identity.template_count,
-        create_time=time_to(identity.create_time),
-        update_time=time_to(identity.update_time),
+        create_time=identity.create_time,
+        update_time=identity.update_time,
         etag=identity.etag,
         consent_reference=identity.consent_reference,
         purpose=identity.purpose,
-        expire_time=time_to(identity.expire_time),
+        expire_time=identity.expire_time,
     )
 
 
@@ -79,8 +67,8 @@ def template_to(template: Template) -> gallery_pb2.Template:
         quality=[
             face_pb2.QualityComponent(name=name, value=value) for name, value in template.provenance.quality.items()
         ],
-        create_time=time_to(template.create_time),
-        expire_time=time_to(template.expire_time),
+        create_time=template.create_time,
+        expire_time=template.expire_time,
     )
 
 
@@ -108,8 +96,8 @@ def receipt_to(receipt: ErasureReceipt) -> gallery_pb2.ErasureReceipt:
         erased=make_name(*filter(None, (receipt.gallery, receipt.identity, receipt.template))),
         templates=receipt.templates,
         records=receipt.records,
-        erase_time=time_to(receipt.erase_time),
-        done_time=time_to(receipt.done_time),
+        erase_time=receipt.erase_time,
+        done_time=receipt.done_time,
         engine=receipt.engine,
         unreadable=receipt.unreadable,
         compacted=receipt.compacted,

@@ -1,9 +1,10 @@
 """The one table from typed errors to gRPC statuses, and the rich status that carries them (AIP-193)."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -179,9 +180,7 @@ def status_of(error: SamefaceError) -> status_pb2.Status:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if error.retry_after_s is not None:
-        delay = duration_pb2.Duration(nanos=0)
-        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        details.append(error_details_pb2.RetryInfo(retry_delay=timedelta(seconds=error.retry_after_s)))
     packed = []
     for detail in details:
         holder = any_pb2.Any()

@@ -1,6 +1,6 @@
 """`sameface health`: whether a service would answer, for container health checks."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import grpc
 import typer
@@ -42,15 +42,11 @@ def ask_health(address: str, timeout_s: float, service: str = "") -> str:
     Raises:
         grpc.RpcError: nobody answers, it is no gRPC server, or it does not know the service.
     """
-    from grpc_health.v1 import health_pb2
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     with grpc.insecure_channel(address) as channel:
-        check = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
-        answer = check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name
 

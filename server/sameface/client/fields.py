@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from google.api import field_behavior_pb2
-from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
 
 from sameface.enums import full_name
@@ -56,16 +55,10 @@ def filled(kind: type[Kind], /, **values: Any) -> Kind:
     fields = kind.DESCRIPTOR.fields_by_name
     for name, value in values.items():
         if isinstance(value, datetime):
-            values[name] = _timestamp(name, value)
+            # Protobuf takes a time without a time zone for UTC.
+            if value.tzinfo is None:
+                raise ValueError(f"{name} is {value}, in no time zone; give it one, for instance datetime.UTC")
         elif isinstance(value, str) and fields[name].enum_type is not None:
             enum: Any = fields[name].enum_type
             values[name] = full_name(enum, value) if value else None
     return kind(**values)
-
-
-def _timestamp(field: str, moment: datetime) -> timestamp_pb2.Timestamp:
-    if moment.tzinfo is None:
-        raise ValueError(f"{field} is {moment}, in no time zone; give it one, for instance datetime.UTC")
-    stamp = timestamp_pb2.Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

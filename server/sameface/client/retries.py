@@ -1,4 +1,8 @@
-"""When a failed call is repeated. Pure: the caller gives the time and the random number."""
+"""When a failed call is repeated. Pure: the caller gives the time and the random number.
+
+The reason in the error's details decides. A retry policy of gRPC sees only the status code. tenacity would be a further
+dependency and would replace only the pause.
+"""
 
 from dataclasses import dataclass
 from typing import Any

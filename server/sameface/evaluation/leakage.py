@@ -120,7 +120,7 @@ def dhash(image: Image.Image) -> int:
     """Return the difference hash of a picture, 64 bits: which of 9×8 grey cells are brighter than their left neighbour.
 
     Krawetz 2013, "Kind of Like That" (hackerfactor.com). Resizing and compression hardly change it; mirroring and
-    cropping do.
+    cropping do. The package imagehash would bring scipy and PyWavelets with it.
     """
     cells = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX))
     bits = cells[:, 1:] > cells[:, :-1]

@@ -5,6 +5,7 @@ resample chooses. A non-mated comparison counts as often as both identities were
 counts. A mated comparison counts as often as its identity was drawn.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -208,13 +209,7 @@ def _eer(tail: ResampledTail, row: int, accepted: Indices, fnmr: Rates, is_compl
     if not is_complete and np.less(*rates(0)):
         raise TailTooShort
     # FMR falls and FNMR rises: the EER is at the first threshold where FNMR ≥ FMR, or at the one before it.
-    low, high = 0, fnmr.size - 1
-    while low < high:
-        middle = (low + high) // 2
-        if np.less_equal(*rates(middle)):
-            high = middle
-        else:
-            low = middle + 1
+    low = bisect_left(range(fnmr.size - 1), True, key=lambda place: bool(np.less_equal(*rates(place))))
     # Where both differ equally the lower threshold counts; rounding must not decide.
     nearest = min(
         (rates(place) for place in (max(0, low - 1), low)), key=lambda pair: round(abs(pair[0] - pair[1]), 12)

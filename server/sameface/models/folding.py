@@ -1,8 +1,8 @@
 """Turns weights that are stored small into fp32 constants, which ONNX Runtime and Triton can load.
 
 OpenCV Zoo's block quantiser stores every weight as int8 blocks behind a DequantizeLinear node. ONNX Runtime has no
-kernel for that on constants, so the nodes are computed here, once, in numpy. Weights of our own are stored in half
-precision behind a Cast (`sameface.models.weights`).
+kernel for that on constants, so onnx's reference evaluator computes these nodes here. Weights of our own are stored in
+half precision behind a Cast (`sameface.models.weights`).
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 Constants: TypeAlias = dict[str, NDArray[Any]]
+FOLDED = ("Cast", "Constant", "DequantizeLinear", "Reshape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,40 +31,19 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def dequantize_blocks(
-    quantized: NDArray[Any], scales: NDArray[Any], zero_points: NDArray[Any], axis: int, block_size: int
-) -> NDArray[np.float32]:
-    """Return (q − zero point) · scale with one scale per ``block_size`` values along ``axis`` (ONNX opset 21)."""
-    size = quantized.shape[axis]
-    scale = np.repeat(scales.astype(np.float32), block_size, axis).take(range(size), axis)
-    zero = np.repeat(zero_points.astype(np.int32), block_size, axis).take(range(size), axis)
-    return (quantized.astype(np.int32) - zero).astype(np.float32) * scale
-
-
 def fold(content: bytes) -> FoldedGraph:
-    """Read an ONNX file and compute every DequantizeLinear, Reshape, Cast and Constant on constants alone."""
-    graph = onnx.load_from_string(content).graph
-    constants: Constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    """Read an ONNX file and compute every Cast, Constant, DequantizeLinear and Reshape whose inputs are constants."""
+    model = onnx.load_from_string(content)
+    opsets = {opset.domain: opset.version for opset in model.opset_import}
+    constants: Constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = []
-    for node in graph.node:
-        inputs = [constants[name] for name in node.input if name in constants]
-        foldable = len(inputs) == len(node.input)
-        chosen = attributes(node)
-        output = node.output[0]
-        match node.op_type:
-            case "DequantizeLinear" if foldable:
-                quantized, scales, zero_points = inputs
-                axis, block_size = chosen["axis"], chosen["block_size"]
-                constants[output] = dequantize_blocks(quantized, scales, zero_points, axis, block_size)
-            case "Reshape" if foldable:
-                values, shape = inputs
-                constants[output] = values.reshape(shape)
-            case "Cast" if foldable:
-                constants[output] = inputs[0].astype(helper.tensor_dtype_to_np_dtype(chosen["to"]))
-            case "Constant":
-                constants[output] = numpy_helper.to_array(chosen["value"])
-            case _:
-                nodes.append(node)
+    for node in model.graph.node:
+        if node.op_type in FOLDED and constants.keys() >= set(node.input):
+            inputs = {name: constants[name] for name in node.input}
+            (output,) = ReferenceEvaluator(node, opsets=opsets).run(None, inputs)
+            constants[node.output[0]] = np.asarray(output)
+        else:
+            nodes.append(node)
     return FoldedGraph(tuple(nodes), constants)
 
 

@@ -17,7 +17,8 @@ TEMPLATE = np.array(
 def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the [2, 3] matrix of rotation, uniform scale and shift that best maps ``source`` [N, 2] to ``target``.
 
-    Least squares without reflection (Umeyama 1991, equations 34 to 43).
+    Least squares without reflection (Umeyama 1991, equations 34 to 43). OpenCV's `estimateAffinePartial2D` is a robust
+    estimate: it leaves out landmarks that it takes for outliers.
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     source_centred, target_centred = source - source_mean, target - target_mean

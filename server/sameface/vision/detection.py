@@ -63,6 +63,8 @@ def decode_faces(
 ) -> tuple[Detection, ...]:
     """Return the faces in raw detector output, best score first.
 
+    OpenCV's FaceDetectorYN cannot be used: it runs the model itself. Here the model runs in Triton or ONNX Runtime.
+
     Args:
         raw: shape [A, 16]: class score, object score, box (4), landmarks (10) for every anchor of strides 8, 16, 32.
         size: width and height of the detector's input.
@@ -94,7 +96,7 @@ def decode_faces(
             (landmarks[i] / scale).astype(np.float32),
             scores[i].item(),
         )
-        for i in _non_maximum_suppression(boxes, scores, nms_threshold, top_k)
+        for i in cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, nms_threshold, top_k=top_k)
     )
 
 
@@ -110,22 +112,3 @@ def _anchors(width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.f
         grids.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)]))
     columns, rows, strides = np.concatenate(grids, axis=1).astype(np.float32)
     return columns, rows, strides
-
-
-def _non_maximum_suppression(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float, top_k: int
-) -> list[int]:
-    """Return the indices that stay, best first (greedy, as cv2.dnn.NMSBoxes)."""
-    order = np.argsort(-scores, kind="stable")[:top_k]
-    left, top = boxes[:, 0], boxes[:, 1]
-    right, bottom = left + boxes[:, 2], top + boxes[:, 3]
-    area = boxes[:, 2] * boxes[:, 3]
-    stays: list[int] = []
-    while order.size:
-        best, order = int(order[0]), order[1:]
-        stays.append(best)
-        overlap_x = np.minimum(right[best], right[order]) - np.maximum(left[best], left[order])
-        overlap_y = np.minimum(bottom[best], bottom[order]) - np.maximum(top[best], top[order])
-        intersection = np.clip(overlap_x, 0, None) * np.clip(overlap_y, 0, None)
-        order = order[intersection <= threshold * (area[best] + area[order] - intersection)]
-    return stays

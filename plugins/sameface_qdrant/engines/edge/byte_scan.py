@@ -1,4 +1,7 @@
-"""Finds byte strings in the files of a folder. Every call blocks, but holds Python's interpreter lock only shortly."""
+"""Finds byte strings in the files of a folder. Every call blocks, but holds Python's interpreter lock only shortly.
+
+A search library such as pyahocorasick would be a further dependency of the plugin, and it does not skip holes in files.
+"""
 
 import errno
 import os

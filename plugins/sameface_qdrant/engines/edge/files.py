@@ -56,8 +56,7 @@ def _version_in(text: str) -> SchemaVersion | None:
 
 def check_room(folder: Path, needed: int) -> None:
     """Raise StoreFull if the disk under ``folder`` has fewer than ``needed`` bytes free."""
-    disk = os.statvfs(folder)
-    free = disk.f_bavail * disk.f_frsize
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise StoreFull(
             f"the disk under {folder} has {free // MIB} MiB left; {-(-needed // MIB)} MiB are needed; free some "
@@ -80,7 +79,10 @@ def read_text(path: Path) -> str | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file so that after a crash it has either the old or the new text, durably."""
+    """Write a small file so that after a crash it has either the old or the new text, durably.
+
+    The package for this, atomicwrites, is no longer maintained.
+    """
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -1,4 +1,7 @@
-"""Allows one process per data folder. Edge without its log has no lock: a second process would lose points silently."""
+"""Allows one process per data folder. Edge without its log has no lock: a second process would lose points silently.
+
+flock(2) is one call, and the lock file names the holder. filelock and portalocker do not name it.
+"""
 
 import contextlib
 import fcntl

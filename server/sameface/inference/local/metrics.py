@@ -5,6 +5,7 @@ import socket
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+# One line of a known form is read, so prometheus-client would be a dependency for one expression.
 _LINE = re.compile(r'^nv_inference_count\{model="(?P<model>[^"]+)",version="(?P<version>\d+)"\} (?P<count>\S+)$', re.M)
 TIMEOUT_S = 5.0
 
