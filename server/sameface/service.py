@@ -1,4 +1,4 @@
-"""The composition root: opens every part that the settings name, serves, and closes everything again."""
+"""The composition root: opens every part that the settings name, serves, and closes everything at the end."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a ready service says of itself."""
+    """Description of a ready service."""
 
     address: str
     parts: ServedParts
@@ -64,10 +64,10 @@ class Started:
 
 
 async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and close; a second signal ends without draining.
+    """Serve until SIGTERM or SIGINT, then drain and close. A second signal ends the service without draining.
 
     Raises:
-        SamefaceError: a part cannot be started; nothing is left running.
+        SamefaceError: a part cannot be started. Nothing is left running.
     """
     began = time.monotonic()
     stopping, hurrying = asyncio.Event(), asyncio.Event()
@@ -93,7 +93,7 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
 
 
 async def _unless(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result]) -> Result | None:
-    """Return what is opened, None where a signal came first; opening is then cut off."""
+    """Return the result of ``opening``. If a signal comes first, cancel it and return None."""
     task, stopped = asyncio.create_task(opening), asyncio.create_task(stopping.wait())
     await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
@@ -108,12 +108,12 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     cards = read_cards(settings.model_repository)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, cards)
-    # One patience for both: they are usually started together with this service.
+    # One deadline for both: they usually start together with this service.
     given_up = began + settings.startup_s
     store = await open_store(settings, given_up)
     parts.push_async_callback(store.aclose)
     inference, local = await _open_inference(settings, cards, parts)
-    if local is None:  # a local Triton checks its models before it says that it has started
+    if local is None:  # the start of a local Triton includes the check of its models
         if settings.triton_url:
             await until_there("Triton", lambda: check_models(inference, cards), given_up)
         else:
@@ -172,10 +172,10 @@ async def _sweep(store: Store, every_s: float) -> None:
         await asyncio.sleep(every_s)
         try:
             if receipts := await store.sweep():
-                log.info("erased what had expired: %d identities and templates", len(receipts))
+                log.info("erased %d expired identities and templates", len(receipts))
         except Exception:
-            # Comparisons ignore what has expired all the same.
-            log.exception("the sweep failed; it is tried again in %g s", every_s)
+            # Not urgent: comparisons ignore expired templates anyway.
+            log.exception("the sweep of expired templates failed; the next one is in %g s", every_s)
 
 
 async def _open_inference(
@@ -203,10 +203,10 @@ async def _open_inference(
 
 
 async def open_store(settings: Settings, given_up: float) -> Store:
-    """Open the store; a Qdrant server that does not answer yet is asked again until ``given_up`` (monotonic seconds).
+    """Open the store. Ask a Qdrant server that does not answer yet again until ``given_up`` (monotonic seconds).
 
     Raises:
-        StoreUnavailable: the server did not answer in time, or the folder of the embedded store cannot be written.
+        StoreUnavailable: the server did not answer in time, or the folder of the embedded store is not writable.
     """
     api_key = settings.qdrant_api_key.get_secret_value() or None
     if not settings.qdrant_url:
@@ -215,10 +215,10 @@ async def open_store(settings: Settings, given_up: float) -> Store:
 
 
 async def until_there(what: str, ask: Callable[[], Awaitable[Result]], given_up: float) -> Result:
-    """Ask a part that runs elsewhere, again while it says that it is not there yet, until ``given_up``.
+    """Call ``ask`` until a remote part is available, or until ``given_up`` (monotonic seconds).
 
     Raises:
-        ModelUnavailable, StoreUnavailable: what it said last.
+        ModelUnavailable, StoreUnavailable: the last error, if the part is not available in time.
     """
     while True:
         try:
@@ -226,7 +226,7 @@ async def until_there(what: str, ask: Callable[[], Awaitable[Result]], given_up:
         except (ModelUnavailable, StoreUnavailable) as error:
             left = given_up - time.monotonic()
             if left <= 0:
-                late = f"{error.message}; the time that a start may take, SAMEFACE_STARTUP_S, is over"
+                late = f"{error.message}; gave up after the time that SAMEFACE_STARTUP_S allows for a start"
                 raise type(error)(late, metadata=error.metadata) from error
             log.warning("waiting for %s: %s", what, error.message)
             await asyncio.sleep(min(error.retry_after_s or PAUSE_S, left))

@@ -1,4 +1,4 @@
-"""What a start waits for, for how long, and what it counts on."""
+"""What the start of a service waits for, for how long, and how it counts CPUs."""
 
 import os
 import subprocess

@@ -1,8 +1,8 @@
-"""Turns weights that are stored small into fp32 constants, which ONNX Runtime and Triton can load.
+"""Turns compressed weights into fp32 constants, which ONNX Runtime and Triton can load.
 
 OpenCV Zoo's block quantiser stores every weight as int8 blocks behind a DequantizeLinear node. ONNX Runtime has no
-kernel for that on constants, so the nodes are computed here, once, in numpy. Weights of our own are stored in half
-precision behind a Cast (`sameface.models.weights`).
+kernel for that on constants, so numpy computes these nodes here. Our weights are stored in half precision behind a Cast
+(`sameface.models.weights`).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Constants: TypeAlias = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class FoldedGraph:
-    """Nodes that remain, in order, and every constant they may use, by name."""
+    """The remaining nodes in order, and all constants by name."""
 
     nodes: tuple[onnx.NodeProto, ...]
     constants: Constants
@@ -40,7 +40,7 @@ def dequantize_blocks(
 
 
 def fold(content: bytes) -> FoldedGraph:
-    """Read an ONNX file and compute every DequantizeLinear, Reshape, Cast and Constant on constants alone."""
+    """Read an ONNX file, and compute every DequantizeLinear, Reshape, Cast and Constant whose inputs are constants."""
     graph = onnx.load_from_string(content).graph
     constants: Constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = []
@@ -67,10 +67,10 @@ def fold(content: bytes) -> FoldedGraph:
 
 
 def fold_casts(content: bytes) -> bytes:
-    """Return an ONNX file whose half-precision constants behind a Cast are fp32 constants; all else stays as it is.
+    """Return an ONNX file with half-precision constants behind a Cast turned into fp32 constants. Keep all other nodes.
 
     Every half-precision number is an fp32 number, so nothing is rounded. A file with sub-graphs (If, Loop, Scan) is
-    returned as it is: ONNX Runtime computes the same when it loads it.
+    returned unchanged, because ONNX Runtime folds these constants itself when it loads the file.
     """
     model = onnx.load_from_string(content)
     graph = model.graph
