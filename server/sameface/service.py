@@ -70,11 +70,11 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
         SamefaceError: a part cannot be started. Nothing is left running.
     """
     began = time.monotonic()
-    stopping, hurrying = asyncio.Event(), asyncio.Event()
+    stopping, aborting = asyncio.Event(), asyncio.Event()
 
     def stop() -> None:
         if stopping.is_set():
-            hurrying.set()
+            aborting.set()
         stopping.set()
 
     loop = asyncio.get_running_loop()
@@ -82,17 +82,17 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
         loop.add_signal_handler(number, stop)
 
     async with AsyncExitStack() as parts:
-        opened = await _unless(stopping, _open(settings, parts, began))
+        opened = await _unless_stopped(stopping, _open(settings, parts, began))
         if opened is not None:
             api, started = opened
             on_ready(started)
             await stopping.wait()
             log.info("stopping: no new requests")
-            await api.drain(settings.drain_s, hurrying)
+            await api.drain(settings.drain_s, aborting)
     log.info("stopped")
 
 
-async def _unless(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result]) -> Result | None:
+async def _unless_stopped(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result]) -> Result | None:
     """Return the result of ``opening``. If a signal comes first, cancel it and return None."""
     task, stopped = asyncio.create_task(opening), asyncio.create_task(stopping.wait())
     await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -109,13 +109,13 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, cards)
     # One deadline for both: they usually start together with this service.
-    given_up = began + settings.startup_s
-    store = await open_store(settings, given_up)
+    deadline = began + settings.startup_s
+    store = await open_store(settings, deadline)
     parts.push_async_callback(store.aclose)
     inference, local = await _open_inference(settings, cards, parts)
     if local is None:  # the start of a local Triton includes the check of its models
         if settings.triton_url:
-            await until_there("Triton", lambda: check_models(inference, cards), given_up)
+            await until_available("Triton", lambda: check_models(inference, cards), deadline)
         else:
             await check_models(inference, cards)
     threads = ThreadPoolExecutor(settings.vision_threads, thread_name_prefix="vision")
@@ -202,8 +202,8 @@ async def _open_inference(
     return inference, local
 
 
-async def open_store(settings: Settings, given_up: float) -> Store:
-    """Open the store. Ask a Qdrant server that does not answer yet again until ``given_up`` (monotonic seconds).
+async def open_store(settings: Settings, deadline: float) -> Store:
+    """Open the store. Ask a Qdrant server that does not answer yet again until ``deadline`` (monotonic seconds).
 
     Raises:
         StoreUnavailable: the server did not answer in time, or the folder of the embedded store is not writable.
@@ -211,11 +211,11 @@ async def open_store(settings: Settings, given_up: float) -> Store:
     api_key = settings.qdrant_api_key.get_secret_value() or None
     if not settings.qdrant_url:
         return await Store.open(settings.store_url, api_key=api_key)
-    return await until_there("Qdrant", lambda: Store.open(settings.store_url, api_key=api_key), given_up)
+    return await until_available("Qdrant", lambda: Store.open(settings.store_url, api_key=api_key), deadline)
 
 
-async def until_there(what: str, ask: Callable[[], Awaitable[Result]], given_up: float) -> Result:
-    """Call ``ask`` until a remote part is available, or until ``given_up`` (monotonic seconds).
+async def until_available(what: str, ask: Callable[[], Awaitable[Result]], deadline: float) -> Result:
+    """Call ``ask`` until a remote part is available, or until ``deadline`` (monotonic seconds).
 
     Raises:
         ModelUnavailable, StoreUnavailable: the last error, if the part is not available in time.
@@ -224,7 +224,7 @@ async def until_there(what: str, ask: Callable[[], Awaitable[Result]], given_up:
         try:
             return await ask()
         except (ModelUnavailable, StoreUnavailable) as error:
-            left = given_up - time.monotonic()
+            left = deadline - time.monotonic()
             if left <= 0:
                 late = f"{error.message}; gave up after the time that SAMEFACE_STARTUP_S allows for a start"
                 raise type(error)(late, metadata=error.metadata) from error

@@ -1,5 +1,4 @@
-"""Every setting of the service. Flags win over environment variables (``SAMEFACE_…``), these over a file, this over the
-defaults.
+"""Every setting of the service. Sources, highest priority first: flags, environment (``SAMEFACE_…``), file, defaults.
 
 Nested values use two underscores in the environment (``SAMEFACE_QUALITY__MIN_SHARPNESS=20``) and tables in the
 TOML file (``[quality]``). ``SAMEFACE_CONFIG`` names that file. ``SAMEFACE_DEFAULTS`` names a second file with lower

@@ -40,7 +40,7 @@ class Calibrations:
     def __init__(self, store: Store, gallery_to: Callable[[Gallery], gallery_pb2.Gallery]) -> None:
         self._store = store
         self._gallery_to = gallery_to
-        self._turn = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     async def calibrate(
         self, request: gallery_service_pb2.CalibrateGalleryRequest
@@ -54,7 +54,7 @@ class Calibrations:
             author=AUTHOR,
         )
         threads = self._store.calculating
-        async with self._turn:
+        async with self._one_at_a_time:
             match request.WhichOneof("evidence"):
                 case "scores":
                     options["comparisons"] = await in_thread(threads, _scores, request.scores)
@@ -90,7 +90,7 @@ class Calibrations:
             raise InvalidArgument(
                 "operation is unspecified; expected VERIFICATION or IDENTIFICATION", metadata={"field": "operation"}
             )
-        async with self._turn:
+        async with self._one_at_a_time:
             decisions = None
             if request.HasField("decisions"):
                 decisions = await in_thread(self._store.calculating, _decisions, request.decisions)

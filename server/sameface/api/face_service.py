@@ -18,7 +18,7 @@ from sameface_qdrant.errors import InvalidArgument
 Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_RESULTS = 1000
-MOST_OF_A_STREAM = 8
+SAMPLES_AT_A_TIME = 8
 
 
 class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[misc]  # generated, untyped
@@ -107,7 +107,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 found.error.CopyFrom(status_of(as_typed("StreamIdentifyFaces", error)))
             return found
 
-        async for response in ordered(_numbered(first, stream), answer, MOST_OF_A_STREAM):
+        async for response in ordered(_numbered(first, stream), answer, SAMPLES_AT_A_TIME):
             yield response
 
     async def SearchTemplates(

@@ -41,18 +41,18 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(_ALWAYS_ANSWERED):
             return handler
         # Any: grpc types these for the threaded server.
-        one: Any = handler.unary_unary
-        many: Any = handler.stream_stream
+        unary: Any = handler.unary_unary
+        stream: Any = handler.stream_stream
         parse: Any = handler.request_deserializer
 
         # We parse messages here, because gRPC would answer UNKNOWN to a malformed one. We also receive them here,
         # because gRPC would receive the messages of refused calls too.
-        async def guarded_one(requests: AsyncIterator[bytes], context: Context) -> Any:
+        async def guarded_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
             try:
                 with self._admission.receiving():
                     request = await asyncio.wait_for(anext(requests), RECEIVE_S)
                 with self._admission.request(len(request)):
-                    return await one(_parsed(parse, request), context)
+                    return await unary(_parsed(parse, request), context)
             except StopAsyncIteration:
                 failure: SamefaceError = InvalidArgument(
                     "the call has no request message; send exactly one", metadata={"field": "request"}
@@ -67,11 +67,11 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             request = b""
             return await context.abort_with_status(rich_status(failure))
 
-        async def guarded_many(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+        async def guarded_stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             try:
                 with self._admission.stream():
                     parsed = (_parsed(parse, request) async for request in self._messages(requests))
-                    async for answer in many(parsed, context):
+                    async for answer in stream(parsed, context):
                         yield answer
                 return
             except Exception as error:
@@ -79,9 +79,9 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             await context.abort_with_status(rich_status(failure))
 
         serializer = handler.response_serializer
-        if many is not None:
-            return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_many), response_serializer=serializer)
-        return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_one), response_serializer=serializer)
+        if stream is not None:
+            return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_stream), response_serializer=serializer)
+        return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_unary), response_serializer=serializer)
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the messages of a stream until it ends.
@@ -128,8 +128,10 @@ def as_typed(method: str, error: Exception) -> SamefaceError:
     if isinstance(error, SamefaceError) and error.reason in ERRORS:
         return error
     # Log only the type and the traceback: the message of the error may quote the caller's input.
-    blank = RuntimeError("details withheld")
-    log.error("%s failed: %s", method, type(error).__name__, exc_info=(type(blank), blank, error.__traceback__))
+    placeholder = RuntimeError("details withheld")
+    log.error(
+        "%s failed: %s", method, type(error).__name__, exc_info=(type(placeholder), placeholder, error.__traceback__)
+    )
     return UnexpectedError("the server has a defect and could not answer; the request may be correct")
 
 

@@ -53,10 +53,10 @@ class ApiServer:
         for service in ("", *SERVICES):
             await self._health.set(service, status)
 
-    async def drain(self, grace_s: float, hurrying: asyncio.Event | None = None) -> None:
+    async def drain(self, grace_s: float, aborting: asyncio.Event | None = None) -> None:
         """Report NOT_SERVING, refuse new requests, and wait at most ``grace_s`` seconds for requests in flight.
 
-        ``hurrying`` ends the wait. Health watches are not waited for, because they never end by themselves.
+        ``aborting`` ends the wait. Health watches are not waited for, because they never end by themselves.
         """
         await self._health.enter_graceful_shutdown()
         self.admission.draining.set()
@@ -64,13 +64,13 @@ class ApiServer:
             log.info("draining: waiting at most %g s for %d requests in flight", grace_s, self.admission.in_flight)
         stopping = asyncio.create_task(self._server.stop(grace_s))
         waits: list[asyncio.Task[Any]] = [stopping, asyncio.create_task(self.admission.idle(LAST_ANSWERS_S))]
-        if hurrying is not None:
-            waits.append(asyncio.create_task(hurrying.wait()))
+        if aborting is not None:
+            waits.append(asyncio.create_task(aborting.wait()))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits[1:]:
             wait.cancel()
         # The last responses may still be on their way. gRPC uses the shortest grace period that it was given.
-        await self._server.stop(0.0 if hurrying is not None and hurrying.is_set() else min(grace_s, LAST_ANSWERS_S))
+        await self._server.stop(0.0 if aborting is not None and aborting.is_set() else min(grace_s, LAST_ANSWERS_S))
         await stopping
 
 

@@ -64,7 +64,7 @@ class TritonInference:
 
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """See `Inference.run`. Waits up to ``recovery_s`` while the model is unavailable."""
-        self._look_around()
+        self._replace_old_channel()
         deadline = time.monotonic() + self._recovery_s
         while True:
             try:
@@ -111,7 +111,7 @@ class TritonInference:
     def _connect(self) -> Any:
         return triton.InferenceServerClient(self._url, channel_args=CHANNEL_OPTIONS)
 
-    def _look_around(self) -> None:
+    def _replace_old_channel(self) -> None:
         if self._resolve_again_s is None or time.monotonic() - self._connected < self._resolve_again_s:
             return
         if self._replacing is None or self._replacing.done():

@@ -35,7 +35,8 @@ class FaceServiceStub:
     INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). Every rpc may return
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
-    with RetryInfo; STORE_FULL on writes) and DATA_LOSS (STORE_CORRUPT).
+    with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
+    release wrote a record).
     """
 
     def __init__(self, channel):
@@ -96,7 +97,8 @@ class FaceServiceServicer:
     INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). Every rpc may return
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
-    with RetryInfo; STORE_FULL on writes) and DATA_LOSS (STORE_CORRUPT).
+    with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
+    release wrote a record).
     """
 
     def EnrollTemplate(self, request, context):
@@ -238,7 +240,8 @@ class FaceService:
     INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). Every rpc may return
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
-    with RetryInfo; STORE_FULL on writes) and DATA_LOSS (STORE_CORRUPT).
+    with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
+    release wrote a record).
     """
 
     @staticmethod

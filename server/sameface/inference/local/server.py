@@ -65,7 +65,7 @@ class LocalTriton:
         # Neither client waits for a recovery, because failures must be noticed at once. After a start or a reload the
         # calls of waiting clients come first, so checks need a longer timeout then.
         self._client = TritonInference(self.grpc_url, timeout_s=CANARY_TIMEOUT_S, recovery_s=0.0)
-        self._patient = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
+        self._long_timeout_client = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
         self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
         """Called with False when outputs cannot be trusted, and with True when they can be trusted again."""
 
@@ -113,7 +113,7 @@ class LocalTriton:
                 await self._watcher
             self._watcher = None
         await self._client.aclose()
-        await self._patient.aclose()
+        await self._long_timeout_client.aclose()
         await self._end_process()
         self._folder.cleanup()
 
@@ -129,7 +129,7 @@ class LocalTriton:
                     metadata={"repository": self._repository},
                 )
             await asyncio.sleep(0.05)
-        await check_models(self._patient, self._cards)
+        await check_models(self._long_timeout_client, self._cards)
         self._note_stubs()
         self._ready_at = time.monotonic()
 
@@ -149,12 +149,12 @@ class LocalTriton:
                     await self._restart()
                 elif dead := await asyncio.to_thread(self._models_without_stub):
                     log.error("the stub process of %s ended; loading the model again", ", ".join(dead))
-                    await self._mend(dead)
+                    await self._repair(dead)
                 elif time.monotonic() >= next_canary:
                     next_canary = time.monotonic() + CANARY_S
                     if failed := await self._failed_canaries():
                         log.error("%s failed the canary; loading the model again", ", ".join(failed))
-                        await self._mend(failed)
+                        await self._repair(failed)
             except Exception:
                 # The watcher must not end, whatever the error is.
                 log.exception("watching tritonserver failed; trying again")
@@ -178,7 +178,7 @@ class LocalTriton:
                 await self._set_serving(True)
                 return
 
-    async def _mend(self, models: Sequence[str]) -> None:
+    async def _repair(self, models: Sequence[str]) -> None:
         await self._set_serving(False)
         for pid, model in self._stubs.items():
             if model in models:
@@ -187,8 +187,8 @@ class LocalTriton:
                     os.kill(pid, signal.SIGKILL)
         try:
             # Loading alone has no effect on a model that Triton considers ready.
-            await asyncio.gather(*(self._patient.reload(model) for model in models))
-            await check_models(self._patient, [card for card in self._cards if card.model in models])
+            await asyncio.gather(*(self._long_timeout_client.reload(model) for model in models))
+            await check_models(self._long_timeout_client, [card for card in self._cards if card.model in models])
         except SamefaceError as error:
             log.error("loading again did not help; restarting tritonserver: %s", error.message)
             await self._restart()
