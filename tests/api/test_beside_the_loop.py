@@ -36,9 +36,9 @@ from sameface.v1 import (
 )
 from sameface.vision import ImageLimits, PhotoWork
 from sameface_qdrant import Store
+from sameface_qdrant.calibration import gallery as gallery_calibration
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.engines.edge.engine import EdgeEngine
-from sameface_qdrant.store import calibrate
 from tests.plugin.simulated import people
 from tests.vision.hostile import jpeg, refinement
 
@@ -312,8 +312,8 @@ async def test_a_calibration_is_calculated_in_a_thread_of_its_own(
     steps = (
         (calibrations, "_cohort"),
         (Cohort, "units"),
-        (calibrate, "compare_cohort"),
-        (calibrate, "calibrate"),
+        (gallery_calibration, "compare_cohort"),
+        (gallery_calibration, "calibrate"),
         (calibrations, "curves"),
     )
     watched = [watch(*step) for step in steps]
@@ -330,7 +330,7 @@ async def test_the_next_calibration_begins_when_a_cancelled_one_has_ended(
     await fill(server)
     request = await calibration(server)
     gate = threading.Event()
-    calculating = watch(calibrate, "calibrate", gate)
+    calculating = watch(gallery_calibration, "calibrate", gate)
     first = server.galleries.CalibrateGallery(request)
     leaving = asyncio.ensure_future(first)
     await asyncio.to_thread(calculating.begun.wait)
