@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs sameface into $1/venv and builds the models into $1/model_repository. What the images are made of.
+# Installs sameface into $1/venv, and builds the models into $1/model_repository. The images contain both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=$1
@@ -9,6 +9,6 @@ target=$1
     -c constraints.txt ".[server]"
 SAMEFACE_MODEL_REPOSITORY=$target/model_repository SAMEFACE_CACHE_DIR=$target/cache \
     "$target/venv/bin/sameface" model build
-# Needed to build the models, not to serve them.
+# onnx is needed to build the models, but not to serve them.
 "$target/venv/bin/python" -m pip uninstall --quiet --yes onnx
 rm -rf "$target/cache"

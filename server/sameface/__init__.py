@@ -6,5 +6,5 @@ from sameface.libraries import NO_TELEMETRY
 
 __version__ = "0.1.0"
 
-# Here, because nothing of ours is imported before this, and what we start inherits it.
+# Set here, because this module is imported before every other one of ours, and child processes inherit the variables.
 os.environ.update(NO_TELEMETRY)

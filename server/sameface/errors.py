@@ -1,19 +1,19 @@
-"""Typed errors of the service: photos, faces and models. Errors of galleries live in the plugin.
+"""Typed errors of the service: photos, faces and models. The plugin defines the errors of galleries.
 
-Content of a photo is the caller's to change, so every such error carries what was measured and the limit.
+Every error about a photo carries the measured value and the limit, so that the caller can send a better photo.
 """
 
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 
 class ImageUndecodable(InvalidArgument):
-    """The bytes are not an image of a supported format, or are truncated."""
+    """The bytes are not an image of a supported format, or the image is truncated."""
 
     reason = "IMAGE_UNDECODABLE"
 
 
 class ImageTooLarge(InvalidArgument):
-    """More bytes, pixels, scans, segments or processor time than the limits allow."""
+    """The photo has more bytes, pixels, scans or segments, or needs more processor time, than the limits allow."""
 
     reason = "IMAGE_TOO_LARGE"
 
@@ -25,7 +25,7 @@ class FaceNotFound(InvalidArgument):
 
 
 class MultipleFaces(InvalidArgument):
-    """Several faces where the request asks for exactly one (``face_selection: ERROR``)."""
+    """The photo shows several faces, and the request allows exactly one (``face_selection: ERROR``)."""
 
     reason = "MULTIPLE_FACES"
 
@@ -37,19 +37,19 @@ class FaceTooSmall(InvalidArgument):
 
 
 class QualityTooLow(InvalidArgument):
-    """A quality component is below its limit; ``metadata`` names it with value and limit."""
+    """A quality component is below its limit. ``metadata`` holds its name, value and limit."""
 
     reason = "QUALITY_TOO_LOW"
 
 
 class ExtremePose(InvalidArgument):
-    """The head is turned, tilted or nodded beyond the limit."""
+    """The yaw, pitch or roll of the head is above the limit."""
 
     reason = "EXTREME_POSE"
 
 
 class ModelUnavailable(SamefaceError):
-    """A model does not answer just now; ``retry_after_s`` says when to try again."""
+    """A model does not answer at the moment. ``retry_after_s`` says when to try again."""
 
     reason = "MODEL_UNAVAILABLE"
 
@@ -61,30 +61,30 @@ class ModelNotFound(SamefaceError):
 
 
 class ModelCheckFailed(SamefaceError):
-    """A model does not do what its card says: wrong tensors, wrong digest, golden vector not reproduced."""
+    """A model does not match its card: wrong tensors, wrong digest, or golden vector not reproduced."""
 
     reason = "MODEL_CHECK_FAILED"
 
 
 class ServerBusy(SamefaceError):
-    """Too many requests are in flight; retry later."""
+    """Too many requests are in flight. Retry later."""
 
     reason = "SERVER_BUSY"
 
 
 class StreamIdle(SamefaceError):
-    """A stream sent nothing for too long, or a request did not arrive in time."""
+    """The client sent nothing on a stream for too long, or a request did not arrive in time."""
 
     reason = "STREAM_IDLE"
 
 
 class ServerStopping(SamefaceError):
-    """The server ends what would not end by itself; another one takes over, or this one after its restart."""
+    """The server is stopping and ends an open stream. Open the stream again, on another server or after the restart."""
 
     reason = "SERVER_STOPPING"
 
 
 class RuntimeMissing(SamefaceError):
-    """Something this machine needs is not prepared; the message names the command that prepares it."""
+    """A part that the command needs is missing or cannot start. The message says what to do."""
 
     reason = "RUNTIME_MISSING"

@@ -1,4 +1,4 @@
-"""Runs `sameface serve` as a process of our own, as a user would, for the demo, evaluation, benchmarks and tests."""
+"""Runs `sameface serve` as a child process, for the demo, the evaluation, the benchmarks and the tests."""
 
 import json
 import subprocess
@@ -24,12 +24,12 @@ class Service:
 
 @contextmanager
 def served(data_dir: Path, log_path: Path, flags: Sequence[str] = ()) -> Iterator[Service]:
-    """Start a service on a free loopback port, give its address and process id, and stop it at the end.
+    """Start a service on a free loopback port, yield its address and process id, and stop it at the end.
 
     Raises:
-        RuntimeMissing: it did not become ready, or did not stop cleanly; the message ends with its log.
+        RuntimeMissing: the service did not become ready, or did not stop cleanly. The message ends with its log.
     """
-    # -P: nothing is imported from the folder that we happen to be in.
+    # -P: import nothing from the current folder.
     command = [sys.executable, "-P", "-m", "sameface.cli", "serve", "--json", "--listen", "127.0.0.1:0"]
     command += ["--data-dir", str(data_dir), *flags]
     with log_path.open("wb") as log:

@@ -1,10 +1,10 @@
-"""Child processes that end together with their parent, also where that is killed."""
+"""Child processes that end when their parent ends, even if the parent is killed."""
 
 import os
 import sys
 from collections.abc import Sequence
 
-# Becomes the command after asking the kernel for SIGTERM at the parent's end.
+# Asks the kernel for SIGTERM when the parent ends, then becomes the command.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -15,9 +15,9 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def ending_with_parent(command: Sequence[str]) -> list[str]:
-    """Return the command line that runs ``command`` so that it is sent SIGTERM when this process ends (Linux).
+    """Return a command line that runs ``command`` and gets SIGTERM when this process ends (Linux).
 
-    The kernel watches the thread that starts the child: start it from one that lives as long as the child may.
+    The kernel watches the thread that starts the child. Start it from a thread that lives longer than the child.
     """
     if sys.platform != "linux":
         return list(command)

@@ -1,4 +1,4 @@
-"""The composition root: opens every part that the settings name, serves, and closes everything again."""
+"""The composition root: opens every part that the settings name, serves, and closes everything at the end."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a ready service says of itself."""
+    """Description of a ready service."""
 
     address: str
     parts: ServedParts
@@ -64,17 +64,17 @@ class Started:
 
 
 async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and close; a second signal ends without draining.
+    """Serve until SIGTERM or SIGINT, then drain and close. A second signal ends the service without draining.
 
     Raises:
-        SamefaceError: a part cannot be started; nothing is left running.
+        SamefaceError: a part cannot be started. Nothing is left running.
     """
     began = time.monotonic()
-    stopping, hurrying = asyncio.Event(), asyncio.Event()
+    stopping, aborting = asyncio.Event(), asyncio.Event()
 
     def stop() -> None:
         if stopping.is_set():
-            hurrying.set()
+            aborting.set()
         stopping.set()
 
     loop = asyncio.get_running_loop()
@@ -82,18 +82,18 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
         loop.add_signal_handler(number, stop)
 
     async with AsyncExitStack() as parts:
-        opened = await _unless(stopping, _open(settings, parts, began))
+        opened = await _unless_stopped(stopping, _open(settings, parts, began))
         if opened is not None:
             api, started = opened
             on_ready(started)
             await stopping.wait()
             log.info("stopping: no new requests")
-            await api.drain(settings.drain_s, hurrying)
+            await api.drain(settings.drain_s, aborting)
     log.info("stopped")
 
 
-async def _unless(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result]) -> Result | None:
-    """Return what is opened, None where a signal came first; opening is then cut off."""
+async def _unless_stopped(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result]) -> Result | None:
+    """Return the result of ``opening``. If a signal comes first, cancel it and return None."""
     task, stopped = asyncio.create_task(opening), asyncio.create_task(stopping.wait())
     await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
@@ -108,14 +108,14 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     cards = read_cards(settings.model_repository)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, cards)
-    # One patience for both: they are usually started together with this service.
-    given_up = began + settings.startup_s
-    store = await open_store(settings, given_up)
+    # One deadline for both: they usually start together with this service.
+    deadline = began + settings.startup_s
+    store = await open_store(settings, deadline)
     parts.push_async_callback(store.aclose)
     inference, local = await _open_inference(settings, cards, parts)
-    if local is None:  # a local Triton checks its models before it says that it has started
+    if local is None:  # the start of a local Triton includes the check of its models
         if settings.triton_url:
-            await until_there("Triton", lambda: check_models(inference, cards), given_up)
+            await until_available("Triton", lambda: check_models(inference, cards), deadline)
         else:
             await check_models(inference, cards)
     threads = ThreadPoolExecutor(settings.vision_threads, thread_name_prefix="vision")
@@ -172,10 +172,10 @@ async def _sweep(store: Store, every_s: float) -> None:
         await asyncio.sleep(every_s)
         try:
             if receipts := await store.sweep():
-                log.info("erased what had expired: %d identities and templates", len(receipts))
+                log.info("erased %d expired identities and templates", len(receipts))
         except Exception:
-            # Comparisons ignore what has expired all the same.
-            log.exception("the sweep failed; it is tried again in %g s", every_s)
+            # Not urgent: comparisons ignore expired templates anyway.
+            log.exception("the sweep of expired templates failed; the next one is in %g s", every_s)
 
 
 async def _open_inference(
@@ -202,31 +202,31 @@ async def _open_inference(
     return inference, local
 
 
-async def open_store(settings: Settings, given_up: float) -> Store:
-    """Open the store; a Qdrant server that does not answer yet is asked again until ``given_up`` (monotonic seconds).
+async def open_store(settings: Settings, deadline: float) -> Store:
+    """Open the store. Ask a Qdrant server that does not answer yet again until ``deadline`` (monotonic seconds).
 
     Raises:
-        StoreUnavailable: the server did not answer in time, or the folder of the embedded store cannot be written.
+        StoreUnavailable: the server did not answer in time, or the folder of the embedded store is not writable.
     """
     api_key = settings.qdrant_api_key.get_secret_value() or None
     if not settings.qdrant_url:
         return await Store.open(settings.store_url, api_key=api_key)
-    return await until_there("Qdrant", lambda: Store.open(settings.store_url, api_key=api_key), given_up)
+    return await until_available("Qdrant", lambda: Store.open(settings.store_url, api_key=api_key), deadline)
 
 
-async def until_there(what: str, ask: Callable[[], Awaitable[Result]], given_up: float) -> Result:
-    """Ask a part that runs elsewhere, again while it says that it is not there yet, until ``given_up``.
+async def until_available(what: str, ask: Callable[[], Awaitable[Result]], deadline: float) -> Result:
+    """Call ``ask`` until a remote part is available, or until ``deadline`` (monotonic seconds).
 
     Raises:
-        ModelUnavailable, StoreUnavailable: what it said last.
+        ModelUnavailable, StoreUnavailable: the last error, if the part is not available in time.
     """
     while True:
         try:
             return await ask()
         except (ModelUnavailable, StoreUnavailable) as error:
-            left = given_up - time.monotonic()
+            left = deadline - time.monotonic()
             if left <= 0:
-                late = f"{error.message}; the time that a start may take, SAMEFACE_STARTUP_S, is over"
+                late = f"{error.message}; gave up after the time that SAMEFACE_STARTUP_S allows for a start"
                 raise type(error)(late, metadata=error.metadata) from error
             log.warning("waiting for %s: %s", what, error.message)
             await asyncio.sleep(min(error.retry_after_s or PAUSE_S, left))

@@ -1,8 +1,8 @@
-"""The one place for settings. Flags win over environment (``SAMEFACE_…``), environment over file, file over default.
+"""Every setting of the service. Sources, highest priority first: flags, environment (``SAMEFACE_…``), file, defaults.
 
 Nested values use two underscores in the environment (``SAMEFACE_QUALITY__MIN_SHARPNESS=20``) and tables in the
-TOML file (``[quality]``). ``SAMEFACE_CONFIG`` names that file. ``SAMEFACE_DEFAULTS`` names another one below it, for
-whoever packages the service (an image has other folders than a checkout) and must not get in an operator's way.
+TOML file (``[quality]``). ``SAMEFACE_CONFIG`` names that file. ``SAMEFACE_DEFAULTS`` names a second file with lower
+priority. Packagers use it to change defaults, for example the folders in an image, without overriding the operator.
 """
 
 import math
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from platformdirs import user_cache_path, user_data_path
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -17,10 +18,9 @@ from sameface.vision import FaceSelection, ImageLimits, QualityLimits
 
 
 def cache_folder() -> Path:
-    """Return the folder of everything that can be made again: ``$SAMEFACE_CACHE_DIR`` or the XDG cache."""
-    if chosen := os.environ.get("SAMEFACE_CACHE_DIR"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sameface"
+    """Return the folder of files that can be made again: ``$SAMEFACE_CACHE_DIR`` or the user's cache folder."""
+    chosen = os.environ.get("SAMEFACE_CACHE_DIR")
+    return Path(chosen) if chosen else user_cache_path("sameface", appauthor=False)
 
 
 def _checkout() -> Path | None:
@@ -29,7 +29,7 @@ def _checkout() -> Path | None:
 
 
 def model_repository_source() -> Path:
-    """Return the folder of committed configs and cards: in the checkout, or inside the installed package."""
+    """Return the folder of committed configs and cards, in the checkout or in the installed package."""
     root = _checkout()
     return root / "model_repository" if root else Path(__file__).resolve().parent / "model_repository"
 
@@ -40,14 +40,13 @@ def _default_model_repository() -> Path:
 
 
 def _default_data_dir() -> Path:
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "sameface"
+    return user_data_path("sameface", appauthor=False)
 
 
 def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
-    """Return how many CPUs this process may use: its affinity, and the quotas of its control groups (cgroup v2).
+    """Return how many CPUs this process may use, by its affinity and the quotas of its control groups (cgroup v2).
 
-    A container on a node of 64 CPUs still counts 64 of them; what it may use is in ``cpu.max`` of its group, or of one
-    above it.
+    A container on a node with 64 CPUs sees all 64. Its quota is in ``cpu.max`` of its group or of a group above it.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
@@ -59,72 +58,78 @@ def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Pat
         try:
             quota, period = (group / "cpu.max").read_text().split()
             cpus = min(cpus, math.ceil(int(quota) / int(period)))
-        except (OSError, ValueError):  # no such file at the root, "max" where there is no quota
+        except (OSError, ValueError):  # the root group has no such file; "max" means no quota
             continue
     return max(1, cpus)
 
 
 class Settings(BaseSettings):
-    """Everything that `sameface serve` can be told."""
+    """The settings of `sameface serve`."""
 
     model_config = SettingsConfigDict(
         env_prefix="SAMEFACE_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
     )
 
-    listen: str = Field("127.0.0.1:50051", description="address and port of the gRPC service; port 0 picks a free one")
+    listen: str = Field(
+        "127.0.0.1:50051", description="address and port of the gRPC service; port 0 chooses a free port"
+    )
     data_dir: Path = Field(default_factory=_default_data_dir, description="folder of the embedded Qdrant Edge store")
     cache_dir: Path = Field(default_factory=cache_folder, description="folder of the Triton runtime and downloads")
     model_repository: Path = Field(
-        default_factory=_default_model_repository, description="Triton model repository to serve and read cards from"
+        default_factory=_default_model_repository, description="Triton model repository with the models and their cards"
     )
     inference: Literal["triton", "onnx"] = Field(
-        "triton", description="triton: a tritonserver (local unless --triton-url); onnx: in process"
+        "triton",
+        description="what runs the models; triton: a Triton server, started by the service unless --triton-url names "
+        "one; onnx: ONNX Runtime in the service's process",
     )
     triton_url: str = Field(
-        "", description="gRPC host:port, or unix:path, of a Triton that runs already; empty starts one"
+        "", description="gRPC host:port, or unix:path, of a running Triton; if empty, the service starts one"
     )
-    triton_timeout_s: float = Field(10.0, gt=0, description="deadline of one inference call")
+    triton_timeout_s: float = Field(10.0, gt=0, description="timeout of one inference call in seconds")
     triton_recovery_s: float = Field(
-        5.0, ge=0, description="how long a call waits for a recovering Triton before it answers UNAVAILABLE"
+        5.0, ge=0, description="seconds that a call waits for Triton to recover before it returns UNAVAILABLE"
     )
     startup_s: float = Field(
-        60.0, ge=0, description="how long start-up waits for a Triton or Qdrant elsewhere that does not answer yet"
+        60.0, ge=0, description="seconds that the start waits for a remote Triton or Qdrant that does not answer yet"
     )
-    qdrant_url: str = Field("", description="http(s)://host:port of a Qdrant server; empty embeds Qdrant Edge")
+    qdrant_url: str = Field("", description="http(s)://host:port of a Qdrant server; if empty, Qdrant Edge is embedded")
     qdrant_api_key: SecretStr = Field(SecretStr(""), description="API key of the Qdrant server")
     embedder_version: int | None = Field(
         None,
         ge=1,
-        description="version of face_embedder that new galleries are bound to; null takes the model repository's "
-        "default (`sameface model promote`)",
+        description="version of face_embedder that new galleries are bound to; null means the model repository's "
+        "default (set by `sameface model promote`)",
     )
     face_selection: FaceSelection = Field(
-        FaceSelection.LARGEST, description="which of several faces is meant where the request does not say"
+        FaceSelection.LARGEST, description="which of several faces to use if the request does not say"
     )
     detector_side: int = Field(640, ge=64, le=2048, description="longest side of the detector's input in pixels")
     detector_threshold: float = Field(0.7, gt=0, lt=1, description="lowest detection score that counts as a face")
-    max_faces: int = Field(32, ge=1, le=256, description="most faces of one photo that are embedded")
+    max_faces: int = Field(32, ge=1, le=256, description="largest number of faces embedded per photo")
     reveal_collisions: bool = Field(
-        False, description="tell who enrols which other identity a photo is like, and how much"
+        False, description="name the other identity and its score in collision findings of an enrolment"
     )
     max_message_bytes: int = Field(
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"
     )
-    max_requests: int = Field(64, ge=1, description="requests in flight; more are answered RESOURCE_EXHAUSTED")
+    max_requests: int = Field(64, ge=1, description="most requests in flight; further ones get RESOURCE_EXHAUSTED")
     max_request_bytes: int = Field(
-        256 << 20, ge=1 << 20, description="bytes of all requests in flight together; more are answered likewise"
+        256 << 20, ge=1 << 20, description="most bytes of all requests in flight; further ones get RESOURCE_EXHAUSTED"
     )
-    max_streams: int = Field(16, ge=1, description="open streams; more are answered likewise")
-    stream_idle_s: float = Field(300.0, gt=0, description="how long a stream may send nothing before it is ended")
+    max_streams: int = Field(16, ge=1, description="most open streams; further ones get RESOURCE_EXHAUSTED")
+    stream_idle_s: float = Field(300.0, gt=0, description="seconds without a message after which a stream is ended")
     vision_threads: int = Field(
         default_factory=lambda: min(4, available_cpus()),
         ge=1,
-        description="photos decoded at the same time; bounds memory, some 400 MiB each for the largest",
+        description="photos decoded at the same time; each takes up to about 400 MiB of memory",
     )
-    sweep_s: float = Field(3600.0, gt=0, description="how often what has expired is erased")
-    drain_s: float = Field(10.0, ge=0, description="how long requests in flight may finish after SIGTERM")
+    sweep_s: float = Field(
+        3600.0, gt=0, description="seconds between two sweeps, which erase expired identities and templates"
+    )
+    drain_s: float = Field(10.0, ge=0, description="seconds that requests in flight may take to finish after SIGTERM")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    image: ImageLimits = Field(default_factory=ImageLimits, description="limits checked before a photo is decoded")
+    image: ImageLimits = Field(default_factory=ImageLimits, description="limits of photos")
     quality: QualityLimits = Field(default_factory=QualityLimits, description="limits of the quality gate")
 
     @field_validator("listen")
@@ -146,13 +151,13 @@ class Settings(BaseSettings):
     def _one_way_to_run_models(self) -> "Settings":
         if self.inference == "onnx" and self.triton_url:
             raise ValueError(
-                f"inference is onnx, which runs in process, and triton_url is {self.triton_url!r}; choose one"
+                f"inference is onnx, which needs no Triton, but triton_url is {self.triton_url!r}; set only one of them"
             )
         return self
 
     @property
     def store_url(self) -> str:
-        """The URL that the plugin opens: the Qdrant server's, or Edge under the data folder."""
+        """The URL that the plugin opens: that of the Qdrant server, or of Qdrant Edge in the data folder."""
         return self.qdrant_url or f"edge://{self.data_dir.absolute() / 'store'}"
 
     @classmethod
@@ -164,11 +169,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources; the file is named by ``--config`` or ``SAMEFACE_CONFIG``."""
+        """Return the sources in order of priority. ``--config`` or ``SAMEFACE_CONFIG`` names the file."""
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
         for variable in ("SAMEFACE_CONFIG", "SAMEFACE_DEFAULTS"):
             if path := os.environ.get(variable):
                 if not Path(path).is_file():
-                    raise FileNotFoundError(f"{variable} names {path}, which is not a file")
+                    raise FileNotFoundError(f"{variable} is {path}, which is not a file; name an existing TOML file")
                 sources += (TomlConfigSettingsSource(settings_cls, Path(path)),)
         return sources

@@ -1,4 +1,4 @@
-"""A gallery of its own for every test, on the shared real service."""
+"""A separate gallery for every test, on the shared real service."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def enroll(connection: Connection, gallery: str, portraits: Path) -> Enroll:
 
 @pytest.fixture
 def refused() -> Callable[..., ServiceError]:
-    """Call an rpc that must be refused and return the machine-readable error."""
+    """Make a call that must fail, and return the machine-readable error."""
 
     def run(rpc: Callable[[object], object], request: object) -> ServiceError:
         with pytest.raises(grpc.RpcError) as failure:

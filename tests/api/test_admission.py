@@ -1,4 +1,4 @@
-"""What is admitted: requests by count and bytes, streams by count, samples of streams by patience."""
+"""Admission limits requests by number and bytes, streams by number, and delays samples of streams."""
 
 import asyncio
 from contextlib import ExitStack

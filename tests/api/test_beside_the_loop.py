@@ -1,4 +1,4 @@
-"""Long work runs in threads, not on the event loop, and counts as in flight until it has really ended."""
+"""Long work runs in threads, not on the event loop, and counts as in flight until its thread has ended."""
 
 import asyncio
 import hmac
@@ -36,9 +36,9 @@ from sameface.v1 import (
 )
 from sameface.vision import ImageLimits, PhotoWork
 from sameface_qdrant import Store
+from sameface_qdrant.calibration import gallery as gallery_calibration
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.engines.edge.engine import EdgeEngine
-from sameface_qdrant.store import calibrate
 from tests.plugin.simulated import people
 from tests.vision.hostile import jpeg, refinement
 
@@ -46,7 +46,7 @@ GALLERY = "galleries/people"
 
 
 class GatedEngine:
-    """Lets a write wait until its gate is open."""
+    """Makes a write wait until its gate is open."""
 
     def __init__(self, engine: EdgeEngine) -> None:
         self._engine = engine
@@ -74,7 +74,7 @@ class Server:
         await self.galleries.GetGallery(gallery_service_pb2.GetGalleryRequest(name=GALLERY))
 
     async def is_full(self) -> bool:
-        """Whether a request is refused, which travels behind everything that was sent before."""
+        """Whether a request is refused. The server gets it after everything that was sent before."""
         try:
             await self.get_gallery()
         except grpc.aio.AioRpcError as failed:
@@ -115,7 +115,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 
 class Watched:
-    """A function that notes on which threads it runs and how often at once; with a gate it waits there."""
+    """A function that records its threads and its parallel calls. With a gate, it waits at the gate."""
 
     def __init__(self, call: Callable[..., Any], gate: threading.Event | None = None) -> None:
         self._call, self._gate, self._lock = call, gate, threading.Lock()
@@ -142,7 +142,7 @@ class Watched:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Watched]:
     def run(where: Any, name: str, gate: threading.Event | None = None) -> Watched:
         watched = Watched(getattr(where, name), gate)
-        # A method needs a function, which binds.
+        # A method must be a function, because only a function binds.
         stand_in = (lambda *given, **options: watched(*given, **options)) if isinstance(where, type) else watched
         monkeypatch.setattr(where, name, stand_in)
         return watched
@@ -254,7 +254,7 @@ async def test_cancelled_photos_count_until_their_thread_is_free(
     for call in calls:
         call.cancel()
     await asyncio.wait(waiting)
-    # The one that had not begun is gone; the one on the thread is counted while its photo is held.
+    # The call that had not begun is gone. The call on the thread counts until its photo is freed.
     await server.until_in_flight(1)
     for _ in range(10):
         await server.get_gallery()
@@ -274,7 +274,7 @@ async def test_a_cancelled_enrolment_counts_until_it_is_written(server: Server, 
     call.cancel()
     await asyncio.wait([leaving])
     for _ in range(10):
-        await server.get_gallery()  # travels behind the cancellation
+        await server.get_gallery()  # arrives after the cancellation
         assert server.admission.in_flight == 1
     server.engine.gate.set()
     await server.ended()
@@ -312,8 +312,8 @@ async def test_a_calibration_is_calculated_in_a_thread_of_its_own(
     steps = (
         (calibrations, "_cohort"),
         (Cohort, "units"),
-        (calibrate, "compare_cohort"),
-        (calibrate, "calibrate"),
+        (gallery_calibration, "compare_cohort"),
+        (gallery_calibration, "calibrate"),
         (calibrations, "curves"),
     )
     watched = [watch(*step) for step in steps]
@@ -330,7 +330,7 @@ async def test_the_next_calibration_begins_when_a_cancelled_one_has_ended(
     await fill(server)
     request = await calibration(server)
     gate = threading.Event()
-    calculating = watch(calibrate, "calibrate", gate)
+    calculating = watch(gallery_calibration, "calibrate", gate)
     first = server.galleries.CalibrateGallery(request)
     leaving = asyncio.ensure_future(first)
     await asyncio.to_thread(calculating.begun.wait)

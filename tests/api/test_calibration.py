@@ -147,7 +147,7 @@ def test_a_cohort_is_compared_with_the_gallery_and_not_kept(
 def test_identity_thresholds_are_proposed_and_not_set(
     connection: Connection, staff: str, contract: face_pb2.Contract
 ) -> None:
-    # Strangers who all look like one enrolled person.
+    # People who are not enrolled and all look like one enrolled person.
     name = f"{staff}/identities/p0000"
     vectors, _ = people(np.random.default_rng(1), 40, 2, dimension=128, spread=0.8)
     rng = np.random.default_rng(6)
@@ -198,7 +198,7 @@ def test_what_if_counts_what_moves(connection: Connection, staff: str, refused: 
 
 def test_decisions_say_when_the_calibration_is_stale(service: Service) -> None:
     with Client(service.address) as client, filled_gallery(client, 30) as (gallery, vectors):
-        client.update_gallery(gallery, target_fpir=0.2)  # what thirty people support
+        client.update_gallery(gallery, target_fpir=0.2)  # a rate that thirty people support
         calibrated = client.calibrate_gallery(gallery, operation="identification")
         assert calibrated.gallery.policy.calibrated_size == 30
         probe = face_pb2.Embedding(values=vectors[0], contract=calibrated.gallery.contract)

@@ -1,4 +1,4 @@
-"""One table of errors: complete, and carried to callers with everything a program needs."""
+"""The error table is complete, and callers get everything that a program needs."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ import sameface_qdrant.errors
 from sameface.api.status import ERRORS, UnexpectedError, rich_status
 from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable, TemplateLimitReached
 
-# A server that meets these does not start, so no caller ever sees them.
+# With these errors a server does not start, so no caller ever gets them.
 AT_START_ONLY = {"STORE_LOCKED", "STORE_TOO_OLD", "RUNTIME_MISSING"}
 
 
@@ -84,7 +84,7 @@ def test_an_answer_stays_small_whatever_was_sent(character: str) -> None:
     error = InvalidArgument(character * 70_000, metadata={"field": "name", "given": character * 70_000})
     status = rich_status(error)
     (trailer,) = status.trailing_metadata
-    # gRPC sends the message percent-encoded and the details in base64; together they must stay below 8 KiB.
+    # gRPC percent-encodes the message and encodes the details in base64. Together they must stay below 8 KiB.
     assert len(quote(status.details)) + 4 * len(trailer[1]) / 3 < 7000
     assert status.details.startswith(character)
 

@@ -1,4 +1,4 @@
-"""FaceService on real photos, through a real Triton and a real Qdrant Edge."""
+"""FaceService with real photos, a real Triton and a real Qdrant Edge."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""GalleryService: resources, paging, preconditions and idempotency over the wire."""
+"""GalleryService over gRPC: resources, paging, preconditions and idempotency."""
 
 import uuid
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Whatever is sent, what comes back is an answer or a status from the table, never UNKNOWN and never INTERNAL."""
+"""Every request gets a response or a status of the error table, never UNKNOWN and never INTERNAL."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ METHODS = [
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
-# Texts that have the form of something, beside those that have none.
+# Texts with a valid form, beside arbitrary ones.
 TEXTS = st.one_of(
     st.sampled_from(
         [
@@ -82,7 +82,7 @@ def values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
 
 @st.composite
 def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 5) -> Message:
-    """Any message of a type, with some fields set, some not, and lists of every length that hurts."""
+    """Build any message of a type, with some fields set, some not, and lists of awkward lengths."""
     message = message_factory.GetMessageClass(descriptor)()
     for field in descriptor.fields:
         if (depth == 0 and field.message_type) or not draw(st.booleans()):
@@ -103,7 +103,7 @@ def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 5) -> Message
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    """A server of its own, with a gallery to aim at."""
+    """A separate server with a gallery."""
     folder = tmp_path_factory.mktemp("hostile")
     with (
         served(folder / "data", folder / "log", ["--inference", "onnx"]) as service,
@@ -118,7 +118,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
 
 
 def call(connection: Connection, method: MethodDescriptor, requests: list[Any]) -> None:
-    """Send it; a failure must be one of the table's."""
+    """Send a request. An error must be one of the table."""
     stubs = {
         "FaceService": connection.faces,
         "GalleryService": connection.galleries,

@@ -1,4 +1,4 @@
-"""Guards, moves, expiry and receipts of erasures over the wire."""
+"""Guards, moves, expiry and erasure receipts over gRPC."""
 
 import uuid
 from collections.abc import Callable

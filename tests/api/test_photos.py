@@ -1,4 +1,4 @@
-"""What callers send as photos: the good, the odd and the bad, through the whole service."""
+"""Good, unusual and broken photos, through the whole service."""
 
 import io
 import struct
@@ -33,7 +33,7 @@ def portrait(portraits: Path, name: str = "barack_obama.jpg") -> Image.Image:
 
 @pytest.fixture
 def refused_everywhere(connection: Connection, gallery: str, enroll: Enroll, refused: Refused) -> Callable[..., None]:
-    """Send a photo to every rpc that needs a face of good quality; all must refuse it alike and store nothing."""
+    """Send a photo to every rpc that needs a face of good quality. All must give the same error and store nothing."""
     enroll("obama", "barack_obama.jpg")
 
     def run(photo: bytes, reason: str, *metadata: str) -> None:
@@ -144,13 +144,13 @@ def test_a_phone_photo_of_twelve_megapixels_lying_on_its_side_is_recognised(
     person = person.resize((1500, person.height * 1500 // person.width), Image.Resampling.LANCZOS)
     scene.paste(person, (900, 1400))
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying, to be turned by a quarter to the right
+    exif[0x0112] = 6  # stored rotated; to be turned right by 90°
     content = jpeg(scene.transpose(Image.Transpose.ROTATE_90), exif=exif.tobytes())
     (face,) = identify(connection, gallery, content).faces
     assert face.decision.outcome == decision_pb2.OUTCOME_MATCH
     assert face.decision.score > 0.9
     box = face.face.bounding_box
-    # In pixels of the upright photo as sent: inside the person who was pasted there.
+    # In pixels of the upright photo as sent: inside the pasted person.
     assert 900 < box.x < box.x + box.width < 2400
     assert 1400 < box.y < box.y + box.height < 4032
 

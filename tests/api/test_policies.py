@@ -1,4 +1,4 @@
-"""Every field of a policy passes through proto, client and command line, since all follow from its declaration."""
+"""Every field of a policy works in the proto, the client and the command line, which derive from its declaration."""
 
 import dataclasses
 from collections.abc import Callable
@@ -27,7 +27,7 @@ NAMES = [setting.name for setting in POLICY_SETTINGS]
 
 
 class Requests(Calls):
-    """The methods of the clients; each returns its request as it arrives at the server."""
+    """The methods of the clients. Each returns the request that the server gets."""
 
     def _send(self, build: Callable[[], Call[Any]]) -> Any:
         request = build().request
@@ -115,7 +115,7 @@ def test_a_policy_on_the_command_line_reaches_the_client(parsed: Callable[..., P
 def test_a_value_of_a_later_version_is_refused() -> None:
     number: Any = 99
     later = gallery_pb2.Policy(when_full=number)
-    with pytest.raises(InvalidArgument, match="no WhenFull of this version") as refused:
+    with pytest.raises(InvalidArgument, match="expected a WhenFull: REJECT, REPLACE_OLDEST") as refused:
         policy_from(later)
     assert refused.value.metadata == {"field": "when_full"}
     unspecified: Any = gallery_pb2.Policy(when_full=gallery_pb2.WHEN_FULL_UNSPECIFIED)

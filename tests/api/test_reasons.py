@@ -1,4 +1,4 @@
-"""Every reason of the error table is reached through the server by what really causes it, with what it promises."""
+"""A real cause produces every reason of the error table through the server, with status and metadata as documented."""
 
 import asyncio
 import io
@@ -47,7 +47,7 @@ OBAMA = f"{GALLERY}/identities/obama"
 
 
 class Spoilt:
-    """Passes calls on until told what to do instead: the edge of the process, where disks and servers fail."""
+    """Passes calls on, or does what a test sets instead. It stands where disks and servers can fail."""
 
     def __init__(self, part: Any) -> None:
         self._part = part
@@ -66,7 +66,7 @@ class Spoilt:
 
 
 class Server:
-    """A server in this process, over real models and a real Edge store whose failures can be brought about."""
+    """A server in this process, with real models and a real Edge store that a test can make fail."""
 
     def __init__(
         self, channel: grpc.aio.Channel, engine: Spoilt, inference: Spoilt, store: Store, admission: Admission
@@ -265,7 +265,7 @@ async def _(server: Server, portraits: Path) -> None:
 
 @cause("THRESHOLD_NOT_CALIBRATED")
 async def _(server: Server, portraits: Path) -> None:
-    # A gallery made through the plugin, whose contract came without a model card.
+    # A gallery made with the plugin, without the operating points of a model card.
     card = read_card(model_repository_source() / "face_embedder" / "1" / "card.json")
     await server.store.galleries.create("bare", card.contract, policy=Policy())
     await server.faces.IdentifyFaces(search(sample(portraits), gallery="galleries/bare"))
@@ -284,7 +284,7 @@ async def _(server: Server, portraits: Path) -> None:
 
 @cause("CALIBRATION_NOT_SUPPORTED")
 async def _(server: Server, portraits: Path) -> None:
-    # Two people are no measure of one false match in ten thousand.
+    # Two people cannot support a rate of one false match in ten thousand.
     await server.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id="pair"))
     for identity, name in (("one", "barack_obama.jpg"), ("other", "rishi_sunak.jpg")):
         await server.faces.EnrollTemplate(enrolment(sample(portraits, name), f"galleries/pair/identities/{identity}"))
@@ -292,7 +292,7 @@ async def _(server: Server, portraits: Path) -> None:
 
 
 async def strict(server: Server, portraits: Path, gallery: str) -> None:
-    """Make a gallery that rejects whatever its guards find, with one person in it."""
+    """Make a gallery with one person, whose guards reject every finding."""
     reject = gallery_pb2.GUARD_ACTION_REJECT
     policy = gallery_pb2.Policy(on_collision=reject, on_duplicate=reject, on_outlier=reject)
     await server.galleries.CreateGallery(
@@ -346,7 +346,7 @@ async def _(server: Server, portraits: Path) -> None:
 
 
 async def streaming(server: Server, *messages: face_service_pb2.StreamIdentifyFacesRequest) -> Any:
-    """Open a stream that says this much, and then nothing."""
+    """Open a stream, send these messages, and then nothing."""
     stream = server.faces.StreamIdentifyFaces()
     for message in messages:
         await stream.write(message)

@@ -1,4 +1,4 @@
-"""SearchTemplates, UpdateIdentity, policy revisions: the rest of the contract, over the wire."""
+"""SearchTemplates, UpdateIdentity and policy revisions over gRPC."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ Filter = face_service_pb2.TemplateFilter
 
 @pytest.fixture
 def people(connection: Connection, gallery: str, enroll: Enroll, portraits: Path) -> str:
-    """Obama and Macron by photo, Ardern by embedding; two of them labelled."""
+    """Obama and Macron enrolled by photo, Ardern by embedding. Two of them have labels."""
     enroll("obama", "barack_obama.jpg", labels={"country": "us"})
     enroll("macron", "emmanuel_macron_2014.jpg", labels={"country": "fr"}, display_name="Emmanuel Macron")
     photo = (portraits / "jacinda_ardern_2018.jpg").read_bytes()

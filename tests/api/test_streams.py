@@ -1,4 +1,4 @@
-"""StreamIdentifyFaces: in order, bounded in flight, back-pressured, and not ended by one bad sample."""
+"""StreamIdentifyFaces keeps the order, limits the work, applies back-pressure, and survives a bad sample."""
 
 import asyncio
 import queue
@@ -112,7 +112,7 @@ def test_an_answer_does_not_wait_for_the_next_sample(
 
 
 class Source:
-    """Numbers from 0; remembers how many were taken."""
+    """Yields numbers from 0, and counts how many were read."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -131,7 +131,7 @@ async def test_no_more_than_allowed_is_worked_on_and_nothing_is_read_ahead_of_th
         nonlocal running, most
         running += 1
         most = max(most, running)
-        # Later ones finish first.
+        # Later items finish first.
         await asyncio.sleep(0.02 if number % 3 == 0 else 0.001)
         running -= 1
         return number
@@ -139,7 +139,7 @@ async def test_no_more_than_allowed_is_worked_on_and_nothing_is_read_ahead_of_th
     answers = ordered(source.items(), work, 4)
     assert await anext(answers) == 0
     await asyncio.sleep(0.2)
-    # One answer taken: at most four more are in the works, and one more is at hand.
+    # One answer was read: at most four more items are in work, and one more is read ahead.
     assert source.taken <= 6
     assert [answer async for answer in answers] == list(range(1, 50))
     assert most == 4
@@ -159,6 +159,6 @@ async def test_leaving_early_cancels_what_is_in_the_works() -> None:
 
     answers: Any = ordered(Source(10).items(), work, 3)
     assert await anext(answers) == 0
-    # Two more were begun while the first was in the works.
+    # Two more were started while the first was in work.
     await answers.aclose()
     assert cancelled == 2

@@ -1,4 +1,4 @@
-"""The Helm chart: rendered by Helm itself, and every object held against the Kubernetes schemas."""
+"""The Helm chart: Helm renders it, and every object is checked against the Kubernetes schemas."""
 
 import json
 import re
@@ -151,7 +151,7 @@ def test_several_services_share_a_qdrant() -> None:
 def test_the_qdrant_beside_it_is_called_what_its_own_chart_calls_it(
     release: str, qdrant: dict[str, Any], service: str
 ) -> None:
-    # Worked out by hand from the rule of that chart, `qdrant.fullname`.
+    # Computed by hand from that chart's rule `qdrant.fullname`.
     objects = render({"qdrant": {"enabled": True, **qdrant}}, release)
     assert environment(objects, release[:48])["SAMEFACE_QDRANT_URL"] == f"http://{service}:6334"
 
@@ -275,6 +275,6 @@ def test_wrong_values_are_refused_by_the_schema(values: dict[str, Any]) -> None:
 def test_helm_lint_finds_no_error() -> None:
     report = helm_python.lint(str(CHART), {})
     assert report["errors"] == []
-    # The optional Qdrant chart is fetched by `helm dependency update`, which needs a network.
+    # `helm dependency update` fetches the optional Qdrant chart, which needs a network.
     messages = [one["error"] for one in report["messages"] if one["severity"] > 1]
     assert messages == ["chart directory is missing these dependencies: qdrant"]

@@ -1,4 +1,4 @@
-"""What the images are made of: linted, and their own commands run here as far as they go without an engine."""
+"""The files of the images: linted, and their commands run here as far as possible without Docker."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import yaml
 from sameface.client import Client
 from sameface.settings import Settings
 
-# Installing and building the models takes minutes on a machine that is busy.
+# Installing and building the models takes minutes on a busy machine.
 pytestmark = pytest.mark.timeout(600)
 
 DOCKER = Path("docker")
@@ -71,17 +71,17 @@ def test_the_build_context_holds_what_the_build_copies_and_nothing_else() -> Non
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
-    """What the build stage makes, by its own command, in another folder; packages come from this machine."""
+    """The result of the build stage's command, in another folder. The packages come from this machine."""
     target = tmp_path_factory.mktemp("image") / "sameface"
     (command,) = re.findall(r"^RUN (docker/install\.sh) /opt/sameface$", stage("build"), re.M)
-    # Byte code is left to the first import: compiling all of it would take a third of the time.
+    # No byte code: compiling all of it would take a third of the time.
     local = {"PYTHON": sys.executable, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_COMPILE": "0"}
     subprocess.run([command, str(target)], check=True, env={**os.environ, **local})
     return target
 
 
 def in_the_image(installed: Path, data: Path, **operator: str) -> dict[str, str]:
-    """The environment of a container, with the paths of this machine in the image's defaults."""
+    """The environment of a container, with this machine's paths in the image's defaults."""
     defaults = installed / "defaults.toml"
     assert "COPY docker/defaults.toml /opt/sameface/defaults.toml" in stage("service")
     text = (DOCKER / "defaults.toml").read_text()
@@ -108,7 +108,7 @@ def notes(port: int) -> str:
 def test_what_is_installed_serves_from_outside_the_checkout(installed: Path, tmp_path: Path, portraits: Path) -> None:
     assert not list((installed / "venv").rglob("onnx/__init__.py"))
     port = free_port()
-    # As the chart has it: everything in the environment.
+    # As in the chart: every setting in the environment.
     served = in_the_image(installed, tmp_path / "data", SAMEFACE_INFERENCE="onnx", SAMEFACE_LISTEN=f"0.0.0.0:{port}")
     command = [*instruction("service", "ENTRYPOINT "), *instruction("service", "CMD ["[:4]), "--json"]
     check = instruction("service", "HEALTHCHECK --interval=10s --timeout=5s --start-period=90s CMD ")
@@ -205,7 +205,7 @@ def test_the_worst_that_requests_can_ask_for_fits_the_memory_limit(where: str) -
     else:
         service = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["service"]
         settings, limit = service["environment"], service["mem_limit"]
-    # The sum of docs/deployment.md.
+    # The calculation of docs/deployment.md.
     threads, requests = int(settings["SAMEFACE_VISION_THREADS"]), int(settings["SAMEFACE_MAX_REQUESTS"])
     needed = (256 + 384 * threads + 1024) * MIB + requests * Settings().max_message_bytes * 7 // 2
     assert needed <= in_bytes(limit)

@@ -1,4 +1,4 @@
-"""The local Triton: right answers, mended when something dies, nothing left behind."""
+"""The local Triton gives correct outputs, recovers when a process dies, and leaves nothing behind."""
 
 import asyncio
 import functools
@@ -42,7 +42,7 @@ def runtime() -> Runtime:
 
 @pytest.fixture(scope="module")
 async def triton() -> AsyncIterator[LocalTriton]:
-    """One server for all tests here: what they break, it mends."""
+    """One server for all tests here. It repairs what they break."""
     server = LocalTriton(REPOSITORY, runtime(), CARDS)
     await server.start()
     yield server
@@ -57,7 +57,7 @@ async def client(triton: LocalTriton) -> AsyncIterator[TritonInference]:
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that other processes do; the test's own time limit bounds it."""
+    """Wait until other processes make a condition true. The time limit of the test bounds it."""
     for _ in range(600):
         if condition():
             return
@@ -115,11 +115,11 @@ async def test_metrics_count_what_was_inferred(triton: LocalTriton, client: Trit
     await client.run("face_embedder", 1, {"images": IMAGES})
 
     def counted() -> bool:
-        # The canary counts as well.
+        # The canary's calls are counted too.
         after = read_inference_counts(triton.metrics)
         return after["face_embedder", 1] - before["face_embedder", 1] >= len(IMAGES)
 
-    # Triton counts after it has answered.
+    # Triton counts a call after its answer.
     await until(counted, "the batch is counted")
 
 
@@ -164,7 +164,7 @@ async def test_a_hung_model_process_is_mended(triton: LocalTriton, client: Trito
     patient = TritonInference(triton.grpc_url, timeout_s=5.0, recovery_s=60.0)
     answer = await patient.run("face_detector", 1, {"images": np.zeros((1, 3, 64, 64), np.uint8)})
     assert answer["faces"].shape[0] == 1
-    # The canary notes the new process at its next turn.
+    # The watcher records the new process at its next check.
     await until(lambda: not set(hung) & triton.stubs.keys(), "the hung processes are gone")
     await patient.aclose()
 
@@ -174,7 +174,7 @@ async def test_a_busy_model_is_not_taken_for_a_broken_one(triton: LocalTriton, m
     batch = np.zeros((32, 3, 112, 112), np.uint8)
     began = time.monotonic()
     await patient.run("face_embedder", 1, {"images": batch})
-    # Two instances take twelve turns each; the canary's patience ends after four.
+    # Each of the two instances runs twelve calls. The canary times out after four.
     monkeypatch.setattr(triton._client, "_timeout_s", 4 * (time.monotonic() - began))
     flood = [asyncio.create_task(patient.run("face_embedder", 1, {"images": batch})) for _ in range(24)]
     await asyncio.sleep(0.2)
@@ -243,7 +243,7 @@ async def test_nothing_is_left_behind(triton: LocalTriton) -> None:
     await second.start()
     processes = {second.pid} | descendants(second.pid)
     assert len(processes) >= 4
-    # A killed stub leaks its shared memory; that has to go as well.
+    # A killed stub leaks its shared memory, which must be removed too.
     os.kill(next(iter(second.stubs)), signal.SIGKILL)
     await second.stop()
     await second.stop()

@@ -1,4 +1,4 @@
-"""What another user of this machine can do to the local Triton: nothing."""
+"""Another user of this machine cannot reach the local Triton."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.triton
 
 NOBODY = 65534
 
-# A model of the python backend is a program; this one leaves a file with the id of the user that it runs as.
+# A model of the python backend is a program. This one writes a file with the id of the user that runs it.
 INTRUDER = """
 import os
 class TritonPythonModel:
@@ -33,7 +33,7 @@ class TritonPythonModel:
         return []
 """
 
-# Everything is imported before the change of user: nobody cannot read our interpreter's files.
+# Import everything before the change of user, because the user `nobody` cannot read our interpreter's files.
 ATTACK = """
 import base64, http.client, json, os, socket, sys
 import tritonclient.grpc as triton
@@ -77,13 +77,13 @@ print(json.dumps({"succeeded": [target for _, target in attempts if target not i
 
 @pytest.fixture(scope="module")
 async def triton(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalTriton]:
-    """A server that is started in a folder where somebody else has put modules; its sockets have an odd path."""
+    """A server started in a folder with modules of another user. The path of its sockets has special characters."""
     hostile = tmp_path_factory.mktemp("hostile")
     for module in ("json", "numpy", "onnxruntime"):
         (hostile / f"{module}.py").write_text(f"open({str(hostile / 'imported')!r}, 'w'); raise SystemExit\n")
     repository = model_repository_source()
     with tempfile.TemporaryDirectory(prefix="a b%41", dir="/tmp") as temporary, pytest.MonkeyPatch.context() as patch:
-        # As /tmp: what keeps others out is the folder that the server makes in it.
+        # Open to all users like /tmp: only the folder that the server makes in it keeps others out.
         os.chmod(temporary, 0o755)
         patch.setattr(tempfile, "tempdir", temporary)
         server = LocalTriton(repository, require_runtime(cache_folder()), read_cards(repository))
@@ -97,7 +97,7 @@ async def triton(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loca
 
 
 def attack(triton: LocalTriton, marker: Path, user: int) -> Any:
-    """Try as ``user`` everything that a process of this machine could; return what succeeded and what failed."""
+    """Try every attack of a local process as ``user``. Return what succeeded and what failed."""
     plan = {
         "user": user,
         "grpc": triton.grpc_url,
@@ -139,7 +139,7 @@ async def test_another_user_cannot_run_a_model_or_read_one(triton: LocalTriton, 
     assert found["succeeded"] == []
     assert "Permission denied" in found["failures"][triton.grpc_url]
     assert not marker.exists()
-    # The same attack by the server's own user does run: what stops the other one is no mistake in the attack.
+    # The same attack works for the server's own user, so the attack itself is correct.
     found = attack(triton, marker, os.getuid())
     assert found["failures"] == {}
     assert marker.read_text() == str(os.getuid())

@@ -1,4 +1,4 @@
-"""Several Tritons behind one name: a small name server, and servers that count what they are asked."""
+"""Several Tritons behind one name: a small name server, and servers that count their calls."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ HOSTS = ("127.0.0.2", "127.0.0.3")
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers every question for an IPv4 address with the present ones."""
+    """Answers every query for an IPv4 address with the present addresses."""
 
     def __init__(self) -> None:
         self.addresses = [HOSTS[0]]
@@ -40,7 +40,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 class Replica(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """Says that it lives, and echoes an empty answer to what it is asked."""
+    """Reports that it is live, and returns an empty response to every call."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -59,7 +59,7 @@ Replicas: TypeAlias = tuple[dict[str, Replica], dict[str, grpc.aio.Server], int]
 
 @pytest.fixture
 async def names() -> AsyncIterator[Names]:
-    """A name server, and what to write before a name so that it is asked."""
+    """A name server, and the prefix of a name that gRPC must resolve with it."""
     loop = asyncio.get_running_loop()
     transport, server = await loop.create_datagram_endpoint(NameServer, local_addr=("127.0.0.1", 0))
     yield server, f"dns://127.0.0.1:{transport.get_extra_info('sockname')[1]}"
@@ -105,7 +105,7 @@ async def test_a_replica_that_is_added_gets_its_share_of_the_calls(names: Names,
     server.addresses = list(HOSTS)
     await asyncio.sleep(0.3)
     await ask(steady, 8)
-    # Why this is needed: nothing was lost, so gRPC has not looked.
+    # Why this is needed: no connection was lost, so gRPC has not looked the name up again.
     assert (first.asked, second.asked) == (16, 0)
     await asyncio.wait_for(until_asked(inference, second), 10)
     before = (first.asked, second.asked)
@@ -122,7 +122,7 @@ async def test_a_replica_that_was_replaced_is_found_at_its_new_address(names: Na
     await ask(inference, 2)
     server.addresses = [HOSTS[1]]
     await servers[HOSTS[0]].stop(None)
-    # gRPC's own default would keep it from looking for half a minute.
+    # With its default gRPC would not look the name up for half a minute.
     await ask(inference, 4)
     assert found[HOSTS[1]].asked == 4
     await inference.aclose()
@@ -147,7 +147,7 @@ async def test_a_host_that_acknowledges_nothing_is_given_up_after_seconds(replic
     timeouts = []
     for number in map(int, os.listdir("/proc/self/fd")):
         with suppress(OSError), socket.socket(fileno=os.dup(number)) as connected:
-            # Over IPv6 where the machine has it: the address is then written ::ffff:127.0.0.2.
+            # On a machine with IPv6, gRPC uses it and writes the address as ::ffff:127.0.0.2.
             peer = connected.getpeername()
             if len(peer) > 1 and peer[0].endswith(HOSTS[0]) and peer[1] == port:
                 timeouts.append(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))

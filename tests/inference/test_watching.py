@@ -1,4 +1,4 @@
-"""What the watch over the local Triton reads, it reads beside the event loop."""
+"""The watcher of the local Triton reads files in threads, not on the event loop."""
 
 import asyncio
 import threading

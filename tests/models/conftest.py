@@ -1,4 +1,4 @@
-"""A second version of the embedder: version 1's weights, perturbed so that it is another model."""
+"""A second version of the embedder: the weights of version 1, changed so that it is another model."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def sface() -> tuple[Layer, ...]:
 
 @pytest.fixture(scope="session")
 def perturbed(sface: tuple[Layer, ...]) -> bytes:
-    """Weights of another model, a little unlike version 1, in the committed form."""
+    """Weights of another model, slightly different from version 1, in the committed form."""
     *before, dense = sface
     assert isinstance(dense, Dense)
     noise = np.random.default_rng(2).normal(1.0, 0.2, dense.weights.shape)
@@ -44,7 +44,7 @@ def perturbed(sface: tuple[Layer, ...]) -> bytes:
 
 
 def add_version(repository: Path, weights: bytes) -> Path:
-    """Put weights and a card that is not sealed yet into a repository, as whoever makes a version does."""
+    """Put weights and an unsealed card into a repository, like the author of a version."""
     folder = repository / "face_embedder" / str(OWN)
     folder.mkdir()
     (folder / "weights.onnx").write_bytes(weights)
@@ -58,7 +58,7 @@ def add_version(repository: Path, weights: bytes) -> Path:
 
 @pytest.fixture(scope="session")
 def sealed(tmp_path_factory: pytest.TempPathFactory, perturbed: bytes) -> Path:
-    """Folder of the second version, sealed and built by the commands; tests take copies of it."""
+    """Folder of the second version, sealed and built by the commands. Tests copy it."""
     repository = tmp_path_factory.mktemp("sealed") / "repository"
     shutil.copytree(model_repository_source(), repository, copy_function=_copy)
     card = add_version(repository, perturbed)
@@ -70,7 +70,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory, perturbed: bytes) -> Path:
 
 @pytest.fixture
 def second(repository: Path, sealed: Path) -> Path:
-    """The second version in the copied repository, sealed and built; its card's path."""
+    """The path of the card of the second version, sealed and built in the copied repository."""
     copy = repository / "face_embedder" / str(OWN)
     shutil.copytree(sealed, copy, copy_function=_copy)
     return copy / "card.json"
@@ -86,7 +86,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def _copy(source: str, target: str) -> None:
-    # Weights are large and never written in place.
+    # Links, because weights are large and never changed in place.
     (
         os.link
         if source.endswith(".onnx") and os.stat(source).st_dev == os.stat(Path(target).parent).st_dev

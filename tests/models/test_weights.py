@@ -1,4 +1,4 @@
-"""Committed weights: what is built from them computes the same, and what breaks the tensor contract is refused."""
+"""Committed weights: the built model gives the same outputs, and weights that break the tensor contract are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ from sameface.settings import model_repository_source
 
 RNG = np.random.default_rng(3)
 SHAPE: list[int | str] = ["N", 3, 112, 112]
-# A network of four channels, quick to run: a plain, a depthwise and a grouped convolution.
+# A small, fast network of four channels: a plain, a depthwise and a grouped convolution.
 KERNELS = {"plain": RNG.normal(0, 0.1, (4, 3, 3, 3)), "deep": RNG.normal(0, 0.3, (4, 1, 3, 3))}
 KERNELS |= {"grouped": RNG.normal(0, 0.3, (6, 2, 3, 3)), "dense": RNG.normal(0, 0.3, (128, 6 * 7 * 7))}
 
@@ -112,7 +112,7 @@ def test_layers_survive_being_written_and_read() -> None:
 
 
 def other_backbone() -> bytes:
-    """Residual, pooled, with plain activations."""
+    """A network with a residual connection, pooling and plain activations."""
     writer = GraphWriter("other")
     pixels = writer.node("Cast", ["images"], "pixels", to=TensorProto.FLOAT)
     scaled = writer.node("Mul", [pixels, writer.constant("scale", np.array(1 / 128))], "scaled")
@@ -136,7 +136,7 @@ def test_another_backbone_keeps_its_nodes() -> None:
     after = onnx.load_from_string(built)
     assert after.opset_import == before.opset_import
     assert {tensor.data_type for tensor in after.graph.initializer} == {TensorProto.FLOAT}
-    # Of the casts, that of the pixels stays.
+    # Only the cast of the pixels stays.
     assert [node.op_type for node in after.graph.node] == ["Cast"] + [
         node.op_type for node in before.graph.node if node.op_type != "Cast"
     ]
@@ -264,7 +264,7 @@ BROKEN: dict[Change, str] = {
     unknown_operator: "does not load",
     no_normalisation: "a norm of",
     not_finite: "not finite",
-    batch_dependent: r"moves by 0\.\d+ with the batch",
+    batch_dependent: r"differs by 0\.\d+ in a batch",
 }
 
 

@@ -1,4 +1,4 @@
-"""`sameface serve` as a process: what it says, what it survives, what it leaves behind."""
+"""`sameface serve` as a process: its output, its recovery, and its cleanup."""
 
 import asyncio
 import json
@@ -190,9 +190,9 @@ def test_sigterm_lets_requests_in_flight_finish(portraits: Path, tmp_path: Path)
                 return True
             return False
 
-        # The signal may be handled after the last of them.
+        # The signal may be handled after the last request.
         until(is_refused, "new requests are refused")
-    # What was accepted was answered; what was not is told so, and nothing is cut off.
+    # Accepted requests got a response. Refused ones got an error. No call was cut off.
     assert len(finished) + len(refused) == 12
     assert set(finished) == {decision_pb2.OUTCOME_MATCH}
     assert set(refused) <= {grpc.StatusCode.UNAVAILABLE}
@@ -226,7 +226,7 @@ def test_a_signal_ends_a_start_that_waits_for_a_remote_triton(tmp_path: Path) ->
         while "waiting for Triton" not in process.stderr.readline():
             assert process.poll() is None
         process.terminate()
-        # Waiting for Triton would go on for a minute.
+        # Otherwise it would wait for Triton for a minute.
         assert process.wait(30) == 0
 
 
@@ -240,7 +240,7 @@ def test_a_health_watch_does_not_hold_up_the_drain(tmp_path: Path, monkeypatch: 
         watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         os.kill(service.pid, signal.SIGTERM)
-        # Else the launcher loses its patience, and this test with it.
+        # Otherwise the launcher times out, and this test fails.
         until(lambda: not living({service.pid}), "the service has ended")
 
 

@@ -1,4 +1,4 @@
-"""What a start waits for, for how long, and what it counts on."""
+"""What the start of a service waits for, for how long, and how it counts CPUs."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sameface.service import open_store, until_there
-from sameface.settings import Settings, available_cpus
+from sameface.service import open_store, until_available
+from sameface.settings import Settings, available_cpus, cache_folder
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store.store import Store
 
@@ -49,7 +49,7 @@ async def test_other_errors_end_the_wait_at_once() -> None:
         raise PermissionError("no")
 
     with pytest.raises(PermissionError):
-        await until_there("Qdrant", refuse, time.monotonic() + 30)
+        await until_available("Qdrant", refuse, time.monotonic() + 30)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,18 @@ def test_affinity_bounds_the_photos_that_are_decoded_at_once(monkeypatch: pytest
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
     assert Settings().vision_threads == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the folders of other systems differ")
+def test_cache_and_data_are_in_the_users_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("SAMEFACE_CACHE_DIR", "SAMEFACE_DATA_DIR", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == Settings().cache_dir == tmp_path / ".cache" / "sameface"
+    assert Settings().data_dir == tmp_path / ".local" / "share" / "sameface"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg-cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
+    assert cache_folder() == tmp_path / "xdg-cache" / "sameface"
+    assert Settings().data_dir == tmp_path / "xdg-data" / "sameface"
+    monkeypatch.setenv("SAMEFACE_CACHE_DIR", str(tmp_path / "chosen"))
+    assert cache_folder() == tmp_path / "chosen"

@@ -1,4 +1,4 @@
-"""OpenCV's own detector on the untouched weights, and ours on the built ones."""
+"""OpenCV's detector with the published weights, and ours with the built ones."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from sameface.inference.onnx import open_session
 from sameface.models.source import SFACE, YUNET, fetch_wheel, read_source
 from sameface.settings import cache_folder, model_repository_source
 
-# How long an example takes depends on what else the machine does.
+# No deadline: the time of an example depends on the load of the machine.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
@@ -23,7 +23,7 @@ def detector() -> Any:
 
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The detector's and the embedder's files as their publishers made them."""
+    """The published files of the detector and the embedder."""
     folder = tmp_path_factory.mktemp("untouched")
     wheel = fetch_wheel(cache_folder())
     paths = {"yunet": folder / "yunet.onnx", "sface": folder / "sface.onnx"}

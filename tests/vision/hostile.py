@@ -1,4 +1,4 @@
-"""Image files written by hand that cost a decoder far more than their size suggests."""
+"""Handwritten image files that cost a decoder far more time than their size suggests."""
 
 import io
 import struct
@@ -15,13 +15,13 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def scan(components: Sequence[int], spectrum: bytes, entropy: bytes = b"") -> bytes:
-    """A scan's header and its data; ``spectrum`` is first and last coefficient, and the bit positions."""
+    """A scan's header and data. ``spectrum`` holds the first and last coefficient, and the bit positions."""
     listed = b"".join(bytes([component, 0]) for component in components)
     return segment(SOS, bytes([len(components)]) + listed + spectrum) + entropy
 
 
 def refinement(width: int, height: int) -> bytes:
-    """Entropy-coded data that says of every block that nothing changes: 15 bits for 32,767 blocks."""
+    """Entropy-coded data that changes no block: 15 bits for 32,767 blocks."""
     blocks = (-(-width // 8)) * (-(-height // 8))
     bits = ("0" + "1" * 14) * (blocks // 32767 + 1)
     bits += "1" * (-len(bits) % 8)

@@ -1,4 +1,4 @@
-"""The crop, against OpenCV's own alignment and against a plain least-squares solution."""
+"""The crop equals OpenCV's alignment and a plain least-squares solution."""
 
 from pathlib import Path
 
@@ -47,13 +47,13 @@ def test_the_crop_is_opencvs(untouched: dict[str, Path], scale: float) -> None:
     row[0, 4:14] = landmarks.ravel()
     expected = cv2.FaceRecognizerSF.create(str(untouched["sface"]), "").alignCrop(pixels, row)
     difference = np.abs(align(pixels, landmarks).astype(int) - expected.astype(int))
-    # Both interpolate in fixed point from matrices that differ in the last digits.
+    # Both interpolate in fixed point, with matrices that differ in the last digits.
     assert difference.max() <= 3
     assert difference.mean() < 0.1
 
 
 def test_a_large_face_is_averaged_and_not_sampled() -> None:
-    # A fine checkerboard aliases to large spots under plain bilinear sampling; averaged it is an even grey.
+    # Plain bilinear sampling turns a fine checkerboard into large spots. Averaging gives an even grey.
     board = (np.indices((1200, 1200)).sum(axis=0) % 2 * 255).astype(np.uint8)
     crop = align(np.stack([board] * 3, axis=2), (TEMPLATE * 9.3 + 40).astype(np.float32))
     inner = crop[8:-8, 8:-8].astype(float)

@@ -1,4 +1,4 @@
-"""Every kind of file decodes rightly or is refused with a reason, within bounds."""
+"""Every kind of file is decoded correctly or refused with a reason, within the limits."""
 
 import io
 import struct
@@ -18,7 +18,7 @@ from sameface.errors import ImageTooLarge, ImageUndecodable
 from sameface.vision import ImageLimits, Pixels, decode_image
 
 LIMITS = ImageLimits()
-# Red, green, blue and white quarters: any turn, flip or swap of channels shows.
+# Red, green, blue and white quarters: every rotation, flip or swap of channels is visible.
 QUARTERS = np.zeros((40, 60, 3), np.uint8)
 QUARTERS[:20, :30, 0] = QUARTERS[:20, 30:, 1] = QUARTERS[20:, :30, 2] = 255
 QUARTERS[20:, 30:] = 255
@@ -31,7 +31,7 @@ def encode(image: Image.Image, file_format: str, **options: Any) -> bytes:
 
 
 def close(actual: Pixels, expected: Pixels, most: int = 12) -> None:
-    # Away from the edges of the quarters, where lossy formats ring.
+    # Away from the edges of the quarters, where lossy formats have artefacts.
     for rows in (slice(2, 16), slice(24, 38)):
         for columns in (slice(2, 26), slice(34, 58)):
             difference = np.abs(actual[rows, columns].astype(int) - expected[rows, columns].astype(int))
@@ -130,7 +130,7 @@ def test_a_large_photo_is_reduced_and_its_own_size_kept() -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that announces a size and holds next to nothing."""
+    """A PNG whose header has this size, with almost no data."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -157,7 +157,7 @@ def test_what_cannot_be_decoded_at_a_reduced_size_has_a_limit_of_its_own(file_fo
 
 
 def test_the_largest_photo_that_is_allowed_takes_bounded_memory() -> None:
-    # In a process of its own, because the peak is that of a whole life.
+    # In a separate process, because the peak is that of the whole process.
     script = (
         "import io, resource\n"
         "from PIL import Image\n"

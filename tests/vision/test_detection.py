@@ -1,4 +1,4 @@
-"""Boxes, landmarks and scores are those of OpenCV's own FaceDetectorYN on the untouched weights."""
+"""Boxes, landmarks and scores equal those of OpenCV's FaceDetectorYN with the published weights."""
 
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def test_a_crowd_gives_what_opencv_gives(detector: Any, untouched: dict[str, Pat
         tile[: small.shape[0], : small.shape[1]] = small
         tiles.append(tile)
     crowd = np.concatenate([np.concatenate(tiles[:3], axis=1), np.concatenate(tiles[3:], axis=1)])
-    # A low threshold lets many overlapping candidates through, which puts suppression to the test.
+    # A low threshold gives many overlapping candidates, which tests the suppression.
     options = {"score_threshold": 0.3, "nms_threshold": 0.3}
     expected = detect_by_opencv(untouched["yunet"], crowd, 960, **options)
     assert len(expected) >= 6

@@ -31,7 +31,7 @@ from sameface.vision.quality import QualityComponent
 
 
 def turned(yaw: float, pitch: float, roll: float, size: float = 40.0) -> Detection:
-    """The mean face turned by three angles and projected along the camera's axis."""
+    """The mean face, rotated by three angles and projected along the camera's axis."""
     y, p, r = np.radians([yaw, pitch, roll])
     about_y = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
@@ -44,7 +44,7 @@ def turned(yaw: float, pitch: float, roll: float, size: float = 40.0) -> Detecti
 def test_the_pose_of_a_projected_face_is_recovered(yaw: float, pitch: float, roll: float, size: float) -> None:
     pose = head_pose(turned(yaw, pitch, roll, size))
     assert (pose.yaw, pose.pitch, pose.roll) == pytest.approx((yaw, pitch, roll), abs=0.1)
-    # Between the eyes as if the face were turned to the camera.
+    # The distance between the eyes, as if the face were turned to the camera.
     assert pose.inter_eye_distance == pytest.approx(0.991 * size, rel=1e-3)
 
 
@@ -92,7 +92,7 @@ def test_a_portrait_passes_and_its_blurred_copy_does_not(detector: Any, portrait
 
 
 def components(**measured: float) -> tuple[QualityComponent, ...]:
-    """Components of a good face, with some of them changed (value and measurement alike)."""
+    """Components of a good face, with some of them changed (value and measurement)."""
     good = {
         "InterEyeDistance": 80.0,
         "HeadPoseYaw": 0.0,

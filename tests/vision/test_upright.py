@@ -1,4 +1,4 @@
-"""The second look: what is seen in the turned view lands where it is in the picture."""
+"""The second look: landmarks found in the upright view have the right position in the image."""
 
 import numpy as np
 import pytest

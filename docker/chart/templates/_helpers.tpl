@@ -10,14 +10,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
-{{/* Labels that pods are chosen by; call with a dict of root and component. */}}
+{{/* Labels that select pods. Call with a dict of root and component. */}}
 {{- define "sameface.selector" -}}
 app.kubernetes.io/name: sameface
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* Where templates are stored: the URL of a Qdrant server, or nothing for the embedded store. */}}
+{{/* URL of the Qdrant server; empty for the embedded store. */}}
 {{- define "sameface.qdrantUrl" -}}
 {{- if .Values.qdrant.url -}}
 {{ .Values.qdrant.url }}
@@ -26,7 +26,7 @@ http://{{ include "sameface.qdrantName" . }}:6334
 {{- end -}}
 {{- end -}}
 
-{{/* Name of the Service that Qdrant's own chart makes: Helm's usual rule, under this release and its values. */}}
+{{/* Name of the Service that Qdrant's chart creates: Helm's usual rule, with this release's name and values. */}}
 {{- define "sameface.qdrantName" -}}
 {{- $name := default "qdrant" .Values.qdrant.nameOverride -}}
 {{- if .Values.qdrant.fullnameOverride -}}
@@ -46,10 +46,10 @@ http://{{ include "sameface.qdrantName" . }}:6334
 {{- end -}}
 {{- end -}}
 
-{{/* What must not be installed is refused with the reason. */}}
+{{/* Refuses invalid values with a reason. */}}
 {{- define "sameface.check" -}}
 {{- if and (not (include "sameface.qdrantUrl" .)) (gt (int .Values.service.replicas) 1) -}}
-{{- fail "service.replicas is more than 1 and there is no Qdrant server to share: set qdrant.url or qdrant.enabled, or service.replicas to 1" -}}
+{{- fail "service.replicas is more than 1, but the replicas have no Qdrant server to share: set qdrant.url or qdrant.enabled, or set service.replicas to 1" -}}
 {{- end -}}
 {{- $owned := dict
   "SAMEFACE_LISTEN" "service.port"
@@ -62,7 +62,7 @@ http://{{ include "sameface.qdrantName" . }}:6334
 -}}
 {{- range $variable, $value := .Values.service.env -}}
 {{- if hasKey $owned $variable -}}
-{{- fail (printf "service.env sets %s, which probes, ports and volumes of this chart depend on: set the value %s instead" $variable (get $owned $variable)) -}}
+{{- fail (printf "service.env sets %s, but probes, ports and volumes of this chart depend on it: set the value %s instead" $variable (get $owned $variable)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -77,7 +77,7 @@ allowPrivilegeEscalation: false
 capabilities: { drop: [ALL] }
 {{- end -}}
 
-{{/* Where pods run; call with a dict of root, component and values, the component's own. */}}
+{{/* Scheduling of pods. Call with a dict of root, component, and values (the values of the component). */}}
 {{- define "sameface.placement" -}}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
@@ -100,7 +100,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* A pod that ends stays until it has left the endpoints, and only then is told to; call with the seconds. */}}
+{{/* Delays SIGTERM until a stopping pod has left the endpoints. Call with the seconds. */}}
 {{- define "sameface.pause" -}}
 {{- if gt (int .) 0 }}
 lifecycle:

@@ -1,1 +1,1 @@
-"""gRPC in and out: proto in, domain call, proto or status out. No decision is made here."""
+"""The gRPC layer: translates requests to domain calls, and results and errors to protos and statuses."""

@@ -1,4 +1,4 @@
-"""How much is worked on at once: requests, the bytes they hold, and streams."""
+"""Limits on the load: requests in flight, their bytes, and open streams."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -9,32 +9,32 @@ from sameface.errors import ServerBusy
 
 RETRY_AFTER_S = 1.0
 RECEIVED_AHEAD = 2
-"""As many requests are received at a time as are worked on, times this: senders may be slow."""
+"""The server receives this many times as many requests at once as it works on, because senders may be slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is admitted at most."""
+    """Limits of admission."""
 
     requests: int
-    """Requests and samples of streams that are worked on at a time."""
+    """Most requests and samples of streams in work at a time."""
     request_bytes: int
-    """Bytes of the requests in flight together; one request alone is always admitted."""
+    """Most bytes of all requests in flight. A single request is always admitted."""
     streams: int
-    """Open streams."""
+    """Most open streams."""
     stream_idle_s: float
-    """How long a stream may send nothing."""
+    """Seconds that a client may send nothing on a stream."""
 
 
 class Admission:
-    """Admits requests up to the limits; refuses the others at once, so that no queue builds up out of sight."""
+    """Admits requests up to the limits. Refuses the others at once, so that no hidden queue builds up."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.in_flight = 0
-        """Requests and streams that have been admitted and have not ended."""
+        """Number of admitted requests and streams that have not ended."""
         self.draining = asyncio.Event()
-        """Set once the server stops: streams end."""
+        """Set when the server stops. Streams then end."""
         self._working = 0
         self._freed = asyncio.Event()
         self._receiving = 0
@@ -45,10 +45,10 @@ class Admission:
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
-        """Count one request while it is received; what is refused here is left with the client by flow control.
+        """Count one request while it is received. gRPC's flow control leaves a refused request with the client.
 
         Raises:
-            ServerBusy: too many are being received, or worked on already.
+            ServerBusy: too many requests are being received or are in work.
         """
         if self._working >= self.limits.requests:
             raise _busy("requests", self._working, self.limits.requests)
@@ -63,10 +63,10 @@ class Admission:
 
     @contextmanager
     def request(self, size: int) -> Iterator[None]:
-        """Count one request of ``size`` bytes while it is worked on.
+        """Count one request of ``size`` bytes while it is in work.
 
         Raises:
-            ServerBusy: there are too many, or they hold too much.
+            ServerBusy: too many requests or bytes are in work.
         """
         if self._working >= self.limits.requests:
             raise _busy("requests", self._working, self.limits.requests)
@@ -81,7 +81,7 @@ class Admission:
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """Count one stream while it is open; its samples are admitted one by one.
+        """Count one stream while it is open. `sample` admits its samples one by one.
 
         Raises:
             ServerBusy: too many streams are open.
@@ -97,7 +97,7 @@ class Admission:
 
     @asynccontextmanager
     async def sample(self) -> AsyncIterator[None]:
-        """Wait until there is room for one sample of a stream; a stream is slowed down, never refused."""
+        """Wait until there is room for one sample of a stream. A full server delays samples but refuses none."""
         while self._working >= self.limits.requests:
             self._freed.clear()
             await self._freed.wait()
@@ -105,7 +105,7 @@ class Admission:
             yield
 
     async def idle(self, settle_s: float) -> None:
-        """Return once nothing has been in flight for a while; a call that is received may not have begun yet."""
+        """Return once nothing was in flight for ``settle_s`` seconds: a received call may not have been counted yet."""
         while True:
             await self._idle.wait()
             await asyncio.sleep(settle_s)
@@ -135,7 +135,7 @@ class Admission:
 
 def _busy(what: str, count: int, limit: int) -> ServerBusy:
     return ServerBusy(
-        f"{count} {what} are in flight, at most {limit} are allowed",
+        f"{count} {what} are in flight; at most {limit} are allowed; wait and repeat the call",
         metadata={"in_flight": count, "limit": limit},
         retry_after_s=RETRY_AFTER_S,
     )

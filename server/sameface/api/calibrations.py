@@ -1,4 +1,4 @@
-"""CalibrateGallery and WhatIfGallery: requests in, one call of the store, answers out."""
+"""CalibrateGallery and WhatIfGallery: translate requests, call the store once, translate its results."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,12 +32,15 @@ _OPERATIONS = {
 
 
 class Calibrations:
-    """One at a time, because each may keep a core busy for seconds. The next begins when the last has really ended."""
+    """Runs one calibration at a time, because each may keep a core busy for seconds.
+
+    The next one starts when the threads of the previous one have ended, even if that one was cancelled.
+    """
 
     def __init__(self, store: Store, gallery_to: Callable[[Gallery], gallery_pb2.Gallery]) -> None:
         self._store = store
         self._gallery_to = gallery_to
-        self._turn = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     async def calibrate(
         self, request: gallery_service_pb2.CalibrateGalleryRequest
@@ -51,7 +54,7 @@ class Calibrations:
             author=AUTHOR,
         )
         threads = self._store.calculating
-        async with self._turn:
+        async with self._one_at_a_time:
             match request.WhichOneof("evidence"):
                 case "scores":
                     options["comparisons"] = await in_thread(threads, _scores, request.scores)
@@ -87,7 +90,7 @@ class Calibrations:
             raise InvalidArgument(
                 "operation is unspecified; expected VERIFICATION or IDENTIFICATION", metadata={"field": "operation"}
             )
-        async with self._turn:
+        async with self._one_at_a_time:
             decisions = None
             if request.HasField("decisions"):
                 decisions = await in_thread(self._store.calculating, _decisions, request.decisions)
@@ -114,7 +117,7 @@ def _operation(value: calibration_pb2.Operation) -> Operation | None:
         return None
     if value not in _OPERATIONS:
         raise InvalidArgument(
-            f"operation is {value}, which is no Operation of this version", metadata={"field": "operation"}
+            f"operation is {value}; expected VERIFICATION or IDENTIFICATION", metadata={"field": "operation"}
         )
     return _OPERATIONS[value]
 
@@ -133,7 +136,7 @@ def _scores(message: calibration_pb2.LabelledScores) -> Comparisons:
     _bounded(message, "second", MAX_SCORES, "scores.second")
     if (identities := len({*message.first, *message.second})) > MAX_IDENTITIES:
         raise InvalidArgument(
-            f"the scores are of {identities:,} identities; at most {MAX_IDENTITIES:,} are allowed",
+            f"scores.first and scores.second have {identities:,} identities; at most {MAX_IDENTITIES:,} are allowed",
             metadata={"field": "scores.first"},
         )
     return labelled_scores(message.scores, [str(one) for one in message.first], [str(one) for one in message.second])
@@ -145,8 +148,8 @@ def _cohort(message: calibration_pb2.Cohort) -> Cohort:
     for member in message.members:
         if len(member.values) != len(message.members[0].values):
             raise InvalidArgument(
-                f"cohort.members have {len(message.members[0].values)} and {len(member.values)} values; expected as "
-                "many in each",
+                f"cohort.members have {len(message.members[0].values)} and {len(member.values)} values; expected the "
+                "same number in each",
                 metadata={"field": "cohort.members"},
             )
     vectors = np.array([member.values for member in message.members], dtype=np.float32)

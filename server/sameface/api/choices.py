@@ -1,4 +1,4 @@
-"""Enum values of requests as the enums of the domain; names are the same on both sides. Pure."""
+"""Translates enum values of requests to enums of the domain, which have the same names. Pure functions."""
 
 from enum import StrEnum
 from typing import TypeVar
@@ -12,14 +12,15 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def choice_from(value: int, enum: EnumDescriptor, choices: type[Choice], field: str) -> Choice | None:
-    """Return the choice that was sent, None where it is unspecified.
+    """Return the chosen value, or None if it is unspecified.
 
     Raises:
-        InvalidArgument: this version does not define the number.
+        InvalidArgument: ``enum`` does not define the number.
     """
     if value == 0:
         return None
     name = short_name(enum, value)
     if name is None:
-        raise InvalidArgument(f"{field} is {value}, which is no {enum.name} of this version", metadata={"field": field})
+        expected = ", ".join(choices.__members__)
+        raise InvalidArgument(f"{field} is {value}; expected a {enum.name}: {expected}", metadata={"field": field})
     return choices[name]

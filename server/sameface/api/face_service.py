@@ -1,4 +1,4 @@
-"""FaceService: photos and embeddings in, templates and decisions out."""
+"""FaceService: enrolment, verification, identification and search of photos and embeddings."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,11 +18,11 @@ from sameface_qdrant.errors import InvalidArgument
 Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_RESULTS = 1000
-MOST_OF_A_STREAM = 8
+SAMPLES_AT_A_TIME = 8
 
 
 class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[misc]  # generated, untyped
-    """See protos/sameface/v1/face_service.proto; every rpc there names its errors."""
+    """Implements FaceService; protos/sameface/v1/face_service.proto describes every rpc and its errors."""
 
     def __init__(self, operations: FaceOperations, admission: Admission) -> None:
         self._operations = operations
@@ -56,7 +56,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
     async def VerifyFace(
         self, request: face_service_pb2.VerifyFaceRequest, context: Context
     ) -> face_service_pb2.VerifyFaceResponse:
-        """1:1."""
+        """Verification, 1:1."""
         gallery, identity = parse_name(request.name, "name", 2)
         decision, face = await self._operations.verify(
             gallery,
@@ -74,14 +74,14 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
     async def IdentifyFaces(
         self, request: face_service_pb2.IdentifyFacesRequest, context: Context
     ) -> face_service_pb2.IdentifyFacesResponse:
-        """1:N."""
+        """Identification, 1:N."""
         settings = requests.identification_from(request)
         return face_service_pb2.IdentifyFacesResponse(faces=await self._identify(settings, request.sample))
 
     async def StreamIdentifyFaces(
         self, stream: AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest], context: Context
     ) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesResponse]:
-        """1:N for one sample after another; what fails is answered in its place."""
+        """Identification of a stream of samples. The response to a sample that fails holds its error."""
         first = await anext(stream, None)
         if first is None:
             return
@@ -89,7 +89,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             raise InvalidArgument("the first message has no settings", metadata={"field": "settings"})
         settings = requests.identification_from(first.settings)
         await self._operations.store.galleries.get(settings.gallery)
-        # Says that the stream is accepted, so that a client need not send photos into one that is not.
+        # Tells the client that the stream is accepted, before it sends photos.
         await context.send_initial_metadata(())
 
         async def answer(
@@ -107,13 +107,13 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 found.error.CopyFrom(status_of(as_typed("StreamIdentifyFaces", error)))
             return found
 
-        async for response in ordered(_numbered(first, stream), answer, MOST_OF_A_STREAM):
+        async for response in ordered(_numbered(first, stream), answer, SAMPLES_AT_A_TIME):
             yield response
 
     async def SearchTemplates(
         self, request: face_service_pb2.SearchTemplatesRequest, context: Context
     ) -> face_service_pb2.SearchTemplatesResponse:
-        """Nearest templates, no decision."""
+        """Find the nearest templates, without a decision."""
         (gallery,) = parse_name(request.gallery, "gallery", 1)
         if not 0 <= request.max_results <= MAX_RESULTS:
             raise InvalidArgument(
@@ -140,7 +140,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
     async def CompareFaces(
         self, request: face_service_pb2.CompareFacesRequest, context: Context
     ) -> face_service_pb2.CompareFacesResponse:
-        """Compare two samples, store nothing."""
+        """Compare two samples and store nothing."""
         decision, first, second = await self._operations.compare(
             requests.sample_from(request.first, "first"),
             requests.sample_from(request.second, "second"),

@@ -1,4 +1,4 @@
-"""GalleryService: galleries, identities and templates as resources."""
+"""GalleryService: manages galleries, identities, templates and erasure receipts."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type: ignore[misc]  # generated, untyped
-    """See protos/sameface/v1/gallery_service.proto; every rpc there names its errors."""
+    """Implements GalleryService; protos/sameface/v1/gallery_service.proto describes every rpc and its errors."""
 
     def __init__(self, store: Store, operations: FaceOperations) -> None:
         self._store = store
@@ -32,7 +32,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def CreateGallery(
         self, request: gallery_service_pb2.CreateGalleryRequest, context: Context
     ) -> gallery_pb2.Gallery:
-        """Make a gallery under the default embedder's contract, or the version asked for."""
+        """Create a gallery under the contract of the requested embedder version, or of the default one."""
         gallery = await self._operations.create_gallery(
             request.gallery_id,
             embedder_version=request.embedder_version or None,
@@ -61,7 +61,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def UpdateGallery(
         self, request: gallery_service_pb2.UpdateGalleryRequest, context: Context
     ) -> gallery_pb2.Gallery:
-        """Change display name and policy; a changed policy is a new revision."""
+        """Change the display name and the policy. A changed policy is a new revision."""
         (gallery_id,) = parse_name(request.gallery.name, "gallery.name", 1)
         fields = requests.gallery_fields(request.gallery, request.update_mask.paths)
         display_name = requests.text_from(request.gallery.display_name, "gallery.display_name")
@@ -76,12 +76,12 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def ListPolicyRevisions(
         self, request: gallery_service_pb2.ListPolicyRevisionsRequest, context: Context
     ) -> gallery_service_pb2.ListPolicyRevisionsResponse:
-        """Return one page of a policy's revisions, newest first; a page's token is the revision it starts with."""
+        """Return one page of a policy's revisions, newest first. The token of a page is its first revision."""
         (gallery,) = parse_name(request.parent, "parent", 1)
         size = requests.page_size_from(request.page_size)
         if request.page_token and not request.page_token.isdecimal():
             raise InvalidArgument(
-                f"page_token is {request.page_token[:64]!r}; expected next_page_token of the page before",
+                f"page_token is {request.page_token[:64]!r}; expected the next_page_token of the previous page",
                 metadata={"field": "page_token"},
             )
         newest_first = reversed(await self._store.galleries.revisions(gallery))
@@ -95,19 +95,19 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def CalibrateGallery(
         self, request: gallery_service_pb2.CalibrateGalleryRequest, context: Context
     ) -> gallery_service_pb2.CalibrateGalleryResponse:
-        """Measure thresholds, and write them into the policy unless only validated."""
+        """Measure thresholds, and write them into the policy unless ``validate_only`` is set."""
         return await self._calibrations.calibrate(request)
 
     async def WhatIfGallery(
         self, request: gallery_service_pb2.WhatIfGalleryRequest, context: Context
     ) -> gallery_service_pb2.WhatIfGalleryResponse:
-        """Tell what another setting would change."""
+        """Report what another threshold or margin would change."""
         return await self._calibrations.what_if(request)
 
     async def DeleteGallery(
         self, request: gallery_service_pb2.DeleteGalleryRequest, context: Context
     ) -> gallery_service_pb2.DeleteGalleryResponse:
-        """Delete a gallery, with everything in it if forced."""
+        """Delete a gallery; with ``force`` also everything in it."""
         (gallery,) = parse_name(request.name, "name", 1)
         receipt = await self._store.galleries.delete(gallery, force=request.force, etag=request.etag)
         return gallery_service_pb2.DeleteGalleryResponse(receipt=responses.receipt_to(receipt))
@@ -115,7 +115,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def CreateIdentity(
         self, request: gallery_service_pb2.CreateIdentityRequest, context: Context
     ) -> gallery_pb2.Identity:
-        """Make an identity without templates."""
+        """Create an identity without templates."""
         (gallery,) = parse_name(request.parent, "parent", 1)
         identity = await self._store.identities.create(
             gallery,
@@ -155,7 +155,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def UpdateIdentity(
         self, request: gallery_service_pb2.UpdateIdentityRequest, context: Context
     ) -> gallery_pb2.Identity:
-        """Change display name, labels or threshold."""
+        """Change fields of an identity."""
         gallery, identity = parse_name(request.identity.name, "identity.name", 2)
         changes = requests.identity_changes(request.identity, request.update_mask.paths)
         updated = await self._store.identities.update(gallery, identity, changes, etag=request.identity.etag)
@@ -172,7 +172,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def DeleteIdentity(
         self, request: gallery_service_pb2.DeleteIdentityRequest, context: Context
     ) -> gallery_service_pb2.DeleteIdentityResponse:
-        """Delete an identity, with its templates if forced."""
+        """Delete an identity; with ``force`` also its templates."""
         gallery, identity = parse_name(request.name, "name", 2)
         receipt = await self._store.identities.delete(gallery, identity, force=request.force, etag=request.etag)
         return gallery_service_pb2.DeleteIdentityResponse(receipt=responses.receipt_to(receipt))
@@ -216,7 +216,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def GetErasureReceipt(
         self, request: gallery_service_pb2.GetErasureReceiptRequest, context: Context
     ) -> gallery_pb2.ErasureReceipt:
-        """Return one receipt as it is now."""
+        """Return the present state of one receipt."""
         return responses.receipt_to(await self._store.erasures.get(parse_receipt_name(request.name)))
 
     async def ListErasureReceipts(

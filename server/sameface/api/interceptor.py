@@ -1,4 +1,4 @@
-"""Stands between gRPC and every handler: bounds what is in flight and turns exceptions into statuses."""
+"""The interceptor of every call: limits the requests in flight and turns exceptions into statuses."""
 
 import asyncio
 import logging
@@ -15,11 +15,11 @@ from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 log = logging.getLogger(__name__)
 
-# Health checks and reflection answer however busy the server is.
+# Health checks and reflection must answer even if the server is busy.
 _ALWAYS_ANSWERED = ("/grpc.",)
 
 RECEIVE_S = 60.0
-"""How long a request may take to arrive; it holds a place meanwhile."""
+"""Seconds that a request may take to arrive. It counts against the limits meanwhile."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -27,7 +27,7 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 
 
 class RequestGuard(grpc.aio.ServerInterceptor):
-    """Admits what there is room for, and lets no exception leave as UNKNOWN."""
+    """Admits calls up to the limits, and turns every exception into a status of the error table."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -35,41 +35,43 @@ class RequestGuard(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> "Handler | None":
-        """Wrap the handler of one call: unary, or a stream both ways."""
+        """Wrap the handler of one call, either unary or a bidirectional stream."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or method.startswith(_ALWAYS_ANSWERED):
             return handler
-        # Typed for the threaded server, so typed as anything here.
-        one: Any = handler.unary_unary
-        many: Any = handler.stream_stream
+        # Any: grpc types these for the threaded server.
+        unary: Any = handler.unary_unary
+        stream: Any = handler.stream_stream
         parse: Any = handler.request_deserializer
 
-        # Messages are parsed here and not by gRPC, which would answer UNKNOWN to one that cannot be.
-        # And a message is received here and not by gRPC, which would receive those of refused calls as well.
-        async def guarded_one(requests: AsyncIterator[bytes], context: Context) -> Any:
+        # We parse messages here, because gRPC would answer UNKNOWN to a malformed one. We also receive them here,
+        # because gRPC would receive the messages of refused calls too.
+        async def guarded_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
             try:
                 with self._admission.receiving():
                     request = await asyncio.wait_for(anext(requests), RECEIVE_S)
                 with self._admission.request(len(request)):
-                    return await one(_parsed(parse, request), context)
+                    return await unary(_parsed(parse, request), context)
             except StopAsyncIteration:
-                failure: SamefaceError = InvalidArgument("the request is missing", metadata={"field": "request"})
+                failure: SamefaceError = InvalidArgument(
+                    "the call has no request message; send exactly one", metadata={"field": "request"}
+                )
             except TimeoutError:
                 failure = StreamIdle(
-                    f"the request did not arrive within {RECEIVE_S:g} s", metadata={"limit": RECEIVE_S}
+                    f"the request did not arrive within {RECEIVE_S:g} s; send it again", metadata={"limit": RECEIVE_S}
                 )
             except Exception as error:
                 failure = _failure(method, error)
-            # Out of the except clause and without the request: nothing of a refused photo outlives its answer.
+            # Outside of the except clause and with the request cleared, so that a refused photo is freed at once.
             request = b""
             return await context.abort_with_status(rich_status(failure))
 
-        async def guarded_many(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+        async def guarded_stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             try:
                 with self._admission.stream():
                     parsed = (_parsed(parse, request) async for request in self._messages(requests))
-                    async for answer in many(parsed, context):
+                    async for answer in stream(parsed, context):
                         yield answer
                 return
             except Exception as error:
@@ -77,12 +79,17 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             await context.abort_with_status(rich_status(failure))
 
         serializer = handler.response_serializer
-        if many is not None:
-            return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_many), response_serializer=serializer)
-        return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_one), response_serializer=serializer)
+        if stream is not None:
+            return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_stream), response_serializer=serializer)
+        return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_unary), response_serializer=serializer)
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield what a stream sends, until it ends, says nothing for too long, or the server stops."""
+        """Yield the messages of a stream until it ends.
+
+        Raises:
+            StreamIdle: the client sent nothing for too long.
+            ServerStopping: the server stops.
+        """
         draining = asyncio.ensure_future(self._admission.draining.wait())
         idle_s = self._admission.limits.stream_idle_s
         try:
@@ -94,7 +101,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     if draining.done():
                         raise ServerStopping("the server is stopping; open the stream again", retry_after_s=1.0)
                     raise StreamIdle(
-                        f"the stream sent nothing for {idle_s:g} s; open it again when there is something to send",
+                        f"the client sent nothing for {idle_s:g} s; open a new stream when there is something to send",
                         metadata={"limit": f"{idle_s:g}"},
                     )
                 try:
@@ -111,23 +118,25 @@ def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:
         return parse(request)
     except DecodeError:
         raise InvalidArgument(
-            f"{len(request)} bytes are no message of this rpc; use the protos of this version",
+            f"the {len(request)} bytes of the request are not a message of this rpc; use the protos of this version",
             metadata={"field": "request"},
         ) from None
 
 
 def as_typed(method: str, error: Exception) -> SamefaceError:
-    """Return a typed error as it is; anything else is a defect, is logged, and says nothing of itself to callers."""
+    """Return a typed error unchanged. Log any other error as a defect, and return an error without its details."""
     if isinstance(error, SamefaceError) and error.reason in ERRORS:
         return error
-    # The type and place, never the values: a message may quote what the caller sent.
-    blank = RuntimeError("details withheld")
-    log.error("%s failed: %s", method, type(error).__name__, exc_info=(type(blank), blank, error.__traceback__))
-    return UnexpectedError("the server failed to answer; nothing is known to be wrong with the request")
+    # Log only the type and the traceback: the message of the error may quote the caller's input.
+    placeholder = RuntimeError("details withheld")
+    log.error(
+        "%s failed: %s", method, type(error).__name__, exc_info=(type(placeholder), placeholder, error.__traceback__)
+    )
+    return UnexpectedError("the server has a defect and could not answer; the request may be correct")
 
 
 def _failure(method: str, error: Exception) -> SamefaceError:
-    """Return what a call is ended with, cut off from the frames that hold what was sent."""
+    """Return the typed error that ends a call, without the traceback, whose frames hold the request."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     failure = as_typed(method, error)

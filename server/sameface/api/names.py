@@ -12,7 +12,7 @@ def parse_name(name: str, field: str, depth: int) -> tuple[str, ...]:
     """Split a resource name into its ``depth`` ids (1 gallery, 2 identity, 3 template).
 
     Raises:
-        InvalidArgument: the name does not have that form; the message shows the form.
+        InvalidArgument: the name has another form. The message shows the expected form.
     """
     parts = name.split("/")
     collections, ids = parts[::2], parts[1::2]
@@ -29,19 +29,19 @@ def parse_receipt_name(name: str) -> str:
     """Return the id in ``erasureReceipts/{id}``.
 
     Raises:
-        InvalidArgument: the name does not have that form.
+        InvalidArgument: the name has another form.
     """
     collection, _, receipt = name.partition("/")
     if collection != "erasureReceipts" or not re.fullmatch(r"[0-9a-f]{32}", receipt):
         raise InvalidArgument(
-            f"name is {name[:80]!r}; expected erasureReceipts/{{id}} as a deletion answers it",
+            f"name is {name[:80]!r}; expected erasureReceipts/{{id}}, as in the response to a deletion",
             metadata={"field": "name"},
         )
     return receipt
 
 
 def receipt_name(receipt: str) -> str:
-    """Return the resource name of an erasure's receipt."""
+    """Return the resource name of an erasure receipt."""
     return f"erasureReceipts/{receipt}"
 
 

@@ -1,4 +1,4 @@
-"""Work on a stream with answers in its order, bounded in flight."""
+"""Works on several items of a stream at a time, with the answers in the order of the items."""
 
 import asyncio
 from collections import deque
@@ -12,11 +12,11 @@ Answer = TypeVar("Answer")
 async def ordered(
     items: AsyncIterator[Item], work: Callable[[Item], Awaitable[Answer]], most: int
 ) -> AsyncIterator[Answer]:
-    """Yield what ``work`` makes of each item, in the order of the items, with at most ``most`` worked on at a time.
+    """Yield the answer of ``work`` to each item, in the order of the items, with at most ``most`` in work at a time.
 
-    At most one item more is read ahead. An answer is given as soon as all before it are, also while no further item has
-    come; nothing is read while the consumer does not take what it was given. Where ``items`` fails, its exception is
-    raised after the answers to all items before.
+    At most one further item is read ahead. An answer is yielded as soon as all earlier ones were, without waiting for
+    further items. Nothing is read until the consumer asks for the next answer. If ``items`` raises an exception, it is
+    raised here after the answers to all earlier items.
     """
     failed: Exception | None = None
     working: deque[asyncio.Future[Answer]] = deque()

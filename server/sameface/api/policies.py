@@ -1,4 +1,4 @@
-"""Between policies and their protos. The fields have the same names on both sides. Pure."""
+"""Translates policies to protos and back. The fields have the same names on both sides. Pure functions."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -24,10 +24,10 @@ def policy_to(policy: Policy) -> gallery_pb2.Policy:
 
 
 def policy_from(message: gallery_pb2.Policy) -> Policy:
-    """Return a policy with the settings of a message; one that is absent or unspecified there has its default.
+    """Return a policy with the settings of a message. A setting that is absent or unspecified gets its default.
 
     Raises:
-        InvalidArgument: a setting is out of range, or a choice that this version does not know.
+        InvalidArgument: a setting is out of range, or has an enum value that this version does not define.
     """
     values: dict[str, Any] = {}
     for setting in POLICY_SETTINGS:
@@ -40,10 +40,10 @@ def policy_from(message: gallery_pb2.Policy) -> Policy:
 
 
 def policy_changes(message: gallery_pb2.Policy, fields: Iterable[str]) -> PolicyChanges:
-    """Return the named settings as the message has them; one that is absent there takes its default.
+    """Return the settings that ``fields`` names. A setting that is absent in the message gets its default.
 
     Raises:
-        InvalidArgument: see `policy_from`; settings that are not named are checked too.
+        InvalidArgument: see `policy_from`, which also checks the settings that are not named.
     """
     policy = policy_from(message)
     return cast(PolicyChanges, {name: getattr(policy, name) for name in fields})

@@ -1,4 +1,4 @@
-"""From protos to domain values: what callers send, checked. Pure."""
+"""Translates requests to domain values and checks them. Pure functions."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,24 +28,29 @@ MAX_CANDIDATES = 100
 
 
 def scope_from(value: decision_pb2.Scope, field: str = "scope") -> Scope | None:
-    """Return the scope that was asked for, None for the default."""
+    """Return the requested scope, or None for the default."""
     return choice_from(value, decision_pb2.Scope.DESCRIPTOR, Scope, field)
 
 
 def selection_from(value: face_pb2.FaceSelection) -> FaceSelection | None:
-    """Return the face selection that was asked for, None for the default."""
+    """Return the requested face selection, or None for the default."""
     return choice_from(value, face_pb2.FaceSelection.DESCRIPTOR, FaceSelection, "face_selection")
 
 
 def sample_from(message: face_pb2.Sample, field: str = "sample") -> Sample:
-    """Return the photo or embedding of a sample."""
+    """Return the photo or embedding of a sample.
+
+    Raises:
+        InvalidArgument: the sample is empty.
+        InvalidEmbedding: the embedding has too many values.
+    """
     match message.WhichOneof("source"):
         case "photo":
             return PhotoSample(message.photo)
         case "embedding":
             if len(message.embedding.values) > MAX_DIMENSION:
                 raise InvalidEmbedding(
-                    f"{field}.embedding has {len(message.embedding.values)} values; at most {MAX_DIMENSION} may be",
+                    f"{field}.embedding has {len(message.embedding.values)} values; expected at most {MAX_DIMENSION}",
                     metadata={"field": f"{field}.embedding"},
                 )
             return EmbeddingSample(
@@ -59,7 +64,11 @@ def sample_from(message: face_pb2.Sample, field: str = "sample") -> Sample:
 def identification_from(
     message: face_service_pb2.IdentifyFacesRequest | face_service_pb2.StreamIdentifyFacesRequest.Settings,
 ) -> IdentificationSettings:
-    """Return how samples are to be identified."""
+    """Return the settings of an identification.
+
+    Raises:
+        InvalidArgument: a setting is malformed or out of range.
+    """
     (gallery,) = parse_name(message.gallery, "gallery", 1)
     if not 0 <= message.max_candidates <= MAX_CANDIDATES:
         raise InvalidArgument(
@@ -77,7 +86,7 @@ def identification_from(
 
 
 def contract_from(message: face_pb2.Contract) -> Contract:
-    """Return a contract as the caller states it."""
+    """Return the contract that the caller sends, unchecked."""
     return Contract(
         model=message.model,
         version=message.version,
@@ -88,12 +97,12 @@ def contract_from(message: face_pb2.Contract) -> Contract:
 
 
 def number_from(message: object, field: str, low: float, high: float, *, strict: bool = False) -> float | None:
-    """Return an optional number of a request, None where it is absent.
+    """Return an optional number of a request, or None if it is absent.
 
     Raises:
-        InvalidArgument: it is not finite or outside ``low``..``high`` (both excluded with ``strict``).
+        InvalidArgument: the number is not finite or not in ``low``..``high`` (``strict`` excludes both ends).
     """
-    if not message.HasField(field):  # type: ignore[attr-defined]  # every proto message has it
+    if not message.HasField(field):  # type: ignore[attr-defined]  # every proto message has HasField
         return None
     value = float(getattr(message, field))
     inside = low < value < high if strict else low <= value <= high
@@ -107,55 +116,73 @@ def number_from(message: object, field: str, low: float, high: float, *, strict:
 
 
 def text_from(value: str, field: str) -> str:
-    """Return a text for people after checking its length and that it prints."""
+    """Return a text for people.
+
+    Raises:
+        InvalidArgument: the text is too long or has a control character.
+    """
     if len(value) > MAX_TEXT or any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise InvalidArgument(
-            f"{field} has {len(value)} characters; expected at most {MAX_TEXT}, none of them a control character",
+            f"{field} has {len(value)} characters; expected at most {MAX_TEXT}, and no control characters",
             metadata={"field": field},
         )
     return value
 
 
 def request_id_from(value: str) -> str:
-    """Return a request id in canonical form, or empty where none was sent."""
+    """Return a request id in canonical form, or an empty string if there is none.
+
+    Raises:
+        InvalidArgument: the id is not a UUID.
+    """
     if not value:
         return ""
     try:
         return str(uuid.UUID(value))
     except ValueError:
         raise InvalidArgument(
-            f"request_id is {value[:64]!r}; expected a UUID, for instance {uuid.UUID(int=0)}",
+            f"request_id is {value[:64]!r}; expected a UUID, for example {uuid.UUID(int=0)}",
             metadata={"field": "request_id"},
         ) from None
 
 
 def page_size_from(value: int) -> int:
-    """Return a page size: 0 takes 100, larger than 1000 is coerced (AIP-158)."""
+    """Return a page size: 0 means 100, and more than 1000 means 1000 (AIP-158).
+
+    Raises:
+        InvalidArgument: the value is negative.
+    """
     if value < 0:
         raise InvalidArgument(f"page_size is {value}; expected 0 to 1000", metadata={"field": "page_size"})
     return min(value, 1000) or 100
 
 
 def time_from(message: timestamp_pb2.Timestamp, field: str) -> datetime:
-    """Return a moment in UTC."""
+    """Return a timestamp as a UTC time.
+
+    Raises:
+        InvalidArgument: the timestamp is out of range.
+    """
     try:
         return message.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise InvalidArgument(f"{field} is not a valid timestamp", metadata={"field": field}) from None
+        raise InvalidArgument(
+            f"{field} is not a valid timestamp; expected a time in the years 1 to 9999", metadata={"field": field}
+        ) from None
 
 
 def optional_time_from(message: Any, field: str) -> datetime | None:
-    """Return a moment of a message, None where it is absent."""
+    """Return a time of a message, or None if it is absent."""
     return time_from(getattr(message, field), field) if message.HasField(field) else None
 
 
 def changed_fields(mask: Iterable[str], populated: set[str], known: Mapping[str, set[str]]) -> set[str]:
-    """Return what an update changes (AIP-134): what the mask names, without a mask what the message sets.
+    """Return the fields that an update changes (AIP-134): those in the mask, or without a mask the populated ones.
 
-    ``known`` says which fields each path stands for; ``*`` stands for all of them.
+    ``known`` maps each allowed path of the mask to its fields. The path ``*`` means all fields.
 
     Raises:
-        InvalidArgument: the mask names something else, or nothing is to be changed.
+        InvalidArgument: the mask has an unknown path, or there is no field to change.
     """
     paths = list(mask)
     everything = set().union(*known.values())
@@ -175,7 +202,7 @@ def changed_fields(mask: Iterable[str], populated: set[str], known: Mapping[str,
 
 
 def gallery_fields(message: gallery_pb2.Gallery, mask: Iterable[str]) -> set[str]:
-    """Return what an update of a gallery changes: ``display_name`` and names of policy fields."""
+    """Return the fields that an update of a gallery changes: ``display_name`` and names of policy fields."""
     settings = [setting.name for setting in POLICY_SETTINGS]
     populated = {name for name in settings if message.policy.HasField(name)}
     populated |= {"display_name"} if message.display_name else set()
@@ -184,7 +211,7 @@ def gallery_fields(message: gallery_pb2.Gallery, mask: Iterable[str]) -> set[str
 
 
 def identity_changes(message: gallery_pb2.Identity, mask: Iterable[str]) -> IdentityChanges:
-    """Return what an update of an identity changes."""
+    """Return the fields that an update of an identity changes, with their new values."""
     populated = {name for name in ("verify_threshold", "expire_time") if message.HasField(name)}
     texts = ("display_name", "labels", "consent_reference", "purpose")
     populated |= {name for name in texts if getattr(message, name)}
@@ -206,11 +233,15 @@ def identity_changes(message: gallery_pb2.Identity, mask: Iterable[str]) -> Iden
 
 
 def filter_from(message: face_service_pb2.TemplateFilter, gallery: str) -> TemplateFilter:
-    """Return which templates a search looks at."""
+    """Return the filter of a search.
+
+    Raises:
+        InvalidArgument: an origin is unknown, or an identity is malformed or of another gallery.
+    """
     origins = {gallery_pb2.Template.ORIGIN_UNSPECIFIED: "", **{origin: name for name, origin in ORIGINS.items()}}
     if message.origin not in origins:
         raise InvalidArgument(
-            f"filter.origin is {message.origin}, which is no Origin of this version",
+            f"filter.origin is {message.origin}; expected ORIGIN_PHOTO or ORIGIN_EMBEDDING",
             metadata={"field": "filter.origin"},
         )
     return TemplateFilter(
@@ -231,7 +262,7 @@ def _identities_from(names: Sequence[str], gallery: str, field: str) -> tuple[st
         owner, identity = parse_name(name, field, 2)
         if owner != gallery:
             raise InvalidArgument(
-                f"{field} names {name!r}, which is not of the gallery {gallery!r}", metadata={"field": field}
+                f"{field} names {name!r}; expected identities of the gallery {gallery!r}", metadata={"field": field}
             )
         found.append(identity)
     return tuple(found)

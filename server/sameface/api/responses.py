@@ -1,4 +1,4 @@
-"""From domain values to protos. Pure."""
+"""Translates domain values to protos. Pure functions."""
 
 from collections.abc import Iterable
 
@@ -60,7 +60,7 @@ def identity_to(identity: Identity) -> gallery_pb2.Identity:
 
 
 def template_to(template: Template) -> gallery_pb2.Template:
-    """Return the proto of a template. The vector stays where it is."""
+    """Return the proto of a template, without its vector."""
     return gallery_pb2.Template(
         name=make_name(template.gallery, template.identity, template.id) if template.id else "",
         origin=ORIGINS.get(template.provenance.source, gallery_pb2.Template.ORIGIN_UNSPECIFIED),
@@ -73,23 +73,23 @@ def template_to(template: Template) -> gallery_pb2.Template:
 
 
 def findings_to(template: Template, *, reveal: bool) -> list[gallery_pb2.Finding]:
-    """Return what guards found; whom a template is like, and how much, only with ``reveal``."""
+    """Return the guards' findings. Another identity and its score are included only with ``reveal``."""
     answer = []
     for finding in template.findings:
-        mine = finding.identity in ("", template.identity)
-        told = gallery_pb2.Finding(kind=f"KIND_{finding.kind}", threshold=finding.threshold)
-        if finding.identity and (mine or reveal):
-            told.identity = make_name(template.gallery, finding.identity)
+        visible = reveal or finding.identity in ("", template.identity)
+        message = gallery_pb2.Finding(kind=f"KIND_{finding.kind}", threshold=finding.threshold)
+        if finding.identity and visible:
+            message.identity = make_name(template.gallery, finding.identity)
             if finding.template:
-                told.template = make_name(template.gallery, finding.identity, finding.template)
-        if finding.score is not None and (mine or reveal):
-            told.score = finding.score
-        answer.append(told)
+                message.template = make_name(template.gallery, finding.identity, finding.template)
+        if finding.score is not None and visible:
+            message.score = finding.score
+        answer.append(message)
     return answer
 
 
 def receipt_to(receipt: ErasureReceipt) -> gallery_pb2.ErasureReceipt:
-    """Return the proto of an erasure's receipt."""
+    """Return the proto of an erasure receipt."""
     return gallery_pb2.ErasureReceipt(
         name=receipt_name(receipt.id),
         state=f"STATE_{receipt.state}",
@@ -123,7 +123,7 @@ def embedding_to(vector: Vector, contract: Contract) -> face_pb2.Embedding:
 
 
 def face_to(face: FoundFace | None) -> face_pb2.Face | None:
-    """Return the proto of a face, None for an embedding."""
+    """Return the proto of a face, None for None."""
     if face is None:
         return None
     x, y, width, height = face.detection.box

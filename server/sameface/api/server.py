@@ -40,7 +40,7 @@ SERVICES = (
 
 @dataclass(slots=True)
 class ApiServer:
-    """A listening server with its health; made by `start_server`."""
+    """A listening server with its health service. `start_server` creates it."""
 
     port: int
     admission: Admission
@@ -48,29 +48,29 @@ class ApiServer:
     _health: health.aio.HealthServicer
 
     async def set_serving(self, serving: bool) -> None:
-        """Tell health checks whether requests would be answered."""
+        """Set the status that health checks return."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             await self._health.set(service, status)
 
-    async def drain(self, grace_s: float, hurrying: asyncio.Event | None = None) -> None:
-        """Say NOT_SERVING, refuse new requests, and let those in flight finish for at most ``grace_s`` seconds.
+    async def drain(self, grace_s: float, aborting: asyncio.Event | None = None) -> None:
+        """Report NOT_SERVING, refuse new requests, and wait at most ``grace_s`` seconds for requests in flight.
 
-        ``hurrying`` ends the wait. Streams that never end by themselves (a health watch) are not waited for.
+        ``aborting`` ends the wait. Health watches are not waited for, because they never end by themselves.
         """
         await self._health.enter_graceful_shutdown()
         self.admission.draining.set()
         if self.admission.in_flight:
-            log.info("draining: %d requests in flight, at most %g s", self.admission.in_flight, grace_s)
+            log.info("draining: waiting at most %g s for %d requests in flight", grace_s, self.admission.in_flight)
         stopping = asyncio.create_task(self._server.stop(grace_s))
         waits: list[asyncio.Task[Any]] = [stopping, asyncio.create_task(self.admission.idle(LAST_ANSWERS_S))]
-        if hurrying is not None:
-            waits.append(asyncio.create_task(hurrying.wait()))
+        if aborting is not None:
+            waits.append(asyncio.create_task(aborting.wait()))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits[1:]:
             wait.cancel()
-        # The last answers are on their way out still; the shortest grace that was given counts.
-        await self._server.stop(0.0 if hurrying is not None and hurrying.is_set() else min(grace_s, LAST_ANSWERS_S))
+        # The last responses may still be on their way. gRPC uses the shortest grace period that it was given.
+        await self._server.stop(0.0 if aborting is not None and aborting.is_set() else min(grace_s, LAST_ANSWERS_S))
         await stopping
 
 
@@ -82,26 +82,26 @@ async def start_server(
     limits: Limits,
     max_message_bytes: int,
 ) -> ApiServer:
-    """Listen on ``host:port`` (port 0 picks a free one) and serve; health starts as SERVING.
+    """Listen on ``host:port`` (port 0 chooses a free port) and serve. Health starts as SERVING.
 
     Raises:
-        RuntimeMissing: the address cannot be bound.
+        RuntimeMissing: the server cannot listen on the address.
     """
     admission = Admission(limits)
     server = grpc.aio.server(
         interceptors=[RequestGuard(admission)],
-        # The guard answers with a reason; this bounds what is held of requests that have not been received whole.
+        # RequestGuard refuses calls with a reason. This limit only bounds the memory of partly received requests.
         maximum_concurrent_rpcs=2 * limits.requests + limits.streams + HEALTH_WATCHERS,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
-            # Two servers must not share a port without knowing of each other.
+            # Without this, a second server could share the port unnoticed.
             ("grpc.so_reuseport", 0),
-            # A client that vanished without a word is noticed, and one may ask as often whether the server is there.
+            # Detect clients that vanished, and allow clients to send pings as often.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-            # Connections end now and then, so that clients look for new replicas; calls on them finish first.
+            # Close old connections, so that clients find new replicas. Calls on them finish first.
             ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_S * 1000),
         ],
     )
@@ -115,7 +115,8 @@ async def start_server(
         port = server.add_insecure_port(listen)
     except RuntimeError as error:
         raise RuntimeMissing(
-            f"cannot listen on {listen}: the address is in use or not of this machine; choose another with --listen",
+            f"cannot listen on {listen}: the address is in use, or does not belong to this machine; choose another "
+            "address with --listen",
             metadata={"listen": listen},
         ) from error
     await server.start()

@@ -1,4 +1,4 @@
-"""The one table from typed errors to gRPC statuses, and the rich status that carries them (AIP-193)."""
+"""The table from typed errors to gRPC statuses, and the rich status that carries them (AIP-193)."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,29 +21,29 @@ class ErrorRow:
 
     code: grpc.StatusCode
     metadata: str
-    """Keys of the ErrorInfo's metadata, in words."""
+    """Keys of the ErrorInfo's metadata, for docs/errors.md."""
     remedy: str
 
 
 _CODES = grpc.StatusCode
 ERRORS: dict[str, ErrorRow] = {
     "INVALID_ARGUMENT": ErrorRow(
-        _CODES.INVALID_ARGUMENT, "`field`", "Correct the field; it is named as a BadRequest violation as well."
+        _CODES.INVALID_ARGUMENT, "`field`", "Correct the field. A BadRequest violation names it too."
     ),
     "INVALID_EMBEDDING": ErrorRow(
         _CODES.INVALID_ARGUMENT,
         "`field`; `given`, `expected` or `position`",
-        "Send as many finite numbers as the contract's dimension, not all zero.",
+        "Send finite numbers, not all zero. Their count is the contract's dimension.",
     ),
     "IMAGE_UNDECODABLE": ErrorRow(
         _CODES.INVALID_ARGUMENT,
         "`bytes`, or `compression` of a TIFF",
-        "Send a whole JPEG, PNG, WebP, BMP, GIF or TIFF file.",
+        "Send a complete JPEG, PNG, WebP, BMP, GIF or TIFF file.",
     ),
     "IMAGE_TOO_LARGE": ErrorRow(
         _CODES.INVALID_ARGUMENT,
         "`limit`; `bytes`, `width` and `height`, `scans`, `segments`, or `cpu_s` (seconds of processor time)",
-        "Send a smaller photo; a JPEG with too many scans or segments saved again as an ordinary one.",
+        "Send a smaller photo. If a JPEG has too many scans or segments, save it again as an ordinary JPEG.",
     ),
     "FACE_NOT_FOUND": ErrorRow(_CODES.INVALID_ARGUMENT, "`count`", "Send a photo with a visible, upright face."),
     "MULTIPLE_FACES": ErrorRow(
@@ -52,33 +52,31 @@ ERRORS: dict[str, ErrorRow] = {
     "FACE_TOO_SMALL": ErrorRow(
         _CODES.INVALID_ARGUMENT,
         "`InterEyeDistance`, `min_inter_eye_distance` (pixels)",
-        "Move closer, or send the photo in its full size.",
+        "Move closer to the camera, or send the photo in full size.",
     ),
     "QUALITY_TOO_LOW": ErrorRow(
         _CODES.INVALID_ARGUMENT,
-        "each component that fell short, and its limit (`Sharpness`, `min_sharpness`, …)",
-        "Take another photo: hold still, more light, the whole face.",
+        "each component below its limit, and the limit (`Sharpness`, `min_sharpness`, …)",
+        "Take another photo: hold still, use more light, show the whole face.",
     ),
     "EXTREME_POSE": ErrorRow(
         _CODES.INVALID_ARGUMENT,
-        "each angle that was too large, and its limit: `HeadPoseYaw`, `HeadPosePitch`, `HeadPoseRoll`; `max_yaw`, "
+        "each angle above its limit, and the limit: `HeadPoseYaw`, `HeadPosePitch`, `HeadPoseRoll`; `max_yaw`, "
         "`max_pitch`, `max_roll` (degrees)",
         "Look into the camera.",
     ),
     "GALLERY_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`gallery`", "Create the gallery, or correct its name."),
     "IDENTITY_NOT_FOUND": ErrorRow(
-        _CODES.NOT_FOUND, "`gallery`, `identity`", "Enrol the identity first (`allow_missing` makes it)."
+        _CODES.NOT_FOUND, "`gallery`, `identity`", "Enrol the identity first (`allow_missing` creates it)."
     ),
     "TEMPLATE_NOT_FOUND": ErrorRow(
-        _CODES.NOT_FOUND, "`gallery`, `identity`, `template`", "List the identity's templates."
+        _CODES.NOT_FOUND, "`gallery`, `identity`, `template`", "List the identity's templates, and use one of them."
     ),
-    "ERASURE_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`receipt`", "List the receipts."),
+    "ERASURE_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`receipt`", "List the receipts, and use one of them."),
     "MODEL_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`model`, `version`", "Use a version that GetServerInfo lists."),
-    "GALLERY_ALREADY_EXISTS": ErrorRow(
-        _CODES.ALREADY_EXISTS, "`gallery`", "Use the gallery that is there, or another id."
-    ),
+    "GALLERY_ALREADY_EXISTS": ErrorRow(_CODES.ALREADY_EXISTS, "`gallery`", "Use the existing gallery, or another id."),
     "IDENTITY_ALREADY_EXISTS": ErrorRow(
-        _CODES.ALREADY_EXISTS, "`gallery`, `identity`", "Use the identity that is there, or another id."
+        _CODES.ALREADY_EXISTS, "`gallery`, `identity`", "Use the existing identity, or another id."
     ),
     "GALLERY_NOT_EMPTY": ErrorRow(
         _CODES.FAILED_PRECONDITION, "`gallery`, `identities` (how many)", "Delete its identities first, or set `force`."
@@ -89,7 +87,7 @@ ERRORS: dict[str, ErrorRow] = {
         "Delete its templates first, or set `force`.",
     ),
     "IDENTITY_EXPIRED": ErrorRow(
-        _CODES.FAILED_PRECONDITION, "`gallery`, `identity`", "Prolong the identity (`expire_time`), or delete it first."
+        _CODES.FAILED_PRECONDITION, "`gallery`, `identity`", "Set a later `expire_time`, or delete the identity first."
     ),
     "TEMPLATE_LIMIT_REACHED": ErrorRow(
         _CODES.FAILED_PRECONDITION,
@@ -99,78 +97,89 @@ ERRORS: dict[str, ErrorRow] = {
     "IDENTITY_COLLISION": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`gallery`, `identity`",
-        "Check who the photo shows: another identity looks the same. The policy's `on_collision` rejects it.",
+        "Check who the photo shows: it is too similar to another identity. The policy's `on_collision` rejects it.",
     ),
     "DUPLICATE_SAMPLE": ErrorRow(
         _CODES.ALREADY_EXISTS,
         "`gallery`, `identity`",
-        "Send another photo; this one is enrolled already. The policy's `on_duplicate` rejects it.",
+        "Send another photo: this one is already enrolled. The policy's `on_duplicate` rejects it.",
     ),
     "TEMPLATE_OUTLIER": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`gallery`, `identity`",
-        "Check who the photo shows: it is unlike the identity's others. The policy's `on_outlier` rejects it.",
+        "Check who the photo shows: it is too different from the identity's other templates. The policy's "
+        "`on_outlier` rejects it.",
     ),
     "CONTRACT_MISMATCH": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`given`, `expected`",
-        "Embed the photo with the gallery's model version, or send the photo.",
+        "Make the embedding with the gallery's model version, or send the photo.",
     ),
     "THRESHOLD_NOT_CALIBRATED": ErrorRow(
-        _CODES.FAILED_PRECONDITION, "–", "Set a threshold in the gallery's policy, or send one with the request."
+        _CODES.FAILED_PRECONDITION, "–", "Set a threshold in the gallery's policy, or in the request."
     ),
     "CALIBRATION_NOT_SUPPORTED": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`identities`, `comparisons`; `gallery`, `target_fmr` or `supported_fmr`; `target_fpir` or `supported_fpir`",
-        "Enrol more people or bring a cohort; or accept the supported rates, or set other targets.",
+        "Enrol more people, send a cohort, accept the supported rates, or set other targets.",
     ),
     "REQUEST_ID_REUSED": ErrorRow(
-        _CODES.FAILED_PRECONDITION, "`field`, `request_id`", "Make a new `request_id` for a new request."
+        _CODES.FAILED_PRECONDITION, "`field`, `request_id`", "Use a new `request_id` for a new request."
     ),
     "CONCURRENT_UPDATE": ErrorRow(
-        _CODES.ABORTED, "`etag`, or `gallery` and `identity`", "Read the resource again and repeat."
+        _CODES.ABORTED, "`etag`, or `gallery` and `identity`", "Read the resource again, and repeat the call."
     ),
-    "SERVER_BUSY": ErrorRow(_CODES.RESOURCE_EXHAUSTED, "`in_flight`, `limit`", "Wait as RetryInfo says and repeat."),
+    "SERVER_BUSY": ErrorRow(
+        _CODES.RESOURCE_EXHAUSTED, "`in_flight`, `limit`", "Wait as RetryInfo says, and repeat the call."
+    ),
     "STREAM_IDLE": ErrorRow(
-        _CODES.DEADLINE_EXCEEDED, "`limit` (seconds)", "Open another stream when there is something to send."
+        _CODES.DEADLINE_EXCEEDED, "`limit` (seconds)", "Open a new stream when you have something to send."
     ),
     "SERVER_STOPPING": ErrorRow(
-        _CODES.UNAVAILABLE, "–", "Open the stream again as RetryInfo says and go on after the last answer."
+        _CODES.UNAVAILABLE,
+        "–",
+        "Wait as RetryInfo says, open a new stream, and continue after the sample of the last response.",
     ),
-    "STORE_FULL": ErrorRow(_CODES.RESOURCE_EXHAUSTED, "`path` or `url`", "Free disk space on the server; reads go on."),
+    "STORE_FULL": ErrorRow(
+        _CODES.RESOURCE_EXHAUSTED, "`path` or `url`", "Free disk space on the server. Reads still work."
+    ),
     "MODEL_UNAVAILABLE": ErrorRow(
-        _CODES.UNAVAILABLE, "`triton_url`, or `model` and `version`", "Wait as RetryInfo says and repeat."
+        _CODES.UNAVAILABLE, "`triton_url`, or `model` and `version`", "Wait as RetryInfo says, and repeat the call."
     ),
-    "STORE_UNAVAILABLE": ErrorRow(_CODES.UNAVAILABLE, "`path` or `url`", "Wait as RetryInfo says and repeat."),
+    "STORE_UNAVAILABLE": ErrorRow(
+        _CODES.UNAVAILABLE, "`path` or `url`", "Wait as RetryInfo says, and repeat the call."
+    ),
     "MODEL_CHECK_FAILED": ErrorRow(
-        _CODES.UNAVAILABLE, "`model`, `version`", "The server's models are not what their cards say; see its log."
+        _CODES.UNAVAILABLE,
+        "`model`, `version`",
+        "The server's models do not match their cards. Ask the operator to check the server's log.",
     ),
     "STORE_CORRUPT": ErrorRow(_CODES.DATA_LOSS, "`path`", "Restore the data folder from a backup."),
     "STORE_TOO_NEW": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`found`, `least`, `current` (schema versions)",
-        "Upgrade the service: a newer release wrote this record.",
+        "A newer release wrote this record. Upgrade the service.",
     ),
-    "INTERNAL": ErrorRow(_CODES.INTERNAL, "–", "A defect; report it with the time from the server's log."),
+    "INTERNAL": ErrorRow(_CODES.INTERNAL, "–", "This is a defect of the server. Report it with the server's log."),
 }
-"""Reason → status, metadata and what to do. Every error that leaves the server is in this table."""
+"""Reason → status, metadata and what to do. The server sends no error that is not in this table."""
 
 
 class UnexpectedError(SamefaceError):
-    """Stands for a defect; says nothing of what happened inside."""
+    """A defect of the server. The message gives no details."""
 
     reason = "INTERNAL"
 
 
 def rich_status(error: SamefaceError) -> grpc.Status:
-    """Translate a typed error into what gRPC sends at the end of a failed call."""
+    """Translate a typed error into the status that gRPC sends at the end of a failed call."""
     return rpc_status.to_status(status_of(error))
 
 
 def status_of(error: SamefaceError) -> status_pb2.Status:
     """Translate a typed error into a status with ErrorInfo, and BadRequest or RetryInfo where they apply.
 
-    Texts are clipped: what a caller sent may be quoted in them, and gRPC drops answers whose metadata exceeds 8 KiB.
+    Texts are clipped: they may quote input of any length, and gRPC drops responses with more than 8 KiB of metadata.
     """
     row = ERRORS[error.reason]
     message = _clipped(error.message, MAX_MESSAGE_BYTES)

@@ -1,4 +1,4 @@
-"""SystemService: what this server is made of."""
+"""SystemService: describes this server."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +21,14 @@ class ServedParts:
     """``triton`` or ``onnxruntime``."""
     runtime_version: str
     metrics_url: str
-    """Where a local Triton's metrics are; empty without one."""
+    """Where to read the metrics of a local Triton; empty without one."""
     engine: EngineDescription
     cards: tuple[ModelCard, ...]
     default_embedder: ChosenVersion
 
 
 class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ignore[misc]  # generated, untyped
-    """See protos/sameface/v1/system_service.proto."""
+    """Implements SystemService; see protos/sameface/v1/system_service.proto."""
 
     def __init__(self, parts: ServedParts) -> None:
         self._parts = parts
@@ -36,7 +36,7 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ig
     async def GetServerInfo(
         self, request: system_service_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> system_service_pb2.GetServerInfoResponse:
-        """Return versions and models."""
+        """Return the versions of the parts, and the served models."""
         parts = self._parts
         return system_service_pb2.GetServerInfoResponse(
             version=__version__,

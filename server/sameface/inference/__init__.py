@@ -1,1 +1,1 @@
-"""Running models: the seam, the model cards, in-process ONNX Runtime, Triton, and the local Triton."""
+"""Running models: the protocol `Inference`, model cards, in-process ONNX Runtime, Triton, and the local Triton."""

@@ -1,4 +1,4 @@
-"""The seam between the pipeline and whatever runs the models."""
+"""The protocol between the pipeline and the runtime of the models."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
@@ -12,20 +12,20 @@ FloatArray: TypeAlias = NDArray[np.float32]
 
 
 class Inference(Protocol):
-    """Runs models of one model repository. Implementations: `triton.TritonInference`, `onnx.OnnxInference`."""
+    """Runs the models of one model repository. Implementations: `triton.TritonInference`, `onnx.OnnxInference`."""
 
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """Run one model version on named input tensors (batch first) and return all its outputs.
 
         Raises:
             ModelNotFound: the repository does not serve this model version.
-            ModelUnavailable: it does not answer just now; carries ``retry_after_s``.
-            InvalidArgument: a tensor's name, shape or data type is not what the model takes.
+            ModelUnavailable: the model does not answer at the moment; ``retry_after_s`` is set.
+            InvalidArgument: the model does not accept the name, shape or data type of a tensor.
         """
         ...
 
     async def server_version(self) -> str:
-        """Return the version that the runtime reports of itself."""
+        """Return the version that the runtime reports."""
         ...
 
     async def aclose(self) -> None:

@@ -1,6 +1,6 @@
-"""Model cards: what a model version is, where it came from, what was measured, and its golden vector.
+"""Model cards: tensors, source, licence, measurements and golden vector of a model version.
 
-A card lies beside the weights, ``model_repository/<model>/<version>/card.json``. It holds no code.
+The card is beside the weights: ``model_repository/<model>/<version>/card.json``. It holds no code.
 """
 
 import json
@@ -19,7 +19,7 @@ from sameface_qdrant.values.gallery import OperatingPoint
 
 EMBEDDER = "face_embedder"
 SMALLEST_COSINE = 0.9999
-"""Between what a version gives and what its card says that it gives."""
+"""Lowest cosine between an output and the output in the card."""
 
 
 class _Record(BaseModel):
@@ -27,7 +27,7 @@ class _Record(BaseModel):
 
 
 class TensorSpec(_Record):
-    """Name, Triton data type and shape of a tensor; −1 marks a free dimension."""
+    """Name, Triton data type and shape of a tensor. −1 is a free dimension."""
 
     name: str
     datatype: Literal["UINT8", "FP32"]
@@ -36,7 +36,7 @@ class TensorSpec(_Record):
 
 
 class Source(_Record):
-    """Where the weights come from."""
+    """Origin of the weights."""
 
     package: str
     file: str
@@ -45,22 +45,22 @@ class Source(_Record):
 
 
 class Licence(_Record):
-    """What the weights and the data behind them may be used for."""
+    """Licences of the weights and of the training data."""
 
     weights: str
     training_data: str
     restriction: str = ""
-    """One or two sentences for whoever makes a gallery: what the licence forbids, and what to choose instead; empty
-    where it restricts nothing."""
+    """What the licence forbids, and what to use instead, in one or two sentences for people who create a gallery. Empty
+    if it forbids nothing."""
 
 
 class MeasuredPoint(_Record):
-    """A threshold with what stands behind it. Rates are over ``mated`` and ``non_mated`` comparisons."""
+    """A threshold with its measured error rates over ``mated`` and ``non_mated`` comparisons."""
 
     fmr: float = Field(gt=0, lt=1)
     threshold: float = Field(ge=-1, le=1)
     fnmr: float = Field(ge=0, le=1)
-    """Over comparisons."""
+    """Every comparison counts the same."""
     fnmr_by_identity: float = Field(ge=0, le=1)
     """Every identity counts the same."""
     non_mated: int
@@ -70,14 +70,14 @@ class MeasuredPoint(_Record):
 
 
 class Golden(_Record):
-    """The fixed input's shape (see `golden_input`) and the flattened output it must give (cosine ≥ 0.9999)."""
+    """The golden vector: shape of the fixed input (see `golden_input`), and expected output (cosine ≥ 0.9999), flat."""
 
     shape: tuple[int, ...]
     output: tuple[float, ...]
 
 
 class GoldenSet(_Record):
-    """What the version gives for each face of the golden set whose pixels have this digest (cosine ≥ 0.9999)."""
+    """Expected output for each face of the golden set (cosine ≥ 0.9999), and the digest of the set's pixels."""
 
     sha256: str
     outputs: tuple[tuple[float, ...], ...]
@@ -96,7 +96,7 @@ class ModelCard(_Record):
     source: Source
     licence: Licence
     equivalent_to: dict[str, float] = {}
-    """Digest of other weights → smallest cosine measured between the two."""
+    """SHA-256 of other weights → smallest cosine measured between outputs of both."""
     figures: dict[str, str] = {}
     operating_points: tuple[MeasuredPoint, ...] = ()
     golden: Golden
@@ -104,12 +104,12 @@ class ModelCard(_Record):
 
     @property
     def is_embedder(self) -> bool:
-        """Whether this version turns aligned faces into embeddings (and so has a contract)."""
+        """Whether this version makes embeddings, and so has an embedding contract."""
         return self.output.name == "embedding"
 
     @property
     def contract(self) -> Contract:
-        """The embedding contract that this version gives to galleries."""
+        """The embedding contract of galleries under this version."""
         return Contract(
             model=self.model,
             version=self.version,
@@ -121,15 +121,15 @@ class ModelCard(_Record):
 
     @property
     def points(self) -> tuple[OperatingPoint, ...]:
-        """Operating points as the plugin takes them."""
+        """The operating points in the plugin's form."""
         return tuple(OperatingPoint(fmr=point.fmr, threshold=point.threshold) for point in self.operating_points)
 
 
 def golden_input(shape: tuple[int, ...]) -> Tensor:
     """Return the fixed UINT8 input of a golden vector, shape [1, 3, H, W].
 
-    Plain integer arithmetic, (7x + 13y + 31c + x·y) mod 256, so that any language and any library version
-    makes the same bytes.
+    Each value is (7x + 13y + 31c + x·y) mod 256. Integer arithmetic gives the same bytes in every language and library
+    version.
     """
     _, channels, height, width = shape
     c, y, x = np.ogrid[:channels, :height, :width]
@@ -138,7 +138,7 @@ def golden_input(shape: tuple[int, ...]) -> Tensor:
 
 
 def cosine_between(expected: Sequence[float] | NDArray[np.floating], actual: FloatArray) -> float:
-    """Return the cosine between two outputs, NaN where sizes differ or one is zero or not finite."""
+    """Return the cosine between two outputs, or NaN if the sizes differ, or an output is zero or not finite."""
     one = np.asarray(expected, dtype=np.float64).ravel()
     other = np.asarray(actual, dtype=np.float64).ravel()
     norm = float(np.linalg.norm(one) * np.linalg.norm(other)) if one.size == other.size else 0.0
@@ -154,8 +154,8 @@ def check_golden(card: ModelCard, output: FloatArray) -> float:
     cosine = cosine_between(card.golden.output, output)
     if not cosine >= SMALLEST_COSINE:
         raise ModelCheckFailed(
-            f"{card.model} version {card.version} does not reproduce its golden vector: cosine {cosine:.6f}, at least "
-            f"{SMALLEST_COSINE} expected; other weights or a broken runtime are being served",
+            f"{card.model} version {card.version} does not reproduce its golden vector: cosine {cosine:.6f}, expected "
+            f"at least {SMALLEST_COSINE}; the weights are not those of the card, or the runtime is broken",
             metadata={"model": card.model, "version": card.version, "cosine": f"{cosine:.6f}"},
         )
     return cosine
@@ -165,7 +165,7 @@ def read_card(path: Path) -> ModelCard:
     """Read one card file.
 
     Raises:
-        ModelCheckFailed: the file is not a card; the message says which field is wrong.
+        ModelCheckFailed: the file is not a card. The message names the wrong field.
     """
     try:
         return ModelCard.model_validate(json.loads(path.read_text(encoding="utf-8")))
@@ -174,16 +174,16 @@ def read_card(path: Path) -> ModelCard:
 
 
 def read_cards(repository: Path) -> tuple[ModelCard, ...]:
-    """Read every card of a model repository, ordered by model and version.
+    """Return every card of a model repository, sorted by model and version.
 
     Raises:
-        ModelNotFound: the folder holds no card.
+        ModelNotFound: the folder has no card.
         ModelCheckFailed: a card is malformed.
     """
     cards = [read_card(path) for path in repository.glob("*/*/card.json")]
     if not cards:
         raise ModelNotFound(
-            f"no model card under {repository}: expected <model>/<version>/card.json",
+            f"{repository} has no model card; expected <model>/<version>/card.json in it",
             metadata={"path": repository},
         )
     return tuple(sorted(cards, key=lambda card: (card.model, card.version)))

@@ -1,4 +1,4 @@
-"""What must hold before anything is served: the right files, and golden vectors reproduced."""
+"""Checks of models before they are served: the digests of files, and the golden vectors."""
 
 import asyncio
 import hashlib
@@ -11,11 +11,11 @@ from sameface.inference.cards import ModelCard, check_golden, golden_input
 
 
 async def check_models(inference: Inference, cards: Sequence[ModelCard]) -> dict[tuple[str, int], float]:
-    """Run every card's golden input and return the cosine to its golden vector, by model and version.
+    """Run the golden input of every card, and return the cosine to the golden vector by model and version.
 
     Raises:
-        ModelCheckFailed: a model does not reproduce its vector.
-        ModelNotFound, ModelUnavailable: a model is not served, or does not answer just now.
+        ModelCheckFailed: a model does not reproduce its golden vector.
+        ModelNotFound, ModelUnavailable: a model is not served, or does not answer at the moment.
     """
 
     async def check(card: ModelCard) -> float:
@@ -26,16 +26,17 @@ async def check_models(inference: Inference, cards: Sequence[ModelCard]) -> dict
 
 
 async def run_as_card_says(inference: Inference, card: ModelCard, images: Tensor) -> FloatArray:
-    """Run a version on ``images`` and return the output that its card names.
+    """Run a model version on ``images``, and return the output that its card names.
 
     Raises:
-        ModelCheckFailed: it has no output of that name.
-        ModelNotFound, ModelUnavailable: it is not served, or does not answer just now.
+        ModelCheckFailed: the model has no output of that name.
+        ModelNotFound, ModelUnavailable: the version is not served, or does not answer at the moment.
     """
     outputs = await inference.run(card.model, card.version, {card.input.name: images})
     if card.output.name not in outputs:
         raise ModelCheckFailed(
-            f"{card.model} version {card.version} has no output {card.output.name!r}; it has {sorted(outputs)}",
+            f"{card.model} version {card.version} has no output {card.output.name!r}, which its card names; it has "
+            f"{sorted(outputs)}; correct the card or the model",
             metadata={"model": card.model, "version": card.version},
         )
     output: FloatArray = outputs[card.output.name]
@@ -43,7 +44,7 @@ async def run_as_card_says(inference: Inference, card: ModelCard, images: Tensor
 
 
 def check_digests(repository: Path, cards: Sequence[ModelCard]) -> None:
-    """Check that every local weights file is the one its card describes.
+    """Check that every local weights file has the digest of its card.
 
     Raises:
         ModelNotFound: a file is missing.
@@ -63,7 +64,7 @@ def check_digest(card: ModelCard, content: bytes) -> None:
     """Raise ModelCheckFailed unless ``content`` is the weights file that the card describes."""
     if not card.sha256:
         raise ModelCheckFailed(
-            f"the card of {card.model} version {card.version} names no digest; write it with `sameface model seal "
+            f"the card of {card.model} version {card.version} has no digest; write it with `sameface model seal "
             f"{card.model} {card.version}`",
             metadata={"model": card.model, "version": card.version},
         )

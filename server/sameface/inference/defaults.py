@@ -1,8 +1,8 @@
-"""Which version of `face_embedder` new galleries are bound to: a small file of the model repository.
+"""The default version of `face_embedder`, which new galleries are bound to.
 
-``defaults.json`` at the root of the repository names it, with every change that was made to it. A setting
-(``--embedder-version``) goes before it. Where the repository has no such file, the one that ships with the package
-holds, so that a repository in which nothing was promoted follows the package.
+The file ``defaults.json`` in the model repository names it, with the history of its changes. The setting
+``--embedder-version`` has priority. If the repository has no such file, the file in the package is used, so that a
+repository without promotions follows the package.
 """
 
 import json
@@ -27,7 +27,7 @@ class _Record(BaseModel):
 
 
 class Change(_Record):
-    """One change of the default, as it is kept."""
+    """One change of the default."""
 
     time: datetime
     action: Literal["promote", "rollback"]
@@ -36,14 +36,14 @@ class Change(_Record):
 
 
 class Default(_Record):
-    """The default version with every change that led to it, oldest first."""
+    """The default version and the history of its changes, oldest first."""
 
     version: int = Field(ge=1)
     history: tuple[Change, ...] = ()
 
     @property
     def before(self) -> int | None:
-        """The version that a rollback goes back to, None where nothing was promoted that is not rolled back."""
+        """The version that a rollback returns to, or None if no promotion is left to roll back."""
         replaced: list[int] = []
         for change in self.history:
             if change.action == "promote":
@@ -59,29 +59,29 @@ class _Defaults(_Record):
 
 @dataclass(frozen=True, slots=True)
 class ChosenVersion:
-    """The version that new galleries are bound to, and who says so."""
+    """The version that new galleries are bound to, and where it is set."""
 
     version: int
     origin: Origin
     where: str
-    """For people: the setting's name, or the file's path."""
+    """Name of the setting or path of the file, for people."""
 
 
 def promoted(default: Default, version: int, time: datetime) -> Default:
-    """Return the default with ``version`` in place of the present one."""
+    """Return the default after the promotion of ``version``."""
     change = Change(time=time, action="promote", version=version, replaced=default.version)
     return Default(version=version, history=(*default.history, change))
 
 
 def rolled_back(default: Default, time: datetime) -> Default:
-    """Return the default with the last promotion undone.
+    """Return the default after a rollback of the last promotion.
 
     Raises:
-        ModelNotFound: nothing was promoted, or everything is rolled back.
+        ModelNotFound: no promotion is left to roll back.
     """
     if default.before is None:
         raise ModelNotFound(
-            f"no promotion is left to roll back; {EMBEDDER} version {default.version} is where the default began",
+            f"no promotion is left to roll back; {EMBEDDER} version {default.version} was the first default",
             metadata={"model": EMBEDDER, "version": default.version},
         )
     change = Change(time=time, action="rollback", version=default.before, replaced=default.version)
@@ -89,10 +89,10 @@ def rolled_back(default: Default, time: datetime) -> Default:
 
 
 def read_default(repository: Path, source: Path) -> tuple[Default, Path]:
-    """Return the default of a model repository and the file that says so; ``source`` is what ships with the package.
+    """Return the default of a model repository, and the file that sets it. ``source`` is the package's repository.
 
     Raises:
-        ModelNotFound: neither has the file.
+        ModelNotFound: neither repository has the file.
         ModelCheckFailed: the file is malformed.
     """
     for path in (repository / FILE_NAME, source / FILE_NAME):
@@ -101,7 +101,7 @@ def read_default(repository: Path, source: Path) -> tuple[Default, Path]:
                 return _Defaults.model_validate(json.loads(path.read_text(encoding="utf-8"))).face_embedder, path
             except (ValueError, ValidationError) as error:
                 raise ModelCheckFailed(
-                    f"{path} does not name a default version: {error}", metadata={"path": path}
+                    f"{path} does not set a default version: {error}", metadata={"path": path}
                 ) from error
     raise ModelNotFound(
         f"neither {repository} nor {source} has a {FILE_NAME}; expected "
@@ -111,7 +111,7 @@ def read_default(repository: Path, source: Path) -> tuple[Default, Path]:
 
 
 def write_default(repository: Path, default: Default) -> Path:
-    """Write the default into the repository's file, in one step, and return its path."""
+    """Replace the repository's file atomically, and return its path."""
     path = repository / FILE_NAME
     partial = path.with_suffix(".partial")
     text = json.dumps(_Defaults(face_embedder=default).model_dump(mode="json"), indent=2)
@@ -121,7 +121,7 @@ def write_default(repository: Path, default: Default) -> Path:
 
 
 def chosen_version(setting: int | None, repository: Path, source: Path) -> ChosenVersion:
-    """Return the version that new galleries are bound to: the setting's where there is one, else the repository's.
+    """Return the version that new galleries are bound to: from the setting, or else from the repository.
 
     Raises:
         ModelNotFound, ModelCheckFailed: there is no readable ``defaults.json``.
@@ -141,9 +141,9 @@ def check_served(chosen: ChosenVersion, cards: Sequence[ModelCard]) -> ModelCard
     served = {card.version: card for card in cards if card.model == EMBEDDER}
     if chosen.version not in served:
         raise ModelNotFound(
-            f"{chosen.where} names {EMBEDDER} version {chosen.version} for new galleries, which is not served; served "
-            f"are {sorted(served)}. Build it with `sameface model build`, or name another one with `sameface model "
-            "promote`",
+            f"{chosen.where} sets {EMBEDDER} version {chosen.version} for new galleries, but only the versions "
+            f"{sorted(served)} are served. Build it with `sameface model build`, or choose another one with `sameface "
+            "model promote`",
             metadata={"model": EMBEDDER, "version": chosen.version},
         )
     return served[chosen.version]

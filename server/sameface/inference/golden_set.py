@@ -1,8 +1,8 @@
-"""The golden set: six aligned faces, stored as pixels, with the embedding that each version must give for them.
+"""The golden set: six aligned faces. The card of each version holds the expected embeddings.
 
-The golden vector's pattern shows whether the right weights run; faces show that what runs still tells people apart.
-The pixels are stored, so that no change of decoding, detection or alignment moves them. They are of the portraits that
-``golden_set_credits.md`` beside the file names.
+The golden vector shows that the right weights run. The golden set shows that they still tell people apart. Its pixels
+are stored, so that changes of decoding, detection or alignment do not affect them. ``golden_set_credits.md`` beside the
+file lists the portraits.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ FILE_NAME = "golden_set.npz"
 
 @dataclass(frozen=True, slots=True)
 class GoldenFaces:
-    """Aligned faces UINT8 [N,3,112,112] RGB and whose they are."""
+    """Aligned faces UINT8 [N,3,112,112] RGB, and the name of each person."""
 
     identities: tuple[str, ...]
     images: Tensor
@@ -36,10 +36,10 @@ class GoldenFaces:
 
 @dataclass(frozen=True, slots=True)
 class GoldenSetReport:
-    """How a version did on the golden set."""
+    """Results of a version on the golden set."""
 
     smallest_cosine: float
-    """Between an embedding and the one that the card expects."""
+    """Smallest cosine between an embedding and the expected one of the card."""
     mated: tuple[float, ...]
     """Scores between two photos of one person, ascending."""
     non_mated: tuple[float, ...]
@@ -51,31 +51,32 @@ def read_golden_faces(path: Path) -> GoldenFaces:
 
     Raises:
         ModelNotFound: the file is missing.
-        ModelCheckFailed: it is damaged.
+        ModelCheckFailed: the file is damaged.
     """
     if not path.is_file():
-        raise ModelNotFound(f"{path} is missing; `sameface model build` puts it there", metadata={"path": path})
+        raise ModelNotFound(f"{path} is missing; run `sameface model build`", metadata={"path": path})
     try:
         with np.load(path, allow_pickle=False) as stored:
             faces = GoldenFaces(tuple(map(str, stored["identities"])), stored["images"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelCheckFailed(f"{path} is no golden set: {error}", metadata={"path": path}) from error
+        raise ModelCheckFailed(
+            f"{path} is not a golden set: {error}; run `sameface model build`", metadata={"path": path}
+        ) from error
     expected = (len(faces.identities), 3, 112, 112)
     if faces.images.shape != expected or faces.images.dtype != np.uint8:
         raise ModelCheckFailed(
-            f"{path} holds {faces.images.dtype} {faces.images.shape}; uint8 {expected} was expected",
+            f"{path} holds images {faces.images.dtype} {faces.images.shape}; expected uint8 {expected}",
             metadata={"path": path},
         )
     return faces
 
 
 async def check_golden_set(inference: Inference, card: ModelCard, faces: GoldenFaces) -> GoldenSetReport:
-    """Run the golden set and compare with the card.
+    """Run the golden set and compare the embeddings with the card's.
 
     Raises:
-        ModelCheckFailed: an embedding is further than a cosine of 0.9999 from the card's, or the card has none for
-            these pixels.
-        ModelNotFound, ModelUnavailable: the version is not served, or does not answer just now.
+        ModelCheckFailed: the cosine to an embedding of the card is below 0.9999, or the card has none for these pixels.
+        ModelNotFound, ModelUnavailable: the version is not served, or does not answer at the moment.
     """
     return compare_golden_set(card, faces, await run_as_card_says(inference, card, faces.images))
 
@@ -90,23 +91,23 @@ def compare_golden_set(card: ModelCard, faces: GoldenFaces, embeddings: FloatArr
     about = {"model": card.model, "version": card.version}
     expected = card.golden_set
     if expected is None or expected.sha256 != faces.sha256:
-        what = "no golden set" if expected is None else "a golden set of other pixels"
+        what = "no golden set" if expected is None else "a golden set for other pixels"
         raise ModelCheckFailed(
             f"the card of {name} has {what}; write it with `sameface model seal {card.model} {card.version}`",
             metadata=about,
         )
     if len(embeddings) != len(expected.outputs) or len(embeddings) != len(faces.identities):
         raise ModelCheckFailed(
-            f"{name} gave {len(embeddings)} embeddings for {len(faces.identities)} faces, its card has "
-            f"{len(expected.outputs)}",
+            f"{name} returned {len(embeddings)} embeddings for {len(faces.identities)} faces, and its card has "
+            f"{len(expected.outputs)}; expected the same number",
             metadata=about,
         )
     cosines = [cosine_between(wanted, given) for wanted, given in zip(expected.outputs, embeddings, strict=True)]
     for identity, cosine in zip(faces.identities, cosines, strict=True):
         if not cosine >= SMALLEST_COSINE:
             raise ModelCheckFailed(
-                f"{name} does not reproduce its golden set: cosine {cosine:.6f} for a photo of {identity}, at least "
-                f"{SMALLEST_COSINE} expected; other weights or a broken runtime are being served",
+                f"{name} does not reproduce its golden set: cosine {cosine:.6f} for a photo of {identity}, expected at "
+                f"least {SMALLEST_COSINE}; the weights are not those of the card, or the runtime is broken",
                 metadata={**about, "cosine": f"{cosine:.6f}"},
             )
     scores: dict[bool, list[float]] = {True: [], False: []}

@@ -1,4 +1,4 @@
-"""In-process ONNX Runtime on the same model repository, for where no Triton binary exists."""
+"""Runs the model repository in process with ONNX Runtime, for machines without a Triton binary."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +12,10 @@ from sameface_qdrant.threads import in_thread
 
 
 class OnnxInference:
-    """Implements `Inference`; sessions are opened on first use and shared, runs happen in worker threads."""
+    """Implements `Inference`. Opens each session on first use, and runs it in worker threads."""
 
     def __init__(self, repository: Path, *, threads: int = 1, workers: int = 2) -> None:
-        """Serve the models under ``repository`` with ``threads`` per run and at most ``workers`` runs at a time."""
+        """Serve the models in ``repository``, with ``threads`` per run and at most ``workers`` runs at a time."""
         self._repository = repository
         self._threads = threads
         self._sessions: dict[tuple[str, int], Any] = {}
@@ -28,11 +28,11 @@ class OnnxInference:
         try:
             outputs = await in_thread(self._workers, session.run, None, dict(inputs))
         except Exception as error:
-            # ONNX Runtime's own exception types are private; wrong names, shapes and types are the caller's.
+            # ONNX Runtime's exception types are private, so compare names. These two mean a wrong name, shape or type.
             kind = type(error).__name__
             if kind in ("InvalidArgument", "ValueError"):
                 raise InvalidArgument(
-                    f"{model} version {version} refuses its input: {error}", metadata={"field": "inputs"}
+                    f"{model} version {version} does not accept its input: {error}", metadata={"field": "inputs"}
                 ) from None
             raise ModelUnavailable(
                 f"{model} version {version} failed: {kind}",
@@ -67,7 +67,7 @@ class OnnxInference:
 
 def open_session(model: Path | bytes, threads: int) -> Any:
     """Open an ONNX Runtime session on CPU without spinning threads, from a file or from its bytes."""
-    # Imported here: a service in front of Triton never needs it, and it costs some 60 MB.
+    # Imported here, because it needs about 60 MB of memory and a service with Triton does not use it.
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""Triton over gRPC, on this host or elsewhere."""
+"""Runs models on a Triton server over gRPC."""
 
 import asyncio
 import logging
@@ -18,42 +18,42 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_S = 1.0
 RETRY_PAUSE_S = 0.1
 RESOLVE_AGAIN_S = 30.0
-"""How often the name of a Triton elsewhere is looked up, so that calls reach replicas that were added."""
+"""Seconds between look-ups of a remote Triton's name, so that calls reach new replicas."""
 ANSWER_S = 5.0
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # Replicas behind a headless Service: spread calls over all of them.
+    # Spread calls over all replicas behind a headless Service.
     ("grpc.lb_policy_name", "round_robin"),
-    # A restarted server is found again at once instead of after gRPC's default of up to two minutes.
+    # Reconnect to a restarted server at once. gRPC's default is up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # gRPC looks a name up again when a connection is lost, but at most this often; a replaced pod has a new address.
+    # A replaced pod has a new address. gRPC looks the name up again when a connection is lost, but at most this often.
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    # A host that vanished without a word is given up once it has acknowledged nothing for the second of these times,
-    # instead of after a quarter of an hour. Pings are sent only beside calls that last: Triton takes many for abuse.
+    # Give up a vanished host when it does not acknowledge a ping within the second of these times. The default is a
+    # quarter of an hour. Pings are sent only during long calls, because Triton treats many pings as abuse.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 ]
 
 
 class TritonTimedOut(ModelUnavailable):
-    """No answer before the deadline: the model hangs, or is busy with others."""
+    """The model did not answer before the deadline: it hangs, or is busy with other calls."""
 
 
 class TritonInference:
-    """Implements `Inference` with one channel. A failing Triton is asked again for a while before callers hear.
+    """Implements `Inference` with one channel. Retries a failing Triton for a while before it raises an error.
 
-    A healthy gRPC channel never looks its name up again, so replicas that are added later would get no calls. With
-    ``resolve_again_s`` the channel is replaced that often, at the next call. It costs a look-up and no calls:
-    channels of one process share their connections, and the old one is left until its calls have ended.
+    A healthy gRPC channel never looks its name up again, so new replicas would get no calls. ``resolve_again_s`` is the
+    age in seconds after which the next call replaces the channel. This costs a look-up and interrupts no call: channels
+    of one process share connections, and the old channel stays open until its calls have ended.
     """
 
     def __init__(
         self, url: str, *, timeout_s: float = 10.0, recovery_s: float = 5.0, resolve_again_s: float | None = None
     ) -> None:
-        """Talk to ``host:port``: ``timeout_s`` for one call, ``recovery_s`` for a Triton that recovers."""
+        """Connect to ``url``. A call may take ``timeout_s``; it is retried for ``recovery_s`` while Triton recovers."""
         self._url = url
         self._timeout_s = timeout_s
         self._recovery_s = recovery_s
@@ -63,8 +63,8 @@ class TritonInference:
         self._replacing: asyncio.Task[None] | None = None
 
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
-        """See `Inference.run`; waits up to ``recovery_s`` while the model is unavailable."""
-        self._look_around()
+        """See `Inference.run`. Waits up to ``recovery_s`` while the model is unavailable."""
+        self._replace_old_channel()
         deadline = time.monotonic() + self._recovery_s
         while True:
             try:
@@ -75,7 +75,7 @@ class TritonInference:
                 await asyncio.sleep(RETRY_PAUSE_S)
 
     async def server_version(self) -> str:
-        """Return the version that the server reports of itself."""
+        """Return the version that the server reports."""
         try:
             metadata = await self._client.get_server_metadata(client_timeout=self._timeout_s)
         except InferenceServerException as error:
@@ -83,17 +83,17 @@ class TritonInference:
         return str(metadata.version)
 
     async def ready(self) -> bool:
-        """Return whether the server says that it is ready (which says nothing about correctness)."""
+        """Return whether the server reports that it is ready. It may still give wrong outputs."""
         try:
             return bool(await self._client.is_server_ready(client_timeout=1.0))
         except InferenceServerException:
             return False
 
     async def reload(self, model: str) -> None:
-        """Unload and load a model; what a dead stub needs, since loading alone does nothing.
+        """Unload and load a model. This restarts a dead stub process; loading alone does nothing.
 
         Raises:
-            ModelUnavailable: the server refused; only a server in explicit control mode does this.
+            ModelUnavailable: the server refused. Only a server in explicit model control mode accepts it.
         """
         try:
             await self._client.unload_model(model, client_timeout=self._timeout_s)
@@ -111,7 +111,7 @@ class TritonInference:
     def _connect(self) -> Any:
         return triton.InferenceServerClient(self._url, channel_args=CHANNEL_OPTIONS)
 
-    def _look_around(self) -> None:
+    def _replace_old_channel(self) -> None:
         if self._resolve_again_s is None or time.monotonic() - self._connected < self._resolve_again_s:
             return
         if self._replacing is None or self._replacing.done():
@@ -119,7 +119,7 @@ class TritonInference:
             self._replacing = asyncio.create_task(self._replace())
 
     async def _replace(self) -> None:
-        """Put a channel that has looked the name up in the place of the present one, once it answers."""
+        """Replace the channel by a new one, which has looked the name up, once the new one answers."""
         spare = self._connect()
         try:
             if await spare.is_server_live(client_timeout=ANSWER_S):
@@ -127,7 +127,7 @@ class TritonInference:
                 # No call lasts longer than this.
                 await asyncio.sleep(self._timeout_s)
         except InferenceServerException as error:
-            # A name server that is away must not take a Triton along that is there.
+            # The old channel still works, for example if only the name server does not answer.
             log.warning("no second connection to Triton at %s: %s", self._url, error.message())
         finally:
             await spare.close()
@@ -146,7 +146,7 @@ class TritonInference:
         for name, values in outputs.items():
             if values is None or not np.isfinite(values).all():
                 raise ModelUnavailable(
-                    f"{model} version {version} gave values in {name!r} that are not finite numbers",
+                    f"{model} version {version} returned values in {name!r} that are not finite numbers",
                     metadata={"model": model, "version": version},
                     retry_after_s=RETRY_AFTER_S,
                 )
@@ -157,10 +157,10 @@ class TritonInference:
         metadata = {"model": model, "version": version}
         if status.endswith("INVALID_ARGUMENT"):
             return InvalidArgument(
-                f"{model} version {version} refuses its input: {text}", metadata={"field": "inputs", **metadata}
+                f"{model} version {version} does not accept its input: {text}", metadata={"field": "inputs", **metadata}
             )
-        # A model that is being loaded or unloaded answers "is not ready" or "is not found" as well; one that was never
-        # in the repository is told apart by the missing version.
+        # A model that is being loaded or unloaded also answers "is not ready" or "is not found". Both of these texts
+        # together mean that the model or version was never in the repository.
         if status.endswith("NOT_FOUND") and "unknown model" in text and "not found" in text:
             return ModelNotFound(f"{self._url} does not serve {model} version {version}: {text}", metadata=metadata)
         unavailable = self._unavailable(f"{model} version {version}", error)

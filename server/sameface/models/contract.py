@@ -1,4 +1,4 @@
-"""The tensor contract of `face_embedder`, which every version keeps because a Triton config belongs to a model."""
+"""The tensor contract of `face_embedder`. All versions share it, because a Triton config applies to all versions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,35 +12,35 @@ from sameface.inference.base import FloatArray
 from sameface.inference.cards import golden_input
 from sameface.inference.onnx import open_session
 
-# What ONNX Runtime 1.19 loads (the age of the Triton image).
+# The newest that ONNX Runtime 1.19 loads, the one of the Triton image.
 NEWEST_OPSET, NEWEST_IR = 21, 10
 INPUT = "images UINT8 [N,3,112,112]"
 OUTPUT = "embedding FLOAT [N,128]"
-# fp32 and a batch's other order of summation move the last digits only.
+# fp32 and the order of summation in a batch change only the last digits.
 TOLERANCE = 1e-4
 
 
 def check_tensor_contract(content: bytes) -> None:
     """Check that an ONNX file may be served as a version of `face_embedder`.
 
-    It takes ``images`` UINT8 [N,3,112,112] RGB and gives ``embedding`` FP32 [N,128]: finite, of unit norm, and for each
-    image of a batch what the image gives alone. Opset ≤ 21, IR ≤ 10, no operators but ONNX's own, one file.
+    Input ``images`` UINT8 [N,3,112,112] RGB, output ``embedding`` FP32 [N,128], finite and of unit norm. An image in a
+    batch must have the same embedding as the image alone. Opset ≤ 21, IR ≤ 10, only operators of ONNX, one file.
 
     Raises:
-        ModelCheckFailed: it does not; the message says what was found and what is expected.
+        ModelCheckFailed: the file breaks the contract. The message says what was found and what is expected.
     """
     try:
         model = onnx.load_from_string(content)
     except DecodeError as error:
-        raise _broken("no ONNX file", "an ONNX file") from error
+        raise _broken("a file that is not ONNX", "an ONNX file") from error
     if not model.graph.node:
         raise _broken("no graph", "an ONNX file with a graph")
     _check_format(model)
     _check_signature(model.graph)
     try:
         session = open_session(content, threads=1)
-    except Exception as error:  # ONNX Runtime's own exception types are private
-        raise _broken(f"ONNX Runtime does not load it ({error})", "a file that it loads") from error
+    except Exception as error:  # ONNX Runtime's exception types are private
+        raise _broken(f"a file that ONNX Runtime does not load ({error})", "a file that ONNX Runtime loads") from error
     _check_numbers(session)
 
 
@@ -56,7 +56,7 @@ def _check_format(model: onnx.ModelProto) -> None:
         raise _broken(f"IR {model.ir_version}", f"IR {NEWEST_IR} or below")
     for entry in model.opset_import:
         if entry.domain not in ("", "ai.onnx"):
-            raise _broken(f"operators of {entry.domain}", "operators of ONNX alone")
+            raise _broken(f"operators of {entry.domain}", "only operators of ONNX")
         if entry.version > NEWEST_OPSET:
             raise _broken(f"opset {entry.version}", f"opset {NEWEST_OPSET} or below")
     external = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
@@ -66,16 +66,16 @@ def _check_format(model: onnx.ModelProto) -> None:
 
 def _check_signature(graph: onnx.GraphProto) -> None:
     constants = {tensor.name for tensor in graph.initializer}
-    given = [_signature(entry) for entry in graph.input if entry.name not in constants]
-    if given != [INPUT]:
-        raise _broken(f"input {', '.join(given) or 'none'}", INPUT)
-    answered = list(map(_signature, graph.output))
-    if answered != [OUTPUT]:
-        raise _broken(f"output {', '.join(answered) or 'none'}", OUTPUT)
+    inputs = [_signature(entry) for entry in graph.input if entry.name not in constants]
+    if inputs != [INPUT]:
+        raise _broken(f"input {', '.join(inputs) or 'none'}", INPUT)
+    outputs = list(map(_signature, graph.output))
+    if outputs != [OUTPUT]:
+        raise _broken(f"output {', '.join(outputs) or 'none'}", OUTPUT)
 
 
 def _signature(entry: onnx.ValueInfoProto) -> str:
-    """Return name, type and shape, every free batch as N."""
+    """Return name, type and shape of a tensor. A free batch dimension is N."""
     tensor = entry.type.tensor_type
     first, *others = [
         str(size.dim_value) if size.HasField("dim_value") else (size.dim_param or "?") for size in tensor.shape.dim
@@ -96,16 +96,16 @@ def _check_numbers(session: Any) -> None:
     alone = np.concatenate([_run(session, image[np.newaxis]) for image in images])
     if worst := _beyond(np.abs(together - alone).max(axis=1)):
         raise _broken(
-            f"an embedding that moves by {np.abs(together - alone).max():.2g} with the batch around it",
-            "for each image of a batch what it gives alone",
+            f"an embedding that differs by {np.abs(together - alone).max():.2g} in a batch",
+            "the same embedding for an image in a batch and alone",
         )
 
 
 def _run(session: Any, images: np.ndarray[Any, Any]) -> FloatArray:
     try:
         (output,) = session.run(None, {"images": images})
-    except Exception as error:  # ONNX Runtime's own exception types are private
-        raise _broken(f"a failure on {len(images)} images ({error})", "an answer for every batch") from error
+    except Exception as error:  # ONNX Runtime's exception types are private
+        raise _broken(f"an error for {len(images)} images ({error})", "an output for every batch") from error
     if output.shape != (len(images), 128):
         raise _broken(f"an output of {output.shape} for {len(images)} images", f"({len(images)}, 128)")
     answer: FloatArray = output
@@ -113,5 +113,5 @@ def _run(session: Any, images: np.ndarray[Any, Any]) -> FloatArray:
 
 
 def _beyond(differences: np.ndarray[Any, Any]) -> Sequence[int]:
-    """Return the positions of differences beyond the tolerance, of numbers that are not finite as well."""
+    """Return the positions of differences above the tolerance, and of numbers that are not finite."""
     return [int(position) for position in np.flatnonzero(~(np.abs(differences) <= TOLERANCE))]

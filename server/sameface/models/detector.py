@@ -1,6 +1,6 @@
-"""`face_detector` version 1: YuNet (OpenCV Zoo) with free height and width, RGB bytes in, one tensor out.
+"""`face_detector` version 1: YuNet (OpenCV Zoo) with free height and width, RGB input and a single output.
 
-The channel order moves into the first convolution's weights, so that every model of the repository takes RGB.
+YuNet takes BGR. The weights of the first convolution are reordered, so that every model of the repository takes RGB.
 """
 
 import numpy as np
@@ -17,14 +17,14 @@ HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 def build_detector(graph: FoldedGraph) -> bytes:
     """Return the ONNX file: `images` UINT8 [N,3,H,W] RGB, H and W multiples of 32 → `faces` FP32 [N,A,16].
 
-    A counts the anchors of strides 8, 16 and 32, row by row: HW/64 + HW/256 + HW/1024.
+    A is the number of anchors of strides 8, 16 and 32: HW/64 + HW/256 + HW/1024. They are ordered row by row.
     """
     writer = GraphWriter("face_detector")
     constants = dict(graph.constants)
     writer.node("Cast", ["images"], "pixels", to=onnx.TensorProto.FLOAT)
     first = next(node for node in graph.nodes if node.op_type == "Conv")
     constants[first.input[1]] = constants[first.input[1]][:, ::-1]  # BGR → RGB
-    # The source flattens with a fixed batch of 1: [1, -1, C]. Copying the batch from the input frees it.
+    # The source reshapes to a fixed batch of 1: [1, -1, C]. A 0 copies the batch size from the input instead.
     flatten = {
         channels: writer.constant(f"flatten_{channels}", np.array([0, -1, channels], dtype=np.int64))
         for channels in set(HEADS.values())

@@ -1,11 +1,11 @@
-"""`face_embedder` as it is served: a chain of convolutions rewritten for speed and bound to the tensor contract.
+"""The served form of `face_embedder`: a chain of convolutions, rewritten for speed, that keeps the tensor contract.
 
-Exact rewrites, in double precision before the constants are rounded once:
+The rewrites are exact. They are computed in double precision, and the constants are rounded once at the end:
 
-- every batch norm is folded into the convolution or dense layer before it, the last one into the layer after it;
-- PRelu(x) = s·x + (1−s)·relu(x) = (1−s)·(s/(1−s)·x + relu(x)), where the factor (1−s) goes into the next layer's
-  weights. ONNX Runtime's PRelu kernel costs as much as all convolutions together; this form halves the whole.
-- the output is divided by its L2 norm in the graph.
+- Every batch norm is folded into the convolution or dense layer before it, the last one into the layer after it.
+- PRelu(x) = s·x + (1−s)·relu(x) = (1−s)·(s/(1−s)·x + relu(x)). The factor (1−s) goes into the weights of the next
+  layer. ONNX Runtime's PRelu kernel takes as long as all convolutions together; this form halves the total time.
+- The output is divided by its L2 norm in the graph.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from sameface.models.graph import GraphWriter
 from sameface.models.layers import Array, Convolution, Dense, Layer, PixelStep, Slopes, read_layers
 
 DIMENSION = 128
-# Keeps s/(1−s) finite where a slope is 1. Even then the product of both factors is s, so nothing is lost but rounding.
+# Keeps s/(1−s) finite if a slope is 1. The product of both factors is still s, so only rounding errors remain.
 SMALLEST_GAP = 1e-6
 
 
@@ -29,22 +29,22 @@ def build_embedder(graph: FoldedGraph) -> bytes:
     """Return the ONNX file: `images` UINT8 [N,3,112,112] RGB → `embedding` FP32 [N,128] of unit norm.
 
     Raises:
-        ModelCheckFailed: the graph is no chain of convolutions with a dense layer at its end.
+        ModelCheckFailed: the graph is not a chain of convolutions with a dense layer at its end.
     """
     layers = read_layers(graph)
     if layers is None:
         raise ModelCheckFailed(
-            "the source is not what is pinned: expected a chain of convolutions with a dense layer at its end, found "
+            "the source has an unknown form: expected a chain of convolutions with a dense layer at its end, found "
             + ", ".join(sorted({node.op_type for node in graph.nodes}))
         )
     return write_embedder(layers)
 
 
 def write_embedder(layers: Iterable[Layer]) -> bytes:
-    """Return the served ONNX file of these layers, PRelu in its fast form."""
+    """Return the served ONNX file of these layers, with PRelu in its fast form."""
     writer = GraphWriter(EMBEDDER)
     current = writer.node("Cast", ["images"], "pixels", to=onnx.TensorProto.FLOAT)
-    # What the PRelu so far still owes to the next weights, per channel.
+    # The factor (1−s) of the last PRelu, per channel, which the next weights must include.
     factor: Array | None = None
     for layer in layers:
         match layer:

@@ -1,8 +1,8 @@
-"""Turns weights that are stored small into fp32 constants, which ONNX Runtime and Triton can load.
+"""Turns compressed weights into fp32 constants, which ONNX Runtime and Triton can load.
 
 OpenCV Zoo's block quantiser stores every weight as int8 blocks behind a DequantizeLinear node. ONNX Runtime has no
-kernel for that on constants, so onnx's reference evaluator computes these nodes here. Weights of our own are stored in
-half precision behind a Cast (`sameface.models.weights`).
+kernel for that on constants, so onnx's reference evaluator computes these nodes here. Our weights are stored in half
+precision behind a Cast (`sameface.models.weights`).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FOLDED = ("Cast", "Constant", "DequantizeLinear", "Reshape")
 
 @dataclass(frozen=True, slots=True)
 class FoldedGraph:
-    """Nodes that remain, in order, and every constant they may use, by name."""
+    """The remaining nodes in order, and all constants by name."""
 
     nodes: tuple[onnx.NodeProto, ...]
     constants: Constants
@@ -48,10 +48,10 @@ def fold(content: bytes) -> FoldedGraph:
 
 
 def fold_casts(content: bytes) -> bytes:
-    """Return an ONNX file whose half-precision constants behind a Cast are fp32 constants; all else stays as it is.
+    """Return an ONNX file with half-precision constants behind a Cast turned into fp32 constants. Keep all other nodes.
 
     Every half-precision number is an fp32 number, so nothing is rounded. A file with sub-graphs (If, Loop, Scan) is
-    returned as it is: ONNX Runtime computes the same when it loads it.
+    returned unchanged, because ONNX Runtime folds these constants itself when it loads the file.
     """
     model = onnx.load_from_string(content)
     graph = model.graph

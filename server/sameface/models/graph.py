@@ -1,4 +1,4 @@
-"""A small writer of ONNX graphs whose bytes are the same on every machine."""
+"""Writes ONNX graphs with the same bytes on every machine."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sameface.errors import ModelCheckFailed
 
-# ONNX Runtime 1.19 (the age of the Triton image) loads opset ≤ 21 and IR ≤ 10; nothing here needs more than this.
+# ONNX Runtime 1.19, the one of the Triton image, loads opset ≤ 21 and IR ≤ 10. Our graphs need no more than these.
 OPSET = 17
 IR_VERSION = 8
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 class GraphWriter:
-    """Collects nodes and constants in order; names are given by the caller, so nothing depends on chance."""
+    """Collects nodes and constants in order. The caller chooses all names, so the bytes are deterministic."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -24,21 +24,21 @@ class GraphWriter:
         self._constants: dict[str, NDArray[Any]] = {}
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
-        """Add a constant (floats become fp32) and return its name."""
+        """Add a constant and return its name. Floats become fp32."""
         self._constants[name] = np.ascontiguousarray(values, dtype=np.float32 if values.dtype.kind == "f" else None)
         return name
 
     def half_constant(self, name: str, values: NDArray[Any]) -> str:
-        """Add a constant that is stored in half precision and cast to fp32 in the graph; return its fp32 name.
+        """Add a constant that is stored in half precision and cast to fp32 in the graph. Return its fp32 name.
 
         Raises:
-            ModelCheckFailed: a value is not finite, or beyond what half precision holds (65504).
+            ModelCheckFailed: a value is not finite, or above 65504, the largest number of half precision.
         """
         largest = float(np.max(np.abs(values), initial=0.0))
         if not largest <= LARGEST_HALF:
             raise ModelCheckFailed(
-                f"{name} holds {largest:g}; half precision holds finite numbers up to {LARGEST_HALF:g}. Store it with "
-                "`constant`, in single precision",
+                f"{name} has the value {largest:g}; half precision holds only finite numbers up to {LARGEST_HALF:g}; "
+                "store it in single precision",
                 metadata={"constant": name},
             )
         stored = f"{name}_half"
@@ -51,7 +51,7 @@ class GraphWriter:
         return output
 
     def model(self, image_shape: list[int | str], output: str, output_shape: list[int | str]) -> bytes:
-        """Return the file: one UINT8 input ``images``, one FP32 output."""
+        """Return the ONNX file, with one UINT8 input ``images`` and one FP32 output."""
         graph = helper.make_graph(
             self._nodes,
             self._name,

@@ -1,8 +1,8 @@
-"""The layers of a plain chain of convolutions with one dense layer at its end, batch norms folded in.
+"""The layers of a plain chain of convolutions with one dense layer at its end. Batch norms are folded in.
 
-Both forms of an embedder are written from these values: the one that is committed (`sameface.models.weights`) and the
-one that is served (`sameface.models.embedder`). Everything is in double precision, so that the constants are rounded
-once, when they are written.
+Both forms of an embedder are written from these layers: the committed form (`sameface.models.weights`) and the served
+form (`sameface.models.embedder`). All values are in double precision, so that constants are rounded only when they are
+written.
 """
 
 import re
@@ -27,7 +27,7 @@ class PixelStep:
     operator: Literal["Sub", "Mul"]
     constant: Array
     constant_name: str = ""
-    """Name of the constant in the file; empty: made from ``name``."""
+    """Name of the constant in the file. If empty, it is derived from ``name``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class Convolution:
 
     @property
     def group(self) -> int:
-        """How many groups the channels are split into; as many as there are channels in a depthwise layer."""
+        """Number of groups of channels. In a depthwise layer every channel is a group."""
         return int(self.attributes.get("group", 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Slopes:
-    """A PRelu after a convolution: one slope per channel, [channels], or one for all, [1]."""
+    """A PRelu after a convolution. One slope per channel, [channels], or one for all channels, [1]."""
 
     name: str
     values: Array
@@ -55,7 +55,7 @@ class Slopes:
 
 @dataclass(frozen=True, slots=True)
 class Dense:
-    """Weights [out, channels·height·width] and bias [out] of the dense layer at the end."""
+    """The dense layer at the end: weights [out, channels·height·width] and bias [out]."""
 
     name: str
     weights: Array
@@ -64,7 +64,7 @@ class Dense:
 
 Layer: TypeAlias = PixelStep | Convolution | Slopes | Dense
 
-# Pixels in, steps of their normalisation, convolutions with or without batch norm and PRelu, one dense layer.
+# Input, pixel normalisation, convolutions with or without batch norm and PRelu, one dense layer.
 _CHAIN = re.compile(
     "(Cast )?((Sub|Mul) )*(Conv (BatchNormalization )?(PRelu )?)+"
     "(BatchNormalization )?(Dropout )?(Flatten )?Gemm (BatchNormalization )?(LpNormalization )?"
@@ -72,7 +72,7 @@ _CHAIN = re.compile(
 
 
 def read_layers(graph: FoldedGraph) -> tuple[Layer, ...] | None:
-    """Return the layers of a graph, None where it is no such chain (another backbone: served as it is)."""
+    """Return the layers of a graph, or None if it is another kind of network, which is served unchanged."""
     operators = "".join(f"{node.op_type} " for node in graph.nodes)
     if not _CHAIN.fullmatch(operators) or not _linked(graph) or not all(map(_usual, graph.nodes)):
         return None
@@ -80,7 +80,7 @@ def read_layers(graph: FoldedGraph) -> tuple[Layer, ...] | None:
 
 
 def _linked(graph: FoldedGraph) -> bool:
-    """Whether every node takes what the node before it gives, and nothing else that is computed."""
+    """Whether each node's only computed input is the output of the node before it."""
     before = graph.nodes[0].input[0]
     for node in graph.nodes:
         if node.input[0] != before or any(name not in graph.constants for name in node.input[1:]):
@@ -90,7 +90,7 @@ def _linked(graph: FoldedGraph) -> bool:
 
 
 def _usual(node: onnx.NodeProto) -> bool:
-    """Whether a node computes what its layer here says, and nothing that its attributes could change."""
+    """Whether the attributes of a node are those that its layer here assumes."""
     chosen = attributes(node)
     match node.op_type:
         case "Cast":
@@ -110,8 +110,8 @@ def _usual(node: onnx.NodeProto) -> bool:
 
 def _layers(graph: FoldedGraph) -> Iterator[Layer]:
     constants = graph.constants
-    layer: Convolution | Dense | None = None  # to be given once no batch norm can follow that belongs to it
-    pending: tuple[Array, Array] | None = None  # a batch norm that belongs to the dense layer after it
+    layer: Convolution | Dense | None = None  # waits for the next node, which may be its batch norm
+    pending: tuple[Array, Array] | None = None  # a batch norm to fold into the dense layer after it
     for node in graph.nodes:
         name = node.output[0]
         if layer is not None and node.op_type == "BatchNormalization":

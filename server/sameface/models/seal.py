@@ -1,4 +1,4 @@
-"""Seals a model version: writes the digest, the golden vector and the golden set of its weights file into its card."""
+"""Seals a model version: writes the digest, golden vector and golden set of its weights file into its card."""
 
 import hashlib
 import json
@@ -15,22 +15,22 @@ from sameface.inference.golden_set import read_golden_faces
 from sameface.inference.onnx import open_session
 from sameface.models.contract import check_tensor_contract
 
-# Six digits reproduce a unit vector to a cosine of 1 − 1e-12, far within the check's 0.9999.
+# Six digits reproduce a unit vector to a cosine of 1 − 1e-12. The check needs 0.9999.
 SIGNIFICANT_DIGITS = 6
 
 
 def seal(card_path: Path, weights: bytes) -> ModelCard:
-    """Write digest, golden vector and golden set of ``weights``, the served file, into the card and return it.
+    """Write digest, golden vector and golden set of the served file ``weights`` into the card, and return the card.
 
-    Run by whoever makes a model version. A detector has no golden set.
+    Authors of a model version run this. A detector has no golden set.
 
     Raises:
-        ModelNotFound: there is no card to seal, or no golden set beside the version's folder.
+        ModelNotFound: there is no card, or no golden set beside the version's folder.
         ModelCheckFailed: the file is not a card, or an embedder's weights do not keep the tensor contract.
     """
     if not card_path.is_file():
         raise ModelNotFound(
-            f"{card_path} does not exist; write a card first, another version's is a good start",
+            f"{card_path} does not exist; write a card first, for example from a copy of another version's card",
             metadata={"path": card_path},
         )
     card = read_card(card_path)
@@ -55,7 +55,7 @@ def _rounded(output: FloatArray) -> tuple[float, ...]:
 
 
 def write_card(path: Path, card: ModelCard) -> None:
-    """Write a card as JSON that people can read and compare: every list of numbers on one line."""
+    """Write a card as readable JSON, with every list of numbers on one line."""
     text = json.dumps(card.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False)
     one_line = re.sub(r"\[([^\[\]{}]*)\]", lambda match: f"[{' '.join(match[1].split())}]", text)
     path.write_text(one_line + "\n", encoding="utf-8")

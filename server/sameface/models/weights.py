@@ -1,11 +1,11 @@
-"""`weights.onnx`: the form in which weights of our own are committed beside their card, and what is built from it.
+"""`weights.onnx`: the committed form of our weights, beside their card. `sameface model build` builds the served form.
 
-Plain ONNX in the tensor contract, loadable as it is: Cast, (Sub, Mul), Conv with bias, PRelu with a slope per channel,
-Flatten, Gemm, LpNormalization. Convolution and dense weights are stored in half precision behind a Cast, which halves
-the file; biases and slopes are small and stay in fp32. Batch norms are folded in already.
+It is plain ONNX that keeps the tensor contract and can be loaded: Cast, (Sub, Mul), Conv with bias, PRelu with a slope
+per channel, Flatten, Gemm, LpNormalization. Convolution and dense weights are stored in half precision behind a Cast,
+which halves the file. Biases and slopes are small and stay in fp32. Batch norms are already folded in.
 
-What is served is built from it (`sameface model build`). Its fast form is never stored in half precision: where a
-slope is near 1, its constants are far apart and rounding them would not cancel.
+The fast, served form is never stored in half precision. For a slope near 1 its constants differ by orders of magnitude,
+and their rounding errors would not cancel.
 """
 
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ from sameface.models.layers import Convolution, Dense, Layer, PixelStep, Slopes,
 
 FILE_NAME = "weights.onnx"
 LARGEST_BYTES = 20_000_000
-"""What may be committed: every clone of the repository carries it."""
+"""Largest file to commit, because every clone of the repository contains it."""
 
 
 def write_weights(layers: Iterable[Layer]) -> bytes:
-    """Return the committed ONNX file of these layers (see the module).
+    """Return the committed ONNX file of these layers, as described in the module.
 
     Raises:
-        ModelCheckFailed: a weight is not finite or beyond what half precision holds.
+        ModelCheckFailed: a weight is not finite, or too large for half precision.
     """
     writer = GraphWriter(EMBEDDER)
     current = writer.node("Cast", ["images"], "pixels", to=onnx.TensorProto.FLOAT)
@@ -54,10 +54,10 @@ def write_weights(layers: Iterable[Layer]) -> bytes:
 
 
 def build_from_weights(content: bytes) -> bytes:
-    """Return the served ONNX file of a committed one; the same bytes on every machine.
+    """Return the served ONNX file of a committed one. It has the same bytes on every machine.
 
-    A chain of convolutions gets the fast form of version 1. Another backbone (residual, pooled, …) keeps its nodes as
-    they are; only half-precision constants become fp32.
+    A chain of convolutions gets the fast form of version 1. Another backbone (residual, pooled, …) keeps its nodes;
+    only its half-precision constants become fp32.
 
     Raises:
         ModelCheckFailed: the file does not keep the tensor contract.

@@ -1,1 +1,1 @@
-"""From a photo to a decision: what the service does, free of gRPC."""
+"""From a photo to a decision: the operations of the service, without gRPC."""

@@ -1,4 +1,4 @@
-"""What the service does, one method each: enrol, verify, identify, compare, detect, embed."""
+"""The operations of the service: enrol, verify, identify, search, compare, detect, embed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from sameface_qdrant.values.vectors import Vector, check_same_contract, units_un
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """What an enrolment stored (or would store) and from which face; no face for an embedding."""
+    """The template that an enrolment stored (or would store), and its face; None for an embedding."""
 
     template: Template
     face: FoundFace | None
@@ -31,21 +31,20 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class IdentificationSettings:
-    """How samples are identified."""
+    """Settings of an identification. None means the default of the gallery or the service."""
 
     gallery: str
     threshold: float | None = None
-    """None takes the gallery's."""
     margin: float | None = None
     selection: FaceSelection | None = None
     all_faces: bool = False
     limit: int = 5
-    """How many identities are listed for each face."""
+    """Most identities listed for each face."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceOperations:
-    """Ties photos, model cards and the gallery store together. Holds no state of its own."""
+    """Combines the photo pipeline, the model cards and the gallery store. It has no state."""
 
     photos: PhotoPipeline
     store: Store
@@ -54,27 +53,27 @@ class FaceOperations:
     default_selection: FaceSelection = FaceSelection.LARGEST
     max_faces: int = 32
     reveal_collisions: bool = False
-    """Whether an enrolment's answer says which other identity a template is like."""
+    """Whether a collision finding names the other identity and its score."""
 
     def embedder_card(self, version: int | None = None) -> ModelCard:
-        """Return the card of an embedder version, of the default one for None.
+        """Return the card of an embedder version; None means the default version.
 
         Raises:
-            ModelNotFound: that version is not served.
+            ModelNotFound: the version is not served.
         """
         wanted = version or self.default_embedder
         served = {card.version: card for card in self.cards if card.model == EMBEDDER}
         if wanted not in served:
             raise ModelNotFound(
-                f"{EMBEDDER} version {wanted} is not served; served are {sorted(served)}",
+                f"{EMBEDDER} version {wanted} is not served; use one of the versions {sorted(served)}",
                 metadata={"model": EMBEDDER, "version": wanted},
             )
         return served[wanted]
 
     def licence_restriction(self, contract: Contract) -> str:
-        """Return what the licence of a contract's model forbids; empty for nothing, or a version that is not served."""
-        same = (card for card in self.cards if (card.model, card.version) == (contract.model, contract.version))
-        return next((card.licence.restriction for card in same), "")
+        """Return what the licence of a contract's model forbids; empty if nothing, or if the version is not served."""
+        matching = (card for card in self.cards if (card.model, card.version) == (contract.model, contract.version))
+        return next((card.licence.restriction for card in matching), "")
 
     async def create_gallery(
         self,
@@ -85,7 +84,7 @@ class FaceOperations:
         policy: Policy,
         request_id: str,
     ) -> Gallery:
-        """Make a gallery bound to the contract of one embedder version and to its operating points."""
+        """Create a gallery with the contract and the operating points of an embedder version."""
         card = self.embedder_card(embedder_version)
         return await self.store.galleries.create(
             gallery,
@@ -112,7 +111,7 @@ class FaceOperations:
         consent_reference: str = "",
         purpose: str = "",
     ) -> Enrolment:
-        """Add one template; with ``validate_only`` check everything that can be checked and store nothing."""
+        """Add one template. With ``validate_only``, check everything but store nothing."""
         contract = (await self.store.galleries.get(gallery)).contract
         vector, made_under, face = await self._vector(sample, contract, selection)
         new = NewTemplate(
@@ -147,7 +146,7 @@ class FaceOperations:
         margin: float | None,
         selection: FaceSelection | None,
     ) -> tuple[Decision, FoundFace | None]:
-        """1:1."""
+        """Verify a sample against a claimed identity (1:1)."""
         found = await self.store.galleries.get(gallery)
         vector, made_under, face = await self._vector(sample, found.contract, selection)
         decision = await self.store.verify(
@@ -158,7 +157,10 @@ class FaceOperations:
     async def identify(
         self, sample: Sample, settings: IdentificationSettings
     ) -> list[tuple[Decision | None, FoundFace | None]]:
-        """1:N for the selected face, or for every face; a face refused by the quality gate has no decision then."""
+        """Identify the selected face or, with ``all_faces``, every face of a sample (1:N).
+
+        With ``all_faces``, a face that fails the quality gate has no decision.
+        """
         gallery = await self.store.galleries.get(settings.gallery)
         contract = gallery.contract
 
@@ -190,7 +192,7 @@ class FaceOperations:
         limit: int,
         min_score: float | None,
     ) -> tuple[tuple[FoundTemplate, ...], FoundFace | None]:
-        """Find the nearest templates under a filter; no decision."""
+        """Find the nearest templates under a filter, without a decision."""
         found = await self.store.galleries.get(gallery)
         vector, made_under, face = await self._vector(sample, found.contract, selection)
         probe = Probe(vector, made_under)
@@ -211,8 +213,8 @@ class FaceOperations:
         sides = await all_of(
             self._vector(first, card.contract, selection), self._vector(second, card.contract, selection)
         )
-        one, other = units_under(card.contract, [Probe(vector, made_under) for vector, made_under, _ in sides])
-        score = float(np.clip(one @ other, -1.0, 1.0))
+        units = units_under(card.contract, [Probe(vector, made_under) for vector, made_under, _ in sides])
+        score = float(np.clip(units[0] @ units[1], -1.0, 1.0))
         policy = Policy() if target_fmr is None else Policy(target_fmr=target_fmr)
         decision = decide_comparison(score, policy=policy, operating_points=card.points, threshold=threshold)
         return decision, sides[0][2], sides[1][2]
@@ -224,7 +226,7 @@ class FaceOperations:
     async def embed(
         self, photo: bytes, embedder_version: int | None
     ) -> tuple[FoundFaces, Contract, tuple[Vector, ...]]:
-        """Embed every face of a photo, largest first; the quality gate is reported with each face, not enforced."""
+        """Embed every face of a photo, largest first. The quality gate only adds issues to the faces."""
         card = self.embedder_card(embedder_version)
         found = await self.photos.find_faces(photo, self.max_faces)
         vectors = await self.photos.embed([face.crop for face in found.faces], card.version)
@@ -241,13 +243,17 @@ class FaceOperations:
         return vector, contract, face
 
     def _content(self, sample: Sample, selection: FaceSelection | None) -> bytes:
-        """Return what tells a repeated enrolment from a new one: the photo, and which of its faces is meant."""
+        """Return the bytes that identify a repeated enrolment: the face selection and the photo."""
         if isinstance(sample, EmbeddingSample):
             return b""
         return f"{selection or self.default_selection}:".encode() + sample.content
 
     def _version_for(self, contract: Contract) -> int:
-        """Return the served version whose embeddings a gallery under this contract takes."""
+        """Return the version of the embedder for galleries under this contract.
+
+        Raises:
+            ModelNotFound, ContractMismatch: the version is not served, or has another contract.
+        """
         card = self.embedder_card(contract.version)
         check_same_contract(card.contract, contract)
         return card.version

@@ -1,4 +1,4 @@
-"""The road of one photo: bytes → decode → detector → faces with quality → 112×112 crop → embedder → unit vector."""
+"""The steps of one photo: bytes → decode → detector → faces with quality → 112×112 crop → embedder → unit vector."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -45,15 +45,15 @@ LARGEST_BATCH = 32
 """``max_batch_size`` of the embedder's Triton config."""
 SMALLEST_SIDE = 80
 MAX_SECOND_LOOKS = 4
-"""Each look finds about half of the tilt that is left; four are enough up to 60°."""
+"""Each look corrects about half of the remaining tilt. Four looks are enough up to 60°."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """How faces are looked for."""
+    """Settings of the face detector."""
 
     longest_side: int = 640
-    """Pixels of the detector's input; photos are shrunk to it, never enlarged."""
+    """Longest side of the detector's input in pixels. Larger photos are reduced to it."""
     score_threshold: float = 0.7
 
 
@@ -66,7 +66,7 @@ class FoundFace:
     """Aligned, shape [112, 112, 3], RGB."""
     quality: tuple[QualityComponent, ...]
     issues: tuple[InvalidArgument, ...]
-    """What the quality gate objects to; empty where it passes."""
+    """Why the quality gate rejects the face; empty if the face passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +80,21 @@ class FoundFaces:
 
 @dataclass(frozen=True, slots=True)
 class PhotoPipeline:
-    """Runs photos through vision (in a bounded pool of threads) and models (through `Inference`)."""
+    """Processes photos: image processing in a bounded pool of threads, models through `Inference`."""
 
     inference: Inference
     image_limits: ImageLimits = field(default_factory=ImageLimits)
     quality_limits: QualityLimits = field(default_factory=QualityLimits)
     detector: DetectorSettings = field(default_factory=DetectorSettings)
-    # A thread decodes one photo at a time, so the pool's size bounds the memory that photos take.
+    # Each thread decodes one photo at a time, so the size of the pool bounds the memory of photos.
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="vision"))
 
     async def find_faces(self, photo: bytes, most: int) -> FoundFaces:
-        """Return the faces of a photo with quality and crops, largest first, at most ``most``.
+        """Return at most ``most`` faces of a photo with quality and crops, largest first.
 
         Raises:
             ImageUndecodable, ImageTooLarge: see `sameface.vision.decode_image`.
-            ModelUnavailable: the detector does not answer just now.
+            ModelUnavailable: the detector does not answer at the moment.
         """
         image, detections = await self._detect(photo)
         ranked = sorted(detections, key=lambda face: face.box[2] * face.box[3], reverse=True)[:most]
@@ -102,12 +102,14 @@ class PhotoPipeline:
         return FoundFaces(tuple(faces), image.original_width, image.original_height)
 
     async def select_face(self, photo: bytes, selection: FaceSelection) -> FoundFace:
-        """Return the one face that is meant, after the quality gate.
+        """Return the selected face of a photo, if it passes the quality gate.
 
         Raises:
-            ImageUndecodable, ImageTooLarge, FaceNotFound, MultipleFaces: as the photo deserves.
-            FaceTooSmall, QualityTooLow, ExtremePose: the quality gate; measured values and limits are in the metadata.
-            ModelUnavailable: the detector does not answer just now.
+            ImageUndecodable, ImageTooLarge: see `sameface.vision.decode_image`.
+            FaceNotFound, MultipleFaces: see `sameface.vision.select_face`.
+            FaceTooSmall, QualityTooLow, ExtremePose: the quality gate rejects the face. The metadata holds the measured
+                values and the limits.
+            ModelUnavailable: the detector does not answer at the moment.
         """
         image, detections = await self._detect(photo)
         chosen = select_face(detections, selection, image.pixels.shape[1], image.pixels.shape[0])
@@ -117,11 +119,11 @@ class PhotoPipeline:
         return face
 
     async def embed(self, crops: Sequence[Pixels], version: int) -> tuple[Vector, ...]:
-        """Return the unit embedding of each aligned crop, under one version of the embedder.
+        """Return the unit embedding of each aligned crop from one version of the embedder.
 
         Raises:
-            ModelNotFound, ModelUnavailable: the version is not served, or does not answer just now.
-            ModelCheckFailed: the model gave a value that is not finite or a vector that is not of unit norm.
+            ModelNotFound, ModelUnavailable: the version is not served, or does not answer at the moment.
+            ModelCheckFailed: the model returned a value that is not finite, or a vector without unit norm.
         """
         if not crops:
             return ()
@@ -135,7 +137,7 @@ class PhotoPipeline:
         side = min(self.detector.longest_side, max(image.pixels.shape[:2]))
         while True:
             detections = await self._run_detector(tensor, scale)
-            # A face that fills the picture is larger than what the detector was trained on: look again from afar.
+            # The detector was trained on faces that do not fill the image. Try again with a smaller image.
             side //= 2
             if detections or side < SMALLEST_SIDE:
                 return image, detections
@@ -179,7 +181,7 @@ def _upright_input(pixels: Pixels, face: Detection) -> tuple[Pixels, float, NDAr
 
 
 def _batches(crops: Sequence[Pixels]) -> list[Pixels]:
-    """Return crops as inputs of the embedder, each uint8 [up to 32, 3, 112, 112]."""
+    """Return the crops as inputs of the embedder, each uint8 [up to 32, 3, 112, 112]."""
     images = np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2))
     return [images[start : start + LARGEST_BATCH] for start in range(0, len(images), LARGEST_BATCH)]
 
@@ -189,16 +191,17 @@ def _checked(embeddings: Sequence[Tensor], version: int) -> tuple[Vector, ...]:
     norms = np.linalg.norm(vectors, axis=1)
     if not (np.isfinite(vectors).all() and (np.abs(norms - 1.0) < 1e-3).all()):
         raise ModelCheckFailed(
-            f"{EMBEDDER} version {version} gave norms {norms.round(4).tolist()}; unit norm was expected",
+            f"{EMBEDDER} version {version} returned vectors with norms {norms.round(4).tolist()}; expected unit norm; "
+            "check the model with `sameface model check`",
             metadata={"model": EMBEDDER, "version": version},
         )
     return tuple(vectors)
 
 
 async def all_of(*works: Coroutine[Any, Any, Result]) -> list[Result]:
-    """Await several works at once. Where one fails the others are cancelled, and have ended before its error is raised.
+    """Await several coroutines at once. If one fails, cancel the others, wait for them, and then raise its error.
 
-    `asyncio.gather` would leave the others running, with their photos, after the call has been answered.
+    `asyncio.gather` alone would leave the others running, with their photos, after the call has ended.
     """
     tasks = [asyncio.ensure_future(work) for work in works]
     try:

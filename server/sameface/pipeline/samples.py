@@ -1,4 +1,4 @@
-"""What a caller brings to be enrolled or compared."""
+"""The samples that callers send: photos and embeddings."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,7 +16,7 @@ class PhotoSample:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSample:
-    """An embedding with the contract that its maker states for it; checked where it is used."""
+    """An embedding with the contract that the caller states. The store checks both when it uses them."""
 
     vector: Vector
     contract: Contract

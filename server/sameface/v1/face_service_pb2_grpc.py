@@ -26,16 +26,17 @@ if _version_not_supported:
 
 
 class FaceServiceStub:
-    """Photos and embeddings in, templates and decisions out.
+    """Enrols, verifies and identifies faces from photos or embeddings.
 
-    Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason`. Errors that every rpc taking a
-    photo may answer, called "photo errors" below: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE,
-    FACE_NOT_FOUND, MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the
-    metadata). "Embedding errors": INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH).
-    Every rpc may answer INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE, with
-    RetryInfo; MODEL_CHECK_FAILED, without: the server's models need a person), RESOURCE_EXHAUSTED (SERVER_BUSY, with
-    RetryInfo; STORE_FULL on writes) and DATA_LOSS (STORE_CORRUPT). A photo for a gallery whose embedder version is no
-    longer served answers NOT_FOUND (MODEL_NOT_FOUND).
+    Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason`. Below, "photo errors" are the
+    errors of every rpc that takes a photo: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE, FACE_NOT_FOUND,
+    MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the metadata), and
+    NOT_FOUND (MODEL_NOT_FOUND) if the server no longer serves the gallery's embedder version. "Embedding errors" are
+    INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). Every rpc may return
+    INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
+    MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
+    with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
+    release wrote a record).
     """
 
     def __init__(self, channel):
@@ -87,32 +88,34 @@ class FaceServiceStub:
 
 
 class FaceServiceServicer:
-    """Photos and embeddings in, templates and decisions out.
+    """Enrols, verifies and identifies faces from photos or embeddings.
 
-    Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason`. Errors that every rpc taking a
-    photo may answer, called "photo errors" below: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE,
-    FACE_NOT_FOUND, MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the
-    metadata). "Embedding errors": INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH).
-    Every rpc may answer INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE, with
-    RetryInfo; MODEL_CHECK_FAILED, without: the server's models need a person), RESOURCE_EXHAUSTED (SERVER_BUSY, with
-    RetryInfo; STORE_FULL on writes) and DATA_LOSS (STORE_CORRUPT). A photo for a gallery whose embedder version is no
-    longer served answers NOT_FOUND (MODEL_NOT_FOUND).
+    Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason`. Below, "photo errors" are the
+    errors of every rpc that takes a photo: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE, FACE_NOT_FOUND,
+    MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the metadata), and
+    NOT_FOUND (MODEL_NOT_FOUND) if the server no longer serves the gallery's embedder version. "Embedding errors" are
+    INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). Every rpc may return
+    INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
+    MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
+    with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
+    release wrote a record).
     """
 
     def EnrollTemplate(self, request, context):
-        """Adds one template to an identity. A photo is aligned, embedded and then forgotten; only the embedding is stored.
-        A repeat with the same `request_id` (without one: with the same photo or embedding) returns the template of the
-        first call.
+        """Adds one template to an identity. The server stores the embedding of a photo, never the photo.
+        A repeated call with the same `request_id` returns the template of the first call. Without a `request_id`, a call
+        with the same photo or embedding does.
         Errors: photo and embedding errors; NOT_FOUND (GALLERY_NOT_FOUND; IDENTITY_NOT_FOUND without `allow_missing`);
-        FAILED_PRECONDITION (TEMPLATE_LIMIT_REACHED, IDENTITY_EXPIRED, REQUEST_ID_REUSED; where the policy rejects it: IDENTITY_COLLISION,
-        TEMPLATE_OUTLIER); ALREADY_EXISTS (DUPLICATE_SAMPLE, likewise); ABORTED (CONCURRENT_UPDATE).
+        FAILED_PRECONDITION (TEMPLATE_LIMIT_REACHED, IDENTITY_EXPIRED, REQUEST_ID_REUSED; if the policy rejects them:
+        IDENTITY_COLLISION, TEMPLATE_OUTLIER); ALREADY_EXISTS (DUPLICATE_SAMPLE, if the policy rejects it); ABORTED
+        (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def VerifyFace(self, request, context):
-        """1:1 - is the sample of the identity that it claims?
+        """Verification (1:1): does the sample belong to the claimed identity?
         Errors: photo and embedding errors; NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND);
         FAILED_PRECONDITION (THRESHOLD_NOT_CALIBRATED).
         """
@@ -121,7 +124,8 @@ class FaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def IdentifyFaces(self, request, context):
-        """1:N - which identity of the gallery is the sample of, or nobody? An empty gallery answers NO_MATCH.
+        """Identification (1:N): which identity of the gallery does the sample belong to, if any? In an empty gallery the
+        outcome is NO_MATCH.
         Errors: photo and embedding errors; NOT_FOUND (GALLERY_NOT_FOUND); FAILED_PRECONDITION (THRESHOLD_NOT_CALIBRATED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -129,19 +133,20 @@ class FaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamIdentifyFaces(self, request_iterator, context):
-        """Identifies one sample after another, with answers in the order of the samples. At most 8 samples of a stream are
-        worked on at a time; more are read only as answers are taken. A sample that cannot be identified is answered with its
-        error and the stream goes on. The first message must bring `settings`.
-        Errors that end the stream, after the answers to all samples before: INVALID_ARGUMENT (no settings, or bytes that are
-        no message); NOT_FOUND (GALLERY_NOT_FOUND); RESOURCE_EXHAUSTED (SERVER_BUSY: too many streams); DEADLINE_EXCEEDED
-        (STREAM_IDLE: nothing was sent for too long); UNAVAILABLE (SERVER_STOPPING).
+        """Identifies a stream of samples. The responses come in the order of the samples. The server works on at most 8
+        samples of a stream at a time, and reads more only when the client reads the responses. If a sample cannot be
+        identified, its response holds the error, and the stream continues. The first message must contain `settings`.
+        Errors that end the stream, after the responses to all earlier samples: INVALID_ARGUMENT (no settings, or a
+        malformed message); NOT_FOUND (GALLERY_NOT_FOUND); RESOURCE_EXHAUSTED (SERVER_BUSY: too many streams);
+        DEADLINE_EXCEEDED (STREAM_IDLE: the client sent nothing for too long); UNAVAILABLE (SERVER_STOPPING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchTemplates(self, request, context):
-        """Finds the templates nearest to a sample, under a filter, without any decision: for looking around, not for deciding.
+        """Finds the templates nearest to a sample, under a filter. It makes no decision: use VerifyFace or IdentifyFaces for
+        that.
         Errors: photo and embedding errors; NOT_FOUND (GALLERY_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -149,7 +154,7 @@ class FaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareFaces(self, request, context):
-        """Compares two samples and stores nothing. The threshold is the model card's for `target_fmr`, or the request's.
+        """Compares two samples and stores nothing. The threshold is the request's, or else the model card's for `target_fmr`.
         Errors: photo and embedding errors; FAILED_PRECONDITION (THRESHOLD_NOT_CALIBRATED); NOT_FOUND (MODEL_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -158,14 +163,16 @@ class FaceServiceServicer:
 
     def DetectFaces(self, request, context):
         """Finds the faces of a photo (at most 32, unless the server is configured otherwise), largest first, with landmarks,
-        quality and what the quality gate would object to. A photo without faces is an answer (an empty list). Errors: IMAGE_UNDECODABLE, IMAGE_TOO_LARGE.
+        quality and the issues of the quality gate. A photo without faces gives an empty list and no error.
+        Errors: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EmbedFaces(self, request, context):
-        """Returns the embedding of every face of a photo, largest first. The quality gate is reported, not enforced.
+        """Returns the embedding of every face of a photo, largest first. The quality gate rejects no face here; its issues
+        are in `face.issues`.
         Errors: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE), NOT_FOUND (MODEL_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -224,16 +231,17 @@ def add_FaceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FaceService:
-    """Photos and embeddings in, templates and decisions out.
+    """Enrols, verifies and identifies faces from photos or embeddings.
 
-    Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason`. Errors that every rpc taking a
-    photo may answer, called "photo errors" below: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE,
-    FACE_NOT_FOUND, MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the
-    metadata). "Embedding errors": INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH).
-    Every rpc may answer INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE, STORE_UNAVAILABLE, with
-    RetryInfo; MODEL_CHECK_FAILED, without: the server's models need a person), RESOURCE_EXHAUSTED (SERVER_BUSY, with
-    RetryInfo; STORE_FULL on writes) and DATA_LOSS (STORE_CORRUPT). A photo for a gallery whose embedder version is no
-    longer served answers NOT_FOUND (MODEL_NOT_FOUND).
+    Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason`. Below, "photo errors" are the
+    errors of every rpc that takes a photo: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE, FACE_NOT_FOUND,
+    MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the metadata), and
+    NOT_FOUND (MODEL_NOT_FOUND) if the server no longer serves the gallery's embedder version. "Embedding errors" are
+    INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). Every rpc may return
+    INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
+    MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
+    with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
+    release wrote a record).
     """
 
     @staticmethod

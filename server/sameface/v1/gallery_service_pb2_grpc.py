@@ -27,20 +27,20 @@ if _version_not_supported:
 
 
 class GalleryServiceStub:
-    """Galleries, identities and templates as resources:
+    """Manages galleries, identities and templates as resources:
 
     galleries/{gallery}
     galleries/{gallery}/identities/{identity}
     galleries/{gallery}/identities/{identity}/templates/{template}
 
-    Faces enter through `FaceService`. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a
-    `reason` that programs can act on. Errors that every rpc may answer: INVALID_ARGUMENT (INVALID_ARGUMENT: malformed
-    name, page token or field), UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with
-    RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT).
+    `FaceService` enrols faces. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason` that
+    programs can act on. Every rpc may return INVALID_ARGUMENT (INVALID_ARGUMENT: malformed name, page token or field),
+    UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo; STORE_FULL on
+    writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer release wrote a record).
 
-    What is deleted is unreadable at once, and the answer has a receipt. Its bytes leave the files of an embedded store
-    before the call returns in collections of up to 5,000 records, and in the background in larger ones; a Qdrant server
-    removes them from its segments, logs and snapshots in its own time.
+    Deleted data is unreadable at once, and the response holds a receipt. In an embedded store with up to 5,000 records
+    per collection, the bytes leave the files before the call returns; in a larger one they leave in the background. A
+    Qdrant server decides when it removes the bytes from its segments, logs and snapshots.
     """
 
     def __init__(self, channel):
@@ -152,26 +152,26 @@ class GalleryServiceStub:
 
 
 class GalleryServiceServicer:
-    """Galleries, identities and templates as resources:
+    """Manages galleries, identities and templates as resources:
 
     galleries/{gallery}
     galleries/{gallery}/identities/{identity}
     galleries/{gallery}/identities/{identity}/templates/{template}
 
-    Faces enter through `FaceService`. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a
-    `reason` that programs can act on. Errors that every rpc may answer: INVALID_ARGUMENT (INVALID_ARGUMENT: malformed
-    name, page token or field), UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with
-    RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT).
+    `FaceService` enrols faces. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason` that
+    programs can act on. Every rpc may return INVALID_ARGUMENT (INVALID_ARGUMENT: malformed name, page token or field),
+    UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo; STORE_FULL on
+    writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer release wrote a record).
 
-    What is deleted is unreadable at once, and the answer has a receipt. Its bytes leave the files of an embedded store
-    before the call returns in collections of up to 5,000 records, and in the background in larger ones; a Qdrant server
-    removes them from its segments, logs and snapshots in its own time.
+    Deleted data is unreadable at once, and the response holds a receipt. In an embedded store with up to 5,000 records
+    per collection, the bytes leave the files before the call returns; in a larger one they leave in the background. A
+    Qdrant server decides when it removes the bytes from its segments, logs and snapshots.
     """
 
     def CreateGallery(self, request, context):
-        """Makes a gallery, bound to the default embedder's contract unless `embedder_version` says otherwise.
-        Errors: ALREADY_EXISTS (GALLERY_ALREADY_EXISTS), NOT_FOUND (MODEL_NOT_FOUND). With the same `request_id` a repeat
-        returns the gallery that the first call made.
+        """Creates a gallery. It is bound to the contract of `embedder_version`, by default of the server's default embedder.
+        A repeated call with the same `request_id` returns the gallery that the first call created.
+        Errors: ALREADY_EXISTS (GALLERY_ALREADY_EXISTS), NOT_FOUND (MODEL_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,14 +185,16 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListGalleries(self, request, context):
-        """Lists galleries, in a stable order that is not alphabetical. Errors: those of every rpc.
+        """Lists galleries, in a stable order that is not alphabetical.
+        Errors: only those of every rpc.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateGallery(self, request, context):
-        """Changes display name and policy. A changed policy is a new revision; the earlier ones are kept.
+        """Changes the display name and the policy of a gallery. A changed policy is a new revision; earlier revisions are
+        kept.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), ABORTED (CONCURRENT_UPDATE: the etag is stale).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -200,7 +202,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPolicyRevisions(self, request, context):
-        """Lists every revision of a gallery's policy, newest first; the first one is in force.
+        """Lists every revision of a gallery's policy, newest first. The newest one is in force.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -208,22 +210,22 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CalibrateGallery(self, request, context):
-        """Measures thresholds for the policy's targets: on the gallery's own templates, on scores of the caller's, or on a
-        cohort of people who are not enrolled. Writes them as a new revision of the policy, author `CalibrateGallery`.
-        A plain call and no long-running operation: at most 1,000,000 comparisons and 10,000 templates are looked at (a
-        seeded sample where there are more, and the answer says so), which takes seconds; and a repeat after a lost answer
-        measures the same and changes nothing.
+        """Measures thresholds for the policy's targets, and writes them as a new revision of the policy with author
+        `CalibrateGallery`. It measures on the gallery's templates, on scores from the caller, or on a cohort of people who
+        are not enrolled. It takes seconds, so it is not a long-running operation: it uses at most 1,000,000 comparisons
+        and 10,000 templates. If there are more, it uses a seeded sample, and the response says so. A repeated call
+        measures the same thresholds and changes nothing.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), FAILED_PRECONDITION (CALIBRATION_NOT_SUPPORTED: there is nothing to compare,
-        or a target is not supported and was to be written; CONTRACT_MISMATCH), INVALID_ARGUMENT (INVALID_EMBEDDING),
-        ABORTED (CONCURRENT_UPDATE: the etag is stale, or the gallery was changed meanwhile).
+        or the comparisons do not support a target whose threshold was to be written; CONTRACT_MISMATCH), INVALID_ARGUMENT
+        (INVALID_EMBEDDING), ABORTED (CONCURRENT_UPDATE: the etag is stale, or the gallery was changed meanwhile).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WhatIfGallery(self, request, context):
-        """Tells what another threshold or margin would change, over the gallery's own templates or over decisions of the
-        caller's. Changes nothing.
+        """Reports what another threshold or margin would change, on the gallery's templates or on past decisions from the
+        caller. It writes nothing.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), FAILED_PRECONDITION (CALIBRATION_NOT_SUPPORTED: there is nothing to compare;
         THRESHOLD_NOT_CALIBRATED: there is no present threshold to compare with).
         """
@@ -232,7 +234,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteGallery(self, request, context):
-        """Deletes a gallery. A gallery with identities is deleted only with `force`; everything in it is erased.
+        """Deletes a gallery. A gallery with identities is deleted only with `force`; everything in it is then erased.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), FAILED_PRECONDITION (GALLERY_NOT_EMPTY), ABORTED (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -240,7 +242,7 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateIdentity(self, request, context):
-        """Makes an identity without templates. (EnrollTemplate makes one on the way with `allow_missing`.)
+        """Creates an identity without templates. (EnrollTemplate with `allow_missing` also creates identities.)
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), ALREADY_EXISTS (IDENTITY_ALREADY_EXISTS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -255,14 +257,15 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListIdentities(self, request, context):
-        """Lists the identities of a gallery, in a stable order that is not alphabetical. Errors: NOT_FOUND (GALLERY_NOT_FOUND).
+        """Lists the identities of a gallery, in a stable order that is not alphabetical.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateIdentity(self, request, context):
-        """Changes display name, labels, verification threshold, consent, purpose or expiry of an identity.
+        """Changes the display name, labels, verification threshold, consent reference, purpose or expiry of an identity.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND), ABORTED (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -270,17 +273,17 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MoveIdentity(self, request, context):
-        """Gives an identity another id, or merges it into another identity. Templates go over with all that is known of them;
-        their names change. A repeat finishes a move that was cut off.
-        Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND), ALREADY_EXISTS (IDENTITY_ALREADY_EXISTS: without `merge`),
-        FAILED_PRECONDITION (TEMPLATE_LIMIT_REACHED), ABORTED (CONCURRENT_UPDATE).
+        """Gives an identity another id, or merges it into another identity. The templates move with all their fields; their
+        names change. A repeated call finishes an interrupted move.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND), ALREADY_EXISTS (IDENTITY_ALREADY_EXISTS: without
+        `merge`), FAILED_PRECONDITION (TEMPLATE_LIMIT_REACHED), ABORTED (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteIdentity(self, request, context):
-        """Deletes an identity. An identity with templates is deleted only with `force`; they are erased with it.
+        """Deletes an identity. An identity with templates is deleted only with `force`; the templates are then erased too.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND), FAILED_PRECONDITION (IDENTITY_NOT_EMPTY),
         ABORTED (CONCURRENT_UPDATE).
         """
@@ -314,21 +317,22 @@ class GalleryServiceServicer:
     def UpdateTemplate(self, request, context):
         """Changes when a template expires.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND, TEMPLATE_NOT_FOUND), FAILED_PRECONDITION
-        (TEMPLATE_LIMIT_REACHED: it had expired, and the identity is full), ABORTED (CONCURRENT_UPDATE).
+        (TEMPLATE_LIMIT_REACHED: the template had expired, and the identity is full), ABORTED (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetErasureReceipt(self, request, context):
-        """Returns the receipt of an erasure as it is now. Errors: NOT_FOUND (ERASURE_NOT_FOUND).
+        """Returns the present state of an erasure's receipt. Errors: NOT_FOUND (ERASURE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListErasureReceipts(self, request, context):
-        """Lists the receipts of erasures, in a stable order. Errors: those of every rpc.
+        """Lists the receipts of erasures, in a stable order.
+        Errors: only those of every rpc.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -446,20 +450,20 @@ def add_GalleryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GalleryService:
-    """Galleries, identities and templates as resources:
+    """Manages galleries, identities and templates as resources:
 
     galleries/{gallery}
     galleries/{gallery}/identities/{identity}
     galleries/{gallery}/identities/{identity}/templates/{template}
 
-    Faces enter through `FaceService`. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a
-    `reason` that programs can act on. Errors that every rpc may answer: INVALID_ARGUMENT (INVALID_ARGUMENT: malformed
-    name, page token or field), UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with
-    RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT).
+    `FaceService` enrols faces. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason` that
+    programs can act on. Every rpc may return INVALID_ARGUMENT (INVALID_ARGUMENT: malformed name, page token or field),
+    UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo; STORE_FULL on
+    writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer release wrote a record).
 
-    What is deleted is unreadable at once, and the answer has a receipt. Its bytes leave the files of an embedded store
-    before the call returns in collections of up to 5,000 records, and in the background in larger ones; a Qdrant server
-    removes them from its segments, logs and snapshots in its own time.
+    Deleted data is unreadable at once, and the response holds a receipt. In an embedded store with up to 5,000 records
+    per collection, the bytes leave the files before the call returns; in a larger one they leave in the background. A
+    Qdrant server decides when it removes the bytes from its segments, logs and snapshots.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SystemServiceStub:
-    """What this server is made of.
+    """Describes this server.
     """
 
     def __init__(self, channel):
@@ -43,12 +43,12 @@ class SystemServiceStub:
 
 
 class SystemServiceServicer:
-    """What this server is made of.
+    """Describes this server.
     """
 
     def GetServerInfo(self, request, context):
-        """Returns versions, models and where they run. No errors of its own; RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo)
-        as everywhere.
+        """Returns the versions of the server's parts, and the models that it serves.
+        Errors: RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,7 +71,7 @@ def add_SystemServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SystemService:
-    """What this server is made of.
+    """Describes this server.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Pixels: decode, detect, select, align, judge. Pure functions on arrays; no I/O, no models, no settings."""
+"""Image processing: decode, detect, select, align, assess quality. Pure functions on arrays, without I/O or models."""
 
 from sameface.vision.align import align
 from sameface.vision.decode import DecodedImage, ImageLimits, Pixels, decode_image

@@ -1,4 +1,4 @@
-"""Face and landmarks to the 112×112 crop that the embedder takes."""
+"""Aligns a face by its landmarks to the 112×112 crop that the embedder takes."""
 
 import cv2
 import numpy as np
@@ -34,13 +34,13 @@ def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64
 
 
 def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pixels:
-    """Return the aligned crop, RGB [112, 112, 3]; what lies outside the picture is black.
+    """Return the aligned crop, RGB [112, 112, 3]. Pixels outside the image are black.
 
-    With ``slack`` there are that many pixels more on each side: the middle is the same crop, and training can shift and
-    turn it without moving black in.
+    ``slack`` adds that many pixels on each side. The middle is the same crop, so training can shift and rotate it
+    without black borders.
 
-    Sampling is bilinear, as in the embedder's training data. A face more than twice the crop's size is first reduced
-    with area averaging, because bilinear sampling alone would skip pixels there and alias.
+    Sampling is bilinear, as in the embedder's training data. A face larger than twice the crop is first reduced with
+    area averaging, because bilinear sampling alone would skip pixels and cause aliasing.
     """
     points = landmarks.astype(np.float64)
     target, side = TEMPLATE + slack, CROP_SIDE + 2 * slack

@@ -1,4 +1,4 @@
-"""Bytes of an image file to RGB pixels, with every limit checked before anything large is decoded."""
+"""Decodes an image file to RGB pixels. Checks sizes before it decodes anything large."""
 
 import warnings
 from dataclasses import dataclass
@@ -17,41 +17,42 @@ Pixels: TypeAlias = NDArray[np.uint8]
 """RGB, shape [height, width, 3]."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-# What libtiff decodes in time that is linear in pixels. A JPEG inside a TIFF may have a hundred scans.
+# libtiff decodes these in time linear in the pixels. JPEG is not among them: inside a TIFF it may have many scans.
 TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate")
 LARGEST_EXIF = 1 << 20
-"""Bytes of EXIF that are parsed; in a JPEG it has at most 64 KiB."""
+"""Longer EXIF is not parsed, in bytes. In a JPEG it has at most 64 KiB."""
 READ_SIZE = 1 << 14
-"""Bytes that a decoder is given at a time: between two pieces its work can be ended."""
+"""Bytes that a decoder reads at a time. Its work can be stopped between two reads."""
 SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
 
-# The limits below are ours and stricter; Pillow's own guard would only turn them into warnings.
+# Our limits below are stricter than Pillow's, which would only add warnings.
 Image.MAX_IMAGE_PIXELS = None
-# libtiff also reads files without compression: Pillow would make a Python object of every strip, of which a file may
-# have millions.
+# Read uncompressed files with libtiff too: Pillow would create a Python object for each strip, and a file may have
+# millions of strips.
 TiffImagePlugin.READ_LIBTIFF = True
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What a photo may be."""
+    """Limits of a photo."""
 
     max_bytes: Annotated[int, Ge(1)] = 16 << 20
     max_pixels: Annotated[int, Ge(1)] = 50_000_000
-    """Width times height of a JPEG, which is decoded at a reduced size."""
+    """Width times height of a JPEG, which can be decoded at a reduced size."""
     max_pixels_whole: Annotated[int, Ge(1)] = 25_000_000
-    """Width times height of a file of another format, which has to be decoded whole."""
+    """Width times height of other formats, which must be decoded at full size."""
     max_scan_pixels: Annotated[int, Ge(1)] = 1_000_000_000
-    """Width times height times the number of scans of a JPEG: 20 scans at 50 megapixels. It has at most 100 scans."""
+    """Width times height times scans of a JPEG, for example 20 scans at 50 megapixels. More than 100 scans are refused
+    at any size."""
     max_cpu_s: Annotated[float, Gt(0)] = 5.0
-    """Seconds of processor time that decoding one photo may take; the largest that are allowed take about one."""
+    """Seconds of processor time to decode one photo. The largest allowed photos take about one second."""
     max_side: Annotated[int, Ge(112)] = 1600
-    """Photos are reduced so that their longer side is at most this: enough for a 112×112 crop of a small face."""
+    """Longest side of a decoded photo; larger photos are reduced. Enough for a 112×112 crop of a small face."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """Pixels that may be smaller than the photo: ``scale`` is pixels here per pixel of the photo, at most 1."""
+    """A decoded photo, possibly reduced. ``scale`` is its size relative to the original, at most 1."""
 
     pixels: Pixels
     original_width: int
@@ -60,15 +61,15 @@ class DecodedImage:
 
 
 def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = None) -> DecodedImage:
-    """Decode one image file: EXIF orientation applied, first frame, RGB, transparency over white.
+    """Decode one image file: first frame, EXIF orientation applied, RGB, transparency over white.
 
-    A large JPEG is decoded at an eighth, a quarter or half of its size where that is still large enough. ``work`` lets
-    another thread end the decoding; without it only the limits do.
+    A large JPEG is decoded at an eighth, a quarter or half of its size if that is large enough. Another thread can stop
+    the decoding through ``work``.
 
     Raises:
-        ImageTooLarge: more bytes, pixels, scans or segments than allowed, found before decoding; or more processor time
-            than allowed.
-        ImageUndecodable: not a whole image of a supported format.
+        ImageTooLarge: the file has too many bytes, pixels, scans or segments (found before decoding), or needs too much
+            processor time.
+        ImageUndecodable: the file is not a complete image of a supported format.
         WorkStopped: ``work`` was stopped.
     """
     if len(content) > limits.max_bytes:
@@ -77,7 +78,7 @@ def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = N
             metadata={"bytes": len(content), "limit": limits.max_bytes},
         )
     if not content:
-        raise ImageUndecodable(f"the image has 0 bytes; expected a whole file of {', '.join(FORMATS)}")
+        raise ImageUndecodable(f"the image has 0 bytes; expected a complete file of {', '.join(FORMATS)}")
     work = work or PhotoWork(limits.max_cpu_s)
     work.check()
     scans: tuple[int, ...] = ()
@@ -93,13 +94,14 @@ def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = N
         raise
     except UnidentifiedImageError:
         raise ImageUndecodable(
-            f"{len(content)} bytes are not an image of a supported format; expected {', '.join(FORMATS)}",
+            f"the {len(content)} bytes are not an image of a supported format; expected {', '.join(FORMATS)}",
             metadata={"bytes": len(content)},
         ) from None
     except Exception as error:
-        # Decoders of broken files raise nearly anything: OSError, SyntaxError, struct.error, ValueError, …
+        # Decoders raise many types of errors for broken files: OSError, SyntaxError, struct.error, ValueError, …
         raise ImageUndecodable(
-            f"the image is truncated or broken ({type(error).__name__}); expected a whole file of {', '.join(FORMATS)}",
+            f"the image is truncated or broken ({type(error).__name__}); expected a complete file of "
+            f"{', '.join(FORMATS)}",
             metadata={"bytes": len(content)},
         ) from None
 
@@ -109,7 +111,7 @@ def _decode(image: ImageFile.ImageFile, scans: int, limits: ImageLimits, work: P
     _check_limits(image, scans, limits)
     longest = max(width, height)
     if longest > limits.max_side:
-        # JPEG only: decode at the smallest of 1/8, 1/4, 1/2 that is not below the size wanted.
+        # Only for JPEG: decode at the smallest of 1/8, 1/4, 1/2 that is not below the wanted size.
         wanted = limits.max_side / longest
         image.draft("RGB", (max(1, int(width * wanted)), max(1, int(height * wanted))))
     image.decodermaxblock = READ_SIZE
@@ -119,7 +121,7 @@ def _decode(image: ImageFile.ImageFile, scans: int, limits: ImageLimits, work: P
     orientation = _orientation(image)
     reduced: Image.Image = image
     if max(image.size) > limits.max_side:
-        # Shrink before converting: the large copy is then made once, in the file's own mode.
+        # Reduce before converting, so that the large image is never copied to another mode.
         reduced = _eight_bit(image)
         shrink = limits.max_side / max(reduced.size)
         size = (max(1, round(reduced.width * shrink)), max(1, round(reduced.height * shrink)))
@@ -148,25 +150,26 @@ def _check_limits(image: Image.Image, scans: int, limits: ImageLimits) -> None:
         )
     if image.format == "TIFF" and image.info.get("compression") not in TIFF_COMPRESSIONS:
         raise ImageUndecodable(
-            f"the TIFF image is compressed by {image.info.get('compression')}; expected {', '.join(TIFF_COMPRESSIONS)}",
+            f"the TIFF image has the compression {image.info.get('compression')}; expected one of "
+            f"{', '.join(TIFF_COMPRESSIONS)}",
             metadata={"compression": image.info.get("compression")},
         )
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 (upright) where there is none or it cannot be read."""
+    """Return the EXIF orientation, or 1 (upright) if there is none or it cannot be read."""
     if len(image.info.get("exif", b"")) > LARGEST_EXIF:
         return 1
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
-        # Cameras write EXIF that no parser agrees with; the picture is good without it.
+        # Some cameras write EXIF that no parser can read. The image is usable without it.
         return 1
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    # `exif_transpose` also writes the rest of the EXIF again, which fails for much that cameras write. So it gets an
-    # image that has the orientation alone.
+    # `exif_transpose` also rewrites the rest of the EXIF, which fails for the EXIF of many cameras. So we keep only the
+    # orientation.
     image.info.clear()
     image.getexif()[ExifTags.Base.Orientation] = orientation
     return ImageOps.exif_transpose(image)
@@ -176,8 +179,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode not in SIXTEEN_BIT_MODES:
         return image
     values = np.asarray(image).astype(np.float32)
-    # 16-bit files use the whole range; a 32-bit mode holding small numbers is an 8-bit picture in disguise, and one of
-    # floats up to 1 is a picture in fractions.
+    # 16-bit files use the whole range. In a 32-bit mode, values up to 255 mean an 8-bit image, and floats up to 1 mean
+    # values from 0 to 1.
     largest = values.max(initial=0.0)
     top = 65535.0 if largest > 255.0 else 1.0 if image.mode == "F" and largest <= 1.0 else 255.0
     return Image.fromarray((values / top * 255.0).clip(0, 255).astype(np.uint8), mode="L")

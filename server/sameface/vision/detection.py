@@ -1,6 +1,6 @@
 """Detector input and output: pixels to a padded tensor, raw anchors to faces.
 
-Decoding follows OpenCV's FaceDetectorYN (YuNet; Wu, Peng and Yu 2023), so that boxes, landmarks and scores are equal.
+Decoding follows OpenCV's FaceDetectorYN (YuNet; Wu, Peng and Yu 2023) and gives the same boxes, landmarks and scores.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ class Detection:
     """One face."""
 
     box: tuple[float, float, float, float]
-    """x, y, width, height in pixels; may reach beyond the picture."""
+    """x, y, width, height in pixels. The box may reach beyond the image."""
     landmarks: NDArray[np.float32]
-    """Shape [5, 2], x and y: right eye (left in the picture), left eye, nose tip, right and left mouth corner."""
+    """Shape [5, 2], x and y: right eye (on the left of the image), left eye, nose tip, right and left mouth corner."""
     score: float
     """0 to 1."""
 
     def scaled(self, factor: float) -> "Detection":
-        """Return the same face in a picture ``factor`` times as large."""
+        """Return the same face in an image that is ``factor`` times as large."""
         x, y, width, height = self.box
         return Detection(
             (x * factor, y * factor, width * factor, height * factor),
@@ -39,7 +39,8 @@ class Detection:
 def detector_input(pixels: Pixels, longest_side: int) -> tuple[Pixels, float]:
     """Return the tensor [1, 3, H, W] (H, W multiples of 32, padded with black) and its scale.
 
-    ``scale`` is pixels of the tensor per pixel of the picture; pictures are shrunk to ``longest_side``, never enlarged.
+    The scale is the size of the tensor's image relative to ``pixels``. Images are reduced to ``longest_side``, never
+    enlarged.
     """
     height, width = pixels.shape[:2]
     scale = min(1.0, longest_side / max(height, width))
@@ -68,10 +69,10 @@ def decode_faces(
     Args:
         raw: shape [A, 16]: class score, object score, box (4), landmarks (10) for every anchor of strides 8, 16, 32.
         size: width and height of the detector's input.
-        scale: as `detector_input` gave it; the faces are in pixels of the picture before.
-        score_threshold: lowest score kept, 0..1.
-        nms_threshold: of two boxes that overlap more (intersection over union), the better one stays.
-        top_k: most candidates that enter non-maximum suppression.
+        scale: the scale that `detector_input` returned. The faces are in pixels of the image before scaling.
+        score_threshold: lowest score to keep, 0..1.
+        nms_threshold: if two boxes overlap more than this (intersection over union), only the better one is kept.
+        top_k: most candidates for non-maximum suppression.
     """
     scores = np.sqrt(np.clip(raw[:, 0], 0.0, 1.0) * np.clip(raw[:, 1], 0.0, 1.0))
     kept = np.flatnonzero(scores >= score_threshold)

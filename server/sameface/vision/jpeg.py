@@ -1,4 +1,4 @@
-"""The segments of a JPEG file (ITU-T T.81, annex B): what decoding needs of them, and where its scans begin."""
+"""The segments of a JPEG file (ITU-T T.81, annex B): removes metadata and finds the scans."""
 
 import re
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from sameface.vision.work import PhotoWork
 
 SIGNATURE = b"\xff\xd8\xff"
 MAX_SCANS = 100
-"""Scans of a file. A progressive photo has about 10, a sequential one 1 to 4."""
+"""Most scans of a file. A progressive photo has about 10, a sequential one 1 to 4."""
 MAX_SEGMENTS = 2000
-"""Segments of a file. A photo with much metadata has some 300: 16 MiB in segments of 64 KiB."""
+"""Most segments of a file. A photo with much metadata has about 300: 16 MiB in segments of 64 KiB."""
 
-# FF and anything but 00 (a stuffed byte of a scan), FF (a fill byte) and RST0 to RST7 (inside a scan).
+# FF followed by any byte but 00 (a stuffed byte of a scan), FF (a fill byte) and RST0 to RST7 (inside a scan).
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _FIRST_WITH_LENGTH = 0xC0
 _APPLICATION = range(0xE0, 0xF0)
-# Colour space (JFIF, Adobe) and orientation (EXIF, XMP) are in these.
+# These hold the colour space (JFIF, Adobe) and the orientation (EXIF, XMP).
 _KEPT = (b"JFIF\0", b"Adobe", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0")
 
 
@@ -27,20 +27,20 @@ class PlainJpeg:
 
     content: bytes
     scans: tuple[int, ...]
-    """Offset of each scan's header (SOS) in ``content``. Decoding goes through the whole picture once per scan."""
+    """Offset of each scan's header (SOS) in ``content``. Decoding processes the whole image once per scan."""
 
 
 def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
-    """Return the first picture of a JPEG file, with only the first JFIF, Adobe, EXIF and XMP segment of its metadata.
+    """Return the first image of a JPEG file, with only the first JFIF, Adobe, EXIF and XMP segment of its metadata.
 
-    Parsers of metadata take time and memory that can grow with the square of what they read, so they get little.
+    Time and memory of metadata parsers can grow with the square of their input, so we keep that input small.
 
     Raises:
-        ImageTooLarge: the file has more than `MAX_SCANS` scans or `MAX_SEGMENTS` segments, or see `PhotoWork.check`.
+        ImageTooLarge: the file has more than `MAX_SCANS` scans or `MAX_SEGMENTS` segments; see also `PhotoWork.check`.
         WorkStopped: see `PhotoWork.check`.
     """
     header, scans, missing = bytearray(content[:2]), list[int](), list(_KEPT)
-    # Every byte from the first scan to the end of the picture is kept; ``shift`` is how far it moved.
+    # Every byte from the first scan to the end of the image is kept. ``shift`` is how far these bytes move.
     shift, position, end = 0, 2, len(content)
     for _ in range(MAX_SEGMENTS):
         work.check()
@@ -58,7 +58,7 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
             scans.append(start - shift)
             if len(scans) > MAX_SCANS:
                 raise _too_many("scans", MAX_SCANS, "as an ordinary JPEG")
-            # Its length is not relied on: a wrong one must not hide another scan.
+            # Ignore the length of the header: a wrong length could hide another scan.
             continue
         position = start + 2 + max(2, int.from_bytes(content[start + 2 : start + 4], "big"))
         if scans or marker == _COM:

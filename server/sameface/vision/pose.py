@@ -1,4 +1,4 @@
-"""Head pose and size from five landmarks."""
+"""Estimates head pose and size from five landmarks."""
 
 import math
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from sameface.vision.detection import Detection
 
-# A mean face in units of the distance between eye line and mouth line: x to the right of the picture, y down, z away
-# from the camera. x and y are means over the frontal views of the Face Research Lab London Set; the depths are chosen
-# so that its three-quarter views come out near 45° and its profiles beyond 60°.
+# A mean face. The unit is the distance between eye line and mouth line; x points to the right of the image, y down, z
+# away from the camera. x and y are means over the frontal views of the Face Research Lab London Set. The depths are
+# chosen so that its three-quarter views give about 45° and its profiles more than 60°.
 MEAN_FACE = np.array(
     [
         [-0.4955, 0.0, 0.0],
@@ -26,23 +26,23 @@ _INVERSE: NDArray[np.float64] = np.linalg.pinv(_CENTRED)
 
 @dataclass(frozen=True, slots=True)
 class HeadPose:
-    """Angles in degrees, 0 is frontal and upright; rough (some 10°), which is what a gate needs."""
+    """Angles in degrees; 0 is frontal and upright. They are accurate to about 10°, enough for a quality gate."""
 
     yaw: float
-    """Positive where the nose points to the right of the picture."""
+    """Positive if the nose points to the right of the image."""
     pitch: float
-    """Positive where the nose points down."""
+    """Positive if the nose points down."""
     roll: float
-    """Positive where the head is tilted clockwise in the picture."""
+    """Positive if the head is tilted clockwise in the image."""
     inter_eye_distance: float
-    """Pixels between the eye centres as they would be on the same face turned to the camera."""
+    """Pixels between the eye centres, as if the face were turned to the camera."""
 
 
 def head_pose(face: Detection) -> HeadPose:
     """Fit the mean face under weak perspective (scaled orthography; DeMenthon and Davis 1995, section 2).
 
-    The linear fit gives a 2×3 matrix; its nearest scaled rotation gives the angles. Profiles are no special case: there
-    the nose's depth carries the scale that the eyes no longer show.
+    The linear fit gives a 2×3 matrix. The scaled rotation nearest to it gives the angles. Profiles need no special
+    case: there the depth of the nose determines the scale instead of the eyes.
     """
     landmarks = face.landmarks.astype(np.float64)
     fitted = (_INVERSE @ (landmarks - landmarks.mean(axis=0))).T

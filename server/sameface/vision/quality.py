@@ -1,5 +1,5 @@
-"""How good a face is for comparison. Component names are borrowed from ISO/IEC 29794-5 (OFIQ); the formulas are our
-own and no conformance is claimed. Every component is 0..100, higher is better, beside what was measured.
+"""Measures the quality of a face for comparison. The component names come from ISO/IEC 29794-5 (OFIQ). The formulas are
+ours, and no conformance is claimed. Every component is 0..100, higher is better, and includes the measured value.
 """
 
 import math
@@ -17,14 +17,14 @@ from sameface.vision.detection import Detection
 from sameface.vision.pose import head_pose
 from sameface_qdrant.errors import InvalidArgument
 
-# Ranges are stated where settings are checked from; here they are documentation.
+# The settings check these ranges; this module does not.
 Score: TypeAlias = Annotated[float, Ge(0), Le(100)]
 Degrees: TypeAlias = Annotated[float, Ge(0), Le(180)]
 
 
 @dataclass(frozen=True, slots=True)
 class QualityComponent:
-    """One component: ``value`` 0..100, and the measurement behind it in ``unit``."""
+    """One component: ``value`` 0..100, and the measured value in ``unit``."""
 
     name: str
     value: float
@@ -34,17 +34,17 @@ class QualityComponent:
 
 @dataclass(frozen=True, slots=True)
 class QualityLimits:
-    """The gate. Angles are the largest that pass, everything else the smallest; 0 switches a component off."""
+    """Limits of the quality gate. ``max_`` and ``min_`` values still pass; 0 switches a check off."""
 
     min_inter_eye_distance: Annotated[float, Ge(0)] = 20.0
-    """Pixels of the photo as sent, as if the face were turned to the camera."""
+    """In pixels of the photo as sent, as if the face were turned to the camera."""
     min_sharpness: Score = 20.0
-    """Passes every photo of the LFW development set; a crop blurred by a Gaussian of 3 px fails."""
+    """Every photo of the LFW development set passes. A crop with a Gaussian blur of 3 px fails."""
     min_luminance: Score = 10.0
     min_illumination_uniformity: Score = 5.0
     min_face_completeness: Score = 60.0
     max_yaw: Degrees = 60.0
-    """Degrees, either way; between a three-quarter view and a profile."""
+    """In degrees to either side. 60° is between a three-quarter view and a profile."""
     max_pitch: Degrees = 45.0
     max_roll: Degrees = 60.0
 
@@ -83,7 +83,7 @@ def assess_quality(image: DecodedImage, face: Detection, crop: Pixels) -> tuple[
 
 
 def quality_issues(quality: tuple[QualityComponent, ...], limits: QualityLimits) -> tuple[InvalidArgument, ...]:
-    """Return what the gate objects to, as the errors that would be raised: size first, then pose, then the rest."""
+    """Return why the quality gate rejects a face, as errors to raise: size first, then pose, then the other limits."""
     by_name = {component.name: component for component in quality}
     issues: list[InvalidArgument] = []
     distance = by_name["InterEyeDistance"].measurement
@@ -120,7 +120,7 @@ def quality_issues(quality: tuple[QualityComponent, ...], limits: QualityLimits)
 def _refusal(
     error: Callable[..., InvalidArgument], text: str, found: dict[str, tuple[float, str, float]], each: str
 ) -> InvalidArgument:
-    """Return the error that names every value with its limit; ``found``: component → value, setting, limit."""
+    """Return an error that names every value with its limit. ``found`` maps a component to value, setting and limit."""
     parts = [each.format(name=name, value=value, limit=limit) for name, (value, _, limit) in found.items()]
     metadata: dict[str, object] = {}
     for name, (value, setting, limit) in found.items():
@@ -129,9 +129,9 @@ def _refusal(
 
 
 def sharpness(grey: Pixels) -> float:
-    """Return how much fine detail a crop shows: standard deviation of its Laplacian relative to its contrast, times 10.
+    """Return the fine detail of a crop: the standard deviation of its Laplacian relative to its contrast, times 10.
 
-    Relative, so that a soft but contrasty photo does not pass for a sharp one.
+    It is relative, so that high contrast does not make a blurred photo look sharp.
     """
     inner = grey[20:104, 20:92].astype(np.float32)
     detail = float(cv2.Laplacian(inner, cv2.CV_32F).std())

@@ -1,4 +1,4 @@
-"""Which of several faces is meant."""
+"""Selects one of several faces in a photo."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,26 +8,27 @@ from sameface.vision.detection import Detection
 
 
 class FaceSelection(StrEnum):
-    """The rule."""
+    """Rule to select a face."""
 
     LARGEST = "largest"
     MOST_CENTRAL = "most_central"
     ERROR = "error"
-    """Exactly one face is allowed."""
+    """Allow exactly one face."""
 
 
 def select_face(detections: Sequence[Detection], selection: FaceSelection, width: int, height: int) -> Detection:
-    """Return the face that is meant in a picture of ``width`` × ``height`` pixels.
+    """Return the selected face in an image of ``width`` × ``height`` pixels.
 
     Raises:
-        FaceNotFound: there is none.
-        MultipleFaces: there are several and the rule is ERROR; ``metadata["count"]`` says how many.
+        FaceNotFound: there is no face.
+        MultipleFaces: there are several faces and the rule is ERROR. ``metadata["count"]`` is their number.
     """
     if not detections:
         raise FaceNotFound("no face was found in the photo; send one with a visible face", metadata={"count": 0})
     if selection is FaceSelection.ERROR and len(detections) > 1:
         raise MultipleFaces(
-            f"{len(detections)} faces were found in the photo; exactly one is expected",
+            f"{len(detections)} faces were found in the photo; exactly one is expected; send a photo of one person, or "
+            "set face_selection",
             metadata={"count": len(detections)},
         )
 

@@ -1,7 +1,7 @@
-"""A second look at a tilted face: the picture turned upright around it.
+"""Detects the landmarks of a tilted face a second time, in an upright view of the face.
 
-The detector was trained on upright faces. On a tilted one it still finds the face, but draws the landmarks towards
-upright: a crop aligned by them is tilted by what they miss, and at 40° the embedding has little left of the person.
+The detector was trained on upright faces. It also finds tilted faces, but places their landmarks too upright. A crop
+aligned by these landmarks stays tilted, and at 40° its embedding hardly matches the person any more.
 """
 
 import dataclasses
@@ -17,20 +17,20 @@ from sameface.vision.detection import Detection
 from sameface.vision.pose import head_pose
 
 VIEW_SIDE = 320
-"""Pixels of the turned view; a face takes up to a half of it."""
+"""Side of the upright view in pixels. A face fills up to half of it."""
 UPRIGHT = 8.0
-"""Degrees of roll that need no second look: on upright faces the landmarks scatter by about as much."""
+"""Degrees of roll that need no second look: landmarks of upright faces scatter by about as much."""
 
 
 def needs_second_look(face: Detection) -> bool:
-    """Whether a face is tilted so far that its landmarks should be looked for again."""
+    """Whether a face is tilted so far that its landmarks should be detected again."""
     return abs(head_pose(face).roll) > UPRIGHT
 
 
 def upright_view(pixels: Pixels, face: Detection) -> tuple[Pixels, NDArray[np.float64]]:
-    """Return a face and its surroundings turned upright, RGB [320, 320, 3].
+    """Return a view of a face and its surroundings, rotated upright, RGB [320, 320, 3].
 
-    The second value is the [2, 3] matrix from the picture's pixels to the view's.
+    The second value is the [2, 3] matrix from pixels of the image to pixels of the view.
     """
     x, y, width, height = face.box
     centre = (x + width / 2, y + height / 2)
@@ -44,9 +44,9 @@ def upright_view(pixels: Pixels, face: Detection) -> tuple[Pixels, NDArray[np.fl
 
 
 def look_again(face: Detection, seen: Sequence[Detection], matrix: NDArray[np.float64]) -> tuple[Detection, bool]:
-    """Return the face with the landmarks of what was seen in its upright view, and whether that was still tilted.
+    """Return the face with landmarks from its upright view, and whether it is still tilted in that view.
 
-    Where the face was not seen it stays as it is.
+    ``seen`` are the faces detected in the view. If none of them is this face, the face is returned unchanged.
     """
 
     def distance(other: Detection) -> float:
@@ -55,7 +55,7 @@ def look_again(face: Detection, seen: Sequence[Detection], matrix: NDArray[np.fl
 
     nearest = min(seen, key=distance, default=None)
     size = max(face.box[2:]) * math.hypot(*matrix[0, :2])
-    # What is further off than half a face is somebody else.
+    # A detection farther away than half a face is another person.
     if nearest is None or distance(nearest) > size / 2:
         return face, False
     back = cv2.invertAffineTransform(matrix)

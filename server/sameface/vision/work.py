@@ -1,4 +1,4 @@
-"""How much work one photo may be, and how that work ends early."""
+"""Limits the work on one photo, and stops it early."""
 
 import io
 import time
@@ -9,11 +9,11 @@ from sameface.errors import ImageTooLarge
 
 
 class WorkStopped(Exception):
-    """The caller has left; raised on the thread that works on the photo."""
+    """The work on a photo was stopped, because its caller left."""
 
 
 class PhotoWork:
-    """The work on one photo: one thread does it, any thread may stop it."""
+    """The work on one photo. One thread does the work, and any thread may stop it."""
 
     def __init__(self, max_cpu_s: float) -> None:
         """Allow ``max_cpu_s`` seconds of the thread's processor time, counted from the first `check`."""
@@ -26,7 +26,7 @@ class PhotoWork:
         self._stopped = True
 
     def check(self) -> None:
-        """Return where the work may go on.
+        """Return if the work may continue.
 
         Raises:
             WorkStopped: `stop` was called.
@@ -46,19 +46,19 @@ class PhotoWork:
 
 
 class PhotoFile(io.BytesIO):
-    """The bytes of a photo as a file; each read checks whether the work may go on.
+    """The bytes of a photo as a file. Each read checks whether the work may continue.
 
-    Pillow reads a file piece by piece while it parses and decodes, so a read is where its work can be ended.
+    Pillow reads a file piece by piece while it parses and decodes, so a read is a point where its work can be stopped.
     """
 
     def __init__(self, content: bytes, work: PhotoWork, cuts: Sequence[int] = ()) -> None:
-        """Wrap ``content``. ``cuts`` are ascending offsets; no read goes past one, it ends there."""
+        """Wrap ``content``. ``cuts`` are ascending offsets. A read ends at the next cut."""
         super().__init__(content)
         self._work = work
         self._cuts = cuts
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return up to ``size`` bytes, fewer where a cut comes first.
+        """Return up to ``size`` bytes, fewer if a cut comes first.
 
         Raises:
             WorkStopped, ImageTooLarge: see `PhotoWork.check`.

@@ -1,1 +1,1 @@
-"""A real tritonserver on this machine: its runtime environment, its process, and its recovery."""
+"""The local tritonserver: its runtime environment, its process, and its recovery."""

@@ -1,4 +1,4 @@
-"""What Triton counts itself, read from its Prometheus metrics."""
+"""Reads inference counts from Triton's Prometheus metrics."""
 
 import re
 import socket
@@ -11,13 +11,13 @@ TIMEOUT_S = 5.0
 
 
 def read_inference_counts(metrics: Path) -> dict[tuple[str, int], int]:
-    """Return how many inferences each model version has performed since it was loaded.
+    """Return the number of inferences of each model version since it was loaded.
 
     Args:
-        metrics: the unix socket of a local Triton that gives its metrics.
+        metrics: the unix socket of a local Triton's metrics.
 
     Raises:
-        OSError: nobody answers there.
+        OSError: no metrics can be read from the socket.
     """
     connection = HTTPConnection("localhost")
     with socket.socket(socket.AF_UNIX) as connection.sock:

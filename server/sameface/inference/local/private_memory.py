@@ -1,14 +1,15 @@
 """Shared memory that no other user can read.
 
-Triton's python backend hands every tensor, and with it every face, through shared memory. It opens that for all users
-to read (mode 0644), and sets the mode once more with fchmod(2), so a umask alone does not help. Here the umask takes
-the rights of others away, and a seccomp filter answers fchmod with success without doing it.
+Triton's python backend passes every tensor, and so every face, through shared memory. It creates the memory readable by
+all users (mode 0644), and sets the mode again with fchmod(2), so a umask alone does not help. We set a umask that
+removes the rights of other users, and a seccomp filter that makes fchmod return success without any effect.
 """
 
 import sys
 from collections.abc import Sequence
 
-# Becomes the command after setting umask and filter; see prctl(2) and seccomp(2). Linux on x86-64, as tritonserver is.
+# Sets umask and filter, then becomes the command; see prctl(2) and seccomp(2). Only for Linux on x86-64, like
+# tritonserver.
 _LAUNCHER = """
 import ctypes, os, struct, sys
 os.umask(0o077)
@@ -31,5 +32,5 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def with_private_memory(command: Sequence[str]) -> list[str]:
-    """Return the command line that runs ``command`` so that only its own user can open the shared memory it makes."""
+    """Return a command line that runs ``command`` so that only its user can open the shared memory that it creates."""
     return [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]

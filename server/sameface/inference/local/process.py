@@ -1,4 +1,4 @@
-"""The tritonserver process: command line, sockets, start, end, and what it leaves in shared memory."""
+"""The tritonserver process: command line, sockets, start, stop, and cleanup of shared memory."""
 
 import asyncio
 import logging
@@ -21,33 +21,33 @@ log = logging.getLogger(__name__)
 EXIT_TIMEOUT_S = 10
 LONGEST_LINE = 1000
 LONGEST_SOCKET_PATH = 107  # bytes; unix(7)
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the system's own folder of shared memory
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the system's folder of shared memory
 
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """Unix sockets of one server; the same after a restart, so that clients find it again.
+    """Unix sockets of one server. They keep their paths after a restart, so that clients can reconnect.
 
-    The server believes whoever reaches it: a client may load a model of its own, which is a program. So it listens on
-    no port, and only in a folder that no other user can enter.
+    The server trusts every client: a client may load its own model, which is a program. So the server listens on no
+    port, but only on sockets in a folder that no other user can enter.
     """
 
     folder: Path
 
     @property
     def grpc_url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         return f"{self._grpc_address}:1"
 
     @property
     def metrics(self) -> Path:
-        """The socket that gives its Prometheus metrics over HTTP."""
+        """The socket that serves Prometheus metrics over HTTP."""
         return self.folder / "metrics"
 
     def flags(self) -> list[str]:
         """Return the flags that make tritonserver listen here and nowhere else."""
         return [
-            # It appends the port to the address; to a path as well.
+            # It appends the port to the address, even to a path.
             f"--grpc-address={self._grpc_address}",
             "--grpc-port=1",
             f"--metrics-address=unix:{self.metrics}",
@@ -56,9 +56,9 @@ class Sockets:
         ]
 
     def clear(self) -> None:
-        """Remove what an earlier server left; it would keep the next one from listening."""
-        for left in self.folder.iterdir():
-            left.unlink()
+        """Remove sockets that an earlier server left. They would keep the next one from listening."""
+        for leftover in self.folder.iterdir():
+            leftover.unlink()
 
     @property
     def _grpc_address(self) -> str:
@@ -66,24 +66,24 @@ class Sockets:
 
 
 def private_folder() -> TemporaryDirectory[str]:
-    """Make a folder for sockets that only its owner can enter (mode 0700).
+    """Create a folder for sockets that only its owner can enter (mode 0700).
 
     Raises:
-        RuntimeMissing: the path of a socket in it would be too long.
+        RuntimeMissing: the path of a socket in the folder would be too long.
     """
     folder = TemporaryDirectory(prefix="sameface-triton-")
     if len(os.fsencode(folder.name)) + len("/metrics") > LONGEST_SOCKET_PATH:
         folder.cleanup()
         raise RuntimeMissing(
-            f"the sockets of tritonserver would lie in {folder.name}, and the path of a socket has at most "
-            f"{LONGEST_SOCKET_PATH} bytes; set TMPDIR to a folder with a shorter path",
+            f"the path of tritonserver's sockets in {folder.name} is too long; at most {LONGEST_SOCKET_PATH} bytes are "
+            "allowed; set TMPDIR to a folder with a shorter path",
             metadata={"path": folder.name},
         )
     return folder
 
 
 class TritonProcess:
-    """One life of tritonserver, in a process group of its own."""
+    """One tritonserver process, in a separate process group."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -94,7 +94,7 @@ class TritonProcess:
     async def start(
         cls, runtime: Runtime, repository: Path, models: list[str], sockets: Sockets, region_prefix: str
     ) -> "TritonProcess":
-        """Start tritonserver on ``repository`` with the given models; it is not ready yet."""
+        """Start tritonserver on ``repository`` with the given models, without waiting until it is ready."""
         command = [
             str(runtime.server),
             f"--model-repository={repository}",
@@ -102,9 +102,9 @@ class TritonProcess:
             *sockets.flags(),
             "--allow-gpu-metrics=false",
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
-            # The configs are complete; guessing what they say would triple the cold start.
+            # The configs are complete. Completing them automatically would triple the time of a cold start.
             "--disable-auto-complete-config",
-            # Loading on demand is what a dead stub is mended with.
+            # Needed to restart a dead stub process by loading its model again.
             "--model-control-mode=explicit",
             f"--backend-config=python,shm-region-prefix-name={region_prefix}",
             *(f"--load-model={model}" for model in models),
@@ -116,7 +116,7 @@ class TritonProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=runtime.environment(),
-            # The stubs import from the folder that they run in.
+            # The stub processes import modules from their working folder.
             cwd=runtime.root,
             start_new_session=True,
         )
@@ -124,20 +124,20 @@ class TritonProcess:
 
     @property
     def pid(self) -> int:
-        """Process id, also the id of its group."""
+        """Process id, which is also the id of the process group."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process runs."""
         return self._process.returncode is None
 
     def last_lines(self) -> str:
-        """Return the end of its log."""
+        """Return the last lines of its log."""
         return "\n".join(self._last_lines)
 
     async def stop(self) -> None:
-        """End it and everything it started; requests in flight may finish."""
+        """Stop the server and its child processes. Requests in flight may finish."""
         if self.alive:
             with suppress(ProcessLookupError):
                 self._process.terminate()
@@ -149,7 +149,7 @@ class TritonProcess:
         await asyncio.wait([self._reader])
 
     async def _read(self) -> None:
-        """Keep the pipe empty, whatever comes through it: a full one would block the server."""
+        """Read the log, so that a full pipe cannot block the server."""
         assert self._process.stdout is not None
         rest = ""
         while chunk := await self._process.stdout.read(1 << 16):
@@ -161,7 +161,7 @@ class TritonProcess:
 
 
 def stub_processes(server_pid: int) -> dict[int, str]:
-    """Return the living stubs of a server: process id → the end of its command line, which names the instance."""
+    """Return the live stub processes of a server: process id → command line, which names the model instance."""
     stubs = {}
     for children in Path(f"/proc/{server_pid}/task").glob("*/children"):
         with suppress(OSError):
@@ -172,7 +172,7 @@ def stub_processes(server_pid: int) -> dict[int, str]:
 
 
 def remove_regions(prefix: str) -> None:
-    """Remove shared memory that killed stubs of ours left behind."""
+    """Remove shared memory that killed stub processes left behind."""
     for region in SHARED_MEMORY.glob(f"{prefix}*"):
         region.unlink(missing_ok=True)
 

@@ -1,9 +1,9 @@
-"""The environment that the local tritonserver runs in: a venv of its own in the cache folder, made once.
+"""The environment of the local tritonserver: a venv in the cache folder, built once.
 
-tritonserver 2.51.0 comes out of the nvidia-pytriton wheel and equals image 24.10. That image's native backend is about
-ONNX Runtime 1.19; here a newer one is pinned, which runs the embedder in about four fifths of the time, and the tests
-load every model in 1.19 as well. The runtime's numpy must be below 2: with a newer one Triton's python backend hands
-zeros to the models without a word.
+tritonserver 2.51.0 comes from the nvidia-pytriton wheel and is the version of image 24.10. The native backend of that
+image has about ONNX Runtime 1.19. Here a newer ONNX Runtime is pinned, which needs about four fifths of the time for
+the embedder. The tests load every model in 1.19 too. numpy must be below 2: with a newer one, Triton's python backend
+silently passes zeros to the models.
 """
 
 import fcntl
@@ -31,13 +31,13 @@ GLIBC = (2, 35)
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A runtime that is ready to use."""
+    """Paths of a runtime."""
 
     root: Path
 
     @property
     def python(self) -> Path:
-        """Its interpreter; the one that Triton's stubs find."""
+        """The Python interpreter, which Triton's stub processes use too."""
         return self.root / "venv" / "bin" / "python"
 
     @property
@@ -51,14 +51,14 @@ class Runtime:
 
     @property
     def backends(self) -> Path:
-        """The backend folder: `python` and the python-based `onnxruntime`."""
+        """The folder of the backends: `python` and the python-based `onnxruntime`."""
         return self.root / "backends"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that tritonserver and its stubs need, and nothing of the service's own."""
+        """Return the environment variables of tritonserver. It inherits none from the service."""
         libraries = f"{self._site_packages / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"
         return {
-            # Without the venv first the stub takes another interpreter and start-up hangs.
+            # The venv must be first. Otherwise the stub uses another interpreter, and the start hangs.
             "PATH": f"{self.python.parent}:/usr/bin:/bin",
             "LD_LIBRARY_PATH": libraries,
             "LANG": "C.UTF-8",
@@ -69,7 +69,7 @@ class Runtime:
 
 
 def runtime_folder(cache: Path) -> Path:
-    """Return where the runtime of this recipe lies; another recipe or Python gives another folder."""
+    """Return the folder of the runtime. Other package versions or another Python give another folder."""
     recipe = "\n".join(
         [WHEEL, *PACKAGES, _python_version(), sys.base_prefix, BACKEND_SOURCE.read_text(encoding="utf-8")]
     )
@@ -77,38 +77,42 @@ def runtime_folder(cache: Path) -> Path:
 
 
 def find_runtime(cache: Path) -> Runtime | None:
-    """Return the runtime in the cache folder, None where it was not prepared."""
+    """Return the runtime in the cache folder, or None if it was not prepared."""
     runtime = Runtime(runtime_folder(cache))
     return runtime if runtime.server.is_file() and runtime.python.exists() else None
 
 
 def require_runtime(cache: Path) -> Runtime:
-    """Return the runtime in the cache folder, or raise RuntimeMissing with the command that prepares it."""
+    """Return the runtime in the cache folder.
+
+    Raises:
+        RuntimeMissing: it was not prepared. The message names the command that prepares it.
+    """
     runtime = find_runtime(cache)
     if runtime is None:
         raise RuntimeMissing(
-            f"no Triton runtime in {cache}; prepare it with `sameface triton install`, name a running Triton with "
-            "--triton-url, or serve in process with --inference onnx",
+            f"there is no Triton runtime in {cache}; prepare it with `sameface triton install`, name a running Triton "
+            "with --triton-url, or run the models in process with --inference onnx",
             metadata={"path": cache},
         )
     return runtime
 
 
 def install_runtime(cache: Path, progress: Callable[[str], None]) -> Runtime:
-    """Return the runtime, building it first where it is missing.
+    """Return the runtime; build it first if it is missing.
 
-    It is built in a folder beside its place and renamed at the end, so a broken build is never used; a lock file keeps
-    two builders apart.
+    It is built in a temporary folder that is renamed at the end, so an incomplete build is never used. A lock file
+    prevents two builds at the same time.
 
     Raises:
-        RuntimeMissing: this machine cannot run it, or pip failed; the message says what is missing.
+        RuntimeMissing: this machine cannot run it, or pip failed. The message says what is missing.
     """
     if found := find_runtime(cache):
         return found
     check_machine()
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "triton.lock").open("w") as lock:
-        progress("waiting for another builder")
+        progress("waiting for another build to end, if there is one")
         fcntl.flock(lock, fcntl.LOCK_EX)
         if found := find_runtime(cache):
             return found
@@ -126,13 +130,13 @@ def install_runtime(cache: Path, progress: Callable[[str], None]) -> Runtime:
 
 
 def _build(runtime: Runtime, progress: Callable[[str], None]) -> None:
-    progress("making its environment")
+    progress("creating its environment")
     venv.create(runtime.root / "venv", with_pip=False, symlinks=True)
     progress(f"fetching tritonserver {TRITON_VERSION} (53 MB)")
     _pip(runtime, "--no-deps", WHEEL)
     progress("fetching numpy and ONNX Runtime")
     _pip(runtime, *PACKAGES)
-    progress("laying out the backends")
+    progress("installing the backends")
     wheel = runtime.server.parents[1]
     python = runtime.backends / "python"
     python.mkdir(parents=True)
@@ -142,7 +146,10 @@ def _build(runtime: Runtime, progress: Callable[[str], None]) -> None:
             shutil.copy2(item, python)
     stub = wheel / "python_backend_stubs" / _python_version() / "triton_python_backend_stub"
     if not stub.is_file():
-        raise RuntimeMissing(f"tritonserver {TRITON_VERSION} has no stub for Python {_python_version()}")
+        raise RuntimeMissing(
+            f"tritonserver {TRITON_VERSION} does not support Python {_python_version()}; use another Python, or run "
+            "the models in process with --inference onnx"
+        )
     shutil.copy2(stub, python)
     shutil.rmtree(wheel / "python_backend_stubs")
     (python / stub.name).chmod(0o755)
@@ -158,24 +165,28 @@ def _pip(runtime: Runtime, *arguments: str) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise RuntimeMissing(
-            f"pip could not install {' '.join(arguments)} for the Triton runtime:\n{result.stderr[-800:]}",
+            f"pip cannot install {' '.join(arguments)} for the Triton runtime; pip says:\n{result.stderr[-800:]}",
             metadata={"packages": " ".join(arguments)},
         )
 
 
 def check_machine() -> None:
-    """Raise RuntimeMissing where no tritonserver runs on this machine; the message says what does instead."""
+    """Check that tritonserver can run on this machine.
+
+    Raises:
+        RuntimeMissing: it cannot. The message names the alternatives.
+    """
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
         raise RuntimeMissing(
-            f"there is no tritonserver for {system} {machine}, only for Linux x86_64; serve in process with "
+            f"there is no tritonserver for {system} {machine}, only for Linux x86_64; run the models in process with "
             "--inference onnx, or name a running Triton with --triton-url"
         )
     name, version = platform.libc_ver()
     if name != "glibc" or tuple(int(part) for part in version.split(".")[:2]) < GLIBC:
         raise RuntimeMissing(
-            f"tritonserver needs glibc {GLIBC[0]}.{GLIBC[1]} or newer, this machine has {name or 'another libc'} "
-            f"{version}; serve in process with --inference onnx, or name a running Triton with --triton-url"
+            f"tritonserver needs glibc {GLIBC[0]}.{GLIBC[1]} or newer, but this machine has {name or 'another libc'} "
+            f"{version}; run the models in process with --inference onnx, or name a running Triton with --triton-url"
         )
 
 

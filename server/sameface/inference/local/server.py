@@ -1,8 +1,8 @@
-"""The local Triton: started, watched and mended while it serves.
+"""Starts the local Triton, watches it and repairs it.
 
-Three things go wrong in practice, and readiness shows none of them: a model's stub process dies (every call fails from
-then on, Triton does not restart it), the server dies, or a model silently answers nonsense. Stubs are watched through
-/proc, the server by its exit, the answers by a canary: the golden vector of each model card.
+Three failures happen in practice, and Triton's readiness shows none of them. A stub process of a model dies: every
+later call fails, and Triton does not restart it. The server dies. A model silently gives wrong outputs. We watch stub
+processes in /proc, the server by its exit, and the outputs by a canary: the golden vector of each model card.
 """
 
 import asyncio
@@ -38,15 +38,15 @@ WATCH_S = 0.25
 CANARY_S, CANARY_TIMEOUT_S = 5.0, 5.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 STABLE_S = 60.0
-"""A server that ran this long has recovered; one that ends sooner is started again after a growing pause."""
+"""A server that ran for this many seconds has recovered. One that ends sooner is restarted after a growing pause."""
 
 
 async def _ignore(serving: bool) -> None:
-    """Stand in where nobody wants to hear of state changes."""
+    """Do nothing: the default of `LocalTriton.on_state_change`."""
 
 
 class LocalTriton:
-    """A tritonserver that only the own user can reach, serving every model that a card describes."""
+    """A tritonserver that only its own user can reach. It serves every model that has a card."""
 
     def __init__(self, repository: Path, runtime: Runtime, cards: Sequence[ModelCard]) -> None:
         self._repository = repository.absolute()
@@ -62,21 +62,21 @@ class LocalTriton:
         self._serving = False
         self._ready_at = -math.inf
         self._quick_ends = 0
-        # Neither waits for a recovery: here failures must be seen at once. What follows a start or a reload is patient,
-        # because callers that have waited for it come first.
+        # Neither client waits for a recovery, because failures must be noticed at once. After a start or a reload the
+        # calls of waiting clients come first, so checks need a longer timeout then.
         self._client = TritonInference(self.grpc_url, timeout_s=CANARY_TIMEOUT_S, recovery_s=0.0)
-        self._patient = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
+        self._long_timeout_client = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
         self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
-        """Called with False when answers cannot be relied on, and with True once they can again."""
+        """Called with False when outputs cannot be trusted, and with True when they can be trusted again."""
 
     @property
     def grpc_url(self) -> str:
-        """Where clients of the own user find it: ``unix:`` and the path of a socket."""
+        """The URL for clients of the same user: ``unix:`` and the path of a socket."""
         return self._sockets.grpc_url
 
     @property
     def metrics(self) -> Path:
-        """The unix socket that gives its Prometheus metrics over HTTP."""
+        """The unix socket that serves Prometheus metrics over HTTP."""
         return self._sockets.metrics
 
     @property
@@ -87,14 +87,14 @@ class LocalTriton:
 
     @property
     def stubs(self) -> dict[int, str]:
-        """Process id of each model process → its model."""
+        """Process id of each stub process → its model."""
         return dict(self._stubs)
 
     async def start(self) -> None:
-        """Start the server, check every model's golden vector, and watch from then on.
+        """Start the server, check every model's golden vector, and start to watch it.
 
         Raises:
-            RuntimeMissing: it ended, or was not ready within a minute; the message ends with its log.
+            RuntimeMissing: the server ended, or was not ready within a minute. The message ends with its log.
             ModelCheckFailed: a model does not reproduce its golden vector.
         """
         try:
@@ -106,14 +106,14 @@ class LocalTriton:
         self._watcher = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """End everything; no process, shared memory or socket of ours is left. Safe to call twice."""
+        """Stop the server and remove its shared memory and sockets. Safe to call twice."""
         if self._watcher is not None:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
             self._watcher = None
         await self._client.aclose()
-        await self._patient.aclose()
+        await self._long_timeout_client.aclose()
         await self._end_process()
         self._folder.cleanup()
 
@@ -129,7 +129,7 @@ class LocalTriton:
                     metadata={"repository": self._repository},
                 )
             await asyncio.sleep(0.05)
-        await check_models(self._patient, self._cards)
+        await check_models(self._long_timeout_client, self._cards)
         self._note_stubs()
         self._ready_at = time.monotonic()
 
@@ -145,19 +145,19 @@ class LocalTriton:
             await asyncio.sleep(WATCH_S)
             try:
                 if self._process is None or not self._process.alive:
-                    log.error("tritonserver ended; starting it again")
+                    log.error("tritonserver ended; restarting it")
                     await self._restart()
                 elif dead := await asyncio.to_thread(self._models_without_stub):
-                    log.error("the model process of %s ended; loading it again", ", ".join(dead))
-                    await self._mend(dead)
+                    log.error("the stub process of %s ended; loading the model again", ", ".join(dead))
+                    await self._repair(dead)
                 elif time.monotonic() >= next_canary:
                     next_canary = time.monotonic() + CANARY_S
                     if failed := await self._failed_canaries():
-                        log.error("%s failed the canary; loading it again", ", ".join(failed))
-                        await self._mend(failed)
+                        log.error("%s failed the canary; loading the model again", ", ".join(failed))
+                        await self._repair(failed)
             except Exception:
-                # The watcher is the last resort and must not end: whatever this was, try again.
-                log.exception("watching tritonserver failed")
+                # The watcher must not end, whatever the error is.
+                log.exception("watching tritonserver failed; trying again")
 
     async def _restart(self) -> None:
         await self._set_serving(False)
@@ -166,31 +166,31 @@ class LocalTriton:
         while True:
             if self._quick_ends:
                 backoff = min(FIRST_BACKOFF_S * 2 ** (self._quick_ends - 1), LONGEST_BACKOFF_S)
-                log.error("tritonserver ended %d times in short order; next start in %g s", self._quick_ends, backoff)
+                log.error("tritonserver ended %d times in short order; restarting in %g s", self._quick_ends, backoff)
                 await asyncio.sleep(backoff)
             self._quick_ends += 1
             await self._end_process()
             try:
                 await self._launch()
             except SamefaceError as error:
-                log.error("tritonserver did not come back: %s", error.message)
+                log.error("tritonserver did not restart: %s", error.message)
             else:
                 await self._set_serving(True)
                 return
 
-    async def _mend(self, models: Sequence[str]) -> None:
+    async def _repair(self, models: Sequence[str]) -> None:
         await self._set_serving(False)
         for pid, model in self._stubs.items():
             if model in models:
-                # One that hangs would outlive its model.
+                # A hanging stub process would survive the unloading of its model.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         try:
-            # Loading alone is a no-op for a model that Triton believes to be ready.
-            await asyncio.gather(*(self._patient.reload(model) for model in models))
-            await check_models(self._patient, [card for card in self._cards if card.model in models])
+            # Loading alone has no effect on a model that Triton considers ready.
+            await asyncio.gather(*(self._long_timeout_client.reload(model) for model in models))
+            await check_models(self._long_timeout_client, [card for card in self._cards if card.model in models])
         except SamefaceError as error:
-            log.error("loading again did not help, starting tritonserver anew: %s", error.message)
+            log.error("loading again did not help; restarting tritonserver: %s", error.message)
             await self._restart()
             return
         self._note_stubs()
@@ -206,8 +206,8 @@ class LocalTriton:
                 return True
             return False
 
-        # Under load the canary waits its turn and may time out. A model that has answered others meanwhile is busy; one
-        # that has not, hangs.
+        # Under load the canary may time out in the queue. A model that answered other calls meanwhile is busy. A model
+        # that did not hangs.
         before = await self._counts()
         results = await asyncio.gather(*map(broken, self._cards))
         return sorted({card.model for card, failed in zip(self._cards, results, strict=True) if failed})
