@@ -90,7 +90,7 @@ def test_another_person_of_the_same_id_is_refused(
     assert sameface("enroll", gallery, str(folders[first])).returncode == 0
     refused = sameface("enroll", gallery, str(folders[second]), "--json")
     assert refused.returncode == 3
-    assert f"{second!r} would be jose, which is {first!r}" in refused.stderr
+    assert f"{second!r} would be jose, which is the id of {first!r}" in refused.stderr
     assert "--merge" in refused.stderr
     assert [one["error"] for one in lines(refused.stdout)] == ["IDENTITY_ALREADY_EXISTS"]
     assert len(lines(sameface("template", "list", gallery, "jose", "--json").stdout)) == 1

@@ -181,11 +181,11 @@ def test_what_was_typed_wrong_is_said_in_one_line(run: Callable[..., Done], draw
         ),
         (
             ("train", "triplet", drawings, "--run", tmp_path / "r", "--mirrored", "--change", "mirror=0.5"),
-            "triplet mirrors a share of 0.5 of the images as the same one's",
+            "triplet mirrors a share of 0.5 of the images as the same identity",
         ),
         (
             ("train", "fine-tune", drawings, "--run", tmp_path / "r", "--mirrored"),
-            "fine-tune mirrors a share of 0.5 of the images as the same one's",
+            "fine-tune mirrors a share of 0.5 of the images as the same identity",
         ),
         (("embed", tmp_path / "nowhere", drawings, "--out", tmp_path / "e.npz"), "network.pt does not exist"),
     ):
