@@ -208,8 +208,8 @@ def test_a_diverged_step_does_not_take_the_checkpoint_s_place(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(validate_every=2), "there are none; say --hold-out"),
-        (Options(validate_every=2, validation_share=0.01), "there are none; say --hold-out"),
+        (Options(validate_every=2), "there are none; give --hold-out"),
+        (Options(validate_every=2, validation_share=0.01), "there are none; give --hold-out"),
         (Options(validation_share=0.04), "1 identities with 4 images are held out"),
     ],
 )

@@ -184,8 +184,8 @@ def train(
         print_json(record)
         return
     print(
-        f"{training.step} steps, loss {last[-1].loss:.4g}, spread {last[-1].spread:.3f}, waited for data {waited:.1%} of "
-        f"the time; curves in {run / 'training.png'}"
+        f"{training.step} steps, loss {last[-1].loss:.4g}, spread {last[-1].spread:.3f}, waited for data {waited:.1%} "
+        f"of the time; curves in {run / 'training.png'}"
     )
 
 
@@ -200,7 +200,7 @@ def embed(
     ] = False,
     device: Device = "cpu",
 ) -> None:
-    """Embed images with the network of a run, for `sameface evaluate`. Identities of its training are refused.
+    """Embed images with a run's network, for `sameface evaluate`. Identities of its training are refused.
 
     Example: `sameface-train embed runs/drawings others --out others.npz`
     """
@@ -212,7 +212,7 @@ def embed(
 
     trained = load_trained(run)
     if not trained.recipe.by_cosine:
-        note(f"evaluation compares by cosine and {trained.recipe.name} does not, so it will look worse than it is")
+        note(f"evaluation compares by cosine. {trained.recipe.name} does not, and will look worse than it is")
     samples = read_data(data, trained.recipe.backbone, split)
     if known := sorted(set(trained.identities) & set(samples.bases)):
         message = f"{len(known)} of {len(set(samples.bases))} identities were trained on, for instance {known[0]}"
