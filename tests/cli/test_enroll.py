@@ -1,4 +1,4 @@
-"""Enrolling: whose photos, under which id, once."""
+"""Enrolment: whose photos, under which id, and each photo once."""
 
 import shutil
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_another_person_of_the_same_id_is_refused(
     assert len(lines(sameface("template", "list", gallery, "jose", "--json").stdout)) == 1
     # The same name in another Unicode form is the same person.
     assert sameface("enroll", gallery, str(folders[first])).returncode == 0
-    # Whoever says so may.
+    # With --merge it is allowed.
     assert sameface("enroll", gallery, str(folders[second] / second), "--as", "jose-2").returncode == 0
     assert sameface("enroll", gallery, str(folders[second]), "--merge").returncode == 0
     assert len(lines(sameface("template", "list", gallery, "jose", "--json").stdout)) == 2

@@ -1,4 +1,4 @@
-"""The command: what a newcomer types, what it refuses, and how it ends."""
+"""The command: a first run, what it refuses, and how it ends."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ class Done:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Run the command in this process: importing torch anew for each would take longer than what is tested."""
+    """Run the command in this process, because importing torch each time would take longer than the tests."""
 
     def command(*arguments: str | Path) -> Done:
         monkeypatch.setattr(sys, "argv", ["sameface-train", *map(str, arguments)])

@@ -119,7 +119,9 @@ def train(
     validate_every: Annotated[int, typer.Option(min=0, help="steps between two measurements; 0: only at the end")] = 0,
     judged_on: Annotated[
         list[Path] | None,
-        typer.Option(help="folder of test images; training is refused if it shares some with them; may be repeated"),
+        typer.Option(
+            help="folder of test images; training is refused if the data shares some of them; may be repeated"
+        ),
     ] = None,
     allow_leakage: Annotated[
         bool, typer.Option("--allow-leakage", help="print what is shared with test images, and train")

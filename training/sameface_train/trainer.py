@@ -204,8 +204,8 @@ class Run:
         if self.validation is None:
             if self.options.validate_every:
                 raise UnusableData(
-                    "--validate-every needs held-out identities, and there are none; give --hold-out a share that keeps "
-                    "out at least two",
+                    "--validate-every needs held-out identities, and there are none; give --hold-out a share that "
+                    "keeps out at least two",
                     metadata={"field": "hold_out"},
                 )
             return
