@@ -139,7 +139,7 @@ def _killed_at_a_random_moment(
             lengths[kind].append(entry[1] - start)
             del began[entry[2]]
     for start, kind in began.values():
-        # It took at least this long. Otherwise an operation that never ends in time would always be estimated too short.
+        # It took at least this long. Otherwise the estimate stays too short for an operation that never ends in time.
         lengths[kind].append(max(killed - start, statistics.median(lengths[kind][-30:])))
     return journal
 

@@ -1,4 +1,4 @@
-"""Runs the command line as a user would: in this process, or as a process of its own if that matters."""
+"""Runs the command line as a user would: in this process, or as a separate process if that matters."""
 
 import contextlib
 import io
@@ -53,7 +53,7 @@ def sameface(monkeypatch: pytest.MonkeyPatch) -> Run:
 def process(
     *arguments: str | bytes, stdout: int = subprocess.PIPE, **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `sameface` as a process of its own."""
+    """Run `sameface` as a separate process."""
     command = [sys.executable, "-m", "sameface.cli", *arguments]
     return subprocess.run(
         command, stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **environment}, check=False, timeout=60

@@ -48,7 +48,7 @@ class ServiceError(Exception):
         if status is None:
             details = error.details() or ""
             if (code, details) == (grpc.StatusCode.INTERNAL, "Internal error from Core"):
-                # grpc.aio says this if a message could not be written, whatever the server's reason is.
+                # grpc.aio says this if a message could not be written, even if the server gave a reason.
                 return cls(
                     grpc.StatusCode.UNAVAILABLE, "", "the server ended the call while it was written to", {}, None
                 )
