@@ -54,7 +54,7 @@ def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool)
         rows = [
             ("erased", one.erased),
             ("receipt", _id(one)),
-            ("templates", f"{one.templates}, and {one.records} other records"),
+            ("templates", f"{one.templates} (other records: {one.records})"),
             ("unreadable", "checked" if one.unreadable else "not checked yet"),
             ("files", _files(one)),
         ]
