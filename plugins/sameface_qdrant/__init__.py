@@ -1,7 +1,7 @@
 """One-shot verification and open-set identification on Qdrant, for embeddings of anything.
 
-A store keeps galleries of identities, each with its templates, and decides by nearest neighbour against a threshold
-and a runner-up margin. It needs no server to begin with:
+A store keeps galleries. A gallery holds identities, and an identity holds templates. A decision compares the score of
+an identity with a threshold, and its lead over the next identity with a runner-up margin. No server is needed to start:
 
 >>> import asyncio, numpy as np
 >>> from sameface_qdrant import Contract, NewTemplate, Policy, Probe, Store
@@ -20,9 +20,27 @@ and a runner-up margin. It needs no server to begin with:
 from sameface_qdrant.attached.attach import attach
 from sameface_qdrant.attached.attached import Attached
 from sameface_qdrant.attached.target import Counts, Neighbour
+from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
+from sameface_qdrant.calibration.inputs import Cohort, read_cohort, read_scores
+from sameface_qdrant.calibration.thresholds import Calibration, Evidence, MeasuredThreshold, Method
+from sameface_qdrant.calibration.what_if import (
+    DecisionSetting,
+    ErrorRate,
+    RecordedDecisions,
+    SettingOutcomes,
+    WhatIf,
+    recorded_decisions,
+)
 from sameface_qdrant.engines.base import EngineDescription
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.metrics.comparisons import ComparisonScores
+from sameface_qdrant.metrics.comparisons import (
+    Comparisons,
+    ComparisonScores,
+    ComparisonSource,
+    Searches,
+    labelled_scores,
+)
+from sameface_qdrant.metrics.intervals import ConfidenceInterval
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource
@@ -36,37 +54,59 @@ from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenan
 __all__ = [
     "Attached",
     "ByteEvidence",
+    "Calibration",
+    "CalibrationOptions",
     "Candidate",
+    "Cohort",
     "ComparisonScores",
+    "ComparisonSource",
+    "Comparisons",
+    "ConfidenceInterval",
     "Contract",
     "Counts",
     "Decision",
+    "DecisionSetting",
     "EngineDescription",
     "ErasedResource",
     "ErasureReceipt",
     "ErasureState",
+    "ErrorRate",
+    "Evidence",
     "Finding",
     "FindingKind",
     "FoundTemplate",
     "Gallery",
+    "GalleryCalibration",
     "GuardAction",
     "Identity",
     "IdentityChanges",
+    "MeasuredThreshold",
+    "Method",
     "Neighbour",
     "NewTemplate",
     "OperatingPoint",
+    "Operation",
     "Outcome",
     "Page",
     "Policy",
     "PolicyChanges",
     "Probe",
     "Provenance",
+    "RecordedDecisions",
     "Scope",
+    "Searches",
     "ServerOptions",
+    "SettingChanges",
+    "SettingOutcomes",
     "Store",
     "Template",
     "TemplateFilter",
     "ThresholdSource",
+    "WhatIf",
     "WhenFull",
     "attach",
+    "labelled_scores",
+    "read_cohort",
+    "read_scores",
+    "recorded_decisions",
 ]

@@ -11,12 +11,12 @@
 >>> decision.outcome.value, round(decision.score, 3)
 ('MATCH', 0.994)
 
-A store has one event loop in one thread of its own, so it may be used from many threads at once, and where a loop is
-running already (Jupyter). Errors are those of the asynchronous store, unchanged.
+Each store runs an event loop in its own thread. So many threads may use one store, and it works where a loop is already
+running (Jupyter). It raises the same errors as the asynchronous store.
 
-A method is one line here, ``verify = _waiting(aio.Store.verify)``: parameters and result are taken from the coroutine,
-for people who read ``help()`` and for type checkers alike, so the two cannot drift apart. Generated methods
-(``__getattr__``) would save that line and lose the types; written-out ones would repeat every signature.
+Each method is one line here, ``verify = _waiting(aio.Store.verify)``. It has the parameters and the result of the
+coroutine, for ``help()`` and for type checkers. ``__getattr__`` would lose the types; full definitions would repeat
+every signature.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ class _LoopThread:
 
     def __init__(self) -> None:
         self._ready = threading.Event()
-        # Guards `stopped`: nothing is sent to a loop that is about to end, so no caller waits for ever.
+        # Guards `stopped`: a coroutine sent to a loop that is about to end would never return.
         self._sending = threading.Lock()
         self.stopped = False
-        # A daemon: a store that nobody closed must not keep the interpreter alive. `stop` is called at exit even so.
+        # A daemon thread: an open store must not keep the interpreter alive. `stop` still runs at exit.
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="sameface-store", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -61,7 +61,8 @@ class _LoopThread:
                     raise _closed()
                 if threading.current_thread() is self._thread:
                     raise RuntimeError(
-                        "a blocking store is called from its own event loop, which would wait for itself"
+                        "a blocking store was called from its own event loop, which would wait for itself; call it "
+                        "from another thread"
                     )
                 future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except BaseException:
@@ -72,12 +73,12 @@ class _LoopThread:
         except concurrent.futures.CancelledError:
             raise _closed() from None
         except BaseException:
-            # The caller gave up (Ctrl-C); writes are finished all the same, see `sameface_qdrant.store.write_lock`.
+            # The caller gave up (Ctrl-C). Writes still finish, see `sameface_qdrant.store.write_lock`.
             future.cancel()
             raise
 
     def stop(self) -> None:
-        """End the loop and its thread; calls that are under way are given up. Safe to call twice."""
+        """End the loop and its thread, and cancel running calls. Safe to call twice."""
         with self._sending:
             if not self.stopped:
                 self.stopped = True
@@ -155,7 +156,7 @@ class Erasures(_Synchronous[erasure.Erasures]):
 
 
 class Store(_Synchronous[aio.Store]):
-    """Opened by `Store.open`, closed by ``with`` or `close`. Every method may be called from many threads at once."""
+    """Open it with `Store.open`; close it with ``with`` or `close`. Many threads may call its methods at once."""
 
     galleries: Galleries
     identities: Identities
@@ -172,9 +173,9 @@ class Store(_Synchronous[aio.Store]):
 
     @classmethod
     def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
-        """Open a store as `sameface_qdrant.Store.open` does, with its errors.
+        """Open a store. See `sameface_qdrant.Store.open` for the arguments and errors.
 
-        A process that forks opens its stores after the fork.
+        If the process forks, open the store after the fork.
         """
         thread = _LoopThread()
         try:
@@ -185,7 +186,7 @@ class Store(_Synchronous[aio.Store]):
 
     @property
     def description(self) -> EngineDescription:
-        """What holds the templates."""
+        """Which engine holds the templates."""
         return self._target.description
 
     enroll = _waiting(aio.Store.enroll)
@@ -199,8 +200,8 @@ class Store(_Synchronous[aio.Store]):
     def close(self) -> None:
         """Close the store once every write has finished, and end its thread. Safe to call twice.
 
-        A store that is still open when the interpreter exits has lost nothing that was acknowledged; erasures of bytes
-        that are due at closing are made when the folder is opened next.
+        If the interpreter exits while a store is open, no acknowledged write is lost. Bytes that `close` would have
+        erased are erased when the folder is opened next.
         """
         with self._closing:
             if not self._thread.stopped:

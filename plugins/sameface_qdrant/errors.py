@@ -1,7 +1,7 @@
 """Typed errors. Each says what was given, what was expected and what to do.
 
-``reason`` is stable and meant for programs; ``metadata`` holds every dynamic value of the message as text;
-``retry_after_s`` is set only where the same call may succeed later.
+``reason`` is a stable name for programs. ``metadata`` holds the values of the message as text. ``retry_after_s`` is set
+only if the same call may succeed later.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SamefaceError(Exception):
-    """Base of every error that callers can act on."""
+    """Base class of every error that callers can act on."""
 
     reason: ClassVar[str] = "UNSPECIFIED"
 
@@ -36,7 +36,7 @@ class InvalidArgument(SamefaceError):
 
 
 class InvalidEmbedding(InvalidArgument):
-    """An embedding of the wrong dimension, with a value that is not finite, or of zero norm."""
+    """An embedding has the wrong dimension, a value that is not finite, or zero norm."""
 
     reason = "INVALID_EMBEDDING"
 
@@ -48,37 +48,37 @@ class GalleryNotFound(SamefaceError):
 
 
 class GalleryAlreadyExists(SamefaceError):
-    """The gallery id is taken by a gallery that another request made."""
+    """Another request has made a gallery with this id."""
 
     reason = "GALLERY_ALREADY_EXISTS"
 
 
 class GalleryNotEmpty(SamefaceError):
-    """A gallery or identity with children is deleted only with ``force``."""
+    """The gallery holds identities; deleting it needs ``force``."""
 
     reason = "GALLERY_NOT_EMPTY"
 
 
 class IdentityNotFound(SamefaceError):
-    """Nobody is enrolled in this gallery under this id (which differs from a mismatch)."""
+    """The gallery has no identity with this id, or no template of it to compare with. This is not a NO_MATCH."""
 
     reason = "IDENTITY_NOT_FOUND"
 
 
 class IdentityExpired(SamefaceError):
-    """The identity's expiry is past: comparisons ignore it, and nothing is enrolled for it."""
+    """The identity has expired: comparisons ignore it, and no template can be enrolled for it."""
 
     reason = "IDENTITY_EXPIRED"
 
 
 class IdentityAlreadyExists(SamefaceError):
-    """The identity id is taken by an identity that another request made."""
+    """Another request has made an identity with this id."""
 
     reason = "IDENTITY_ALREADY_EXISTS"
 
 
 class IdentityNotEmpty(SamefaceError):
-    """An identity with templates is deleted only with ``force``."""
+    """The identity has templates; deleting it needs ``force``."""
 
     reason = "IDENTITY_NOT_EMPTY"
 
@@ -90,13 +90,13 @@ class TemplateNotFound(SamefaceError):
 
 
 class ErasureNotFound(SamefaceError):
-    """No receipt has this id, or what it was made out for was never erased."""
+    """No receipt has this id, or its deletion stopped before it removed anything."""
 
     reason = "ERASURE_NOT_FOUND"
 
 
 class TemplateLimitReached(SamefaceError):
-    """The identity already holds as many templates as its gallery allows."""
+    """The identity has as many templates as its gallery's policy allows."""
 
     reason = "TEMPLATE_LIMIT_REACHED"
 
@@ -112,7 +112,7 @@ class GuardRefusal(SamefaceError):
 
 
 class IdentityCollision(GuardRefusal):
-    """A template is too much like another identity of the gallery."""
+    """A template is too similar to another identity of the gallery."""
 
     reason = "IDENTITY_COLLISION"
 
@@ -124,25 +124,25 @@ class DuplicateSample(GuardRefusal):
 
 
 class TemplateOutlier(GuardRefusal):
-    """A template is too unlike the identity's other templates."""
+    """A template is too different from the identity's other templates."""
 
     reason = "TEMPLATE_OUTLIER"
 
 
 class ContractMismatch(SamefaceError):
-    """The embedding was made under another contract than the gallery's."""
+    """The embedding's contract differs from the gallery's."""
 
     reason = "CONTRACT_MISMATCH"
 
 
 class ThresholdNotCalibrated(SamefaceError):
-    """Neither request, identity, gallery nor model card brings a threshold."""
+    """No threshold is known: the request, identity, gallery and model card have none."""
 
     reason = "THRESHOLD_NOT_CALIBRATED"
 
 
 class NotEnoughData(SamefaceError):
-    """There is too little to measure a threshold for the target from; ``metadata`` says what it would support."""
+    """There are too few comparisons. ``metadata`` counts them, and has the rate that they support if one is known."""
 
     reason = "CALIBRATION_NOT_SUPPORTED"
 
@@ -166,30 +166,30 @@ class StoreUnavailable(SamefaceError):
 
 
 class StoreFull(SamefaceError):
-    """The disk under the store is full; reads go on."""
+    """The disk under the store is full. Reads still work."""
 
     reason = "STORE_FULL"
 
 
 class StoreLocked(SamefaceError):
-    """Another process holds the data folder."""
+    """Another process uses the data folder."""
 
     reason = "STORE_LOCKED"
 
 
 class StoreTooOld(SamefaceError):
-    """The Qdrant server lacks what concurrent services need."""
+    """The Qdrant server is too old for this release."""
 
     reason = "STORE_TOO_OLD"
 
 
 class StoreTooNew(SamefaceError):
-    """A newer release wrote the store or a record of it, in a form that this release cannot read or change."""
+    """A newer release wrote the store or one of its records; this release cannot read or change it."""
 
     reason = "STORE_TOO_NEW"
 
 
 class StoreCorrupt(SamefaceError):
-    """The store's files do not have the form this version writes."""
+    """The store's files are damaged or of an unknown format, or a collection is missing."""
 
     reason = "STORE_CORRUPT"

@@ -1,4 +1,4 @@
-"""From scores to decisions. Pure; every number that decides is in the decision.
+"""Turns scores into decisions. Pure. A decision contains the numbers that it was made from.
 
 Verification, score s of the claim, best other identity's score o, threshold t, runner-up margin m, lead = s − o:
 
@@ -28,17 +28,17 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Policy)}
 
 
 def check_policy(policy: Policy) -> Policy:
-    """Return a policy after checking every setting; a choice given by its name becomes its enum value.
+    """Check every setting of a policy and return it; names of choices become enum values.
 
     Raises:
-        InvalidArgument: a setting is out of range or no choice; ``metadata["field"]`` names it.
+        InvalidArgument: a setting is out of range or not one of the choices; ``metadata["field"]`` names it.
     """
     checked = {setting.name: setting.checked(getattr(policy, setting.name)) for setting in POLICY_SETTINGS}
     return dataclasses.replace(policy, **checked)
 
 
 def changed_policy(policy: Policy, changes: PolicyChanges) -> Policy:
-    """Return a policy with changes; None puts a field back to its default.
+    """Return a policy with changes; None resets a field to its default.
 
     Raises:
         InvalidArgument: see `check_policy`.
@@ -48,7 +48,11 @@ def changed_policy(policy: Policy, changes: PolicyChanges) -> Policy:
 
 
 def check_override(value: float | None, field: str, low: float, high: float) -> float | None:
-    """Return a threshold or margin that a request or identity brings, after checking its range."""
+    """Check the range of a threshold or margin that a caller gave, and return it; None is allowed.
+
+    Raises:
+        InvalidArgument: it is not ``low`` to ``high``; ``metadata["field"]`` is ``field``.
+    """
     if value is not None and not low <= value <= high:
         raise InvalidArgument(f"{field} is {value:g}; expected {low:g} to {high:g}", metadata={"field": field})
     return value
@@ -64,7 +68,7 @@ def comparison_fmr(target_fpir: float, gallery_size: int) -> float:
 
 
 def search_fpir(fmr: float, gallery_size: int) -> float:
-    """Return the FPIR that an FMR per comparison leaves in a gallery: 1 − (1 − FMR)^N."""
+    """Return the FPIR of a gallery for an FMR per comparison: 1 − (1 − FMR)^N."""
     return -math.expm1(max(1, gallery_size) * math.log1p(-fmr)) if fmr < 1 else 1.0
 
 
@@ -80,15 +84,15 @@ class Threshold:
     value: float
     source: ThresholdSource
     target_attained: bool | None = None
-    """Whether an operating point was strict enough for the policy's target; None where a person set the threshold."""
+    """Whether an operating point was strict enough for the policy's target; None if no operating point was used."""
     stale: bool = False
-    """Whether it was calibrated for a gallery of at most half the present size."""
+    """Whether the gallery has doubled since it was calibrated."""
 
 
 def operating_threshold(points: Sequence[OperatingPoint], fmr: float) -> Threshold | None:
-    """Return the threshold of the point with the largest FMR not above ``fmr``; None where there is no point.
+    """Return the threshold of the point with the largest FMR up to ``fmr``; None if there are no points.
 
-    Where no point is that strict it is the strictest one's, and the target is not attained.
+    If no point is strict enough, the strictest one is used and ``target_attained`` is False.
     """
     if not points:
         return None
@@ -101,30 +105,30 @@ def operating_threshold(points: Sequence[OperatingPoint], fmr: float) -> Thresho
 
 
 def verification_threshold(gallery: Gallery, identity: Identity | None, requested: float | None) -> Threshold:
-    """Return the threshold of a claim: the request's, the identity's, the gallery's, the model card's.
+    """Return the threshold of a claim: the first one of request, identity, gallery and model card.
 
     Raises:
-        ThresholdNotCalibrated: none of them brings one.
+        ThresholdNotCalibrated: none of them has one.
     """
     return _first(
-        _set_by_hand(requested, ThresholdSource.REQUEST),
-        _set_by_hand(identity.verify_threshold if identity else None, ThresholdSource.IDENTITY),
-        _set_by_hand(gallery.policy.verify_threshold, ThresholdSource.GALLERY),
+        _given(requested, ThresholdSource.REQUEST),
+        _given(identity.verify_threshold if identity else None, ThresholdSource.IDENTITY),
+        _given(gallery.policy.verify_threshold, ThresholdSource.GALLERY),
         operating_threshold(gallery.operating_points, gallery.policy.target_fmr),
     )
 
 
 def identification_threshold(gallery: Gallery, gallery_size: int, requested: float | None) -> Threshold:
-    """Return the threshold of a search: the request's, the gallery's, the model card's at the gallery's size.
+    """Return the threshold of a search: the first one of request, gallery and model card (at the gallery's size).
 
     Raises:
-        ThresholdNotCalibrated: none of them brings one.
+        ThresholdNotCalibrated: none of them has one.
     """
     policy = gallery.policy
-    ours = _set_by_hand(policy.identify_threshold, ThresholdSource.GALLERY)
+    from_policy = _given(policy.identify_threshold, ThresholdSource.GALLERY)
     return _first(
-        _set_by_hand(requested, ThresholdSource.REQUEST),
-        ours and dataclasses.replace(ours, stale=is_stale(policy, gallery_size)),
+        _given(requested, ThresholdSource.REQUEST),
+        from_policy and dataclasses.replace(from_policy, stale=is_stale(policy, gallery_size)),
         operating_threshold(gallery.operating_points, comparison_fmr(policy.target_fpir, gallery_size)),
     )
 
@@ -139,7 +143,7 @@ def decide_verification(
     policy_revision: int,
     gallery_size: int,
 ) -> Decision:
-    """Decide a claim by the table above; ``best_other`` is looked at with scope GALLERY only."""
+    """Decide a claim by the table of this module. ``best_other`` counts only with scope GALLERY."""
     other = best_other if scope is Scope.GALLERY else None
     lead = None if other is None else claim.score - other.score
     return Decision(
@@ -166,9 +170,9 @@ def decide_identification(
     policy_revision: int,
     gallery_size: int,
 ) -> Decision:
-    """Decide a search over candidates, best first, one per identity; none at all is NO_MATCH.
+    """Decide a search over candidates, best first, one per identity. Without a candidate it is NO_MATCH.
 
-    At most ``limit`` of them are listed in the decision, but the second one always counts for the lead.
+    The decision lists at most ``limit`` candidates. The second one always counts for the lead.
     """
     score = candidates[0].score if candidates else None
     lead = candidates[0].score - candidates[1].score if len(candidates) > 1 else None
@@ -191,9 +195,13 @@ def decide_identification(
 def decide_comparison(
     score: float, *, policy: Policy, operating_points: Sequence[OperatingPoint], threshold: float | None
 ) -> Decision:
-    """Decide whether two embeddings that belong to no gallery are of one subject."""
+    """Decide whether two embeddings outside any gallery are of the same subject.
+
+    Raises:
+        ThresholdNotCalibrated: neither ``threshold`` nor an operating point is given.
+    """
     chosen = _first(
-        _set_by_hand(threshold, ThresholdSource.REQUEST), operating_threshold(operating_points, policy.target_fmr)
+        _given(threshold, ThresholdSource.REQUEST), operating_threshold(operating_points, policy.target_fmr)
     )
     return Decision(
         outcome=_outcome(score, None, chosen.value, 0.0),
@@ -217,7 +225,7 @@ def _outcome(score: float, lead: float | None, threshold: float, margin: float) 
     return Outcome.MATCH
 
 
-def _set_by_hand(value: float | None, source: ThresholdSource) -> Threshold | None:
+def _given(value: float | None, source: ThresholdSource) -> Threshold | None:
     return None if value is None else Threshold(value, source)
 
 
@@ -226,6 +234,6 @@ def _first(*choices: Threshold | None) -> Threshold:
         if threshold is not None:
             return threshold
     raise ThresholdNotCalibrated(
-        "no threshold is known: the request, the gallery's policy and its model card bring none; set one in the policy "
-        "or send one with the request"
+        "no threshold is known: the request, the gallery's policy and its model card have none; calibrate the gallery, "
+        "set a threshold in its policy, or send one with the request"
     )

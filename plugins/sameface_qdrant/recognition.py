@@ -1,8 +1,7 @@
-"""Verification and identification of a probe: what is asked of a gallery, and in which order.
+"""Verification and identification of a probe: what they read from a gallery, and in which order.
 
-`sameface_qdrant.Store` and `sameface_qdrant.Attached` both decide through this module. `sameface_qdrant.policy` holds
-the rules; what is done here is to fetch the numbers that they need. An identity's score is that of its best template
-(maximum fusion).
+`sameface_qdrant.Store` and `sameface_qdrant.Attached` both decide through this module. It fetches the numbers, and
+`sameface_qdrant.policy` decides. An identity's score is that of its best template (maximum fusion).
 """
 
 import asyncio
@@ -37,7 +36,7 @@ class ScoredTemplate(Generic[Id]):
 
 
 class GallerySearch(Protocol[Id]):
-    """What verification and identification ask of a gallery. Identities are named by values of type ``Id``."""
+    """What verification and identification read from a gallery. ``Id`` is the type of its identity ids."""
 
     @property
     def gallery(self) -> Gallery:
@@ -46,9 +45,9 @@ class GallerySearch(Protocol[Id]):
 
     @property
     def templates_expected(self) -> int:
-        """Templates of one identity that the first search of an identification allows for, at least 1.
+        """How many templates per identity the first search of an identification expects, at least 1.
 
-        Where no identity has more, the first search is also the last. A smaller number makes it cheaper.
+        If no identity has more, one search is enough. A smaller number makes it cheaper.
         """
         ...
 
@@ -63,7 +62,7 @@ class GallerySearch(Protocol[Id]):
     async def nearest(
         self, vector: Vector, limit: int, *, only: Id | None = None, excluding: Sequence[Id] = ()
     ) -> Sequence[ScoredTemplate[Id]]:
-        """Return the nearest templates, best first: of one identity only, or of all but those excluded."""
+        """Return the nearest templates, best first, ``only`` of one identity or of all but those in ``excluding``."""
         ...
 
     async def display_names(self, identities: Sequence[Id]) -> Sequence[str]:
@@ -80,9 +79,9 @@ async def verify(
     threshold: float | None = None,
     margin: float | None = None,
 ) -> Decision:
-    """1:1. Compare a unit vector with a claimed identity, and with scope GALLERY with all others.
+    """1:1. Compare a unit vector with a claimed identity; with scope GALLERY also with all others.
 
-    Two reads follow each other: the gallery's answers, all at once, then the display name of the best other identity.
+    It reads twice: first everything for the decision at once, then the display name of the best other identity.
 
     Raises:
         IdentityNotFound: the identity does not exist, or has no template to compare with.
@@ -123,7 +122,7 @@ async def identify(
     margin: float | None = None,
     limit: int = 5,
 ) -> Decision:
-    """1:N. Find the identities that a unit vector is most like, at most ``limit``; decide whether it is the best one.
+    """1:N. Find the identities most similar to a unit vector, at most ``limit``; decide whether the best one matches.
 
     Raises:
         ThresholdNotCalibrated: no threshold is known.
@@ -132,7 +131,7 @@ async def identify(
     _check_overrides(threshold, "identify_threshold", margin)
     check_limit(limit)
     policy = search.gallery.policy
-    # The lead needs the second one, also where one candidate is asked for.
+    # The lead needs the second identity, even if the caller asks for one candidate.
     size, best = await asyncio.gather(search.size(), _nearest_identities(search, vector, max(2, limit)))
     return decide_identification(
         await _candidates(search, best),
@@ -145,7 +144,7 @@ async def identify(
 
 
 def check_limit(limit: int) -> None:
-    """Raise InvalidArgument where a number of results is not 1..1000."""
+    """Raise InvalidArgument if a number of results is not 1..1000."""
     if not 1 <= limit <= LARGEST_PAGE:
         raise InvalidArgument(f"limit is {limit}; expected 1 to {LARGEST_PAGE}", metadata={"field": "limit"})
 
@@ -153,12 +152,11 @@ def check_limit(limit: int) -> None:
 async def _nearest_identities(search: GallerySearch[Id], vector: Vector, wanted: int) -> list[ScoredTemplate[Id]]:
     """Return the best template of each of the ``wanted`` nearest identities, exactly.
 
-    A search returns the nearest templates, so an identity that is not among them is no nearer than any of them. The
-    next search leaves out the identities found so far: what it finds comes after them. An identity of very many
-    templates hides nobody.
+    A search returns the nearest templates, and no other identity is nearer than these. The next search excludes the
+    identities found so far and finds those that follow. So an identity with very many templates hides no other.
     """
     best: dict[Id, ScoredTemplate[Id]] = {}
-    # If all but the last identity fill up what is expected, one more template is of the last one.
+    # If each identity before the last one has the expected templates, one more is enough to find the last one.
     limit = min(LARGEST_PAGE, (wanted - 1) * search.templates_expected + 1)
     while len(best) < wanted:
         found = await search.nearest(vector, limit, excluding=list(best))

@@ -1,4 +1,4 @@
-"""Blocking work in threads, so that the event loop is free meanwhile."""
+"""Runs blocking work in threads, so that the event loop stays free."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,9 +14,8 @@ async def in_thread(
 ) -> Result:
     """Run ``call`` in one of ``threads`` and return its result.
 
-    A cancelled caller waits until the call has ended: what the caller holds meanwhile (a lock, an admission) then
-    covers all of the work. A call that has not begun is dropped. ``stop`` is called on cancellation, to end the call
-    early.
+    A cancelled caller waits until the call has ended. So a lock or an admission of the caller covers all of the work. A
+    call that has not begun is dropped. ``stop`` is called on cancellation, to end the call early.
     """
     future = threads.submit(call, *args)
     waiting = asyncio.wrap_future(future)
@@ -31,7 +30,7 @@ async def in_thread(
 
 
 async def to_end(work: Awaitable[Result]) -> Result:
-    """Await ``work`` to its end. A cancelled caller waits for it too, and is cancelled then."""
+    """Await ``work`` to its end. A cancelled caller also waits, and is cancelled after that."""
     running = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(running)
@@ -41,9 +40,9 @@ async def to_end(work: Awaitable[Result]) -> Result:
 
 
 async def ended(work: asyncio.Future[Any]) -> None:
-    """Wait until ``work`` has ended, whatever became of it, also where the waiting task is cancelled again."""
+    """Wait until ``work`` has ended, with a result or an error, even if the waiting task is cancelled again."""
     while not work.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([work])
     if not work.cancelled():
-        work.exception()  # retrieved, because nobody else does
+        work.exception()  # asyncio logs an exception that nobody retrieves

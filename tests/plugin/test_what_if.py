@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sameface_qdrant import Candidate, Outcome, ThresholdSource
 from sameface_qdrant.calibration.what_if import (
     OUTCOMES,
-    Setting,
+    DecisionSetting,
     identification_decisions,
     recorded_decisions,
     verification_decisions,
@@ -25,10 +25,10 @@ from tests.plugin.simulated import people
 
 numbers = st.integers(-10, 10).map(lambda value: value / 10)
 rows = st.lists(st.tuples(numbers, st.none() | numbers.map(abs), st.booleans()), min_size=1, max_size=30)
-settings = st.builds(Setting, numbers, numbers.map(abs))
+settings = st.builds(DecisionSetting, numbers, numbers.map(abs))
 
 
-def decided(score: float, lead: float | None, setting: Setting) -> Outcome:
+def decided(score: float, lead: float | None, setting: DecisionSetting) -> Outcome:
     others = [] if lead is None else [Candidate("other", score - lead, "t")]
     return decide_identification(
         [Candidate("best", score, "t"), *others],
@@ -42,7 +42,7 @@ def decided(score: float, lead: float | None, setting: Setting) -> Outcome:
 
 @given(rows=rows, before=settings, after=settings)
 def test_every_outcome_is_the_policys_own(
-    rows: list[tuple[float, float | None, bool]], before: Setting, after: Setting
+    rows: list[tuple[float, float | None, bool]], before: DecisionSetting, after: DecisionSetting
 ) -> None:
     # A lead is the difference of two scores: what rounding does to it is no question here.
     rows = [row for row in rows if all(row[1] is None or abs(row[1] - s.margin) > 1e-9 for s in (before, after))]
@@ -72,7 +72,9 @@ def test_every_outcome_is_the_policys_own(
 
 
 def test_decisions_without_labels_are_counted_alone() -> None:
-    found = what_if(recorded_decisions([0.4, 0.6, 0.8], [0.2, 0.01, 0.3]), Setting(0.5, 0.0), Setting(0.5, 0.05))
+    found = what_if(
+        recorded_decisions([0.4, 0.6, 0.8], [0.2, 0.01, 0.3]), DecisionSetting(0.5, 0.0), DecisionSetting(0.5, 0.05)
+    )
     assert found.transitions[Outcome.MATCH, Outcome.AMBIGUOUS] == 1
     assert (found.before.false_matches, found.after.false_non_matches) == (None, None)
 
@@ -80,7 +82,7 @@ def test_decisions_without_labels_are_counted_alone() -> None:
 def test_a_higher_threshold_never_accepts_more() -> None:
     vectors, names = people(np.random.default_rng(1), 50, 2)
     chosen = verification_decisions(compare_gallery(vectors, names))
-    found = what_if(chosen, Setting(0.3), Setting(0.6))
+    found = what_if(chosen, DecisionSetting(0.3), DecisionSetting(0.6))
     for one, other in found.transitions:
         if other is Outcome.MATCH and one is not Outcome.MATCH:
             assert found.transitions[one, other] == 0
@@ -94,7 +96,7 @@ def test_a_higher_threshold_never_accepts_more() -> None:
 
 def test_rates_of_disjoint_pairs_have_wilsons_interval() -> None:
     table = labelled_scores([0.9, 0.2, 0.7, 0.1], ["a", "b", "c", "d"], ["a", "b", "e", "f"])
-    side = what_if(verification_decisions(table), Setting(0.5), Setting(0.5)).before
+    side = what_if(verification_decisions(table), DecisionSetting(0.5), DecisionSetting(0.5)).before
     assert side.false_matches is not None
     assert side.false_matches.interval == wilson_interval(1, 2)
 
@@ -104,7 +106,7 @@ def test_searches_are_mated_and_non_mated() -> None:
     searched = identification_decisions(compare_gallery(vectors, names))
     assert searched.mated is not None
     assert (searched.mated.sum(), (~searched.mated).sum()) == (80, 80)
-    side = what_if(searched, Setting(-1.0, 0.0), Setting(-1.0, 0.0)).before
+    side = what_if(searched, DecisionSetting(-1.0, 0.0), DecisionSetting(-1.0, 0.0)).before
     # With the lowest threshold every non-mated search matches, and a mated one where its own identity is ahead.
     assert side.false_matches is not None
     assert side.false_matches.value == 1.0

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sameface_qdrant.engines.base import EngineDescription, Hit, Point, Where
-from sameface_qdrant.errors import InvalidArgument, StoreCorrupt, StoreFull, StoreLocked, StoreUnavailable
+from sameface_qdrant.engines.base import EngineDescription, Hit, Point, Where, check_dimension
+from sameface_qdrant.errors import StoreCorrupt, StoreFull, StoreLocked, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
 COLLECTION = "number INTEGER PRIMARY KEY, name TEXT UNIQUE, dimension INTEGER"
@@ -57,11 +57,8 @@ class SqliteEngine:
                 insert = "INSERT INTO collections (name, dimension) VALUES (?, ?)"
                 self._connection.execute(insert, [collection, dimension])
                 self._connection.execute(f"CREATE TABLE {self._table(collection)} ({POINT})")
-            elif known[0] != dimension:
-                raise InvalidArgument(
-                    f"{collection} holds vectors of {known[0]} numbers, not of {dimension}; name another collection",
-                    metadata={"field": "dimension", "given": dimension, "expected": known[0]},
-                )
+            else:
+                check_dimension(collection, dimension, known[0])
 
         await self._call(work)
 

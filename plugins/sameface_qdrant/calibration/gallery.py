@@ -16,8 +16,8 @@ from sameface_qdrant.calibration.caveats import caveats, unsupported_targets
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.thresholds import Calibration, calibrate
 from sameface_qdrant.calibration.what_if import (
+    DecisionSetting,
     RecordedDecisions,
-    Setting,
     WhatIf,
     identification_decisions,
     verification_decisions,
@@ -157,7 +157,9 @@ def policy_changes(found: GalleryCalibration, size: int, options: CalibrationOpt
     return changes
 
 
-def settings(gallery: Gallery, operation: Operation, size: int, changes: SettingChanges) -> tuple[Setting, Setting]:
+def settings(
+    gallery: Gallery, operation: Operation, size: int, changes: SettingChanges
+) -> tuple[DecisionSetting, DecisionSetting]:
     """Return the setting in force in a gallery, and the one that it is compared with.
 
     Raises:
@@ -170,11 +172,15 @@ def settings(gallery: Gallery, operation: Operation, size: int, changes: Setting
         in_force = verification_threshold(gallery, None, None).value
     else:
         in_force = identification_threshold(gallery, size, None).value
-    before = Setting(in_force, gallery.policy.runner_up_margin)
-    return before, Setting(in_force if threshold is None else threshold, before.margin if margin is None else margin)
+    before = DecisionSetting(in_force, gallery.policy.runner_up_margin)
+    return before, DecisionSetting(
+        in_force if threshold is None else threshold, before.margin if margin is None else margin
+    )
 
 
-def compare_settings(templates: GalleryTemplates, operation: Operation, before: Setting, after: Setting) -> WhatIf:
+def compare_settings(
+    templates: GalleryTemplates, operation: Operation, before: DecisionSetting, after: DecisionSetting
+) -> WhatIf:
     """Return what another setting would change among comparisons of a gallery's templates.
 
     Raises:

@@ -32,8 +32,8 @@ class RecordedDecisions:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What a MATCH needs: score ≥ ``threshold`` and lead ≥ ``margin``."""
+class DecisionSetting:
+    """A threshold and a margin: a MATCH needs score ≥ ``threshold`` and lead ≥ ``margin``."""
 
     threshold: float
     margin: float = 0.0
@@ -57,7 +57,7 @@ class ErrorRate:
 class SettingOutcomes:
     """The outcomes under one setting. Only MATCH counts as accepted; AMBIGUOUS accepts nobody."""
 
-    setting: Setting
+    setting: DecisionSetting
     counts: dict[Outcome, int]
     false_matches: ErrorRate | None
     """FMR or FPIR; None where no decision is labelled non-mated."""
@@ -160,7 +160,9 @@ def identification_decisions(comparisons: Comparisons) -> RecordedDecisions:
     )
 
 
-def what_if(decisions: RecordedDecisions, before: Setting, after: Setting, *, confidence: float = 0.95) -> WhatIf:
+def what_if(
+    decisions: RecordedDecisions, before: DecisionSetting, after: DecisionSetting, *, confidence: float = 0.95
+) -> WhatIf:
     """Decide again under two settings; return outcomes and error rates of both, and which outcomes changed.
 
     The outcomes are those of `sameface_qdrant.policy`: NO_MATCH below the threshold; otherwise AMBIGUOUS if there is a
@@ -175,7 +177,7 @@ def what_if(decisions: RecordedDecisions, before: Setting, after: Setting, *, co
     )
 
 
-def _outcomes(decisions: RecordedDecisions, setting: Setting) -> NDArray[np.int64]:
+def _outcomes(decisions: RecordedDecisions, setting: DecisionSetting) -> NDArray[np.int64]:
     # A comparison with NaN is False: without another identity no lead is too short.
     lead_too_short = decisions.leads < setting.margin
     return np.where(
@@ -184,7 +186,7 @@ def _outcomes(decisions: RecordedDecisions, setting: Setting) -> NDArray[np.int6
 
 
 def _setting_outcomes(
-    decisions: RecordedDecisions, setting: Setting, outcomes: NDArray[np.int64], confidence: float
+    decisions: RecordedDecisions, setting: DecisionSetting, outcomes: NDArray[np.int64], confidence: float
 ) -> SettingOutcomes:
     counts = np.bincount(outcomes, minlength=3)
     matched: Mask = outcomes == _MATCH

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
+from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.erasure import ByteEvidence
 from sameface_qdrant.values.vectors import Vector
 
@@ -91,6 +92,16 @@ class Compaction:
     evidence: tuple[ByteEvidence, ...]
     failure: str = ""
     """Why the files could not be rewritten yet."""
+
+
+def check_dimension(collection: str, given: int, stored: int) -> None:
+    """Raise InvalidArgument where a collection holds vectors of another dimension than ``given``."""
+    if given != stored:
+        raise InvalidArgument(
+            f"contract.dimension is {given}; the embeddings of {collection} that are stored already have {stored} "
+            "numbers, and one model, version and digest has one dimension",
+            metadata={"field": "contract.dimension", "given": given, "expected": stored},
+        )
 
 
 class ErasureEvidence(Protocol):

@@ -1,4 +1,4 @@
-"""The embedding contract: what makes two embeddings comparable; its key names collections and folders."""
+"""The embedding contract: which embeddings can be compared. Its key names collections and folders."""
 
 import re
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Contract:
     """Digest of the weights file, 64 lower-case hex digits."""
     dimension: int
     preprocessing: str
-    """Name of the way from pixels to the model's input, for instance ``arcface-112-v1``."""
+    """Name of the steps from pixels to the model's input, for instance ``arcface-112-v1``."""
     equivalent_to: frozenset[str] = frozenset()
     """Digests of other weights whose embeddings were measured to be interchangeable."""
 
     def accepts(self, other: "Contract") -> bool:
-        """Whether an embedding made under ``other`` may enter a gallery under this contract."""
+        """Whether a gallery under this contract accepts an embedding made under ``other``."""
         return (self.dimension, self.preprocessing) == (other.dimension, other.preprocessing) and (
             other.sha256 == self.sha256 or other.sha256 in self.equivalent_to or self.sha256 in other.equivalent_to
         )

@@ -16,14 +16,14 @@ class Outcome(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a verification looks at: the claimed identity alone, or its lead over the whole gallery as well."""
+    """CLAIM compares with the claimed identity alone. GALLERY also requires its lead over all other identities."""
 
     CLAIM = "CLAIM"
     GALLERY = "GALLERY"
 
 
 class ThresholdSource(StrEnum):
-    """Where the threshold of a decision came from; the first that exists wins, in this order."""
+    """Where the threshold of a decision came from. The first source that has one is used, in this order."""
 
     REQUEST = "REQUEST"
     IDENTITY = "IDENTITY"
@@ -52,7 +52,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An outcome with every number it rests on. Scores are cosines, −1..1."""
+    """An outcome with the numbers that it was made from. Scores are cosines, −1..1."""
 
     outcome: Outcome
     score: float | None
@@ -60,20 +60,20 @@ class Decision:
     threshold: float
     threshold_source: ThresholdSource
     target_attained: bool | None
-    """False where no operating point of the model card is strict enough for the policy's target (FMR, or FPIR at this
-    gallery size): the strictest one decided, and errors will be more frequent than aimed for. None where the threshold
-    was set and not looked up."""
+    """False if no operating point of the model card is strict enough for the policy's target (FMR, or FPIR at this
+    gallery size). The strictest point was used then, and errors are more frequent than the target. None if no operating
+    point was used."""
     margin: float
     """Runner-up margin required."""
     lead: float | None
-    """How far the deciding identity is ahead of the best other one; None where there is no other.
-    Negative when another identity is nearer than the claim."""
+    """The score minus that of the best other identity; None if no other identity was compared. Negative if another
+    identity is nearer than the claim."""
     policy_revision: int
     gallery_size: int
     """Identities in the gallery when the decision was made."""
     scope: Scope
     threshold_stale: bool = False
-    """Whether the gallery has doubled since the threshold was calibrated (identification): calibrate it again."""
+    """True if the gallery has doubled since its identification threshold was calibrated: calibrate it again."""
     candidates: tuple[Candidate, ...] = ()
     """Best first. For a verification: the claim and, with scope GALLERY, the best other identity."""
 

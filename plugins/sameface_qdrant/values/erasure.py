@@ -14,41 +14,41 @@ class ErasedResource(StrEnum):
 
 
 class ErasureState(StrEnum):
-    """How far an erasure is; points are unreadable in either state."""
+    """How far an erasure is. The points are unreadable in both states."""
 
     PENDING = "PENDING"
-    """The bytes are, or may be, still in the store's files."""
+    """The store's files may still hold the bytes."""
     DONE = "DONE"
-    """All that the engine can do is done; the receipt's evidence says what that was."""
+    """The engine has done all that it can; the receipt's evidence says what."""
 
 
 @dataclass(frozen=True, slots=True)
 class ByteEvidence:
-    """What scans of the store's files found of one representation of the removed points."""
+    """What scans of the store's files found for one representation of the removed points."""
 
     representation: str
     sought: int
-    """Byte strings looked for, one for each point of the sample that has this representation."""
+    """Byte strings searched for, one for each point of the sample that has this representation."""
     found_before: int
-    """Of these, how many the scan found before the removal: the positive control. The rest no byte scan can prove."""
+    """How many the scan found before the removal: the positive control. A byte scan proves nothing about the others."""
     found_after: int | None
-    """Of these, how many the same scan found once the files were rewritten; None while they are not."""
+    """How many the same scan found after the files were rewritten; None until then."""
     held_elsewhere: int = 0
-    """Of those found after, how many belong to points that are stored now: the same embedding enrolled elsewhere."""
+    """How many of ``found_after`` belong to points that are still stored: the same embedding enrolled elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureReceipt:
-    """What was erased, what was checked, and what it does not speak for. Holds no biometric data."""
+    """What was erased, what was checked, and what could not be checked. Holds no biometric data."""
 
     id: str
     state: ErasureState
     resource: ErasedResource
     gallery: str
     identity: str
-    """Empty where a gallery was erased."""
+    """Empty if a gallery was erased."""
     template: str
-    """Id, where one template was erased."""
+    """Its id if one template was erased, else empty."""
     templates: int
     """Templates erased."""
     records: int
@@ -63,13 +63,15 @@ class ErasureReceipt:
     compacted: bool
     """Whether the files were rewritten without the points, and the old files deleted."""
     sampled: int
-    """Points that the evidence looks at: all of them up to a limit, else that many."""
+    """How many of the points the evidence covers: all of them, up to a limit."""
     evidence: tuple[ByteEvidence, ...] = ()
     not_covered: tuple[str, ...] = ()
+    """Where bytes may remain that nobody has checked."""
     failure: str = ""
-    """Why the files could not be rewritten yet; it is tried again."""
+    """Why the files could not be rewritten yet. The store tries again."""
 
     @property
     def not_provable(self) -> tuple[str, ...]:
-        """Representations that the control did not find for every point: compressed, or in another form on disk."""
+        """Representations that the positive control did not find for every point, because the disk holds another form
+        of them."""
         return tuple(one.representation for one in self.evidence if one.found_before < one.sought)

@@ -8,24 +8,25 @@ class FindingKind(StrEnum):
     """What a guard found about a template."""
 
     COLLISION = "COLLISION"
-    """Another identity is at least as like it as the threshold: one person under two ids, or two people alike."""
+    """Its score with another identity reaches the threshold: one person under two ids, or two similar people."""
     DUPLICATE = "DUPLICATE"
     """The same photo or embedding is enrolled already, under this identity or another one."""
     OUTLIER = "OUTLIER"
-    """The identity's other templates are less like it than the threshold: another person's photo, or a bad one."""
+    """Its best score with the identity's other templates is below the threshold: another person's photo, or a bad one.
+    """
     REPLACED = "REPLACED"
-    """The identity was full; this template of it gave way."""
+    """The identity was full, so this template of it was removed."""
     NOT_CHECKED = "NOT_CHECKED"
-    """No threshold is known to check against."""
+    """The guard could not check, because no threshold is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a guard found. Not stored. Of another identity's: not for everybody to see."""
+    """What a guard found. It is not stored. It may name another identity, so do not show it to everybody."""
 
     kind: FindingKind
     identity: str
     template: str
-    """Empty for an outlier: it is about all of them."""
+    """Empty for an outlier, which concerns all templates of the identity."""
     score: float | None = None
     threshold: float | None = None

@@ -10,14 +10,14 @@ from sameface_qdrant.values.settings import Range, choice, number, settings_of
 
 SCORES, RATES = Range(-1, 1), Range(0, 1, closed=False)
 HARD_TEMPLATE_LIMIT = 64
-"""No policy may allow more templates per identity; the limit bounds the exact de-duplicated search."""
+"""The highest ``max_templates`` of a policy. It limits the work of an exact search."""
 
 GuardActionName = Literal["allow", "warn", "reject"]
 WhenFullName = Literal["reject", "replace_oldest", "replace_lowest_quality", "replace_most_redundant"]
 
 
 class GuardAction(StrEnum):
-    """What happens to a new template that a guard objects to."""
+    """What a guard does about a new template."""
 
     ALLOW = "ALLOW"
     """The guard does not check."""
@@ -38,7 +38,7 @@ class WhenFull(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A threshold that was measured beforehand: a share ``fmr`` of impostor comparisons scored at or above it."""
+    """A measured threshold: the share ``fmr`` of non-mated comparisons scores at or above it."""
 
     fmr: float
     threshold: float
@@ -70,11 +70,11 @@ class Policy:
         default=16,
         metadata=number(Range(1, HARD_TEMPLATE_LIMIT), f"most templates per identity, 1 to {HARD_TEMPLATE_LIMIT}"),
     )
-    """Most templates per identity, 1 to 64; the limit keeps de-duplicated top-k search exact."""
+    """Most templates per identity, 1 to 64."""
     when_full: WhenFull = field(
         default=WhenFull.REJECT, metadata=choice("what happens to a template of a full identity")
     )
-    """What happens to one template more than ``max_templates``."""
+    """What happens to a new template if the identity has ``max_templates``."""
     on_collision: GuardAction = field(
         default=GuardAction.WARN, metadata=choice("what happens to a template that resembles another identity")
     )
@@ -82,10 +82,10 @@ class Policy:
     collision_threshold: float | None = field(
         default=None,
         metadata=number(
-            SCORES, "lowest score against another identity that counts", absent="the identification threshold"
+            SCORES, "lowest score with another identity that is a collision", absent="the identification threshold"
         ),
     )
-    """Lowest score against another identity that counts; None takes the identification threshold."""
+    """Lowest score with another identity that is a collision; None takes the identification threshold."""
     on_duplicate: GuardAction = field(
         default=GuardAction.WARN, metadata=choice("what happens to a photo that is enrolled already")
     )
@@ -97,24 +97,24 @@ class Policy:
     outlier_threshold: float | None = field(
         default=None,
         metadata=number(
-            SCORES, "lowest score against its own identity that is near enough", absent="the verification threshold"
+            SCORES, "lowest score with its own identity that is no outlier", absent="the verification threshold"
         ),
     )
-    """Lowest best score against the identity's other templates that is near enough; None takes the verification
+    """Lowest score with the best of the identity's other templates that is no outlier; None takes the verification
     threshold."""
     calibrated_size: int | None = None
-    """Identities in the gallery when ``identify_threshold`` was calibrated; None where it was set otherwise."""
+    """Identities in the gallery when ``identify_threshold`` was calibrated; None if it was not calibrated."""
     revision: int = 1
     author: str = ""
     create_time: datetime | None = None
 
 
 POLICY_SETTINGS = settings_of(Policy)
-"""What a caller may change of a policy."""
+"""The settings of a policy that a caller may change."""
 
 
 class PolicyOptions(TypedDict, total=False):
-    """Settings of a policy as keyword arguments; None puts one back to its default."""
+    """Settings of a policy as keyword arguments; None resets one to its default."""
 
     verify_threshold: float | None
     identify_threshold: float | None
@@ -131,10 +131,10 @@ class PolicyOptions(TypedDict, total=False):
 
 
 class PolicyChanges(PolicyOptions, total=False):
-    """What is to change of a policy; what is missing stays, None puts a field back to its default."""
+    """Changes of a policy. A field that is missing stays as it is; None resets it to its default."""
 
     calibrated_size: int | None
-    """A calibration sets it."""
+    """Set by a calibration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,9 @@ class Gallery:
     policy: Policy
     display_name: str = ""
     operating_points: tuple[OperatingPoint, ...] = ()
-    """The model card's points for this contract; they answer where the policy sets no threshold."""
+    """The model card's points for this contract; used if the policy sets no threshold."""
     create_time: datetime | None = None
     update_time: datetime | None = None
     etag: str = ""
     uid: str = field(default="", repr=False, compare=False)
-    """Key of its records in the store that it was read from; new with every gallery, also under the same id."""
+    """Key of its records in the store. Every gallery gets a new one, even if it reuses an id."""

@@ -19,11 +19,11 @@ class Identity:
     verify_threshold: float | None = None
     """Overrides the gallery's verification threshold for claims of this identity."""
     consent_reference: str = ""
-    """Where the subject's consent is recorded: an id or URL of the caller's own."""
+    """Where the caller keeps the subject's consent: an id or a URL."""
     purpose: str = ""
     """What the subject is enrolled for."""
     expire_time: datetime | None = None
-    """From then on every comparison ignores its templates, whenever they expire themselves."""
+    """After this time comparisons ignore all of its templates."""
     template_count: int = 0
     create_time: datetime | None = None
     update_time: datetime | None = None
@@ -31,7 +31,7 @@ class Identity:
 
 
 class IdentityChanges(TypedDict, total=False):
-    """What is to change of an identity; what is missing stays. None clears a threshold or expiry."""
+    """Changes of an identity. A field that is missing stays as it is; None clears a threshold or expiry."""
 
     display_name: str
     labels: Mapping[str, str]

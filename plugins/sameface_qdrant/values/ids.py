@@ -34,8 +34,8 @@ def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
     """Return an identity's labels after checking their form.
 
     Raises:
-        InvalidArgument: more than 32, a key that does not match ``[a-z0-9]([a-z0-9-_]{0,61}[a-z0-9])?``, or a value of
-            more than 256 characters.
+        InvalidArgument: there are more than 32, a key does not match ``[a-z0-9]([a-z0-9-_]{0,61}[a-z0-9])?``, or a
+            value has more than 256 characters.
     """
     if len(labels) > MAX_LABELS:
         raise InvalidArgument(

@@ -1,4 +1,4 @@
-"""Pages: how many items, and where the next one starts."""
+"""Pages of a list, and the token with which the next one starts."""
 
 import uuid
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Page(Generic[Item]):
 
 
 def check_page(page_size: int, page_token: str) -> str | None:
-    """Return the id of the point that a page starts with, None for the first page.
+    """Return the id of the point that a page starts with; None for the first page.
 
     Raises:
-        InvalidArgument: the size is not 1..1000, or the token was not given out by a list call.
+        InvalidArgument: the size is not 1..1000, or the token does not come from a list call.
     """
     if not 1 <= page_size <= LARGEST_PAGE:
         raise InvalidArgument(
@@ -35,6 +35,6 @@ def check_page(page_size: int, page_token: str) -> str | None:
         return str(uuid.UUID(page_token))
     except ValueError:
         raise InvalidArgument(
-            f"page_token is {page_token[:64]!r}; expected next_page_token of the page before",
+            f"page_token is {page_token[:64]!r}; expected next_page_token of the previous page",
             metadata={"field": "page_token"},
         ) from None

@@ -1,7 +1,7 @@
-"""The schema version of what is stored: which releases can read it, and which may write beside it.
+"""The schema version of stored records and folders: which releases can read them, and which may change them.
 
-A release that changes a record raises `CURRENT.version`. It raises ``least_reader`` where older releases would
-misread the record, and ``least_writer`` where they would damage it.
+A release that changes the form of a record increases `CURRENT.version`. It increases ``least_reader`` if older releases
+would misread the record, and ``least_writer`` if they would damage it.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ class SchemaVersion:
 
     version: int
     least_reader: int
-    """The lowest version that reads it right."""
+    """The lowest version that can read it."""
     least_writer: int
     """The lowest version that may change it."""
 
 
 CURRENT = SchemaVersion(version=1, least_reader=1, least_writer=1)
-"""What this release writes. A record without a version has version 1: early stores were written without one."""
+"""The version that this release writes. A record without a version has version 1, as early releases wrote none."""
 
 
 def stamped(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,13 +39,13 @@ def schema_of(payload: Mapping[str, Any]) -> SchemaVersion:
 
 
 def check_readable(found: SchemaVersion, what: str) -> None:
-    """Raise StoreTooNew where this release would misread ``what``."""
+    """Raise StoreTooNew if this release would misread ``what``."""
     if found.least_reader > CURRENT.version:
         raise _too_new(found, what, "read", found.least_reader)
 
 
 def check_writable(found: SchemaVersion, what: str) -> None:
-    """Raise StoreTooNew where this release would misread ``what``, or would damage it by a change."""
+    """Raise StoreTooNew if this release would misread ``what``, or damage it by a change."""
     check_readable(found, what)
     if found.least_writer > CURRENT.version:
         raise _too_new(found, what, "change", found.least_writer)

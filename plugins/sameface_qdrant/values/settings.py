@@ -45,20 +45,20 @@ class Setting:
 
     name: str
     kind: type[float] | type[StrEnum]
-    """float, int, or the enum of a choice. None may be given besides where that is the default."""
+    """float, int, or the enum of a choice. None is also allowed if it is the default."""
     default: Any
     help: str
-    """For people, without the name of the field."""
+    """Help text, without the name of the field."""
     absent: str
-    """What applies where the value is None, for people."""
+    """Help text for None: what applies then."""
     range: Range | None
-    """For numbers."""
+    """The allowed values of a number."""
 
     def checked(self, value: Any) -> Any:
-        """Return a value after checking it; a choice may be given by its name.
+        """Check a value and return it; a choice may be given by its name.
 
         Raises:
-            InvalidArgument: it is out of range or no choice; ``metadata["field"]`` names the field.
+            InvalidArgument: it is out of range or not one of the choices; ``metadata["field"]`` names the field.
         """
         if issubclass(self.kind, StrEnum):
             try:
@@ -73,7 +73,7 @@ class Setting:
 
 
 def number(within: Range, help: str, *, absent: str = "default") -> Mapping[str, Any]:
-    """Return the metadata of a field that holds a number; ``absent`` says what applies where it is None."""
+    """Return the metadata of a field that holds a number; ``absent`` says what applies if it is None."""
     return {_KEY: _Declaration(help, absent, within)}
 
 

@@ -23,14 +23,14 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class NewTemplate:
-    """An embedding about to be enrolled. ``vector`` need not be normalised; it is checked and normalised here."""
+    """An embedding to enrol. ``vector`` need not be normalised; the store checks and normalises it."""
 
     vector: Vector
     contract: Contract
     provenance: Provenance = Provenance()
     content: bytes = b""
-    """What the caller sent (photo bytes); only a keyed digest of it is kept, to recognise a retry.
-    Empty takes the vector itself."""
+    """The bytes of the photo, if there is one. The store keeps only a keyed digest of them, to recognise a retry. If
+    empty, the digest is that of the vector."""
     expire_time: datetime | None = None
 
 
@@ -45,23 +45,23 @@ class Template:
     contract_key: str
     provenance: Provenance = Provenance()
     vector: Vector | None = None
-    """Unit norm, shape [dimension]; only where it was asked for."""
+    """Unit norm, shape [dimension]; None unless the caller asked for it."""
     create_time: datetime | None = None
     expire_time: datetime | None = None
-    """From then on every comparison ignores it: its own expiry or its identity's, whichever comes first."""
+    """After this time comparisons ignore it: the earlier one of its own expiry and its identity's."""
     findings: tuple[Finding, ...] = field(default=(), compare=False)
-    """What guards found when it was enrolled; only in the answer to that."""
+    """What guards found at its enrolment; empty in later answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateFilter:
-    """Which templates a search looks at; all conditions must hold."""
+    """Which templates a search compares; all conditions must hold."""
 
     identities: tuple[str, ...] = ()
-    """Of one of these; empty means any."""
+    """Only templates of these identities; empty means all identities."""
     exclude_identities: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
-    """Of identities with all of these labels."""
+    """Only templates of identities with all of these labels."""
     source: str = ""
     """``photo`` or ``embedding``; empty means either."""
 
@@ -73,4 +73,4 @@ class FoundTemplate:
     template: Template
     score: float
     display_name: str = ""
-    """Its identity's."""
+    """The display name of its identity."""

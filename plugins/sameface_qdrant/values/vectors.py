@@ -1,4 +1,4 @@
-"""What may enter the store as an embedding."""
+"""Checks embeddings and scales them to unit norm."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -23,7 +23,7 @@ class Embedding(Protocol):
 
     @property
     def contract(self) -> Contract:
-        """The contract that it was made under."""
+        """The contract under which it was made."""
         ...
 
 
@@ -31,8 +31,8 @@ def unit(vector: Vector, dimension: int) -> Vector:
     """Return the vector scaled to unit L2 norm, float32 [dimension]; computed in double precision.
 
     Raises:
-        InvalidEmbedding: another shape than [dimension], a value that is not finite, or zero norm. Checked here because
-            Qdrant accepts NaN and zero vectors, and keeps part of a batch that holds a vector of another dimension.
+        InvalidEmbedding: its shape is not [dimension], a value is not finite, or its norm is zero. (Qdrant accepts NaN
+            and zero vectors, and keeps part of a batch that holds a vector of another dimension.)
     """
     values = np.asarray(vector, dtype=np.float64)
     if values.shape != (dimension,):
@@ -43,12 +43,15 @@ def unit(vector: Vector, dimension: int) -> Vector:
     if not np.isfinite(values).all():
         position = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InvalidEmbedding(
-            f"the embedding holds a value that is not a finite number, first at position {position}",
+            f"the embedding has a value that is not a finite number, first at position {position}; check the model",
             metadata={"field": "embedding", "position": position},
         )
     largest = float(np.abs(values).max(initial=0.0))
     if largest < 1e-30:
-        raise InvalidEmbedding("the embedding has zero norm and so no direction", metadata={"field": "embedding"})
+        raise InvalidEmbedding(
+            "the embedding has zero norm; expected a number that is not zero; check the model",
+            metadata={"field": "embedding"},
+        )
     # Scaled first, so that squares of very large or small values neither overflow nor vanish.
     scaled = values / largest
     return (scaled / np.linalg.norm(scaled)).astype(np.float32)
@@ -59,7 +62,7 @@ def units_under(contract: Contract, embeddings: Sequence[Embedding]) -> list[Vec
 
     Raises:
         InvalidEmbedding: see `unit`.
-        ContractMismatch: it was made under another contract, and the two are not stated to be equivalent.
+        ContractMismatch: it was made under another contract, and neither contract lists the other as equivalent.
     """
     vectors = []
     for embedding in embeddings:
@@ -69,10 +72,10 @@ def units_under(contract: Contract, embeddings: Sequence[Embedding]) -> list[Vec
 
 
 def check_same_contract(given: Contract, expected: Contract) -> None:
-    """Raise ContractMismatch where embeddings under ``given`` cannot be compared with those under ``expected``."""
+    """Raise ContractMismatch if embeddings under ``given`` cannot be compared with those under ``expected``."""
     if not expected.accepts(given):
         raise ContractMismatch(
-            f"the embedding was made under {given.key[:80]} ({given.dimension} numbers, {given.preprocessing[:40]}); "
-            f"{expected.key} ({expected.dimension} numbers, {expected.preprocessing}) is expected",
+            f"the embedding has the contract {given.key[:80]} ({given.dimension} numbers, {given.preprocessing[:40]}); "
+            f"expected {expected.key} ({expected.dimension} numbers, {expected.preprocessing}); use that model",
             metadata={"given": given.key[:80], "expected": expected.key},
         )

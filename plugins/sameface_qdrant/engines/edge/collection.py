@@ -48,7 +48,7 @@ class Handle:
         """Close the shard once nobody reads it."""
         if self.reads:
             await self.idle.wait()
-        await in_thread(self.folder, self.shard.close)
+        await blocking_call(self.folder, self.shard.close)
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ class EdgeCollection:
             except Exception as error:
                 raise translated(error, self.folder) from error
         async with self.handle.reading() as shard:
-            return await in_thread(self.folder, call, shard)
+            return await blocking_call(self.folder, call, shard)
 
     async def update(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
         """Apply a write; ``touched`` are the points that it may change.
@@ -104,27 +104,27 @@ class EdgeCollection:
             StoreFull: too little room is left to write through memory maps, see `files.ROOM_TO_WRITE`.
         """
         async with self.writing:
-            await in_thread(self.folder, check_room, self.folder, ROOM_TO_WRITE)
+            await blocking_call(self.folder, check_room, self.folder, ROOM_TO_WRITE)
             await self._apply(operation, touched)
 
     async def remove(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
         """Apply a removal; that bytes are to be erased is noted before the first point is removed."""
         async with self.writing:
-            await in_thread(self.folder, check_room, self.folder, ROOM_TO_DELETE)
+            await blocking_call(self.folder, check_room, self.folder, ROOM_TO_DELETE)
             if not self.pending:
-                await in_thread(self.folder, write_text, self.folder / ERASE_PENDING, "")
+                await blocking_call(self.folder, write_text, self.folder / ERASE_PENDING, "")
             self.deletions += 1
             await self._apply(operation, touched)
-            await in_thread(self.folder, removed, self.folder)
+            await blocking_call(self.folder, removed, self.folder)
 
     async def _apply(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
         if self.changed is not None:
             if isinstance(touched, edge.Filter):
-                touched = await in_thread(self.folder, matching_ids, self.handle.shard, touched)
+                touched = await blocking_call(self.folder, matching_ids, self.handle.shard, touched)
             self.changed.update(touched)
         self.writes += 1
         self.counts.clear()
-        await in_thread(self.folder, self.handle.shard.update, operation)
+        await blocking_call(self.folder, self.handle.shard.update, operation)
 
     async def coalesce(self) -> None:
         """Wait while one write follows another, at most twice as long as a flush takes, so that they share it."""
@@ -134,8 +134,11 @@ class EdgeCollection:
             await asyncio.sleep(PAUSE_S)
 
 
-async def in_thread(folder: Path, call: Callable[..., Result], *args: Any) -> Result:
-    """Run a blocking call in a thread; even a cancelled caller waits for it, so that no call outlives its lock."""
+async def blocking_call(folder: Path, call: Callable[..., Result], *args: Any) -> Result:
+    """Run a call in a thread, and raise its failures as typed errors.
+
+    A cancelled caller waits, so that the call does not outlive the caller's lock.
+    """
     try:
         return await to_end(asyncio.to_thread(call, *args))
     except Exception as error:

@@ -20,7 +20,7 @@ import qdrant_edge as edge
 from sameface_qdrant.engines.base import POINT_ID, VECTOR_NAME, ByteSearch, Where
 from sameface_qdrant.engines.edge import erasure_notes
 from sameface_qdrant.engines.edge.byte_scan import present
-from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, in_thread
+from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
 from sameface_qdrant.engines.edge.files import ROOM_TO_WRITE, bytes_on_disk, check_room, clear_strays, read_text
 from sameface_qdrant.engines.edge.shard import CURRENT, copy_changed, copy_from, filter_of, make_current, next_shard
 from sameface_qdrant.errors import SamefaceError
@@ -60,7 +60,7 @@ async def compact(opened: EdgeCollection) -> SamefaceError | None:
             begun = await _rewrite(opened, large)
             async with opened.writing:
                 if opened.deletions == begun:
-                    await in_thread(opened.folder, (opened.folder / ERASE_PENDING).unlink, True)
+                    await blocking_call(opened.folder, (opened.folder / ERASE_PENDING).unlink, True)
                     return None
     except SamefaceError as error:
         opened.failure = error
@@ -72,32 +72,32 @@ async def compact(opened: EdgeCollection) -> SamefaceError | None:
 
 async def _rewrite(opened: EdgeCollection, large: bool) -> int:
     """Copy, exchange, delete, look. Returns the count of removals that the copy is sure to be free of."""
-    await in_thread(opened.folder, lambda: check_room(opened.folder, _room_for_copy(opened.handle.folder)))
+    await blocking_call(opened.folder, lambda: check_room(opened.folder, _room_for_copy(opened.handle.folder)))
     async with opened.writing:
         begun, opened.changed = opened.deletions, set()
-        due = await in_thread(opened.folder, erasure_notes.due, opened.folder)
+        due = await blocking_call(opened.folder, erasure_notes.due, opened.folder)
     try:
-        shard, path = await in_thread(opened.folder, next_shard, opened.folder, opened.dimension)
+        shard, path = await blocking_call(opened.folder, next_shard, opened.folder, opened.dimension)
         try:
             await _copy(opened, shard, large)
             async with opened.writing:
                 old = opened.handle
-                await in_thread(opened.folder, copy_changed, old.shard, shard, sorted(opened.changed))
-                await in_thread(opened.folder, shard.flush)
-                await in_thread(opened.folder, make_current, path)
+                await blocking_call(opened.folder, copy_changed, old.shard, shard, sorted(opened.changed))
+                await blocking_call(opened.folder, shard.flush)
+                await blocking_call(opened.folder, make_current, path)
                 opened.handle, opened.changed = Handle(shard, path), None
         except BaseException:
             if read_text(opened.folder / CURRENT) == path.name:
                 # Given up on after the exchange: the new shard is the collection, and nothing is lost.
                 opened.handle, opened.changed = Handle(shard, path), None
                 raise
-            await in_thread(opened.folder, shard.close)
-            await in_thread(opened.folder, lambda: shutil.rmtree(path, ignore_errors=True))
+            await blocking_call(opened.folder, shard.close)
+            await blocking_call(opened.folder, lambda: shutil.rmtree(path, ignore_errors=True))
             raise
     finally:
         opened.changed = None
     await old.retire()
-    await in_thread(opened.folder, clear_strays, opened.folder, opened.handle.folder)
+    await blocking_call(opened.folder, clear_strays, opened.folder, opened.handle.folder)
     await _conclude(opened, due, REST if large else 0.0)
     return begun
 
@@ -124,7 +124,7 @@ async def _copy(opened: EdgeCollection, shard: edge.EdgeShard, large: bool) -> N
 
 async def _step(opened: EdgeCollection, large: bool, call: Callable[..., Result], *args: Any) -> Result:
     began = time.perf_counter()
-    result = await in_thread(opened.folder, call, *args)
+    result = await blocking_call(opened.folder, call, *args)
     if large:
         if opened.closing:
             raise _Closing
@@ -138,13 +138,15 @@ def _room_for_copy(folder: Path) -> int:
 
 async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) -> None:
     """Look for the bytes of what was removed before the copy began, and note what was found."""
-    looked_for = {path: await in_thread(opened.folder, erasure_notes.searches_of, path) for path in due}
+    looked_for = {path: await blocking_call(opened.folder, erasure_notes.searches_of, path) for path in due}
     needles = [needle for searches in looked_for.values() for one in searches for needle in one.needles]
-    left = await in_thread(opened.folder, lambda: present(opened.folder, needles, skip=erasure_notes.FOLDER, rest=rest))
+    left = await blocking_call(
+        opened.folder, lambda: present(opened.folder, needles, skip=erasure_notes.FOLDER, rest=rest)
+    )
     for path, searches in looked_for.items():
         evidence = [await _after(opened, one, left) for one in searches]
         if all(one.found_after == one.held_elsewhere for one in evidence):
-            await in_thread(opened.folder, erasure_notes.conclude, path, evidence)
+            await blocking_call(opened.folder, erasure_notes.conclude, path, evidence)
 
 
 async def _after(opened: EdgeCollection, search: ByteSearch, left: set[bytes]) -> ByteEvidence:

@@ -19,15 +19,15 @@ from typing import IO, Any
 
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import VECTOR_NAME, EngineDescription, Hit, Point, Where
+from sameface_qdrant.engines.base import VECTOR_NAME, EngineDescription, Hit, Point, Where, check_dimension
 from sameface_qdrant.engines.edge import compaction, erasure_notes
-from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, in_thread
+from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
 from sameface_qdrant.engines.edge.erasure_evidence import EdgeErasureEvidence
 from sameface_qdrant.engines.edge.files import check_format
 from sameface_qdrant.engines.edge.lock import lock_folder
 from sameface_qdrant.engines.edge.nearest import nearest
 from sameface_qdrant.engines.edge.shard import filter_of, open_current, point_of
-from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable
+from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
 QUICK_IDS = 64
@@ -62,8 +62,8 @@ class EdgeEngine:
             StoreCorrupt: the folder was written by another version.
             StoreUnavailable: the folder cannot be made or written.
         """
-        engine = cls(folder, await in_thread(folder, _claim, folder))
-        pending = await in_thread(folder, lambda: sorted(mark.parent for mark in folder.glob(f"*/{ERASE_PENDING}")))
+        engine = cls(folder, await blocking_call(folder, _claim, folder))
+        pending = await blocking_call(folder, lambda: sorted(mark.parent for mark in folder.glob(f"*/{ERASE_PENDING}")))
         if pending:
             engine._resuming = asyncio.create_task(engine._resume(pending))
         return engine
@@ -83,12 +83,7 @@ class EdgeEngine:
         if opened is None:
             async with self._opening:
                 opened = self._collections.get(collection) or await self._open(self._folder / collection, dimension)
-        if opened.dimension != dimension:
-            raise InvalidArgument(
-                f"contract.dimension is {dimension}; the embeddings of {collection} that are stored already have "
-                f"{opened.dimension} numbers, and one model, version and digest has one dimension",
-                metadata={"field": "contract.dimension", "given": dimension, "expected": opened.dimension},
-            )
+        check_dimension(collection, dimension, opened.dimension)
 
     async def upsert(
         self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
@@ -207,9 +202,9 @@ class EdgeEngine:
         return self._collections[collection]
 
     async def _open(self, folder: Path, dimension: int) -> EdgeCollection:
-        shard, path, found = await in_thread(folder, open_current, folder, dimension)
+        shard, path, found = await blocking_call(folder, open_current, folder, dimension)
         opened = EdgeCollection(folder, found, Handle(shard, path))
-        await in_thread(folder, erasure_notes.tidy, folder, lambda ids: _living(shard, ids))
+        await blocking_call(folder, erasure_notes.tidy, folder, lambda ids: _living(shard, ids))
         self._collections[folder.name] = opened
         return opened
 
@@ -232,7 +227,7 @@ class EdgeEngine:
             # From here on a new write needs the next flush, which waits for this one.
             opened.next_flush = None
             began = time.monotonic()
-            await in_thread(opened.folder, opened.handle.shard.flush)
+            await blocking_call(opened.folder, opened.handle.shard.flush)
             opened.flush_s = time.monotonic() - began
 
     def _compact(self, opened: EdgeCollection) -> asyncio.Task[SamefaceError | None]:

@@ -10,7 +10,7 @@ import numpy as np
 from sameface_qdrant.engines.base import POINT_ID, ByteSearch, Compaction, Point
 from sameface_qdrant.engines.edge import erasure_notes
 from sameface_qdrant.engines.edge.byte_scan import present
-from sameface_qdrant.engines.edge.collection import EdgeCollection, in_thread
+from sameface_qdrant.engines.edge.collection import EdgeCollection, blocking_call
 from sameface_qdrant.engines.edge.compaction import DIGEST, VECTOR
 from sameface_qdrant.errors import SamefaceError
 
@@ -39,7 +39,9 @@ class EdgeErasureEvidence:
         found: set[bytes] = set()
         for _ in range(LOOKS):
             handle = opened.handle
-            found |= await in_thread(opened.folder, lambda: present(opened.folder, needles, skip=erasure_notes.FOLDER))
+            found |= await blocking_call(
+                opened.folder, lambda: present(opened.folder, needles, skip=erasure_notes.FOLDER)
+            )
             if opened.handle is handle:
                 break
         return tuple(
@@ -49,12 +51,12 @@ class EdgeErasureEvidence:
     async def note(self, collection: str, receipt: str, searches: Sequence[ByteSearch]) -> None:
         """See `ErasureEvidence.note`."""
         folder = self._collections[collection].folder
-        await in_thread(folder, erasure_notes.note, folder, receipt, searches)
+        await blocking_call(folder, erasure_notes.note, folder, receipt, searches)
 
     async def compaction(self, collection: str, receipt: str) -> Compaction | None:
         """See `ErasureEvidence.compaction`; an erasure that is not finished is taken up again."""
         opened = self._collections[collection]
-        kept = await in_thread(opened.folder, erasure_notes.outcome, opened.folder, receipt)
+        kept = await blocking_call(opened.folder, erasure_notes.outcome, opened.folder, receipt)
         if kept is None:
             return None
         done_at, evidence = kept
@@ -66,7 +68,7 @@ class EdgeErasureEvidence:
     async def forget(self, collection: str, receipt: str) -> None:
         """See `ErasureEvidence.forget`."""
         folder = self._collections[collection].folder
-        await in_thread(folder, erasure_notes.forget, folder, receipt)
+        await blocking_call(folder, erasure_notes.forget, folder, receipt)
 
 
 def _representations(points: Sequence[Point]) -> dict[str, tuple[bytes, ...]]:

@@ -16,7 +16,15 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from sameface_qdrant.engines.base import LABELS_FIELD, VECTOR_NAME, EngineDescription, Hit, Point, Where
+from sameface_qdrant.engines.base import (
+    LABELS_FIELD,
+    VECTOR_NAME,
+    EngineDescription,
+    Hit,
+    Point,
+    Where,
+    check_dimension,
+)
 from sameface_qdrant.engines.server.client import connect
 from sameface_qdrant.engines.server.conversion import filter_of, point_of, struct_of
 from sameface_qdrant.engines.server.error_mapping import too_old, typed_error
@@ -28,7 +36,7 @@ from sameface_qdrant.engines.server.schema import (
     new_collection,
     opened_collection,
 )
-from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable
+from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
 Result = TypeVar("Result")
@@ -102,12 +110,7 @@ class ServerEngine:
                 opened.indexed |= found.payload_schema.keys()
                 await self._index(collection, opened, SERVER_INDEXES)
             self._known[collection] = opened
-        if opened.dimension != dimension:
-            raise InvalidArgument(
-                f"contract.dimension is {dimension}; the embeddings of {collection} that are stored already have "
-                f"{opened.dimension} numbers, and one model, version and digest has one dimension",
-                metadata={"field": "contract.dimension", "given": dimension, "expected": opened.dimension},
-            )
+        check_dimension(collection, dimension, opened.dimension)
 
     async def upsert(
         self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
