@@ -4,7 +4,6 @@
 `sameface_qdrant.policy` decides. An identity's score is that of its best template (maximum fusion).
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -17,6 +16,7 @@ from sameface_qdrant.policy import (
     identification_threshold,
     verification_threshold,
 )
+from sameface_qdrant.round_trips import nothing, together
 from sameface_qdrant.values.decision import Candidate, Decision, Scope
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
@@ -41,6 +41,11 @@ class GallerySearch(Protocol[Id]):
     @property
     def gallery(self) -> Gallery:
         """The policy and the operating points to decide by."""
+        ...
+
+    @property
+    def exclusive(self) -> bool:
+        """See `sameface_qdrant.round_trips.Reader`."""
         ...
 
     @property
@@ -88,13 +93,14 @@ async def verify(
         ThresholdNotCalibrated: no threshold is known.
         InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
     """
-    _check_overrides(threshold, "verify_threshold", margin)
+    check_overrides(threshold, "verify_threshold", margin)
     policy = search.gallery.policy
-    size, claimed, claims, others = await asyncio.gather(
-        search.size(),
+    claimed, size, claims, others = await together(
+        search,
         search.identity(identity),
+        search.size(),
         search.nearest(vector, 1, only=identity),
-        _none() if scope is Scope.CLAIM else search.nearest(vector, 1, excluding=[identity]),
+        nothing([]) if scope is Scope.CLAIM else search.nearest(vector, 1, excluding=[identity]),
     )
     if not claims:
         raise IdentityNotFound(
@@ -128,11 +134,11 @@ async def identify(
         ThresholdNotCalibrated: no threshold is known.
         InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
     """
-    _check_overrides(threshold, "identify_threshold", margin)
+    check_overrides(threshold, "identify_threshold", margin)
     check_limit(limit)
     policy = search.gallery.policy
     # The lead needs the second identity, even if the caller asks for one candidate.
-    size, best = await asyncio.gather(search.size(), _nearest_identities(search, vector, max(2, limit)))
+    size, best = await together(search, search.size(), _nearest_identities(search, vector, max(2, limit)))
     return decide_identification(
         await _candidates(search, best),
         limit=limit,
@@ -164,7 +170,8 @@ async def _nearest_identities(search: GallerySearch[Id], vector: Vector, wanted:
             best.setdefault(template.identity, template)
         if len(found) < limit:
             break
-    return list(best.values())[:wanted]
+    # A template that was written between two searches may be nearer than those found before.
+    return sorted(best.values(), key=lambda template: -template.score)[:wanted]
 
 
 async def _candidates(search: GallerySearch[Id], best: Sequence[ScoredTemplate[Id]]) -> list[Candidate]:
@@ -174,10 +181,7 @@ async def _candidates(search: GallerySearch[Id], best: Sequence[ScoredTemplate[I
     return [Candidate(str(one.identity), one.score, one.template, name) for one, name in zip(best, names, strict=True)]
 
 
-async def _none() -> list[ScoredTemplate[Id]]:
-    return []
-
-
-def _check_overrides(threshold: float | None, field: str, margin: float | None) -> None:
+def check_overrides(threshold: float | None, field: str, margin: float | None) -> None:
+    """Raise InvalidArgument where a threshold is outside −1..1, or a margin outside 0..2."""
     check_override(threshold, field, -1.0, 1.0)
     check_override(margin, "runner_up_margin", 0.0, 2.0)

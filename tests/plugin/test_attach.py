@@ -470,8 +470,9 @@ async def test_a_sample_is_seeded_and_no_identity_weighs_more_than_allowed(place
     np.testing.assert_array_equal(one.mated, again.mated)
     np.testing.assert_array_equal(one.non_mated, again.non_mated)
     assert not np.array_equal(one.non_mated, other.non_mated)
-    assert (one.identities, one.templates, one.complete) == (5, 20, False)
-    assert (len(one.mated), len(one.non_mated)) == (20, 20 * 4)
+    # Two of each, so that more identities take part.
+    assert (one.identities, one.templates, one.complete) == (10, 20, False)
+    assert (len(one.mated), len(one.non_mated)) == (20, 20 * 9)
     every = await people.scores(templates_per_identity=60)
     assert (every.identities, every.templates, every.complete) == (11, 120, True)
 

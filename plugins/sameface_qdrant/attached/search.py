@@ -22,6 +22,8 @@ class AttachedSearch:
     gallery: Gallery
     counted: int
     """Identities at the last count."""
+    exclusive: bool = False
+    """See `GallerySearch`: others may use the collection."""
     templates_expected: int = 4
     """See `GallerySearch`. Nothing limits the templates of an identity here."""
 

@@ -129,10 +129,13 @@ def sample_templates(
 ) -> list[tuple[Identity, Item]]:
     """Draw templates at random: at most ``per_identity`` of each identity, and at most ``max_templates`` in all.
 
-    The same seed draws the same from the same templates in the same order.
+    Where not all fit, fewer of each are drawn, two at least, so that as many identities as possible take part. The
+    same seed draws the same from the same templates in the same order.
     """
     rng = np.random.default_rng(seed)
     identities = list(templates)
+    if sum(min(per_identity, len(items)) for items in templates.values()) > max_templates:
+        per_identity = min(per_identity, max(2, max_templates // len(identities)))
     chosen: list[tuple[Identity, Item]] = []
     for position in rng.permutation(len(identities)):
         identity, items = identities[position], templates[identities[position]]

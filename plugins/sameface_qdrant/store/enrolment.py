@@ -9,11 +9,12 @@ returned, and a repeat acknowledges only what stays. What guards reject holds in
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import ConcurrentUpdate, IdentityExpired, RequestIdReused
+from sameface_qdrant.errors import ConcurrentUpdate, GuardRefusal, IdentityExpired, RequestIdReused, SamefaceError
+from sameface_qdrant.round_trips import nothing, together
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import Change, change_of, will_stay
 from sameface_qdrant.store.enrolment_request import (
@@ -26,9 +27,8 @@ from sameface_qdrant.store.enrolment_request import (
 )
 from sameface_qdrant.store.filters import identity_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
-from sameface_qdrant.store.guards import Guards, rejection
+from sameface_qdrant.store.guards import Guards, rejection, rejects
 from sameface_qdrant.store.identities import Identities
-from sameface_qdrant.store.round_trips import nothing, together
 from sameface_qdrant.store.template_limit import templates_to_replace
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.threads import to_end
@@ -44,8 +44,6 @@ class _Stored:
     """The identity's record."""
     entries: Mapping[str, Point]
     """Points with the ids of the call's own templates."""
-    in_force: Sequence[Point]
-    """The identity's templates in force."""
     expired: Sequence[str]
     """Ids among ``entries`` of templates that have expired: they do not stand in the way of their renewal."""
 
@@ -80,8 +78,11 @@ class Enrolments:
         stored = await self._read(tenant, enrolee, entries, now)
         self._check_identity(tenant, enrolee, stored.record)
         points = template_points(tenant, enrolee, not_stored(entries, stored.present), stored.record, now)
-        findings = await self._look(tenant, enrolee, stored.record, points) if points else []
-        replaced = await self._replaced(tenant, enrolee, stored, points, entries)
+        findings: list[Finding] = []
+        replaced: list[str] = []
+        if points:
+            findings, in_force = await self._look(tenant, enrolee, stored.record, points)
+            replaced = await self._replaced(tenant, enrolee, in_force, points, entries)
         findings += [Finding(FindingKind.REPLACED, enrolee.identity, key) for key in replaced]
         previews = template_points(tenant, enrolee, entries, stored.record, now)
         return tuple(
@@ -110,10 +111,12 @@ class Enrolments:
             if fresh:
                 self._check_identity(tenant, enrolee, stored.record)
                 points = template_points(tenant, enrolee, fresh, stored.record, now)
-                findings = await self._look(tenant, enrolee, stored.record, points)
-                replaced = await self._replaced(tenant, enrolee, stored, points, entries)
-                if stored.expired:
-                    await self._engine.delete(tenant.collection, stored.expired)
+                findings, in_force = await self._look(tenant, enrolee, stored.record, points)
+                replaced, _ = await together(
+                    self._engine,
+                    self._replaced(tenant, enrolee, in_force, points, entries),
+                    self._engine.delete(tenant.collection, stored.expired) if stored.expired else nothing(None),
+                )
                 change = self._change(tenant, enrolee, stored.record, points, now, request_id)
                 present = await self._write(tenant, enrolee, change, entries)
                 if replaced:
@@ -133,16 +136,14 @@ class Enrolments:
         )
 
     async def _read(self, tenant: Tenant, enrolee: Enrolee, entries: Sequence[Entry], now: float) -> _Stored:
-        """Read the identity's record, its templates in force and the call's own, in one round trip."""
-        where = identity_filter(tenant.uid, enrolee.identity, payloads.TEMPLATE, valid_at=now)
-        record, found, (in_force, _) = await together(
+        """Read the identity's record and the call's own templates."""
+        record, found = await together(
             self._engine,
             self._identities.find(tenant, enrolee.identity),
             self._engine.get(tenant.collection, [entry.key for entry in entries]),
-            self._engine.scroll(tenant.collection, where, 1000),
         )
         expired = [key for key, point in found.items() if not payloads.in_force(point.payload, now)]
-        return _Stored(record, found, in_force, expired)
+        return _Stored(record, found, expired)
 
     def _check_repeat(
         self, tenant: Tenant, enrolee: Enrolee, entries: Sequence[Entry], stored: _Stored, request_id: str
@@ -188,18 +189,31 @@ class Enrolments:
 
     async def _look(
         self, tenant: Tenant, enrolee: Enrolee, record: Point | None, points: Sequence[Point]
-    ) -> list[Finding]:
-        findings = await self._guards.look(tenant, enrolee.identity, record, points)
+    ) -> tuple[list[Finding], list[Point]]:
+        """Return what the guards find, and the identity's templates in force.
+
+        These are read after the record: the write holds only if the record has not changed since, and so the limit of
+        templates holds as well.
+
+        Raises:
+            IdentityCollision, DuplicateSample, TemplateOutlier: the policy rejects what was found.
+        """
+        where = identity_filter(tenant.uid, enrolee.identity, payloads.TEMPLATE, valid_at=time.time())
+        findings, (in_force, _) = await together(
+            self._engine,
+            self._guards.look(tenant, enrolee.identity, record, points),
+            self._engine.scroll(tenant.collection, where, 1000),
+        )
         if rejected := rejection(findings, tenant.gallery.policy, tenant.gallery.id, enrolee.identity):
             raise rejected
-        return findings
+        return findings, in_force
 
     async def _replaced(
-        self, tenant: Tenant, enrolee: Enrolee, stored: _Stored, new: Sequence[Point], kept: Collection[Entry]
+        self, tenant: Tenant, enrolee: Enrolee, in_force: Sequence[Point], new: Sequence[Point], kept: Sequence[Entry]
     ) -> list[str]:
         """Return the ids of the templates that new ones replace; the call's own are never replaced."""
         return await templates_to_replace(
-            self._engine, tenant, enrolee.identity, stored.in_force, new, {entry.key for entry in kept}
+            self._engine, tenant, enrolee.identity, in_force, new, {entry.key for entry in kept}
         )
 
     def _change(
@@ -238,34 +252,47 @@ class Enrolments:
         """
         await change.apply(self._engine)
         keys = [change.record.id, *(entry.key for entry in entries)]
-        try:
-            # Looked at again: another service may have enrolled the same person in between.
-            found, current, findings = await together(
-                self._engine,
-                self._engine.get(tenant.collection, keys),
-                nothing(True) if self._engine.exclusive else self._galleries.is_current(tenant),
-                nothing([])
-                if self._engine.exclusive
-                else self._guards.look(tenant, enrolee.identity, change.record, change.companions),
-            )
-        except BaseException:
-            # Not looked at again, so not to be found by a repeat.
-            if not self._engine.exclusive:
-                await change.take_back(self._engine)
-            raise
+        if self._engine.exclusive:
+            found = await self._engine.get(tenant.collection, keys)
+            found.pop(change.record.id)
+            return found
+        # Where this fails, nothing is known of the write: its templates stay if the record says that it won.
+        found, current, objections = await together(
+            self._engine,
+            self._engine.get(tenant.collection, keys),
+            self._galleries.is_current(tenant),
+            self._look_again(tenant, enrolee, change),
+        )
         stored = found.pop(change.record.id, None)
         if not current:
             await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}))
             raise _overtaken(tenant, enrolee.identity)
         won = change.won(stored)
-        if won and rejection(findings, tenant.gallery.policy, tenant.gallery.id, enrolee.identity) is None:
+        if won and not objections:
             return found
-        if won and change.read_revision is None:
+        rejected = any(isinstance(objection, GuardRefusal) for objection in objections)
+        if won and rejected and change.read_revision is None:
             # The identity goes as well, unless another call has added to it since.
             mine = identity_filter(tenant.uid, enrolee.identity, payloads.IDENTITY)
             await self._engine.delete(tenant.collection, replace(mine, equals={**mine.equals, "revision": 1}))
         await change.take_back(self._engine)
+        if won and not rejected:
+            raise objections[0]
         raise _overtaken(tenant, enrolee.identity)
+
+    async def _look_again(self, tenant: Tenant, enrolee: Enrolee, change: Change) -> list[SamefaceError]:
+        """Return what a guard rejects now that the templates are written, or why it could not look.
+
+        Another service may have enrolled the same person in between. A guard that only warns need not look again.
+        """
+        if not rejects(tenant.gallery.policy):
+            return []
+        try:
+            findings = await self._guards.look(tenant, enrolee.identity, change.record, change.companions)
+        except SamefaceError as error:
+            return [error]
+        rejected = rejection(findings, tenant.gallery.policy, tenant.gallery.id, enrolee.identity)
+        return [] if rejected is None else [rejected]
 
 
 def _overtaken(tenant: Tenant, identity: str) -> ConcurrentUpdate:

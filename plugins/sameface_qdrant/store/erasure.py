@@ -20,6 +20,7 @@ from sameface_qdrant.store.receipts import receipt_of, receipt_point, receipt_po
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt, ErasureState
 from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.schema import CURRENT, check_writable, schema_of
 
 SAMPLE = 256
 """Points of one deletion whose bytes are searched for, the first by id; ids are digests, so the choice is random."""
@@ -102,9 +103,11 @@ class Erasures:
             return None
         sample = await self._sample(removal)
         async with self._write_lock:
-            removal = await find()
+            first, removal = removal, await find()
             if removal is None:
                 return None
+            if (removal.collection, removal.points) != (first.collection, first.points):
+                sample = await self._sample(removal)  # another gallery has the id by now
             receipt = await self._begin(removal, sample)
             await self._engine.delete(removal.collection, removal.points)
             if afterwards is not None:
@@ -126,6 +129,9 @@ class Erasures:
             found, _ = await self._engine.scroll(removal.collection, ids, SAMPLE)
             ids = [point.id for point in found]
         points = tuple((await self._engine.get(removal.collection, ids, with_vector=True)).values())
+        for point in points:
+            # A newer release may have stored more about a person than this one would remove.
+            check_writable(schema_of(point.payload), f"the {point.payload['kind']} {point.id}")
         evidence = self._engine.erasure_evidence
         return _Sample(points, () if evidence is None else await evidence.search_bytes(removal.collection, points))
 
@@ -189,6 +195,8 @@ class Erasures:
         if receipt.state is ErasureState.DONE:
             # A process may have ended before it dropped the note.
             await evidence.forget(collection, receipt.id)
+            return receipt
+        if schema_of(point.payload).least_writer > CURRENT.version:
             return receipt
         async with self._completing:
             point = (await self._engine.get(META, [point.id])).get(point.id, point)

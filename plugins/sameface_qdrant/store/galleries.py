@@ -1,6 +1,7 @@
 """Galleries and their policies: the records of the small meta collection."""
 
 import asyncio
+import contextlib
 import dataclasses
 import secrets
 import uuid
@@ -8,14 +9,21 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import ConcurrentUpdate, GalleryAlreadyExists, GalleryNotEmpty, GalleryNotFound
+from sameface_qdrant.errors import (
+    ConcurrentUpdate,
+    GalleryAlreadyExists,
+    GalleryNotEmpty,
+    GalleryNotFound,
+    InvalidArgument,
+    StoreFull,
+)
 from sameface_qdrant.policy import changed_policy, check_policy
+from sameface_qdrant.round_trips import together
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.payloads import META, check_etag
-from sameface_qdrant.store.round_trips import together
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.contract import Contract, check_contract
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
@@ -134,10 +142,13 @@ class Galleries:
     async def _replace(self, point: Point, changed: Gallery) -> Gallery | None:
         """Write a gallery in the place of the record it was made from; None where another service was faster."""
         uid, before = point.payload["gallery"], payloads.gallery_of(point.payload)
-        change = change_of(META, point, payloads.gallery_payload(changed, uid))
+        stored, fields = point.payload, payloads.gallery_payload(changed, uid)
+        # What a newer release added to policy and contract stays.
+        kept = {name: {**stored[name], **fields[name]} for name in ("policy", "contract")}
+        change = change_of(META, point, {**fields, **kept})
         if changed.policy != before.policy:
             # The revision that is replaced goes to the history first: whatever happens next, none is missing there.
-            await self._engine.upsert(META, [payloads.policy_point(uid, before.policy)], insert_only=True)
+            await self._engine.upsert(META, [payloads.policy_point(uid, stored)], insert_only=True)
             # Durable first, too: of a flush that is cut off, a replaced record may stay and a new one not.
             await self._engine.commit(META)
         self._forget(changed.id)
@@ -186,6 +197,8 @@ class Galleries:
         return receipt
 
     async def _removal(self, gallery: str, force: bool, etag: str) -> Removal:
+        record = await self._record(gallery)
+        check_writable(schema_of(record.payload), f"the gallery {gallery!r}")
         tenant = await self.tenant(gallery)
         check_etag(etag, tenant.gallery.etag, gallery)
         everything = Where({"gallery": tenant.uid})
@@ -227,8 +240,9 @@ class Galleries:
         if found.version < CURRENT.version or SCHEMA_FIELD not in stored.payload:
             # From now on releases that are too old for what this one writes refuse the store.
             this = Where({"kind": payloads.SECRET}, ids=(_SECRET_ID,))
-            await self._engine.set_payload(META, this, stamped({}))
-            await self._engine.commit(META)
+            with contextlib.suppress(StoreFull):  # opens for reading; the next opening notes it
+                await self._engine.set_payload(META, this, stamped({}))
+                await self._engine.commit(META)
         return bytes.fromhex(stored.payload["secret"])
 
     async def tenant(self, gallery: str | Gallery) -> Tenant:
@@ -238,6 +252,11 @@ class Galleries:
             GalleryNotFound: there is none with this id.
         """
         if isinstance(gallery, Gallery):
+            if not gallery.uid:
+                raise InvalidArgument(
+                    f"the gallery {gallery.id!r} was not read from a store; give its id, or read it first",
+                    metadata={"field": "gallery"},
+                )
             tenant = Tenant(gallery.uid, gallery)
             await self._engine.ensure(tenant.collection, gallery.contract.dimension)
             return tenant
@@ -263,8 +282,12 @@ class Galleries:
     async def _record(self, gallery: str) -> Point:
         point = await self._find(gallery)
         if point is None:
-            raise GalleryNotFound(f"there is no gallery {gallery!r}; create it first", metadata={"gallery": gallery})
+            raise self.not_found(gallery)
         return point
+
+    def not_found(self, gallery: str) -> GalleryNotFound:
+        """Return the error for a gallery that does not exist."""
+        return GalleryNotFound(f"there is no gallery {gallery!r}; create it first", metadata={"gallery": gallery})
 
     async def _find(self, gallery: str) -> Point | None:
         key = payloads.gallery_point_id(gallery)

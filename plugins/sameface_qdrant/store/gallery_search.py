@@ -11,7 +11,6 @@ from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
-from sameface_qdrant.values.schema import check_readable, schema_of
 from sameface_qdrant.values.vectors import Vector
 
 _USUAL_TEMPLATES = 4
@@ -30,6 +29,11 @@ class StoredGallerySearch:
     def gallery(self) -> Gallery:
         """See `GallerySearch`."""
         return self._tenant.gallery
+
+    @property
+    def exclusive(self) -> bool:
+        """See `GallerySearch`."""
+        return self._engine.exclusive
 
     @property
     def templates_expected(self) -> int:
@@ -59,8 +63,6 @@ class StoredGallerySearch:
             valid_at=self._now,
         )
         hits = await self._engine.nearest(self._tenant.collection, vector, where, limit)
-        for hit in hits:
-            check_readable(schema_of(hit.payload), f"the template {hit.id}")
         return [ScoredTemplate(hit.payload["identity"], hit.id, hit.score) for hit in hits]
 
     async def display_names(self, identities: Sequence[str]) -> list[str]:

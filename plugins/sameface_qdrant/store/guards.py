@@ -20,10 +20,10 @@ from sameface_qdrant.errors import (
     ThresholdNotCalibrated,
 )
 from sameface_qdrant.policy import identification_threshold, verification_threshold
+from sameface_qdrant.round_trips import nothing, together
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Tenant
-from sameface_qdrant.store.round_trips import nothing, together
 from sameface_qdrant.values.finding import Finding, FindingKind
 from sameface_qdrant.values.gallery import GuardAction, Policy
 from sameface_qdrant.values.identity import Identity
@@ -43,6 +43,11 @@ def action_of(policy: Policy, kind: FindingKind) -> GuardAction:
         FindingKind.DUPLICATE: policy.on_duplicate,
         FindingKind.OUTLIER: policy.on_outlier,
     }.get(kind, GuardAction.WARN)
+
+
+def rejects(policy: Policy) -> bool:
+    """Return whether any guard of a policy rejects."""
+    return any(action_of(policy, kind) is GuardAction.REJECT for kind in REJECTIONS)
 
 
 def rejection(findings: Sequence[Finding], policy: Policy, gallery: str, identity: str) -> GuardRefusal | None:

@@ -17,6 +17,7 @@ from sameface_qdrant.errors import (
     TemplateLimitReached,
 )
 from sameface_qdrant.policy import check_override
+from sameface_qdrant.round_trips import together
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import change_of, write
 from sameface_qdrant.store.erasure import Removal
@@ -24,13 +25,11 @@ from sameface_qdrant.store.filters import gallery_filter, identity_filter
 from sameface_qdrant.store.galleries import ATTEMPTS, Galleries, Tenant
 from sameface_qdrant.store.move import move
 from sameface_qdrant.store.payloads import check_etag
-from sameface_qdrant.store.round_trips import together
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels
 from sameface_qdrant.values.paging import Page, check_page
-from sameface_qdrant.values.schema import check_readable, schema_of
 
 
 class Identities:
@@ -256,10 +255,7 @@ class Identities:
     async def find(self, tenant: Tenant, identity: str) -> Point | None:
         """Return an identity's record, None where there is none."""
         key = payloads.identity_point_id(tenant.uid, identity)
-        found = (await self._engine.get(tenant.collection, [key])).get(key)
-        if found is not None:
-            check_readable(schema_of(found.payload), f"the identity {identity!r}")
-        return found
+        return (await self._engine.get(tenant.collection, [key])).get(key)
 
     async def record(self, tenant: Tenant, identity: str) -> Point:
         """Return an identity's record, or raise IdentityNotFound."""

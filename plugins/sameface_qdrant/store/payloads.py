@@ -13,7 +13,7 @@ from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import point_id
-from sameface_qdrant.values.schema import check_readable, schema_of, stamped
+from sameface_qdrant.values.schema import SCHEMA_FIELD, known_fields, schema_of, stamped
 from sameface_qdrant.values.template import Provenance, Template
 from sameface_qdrant.values.vectors import Vector
 
@@ -53,10 +53,15 @@ def gallery_point_id(gallery: str) -> str:
     return point_id(GALLERY, gallery)
 
 
-def policy_point(uid: str, policy: Policy) -> Point:
-    """Return the record of one revision of a policy; revisions are never overwritten."""
-    payload = {"kind": POLICY, "gallery": uid, **policy_payload(policy)}
-    return Point(point_id(POLICY, uid, str(policy.revision)), stamped(payload))
+def policy_point(uid: str, gallery: Payload) -> Point:
+    """Return the record of the policy that a gallery's payload holds; revisions are never overwritten."""
+    payload = {
+        SCHEMA_FIELD: dataclasses.asdict(schema_of(gallery)),
+        **gallery["policy"],
+        "kind": POLICY,
+        "gallery": uid,
+    }
+    return Point(point_id(POLICY, uid, str(payload["revision"])), payload)
 
 
 def policy_payload(policy: Policy) -> dict[str, Any]:
@@ -68,7 +73,6 @@ def policy_payload(policy: Policy) -> dict[str, Any]:
 
 def policy_of(payload: Payload) -> Policy:
     """Return the policy that a payload holds; a field that an older version did not store has its default."""
-    check_readable(schema_of(payload), "a policy revision")
     names = {field.name for field in dataclasses.fields(Policy)}
     values = {name: value for name, value in payload.items() if name in names}
     for setting in POLICY_SETTINGS:
@@ -106,11 +110,12 @@ def gallery_payload(gallery: Gallery, uid: str) -> dict[str, Any]:
 
 def gallery_of(payload: Payload) -> Gallery:
     """Return the gallery that a payload holds."""
-    check_readable(schema_of(payload), f"the gallery {payload['id']!r}")
-    contract = payload["contract"]
+    contract = known_fields(Contract, payload["contract"])
     return Gallery(
         id=payload["id"],
-        contract=Contract(**{**contract, "equivalent_to": frozenset(contract["equivalent_to"])}),
+        contract=Contract(
+            **{**known_fields(Contract, contract), "equivalent_to": frozenset(contract["equivalent_to"])}
+        ),
         policy=policy_of(payload["policy"]),
         display_name=payload["display_name"],
         operating_points=tuple(OperatingPoint(fmr, threshold) for fmr, threshold in payload["operating_points"]),
@@ -172,7 +177,6 @@ def identity_fields(changes: IdentityChanges) -> dict[str, Any]:
 
 def identity_of(payload: Payload, gallery: str, template_count: int) -> Identity:
     """Return the identity that a payload holds."""
-    check_readable(schema_of(payload), f"the identity {payload['identity']!r}")
     return Identity(
         gallery=gallery,
         id=payload["identity"],
@@ -254,7 +258,6 @@ def in_force(payload: Payload, now: float) -> bool:
 def template_of(point: Point, gallery: str) -> Template:
     """Return the template that a point holds, with its vector where it was read."""
     payload = point.payload
-    check_readable(schema_of(payload), f"the template {point.id}")
     return Template(
         id=point.id,
         gallery=gallery,

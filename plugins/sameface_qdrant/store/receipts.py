@@ -6,7 +6,7 @@ from sameface_qdrant.engines.base import Point
 from sameface_qdrant.store.payloads import RECEIPT, Payload, moment, seconds
 from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
 from sameface_qdrant.values.ids import point_id
-from sameface_qdrant.values.schema import check_readable, schema_of, stamped
+from sameface_qdrant.values.schema import known_fields, stamped
 
 
 def receipt_point_id(receipt: str) -> str:
@@ -35,7 +35,6 @@ def receipt_point(receipt: ErasureReceipt, collection: str, dimension: int, now:
 
 def receipt_of(payload: Payload) -> ErasureReceipt:
     """Return the receipt that a payload holds."""
-    check_readable(schema_of(payload), f"the receipt {payload['id']}")
     erase_time = moment(payload["erase_time"])
     assert erase_time is not None
     return ErasureReceipt(
@@ -53,7 +52,7 @@ def receipt_of(payload: Payload) -> ErasureReceipt:
         unreadable=payload["unreadable"],
         compacted=payload["compacted"],
         sampled=payload["sampled"],
-        evidence=tuple(ByteEvidence(**one) for one in payload["evidence"]),
+        evidence=tuple(ByteEvidence(**known_fields(ByteEvidence, one)) for one in payload["evidence"]),
         not_covered=tuple(payload["not_covered"]),
         failure=payload["failure"],
     )

@@ -12,10 +12,11 @@ from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalib
 from sameface_qdrant.calibration.what_if import WhatIf
 from sameface_qdrant.engines.base import Engine, EngineDescription, Point
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
+from sameface_qdrant.store.checked_engine import checked
 from sameface_qdrant.store.enrolment import Enrolments
 from sameface_qdrant.store.enrolment_request import Enrolee
 from sameface_qdrant.store.erasure import Erasures
@@ -48,6 +49,7 @@ class Store:
 
     def __init__(self, engine: Engine, galleries: Galleries, write_lock: WriteLock, secret: bytes) -> None:
         self._engine = engine
+        self._checked = engine = checked(engine)
         self._write_lock = write_lock
         self.galleries = galleries
         self.identities = Identities(engine, galleries, write_lock)
@@ -80,7 +82,7 @@ class Store:
     async def over(cls, engine: Engine) -> "Store":
         """Open a store over an engine that is open already."""
         write_lock = WriteLock()
-        galleries = Galleries(engine, write_lock)
+        galleries = Galleries(checked(engine), write_lock)
         return cls(engine, galleries, write_lock, await galleries.open())
 
     @property
@@ -151,8 +153,13 @@ class Store:
             InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
             InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
         """
+        recognition.check_overrides(threshold, "verify_threshold", margin)
         search, vector = await self._search(gallery, probe)
-        return await recognition.verify(search, identity, vector, scope=scope, threshold=threshold, margin=margin)
+        try:
+            return await recognition.verify(search, identity, vector, scope=scope, threshold=threshold, margin=margin)
+        except IdentityNotFound:
+            await self._check_current(gallery)
+            raise
 
     async def identify(
         self,
@@ -171,8 +178,13 @@ class Store:
             InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
             InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
         """
+        recognition.check_overrides(threshold, "identify_threshold", margin)
+        recognition.check_limit(limit)
         search, vector = await self._search(gallery, probe)
-        return await recognition.identify(search, vector, threshold=threshold, margin=margin, limit=limit)
+        decision = await recognition.identify(search, vector, threshold=threshold, margin=margin, limit=limit)
+        if not decision.gallery_size:
+            await self._check_current(gallery)
+        return decision
 
     async def search(
         self,
@@ -195,8 +207,10 @@ class Store:
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
         looked_at = search_filter(tenant.uid, where, time.time())
-        hits = await self._engine.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
-        search = StoredGallerySearch(self._engine, self.identities, tenant)
+        hits = await self._checked.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
+        if not hits:
+            await self._check_current(gallery)
+        search = StoredGallerySearch(self._checked, self.identities, tenant)
         names = await search.display_names([hit.payload["identity"] for hit in hits])
         return tuple(
             FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), tenant.gallery.id), hit.score, name)
@@ -210,23 +224,28 @@ class Store:
 
         With ``etag``, the gallery must be the one that has it.
         """
-        return await calibrate_gallery(self._engine, self.galleries, self.calculating, gallery, etag=etag, **options)
+        return await calibrate_gallery(self._checked, self.galleries, self.calculating, gallery, etag=etag, **options)
 
     async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
         """Tell what another setting would change; see `sameface_qdrant.store.calibrate.gallery_what_if`."""
-        return await gallery_what_if(self._engine, self.galleries, self.calculating, gallery, operation, **changes)
+        return await gallery_what_if(self._checked, self.galleries, self.calculating, gallery, operation, **changes)
 
     async def sweep(self) -> tuple[ErasureReceipt, ...]:
         """Erase what has expired, at most some hundred identities and templates of each gallery; returns the receipts.
 
         Comparisons ignore what has expired whether or not it was swept.
         """
-        return tuple(await sweep(self._engine, self.galleries, self.identities, self.templates))
+        return tuple(await sweep(self._checked, self.galleries, self.identities, self.templates))
+
+    async def _check_current(self, gallery: str | Gallery) -> None:
+        """Raise GalleryNotFound where a gallery that was read before is not stored any more."""
+        if isinstance(gallery, Gallery) and not await self.galleries.is_current(await self.galleries.tenant(gallery)):
+            raise self.galleries.not_found(gallery.id)
 
     async def _search(self, gallery: str | Gallery, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
-        return StoredGallerySearch(self._engine, self.identities, tenant), vector
+        return StoredGallerySearch(self._checked, self.identities, tenant), vector
 
 
 async def _open_engine(url: str, api_key: str | None, options: ServerOptions) -> Engine:

@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, TemplateNotFound
+from sameface_qdrant.round_trips import together
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.erasure import Removal
 from sameface_qdrant.store.filters import identity_filter
 from sameface_qdrant.store.galleries import ATTEMPTS, Galleries, Tenant
 from sameface_qdrant.store.identities import Identities
-from sameface_qdrant.store.round_trips import together
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.schema import check_writable, schema_of
 from sameface_qdrant.values.template import Template
 
 
@@ -95,6 +96,7 @@ class Templates:
                 self._identities.record(tenant, identity),
                 self._record(tenant, identity, template),
             )
+            check_writable(schema_of(record.payload), f"the identity {identity!r}")
             owner = tenant, record
             return Removal(
                 tenant.collection,

@@ -5,7 +5,7 @@ would misread the record, and ``least_writer`` if they would damage it.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sameface_qdrant.errors import StoreTooNew
@@ -35,7 +35,14 @@ def stamped(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def schema_of(payload: Mapping[str, Any]) -> SchemaVersion:
     """Return the version of a stored payload."""
-    return SchemaVersion(**payload[SCHEMA_FIELD]) if SCHEMA_FIELD in payload else SchemaVersion(1, 1, 1)
+    if SCHEMA_FIELD not in payload:
+        return SchemaVersion(1, 1, 1)
+    return SchemaVersion(**known_fields(SchemaVersion, payload[SCHEMA_FIELD]))
+
+
+def known_fields(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a stored mapping that a dataclass has fields for; a newer release may have added others."""
+    return {field.name: stored[field.name] for field in fields(kind) if field.name in stored}
 
 
 def check_readable(found: SchemaVersion, what: str) -> None:

@@ -1,5 +1,6 @@
 """Small files beside the shards: the format of the folder, the name of the current shard; and room on the disk."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -37,7 +38,10 @@ def check_format(folder: Path) -> None:
         check_writable(version, f"the folder {folder}")
         if version.version >= CURRENT.version and found != FIRST_FORMAT:
             return
-    write_text(folder / FORMAT_FILE, json.dumps(stamped({"format": FORMAT})))
+    with (
+        contextlib.suppress(OSError) if found is not None else contextlib.nullcontext()
+    ):  # a full disk opens for reading
+        write_text(folder / FORMAT_FILE, json.dumps(stamped({"format": FORMAT})))
 
 
 def _version_in(text: str) -> SchemaVersion | None:
