@@ -1,4 +1,4 @@
-"""``make chaos``: kill a writing process many times; print where the kills landed; fail where a promise was broken."""
+"""``make chaos``: kill a writing process many times; print where the kills came; fail if a promise was broken."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""Kills a working process again and again, and checks after each kill what the store still owes."""
+"""Kills a working process again and again, and checks after each kill that the store keeps its promises."""
 
 import asyncio
 import multiprocessing
@@ -30,14 +30,14 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class Model:
-    """What the store must hold, by what was acknowledged."""
+    """What the store must hold, according to its acknowledgements."""
 
     identities: dict[str, set[str]] = field(default_factory=dict)
     thresholds: list[float] = field(default_factory=list)
     erased: set[str] = field(default_factory=set)
     """Ids of templates that were erased; a template is never enrolled a second time here."""
     owed: set[str] = field(default_factory=set)
-    """Receipts that were handed out."""
+    """Receipts that the store returned."""
     vectors: dict[str, bytes] = field(default_factory=dict)
     """Bytes of the templates, as they were stored."""
 
@@ -66,7 +66,7 @@ class Landings:
 
 
 async def chaos(folder: Path, kills: int, seed: int, report: Callable[[str], None] = print) -> Landings:
-    """Kill ``kills`` workers; raise Violation as soon as the store does not hold what it owes."""
+    """Kill ``kills`` workers; raise Violation as soon as the store breaks a promise."""
     moments = random.Random(seed)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -139,7 +139,7 @@ def _killed_at_a_random_moment(
             lengths[kind].append(entry[1] - start)
             del began[entry[2]]
     for start, kind in began.values():
-        # It took at least as long: an operation that never ends in time would be guessed too short for ever.
+        # It took at least this long. Otherwise the estimate stays too short for an operation that never ends in time.
         lengths[kind].append(max(killed - start, statistics.median(lengths[kind][-30:])))
     return journal
 
@@ -160,7 +160,7 @@ async def _check(
     stored = await _stored(store)
     for identity, target in [(identity, what) for kind, identity, what in cut_off.values() if kind == "move"]:
         if target in stored and identity in stored:
-            # It had arrived and not left yet; a repeat finishes it.
+            # It has arrived under the new id, and the old one remains; a repeat finishes the move.
             _expect(len(stored[identity]) == len(stored[target]), f"{identity} arrived in part at {target}")
             await store.identities.move(GALLERY, identity, target)
             stored = await _stored(store)
@@ -187,7 +187,7 @@ def _apply(model: Model, operation: tuple[str, str, Any], result: Any) -> None:
         model.erased |= model.identities.pop(identity)
         model.owed.add(result)
     elif kind == "move":
-        # Not erased: the same vectors live on under other ids.
+        # Not erased: the same vectors stay under other ids.
         del model.identities[identity]
         model.identities[what] = set(result)
     elif kind == "policy":
@@ -195,7 +195,7 @@ def _apply(model: Model, operation: tuple[str, str, Any], result: Any) -> None:
 
 
 def _settle(model: Model, landings: Landings, stored: dict[str, set[str]], kind: str, identity: str, what: Any) -> None:
-    """Take over all of an operation that was cut off, or nothing; anything between is a violation."""
+    """Apply an interrupted operation to the model if it had its whole effect; half of it is a violation."""
     before, now = model.identities.get(identity), stored.get(identity)
     if kind in ("enroll", "bulk"):
         _expect(now is None or len(now) == what, f"{identity} has {now and len(now)} of {what} templates")
@@ -286,7 +286,7 @@ async def _check_erasures(store: Store, folder: Path, model: Model) -> None:
     for receipt in done.values():
         for one in receipt.evidence:
             _expect(one.found_after == one.held_elsewhere, f"bytes were left: {receipt}")
-    # Erasures that were handed no receipt are finished by the same compaction; it may still be tidying up.
+    # The same compaction finishes erasures without a receipt; it may still be running.
     while list(folder.glob("*/ERASE_PENDING")):  # noqa: ASYNC240
         _expect(time.monotonic() < end, "a mark of a pending erasure stays")
         await asyncio.sleep(0.01)
@@ -299,7 +299,7 @@ async def _check_erasures(store: Store, folder: Path, model: Model) -> None:
         _expect(model.vectors.get(template, b"\xff" * 64) not in blob, f"the vector of {template} lies in the files")
     living = {template for templates in model.identities.values() for template in templates}
     if known_living := sorted(living & model.vectors.keys()):
-        # The positive control of this scan.
+        # Positive control: the scan must find what is stored.
         _expect(model.vectors[known_living[0]] in blob, "the scan does not find a template that is there")
         probe = Probe(np.frombuffer(model.vectors[known_living[0]], dtype="<f4"), CONTRACT)
         hits = await store.search(GALLERY, probe, limit=1000)

@@ -1,4 +1,4 @@
-"""The process that is killed: repeats one kind of operation and tells, over a pipe, what it begins and what is done."""
+"""The process that is killed: repeats one kind of operation, and reports each start and end over a pipe."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ class Task:
     url: str
     kind: str
     first: int
-    """Number that no worker before has used; identities and thresholds are named by it."""
+    """A number that no earlier worker has used; identities and thresholds are named after it."""
     targets: Sequence[tuple[str, Sequence[str]]]
     """Identities that may be erased, with their templates."""
 
@@ -46,7 +46,7 @@ def work(task: Task, pipe: Connection) -> None:
 
 
 def phase_of(call: Any) -> str:
-    """Return the name of a blocking call, without where it is written."""
+    """Return the name of a blocking call, without its place in the source."""
     name = getattr(call, "__qualname__", "") or getattr(getattr(call, "func", None), "__qualname__", "call")
     return str(name).replace(".<locals>.<lambda>", "").rpartition(".")[2]
 

@@ -1,4 +1,4 @@
-"""Run the command line as a user would: in this process, or as one of its own where that makes a difference."""
+"""Runs the command line as a user would: in this process, or as a separate process if that matters."""
 
 import contextlib
 import io
@@ -53,7 +53,7 @@ def sameface(monkeypatch: pytest.MonkeyPatch) -> Run:
 def process(
     *arguments: str | bytes, stdout: int = subprocess.PIPE, **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `sameface` as a process of its own."""
+    """Run `sameface` as a separate process."""
     command = [sys.executable, "-m", "sameface.cli", *arguments]
     return subprocess.run(
         command, stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **environment}, check=False, timeout=60
@@ -67,7 +67,7 @@ def lines(output: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def gallery(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A gallery of its own, and the service where commands look for it."""
+    """A gallery for one test, on the service that commands use by default."""
     monkeypatch.setenv("SAMEFACE_ADDRESS", service.address)
     name = f"cli-{uuid.uuid4().hex[:12]}"
     with Client(service.address) as client:
@@ -78,7 +78,7 @@ def gallery(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def people(tmp_path: Path, portraits: Path) -> Path:
-    """A folder as people keep it: names with capitals, spaces and accents."""
+    """A folder like a user's: names with capitals, spaces and accents."""
     for name, photo in {
         "Emmanuel Macron": "emmanuel_macron_2014.jpg",
         "Barack Obama": "barack_obama.jpg",

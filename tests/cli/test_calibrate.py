@@ -50,7 +50,7 @@ def test_what_is_not_supported_is_said_and_not_applied(
     table.write_text("\n".join(["score,first,second", *rows]))
     shown = sameface("gallery", "calibrate", staff, "--scores", str(table), **at)
     assert shown.returncode == 0, shown.stderr
-    assert "instead of 0.03" in shown.stdout
+    assert "instead of 0.03 " in shown.stdout, "printed without markup"
     assert "FNMR is not estimable" in shown.stdout
     refused = sameface("gallery", "calibrate", staff, "--scores", str(table), "--apply", **at)
     assert refused.returncode == 3

@@ -41,7 +41,7 @@ def test_the_demo_decides_as_expected_and_reports(sameface: Run, tmp_path: Path)
 
 
 def test_the_demo_ends_badly_where_a_decision_is_not_as_expected(sameface: Run, tmp_path: Path) -> None:
-    # A threshold that nobody reaches turns every expected match into a surprise.
+    # With a threshold that no score reaches, no expected match occurs.
     script = Path("server/sameface/demo/decisions.toml").read_text()
     changed = tmp_path / "decisions.toml"
     changed.write_text(script.replace('expect = "MATCH"', 'expect = "NO_MATCH"', 1))
@@ -68,7 +68,7 @@ def test_the_expectations_cover_what_the_demo_promises() -> None:
 
 @pytest.mark.dataset
 def test_pairs_accuracy_is_printed(sameface: Run, shared_data: Path, tmp_path: Path) -> None:
-    # A tenth of the development set, for the command's sake; the whole of it is run by hand.
+    # A tenth of the development set shows that the command works; the whole set is run by hand.
     listed = (shared_data / "lfw_devtest" / "pairsDevTest.txt").read_text().splitlines()
     part = [*listed[1:501:10], *listed[501:1001:10]]
     (tmp_path / "pairs.txt").write_text("\n".join([str(len(part) // 2), *part]))

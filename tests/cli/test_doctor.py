@@ -1,4 +1,4 @@
-"""`sameface doctor` finds what is wrong and says how to mend it."""
+"""`sameface doctor` finds what is wrong and says how to fix it."""
 
 import json
 import socket
@@ -135,7 +135,7 @@ def test_addresses_of_every_kind_are_looked_at(sameface: Run, tmp_path: Path) ->
         code, found = diagnose(sameface, SAMEFACE_LISTEN=listen, SAMEFACE_DATA_DIR=str(tmp_path))
         assert found["address"]["found"] == f"{listen} is free"
         assert code == 0
-    # An address of documentation (RFC 5737), which no machine has; and a name that stands for none.
+    # An address for documentation (RFC 5737), which no machine has, and a name without an address.
     for listen in ("192.0.2.1:0", "no-such-host.invalid:0"):
         code, found = diagnose(sameface, SAMEFACE_LISTEN=listen, SAMEFACE_DATA_DIR=str(tmp_path))
         assert code == 3

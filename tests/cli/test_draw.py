@@ -1,4 +1,4 @@
-"""Pictures of what was found; sources, older pictures and decisions survive them."""
+"""Drawings of faces and outcomes; they overwrite no file and lose no decision."""
 
 import shutil
 from pathlib import Path
@@ -58,5 +58,5 @@ def test_decisions_outlive_a_picture_that_cannot_be_drawn(
         assert result.returncode == 0
         assert result.stdout.count("MATCH") == 2
         assert result.stderr.count(f"{photo} could not be drawn: DecompressionBombError: too large [/bold]") == 2
-    # Looking is all that detect does: it has no decision to tell by its exit code.
+    # `detect` decides nothing, so its exit code tells no outcome.
     assert sameface("detect", photo, "--draw", str(tmp_path)).returncode == 3

@@ -1,4 +1,4 @@
-"""Enrolling: whose photos, under which id, once."""
+"""Enrolment: whose photos, under which id, and each photo once."""
 
 import shutil
 from pathlib import Path
@@ -90,13 +90,13 @@ def test_another_person_of_the_same_id_is_refused(
     assert sameface("enroll", gallery, str(folders[first])).returncode == 0
     refused = sameface("enroll", gallery, str(folders[second]), "--json")
     assert refused.returncode == 3
-    assert f"{second!r} would be jose, which is {first!r}" in refused.stderr
+    assert f"{second!r} would be jose, which is the id of {first!r}" in refused.stderr
     assert "--merge" in refused.stderr
     assert [one["error"] for one in lines(refused.stdout)] == ["IDENTITY_ALREADY_EXISTS"]
     assert len(lines(sameface("template", "list", gallery, "jose", "--json").stdout)) == 1
     # The same name in another Unicode form is the same person.
     assert sameface("enroll", gallery, str(folders[first])).returncode == 0
-    # Whoever says so may.
+    # With --merge it is allowed.
     assert sameface("enroll", gallery, str(folders[second] / second), "--as", "jose-2").returncode == 0
     assert sameface("enroll", gallery, str(folders[second]), "--merge").returncode == 0
     assert len(lines(sameface("template", "list", gallery, "jose", "--json").stdout)) == 2

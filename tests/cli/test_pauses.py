@@ -1,4 +1,4 @@
-"""The benchmark of the event loop's pauses measures what stands on the loop, and runs."""
+"""The benchmark of the event loop's pauses runs, and measures what blocks the loop."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Verify, identify, compare, search, and look after what is stored: exit codes, JSON lines."""
+"""Verify, identify, compare and search, and change what is stored: exit codes and JSON lines."""
 
 import json
 import os

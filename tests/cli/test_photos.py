@@ -1,4 +1,4 @@
-"""Which photos are meant, and which ids names become."""
+"""Which photos a command line names, and which ids folder names give."""
 
 import os
 from collections.abc import Iterator
@@ -113,7 +113,7 @@ def test_a_folder_and_a_file_that_cannot_be_read_are_not_passed_over(
     real = os.scandir
 
     def scandir(path: Any) -> Iterator[os.DirEntry[str]]:
-        # Tests may run as root, whom no permission stops.
+        # Tests may run as root, for whom permissions do not count.
         if Path(path).name == "Bob":
             raise PermissionError(13, "Permission denied", str(path))
         return real(path)

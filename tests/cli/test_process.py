@@ -1,4 +1,4 @@
-"""`sameface` as a process of its own: how it ends, and what it says to pipes and terminals of another encoding."""
+"""`sameface` as a process: how it ends, and what it prints to pipes and terminals of another encoding."""
 
 import json
 import os

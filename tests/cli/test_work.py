@@ -1,4 +1,4 @@
-"""Many photos: in order, as they come, a few at a time, and an end when nobody answers."""
+"""Many photos: in order, as results come, a few at a time; and no more once no service answers."""
 
 import io
 import sys

@@ -24,7 +24,7 @@ from sameface.v1 import calibration_pb2, decision_pb2, face_service_pb2, gallery
 
 
 class Blocking:
-    """The asynchronous client with the methods of the synchronous one, so that one test holds both."""
+    """The asynchronous client with the methods of the synchronous one, so that one test runs with both."""
 
     def __init__(self, address: str) -> None:
         self._runner = asyncio.Runner()

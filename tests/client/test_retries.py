@@ -1,4 +1,4 @@
-"""What the clients do about failures, against a server that fails as it is told to."""
+"""What the clients do after failures, with a server that fails on request."""
 
 import asyncio
 import dataclasses
@@ -264,7 +264,7 @@ def test_an_address_that_goes_silent_is_tried_from_then_on() -> None:
     assert attempts.pause(silent, 20.0, 0.0)
     assert attempts.pause(silent, 24.0, 0.0) is not None
     assert attempts.pause(silent, 24.9, 0.0) is None
-    # Another answer in between begins anew.
+    # Any other answer in between restarts the count.
     assert attempts.pause(down, 26.0, 0.0)
     assert attempts.pause(silent, 27.0, 0.0)
 

@@ -1,4 +1,4 @@
-"""What the documents show works, and what they point to exists.
+"""The examples of the documents work, and what they link to exists.
 
 Every ``sh`` and ``python`` block is run, in the order of its document, unless a comment above it says why not.
 """
@@ -67,7 +67,7 @@ def test_every_block_runs_as_it_stands(document: Path, address: str, tmp_path: P
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SAMEFACE_ADDRESS": address,
-        # What is in use by the service of this test is nobody's fault.
+        # The service of this test uses the address and the folder.
         "SAMEFACE_LISTEN": "127.0.0.1:0",
         "SAMEFACE_DATA_DIR": str(tmp_path / "other"),
     }
@@ -144,7 +144,7 @@ class Scripted(gallery_service_pb2_grpc.GalleryServiceServicer):  # type: ignore
 
 
 def run_against(node_example: Path, portraits: Path, scripted: Scripted) -> str:
-    """Run the example, whose second call (enrolment) nobody has implemented, and return what it says."""
+    """Run the example, whose second call (enrolment) is not implemented, and return what it prints."""
     server = grpc.server(ThreadPoolExecutor(1))
     gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(scripted, server)
     port = server.add_insecure_port("127.0.0.1:0")

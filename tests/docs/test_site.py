@@ -25,7 +25,7 @@ ADDRESSES = {"src", "href", "srcset", "poster", "data", "action"}
 
 
 class Document(HTMLParser):
-    """What one page links to, loads and can be linked at."""
+    """What one page links to and loads, and its anchors."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

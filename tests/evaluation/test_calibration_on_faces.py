@@ -1,4 +1,4 @@
-"""Thresholds chosen on real faces hold for other people; the metrics here are counted without our own."""
+"""Thresholds chosen on real faces hold for other people. The rates here are counted without the product's code."""
 
 import asyncio
 from pathlib import Path
@@ -25,7 +25,7 @@ def faces(shared_data: Path) -> NDArray[np.float32]:
     async def embedded() -> list[NDArray[np.float32]]:
         found: list[NDArray[np.float32]] = []
         for photo in photos:
-            # LFW's photos are centred on who they are of; the largest face is nearly always that one.
+            # LFW's photos are centred on the person; the largest face is nearly always the right one.
             faces = (await pipeline.find_faces(photo.read_bytes(), 1)).faces
             if faces:
                 found += await pipeline.embed([faces[0].crop], 1)
@@ -56,7 +56,7 @@ def test_rates_on_other_people_are_near_the_targets(faces: NDArray[np.float32]) 
         rates.append(rate)
         searches.append(float((scores.max(axis=1) >= found.identify.threshold).mean()))
         covered += found.verify.interval.low <= rate <= found.verify.interval.high
-    # Two hundred people, so the mean over splits is no better known than this.
+    # With two hundred people, the mean over splits is not known better than this.
     assert 0.005 <= np.mean(rates) <= 0.02
     assert 0.1 <= np.mean(searches) <= 0.4
     assert covered >= 4

@@ -1,4 +1,4 @@
-"""Labelled photos, pairs, folds and operating points, against counting by hand and brute force."""
+"""Labelled photos, pairs, folds and operating points, compared with counting by hand and brute force."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Episodes and runs, against scikit-learn's nearest centroid and counting."""
+"""Episodes and runs, compared with scikit-learn's nearest centroid and with counting."""
 
 import subprocess
 import sys

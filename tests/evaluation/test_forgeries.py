@@ -1,4 +1,4 @@
-"""Signatures: who is compared with whom, and error rates, against scikit-learn and loops."""
+"""Signatures: which are compared, and error rates, compared with scikit-learn and plain loops."""
 
 import numpy as np
 import pytest

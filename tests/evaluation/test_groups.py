@@ -1,4 +1,4 @@
-"""Groups at the threshold of all, against counting pair by pair."""
+"""Groups at one threshold for all, compared with counting pair by pair."""
 
 import itertools
 from pathlib import Path

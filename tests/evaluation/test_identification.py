@@ -1,4 +1,4 @@
-"""Open-set searches, against a search spelt out."""
+"""Open-set searches, compared with a plain search."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_rank_one_is_the_share_of_probes_nearest_to_their_own(people: Samples) -
 def test_a_probe_nearer_to_another_identity_is_missed_at_any_threshold() -> None:
     scores = np.array([[1.0, 0.6, 0.2, 0.9], [0.6, 1.0, 0.2, 0.9], [0.2, 0.2, 1.0, 0.3], [0.9, 0.9, 0.3, 1.0]])
     found = search(["a", "a", "b", "b"], lambda p, r: scores[np.ix_(p, r)], splits=6, seed=0)
-    # One is enrolled of two identities, so nobody else can be nearer; a tie would need a second one.
+    # One of two identities is enrolled, so no other can be nearer, and there can be no tie.
     assert found.is_rank_one.all()
     both = search(["a", "a", "b", "b", "c", "c", "d", "d"], lambda p, r: np.ones((p.size, r.size)), splits=3)
     assert not both.is_rank_one.any()
@@ -105,7 +105,7 @@ def test_whose_photo_to_enrol_has_no_face_is_never_found() -> None:
     found = search_samples(samples, splits=40, seed=2)
     assert (found.mated == NO_SCORE).any()
     assert not found.is_rank_one[found.mated == NO_SCORE].any()
-    # Both of its photos are probes: the one without a face is missed, the other one has nothing to be found by.
+    # Both of its photos are probes. The one without a face is missed; for the other one no reference was acquired.
     a = found.mated_owners == found.identities.index("a")
     assert (found.mated[a] == NO_SCORE).all()
 

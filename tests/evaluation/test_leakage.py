@@ -1,4 +1,4 @@
-"""Copies are found whatever was done to them; pictures that are alike by chance are not."""
+"""Changed copies are found; pictures that are alike by chance are not."""
 
 import io
 import shutil

@@ -1,4 +1,4 @@
-"""The page: that it needs nothing else, and shows what was found as text."""
+"""The report page: it needs no other file, and shows names as text."""
 
 import html
 import re

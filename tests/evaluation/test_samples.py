@@ -1,4 +1,4 @@
-"""The file of embeddings, and what is refused."""
+"""Files of embeddings: what is read, and what is refused."""
 
 from dataclasses import replace
 from pathlib import Path

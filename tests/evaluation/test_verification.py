@@ -1,4 +1,4 @@
-"""Rates over all cross pairs, in the samples and in every resample, against loops that spell them out."""
+"""Rates over all pairs, in the samples and in every resample, compared with plain loops."""
 
 import itertools
 import math

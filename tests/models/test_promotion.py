@@ -174,7 +174,7 @@ def test_promotion_and_rollback_change_the_default_and_outlive_a_build(
         f"face_embedder v{OWN} for new galleries, by {repository / 'defaults.json'}. {RESTRICTION}"
     )
     overridden = sameface("model", "promote", "1", SAMEFACE_EMBEDDER_VERSION="1", **settings)
-    assert "the setting embedder_version says 1, which goes before the default" in overridden.stderr
+    assert "the setting embedder_version is 1 here, and overrides the default" in overridden.stderr
     for before in (OWN, 1):
         assert f"version {before} is the default of new galleries again" in model("rollback").stdout
         assert default() == [before]

@@ -1,4 +1,4 @@
-"""Drawings to train on in seconds: each identity is a few strokes, each sample the same strokes by another hand."""
+"""Drawings to train on in seconds: an identity is a few strokes, a sample is a variation of them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command: what a newcomer types, what it refuses, and how it ends."""
+"""The command: a first run, what it refuses, and how it ends."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ class Done:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
-    """Run the command in this process: importing torch anew for each would take longer than what is tested."""
+    """Run the command in this process, because importing torch each time would take longer than the tests."""
 
     def command(*arguments: str | Path) -> Done:
         monkeypatch.setattr(sys, "argv", ["sameface-train", *map(str, arguments)])
@@ -181,11 +181,11 @@ def test_what_was_typed_wrong_is_said_in_one_line(run: Callable[..., Done], draw
         ),
         (
             ("train", "triplet", drawings, "--run", tmp_path / "r", "--mirrored", "--change", "mirror=0.5"),
-            "triplet mirrors a share of 0.5 of the images as the same one's",
+            "triplet mirrors a share of 0.5 of the images as the same identity",
         ),
         (
             ("train", "fine-tune", drawings, "--run", tmp_path / "r", "--mirrored"),
-            "fine-tune mirrors a share of 0.5 of the images as the same one's",
+            "fine-tune mirrors a share of 0.5 of the images as the same identity",
         ),
         (("embed", tmp_path / "nowhere", drawings, "--out", tmp_path / "e.npz"), "network.pt does not exist"),
     ):

@@ -1,4 +1,4 @@
-"""Recipes compared on small drawings: the protocols hold what they say, and what was done is not done again."""
+"""Recipes compared on small drawings: the protocols are right, and finished runs are not repeated."""
 
 import math
 import statistics
@@ -39,7 +39,7 @@ def write_official(root: Path) -> Path:
 
 
 def pixels() -> Trained:
-    """A network that gives back its pixels, so that what it should score can be told without it."""
+    """A network that returns its pixels, so that its scores can be calculated without it."""
     network = torch.nn.Sequential(torch.nn.Flatten())
     return Trained(recipe("triplet", dimension=784), network, {}, (), (28, 28), 1, 0)
 

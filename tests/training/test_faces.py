@@ -1,4 +1,4 @@
-"""From raw photos to a served version: prepared as served, equal to what is served, exported within the contract."""
+"""From raw photos to a served version: preparation equals the service, and exports keep the tensor contract."""
 
 import asyncio
 import json

@@ -165,7 +165,7 @@ def test_fine_tuning_passes_over_what_label_noise_looks_like() -> None:
     # Identity 0 at 0°, 30° and 100° (the last mislabelled), identity 1 at 5° (the same person again) and 60°.
     bank = on_circle(0.0, 30.0, 100.0, 5.0, 60.0)
     labels = tensor([0, 0, 0, 1, 1])
-    objective = FineTune(bank, labels, negatives=1, same_after_all=0.9, unlike_after_all=0.0)
+    objective = FineTune(bank, labels, negatives=1, duplicate_above=0.9, mislabelled_below=0.0)
     positive, found, negatives = objective.mine(bank[:1], labels[:1], tensor([0]))
     assert float(positive) == pytest.approx(math.cos(math.radians(30)), abs=1e-5)
     assert bool(found)

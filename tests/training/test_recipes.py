@@ -18,7 +18,7 @@ from sameface_train.samples import Samples
 from sameface_train.trainer import Options, Run
 from tests.training.glyphs import glyphs
 
-# At the least this much of the area between the ROC curve and perfection is won.
+# Training must win at least this share of the area between the ROC curve and a perfect one.
 WON = 0.25
 
 

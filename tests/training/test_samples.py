@@ -1,4 +1,4 @@
-"""Data: what is read, what is left out and named, and what a batch is made of."""
+"""Data: what is read, what is left out and listed, and what a batch consists of."""
 
 from collections import Counter
 from dataclasses import replace

@@ -175,14 +175,14 @@ def test_embeddings_of_one_direction_are_one_point_whatever_their_length(tmp_pat
     assert read_log(tmp_path / "log.csv")[0].spread < 0.01
 
 
-def test_a_collapse_that_is_gone_on_from_is_said(tmp_path: Path) -> None:
+def test_a_collapse_that_training_continues_from_is_noted_once(tmp_path: Path) -> None:
     samples, notes = glyphs(24, 4, seed=5), list[str]()
     alike = replace(samples, images=np.repeat(samples.images[:1], len(samples), axis=0))
     recipe = replace(short("triplet-batch-all", steps=25), augmentation=type(short().augmentation)())
     run = Run(recipe, alike, tmp_path, Options(on_collapse="continue"), notes.append)
     with live_view("", 1, quiet=True) as view:
         run.train(view)
-    assert sum("going on all the same" in text for text in notes) == 1
+    assert sum("training continues in spite of this" in text for text in notes) == 1
 
 
 def test_a_refused_first_attempt_leaves_no_run_behind(tmp_path: Path) -> None:
@@ -208,8 +208,8 @@ def test_a_diverged_step_does_not_take_the_checkpoint_s_place(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(validate_every=2), "there are none; say --hold-out"),
-        (Options(validate_every=2, validation_share=0.01), "there are none; say --hold-out"),
+        (Options(validate_every=2), "there are none; give --hold-out"),
+        (Options(validate_every=2, validation_share=0.01), "there are none; give --hold-out"),
         (Options(validation_share=0.04), "1 identities with 4 images are held out"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Augmentations, by kornia: what a second sample of the same identity could have looked like. Seeds come from torch."""
+"""Augmentations by kornia: random changes that another sample of the same identity could show. Seeds: torch's."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -40,7 +40,7 @@ NONE = Augmentation()
 def augment(images: Tensor, augmentation: Augmentation, side: int | tuple[int, int]) -> Tensor:
     """Return float images [N, C, height, width], 0..255, changed at random and cut to their middle ``side`` pixels.
 
-    Images that are larger than ``side`` give slack: what moves in at the border is picture, not black.
+    If images are larger than ``side``, rotation and translation bring in picture at the border, not black.
     """
     changed = images / 255.0
     if augmentation != NONE:

@@ -58,8 +58,8 @@ def conv5(
 def signature_net(channels: int, side: tuple[int, int], dimension: int) -> nn.Sequential:
     """Return four blocks of convolution, batch norm, ReLU and pooling for wide pictures of strokes, then a dense layer.
 
-    The mean over places makes it bear shifts: where on the line somebody signs means nothing (Bromley et al. 1993
-    convolve in time for the same reason). SigNet (Dey et al. 2017) is the nearest published network, and far larger.
+    The mean over places makes it tolerate shifts, because the place of a signature on the line means nothing (Bromley
+    et al. 1993 convolve in time for the same reason). SigNet (Dey et al. 2017) is similar, and far larger.
     """
     layers: list[nn.Module] = [Scale(0.0, 1.0 / 255.0), nn.Conv2d(channels, 24, 5, stride=2, padding=2)]
     layers += [nn.BatchNorm2d(24), nn.ReLU(), nn.MaxPool2d(2)]
@@ -96,7 +96,7 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def freeze(network: nn.Sequential, blocks: int) -> None:
-    """Keep the first ``blocks`` convolutions with all that lies before the next one as they are."""
+    """Freeze the first ``blocks`` convolutions and all other layers before the next convolution."""
     seen = 0
     for layer in network:
         seen += isinstance(layer, nn.Conv2d)
@@ -106,7 +106,7 @@ def freeze(network: nn.Sequential, blocks: int) -> None:
 
 
 def learning(network: nn.Sequential) -> None:
-    """Put the network in training mode, but for its frozen layers, whose batch statistics must stay too."""
+    """Put the network in training mode, except its frozen layers: their batch statistics must not change."""
     network.train()
     trained = [any(p.requires_grad for p in layer.parameters()) for layer in network]
     for layer in network[: trained.index(True) if True in trained else len(network)]:
@@ -114,7 +114,7 @@ def learning(network: nn.Sequential) -> None:
 
 
 def features(network: nn.Sequential, images: Tensor) -> Tensor:
-    """Return features without recording gradients through what is frozen."""
+    """Return features, without recording gradients in frozen layers."""
     first = next(
         (place for place, layer in enumerate(network) if any(p.requires_grad for p in layer.parameters())), len(network)
     )

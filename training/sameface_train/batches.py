@@ -1,6 +1,6 @@
-"""Batches that depend on the seed and the number of the step alone, so that a resumed run sees what it would have seen.
+"""Batches that depend on the seed and the step number alone, so that a continued run sees the same batches.
 
-They are drawn and augmented in one worker process beside the training step.
+A worker process draws and augments them beside the training step.
 """
 
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ class Sampling:
     identities: int
     each: int
     groups: int = 0
-    """From how many groups the identities of a batch come, equally as far as they have them; 0 looks at no groups.
+    """How many groups the identities of a batch come from, in equal shares if they are large enough; 0 ignores groups.
 
-    What must be told apart comes together: characters of one alphabet, a signer's genuine and forged signatures.
+    Groups bring hard cases together: characters of one alphabet, a signer's genuine and forged signatures.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's images, those of an identity beside each other."""
+    """The images of one step; those of an identity are next to each other."""
 
     images: Tensor
     """Float [B, C, H, W], 0..255."""
@@ -52,7 +52,7 @@ def members(samples: Samples, by_group: bool = False) -> list[list[NDArray[np.in
     counts = np.bincount(samples.labels, minlength=len(samples.identities))
     owned = np.split(order, np.cumsum(counts)[:-1])
     if by_group and not samples.groups:
-        raise UnusableData("a batch is drawn by groups, and the data has none; say --change groups=0")
+        raise UnusableData("a batch is drawn by groups, and the data has none; give --change groups=0")
     groups: dict[str, list[NDArray[np.int64]]] = {}
     for name, own in zip(samples.groups if by_group else [""] * len(owned), owned, strict=True):
         if len(own) > 1:
@@ -63,7 +63,7 @@ def members(samples: Samples, by_group: bool = False) -> list[list[NDArray[np.in
 def draw(members: list[list[NDArray[np.int64]]], sampling: Sampling, seed: int, step: int) -> NDArray[np.int64]:
     """Return the samples of one step [identities × each]; an identity with fewer images gives some twice.
 
-    A group with fewer identities than its share gives those that it has, and one group more comes in.
+    A group with fewer identities than its share gives all of them, and a further group is used.
 
     Raises:
         UnusableData: there are fewer identities than a batch takes.
@@ -76,9 +76,9 @@ def draw(members: list[list[NDArray[np.int64]]], sampling: Sampling, seed: int, 
         for identity in rng.permutation(len(members[group]))[:share]
     ][: sampling.identities]
     if len(chosen) < sampling.identities:
-        whence = f", at most {share} of each group" if sampling.groups else ""
+        limit = f", at most {share} of each group" if sampling.groups else ""
         raise UnusableData(
-            f"a batch takes {sampling.identities} identities with two images or more{whence}, and there are "
+            f"a batch takes {sampling.identities} identities with two images or more{limit}, and there are "
             f"{len(chosen)}; give more data, or a smaller batch",
             metadata={"field": "data", "identities": len(chosen)},
         )
@@ -93,7 +93,7 @@ class _Steps(Dataset[tuple[Tensor, Tensor, Tensor]]):
     ) -> None:
         self._samples, self._sampling, self._seed = samples, sampling, seed
         self._members = members(samples, sampling.groups > 0)
-        draw(self._members, sampling, seed, 0)  # what cannot be drawn is said here, not in the other process
+        draw(self._members, sampling, seed, 0)  # an error is raised here, not in the worker
         self._augmentation, self._side = augmentation, side
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What a run keeps: enough to go on bit for bit, and the network alone for everything after."""
+"""The files of a run: a checkpoint to continue with the same bits, and the trained network."""
 
 import fcntl
 import os
@@ -20,21 +20,21 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A trained network with what it was trained as, on, and how far."""
+    """A trained network with its recipe, the identities of its training, and how many steps it was trained."""
 
     recipe: Recipe
     network: nn.Sequential
     head: dict[str, Tensor]
-    """Parameters of the objective, for those that score with a head of their own."""
+    """Parameters of the objective's head, if it has one."""
     identities: tuple[str, ...]
-    """Whom it was trained on; they must not judge it."""
+    """The identities of its training; nothing may be measured on them."""
     side: tuple[int, int]
     step: int
     seed: int
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint so that either the old or the new one is there, whatever happens."""
+    """Write a checkpoint; after a crash either the old or the new one is there."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         torch.save({"format": FORMAT, **content}, file)
@@ -45,33 +45,33 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a run's folder, which is made where there is none.
+    """Lock a run's folder against other processes that train; make the folder if it does not exist.
 
-    The lock is on the folder itself, no file stays. After a kill the kernel lets go of it as soon as the process that
-    prepares the batches has noticed, some five seconds later.
+    The lock is on the folder itself, so no lock file stays. After a kill it ends when the worker process has noticed,
+    some five seconds later.
 
     Raises:
         BusyRun: another process trains there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyRun(
-                f"{folder} is being trained in by another process; wait for it, or choose another folder",
+                f"another process trains in {folder}; wait for it, or choose another folder",
                 metadata={"path": folder},
             ) from None
         yield
     finally:
-        # Closing alone would leave it with children that were forked meanwhile.
-        fcntl.flock(held, fcntl.LOCK_UN)
-        os.close(held)
+        # Closing is not enough: children that were forked meanwhile would keep the lock.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
 
 
 def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
-    """Read a checkpoint; with ``recipe`` it must be one of that.
+    """Read a checkpoint; with ``recipe`` it must be of this recipe.
 
     Raises:
         WrongCheckpoint: it is missing, damaged, of another format, or of another recipe; the message names the field.
@@ -105,7 +105,7 @@ def load_trained(run: Path) -> Trained:
     """Return the network that a run kept (``network.pt`` of its folder).
 
     Raises:
-        WrongCheckpoint: see `load`; or recipe or weights are not what this release knows.
+        WrongCheckpoint: see `load`; or this release does not know the recipe or the weights.
     """
     path = run / "network.pt"
     content = load(path)
@@ -115,7 +115,7 @@ def load_trained(run: Path) -> Trained:
         head, identities, step, seed = (content[name] for name in ("head", "identities", "step", "seed"))
     except (TypeError, KeyError) as error:
         raise WrongCheckpoint(
-            f"{path} is of another release, which kept other things: {error}; train again", metadata={"path": path}
+            f"{path} is of another release, with other contents: {error}; train again", metadata={"path": path}
         ) from error
     network = backbone.build(backbone.channels, side, recipe.dimension)
     restore(network, content["network"], path)

@@ -26,11 +26,12 @@ from sameface_train.reading import read_data, shown_progress
 
 app = typer.Typer(
     name="sameface-train",
-    help="Train an embedder by the recipes of the field's papers, and bring it into the model repository.",
+    help="Train an embedder with recipes from published papers, and export it into the model repository.",
     epilog="Exit codes: 0 done, 2 wrong usage, 3 something could not be done, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
 app.add_typer(compare_app, name="compare")
@@ -70,11 +71,14 @@ def prepare(
     photos: Annotated[Path, typer.Argument(help="folder with one sub-folder of raw photos per identity")],
     target: Annotated[Path, typer.Argument(help="folder for the aligned 128×128 images")],
     enforce_quality: Annotated[
-        bool, typer.Option("--enforce-quality", help="leave out what the service's quality gate would refuse")
+        bool, typer.Option("--enforce-quality", help="leave out faces that the service's quality gate would refuse")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find, align and write the faces of raw photos, with the code that serves them."""
+    """Make training images from raw photos: find and align faces with the code of the service.
+
+    Example: `sameface-train prepare my_photos prepared`
+    """
     from sameface.cli.serve import load_settings
     from sameface.inference.onnx import OnnxInference
     from sameface_train.prepare import prepare as prepare_photos
@@ -99,28 +103,39 @@ def prepare(
 def train(
     recipe: Annotated[str, typer.Argument(help="name of a recipe; see `sameface-train recipes`")],
     data: Data,
-    run: Annotated[Path, typer.Option(help="folder of the run; one that was interrupted goes on")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    run: Annotated[Path, typer.Option(help="folder of the run; an interrupted run is continued")],
+    seed: Annotated[int, typer.Option(min=0, help="seed of all random choices")] = 0,
     steps: Steps = None,
     change: Change = None,
     task: Annotated[
-        str, typer.Option(help="drawings, signatures or faces: backbone, augmentation, batch, schedule for it")
+        str,
+        typer.Option(help="drawings, signatures or faces: use the backbone, augmentation, batch and schedule for them"),
     ] = "",
     mirror: Mirrored = False,
     device: Device = "cpu",
     hold_out: Annotated[
-        float, typer.Option(min=0, max=0.9, help="share of the identities kept out, to choose by")
+        float, typer.Option(min=0, max=0.9, help="share of the identities to keep out of training and measure on")
     ] = 0.0,
-    validate_every: Annotated[int, typer.Option(min=0, help="steps; 0: at the end alone")] = 0,
+    validate_every: Annotated[int, typer.Option(min=0, help="steps between two measurements; 0: only at the end")] = 0,
     judged_on: Annotated[
-        list[Path] | None, typer.Option(help="folder that will judge the result: leakage is refused; repeatable")
+        list[Path] | None,
+        typer.Option(
+            help="folder of test images; training is refused if the data shares some of them; may be repeated"
+        ),
     ] = None,
-    allow_leakage: Annotated[bool, typer.Option("--allow-leakage", help="name what leaks and go on")] = False,
-    on_collapse: Annotated[str, typer.Option(help="stop or continue")] = "stop",
+    allow_leakage: Annotated[
+        bool, typer.Option("--allow-leakage", help="print what is shared with test images, and train")
+    ] = False,
+    on_collapse: Annotated[
+        str, typer.Option(help="what to do if all embeddings become one point: stop or continue")
+    ] = "stop",
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Train an embedder; interrupt it whenever you like, the same command goes on."""
+    """Train an embedder. You may interrupt it; the same command continues the run.
+
+    Example: `sameface-train train triplet my_drawings --run runs/drawings --hold-out 0.1`
+    """
     import torch
 
     from sameface_train.checkpoint import alone
@@ -132,7 +147,7 @@ def train(
     from sameface_train.trainer import Options, Run
 
     if on_collapse not in ("stop", "continue"):
-        raise typer.BadParameter(f"{on_collapse!r} is neither stop nor continue", param_hint="--on-collapse")
+        raise typer.BadParameter(f"{on_collapse!r} was given; expected stop or continue", param_hint="--on-collapse")
     if threads:
         torch.set_num_threads(threads)
     keep_freed_memory()
@@ -154,15 +169,15 @@ def train(
         on_collapse=on_collapse,
     )
     with interruptible(), alone(run):
-        going = Run(chosen, samples, run, options, note)
-        note(f"{len(going.samples)} images of {len(going.samples.identities)} identities; the run is kept in {run}")
+        training = Run(chosen, samples, run, options, note)
+        note(f"{len(training.samples)} images of {len(training.samples.identities)} identities; the run is in {run}")
         with live_view(chosen.name, chosen.schedule.steps) as view:
-            going.train(view)
+            training.train(view)
     last = read_log(run / "log.csv")
     waited = sum(reading.waited_s for reading in last) / max(1e-9, sum(reading.step_s for reading in last))
     record = {
         "run": str(run),
-        "steps": going.step,
+        "steps": training.step,
         "loss": last[-1].loss,
         "spread": last[-1].spread,
         "data_wait": waited,
@@ -171,8 +186,8 @@ def train(
         print_json(record)
         return
     print(
-        f"{going.step} steps, loss {last[-1].loss:.4g}, spread {last[-1].spread:.3f}, waited for data {waited:.1%} of "
-        f"the time; curves in {run / 'training.png'}"
+        f"{training.step} steps, loss {last[-1].loss:.4g}, spread {last[-1].spread:.3f}, waited for data {waited:.1%} "
+        f"of the time; curves in {run / 'training.png'}"
     )
 
 
@@ -181,11 +196,16 @@ def embed(
     run: RunFolder,
     data: Data,
     out: Annotated[Path, typer.Option(help="npz file for `sameface evaluate … --embeddings`")],
-    split: Annotated[str, typer.Option(help="of omniglot28.npz: background or evaluation")] = "evaluation",
-    allow_leakage: Annotated[bool, typer.Option("--allow-leakage", help="embed whom the run was trained on")] = False,
+    split: Annotated[str, typer.Option(help="part of omniglot28.npz: background or evaluation")] = "evaluation",
+    allow_leakage: Annotated[
+        bool, typer.Option("--allow-leakage", help="also embed identities that the run was trained on")
+    ] = False,
     device: Device = "cpu",
 ) -> None:
-    """Embed images with a run's network, for `sameface evaluate`; whom it was trained on is refused."""
+    """Embed images with a run's network, for `sameface evaluate`. Identities of its training are refused.
+
+    Example: `sameface-train embed runs/drawings others --out others.npz`
+    """
     from sameface.evaluation.samples import Samples, write_embeddings
     from sameface_train.checkpoint import load_trained
     from sameface_train.embedding import embed as embed_images
@@ -194,12 +214,14 @@ def embed(
 
     trained = load_trained(run)
     if not trained.recipe.by_cosine:
-        note(f"{trained.recipe.name} does not compare by cosine, as evaluation does: the figures will be below its own")
+        note(f"evaluation compares by cosine. {trained.recipe.name} does not, and will look worse than it is")
     samples = read_data(data, trained.recipe.backbone, split)
     if known := sorted(set(trained.identities) & set(samples.bases)):
         message = f"{len(known)} of {len(set(samples.bases))} identities were trained on, for instance {known[0]}"
         if not allow_leakage:
-            raise LeakedData(f"{message}; embed others, or say --allow-leakage", metadata={"identities": len(known)})
+            raise LeakedData(
+                f"{message}; embed other identities, or give --allow-leakage", metadata={"identities": len(known)}
+            )
         note(message)
     with shown_progress("embedding") as progress:
         network = trained.network.to(device)
@@ -215,10 +237,10 @@ def map_command(
     run: RunFolder,
     data: Data,
     out: Annotated[Path, typer.Option(help="png file")],
-    identities: Annotated[int, typer.Option(min=1, help="how many to draw, taken evenly from all")] = 10,
-    split: Annotated[str, typer.Option(help="of omniglot28.npz: background or evaluation")] = "evaluation",
+    identities: Annotated[int, typer.Option(min=1, help="how many identities to draw, taken evenly from all")] = 10,
+    split: Annotated[str, typer.Option(help="part of omniglot28.npz: background or evaluation")] = "evaluation",
 ) -> None:
-    """Draw images where a run's network puts them; a network of dimension 2 is drawn as it is."""
+    """Draw images at the places of their embeddings, reduced to two dimensions."""
     import numpy as np
 
     from sameface_train.checkpoint import load_trained
@@ -240,15 +262,17 @@ def map_command(
 def export_command(
     run: RunFolder,
     version: Annotated[int, typer.Option(min=2, help="version of face_embedder to write")],
-    title: Annotated[str, typer.Option(help="of the model card")],
-    licence: Annotated[str, typer.Option(help="of the weights")],
-    training_data: Annotated[str, typer.Option(help="what it was trained on, and under which terms")],
-    restriction: Annotated[str, typer.Option(help="one sentence, said wherever a gallery is made; empty: none")] = "",
+    title: Annotated[str, typer.Option(help="title of the model card")],
+    licence: Annotated[str, typer.Option(help="licence of the weights")],
+    training_data: Annotated[str, typer.Option(help="what it was trained on, and its licence")],
+    restriction: Annotated[
+        str, typer.Option(help="what the licence forbids, in one sentence; shown when a gallery is made")
+    ] = "",
 ) -> None:
-    """Write a version folder: weights.onnx, equal to PyTorch, and its card with digest and golden vector.
+    """Export the network of a run as a version of face_embedder: weights.onnx and its card.
 
-    Its operating points come from `sameface evaluate operating-points --write`, the default for new galleries is
-    changed by `sameface model promote`.
+    The export is checked against PyTorch. Afterwards `sameface evaluate operating-points --write` measures thresholds,
+    and `sameface model promote` makes it the default for new galleries.
     """
     from sameface.cli.serve import load_settings
     from sameface_train.checkpoint import load_trained
@@ -271,7 +295,7 @@ def export_command(
 
 
 def main() -> None:
-    """Run the command; what it refuses is one line on stderr and exit code 3."""
+    """Run the command. An error is printed as one line on stderr, and the exit code is 3."""
     keep_caches_in(cache_folder())
     try:
         app()

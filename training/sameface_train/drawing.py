@@ -1,4 +1,4 @@
-"""Pictures: the curves of a run, what a comparison measured, and a map of the images by their embeddings."""
+"""Pictures: the curves of a run, the results of a comparison, and a map of images by their embeddings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,8 +26,8 @@ def draw_log(readings: list[Reading], target: Path, title: str) -> None:
         figure.subplots(2, 2).ravel(),
         (
             ("loss", "loss"),
-            ("active", "active share (what still teaches)"),
-            ("norm", "norm of the embeddings before they are put on the sphere"),
+            ("active", "active share (still causes a loss)"),
+            ("norm", "norm of the embeddings before normalisation"),
             ("spread", "spread (0: collapsed to a point)"),
         ),
         strict=True,
@@ -53,9 +53,9 @@ def _smoothed(values: list[float], decay: float = 0.95) -> list[float]:
 
 
 def draw_map(vectors: NDArray[np.float32], images: Images, labels: Sequence[int], target: Path, title: str) -> None:
-    """Draw images [N, C, H, W] where their embeddings [N, D] lie, each identity in a colour of its own.
+    """Draw images [N, C, H, W] at the places of their embeddings [N, D], with a frame in the colour of the identity.
 
-    Two dimensions are drawn as they are, as Hadsell et al. 2006 (figure 5) do; of more, the two that vary most (PCA).
+    Two dimensions are drawn as they are, as in Hadsell et al. 2006 (figure 5). More are reduced to two by PCA.
 
     Raises:
         UnusableData: there are fewer than two images.
@@ -96,7 +96,7 @@ def _shown(image: Images) -> Images:
 
 
 def draw_results(results: Sequence[Mapping[str, Any]], measures: Sequence[str], target: Path, title: str) -> None:
-    """Draw what a comparison measured: a panel for each measure, a line for each recipe, a dot for each seed."""
+    """Draw the results of a comparison: a panel for each measure, a line for each recipe, a dot for each seed."""
     from matplotlib.figure import Figure
 
     done = [row for row in results if "collapsed" not in row]

@@ -1,10 +1,10 @@
-"""What training refuses, and why. Each error says what was given, what was expected and what to do."""
+"""The errors of training. Each says what was given, what was expected and what to do."""
 
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 
 class TrainingError(SamefaceError):
-    """Base of everything that training refuses."""
+    """Base of the errors of training."""
 
     reason = "TRAINING_REFUSED"
 
@@ -16,13 +16,13 @@ class UnusableData(TrainingError):
 
 
 class UnreadablePhoto(InvalidArgument):
-    """The system does not let a photo be read; it is left out, and named."""
+    """A photo cannot be read. It is left out and listed."""
 
     reason = "UNREADABLE"
 
 
 class LeakedData(TrainingError):
-    """Training data holds what a later evaluation is judged on."""
+    """Training data and test data share images or identities."""
 
     reason = "LEAKED_DATA"
 
@@ -46,6 +46,6 @@ class WrongCheckpoint(TrainingError):
 
 
 class WrongExport(TrainingError):
-    """A network cannot be written within the tensor contract, or does not equal what was trained."""
+    """A network cannot be exported within the tensor contract, or the export differs from the trained network."""
 
     reason = "WRONG_EXPORT"

@@ -1,4 +1,4 @@
-"""A trained network to ONNX within the tensor contract, checked against PyTorch, and into the model repository."""
+"""Exports a trained network to ONNX within the tensor contract, and checks it against PyTorch."""
 
 import numpy as np
 import onnx
@@ -15,7 +15,7 @@ from sameface_train.checkpoint import Trained
 from sameface_train.errors import WrongExport
 from sameface_train.sface import Scale
 
-# What rounding the large weights to half precision may cost.
+# The large weights are rounded to half precision; the embeddings must stay this close.
 LEAST_COSINE = 0.9999
 HALF_FROM = 4096
 """Constants of this many numbers and more are stored in half precision."""
@@ -45,24 +45,25 @@ def write_onnx(trained: Trained) -> bytes:
 
 
 def export(trained: Trained) -> tuple[bytes, float]:
-    """Return ``weights.onnx`` for the model repository, and the smallest cosine of what is served to PyTorch.
+    """Return ``weights.onnx`` for the model repository, and the smallest cosine of its served form to PyTorch.
 
     Raises:
-        WrongExport: it is larger than may be committed, or not equal to what was trained.
+        WrongExport: it is too large to be committed, or differs from the trained network.
         ModelCheckFailed: it is outside the tensor contract; the message says what was found and expected.
     """
     content = write_onnx(trained)
     check_tensor_contract(content)
     if len(content) > LARGEST_BYTES:
         raise WrongExport(
-            f"the file would have {len(content):,} bytes; at most {LARGEST_BYTES:,} are committed",
+            f"the file would have {len(content):,} bytes; at most {LARGEST_BYTES:,} are committed. "
+            "Train a smaller network",
             metadata={"bytes": len(content)},
         )
     cosine = equality(trained, build_from_weights(content))
     if cosine < LEAST_COSINE:
         raise WrongExport(
-            f"what is written gives a cosine of {cosine:.6f} to PyTorch; at least {LEAST_COSINE} is expected. A weight "
-            "is beyond half precision",
+            f"the export has a cosine of {cosine:.6f} to PyTorch; expected at least {LEAST_COSINE}. A weight may be "
+            "outside the range of half precision",
             metadata={"cosine": f"{cosine:.6f}"},
         )
     return content, cosine
@@ -127,7 +128,7 @@ def _write(writer: GraphWriter, layer: nn.Module, current: str, name: str) -> st
 
 
 def _both(value: int | tuple[int, ...]) -> list[int]:
-    """Return a size of both sides, which PyTorch gives as one number where they are the same."""
+    """Return a size for both sides; PyTorch gives one number if they are equal."""
     return [value, value] if isinstance(value, int) else list(value)
 
 

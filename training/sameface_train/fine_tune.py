@@ -1,8 +1,8 @@
-"""Fine-tuning a pretrained network by triplets without losing what it knew.
+"""Fine-tunes a pretrained network by triplets, and keeps what it has learnt before.
 
-A triplet loss only ranks: pushed hard, it lets scores drift until one global threshold no longer fits, which shows at
-low false match rates first. Three things hold it: a teacher (the pretrained network's embedding, averaged over a photo
-and its mirror image, and centred), a term that asks both sides of a triplet to keep to one threshold, frozen layers.
+A triplet loss only ranks. If it is pushed hard, scores drift until one global threshold no longer fits. This shows
+first at low false match rates. Three things prevent it: a teacher (the pretrained network's embedding, averaged over a
+photo and its mirror image, and centred), a term for one threshold on both sides of a triplet, and frozen layers.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sameface_train.objectives import Objective, Outcome
 
-# How sharply a violation counts: at 32, a score that is 0.1 on the wrong side pulls 25 times as hard as one 0.1 clear.
+# How sharply a violation counts. At 32, a score 0.1 on the wrong side counts 25 times as much as 0.1 on the right one.
 SHARPNESS = 32.0
 MARGIN = 0.1
 
@@ -20,7 +20,7 @@ class FineTune(Objective):
     """Batch-hard positives, hardest negatives of all training samples, soft margin (Hermans et al. 2017, section 2).
 
     Negatives come from a bank of the latest embedding of every sample (Wang et al. 2020, cross-batch memory), because
-    sixteen identities seldom hold anybody who looks alike. Scores are cosines.
+    among sixteen identities there is seldom a look-alike. Scores are cosines.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class FineTune(Objective):
         margin: float = MARGIN,
         threshold: float = 0.35,
         negatives: int = 10,
-        same_after_all: float = 0.72,
-        unlike_after_all: float = 0.0,
+        duplicate_above: float = 0.72,
+        mislabelled_below: float = 0.0,
     ) -> None:
         """Keep ``teacher`` [N, D] (unit norm) and ``labels`` [N] of every training sample.
 
-        ``threshold`` is the score that the pairs of both kinds are asked to keep to. Negatives above ``same_after_all``
-        are taken for one person under two names, positives below ``unlike_after_all`` for two under one: neither is
-        learnt from, because hard mining would pick such label noise first.
+        ``threshold`` is the score that should separate positives and negatives. Negatives above ``duplicate_above`` are
+        taken for one person under two names, positives below ``mislabelled_below`` for two people under one name.
+        Nothing is learnt from either, because hard mining would pick such label errors first.
         """
         super().__init__()
         self.teacher: Tensor
@@ -49,7 +49,7 @@ class FineTune(Objective):
         self.register_buffer("labels", labels, persistent=False)
         self.register_buffer("bank", teacher.clone())
         self.weight, self.margin, self.threshold, self.negatives = weight, margin, threshold, negatives
-        self.same_after_all, self.unlike_after_all = same_after_all, unlike_after_all
+        self.duplicate_above, self.mislabelled_below = duplicate_above, mislabelled_below
 
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
         """Return |e − teacher|² + weight · (triplet + threshold terms); active are triplets that violate the margin."""
@@ -69,31 +69,31 @@ class FineTune(Objective):
     def mine(self, unit: Tensor, labels: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the hardest positive's score [B], whether there is one [B], and the hardest negatives' scores [B, K].
 
-        What is hardest is looked for among the latest embeddings of all training samples.
+        The hardest are chosen among the latest embeddings of all training samples.
         """
         # A copy, because the batch's own rows are written before the gradients are computed.
         scores = unit @ self.bank.clone().T
         same = labels[:, None] == self.labels[None]
         own = torch.zeros_like(same)
         own[torch.arange(len(places), device=places.device), places] = True
-        positives = scores.masked_fill(~same | own | (scores < self.unlike_after_all), 2.0)
+        positives = scores.masked_fill(~same | own | (scores < self.mislabelled_below), 2.0)
         hardest = positives.min(dim=1).values
-        others = scores.masked_fill(same | (scores > self.same_after_all), -1.0)
+        others = scores.masked_fill(same | (scores > self.duplicate_above), -1.0)
         negatives = others.topk(min(self.negatives, others.shape[1]), dim=1).values
         found = hardest <= 1.0 + 1e-5
         return torch.where(found, hardest, torch.ones_like(hardest)), found, negatives
 
 
 def centred(embeddings: Tensor) -> Tensor:
-    """Return unit embeddings [N, D] with their common mean taken off, of unit norm again."""
+    """Return unit embeddings [N, D] minus their common mean, with unit norm again."""
     return functional.normalize(embeddings - embeddings.mean(dim=0))
 
 
 def agreeing(teacher: Tensor, labels: Tensor, least: float) -> Tensor:
     """Return a flag for each sample: is its cosine to the mean of its identity's other samples ``least`` or more?
 
-    Some of any collected set is mislabelled; a hard miner would pick that first. A sample that is its identity's only
-    one has nothing to disagree with.
+    Every collected set has label errors, and a hard miner would pick them first. The only sample of an identity gets
+    True.
     """
     sums = torch.zeros(int(labels.max()) + 1, teacher.shape[1], dtype=teacher.dtype).index_add_(0, labels, teacher)
     others = functional.normalize(sums[labels] - teacher)
@@ -104,9 +104,9 @@ def agreeing(teacher: Tensor, labels: Tensor, least: float) -> Tensor:
 def towards_identity(teacher: Tensor, labels: Tensor, share: float = 0.5) -> Tensor:
     """Return unit embeddings [N, D] moved towards the mean of their identity: ``share`` of its direction is added.
 
-    By a half, an embedding that is 20° away comes to 13°.
+    With a half, an embedding that is 20° away comes to 13°.
 
-    What pose or light did to a photo's embedding the mean has lost: a student of this teacher learns to ignore it.
+    The mean has lost the effects of pose and light, so a student of this teacher learns to ignore them.
     """
     sums = torch.zeros(int(labels.max()) + 1, teacher.shape[1], dtype=teacher.dtype).index_add_(0, labels, teacher)
     return functional.normalize(teacher + share * functional.normalize(sums)[labels])

@@ -1,4 +1,4 @@
-"""Ctrl-C without half-done work."""
+"""Delays Ctrl-C until a training step is complete."""
 
 import signal
 import threading
@@ -9,25 +9,25 @@ from typing import Any
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let Ctrl-C wait until the block is done: half a training step must not be saved.
+    """Delay Ctrl-C until the block is done, because half a training step must not be saved.
 
-    Python hands signals to its main thread alone; in another one there is nothing to keep off.
+    Only the main thread receives signals, so in another thread this does nothing.
 
     Raises:
-        KeyboardInterrupt: it came meanwhile.
+        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
 
     def remember(number: int, frame: Any) -> None:
-        came.append(number)
+        received.append(number)
 
     before = signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if came:
+    if received:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Nothing may judge a network that it was trained on."""
+"""Checks that training data and test data share nothing."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +12,16 @@ from sameface_train.samples import image_paths
 def find_leakage(data: Path, judging: Path) -> Leakage:
     """Return what two folders of ``<identity>/…/<image>`` share: files, near-duplicates and names of identities.
 
-    Prepared crops do not show which photo they are from; what their photos were recognised by is kept beside them.
+    A prepared crop does not show which photo it is from, so the digests of the photos are kept beside the crops.
 
     Raises:
-        UnusableData: one of them holds no images, so that nothing could be compared.
+        UnusableData: a folder holds no images, so there is nothing to compare.
     """
     images = [image_paths(root) for root in (data, judging)]
     for root, paths in zip((data, judging), images, strict=True):
         if not paths:
             raise UnusableData(
-                f"{root} holds no <identity>/<image> to look for leakage with; give the folder of images itself",
+                f"{root} holds no <identity>/<image> to compare; give the folder of images itself",
                 metadata={"field": "judged_on"},
             )
     digests = [
@@ -35,10 +35,10 @@ def find_leakage(data: Path, judging: Path) -> Leakage:
 
 
 def refuse_leakage(data: Path, judging: Path, *, allow: bool, note: Callable[[str], None]) -> None:
-    """Raise, or with ``allow`` say, where the training data and what will judge the result share something.
+    """Raise if training data and test data share something; with ``allow`` only note it.
 
     Raises:
-        LeakedData: they share files, near-duplicates or identities, and that is not allowed.
+        LeakedData: they share files, near-duplicates or identities, and ``allow`` is not set.
         UnusableData: one of them holds no images.
     """
     leakage = find_leakage(data, judging)
@@ -47,9 +47,9 @@ def refuse_leakage(data: Path, judging: Path, *, allow: bool, note: Callable[[st
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in leakage.counts().items() if count)
     shared = [*leakage.identical_files, *leakage.near_duplicates]
     example = f"{shared[0][0]} and {shared[0][1]}" if shared else leakage.shared_identities[0]
-    message = f"{data} and {judging}, which will judge the result, share {counts}, for instance {example}"
+    message = f"the training data {data} and the test data {judging} share {counts}, for instance {example}"
     if not allow:
         raise LeakedData(
-            f"{message}; take them out of the training data, or say --allow-leakage", metadata=leakage.counts()
+            f"{message}; remove them from the training data, or give --allow-leakage", metadata=leakage.counts()
         )
     note(message)

@@ -1,4 +1,4 @@
-"""What learns: a network with its objective and optimiser, one batch at a time, and the average of its weights."""
+"""Trains a network with its objective and optimiser, one batch at a time, and averages its weights."""
 
 import copy
 import time
@@ -17,7 +17,7 @@ from sameface_train.samples import Samples
 
 
 def objective_of(recipe: Recipe, samples: Samples, teacher: Tensor | None) -> objectives.Objective:
-    """Return the objective of a recipe; ``teacher`` [N, D] holds the embeddings that fine-tuning keeps to."""
+    """Return the objective of a recipe; ``teacher`` [N, D] holds the target embeddings of fine-tuning."""
     identities = len(samples.identities)
     match recipe.loss:
         case "siamese":
@@ -34,7 +34,7 @@ def objective_of(recipe: Recipe, samples: Samples, teacher: Tensor | None) -> ob
         case "matching":
             return objectives.Matching()
         case "fine-tune":
-            assert teacher is not None, "fine-tuning keeps to the embeddings of a teacher"
+            assert teacher is not None, "fine-tuning needs the embeddings of a teacher"
             margin = fine_tune.MARGIN if recipe.margin is None else recipe.margin
             return fine_tune.FineTune(teacher, torch.from_numpy(samples.labels), weight=recipe.weight, margin=margin)
 

@@ -1,4 +1,4 @@
-"""Where a step's memory comes from."""
+"""Keeps freed memory for the next training step."""
 
 import ctypes
 import sys
@@ -8,10 +8,10 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed for the next step instead of handing it back to the kernel.
+    """Let glibc keep freed memory for the next step instead of returning it to the kernel.
 
-    A step's large tensors otherwise come as fresh pages every time, zeroed by the kernel at their first touch: that
-    took a sixth to a third of a step here. Does nothing where the C library is not glibc.
+    Otherwise the large tensors of each step get new pages, which the kernel fills with zeros. That took a sixth to a
+    third of a step on the development machine. Does nothing if the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""What a run shows of itself: loss, active share, norm and spread of the embeddings; and when they have collapsed."""
+"""Shows loss, active share, norm and spread of the embeddings in a run, and detects a collapse."""
 
 import csv
 import math
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from sameface_train.errors import CollapsedRun
 
-# Embeddings closer together than this hundredth of their length cannot be told apart by any useful threshold.
+# Embeddings that lie closer together than this share of their length are one point: no threshold separates them.
 COLLAPSED_SPREAD = 0.01
-# One odd batch is no collapse.
+# One odd batch is not a collapse, so this many readings in a row are needed.
 PATIENCE = 20
-# How near the loss of embeddings that are one point a run may stay, and for how many steps, until it is stuck there.
+# A run is stuck if its loss stays this near to that of one point (as a share of it), for so many steps.
 STUCK_WITHIN, STUCK_STEPS = 0.01, 300
 BARS = "▁▂▃▄▅▆▇█"
 TREND = 48
@@ -34,11 +34,11 @@ class Reading:
     step: int
     loss: float
     active: float
-    """Share of the triplets (pairs, samples) that still have something to teach, 0..1."""
+    """Share of the triplets (pairs, samples) that still cause a loss, 0..1."""
     norm: float
     """Mean length of the features."""
     spread: float
-    """See `spread`: 0 is one point, about 1 is all around the origin. Of unit vectors where cosines are compared."""
+    """See `spread`: 0 is one point, about 1 is all around the origin. Of unit vectors, if the recipe compares these."""
     learning_rate: float
     step_s: float
     waited_s: float
@@ -59,10 +59,10 @@ def spread(features: Tensor) -> float:
 
 
 class CollapseWatch:
-    """Raises once the embeddings have been one point for `PATIENCE` readings, are not finite, or nothing is learnt.
+    """Raises if the embeddings are one point for `PATIENCE` readings, are not finite, or nothing is learnt.
 
-    The soft margin collapses less far than the hard one: the hardest positive and the hardest negative of every anchor
-    come to lie equally far away, and the loss stays at log 2, though the embeddings are not quite one point.
+    With the soft margin a collapse is less complete: the hardest positive and the hardest negative of every anchor are
+    equally far away, and the loss stays at log 2, but the embeddings are not quite one point.
     """
 
     def __init__(self, loss_at_one_point: float | None, *, soft: bool = False) -> None:
@@ -75,7 +75,7 @@ class CollapseWatch:
         """Look at one reading.
 
         Raises:
-            CollapsedRun: with what was seen and what helps.
+            CollapsedRun: the embeddings have collapsed; the message says what helps.
         """
         if not (math.isfinite(reading.loss) and math.isfinite(reading.norm)):
             raise CollapsedRun(
@@ -105,7 +105,7 @@ class CollapseWatch:
             )
 
     def recall(self, reading: Reading) -> None:
-        """Look at a reading of before an interruption, which has been told already."""
+        """Look at a reading from before an interruption. A collapse was reported then."""
         with suppress(CollapsedRun):
             self.see(reading)
 
@@ -114,7 +114,7 @@ class CollapseWatch:
 
 
 class Log:
-    """``log.csv`` of a run: a line for each step; a resumed run cuts what lies after its checkpoint."""
+    """``log.csv`` of a run: one line for each step. A continued run removes the lines after its checkpoint."""
 
     def __init__(self, path: Path, first: int) -> None:
         kept = [reading for reading in read_log(path) if reading.step <= first] if path.is_file() else []
@@ -129,7 +129,7 @@ class Log:
         self._writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in asdict(reading).items()})
 
     def flush(self) -> None:
-        """Bring what was written to the file."""
+        """Write buffered lines to the file."""
         self._file.flush()
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ class LiveView:
         self._live.update(Group(head, bar, table, Text(self._validation)))
 
     def validated(self, text: str) -> None:
-        """Show what held-out identities gave."""
+        """Show a text with the figures on held-out identities."""
         self._validation = text
 
 

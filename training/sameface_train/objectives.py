@@ -1,5 +1,6 @@
-"""What a batch is trained towards: one class for each way of learning a distance, over losses and miners of
-pytorch-metric-learning.
+"""Objectives of training: one class for each way of learning a distance.
+
+Losses and miners come from pytorch-metric-learning.
 
 Every objective takes features [B, D] with the batch's labels and returns a loss; its `score` says how alike probes
 and references are once it is trained. Objectives with parameters of their own (a classifier, a head) train them too.
@@ -21,11 +22,11 @@ Mining: TypeAlias = Literal["semi-hard", "batch-hard", "batch-all"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one batch."""
+    """The result of an objective for one batch."""
 
     loss: Tensor
     active: float
-    """Share of the triplets (pairs, samples) that still have something to teach, 0..1."""
+    """Share of the triplets (pairs, samples) that still cause a loss, 0..1."""
 
 
 class Objective(nn.Module):
@@ -41,7 +42,7 @@ class Objective(nn.Module):
 
 
 class Head(nn.Linear):
-    """Weighs |f₁ − f₂| dimension by dimension; the logit of being the same.
+    """Weighs |f₁ − f₂| in each dimension, and returns the logit of being the same identity.
 
     It begins as the plain L1 distance, −Σ|f₁ − f₂|, with the first batch's bias halfway between its same and its
     different pairs. Under random weights half of the dimensions would begin by calling different what is alike, and the
@@ -152,15 +153,15 @@ class Joint(Objective):
 class Triplet(Objective):
     """max(0, d(a, p) − d(a, n) + margin) on the unit sphere (Schroff et al. 2015, section 3.1).
 
-    Without a margin the soft one, log(1 + exp(d(a, p) − d(a, n))) (Hermans et al. 2017, section 2). Distances are
-    squared Euclidean as in FaceNet for semi-hard mining, plain as Hermans found better for batch-hard and batch-all,
-    who leave their embeddings unnormalised: on the sphere the soft margin never comes to rest.
+    Without a margin the soft margin is used, log(1 + exp(d(a, p) − d(a, n))) (Hermans et al. 2017, section 2).
+    Semi-hard mining uses squared Euclidean distances, as FaceNet does. Batch-hard and batch-all use plain ones, which
+    Hermans et al. found better. They do not normalise embeddings; on the sphere the soft margin never becomes small.
     """
 
     def __init__(self, mining: Mining, margin: float | None, easy_steps: int = 0) -> None:
-        """Mine by ``mining``; the first ``easy_steps`` batches give all triplets, under a margin of `EASY_MARGIN`.
+        """Mine by ``mining``, after ``easy_steps`` batches with all triplets and a margin of `EASY_MARGIN`.
 
-        From scratch the hardest ones collapse.
+        Training on the hardest triplets from random weights collapses.
         """
         super().__init__()
         self.mining, self.margin, self.easy_steps = mining, margin, easy_steps
@@ -194,7 +195,7 @@ class Triplet(Objective):
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
         """Return the loss over the mined triplets; active are those that violate the margin (soft: the order).
 
-        Semi-hard mining chooses none but those, so that its share is of all triplets of the batch.
+        Semi-hard mining chooses only these, so its share is of all triplets of the batch.
         """
         chosen = self.triplets(features, labels)
         easy = bool(self.seen < self.easy_steps)
@@ -214,9 +215,9 @@ class Triplet(Objective):
 class Matching(Objective):
     """Each image's attention over a support set must fall on its own identity (Vinyals et al. 2016, equation 1).
 
-    An episode is the batch: every image asks once, and all others support; with two images of each identity there is
-    one that supports the right answer. Without the paper's full context embeddings; the cosine is scaled, because
-    without a factor attention over many identities cannot become sharp.
+    The batch is the episode: every image is a query once, and all others are its support set. With two images of each
+    identity, one of them supports the right answer. The paper's full context embeddings are left out. The cosine is
+    scaled, because otherwise attention over many identities cannot become sharp.
     """
 
     def __init__(self, scale: float = 10.0) -> None:
@@ -224,7 +225,7 @@ class Matching(Objective):
         self.scale = scale
 
     def forward(self, features: Tensor, labels: Tensor, places: Tensor) -> Outcome:
-        """Return the mean −log of the attention on the own identity; active are images most like another identity's."""
+        """Return the mean −log of the attention on the own identity; active are images nearest to another identity."""
         unit = functional.normalize(features)
         itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
         attention = (self.scale * unit @ unit.T).masked_fill(itself, -torch.inf).log_softmax(dim=1)

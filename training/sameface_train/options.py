@@ -1,4 +1,4 @@
-"""Options and manners that several commands share."""
+"""Options that several commands share, and functions around them."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def _there(device: str) -> str:
+def _available(device: str) -> str:
     if device != "cpu":
         import torch
 
@@ -26,24 +26,24 @@ def _there(device: str) -> str:
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise InvalidArgument(
-                f"there is no device {device!r} here: {reason}", metadata={"field": "device"}
+                f"device {device!r} is not available: {reason}", metadata={"field": "device"}
             ) from None
     return device
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N", callback=_there)]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N", callback=_available)]
 Change = Annotated[
-    list[str] | None, typer.Option(help="field=value of the recipe, for instance margin=0.3; repeatable")
+    list[str] | None, typer.Option(help="change a field of the recipe, for instance margin=0.3; may be repeated")
 ]
 Mirrored = Annotated[
     bool,
     typer.Option(
-        "--mirrored", help="the mirror image of each identity is one of its own, too: for drawings, never for faces"
+        "--mirrored", help="add the mirror image of each identity as another identity; for drawings, not for faces"
     ),
 ]
-Steps = Annotated[int | None, typer.Option(min=1, help="default: the recipe's", show_default=False)]
-Threads = Annotated[int, typer.Option(min=0, help="of torch; 0: all cores")]
+Steps = Annotated[int | None, typer.Option(min=1, help="training steps; default: the recipe's", show_default=False)]
+Threads = Annotated[int, typer.Option(min=0, help="threads of PyTorch; 0: all cores")]
 
 
 def changes(change: list[str] | None, steps: int | None) -> dict[str, Any]:
@@ -64,28 +64,28 @@ def check_mirrored(recipes: "Iterable[Recipe]") -> None:
     """Refuse ``--mirrored`` where the augmentation makes mirror images of the same identity.
 
     Raises:
-        InvalidArgument: one of the recipes does.
+        InvalidArgument: a recipe does so.
     """
     for recipe in recipes:
         if rate := recipe.augmentation.mirror:
             raise InvalidArgument(
-                f"--mirrored makes mirror images other identities, and {recipe.name} mirrors a share of {rate:g} of "
-                "the images as the same one's; leave out the one or the other (--change mirror=0)",
+                f"--mirrored makes mirror images other identities, but {recipe.name} mirrors a share of {rate:g} of "
+                "the images as the same identity; leave out --mirrored, or give --change mirror=0",
                 metadata={"field": "mirrored"},
             )
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """End with 130 on Ctrl-C, saying that nothing is lost."""
+    """On Ctrl-C, print how to continue and exit with 130."""
     try:
         yield
     except KeyboardInterrupt:
-        note("interrupted; the same command goes on")
+        note("interrupted; the same command continues")
         raise typer.Exit(INTERRUPTED) from None
 
 
 def say_skipped(samples: "Samples") -> None:
-    """Name and count what was left out of the data."""
+    """Print how many samples were left out, and why."""
     for reason, names in sorted(samples.skipped.items()):
         note(f"{reason}: {len(names)}, for instance {names[0]}")

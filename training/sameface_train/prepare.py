@@ -1,4 +1,4 @@
-"""Raw photos to training images, by the code that serves them: the service's detector, alignment and quality gate."""
+"""Makes training images from raw photos, with the detector, alignment and quality gate of the service."""
 
 import asyncio
 import csv
@@ -28,7 +28,7 @@ MOST_FACES = 8
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What became of the photos."""
+    """The result of `prepare`."""
 
     written: int
     refused: dict[str, list[str]]
@@ -36,7 +36,7 @@ class Prepared:
     are no photos by their suffix or place (``PASSED_OVER``)."""
     identities: int
     alone: tuple[str, ...]
-    """Identities that are left with one image."""
+    """Identities with only one image."""
 
 
 def prepare(
@@ -51,13 +51,13 @@ def prepare(
 
     Of several faces the one nearest to the middle is taken, as `sameface evaluate` does. ``enforce_quality`` leaves out
     what the service's quality gate would refuse. Images that are there already are kept unless their photo has changed.
-    ``target/sources.csv`` keeps what the photos are recognised by, because a crop does not show which photo it is from;
-    what other photos left in ``target`` stays known.
+    ``target/sources.csv`` keeps the digests of the photos, because a crop does not show which photo it is from. Entries
+    of images from earlier calls stay.
 
     Raises:
         InvalidArgument: ``root`` holds no photo.
         UnusableData: not one photo shows a face that can be used.
-        ModelUnavailable, ModelNotFound: the detector does not answer, or is not there.
+        ModelUnavailable, ModelNotFound: the detector does not answer, or does not exist.
     """
     photos = list(read_photos(root))
     pipeline = PhotoPipeline(inference)
@@ -72,15 +72,15 @@ def prepare(
         while not queue.empty():
             photo = queue.get_nowait()
             name = photo.relative_to(root)
-            aim = target / name.parent / f"{name.name}.png"
-            image = aim.relative_to(target).as_posix()
+            crop_path = target / name.parent / f"{name.name}.png"
+            image = crop_path.relative_to(target).as_posix()
             try:
-                source = await asyncio.to_thread(_recognised_by, photo)
-                if not aim.is_file() or known.get(image, source) != source:
-                    aim.unlink(missing_ok=True)
-                    await _prepare_one(pipeline, photo, aim, enforce_quality)
+                source = await asyncio.to_thread(_digest_of, photo)
+                if not crop_path.is_file() or known.get(image, source) != source:
+                    crop_path.unlink(missing_ok=True)
+                    await _prepare_one(pipeline, photo, crop_path, enforce_quality)
                 sources[image] = source
-            except InvalidArgument as error:  # what is wrong with a photo; anything else ends the work
+            except InvalidArgument as error:  # a problem of this photo; any other error ends the work
                 refused.setdefault(error.reason, []).append(name.as_posix())
             done += 1
             if progress is not None:
@@ -102,8 +102,8 @@ def prepare(
     asyncio.run(run())
     counts = Counter(path.parent.name for path in target.glob("*/*.png"))
     if not counts:
-        told = ", ".join(f"{reason} {len(names)}" for reason, names in sorted(refused.items()))
-        raise UnusableData(f"none of the {len(photos)} photos in {root} could be used: {told}")
+        counts_by_reason = ", ".join(f"{reason} {len(names)}" for reason, names in sorted(refused.items()))
+        raise UnusableData(f"none of the {len(photos)} photos in {root} could be used: {counts_by_reason}")
     write_sources(target, {image: one for image, one in (known | sources).items() if (target / image).is_file()})
     return Prepared(
         written=counts.total(),
@@ -113,14 +113,14 @@ def prepare(
     )
 
 
-def _recognised_by(photo: Path) -> Digest:
+def _digest_of(photo: Path) -> Digest:
     try:
         return digest(photo)
     except OSError as error:
         raise UnreadablePhoto(f"{photo.name} cannot be read: {error.strerror}") from error
 
 
-async def _prepare_one(pipeline: PhotoPipeline, photo: Path, aim: Path, enforce_quality: bool) -> None:
+async def _prepare_one(pipeline: PhotoPipeline, photo: Path, crop_path: Path, enforce_quality: bool) -> None:
     content = await asyncio.to_thread(photo.read_bytes)
     found = await pipeline.find_faces(content, MOST_FACES)
     if not found.faces:
@@ -130,12 +130,12 @@ async def _prepare_one(pipeline: PhotoPipeline, photo: Path, aim: Path, enforce_
         raise face.issues[0]
     image = decode_image(content, pipeline.image_limits)
     crop = align(image.pixels, face.detection.scaled(image.scale).landmarks, SLACK)
-    aim.parent.mkdir(parents=True, exist_ok=True)
+    crop_path.parent.mkdir(parents=True, exist_ok=True)
     written, encoded = cv2.imencode(".png", np.ascontiguousarray(crop[:, :, ::-1]))
     assert written, "a picture of bytes can always be written as PNG"
-    partial = aim.with_suffix(".partial")
+    partial = crop_path.with_suffix(".partial")
     partial.write_bytes(encoded.tobytes())
-    partial.replace(aim)
+    partial.replace(crop_path)
 
 
 def _off_centre(box: tuple[float, float, float, float], found: FoundFaces) -> float:
@@ -144,7 +144,7 @@ def _off_centre(box: tuple[float, float, float, float], found: FoundFaces) -> fl
 
 
 def write_sources(target: Path, sources: dict[str, Digest]) -> None:
-    """Write ``sources.csv``: what the photo of each image was recognised by."""
+    """Write ``sources.csv``: the digest of each image's photo."""
     with (target / SOURCES).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("image", "sha256", "dhash", "thumbnail"))
@@ -153,7 +153,7 @@ def write_sources(target: Path, sources: dict[str, Digest]) -> None:
 
 
 def read_sources(target: Path) -> dict[Path, Digest]:
-    """Return what `prepare` wrote beside its images; nothing for a folder that it did not make."""
+    """Return the digests that `prepare` wrote beside its images; none for another folder."""
     return {target / image / "source": one for image, one in _read_rows(target).items()}
 
 

@@ -1,4 +1,4 @@
-"""A new version folder of `face_embedder`: weights, card, digest and golden vector."""
+"""Writes a version folder of `face_embedder`: weights, card, digest and golden vector."""
 
 import hashlib
 from pathlib import Path
@@ -23,11 +23,11 @@ def publish(
 ) -> Path:
     """Write ``weights.onnx``, ``model.onnx`` and ``card.json`` of a version and return its folder.
 
-    The card begins as the newest other version's, without its figures. A version that has operating points is in use:
-    it is not written over.
+    The card starts as a copy of the newest other version's, without its figures. A version that has operating points
+    may be in use and is not overwritten.
 
     Raises:
-        InvalidArgument: the version is there and has been measured.
+        InvalidArgument: the version exists and has operating points.
         ModelCheckFailed: the weights are outside the tensor contract.
     """
     cards = [card for card in read_cards(repository) if card.model == EMBEDDER and card.version != version]
@@ -37,7 +37,7 @@ def publish(
     path = folder / "card.json"
     if path.is_file() and read_card(path).operating_points:
         raise InvalidArgument(
-            f"{folder} is there and has operating points; galleries may be bound to it. Choose another version",
+            f"{folder} exists and has operating points; galleries may be bound to it. Choose another version",
             metadata={"field": "version"},
         )
     served = build_from_weights(content)

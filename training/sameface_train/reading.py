@@ -1,4 +1,4 @@
-"""Reads whatever a command is given as data, showing how far it is."""
+"""Reads the data that a command is given, and shows the progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ def read_data(data: Path, backbone: str, split: str) -> "Samples":
 
 @contextmanager
 def shown_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Draw a bar on stderr; what is yielded takes how many are done, of how many."""
+    """Draw a progress bar on stderr. Yields a function that takes the number done and the total."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(label, total=None)

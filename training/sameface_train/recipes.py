@@ -14,7 +14,7 @@ from sameface_train.batches import Sampling
 from sameface_train.objectives import Mining
 
 REVISION = 2
-"""Of networks and objectives: raised whenever a recipe of the same fields begins to train in another way."""
+"""Of networks and objectives. It is raised when a recipe with the same fields begins to train in another way."""
 
 Loss: TypeAlias = Literal["siamese", "contrastive", "identification", "joint", "triplet", "fine-tune", "matching"]
 
@@ -63,11 +63,11 @@ class Recipe:
     dimension: int = 128
     miner: Mining | None = None
     margin: float | None = None
-    """Of the triplet or contrastive loss; None is the soft margin for a triplet, the objective's own for others."""
+    """Margin of the loss; None is the soft margin for triplets, and the objective's default for others."""
     easy_steps: int = 0
     """How many steps learn from all triplets of a batch, under a margin, before the miner chooses (triplet)."""
     weight: float = 1.0
-    """Of the verification signal (joint), or of the triplets beside the teacher (fine-tune)."""
+    """Weight of the verification signal (joint), or of the triplets beside the teacher (fine-tune)."""
     revision: int = REVISION
 
     @property
@@ -77,7 +77,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Tells this recipe from another of its name."""
+        """Distinguishes recipes of the same name."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -137,7 +137,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 TASKS: dict[str, dict[str, Any]] = {
-    # Characters of one alphabet are what is hard to tell apart.
+    # Characters of one alphabet are the hardest to tell apart.
     "drawings": {"groups": 4},
     "signatures": {
         "backbone": "signature",
@@ -150,11 +150,11 @@ TASKS: dict[str, dict[str, Any]] = {
         "augmentation": FACES,
         "sampling": Sampling(16, 4),
         "schedule": Schedule(steps=300, learning_rate=1e-4, frozen=20),
-        # What is pretrained can tell people apart from the first step on.
+        # The pretrained network tells people apart from the first step on.
         "easy_steps": 0,
     },
 }
-"""Fields that a task changes of every recipe. The recipes themselves are written for any folder of drawings."""
+"""Fields that a task changes in every recipe. Without a task the recipes suit any folder of drawings."""
 
 
 def recipe(name: str, task: str = "", **changes: Any) -> Recipe:
@@ -196,7 +196,7 @@ def _check(chosen: Recipe) -> None:
         )
     if chosen.loss == "triplet" and chosen.miner == "semi-hard" and chosen.margin is None:
         raise InvalidArgument(
-            "semi-hard triplets are those within the margin, and there is none; say --change margin=0.2",
+            "semi-hard triplets need a margin, and there is none; give --change margin=0.2",
             metadata={"field": "margin"},
         )
     for field, least, most in _RANGES:

@@ -30,9 +30,9 @@ class Samples:
     names: tuple[str, ...]
     """Each image's path below its data folder, ``/`` between the parts."""
     groups: tuple[str, ...] = ()
-    """Of each identity, what it is a part of (a character's alphabet); empty where there is none."""
+    """The group of each identity, for instance a character's alphabet; empty if there are no groups."""
     made_from: tuple[str, ...] = ()
-    """Of each identity, what it is a form of: a turned character's own, a forgery's signer; empty where none is."""
+    """The base of each identity: the unrotated character, the signer of a forgery; empty if each is its own base."""
     skipped: dict[str, list[str]] = field(default_factory=dict)
     """What was left out, by reason: ``UNREADABLE``, ``WRONG_SIZE``, ``ONE_IMAGE``."""
 
@@ -41,13 +41,13 @@ class Samples:
 
     @property
     def digest(self) -> str:
-        """Tells this data from other data: names, identities and sizes (not every pixel)."""
+        """Distinguishes this data from other data, by names, identities and sizes (not by pixels)."""
         text = "\n".join([str(self.images.shape), *self.names, *self.identities])
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def bases(self) -> tuple[str, ...]:
-        """What each identity is a form of: its own name, unless ``made_from`` says otherwise."""
+        """The base of each identity: its own name, unless ``made_from`` says otherwise."""
         return self.made_from or self.identities
 
     def only(self, chosen: NDArray[np.bool_]) -> "Samples":
@@ -76,11 +76,11 @@ def read_folder(
 ) -> Samples:
     """Read ``root/<identity>/…/<image>``; every image must be ``side`` pixels (a number, or height and width).
 
-    Prepared folders (`sameface_train.prepare`) have the right size. What cannot be used is left out and named in
-    ``skipped``; identities that are left with one image stay (fine-tuning has them as negatives), and are named there.
+    Prepared folders (`sameface_train.prepare`) have the right size. What cannot be used is left out and listed in
+    ``skipped``. Identities with one image stay, because fine-tuning uses them as negatives; they are listed there too.
 
     Raises:
-        UnusableData: nothing, or not one identity with two images, is left.
+        UnusableData: no identity with two images is left.
     """
     height, width = (side, side) if isinstance(side, int) else side
     paths = image_paths(root)
@@ -129,7 +129,7 @@ def read_omniglot(path: Path, split: str) -> Samples:
     Lake, Salakhutdinov and Tenenbaum, Science 350, 2015). Strokes become 255 on 0.
 
     Raises:
-        UnusableData: the file cannot be read, is no such archive, or holds nothing of the split.
+        UnusableData: the file cannot be read, lacks an array, or holds nothing of the split.
     """
     try:
         archive = np.load(path)
@@ -160,7 +160,7 @@ def read_omniglot(path: Path, split: str) -> Samples:
 
 
 def strokes_white(images: NDArray[Any]) -> Images:
-    """Return drawings with strokes near 255 on a ground of 0: whichever is rarer is the stroke."""
+    """Return drawings with strokes near 255 on a ground of 0. The rarer of dark and bright is the stroke."""
     images = np.asarray(images)
     if images.dtype == np.bool_:
         images = images.astype(np.uint8) * 255
@@ -195,8 +195,8 @@ def _variants(samples: Samples, images: dict[str, Images]) -> Samples:
 def held_out(bases: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
     """Return a flag for each identity: whether it is kept out of training (a seeded draw of ``share`` of them).
 
-    Identities with one base are kept out together: a drawing that is held out must not be learnt from in another turn,
-    nor a signer from forgeries.
+    Identities with the same base are kept out together: the network must not learn a held-out drawing from its
+    rotations, or a held-out signer from forgeries.
     """
     names, places = np.unique(np.asarray(bases, dtype=str), return_inverse=True)
     flags = np.zeros(len(names), dtype=np.bool_)

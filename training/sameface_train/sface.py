@@ -1,7 +1,7 @@
 """SFace in PyTorch, with the weights that `face_embedder` version 1 is built from.
 
-27 convolutions (depthwise and pointwise in turn) with PReLU, then one dense layer. Batch norms are folded into their
-neighbours: fine-tuning in small batches must not touch their statistics, and there is less to compute.
+27 convolutions, alternately depthwise and pointwise, with PReLU, then a dense layer. Batch norms are folded into their
+neighbours: fine-tuning in small batches must not change their statistics, and there is less to compute.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from sameface.settings import cache_folder
 
 
 class Scale(nn.Module):
-    """(x − offset) · factor: brings pixels to the range that a network was made for."""
+    """(x − offset) · factor: brings pixels to the range that the network expects."""
 
     def __init__(self, offset: float, factor: float) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ def sface(channels: int = 3, side: tuple[int, int] = (112, 112), dimension: int 
 
     Raises:
         ValueError: another size than [3, 112, 112] → 128 is asked for.
-        RuntimeMissing, ModelCheckFailed: the source cannot be fetched, or is not what it was.
+        RuntimeMissing, ModelCheckFailed: the source cannot be fetched, or has another digest.
     """
     if (channels, side, dimension) != (3, (112, 112), 128):
         raise ValueError(
@@ -69,7 +69,7 @@ def from_layers(layers: Iterable[Layer]) -> nn.Sequential:
 
 
 def centre_output(network: nn.Sequential, embeddings: NDArray[np.float32], norm: float) -> None:
-    """Take the mean of unit ``embeddings`` [N, D] off the network's output; ``norm`` is its typical length."""
+    """Subtract the mean of unit ``embeddings`` [N, D] from the output; ``norm`` is the output's typical length."""
     last = network[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():

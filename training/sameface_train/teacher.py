@@ -1,4 +1,4 @@
-"""What fine-tuning starts from: the pretrained network, centred, and what its teacher says of every sample."""
+"""Prepares fine-tuning: centres the pretrained network, and computes the teacher's embedding of every sample."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +27,10 @@ def prepare(
 ) -> tuple[Samples, Tensor]:
     """Centre the network's output and return the samples to learn from with their teacher's embeddings [N, D].
 
-    Embedding them takes minutes; ``teacher.pt`` of the run's folder keeps what came out.
+    Embedding them takes minutes, so ``teacher.pt`` of the run's folder keeps the result.
 
     Raises:
-        UnusableData: no sample is like another of its identity.
+        UnusableData: no sample resembles the others of its identity.
         WrongCheckpoint: the folder's teacher is of other data.
     """
     path = folder / "teacher.pt"
@@ -53,9 +53,9 @@ def prepare(
     teacher = fine_tune.centred(nn.functional.normalize(plain + mirrored))
     centre_output(network, plain.numpy(), content["norm"])
     keep = fine_tune.agreeing(teacher, torch.from_numpy(samples.labels), LEAST_AGREEMENT).numpy()
-    note(f"{int((~keep).sum())} of {len(keep)} samples are unlike their identity's others and left out")
+    note(f"{int((~keep).sum())} of {len(keep)} samples do not resemble the others of their identity, and are left out")
     if not keep.any():
-        raise UnusableData("no sample is like another of its identity; are the folders identities?")
+        raise UnusableData("no sample resembles the others of its identity; expected one sub-folder for each identity")
     samples = samples.only(keep)
     labels = torch.from_numpy(samples.labels)
     return samples, fine_tune.towards_identity(teacher[torch.from_numpy(keep)], labels)

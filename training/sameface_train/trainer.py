@@ -1,4 +1,4 @@
-"""The one trainer: any recipe, on CPU or GPU, with everything of a run in one folder.
+"""Trains any recipe, on CPU or GPU, with all files of a run in one folder.
 
 A run depends on its data, recipe and seed alone. Every random draw is a function of the seed and the number of the step
 (`batches`), so on CPU an interrupted run that continues gives the same bits as one that was never interrupted.
@@ -40,7 +40,7 @@ class Options:
     on_collapse: str = "stop"
     """``stop`` raises CollapsedRun, ``continue`` notes the collapse and trains on."""
     stop_after: int | None = None
-    """Stop after this many steps of the schedule, as an interruption would."""
+    """Stop after this many steps of the schedule, like an interruption."""
 
 
 class Run:
@@ -55,7 +55,7 @@ class Run:
         """Make network and objective, or continue from the folder's checkpoint.
 
         Raises:
-            UnusableData: the images are not what the backbone takes, or too few to draw a batch or to validate.
+            UnusableData: the backbone does not take the images, or they are too few for a batch or for validation.
             WrongCheckpoint: the folder holds a run of other data, recipe or seed.
         """
         self.recipe, self.folder, self.options, self._note = recipe, folder, options, note
@@ -69,12 +69,12 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
         network = self.backbone.build(self.backbone.channels, self.backbone.side, recipe.dimension)
-        taught = None
+        targets = None
         if recipe.loss == "fine-tune":
-            self.samples, taught = teacher.prepare(
+            self.samples, targets = teacher.prepare(
                 network, self.samples, folder, self.backbone.side, options.device, note
             )
-        self.learner = Learner(recipe, network, objective_of(recipe, self.samples, taught), options.device)
+        self.learner = Learner(recipe, network, objective_of(recipe, self.samples, targets), options.device)
         if (folder / "checkpoint.pt").is_file():
             self._resume()
         cut_after(folder / "validation.csv", self.step)
@@ -121,7 +121,7 @@ class Run:
                     if self.options.on_collapse == "stop":
                         raise
                     if not collapsed:
-                        self._note(f"going on all the same: {error.message}")
+                        self._note(f"training continues in spite of this: {error.message}")
                     collapsed = True
                 if self.options.validate_every and self.step % self.options.validate_every == 0:
                     view.validated(self.validate())
@@ -142,7 +142,7 @@ class Run:
             draw_log(read_log(self.folder / "log.csv"), self.folder / "training.png", self._title())
 
     def validate(self) -> str:
-        """Measure the averaged network on the held-out identities; a line for people, and one in ``validation.csv``."""
+        """Measure the averaged network on held-out identities. Return a line of text; add one to ``validation.csv``."""
         assert self.validation is not None, "there are no held-out identities"
         path = self.folder / "validation.csv"
         text = validate(
@@ -184,11 +184,11 @@ class Run:
         for name, own in (("seed", self.options.seed), ("data", self.samples.digest)):
             if content[name] != own:
                 raise WrongCheckpoint(
-                    f"{path} is of a run with another {name}; choose the same, or another folder",
+                    f"{path} is of a run with another {name}; use the same, or another folder",
                     metadata={"path": path},
                 )
         self.learner.restore(content, path)
-        self._note(f"going on after step {self.step} of {self.recipe.schedule.steps}")
+        self._note(f"continuing after step {self.step} of {self.recipe.schedule.steps}")
 
     def _check(self, samples: Samples) -> None:
         channels, height, width = samples.images.shape[1:]
@@ -204,15 +204,16 @@ class Run:
         if self.validation is None:
             if self.options.validate_every:
                 raise UnusableData(
-                    "--validate-every looks at held-out identities, and there are none; say --hold-out with a share "
-                    "that makes at least one",
+                    "--validate-every needs held-out identities, and there are none; give --hold-out a share that "
+                    "keeps out at least two",
                     metadata={"field": "hold_out"},
                 )
             return
         check_held_out(self.validation)
         if not self.recipe.by_cosine:
             self._note(
-                f"held-out identities are compared by cosine, which {self.recipe.name} does not: figures below its own"
+                f"held-out identities are compared by cosine. {self.recipe.name} compares in another way, and will "
+                "look worse than it is"
             )
 
     def _describe(self) -> None:

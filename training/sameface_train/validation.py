@@ -20,7 +20,7 @@ def check_held_out(held_out: Samples) -> None:
     """Check that there are enough held-out images to measure on.
 
     Raises:
-        UnusableData: there is one identity, or none has two images.
+        UnusableData: there are fewer than two identities, or none of them has two images.
     """
     counts = np.bincount(held_out.labels)
     if len(counts) < 2 or counts.max() < 2:
@@ -55,7 +55,7 @@ def validate(
 
 
 def cut_after(path: Path, step: int) -> None:
-    """Take off a validation file what lies after the step that a run goes on from, to be measured again."""
+    """Remove the lines after ``step`` from a validation file: a continued run measures them again."""
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines()[1:]
         kept = [line for line in lines if int(line.split(",")[0]) <= step]

@@ -1,4 +1,4 @@
-"""`python -m sameface.cli` is `sameface`, whatever PATH says."""
+"""Runs `sameface` as `python -m sameface.cli`, which does not depend on PATH."""
 
 from sameface.cli.main import main
 

@@ -1,4 +1,4 @@
-"""`sameface gallery calibrate` and `gallery what-if`: measures thresholds and what they would change."""
+"""`sameface gallery calibrate` and `gallery what-if`: measure thresholds, and show what others would change."""
 
 import csv
 import math
@@ -30,18 +30,20 @@ def calibrate(
     apply: Annotated[bool, typer.Option("--apply", help="write the thresholds into the gallery's policy")] = False,
     accept_supported: Annotated[
         bool,
-        typer.Option("--accept-supported", help="where a target is not supported, apply the lowest supported rate"),
+        typer.Option("--accept-supported", help="if a target is not supported, apply the lowest supported rate"),
     ] = False,
     only: Annotated[OperationName | None, typer.Option(help="apply only this threshold", show_default=False)] = None,
     scores: Annotated[
         str | None,
         typer.Option(
-            metavar="CSV", help="labelled scores, columns score, first, second; - for stdin", show_default=False
+            metavar="CSV", help="labelled scores with columns score, first, second; - for stdin", show_default=False
         ),
     ] = None,
     cohort: Annotated[
         Path | None,
-        typer.Option(metavar="NPZ", help="people who are not enrolled, arrays vectors, identities", show_default=False),
+        typer.Option(
+            metavar="NPZ", help="people who are not enrolled, as arrays vectors and identities", show_default=False
+        ),
     ] = None,
     identities: Annotated[
         bool, typer.Option("--identities", help="propose thresholds for identities that attract impostors")
@@ -56,7 +58,10 @@ def calibrate(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Measure thresholds for the policy's target FMR and FPIR. Nothing is changed without --apply."""
+    """Measure thresholds for the policy's target FMR and FPIR. Without --apply nothing is changed.
+
+    Example: `sameface gallery calibrate staff --report report.html`
+    """
     if report is not None and report.suffix not in (".html", ".png"):
         raise InvalidArgument(
             f"{report} does not end in .html or .png; name a file that does", metadata={"field": "report"}
@@ -89,7 +94,7 @@ def calibrate(
         _print_proposals(answer.identity_thresholds)
     revision = answer.gallery.policy.revision
     note(
-        f"{gallery} has policy revision {revision}"
+        f"{gallery} now has policy revision {revision}"
         if apply
         else "nothing was changed; --apply writes the thresholds into the policy"
     )
@@ -97,7 +102,7 @@ def calibrate(
 
 def what_if(
     gallery: GalleryArgument,
-    operation: Annotated[OperationName, typer.Argument(help="what the threshold is for")],
+    operation: Annotated[OperationName, typer.Argument(help="which of the two thresholds")],
     threshold: Annotated[
         float | None, typer.Option(help="new threshold; default: the policy's", show_default=False)
     ] = None,
@@ -108,14 +113,17 @@ def what_if(
         str | None,
         typer.Option(
             metavar="CSV",
-            help="recorded decisions, columns score and optionally lead, mated (1 or 0); - for stdin",
+            help="recorded decisions: column score, optionally lead and mated (1 or 0); - for stdin",
             show_default=False,
         ),
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Show what another threshold or margin would change, on the gallery's templates or on recorded decisions."""
+    """Show what another threshold or margin would change, on the gallery's templates or on recorded decisions.
+
+    Example: `sameface gallery what-if staff verification --threshold 0.45`
+    """
     read = None if decisions is None else _decisions(decisions)
     with connected(address) as client:
         answer = client.what_if_gallery(
@@ -160,7 +168,7 @@ def _labelled(source: str) -> calibration_pb2.LabelledScores:
 
 
 def _members(client: Client, gallery: str, path: Path) -> calibration_pb2.Cohort:
-    """Return the cohort of a file, under the gallery's contract: the file names none, so the caller answers for it."""
+    """Return the cohort of a file. The file names no contract; the user must make sure that it is the gallery's."""
     read = read_cohort(path)
     return calibration_pb2.Cohort(
         contract=client.get_gallery(gallery).contract,
@@ -176,7 +184,7 @@ def _decisions(source: str) -> calibration_pb2.RecordedDecisions:
         rows = list(csv.DictReader(file))
     if not rows or "score" not in rows[0]:
         raise InvalidArgument(
-            f"{source} has no column score or no row; expected score, and optionally lead and mated (1 or 0)",
+            f"{source} has no column score, or no rows; expected score, and optionally lead and mated (1 or 0)",
             metadata={"field": "decisions"},
         )
     try:
@@ -191,13 +199,10 @@ def _decisions(source: str) -> calibration_pb2.RecordedDecisions:
         ) from None
 
 
-def _row(name: str, rate: str, one: calibration_pb2.MeasuredThreshold) -> Sequence[str]:
-    supported = one.supported <= one.target
-    target = (
-        f"{rate} {one.target:g}"
-        if supported
-        else f"[yellow]{rate} {one.supported:.2g} instead of {one.target:g}[/yellow]"
-    )
+def _row(name: str, rate: str, one: calibration_pb2.MeasuredThreshold) -> Sequence[Cell]:
+    target: Cell = f"{rate} {one.target:g}"
+    if one.supported > one.target:
+        target = coloured(f"{rate} {one.supported:.2g} instead of {one.target:g}", colour="yellow")
     has_fnmr = one.HasField("fnmr")
     return (
         name,
@@ -234,7 +239,7 @@ def _print_proposals(found: calibration_pb2.IdentityThresholds) -> None:
         if errors.HasField("fmr_interval"):
             fnmr = rate_text(errors.fnmr) if errors.HasField("fnmr") else "–"
             rates = f"FMR {rate_text(errors.fmr)} ({interval_text(_interval(errors.fmr_interval))}), FNMR {fnmr}"
-            print(f"- {name}: {rates}, measured on impostors who were not used to choose")
+            print(f"- {name}: {rates}, measured on impostors who took no part in choosing")
 
 
 def _write_report(path: Path, gallery: str, measured: calibration_pb2.Calibration) -> None:

@@ -1,4 +1,4 @@
-"""`sameface verify`, `identify`, `compare`, `search`: decisions, and looking around."""
+"""`sameface verify`, `identify`, `compare` and `search`: compare photos with a gallery or with each other."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -39,11 +39,17 @@ from sameface.v1 import decision_pb2, face_pb2
 
 Threshold = Annotated[
     float | None,
-    typer.Option("--threshold", help="lowest score that accepts, instead of the gallery's", show_default=False),
+    typer.Option(
+        "--threshold", help="lowest score that accepts; default: that of the gallery or model", show_default=False
+    ),
 ]
-Margin = Annotated[float | None, typer.Option("--margin", help="required lead over the runner-up", show_default=False)]
+Margin = Annotated[
+    float | None,
+    typer.Option("--margin", help="required lead over the runner-up; default: the gallery's", show_default=False),
+]
 DrawInto = Annotated[
-    Path | None, typer.Option("--draw", help="folder for copies with boxes and outcomes", show_default=False)
+    Path | None,
+    typer.Option("--draw", help="write copies with boxes and outcomes into this folder", show_default=False),
 ]
 HEADINGS = ("photo", "claim", "nearest", "score", "threshold", "source", "lead", "outcome")
 Judged = tuple[decision_pb2.Decision | None, face_pb2.Face | None]
@@ -56,7 +62,9 @@ def verify(
     photos: PhotosArgument,
     scope: Annotated[
         Literal["claim", "gallery"] | None,
-        typer.Option(help="look at the claim alone, or at its lead", show_default=False),
+        typer.Option(
+            help="claim: compare with this identity alone; gallery: it must also lead all others", show_default=False
+        ),
     ] = None,
     threshold: Threshold = None,
     margin: Margin = None,
@@ -65,9 +73,11 @@ def verify(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """1:1 - is each photo of the identity that it claims to be?
+    """Verify (1:1): is each photo of the claimed identity?
 
-    Exit code 0 match, 1 no match, 2 ambiguous, 3 error; of several photos the worst (3, then 2, then 1).
+    Example: `sameface verify staff ada photo.jpg`
+
+    Exit code: 0 match, 1 no match, 2 ambiguous, 3 error. Of several photos the worst counts (3, then 2, then 1).
     """
     named, skipped = find_photos(photos)
     note_skipped(skipped)
@@ -102,9 +112,11 @@ def identify(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """1:N - who of the gallery is in each photo, or nobody?
+    """Identify (1:N): which identity of the gallery does each photo show, if any?
 
-    Exit code 0 when every face matched, 1 no match, 2 ambiguous, 3 error; the worst of all (3, then 2, then 1).
+    Example: `sameface identify staff photo.jpg --all-faces`
+
+    Exit code: 0 every face matched, 1 no match, 2 ambiguous, 3 error. The worst counts (3, then 2, then 1).
     """
     named, skipped = find_photos(photos)
     note_skipped(skipped)
@@ -136,15 +148,15 @@ def compare(
     threshold: Threshold = None,
     target_fmr: Annotated[
         float | None,
-        typer.Option(help="false match rate that picks the threshold of the model card", show_default=False),
+        typer.Option(help="take the threshold for this false match rate from the model card", show_default=False),
     ] = None,
     face: Selection = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two photos and store nothing.
+    """Compare two photos. Nothing is stored.
 
-    Exit code 0 match, 1 no match, 3 error.
+    Exit code: 0 match, 1 no match, 3 error.
     """
     pair = one_photo_each(first, second)
     with connected(address) as client:
@@ -168,7 +180,7 @@ def search(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """List the nearest templates, without any decision."""
+    """List the templates that are nearest to a photo. Nothing is decided."""
     (named,) = one_photo_each(photo)
     labels = parse_labels(label)
     with connected(address) as client:
@@ -195,7 +207,7 @@ def search(
 def _report(
     names: Sequence[str], results: Iterable[Result | Exception], claim: str, draw: Path | None, as_json: bool
 ) -> None:
-    """Print every decision as it comes, draw where asked, and end with the worst exit code."""
+    """Print each decision as it comes, draw it if asked, and exit with the worst code."""
     codes: list[ExitCode] = []
     table = GrowingTable(HEADINGS, names)
     for name, result in zip(names, results, strict=True):

@@ -1,4 +1,4 @@
-"""`sameface demo`: the main job on real photos, start to end."""
+"""`sameface demo`: enrols portraits, decides, and writes a report."""
 
 import time
 from pathlib import Path
@@ -16,14 +16,19 @@ from sameface.errors import RuntimeMissing
 
 
 def demo(
-    portraits: Annotated[Path, typer.Option(help="folder of the licensed portraits")] = Path("tests/data/portraits"),
+    portraits: Annotated[Path, typer.Option(help="folder of the portraits")] = Path("tests/data/portraits"),
     output: Annotated[Path, typer.Option(help="folder for report.html and report.json")] = Path("build/demo"),
-    inference: Annotated[InferenceName, typer.Option(help="how models are run")] = "triton",
+    inference: Annotated[
+        InferenceName, typer.Option(help="run models with the local tritonserver, or with ONNX Runtime in process")
+    ] = "triton",
     script: Annotated[
         Path | None, typer.Option(help="TOML file with other decisions and expectations", show_default=False)
     ] = None,
 ) -> None:
-    """Start a service of its own, enrol the portraits, decide, and compare with what must come out."""
+    """Enrol real portraits, make decisions, and compare them with the expected outcomes.
+
+    The command starts a service and stops it at the end. Exit code: 0 as expected, 1 another outcome, 3 error.
+    """
     from sameface.client import connect
     from sameface.demo.cases import read_script
     from sameface.demo.report import decision_row, write_report
@@ -32,7 +37,7 @@ def demo(
 
     if not portraits.is_dir():
         raise RuntimeMissing(
-            f"{portraits} is not a folder; run from a checkout, or name the portraits with --portraits",
+            f"{portraits} is not a folder; run this in a checkout, or give the folder with --portraits",
             metadata={"path": portraits},
         )
     console = Console(stderr=True)

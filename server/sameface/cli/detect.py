@@ -1,4 +1,4 @@
-"""`sameface detect`: faces of photos, with quality."""
+"""`sameface detect`: finds faces and measures their quality."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,14 +19,14 @@ HEADINGS = ("photo", "score", "eyes", "yaw, pitch, roll", "quality")
 def detect(
     photos: PhotosArgument,
     draw: Annotated[
-        Path | None, typer.Option(help="folder for copies with boxes and landmarks", show_default=False)
+        Path | None, typer.Option(help="write copies with boxes and landmarks into this folder", show_default=False)
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Find every face, with landmarks, quality and what the quality gate would object to.
+    """Find every face of each photo, and show whether its quality is good enough.
 
-    Exit code 0, also where a photo has no face; 3 when a photo could not be read or drawn or was refused.
+    Exit code: 0, also if a photo has no face; 3 if a photo could not be read or drawn, or was refused.
     """
     named, skipped = find_photos(photos)
     note_skipped(skipped)

@@ -1,4 +1,4 @@
-"""`sameface doctor`: what is missing or misconfigured on this machine, and how to mend it."""
+"""`sameface doctor`: checks what `sameface serve` needs, and says how to fix what is wrong."""
 
 import errno
 import json
@@ -32,7 +32,7 @@ ANSWER_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     good: bool
@@ -41,9 +41,9 @@ class Finding:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at everything that `sameface serve` needs under the present settings.
+    """Check everything that `sameface serve` needs under the current settings, and say how to fix it.
 
-    Exit code 0 when all is well, 3 when something has to be mended.
+    Exit code: 0 all is well, 3 something must be fixed.
     """
     findings = list(examine())
     if as_json:
@@ -53,7 +53,7 @@ def doctor(as_json: AsJson = False) -> None:
         rows = [
             (
                 one.name,
-                coloured("good", colour="green") if one.good else coloured("mend", colour="red"),
+                coloured("good", colour="green") if one.good else coloured("fix", colour="red"),
                 one.found,
                 one.remedy,
             )
@@ -65,9 +65,9 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at one thing after another."""
+    """Make one check after another."""
     for finding in _examine():
-        # What is good needs no remedy.
+        # A good finding needs no remedy.
         yield replace(finding, remedy="") if finding.good else finding
 
 
@@ -77,7 +77,7 @@ def _examine() -> Iterator[Finding]:
     try:
         settings = load_settings(None)
     except SamefaceError as error:
-        yield Finding("settings", False, error.message, "correct the setting that is named")
+        yield Finding("settings", False, error.message, "correct this setting")
         return
     yield Finding("settings", True, "readable")
     checks: list[Callable[[Settings], Finding]] = [_models, _default_version, _cache, _store, _address]
@@ -99,7 +99,7 @@ def _models(settings: "Settings") -> Finding:
     except ModelNotFound as error:
         return Finding("models", False, error.message, remedy)
     except SamefaceError as error:
-        return Finding("models", False, error.message, f"delete the file that is named, then {remedy}")
+        return Finding("models", False, error.message, f"delete this file, then {remedy}")
     return Finding("models", True, ", ".join(f"{card.model} v{card.version}" for card in cards))
 
 
@@ -149,7 +149,7 @@ def _store(settings: "Settings") -> Finding:
         try:
             lock_folder(folder).close()
         except StoreLocked as error:
-            return Finding("data folder", True, f"{folder} is in use by {_who(error.metadata['holder'])}")
+            return Finding("data folder", True, f"{folder} is in use by {_lock_holder(error.metadata['holder'])}")
         except OSError as error:
             return Finding(
                 "data folder", False, f"{folder}: {error.strerror}", "make it writable, or set SAMEFACE_DATA_DIR"
@@ -157,18 +157,18 @@ def _store(settings: "Settings") -> Finding:
     return _writable("data folder", settings.data_dir, "SAMEFACE_DATA_DIR")
 
 
-def _who(holder: str) -> str:
-    """Return who holds a lock, in words."""
+def _lock_holder(holder: str) -> str:
+    """Return a text that names the process that holds a lock."""
     try:
-        who = json.loads(holder)
-        return f"process {who['pid']} on {who['host']} since {who['since']}"
+        process = json.loads(holder)
+        return f"process {process['pid']} on {process['host']} since {process['since']}"
     except (ValueError, TypeError, KeyError):
         return holder
 
 
 def _address(settings: "Settings") -> Finding:
     host, _, port = settings.listen.rpartition(":")
-    remedy = "stop who holds it, or set SAMEFACE_LISTEN"
+    remedy = "stop the program that uses it, or set SAMEFACE_LISTEN"
     try:
         addresses = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -185,7 +185,7 @@ def _address(settings: "Settings") -> Finding:
             f"a sameface service is there: {status} ({settings.listen})",
             "wait, or see its log",
         )
-    # A name with several addresses, for instance localhost, is served on those that this machine has.
+    # A name may have several addresses (localhost). The service listens on those that this machine has.
     if len(failures) == len(addresses):
         return Finding("address", False, f"{settings.listen}: {failures[0].strerror}", remedy)
     return Finding("address", True, f"{settings.listen} is free")

@@ -1,4 +1,4 @@
-"""Copies of photos with what was found on them."""
+"""Draws faces and outcomes on copies of photos."""
 
 import io
 import itertools
@@ -47,9 +47,9 @@ def draw_faces(photo: bytes, faces: Sequence[tuple[face_pb2.Face, str, str]]) ->
 
 
 def save_drawing(folder: Path, name: str, drawing: bytes) -> Path:
-    """Write the drawing of a photo into ``folder`` and return its path; nothing that is there is ever overwritten.
+    """Write the drawing of a photo into ``folder`` and return its path. No file is overwritten.
 
-    The drawing of ``ada.png`` is ``ada.sameface.jpg``; where that is taken, ``ada.sameface-2.jpg``, and so on.
+    The drawing of ``ada.png`` is ``ada.sameface.jpg``; if that exists, ``ada.sameface-2.jpg``, and so on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
@@ -64,10 +64,10 @@ def save_drawing(folder: Path, name: str, drawing: bytes) -> Path:
 
 
 def try_to_draw(folder: Path, name: str, photo: bytes, faces: Sequence[tuple[face_pb2.Face, str, str]]) -> bool:
-    """Draw a photo into ``folder`` and return whether that went well; where it did not, people are told why."""
+    """Draw a photo into ``folder`` and return whether it worked. If not, print why."""
     try:
         save_drawing(folder, name, draw_faces(photo, faces))
-    except Exception as error:  # What was found or decided is not lost over a picture, whatever Pillow raises.
+    except Exception as error:  # A failed drawing must not lose the result, and Pillow may raise anything.
         note(f"{name} could not be drawn: {type(error).__name__}: {error}")
         return False
     return True

@@ -1,6 +1,6 @@
-"""`sameface enroll`: photos in, templates made.
+"""`sameface enroll`: makes templates from photos.
 
-A photo that is sent again is the same request (the same request id), so a folder may be enrolled again and again.
+The same photo has the same request id each time, so a folder that is enrolled again adds nothing twice.
 """
 
 import hashlib
@@ -39,28 +39,28 @@ from sameface_qdrant.errors import IdentityAlreadyExists, InvalidArgument, Samef
 from sameface_qdrant.values.ids import check_id
 
 HEADINGS = ("photo", "identity", "", "")
-SAID_OF = {"ENROLLED": "enrolled", "ALREADY_THERE": "already there", "WOULD_BE_ENROLLED": "would be enrolled"}
+STATUS_TEXTS = {"ENROLLED": "enrolled", "ALREADY_THERE": "already there", "WOULD_BE_ENROLLED": "would be enrolled"}
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a gallery holds of those who are to be enrolled."""
+    """What the gallery already holds of the identities to enrol."""
 
     display_names: dict[str, str] = field(default_factory=dict)
-    """By id; only of those who are there."""
+    """By id, of the identities that exist."""
     templates: set[tuple[str, int]] = field(default_factory=set)
-    """Name and time of making, in nanoseconds."""
+    """Resource name, and time of creation in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A photo that was enrolled, or would have been."""
+    """A photo that was enrolled, or that passed in a dry run."""
 
     quality: dict[str, float]
     template: gallery_pb2.Template | None
-    """None of a dry run."""
+    """None in a dry run."""
     findings: tuple[str, ...] = ()
-    """What the gallery's guards found, for people."""
+    """What the gallery's guards found, as text."""
 
 
 def enroll(
@@ -68,7 +68,7 @@ def enroll(
     photos: Annotated[
         list[str],
         typer.Argument(
-            metavar="PHOTO...", help="with --as: photos of one person; else one folder with a sub-folder per person"
+            metavar="PHOTO...", help="one folder with a sub-folder per person; with --as: photos of one person"
         ),
     ],
     identity: Annotated[
@@ -82,24 +82,26 @@ def enroll(
         typer.Option(metavar="KEY=VALUE", help="label of a new identity; may be repeated", show_default=False),
     ] = [],  # noqa: B006  # typer copies it
     create_gallery: Annotated[
-        bool, typer.Option("--create-gallery", help="make the gallery where there is none")
+        bool, typer.Option("--create-gallery", help="make the gallery if it does not exist")
     ] = False,
     merge: Annotated[
-        bool, typer.Option("--merge", help="add to who is there, also under another display name")
+        bool, typer.Option("--merge", help="add to an identity even if its display name is another")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="check every photo, store nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check every photo, but store nothing")] = False,
     face: Selection = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Enrol photos: `people/<name>/*.jpg` by the names of the folders, or photos of one person with --as.
+    """Enrol a folder with one sub-folder per person, or with --as the photos of one person.
 
-    A folder whose id belongs to somebody of another name is refused before anything is sent. A photo that is enrolled
-    already is left as it is. Exit code 0 when every photo is enrolled, 3 when one was refused.
+    Examples: `sameface enroll staff people`, `sameface enroll staff ada.jpg --as ada`
+
+    The name of a sub-folder gives the id. If an id belongs to a person of another name, nothing is enrolled. A photo
+    that is enrolled already is not added again. Exit code: 0 every photo is enrolled, 3 one was refused.
     """
     if display_name and not identity:
         raise InvalidArgument(
-            "--display-name is of one person; name who is meant with --as ID", metadata={"field": "display_name"}
+            "--display-name is for one identity; name it with --as ID", metadata={"field": "display_name"}
         )
     labels = parse_labels(label)
     people, skipped = _people(photos, identity)
@@ -124,7 +126,7 @@ def enroll(
             name, photo = item
             content = photo.read()
             if not there:
-                # A gallery that is not there yet cannot be asked; a comparison checks a photo in the same way.
+                # The gallery does not exist yet. A comparison checks a photo in the same way.
                 answer = client.compare(content, content, face_selection=face)
                 return Passed(_quality(answer.first_face.quality), None)
             enrolled = client.enroll(
@@ -137,10 +139,10 @@ def enroll(
                 face_selection=face,
                 request_id=_request_id(gallery, ids[name], face or "", content),
             )
-            said = tuple(map(_said, enrolled.findings))
-            return Passed(_quality(enrolled.template.quality), None if dry_run else enrolled.template, said)
+            findings = tuple(map(_finding_text, enrolled.findings))
+            return Passed(_quality(enrolled.template.quality), None if dry_run else enrolled.template, findings)
 
-        counts = dict.fromkeys(SAID_OF, 0)
+        counts = dict.fromkeys(STATUS_TEXTS, 0)
         refused = not_tried = 0
         table = GrowingTable(HEADINGS, [photo.name for _, photo in work])
         for (name, photo), answer in work_on(work, send, "enrolling"):
@@ -162,7 +164,7 @@ def enroll(
                     "findings": list(answer.findings),
                 }
                 colour = "yellow" if answer.findings else "green"
-                row = (photo.name, ids[name], coloured(SAID_OF[status], colour=colour), "; ".join(answer.findings))
+                row = (photo.name, ids[name], coloured(STATUS_TEXTS[status], colour=colour), "; ".join(answer.findings))
             if as_json:
                 print_json(record)
             elif not isinstance(answer, NotTried):
@@ -178,15 +180,14 @@ def _people(photos: list[str], identity: str) -> tuple[dict[str, list[NamedPhoto
         return {identity: found}, skipped
     if len(photos) != 1 or photos[0] == STDIN or not Path(photos[0]).is_dir():
         raise InvalidArgument(
-            "without --as one folder is expected, with a sub-folder per person; name the person of these photos with "
-            "--as ID",
+            "expected one folder with a sub-folder per person; for photos of one person give its id with --as ID",
             metadata={"field": "photo"},
         )
     return find_people(Path(photos[0]))
 
 
 def _make_gallery(client: Client, gallery: str, *, dry_run: bool) -> bool:
-    """Make a gallery where there is none, and return whether there is one now: a dry run makes none."""
+    """Make the gallery if it does not exist (not in a dry run). Return whether it exists now."""
     if dry_run:
         check_id(gallery, "gallery")
         try:
@@ -221,29 +222,29 @@ def _look_up(client: Client, gallery: str, identities: list[str]) -> Stored:
 
 
 def _refuse_other_people(ids: Mapping[str, str], display_names: Mapping[str, str]) -> None:
-    """Raise where an id that was made of a folder's name is somebody of another name (José and Jose are both jose)."""
+    """Raise if the id of a folder belongs to a person of another name (José and Jose both give jose)."""
     taken = {
-        identity: f"{name!r} would be {identity}, which is {other!r}"
+        identity: f"the id of {name!r} would be {identity}, which is the id of {other!r}"
         for name, identity in ids.items()
         if identity in display_names
         and display_name_of(other := display_names[identity] or identity) != display_name_of(name)
     }
     if taken:
         raise IdentityAlreadyExists(
-            f"nothing was enrolled: {'; '.join(taken.values())}. Where that is the same person, add the photos with "
-            "--merge; where it is another one, rename the folder, or enrol its photos with --as and an id of their own",
+            f"nothing was enrolled: {'; '.join(taken.values())}. If this is the same person, add the photos with "
+            "--merge. If not, rename the folder, or enrol its photos under another id with --as ID",
             metadata={"identity": ", ".join(taken)},
         )
 
 
 def _request_id(gallery: str, identity: str, face: str, content: bytes) -> str:
-    """Return the same id for the same photo of the same person."""
+    """Return a request id, always the same for the same photo of the same identity."""
     digest = hashlib.sha256(content).hexdigest()
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sameface:enroll/{gallery}/{identity}/{face}/{digest}"))
 
 
 def _status(template: gallery_pb2.Template | None, known: set[tuple[str, int]]) -> str:
-    """Return what happened to a photo, and remember its template: the same photo may follow under another name."""
+    """Return what happened to a photo. Note its template, because another file may be the same photo."""
     if template is None:
         return "WOULD_BE_ENROLLED"
     key = _key(template)
@@ -256,14 +257,14 @@ def _key(template: gallery_pb2.Template) -> tuple[str, int]:
     return template.name, template.create_time.ToNanoseconds()
 
 
-def _said(finding: gallery_pb2.Finding) -> str:
-    """Return what a guard found, for people."""
+def _finding_text(finding: gallery_pb2.Finding) -> str:
+    """Return what a guard found, as text."""
     kind = gallery_pb2.Finding.Kind.Name(finding.kind).removeprefix("KIND_")
     sentence = {
         "COLLISION": "looks like another identity",
         "DUPLICATE": "is enrolled already",
         "OUTLIER": "is unlike the identity's other photos",
-        "REPLACED": "takes the place of an older template",
+        "REPLACED": "replaces an older template",
         "NOT_CHECKED": "no threshold to check against",
     }.get(kind, kind)
     if finding.identity and kind in ("COLLISION", "DUPLICATE"):

@@ -1,4 +1,4 @@
-"""`sameface erasure …`: the receipts of what was erased."""
+"""`sameface erasure …`: lists and shows the receipts of erasures."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -9,23 +9,23 @@ from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, connected
 from sameface.cli.output import as_dict, print_json, print_table
 from sameface.v1 import gallery_pb2
 
-app = typer.Typer(help="Erasures: receipts of what was erased.", no_args_is_help=True)
+app = typer.Typer(help="List and show the receipts of erasures.", no_args_is_help=True)
 
 
 @app.command("show")
 def show(
-    receipt: Annotated[str, typer.Argument(metavar="RECEIPT", help="id of the receipt, as a deletion prints it")],
+    receipt: Annotated[str, typer.Argument(metavar="RECEIPT", help="id of the receipt; a deletion prints it")],
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Show a receipt as it is now."""
+    """Show a receipt with its current state."""
     with connected(address) as client:
         show_receipts([client.erasure_receipt(receipt)], as_json)
 
 
 @app.command("list")
 def list_receipts(
-    gallery: Annotated[str, typer.Argument(metavar="[GALLERY]", help="only of this gallery")] = "",
+    gallery: Annotated[str, typer.Argument(metavar="[GALLERY]", help="only receipts of this gallery")] = "",
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
@@ -46,7 +46,7 @@ def list_receipts(
 
 
 def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool) -> None:
-    """Print receipts: what was erased, what was checked, and what that does not speak for."""
+    """Print receipts: what was erased, what was checked, and what the check does not cover."""
     for one in receipts:
         if as_json:
             print_json(as_dict(one))
@@ -54,7 +54,7 @@ def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool)
         rows = [
             ("erased", one.erased),
             ("receipt", _id(one)),
-            ("templates", f"{one.templates}, and {one.records} other records"),
+            ("templates", f"{one.templates} (other records: {one.records})"),
             ("unreadable", "checked" if one.unreadable else "not checked yet"),
             ("files", _files(one)),
         ]
@@ -65,21 +65,21 @@ def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool)
 
 def _files(one: gallery_pb2.ErasureReceipt) -> str:
     if one.compacted:
-        return "rewritten without it, the old ones deleted"
+        return "rewritten without the erased records; the old files are deleted"
     if one.failure:
         return f"not rewritten yet: {one.failure}"
-    return (
-        "being rewritten; ask again: sameface erasure show" if _state(one) == "pending" else "the engine's own affair"
-    )
+    if _state(one) == "pending":
+        return "being rewritten; ask again: sameface erasure show"
+    return "not rewritten; the server decides when its files are purged"
 
 
 def _evidence(one: gallery_pb2.ErasureReceipt.ByteEvidence) -> str:
     before = f"{one.representation}: {one.found_before} of {one.sought} found before"
     if not one.found_before:
-        return f"{before}, so no scan can prove it"
+        return f"{before}, so the scan proves nothing"
     if not one.HasField("found_after"):
         return before
-    elsewhere = f" ({one.held_elsewhere} of what is stored now)" if one.held_elsewhere else ""
+    elsewhere = f" ({one.held_elsewhere} belong to records that are stored now)" if one.held_elsewhere else ""
     return f"{before}, {one.found_after} after{elsewhere}"
 
 

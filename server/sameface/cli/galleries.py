@@ -1,4 +1,4 @@
-"""`sameface gallery …`: named sets of identities, each under one policy."""
+"""`sameface gallery …`: makes, shows, changes and erases galleries."""
 
 from typing import Annotated
 
@@ -20,7 +20,9 @@ from sameface.cli.policies import policy_options, policy_text
 from sameface.v1 import gallery_pb2
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, PolicyOptions
 
-gallery_app = typer.Typer(help="Galleries: named sets of identities under one policy.", no_args_is_help=True)
+gallery_app = typer.Typer(
+    help="Make, show, change, calibrate and erase galleries: named sets of identities.", no_args_is_help=True
+)
 
 
 @gallery_app.command("create")
@@ -29,12 +31,15 @@ def create_gallery(
     *,
     gallery: GalleryArgument,
     display_name: DisplayName = None,
-    embedder_version: Annotated[int, typer.Option(help="0 takes the service's default")] = 0,
+    embedder_version: Annotated[int, typer.Option(help="version of face_embedder; 0: the service's default")] = 0,
     policy: PolicyOptions,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Make a gallery."""
+    """Make a gallery.
+
+    Example: `sameface gallery create staff --target-fmr 0.0001`
+    """
     with connected(address) as client:
         made = client.create_gallery(
             gallery, display_name=display_name or "", embedder_version=embedder_version, **policy
@@ -84,14 +89,17 @@ def update_gallery(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given; a changed policy is a new revision."""
+    """Change the given settings of a gallery. A changed policy is a new revision.
+
+    Example: `sameface gallery update staff --verify-threshold 0.42 --reset target-fmr`
+    """
     with connected(address) as client:
         _show_gallery(client.update_gallery(gallery, display_name=display_name, etag=etag, **policy), as_json)
 
 
 @gallery_app.command("revisions")
 def policy_revisions(gallery: GalleryArgument, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
-    """List every revision of the policy, newest first."""
+    """List every revision of a gallery's policy, newest first."""
     with connected(address) as client:
         found = list(client.policy_revisions(gallery))
     show_messages(
@@ -118,7 +126,7 @@ def delete_gallery(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a gallery; one with identities only with --force."""
+    """Erase a gallery. If it has identities, --force is needed."""
     with connected(address) as client:
         receipt = client.delete_gallery(gallery, force=force, etag=etag)
     show_receipts([receipt], as_json)

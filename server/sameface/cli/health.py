@@ -1,4 +1,4 @@
-"""`sameface health`: whether a service would answer, for container health checks."""
+"""`sameface health`: asks a service whether it is healthy, for container health checks."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from sameface.cli.options import ExitCode
 from sameface.cli.serve import load_settings
 from sameface_qdrant.errors import InvalidArgument
 
-# What a service listens on that listens on every address of the machine, and where it is reached from there.
+# Addresses that stand for every address of the machine, and where a service on them is reached from this machine.
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
 
 
@@ -17,14 +17,15 @@ def health(
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", envvar="SAMEFACE_ADDRESS", help="the service's host:port", show_default="where it listens here"
+            "--address", envvar="SAMEFACE_ADDRESS", help="the service's host:port", show_default="from the settings"
         ),
     ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="seconds to wait for an answer")] = 3.0,
 ) -> None:
-    """Ask a service for its health; exit code 0 when it serves, 3 when it does not or nobody answers.
+    """Ask a service whether it is healthy.
 
-    Without an address: the one that `sameface serve` listens on under the same environment and file.
+    Without --address, the service that `sameface serve` runs with the same environment and settings file is asked.
+    Exit code: 0 it serves, 3 it does not serve or does not answer.
     """
     address = address or _where_it_listens()
     try:
@@ -37,10 +38,10 @@ def health(
 
 
 def ask_health(address: str, timeout_s: float, service: str = "") -> str:
-    """Return how a gRPC server, or one service of it, feels: SERVING, NOT_SERVING and so on.
+    """Return the health of a gRPC server, or of one of its services: SERVING, NOT_SERVING and so on.
 
     Raises:
-        grpc.RpcError: nobody answers, it is no gRPC server, or it does not know the service.
+        grpc.RpcError: there is no answer, it is not a gRPC server, or it does not know the service.
     """
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -56,7 +57,7 @@ def _where_it_listens() -> str:
     host, _, port = listen.rpartition(":")
     if int(port) == 0:
         raise InvalidArgument(
-            f"the settings say listen on {listen}, a port that is picked at the start; name the address with --address",
+            f"the setting listen is {listen}, so the port is chosen at the start; give the address with --address",
             metadata={"field": "address"},
         )
     return f"{ANYWHERE.get(host, host)}:{port}"

@@ -1,4 +1,4 @@
-"""`sameface identity …`, `template …`: who is enrolled, and by what."""
+"""`sameface identity …` and `template …`: lists, shows, changes and erases identities and templates."""
 
 from typing import Annotated, Any
 
@@ -24,8 +24,12 @@ from sameface.cli.options import (
 from sameface.cli.output import last_part, show_messages
 from sameface.v1 import gallery_pb2
 
-identity_app = typer.Typer(help="Identities: one enrolled person each.", no_args_is_help=True)
-template_app = typer.Typer(help="Templates: one stored reference embedding each.", no_args_is_help=True)
+identity_app = typer.Typer(
+    help="List, show, change, move and erase identities: one enrolled person each.", no_args_is_help=True
+)
+template_app = typer.Typer(
+    help="List, change and erase templates: one stored reference embedding each.", no_args_is_help=True
+)
 
 IDENTITY_HEADINGS = ("identity", "display name", "templates", "threshold", "labels", "purpose", "expires", "changed")
 TEMPLATE_HEADINGS = ("template", "made from", "enrolled", "expires", "quality")
@@ -64,10 +68,14 @@ def update_identity(
     display_name: DisplayName = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="all labels from now on; may be repeated", show_default=False),
+        typer.Option(
+            metavar="KEY=VALUE", help="new label; the given labels replace all; may be repeated", show_default=False
+        ),
     ] = None,
     verify_threshold: VerifyThreshold = None,
-    reset_threshold: Annotated[bool, typer.Option("--reset-threshold", help="take the gallery's threshold")] = False,
+    reset_threshold: Annotated[
+        bool, typer.Option("--reset-threshold", help="use the gallery's threshold again")
+    ] = False,
     consent_reference: Annotated[
         str | None, typer.Option("--consent", help="where the consent is recorded", show_default=False)
     ] = None,
@@ -78,7 +86,10 @@ def update_identity(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given of an identity."""
+    """Change the given fields of an identity.
+
+    Example: `sameface identity update staff ada --label team=research --expires 2030-01-01`
+    """
     fields: dict[str, Any] = {}
     if display_name is not None:
         fields["display_name"] = display_name
@@ -101,12 +112,12 @@ def update_identity(
 def move_identity(
     gallery: GalleryArgument,
     identity: IdentityArgument,
-    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="the id from now on")],
-    merge: Annotated[bool, typer.Option("--merge", help="into the identity that has that id already")] = False,
+    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="its new id")],
+    merge: Annotated[bool, typer.Option("--merge", help="merge into the identity that has the new id")] = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Give an identity another id, or merge it into another one."""
+    """Give an identity another id, or with --merge add its templates to another identity."""
     with connected(address) as client:
         moved = client.move_identity(gallery, identity, new_id, merge=merge)
     show_messages([moved], as_json, IDENTITY_HEADINGS, [_identity_row(moved)])
@@ -121,7 +132,7 @@ def delete_identity(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Erase an identity; one with templates only with --force."""
+    """Erase an identity. If it has templates, --force is needed."""
     with connected(address) as client:
         receipt = client.delete_identity(gallery, identity, force=force, etag=etag)
     show_receipts([receipt], as_json)

@@ -1,4 +1,4 @@
-"""The `sameface` command: noun and verb, errors on stderr, exit code 3 for anything that could not be done."""
+"""The `sameface` command. Errors go to stderr; exit code 3 means that something could not be done."""
 
 import io
 import os
@@ -70,13 +70,13 @@ def version() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; what was refused or went wrong becomes one line on stderr and exit code 3."""
+    """Run the command line. An error is printed as one line on stderr, and the exit code is 3."""
     keep_caches_in(cache_folder())
-    # A command that is told to end closes what it opened; `serve` replaces this by its drain.
+    # On SIGTERM a command closes what it opened. `serve` installs its own handler, which drains first.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal's encoding cannot say is written out.
+            # Characters that the terminal's encoding lacks are printed as escapes.
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _run()
@@ -84,11 +84,11 @@ def main() -> NoReturn:
     except BrokenPipeError:
         code = _end_quietly()
     except OSError as error:
-        # What was printed could not be written, for instance on a full disk.
+        # The output could not be written, for instance because the disk is full.
         _discard(sys.__stdout__)
         code = _fail(str(error))
     except SystemExit as ended:
-        # Typer and Rich turn a closed pipe into exit code 1, which would say NO_MATCH.
+        # Typer and Rich turn a closed pipe into exit code 1, which means NO_MATCH here.
         if not isinstance(ended.__context__, BrokenPipeError):
             raise
         code = _end_quietly()
@@ -110,10 +110,10 @@ def _run() -> int:
         return 128 + signal.SIGINT
     except Exception as error:
         if hasattr(error, "show"):
-            # Usage errors; their exit code would be that of AMBIGUOUS.
+            # A usage error. Typer's exit code for it, 2, means AMBIGUOUS here.
             error.show()
             return ExitCode.ERROR
-        # Left alone, Python would end with 1, which would say NO_MATCH.
+        # Python itself would end with 1, which means NO_MATCH here.
         return _fail(f"unexpected {type(error).__name__}: {error} (SAMEFACE_DEBUG=1 shows where)")
     return code if isinstance(code, int) else ExitCode.OK
 
@@ -126,13 +126,13 @@ def _fail(message: str) -> int:
 
 
 def _end_quietly() -> int:
-    """Return the exit code for a reader that has gone (`| head -1`): the shell's for SIGPIPE."""
+    """Return the shell's exit code for SIGPIPE: the reader has closed the pipe (`| head -1`)."""
     _discard(sys.__stdout__)
     _discard(sys.__stderr__)
     return 128 + signal.SIGPIPE
 
 
 def _discard(stream: TextIO | None) -> None:
-    """Let what is left in the buffer go nowhere: Python would complain about it, and end with 120."""
+    """Discard what is still in the buffer. Otherwise Python prints an error about it and ends with 120."""
     if stream is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""`sameface model …`: the files of the model repository, and which version new galleries are bound to."""
+"""`sameface model …`: builds and checks the model repository, and sets the default version of new galleries."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from sameface.inference.golden_set import GoldenSetReport
     from sameface.settings import Settings
 
-app = typer.Typer(help="The models of the repository.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build, list and check models, and choose the default version of new galleries.", no_args_is_help=True
+)
 
 TritonUrl = Annotated[
-    str, typer.Option(help="gRPC host:port of a running Triton; default: in process", show_default=False)
+    str, typer.Option(help="gRPC host:port of a running Triton; default: run in this process", show_default=False)
 ]
-RESTART = "a running service goes on with what it started with: restart it, and it is so for new galleries"
+RESTART = "a running service keeps the default that it started with; restart it to use the new one"
 
 
 @app.command()
 def build() -> None:
-    """Build every model.onnx from its source; files with the right digest are left alone."""
+    """Build every model.onnx from its source. Files with the right digest are kept."""
     from sameface.models.build import build_models
     from sameface.settings import model_repository_source
 
@@ -49,14 +51,17 @@ def build() -> None:
 
 @app.command()
 def seal(
-    model: Annotated[str, typer.Argument(help="for instance face_embedder")],
-    version: Annotated[int, typer.Argument(help="its version folder")],
+    model: Annotated[str, typer.Argument(help="model, for instance face_embedder")],
+    version: Annotated[int, typer.Argument(help="version, as its folder is named")],
     weights: Annotated[
         Path | None,
-        typer.Option(help="the served ONNX file; default: what the version is built from", show_default=False),
+        typer.Option(help="ONNX file to serve; default: the version is built from its source", show_default=False),
     ] = None,
 ) -> None:
-    """Write the digest, the golden vector and the golden set of a version into its card (for whoever makes one)."""
+    """Write digest, golden vector and golden set of a new version into its card.
+
+    Example: `sameface model seal face_embedder 1001`
+    """
     from sameface.models.build import build_version
     from sameface.models.seal import seal as seal_card
 
@@ -73,7 +78,7 @@ def seal(
 
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """List every model version of the repository, with its licences; the default for new galleries is marked."""
+    """List every model version with its licences, and mark the default for new galleries."""
     from sameface.inference.cards import read_cards
 
     settings = load_settings(None)
@@ -104,7 +109,10 @@ def list_models(as_json: AsJson = False) -> None:
 
 @app.command()
 def check(triton_url: TritonUrl = "", as_json: AsJson = False) -> None:
-    """Run every version's golden input and golden set and compare with its card; exit code 3 where one falls short."""
+    """Check that every version reproduces the golden vector and golden set of its card.
+
+    Exit code: 0 all do, 3 one does not.
+    """
     from sameface.inference.cards import read_cards
 
     settings = load_settings(None)
@@ -133,10 +141,12 @@ def check(triton_url: TritonUrl = "", as_json: AsJson = False) -> None:
 def promote(
     version: Annotated[int, typer.Argument(help="version of face_embedder")], triton_url: TritonUrl = ""
 ) -> None:
-    """Make a version the default for new galleries, once it was checked; galleries that exist keep their own.
+    """Check a version and make it the default for new galleries. Existing galleries keep their version.
 
-    Its digest must be right, it must have operating points, and it must reproduce its golden vector and golden set on
-    the runtime that serves.
+    Example: `sameface model promote 2`
+
+    The version must have the right digest and operating points, and reproduce its golden vector and golden set on the
+    runtime that serves.
     """
     from sameface.errors import ModelCheckFailed, ModelNotFound
     from sameface.inference.cards import EMBEDDER, read_cards
@@ -159,7 +169,8 @@ def promote(
         )
     if card.golden_set is None:
         raise ModelCheckFailed(
-            f"the card of {EMBEDDER} version {version} has no golden set; sameface model seal {EMBEDDER} {version}",
+            f"the card of {EMBEDDER} version {version} has no golden set; write it with "
+            f"sameface model seal {EMBEDDER} {version}",
             metadata=about,
         )
     (checked,) = _checked(settings, [card], triton_url)
@@ -178,7 +189,7 @@ def promote(
 
 @app.command()
 def rollback() -> None:
-    """Undo the last promotion: the version before it is the default again. Galleries keep the version they have."""
+    """Undo the last promotion: the version before it is the default again. Existing galleries keep their version."""
     from sameface.errors import ModelNotFound
     from sameface.inference.cards import EMBEDDER, read_cards
     from sameface.inference.defaults import read_default, rolled_back, write_default
@@ -209,7 +220,7 @@ class _Checked:
     faces: "GoldenSetReport | None"
 
     def record(self) -> dict[str, Any]:
-        """Return what programs are told."""
+        """Return the result as plain values, for JSON."""
         faces = self.faces
         golden_set = faces and {
             "smallest_cosine": faces.smallest_cosine,
@@ -225,7 +236,7 @@ class _Checked:
 
 
 def _checked(settings: "Settings", cards: Sequence["ModelCard"], triton_url: str) -> list[_Checked]:
-    """Run the golden inputs, and the golden set of those that have one, on the runtime that serves."""
+    """Run golden inputs and golden sets on Triton, or without its URL in this process."""
     from sameface.inference.check import check_digests, check_models
     from sameface.inference.golden_set import FILE_NAME, check_golden_set, read_golden_faces
     from sameface.inference.onnx import OnnxInference
@@ -277,4 +288,4 @@ def _tell_consequences(settings: "Settings", card: "ModelCard") -> None:
         note(card.licence.restriction)
     note(RESTART)
     if settings.embedder_version is not None:
-        note(f"here the setting embedder_version says {settings.embedder_version}, which goes before the default")
+        note(f"the setting embedder_version is {settings.embedder_version} here, and overrides the default")

@@ -1,4 +1,4 @@
-"""What several commands share: options, exit codes, how to reach the service."""
+"""Options, exit codes and the connection to the service, for several commands."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     NO_MATCH = 1
     AMBIGUOUS = 2
     ERROR = 3
-    """Something could not be done; nothing was decided about it."""
+    """Something could not be done, so there is no decision about it."""
 
 
 Address = Annotated[
@@ -29,7 +29,7 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]
 Selection = Annotated[
     Literal["largest", "most_central", "error"] | None,
-    typer.Option("--face", help="which of several faces is meant; error refuses several", show_default=False),
+    typer.Option("--face", help="which face to use if there are several; error: refuse several", show_default=False),
 ]
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="id of the gallery")]
 IdentityArgument = Annotated[str, typer.Argument(metavar="IDENTITY", help="id of the identity")]
@@ -43,35 +43,33 @@ Labels = Annotated[
     ),
 ]
 InferenceName = Literal["triton", "onnx"]
-DisplayName = Annotated[str | None, typer.Option(help="any text for people", show_default=False)]
-Etag = Annotated[str, typer.Option("--etag", help="refuse unless this is the present etag", show_default=False)]
+DisplayName = Annotated[str | None, typer.Option(help="name to show; any text", show_default=False)]
+Etag = Annotated[str, typer.Option("--etag", help="change nothing unless this is the current etag", show_default=False)]
 VerifyThreshold = Annotated[float | None, typer.Option(help="lowest score that accepts a claim", show_default=False)]
-Force = Annotated[bool, typer.Option("--force", help="erase what is inside as well")]
+Force = Annotated[bool, typer.Option("--force", help="also erase everything inside")]
 Expires = Annotated[
     datetime | None,
-    typer.Option(
-        "--expires", help="ignored by every comparison from then on (this machine's time)", show_default=False
-    ),
+    typer.Option("--expires", help="from this local time on, every comparison ignores it", show_default=False),
 ]
-NeverExpires = Annotated[bool, typer.Option("--never-expires", help="take the expiry away")]
+NeverExpires = Annotated[bool, typer.Option("--never-expires", help="remove the expiry time")]
 
 
 def in_utc(moment: datetime | None) -> datetime | None:
-    """Return a moment of the command line, which is this machine's time, in UTC."""
+    """Return a time of the command line, which is local time, in UTC."""
     return None if moment is None else moment.astimezone(UTC)
 
 
 def connected(address: str) -> Client:
     """Return a client of the service."""
-    # At a terminal nobody wants to wait long for a service that is not there.
+    # A person at a terminal should learn soon that no service answers.
     return Client(address, unreachable_s=1.0)
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, str]:
-    """Return labels that are written KEY=VALUE.
+    """Return the labels of texts in the form KEY=VALUE.
 
     Raises:
-        InvalidArgument: one is not, or a key is given twice.
+        InvalidArgument: a text has another form, or a key is given twice.
     """
     labels: dict[str, str] = {}
     for text in texts:

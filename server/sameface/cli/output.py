@@ -1,7 +1,7 @@
-"""How commands speak: lines for people on stdout, JSON lines for programs, progress and notes on stderr.
+"""Prints results on stdout, as tables or as JSON lines; and notes on stderr.
 
-Names of files, people and galleries are anybody's: they are printed as text, never read as markup or sent to the
-terminal as control characters.
+Names of files, people and galleries may contain anything. They are printed as plain text: markup in them has no
+effect, and control characters are escaped.
 """
 
 import codecs
@@ -33,63 +33,65 @@ COLOURS = {"MATCH": "green", "NO_MATCH": "red", "AMBIGUOUS": "yellow"}
 
 
 def visible(text: str) -> str:
-    """Return text with control characters, and bytes that are no UTF-8, written out.
+    """Return text with control characters, and bytes that are not UTF-8, escaped.
 
     >>> visible("a\\x1b[31m\\n[red]é"), visible("Jos\\udce9.jpg")
     ('a\\\\x1b[31m\\\\n[red]é', 'Jos\\\\udce9.jpg')
     """
     return "".join(
-        one.encode("unicode_escape").decode("ascii") if unicodedata.category(one) in ("Cc", "Cs") else one
-        for one in text
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in ("Cc", "Cs")
+        else character
+        for character in text
     )
 
 
 def note(text: str) -> None:
-    """Tell people something beside the result."""
+    """Print a note on stderr."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(visible(text)))
 
 
 def note_skipped(skipped: Iterable[Skipped]) -> None:
-    """Tell what lies in the named folders and is not looked at."""
+    """Print what was skipped in the named folders, and why."""
     for line in describe_skipped(skipped):
         note(line)
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """Print one line for programs."""
-    # What the encoding cannot say would be written out in a way that JSON does not know.
+    """Print a record as one line of JSON."""
+    # In another encoding stdout escapes the characters that it lacks, in a form that is not JSON.
     is_utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
     print(json.dumps(record, ensure_ascii=not is_utf8), flush=True)
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """Return a message with the field names of the protos; a field that is zero, false or empty is there."""
+    """Return a message with the field names of the protos; fields that are zero, false or empty are included."""
     return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def print_table(headings: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print columns for people."""
+    """Print a table."""
     table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
     for heading in headings:
         table.add_column(_text(heading), overflow="fold")
     for row in rows:
         table.add_row(*map(_text, row))
-    # A pipe has no width of its own: lines are not to be broken for it.
+    # A pipe has no width: its lines must not be wrapped.
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 
 class GrowingTable:
-    """Columns for people, printed row by row as results come."""
+    """A table that is printed row by row, as results come."""
 
     def __init__(self, headings: Sequence[str], first_column: Iterable[str]) -> None:
-        """Make room for ``first_column``; the other columns widen where a cell needs it."""
+        """Make the first column wide enough for ``first_column``; the others widen when a cell needs it."""
         self._console = Console(highlight=False, soft_wrap=True)
         self._headings: Sequence[Cell] = [Text(heading, style="bold") for heading in headings]
         self._widths = [len(heading) for heading in headings]
         self._widths[0] = max([self._widths[0], *(_text(cell).cell_len for cell in first_column)])
 
     def add(self, row: Sequence[Cell]) -> None:
-        """Print a row, the first below the headings."""
+        """Print a row; the headings come before the first one."""
         headings, self._headings = self._headings, ()
         cells = [_text(cell) for cell in row]
         self._widths = [max(width, cell.cell_len) for width, cell in zip(self._widths, cells, strict=True)]
@@ -111,13 +113,13 @@ def _text(cell: Cell) -> Text:
 
 
 def coloured(outcome: str, more: str = "", *, colour: str = "") -> Text:
-    """Return an outcome in its colour, and what else there is to say about it without."""
+    """Return an outcome in its colour, then ``more`` without colour."""
     text = Text(visible(outcome), style=colour or COLOURS.get(outcome, "magenta"))
     return Text.assemble(text, visible(f" {more}" if more else ""))
 
 
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
-    """Return the exit code of a command that did several things."""
+    """Return the worst of several exit codes: 3, then 2, then 1."""
     found = set(codes)
     return next((code for code in WORST_FIRST if code in found), ExitCode.OK)
 
@@ -125,7 +127,7 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
 def show_messages(
     messages: Iterable[Message], as_json: bool, headings: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> None:
-    """Print messages, one JSON object a line, or the rows that tell of them."""
+    """Print messages as one JSON object a line, or ``rows`` as a table."""
     if as_json:
         for message in messages:
             print_json(as_dict(message))

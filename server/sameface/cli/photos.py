@@ -1,4 +1,4 @@
-"""Photos named on the command line: files, folders, patterns, stdin; and ids from the names of folders."""
+"""Finds the photos that a command line names (files, folders, patterns, stdin), and makes ids from folder names."""
 
 import glob
 import os
@@ -22,7 +22,7 @@ NAMES_TOLD = 5
 
 @dataclass(frozen=True, slots=True)
 class NamedPhoto:
-    """A photo with the name it is spoken of by."""
+    """A photo with the name that is printed for it."""
 
     name: str
     path: Path | None
@@ -35,19 +35,19 @@ class NamedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something that lies in a named folder and is not looked at."""
+    """A file or folder below a named folder that is not used."""
 
     path: Path
     why: str
 
 
 def find_photos(names: Sequence[str]) -> tuple[list[NamedPhoto], list[Skipped]]:
-    """Return every photo that is named, and what was skipped: a folder stands for all photos below it, ``-`` for stdin.
+    """Return every named photo, and what was skipped. A folder means all photos below it, ``-`` means stdin.
 
-    A folder that cannot be read is among the photos: reading it says why.
+    A folder that cannot be read is returned as a photo. Reading it raises the error.
 
     Raises:
-        InvalidArgument: something named does not exist, or holds no photo; stdin is named twice.
+        InvalidArgument: a name does not exist or holds no photo, or stdin is named twice.
     """
     if list(names).count(STDIN) > 1:
         raise InvalidArgument(
@@ -60,17 +60,17 @@ def find_photos(names: Sequence[str]) -> tuple[list[NamedPhoto], list[Skipped]]:
             found.append(NamedPhoto("stdin", None))
             continue
         paths = [Path(name)] if name and Path(name).exists() else [Path(match) for match in sorted(_matches(name))]
-        passed_over: list[Skipped] = []
-        photos = [photo for path in paths for photo in _below(path, passed_over)]
+        skipped_here: list[Skipped] = []
+        photos = [photo for path in paths for photo in _below(path, skipped_here)]
         if not photos:
             what = "holds no photo" if paths else "does not exist"
             raise InvalidArgument(
                 f"{name or 'an empty name'} {what}; expected a photo ({', '.join(sorted(SUFFIXES))}), a folder, a "
-                "pattern, or -" + _in_brackets(passed_over),
+                "pattern, or -" + _in_brackets(skipped_here),
                 metadata={"field": "photo"},
             )
         found += [NamedPhoto(str(photo), photo) for photo in photos]
-        skipped += passed_over
+        skipped += skipped_here
     return found, skipped
 
 
@@ -78,7 +78,7 @@ def one_photo_each(*names: str) -> list[NamedPhoto]:
     """Return exactly one photo for each name.
 
     Raises:
-        InvalidArgument: a name stands for none or for several; stdin is named twice.
+        InvalidArgument: a name stands for no photo or for several, or stdin is named twice.
     """
     find_photos([name for name in names if name == STDIN])
     photos = []
@@ -93,7 +93,7 @@ def one_photo_each(*names: str) -> list[NamedPhoto]:
 
 
 def find_people(folder: Path) -> tuple[dict[str, list[NamedPhoto]], list[Skipped]]:
-    """Return the photos of ``folder/<name>/`` by name, the names being those of the sub-folders, and what was skipped.
+    """Return the photos of each sub-folder ``folder/<name>/`` by name, and what was skipped.
 
     Raises:
         InvalidArgument: there is no sub-folder with photos.
@@ -152,7 +152,7 @@ def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
         with os.scandir(folder) as scanned:
             entries = sorted(scanned, key=lambda entry: entry.name)
     except OSError:
-        # Whoever reads it as a photo is told why it cannot be read.
+        # Returned as a photo, so that reading it raises the error.
         yield folder
         return
     for entry in entries:
@@ -176,7 +176,7 @@ def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
 
 
 def is_drawing(name: str) -> bool:
-    """Return whether a file bears the name of a drawing.
+    """Return whether a file has a name that ``--draw`` gives.
 
     >>> is_drawing("ada.sameface.jpg"), is_drawing("ada.sameface-2.jpg"), is_drawing("sameface.jpg")
     (True, True, False)
@@ -188,7 +188,7 @@ def identity_ids(names: Iterable[str]) -> dict[str, str]:
     """Return an id for each name: ASCII, lower case, everything else a hyphen ("José Ángel" is jose-angel).
 
     Raises:
-        InvalidArgument: two names give one id, or a name gives none.
+        InvalidArgument: two names give the same id, or a name gives none.
     """
     by_id: dict[str, str] = {}
     for name in names:
@@ -218,7 +218,7 @@ def identity_id(name: str) -> str:
 
 
 def display_name_of(name: str) -> str:
-    """Return the name of a folder as text: composed characters, and bytes that are no UTF-8 written out.
+    """Return the name of a folder as text in Unicode form NFC, with bytes that are not UTF-8 escaped.
 
     >>> display_name_of("Jose\\u0301"), display_name_of("Jos\\udce9")
     ('José', 'Jos\\\\xe9')

@@ -1,4 +1,4 @@
-"""A gallery's policy on the command line: its options, and how it is shown. Both follow from `POLICY_SETTINGS`."""
+"""The command line's options for a policy, and how a policy is shown. Both follow from `POLICY_SETTINGS`."""
 
 import functools
 import inspect
@@ -19,8 +19,8 @@ _FIELDS: Any = gallery_pb2.Policy.DESCRIPTOR.fields_by_name
 def policy_options(*, reset: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each setting of a policy, in the place of its parameter ``policy``.
 
-    The command gets the options that were given as one dictionary, as the client takes them. With ``reset`` there is
-    also the option ``--reset``; what it names is None in the dictionary.
+    The command gets the given options as one dictionary, which the client takes. ``reset`` adds the option ``--reset``;
+    the fields that it names are None in the dictionary.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -39,7 +39,7 @@ def policy_options(*, reset: bool = False) -> Callable[[Callable[..., None]], Ca
                 continue
             parameters += [_option(setting.name, _kind(setting), setting.help, None) for setting in POLICY_SETTINGS]
             if reset:
-                help_text = "policy field to put back to its default; may be repeated"
+                help_text = "policy field to set back to its default; may be repeated"
                 parameters.append(_option("reset", list.__class_getitem__(_option_names()), help_text, []))
         run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # typer reads it
         return run
@@ -48,7 +48,7 @@ def policy_options(*, reset: bool = False) -> Callable[[Callable[..., None]], Ca
 
 
 def policy_text(policy: gallery_pb2.Policy, setting: Setting, absent: str = "–") -> str:
-    """Return a setting of a policy for people."""
+    """Return a setting of a policy as text."""
     if not policy.HasField(setting.name):
         return absent
     value = getattr(policy, setting.name)

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 
 def load_settings(config: Path | None, **flags: Any) -> "Settings":
-    """Return the settings with flags over environment over file over defaults; None means not given.
+    """Return the settings. A flag overrides the environment, the environment the file, the file the default.
+
+    A flag that is None was not given.
 
     Raises:
         InvalidArgument: a value is not allowed; the message names the field.
     """
-    # Settings take as long to import as the rest of a command, and most commands need none.
+    # Importing the settings takes as long as the rest of a command, and most commands do not need them.
     from pydantic import ValidationError
 
     from sameface.settings import Settings
@@ -46,24 +48,31 @@ def serve(
     listen: Annotated[str | None, typer.Option(help="host:port; port 0 picks a free one", show_default=False)] = None,
     data_dir: Annotated[Path | None, typer.Option(help="folder of the embedded store", show_default=False)] = None,
     model_repository: Annotated[Path | None, typer.Option(help="Triton model repository", show_default=False)] = None,
-    inference: Annotated[InferenceName | None, typer.Option(help="how models are run", show_default=False)] = None,
+    inference: Annotated[
+        InferenceName | None,
+        typer.Option(help="run models with Triton, or with ONNX Runtime in process", show_default=False),
+    ] = None,
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC host:port of a running Triton", show_default=False)
     ] = None,
     qdrant_url: Annotated[str | None, typer.Option(help="URL of a Qdrant server", show_default=False)] = None,
     embedder_version: Annotated[
         int | None,
-        typer.Option(
-            help="version that new galleries are bound to; default: the one that was promoted", show_default=False
-        ),
+        typer.Option(help="version of face_embedder for new galleries; default: the promoted one", show_default=False),
     ] = None,
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"] | None, typer.Option(help="how much is logged", show_default=False)
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option(help="lowest level that is logged", show_default=False),
     ] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="print the settings as JSON and exit")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the start-up line as JSON")] = False,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C. Every setting has an environment variable, SAMEFACE_ and its name."""
+    """Run the service until SIGTERM or Ctrl-C.
+
+    Examples: `sameface serve`, `sameface serve --triton-url triton:8001 --qdrant-url http://qdrant:6334`
+
+    Every setting also has an environment variable, for instance `SAMEFACE_LISTEN`.
+    """
     settings = load_settings(
         config,
         listen=listen,
@@ -83,7 +92,7 @@ def serve(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # The service is heavy to import; --help and --print-config need none of it.
+    # The service takes long to import; --help and --print-config do not need it.
     from sameface.service import Started, run_service
 
     def announce(started: Started) -> None:

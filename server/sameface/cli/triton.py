@@ -1,4 +1,4 @@
-"""`sameface triton …`: the local Triton runtime."""
+"""`sameface triton …`: installs and runs the local Triton."""
 
 import typer
 from rich.console import Console
@@ -7,12 +7,12 @@ from rich.text import Text
 from sameface.cli.output import note
 from sameface.cli.serve import load_settings
 
-app = typer.Typer(help="The local Triton runtime.", no_args_is_help=True)
+app = typer.Typer(help="Install the local Triton, and run it.", no_args_is_help=True)
 
 
 @app.command()
 def install() -> None:
-    """Prepare the runtime of the local tritonserver in the cache folder; done once, then reused."""
+    """Install the local tritonserver in the cache folder. Later calls reuse it."""
     from sameface.inference.local.runtime import install_runtime
 
     console = Console(stderr=True)
@@ -24,7 +24,7 @@ def install() -> None:
 
 @app.command()
 def serve() -> None:
-    """Run the local tritonserver alone, watched and mended, until Ctrl-C: for services with --triton-url."""
+    """Run the local tritonserver until Ctrl-C, and restart it if it fails. Services reach it with --triton-url."""
     import asyncio
     import signal
 

@@ -1,4 +1,4 @@
-"""Many photos: several at a time, a bounded number in memory, results in order as they come."""
+"""Works on many photos: a few at a time, few in memory, with results in order as they come."""
 
 import sys
 from collections import deque
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 IN_FLIGHT = 4
-# One slow photo does not keep the others waiting, and a folder of thousands is not read into memory.
+# One slow photo must not delay the others, and a folder of thousands must not be read into memory.
 WINDOW = 2 * IN_FLIGHT
 
 
@@ -29,18 +29,22 @@ class NotTried(Exception):
 
 
 def error_record(error: Exception) -> dict[str, Any]:
-    """Return a failure for programs."""
+    """Return an error as plain values, for JSON."""
     if isinstance(error, ServiceError):
         return {"error": error.reason or error.code.name, "message": error.message, "metadata": error.metadata}
     if isinstance(error, SamefaceError):
         return {"error": error.reason, "message": error.message, "metadata": error.metadata}
     if isinstance(error, NotTried):
-        return {"error": "NOT_TRIED", "message": "the service could not be reached before", "metadata": {}}
+        return {
+            "error": "NOT_TRIED",
+            "message": "not tried, because the service could not be reached for an earlier photo",
+            "metadata": {},
+        }
     return {"error": "UNREADABLE", "message": str(error), "metadata": {}}
 
 
 class _Rate(ProgressColumn):
-    """Photos a second."""
+    """Photos per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -50,10 +54,10 @@ class _Rate(ProgressColumn):
 def work_on(
     items: Sequence[Item], work: Callable[[Item], Result], label: str
 ) -> Iterator[tuple[Item, Result | Exception]]:
-    """Work on several items at a time; give each with its result or failure, in order, as they come.
+    """Work on several items at a time. Yield each with its result or its error, in order, as they come.
 
-    A refusal of the service and a file that cannot be read are given; anything else is raised. Once the service cannot
-    be reached, every item that has not begun is given with `NotTried`.
+    An error of the service and a file that cannot be read are yielded; any other error is raised. Once the service
+    cannot be reached, every item that was not started is yielded with `NotTried`.
     """
 
     def attempt(item: Item) -> Result | Exception:
@@ -94,16 +98,16 @@ def work_on(
 
 
 def _unreachable(result: object) -> bool:
-    # A service that answers says why (a reason): a failed connection does not.
+    # An answer of the service has a reason. A failed connection has none.
     return isinstance(result, ServiceError) and result.code == grpc.StatusCode.UNAVAILABLE and not result.reason
 
 
 def _progress(total: int) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     console = Console(stderr=True)
-    # Results that scroll by on the same terminal are progress enough; a bar among them would garble both.
+    # If results are printed on the same terminal, a bar would garble them.
     silent = total < 2 or not console.is_terminal or sys.stdout.isatty()
-    # Redirected, what is printed would go to stderr together with the bar.
+    # With redirection, Rich would print results on stderr together with the bar.
     return Progress(
         *columns, console=console, transient=True, disable=silent, redirect_stdout=False, redirect_stderr=False
     )

@@ -1,6 +1,6 @@
 """Call a sameface service from Python.
 
-`Client` and `AsyncClient` are what most programs want; `connect` gives the bare stubs of protos/sameface/v1.
+Most programs use `Client` or `AsyncClient`. `connect` gives the generated stubs of protos/sameface/v1.
 """
 
 from sameface.client.aio import AsyncClient

@@ -66,7 +66,7 @@ class AsyncClient(Calls):
 
         async def requests() -> AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest]:
             yield settings
-            # What is written into a stream that the server has just ended costs grpc.aio the server's reason.
+            # If grpc.aio writes into a stream that the server has just ended, it loses the server's reason.
             await answers.initial_metadata()
             try:
                 async for sample in _each(samples):

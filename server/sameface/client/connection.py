@@ -1,4 +1,4 @@
-"""One channel with the stubs of the three services, and limits that fit photos."""
+"""One channel with the stubs of the three services, and message limits that are large enough for photos."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # Replicas behind a headless Service: spread calls over all of them.
     ("grpc.lb_policy_name", "round_robin"),
-    # A peer that vanished without a word is noticed within 40 s of a call or stream.
+    # During a call or stream, a peer that disappears is noticed within 40 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
@@ -36,7 +36,7 @@ def connect(address: str, *, ready_s: float = 10.0) -> Iterator[Connection]:
     """Open a channel to ``host:port`` and close it at the end.
 
     Raises:
-        grpc.FutureTimeoutError: nothing answered within ``ready_s`` seconds.
+        grpc.FutureTimeoutError: there is no answer within ``ready_s`` seconds.
     """
     with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         grpc.channel_ready_future(channel).result(timeout=ready_s)

@@ -1,4 +1,4 @@
-"""What a failed call says to programs."""
+"""The error of a failed call."""
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -6,7 +6,15 @@ from grpc_status import rpc_status
 
 
 class ServiceError(Exception):
-    """A call failed. ``reason`` is one of docs/errors.md, or empty where the server did not get to say one."""
+    """A call failed. See docs/errors.md for every reason.
+
+    Attributes:
+        code: status code of gRPC.
+        reason: what programs act on; empty if no answer of the service came.
+        message: text for people.
+        metadata: details of the reason, for instance the names of the gallery and identity.
+        retry_after_s: seconds to wait before a repeat; None if the service names no time.
+    """
 
     def __init__(
         self,
@@ -34,13 +42,13 @@ class ServiceError(Exception):
     @classmethod
     def of(cls, error: grpc.RpcError) -> "ServiceError":
         """Read ErrorInfo and RetryInfo out of a failed call of either kind of channel."""
-        # A call carries its trailing metadata; what grpc.aio raises carries it in itself.
+        # `rpc_status` reads trailing metadata. A synchronous error has it from its call; one of grpc.aio has its own.
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
         code: grpc.StatusCode = error.code()
         if status is None:
             details = error.details() or ""
             if (code, details) == (grpc.StatusCode.INTERNAL, "Internal error from Core"):
-                # What grpc.aio says where a message could not be written, whatever the server had to say.
+                # grpc.aio says this if a message could not be written, even if the server gave a reason.
                 return cls(
                     grpc.StatusCode.UNAVAILABLE, "", "the server ended the call while it was written to", {}, None
                 )

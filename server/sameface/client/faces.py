@@ -17,13 +17,13 @@ from sameface.v1 import face_service_pb2 as protos
 
 
 class FaceCalls:
-    """Enrolment, verification, identification, and what needs no gallery."""
+    """Enrolment, verification, identification, and calls that need no gallery."""
 
     @Rpc
     def enroll(
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
     ) -> Call[protos.EnrollTemplateResponse]:
-        """Add a template to an identity; the identity is made where there is none yet."""
+        """Add a template to an identity; make the identity if it does not exist."""
         check_known(options, EnrollOptions.__annotations__)
         values = dict(options)
         request_id = values.pop("request_id", None)
@@ -41,7 +41,7 @@ class FaceCalls:
     def verify(
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[VerifyOptions]
     ) -> Call[protos.VerifyFaceResponse]:
-        """1:1 - is the sample of the identity that it claims?"""
+        """Verify (1:1): is the sample of the claimed identity?"""
         check_known(options, VerifyOptions.__annotations__)
         name = identity_name(gallery, identity)
         return Call(filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample), **options))
@@ -50,7 +50,7 @@ class FaceCalls:
     def identify(
         self, gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]
     ) -> Call[protos.IdentifyFacesResponse]:
-        """1:N - which identity of the gallery is the sample of, or nobody?"""
+        """Identify (1:N): which identity of the gallery is the sample of, if any?"""
         check_known(options, IdentifyOptions.__annotations__)
         name = gallery_name(gallery)
         return Call(filled(protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample), **options))
@@ -59,7 +59,7 @@ class FaceCalls:
     def compare(
         self, first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]
     ) -> Call[protos.CompareFacesResponse]:
-        """Compare two samples and store nothing."""
+        """Compare two samples. Nothing is stored."""
         check_known(options, CompareOptions.__annotations__)
         return Call(filled(protos.CompareFacesRequest, first=as_sample(first), second=as_sample(second), **options))
 
@@ -77,7 +77,7 @@ class FaceCalls:
     def search(
         self, gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]
     ) -> Call[protos.SearchTemplatesResponse]:
-        """Find the nearest templates under a filter, without any decision."""
+        """Find the nearest templates under a filter. Nothing is decided."""
         check_known(options, SearchOptions.__annotations__)
         values: dict[str, Any] = dict(options)
         where = filled(

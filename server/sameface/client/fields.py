@@ -1,4 +1,4 @@
-"""Fields of requests: resource names, enum values, moments. Pure."""
+"""Fields of requests: resource names, enum values, times. Pure."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -47,17 +47,17 @@ def writable(kind: type[Message]) -> list[str]:
 def filled(kind: type[Kind], /, **values: Any) -> Kind:
     """Return a message with the values that are not None.
 
-    A value of an enum is given by its short name (``largest`` for FACE_SELECTION_LARGEST), a moment as a datetime.
+    An enum value is given by its short name (``largest`` for FACE_SELECTION_LARGEST), a time as a datetime.
 
     Raises:
-        ValueError: an enum has no such value, or a moment has no time zone.
+        ValueError: an enum has no such value, or a time has no time zone.
     """
     fields = kind.DESCRIPTOR.fields_by_name
     for name, value in values.items():
         if isinstance(value, datetime):
             # Protobuf takes a time without a time zone for UTC.
             if value.tzinfo is None:
-                raise ValueError(f"{name} is {value}, in no time zone; give it one, for instance datetime.UTC")
+                raise ValueError(f"{name} is {value}, without a time zone; add one, for instance datetime.UTC")
         elif isinstance(value, str) and fields[name].enum_type is not None:
             enum: Any = fields[name].enum_type
             values[name] = full_name(enum, value) if value else None

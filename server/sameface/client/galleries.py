@@ -1,4 +1,4 @@
-"""The methods of the clients that administer galleries and their policies."""
+"""The methods of the clients for galleries and their policies."""
 
 import uuid
 from typing import TYPE_CHECKING, Unpack
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class GalleryCalls:
-    """Galleries, their policies, and how well these decide."""
+    """Galleries, their policies and their calibration."""
 
     @Rpc
     def create_gallery(
@@ -46,7 +46,7 @@ class GalleryCalls:
     def update_gallery(
         self, gallery: str, *, display_name: str | None = None, etag: str = "", **policy: "Unpack[PolicyOptions]"
     ) -> Call[gallery_pb2.Gallery]:
-        """Change what is given; a changed policy is a new revision."""
+        """Change the given fields of a gallery. A changed policy is a new revision."""
         paths = [f"policy.{field}" for field in policy] + ([] if display_name is None else ["display_name"])
         changed = gallery_pb2.Gallery(
             name=gallery_name(gallery), display_name=display_name, policy=_policy(policy), etag=etag
@@ -63,7 +63,7 @@ class GalleryCalls:
     def calibrate_gallery(
         self, gallery: str, **options: Unpack[CalibrateOptions]
     ) -> Call[protos.CalibrateGalleryResponse]:
-        """Measure thresholds on the gallery, and make them its policy unless ``validate_only``."""
+        """Measure thresholds on the gallery, and write them into its policy unless ``validate_only`` is set."""
         check_known(options, CalibrateOptions.__annotations__)
         request = filled(protos.CalibrateGalleryRequest, name=gallery_name(gallery), **options)
         return Call(request, repeat_lost_races=not request.etag)
@@ -72,13 +72,13 @@ class GalleryCalls:
     def what_if_gallery(
         self, gallery: str, operation: OperationName, **options: Unpack[WhatIfOptions]
     ) -> Call[protos.WhatIfGalleryResponse]:
-        """Tell what another threshold or margin would change; changes nothing."""
+        """Return what another threshold or margin would change. Nothing is changed."""
         check_known(options, WhatIfOptions.__annotations__)
         return Call(filled(protos.WhatIfGalleryRequest, name=gallery_name(gallery), operation=operation, **options))
 
     @Rpc
     def delete_gallery(self, gallery: str, *, force: bool = False, etag: str = "") -> Call[gallery_pb2.ErasureReceipt]:
-        """Erase a gallery; one with identities only with ``force``. The receipt says what was checked."""
+        """Erase a gallery. If it has identities, ``force`` is needed. The receipt says what was checked."""
         request = protos.DeleteGalleryRequest(name=gallery_name(gallery), force=force, etag=etag)
         return Call(request, part="receipt", gone="GALLERY_NOT_FOUND")
 

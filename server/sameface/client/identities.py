@@ -1,4 +1,4 @@
-"""The methods of the clients that administer identities, templates and receipts of erasures."""
+"""The methods of the clients for identities, templates and receipts of erasures."""
 
 import uuid
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class IdentityCalls:
     def update_identity(
         self, gallery: str, identity: str, *, etag: str = "", **fields: Unpack[IdentityOptions]
     ) -> Call[gallery_pb2.Identity]:
-        """Change what is given of an identity."""
+        """Change the given fields of an identity."""
         check_known(fields, IdentityOptions.__annotations__)
         request = protos.UpdateIdentityRequest(
             identity=filled(gallery_pb2.Identity, name=identity_name(gallery, identity), etag=etag, **fields),
@@ -57,7 +57,7 @@ class IdentityCalls:
     def move_identity(
         self, gallery: str, identity: str, new_id: str, *, merge: bool = False
     ) -> Call[gallery_pb2.Identity]:
-        """Give an identity another id, or merge it into the identity that has it."""
+        """Give an identity another id, or with ``merge`` add its templates to the identity that has this id."""
         name = identity_name(gallery, identity)
         return Call(protos.MoveIdentityRequest(name=name, identity_id=new_id, merge=merge), repeat_lost_races=True)
 
@@ -65,7 +65,7 @@ class IdentityCalls:
     def delete_identity(
         self, gallery: str, identity: str, *, force: bool = False, etag: str = ""
     ) -> Call[gallery_pb2.ErasureReceipt]:
-        """Erase an identity; one with templates only with ``force``."""
+        """Erase an identity. If it has templates, ``force`` is needed."""
         request = protos.DeleteIdentityRequest(name=identity_name(gallery, identity), force=force, etag=etag)
         return Call(request, part="receipt", gone="IDENTITY_NOT_FOUND")
 
@@ -104,7 +104,7 @@ class ErasureCalls:
 
     @Rpc
     def erasure_receipt(self, receipt: str) -> Call[gallery_pb2.ErasureReceipt]:
-        """Return the receipt of an erasure as it is now, by id or name."""
+        """Return the receipt of an erasure, by id or name, with its current state."""
         name = f"erasureReceipts/{receipt.removeprefix('erasureReceipts/')}"
         return Call(protos.GetErasureReceiptRequest(name=name))
 

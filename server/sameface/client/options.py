@@ -1,4 +1,4 @@
-"""Options of the clients' calls, as keyword arguments take them."""
+"""Options of the clients' methods, given as keyword arguments."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -77,7 +77,7 @@ class CalibrateOptions(TypedDict, total=False):
     operation: OperationName | None
     scores: calibration_pb2.LabelledScores | None
     cohort: calibration_pb2.Cohort | None
-    """Either of the two; without them the gallery's own templates are compared."""
+    """Give ``scores`` or ``cohort``. Without both, the gallery's own templates are compared."""
     propose_identity_thresholds: bool
     etag: str
 

@@ -31,15 +31,15 @@ class Attempts:
     unreachable_since: float | None = None
 
     def already_done(self, error: ServiceError) -> bool:
-        """Whether a deletion that now finds nothing was done by an attempt whose answer was lost."""
+        """Whether an earlier attempt, whose answer was lost, did the deletion that now finds nothing."""
         return self.may_have_run and bool(self.call.gone) and error.reason == self.call.gone
 
     def pause(self, error: ServiceError, now: float, dice: float) -> float | None:
-        """Note a failure and return the seconds to wait before a repeat; None where a repeat cannot help.
+        """Note a failure and return the seconds to wait before a repeat; None if a repeat cannot help.
 
         Args:
             error: why the latest attempt failed.
-            now: the same clock as ``deadline``.
+            now: time, by the same clock as ``deadline``.
             dice: uniform in [0, 1).
 
         Where the server says how long to wait, that is the pause. After a failed connection, a server without room, or

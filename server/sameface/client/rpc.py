@@ -1,7 +1,7 @@
 """One declaration of each method for both clients.
 
-A method builds the request of one rpc. `Rpc` and `Listing` make it a method of whichever client it is called on: the
-synchronous one sends the request and returns the answer, the asynchronous one returns a coroutine that does.
+A method builds the request of one rpc. `Rpc` and `Listing` turn it into a method of both clients. On `Client` it sends
+the request and returns the answer; on `AsyncClient` it returns a coroutine that does so.
 """
 
 import functools
@@ -33,7 +33,7 @@ class Call(Generic[Result]):
     repeat_lost_races: bool = False
     """Whether to send it again after another writer was faster (CONCURRENT_UPDATE)."""
     gone: str = ""
-    """For a deletion: the reason that says that there is nothing to delete."""
+    """For a deletion: the reason of an error that means there is nothing to delete."""
 
     @property
     def method(self) -> MethodDescriptor:
@@ -45,7 +45,7 @@ class Call(Generic[Result]):
 
     @property
     def path(self) -> str:
-        """The rpc as gRPC names it."""
+        """The name of the rpc in gRPC."""
         return f"/{self.method.containing_service.full_name}/{self.method.name}"
 
     @property
@@ -54,7 +54,7 @@ class Call(Generic[Result]):
         return message_factory.GetMessageClass(self.method.output_type)
 
     def result(self, answer: Any) -> Result:
-        """Return what the caller gets of an answer."""
+        """Return the part of an answer that the caller gets."""
         result: Result = getattr(answer, self.part) if self.part else answer
         return result
 

@@ -20,7 +20,8 @@ def photo_bytes(photo: Photo) -> bytes:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: an array that is no picture; TypeError: something else.
+        ValueError: an array is not an image.
+        TypeError: ``photo`` is of another type.
     """
     if isinstance(photo, bytes | bytearray | memoryview):
         return bytes(photo)
@@ -30,7 +31,7 @@ def photo_bytes(photo: Photo) -> bytes:
         return Path(photo).read_bytes()
     if hasattr(photo, "read"):
         return bytes(photo.read())
-    raise TypeError(f"{type(photo).__name__} is no photo; expected a path, bytes, a numpy array or an open file")
+    raise TypeError(f"{type(photo).__name__} is not a photo; expected a path, bytes, a numpy array or an open file")
 
 
 def as_sample(sample: SampleLike) -> face_pb2.Sample:
@@ -48,10 +49,10 @@ def _encoded(pixels: NDArray[Any]) -> bytes:
     grey, colour = pixels.ndim == 2, pixels.ndim == 3 and pixels.shape[2] == 3
     if pixels.dtype != np.uint8 or not (grey or colour) or pixels.size == 0:
         raise ValueError(
-            f"an array of {pixels.dtype} with shape {list(pixels.shape)} is no photo; expected uint8, RGB "
+            f"an array of {pixels.dtype} with shape {list(pixels.shape)} is not a photo; expected uint8, RGB "
             "[height, width, 3] or grey [height, width]"
         )
     buffer = io.BytesIO()
-    # Lossless, and little compressed: what is sent once need not be small.
+    # Lossless. Low compression is fast, and the bytes are sent only once.
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

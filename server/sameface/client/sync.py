@@ -44,7 +44,7 @@ class Client(Calls):
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Talk to ``host:port``.
+        """Connect to ``host:port``.
 
         Args:
             address: any gRPC target; ``dns:///service:50051`` spreads calls over every address behind a name.
@@ -79,7 +79,7 @@ class Client(Calls):
 
         A sample that cannot be identified has an ``error`` in its answer; `ServiceError.of_status` reads it. Where
         ``samples`` raises an exception (a file is missing), the answers to the samples before it come first. A stream
-        is not repeated after a failure. It has no deadline; a server that vanished is noticed within 40 s.
+        is not repeated after a failure. It has no deadline; a server that disappears is noticed within 40 s.
         """
         settings = stream_settings(gallery, options)
         failed: list[Exception] = []

@@ -1,1 +1,1 @@
-"""The main job on real photos: start the service, enrol, decide, compare with what was expected, report."""
+"""The demo: starts the service, enrols portraits, decides, compares with the expected outcomes, and reports."""

@@ -1,4 +1,4 @@
-"""The demo's script: whom to enrol, what to decide and what must come out, read from decisions.toml."""
+"""The demo's script, read from decisions.toml: what to enrol, what to decide, and the expected outcomes."""
 
 import tomllib
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ class EnrollmentCase:
 
 @dataclass(frozen=True, slots=True)
 class DecisionCase:
-    """One probe and the outcome that it must have."""
+    """One probe and its expected outcome."""
 
     title: str
     gallery: str
     photo: str
     expect: str
-    """MATCH, AMBIGUOUS, NO_MATCH, or the reason of the error that is due."""
+    """MATCH, AMBIGUOUS, NO_MATCH, or the reason of the expected error."""
     claim: str = ""
-    """The identity that is claimed; empty identifies."""
+    """The claimed identity; empty means identification."""
     scope: str = ""
     expect_identity: str = ""
     crop: tuple[float, float, float, float] | None = None
@@ -49,7 +49,7 @@ class Script:
 
 
 def read_script(path: Path | None = None) -> Script:
-    """Read a script; None takes the one that ships with the package."""
+    """Read a script; None reads the one of the package."""
     source = path or resources.files("sameface.demo").joinpath("decisions.toml")
     tables = tomllib.loads(source.read_text(encoding="utf-8"))
     return Script(

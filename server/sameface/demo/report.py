@@ -1,4 +1,4 @@
-"""The demo's report: one self-contained HTML page to look at, one JSON file for programs."""
+"""The demo's report: one self-contained HTML page, and the same as JSON for programs."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ PREVIEW_SIDE = 360
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A photo as the page shows it: a shrunk copy with what was found on top."""
+    """A photo as the page shows it: a smaller copy with the face and its landmarks."""
 
     photo: str
     """data: URI"""
@@ -89,7 +89,7 @@ def decision_row(record: DecisionRecord) -> dict[str, Any]:
 
 
 def _compared_with(row: dict[str, Any]) -> str:
-    """Return the identity that a person wants to see beside the probe: the one that is claimed, else the nearest."""
+    """Return the identity to show beside the probe: the claimed one, else the nearest."""
     return str(row["claim"] or row.get("best", ""))
 
 

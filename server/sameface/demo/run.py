@@ -1,4 +1,4 @@
-"""Enrol and decide over gRPC, as any client would, and note every number of every decision."""
+"""Enrols and decides over gRPC, as any client would, and records every number of every decision."""
 
 import io
 import time
@@ -18,13 +18,13 @@ from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_servic
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """One decision as it came over the wire, beside what was expected."""
+    """One decision of the service, with the expected outcome."""
 
     case: DecisionCase
     photo: bytes
     """The bytes that were sent, or that the embedding was made from."""
     outcome: str
-    """MATCH, AMBIGUOUS, NO_MATCH, or the reason of an error."""
+    """MATCH, AMBIGUOUS, NO_MATCH, or the reason of the error."""
     as_expected: bool
     milliseconds: float
     message: str = ""
@@ -47,10 +47,10 @@ class EnrollmentRecord:
 def run_script(
     connection: Connection, script: Script, portraits: Path, progress: Callable[[str], None]
 ) -> tuple[list[EnrollmentRecord], list[DecisionRecord]]:
-    """Make the galleries, enrol everybody, make every decision.
+    """Make the galleries, enrol every portrait, and make every decision.
 
     Raises:
-        grpc.RpcError: a gallery or an enrolment failed, which the script does not expect.
+        grpc.RpcError: a gallery could not be made, or an enrolment failed.
     """
     for gallery in script.galleries:
         connection.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery))

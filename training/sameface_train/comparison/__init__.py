@@ -1,1 +1,1 @@
-"""The recipes compared: one backbone, one budget and several seeds each, on the field's own protocols."""
+"""Compares recipes: the same backbone and budget, several seeds, and published protocols."""

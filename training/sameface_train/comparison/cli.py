@@ -1,4 +1,4 @@
-"""`sameface-train compare …`: several recipes on one budget, judged alike."""
+"""`sameface-train compare …`: train recipes with the same budget, and measure them in the same way."""
 
 from functools import partial
 from pathlib import Path
@@ -26,14 +26,19 @@ if TYPE_CHECKING:
     from sameface_train.comparison.running import Judge
     from sameface_train.samples import Samples
 
-app = typer.Typer(help="Train several recipes on one budget, and judge them alike.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train several recipes with the same budget, and measure them in the same way.", no_args_is_help=True
+)
 
 Out = Annotated[
-    Path, typer.Option(help="folder of the runs, results.jsonl and results.png; what is there is not done again")
+    Path, typer.Option(help="folder of the runs, results.jsonl and results.png; finished runs are not repeated")
 ]
-Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="repeatable; default: all that fit")]
+Recipes = Annotated[
+    list[str] | None,
+    typer.Option("--recipe", help="recipe to compare; may be repeated; default: all that suit the data"),
+]
 HEAD = {"identification": "head"}
-"""Losses with a second way of comparing, and its name."""
+"""The losses that have a second way of comparing, with its name."""
 
 Seeds = Annotated[int, typer.Option(min=1, help="runs of each recipe")]
 
@@ -51,7 +56,7 @@ def compare_drawings(
     threads: Threads = 0,
     device: Device = "cpu",
 ) -> None:
-    """Omniglot: 5- and 20-way one-shot among all characters, within alphabets, and the official runs."""
+    """Compare recipes on Omniglot by one-shot accuracy, in random episodes and in the official runs."""
     from sameface_train.comparison import drawings
     from sameface_train.recipes import RECIPES, recipe
     from sameface_train.samples import mirrored, read_omniglot, rotated
@@ -81,7 +86,7 @@ def compare_drawings(
 @app.command("signatures")
 def compare_signatures(
     train_folder: Annotated[Path, typer.Argument(help="<signer>/{genuine,forgery}/*.jpg to train on")],
-    judged_on: Annotated[Path, typer.Argument(help="the same of other signers")],
+    judged_on: Annotated[Path, typer.Argument(help="the same for other signers, to measure on")],
     out: Out,
     recipes: Recipes = None,
     seeds: Seeds = 3,
@@ -90,7 +95,7 @@ def compare_signatures(
     threads: Threads = 0,
     device: Device = "cpu",
 ) -> None:
-    """Signatures: equal error rates against skilled and random forgeries, with five templates of each signer."""
+    """Compare recipes on signatures by the EER for skilled and random forgeries, with five templates per signer."""
     from sameface_train.comparison import signatures
     from sameface_train.leakage import refuse_leakage
     from sameface_train.recipes import RECIPES
@@ -106,7 +111,7 @@ def compare_signatures(
 @app.command("faces")
 def compare_faces(
     train_folder: Annotated[Path, typer.Argument(help="prepared faces to train on, a folder per identity")],
-    judged_on: Annotated[Path, typer.Argument(help="prepared faces of other people")],
+    judged_on: Annotated[Path, typer.Argument(help="prepared faces of other people, to measure on")],
     out: Out,
     recipes: Recipes = None,
     seeds: Seeds = 1,
@@ -115,7 +120,7 @@ def compare_faces(
     threads: Threads = 0,
     device: Device = "cpu",
 ) -> None:
-    """Faces: every recipe goes on from the pretrained network; error rates over all pairs of the judging images."""
+    """Compare recipes on faces by error rates over all pairs; each starts from the pretrained network."""
     from sameface_train.backbones import BACKBONES
     from sameface_train.comparison import faces
     from sameface_train.leakage import refuse_leakage

@@ -28,7 +28,7 @@ Scorer = Callable[[Tensor, Tensor], Tensor]
 
 
 def scorer(trained: Trained, kind: str = "") -> Scorer:
-    """Return how a trained network compares: by its own way, or ``head``, its learned verification head."""
+    """Return the function that scores a network's features: its own, or with ``head`` its verification head."""
     recipe = trained.recipe
     if recipe.loss == "siamese":
         siamese = objectives.Siamese(recipe.dimension)
@@ -46,7 +46,7 @@ def scorer(trained: Trained, kind: str = "") -> Scorer:
 
 
 def read_official(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...], Images]:
-    """Read the official runs, with all their images [N, 1, 28, 28] (105×105 reduced by area) and these' names.
+    """Return the official runs, the names of their images, and the images [N, 1, 28, 28], reduced from 105×105.
 
     Raises:
         UnusableData: an image is missing or cannot be read.

@@ -1,7 +1,7 @@
-"""Faces: every recipe goes on from one pretrained backbone for one budget, and is judged on other people.
+"""Faces: every recipe starts from one pretrained backbone, has the same budget, and is measured on other people.
 
-Judged are all pairs of the judging images, by the way in which each recipe compares. FMR counts comparisons; in FNMR
-and rank-1 errors every identity counts the same. Memory grows with the square of the judging images: 3 GB at 10,000.
+All pairs of the test images are compared, each recipe in its own way. FMR counts comparisons; in FNMR and rank-1 errors
+every identity counts the same. Memory grows with the square of the number of test images: 3 GB at 10,000.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def judge(trained: Trained, held_out: Samples, *, kind: str = "") -> dict[str, f
     with two images or more are counted.
 
     Raises:
-        NotEnoughData: nobody has two images, or there is one identity.
+        NotEnoughData: no identity has two images, or there is one identity only.
     """
     score = scorer(trained, kind)
     vectors = torch.from_numpy(embed(trained.network, held_out.images, trained.side))
@@ -59,7 +59,7 @@ def rates(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, f
 
 
 def pretrained() -> Trained:
-    """Return the backbone as every recipe finds it, to be judged beside them."""
+    """Return the backbone from which every recipe starts, to be measured beside them."""
     backbone = BACKBONES["sface"]
     chosen = recipe("triplet", "faces")
     network = backbone.build(backbone.channels, backbone.side, chosen.dimension)

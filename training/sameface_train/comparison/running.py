@@ -1,4 +1,4 @@
-"""Trains recipes one after the other and keeps what each was judged to be, a line each, so that it can go on."""
+"""Trains and measures recipes one after the other. Each result is kept, so that a comparison can continue."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -37,8 +37,8 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Train every recipe under every seed and return what was measured; ``results.jsonl`` of ``folder`` keeps it.
 
-    What is there already is not done again. A run that collapses is kept as a result of its own. ``ways`` names, for a
-    loss, a second way of comparing what it has learnt: the judge's ``kind``. ``baselines`` are judged untrained.
+    A run that has a result there is not repeated. A run that collapses is a result too. ``ways`` names a second way of
+    comparing for a loss: the judge's ``kind``. ``baselines`` are measured without training.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.jsonl"
@@ -110,7 +110,7 @@ def measures_of(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def summary(results: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return headings and rows for people: each recipe's mean over its seeds ± standard deviation, in percent."""
+    """Return headings and rows of a table: each recipe's mean over its seeds ± standard deviation, in percent."""
     named = [row for row in results if "collapsed" not in row]
     measures = measures_of(named)
     rows = []

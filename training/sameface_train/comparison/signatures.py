@@ -1,7 +1,7 @@
-"""Signatures, signer-disjoint: trained on some signers, judged on others against random and skilled forgeries.
+"""Signatures: trained on some signers, and measured on others with skilled and random forgeries.
 
-A signer enrols with K genuine signatures, kept as stored templates; a probe's score is its mean score with them, or its
-likelihood under their Gaussian (Bromley et al. 1993, who store that of six).
+A signer enrols with K genuine signatures. A probe's score is its mean score with them, or its likelihood under their
+Gaussian (Bromley et al. 1993, who use six signatures).
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ DRAWS = 5
 
 
 def read_signatures(folder: Path) -> Samples:
-    """Read ``<signer>/{genuine,forgery}/*.jpg``; a signer's forgeries are an identity of their own in the same group.
+    """Read ``<signer>/{genuine,forgery}/*.jpg``; a signer's forgeries are another identity in the same group.
 
     Raises:
         UnusableData: there is no signature.
@@ -57,15 +57,15 @@ def read_signatures(folder: Path) -> Samples:
 
 
 def signature(drawing: NDArray[np.uint8]) -> Images:
-    """Return a signature as white strokes on black [96, 192], its box centred and as large as fits.
+    """Return a signature as white strokes on black [96, 192], centred and as large as possible.
 
-    The paper's grey is taken off by Otsu's threshold, but strokes keep their shades below it.
+    Otsu's threshold removes the grey of the paper. Strokes keep their shades.
     """
     threshold, _ = cv2.threshold(drawing, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     strokes = np.where(drawing <= threshold, 255 - drawing, 0).astype(np.uint8)
     rows, columns = np.flatnonzero(strokes.any(axis=1)), np.flatnonzero(strokes.any(axis=0))
     canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
-    if drawing.min() == drawing.max():  # nothing is written there
+    if drawing.min() == drawing.max():  # an empty picture
         return canvas
     box = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = min((HEIGHT - 8) / box.shape[0], (WIDTH - 8) / box.shape[1])
@@ -77,7 +77,7 @@ def signature(drawing: NDArray[np.uint8]) -> Images:
 
 
 def judge(trained: Trained, held_out: Samples, *, kind: str = "", templates: int = 5) -> dict[str, float]:
-    """Return equal error rates, 0..1, over `DRAWS` draws of who enrols with what: ``skilled`` and ``random``.
+    """Return equal error rates, 0..1, over `DRAWS` random choices of templates: ``skilled`` and ``random``.
 
     ``kind`` is ``head`` for the verification head of `objectives.Identification`, ``gaussian`` for `gaussian_scores`.
     """
@@ -116,13 +116,13 @@ def gaussian_scores(
 ) -> NDArray[np.float64]:
     """Return the log density of each claim's features under the claimed signer's template: mean and variances.
 
-    After Bromley et al. 1993, who model a signer's feature vectors by a multivariate normal density and threshold that.
-    Here with variances alone, each signer's averaged with those of all signers: five samples say too little.
+    Bromley et al. 1993 model a signer's feature vectors by a multivariate normal density with a threshold. Here only
+    variances are used, each signer's averaged with those of all signers, because five samples are too few.
 
     Args:
         features: [samples, D].
         references: positions of the samples that enrol, [signers, K].
-        claims: who claims to be whom.
+        claims: the probes, and the signers that they claim to be.
     """
     enrolled = features[references]
     means, own = enrolled.mean(axis=1), enrolled.var(axis=1, ddof=1)

@@ -34,7 +34,7 @@ def few_shot(
         str | None,
         typer.Option(
             metavar="REGEX",
-            help="draw all classes of an episode from one group: what this matches at the start of the identity",
+            help="draw all classes of an episode from one group; this matches the group at the start of the identity",
             show_default=False,
         ),
     ] = None,
@@ -46,7 +46,10 @@ def few_shot(
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the accuracy of N-way K-shot episodes; a class's score is the cosine with its mean embedding."""
+    """Print the accuracy of N-way K-shot episodes. A class's score is the cosine with its mean embedding.
+
+    Example: `sameface evaluate few-shot --embeddings drawings.npz --ways 20 --shots 1`
+    """
     from sameface.evaluation.few_shot import draw_episodes, episode_accuracy, mean_accuracy, template_scores
     from sameface.evaluation.records import conditions, estimate_record
     from sameface.evaluation.report import Page

@@ -19,7 +19,7 @@ def forgeries(
         str, typer.Option("--forged", metavar="REGEX", help="matches the sample names of forgeries and no others")
     ] = "/forgery/",
     templates: Annotated[int, typer.Option(min=1, help="genuine signatures to enrol for each signer")] = 5,
-    fusion: Annotated[Literal["max", "mean"], typer.Option(help="how the scores with these are fused")] = "max",
+    fusion: Annotated[Literal["max", "mean"], typer.Option(help="how a probe's scores with them are fused")] = "max",
     replicates: Replicates = 1000,
     seed: Seed = 0,
     html: Html = None,

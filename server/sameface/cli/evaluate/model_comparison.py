@@ -42,7 +42,10 @@ def compare(
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print error rates of two models on the same samples, and whether they differ by more than chance."""
+    """Print error rates of two models on the same samples, and whether they differ by more than chance.
+
+    Example: `sameface evaluate compare my_photos --embedder-version 1 --embedder-version 2`
+    """
     from sameface.evaluation.dataset import read_pairs
     from sameface.evaluation.model_comparison import compare_models
     from sameface.evaluation.records import comparison_record, conditions, identification_record, verification_record

@@ -20,7 +20,10 @@ def operating_points(
     version: Version = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Print the thresholds for FMR 1e-3, 1e-4 and 1e-5 over every pair of the folder's photos, with their FNMR."""
+    """Print the thresholds for FMR 1e-3, 1e-4 and 1e-5 over every pair of the folder's photos, with their FNMR.
+
+    Example: `sameface evaluate operating-points my_photos --embedder-version 1001 --write`
+    """
     from sameface.evaluation.cross_comparison import compare_all_samples
     from sameface.evaluation.dataset import read_photos
     from sameface.evaluation.operating_points import measure_operating_points

@@ -40,7 +40,10 @@ def verification(
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print FNMR at FMR 1e-2 to 1e-5 and EER over every pair of samples, with intervals, for all and by group."""
+    """Print FNMR at FMR 1e-2 to 1e-5 and EER over every pair of samples, with intervals, for all and by group.
+
+    Example: `sameface evaluate verification my_photos --html report.html`
+    """
     from sameface.evaluation.groups import measure_groups, read_labels
     from sameface.evaluation.records import conditions, groups_record, verification_record
     from sameface.evaluation.report import Page, verification_pictures, worst_photo_pairs
