@@ -128,6 +128,67 @@ async def test_a_change_keeps_what_a_newer_release_added(store: Store, rng: np.r
     assert all(record["added_later"] == "kept" and record["schema"] == COMPATIBLE["schema"] for record in changed)
 
 
+DELETIONS: dict[str, tuple[str, str, Call]] = {
+    "a template": (CONTRACT.key, "identity", lambda store: delete_template(store)),
+    "an identity": (CONTRACT.key, "template", lambda store: store.identities.delete("people", "eve", force=True)),
+    "a gallery": (META, "gallery", lambda store: store.galleries.delete("people", force=True)),
+}
+
+
+async def delete_template(store: Store) -> None:
+    (template,) = (await store.templates.list("people", "eve")).items
+    await store.templates.delete("people", "eve", template.id)
+
+
+@pytest.mark.parametrize("name", DELETIONS)
+async def test_a_deletion_is_refused_before_anything_is_removed(
+    store: Store, rng: np.random.Generator, name: str
+) -> None:
+    await fill(store, rng)
+    collection, kind, delete = DELETIONS[name]
+    await mark(store, collection, kind, READ_ONLY)
+    before = await every_record(store)
+    with pytest.raises(StoreTooNew, match="cannot change"):
+        await delete(store)
+    assert await every_record(store) == before
+
+
+async def test_what_a_newer_release_added_inside_a_policy_or_contract_stays(
+    store: Store, rng: np.random.Generator
+) -> None:
+    await fill(store, rng)
+    (record,) = [record for record in await every_record(store) if record["kind"] == "gallery"]
+    newer = {name: {**record[name], "added_later": "kept"} for name in ("policy", "contract")}
+    version = {"schema": {**COMPATIBLE["schema"], "added_later": "kept"}}
+    await mark(store, META, "gallery", {**newer, **version})
+    assert (await store.galleries.get("people")).contract == CONTRACT
+    await store.galleries.update("people", policy={"verify_threshold": 0.7})
+    records = await every_record(store)
+    (changed,) = [record for record in records if record["kind"] == "gallery"]
+    assert changed["policy"]["added_later"] == changed["contract"]["added_later"] == "kept"
+    assert changed["schema"]["version"] == 99
+    history = {record["revision"]: record for record in records if record["kind"] == "policy"}
+    assert history[2]["added_later"] == "kept"
+    assert history[2]["schema"]["version"] == 99
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda store: store.calibrate("people"),
+        lambda store: store.identities.move("people", "eve", "ida"),
+        lambda store: store.enroll("people", "ida", [NewTemplate(np.ones(8, dtype=np.float32), CONTRACT)]),
+    ],
+    ids=["calibrate", "move", "guards at enrolment"],
+)
+async def test_no_read_of_a_template_goes_unchecked(store: Store, rng: np.random.Generator, read: Call) -> None:
+    await fill(store, rng)
+    await store.galleries.update("people", policy={"identify_threshold": -1.0})
+    await mark(store, CONTRACT.key, "template", UNREADABLE)
+    with pytest.raises(StoreTooNew):
+        await read(store)
+
+
 async def test_a_store_that_this_release_may_not_change_is_not_opened(store: Store) -> None:
     await mark(store, META, "secret", READ_ONLY)
     with pytest.raises(StoreTooNew, match="the store has schema version 99"):
