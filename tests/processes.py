@@ -26,9 +26,13 @@ def living(pids: set[int]) -> set[int]:
     return alive
 
 
-def regions() -> set[str]:
-    """Names of everything in shared memory."""
-    return {path.name for path in SHARED_MEMORY.iterdir()}
+def regions(owner: int | None = None) -> set[str]:
+    """Names of the shared memory of local Tritons: of one service, or of all services that have ended.
+
+    Services of other tests may run at the same time.
+    """
+    owners = {path.name: int(path.name.split("_")[1]) for path in SHARED_MEMORY.glob("sameface_*")}
+    return {name for name, pid in owners.items() if pid == owner or (owner is None and not living({pid}))}
 
 
 def listening_ports(pids: set[int]) -> set[int]:

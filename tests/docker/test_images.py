@@ -147,7 +147,7 @@ def test_the_operators_file_wins_over_what_the_image_sets(installed: Path, tmp_p
 
 
 def test_the_environment_of_the_image_holds_no_setting() -> None:
-    assert set(environment("service")) == {"PATH", "PYTHONUNBUFFERED", "SAMEFACE_DEFAULTS"}
+    assert set(environment("service")) == {"PATH", "PYTHONUNBUFFERED", "SAMEFACE_DEFAULTS", "ORT_DISABLE_TELEMETRY"}
 
 
 def test_the_models_that_triton_serves_are_a_whole_repository(installed: Path) -> None:

@@ -238,7 +238,7 @@ async def test_a_killed_server_is_started_again_on_the_same_socket(
 
 
 async def test_nothing_is_left_behind(triton: LocalTriton) -> None:
-    before = regions()
+    before = regions(os.getpid())
     second = LocalTriton(REPOSITORY, runtime(), CARDS)
     await second.start()
     processes = {second.pid} | descendants(second.pid)
@@ -248,7 +248,7 @@ async def test_nothing_is_left_behind(triton: LocalTriton) -> None:
     await second.stop()
     await second.stop()
     assert living(processes) == set()
-    assert regions() <= before
+    assert regions(os.getpid()) <= before
     assert not second.metrics.parent.exists()
 
 
@@ -257,11 +257,11 @@ async def test_a_model_that_does_not_reproduce_its_golden_vector_is_not_served(t
         output = tuple(reversed(card.golden.output))
         return card.model_copy(update={"golden": card.golden.model_copy(update={"output": output})})
 
-    before = regions()
+    before = regions(os.getpid())
     server = LocalTriton(REPOSITORY, runtime(), [spoiled(card) for card in CARDS])
     with pytest.raises(ModelCheckFailed, match="golden vector"):
         await server.start()
-    assert regions() <= before
+    assert regions(os.getpid()) <= before
 
 
 async def test_a_folder_whose_path_is_too_long_for_a_socket_is_named(

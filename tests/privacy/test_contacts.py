@@ -115,7 +115,7 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
 
 
 @pytest.mark.triton
-def test_a_service_its_commands_and_a_client(service: Service, tmp_path: Path) -> None:
+def test_service(service: Service, tmp_path: Path) -> None:
     report, home = tmp_path / "report", tmp_path / "caller"
     report.mkdir()
     address = service.address
