@@ -24,8 +24,8 @@ triton: install ## Prepare the local Triton runtime
 demo: models triton ## Enrol, verify and identify the portraits; writes build/demo/report.html
 	@$(BIN)/sameface demo
 
-# Two cores wait a fifth of the time for services, disks and expiries, so there is one worker more than cores.
-WORKERS ?= 3
+# Each worker starts services of its own, so more of them than cores make tests wait for each other.
+WORKERS ?= 2
 test: install-dev ## Run every gate and every test; prints the slowest twenty
 	@$(MAKE) --no-print-directory -j$(WORKERS) lint models triton
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.policy import (
     check_override,
@@ -16,7 +17,6 @@ from sameface_qdrant.policy import (
     identification_threshold,
     verification_threshold,
 )
-from sameface_qdrant.round_trips import nothing, together
 from sameface_qdrant.values.decision import Candidate, Decision, Scope
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
@@ -45,7 +45,7 @@ class GallerySearch(Protocol[Id]):
 
     @property
     def exclusive(self) -> bool:
-        """See `sameface_qdrant.round_trips.Reader`."""
+        """See `sameface_qdrant.concurrency.Reader`."""
         ...
 
     @property

@@ -14,8 +14,10 @@ from sameface_train.comparison.cli import app as compare_app
 from sameface_train.options import (
     AsJson,
     Change,
+    Data,
     Device,
     Mirrored,
+    RunFolder,
     Steps,
     Threads,
     changes,
@@ -36,9 +38,6 @@ app = typer.Typer(
 
 app.add_typer(compare_app, name="compare")
 
-Data = Annotated[Path, typer.Argument(help="folder with one sub-folder of images per identity, or omniglot28.npz")]
-RunFolder = Annotated[Path, typer.Argument(help="folder of a run")]
-
 
 @app.command("recipes")
 def list_recipes(as_json: AsJson = False) -> None:
@@ -51,18 +50,7 @@ def list_recipes(as_json: AsJson = False) -> None:
         return
     print_table(
         ("recipe", "paper", "loss", "miner", "margin", "batch", "backbone"),
-        (
-            (
-                recipe.name,
-                recipe.paper,
-                recipe.loss,
-                recipe.miner or "–",
-                "soft" if recipe.soft else str(recipe.margin or "–"),
-                f"{recipe.sampling.identities} × {recipe.sampling.each}",
-                recipe.backbone,
-            )
-            for recipe in RECIPES.values()
-        ),
+        (recipe.row() for recipe in RECIPES.values()),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,8 @@ def _available(device: str) -> str:
     return device
 
 
+Data = Annotated[Path, typer.Argument(help="folder with one sub-folder of images per identity, or omniglot28.npz")]
+RunFolder = Annotated[Path, typer.Argument(help="folder of a run")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N", callback=_available)]
 Change = Annotated[

@@ -90,6 +90,12 @@ class Recipe:
         """The triplet loss of embeddings that are all one point; None for other losses."""
         return (self.margin or math.log(2.0)) if self.loss == "triplet" else None
 
+    def row(self) -> tuple[str, ...]:
+        """Return name, paper, loss, miner, margin, batch and backbone as texts."""
+        margin = "soft" if self.soft else str(self.margin or "–")
+        batch = f"{self.sampling.identities} × {self.sampling.each}"
+        return (self.name, self.paper, self.loss, self.miner or "–", margin, batch, self.backbone)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, for a run's files."""
         return asdict(self)

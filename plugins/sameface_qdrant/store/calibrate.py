@@ -22,12 +22,12 @@ from sameface_qdrant.calibration.gallery import (
     settings,
 )
 from sameface_qdrant.calibration.what_if import WhatIf, what_if
+from sameface_qdrant.concurrency import in_thread
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
-from sameface_qdrant.threads import in_thread
 from sameface_qdrant.values.vectors import Vector
 
 _PAGE = 500

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sameface_qdrant.engines.base import Engine, Point, Where
+from sameface_qdrant.errors import ConcurrentUpdate
 from sameface_qdrant.values.schema import CURRENT, check_writable, schema_of, stamped
 
 WRITER, WRITERS, REVISION = "mark", "marks", "revision"
@@ -100,3 +101,11 @@ def will_stay(template: Mapping[str, Any], identity: Mapping[str, Any] | None) -
     """Return whether a stored template stays: its writer won, or would have removed it by now."""
     won = identity is not None and template[WRITER] in identity[WRITERS]
     return won or time.time() - float(template["created"]) > WITHDRAWN_AFTER_S
+
+
+def overtaken(gallery: str, identity: str) -> ConcurrentUpdate:
+    """Return the error for a change of an identity that lost against another service."""
+    return ConcurrentUpdate(
+        f"another service changed the identity {identity!r} or its gallery, or is moving it; repeat the call",
+        metadata={"gallery": gallery, "identity": identity},
+    )

@@ -12,11 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sameface_qdrant.concurrency import nothing, to_end, together
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import ConcurrentUpdate, GuardRefusal, IdentityExpired, RequestIdReused, SamefaceError
-from sameface_qdrant.round_trips import nothing, together
+from sameface_qdrant.errors import GuardRefusal, IdentityExpired, RequestIdReused, SamefaceError
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.conditional_write import Change, change_of, will_stay
+from sameface_qdrant.store.conditional_write import Change, change_of, overtaken, will_stay
 from sameface_qdrant.store.enrolment_request import (
     Enrolee,
     Entry,
@@ -31,7 +31,6 @@ from sameface_qdrant.store.guards import Guards, rejection, rejects
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.template_limit import templates_to_replace
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
-from sameface_qdrant.threads import to_end
 from sameface_qdrant.values.finding import Finding, FindingKind
 from sameface_qdrant.values.template import NewTemplate, Template
 
@@ -158,7 +157,7 @@ class Enrolments:
                 )
         identity = None if stored.record is None else stored.record.payload
         if not self._engine.exclusive and not all(will_stay(point.payload, identity) for point in present.values()):
-            raise _overtaken(tenant, enrolee.identity)
+            raise overtaken(tenant.gallery.id, enrolee.identity)
 
     def _check_identity(self, tenant: Tenant, enrolee: Enrolee, record: Point | None) -> None:
         """Check that templates may be enrolled for the identity.
@@ -173,7 +172,7 @@ class Enrolments:
                 raise self._identities.not_found(tenant, enrolee.identity)
             return
         if record.payload["moving_to"]:
-            raise _overtaken(tenant, enrolee.identity)
+            raise overtaken(tenant.gallery.id, enrolee.identity)
         if not payloads.in_force(record.payload, time.time()):
             raise IdentityExpired(
                 f"the identity {enrolee.identity!r} of {tenant.gallery.id!r} has expired; set a later expire_time or "
@@ -268,7 +267,7 @@ class Enrolments:
         stored = found.pop(change.record.id, None)
         if not current:
             await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}))
-            raise _overtaken(tenant, enrolee.identity)
+            raise overtaken(tenant.gallery.id, enrolee.identity)
         won = change.won(stored)
         if won and not objections:
             return found
@@ -280,7 +279,7 @@ class Enrolments:
         await change.take_back(self._engine)
         if won and not rejected:
             raise objections[0]
-        raise _overtaken(tenant, enrolee.identity)
+        raise overtaken(tenant.gallery.id, enrolee.identity)
 
     async def _look_again(self, tenant: Tenant, enrolee: Enrolee, change: Change) -> list[SamefaceError]:
         """Return what a guard rejects now that the templates are written, or why it could not look.
@@ -295,10 +294,3 @@ class Enrolments:
             return [error]
         rejected = rejection(findings, tenant.gallery.policy, tenant.gallery.id, enrolee.identity)
         return [] if rejected is None else [rejected]
-
-
-def _overtaken(tenant: Tenant, identity: str) -> ConcurrentUpdate:
-    return ConcurrentUpdate(
-        f"the identity {identity!r} or its gallery was changed by another service; repeat the call",
-        metadata={"gallery": tenant.gallery.id, "identity": identity},
-    )

@@ -1,13 +1,13 @@
 """Galleries and their policies: the records of the small meta collection."""
 
 import asyncio
-import contextlib
 import dataclasses
 import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from sameface_qdrant.concurrency import together
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
@@ -15,10 +15,8 @@ from sameface_qdrant.errors import (
     GalleryNotEmpty,
     GalleryNotFound,
     InvalidArgument,
-    StoreFull,
 )
 from sameface_qdrant.policy import changed_policy, check_policy
-from sameface_qdrant.round_trips import together
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
@@ -28,13 +26,12 @@ from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.contract import Contract, check_contract
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, PolicyChanges
-from sameface_qdrant.values.ids import check_id, point_id
+from sameface_qdrant.values.ids import check_id
 from sameface_qdrant.values.paging import Page, check_page
-from sameface_qdrant.values.schema import CURRENT, SCHEMA_FIELD, check_writable, schema_of, stamped
+from sameface_qdrant.values.schema import check_writable, schema_of
 
 ATTEMPTS = 8
 """How often a change without an etag is tried if other services are faster."""
-_SECRET_ID = point_id(payloads.SECRET)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -226,26 +223,6 @@ class Galleries:
         )
 
     # For identities and templates.
-
-    async def open(self) -> bytes:
-        """Create the meta collection and return the store's secret, which is the key of its digests."""
-        await self._engine.ensure(META, 1)
-        payload = stamped({"kind": payloads.SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)})
-        # Read first, so that a store on a full disk opens for reading.
-        if not await self._engine.get(META, [_SECRET_ID]):
-            # Insert-only: of several services that start at once, one secret wins and all read it back.
-            await self._engine.upsert(META, [Point(_SECRET_ID, payload)], insert_only=True)
-            await self._engine.commit(META)
-        stored = (await self._engine.get(META, [_SECRET_ID]))[_SECRET_ID]
-        found = schema_of(stored.payload)
-        check_writable(found, "the store")
-        if found.version < CURRENT.version or SCHEMA_FIELD not in stored.payload:
-            # From now on releases that cannot read what this one writes refuse the store.
-            this = Where({"kind": payloads.SECRET}, ids=(_SECRET_ID,))
-            with contextlib.suppress(StoreFull):  # opens for reading; the next opening notes it
-                await self._engine.set_payload(META, this, stamped({}))
-                await self._engine.commit(META)
-        return bytes.fromhex(stored.payload["secret"])
 
     async def tenant(self, gallery: str | Gallery) -> Tenant:
         """Return a gallery with its key, and open its collection. A `Gallery` of this store is not read again.

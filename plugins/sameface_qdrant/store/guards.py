@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
 from sameface_qdrant.errors import (
     DuplicateSample,
@@ -21,7 +22,6 @@ from sameface_qdrant.errors import (
     ThresholdNotCalibrated,
 )
 from sameface_qdrant.policy import identification_threshold, verification_threshold
-from sameface_qdrant.round_trips import nothing, together
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Tenant

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from sameface_qdrant.concurrency import together
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
@@ -17,7 +18,6 @@ from sameface_qdrant.errors import (
     TemplateLimitReached,
 )
 from sameface_qdrant.policy import check_override
-from sameface_qdrant.round_trips import together
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import change_of, write
 from sameface_qdrant.store.erasure import Removal

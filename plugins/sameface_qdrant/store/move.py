@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import ConcurrentUpdate, IdentityAlreadyExists, TemplateLimitReached
+from sameface_qdrant.errors import IdentityAlreadyExists, TemplateLimitReached
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.conditional_write import change_of, will_stay, write
+from sameface_qdrant.store.conditional_write import change_of, overtaken, will_stay, write
 from sameface_qdrant.store.filters import identity_filter
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.values.ids import point_id
@@ -32,7 +32,7 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     identity = source.payload["identity"]
     begun = source.payload["moving_to"]
     if begun and begun != target and await _has_arrived(engine, tenant, source, begun):
-        raise _overtaken(tenant, identity)
+        raise overtaken(tenant.gallery.id, identity)
     present = await _find(engine, tenant, target)
     move_id = source.payload["move"] if begun == target else uuid.uuid4().hex
     if present is not None and not merge and present.payload["moved_by"] != move_id:
@@ -47,7 +47,7 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     # Read again: templates that another service wrote until then are stored now, or are about to be removed.
     points = await _templates(engine, tenant, identity)
     if not engine.exclusive and not all(will_stay(point.payload, closed.payload) for point in points):
-        raise _overtaken(tenant, identity)
+        raise overtaken(tenant.gallery.id, identity)
     copies = _copies(tenant, points, target, present)
     fresh = {**source.payload, "identity": target, "moving_to": "", "move": ""}
     record = present or Point(payloads.identity_point_id(tenant.uid, target), fresh)
@@ -116,12 +116,5 @@ async def _write(
     fields = {**payload, "updated": time.time()}
     written = await write(engine, change_of(tenant.collection, record, fields, copies, new=new))
     if written is None:
-        raise _overtaken(tenant, record.payload["identity"])
+        raise overtaken(tenant.gallery.id, record.payload["identity"])
     return written
-
-
-def _overtaken(tenant: Tenant, identity: str) -> ConcurrentUpdate:
-    return ConcurrentUpdate(
-        f"another service changed the identity {identity!r} or is moving it to another id; repeat the call",
-        metadata={"gallery": tenant.gallery.id, "identity": identity},
-    )

@@ -25,6 +25,7 @@ from sameface_qdrant.store.filters import search_filter
 from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.gallery_search import StoredGallerySearch
 from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.decision import Decision, Probe, Scope
@@ -83,7 +84,7 @@ class Store:
         """Open a store on an engine that is already open."""
         write_lock = WriteLock()
         galleries = Galleries(checked(engine), write_lock)
-        return cls(engine, galleries, write_lock, await galleries.open())
+        return cls(engine, galleries, write_lock, await open_meta(checked(engine)))
 
     @property
     def description(self) -> EngineDescription:

@@ -4,9 +4,9 @@ import time
 import uuid
 from datetime import UTC, datetime
 
+from sameface_qdrant.concurrency import together
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, TemplateNotFound
-from sameface_qdrant.round_trips import together
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.erasure import Removal
 from sameface_qdrant.store.filters import identity_filter

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from sameface_qdrant.threads import to_end
+from sameface_qdrant.concurrency import to_end
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -13,13 +13,13 @@ from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalib
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.thresholds import MeasuredThreshold
 from sameface_qdrant.calibration.what_if import ErrorRate, RecordedDecisions, SettingOutcomes, recorded_decisions
+from sameface_qdrant.concurrency import in_thread
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonSource, labelled_scores
 from sameface_qdrant.metrics.curves import Curves, curves
 from sameface_qdrant.metrics.intervals import ConfidenceInterval
 from sameface_qdrant.metrics.menagerie import ErrorRates, IdentityThresholds, propose_identity_thresholds
 from sameface_qdrant.store.store import Store
-from sameface_qdrant.threads import in_thread
 from sameface_qdrant.values.decision import Outcome
 from sameface_qdrant.values.gallery import Gallery
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
+from sameface_qdrant.concurrency import in_thread
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.threads import in_thread
 
 
 class OnnxInference:

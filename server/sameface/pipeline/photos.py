@@ -33,8 +33,8 @@ from sameface.vision import (
     select_face,
     upright_view,
 )
+from sameface_qdrant.concurrency import ended, in_thread
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.threads import ended, in_thread
 from sameface_qdrant.values.vectors import Vector
 
 Result = TypeVar("Result")

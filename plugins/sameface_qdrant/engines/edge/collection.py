@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import qdrant_edge as edge
 
+from sameface_qdrant.concurrency import to_end
 from sameface_qdrant.engines.edge.erasure_notes import removed
 from sameface_qdrant.engines.edge.files import ROOM_TO_DELETE, ROOM_TO_WRITE, check_room, write_text
 from sameface_qdrant.engines.edge.shard import matching_ids
 from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
-from sameface_qdrant.threads import to_end
 
 Result = TypeVar("Result")
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sameface_qdrant.threads import in_thread, to_end
+from sameface_qdrant.concurrency import in_thread, to_end
 
 
 @pytest.fixture
