@@ -1,7 +1,11 @@
 """What is running, and what lies in shared memory."""
 
 import contextlib
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from sameface.inference.local.process import SHARED_MEMORY
 
@@ -24,6 +28,23 @@ def living(pids: set[int]) -> set[int]:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
                 alive.add(pid)
     return alive
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until other processes make a condition true. The time limit of the test bounds it."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"did not happen: {what}")
+
+
+def until_no_more_regions(before: set[str]) -> None:
+    """Wait until the shared memory of every service that has ended is gone, but for what was there before.
+
+    A service of another test may just have been killed: what watches it then removes its memory a moment later.
+    """
+    until(lambda: regions() <= before, "the shared memory is gone")
 
 
 def regions(owner: int | None = None) -> set[str]:

@@ -5,6 +5,7 @@ import io
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory, portraits: Path) -> A
         "127.0.0.1:0",
         operations=FaceOperations(PhotoPipeline(inference), store, cards),
         parts=ServedParts("onnxruntime", "", "", store.description, cards, ChosenVersion(1, "settings", "")),
-        limits=Limits(requests=2, request_bytes=64 << 20, streams=2, stream_idle_s=0.5),
+        limits=Limits(requests=2, request_bytes=64 << 20, streams=2, stream_idle_s=60.0),
         max_message_bytes=MAX_MESSAGE_BYTES,
     )
     options = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES)]
@@ -345,12 +346,15 @@ async def _(server: Server, portraits: Path) -> None:
     raise next(result for result in results if isinstance(result, grpc.RpcError))
 
 
-async def streaming(server: Server, *messages: face_service_pb2.StreamIdentifyFacesRequest) -> Any:
-    """Open a stream, send these messages, and then nothing."""
-    stream = server.faces.StreamIdentifyFaces()
-    for message in messages:
-        await stream.write(message)
-    return stream
+def streaming(server: Server, *messages: face_service_pb2.StreamIdentifyFacesRequest) -> Any:
+    """Open a stream that sends these messages and then stays open. Only reading tells how it ended."""
+
+    async def sent() -> AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest]:
+        for message in messages:
+            yield message
+        await asyncio.Event().wait()
+
+    return server.faces.StreamIdentifyFaces(sent())
 
 
 async def in_flight(server: Server, count: int) -> None:
@@ -365,17 +369,16 @@ SETTINGS = face_service_pb2.StreamIdentifyFacesRequest(
 
 @cause("STREAM_IDLE")
 async def _(server: Server, portraits: Path) -> None:
-    stream: Any = await streaming(
-        server, SETTINGS, face_service_pb2.StreamIdentifyFacesRequest(sample=sample(portraits))
-    )
-    assert (await stream.read()).faces
-    await stream.read()
+    with pytest.MonkeyPatch.context() as impatient:
+        impatient.setattr(server.admission, "limits", replace(server.admission.limits, stream_idle_s=0.5))
+        stream = streaming(server, SETTINGS, face_service_pb2.StreamIdentifyFacesRequest(sample=sample(portraits)))
+        assert (await stream.read()).faces
+        await stream.read()
 
 
 @cause("SERVER_STOPPING")
 async def _(server: Server, portraits: Path) -> None:
-    stream: Any = await streaming(server, SETTINGS)
-    await stream.write(face_service_pb2.StreamIdentifyFacesRequest(sample=sample(portraits)))
+    stream = streaming(server, SETTINGS, face_service_pb2.StreamIdentifyFacesRequest(sample=sample(portraits)))
     assert (await stream.read()).faces
     server.admission.draining.set()
     try:
@@ -385,13 +388,13 @@ async def _(server: Server, portraits: Path) -> None:
 
 
 async def test_idle_streams_do_not_keep_others_out_and_are_bounded_themselves(server: Server, portraits: Path) -> None:
-    open_ones: list[Any] = [await streaming(server, SETTINGS) for _ in range(2)]
+    await in_flight(server, 0)
+    open_ones = [streaming(server, SETTINGS) for _ in range(2)]
     await in_flight(server, 2)
     answer = await server.faces.IdentifyFaces(search(sample(portraits)))
     assert answer.faces
-    one_more: Any = await streaming(server, SETTINGS)
     with pytest.raises(grpc.RpcError) as refused:
-        await one_more.read()
+        await streaming(server, SETTINGS).read()
     assert ServiceError.of(refused.value).reason == "SERVER_BUSY"
     for stream in open_ones:
         stream.cancel()
@@ -424,7 +427,8 @@ async def test_a_message_that_is_none_ends_a_stream_after_the_answers_before_it(
 
 async def test_a_stream_that_is_cancelled_leaves_nothing_behind(server: Server, portraits: Path) -> None:
     message = face_service_pb2.StreamIdentifyFacesRequest(sample=sample(portraits))
-    stream: Any = await streaming(server, SETTINGS, *[message] * 6)
+    stream = streaming(server, SETTINGS, *[message] * 6)
+    assert (await stream.read()).faces
     stream.cancel()
     await in_flight(server, 0)
     assert (await server.faces.IdentifyFaces(search(sample(portraits)))).faces

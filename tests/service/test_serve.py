@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from sameface.launcher import Service, served
 from sameface.settings import cache_folder, model_repository_source
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2, system_service_pb2
 from tests.conftest import default_version
-from tests.processes import descendants, living, regions
+from tests.processes import descendants, living, regions, until, until_no_more_regions
 
 SERVICES = {"sameface.v1.FaceService", "sameface.v1.GalleryService", "sameface.v1.SystemService"}
 
@@ -37,14 +35,6 @@ def sameface(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=60
     )
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail(f"did not happen: {what}")
 
 
 def enroll_and_verify(connection: Connection, portraits: Path, gallery: str = "people") -> decision_pb2.Decision:
@@ -158,7 +148,7 @@ def test_an_address_in_use_is_named_and_nothing_is_left_running(service: Service
     result = sameface("serve", "--listen", service.address, "--data-dir", str(tmp_path))
     assert result.returncode == 3
     assert service.address in result.stderr
-    assert regions() <= before
+    until_no_more_regions(before)
 
 
 def test_sigterm_lets_requests_in_flight_finish(portraits: Path, tmp_path: Path) -> None:
@@ -211,7 +201,7 @@ def test_a_killed_service_takes_its_triton_along_and_loses_nothing(portraits: Pa
 
     with pytest.raises(RuntimeMissing, match="-9"):
         use_and_kill()
-    assert regions() <= before
+    until_no_more_regions(before)
     with (
         served(tmp_path / "data", tmp_path / "second.log", ["--inference", "onnx"]) as again,
         connect(again.address) as connection,
@@ -252,7 +242,7 @@ def test_a_command_that_is_told_to_end_takes_its_service_along(tmp_path: Path) -
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
     until(lambda: not living(processes), "every process has ended")
-    assert regions() <= before
+    until_no_more_regions(before)
 
 
 def test_more_requests_than_allowed_are_told_to_come_back(
