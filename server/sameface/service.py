@@ -23,8 +23,9 @@ from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
+from sameface.pipeline.detector import DetectorSettings
 from sameface.pipeline.operations import FaceOperations
-from sameface.pipeline.photos import DetectorSettings, PhotoPipeline
+from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import Settings, model_repository_source
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store.store import Store

@@ -22,7 +22,7 @@ from sameface.client import ServiceError
 from sameface.inference.cards import read_cards
 from sameface.inference.defaults import ChosenVersion
 from sameface.inference.onnx import OnnxInference
-from sameface.pipeline import photos
+from sameface.pipeline import detector, photos, turning
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline, all_of
 from sameface.settings import model_repository_source
@@ -167,8 +167,10 @@ def enrolment_of(photo: bytes) -> face_service_pb2.EnrollTemplateRequest:
 async def test_pixels_and_digests_of_a_photo_are_worked_on_in_threads(
     server: Server, portraits: Path, watch: Callable[..., Watched]
 ) -> None:
-    steps = ("decode_image", "detector_input", "decode_faces", "upright_view", "align", "_batches", "_checked")
-    vision = [watch(photos, step) for step in steps]
+    places = {photos: ("decode_image", "align", "_batches", "_checked"), turning: ("upright_view",)}
+    places |= {detector: ("detector_input", "decode_faces")}
+    steps = [(module, step) for module, names in places.items() for step in names]
+    vision = [watch(module, step) for module, step in steps]
     digests = watch(hmac, "new")
     answer = await server.faces.EnrollTemplate(enrolment_of(tilted(portraits)))
     assert answer.template.name

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sameface.errors import ModelCheckFailed
-from sameface.inference.base import FloatArray, Inference, Tensor
+from sameface.inference.base import Inference, Tensor
 from sameface.inference.cards import EMBEDDER
+from sameface.pipeline.detector import Detector, DetectorSettings
+from sameface.pipeline.finding import find_faces
+from sameface.pipeline.turning import upright_face
 from sameface.vision import (
-    VIEW_SIDE,
     DecodedImage,
     Detection,
     FaceSelection,
@@ -24,14 +25,9 @@ from sameface.vision import (
     QualityLimits,
     align,
     assess_quality,
-    decode_faces,
     decode_image,
-    detector_input,
-    look_again,
-    needs_second_look,
     quality_issues,
     select_face,
-    upright_view,
 )
 from sameface_qdrant.concurrency import ended, in_thread
 from sameface_qdrant.errors import InvalidArgument
@@ -39,22 +35,8 @@ from sameface_qdrant.values.vectors import Vector
 
 Result = TypeVar("Result")
 
-DETECTOR = "face_detector"
-DETECTOR_VERSION = 1
 LARGEST_BATCH = 32
 """``max_batch_size`` of the embedder's Triton config."""
-SMALLEST_SIDE = 80
-MAX_SECOND_LOOKS = 4
-"""Each look corrects about half of the remaining tilt. Four looks are enough up to 60°."""
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorSettings:
-    """Settings of the face detector."""
-
-    longest_side: int = 640
-    """Longest side of the detector's input in pixels. Larger photos are reduced to it."""
-    score_threshold: float = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,35 +115,15 @@ class PhotoPipeline:
 
     async def _detect(self, photo: bytes) -> tuple[DecodedImage, tuple[Detection, ...]]:
         work = PhotoWork(self.image_limits.max_cpu_s)
-        image, tensor, scale = await in_thread(self.threads, self._prepare, photo, work, stop=work.stop)
-        side = min(self.detector.longest_side, max(image.pixels.shape[:2]))
-        while True:
-            detections = await self._run_detector(tensor, scale)
-            # The detector was trained on faces that do not fill the image. Try again with a smaller image.
-            side //= 2
-            if detections or side < SMALLEST_SIDE:
-                return image, detections
-            tensor, scale = await in_thread(self.threads, detector_input, image.pixels, side)
+        image = await in_thread(self.threads, decode_image, photo, self.image_limits, work, stop=work.stop)
+        return image, await find_faces(image, self._detector)
 
-    def _prepare(self, photo: bytes, work: PhotoWork) -> tuple[DecodedImage, Pixels, float]:
-        image = decode_image(photo, self.image_limits, work)
-        return image, *detector_input(image.pixels, self.detector.longest_side)
-
-    async def _run_detector(self, tensor: Pixels, scale: float) -> tuple[Detection, ...]:
-        outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-        return await in_thread(self.threads, self._faces_in, outputs["faces"][0], tensor, scale)
-
-    def _faces_in(self, raw: FloatArray, tensor: Pixels, scale: float) -> tuple[Detection, ...]:
-        size = (tensor.shape[3], tensor.shape[2])
-        return decode_faces(raw, size, scale, score_threshold=self.detector.score_threshold)
+    @property
+    def _detector(self) -> Detector:
+        return Detector(self.inference, self.threads, self.detector)
 
     async def _examine(self, image: DecodedImage, face: Detection) -> FoundFace:
-        tilted = needs_second_look(face)
-        for _ in range(MAX_SECOND_LOOKS):
-            if not tilted:
-                break
-            tensor, scale, matrix = await in_thread(self.threads, _upright_input, image.pixels, face)
-            face, tilted = look_again(face, await self._run_detector(tensor, scale), matrix)
+        face = await upright_face(image.pixels, face, self._detector)
         return await in_thread(self.threads, self._judge, image, face)
 
     def _judge(self, image: DecodedImage, face: Detection) -> FoundFace:
@@ -173,11 +135,6 @@ class PhotoPipeline:
             quality=quality,
             issues=quality_issues(quality, self.quality_limits),
         )
-
-
-def _upright_input(pixels: Pixels, face: Detection) -> tuple[Pixels, float, NDArray[np.float64]]:
-    view, matrix = upright_view(pixels, face)
-    return *detector_input(view, VIEW_SIDE), matrix
 
 
 def _batches(crops: Sequence[Pixels]) -> list[Pixels]:
