@@ -17,39 +17,44 @@ an identity with a threshold, and its lead over the next identity with a runner-
 ('MATCH', 0.994)
 """
 
-from sameface_qdrant.attached.attach import attach
-from sameface_qdrant.attached.attached import Attached
-from sameface_qdrant.attached.target import Counts, Neighbour
-from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
-from sameface_qdrant.calibration.inputs import Cohort, read_cohort, read_scores
-from sameface_qdrant.calibration.thresholds import Calibration, Evidence, MeasuredThreshold, Method
-from sameface_qdrant.calibration.what_if import (
-    DecisionSetting,
-    ErrorRate,
-    RecordedDecisions,
-    SettingOutcomes,
-    WhatIf,
-    recorded_decisions,
-)
-from sameface_qdrant.engines.base import EngineDescription
-from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.metrics.comparisons import (
-    Comparisons,
-    ComparisonScores,
-    ComparisonSource,
-    Searches,
-    labelled_scores,
-)
-from sameface_qdrant.metrics.intervals import ConfidenceInterval
-from sameface_qdrant.store.store import Store
-from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource
-from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
-from sameface_qdrant.values.finding import Finding, FindingKind
-from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, PolicyChanges, WhenFull
-from sameface_qdrant.values.identity import Identity, IdentityChanges
-from sameface_qdrant.values.paging import Page
-from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sameface_qdrant.attached.attach import attach
+    from sameface_qdrant.attached.attached import Attached
+    from sameface_qdrant.attached.target import Counts, Neighbour
+    from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
+    from sameface_qdrant.calibration.inputs import Cohort, read_cohort, read_scores
+    from sameface_qdrant.calibration.thresholds import Calibration, Evidence, MeasuredThreshold, Method
+    from sameface_qdrant.calibration.what_if import (
+        DecisionSetting,
+        ErrorRate,
+        RecordedDecisions,
+        SettingOutcomes,
+        WhatIf,
+        recorded_decisions,
+    )
+    from sameface_qdrant.engines.base import EngineDescription
+    from sameface_qdrant.engines.server.options import ServerOptions
+    from sameface_qdrant.metrics.comparisons import (
+        Comparisons,
+        ComparisonScores,
+        ComparisonSource,
+        Searches,
+        labelled_scores,
+    )
+    from sameface_qdrant.metrics.intervals import ConfidenceInterval
+    from sameface_qdrant.store.store import Store
+    from sameface_qdrant.values.contract import Contract
+    from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource
+    from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
+    from sameface_qdrant.values.finding import Finding, FindingKind
+    from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, PolicyChanges, WhenFull
+    from sameface_qdrant.values.identity import Identity, IdentityChanges
+    from sameface_qdrant.values.paging import Page
+    from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
 
 __all__ = [
     "Attached",
@@ -110,3 +115,51 @@ __all__ = [
     "read_scores",
     "recorded_decisions",
 ]
+
+_HOMES = {
+    name: module
+    for module, names in {
+        "attached.attach": "attach",
+        "attached.attached": "Attached",
+        "attached.target": "Counts Neighbour",
+        "calibration.gallery": "CalibrationOptions GalleryCalibration Operation SettingChanges",
+        "calibration.inputs": "Cohort read_cohort read_scores",
+        "calibration.thresholds": "Calibration Evidence MeasuredThreshold Method",
+        "calibration.what_if": "DecisionSetting ErrorRate RecordedDecisions SettingOutcomes WhatIf recorded_decisions",
+        "engines.base": "EngineDescription",
+        "engines.server.options": "ServerOptions",
+        "metrics.comparisons": "Comparisons ComparisonScores ComparisonSource Searches labelled_scores",
+        "metrics.intervals": "ConfidenceInterval",
+        "store.store": "Store",
+        "values.contract": "Contract",
+        "values.decision": "Candidate Decision Outcome Probe Scope ThresholdSource",
+        "values.erasure": "ByteEvidence ErasedResource ErasureReceipt ErasureState",
+        "values.finding": "Finding FindingKind",
+        "values.gallery": "Gallery GuardAction OperatingPoint Policy PolicyChanges WhenFull",
+        "values.identity": "Identity IdentityChanges",
+        "values.paging": "Page",
+        "values.template": "FoundTemplate NewTemplate Provenance Template TemplateFilter",
+    }.items()
+    for name in names.split()
+}
+"""Each public name, and the module below this one that defines it."""
+
+
+if not TYPE_CHECKING:  # A type checker that saw it would accept any name.
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name, or a module of this package, when it is first used.
+
+        Whoever imports one module, for instance the errors, does not import the store and its libraries.
+        """
+        if name in _HOMES:
+            found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+            globals()[name] = found
+            return found
+        if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

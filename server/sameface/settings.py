@@ -10,37 +10,13 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from platformdirs import user_cache_path, user_data_path
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from sameface.folders import cache_folder as cache_folder
+from sameface.folders import default_data_dir, default_model_repository
+from sameface.folders import model_repository_source as model_repository_source
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
-
-
-def cache_folder() -> Path:
-    """Return the folder of files that can be made again: ``$SAMEFACE_CACHE_DIR`` or the user's cache folder."""
-    chosen = os.environ.get("SAMEFACE_CACHE_DIR")
-    return Path(chosen) if chosen else user_cache_path("sameface", appauthor=False)
-
-
-def _checkout() -> Path | None:
-    root = Path(__file__).resolve().parents[2]
-    return root if (root / "pyproject.toml").is_file() and (root / "model_repository").is_dir() else None
-
-
-def model_repository_source() -> Path:
-    """Return the folder of committed configs and cards, in the checkout or in the installed package."""
-    root = _checkout()
-    return root / "model_repository" if root else Path(__file__).resolve().parent / "model_repository"
-
-
-def _default_model_repository() -> Path:
-    # An installed package may be read-only, so its weights are built in the cache folder.
-    return model_repository_source() if _checkout() else cache_folder() / "model_repository"
-
-
-def _default_data_dir() -> Path:
-    return user_data_path("sameface", appauthor=False)
 
 
 def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
@@ -73,10 +49,10 @@ class Settings(BaseSettings):
     listen: str = Field(
         "127.0.0.1:50051", description="address and port of the gRPC service; port 0 chooses a free port"
     )
-    data_dir: Path = Field(default_factory=_default_data_dir, description="folder of the embedded Qdrant Edge store")
+    data_dir: Path = Field(default_factory=default_data_dir, description="folder of the embedded Qdrant Edge store")
     cache_dir: Path = Field(default_factory=cache_folder, description="folder of the Triton runtime and downloads")
     model_repository: Path = Field(
-        default_factory=_default_model_repository, description="Triton model repository with the models and their cards"
+        default_factory=default_model_repository, description="Triton model repository with the models and their cards"
     )
     inference: Literal["triton", "onnx"] = Field(
         "triton",

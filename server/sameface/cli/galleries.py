@@ -1,9 +1,11 @@
 """`sameface gallery …`: makes, shows, changes and erases galleries."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import typer
 
+from sameface.cli.deferred import DeferredGroup
 from sameface.cli.erasures import show_receipts
 from sameface.cli.options import (
     DEFAULT_ADDRESS,
@@ -20,8 +22,20 @@ from sameface.cli.policies import policy_options, policy_text
 from sameface.v1 import gallery_pb2
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, PolicyOptions
 
+
+class GalleryCommands(DeferredGroup):
+    """The commands of this module and, imported on demand because they need numpy, those of calibration."""
+
+    places: ClassVar[Mapping[str, str]] = {
+        "calibrate": "sameface.cli.calibrate:calibrate",
+        "what-if": "sameface.cli.calibrate:what_if",
+    }
+
+
 gallery_app = typer.Typer(
-    help="Make, show, change, calibrate and erase galleries: named sets of identities.", no_args_is_help=True
+    cls=GalleryCommands,
+    help="Make, show, change, calibrate and erase galleries: named sets of identities.",
+    no_args_is_help=True,
 )
 
 

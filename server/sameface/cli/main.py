@@ -5,36 +5,48 @@ import os
 import signal
 import sys
 import traceback
-from typing import NoReturn, TextIO
+from collections.abc import Mapping
+from typing import ClassVar, NoReturn, TextIO
 
 import typer
 
 from sameface import __version__
-from sameface.cli import (
-    calibrate,
-    decide,
-    demo,
-    detect,
-    doctor,
-    enroll,
-    erasures,
-    evaluate,
-    galleries,
-    health,
-    identities,
-    model,
-    serve,
-    triton,
-)
+from sameface.cli.deferred import DeferredGroup
 from sameface.cli.options import ExitCode
 from sameface.cli.output import visible
-from sameface.client import ServiceError
+from sameface.folders import cache_folder
 from sameface.libraries import keep_caches_in
-from sameface.settings import cache_folder
 from sameface_qdrant.errors import SamefaceError
+
+
+class Commands(DeferredGroup):
+    """Every command."""
+
+    places: ClassVar[Mapping[str, str]] = {
+        "serve": "sameface.cli.serve:serve",
+        "enroll": "sameface.cli.enroll:enroll",
+        "verify": "sameface.cli.decide:verify",
+        "identify": "sameface.cli.decide:identify",
+        "compare": "sameface.cli.decide:compare",
+        "search": "sameface.cli.decide:search",
+        "detect": "sameface.cli.detect:detect",
+        "doctor": "sameface.cli.doctor:doctor",
+        "health": "sameface.cli.health:health",
+        "demo": "sameface.cli.demo:demo",
+        "version": "sameface.cli.main:version",
+        "gallery": "sameface.cli.galleries:gallery_app",
+        "identity": "sameface.cli.identities:identity_app",
+        "template": "sameface.cli.identities:template_app",
+        "erasure": "sameface.cli.erasures:app",
+        "model": "sameface.cli.model:app",
+        "triton": "sameface.cli.triton:app",
+        "evaluate": "sameface.cli.evaluate:app",
+    }
+
 
 app = typer.Typer(
     name="sameface",
+    cls=Commands,
     help="One-shot identity verification: enrol with one photo, verify or identify with the next.",
     epilog="Exit codes: 0 done or match, 1 no match, 2 ambiguous, 3 something could not be done.",
     no_args_is_help=True,
@@ -42,28 +54,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command("serve")(serve.serve)
-app.command("enroll")(enroll.enroll)
-app.command("verify")(decide.verify)
-app.command("identify")(decide.identify)
-app.command("compare")(decide.compare)
-app.command("search")(decide.search)
-app.command("detect")(detect.detect)
-galleries.gallery_app.command("calibrate")(calibrate.calibrate)
-galleries.gallery_app.command("what-if")(calibrate.what_if)
-app.add_typer(galleries.gallery_app, name="gallery")
-app.add_typer(identities.identity_app, name="identity")
-app.add_typer(identities.template_app, name="template")
-app.add_typer(erasures.app, name="erasure")
-app.add_typer(model.app, name="model")
-app.add_typer(triton.app, name="triton")
-app.add_typer(evaluate.app, name="evaluate")
-app.command("doctor")(doctor.doctor)
-app.command("health")(health.health)
-app.command("demo")(demo.demo)
 
 
-@app.command()
+@app.callback()
+def _before_every_command() -> None:
+    # Typer takes an app without a command or a callback of its own for empty.
+    pass
+
+
 def version() -> None:
     """Print the version."""
     print(__version__)
@@ -102,8 +100,6 @@ def _run() -> int:
         raise
     except SamefaceError as error:
         return _fail(f"{error.reason}: {error.message}")
-    except ServiceError as error:
-        return _fail(str(error))
     except OSError as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
@@ -113,6 +109,10 @@ def _run() -> int:
             # A usage error. Typer's exit code for it, 2, means AMBIGUOUS here.
             error.show()
             return ExitCode.ERROR
+        from sameface.client import ServiceError
+
+        if isinstance(error, ServiceError):
+            return _fail(str(error))
         # Python itself would end with 1, which means NO_MATCH here.
         return _fail(f"unexpected {type(error).__name__}: {error} (SAMEFACE_DEBUG=1 shows where)")
     return code if isinstance(code, int) else ExitCode.OK

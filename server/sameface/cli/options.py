@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sameface.client import Client
 from sameface_qdrant.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from sameface.client import Client
 
 
 class ExitCode(IntEnum):
@@ -59,8 +61,10 @@ def in_utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC)
 
 
-def connected(address: str) -> Client:
+def connected(address: str) -> "Client":
     """Return a client of the service."""
+    from sameface.client import Client
+
     # A person at a terminal should learn soon that no service answers.
     return Client(address, unreachable_s=1.0)
 
