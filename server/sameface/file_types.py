@@ -23,8 +23,23 @@ class Use(StrEnum):
     """It is decoded."""
     PICTURE = "picture"
     """A picture in a format that is not decoded."""
+    STAND_IN = "stand-in"
+    """Not the photo, but its bytes written as text, or where it is."""
     OTHER = "other"
     """Not a picture."""
+
+
+_REMEDIES = {
+    "as base64 text": "decode it with base64.b64decode",
+    "as hexadecimal text": "decode it with bytes.fromhex",
+    "decoded as text": 'read the file as bytes, with open(path, "rb")',
+    "bytes printed as text": "hand over the bytes, not their str()",
+    "data URI": "decode what follows the comma with base64.b64decode",
+    "URL": "download the photo and hand over its bytes",
+    "Git LFS pointer": "run git lfs pull",
+    "archive": "unpack it",
+    "video": "hand over one of its frames as a picture",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,14 @@ class FileType:
     def is_photo(self) -> bool:
         """Whether the service decodes it."""
         return self.use is Use.PHOTO
+
+    @property
+    def remedy(self) -> str:
+        """What to do instead, for people; empty for a photo."""
+        if self.is_photo:
+            return ""
+        known = (remedy for end, remedy in _REMEDIES.items() if self.name.endswith(end))
+        return next(known, "save it as JPEG or PNG" if self.use is Use.PICTURE else "expected the file of a photo")
 
 
 JPEG, PNG, GIF, WEBP, BMP, TIFF, HEIC, HEIF, AVIF = PHOTOS = tuple(
@@ -143,6 +166,7 @@ _QUICKTIME = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 _PNM = re.compile(rb"P[1-7fF][ \t\r\n]")
 
+_STAND_INS = ("Git LFS pointer", "data URI", "URL", "bytes printed as text")
 _WRITTEN = {
     "Git LFS pointer": ("version https://git-lfs",),
     "web page": ("<!doctype html", "<html", "<head", "<body"),
@@ -166,7 +190,7 @@ def file_type(head: bytes) -> FileType | None:
     >>> file_type(b"\\xff\\xd8\\xff\\xe0\\x00\\x10JFIF")
     FileType(name='JPEG', use=<Use.PHOTO: 'photo'>)
     >>> file_type(b"/9j/4AAQSkZJRgABAQ")
-    FileType(name='JPEG as base64 text', use=<Use.OTHER: 'other'>)
+    FileType(name='JPEG as base64 text', use=<Use.STAND_IN: 'stand-in'>)
     """
     head = bytes(head[:HEAD_BYTES])
     if not head:
@@ -217,13 +241,13 @@ def _text(head: bytes) -> FileType | None:
     except UnicodeDecodeError:
         return None
     if inner := _decoded_bytes(text):
-        return FileType(f"{inner.name} decoded as text", Use.OTHER)
+        return FileType(f"{inner.name} decoded as text", Use.STAND_IN)
     if any(character < " " and character not in "\t\n\r\f" for character in text):
         return None
     begin = text.lstrip().lower()
     for name, starts in _WRITTEN.items():
         if begin.startswith(starts):
-            return FileType(name, Use.PICTURE if name == "SVG" else Use.OTHER)
+            return FileType(name, Use.STAND_IN if name in _STAND_INS else Use.PICTURE if name == "SVG" else Use.OTHER)
     if inner := _encoded(text):
         return inner
     return TEXT
@@ -245,9 +269,9 @@ def _encoded(text: str) -> FileType | None:
         whole = letters.rstrip(b"=")
         kind = _binary(base64.b64decode(whole[: len(whole) // 4 * 4].translate(_URL_SAFE)))
         if kind and kind.use is not Use.OTHER:
-            return FileType(f"{kind.name} as base64 text", Use.OTHER)
+            return FileType(f"{kind.name} as base64 text", Use.STAND_IN)
     try:
         kind = _binary(binascii.unhexlify(letters[: len(letters) // 2 * 2]))
     except (binascii.Error, ValueError):
         return None
-    return FileType(f"{kind.name} as hexadecimal text", Use.OTHER) if kind and kind.is_photo else None
+    return FileType(f"{kind.name} as hexadecimal text", Use.STAND_IN) if kind and kind.is_photo else None

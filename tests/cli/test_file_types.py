@@ -29,16 +29,16 @@ def test_photos_are_told_in_every_guise(format: str) -> None:
     name = {"WEBP": "WebP", "MPO": "JPEG"}.get(format, format)
     assert file_type(content) == FileType(name, Use.PHOTO)
     for text in (base64.b64encode(content), base64.urlsafe_b64encode(content), base64.encodebytes(content)):
-        assert file_type(text) == FileType(f"{name} as base64 text", Use.OTHER)
-    assert file_type(content.hex().encode()) == FileType(f"{name} as hexadecimal text", Use.OTHER)
-    assert file_type(str(content).encode()) == FileType("bytes printed as text", Use.OTHER)
+        assert file_type(text) == FileType(f"{name} as base64 text", Use.STAND_IN)
+    assert file_type(content.hex().encode()) == FileType(f"{name} as hexadecimal text", Use.STAND_IN)
+    assert file_type(str(content).encode()) == FileType("bytes printed as text", Use.STAND_IN)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
 def test_bytes_that_were_decoded_as_text_are_told(format: str) -> None:
     content = written(format)
     for text in (content.decode("latin-1"), content.decode(errors="replace")):
-        assert file_type(text.encode()) == FileType(f"{format} decoded as text", Use.OTHER)
+        assert file_type(text.encode()) == FileType(f"{format} decoded as text", Use.STAND_IN)
 
 
 @pytest.mark.parametrize("format", ["JPEG2000", "ICO", "PPM", "TGA", "EPS", "DDS"])
