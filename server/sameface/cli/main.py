@@ -28,7 +28,7 @@ from sameface.cli import (
 )
 from sameface.cli.options import ExitCode
 from sameface.cli.output import visible
-from sameface.client import ServiceError
+from sameface.client import NotAPhoto, ServiceError
 from sameface.libraries import keep_caches_in
 from sameface.settings import cache_folder
 from sameface_qdrant.errors import SamefaceError
@@ -101,6 +101,8 @@ def _run() -> int:
     except BrokenPipeError:
         raise
     except SamefaceError as error:
+        return _fail(f"{error.reason}: {error.message}")
+    except NotAPhoto as error:
         return _fail(f"{error.reason}: {error.message}")
     except ServiceError as error:
         return _fail(str(error))

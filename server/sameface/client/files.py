@@ -46,12 +46,12 @@ def read_path(path: str | os.PathLike[Any]) -> bytes:
         with open(text, "rb") as file:
             content = file.read(MAX_MESSAGE_BYTES + 1)
     except OSError as error:
-        mistake = _meant_otherwise(text) if error.errno in _NO_SUCH_PATH else None
+        mistake = meant_otherwise(text) if error.errno in _NO_SUCH_PATH else None
         raise mistake or _short(error, text) from None
     except NotAPhoto:
         raise
     except ValueError:
-        raise _meant_otherwise(text) or NotAPhoto(
+        raise meant_otherwise(text) or NotAPhoto(
             f"a text of {len(text)} characters is not a path, because it holds a NUL or a lone surrogate; {EXPECTED}"
         ) from None
     if len(content) > MAX_MESSAGE_BYTES:
@@ -59,34 +59,38 @@ def read_path(path: str | os.PathLike[Any]) -> bytes:
     return content
 
 
-def read_file(file: Any) -> bytes:
+def read_file(file: Any, name: str = "") -> bytes:
     """Return the bytes of a file object, from its beginning wherever it stands. One that cannot seek is read on.
+
+    Args:
+        file: the file object.
+        name: what it is called in an error; default: its type.
 
     Raises:
         NotAPhoto: the file is closed, a text file, only for writing, asynchronous, empty or too large.
         OSError: reading fails.
     """
-    kind = type_name(file)
+    name = name or f"the {type_name(file)}"
     if isinstance(file, io.TextIOBase) or isinstance(getattr(file, "file", None), io.TextIOBase):
-        raise _text_file(kind)
+        raise _text_file(name)
     if getattr(file, "closed", False) is True:
-        raise NotAPhoto(f'the {kind} is closed; open the file with open(path, "rb") and read it before it is closed')
+        raise NotAPhoto(f'{name} is closed; open the file with open(path, "rb") and read it before it is closed')
     seekable = _rewind(file)
     try:
-        content = _read_all(file, kind)
+        content = _read_all(file, name)
     except NotAPhoto:
         raise
     except UnicodeDecodeError:
-        raise _text_file(kind) from None
+        raise _text_file(name) from None
     except io.UnsupportedOperation:
-        raise NotAPhoto(f'the {kind} cannot be read from; open the file with open(path, "rb")') from None
+        raise NotAPhoto(f'{name} cannot be read from; open the file with open(path, "rb")') from None
     except OSError:
         raise
     except Exception as error:
-        raise NotAPhoto(f"the {kind} could not be read ({type(error).__name__}); {EXPECTED}") from None
+        raise NotAPhoto(f"{name} could not be read ({type(error).__name__}); {EXPECTED}") from None
     if not content:
         hint = "" if seekable else "; it cannot seek, so it may have been read before"
-        raise NotAPhoto(f"the {kind} holds 0 bytes{hint}; expected the file of a photo")
+        raise NotAPhoto(f"{name} holds 0 bytes{hint}; expected the file of a photo")
     return content
 
 
@@ -129,10 +133,10 @@ def type_name(thing: object) -> str:
 
 def named(path: str) -> str:
     """Return a path for an error: quoted if it is surely a path, else its length alone."""
-    return repr(path) if _quotable(path) else f"a path of {len(path)} characters"
+    return repr(path) if quotable(path) else f"a path of {len(path)} characters"
 
 
-def _quotable(path: str) -> bool:
+def quotable(path: str) -> bool:
     """Whether a text is surely a path, and no photo as text: it has a suffix, is in a folder that exists, or short."""
     if len(path) > LONGEST_NAME or not path.isprintable():
         return False
@@ -151,7 +155,7 @@ def _check_regular(path: str, status: os.stat_result) -> None:
         raise _too_large(named(path), status.st_size)
 
 
-def _meant_otherwise(text: str) -> NotAPhoto | None:
+def meant_otherwise(text: str) -> NotAPhoto | None:
     """Return the error for a text that leads to no file and is not meant as a path."""
     for errors in ("surrogateescape", "replace"):
         try:
@@ -173,7 +177,7 @@ def _short(error: OSError, path: str) -> OSError:
     reason = error.strerror or type(error).__name__
     if path.startswith("~"):
         reason += " (~ is not expanded; use Path.expanduser)"
-    if _quotable(path):
+    if quotable(path):
         return OSError(error.errno, reason, path)
     return OSError(error.errno, f"{reason}: a path of {len(path)} characters; {EXPECTED}")
 
@@ -192,19 +196,19 @@ def _rewind(file: Any) -> bool:
     return True
 
 
-def _read_all(file: Any, kind: str) -> bytes:
+def _read_all(file: Any, name: str) -> bytes:
     content = bytearray()
     for chunk in _chunks(file):
         refuse_awaitable(chunk)
         if isinstance(chunk, str):
-            raise _text_file(kind)
+            raise _text_file(name)
         if chunk is None:
-            raise NotAPhoto(f"the {kind} has no more bytes at the moment; hand over the bytes of the whole photo")
+            raise NotAPhoto(f"{name} has no more bytes at the moment; hand over the bytes of the whole photo")
         if not isinstance(chunk, bytes | bytearray | memoryview):
-            raise NotAPhoto(f"read() of the {kind} returned a {type_name(chunk)}; expected bytes")
+            raise NotAPhoto(f"read() of {name} returned a {type_name(chunk)}; expected bytes")
         content += chunk
         if len(content) > MAX_MESSAGE_BYTES:
-            raise _too_large(f"the {kind}", f"more than {MAX_MESSAGE_BYTES}")
+            raise _too_large(name, f"more than {MAX_MESSAGE_BYTES}")
     return bytes(content)
 
 
@@ -222,8 +226,8 @@ def _chunks(file: Any) -> Iterator[Any]:
         yield chunk
 
 
-def _text_file(kind: str) -> NotAPhoto:
-    return NotAPhoto(f'the {kind} is a text file; open the file with open(path, "rb")')
+def _text_file(name: str) -> NotAPhoto:
+    return NotAPhoto(f'{name} is a text file; open the file with open(path, "rb")')
 
 
 def _too_large(source: str, size: object) -> NotAPhoto:
