@@ -225,7 +225,7 @@ def test_a_refusal_carries_what_a_program_needs(client: Any, gallery: str, portr
 @pytest.mark.parametrize(
     ("photo", "error"),
     [
-        (np.zeros((4, 4, 4), np.uint8), ValueError),
+        (np.zeros((4, 4, 5), np.uint8), ValueError),
         (np.zeros((4, 4, 3), np.float32), ValueError),
         (np.zeros((0, 4, 3), np.uint8), ValueError),
         (7, TypeError),

@@ -34,7 +34,7 @@ from sameface.cli.output import (
 )
 from sameface.cli.photos import NamedPhoto, find_photos, one_photo_each
 from sameface.cli.work import NotTried, error_record, work_on
-from sameface.client import ServiceError
+from sameface.client import NotAPhoto, ServiceError
 from sameface.v1 import decision_pb2, face_pb2
 
 Threshold = Annotated[
@@ -188,7 +188,7 @@ def search(
             found = client.search(
                 gallery, named.read(), max_results=results, min_score=min_score, face_selection=face, labels=labels
             ).templates
-        except (ServiceError, OSError) as error:
+        except (ServiceError, OSError, NotAPhoto) as error:
             if as_json:
                 print_json({"photo": named.name, **error_record(error)})
             raise

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from sameface.cli.folders import Skipped
 from sameface.cli.options import (
     DEFAULT_ADDRESS,
     Address,
@@ -26,7 +27,6 @@ from sameface.cli.output import GrowingTable, coloured, note, note_skipped, prin
 from sameface.cli.photos import (
     STDIN,
     NamedPhoto,
-    Skipped,
     display_name_of,
     find_people,
     find_photos,

@@ -5,19 +5,18 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from anyascii import anyascii
 
+from sameface.cli.folders import Skipped, describe_skipped, is_folder, photos_below, why_skipped
+from sameface.client.files import check_content, meant_otherwise, named, quotable, read_file, read_path
+from sameface.file_types import PHOTOS
 from sameface_qdrant.errors import InvalidArgument
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-UNSUPPORTED = {".heic", ".heif", ".avif", ".jxl"}
 STDIN = "-"
-DRAWING = re.compile(r"\.sameface(-\d+)?\.jpg$")
-NAMES_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +28,15 @@ class NamedPhoto:
     """None is stdin."""
 
     def read(self) -> bytes:
-        """Return its bytes."""
-        return sys.stdin.buffer.read() if self.path is None else self.path.read_bytes()
+        """Return its bytes.
 
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file or folder below a named folder that is not used."""
-
-    path: Path
-    why: str
+        Raises:
+            NotAPhoto: it is no file, empty, too large, or the text of a photo.
+            OSError: it cannot be read.
+        """
+        content = read_file(sys.stdin.buffer, "stdin") if self.path is None else read_path(self.path)
+        check_content(content, "stdin" if self.path is None else named(str(self.path)))
+        return content
 
 
 def find_photos(names: Sequence[str]) -> tuple[list[NamedPhoto], list[Skipped]]:
@@ -59,15 +57,12 @@ def find_photos(names: Sequence[str]) -> tuple[list[NamedPhoto], list[Skipped]]:
         if name == STDIN:
             found.append(NamedPhoto("stdin", None))
             continue
-        paths = [Path(name)] if name and Path(name).exists() else [Path(match) for match in sorted(_matches(name))]
+        paths = [Path(name)] if name and os.path.exists(name) else [Path(match) for match in sorted(_matches(name))]
         skipped_here: list[Skipped] = []
         photos = [photo for path in paths for photo in _below(path, skipped_here)]
         if not photos:
-            what = "holds no photo" if paths else "does not exist"
             raise InvalidArgument(
-                f"{name or 'an empty name'} {what}; expected a photo ({', '.join(sorted(SUFFIXES))}), a folder, a "
-                "pattern, or -" + _in_brackets(skipped_here),
-                metadata={"field": "photo"},
+                _no_photo(name, bool(paths)) + _in_brackets(skipped_here), metadata={"field": "photo"}
             )
         found += [NamedPhoto(str(photo), photo) for photo in photos]
         skipped += skipped_here
@@ -100,16 +95,17 @@ def find_people(folder: Path) -> tuple[dict[str, list[NamedPhoto]], list[Skipped
     """
     people: dict[str, list[NamedPhoto]] = {}
     skipped: list[Skipped] = []
-    for entry in sorted(folder.iterdir()):
-        if not entry.is_dir():
-            if entry.suffix.lower() in SUFFIXES | UNSUPPORTED:
-                skipped.append(Skipped(entry, "not in a person's folder"))
-        elif entry.name.startswith("."):
-            skipped.append(Skipped(entry, "hidden"))
-        elif photos := _below(entry, skipped):
+    with os.scandir(folder) as scanned:
+        entries = sorted(scanned, key=lambda entry: entry.name)
+    for entry in entries:
+        path = folder / entry.name
+        # A link to a person's folder is that folder.
+        is_person = is_folder(entry) and not entry.name.startswith(".")
+        if is_person and (photos := photos_below(path, skipped)):
             people[entry.name] = [NamedPhoto(str(photo), photo) for photo in photos]
         else:
-            skipped.append(Skipped(entry, "a folder without photos"))
+            why = "a folder without photos" if is_person else why_skipped(entry) or "not in a person's folder"
+            skipped.append(Skipped(path, why))
     if not people:
         raise InvalidArgument(
             f"{folder} has no sub-folder with photos; expected {folder}/<name>/<photo>, or --as ID for photos of one "
@@ -117,21 +113,6 @@ def find_people(folder: Path) -> tuple[dict[str, list[NamedPhoto]], list[Skipped
             metadata={"field": "photo"},
         )
     return people, skipped
-
-
-def describe_skipped(skipped: Iterable[Skipped]) -> list[str]:
-    """Return one line for each reason, with how many and the first few names.
-
-    >>> describe_skipped([Skipped(Path("people/.cache"), "hidden"), Skipped(Path("people/.git"), "hidden")])
-    ['2 skipped (hidden): people/.cache, people/.git']
-    """
-    by_reason: dict[str, list[str]] = {}
-    for one in skipped:
-        by_reason.setdefault(one.why, []).append(str(one.path))
-    return [
-        f"{len(names)} skipped ({why}): {', '.join(names[:NAMES_TOLD])}{', …' if len(names) > NAMES_TOLD else ''}"
-        for why, names in by_reason.items()
-    ]
 
 
 def _in_brackets(skipped: Iterable[Skipped]) -> str:
@@ -144,44 +125,19 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _below(path: Path, skipped: list[Skipped]) -> list[Path]:
-    return sorted(_walk(path, skipped)) if path.is_dir() else [path]
+    return photos_below(path, skipped) if path.is_dir() else [path]
 
 
-def _walk(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as scanned:
-            entries = sorted(scanned, key=lambda entry: entry.name)
-    except OSError:
-        # Returned as a photo, so that reading it raises the error.
-        yield folder
-        return
-    for entry in entries:
-        path, suffix = folder / entry.name, Path(entry.name).suffix.lower()
-        if entry.is_dir():
-            if entry.name.startswith("."):
-                skipped.append(Skipped(path, "hidden"))
-            elif entry.is_symlink():
-                skipped.append(Skipped(path, "a link to a folder"))
-            else:
-                yield from _walk(path, skipped)
-        elif suffix in UNSUPPORTED:
-            skipped.append(Skipped(path, f"{suffix[1:].upper()} is not supported"))
-        elif suffix in SUFFIXES:
-            if entry.name.startswith("."):
-                skipped.append(Skipped(path, "hidden"))
-            elif is_drawing(entry.name):
-                skipped.append(Skipped(path, "made by --draw"))
-            elif entry.is_file() or entry.is_symlink():
-                yield path
-
-
-def is_drawing(name: str) -> bool:
-    """Return whether a file has a name that ``--draw`` gives.
-
-    >>> is_drawing("ada.sameface.jpg"), is_drawing("ada.sameface-2.jpg"), is_drawing("sameface.jpg")
-    (True, True, False)
-    """
-    return DRAWING.search(name) is not None
+def _no_photo(name: str, exists: bool) -> str:
+    """Return why a name stands for no photo."""
+    if mistake := None if exists else meant_otherwise(name):
+        return mistake.message
+    shown = name if name and quotable(name) else f"a name of {len(name)} characters" if name else "an empty name"
+    formats = ", ".join(kind.name for kind in PHOTOS)
+    return (
+        f"{shown} {'holds no photo' if exists else 'does not exist'}; expected a photo ({formats}), a folder, a "
+        "pattern, or -"
+    )
 
 
 def identity_ids(names: Iterable[str]) -> dict[str, str]:

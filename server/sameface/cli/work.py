@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from sameface.cli.output import note
-from sameface.client import ServiceError
+from sameface.client import NotAPhoto, ServiceError
 from sameface_qdrant.errors import SamefaceError
 
 Item = TypeVar("Item")
@@ -34,6 +34,8 @@ def error_record(error: Exception) -> dict[str, Any]:
         return {"error": error.reason or error.code.name, "message": error.message, "metadata": error.metadata}
     if isinstance(error, SamefaceError):
         return {"error": error.reason, "message": error.message, "metadata": error.metadata}
+    if isinstance(error, NotAPhoto):
+        return {"error": error.reason, "message": error.message, "metadata": {}}
     if isinstance(error, NotTried):
         return {
             "error": "NOT_TRIED",
@@ -56,14 +58,14 @@ def work_on(
 ) -> Iterator[tuple[Item, Result | Exception]]:
     """Work on several items at a time. Yield each with its result or its error, in order, as they come.
 
-    An error of the service and a file that cannot be read are yielded; any other error is raised. Once the service
-    cannot be reached, every item that was not started is yielded with `NotTried`.
+    An error of the service, a file that cannot be read and one that is no photo are yielded; any other error is
+    raised. Once the service cannot be reached, every item that was not started is yielded with `NotTried`.
     """
 
     def attempt(item: Item) -> Result | Exception:
         try:
             return work(item)
-        except (ServiceError, OSError) as error:
+        except (ServiceError, OSError, NotAPhoto) as error:
             return error
 
     not_tried = 0

@@ -5,8 +5,8 @@ Most programs use `Client` or `AsyncClient`. `connect` gives the generated stubs
 
 from sameface.client.aio import AsyncClient
 from sameface.client.connection import connect
-from sameface.client.errors import ServiceError
+from sameface.client.errors import NotAPhoto, ServiceError
 from sameface.client.samples import Photo, SampleLike
 from sameface.client.sync import Client
 
-__all__ = ["AsyncClient", "Client", "Photo", "SampleLike", "ServiceError", "connect"]
+__all__ = ["AsyncClient", "Client", "NotAPhoto", "Photo", "SampleLike", "ServiceError", "connect"]

@@ -15,7 +15,7 @@ from sameface.client.faces import stream_settings
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
-from sameface.client.samples import SampleLike, as_sample
+from sameface.client.samples import SampleLike, as_sample, check_many
 from sameface.v1 import face_service_pb2
 
 
@@ -62,6 +62,7 @@ class AsyncClient(Calls):
     ) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesResponse]:
         """See `Client`; samples may come from an asynchronous source."""
         settings = stream_settings(gallery, options)
+        check_many(samples, asynchronous=True)
         failed: list[Exception] = []
 
         async def requests() -> AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest]:

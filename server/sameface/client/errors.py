@@ -1,8 +1,22 @@
-"""The error of a failed call."""
+"""The errors of the clients: a call failed, or what was handed over cannot be sent."""
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
+
+class NotAPhoto(ValueError, TypeError):
+    """What was handed over is not a photo. Nothing was sent, and the message quotes nothing of the content.
+
+    Attributes:
+        reason: IMAGE_UNDECODABLE or IMAGE_TOO_LARGE, as `ServiceError.reason` would be.
+        message: text for people: what was given, what is expected, what to do.
+    """
+
+    def __init__(self, message: str, *, reason: str = "IMAGE_UNDECODABLE") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
 
 
 class ServiceError(Exception):

@@ -1,37 +1,50 @@
 """What can be sent as a photo or an embedding."""
 
-import io
+import inspect
 import os
-from pathlib import Path
-from typing import IO, Any, TypeAlias
+from collections.abc import AsyncIterable, Iterable, Sized
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sameface.client.errors import NotAPhoto
+from sameface.client.files import EXPECTED, check_content, named, read_file, read_path, refuse_awaitable, type_name
+from sameface.client.pixels import encode_array, encode_image, is_pillow_image
 from sameface.v1 import face_pb2
 
-Photo: TypeAlias = "str | os.PathLike[str] | bytes | NDArray[np.uint8] | IO[bytes]"
-"""A path, the bytes of an image file, pixels (uint8, RGB [height, width, 3] or grey [height, width]), an open file."""
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class AsArray(Protocol):
+    """What numpy can read as an array, for instance a tensor of torch."""
+
+    def __array__(self) -> NDArray[Any]:
+        """Return it as an array."""
+
+
+Photo: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[np.uint8] | AsArray | Image.Image | IO[bytes]"
+)
+"""A path; the bytes of an image file; pixels (uint8, RGB [height, width, 3], RGBA [height, width, 4] or grey [height,
+width]); a Pillow image; a file object."""
 SampleLike: TypeAlias = "Photo | face_pb2.Embedding | face_pb2.Sample"
 
 
 def photo_bytes(photo: Photo) -> bytes:
     """Return the bytes of an image file.
 
+    A file object is read from its beginning, wherever it stands; one that cannot seek is read on. Errors quote nothing
+    of a photo.
+
     Raises:
+        NotAPhoto: what was given is not a photo, or too large for a message.
         OSError: the file cannot be read.
-        ValueError: an array is not an image.
-        TypeError: ``photo`` is of another type.
     """
-    if isinstance(photo, bytes | bytearray | memoryview):
-        return bytes(photo)
-    if isinstance(photo, np.ndarray):
-        return _encoded(photo)
-    if isinstance(photo, str | os.PathLike):
-        return Path(photo).read_bytes()
-    if hasattr(photo, "read"):
-        return bytes(photo.read())
-    raise TypeError(f"{type(photo).__name__} is not a photo; expected a path, bytes, a numpy array or an open file")
+    content, source = _read(photo)
+    check_content(content, source)
+    return content
 
 
 def as_sample(sample: SampleLike) -> face_pb2.Sample:
@@ -43,16 +56,58 @@ def as_sample(sample: SampleLike) -> face_pb2.Sample:
     return face_pb2.Sample(photo=photo_bytes(sample))
 
 
-def _encoded(pixels: NDArray[Any]) -> bytes:
-    from PIL import Image
+def check_many(samples: Any, *, asynchronous: bool) -> None:
+    """Check that samples are many, not one photo.
 
-    grey, colour = pixels.ndim == 2, pixels.ndim == 3 and pixels.shape[2] == 3
-    if pixels.dtype != np.uint8 or not (grey or colour) or pixels.size == 0:
-        raise ValueError(
-            f"an array of {pixels.dtype} with shape {list(pixels.shape)} is not a photo; expected uint8, RGB "
-            "[height, width, 3] or grey [height, width]"
-        )
-    buffer = io.BytesIO()
-    # Lossless. Low compression is fast, and the bytes are sent only once.
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
+    Raises:
+        NotAPhoto: ``samples`` is one photo, cannot be iterated, or only asynchronously where that does not help.
+    """
+    refuse_awaitable(samples)
+    one = isinstance(samples, str | bytes | bytearray | memoryview | os.PathLike | face_pb2.Sample | face_pb2.Embedding)
+    rows = hasattr(samples, "__array__") and getattr(samples, "ndim", 0) < 4
+    if one or rows or hasattr(samples, "read") or is_pillow_image(samples):
+        raise NotAPhoto(f"a {type_name(samples)} is one photo; expected several, for instance a list of paths")
+    if isinstance(samples, AsyncIterable) and not asynchronous:
+        raise NotAPhoto(f"a {type_name(samples)} is asynchronous; hand it to AsyncClient")
+    if not any(hasattr(samples, name) for name in ("__iter__", "__aiter__", "__getitem__")):
+        raise NotAPhoto(f"a {type_name(samples)} is not a sequence of photos; expected for instance a list of paths")
+
+
+def _read(photo: Any) -> tuple[bytes, str]:
+    """Return the bytes of a photo, and what it is called in an error."""
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return bytes(photo), f"a {type_name(photo)}"
+    if isinstance(photo, str | os.PathLike):
+        return read_path(photo), named(os.fsdecode(photo))
+    if isinstance(photo, type):
+        raise NotAPhoto(f"the class {photo.__name__[:60]} is not a photo; {EXPECTED}")
+    refuse_awaitable(photo)
+    kind = type_name(photo)
+    if is_pillow_image(photo):
+        return encode_image(photo), "the Pillow image"
+    if hasattr(photo, "__array__"):
+        return encode_array(photo), "the array"
+    if hasattr(photo, "read"):
+        return read_file(photo), f"the {kind}"
+    if hasattr(photo, "read_bytes"):
+        return bytes(photo.read_bytes()), f"the {kind}"
+    try:
+        return bytes(memoryview(photo)), f"a {kind}"
+    except TypeError:
+        raise NotAPhoto(_no_photo(photo)) from None
+
+
+def _no_photo(thing: object) -> str:
+    """Return why a thing of another type is not a photo."""
+    kind = type_name(thing)
+    if thing is None:
+        return f"None is not a photo; {EXPECTED}"
+    if inspect.isgenerator(thing) or isinstance(thing, AsyncIterable):
+        return f"a {kind} is not a photo; hand over one photo at a time, or all of them to identify_stream"
+    if isinstance(thing, list | tuple | set | frozenset | dict) or (
+        isinstance(thing, Iterable) and isinstance(thing, Sized)
+    ):
+        return f"a {kind} of {len(thing)} is not a photo; hand over one photo at a time"
+    if callable(thing):
+        return f"a {kind} is not a photo; call it and hand over its result"
+    return f"a {kind} is not a photo; {EXPECTED}"

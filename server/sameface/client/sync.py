@@ -14,7 +14,7 @@ from sameface.client.faces import stream_settings
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
-from sameface.client.samples import SampleLike, as_sample
+from sameface.client.samples import SampleLike, as_sample, check_many
 from sameface.v1 import face_service_pb2
 
 
@@ -82,6 +82,7 @@ class Client(Calls):
         is not repeated after a failure. It has no deadline; a server that disappears is noticed within 40 s.
         """
         settings = stream_settings(gallery, options)
+        check_many(samples, asynchronous=False)
         failed: list[Exception] = []
 
         def requests() -> Iterator[face_service_pb2.StreamIdentifyFacesRequest]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface.client import Client, ServiceError
+from sameface.client import Client, NotAPhoto, ServiceError
 from sameface.evaluation.samples import FACE_NOT_FOUND, Failure, Samples
 from sameface.v1 import face_pb2, face_service_pb2
 
@@ -47,6 +47,8 @@ def embed_photos(
             answer = client.embed(path, embedder_version=version)
         except OSError as error:
             return type(error).__name__
+        except NotAPhoto as error:
+            return error.reason
         except ServiceError as error:
             if error.too_large:
                 return "IMAGE_TOO_LARGE"

@@ -1,0 +1,237 @@
+"""Reads photos from paths and file objects. An error quotes nothing of a photo, nor a text that may be one."""
+
+import errno
+import inspect
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+from sameface.client.connection import MAX_MESSAGE_BYTES
+from sameface.client.errors import NotAPhoto
+from sameface.file_types import HEAD_BYTES, FileType, Use, file_type
+
+CHUNK_BYTES = 1 << 20
+LONGEST_NAME = 200
+"""Longer paths are not quoted."""
+EXPECTED = "expected a path, bytes, an array of pixels, a Pillow image or an open file"
+
+_KINDS = {
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
+# A pipe that this process already holds: /dev/stdin, and what a shell makes of <(command).
+_OWN_PIPE = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
+_SUFFIX = re.compile(r"\.\w{1,5}$")
+# The path itself is at fault, so it may be a text of another kind.
+_NO_SUCH_PATH = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
+
+
+def read_path(path: str | os.PathLike[Any]) -> bytes:
+    """Return the bytes of a file. A named pipe, a device and a socket are not opened.
+
+    Raises:
+        NotAPhoto: the file is not a regular one or too large, or the path is a text of another kind: base64, a data
+            URI, an address, bytes that were decoded.
+        OSError: the file cannot be read.
+    """
+    text = os.fsdecode(path)
+    try:
+        status = os.stat(text)
+        _check_regular(text, status)
+        with open(text, "rb") as file:
+            content = file.read(MAX_MESSAGE_BYTES + 1)
+    except OSError as error:
+        mistake = meant_otherwise(text) if error.errno in _NO_SUCH_PATH else None
+        raise mistake or _short(error, text) from None
+    except NotAPhoto:
+        raise
+    except ValueError:
+        raise meant_otherwise(text) or NotAPhoto(
+            f"a text of {len(text)} characters is not a path, because it holds a NUL or a lone surrogate; {EXPECTED}"
+        ) from None
+    if len(content) > MAX_MESSAGE_BYTES:
+        raise _too_large(named(text), f"more than {MAX_MESSAGE_BYTES}")
+    return content
+
+
+def read_file(file: Any, name: str = "") -> bytes:
+    """Return the bytes of a file object, from its beginning wherever it stands. One that cannot seek is read on.
+
+    Args:
+        file: the file object.
+        name: what it is called in an error; default: its type.
+
+    Raises:
+        NotAPhoto: the file is closed, a text file, only for writing, asynchronous, empty or too large.
+        OSError: reading fails.
+    """
+    name = name or f"the {type_name(file)}"
+    if isinstance(file, io.TextIOBase) or isinstance(getattr(file, "file", None), io.TextIOBase):
+        raise _text_file(name)
+    if getattr(file, "closed", False) is True:
+        raise NotAPhoto(f'{name} is closed; open the file with open(path, "rb") and read it before it is closed')
+    seekable = _rewind(file)
+    try:
+        content = _read_all(file, name)
+    except NotAPhoto:
+        raise
+    except UnicodeDecodeError:
+        raise _text_file(name) from None
+    except io.UnsupportedOperation:
+        raise NotAPhoto(f'{name} cannot be read from; open the file with open(path, "rb")') from None
+    except OSError:
+        raise
+    except Exception as error:
+        raise NotAPhoto(f"{name} could not be read ({type(error).__name__}); {EXPECTED}") from None
+    if not content:
+        hint = "" if seekable else "; it cannot seek, so it may have been read before"
+        raise NotAPhoto(f"{name} holds 0 bytes{hint}; expected the file of a photo")
+    return content
+
+
+def check_content(content: bytes, source: str) -> None:
+    """Check the bytes of a file for mistakes that need no decoder. The service judges all others.
+
+    Args:
+        content: the bytes.
+        source: what they are called in an error.
+
+    Raises:
+        NotAPhoto: there are none, or they are a photo written as text, or where one is.
+    """
+    if not content:
+        raise NotAPhoto(f"{source} has 0 bytes; expected the file of a photo")
+    kind = file_type(content[:HEAD_BYTES])
+    if kind and kind.use is Use.STAND_IN:
+        raise stand_in(kind, source)
+
+
+def stand_in(kind: FileType, source: str) -> NotAPhoto:
+    """Return the error for the text of a photo, or for its address."""
+    return NotAPhoto(f"{source} is not a photo but looks like: {kind.name}; {kind.remedy}")
+
+
+def refuse_awaitable(thing: object) -> None:
+    """Raise NotAPhoto for a coroutine, task or future. A coroutine that has not begun is closed."""
+    if not inspect.isawaitable(thing):
+        return
+    if inspect.iscoroutine(thing) and inspect.getcoroutinestate(thing) == inspect.CORO_CREATED:
+        # Python would warn that it was never awaited.
+        thing.close()
+    raise NotAPhoto(f"a {type_name(thing)} is not a photo; await it and hand over its result")
+
+
+def type_name(thing: object) -> str:
+    """Return the name of a thing's type, cut at 60 characters."""
+    return type(thing).__name__[:60]
+
+
+def named(path: str) -> str:
+    """Return a path for an error: quoted if it is surely a path, else its length alone."""
+    return repr(path) if quotable(path) else f"a path of {len(path)} characters"
+
+
+def quotable(path: str) -> bool:
+    """Whether a text is surely a path, and no photo as text: it has a suffix, is in a folder that exists, or short."""
+    if len(path) > LONGEST_NAME or not path.isprintable():
+        return False
+    folder = os.path.dirname(path)
+    return len(path) < 12 or bool(_SUFFIX.search(path)) or (folder != "/" and os.path.isdir(folder))
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    mode = status.st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a folder; expected the file of one photo")
+    what = next((name for is_kind, name in _KINDS.items() if is_kind(mode)), None)
+    if what and not _OWN_PIPE.fullmatch(path):
+        raise NotAPhoto(f"{named(path)} is {what}; expected the file of a photo")
+    if stat.S_ISREG(mode) and status.st_size > MAX_MESSAGE_BYTES:
+        raise _too_large(named(path), status.st_size)
+
+
+def meant_otherwise(text: str) -> NotAPhoto | None:
+    """Return the error for a text that leads to no file and is not meant as a path."""
+    for errors in ("surrogateescape", "replace"):
+        try:
+            kind = file_type(text[:HEAD_BYTES].encode(errors=errors))
+        except UnicodeEncodeError:
+            continue
+        if kind and kind.use is Use.STAND_IN:
+            return stand_in(kind, f"a text of {len(text)} characters")
+        if kind and kind.is_photo:
+            return NotAPhoto(
+                f"a text of {len(text)} characters is not a path but looks like the bytes of a {kind.name} that were "
+                'decoded; read the file as bytes, with open(path, "rb")'
+            )
+    return None
+
+
+def _short(error: OSError, path: str) -> OSError:
+    """Return the error with the path quoted only if it is surely one."""
+    reason = error.strerror or type(error).__name__
+    if path.startswith("~"):
+        reason += " (~ is not expanded; use Path.expanduser)"
+    if quotable(path):
+        return OSError(error.errno, reason, path)
+    return OSError(error.errno, f"{reason}: a path of {len(path)} characters; {EXPECTED}")
+
+
+def _rewind(file: Any) -> bool:
+    """Go to the beginning, and return whether that was possible."""
+    try:
+        if hasattr(file, "seekable") and not file.seekable():
+            return False
+        refuse_awaitable(file.seek(0))
+    except NotAPhoto:
+        raise
+    except Exception:
+        # Pipes and answers of web servers cannot seek, and each library says so in its own way.
+        return False
+    return True
+
+
+def _read_all(file: Any, name: str) -> bytes:
+    content = bytearray()
+    for chunk in _chunks(file):
+        refuse_awaitable(chunk)
+        if isinstance(chunk, str):
+            raise _text_file(name)
+        if chunk is None:
+            raise NotAPhoto(f"{name} has no more bytes at the moment; hand over the bytes of the whole photo")
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            raise NotAPhoto(f"read() of {name} returned a {type_name(chunk)}; expected bytes")
+        content += chunk
+        if len(content) > MAX_MESSAGE_BYTES:
+            raise _too_large(name, f"more than {MAX_MESSAGE_BYTES}")
+    return bytes(content)
+
+
+def _chunks(file: Any) -> Iterator[Any]:
+    try:
+        chunk = file.read(CHUNK_BYTES)
+    except TypeError:
+        # It takes no size, and may return everything again the next time.
+        yield file.read()
+        return
+    while chunk:
+        yield chunk
+        chunk = file.read(CHUNK_BYTES)
+    if chunk is None or isinstance(chunk, str):
+        yield chunk
+
+
+def _text_file(name: str) -> NotAPhoto:
+    return NotAPhoto(f'{name} is a text file; open the file with open(path, "rb")')
+
+
+def _too_large(source: str, size: object) -> NotAPhoto:
+    return NotAPhoto(
+        f"{source} has {size} bytes; a message holds at most {MAX_MESSAGE_BYTES}; make the photo smaller",
+        reason="IMAGE_TOO_LARGE",
+    )

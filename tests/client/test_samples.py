@@ -1,0 +1,455 @@
+"""What people hand to the clients as a photo: it is read whole, or refused by an error that quotes nothing of it."""
+
+import array
+import asyncio
+import base64
+import gzip
+import http.client
+import io
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from sameface.client import AsyncClient, Client, NotAPhoto
+from sameface.client.connection import MAX_MESSAGE_BYTES
+from sameface.client.samples import as_sample, photo_bytes
+from sameface.v1 import face_pb2
+
+LONGEST_MESSAGE = 400
+PIXELS = np.random.default_rng(7).integers(0, 256, (24, 32, 3), np.uint8)
+
+
+def written(format: str = "JPEG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, format, **options)
+    return file.getvalue()
+
+
+PHOTO = written()
+
+
+def refused(photo: Any, why: str) -> None:
+    with pytest.raises(NotAPhoto, match=why) as error:
+        photo_bytes(photo)
+    assert len(str(error.value)) <= LONGEST_MESSAGE
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "ada.jpg").write_bytes(PHOTO)
+    return tmp_path / "ada.jpg"
+
+
+class Named:
+    """A path of another library."""
+
+    def __init__(self, path: str | bytes) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str | bytes:
+        return self.path
+
+
+class Tensor:
+    """Pixels of another library."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return PIXELS
+
+
+class Upload:
+    """An uploaded file of an asynchronous web framework."""
+
+    async def read(self, size: int = -1) -> bytes:
+        return PHOTO
+
+
+class Response:
+    """An answer whose body is kept: `read` takes no size and returns all of it each time."""
+
+    def read(self) -> bytes:
+        return PHOTO
+
+
+def spooled(max_size: int) -> Any:
+    file = tempfile.SpooledTemporaryFile(max_size)  # noqa: SIM115  # handed over
+    file.write(PHOTO)
+    return file
+
+
+def mapped(path: Path) -> Any:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+@pytest.mark.parametrize(
+    "hand_over",
+    [
+        str,
+        Path,
+        lambda path: Named(str(path)),
+        lambda path: Named(os.fsencode(path)),
+        lambda path: next(os.scandir(path.parent)),
+        lambda path: path.read_bytes(),
+        lambda path: bytearray(PHOTO),
+        lambda path: memoryview(PHOTO),
+        lambda path: memoryview(b"".join(bytes([byte, 0]) for byte in PHOTO))[::2],
+        lambda path: array.array("B", PHOTO),
+        lambda path: path.open("rb"),
+        lambda path: path.open("rb", buffering=0),
+        lambda path: gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(PHOTO))),
+        lambda path: spooled(0),
+        lambda path: spooled(1 << 20),
+        mapped,
+        lambda path: Response(),
+    ],
+)
+def test_the_bytes_of_a_file_are_taken_from_wherever_they_are(path: Path, hand_over: Callable[[Path], Any]) -> None:
+    assert photo_bytes(hand_over(path)) == PHOTO
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(0, len(PHOTO) + 10), buffering=st.sampled_from([0, 1024]))
+def test_a_file_object_is_read_whole_from_any_position(path: Path, position: int, buffering: int) -> None:
+    with path.open("rb", buffering=buffering) as file, io.BytesIO(PHOTO) as kept:
+        for opened in (file, kept):
+            opened.seek(position)
+            assert photo_bytes(opened) == PHOTO
+            assert photo_bytes(opened) == PHOTO
+
+
+def test_members_of_an_archive_are_taken() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("ada.jpg", PHOTO)
+        refused(archive, "ZipFile could not be read")
+    with zipfile.ZipFile(file) as archive:
+        assert photo_bytes(archive.open("ada.jpg")) == PHOTO
+        member: Any = zipfile.Path(archive, "ada.jpg")
+        assert photo_bytes(member) == PHOTO
+
+
+@pytest.fixture
+def answer() -> Iterator[http.client.HTTPResponse]:
+    """The answer of a web server, whose body cannot seek and comes in parts."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for start in range(0, len(PHOTO), 100):
+                part = PHOTO[start : start + 100]
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            self.wfile.write(b"0\r\n\r\n")
+
+        def log_message(self, *arguments: Any) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+        connection.request("GET", "/")
+        yield connection.getresponse()
+        connection.close()
+        thread.join()
+
+
+def test_the_body_of_an_answer_is_read_on(answer: http.client.HTTPResponse) -> None:
+    assert photo_bytes(answer) == PHOTO
+    refused(answer, "HTTPResponse (holds 0 bytes; it cannot seek|is closed)")
+
+
+def test_pipes_that_are_held_already_are_read_to_their_end() -> None:
+    def pipe() -> int:
+        reading, writing = os.pipe()
+        os.write(writing, PHOTO)
+        os.close(writing)
+        return reading
+
+    with os.fdopen(pipe(), "rb") as opened:
+        assert photo_bytes(opened) == PHOTO
+    held = pipe()
+    assert photo_bytes(f"/dev/fd/{held}") == PHOTO
+    os.close(held)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "seen"),
+    [
+        (PIXELS, PIXELS),
+        (PIXELS[:, ::-1, ::-1], PIXELS[:, ::-1, ::-1]),
+        (PIXELS[:, :, 0], PIXELS[:, :, 0]),
+        (PIXELS[:, :, :1], PIXELS[:, :, 0]),
+        (np.dstack([PIXELS, PIXELS[:, :, 0]]), np.dstack([PIXELS, PIXELS[:, :, 0]])),
+        (Tensor(), PIXELS),
+        (Image.fromarray(PIXELS), PIXELS),
+        (Image.fromarray(PIXELS[:, :, 0]), PIXELS[:, :, 0]),
+        (Image.fromarray(PIXELS).convert("RGBX"), PIXELS),
+        (Image.open(io.BytesIO(written("PNG"))), PIXELS),
+        (Image.fromarray(PIXELS).convert("CMYK"), np.asarray(Image.fromarray(PIXELS).convert("CMYK").convert("RGB"))),
+    ],
+)
+def test_pixels_arrive_unchanged(pixels: Any, seen: Any) -> None:
+    with Image.open(io.BytesIO(photo_bytes(pixels))) as sent:
+        np.testing.assert_array_equal(np.asarray(sent), seen)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_an_image_as_it_was_opened_is_turned_as_its_orientation_says(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = written("PNG", exif=exif)
+    with Image.open(io.BytesIO(content)) as opened:
+        with Image.open(io.BytesIO(content)) as again, Image.open(io.BytesIO(photo_bytes(opened))) as sent:
+            np.testing.assert_array_equal(np.asarray(sent), np.asarray(ImageOps.exif_transpose(again)))
+        with Image.open(io.BytesIO(photo_bytes(opened.copy()))) as sent:
+            np.testing.assert_array_equal(np.asarray(sent), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "why"),
+    [
+        (PIXELS / 255, "array of float64 .* white is 1 or 255"),
+        (PIXELS.astype(np.float32), "array of float32 .* white is 1 or 255"),
+        (PIXELS.astype(np.uint16), "array of uint16 .* range cannot be told"),
+        (PIXELS > 4, "array of bool .* no pixels"),
+        (np.array(["ada.jpg"]), "no pixels"),
+        (np.array(None), "array of object"),
+        (PIXELS.transpose(2, 0, 1), r"shape \[3, 24, 32\] is not a photo: the channels come first"),
+        (PIXELS[None], "it is a batch"),
+        (PIXELS[:, :, :2], r"shape \[24, 32, 2\] is not a photo; expected uint8"),
+        (PIXELS[:0], r"shape \[0, 32, 3\]"),
+        (PIXELS[0, 0], r"shape \[3\]"),
+        (np.float64(0.5), r"shape \[\]"),
+        (Image.fromarray(PIXELS[:, :, 0]).convert("F"), "mode F"),
+        (Image.new("RGB", (0, 3)), "0×3 has no pixels"),
+    ],
+)
+def test_pixels_of_another_kind_are_refused_by_what_they_are(pixels: Any, why: str) -> None:
+    refused(pixels, why)
+
+
+def test_an_image_that_cannot_be_loaded_is_refused() -> None:
+    refused(Image.open(io.BytesIO(PHOTO[:-100])), "could not be loaded or encoded")
+    closed = Image.open(io.BytesIO(PHOTO))
+    closed.close()
+    refused(closed, "could not be loaded or encoded")
+
+
+@pytest.mark.parametrize(
+    ("photo", "why"),
+    [
+        (base64.b64encode(PHOTO).decode(), "JPEG as base64 text; decode it"),
+        (base64.b64encode(PHOTO), "JPEG as base64 text; decode it"),
+        (base64.urlsafe_b64encode(written("PNG")).decode(), "PNG as base64 text"),
+        (PHOTO.hex(), "JPEG as hexadecimal text"),
+        ("data:image/jpeg;base64," + base64.b64encode(PHOTO).decode(), "data URI; decode"),
+        (b"data:image/jpeg;base64," + base64.b64encode(PHOTO), "data URI; decode"),
+        ("https://example.org/ada.jpg", "URL; download"),
+        (b"https://example.org/ada.jpg", "URL; download"),
+        ("s3://bucket/ada.jpg", "URL; download"),
+        ("file:///home/ada.jpg", "URL; download"),
+        (str(PHOTO), "bytes printed as text"),
+        (PHOTO.decode("latin-1"), "bytes of a JPEG that were decoded|JPEG decoded as text"),
+        (PHOTO.decode(errors="replace"), "JPEG decoded as text"),
+        (PHOTO.decode(errors="surrogateescape"), "bytes of a JPEG that were decoded"),
+        (PHOTO.decode("latin-1").encode(), "JPEG decoded as text"),
+        (written("GIF").decode("latin-1"), "GIF"),
+        ("ada\0.jpg", "holds a NUL"),
+        ("\ud800.jpg", "lone surrogate"),
+        (b"", "a bytes has 0 bytes"),
+        (bytearray(), "a bytearray has 0 bytes"),
+        (memoryview(b""), "a memoryview has 0 bytes"),
+        (io.BytesIO(), "the BytesIO holds 0 bytes; expected"),
+        (io.StringIO("photo"), 'StringIO is a text file; open the file with open\\(path, "rb"\\)'),
+        (None, "None is not a photo; expected a path"),
+        (7, "a int is not a photo"),
+        ([PHOTO, PHOTO], "a list of 2 is not a photo; hand over one photo at a time"),
+        ((), "a tuple of 0"),
+        ({"photo": PHOTO}, "a dict of 1"),
+        ((photo for photo in [PHOTO]), "a generator is not a photo; hand over one photo at a time, or"),
+        (io.BytesIO, "the class BytesIO"),
+        (io.BytesIO(PHOTO).getvalue, "builtin_function_or_method is not a photo; call it"),
+        (Upload(), "coroutine is not a photo; await it"),
+        (face_pb2.Sample(photo=PHOTO), "a Sample is not a photo"),
+    ],
+)
+def test_a_mistake_is_named(photo: Any, why: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refused(photo, why)
+
+
+def test_files_that_hold_no_photo_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    refused(tmp_path / "empty.jpg", r"empty.jpg' has 0 bytes")
+    (tmp_path / "text.jpg").write_bytes(base64.b64encode(PHOTO))
+    refused(tmp_path / "text.jpg", r"text.jpg' is not a photo but looks like: JPEG as base64 text")
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(1 << 40)
+    refused(tmp_path / "huge.jpg", f"has {1 << 40} bytes; a message holds at most {MAX_MESSAGE_BYTES}")
+    with (tmp_path / "huge.jpg").open("rb") as file:
+        refused(file, f"BufferedReader has more than {MAX_MESSAGE_BYTES} bytes")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    refused(tmp_path / "pipe.jpg", "is a named pipe")
+    refused("/dev/zero", "'/dev/zero' is a device")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.jpg"))
+        refused(tmp_path / "socket.jpg", "is a socket")
+    with pytest.raises(IsADirectoryError, match="folder; expected the file of one photo"):
+        photo_bytes(tmp_path)
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    with pytest.raises(OSError, match=r"loop.jpg"):
+        photo_bytes(tmp_path / "loop.jpg")
+
+
+def test_a_missing_file_is_named_as_far_as_it_is_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(FileNotFoundError, match=r"nowhere/ada.jpg"):
+        photo_bytes("/nowhere/ada.jpg")
+    with pytest.raises(FileNotFoundError, match=r"Path.expanduser"):
+        photo_bytes("~/ada-is-not-here.jpg")
+    with pytest.raises(NotADirectoryError, match=r"ada.jpg"):
+        photo_bytes(file / "ada.jpg")
+    with pytest.raises(OSError, match="a path of 5000 characters; expected"):
+        photo_bytes("x" * 5000)
+
+
+@pytest.mark.parametrize("mode", ["r", "w", "wb", "a+", "closed"])
+def test_files_that_are_open_in_another_way_are_refused(path: Path, mode: str) -> None:
+    with (path if "w" not in mode else path.with_suffix(".new")).open("rb" if mode == "closed" else mode) as file:
+        if mode == "closed":
+            file.close()
+        refused(file, {"closed": "is closed", "wb": "cannot be read from"}.get(mode, "is a text file"))
+    with tempfile.NamedTemporaryFile("w+") as named, tempfile.SpooledTemporaryFile(mode="w+") as kept:
+        refused(named, "is a text file")
+        kept.write("photo")
+        refused(kept, "is a text file")
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "Task"])
+async def test_what_was_not_awaited_is_refused_without_a_warning(kind: str) -> None:
+    async def download() -> bytes:
+        return PHOTO
+
+    async with AsyncClient("127.0.0.1:1") as client:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            photo: Any = download() if kind == "coroutine" else asyncio.ensure_future(download())
+            with pytest.raises(NotAPhoto, match=f"a {kind} is not a photo; await it"):
+                await client.detect(photo) if kind == "coroutine" else photo_bytes(photo)
+            if kind == "Task":
+                assert await photo == PHOTO
+
+
+@pytest.mark.parametrize(
+    "samples", [PHOTO, "ada.jpg", Path("ada.jpg"), PIXELS, Image.fromarray(PIXELS), io.BytesIO(PHOTO), None, 7]
+)
+async def test_a_stream_of_one_photo_is_refused(samples: Any) -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(NotAPhoto, match="expected"):
+        next(client.identify_stream("g", samples))
+    async with AsyncClient("127.0.0.1:1") as waiting:
+        with pytest.raises(NotAPhoto, match="expected"):
+            await anext(waiting.identify_stream("g", samples))
+
+
+async def test_an_asynchronous_source_is_for_the_asynchronous_client() -> None:
+    async def photos() -> Any:
+        yield PHOTO
+
+    source: Any = photos()
+    with Client("127.0.0.1:1") as client, pytest.raises(NotAPhoto, match="hand it to AsyncClient"):
+        next(client.identify_stream("g", source))
+
+
+def test_pillow_is_imported_only_where_it_is_needed(path: Path) -> None:
+    program = "import sys; from sameface.client.samples import photo_bytes; photo_bytes(sys.argv[1]); "
+    program += "assert 'PIL' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+
+
+def error_of(photo: Any) -> Exception | None:
+    try:
+        photo_bytes(photo)
+    except (NotAPhoto, OSError) as error:
+        assert 0 < len(str(error)) <= LONGEST_MESSAGE  # noqa: PT017  # for any input there may be no error
+        return error
+    return None
+
+
+def quotes(message: str, content: bytes | str) -> bool:
+    """Whether a message holds 12 bytes or characters of a content in a row."""
+    ways = [content] if isinstance(content, str) else [content.decode("latin-1"), content.decode(errors="replace")]
+    return any(text[at : at + 12] in message for text in ways for at in range(len(text) - 11))
+
+
+CONTENTS = st.one_of(
+    st.binary(min_size=12, max_size=300),
+    st.binary(min_size=0, max_size=300).map(lambda tail: PHOTO[:40] + tail),
+    st.binary(min_size=24, max_size=300).map(base64.b64encode),
+)
+
+
+@settings(max_examples=150)
+@given(content=CONTENTS, data=st.data())
+def test_no_error_quotes_what_was_handed_over(content: bytes, data: st.DataObject) -> None:
+    ways: list[Callable[[bytes], Any]] = [
+        bytes,
+        io.BytesIO,
+        lambda content: content.decode("latin-1"),
+        lambda content: content.decode(errors="replace"),
+        lambda content: content.decode(errors="surrogateescape"),
+        lambda content: base64.b64encode(content).decode(),
+        lambda content: Path(base64.b64encode(content).decode()),
+        lambda content: "data:;base64," + base64.b64encode(content).decode(),
+        repr,
+        lambda content: [content],
+        lambda content: {content: content},
+        lambda content: iter([content]),
+        lambda content: np.array([content]),
+        lambda content: io.TextIOWrapper(io.BytesIO(content)),
+    ]
+    # A printable text may be a name, and a missing file is named.
+    assume(not content.decode("latin-1").isprintable())
+    photo = data.draw(st.sampled_from(ways))(content)
+    error = error_of(photo)
+    if error is not None:
+        assert not quotes(str(error), content)
+        assert not quotes(str(error), base64.b64encode(content).decode())
+        # A traceback would print them.
+        assert error.__cause__ is None
+        assert error.__suppress_context__ or error.__context__ is None
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=300) | st.binary(max_size=50),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner) | st.tuples(inner),
+    max_leaves=4,
+)
+
+
+@given(anything)
+def test_anything_is_a_photo_or_refused_with_a_short_message(thing: Any) -> None:
+    assume(not (isinstance(thing, str) and os.path.exists(thing.replace("\0", ""))))
+    if error_of(thing) is None:
+        assert as_sample(thing).photo == thing
