@@ -145,7 +145,12 @@ def test_a_header_of_gigapixels_is_refused_before_decoding() -> None:
     with pytest.raises(ImageTooLarge) as refused:
         decode_image(png_header(50_000, 50_000), LIMITS)
     limit = str(LIMITS.max_pixels_whole)
-    assert refused.value.metadata == {"width": "50000", "height": "50000", "limit": limit}
+    assert refused.value.metadata == {
+        "width": "50000",
+        "height": "50000",
+        "limit": limit,
+        "setting": "SAMEFACE_IMAGE__MAX_PIXELS_WHOLE",
+    }
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])

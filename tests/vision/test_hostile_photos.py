@@ -13,8 +13,8 @@ from PIL import Image
 
 from sameface.errors import ImageTooLarge, ImageUndecodable
 from sameface.vision import ImageLimits, PhotoWork, WorkStopped, decode_image
-from sameface.vision.decode import READ_SIZE
 from sameface.vision.jpeg import MAX_SCANS, plain_jpeg
+from sameface.vision.opening import READ_SIZE
 from tests.vision.hostile import (
     COM,
     DQT,
@@ -71,7 +71,13 @@ def test_thirty_kilobytes_of_empty_scans_are_refused_before_decoding() -> None:
 def test_a_large_jpeg_may_have_fewer_scans() -> None:
     with pytest.raises(ImageTooLarge, match="4000×3000 pixels has 90 scans; at most 83 are allowed") as refused:
         decode_image(jpeg(4000, 3000, 89), LIMITS)
-    assert refused.value.metadata == {"scans": "90", "width": "4000", "height": "3000", "limit": "83"}
+    assert refused.value.metadata == {
+        "scans": "90",
+        "width": "4000",
+        "height": "3000",
+        "limit": "83",
+        "setting": "SAMEFACE_IMAGE__MAX_SCAN_PIXELS",
+    }
 
 
 BETWEEN = [b"", segment(COM, b"\xff\xda"), segment(0xE5, bytes(9)), b"\xff" * 7, segment(DRI, b"\0\1")]
@@ -98,8 +104,9 @@ def test_scans_are_counted_and_bounded_however_they_are_written(
     assert len(plain_jpeg(content, CountedWork()).scans) == refinements + 1
     decoded = decode_image(content, LIMITS, work)
     assert (decoded.original_width, decoded.original_height) == (side, other)
-    # The work can be stopped at least once per scan, and not much more often.
-    assert refinements + 1 <= work.checks <= 3 * refinements + 100
+    # The work can be stopped at least once per scan, and not much more often. A photo that ends in grey, as this one,
+    # is decoded twice to see whether its last rows are missing.
+    assert refinements + 1 <= work.checks <= 2 * (3 * refinements + 100)
 
 
 @pytest.mark.parametrize(
@@ -208,8 +215,9 @@ def test_many_segments_are_refused_and_metadata_is_not_parsed() -> None:
         segment(0xE1, exif) * 200 + segment(0xE2, profile + bytes(60_000)) * 50 + segment(COM, bytes(60_000)) * 50
     )
     content = jpeg(8, 8, 0, metadata=metadata)
-    plain = plain_jpeg(content, CountedWork()).content
-    assert plain == jpeg(8, 8, 0, metadata=segment(0xE1, exif))
+    plain = plain_jpeg(content, CountedWork())
+    assert plain.content == jpeg(8, 8, 0)
+    assert plain.exif == exif
     assert decode_image(content, LIMITS).pixels.shape == (8, 8, 3)
 
 
@@ -261,7 +269,7 @@ def test_a_tiff_holds_no_other_format() -> None:
         assert np.array_equal(decode_image(content, LIMITS).pixels, NOISE)
     with pytest.raises(ImageUndecodable, match="compression jpeg; expected one of raw, packbits") as refused:
         decode_image(saved(image, "TIFF", compression="jpeg"), LIMITS)
-    assert refused.value.metadata == {"compression": "jpeg"}
+    assert refused.value.metadata == {"format": "TIFF", "compression": "jpeg"}
 
 
 def test_a_tiff_of_a_million_strips_makes_no_object_of_each() -> None:

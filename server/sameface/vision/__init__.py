@@ -1,14 +1,17 @@
 """Image processing: decode, detect, select, align, assess quality. Pure functions on arrays, without I/O or models."""
 
 from sameface.vision.align import align
-from sameface.vision.decode import DecodedImage, ImageLimits, Pixels, decode_image
+from sameface.vision.decode import DecodedImage, Pixels, decode_image
 from sameface.vision.detection import Detection, decode_faces, detector_input
+from sameface.vision.formats import FORMATS, name_of_format
+from sameface.vision.limits import ImageLimits
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
 from sameface.vision.selection import FaceSelection, select_face
 from sameface.vision.upright import VIEW_SIDE, look_again, needs_second_look, upright_view
 from sameface.vision.work import PhotoWork, WorkStopped
 
 __all__ = [
+    "FORMATS",
     "VIEW_SIDE",
     "DecodedImage",
     "Detection",
@@ -25,6 +28,7 @@ __all__ = [
     "decode_image",
     "detector_input",
     "look_again",
+    "name_of_format",
     "needs_second_look",
     "quality_issues",
     "select_face",

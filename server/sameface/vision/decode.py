@@ -1,53 +1,35 @@
-"""Decodes an image file to RGB pixels. Checks sizes before it decodes anything large."""
+"""Decodes an image file to upright RGB pixels in sRGB. Checks sizes before it decodes anything large."""
 
 import warnings
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from annotated_types import Ge, Gt
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image
 
 from sameface.errors import ImageTooLarge, ImageUndecodable
-from sameface.vision.jpeg import SIGNATURE, plain_jpeg
-from sameface.vision.work import PhotoFile, PhotoWork, WorkStopped
+from sameface.vision.formats import FORMATS, name_of_format, refused
+from sameface.vision.levels import DEEP_MODES, eight_bit, white_of
+from sameface.vision.light import in_srgb
+from sameface.vision.limits import ImageLimits
+from sameface.vision.opening import Opened, open_photo
+from sameface.vision.profiles import converted, from_lab, mode_of_profile
+from sameface.vision.work import PhotoWork, WorkStopped
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """RGB, shape [height, width, 3]."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-# libtiff decodes these in time linear in the pixels. JPEG is not among them: inside a TIFF it may have many scans.
-TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate")
-LARGEST_EXIF = 1 << 20
-"""Longer EXIF is not parsed, in bytes. In a JPEG it has at most 64 KiB."""
-READ_SIZE = 1 << 14
-"""Bytes that a decoder reads at a time. Its work can be stopped between two reads."""
-SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "F")
-
-# Our limits below are stricter than Pillow's, which would only add warnings.
-Image.MAX_IMAGE_PIXELS = None
-# Read uncompressed files with libtiff too: Pillow would create a Python object for each strip, and a file may have
-# millions of strips.
-TiffImagePlugin.READ_LIBTIFF = True
-
-
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """Limits of a photo."""
-
-    max_bytes: Annotated[int, Ge(1)] = 16 << 20
-    max_pixels: Annotated[int, Ge(1)] = 50_000_000
-    """Width times height of a JPEG, which can be decoded at a reduced size."""
-    max_pixels_whole: Annotated[int, Ge(1)] = 25_000_000
-    """Width times height of other formats, which must be decoded at full size."""
-    max_scan_pixels: Annotated[int, Ge(1)] = 1_000_000_000
-    """Width times height times scans of a JPEG, for example 20 scans at 50 megapixels. More than 100 scans are refused
-    at any size."""
-    max_cpu_s: Annotated[float, Gt(0)] = 5.0
-    """Seconds of processor time to decode one photo. The largest allowed photos take about one second."""
-    max_side: Annotated[int, Ge(112)] = 1600
-    """Longest side of a decoded photo; larger photos are reduced. Enough for a 112×112 crop of a small face."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +43,7 @@ class DecodedImage:
 
 
 def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = None) -> DecodedImage:
-    """Decode one image file: first frame, EXIF orientation applied, RGB, transparency over white.
+    """Decode one image file: first frame, upright by its EXIF or container, sRGB, transparency over white.
 
     A large JPEG is decoded at an eighth, a quarter or half of its size if that is large enough. Another thread can stop
     the decoding through ``work``.
@@ -69,127 +51,81 @@ def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = N
     Raises:
         ImageTooLarge: the file has too many bytes, pixels, scans or segments (found before decoding), or needs too much
             processor time.
-        ImageUndecodable: the file is not a complete image of a supported format.
+        ImageUndecodable: the file is not a complete image of a supported format and layout. The message names the
+            format.
         WorkStopped: ``work`` was stopped.
     """
-    if len(content) > limits.max_bytes:
-        raise ImageTooLarge(
-            f"the image has {len(content)} bytes; at most {limits.max_bytes} are allowed",
-            metadata={"bytes": len(content), "limit": limits.max_bytes},
-        )
+    limits.check_bytes(len(content))
     if not content:
         raise ImageUndecodable(f"the image has 0 bytes; expected a complete file of {', '.join(FORMATS)}")
     work = work or PhotoWork(limits.max_cpu_s)
     work.check()
-    scans: tuple[int, ...] = ()
+    name = name_of_format(content)
+    if name not in FORMATS:
+        raise refused(name, f"is not read; expected {', '.join(FORMATS)}", bytes=len(content))
     try:
-        if content.startswith(SIGNATURE):
-            jpeg = plain_jpeg(content, work)
-            content, scans = jpeg.content, jpeg.scans
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(PhotoFile(content, work, cuts=scans), formats=FORMATS) as image:
-                return _decode(image, len(scans), limits, work)
+            return _decode(open_photo(content, name, limits, work), name, limits, work)
     except (ImageTooLarge, ImageUndecodable, WorkStopped):
         raise
-    except UnidentifiedImageError:
-        raise ImageUndecodable(
-            f"the {len(content)} bytes are not an image of a supported format; expected {', '.join(FORMATS)}",
-            metadata={"bytes": len(content)},
-        ) from None
     except Exception as error:
         # Decoders raise many types of errors for broken files: OSError, SyntaxError, struct.error, ValueError, …
         raise ImageUndecodable(
-            f"the image is truncated or broken ({type(error).__name__}); expected a complete file of "
-            f"{', '.join(FORMATS)}",
-            metadata={"bytes": len(content)},
+            f"the {name} image is truncated or broken ({type(error).__name__}); send the complete file, or an 8-bit "
+            "sRGB JPEG or PNG",
+            metadata={"format": name, "bytes": len(content)},
         ) from None
 
 
-def _decode(image: ImageFile.ImageFile, scans: int, limits: ImageLimits, work: PhotoWork) -> DecodedImage:
-    width, height = image.size
-    _check_limits(image, scans, limits)
+def _decode(photo: Opened, name: str, limits: ImageLimits, work: PhotoWork) -> DecodedImage:
+    width, height = photo.width, photo.height
     longest = max(width, height)
-    if longest > limits.max_side:
-        # Only for JPEG: decode at the smallest of 1/8, 1/4, 1/2 that is not below the wanted size.
-        wanted = limits.max_side / longest
-        image.draft("RGB", (max(1, int(width * wanted)), max(1, int(height * wanted))))
-    image.decodermaxblock = READ_SIZE
-    image.seek(0)
-    image.load()
-    work.check()
-    orientation = _orientation(image)
-    reduced: Image.Image = image
+    image = photo.image
+    white = white_of(image, name) if image.mode in DEEP_MODES else None
+    if image.mode in ("P", "PA", "1"):
+        # Neighbouring places of a palette are no similar colours.
+        image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    if image.mode in _WITH_ALPHA and image.getchannel(image.getbands()[-1]).getbbox() is None:
+        # Writers that know no transparency leave zeros where it belongs.
+        image = image.convert("RGBA").convert("RGB")
     if max(image.size) > limits.max_side:
         # Reduce before converting, so that the large image is never copied to another mode.
-        reduced = _eight_bit(image)
-        shrink = limits.max_side / max(reduced.size)
-        size = (max(1, round(reduced.width * shrink)), max(1, round(reduced.height * shrink)))
-        reduced = reduced.resize(size, Image.Resampling.BOX if reduced.mode != "P" else Image.Resampling.NEAREST)
+        shrink = limits.max_side / max(image.size)
+        size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
+        image = image.resize(size, Image.Resampling.BOX)
     work.check()
-    pixels = np.asarray(_upright(_rgb(reduced), orientation))
-    if orientation in range(5, 9):
+    if white is not None:
+        image = eight_bit(image, white)
+    image = _over_white(image, photo)
+    if photo.orientation in _TURNS:
+        image = image.transpose(_TURNS[photo.orientation])
+    if photo.orientation in range(5, 9):
         width, height = height, width
+    pixels = np.asarray(image)
+    work.check()
     return DecodedImage(pixels, width, height, scale=max(pixels.shape[:2]) / longest)
 
 
-def _check_limits(image: Image.Image, scans: int, limits: ImageLimits) -> None:
-    width, height = image.size
-    most = limits.max_pixels if image.format == "JPEG" else limits.max_pixels_whole
-    if width * height > most:
-        raise ImageTooLarge(
-            f"the {image.format} image is {width}×{height} = {width * height} pixels; at most {most} are allowed",
-            metadata={"width": width, "height": height, "limit": most},
-        )
-    most = max(1, limits.max_scan_pixels // (width * height))
-    if scans > most:
-        raise ImageTooLarge(
-            f"the JPEG image of {width}×{height} pixels has {scans} scans; at most {most} are allowed for its size; "
-            "save it again as an ordinary JPEG",
-            metadata={"scans": scans, "width": width, "height": height, "limit": most},
-        )
-    if image.format == "TIFF" and image.info.get("compression") not in TIFF_COMPRESSIONS:
-        raise ImageUndecodable(
-            f"the TIFF image has the compression {image.info.get('compression')}; expected one of "
-            f"{', '.join(TIFF_COMPRESSIONS)}",
-            metadata={"compression": image.info.get("compression")},
-        )
+def _over_white(image: Image.Image, photo: Opened) -> Image.Image:
+    """Return the reduced image as RGB in sRGB, its transparency over white."""
+    if image.mode not in _WITH_ALPHA and "transparency" not in image.info:
+        return _srgb(image, photo)
+    rgba = image.convert("RGBA")
+    colours = _srgb(rgba.convert("RGB"), photo)
+    white = Image.new("RGB", rgba.size, (255, 255, 255))
+    white.paste(colours, mask=rgba.getchannel("A"))
+    return white
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, or 1 (upright) if there is none or it cannot be read."""
-    if len(image.info.get("exif", b"")) > LARGEST_EXIF:
-        return 1
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:
-        # Some cameras write EXIF that no parser can read. The image is usable without it.
-        return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    # `exif_transpose` also rewrites the rest of the EXIF, which fails for the EXIF of many cameras. So we keep only the
-    # orientation.
-    image.info.clear()
-    image.getexif()[ExifTags.Base.Orientation] = orientation
-    return ImageOps.exif_transpose(image)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode not in SIXTEEN_BIT_MODES:
-        return image
-    values = np.asarray(image).astype(np.float32)
-    # 16-bit files use the whole range. In a 32-bit mode, values up to 255 mean an 8-bit image, and floats up to 1 mean
-    # values from 0 to 1.
-    largest = values.max(initial=0.0)
-    top = 65535.0 if largest > 255.0 else 1.0 if image.mode == "F" and largest <= 1.0 else 255.0
-    return Image.fromarray((values / top * 255.0).clip(0, 255).astype(np.uint8), mode="L")
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    image = _eight_bit(image)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+def _srgb(image: Image.Image, photo: Opened) -> Image.Image:
+    mode = mode_of_profile(photo.profile)
+    if photo.profile is not None and mode is not None:
+        source = image.convert("L") if mode == "L" and image.mode in ("RGB", "L") else image
+        if mode == "RGB" and image.mode in ("L", "YCbCr"):
+            source = image.convert("RGB")
+        if source.mode == mode and (result := converted(source, photo.profile)) is not None:
+            return result
+    if image.mode == "LAB":
+        return from_lab(image)
+    return in_srgb(image.convert("RGB"), photo.light)

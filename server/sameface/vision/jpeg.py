@@ -1,9 +1,11 @@
-"""The segments of a JPEG file (ITU-T T.81, annex B): removes metadata and finds the scans."""
+"""The segments of a JPEG file (ITU-T T.81, annex B): takes the metadata apart and finds the scans."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sameface.errors import ImageTooLarge
+from sameface.vision.formats import refused
+from sameface.vision.profiles import LARGEST_PROFILE
 from sameface.vision.work import PhotoWork
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -17,31 +19,115 @@ _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _FIRST_WITH_LENGTH = 0xC0
 _APPLICATION = range(0xE0, 0xF0)
-# These hold the colour space (JFIF, Adobe) and the orientation (EXIF, XMP).
-_KEPT = (b"JFIF\0", b"Adobe", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0")
+# Start of frame. C4, C8 and CC are something else.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = (0xC2, 0xCA)
+_LOSSLESS = {0xC3: "lossless JPEG", 0xCB: "lossless JPEG"}
+_HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
+# These hold the colour space.
+_KEPT = (b"JFIF\0", b"Adobe")
+_EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 
 
 @dataclass(frozen=True, slots=True)
 class PlainJpeg:
-    """A JPEG without the metadata that decoding does not need."""
+    """A JPEG without metadata, and the metadata that a photo's look depends on."""
 
     content: bytes
+    """Ends with an end marker (EOI), whether the file had one or not."""
     scans: tuple[int, ...]
     """Offset of each scan's header (SOS) in ``content``. Decoding processes the whole image once per scan."""
+    ended: bool
+    """Whether the file had an end marker."""
+    complete: bool
+    """Whether the scans hold each component, and all bits of each coefficient."""
+    adobe: bool
+    """Whether Adobe's marker is there. Then the inks of a CMYK image are stored inverted."""
+    exif: bytes | None
+    xmp: bytes | None
+    profile: bytes | None
+
+    def prolonged(self) -> bytes:
+        """Return the content with other bytes between the last scan and its end.
+
+        Decoders ignore them if the scan holds every row, and read them as rows if some are missing.
+        """
+        return self.content[:-2] + _OTHER_ROWS + self.content[-2:]
+
+
+# Long enough for the rest of a row: 512 bytes of a pattern that no code repeats as an empty block.
+_OTHER_ROWS = bytes(37 + number * 89 % 181 for number in range(512))
+
+
+@dataclass(slots=True)
+class _Script:
+    """Which coefficients of which components the scans hold."""
+
+    progressive: bool = False
+    missing: dict[int, set[int]] = field(default_factory=dict)
+
+    def frame(self, marker: int, content: bytes, start: int) -> None:
+        self.progressive = marker in _PROGRESSIVE
+        components = content[start + 10 : start + 10 + 3 * content[start + 9] : 3]
+        self.missing = {component: set(range(64)) for component in components}
+
+    def scan(self, content: bytes, start: int) -> None:
+        count = content[start + 4]
+        spectrum = content[start + 5 + 2 * count : start + 8 + 2 * count]
+        if len(spectrum) < 3:
+            return
+        first, last, bits = spectrum
+        for component in content[start + 5 : start + 5 + 2 * count : 2]:
+            if not self.progressive:
+                self.missing.get(component, set()).clear()
+            elif bits & 15 == 0:
+                self.missing.get(component, set()).difference_update(range(first, last + 1))
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.missing) and not any(self.missing.values())
+
+
+@dataclass(slots=True)
+class _Metadata:
+    missing: list[bytes] = field(default_factory=lambda: [*_KEPT, _EXIF, _XMP])
+    found: dict[bytes, bytes] = field(default_factory=dict)
+    profile: dict[int, bytes] = field(default_factory=dict)
+    profile_bytes: int = 0
+
+    def take(self, content: bytes, start: int, end: int) -> bool:
+        """Remember the application segment. Return whether a decoder needs it."""
+        if content.startswith(_ICC, start + 4):
+            self.profile_bytes += end - start
+            if self.profile_bytes <= LARGEST_PROFILE and end - start > 18:
+                self.profile.setdefault(content[start + 16], content[start + 18 : end])
+            return False
+        kind = next((one for one in self.missing if content.startswith(one, start + 4)), None)
+        if kind is None:
+            return False
+        self.missing.remove(kind)
+        self.found[kind] = content[start + 4 : end] if kind in (_EXIF, _XMP) else b""
+        return kind in _KEPT
+
+    def joined_profile(self) -> bytes | None:
+        if not self.profile or self.profile_bytes > LARGEST_PROFILE:
+            return None
+        return b"".join(part for _, part in sorted(self.profile.items()))
 
 
 def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
-    """Return the first image of a JPEG file, with only the first JFIF, Adobe, EXIF and XMP segment of its metadata.
+    """Return the first image of a JPEG file, and beside it the first EXIF and XMP segment and the ICC profile.
 
-    Time and memory of metadata parsers can grow with the square of their input, so we keep that input small.
+    Time and memory of metadata parsers can grow with the square of their input, so they get none of it.
 
     Raises:
         ImageTooLarge: the file has more than `MAX_SCANS` scans or `MAX_SEGMENTS` segments; see also `PhotoWork.check`.
+        ImageUndecodable: the JPEG is lossless, hierarchical or not of 8 bits.
         WorkStopped: see `PhotoWork.check`.
     """
-    header, scans, missing = bytearray(content[:2]), list[int](), list(_KEPT)
+    header, scans, metadata, script = bytearray(content[:2]), list[int](), _Metadata(), _Script()
     # Every byte from the first scan to the end of the image is kept. ``shift`` is how far these bytes move.
-    shift, position, end = 0, 2, len(content)
+    shift, position, end, ended = 0, 2, len(content), False
     for _ in range(MAX_SEGMENTS):
         work.check()
         found = _MARKER.search(content, position)
@@ -49,7 +135,7 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
             break
         start, position, marker = found.start(), found.end(), content[found.end() - 1]
         if marker == _EOI:
-            end = position
+            end, ended = start, True
             break
         if marker < _FIRST_WITH_LENGTH or marker == _SOI:
             continue
@@ -59,20 +145,40 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
             if len(scans) > MAX_SCANS:
                 raise _too_many("scans", MAX_SCANS, "as an ordinary JPEG")
             # Ignore the length of the header: a wrong length could hide another scan.
+            if start + 14 <= len(content):
+                script.scan(content, start)
             continue
         position = start + 2 + max(2, int.from_bytes(content[start + 2 : start + 4], "big"))
-        if scans or marker == _COM:
+        if marker in _FRAMES:
+            _check_frame(marker, content[start + 4 : start + 5])
+            if not scans and start + 10 <= len(content):
+                script.frame(marker, content, start)
+        if scans or marker == _COM or (marker in _APPLICATION and not metadata.take(content, start, position)):
             continue
-        if marker in _APPLICATION:
-            kind = next((one for one in missing if content.startswith(one, start + 4)), None)
-            if kind is None:
-                continue
-            missing.remove(kind)
         header += content[start:position]
     else:
         raise _too_many("segments", MAX_SEGMENTS, "without its metadata")
     rest = content[shift + len(header) : end] if scans else b""
-    return PlainJpeg(bytes(header) + rest, tuple(scans))
+    found_metadata = metadata.found
+    return PlainJpeg(
+        content=b"".join((header, rest, b"\xff\xd9")),
+        scans=tuple(scans),
+        ended=ended,
+        complete=script.complete,
+        adobe=b"Adobe" in found_metadata,
+        exif=found_metadata.get(_EXIF),
+        xmp=found_metadata.get(_XMP),
+        profile=metadata.joined_profile(),
+    )
+
+
+def _check_frame(marker: int, precision: bytes) -> None:
+    if marker in _LOSSLESS:
+        raise refused(_LOSSLESS[marker])
+    if marker in _HIERARCHICAL:
+        raise refused("hierarchical JPEG")
+    if precision and precision[0] != 8:
+        raise refused(f"{precision[0]}-bit JPEG")
 
 
 def _too_many(what: str, most: int, how: str) -> ImageTooLarge:

@@ -5,7 +5,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from sameface.errors import ImageTooLarge
+from sameface.vision.limits import too_large
 
 
 class WorkStopped(Exception):
@@ -38,10 +38,12 @@ class PhotoWork:
         if self._began is None:
             self._began = now
         if now - self._began > self._max_cpu_s:
-            raise ImageTooLarge(
+            raise too_large(
                 f"decoding the image took {now - self._began:.1f} s of processor time and was not finished; at most "
                 f"{self._max_cpu_s:g} s are allowed; send a smaller photo, saved as an ordinary JPEG",
-                metadata={"cpu_s": f"{now - self._began:.1f}", "limit": f"{self._max_cpu_s:g}"},
+                "max_cpu_s",
+                cpu_s=f"{now - self._began:.1f}",
+                limit=f"{self._max_cpu_s:g}",
             )
 
 
