@@ -46,7 +46,15 @@ from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource
 from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
 from sameface_qdrant.values.finding import Finding, FindingKind
-from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, PolicyChanges, WhenFull
+from sameface_qdrant.values.gallery import (
+    Gallery,
+    GuardAction,
+    OperatingPoint,
+    Policy,
+    PolicyChanges,
+    PresentationAttackAction,
+    WhenFull,
+)
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.paging import Page
 from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
@@ -90,6 +98,7 @@ __all__ = [
     "Page",
     "Policy",
     "PolicyChanges",
+    "PresentationAttackAction",
     "Probe",
     "Provenance",
     "RecordedDecisions",

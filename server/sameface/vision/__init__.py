@@ -3,12 +3,15 @@
 from sameface.vision.align import align
 from sameface.vision.decode import DecodedImage, ImageLimits, Pixels, decode_image
 from sameface.vision.detection import Detection, decode_faces, detector_input
+from sameface.vision.pad_crop import PAD_PREPROCESSING, PAD_SIDE, pad_crop
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
 from sameface.vision.selection import FaceSelection, select_face
 from sameface.vision.upright import VIEW_SIDE, look_again, needs_second_look, upright_view
 from sameface.vision.work import PhotoWork, WorkStopped
 
 __all__ = [
+    "PAD_PREPROCESSING",
+    "PAD_SIDE",
     "VIEW_SIDE",
     "DecodedImage",
     "Detection",
@@ -26,6 +29,7 @@ __all__ = [
     "detector_input",
     "look_again",
     "needs_second_look",
+    "pad_crop",
     "quality_issues",
     "select_face",
     "upright_view",
