@@ -51,7 +51,15 @@ if TYPE_CHECKING:
     from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource
     from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
     from sameface_qdrant.values.finding import Finding, FindingKind
-    from sameface_qdrant.values.gallery import Gallery, GuardAction, OperatingPoint, Policy, PolicyChanges, WhenFull
+    from sameface_qdrant.values.gallery import (
+        Gallery,
+        GuardAction,
+        OperatingPoint,
+        Policy,
+        PolicyChanges,
+        PresentationAttackAction,
+        WhenFull,
+    )
     from sameface_qdrant.values.identity import Identity, IdentityChanges
     from sameface_qdrant.values.paging import Page
     from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
@@ -95,6 +103,7 @@ __all__ = [
     "Page",
     "Policy",
     "PolicyChanges",
+    "PresentationAttackAction",
     "Probe",
     "Provenance",
     "RecordedDecisions",
@@ -135,7 +144,7 @@ _HOMES = {
         "values.decision": "Candidate Decision Outcome Probe Scope ThresholdSource",
         "values.erasure": "ByteEvidence ErasedResource ErasureReceipt ErasureState",
         "values.finding": "Finding FindingKind",
-        "values.gallery": "Gallery GuardAction OperatingPoint Policy PolicyChanges WhenFull",
+        "values.gallery": "Gallery GuardAction OperatingPoint Policy PolicyChanges PresentationAttackAction WhenFull",
         "values.identity": "Identity IdentityChanges",
         "values.paging": "Page",
         "values.template": "FoundTemplate NewTemplate Provenance Template TemplateFilter",

@@ -48,6 +48,21 @@ class ExtremePose(InvalidArgument):
     reason = "EXTREME_POSE"
 
 
+class PresentationAttackSuspected(InvalidArgument):
+    """The bona fide score of a face is below the threshold of a gallery that rejects presentation attacks.
+
+    ``metadata`` holds score, threshold and version of the model.
+    """
+
+    reason = "PRESENTATION_ATTACK_SUSPECTED"
+
+
+class PhotoRequired(SamefaceError):
+    """The gallery rejects presentation attacks, and an embedding has no photo to examine."""
+
+    reason = "PHOTO_REQUIRED"
+
+
 class ModelUnavailable(SamefaceError):
     """A model does not answer at the moment. ``retry_after_s`` says when to try again."""
 

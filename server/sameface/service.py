@@ -137,6 +137,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         max_faces=settings.max_faces,
         reveal_collisions=settings.reveal_collisions,
     )
+    operations.attack_detection.detector()  # raises if it could not be used
     log.info("new galleries are bound to %s version %d, by %s", EMBEDDER, default.version, default.where)
     served = ServedParts(
         runtime="triton" if settings.inference == "triton" else "onnxruntime",

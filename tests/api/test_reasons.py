@@ -42,6 +42,7 @@ from sameface_qdrant import Policy, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.errors import SamefaceError, StoreCorrupt
+from tests.toy_pad import tinted, with_toy_pad
 
 GALLERY = "galleries/people"
 OBAMA = f"{GALLERY}/identities/obama"
@@ -81,7 +82,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory, portraits: Path) -> AsyncIterator[Server]:
-    repository = model_repository_source()
+    repository, _ = with_toy_pad(tmp_path_factory.mktemp("models"))
     cards = read_cards(repository)
     engine = Spoilt(await EdgeEngine.open(tmp_path_factory.mktemp("reasons") / "store"))
     inference = Spoilt(OnnxInference(repository))
@@ -209,6 +210,26 @@ async def _(server: Server, portraits: Path) -> None:
 async def _(server: Server, portraits: Path) -> None:
     turned = opened(portraits, "rishi_sunak.jpg").rotate(72, expand=True, fillcolor="grey")
     await server.faces.IdentifyFaces(search(picture(turned)))
+
+
+async def rejecting_attacks(server: Server, gallery: str) -> str:
+    """Make a gallery that rejects presentation attacks, and return its name."""
+    policy = gallery_pb2.Policy(presentation_attack=gallery_pb2.PRESENTATION_ATTACK_ACTION_REJECT)
+    request = gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery, gallery=gallery_pb2.Gallery(policy=policy))
+    made: gallery_pb2.Gallery = await server.galleries.CreateGallery(request)
+    return made.name
+
+
+@cause("PRESENTATION_ATTACK_SUSPECTED")
+async def _(server: Server, portraits: Path) -> None:
+    photo = face_pb2.Sample(photo=tinted(portraits / "barack_obama.jpg", -50))
+    await server.faces.IdentifyFaces(search(photo, gallery=await rejecting_attacks(server, "alive-1")))
+
+
+@cause("PHOTO_REQUIRED")
+async def _(server: Server, portraits: Path) -> None:
+    gallery = await rejecting_attacks(server, "alive-2")
+    await server.faces.IdentifyFaces(search(embedding([1.0] * 128), gallery=gallery))
 
 
 @cause("GALLERY_NOT_FOUND")

@@ -193,3 +193,13 @@ def test_photos_through_a_real_service(sameface: Run, service: Service, portrait
         "not among the samples"
         in sameface("evaluate", "pairs", "--embeddings", kept, "--pairs", str(tmp_path / "pairs.txt")).stderr
     )
+
+
+def test_a_service_without_a_model_of_attacks_is_told(sameface: Run, service: Service, tmp_path: Path) -> None:
+    for folder in ("live", "attack/print"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.jpg").write_bytes(b"")
+    folders = (str(tmp_path / "live"), str(tmp_path / "attack"))
+    result = sameface("evaluate", "pad", *folders, "--address", service.address)
+    assert result.returncode == 3
+    assert "has no face_pad" in result.stderr

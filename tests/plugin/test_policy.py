@@ -30,6 +30,8 @@ from sameface_qdrant.values.gallery import (
     GuardActionName,
     PolicyChanges,
     PolicyOptions,
+    PresentationAttackAction,
+    PresentationAttackActionName,
     WhenFull,
     WhenFullName,
 )
@@ -37,7 +39,11 @@ from sameface_qdrant.values.settings import Setting
 from tests.policies import another_value, policies
 
 NUMBERS = [setting for setting in POLICY_SETTINGS if not issubclass(setting.kind, StrEnum)]
-NAMES_OF: dict[type, Any] = {GuardAction: GuardActionName, WhenFull: WhenFullName}
+NAMES_OF: dict[type, Any] = {
+    GuardAction: GuardActionName,
+    PresentationAttackAction: PresentationAttackActionName,
+    WhenFull: WhenFullName,
+}
 
 THRESHOLD = Threshold(0.5, ThresholdSource.GALLERY)
 

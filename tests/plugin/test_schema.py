@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface_qdrant import NewTemplate, Policy, Probe, Store
+from sameface_qdrant import NewTemplate, Policy, PresentationAttackAction, Probe, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.errors import StoreTooNew
 from sameface_qdrant.store.payloads import META
@@ -234,3 +234,50 @@ def test_the_least_reader_and_writer_decide(version: int, reader: int, writer: i
 
 def test_a_record_without_a_version_is_of_the_first() -> None:
     assert schema_of({}) == SchemaVersion(1, 1, 1)
+
+
+def forms(records: list[dict[str, Any]]) -> set[tuple[str, int, int, int]]:
+    return {(record["kind"], *record["schema"].values()) for record in records}
+
+
+async def test_only_a_gallery_that_examines_attacks_needs_this_release(
+    store: Store, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store, rng)
+    rejecting = Policy(presentation_attack=PresentationAttackAction.REJECT)
+    await store.galleries.create("guarded", CONTRACT, policy=rejecting)
+    await store.galleries.create("later", CONTRACT)
+    await store.galleries.update("later", policy={"presentation_attack": PresentationAttackAction.REPORT})
+    store.galleries._remembered.clear()
+    with monkeypatch.context() as older:
+        older.setattr("sameface_qdrant.values.schema.CURRENT", SchemaVersion(1, 1, 1))
+        assert (await store.galleries.get("people")).policy.verify_threshold == 0.6
+        # That release does not know the setting, and would accept attacks.
+        for gallery in ("guarded", "later"):
+            with pytest.raises(StoreTooNew, match="schema version 2 or newer"):
+                await store.galleries.get(gallery)
+            with pytest.raises(StoreTooNew):
+                await store.galleries.update(gallery, display_name="x")
+    assert (await store.galleries.get("guarded")).policy.presentation_attack is PresentationAttackAction.REJECT
+    await store.galleries.update("guarded", policy={"presentation_attack": None})
+    await store.galleries.update("later", policy={"presentation_attack": PresentationAttackAction.OFF})
+    store.galleries._remembered.clear()
+    with monkeypatch.context() as older:
+        older.setattr("sameface_qdrant.values.schema.CURRENT", SchemaVersion(1, 1, 1))
+        assert (await store.galleries.get("guarded")).policy.revision == 2
+        # Its history still has a revision with the setting.
+        with pytest.raises(StoreTooNew):
+            await store.galleries.revisions("guarded")
+    assert forms(await every_record(store)) == {
+        *((kind, *STAMP.values()) for kind in ("gallery", "policy", "secret", "identity", "template", "receipt")),
+        ("policy", 2, 2, 2),
+    }
+
+
+async def test_a_record_of_a_newer_release_is_also_kept_from_those_before_the_setting(store: Store) -> None:
+    await store.galleries.create("people", CONTRACT)
+    newer = {"schema": {"version": 99, "least_reader": 1, "least_writer": 1, "added_later": "kept"}}
+    await mark(store, META, "gallery", newer)
+    await store.galleries.update("people", policy={"presentation_attack": PresentationAttackAction.REJECT})
+    (record,) = [record for record in await every_record(store) if record["kind"] == "gallery"]
+    assert record["schema"] == {"version": 99, "least_reader": 2, "least_writer": 2, "added_later": "kept"}

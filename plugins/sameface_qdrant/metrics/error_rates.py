@@ -76,15 +76,16 @@ def threshold_at_fmr(non_mated: ArrayLike, target: float, weights: ArrayLike | N
     return float(values[0]) if first == 0 else float(np.nextafter(values[first - 1], np.inf))
 
 
-def rounded_up(threshold: float) -> float:
-    """Round a threshold up to four decimals, 1 at most. A score that the given threshold rejects stays rejected.
+def rounded_up(threshold: float, decimals: int = 4) -> float:
+    """Round a threshold up, to 1 at most. A score that the given threshold rejects stays rejected.
 
     >>> rounded_up(0.32501), rounded_up(np.nextafter(0.325, 1.0))
     (0.3251, 0.3251)
     """
-    steps = math.ceil(threshold * 1e4)
+    scale = 10.0**decimals
+    steps = math.ceil(threshold * scale)
     # Floating point may round the product down to the step below.
-    return min(1.0, (steps if steps / 1e4 >= threshold else steps + 1) / 1e4)
+    return min(1.0, (steps if steps / scale >= threshold else steps + 1) / scale)
 
 
 def det_curve(

@@ -14,7 +14,7 @@ from typing import Any
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate
-from sameface_qdrant.values.schema import CURRENT, check_writable, schema_of, stamped
+from sameface_qdrant.values.schema import CURRENT, SchemaVersion, check_writable, schema_of, stamped
 
 WRITER, WRITERS, REVISION = "mark", "marks", "revision"
 """Stored fields: the token of a template's writer, the tokens of a record's latest writers, and its revision."""
@@ -51,7 +51,13 @@ class Change:
 
 
 def change_of(
-    collection: str, record: Point, payload: Mapping[str, Any], companions: Sequence[Point] = (), *, new: bool = False
+    collection: str,
+    record: Point,
+    payload: Mapping[str, Any],
+    companions: Sequence[Point] = (),
+    *,
+    new: bool = False,
+    form: SchemaVersion = CURRENT,
 ) -> Change:
     """Return the change that gives a record a payload, in its next revision.
 
@@ -61,12 +67,12 @@ def change_of(
         payload: the record's new fields. The others stay.
         companions: points that are new with this change.
         new: whether the record is to be inserted.
+        form: the schema version of the record after the change.
 
     Raises:
         StoreTooNew: a newer release wrote the record, and this one may not change it.
     """
-    found = schema_of(record.payload)
-    check_writable(found, "the record")
+    check_writable(schema_of(record.payload), "the record")
     writer = uuid.uuid4().hex
     revised = {
         **record.payload,
@@ -76,7 +82,7 @@ def change_of(
     }
     return Change(
         collection,
-        Point(record.id, stamped(revised) if found.version <= CURRENT.version else revised),
+        Point(record.id, stamped(revised, form)),
         tuple(replace(point, payload={**point.payload, WRITER: writer}) for point in companions),
         writer,
         None if new else record.payload[REVISION],

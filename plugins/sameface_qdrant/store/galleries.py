@@ -85,7 +85,8 @@ class Galleries:
             await self._engine.ensure(contract.key, contract.dimension)
             record = Point(payloads.gallery_point_id(gallery), {})
             payload = {**payloads.gallery_payload(new, uid), "request_id": request_id}
-            written = await write(self._engine, change_of(META, record, payload, new=True))
+            form = payloads.gallery_form(first)
+            written = await write(self._engine, change_of(META, record, payload, new=True, form=form))
             present = written or await self._record(gallery)
         await self._engine.commit(META)
         same_request = bool(request_id) and present.payload["request_id"] == request_id
@@ -144,7 +145,7 @@ class Galleries:
         stored, fields = point.payload, payloads.gallery_payload(changed, uid)
         # What a newer release added to policy and contract stays.
         kept = {name: {**stored[name], **fields[name]} for name in ("policy", "contract")}
-        change = change_of(META, point, {**fields, **kept})
+        change = change_of(META, point, {**fields, **kept}, form=payloads.gallery_form(changed.policy))
         if changed.policy != before.policy:
             # Store the old revision in the history first, so that a crash loses no revision.
             await self._engine.upsert(META, [payloads.policy_point(uid, stored)], insert_only=True)

@@ -10,10 +10,18 @@ from typing import Any
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
 from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy
+from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PresentationAttackAction
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import point_id
-from sameface_qdrant.values.schema import SCHEMA_FIELD, known_fields, schema_of, stamped
+from sameface_qdrant.values.schema import (
+    CURRENT,
+    EXAMINES_ATTACKS,
+    SCHEMA_FIELD,
+    SchemaVersion,
+    known_fields,
+    schema_of,
+    stamped,
+)
 from sameface_qdrant.values.template import Provenance, Template
 from sameface_qdrant.values.vectors import Vector
 
@@ -62,6 +70,11 @@ def policy_point(uid: str, gallery: Payload) -> Point:
         "gallery": uid,
     }
     return Point(point_id(POLICY, uid, str(payload["revision"])), payload)
+
+
+def gallery_form(policy: Policy) -> SchemaVersion:
+    """Return the schema version of the record of a gallery with this policy."""
+    return CURRENT if policy.presentation_attack is PresentationAttackAction.OFF else EXAMINES_ATTACKS
 
 
 def policy_payload(policy: Policy) -> dict[str, Any]:

@@ -13,6 +13,7 @@ HARD_TEMPLATE_LIMIT = 64
 """The highest ``max_templates`` of a policy. It limits the work of an exact search."""
 
 GuardActionName = Literal["allow", "warn", "reject"]
+PresentationAttackActionName = Literal["off", "report", "reject"]
 WhenFullName = Literal["reject", "replace_oldest", "replace_lowest_quality", "replace_most_redundant"]
 
 
@@ -25,6 +26,17 @@ class GuardAction(StrEnum):
     """The template is enrolled, and the answer holds the finding."""
     REJECT = "REJECT"
     """The template is refused."""
+
+
+class PresentationAttackAction(StrEnum):
+    """What the service does about presentation attacks (ISO/IEC 30107-1), such as a photo of a printed face."""
+
+    OFF = "OFF"
+    """No face is examined."""
+    REPORT = "REPORT"
+    """Each face is examined, and the answer holds its score. Nothing is refused."""
+    REJECT = "REJECT"
+    """A face whose score is below the threshold is refused, and so is every embedding: it has no photo to examine."""
 
 
 class WhenFull(StrEnum):
@@ -102,6 +114,17 @@ class Policy:
     )
     """Lowest score with the best of the identity's other templates that is no outlier; None takes the verification
     threshold."""
+    presentation_attack: PresentationAttackAction = field(
+        default=PresentationAttackAction.OFF,
+        metadata=choice("what happens to a photo that may be a presentation attack"),
+    )
+    """What the service does about presentation attacks. The plugin has no photos. It stores the setting and does not
+    act on it."""
+    presentation_attack_threshold: float = field(
+        default=0.5,
+        metadata=number(Range(0, 1), "lowest score of a bona fide presentation that is accepted, 0 to 1"),
+    )
+    """Lowest bona fide score that is accepted, 0 to 1. It belongs to one version of the model `face_pad`."""
     calibrated_size: int | None = None
     """Identities in the gallery when ``identify_threshold`` was calibrated; None if it was not calibrated."""
     revision: int = 1
@@ -128,6 +151,8 @@ class PolicyOptions(TypedDict, total=False):
     on_duplicate: GuardAction | GuardActionName | None
     on_outlier: GuardAction | GuardActionName | None
     outlier_threshold: float | None
+    presentation_attack: PresentationAttackAction | PresentationAttackActionName | None
+    presentation_attack_threshold: float | None
 
 
 class PolicyChanges(PolicyOptions, total=False):

@@ -1,7 +1,8 @@
 """The schema version of stored records and folders: which releases can read them, and which may change them.
 
 A release that changes the form of a record increases `CURRENT.version`. It increases ``least_reader`` if older releases
-would misread the record, and ``least_writer`` if they would damage it.
+would misread the record, and ``least_writer`` if they would damage it. If only some records of a kind would be misread,
+these alone get a form with higher numbers, and older releases still use the others.
 """
 
 from collections.abc import Mapping
@@ -24,13 +25,26 @@ class SchemaVersion:
     """The lowest version that may change it."""
 
 
-CURRENT = SchemaVersion(version=1, least_reader=1, least_writer=1)
+CURRENT = SchemaVersion(version=2, least_reader=1, least_writer=1)
 """The version that this release writes. A record without a version has version 1, as early releases wrote none."""
+EXAMINES_ATTACKS = SchemaVersion(version=2, least_reader=2, least_writer=2)
+"""A gallery, or a revision of its policy, that examines photos for presentation attacks. A release that does not know
+the setting would accept the attacks."""
 
 
-def stamped(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a payload with the version that this release writes."""
-    return {**payload, SCHEMA_FIELD: asdict(CURRENT)}
+def stamped(payload: Mapping[str, Any], form: SchemaVersion = CURRENT) -> dict[str, Any]:
+    """Return a payload with the version that this release writes.
+
+    What a newer release wrote keeps its version. Its least reader and writer are raised to those of ``form``.
+    """
+    found = schema_of(payload)
+    if found.version <= CURRENT.version:
+        return {**payload, SCHEMA_FIELD: asdict(form)}
+    raised = {
+        "least_reader": max(found.least_reader, form.least_reader),
+        "least_writer": max(found.least_writer, form.least_writer),
+    }
+    return {**payload, SCHEMA_FIELD: {**payload[SCHEMA_FIELD], **raised}}
 
 
 def schema_of(payload: Mapping[str, Any]) -> SchemaVersion:

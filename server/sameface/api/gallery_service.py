@@ -65,9 +65,12 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         (gallery_id,) = parse_name(request.gallery.name, "gallery.name", 1)
         fields = requests.gallery_fields(request.gallery, request.update_mask.paths)
         display_name = requests.text_from(request.gallery.display_name, "gallery.display_name")
+        changes = policy_changes(request.gallery.policy, fields - {"display_name"})
+        if "presentation_attack" in fields:
+            self._operations.attack_detection.check(policy_from(request.gallery.policy).presentation_attack)
         updated = await self._store.galleries.update(
             gallery_id,
-            policy=policy_changes(request.gallery.policy, fields - {"display_name"}),
+            policy=changes,
             display_name=display_name if "display_name" in fields else None,
             etag=request.gallery.etag,
         )

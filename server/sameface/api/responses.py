@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from sameface.api.names import make_name, receipt_name
 from sameface.api.policies import policy_to
 from sameface.pipeline.photos import FoundFace
+from sameface.pipeline.presentation_attacks import PadResult
 from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision
@@ -145,6 +146,15 @@ def face_to(face: FoundFace | None) -> face_pb2.Face | None:
             for component in face.quality
         ],
         issues=[face_pb2.QualityIssue(reason=issue.reason, message=issue.message) for issue in face.issues],
+        presentation_attack_detection=_pad_to(face.pad),
+    )
+
+
+def _pad_to(result: PadResult | None) -> face_pb2.PresentationAttackDetection | None:
+    if result is None:
+        return None
+    return face_pb2.PresentationAttackDetection(
+        score=result.score, threshold=result.threshold, model_version=result.model_version
     )
 
 

@@ -65,6 +65,16 @@ ERRORS: dict[str, ErrorRow] = {
         "`max_pitch`, `max_roll` (degrees)",
         "Look into the camera.",
     ),
+    "PRESENTATION_ATTACK_SUSPECTED": ErrorRow(
+        _CODES.INVALID_ARGUMENT,
+        "`score`, `threshold` (bona fide scores, 0 to 1), `model`, `version`",
+        "Take a new photo of the person, not of a picture or a screen. The policy's `presentation_attack` rejects it.",
+    ),
+    "PHOTO_REQUIRED": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`gallery`",
+        "Send the photo instead of its embedding. The policy's `presentation_attack` rejects what it cannot examine.",
+    ),
     "GALLERY_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`gallery`", "Create the gallery, or correct its name."),
     "IDENTITY_NOT_FOUND": ErrorRow(
         _CODES.NOT_FOUND, "`gallery`, `identity`", "Enrol the identity first (`allow_missing` creates it)."
@@ -73,7 +83,11 @@ ERRORS: dict[str, ErrorRow] = {
         _CODES.NOT_FOUND, "`gallery`, `identity`, `template`", "List the identity's templates, and use one of them."
     ),
     "ERASURE_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`receipt`", "List the receipts, and use one of them."),
-    "MODEL_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`model`, `version`", "Use a version that GetServerInfo lists."),
+    "MODEL_NOT_FOUND": ErrorRow(
+        _CODES.NOT_FOUND,
+        "`model`; `version`, unless the whole model is missing",
+        "Use a version that GetServerInfo lists. Presentation attacks need the optional model `face_pad`.",
+    ),
     "GALLERY_ALREADY_EXISTS": ErrorRow(_CODES.ALREADY_EXISTS, "`gallery`", "Use the existing gallery, or another id."),
     "IDENTITY_ALREADY_EXISTS": ErrorRow(
         _CODES.ALREADY_EXISTS, "`gallery`, `identity`", "Use the existing identity, or another id."

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from sameface.cli.model_add import add
 from sameface.cli.options import AsJson
 from sameface.cli.output import note, print_json, print_table
 from sameface.cli.serve import load_settings
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Build, list and check models, and choose the default version of new galleries.", no_args_is_help=True
 )
+
+app.command()(add)
 
 TritonUrl = Annotated[
     str, typer.Option(help="gRPC host:port of a running Triton; default: run in this process", show_default=False)

@@ -48,8 +48,12 @@ class MarkedCurve:
     """FMR or FPIR, each with its FNMR or FNIR."""
 
 
-def det_svg(curves: Mapping[str, MarkedCurve], names: tuple[str, str] = ("FMR", "FNMR")) -> str:
-    """Draw one or several DET curves on logarithmic axes; return SVG."""
+def det_svg(
+    curves: Mapping[str, MarkedCurve],
+    names: tuple[str, str] = ("FMR", "FNMR"),
+    counting: str = "every identity counts the same",
+) -> str:
+    """Draw one or several DET curves on logarithmic axes; return SVG. ``counting`` explains the vertical rate."""
     figure, axes = new_figure()
     for place, ((name, marked), colour) in enumerate(zip(curves.items(), MODELS, strict=False)):
         curve = marked.curve
@@ -68,7 +72,7 @@ def det_svg(curves: Mapping[str, MarkedCurve], names: tuple[str, str] = ("FMR", 
     axes.set_yscale("log")
     _label_in_percent(axes)
     axes.set_xlabel(names[0])
-    axes.set_ylabel(f"{names[1]} (every identity counts the same)")
+    axes.set_ylabel(f"{names[1]} ({counting})")
     axes.set_title("Detection error trade-off", loc="left", color=INK, fontsize=12)
     style_axes(axes)
     return svg_text(figure)

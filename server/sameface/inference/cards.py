@@ -18,8 +18,13 @@ from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.gallery import OperatingPoint
 
 EMBEDDER = "face_embedder"
+PAD = "face_pad"
+"""The optional model of presentation attack detection."""
 SMALLEST_COSINE = 0.9999
 """Lowest cosine between an output and the output in the card."""
+LARGEST_STRETCH = 0.01
+"""Largest relative difference between the norms of both. Without it, two models whose logits have one direction would
+be the same."""
 
 
 class _Record(BaseModel):
@@ -149,13 +154,16 @@ def check_golden(card: ModelCard, output: FloatArray) -> float:
     """Compare an output for the golden input with the card and return the cosine.
 
     Raises:
-        ModelCheckFailed: the cosine is below 0.9999, the size differs, or a value is not finite.
+        ModelCheckFailed: the cosine is below 0.9999, the norm differs by more than 1 %, the size differs, or a value is
+            not finite.
     """
     cosine = cosine_between(card.golden.output, output)
-    if not cosine >= SMALLEST_COSINE:
+    norms = [float(np.linalg.norm(np.asarray(one, dtype=np.float64))) for one in (card.golden.output, np.ravel(output))]
+    if not (cosine >= SMALLEST_COSINE and abs(norms[1] - norms[0]) <= LARGEST_STRETCH * norms[0]):
         raise ModelCheckFailed(
             f"{card.model} version {card.version} does not reproduce its golden vector: cosine {cosine:.6f}, expected "
-            f"at least {SMALLEST_COSINE}; the weights are not those of the card, or the runtime is broken",
+            f"at least {SMALLEST_COSINE}; norm {norms[1]:.6g}, expected {norms[0]:.6g}; the weights are not those of "
+            "the card, or the runtime is broken",
             metadata={"model": card.model, "version": card.version, "cosine": f"{cosine:.6f}"},
         )
     return cosine

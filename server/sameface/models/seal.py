@@ -38,19 +38,20 @@ def seal(card_path: Path, weights: bytes) -> ModelCard:
         check_tensor_contract(weights)
     session = open_session(weights, threads=1)
     (output,) = session.run([card.output.name], {card.input.name: golden_input(card.golden.shape)})
-    golden = Golden(shape=card.golden.shape, output=_rounded(output))
+    golden = Golden(shape=card.golden.shape, output=rounded(output))
     golden_set = None
     if card.is_embedder:
         faces = read_golden_faces(card_path.parent.parent / GOLDEN_SET_FILE)
         (embeddings,) = session.run([card.output.name], {card.input.name: faces.images})
-        golden_set = GoldenSet(sha256=faces.sha256, outputs=tuple(map(_rounded, embeddings)))
+        golden_set = GoldenSet(sha256=faces.sha256, outputs=tuple(map(rounded, embeddings)))
     digest = hashlib.sha256(weights).hexdigest()
     sealed = card.model_copy(update={"sha256": digest, "golden": golden, "golden_set": golden_set})
     write_card(card_path, sealed)
     return sealed
 
 
-def _rounded(output: FloatArray) -> tuple[float, ...]:
+def rounded(output: FloatArray) -> tuple[float, ...]:
+    """Return an output for a card: flat, with six significant digits."""
     return tuple(float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in np.ravel(output))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from sameface.errors import ModelNotFound
 from sameface.inference.cards import EMBEDDER, ModelCard
 from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline, all_of
+from sameface.pipeline.presentation_attacks import AttackDetection, AttackDetector
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.vision import FaceSelection
 from sameface_qdrant.policy import decide_comparison
@@ -86,6 +87,7 @@ class FaceOperations:
     ) -> Gallery:
         """Create a gallery with the contract and the operating points of an embedder version."""
         card = self.embedder_card(embedder_version)
+        self.attack_detection.check(policy.presentation_attack)
         return await self.store.galleries.create(
             gallery,
             card.contract,
@@ -94,6 +96,11 @@ class FaceOperations:
             operating_points=card.points,
             request_id=request_id,
         )
+
+    @property
+    def attack_detection(self) -> AttackDetection:
+        """The model of presentation attack detection, if one is served."""
+        return AttackDetection(self.photos.inference, self.photos.threads, self.cards)
 
     async def enroll(
         self,
@@ -112,8 +119,8 @@ class FaceOperations:
         purpose: str = "",
     ) -> Enrolment:
         """Add one template. With ``validate_only``, check everything but store nothing."""
-        contract = (await self.store.galleries.get(gallery)).contract
-        vector, made_under, face = await self._vector(sample, contract, selection)
+        found = await self.store.galleries.get(gallery)
+        vector, made_under, face = await self._probe(sample, found, selection)
         new = NewTemplate(
             vector=vector,
             contract=made_under,
@@ -148,7 +155,7 @@ class FaceOperations:
     ) -> tuple[Decision, FoundFace | None]:
         """Verify a sample against a claimed identity (1:1)."""
         found = await self.store.galleries.get(gallery)
-        vector, made_under, face = await self._vector(sample, found.contract, selection)
+        vector, made_under, face = await self._probe(sample, found, selection)
         decision = await self.store.verify(
             found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
         )
@@ -159,7 +166,7 @@ class FaceOperations:
     ) -> list[tuple[Decision | None, FoundFace | None]]:
         """Identify the selected face or, with ``all_faces``, every face of a sample (1:N).
 
-        With ``all_faces``, a face that fails the quality gate has no decision.
+        With ``all_faces``, a face that has issues has no decision.
         """
         gallery = await self.store.galleries.get(settings.gallery)
         contract = gallery.contract
@@ -174,9 +181,10 @@ class FaceOperations:
             )
 
         if not (settings.all_faces and isinstance(sample, PhotoSample)):
-            vector, made_under, face = await self._vector(sample, contract, settings.selection)
+            vector, made_under, face = await self._probe(sample, gallery, settings.selection)
             return [(await decide(vector, made_under), face)]
-        found = (await self.photos.find_faces(sample.content, self.max_faces)).faces
+        attacks = self.attack_detection.detector_for(gallery, sample)
+        found = (await self.photos.find_faces(sample.content, self.max_faces, attacks)).faces
         passed = [face for face in found if not face.issues]
         vectors = await self.photos.embed([face.crop for face in passed], self._version_for(contract))
         decisions = iter(await all_of(*(decide(vector, contract) for vector in vectors)))
@@ -194,7 +202,7 @@ class FaceOperations:
     ) -> tuple[tuple[FoundTemplate, ...], FoundFace | None]:
         """Find the nearest templates under a filter, without a decision."""
         found = await self.store.galleries.get(gallery)
-        vector, made_under, face = await self._vector(sample, found.contract, selection)
+        vector, made_under, face = await self._probe(sample, found, selection)
         probe = Probe(vector, made_under)
         return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face
 
@@ -220,8 +228,8 @@ class FaceOperations:
         return decision, sides[0][2], sides[1][2]
 
     async def detect(self, photo: bytes) -> FoundFaces:
-        """Find every face of a photo, largest first."""
-        return await self.photos.find_faces(photo, self.max_faces)
+        """Find every face of a photo, largest first. If a model for it is served, score each as an attack."""
+        return await self.photos.find_faces(photo, self.max_faces, self.attack_detection.detector())
 
     async def embed(
         self, photo: bytes, embedder_version: int | None
@@ -232,13 +240,24 @@ class FaceOperations:
         vectors = await self.photos.embed([face.crop for face in found.faces], card.version)
         return found, card.contract, vectors
 
+    async def _probe(
+        self, sample: Sample, gallery: Gallery, selection: FaceSelection | None
+    ) -> tuple[Vector, Contract, FoundFace | None]:
+        """Return the vector of a sample for a gallery, after what its policy asks about presentation attacks."""
+        attacks = self.attack_detection.detector_for(gallery, sample)
+        return await self._vector(sample, gallery.contract, selection, attacks)
+
     async def _vector(
-        self, sample: Sample, contract: Contract, selection: FaceSelection | None
+        self,
+        sample: Sample,
+        contract: Contract,
+        selection: FaceSelection | None,
+        attacks: AttackDetector | None = None,
     ) -> tuple[Vector, Contract, FoundFace | None]:
         if isinstance(sample, EmbeddingSample):
             return sample.vector, sample.contract, None
         version = self._version_for(contract)
-        face = await self.photos.select_face(sample.content, selection or self.default_selection)
+        face = await self.photos.select_face(sample.content, selection or self.default_selection, attacks)
         (vector,) = await self.photos.embed([face.crop], version)
         return vector, contract, face
 

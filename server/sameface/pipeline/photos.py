@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from sameface.inference.base import Inference, Tensor
 from sameface.inference.cards import EMBEDDER
 from sameface.pipeline.detector import Detector, DetectorSettings
 from sameface.pipeline.finding import find_faces
+from sameface.pipeline.presentation_attacks import AttackDetector, PadResult
 from sameface.pipeline.turning import upright_face
 from sameface.vision import (
     DecodedImage,
@@ -48,7 +49,9 @@ class FoundFace:
     """Aligned, shape [112, 112, 3], RGB."""
     quality: tuple[QualityComponent, ...]
     issues: tuple[InvalidArgument, ...]
-    """Why the quality gate rejects the face; empty if the face passes."""
+    """Why the quality gate or the attack detector rejects the face; empty if the face passes."""
+    pad: PadResult | None = None
+    """What the attack detector found; None if it did not examine the face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +74,38 @@ class PhotoPipeline:
     # Each thread decodes one photo at a time, so the size of the pool bounds the memory of photos.
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="vision"))
 
-    async def find_faces(self, photo: bytes, most: int) -> FoundFaces:
+    async def find_faces(self, photo: bytes, most: int, attacks: AttackDetector | None = None) -> FoundFaces:
         """Return at most ``most`` faces of a photo with quality and crops, largest first.
+
+        ``attacks`` also examines each face for a presentation attack.
 
         Raises:
             ImageUndecodable, ImageTooLarge: see `sameface.vision.decode_image`.
-            ModelUnavailable: the detector does not answer at the moment.
+            ModelUnavailable: a model does not answer at the moment.
         """
         image, detections = await self._detect(photo)
         ranked = sorted(detections, key=lambda face: face.box[2] * face.box[3], reverse=True)[:most]
-        faces = await all_of(*(self._examine(image, face) for face in ranked))
+        faces = await all_of(*(self._examine(image, face, attacks) for face in ranked))
         return FoundFaces(tuple(faces), image.original_width, image.original_height)
 
-    async def select_face(self, photo: bytes, selection: FaceSelection) -> FoundFace:
-        """Return the selected face of a photo, if it passes the quality gate.
+    async def select_face(
+        self, photo: bytes, selection: FaceSelection, attacks: AttackDetector | None = None
+    ) -> FoundFace:
+        """Return the selected face of a photo, if it passes the quality gate and is no suspected attack.
+
+        ``attacks`` also examines the face for a presentation attack.
 
         Raises:
             ImageUndecodable, ImageTooLarge: see `sameface.vision.decode_image`.
             FaceNotFound, MultipleFaces: see `sameface.vision.select_face`.
             FaceTooSmall, QualityTooLow, ExtremePose: the quality gate rejects the face. The metadata holds the measured
                 values and the limits.
-            ModelUnavailable: the detector does not answer at the moment.
+            PresentationAttackSuspected: the attack detector rejects the face.
+            ModelUnavailable: a model does not answer at the moment.
         """
         image, detections = await self._detect(photo)
         chosen = select_face(detections, selection, image.pixels.shape[1], image.pixels.shape[0])
-        face = await self._examine(image, chosen)
+        face = await self._examine(image, chosen, attacks)
         if face.issues:
             raise face.issues[0]
         return face
@@ -122,9 +132,14 @@ class PhotoPipeline:
     def _detector(self) -> Detector:
         return Detector(self.inference, self.threads, self.detector)
 
-    async def _examine(self, image: DecodedImage, face: Detection) -> FoundFace:
+    async def _examine(self, image: DecodedImage, face: Detection, attacks: AttackDetector | None) -> FoundFace:
         face = await upright_face(image.pixels, face, self._detector)
-        return await in_thread(self.threads, self._judge, image, face)
+        found = await in_thread(self.threads, self._judge, image, face)
+        if attacks is None:
+            return found
+        result = await attacks.examine(image.pixels, face)
+        refused = (result.refusal(),) if attacks.rejects and result.suspected else ()
+        return replace(found, pad=result, issues=(*found.issues, *refused))
 
     def _judge(self, image: DecodedImage, face: Detection) -> FoundFace:
         crop = align(image.pixels, face.landmarks)

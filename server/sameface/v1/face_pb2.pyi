@@ -103,16 +103,28 @@ class QualityIssue(_message.Message):
     message: str
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
+class PresentationAttackDetection(_message.Message):
+    __slots__ = ("score", "threshold", "model_version")
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    score: float
+    threshold: float
+    model_version: int
+    def __init__(self, score: _Optional[float] = ..., threshold: _Optional[float] = ..., model_version: _Optional[int] = ...) -> None: ...
+
 class Face(_message.Message):
-    __slots__ = ("bounding_box", "landmarks", "detection_score", "quality", "issues")
+    __slots__ = ("bounding_box", "landmarks", "detection_score", "quality", "issues", "presentation_attack_detection")
     BOUNDING_BOX_FIELD_NUMBER: _ClassVar[int]
     LANDMARKS_FIELD_NUMBER: _ClassVar[int]
     DETECTION_SCORE_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     ISSUES_FIELD_NUMBER: _ClassVar[int]
+    PRESENTATION_ATTACK_DETECTION_FIELD_NUMBER: _ClassVar[int]
     bounding_box: BoundingBox
     landmarks: Landmarks
     detection_score: float
     quality: _containers.RepeatedCompositeFieldContainer[QualityComponent]
     issues: _containers.RepeatedCompositeFieldContainer[QualityIssue]
-    def __init__(self, bounding_box: _Optional[_Union[BoundingBox, _Mapping]] = ..., landmarks: _Optional[_Union[Landmarks, _Mapping]] = ..., detection_score: _Optional[float] = ..., quality: _Optional[_Iterable[_Union[QualityComponent, _Mapping]]] = ..., issues: _Optional[_Iterable[_Union[QualityIssue, _Mapping]]] = ...) -> None: ...
+    presentation_attack_detection: PresentationAttackDetection
+    def __init__(self, bounding_box: _Optional[_Union[BoundingBox, _Mapping]] = ..., landmarks: _Optional[_Union[Landmarks, _Mapping]] = ..., detection_score: _Optional[float] = ..., quality: _Optional[_Iterable[_Union[QualityComponent, _Mapping]]] = ..., issues: _Optional[_Iterable[_Union[QualityIssue, _Mapping]]] = ..., presentation_attack_detection: _Optional[_Union[PresentationAttackDetection, _Mapping]] = ...) -> None: ...

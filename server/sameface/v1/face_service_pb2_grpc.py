@@ -32,7 +32,10 @@ class FaceServiceStub:
     errors of every rpc that takes a photo: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE, FACE_NOT_FOUND,
     MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the metadata), and
     NOT_FOUND (MODEL_NOT_FOUND) if the server no longer serves the gallery's embedder version. "Embedding errors" are
-    INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). Every rpc may return
+    INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). In a gallery whose policy examines
+    photos for presentation attacks, photo errors include NOT_FOUND (MODEL_NOT_FOUND) if the server has no `face_pad`;
+    if the policy rejects attacks, also INVALID_ARGUMENT (PRESENTATION_ATTACK_SUSPECTED), and embedding errors include
+    FAILED_PRECONDITION (PHOTO_REQUIRED). Every rpc may return
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
     with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
@@ -94,7 +97,10 @@ class FaceServiceServicer:
     errors of every rpc that takes a photo: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE, FACE_NOT_FOUND,
     MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the metadata), and
     NOT_FOUND (MODEL_NOT_FOUND) if the server no longer serves the gallery's embedder version. "Embedding errors" are
-    INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). Every rpc may return
+    INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). In a gallery whose policy examines
+    photos for presentation attacks, photo errors include NOT_FOUND (MODEL_NOT_FOUND) if the server has no `face_pad`;
+    if the policy rejects attacks, also INVALID_ARGUMENT (PRESENTATION_ATTACK_SUSPECTED), and embedding errors include
+    FAILED_PRECONDITION (PHOTO_REQUIRED). Every rpc may return
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
     with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
@@ -237,7 +243,10 @@ class FaceService:
     errors of every rpc that takes a photo: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE, FACE_NOT_FOUND,
     MULTIPLE_FACES, FACE_TOO_SMALL, QUALITY_TOO_LOW, EXTREME_POSE; measured values and limits are in the metadata), and
     NOT_FOUND (MODEL_NOT_FOUND) if the server no longer serves the gallery's embedder version. "Embedding errors" are
-    INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). Every rpc may return
+    INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). In a gallery whose policy examines
+    photos for presentation attacks, photo errors include NOT_FOUND (MODEL_NOT_FOUND) if the server has no `face_pad`;
+    if the policy rejects attacks, also INVALID_ARGUMENT (PRESENTATION_ATTACK_SUSPECTED), and embedding errors include
+    FAILED_PRECONDITION (PHOTO_REQUIRED). Every rpc may return
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
     with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer

@@ -13,6 +13,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class PresentationAttackAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRESENTATION_ATTACK_ACTION_UNSPECIFIED: _ClassVar[PresentationAttackAction]
+    PRESENTATION_ATTACK_ACTION_OFF: _ClassVar[PresentationAttackAction]
+    PRESENTATION_ATTACK_ACTION_REPORT: _ClassVar[PresentationAttackAction]
+    PRESENTATION_ATTACK_ACTION_REJECT: _ClassVar[PresentationAttackAction]
+
 class GuardAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     GUARD_ACTION_UNSPECIFIED: _ClassVar[GuardAction]
@@ -27,6 +34,10 @@ class WhenFull(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WHEN_FULL_REPLACE_OLDEST: _ClassVar[WhenFull]
     WHEN_FULL_REPLACE_LOWEST_QUALITY: _ClassVar[WhenFull]
     WHEN_FULL_REPLACE_MOST_REDUNDANT: _ClassVar[WhenFull]
+PRESENTATION_ATTACK_ACTION_UNSPECIFIED: PresentationAttackAction
+PRESENTATION_ATTACK_ACTION_OFF: PresentationAttackAction
+PRESENTATION_ATTACK_ACTION_REPORT: PresentationAttackAction
+PRESENTATION_ATTACK_ACTION_REJECT: PresentationAttackAction
 GUARD_ACTION_UNSPECIFIED: GuardAction
 GUARD_ACTION_ALLOW: GuardAction
 GUARD_ACTION_WARN: GuardAction
@@ -58,7 +69,7 @@ class Gallery(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., licence_restriction: _Optional[str] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "revision", "create_time", "calibrated_size", "author", "when_full", "on_collision", "collision_threshold", "on_duplicate", "on_outlier", "outlier_threshold")
+    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "revision", "create_time", "calibrated_size", "author", "when_full", "on_collision", "collision_threshold", "on_duplicate", "on_outlier", "outlier_threshold", "presentation_attack", "presentation_attack_threshold")
     VERIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     IDENTIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     RUNNER_UP_MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +86,8 @@ class Policy(_message.Message):
     ON_DUPLICATE_FIELD_NUMBER: _ClassVar[int]
     ON_OUTLIER_FIELD_NUMBER: _ClassVar[int]
     OUTLIER_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    PRESENTATION_ATTACK_FIELD_NUMBER: _ClassVar[int]
+    PRESENTATION_ATTACK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     verify_threshold: float
     identify_threshold: float
     runner_up_margin: float
@@ -91,7 +104,9 @@ class Policy(_message.Message):
     on_duplicate: GuardAction
     on_outlier: GuardAction
     outlier_threshold: float
-    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calibrated_size: _Optional[int] = ..., author: _Optional[str] = ..., when_full: _Optional[_Union[WhenFull, str]] = ..., on_collision: _Optional[_Union[GuardAction, str]] = ..., collision_threshold: _Optional[float] = ..., on_duplicate: _Optional[_Union[GuardAction, str]] = ..., on_outlier: _Optional[_Union[GuardAction, str]] = ..., outlier_threshold: _Optional[float] = ...) -> None: ...
+    presentation_attack: PresentationAttackAction
+    presentation_attack_threshold: float
+    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calibrated_size: _Optional[int] = ..., author: _Optional[str] = ..., when_full: _Optional[_Union[WhenFull, str]] = ..., on_collision: _Optional[_Union[GuardAction, str]] = ..., collision_threshold: _Optional[float] = ..., on_duplicate: _Optional[_Union[GuardAction, str]] = ..., on_outlier: _Optional[_Union[GuardAction, str]] = ..., outlier_threshold: _Optional[float] = ..., presentation_attack: _Optional[_Union[PresentationAttackAction, str]] = ..., presentation_attack_threshold: _Optional[float] = ...) -> None: ...
 
 class Finding(_message.Message):
     __slots__ = ("kind", "identity", "template", "score", "threshold")

@@ -171,7 +171,8 @@ class GalleryServiceServicer:
     def CreateGallery(self, request, context):
         """Creates a gallery. It is bound to the contract of `embedder_version`, by default of the server's default embedder.
         A repeated call with the same `request_id` returns the gallery that the first call created.
-        Errors: ALREADY_EXISTS (GALLERY_ALREADY_EXISTS), NOT_FOUND (MODEL_NOT_FOUND).
+        Errors: ALREADY_EXISTS (GALLERY_ALREADY_EXISTS), NOT_FOUND (MODEL_NOT_FOUND: the embedder version, or the `face_pad`
+        that the policy needs, is not served).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,7 +196,8 @@ class GalleryServiceServicer:
     def UpdateGallery(self, request, context):
         """Changes the display name and the policy of a gallery. A changed policy is a new revision; earlier revisions are
         kept.
-        Errors: NOT_FOUND (GALLERY_NOT_FOUND), ABORTED (CONCURRENT_UPDATE: the etag is stale).
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND; MODEL_NOT_FOUND if the new policy needs `face_pad` and it is not served),
+        ABORTED (CONCURRENT_UPDATE: the etag is stale).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -5,6 +5,7 @@ from sameface.vision.decode import DecodedImage, Pixels, decode_image
 from sameface.vision.detection import Detection, decode_faces, detector_input
 from sameface.vision.formats import FORMATS, name_of_format
 from sameface.vision.limits import ImageLimits
+from sameface.vision.pad_crop import PAD_PREPROCESSING, PAD_SIDE, pad_crop
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
 from sameface.vision.selection import FaceSelection, select_face
 from sameface.vision.upright import VIEW_SIDE, look_again, needs_second_look, upright_view
@@ -12,6 +13,8 @@ from sameface.vision.work import PhotoWork, WorkStopped
 
 __all__ = [
     "FORMATS",
+    "PAD_PREPROCESSING",
+    "PAD_SIDE",
     "VIEW_SIDE",
     "DecodedImage",
     "Detection",
@@ -30,6 +33,7 @@ __all__ = [
     "look_again",
     "name_of_format",
     "needs_second_look",
+    "pad_crop",
     "quality_issues",
     "select_face",
     "upright_view",

@@ -1,0 +1,220 @@
+"""`sameface model add` seals any ONNX file that keeps the contract of `face_pad`, and nothing else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf import text_format
+from onnx import TensorProto, helper
+from tritonclient.grpc import model_config_pb2
+
+from sameface.errors import ModelCheckFailed
+from sameface.inference.cards import PAD, golden_input, read_card, read_cards
+from sameface.inference.check import check_digests, check_models
+from sameface.inference.local.runtime import require_runtime
+from sameface.inference.local.server import LocalTriton
+from sameface.inference.onnx import OnnxInference
+from sameface.inference.triton import TritonInference
+from sameface.models.add import CONFIG, Statement, add_pad
+from sameface.models.contract import FACE_PAD, check_tensor_contract
+from sameface.settings import cache_folder
+from sameface_qdrant.errors import InvalidArgument
+from tests.cli.conftest import Run, lines
+from tests.toy_pad import STATED, toy_pad
+
+STATES = ("--licence", "CC0", "--training-data", "none: written by hand")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The toy model."""
+    path = tmp_path / "toy.onnx"
+    path.write_bytes(toy_pad())
+    return path
+
+
+def test_a_model_is_added_listed_and_checked(sameface: Run, repository: Path, file: Path) -> None:
+    environment = {"SAMEFACE_MODEL_REPOSITORY": str(repository)}
+    told = ("--note", "APCER 3 % on our prints", "--restriction", "Not for commerce.", "--title", "our detector")
+    added = sameface("model", "add", PAD, str(file), *STATES, *told, **environment)
+    assert added.returncode == 0, added.stderr
+    assert "restart the service" in added.stderr
+    card = read_card(repository / PAD / "1" / "card.json")
+    assert (card.licence.weights, card.licence.training_data) == ("CC0", "none: written by hand")
+    assert (card.title, card.licence.restriction) == ("our detector", "Not for commerce.")
+    assert card.figures == {"note": "APCER 3 % on our prints"}
+    assert (repository / PAD / "1" / "model.onnx").read_bytes() == file.read_bytes()
+    assert not list(repository.glob(".adding-*"))
+    listed = {one["model"]: one for one in lines(sameface("model", "list", "--json", **environment).stdout)}
+    assert listed[PAD]["licence"]["training_data"] == "none: written by hand"
+    checked = {one["model"]: one for one in lines(sameface("model", "check", "--json", **environment).stdout)}
+    assert checked[PAD]["cosine"] > 0.999999
+
+
+def test_the_config_says_what_the_card_says(repository: Path, file: Path) -> None:
+    card = add_pad(repository, file, STATED)
+    config = text_format.Parse((repository / PAD / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert (config.name, config.version_policy.HasField("all")) == (PAD, True)
+    for spec, configured in ((card.input, config.input[0]), (card.output, config.output[0])):
+        assert (spec.name, spec.shape) == (configured.name, (-1, *configured.dims))
+        assert model_config_pb2.DataType.Name(configured.data_type) == f"TYPE_{spec.datatype}"
+
+
+async def test_the_local_triton_serves_what_in_process_runs(repository: Path, file: Path) -> None:
+    card = add_pad(repository, file, STATED)
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 128, 128), np.uint8)
+    in_process, local = OnnxInference(repository), LocalTriton(repository, require_runtime(cache_folder()), [card])
+    try:
+        await local.start()
+        client = TritonInference(local.grpc_url, timeout_s=10.0, recovery_s=0.0)
+        expected, served = [(await one.run(PAD, 1, {"images": images}))["logits"] for one in (in_process, client)]
+        await client.aclose()
+    finally:
+        await local.stop()
+        await in_process.aclose()
+    assert served.shape == (3, 2)
+    np.testing.assert_allclose(served, expected, rtol=1e-5, atol=1e-4)
+
+
+async def test_other_weights_with_logits_of_the_same_direction_are_noticed(repository: Path, file: Path) -> None:
+    add_pad(repository, file, STATED)
+    (repository / PAD / "1" / "model.onnx").write_bytes(toy_pad(0.2))
+    cards = [card for card in read_cards(repository) if card.model == PAD]
+    inference = OnnxInference(repository)
+    with pytest.raises(ModelCheckFailed, match="does not reproduce its golden vector"):
+        await check_models(inference, cards)
+    with pytest.raises(ModelCheckFailed, match="sha256"):
+        check_digests(repository, cards)
+    await inference.aclose()
+
+
+@pytest.mark.parametrize("left_out", ["--licence", "--training-data"])
+def test_nothing_is_added_without_a_statement(sameface: Run, repository: Path, file: Path, left_out: str) -> None:
+    environment = {"SAMEFACE_MODEL_REPOSITORY": str(repository)}
+    place = STATES.index(left_out)
+    missing = sameface("model", "add", PAD, str(file), *STATES[:place], *STATES[place + 2 :], **environment)
+    assert missing.returncode != 0
+    assert left_out in missing.stderr
+    blank = [*STATES[: place + 1], " ", *STATES[place + 2 :]]
+    refused = sameface("model", "add", PAD, str(file), *blank, **environment)
+    assert refused.returncode == 3
+    assert "unknown if nothing is" in refused.stderr
+    assert not (repository / PAD).exists()
+    unknown = [*STATES[: place + 1], "unknown", *STATES[place + 2 :]]
+    assert sameface("model", "add", PAD, str(file), *unknown, **environment).returncode == 0
+
+
+def test_a_version_is_never_overwritten(sameface: Run, repository: Path, file: Path) -> None:
+    environment = {"SAMEFACE_MODEL_REPOSITORY": str(repository)}
+    add_pad(repository, file, STATED)
+    before = (repository / PAD / "1" / "card.json").read_bytes()
+    again = sameface("model", "add", PAD, str(file), *STATES, **environment)
+    assert again.returncode == 3
+    assert "--version" in again.stderr
+    assert (repository / PAD / "1" / "card.json").read_bytes() == before
+    assert sameface("model", "add", PAD, str(file), *STATES, "--version", "2", **environment).returncode == 0
+    assert {card.version for card in read_cards(repository) if card.model == PAD} == {1, 2}
+    with pytest.raises(InvalidArgument, match="expected 1 or more"):
+        add_pad(repository, file, STATED, version=0)
+
+
+def test_another_model_or_no_file_is_refused(sameface: Run, repository: Path, tmp_path: Path) -> None:
+    environment = {"SAMEFACE_MODEL_REPOSITORY": str(repository)}
+    for arguments in (("face_embedder", str(tmp_path / "toy.onnx")), (PAD, str(tmp_path / "nothing.onnx"))):
+        refused = sameface("model", "add", *arguments, *STATES, **environment)
+        assert refused.returncode != 0
+        assert "Traceback" not in refused.stderr
+    assert not (repository / PAD).exists()
+
+
+def test_a_repository_that_is_not_there_yet_is_made(tmp_path: Path, file: Path) -> None:
+    card = add_pad(tmp_path / "new" / "repository", file, Statement("unknown", "unknown"))
+    assert read_cards(tmp_path / "new" / "repository") == (card,)
+    assert (tmp_path / "new" / "repository" / PAD / "config.pbtxt").read_text() == CONFIG
+
+
+Change = Callable[[onnx.ModelProto], None]
+
+
+def renamed_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "input"
+
+
+def float_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def fixed_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def other_side(model: onnx.ModelProto) -> None:
+    for place in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[place].dim_value = 80
+
+
+def three_classes(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+
+
+def renamed_output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = model.graph.node[-1].output[0] = "scores"
+
+
+def new_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 22
+
+
+def all_zero(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.zeros((3, 2), np.float32), "weights"))
+
+
+def not_finite(model: onnx.ModelProto) -> None:
+    weights = np.full((3, 2), 3e38, np.float32)
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights, "weights"))
+
+
+def batch_dependent(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].output[0] = "raw"
+    model.graph.node.append(helper.make_node("ReduceMean", ["raw"], ["middle"], axes=[0], keepdims=1))
+    model.graph.node.append(helper.make_node("Sub", ["raw", "middle"], ["logits"]))
+
+
+BROKEN: dict[Change, str] = {
+    renamed_input: r"found input input UINT8 \[N,3,128,128\]; expected images UINT8 \[N,3,128,128\]",
+    float_input: "found input images FLOAT",
+    fixed_batch: r"found input images UINT8 \[1,3,128,128\]",
+    other_side: r"found input images UINT8 \[N,3,80,80\]",
+    three_classes: r"found output logits FLOAT \[N,3\]; expected logits FLOAT \[N,2\]",
+    renamed_output: "found output scores FLOAT",
+    new_opset: "opset 22; expected opset 21 or below",
+    all_zero: "logits of 0",
+    not_finite: "numbers that are not finite",
+    batch_dependent: "differs by .* in a batch",
+}
+
+
+@pytest.mark.parametrize("change", BROKEN, ids=lambda change: change.__name__)
+def test_what_breaks_the_contract_is_refused(tmp_path: Path, change: Change) -> None:
+    model = onnx.load_from_string(toy_pad())
+    change(model)
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelCheckFailed, match=BROKEN[change]):
+        add_pad(tmp_path / "repository", path, STATED)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_large_logits_may_differ_in_their_last_digits() -> None:
+    check_tensor_contract(toy_pad(strength=1e4), FACE_PAD)
+
+
+def test_a_card_is_readable_json(repository: Path, file: Path) -> None:
+    add_pad(repository, file, STATED)
+    fields = json.loads((repository / PAD / "1" / "card.json").read_text())
+    assert fields["golden"]["shape"] == [1, 3, 128, 128]
+    images = golden_input((1, 3, 128, 128)).astype(np.float64).mean(axis=(2, 3))[0]
+    assert fields["golden"]["output"] == pytest.approx([0.0, 0.1 * (images[2] - images[0])], abs=1e-4)
