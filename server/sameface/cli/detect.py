@@ -8,7 +8,7 @@ import typer
 
 from sameface.cli.draw import Shown, try_to_draw
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, ExitCode, PhotosArgument, connected
-from sameface.cli.output import Cell, GrowingTable, as_dict, coloured, note, note_skipped, print_json
+from sameface.cli.output import Cell, GrowingTable, as_dict, coloured, note_skipped, print_json
 from sameface.cli.photos import NamedPhoto, find_photos
 from sameface.cli.work import NotTried, error_record, work_on
 from sameface.v1 import face_service_pb2
@@ -58,8 +58,6 @@ def detect(
             else:
                 for row in _rows(photo.name, answer):
                     table.add(row)
-                if (found := faces_found(answer)) > len(answer.faces):
-                    note(f"{photo.name}: {found} faces were found, the {len(answer.faces)} largest are listed")
             if draw is not None:
                 failed |= not try_to_draw(draw, photo.name, content, _shown(answer), crops=True)
     if failed:

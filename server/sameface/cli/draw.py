@@ -37,7 +37,7 @@ def draw_faces(photo: bytes, faces: Sequence[Shown], crops: bool = False) -> byt
         SamefaceError: the photo cannot be decoded.
     """
     # OpenCV takes half a second to import, which commands without a drawing do not need.
-    from sameface.vision.decode import ImageLimits, decode_image
+    from sameface.vision import ImageLimits, align, decode_image
 
     limits = ImageLimits(
         max_bytes=MAX_MESSAGE_BYTES,
@@ -52,8 +52,6 @@ def draw_faces(photo: bytes, faces: Sequence[Shown], crops: bool = False) -> byt
     for shown in faces:
         _draw_face(canvas, max(image.size), *shown)
     if crops and faces:
-        from sameface.vision.align import align
-
         image = _with_strip(
             image, [(Image.fromarray(align(pixels, _points(face))), outcome, text) for face, outcome, text in faces]
         )
