@@ -1,13 +1,19 @@
 """Drawings of faces and outcomes; they overwrite no file and lose no decision."""
 
+import io
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageDraw
 
 from sameface.cli import draw
 from sameface.cli.draw import save_drawing
+from sameface.v1 import face_pb2
+from sameface.vision.align import CROP_SIDE, TEMPLATE
 from tests.cli.conftest import Run
 
 
@@ -23,6 +29,74 @@ def test_drawings_show_what_was_found(sameface: Run, gallery: str, portraits: Pa
     with Image.open(tmp_path / "barack_obama.sameface.jpg") as drawn, Image.open(photo) as original:
         assert drawn.size == original.size
         assert drawn.tobytes() != original.convert("RGB").tobytes()
+    # Below the photo is the crop.
+    with Image.open(tmp_path / "detected" / "barack_obama.sameface.jpg") as drawn, Image.open(photo) as original:
+        assert drawn.width == original.width
+        assert drawn.height >= original.height + CROP_SIDE
+
+
+COLOURS = np.array([[230, 30, 30], [30, 200, 30], [30, 30, 230], [230, 230, 30], [200, 30, 230]])
+"""Of the five landmarks."""
+
+
+def dotted(turn: float, scale: float) -> tuple[Image.Image, face_pb2.Face]:
+    """Return a picture with a dot on each landmark of a face that is turned and scaled, and the face."""
+    spin = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = (TEMPLATE - TEMPLATE.mean(axis=0)) @ spin.T + [400, 300]
+    image = Image.new("RGB", (800, 600), "white")
+    canvas = ImageDraw.Draw(image)
+    for (x, y), colour in zip(points, COLOURS, strict=True):
+        reach = 5 * scale
+        canvas.ellipse((x - reach, y - reach, x + reach, y + reach), fill=tuple(map(int, colour)))
+    marks = [face_pb2.Point(x=x, y=y) for x, y in points]
+    names = ("right_eye", "left_eye", "nose_tip", "mouth_right", "mouth_left")
+    box = face_pb2.BoundingBox(x=300, y=200, width=200, height=200)
+    return image, face_pb2.Face(bounding_box=box, landmarks=face_pb2.Landmarks(**dict(zip(names, marks, strict=True))))
+
+
+def written(image: Image.Image, orientation: int) -> bytes:
+    """Return the picture as a camera would write it that was held in another way."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    stored = {1: image, 3: image.transpose(Image.Transpose.ROTATE_180), 6: image.transpose(Image.Transpose.ROTATE_90)}
+    file = io.BytesIO()
+    stored[orientation].save(file, "PNG", exif=exif)
+    return file.getvalue()
+
+
+@settings(max_examples=20, deadline=None)
+@given(turn=st.floats(-np.pi, np.pi), scale=st.floats(1, 4), orientation=st.sampled_from([1, 3, 6]))
+def test_the_crop_is_upright_whatever_the_turn(turn: float, scale: float, orientation: int) -> None:
+    image, face = dotted(turn, scale)
+    drawing = draw.draw_faces(written(image, orientation), [(face, "", "")], crops=True)
+    with Image.open(io.BytesIO(drawing)) as opened:
+        drawn = np.asarray(opened.convert("RGB")).astype(int)
+    enlarged = (drawn.shape[0] - image.height - 2 * draw.GAP) / CROP_SIDE
+    for (x, y), colour in zip(TEMPLATE, COLOURS, strict=True):
+        row, column = image.height + draw.GAP + round(enlarged * (y + 0.5)), draw.GAP + round(enlarged * (x + 0.5))
+        assert np.abs(drawn[row, column] - colour).max() < 80
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    count=st.integers(0, 40),
+    size=st.tuples(st.integers(1, 900), st.integers(1, 900)),
+    place=st.floats(-1e5, 1e5, width=32),
+)
+def test_any_number_of_faces_fits_below_any_photo(count: int, size: tuple[int, int], place: float) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    # All landmarks in one point, perhaps far outside.
+    point = face_pb2.Point(x=place, y=place)
+    marks = face_pb2.Landmarks(right_eye=point, left_eye=point, nose_tip=point, mouth_right=point, mouth_left=point)
+    face = face_pb2.Face(bounding_box=face_pb2.BoundingBox(x=place, y=place, width=9, height=9), landmarks=marks)
+    drawing = draw.draw_faces(file.getvalue(), [(face, "AMBIGUOUS", "0.50")] * count, crops=True)
+    with Image.open(io.BytesIO(drawing)) as drawn:
+        width = max(size[0], CROP_SIDE + 2 * draw.GAP) if count else size[0]
+        columns = (width - draw.GAP) // (CROP_SIDE + draw.GAP)
+        rows = -(-count // max(1, columns))
+        assert drawn.width == width
+        assert drawn.height >= size[1] + rows * CROP_SIDE
 
 
 def test_a_source_is_never_drawn_over(sameface: Run, gallery: str, portraits: Path, tmp_path: Path) -> None:

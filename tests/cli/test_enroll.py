@@ -1,5 +1,7 @@
 """Enrolment: whose photos, under which id, and each photo once."""
 
+import base64
+import os
 import shutil
 from pathlib import Path
 
@@ -38,6 +40,49 @@ def test_a_refused_photo_does_not_stop_the_others(sameface: Run, gallery: str, p
     assert records["nobody.png"]["metadata"] == {"count": "0"}
     assert records["barack_obama.jpg"]["template"]
     assert "3 of 5 photos enrolled" in result.stderr
+
+
+def test_photos_are_enrolled_by_what_they_hold_and_mistakes_are_named(
+    sameface: Run, gallery: str, tmp_path: Path, portraits: Path
+) -> None:
+    photo = (portraits / "barack_obama.jpg").read_bytes()
+    only, mixed = tmp_path / "people" / "only", tmp_path / "people" / "mixed"
+    for folder in (only, mixed):
+        folder.mkdir(parents=True)
+    (only / "only.jfif").write_bytes(photo)
+    for name in ("b.jfif", "c.JPE", "d", "f.pic"):
+        (mixed / name).write_bytes(photo)
+    (mixed / "empty.jpg").touch()
+    (mixed / "text.jpg").write_bytes(base64.b64encode(photo))
+    (mixed / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (mixed / "notes.txt").write_text("notes")
+    result = sameface("enroll", gallery, str(tmp_path / "people"), "--json")
+    assert result.returncode == 3
+    records = {Path(one["photo"]).name: one for one in lines(result.stdout)}
+    assert {name for name, one in records.items() if "template" in one} == {
+        "only.jfif",
+        "b.jfif",
+        "c.JPE",
+        "d",
+        "f.pic",
+    }
+    assert (records["empty.jpg"]["error"], records["text.jpg"]["error"]) == ("IMAGE_UNDECODABLE", "IMAGE_UNDECODABLE")
+    assert "0 bytes" in records["empty.jpg"]["message"]
+    assert "JPEG as base64 text; decode it" in records["text.jpg"]["message"]
+    assert records["gone.jpg"]["error"] == "UNREADABLE"
+    assert f"1 skipped (no photo: text): {mixed / 'notes.txt'}" in result.stderr
+    # A file that is named is tried, and a pipe is not waited for.
+    os.mkfifo(tmp_path / "pipe")
+    named = [str(mixed / "notes.txt"), str(tmp_path / "pipe"), str(mixed / "text.jpg")]
+    for command in (["enroll", gallery, "--as", "a"], ["identify", gallery], ["verify", gallery, "only"], ["detect"]):
+        result = sameface(*command, *named, "--json")
+        assert result.returncode == 3
+        assert [one["error"] for one in lines(result.stdout)] == ["IMAGE_UNDECODABLE"] * 3
+        assert "4AAQSkZJRg" not in result.stdout + result.stderr
+    for command in (["search", gallery], ["compare", str(only / "only.jfif")]):
+        result = sameface(*command, str(mixed / "empty.jpg"), "--json")
+        assert result.returncode == 3
+        assert lines(result.stdout)[0]["error"] == "IMAGE_UNDECODABLE"
 
 
 def test_a_dry_run_stores_nothing(sameface: Run, gallery: str, people: Path) -> None:

@@ -6,25 +6,31 @@ from typing import Annotated
 
 import typer
 
-from sameface.cli.draw import try_to_draw
+from sameface.cli.draw import Shown, try_to_draw
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, ExitCode, PhotosArgument, connected
 from sameface.cli.output import Cell, GrowingTable, as_dict, coloured, note_skipped, print_json
 from sameface.cli.photos import NamedPhoto, find_photos
 from sameface.cli.work import NotTried, error_record, work_on
 from sameface.v1 import face_service_pb2
 
-HEADINGS = ("photo", "score", "eyes", "yaw, pitch, roll", "quality")
+HEADINGS = ("photo", "face", "score", "eyes", "yaw, pitch, roll", "quality", "components, 0 to 100")
+# They have columns of their own.
+ELSEWHERE = ("DetectionScore", "InterEyeDistance", "HeadPoseYaw", "HeadPosePitch", "HeadPoseRoll")
 
 
 def detect(
     photos: PhotosArgument,
     draw: Annotated[
-        Path | None, typer.Option(help="write copies with boxes and landmarks into this folder", show_default=False)
+        Path | None,
+        typer.Option(
+            help="write copies with boxes, landmarks and the upright crop of each face into this folder",
+            show_default=False,
+        ),
     ] = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Find every face of each photo, and show whether its quality is good enough.
+    """Find every face of each photo, largest first, and show whether its quality is good enough, and why not.
 
     Exit code: 0, also if a photo has no face; 3 if a photo could not be read or drawn, or was refused.
     """
@@ -44,7 +50,7 @@ def detect(
                 if as_json:
                     print_json({"photo": photo.name, **record})
                 elif not isinstance(result, NotTried):
-                    table.add((photo.name, "", "", "", coloured(record["error"], record["message"])))
+                    table.add((photo.name, "", "", "", "", coloured(record["error"], record["message"]), ""))
                 continue
             content, answer = result
             if as_json:
@@ -53,23 +59,39 @@ def detect(
                 for row in _rows(photo.name, answer):
                     table.add(row)
             if draw is not None:
-                shown = [(face, "", f"{face.detection_score:.2f}") for face in answer.faces]
-                failed |= not try_to_draw(draw, photo.name, content, shown)
+                failed |= not try_to_draw(draw, photo.name, content, _shown(answer), crops=True)
     if failed:
         raise typer.Exit(ExitCode.ERROR)
 
 
 def _rows(name: str, answer: face_service_pb2.DetectFacesResponse) -> Iterator[Sequence[Cell]]:
     if not answer.faces:
-        yield (name, "", "", "", "no face")
-    for face in answer.faces:
+        yield (name, "0", "", "", "", "no face", "")
+    found = faces_found(answer)
+    for number, face in enumerate(answer.faces, 1):
         quality = {part.name: part for part in face.quality}
         angles = [f"{quality[f'HeadPose{name}'].measurement:+.0f}°" for name in ("Yaw", "Pitch", "Roll")]
-        issues = ", ".join(issue.reason for issue in face.issues)
+        issues = "; ".join(f"{issue.reason} {issue.message}" for issue in face.issues)
         yield (
             name,
+            f"{number:{len(str(found))}} of {found}",
             f"{face.detection_score:.2f}",
             f"{quality['InterEyeDistance'].measurement:.0f} px",
             " ".join(angles),
             coloured(issues) if issues else coloured("good", colour="green"),
+            ", ".join(f"{part.name} {part.value:.0f}" for part in face.quality if part.name not in ELSEWHERE),
         )
+
+
+def _shown(answer: face_service_pb2.DetectFacesResponse) -> list[Shown]:
+    """Return every face with its number, if there are several, and its score; AMBIGUOUS colours what is refused."""
+    several = len(answer.faces) > 1
+    return [
+        (face, "AMBIGUOUS" if face.issues else "", f"{f'{number}: ' if several else ''}{face.detection_score:.2f}")
+        for number, face in enumerate(answer.faces, 1)
+    ]
+
+
+def faces_found(answer: face_service_pb2.DetectFacesResponse) -> int:
+    """Return how many faces the service found. A service may return fewer, and an older one does not say."""
+    return max(getattr(answer, "faces_found", 0), len(answer.faces))
