@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sameface.inference.cards import ModelCard
+from sameface.inference.cards import PAD, ModelCard
 from sameface.models.add import Statement, add_pad
 from sameface.models.graph import GraphWriter
 from sameface.settings import model_repository_source
@@ -27,17 +27,18 @@ def toy_pad(strength: float = 0.1) -> bytes:
 
 
 def with_toy_pad(folder: Path, strength: float = 0.1) -> tuple[Path, ModelCard]:
-    """Return a model repository in ``folder`` that has the toy, and its card."""
+    """Return a model repository in ``folder`` that has the toy and one version of each other model; and its card."""
     repository = folder / "repository"
-    shutil.copytree(model_repository_source(), repository, copy_function=_link)
+    source = model_repository_source().resolve()
+    shutil.copytree(source, repository, ignore=shutil.ignore_patterns("2", PAD), copy_function=_link)
     file = folder / "toy.onnx"
     file.write_bytes(toy_pad(strength))
     return repository, add_pad(repository, file, STATED)
 
 
 def _link(source: str, target: str) -> None:
-    same = os.stat(source).st_dev == os.stat(Path(target).parent).st_dev
-    (os.link if source.endswith(".onnx") and same else shutil.copy)(source, target)
+    # Weights are large and never changed in place.
+    (os.symlink if source.endswith(".onnx") else shutil.copy)(source, target)
 
 
 def tinted(photo: Path, shift: int) -> bytes:

@@ -98,7 +98,7 @@ def test_photos_through_a_service(sameface: Run, tmp_path: Path, portraits: Path
     (live / "broken.jpg").write_bytes(b"no photo")
     repository, _ = with_toy_pad(tmp_path)
     arguments = ["evaluate", "pad", str(live), str(tmp_path / "attack"), "--inference", "onnx"]
-    environment = {"SAMEFACE_MODEL_REPOSITORY": str(repository)}
+    environment = {"SAMEFACE_MODEL_REPOSITORY": str(repository), "SAMEFACE_EMBEDDER_VERSION": "1"}
     result = sameface(*arguments, "--html", str(tmp_path / "report.html"), "--json", **environment)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sameface.vision import PAD_SIDE, Detection, Pixels, pad_crop
-from sameface.vision.pad_crop import PAD_MARGIN, pad_square, quarter_turns
+from sameface.vision.pad_crop import LEAST_MARGIN, PAD_MARGIN, pad_square, quarter_turns
 
 SIDES = st.floats(-500, 900), st.floats(-500, 900), st.floats(1, 400), st.floats(1, 400)
 # Upright in a box of 1 × 1: eyes, nose tip, corners of the mouth.
@@ -23,7 +23,11 @@ def test_the_square_is_centred_unless_the_image_ends(
     box: tuple[float, float, float, float], width: int, height: int
 ) -> None:
     left, top, side = pad_square(box, width, height)
-    assert side == pytest.approx(max(1.0, PAD_MARGIN * max(box[2:])))
+    longer = max(box[2:])
+    if PAD_MARGIN * longer <= min(width, height):
+        assert side == pytest.approx(max(1.0, PAD_MARGIN * longer))
+    else:
+        assert side == pytest.approx(max(1.0, min(width, height), LEAST_MARGIN * longer))
     for start, length, middle in ((left, width, box[0] + box[2] / 2), (top, height, box[1] + box[3] / 2)):
         wanted = middle - side / 2
         if side <= length:
@@ -72,10 +76,18 @@ def test_the_crop_shows_the_square() -> None:
         assert crop[row, column, 1] == pytest.approx(0.25 * y, abs=2)
 
 
+def test_a_picture_smaller_than_the_square_is_not_filled_up() -> None:
+    pixels = gradient(200, 100)
+    left, top, side = pad_square((120, 20, 50, 60), 200, 100)
+    assert (left, top, side) == (95.0, 0.0, 100.0)
+    crop = pad_crop(pixels, face(120, 20, 50, 60))
+    assert crop[0, 64, 1] < crop[3, 64, 1] < crop[124, 64, 1] < crop[127, 64, 1]
+
+
 def test_a_face_that_fills_the_picture_gets_repeated_edges() -> None:
     pixels = gradient(100, 100)
     crop = pad_crop(pixels, face(0, 0, 100, 100))
-    border = round((PAD_SIDE - PAD_SIDE / PAD_MARGIN) / 2)
+    border = round((PAD_SIDE - PAD_SIDE / LEAST_MARGIN) / 2)
     assert (crop[:, : border - 1, 0] == crop[64, 0, 0]).all()
     assert (crop[: border - 1, :, 1] == crop[0, 64, 1]).all()
     assert crop[64, border - 1, 0] < crop[64, 64, 0] < crop[64, PAD_SIDE - border, 0]

@@ -13,8 +13,8 @@ from sameface.vision.pose import head_pose
 
 PAD_SIDE = 128
 """Side of the crop in pixels."""
-PAD_MARGIN = 2.7
-"""Side of the square relative to the longer side of the face's box."""
+PAD_MARGIN, LEAST_MARGIN = 2.7, 1.5
+"""Side of the square relative to the longer side of the face's box: wanted, and least in a picture that is smaller."""
 PAD_PREPROCESSING = "pad-square-2.7-v1"
 """The name of this crop in model cards. A change of the crop gets another name."""
 
@@ -25,11 +25,14 @@ Square = tuple[float, float, float]
 def pad_square(box: tuple[float, float, float, float], width: int, height: int) -> Square:
     """Return the square around a face's box (x, y, width, height) in an image of ``width`` × ``height`` pixels.
 
-    Its side is 2.7 times the longer side of the box, its centre that of the box. It is shifted as little as possible so
-    that it is inside the image. If it is larger than the image in one direction, it covers the image in that direction.
+    Its side is 2.7 times the longer side of the box, its centre that of the box. In a smaller image it shrinks to the
+    image's shorter side, because pixels that are made up look like an attack, but not below 1.5 times the box. It is
+    shifted as little as possible so that it is inside the image. If it is still larger than the image in one direction,
+    it covers the image in that direction.
     """
     x, y, box_width, box_height = box
-    side = max(1.0, PAD_MARGIN * max(box_width, box_height))
+    longer = max(box_width, box_height)
+    side = max(1.0, min(PAD_MARGIN * longer, width, height), LEAST_MARGIN * longer)
 
     def start(middle: float, length: int) -> float:
         return float(np.clip(middle - side / 2, min(0.0, length - side), max(0.0, length - side)))
