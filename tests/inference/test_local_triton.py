@@ -51,7 +51,8 @@ async def triton() -> AsyncIterator[LocalTriton]:
 
 @pytest.fixture
 async def client(triton: LocalTriton) -> AsyncIterator[TritonInference]:
-    opened = TritonInference(triton.grpc_url, timeout_s=5.0, recovery_s=10.0)
+    # Bounds, not pauses: a server that starts beside other tests takes its time.
+    opened = TritonInference(triton.grpc_url, timeout_s=20.0, recovery_s=60.0)
     yield opened
     await opened.aclose()
 
