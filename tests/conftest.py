@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from sameface.client import connect
 from sameface.client.connection import Connection
@@ -24,6 +25,10 @@ PORTRAITS = ROOT / "tests" / "data" / "portraits"
 MEMORY = Path("/dev/shm")
 if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# No deadline: the time of an example depends on the load of the machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Of the files that take longest, longest first: whichever began last would keep one worker busy while the others idle.
 LONGEST = (

@@ -146,12 +146,15 @@ async def test_no_more_than_allowed_is_worked_on_and_nothing_is_read_ahead_of_th
 
 
 async def test_leaving_early_cancels_what_is_in_the_works() -> None:
-    cancelled = 0
+    cancelled, begun, all_began = 0, 0, asyncio.Event()
 
     async def work(number: int) -> int:
-        nonlocal cancelled
+        nonlocal cancelled, begun
+        begun += 1
+        if begun == 3:
+            all_began.set()
         try:
-            await asyncio.sleep(0.05 if number == 0 else 3600)
+            await (all_began.wait() if number == 0 else asyncio.sleep(3600))
         except asyncio.CancelledError:
             cancelled += 1
             raise

@@ -22,7 +22,8 @@ main.main()
 
 FORKS = """
 import json, os, sys
-from sameface.cli import detect, enroll, decide, identities
+from sameface import client
+from sameface.cli import decide, detect, enroll, identities
 from sameface.cli.main import main
 for number, arguments in enumerate(json.loads(sys.argv[1])):
     if child := os.fork():

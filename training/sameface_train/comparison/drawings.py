@@ -5,6 +5,7 @@ within one alphabet (Koch et al. 2015, section 4.3), and the 20 official runs (L
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sameface.evaluation.few_shot import Run, draw_episodes, episode_accuracy, fused_scores, read_runs
+from sameface.evaluation.few_shot import Episodes, Run, draw_episodes, episode_accuracy, fused_scores, read_runs
 from sameface_train import objectives
 from sameface_train.checkpoint import Trained
 from sameface_train.embedding import embed
@@ -81,8 +82,8 @@ def judge(
     """Return the accuracies of a network, 0..1: ``5-way``, ``20-way``, ``within``, and ``official`` (of 400 trials)."""
     score = scorer(trained, kind)
     vectors = torch.from_numpy(embed(trained.network, evaluation.images, trained.side))
-    owners = [evaluation.identities[label] for label in evaluation.labels]
-    alphabets = [evaluation.groups[label] for label in evaluation.labels]
+    owners = tuple(evaluation.identities[label] for label in evaluation.labels)
+    alphabets = tuple(evaluation.groups[label] for label in evaluation.labels)
 
     def compare(probes: NDArray[np.int64], references: NDArray[np.int64]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = score(vectors[probes], vectors[references]).detach().numpy()
@@ -90,7 +91,7 @@ def judge(
 
     found = {}
     for name, ways, within in (("5-way", 5, None), ("20-way", 20, None), ("within", 20, alphabets)):
-        drawn = draw_episodes(owners, ways, 1, episodes, seed, within)
+        drawn = _episodes(owners, ways, episodes, seed, within)
         found[name] = float(episode_accuracy(fused_scores(drawn, compare), drawn.answers).mean())
     runs, names, images = official
     places = {name: place for place, name in enumerate(names)}
@@ -100,3 +101,9 @@ def judge(
         probes, references = (drawn_vectors[[places[name] for name in part]] for part in (run.tests, run.training))
         shares.append(float(episode_accuracy(score(probes, references).detach().numpy(), run.answers)))
     return {**found, "official": float(np.mean(shares))}
+
+
+@lru_cache(maxsize=3)
+def _episodes(owners: tuple[str, ...], ways: int, episodes: int, seed: int, within: tuple[str, ...] | None) -> Episodes:
+    # Every network of a comparison is judged by the same episodes.
+    return draw_episodes(owners, ways, 1, episodes, seed, within)
