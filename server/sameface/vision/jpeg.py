@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from sameface.errors import ImageTooLarge
-from sameface.vision.formats import refused
+from sameface.vision.formats import not_read
 from sameface.vision.profiles import LARGEST_PROFILE
 from sameface.vision.work import PhotoWork
 
@@ -20,10 +20,16 @@ _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _FIRST_WITH_LENGTH = 0xC0
 _APPLICATION = range(0xE0, 0xF0)
 # Start of frame. C4, C8 and CC are something else.
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = (0xC2, 0xCA)
-_LOSSLESS = {0xC3: "lossless JPEG", 0xCB: "lossless JPEG"}
-_HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_PROGRESSIVE = 0xC2
+_OTHER_JPEGS = {
+    0xC3: "lossless JPEG",
+    0xC9: "arithmetic-coded JPEG",
+    0xCA: "arithmetic-coded JPEG",
+    0xCB: "lossless JPEG",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    0xF7: "JPEG-LS",
+}
 # These hold the colour space.
 _KEPT = (b"JFIF\0", b"Adobe")
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -67,7 +73,7 @@ class _Script:
     missing: dict[int, set[int]] = field(default_factory=dict)
 
     def frame(self, marker: int, content: bytes, start: int) -> None:
-        self.progressive = marker in _PROGRESSIVE
+        self.progressive = marker == _PROGRESSIVE
         components = content[start + 10 : start + 10 + 3 * content[start + 9] : 3]
         self.missing = {component: set(range(64)) for component in components}
 
@@ -122,7 +128,7 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
 
     Raises:
         ImageTooLarge: the file has more than `MAX_SCANS` scans or `MAX_SEGMENTS` segments; see also `PhotoWork.check`.
-        ImageUndecodable: the JPEG is lossless, hierarchical or not of 8 bits.
+        ImageUndecodable: the JPEG is lossless, hierarchical, arithmetic-coded or not of 8 bits.
         WorkStopped: see `PhotoWork.check`.
     """
     header, scans, metadata, script = bytearray(content[:2]), list[int](), _Metadata(), _Script()
@@ -173,12 +179,10 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
 
 
 def _check_frame(marker: int, precision: bytes) -> None:
-    if marker in _LOSSLESS:
-        raise refused(_LOSSLESS[marker])
-    if marker in _HIERARCHICAL:
-        raise refused("hierarchical JPEG")
+    if marker in _OTHER_JPEGS:
+        raise not_read(_OTHER_JPEGS[marker])
     if precision and precision[0] != 8:
-        raise refused(f"{precision[0]}-bit JPEG")
+        raise not_read(f"{precision[0]}-bit JPEG")
 
 
 def _too_many(what: str, most: int, how: str) -> ImageTooLarge:

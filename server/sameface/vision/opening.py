@@ -140,7 +140,7 @@ def _avif(content: bytes, limits: ImageLimits, work: PhotoWork) -> Opened:
 def _heic(content: bytes, limits: ImageLimits, work: PhotoWork) -> Opened:
     container = read_container(content, limits)
     if container is None:
-        raise refused("HEIC image sequence or incomplete HEIC file")
+        raise refused("HEIC", "has no primary image: it is a sequence, or incomplete")
     if container.codec == "AV1":
         return _avif(content, limits, work)
     work.check()
@@ -188,6 +188,6 @@ def _check_deep(image: Image.Image, name: str) -> None:
     """Refuse an image of 16 bits whose values end far below white: reduced to 8 bits, nothing is left of it."""
     if image.mode in ("RGB", "RGBA", "LA"):
         colours = image.getbands()[: 1 if image.mode == "LA" else 3]
-        brightest = max(np.asarray(image)[:, :, : len(colours)].max(axis=(0, 1)))
+        brightest = int(np.asarray(image)[:, :, : len(colours)].max())
         if brightest < DARKEST_WHITE:
             raise refused(name, f"has 16 bits a sample and no value above {brightest * 256 + 255}", mode=image.mode)
