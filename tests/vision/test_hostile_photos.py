@@ -95,7 +95,8 @@ def test_scans_are_counted_and_bounded_however_they_are_written(
     side: int, other: int, components: int, refinements: int, coded: bool, between: bytes
 ) -> None:
     entropy = refinement(side, other) if coded else b""
-    content = jpeg(side, other, refinements, components=components, entropy=entropy, between=between)
+    adobe = segment(0xEE, b"Adobe\x00\x64\x00\x00\x00\x00\x00") if components == 4 else b""
+    content = jpeg(side, other, refinements, components=components, entropy=entropy, between=between, metadata=adobe)
     work = CountedWork()
     if refinements + 1 > min(MAX_SCANS, LIMITS.max_scan_pixels // (side * other)):
         with pytest.raises(ImageTooLarge, match="scans"):

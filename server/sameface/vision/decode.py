@@ -10,7 +10,7 @@ from PIL import Image
 
 from sameface.errors import ImageTooLarge, ImageUndecodable
 from sameface.vision.formats import FORMATS, name_of_format, not_read, refused
-from sameface.vision.levels import DEEP_MODES, check_colours, eight_bit, white_of
+from sameface.vision.levels import DEEP_MODES, check_colours, check_inks, eight_bit, white_of
 from sameface.vision.light import in_srgb
 from sameface.vision.limits import ImageLimits
 from sameface.vision.opening import Opened, open_photo
@@ -99,7 +99,7 @@ def _decode(photo: Opened, name: str, limits: ImageLimits, work: PhotoWork) -> D
     work.check()
     if white is not None:
         image = eight_bit(image, white)
-    image = _over_white(image, photo)
+    image = _over_white(image, photo, name)
     if photo.orientation in _TURNS:
         image = image.transpose(_TURNS[photo.orientation])
     if photo.orientation in range(5, 9):
@@ -123,25 +123,25 @@ def _without_needless_alpha(image: Image.Image, name: str) -> Image.Image:
     return opaque
 
 
-def _over_white(image: Image.Image, photo: Opened) -> Image.Image:
+def _over_white(image: Image.Image, photo: Opened, name: str) -> Image.Image:
     """Return the reduced image as RGB in sRGB, its transparency over white."""
     if image.mode not in _WITH_ALPHA and "transparency" not in image.info:
-        return _srgb(image, photo)
+        return _srgb(image, photo, name)
     rgba = image.convert("RGBA")
-    colours = _srgb(rgba.convert("RGB"), photo)
+    colours = _srgb(rgba.convert("RGB"), photo, name)
     white = Image.new("RGB", rgba.size, (255, 255, 255))
     white.paste(colours, mask=rgba.getchannel("A"))
     return white
 
 
-def _srgb(image: Image.Image, photo: Opened) -> Image.Image:
+def _srgb(image: Image.Image, photo: Opened, name: str) -> Image.Image:
     mode = mode_of_profile(photo.profile)
     if photo.profile is not None and mode is not None:
-        source = image.convert("L") if mode == "L" and image.mode in ("RGB", "L") else image
-        if mode == "RGB" and image.mode in ("L", "YCbCr"):
-            source = image.convert("RGB")
+        source = image.convert("RGB") if mode == "RGB" and image.mode in ("L", "YCbCr") else image
         if source.mode == mode and (result := converted(source, photo.profile)) is not None:
             return result
+    if image.mode == "CMYK":
+        check_inks(image, name)
     if image.mode == "LAB":
         return from_lab(image)
     return in_srgb(image.convert("RGB"), photo.light)

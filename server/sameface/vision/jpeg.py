@@ -45,8 +45,10 @@ class PlainJpeg:
     """Offset of each scan's header (SOS) in ``content``. Decoding processes the whole image once per scan."""
     ended: bool
     """Whether the file had an end marker."""
+    in_colour: bool
+    """Whether the scans hold at least the mean values of each component."""
     complete: bool
-    """Whether the scans hold each component, and all bits of each coefficient."""
+    """Whether the scans hold all bits of each coefficient of each component."""
     adobe: bool
     """Whether Adobe's marker is there. Then the inks of a CMYK image are stored inverted."""
     exif: bytes | None
@@ -84,10 +86,18 @@ class _Script:
             return
         first, last, bits = spectrum
         for component in content[start + 5 : start + 5 + 2 * count : 2]:
+            coefficients = self.missing.get(component, set())
             if not self.progressive:
-                self.missing.get(component, set()).clear()
+                coefficients.clear()
             elif bits & 15 == 0:
-                self.missing.get(component, set()).difference_update(range(first, last + 1))
+                coefficients.difference_update(range(first, last + 1))
+            elif first == 0:
+                # Its last bits may follow.
+                coefficients.discard(0)
+
+    @property
+    def in_colour(self) -> bool:
+        return all(0 not in coefficients for coefficients in self.missing.values())
 
     @property
     def complete(self) -> bool:
@@ -151,7 +161,7 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
             if len(scans) > MAX_SCANS:
                 raise _too_many("scans", MAX_SCANS, "as an ordinary JPEG")
             # Ignore the length of the header: a wrong length could hide another scan.
-            if start + 14 <= len(content):
+            if start + 10 <= len(content):
                 script.scan(content, start)
             continue
         position = start + 2 + max(2, int.from_bytes(content[start + 2 : start + 4], "big"))
@@ -164,12 +174,16 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
         header += content[start:position]
     else:
         raise _too_many("segments", MAX_SEGMENTS, "without its metadata")
+    if not ended:
+        # Half an end marker.
+        end = len(content.rstrip(b"\xff"))
     rest = content[shift + len(header) : end] if scans else b""
     found_metadata = metadata.found
     return PlainJpeg(
         content=b"".join((header, rest, b"\xff\xd9")),
         scans=tuple(scans),
         ended=ended,
+        in_colour=script.in_colour,
         complete=script.complete,
         adobe=b"Adobe" in found_metadata,
         exif=found_metadata.get(_EXIF),

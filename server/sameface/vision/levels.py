@@ -12,6 +12,7 @@ _FLOAT_WHITES = (1.0, 255.0, 65535.0)
 SMALLEST_FACE = 48
 """A picture with a shorter side holds no face that the quality gate accepts, in pixels."""
 LEAST_GREYS, LEAST_COLOURS, LEAST_COLOURS_SMALL = 17, 49, 100
+OVERPRINTED = 24
 LARGE = 600
 """Longest side of a picture from which `LEAST_COLOURS` are enough, in pixels."""
 
@@ -78,3 +79,18 @@ def check_colours(image: Image.Image, name: str) -> None:
             mode=image.mode,
             colours=used,
         )
+
+
+def check_inks(image: Image.Image, name: str) -> None:
+    """Refuse a CMYK image without a profile that was separated for a press.
+
+    Plain formulas put black in place of equal parts of the other inks. A press prints all four on top of each other,
+    and only its profile says which colour that gives.
+
+    Raises:
+        ImageUndecodable: in more than one pixel of a hundred, black lies over all other inks.
+    """
+    inks = np.asarray(image)
+    overprinted = (inks > OVERPRINTED).all(axis=2)
+    if overprinted.mean() > 0.01:
+        raise refused(name, "has the four inks of a press and no usable colour profile", mode="CMYK")

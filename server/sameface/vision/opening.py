@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from sameface.errors import ImageUndecodable
 from sameface.vision.formats import refused
@@ -55,16 +55,15 @@ def open_photo(content: bytes, name: str, limits: ImageLimits, work: PhotoWork) 
 def _jpeg(content: bytes, limits: ImageLimits, work: PhotoWork) -> Opened:
     jpeg = plain_jpeg(content, work)
     image, width, height = _decoded_jpeg(jpeg, jpeg.content, limits, work)
-    if (not jpeg.ended or _ends_in_grey(image)) and not _is_whole(image, jpeg, limits, work):
+    doubtful = not (jpeg.ended and jpeg.complete) or _ends_in_grey(image)
+    if not jpeg.in_colour or (doubtful and not _is_whole(image, jpeg, limits, work)):
         raise ImageUndecodable(
-            "the JPEG image is truncated or broken: its last rows are missing; send the complete file",
+            "the JPEG image is truncated or broken: its last rows or colours are missing; send the complete file",
             metadata={"format": "JPEG", "bytes": len(content)},
         )
-    # Pillow expects Adobe's inverted inks in every file.
-    inverted = image.mode == "CMYK" and not jpeg.adobe
-    return Opened(
-        ImageChops.invert(image) if inverted else image, width, height, orientation(jpeg.exif, jpeg.xmp), jpeg.profile
-    )
+    if image.mode == "CMYK" and not jpeg.adobe:
+        raise refused("JPEG", "has four inks without Adobe's marker, which says whether they are inverted", mode="CMYK")
+    return Opened(image, width, height, orientation(jpeg.exif, jpeg.xmp), jpeg.profile)
 
 
 def _decoded_jpeg(
