@@ -51,7 +51,7 @@ def check_tiff(content: bytes) -> Directory:
             f"or {INSTEAD}",
             metadata={"format": "TIFF", "compression": name},
         )
-    _check_layout(directory)
+    _check_layout(directory, big_endian=content.startswith(b"MM"))
     return directory
 
 
@@ -68,11 +68,15 @@ def _check_raw(directory: Directory) -> None:
         raise refused("TIFF", "begins with a thumbnail of another image", layout="thumbnail")
 
 
-def _check_layout(directory: Directory) -> None:
+def _check_layout(directory: Directory, *, big_endian: bool) -> None:
     bits = directory.integers.get(_BITS, (1,))
     colour, kind = directory.one(_PHOTOMETRIC, 0), directory.one(_FORMAT, 1)
     samples = directory.one(_SAMPLES, 1)
-    if len(set(bits)) > 1 or (colour, kind, bits[0], samples) not in _LAYOUTS or directory.one(_INK_SET, 1) != 1:
-        each = "/".join(str(one) for one in bits) if len(set(bits)) > 1 else str(bits[0])
+    known = len(set(bits)) == 1 and (colour, kind, bits[0], samples) in _LAYOUTS and directory.one(_INK_SET, 1) == 1
+    # libtiff gives numbers in the machine's order; Pillow takes these for the file's order.
+    swapped = big_endian and (kind != 1 or bits[0] == 32)
+    if not known or swapped:
+        each = "/".join(map(str, bits if len(set(bits)) > 1 else bits[:1]))
         layout = f"{_COLOURS.get(colour, str(colour))}, {samples} × {each} bits, {_KINDS.get(kind, 'unknown')}"
+        layout += ", big-endian" if swapped else ""
         raise refused("TIFF", f"has pixels that are not read ({layout})", layout=layout)
