@@ -102,6 +102,10 @@ def test_scans_are_counted_and_bounded_however_they_are_written(
             decode_image(content, LIMITS, work)
         return
     assert len(plain_jpeg(content, CountedWork()).scans) == refinements + 1
+    if components == 4:
+        with pytest.raises(ImageUndecodable, match="four inks without Adobe's marker"):
+            decode_image(content, LIMITS, work)
+        return
     decoded = decode_image(content, LIMITS, work)
     assert (decoded.original_width, decoded.original_height) == (side, other)
     # The work can be stopped at least once per scan, and not much more often. A photo that ends in grey, as this one,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sameface.errors import ImageTooLarge, ImageUndecodable
-from sameface.vision.formats import FORMATS, name_of_format, refused
-from sameface.vision.levels import DEEP_MODES, eight_bit, white_of
+from sameface.vision.formats import FORMATS, name_of_format, not_read, refused
+from sameface.vision.levels import DEEP_MODES, check_colours, check_inks, eight_bit, white_of
 from sameface.vision.light import in_srgb
 from sameface.vision.limits import ImageLimits
 from sameface.vision.opening import Opened, open_photo
@@ -29,7 +29,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+_WITH_ALPHA = ("RGBA", "LA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = N
     work.check()
     name = name_of_format(content)
     if name not in FORMATS:
-        raise refused(name, f"is not read; expected {', '.join(FORMATS)}", bytes=len(content))
+        raise not_read(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -83,12 +83,14 @@ def _decode(photo: Opened, name: str, limits: ImageLimits, work: PhotoWork) -> D
     longest = max(width, height)
     image = photo.image
     white = white_of(image, name) if image.mode in DEEP_MODES else None
+    check_colours(image, name)
     if image.mode in ("P", "PA", "1"):
         # Neighbouring places of a palette are no similar colours.
         image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
-    if image.mode in _WITH_ALPHA and image.getchannel(image.getbands()[-1]).getbbox() is None:
-        # Writers that know no transparency leave zeros where it belongs.
-        image = image.convert("RGBA").convert("RGB")
+    if image.mode in ("La", "RGBa"):
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    if image.mode in _WITH_ALPHA:
+        image = _without_needless_alpha(image, name)
     if max(image.size) > limits.max_side:
         # Reduce before converting, so that the large image is never copied to another mode.
         shrink = limits.max_side / max(image.size)
@@ -97,7 +99,7 @@ def _decode(photo: Opened, name: str, limits: ImageLimits, work: PhotoWork) -> D
     work.check()
     if white is not None:
         image = eight_bit(image, white)
-    image = _over_white(image, photo)
+    image = _over_white(image, photo, name)
     if photo.orientation in _TURNS:
         image = image.transpose(_TURNS[photo.orientation])
     if photo.orientation in range(5, 9):
@@ -107,25 +109,39 @@ def _decode(photo: Opened, name: str, limits: ImageLimits, work: PhotoWork) -> D
     return DecodedImage(pixels, width, height, scale=max(pixels.shape[:2]) / longest)
 
 
-def _over_white(image: Image.Image, photo: Opened) -> Image.Image:
+def _without_needless_alpha(image: Image.Image, name: str) -> Image.Image:
+    """Return the image without its alpha channel if that is the same everywhere.
+
+    Writers that know no transparency leave zeros where it belongs.
+    """
+    least, most = image.getchannel("A").getextrema()
+    if least != most:
+        return image
+    opaque = image.convert("RGB") if image.mode == "RGBA" else image.getchannel("L")
+    if most == 0 and all(band.getextrema()[0] == band.getextrema()[1] for band in opaque.split()):
+        raise refused(name, "is transparent everywhere")
+    return opaque
+
+
+def _over_white(image: Image.Image, photo: Opened, name: str) -> Image.Image:
     """Return the reduced image as RGB in sRGB, its transparency over white."""
     if image.mode not in _WITH_ALPHA and "transparency" not in image.info:
-        return _srgb(image, photo)
+        return _srgb(image, photo, name)
     rgba = image.convert("RGBA")
-    colours = _srgb(rgba.convert("RGB"), photo)
+    colours = _srgb(rgba.convert("RGB"), photo, name)
     white = Image.new("RGB", rgba.size, (255, 255, 255))
     white.paste(colours, mask=rgba.getchannel("A"))
     return white
 
 
-def _srgb(image: Image.Image, photo: Opened) -> Image.Image:
+def _srgb(image: Image.Image, photo: Opened, name: str) -> Image.Image:
     mode = mode_of_profile(photo.profile)
     if photo.profile is not None and mode is not None:
-        source = image.convert("L") if mode == "L" and image.mode in ("RGB", "L") else image
-        if mode == "RGB" and image.mode in ("L", "YCbCr"):
-            source = image.convert("RGB")
+        source = image.convert("RGB") if mode == "RGB" and image.mode in ("L", "YCbCr") else image
         if source.mode == mode and (result := converted(source, photo.profile)) is not None:
             return result
+    if image.mode == "CMYK":
+        check_inks(image, name)
     if image.mode == "LAB":
         return from_lab(image)
     return in_srgb(image.convert("RGB"), photo.light)

@@ -9,7 +9,7 @@ from sameface.errors import ImageUndecodable
 FORMATS = ("JPEG", "PNG", "WebP", "BMP", "GIF", "TIFF", "HEIC", "AVIF")
 """What `sameface.vision.decode_image` reads."""
 INSTEAD = "send an 8-bit sRGB JPEG or PNG"
-UNKNOWN = "an unknown format"
+UNKNOWN = "unknown"
 
 _LOOKED_AT = 1024
 # Offset, signature, name. The first that fits counts.
@@ -45,7 +45,10 @@ _SIGNATURES = (
     (0, b"8BPS", "Photoshop document (PSD)"),
     (0, b"8BIM", "Photoshop resources"),
     (0, b"\x00\x00\x01\x00", "ICO icon"),
-    (0, b"\x00\x00\x02\x00", "CUR cursor"),
+    (0, b"\x00\x00\x02\x00\x01\x00", "CUR cursor"),
+    (0, b"\x00\x00\x02\x00\x00\x00\x00", "TGA"),
+    (0, b"\x00\x00\x03\x00\x00\x00\x00", "TGA"),
+    (0, b"\x00\x00\x0a\x00\x00\x00\x00", "TGA"),
     (0, b"icns", "ICNS icon"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (0, b"#?RADIANCE", "Radiance HDR"),
@@ -95,9 +98,9 @@ _BRANDS = (
     (b"M4A ", "M4A audio"),
 )
 _TEXTS = (
-    (re.compile(rb"data:image/[\w.+-]+;base64,"), "data URI, which is text"),
-    (re.compile(rb"data:"), "data URI, which is text"),
-    (re.compile(rb"(?i)(https?|ftp|file|s3|gs)://"), "URL, which is text"),
+    (re.compile(rb"data:image/[\w.+-]+;base64,"), "data URI (text)"),
+    (re.compile(rb"data:"), "data URI (text)"),
+    (re.compile(rb"(?i)(https?|ftp|file|s3|gs)://"), "URL (text)"),
     (re.compile(rb"%PDF-"), "PDF document"),
     (re.compile(rb"%!PS"), "PostScript document"),
     (
@@ -135,17 +138,16 @@ def name_of_format(content: bytes) -> str:
     return _name_of_text(head)
 
 
-def refused(name: str, why: str = "is not read", **metadata: object) -> ImageUndecodable:
+def refused(name: str, why: str, **metadata: object) -> ImageUndecodable:
     """Return the error for a photo of the format ``name``. It says what to send instead."""
+    return ImageUndecodable(f"the {name} image {why}; {INSTEAD}", metadata={"format": name, **metadata})
+
+
+def not_read(name: str) -> ImageUndecodable:
+    """Return the error for a photo of a format that is not among `FORMATS`."""
     return ImageUndecodable(
-        f"the photo is {_article(name)}{name}; it {why}; {INSTEAD}", metadata={"format": name, **metadata}
+        f"the photo's format, {name}, is not read; expected {', '.join(FORMATS)}; {INSTEAD}", metadata={"format": name}
     )
-
-
-def _article(name: str) -> str:
-    if name.startswith(("a ", "an ", "text")):
-        return ""
-    return "an " if name[0] in "AEIO8" or re.match(r"(HTML|XML|SVG|XPM|MPEG|MP3|MNG|M4A|RAR|FLIF|RIFF)", name) else "a "
 
 
 def _name_of_brands(head: bytes) -> str:
@@ -173,7 +175,7 @@ def _name_of_text(head: bytes) -> str:
     if len(text) >= 1 and all(byte >= 32 or byte in b"\t\n\r\x1b" for byte in text) and _is_utf8(text):
         return "text"
     start = head.find(b"\xff\xd8\xff")
-    return f"a JPEG after {start} other bytes" if start > 0 else UNKNOWN
+    return f"JPEG after {start} other bytes" if start > 0 else UNKNOWN
 
 
 def _name_of_base64(line: bytes) -> str | None:

@@ -181,7 +181,7 @@ def _codec(kinds: dict[int, bytes], item: int, made_of: dict[int, int]) -> str:
         item = made_of.get(item, -1)
     if kind not in _CODECS:
         name = _NAMES.get(kind, "an unknown codec")
-        raise refused("HEIF file", f"holds {name} instead of HEVC or AV1", codec=name)
+        raise refused("HEIF", f"holds {name} instead of HEVC or AV1", codec=name)
     return _CODECS[kind]
 
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from sameface.errors import ImageTooLarge
-from sameface.vision.formats import refused
+from sameface.vision.formats import not_read
 from sameface.vision.profiles import LARGEST_PROFILE
 from sameface.vision.work import PhotoWork
 
@@ -20,10 +20,16 @@ _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _FIRST_WITH_LENGTH = 0xC0
 _APPLICATION = range(0xE0, 0xF0)
 # Start of frame. C4, C8 and CC are something else.
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = (0xC2, 0xCA)
-_LOSSLESS = {0xC3: "lossless JPEG", 0xCB: "lossless JPEG"}
-_HIERARCHICAL = (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
+_PROGRESSIVE = 0xC2
+_OTHER_JPEGS = {
+    0xC3: "lossless JPEG",
+    0xC9: "arithmetic-coded JPEG",
+    0xCA: "arithmetic-coded JPEG",
+    0xCB: "lossless JPEG",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    0xF7: "JPEG-LS",
+}
 # These hold the colour space.
 _KEPT = (b"JFIF\0", b"Adobe")
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -39,8 +45,10 @@ class PlainJpeg:
     """Offset of each scan's header (SOS) in ``content``. Decoding processes the whole image once per scan."""
     ended: bool
     """Whether the file had an end marker."""
+    in_colour: bool
+    """Whether the scans hold at least the mean values of each component."""
     complete: bool
-    """Whether the scans hold each component, and all bits of each coefficient."""
+    """Whether the scans hold all bits of each coefficient of each component."""
     adobe: bool
     """Whether Adobe's marker is there. Then the inks of a CMYK image are stored inverted."""
     exif: bytes | None
@@ -67,7 +75,7 @@ class _Script:
     missing: dict[int, set[int]] = field(default_factory=dict)
 
     def frame(self, marker: int, content: bytes, start: int) -> None:
-        self.progressive = marker in _PROGRESSIVE
+        self.progressive = marker == _PROGRESSIVE
         components = content[start + 10 : start + 10 + 3 * content[start + 9] : 3]
         self.missing = {component: set(range(64)) for component in components}
 
@@ -78,10 +86,18 @@ class _Script:
             return
         first, last, bits = spectrum
         for component in content[start + 5 : start + 5 + 2 * count : 2]:
+            coefficients = self.missing.get(component, set())
             if not self.progressive:
-                self.missing.get(component, set()).clear()
+                coefficients.clear()
             elif bits & 15 == 0:
-                self.missing.get(component, set()).difference_update(range(first, last + 1))
+                coefficients.difference_update(range(first, last + 1))
+            elif first == 0:
+                # Its last bits may follow.
+                coefficients.discard(0)
+
+    @property
+    def in_colour(self) -> bool:
+        return all(0 not in coefficients for coefficients in self.missing.values())
 
     @property
     def complete(self) -> bool:
@@ -122,7 +138,7 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
 
     Raises:
         ImageTooLarge: the file has more than `MAX_SCANS` scans or `MAX_SEGMENTS` segments; see also `PhotoWork.check`.
-        ImageUndecodable: the JPEG is lossless, hierarchical or not of 8 bits.
+        ImageUndecodable: the JPEG is lossless, hierarchical, arithmetic-coded or not of 8 bits.
         WorkStopped: see `PhotoWork.check`.
     """
     header, scans, metadata, script = bytearray(content[:2]), list[int](), _Metadata(), _Script()
@@ -145,7 +161,7 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
             if len(scans) > MAX_SCANS:
                 raise _too_many("scans", MAX_SCANS, "as an ordinary JPEG")
             # Ignore the length of the header: a wrong length could hide another scan.
-            if start + 14 <= len(content):
+            if start + 10 <= len(content):
                 script.scan(content, start)
             continue
         position = start + 2 + max(2, int.from_bytes(content[start + 2 : start + 4], "big"))
@@ -158,12 +174,16 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
         header += content[start:position]
     else:
         raise _too_many("segments", MAX_SEGMENTS, "without its metadata")
+    if not ended:
+        # Half an end marker.
+        end = len(content.rstrip(b"\xff"))
     rest = content[shift + len(header) : end] if scans else b""
     found_metadata = metadata.found
     return PlainJpeg(
         content=b"".join((header, rest, b"\xff\xd9")),
         scans=tuple(scans),
         ended=ended,
+        in_colour=script.in_colour,
         complete=script.complete,
         adobe=b"Adobe" in found_metadata,
         exif=found_metadata.get(_EXIF),
@@ -173,12 +193,10 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
 
 
 def _check_frame(marker: int, precision: bytes) -> None:
-    if marker in _LOSSLESS:
-        raise refused(_LOSSLESS[marker])
-    if marker in _HIERARCHICAL:
-        raise refused("hierarchical JPEG")
+    if marker in _OTHER_JPEGS:
+        raise not_read(_OTHER_JPEGS[marker])
     if precision and precision[0] != 8:
-        raise refused(f"{precision[0]}-bit JPEG")
+        raise not_read(f"{precision[0]}-bit JPEG")
 
 
 def _too_many(what: str, most: int, how: str) -> ImageTooLarge:

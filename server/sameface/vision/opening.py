@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from sameface.errors import ImageUndecodable
 from sameface.vision.formats import refused
@@ -55,16 +55,15 @@ def open_photo(content: bytes, name: str, limits: ImageLimits, work: PhotoWork) 
 def _jpeg(content: bytes, limits: ImageLimits, work: PhotoWork) -> Opened:
     jpeg = plain_jpeg(content, work)
     image, width, height = _decoded_jpeg(jpeg, jpeg.content, limits, work)
-    if (not jpeg.ended or _ends_in_grey(image)) and not _is_whole(image, jpeg, limits, work):
+    doubtful = not (jpeg.ended and jpeg.complete) or _ends_in_grey(image)
+    if not jpeg.in_colour or (doubtful and not _is_whole(image, jpeg, limits, work)):
         raise ImageUndecodable(
-            "the JPEG image is truncated or broken: its last rows are missing; send the complete file",
+            "the JPEG image is truncated or broken: its last rows or colours are missing; send the complete file",
             metadata={"format": "JPEG", "bytes": len(content)},
         )
-    # Pillow expects Adobe's inverted inks in every file.
-    inverted = image.mode == "CMYK" and not jpeg.adobe
-    return Opened(
-        ImageChops.invert(image) if inverted else image, width, height, orientation(jpeg.exif, jpeg.xmp), jpeg.profile
-    )
+    if image.mode == "CMYK" and not jpeg.adobe:
+        raise refused("JPEG", "has four inks without Adobe's marker, which says whether they are inverted", mode="CMYK")
+    return Opened(image, width, height, orientation(jpeg.exif, jpeg.xmp), jpeg.profile)
 
 
 def _decoded_jpeg(
@@ -140,7 +139,7 @@ def _avif(content: bytes, limits: ImageLimits, work: PhotoWork) -> Opened:
 def _heic(content: bytes, limits: ImageLimits, work: PhotoWork) -> Opened:
     container = read_container(content, limits)
     if container is None:
-        raise refused("HEIC image sequence or incomplete HEIC file")
+        raise refused("HEIC", "has no primary image: it is a sequence, or incomplete")
     if container.codec == "AV1":
         return _avif(content, limits, work)
     work.check()
@@ -188,6 +187,6 @@ def _check_deep(image: Image.Image, name: str) -> None:
     """Refuse an image of 16 bits whose values end far below white: reduced to 8 bits, nothing is left of it."""
     if image.mode in ("RGB", "RGBA", "LA"):
         colours = image.getbands()[: 1 if image.mode == "LA" else 3]
-        brightest = max(np.asarray(image)[:, :, : len(colours)].max(axis=(0, 1)))
+        brightest = int(np.asarray(image)[:, :, : len(colours)].max())
         if brightest < DARKEST_WHITE:
             raise refused(name, f"has 16 bits a sample and no value above {brightest * 256 + 255}", mode=image.mode)

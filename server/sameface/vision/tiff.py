@@ -1,7 +1,7 @@
 """Checks the directory of a TIFF file (TIFF 6.0) before it is decoded: its layout, and that it is no raw file."""
 
 from sameface.errors import ImageUndecodable
-from sameface.vision.formats import INSTEAD, refused
+from sameface.vision.formats import INSTEAD, not_read, refused
 from sameface.vision.ifd import Directory, first_directory
 
 # libtiff decodes these in time linear in the pixels. JPEG is not among them: inside a TIFF it may have many scans.
@@ -19,7 +19,7 @@ _COLOURS = {0: "grey, white is 0", 1: "grey", 2: "RGB", 3: "palette", 4: "mask",
 _KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "undefined", 5: "complex integer", 6: "complex float"}
 # Photometric interpretation, kind and bits of a sample, and the samples: what Pillow reads right.
 _LAYOUTS = {
-    *((colour, 1, bits, 1) for colour in (0, 1, 3) for bits in (4, 8)),
+    *((colour, 1, bits, 1) for colour in (0, 1, 3) for bits in (1, 2, 4, 8)),
     *((colour, 1, 8, 2) for colour in (1, 3)),
     (0, 1, 16, 1), (1, 1, 12, 1), (1, 1, 16, 1), (1, 1, 32, 1), (1, 2, 16, 1), (1, 2, 32, 1),
     (0, 3, 32, 1), (1, 3, 32, 1),
@@ -35,6 +35,8 @@ def check_tiff(content: bytes) -> Directory:
     Raises:
         ImageUndecodable: a camera's raw file, a thumbnail, a layout or a compression that is not read.
     """
+    if content.startswith(b"MM\0+"):
+        raise not_read("big-endian BigTIFF")
     directory = first_directory(content)
     if directory is None or _WIDTH not in directory.integers:
         raise ImageUndecodable(
@@ -49,7 +51,7 @@ def check_tiff(content: bytes) -> Directory:
             f"or {INSTEAD}",
             metadata={"format": "TIFF", "compression": name},
         )
-    _check_layout(directory)
+    _check_layout(directory, big_endian=content.startswith(b"MM"))
     return directory
 
 
@@ -57,20 +59,24 @@ def _check_raw(directory: Directory) -> None:
     make = directory.texts.get(_MAKE, b"")
     maker = next((name.decode() for name in _MAKERS if make.startswith(name)), None)
     if _DNG in directory.integers:
-        raise refused("DNG raw")
+        raise not_read("DNG raw")
     if directory.one(_PHOTOMETRIC, 1) in (32803, 34892):
-        raise refused(f"{maker or 'camera'} raw")
+        raise not_read(f"{maker or 'camera'} raw")
     if directory.one(_SUBFILE, 0) & 1 or (maker and _SUB_DIRECTORIES in directory.integers):
         if maker:
-            raise refused(f"{maker} raw")
+            raise not_read(f"{maker} raw")
         raise refused("TIFF", "begins with a thumbnail of another image", layout="thumbnail")
 
 
-def _check_layout(directory: Directory) -> None:
+def _check_layout(directory: Directory, *, big_endian: bool) -> None:
     bits = directory.integers.get(_BITS, (1,))
     colour, kind = directory.one(_PHOTOMETRIC, 0), directory.one(_FORMAT, 1)
     samples = directory.one(_SAMPLES, 1)
-    if len(set(bits)) > 1 or (colour, kind, bits[0], samples) not in _LAYOUTS or directory.one(_INK_SET, 1) != 1:
-        each = "/".join(str(one) for one in bits) if len(set(bits)) > 1 else str(bits[0])
+    known = len(set(bits)) == 1 and (colour, kind, bits[0], samples) in _LAYOUTS and directory.one(_INK_SET, 1) == 1
+    # libtiff gives numbers in the machine's order; Pillow takes these for the file's order.
+    swapped = big_endian and (kind != 1 or bits[0] == 32)
+    if not known or swapped:
+        each = "/".join(map(str, bits if len(set(bits)) > 1 else bits[:1]))
         layout = f"{_COLOURS.get(colour, str(colour))}, {samples} × {each} bits, {_KINDS.get(kind, 'unknown')}"
+        layout += ", big-endian" if swapped else ""
         raise refused("TIFF", f"has pixels that are not read ({layout})", layout=layout)
