@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from sameface.inference.base import FloatArray, Inference
-from sameface.vision import Detection, Pixels, decode_faces, detector_input
+from sameface.vision import Detection, Look, Pixels, Tile, decode_faces, detector_input, faces_of_tile, tile_pixels
 from sameface_qdrant.concurrency import in_thread
 
 DETECTOR = "face_detector"
@@ -37,6 +37,15 @@ class Detector:
         tensor, scale = await in_thread(self.threads, detector_input, pixels, longest_side)
         outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
         return await in_thread(self.threads, self._decoded, outputs["faces"][0], tensor, scale)
+
+    async def faces_in_tile(self, pixels: Pixels, look: Look, tile: Tile) -> tuple[Detection, ...]:
+        """Return the faces that are whole in one tile of a look at an image, in the image's pixels.
+
+        Raises:
+            ModelUnavailable: the detector does not answer at the moment.
+        """
+        part = await in_thread(self.threads, tile_pixels, pixels, look, tile)
+        return await in_thread(self.threads, faces_of_tile, await self.faces_in(part, max(part.shape[:2])), look, tile)
 
     def _decoded(self, raw: FloatArray, tensor: Pixels, scale: float) -> tuple[Detection, ...]:
         size = (tensor.shape[3], tensor.shape[2])

@@ -3,6 +3,9 @@
 from sameface.vision.align import align
 from sameface.vision.decode import DecodedImage, ImageLimits, Pixels, decode_image
 from sameface.vision.detection import Detection, decode_faces, detector_input
+from sameface.vision.levels import Look, Tile, faces_of_tile, finer_looks, has_room, tile_pixels
+from sameface.vision.merging import Sighting, merge
+from sameface.vision.pose import head_pose
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
 from sameface.vision.selection import FaceSelection, select_face
 from sameface.vision.upright import VIEW_SIDE, look_again, needs_second_look, upright_view
@@ -14,19 +17,28 @@ __all__ = [
     "Detection",
     "FaceSelection",
     "ImageLimits",
+    "Look",
     "PhotoWork",
     "Pixels",
     "QualityComponent",
     "QualityLimits",
+    "Sighting",
+    "Tile",
     "WorkStopped",
     "align",
     "assess_quality",
     "decode_faces",
     "decode_image",
     "detector_input",
+    "faces_of_tile",
+    "finer_looks",
+    "has_room",
+    "head_pose",
     "look_again",
+    "merge",
     "needs_second_look",
     "quality_issues",
     "select_face",
+    "tile_pixels",
     "upright_view",
 ]

@@ -35,6 +35,12 @@ class Detection:
             self.score,
         )
 
+    def moved(self, x: float, y: float) -> "Detection":
+        """Return the same face, ``x`` to the right and ``y`` down."""
+        left, top, width, height = self.box
+        landmarks = (self.landmarks + np.array([x, y])).astype(np.float32)
+        return Detection((left + x, top + y, width, height), landmarks, self.score)
+
 
 def detector_input(pixels: Pixels, longest_side: int) -> tuple[Pixels, float]:
     """Return the tensor [1, 3, H, W] (H, W multiples of 32, padded with black) and its scale.
