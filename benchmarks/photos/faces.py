@@ -115,8 +115,8 @@ async def cut_heads(pipeline: PhotoPipeline, folder: Path, rng: np.random.Genera
 def match(placed: Sequence[Placed], found: Sequence[FoundFace]) -> tuple[list[bool], int]:
     """Return for each pasted face whether it was found, and how many found faces are none of them.
 
-    A face is found if the middle of its landmarks is right within half the distance of the eyes, and its size within a
-    factor of two. Each found face counts once, so a double is a false face.
+    A face is found if the middle of its landmarks is right within half the distance of the eyes, and its width within a
+    factor of 1.6. Each found face counts once, so a double is a false face.
     """
     left = list(found)
     hits = []
@@ -131,8 +131,8 @@ def match(placed: Sequence[Placed], found: Sequence[FoundFace]) -> tuple[list[bo
 def _is(found: FoundFace, face: Placed) -> bool:
     landmarks = found.detection.landmarks
     middle = landmarks.mean(axis=0)
-    width = found.detection.box[2]
-    return bool(np.hypot(middle[0] - face.x, middle[1] - face.y) < face.eyes / 2 and 1 < width / face.eyes < 4)
+    ratio = found.detection.box[2] / face.width
+    return bool(np.hypot(middle[0] - face.x, middle[1] - face.y) < face.eyes / 2 and 1 / 1.6 < ratio < 1.6)
 
 
 def report(by_kind: dict[str, Tally], by_size: dict[int, Tally], by_count: dict[int, Tally]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sameface.vision import Detection, Pixels
+from sameface.vision import Detection, Pixels, head_pose
 
 WORDS = ("exit", "Platform 9", "coffee", "OPEN", "1984", "no parking", "library", "gate B12", "%&/()", "oOo o_O")
 
@@ -26,17 +26,18 @@ class Head:
 
     @property
     def eyes(self) -> float:
-        """Distance between the eyes in pixels."""
-        return float(np.linalg.norm(self.face.landmarks[1] - self.face.landmarks[0]))
+        """Distance between the eyes in pixels, as if the face were turned to the camera."""
+        return head_pose(self.face).inter_eye_distance
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A face that was pasted: the middle of its landmarks and the distance of its eyes, in pixels."""
+    """A face that was pasted: the middle of its landmarks, the distance of its eyes and its width, in pixels."""
 
     x: float
     y: float
     eyes: float
+    width: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def _paste(
     under = pixels[rows, columns].astype(np.float32)
     pixels[rows, columns] = np.clip(part * mask + under * (1 - mask), 0, 255).astype(np.uint8)
     middle = head.face.landmarks.mean(axis=0) * factor + np.array([left, top])
-    return Placed(float(middle[0]), float(middle[1]), head.eyes * factor)
+    return Placed(float(middle[0]), float(middle[1]), head.eyes * factor, face_width)
 
 
 def background(width: int, height: int, rng: np.random.Generator) -> Pixels:

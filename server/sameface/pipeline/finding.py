@@ -1,13 +1,16 @@
 """Finds every face of a photo: which parts of it the detector sees, and at which sizes."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from sameface.pipeline.detector import Detector
-from sameface.vision import Look, Pixels, Sighting, has_room, merge
+from sameface.vision import SURE, Look, Pixels, Sighting, has_room, is_clear, merge
 from sameface_qdrant.concurrency import in_thread
 
 SMALLEST_SIDE = 80
 """Longest side in pixels of the smallest look."""
+MOST_CONFIRMED = 1000
+"""It bounds the time of one photo: a second look takes about a millisecond."""
 
 
 async def coarse_faces(pixels: Pixels, detector: Detector) -> tuple[Sighting, ...]:
@@ -21,7 +24,7 @@ async def coarse_faces(pixels: Pixels, detector: Detector) -> tuple[Sighting, ..
     """
     height, width = pixels.shape[:2]
     side = min(detector.settings.longest_side, max(width, height))
-    found = await _seen(pixels, side, detector)
+    found = await _seen(pixels, side, detector, first=True)
     if not found:
         while not found and side // 2 >= SMALLEST_SIDE:
             side //= 2
@@ -44,16 +47,35 @@ async def fine_faces(
     Raises:
         ModelUnavailable: the detector does not answer at the moment.
     """
-    found = list(known)
+    found = tuple(known)
     for look in looks:
         for tile in look.tiles:
             faces = await detector.faces_in_tile(pixels, look, tile)
-            found += [Sighting(face, look.scale) for face in faces]
-        if found and not every:
-            break
-    return await in_thread(detector.threads, merge, found)
+            found += tuple(Sighting(face, look.scale) for face in faces)
+        if not every and found:
+            found = await _confirmed(pixels, await in_thread(detector.threads, merge, found), detector)
+            if found:
+                return found
+    merged = await in_thread(detector.threads, merge, found)
+    old = {id(one) for one in known}
+    new = await _confirmed(pixels, [one for one in merged if id(one) not in old], detector)
+    return (*(one for one in merged if id(one) in old), *new)
 
 
-async def _seen(pixels: Pixels, side: int, detector: Detector) -> tuple[Sighting, ...]:
+async def _seen(pixels: Pixels, side: int, detector: Detector, *, first: bool = False) -> tuple[Sighting, ...]:
+    """Return the faces of one look at the whole image. Clear faces of the ``first`` look need no second one."""
     scale = min(1.0, side / max(pixels.shape[:2]))
-    return tuple(Sighting(face, scale) for face in await detector.faces_in(pixels, side))
+    found = [Sighting(face, scale) for face in await detector.faces_in(pixels, side, doubtful=True)]
+    clear = [first and is_clear(one.face.scaled(scale)) for one in found]
+    doubtful = [one for one, sure in zip(found, clear, strict=True) if not sure]
+    confirmed = await _confirmed(pixels, doubtful, detector)
+    return (*(one for one, sure in zip(found, clear, strict=True) if sure), *confirmed)
+
+
+async def _confirmed(pixels: Pixels, found: Sequence[Sighting], detector: Detector) -> tuple[Sighting, ...]:
+    """Return the faces that a second look confirms. The smallest of very many only need a high score."""
+    ranked = sorted(found, key=lambda one: one.face.area, reverse=True)
+    doubtful, others = ranked[:MOST_CONFIRMED], ranked[MOST_CONFIRMED:]
+    faces = await detector.confirm(pixels, [one.face for one in doubtful])
+    kept = [dataclasses.replace(one, face=face) for one, face in zip(doubtful, faces, strict=True) if face is not None]
+    return (*kept, *(one for one in others if one.face.score >= SURE))

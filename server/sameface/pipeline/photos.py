@@ -92,7 +92,7 @@ class PhotoPipeline:
             ModelUnavailable: the detector does not answer at the moment.
         """
         async with self._seen(photo, every=True) as seen:
-            ranked = sorted(seen.faces, key=_area, reverse=True)
+            ranked = sorted(seen.faces, key=lambda face: face.area, reverse=True)
             faces = await all_of(*(self._examine(seen, face) for face in ranked[:MOST_FOUND]))
         chosen = sorted(range(len(faces)), key=lambda index: bool(faces[index].issues))[:most]
         return FoundFaces(tuple(faces[index] for index in sorted(chosen)), len(ranked), seen.width, seen.height)
@@ -194,10 +194,6 @@ class _Seen:
 
 def _eyes(face: Detection) -> float:
     return head_pose(face).inter_eye_distance
-
-
-def _area(face: Detection) -> float:
-    return face.box[2] * face.box[3]
 
 
 def _batches(crops: Sequence[Pixels]) -> list[Pixels]:

@@ -1,6 +1,7 @@
 """Image processing: decode, detect, select, align, assess quality. Pure functions on arrays, without I/O or models."""
 
 from sameface.vision.align import align
+from sameface.vision.confirming import DOUBT, SURE, confirm_view, confirmed, is_clear
 from sameface.vision.decode import DecodedImage, ImageLimits, Pixels, decode_image
 from sameface.vision.detection import Detection, decode_faces, detector_input
 from sameface.vision.levels import Look, Tile, faces_of_tile, finer_looks, has_room, tile_pixels
@@ -12,6 +13,8 @@ from sameface.vision.upright import VIEW_SIDE, look_again, needs_second_look, up
 from sameface.vision.work import PhotoWork, WorkStopped
 
 __all__ = [
+    "DOUBT",
+    "SURE",
     "VIEW_SIDE",
     "DecodedImage",
     "Detection",
@@ -27,6 +30,8 @@ __all__ = [
     "WorkStopped",
     "align",
     "assess_quality",
+    "confirm_view",
+    "confirmed",
     "decode_faces",
     "decode_image",
     "detector_input",
@@ -34,6 +39,7 @@ __all__ = [
     "finer_looks",
     "has_room",
     "head_pose",
+    "is_clear",
     "look_again",
     "merge",
     "needs_second_look",

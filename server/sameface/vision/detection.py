@@ -26,6 +26,11 @@ class Detection:
     score: float
     """0 to 1."""
 
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        return self.box[2] * self.box[3]
+
     def scaled(self, factor: float) -> "Detection":
         """Return the same face in an image that is ``factor`` times as large."""
         x, y, width, height = self.box
