@@ -24,17 +24,21 @@ async def coarse_faces(pixels: Pixels, detector: Detector) -> tuple[Sighting, ..
     """
     height, width = pixels.shape[:2]
     side = min(detector.settings.longest_side, max(width, height))
-    found = await _seen(pixels, side, detector, first=True)
+    found = await _seen(pixels, side, detector)
+    doubtful = [one for one in found if not is_clear(one.face.scaled(one.scale))]
+    if doubtful:
+        clear = (one for one in found if is_clear(one.face.scaled(one.scale)))
+        found = (*clear, *await _confirmed(pixels, doubtful, detector))
     if not found:
         while not found and side // 2 >= SMALLEST_SIDE:
             side //= 2
-            found = await _seen(pixels, side, detector)
+            found = await _confirmed(pixels, await _seen(pixels, side, detector), detector)
         return found
     scale = side / max(width, height)
     faces = [one.face.scaled(scale) for one in found]
     if has_room(round(width * scale), round(height * scale), faces):
-        found += await _seen(pixels, max(SMALLEST_SIDE, side // 4), detector)
-    return await in_thread(detector.threads, merge, found)
+        found = await _added(pixels, found, await _seen(pixels, max(SMALLEST_SIDE, side // 4), detector), detector)
+    return found
 
 
 async def fine_faces(
@@ -47,29 +51,30 @@ async def fine_faces(
     Raises:
         ModelUnavailable: the detector does not answer at the moment.
     """
-    found = tuple(known)
+    found, new = tuple(known), tuple[Sighting, ...]()
     for look in looks:
         for tile in look.tiles:
-            faces = await detector.faces_in_tile(pixels, look, tile)
-            found += tuple(Sighting(face, look.scale) for face in faces)
-        if not every and found:
-            found = await _confirmed(pixels, await in_thread(detector.threads, merge, found), detector)
+            new += tuple(Sighting(face, look.scale) for face in await detector.faces_in_tile(pixels, look, tile))
+        if not every:
+            found, new = await _added(pixels, found, new, detector), ()
             if found:
-                return found
-    merged = await in_thread(detector.threads, merge, found)
-    old = {id(one) for one in known}
-    new = await _confirmed(pixels, [one for one in merged if id(one) not in old], detector)
-    return (*(one for one in merged if id(one) in old), *new)
+                break
+    return await _added(pixels, found, new, detector)
 
 
-async def _seen(pixels: Pixels, side: int, detector: Detector, *, first: bool = False) -> tuple[Sighting, ...]:
-    """Return the faces of one look at the whole image. Clear faces of the ``first`` look need no second one."""
+async def _seen(pixels: Pixels, side: int, detector: Detector) -> tuple[Sighting, ...]:
     scale = min(1.0, side / max(pixels.shape[:2]))
-    found = [Sighting(face, scale) for face in await detector.faces_in(pixels, side, doubtful=True)]
-    clear = [first and is_clear(one.face.scaled(scale)) for one in found]
-    doubtful = [one for one, sure in zip(found, clear, strict=True) if not sure]
-    confirmed = await _confirmed(pixels, doubtful, detector)
-    return (*(one for one, sure in zip(found, clear, strict=True) if sure), *confirmed)
+    return tuple(Sighting(face, scale) for face in await detector.faces_in(pixels, side, doubtful=True))
+
+
+async def _added(
+    pixels: Pixels, known: tuple[Sighting, ...], new: tuple[Sighting, ...], detector: Detector
+) -> tuple[Sighting, ...]:
+    """Return the ``known`` faces with those of the ``new`` ones that a second look confirms, each face once."""
+    old = {id(one) for one in known}
+    candidates = [one for one in await in_thread(detector.threads, merge, (*known, *new)) if id(one) not in old]
+    confirmed = await _confirmed(pixels, candidates, detector)
+    return await in_thread(detector.threads, merge, (*known, *confirmed))
 
 
 async def _confirmed(pixels: Pixels, found: Sequence[Sighting], detector: Detector) -> tuple[Sighting, ...]:

@@ -22,9 +22,11 @@ LARGEST_TILE = 1280
 """Longest side of a tile in pixels of the look. It bounds the memory and the time of one run of the detector."""
 SMALLEST_FACE = 32
 """Height in pixels of the smallest face box that every look finds (10 to 11 px between the eyes)."""
-UNSEEN_FACE = (170, 230)
+UNSEEN_FACE = (230, 310)
 """A face that is too large for a look shows at least this width and height in it, in pixels: 60 % of the box of a face
-with 130 px between the eyes."""
+with 180 px between the eyes."""
+LARGEST_BESIDE = 130
+"""Width in pixels of a face that leaves no room beside it for one so large that a look at the whole photo misses it."""
 CELL = 10
 TOUCHES = 1.0
 """A face box nearer than this to the border of a tile, in pixels, is cut by it."""
@@ -118,6 +120,8 @@ def has_room(width: int, height: int, faces: Sequence[Detection]) -> bool:
 
     Sizes and faces are in pixels of the look. Such a face needs a rectangle of the picture without another face.
     """
+    if any(face.box[2] > LARGEST_BESIDE for face in faces):
+        return False
     rows, columns = -(-height // CELL), -(-width // CELL)
     taken = np.zeros((rows + 1, columns + 1), dtype=np.int32)
     for face in faces:
