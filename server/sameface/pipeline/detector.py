@@ -74,7 +74,7 @@ class Detector:
         return await in_thread(self.threads, faces_of_tile, faces, look, tile)
 
     async def confirm(self, pixels: Pixels, faces: Sequence[Detection]) -> list[Detection | None]:
-        """Return each face with landmarks and score from a second look at it, or None where that shows no face.
+        """Return each face as a second look at it shows it, or None where that shows no face.
 
         Raises:
             ModelUnavailable: the detector does not answer at the moment.

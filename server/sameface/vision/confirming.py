@@ -4,7 +4,6 @@ Textures may look like a face at one size, and small faces score low. At a size 
 faces score 0.87 and more, and other things far less. The landmarks are also more precise there.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -21,8 +20,9 @@ CONFIRM_SIDE = 128
 FACE_WIDTH = 48.0
 SURE = 0.8
 """Score of a clear face."""
-DOUBT = 0.15
-"""A face may score this much less than the detector's threshold if the second look is surer than ``SURE``."""
+DOUBT = 0.25
+"""A face may score this much less than the detector's threshold if the second look scores ``SURER``."""
+SURER = 0.85
 
 
 def is_clear(face: Detection) -> bool:
@@ -67,7 +67,7 @@ def confirm_view(pixels: Pixels, face: Detection) -> tuple[Pixels, NDArray[np.fl
 def confirmed(
     face: Detection, seen: Sequence[Detection], matrix: NDArray[np.float64], threshold: float
 ) -> Detection | None:
-    """Return the face with the landmarks and the score of the second look, or None if that shows no face.
+    """Return the face as the second look shows it, in pixels of the image, or None if that shows no face.
 
     ``seen`` are the faces found in the view.
     """
@@ -81,11 +81,15 @@ def confirmed(
         for other in seen
         if distance(other) < FACE_WIDTH / 2
         and 0.6 < other.box[2] / FACE_WIDTH < 1.7
-        and other.score >= (threshold if face.score >= threshold else max(threshold, SURE))
+        and other.score >= (threshold if face.score >= threshold else max(threshold, SURER))
     ]
     if not same:
         return None
     best = min(same, key=distance)
     back = cv2.invertAffineTransform(matrix)
-    landmarks = (best.landmarks @ back[:, :2].T + back[:, 2]).astype(np.float32)
-    return dataclasses.replace(face, landmarks=landmarks, score=best.score)
+    points = np.vstack([best.landmarks, [best.box[0] + best.box[2] / 2, best.box[1] + best.box[3] / 2]])
+    *landmarks, (x, y) = points @ back[:, :2].T + back[:, 2]
+    scale = math.hypot(*back[0, :2])
+    width, height = best.box[2] * scale, best.box[3] * scale
+    box = (float(x - width / 2), float(y - height / 2), width, height)
+    return Detection(box, np.array(landmarks, dtype=np.float32), best.score)

@@ -28,8 +28,8 @@ with 180 px between the eyes."""
 LARGEST_BESIDE = 130
 """Width in pixels of a face that leaves no room beside it for one so large that a look at the whole photo misses it."""
 CELL = 10
-TOUCHES = 1.0
-"""A face box nearer than this to the border of a tile, in pixels, is cut by it."""
+NEAR = 0.12
+"""A face whose box is nearer than this share of its height to the border of a tile may be cut by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def finer_looks(width: int, height: int, longest_side: int) -> tuple[Look, ...]:
         return ()
     steps = math.ceil(math.log(FINEST / first) / math.log(LARGEST_STEP))
     ratio = (FINEST / first) ** (1 / steps)
-    overlap = math.ceil(SMALLEST_FACE * ratio)
+    overlap = math.ceil(SMALLEST_FACE * ratio * (1 + 2 * NEAR))
     return tuple(_look(width, height, FINEST / ratio ** (steps - 1 - step), overlap) for step in range(steps))
 
 
@@ -101,18 +101,18 @@ def faces_of_tile(faces: Sequence[Detection], look: Look, tile: Tile) -> tuple[D
     A face that the tile's border inside the image cuts is whole in the next tile, or so large that a coarser look finds
     it.
     """
-    low_x, low_y = (TOUCHES if start > 0 else -math.inf for start in (tile.x, tile.y))
-    high_x = tile.width - TOUCHES if tile.x + tile.width < look.width else math.inf
-    high_y = tile.height - TOUCHES if tile.y + tile.height < look.height else math.inf
-    whole = (
-        face
-        for face in faces
-        if low_x <= face.box[0]
-        and low_y <= face.box[1]
-        and face.box[0] + face.box[2] <= high_x
-        and face.box[1] + face.box[3] <= high_y
+    return tuple(face.moved(tile.x, tile.y).scaled(1 / look.scale) for face in faces if _is_whole(face, look, tile))
+
+
+def _is_whole(face: Detection, look: Look, tile: Tile) -> bool:
+    x, y, width, height = face.box
+    near = NEAR * height
+    return (
+        (tile.x == 0 or x >= near)
+        and (tile.y == 0 or y >= near)
+        and (tile.x + tile.width >= look.width or x + width <= tile.width - near)
+        and (tile.y + tile.height >= look.height or y + height <= tile.height - near)
     )
-    return tuple(face.moved(tile.x, tile.y).scaled(1 / look.scale) for face in whole)
 
 
 def has_room(width: int, height: int, faces: Sequence[Detection]) -> bool:

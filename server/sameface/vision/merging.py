@@ -14,6 +14,8 @@ SAME_FACE = 0.3
 """Boxes that overlap more (intersection over union) are one face, as in the detector's own suppression."""
 INSIDE = 0.7
 """A box of which another one covers more than this share is the same face if their sizes are alike."""
+NEAR = 0.25
+"""Faces of like sizes whose landmarks are nearer than this share of their width are one face."""
 ALIKE = 2.5
 """Ratio of two widths up to which sizes are alike."""
 
@@ -36,12 +38,14 @@ def merge(sightings: Sequence[Sighting]) -> tuple[Sighting, ...]:
         return tuple(sightings)
     ranked = sorted(sightings, key=_rank)
     boxes = np.array([one.face.box for one in ranked])
+    middles = np.array([one.face.landmarks.mean(axis=0) for one in ranked])
     left = np.ones(len(ranked), dtype=bool)
     kept: list[int] = []
     for index in range(len(ranked)):
         if left[index]:
             kept.append(index)
-            left &= ~_same(boxes[index], boxes)
+            near = np.hypot(*(middles - middles[index]).T) < NEAR * boxes[index, 2]
+            left &= ~_same(boxes[index], boxes, near)
     boxes = boxes[kept]
     scores = np.array([ranked[index].face.score for index in kept])
     parts = np.zeros(len(kept), dtype=bool)
@@ -62,7 +66,7 @@ def _rank(one: Sighting) -> tuple[float, ...]:
     return (-round(2 * float(np.log2(max(pixels, 1.0)))), -one.face.score, *one.face.box, one.scale)
 
 
-def _same(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _same(box: NDArray[np.float64], boxes: NDArray[np.float64], near: NDArray[np.bool_]) -> NDArray[np.bool_]:
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
     shared = np.clip(high - low, 0.0, None).prod(axis=1)
@@ -70,4 +74,4 @@ def _same(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.bo
     ratio = np.maximum(box[2] / boxes[:, 2], boxes[:, 2] / box[2])
     overlap = shared / (area + areas - shared)
     covered = shared / np.minimum(area, areas)
-    return np.asarray((overlap > SAME_FACE) | ((covered > INSIDE) & (ratio < ALIKE)))
+    return np.asarray((overlap > SAME_FACE) | (((covered > INSIDE) | near) & (ratio < ALIKE)))
