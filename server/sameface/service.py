@@ -129,12 +129,14 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
             quality_limits=settings.quality,
             detector=DetectorSettings(settings.detector_side, settings.detector_threshold),
             threads=threads,
+            large_photos=asyncio.Semaphore(settings.vision_threads),
         ),
         store=store,
         cards=cards,
         default_embedder=default.version,
         default_selection=settings.face_selection,
         max_faces=settings.max_faces,
+        max_faces_detected=settings.max_faces_detected,
         reveal_collisions=settings.reveal_collisions,
     )
     operations.attack_detection.detector()  # raises if it could not be used

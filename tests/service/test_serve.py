@@ -305,7 +305,7 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
     settings = print_config(*flags, **environment)
     assert (settings["listen"], settings["max_requests"], settings["drain_s"]) == ("127.0.0.1:3", 8, 1.5)
     assert (settings["quality"]["min_sharpness"], settings["quality"]["max_yaw"]) == (33, 30)
-    assert settings["max_faces"] == 32
+    assert settings["max_faces"] == 100
     assert "a secret" not in json.dumps(settings)
 
 

@@ -76,7 +76,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
     ) -> face_service_pb2.IdentifyFacesResponse:
         """Identification, 1:N."""
         settings = requests.identification_from(request)
-        return face_service_pb2.IdentifyFacesResponse(faces=await self._identify(settings, request.sample))
+        return await self._identify(settings, request.sample)
 
     async def StreamIdentifyFaces(
         self, stream: AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest], context: Context
@@ -102,7 +102,9 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 if request is not first and request.HasField("settings"):
                     raise InvalidArgument("only the first message may have settings", metadata={"field": "settings"})
                 async with self._admission.sample():
-                    found.faces.extend(await self._identify(settings, request.sample))
+                    identified = await self._identify(settings, request.sample)
+                found.faces.extend(identified.faces)
+                found.faces_found = identified.faces_found
             except Exception as error:
                 found.error.CopyFrom(status_of(as_typed("StreamIdentifyFaces", error)))
             return found
@@ -161,7 +163,10 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         """Find every face of a photo."""
         found = await self._operations.detect(request.photo)
         return face_service_pb2.DetectFacesResponse(
-            faces=responses.faces_to(found.faces), width=found.width, height=found.height
+            faces=responses.faces_to(found.faces),
+            width=found.width,
+            height=found.height,
+            faces_found=found.found,
         )
 
     async def EmbedFaces(
@@ -178,19 +183,23 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             ],
             width=found.width,
             height=found.height,
+            faces_found=found.found,
         )
 
     async def _identify(
         self, settings: IdentificationSettings, sample: face_pb2.Sample
-    ) -> list[face_service_pb2.IdentifyFacesResponse.IdentifiedFace]:
+    ) -> face_service_pb2.IdentifyFacesResponse:
         identified = await self._operations.identify(requests.sample_from(sample), settings)
-        return [
-            face_service_pb2.IdentifyFacesResponse.IdentifiedFace(
-                decision=None if decision is None else responses.decision_to(decision, settings.gallery),
-                face=responses.face_to(face),
-            )
-            for decision, face in identified
-        ]
+        return face_service_pb2.IdentifyFacesResponse(
+            faces=[
+                face_service_pb2.IdentifyFacesResponse.IdentifiedFace(
+                    decision=None if decision is None else responses.decision_to(decision, settings.gallery),
+                    face=responses.face_to(face),
+                )
+                for decision, face in identified.faces
+            ],
+            faces_found=identified.found,
+        )
 
 
 async def _numbered(

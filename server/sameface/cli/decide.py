@@ -27,6 +27,7 @@ from sameface.cli.output import (
     GrowingTable,
     as_dict,
     coloured,
+    note_cut,
     note_skipped,
     print_json,
     print_table,
@@ -133,6 +134,7 @@ def identify(
                 face_selection=face,
                 max_candidates=candidates,
             )
+            note_cut(photo.name, len(answer.faces), answer.faces_found)
             return content if draw else b"", [
                 (one.decision if one.HasField("decision") else None, one.face if one.HasField("face") else None)
                 for one in answer.faces

@@ -8,7 +8,7 @@ import typer
 
 from sameface.cli.draw import Shown, try_to_draw
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, ExitCode, PhotosArgument, connected
-from sameface.cli.output import Cell, GrowingTable, as_dict, coloured, note_skipped, print_json
+from sameface.cli.output import Cell, GrowingTable, as_dict, coloured, note_cut, note_skipped, print_json
 from sameface.cli.photos import NamedPhoto, find_photos
 from sameface.cli.work import NotTried, error_record, work_on
 from sameface.v1 import face_service_pb2
@@ -53,6 +53,7 @@ def detect(
                     table.add((photo.name, "", "", "", "", coloured(record["error"], record["message"]), ""))
                 continue
             content, answer = result
+            note_cut(photo.name, len(answer.faces), answer.faces_found)
             if as_json:
                 print_json({"photo": photo.name, **as_dict(answer)})
             else:

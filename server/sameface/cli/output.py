@@ -57,6 +57,12 @@ def note_skipped(skipped: Iterable[Skipped]) -> None:
         note(line)
 
 
+def note_cut(photo: str, returned: int, found: int) -> None:
+    """Print how many faces of a photo the service returned, if these are not all."""
+    if found > returned:
+        note(f"{photo}: {returned} of {found} faces")
+
+
 def print_json(record: dict[str, Any]) -> None:
     """Print a record as one line of JSON."""
     # In another encoding stdout escapes the characters that it lacks, in a form that is not JSON.

@@ -65,12 +65,12 @@ class FaceCalls:
 
     @Rpc
     def detect(self, photo: Photo) -> Call[protos.DetectFacesResponse]:
-        """Find every face of a photo, largest first."""
+        """Find every face of a photo, largest first; ``faces_found`` says how many there are."""
         return Call(protos.DetectFacesRequest(photo=photo_bytes(photo)))
 
     @Rpc
     def embed(self, photo: Photo, *, embedder_version: int = 0) -> Call[protos.EmbedFacesResponse]:
-        """Return the embedding of every face of a photo, largest first."""
+        """Return the embeddings of the faces of a photo, largest first; ``faces_found`` says how many there are."""
         return Call(protos.EmbedFacesRequest(photo=photo_bytes(photo), embedder_version=embedder_version))
 
     @Rpc

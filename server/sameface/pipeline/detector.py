@@ -1,14 +1,35 @@
 """Runs the face detector on images: pixels in, faces out."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sameface.inference.base import FloatArray, Inference
-from sameface.vision import Detection, Pixels, decode_faces, detector_input
+from sameface.vision import (
+    DOUBT,
+    Detection,
+    Look,
+    Pixels,
+    Tile,
+    confirm_view,
+    confirmed,
+    decode_faces,
+    detector_input,
+    faces_of_tile,
+    tile_pixels,
+)
 from sameface_qdrant.concurrency import in_thread
+
+Matrix: TypeAlias = NDArray[np.float64]
 
 DETECTOR = "face_detector"
 DETECTOR_VERSION = 1
+LARGEST_BATCH = 8
+"""``max_batch_size`` of the detector's Triton config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +49,59 @@ class Detector:
     threads: ThreadPoolExecutor
     settings: DetectorSettings = field(default_factory=DetectorSettings)
 
-    async def faces_in(self, pixels: Pixels, longest_side: int) -> tuple[Detection, ...]:
+    async def faces_in(self, pixels: Pixels, longest_side: int, *, doubtful: bool = False) -> tuple[Detection, ...]:
         """Return the faces of an image, best score first, in its pixels. It is reduced to ``longest_side`` first.
+
+        With ``doubtful``, faces somewhat below the threshold are among them; `confirm` says which to keep.
 
         Raises:
             ModelUnavailable: the detector does not answer at the moment.
         """
         tensor, scale = await in_thread(self.threads, detector_input, pixels, longest_side)
         outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-        return await in_thread(self.threads, self._decoded, outputs["faces"][0], tensor, scale)
+        least = max(0.0, self.settings.score_threshold - DOUBT) if doubtful else self.settings.score_threshold
+        (faces,) = await in_thread(self.threads, _decoded, outputs["faces"], tensor, scale, least)
+        return faces
 
-    def _decoded(self, raw: FloatArray, tensor: Pixels, scale: float) -> tuple[Detection, ...]:
-        size = (tensor.shape[3], tensor.shape[2])
-        return decode_faces(raw, size, scale, score_threshold=self.settings.score_threshold)
+    async def faces_in_tile(self, pixels: Pixels, look: Look, tile: Tile) -> tuple[Detection, ...]:
+        """Return the faces that are whole in one tile of a look at an image, also doubtful ones, in the image's pixels.
+
+        Raises:
+            ModelUnavailable: the detector does not answer at the moment.
+        """
+        part = await in_thread(self.threads, tile_pixels, pixels, look, tile)
+        faces = await self.faces_in(part, max(part.shape[:2]), doubtful=True)
+        return await in_thread(self.threads, faces_of_tile, faces, look, tile)
+
+    async def confirm(self, pixels: Pixels, faces: Sequence[Detection]) -> list[Detection | None]:
+        """Return each face as a second look at it shows it, or None where that shows no face.
+
+        Raises:
+            ModelUnavailable: the detector does not answer at the moment.
+        """
+        kept: list[Detection | None] = []
+        for start in range(0, len(faces), LARGEST_BATCH):
+            batch = faces[start : start + LARGEST_BATCH]
+            tensor, matrices = await in_thread(self.threads, _views, pixels, batch)
+            outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
+            least = self.settings.score_threshold
+            kept += await in_thread(self.threads, _confirmed, batch, outputs["faces"], tensor, matrices, least)
+        return kept
+
+
+def _views(pixels: Pixels, faces: Sequence[Detection]) -> tuple[Pixels, list[Matrix]]:
+    views, matrices = zip(*(confirm_view(pixels, face) for face in faces), strict=True)
+    return np.ascontiguousarray(np.stack(views).transpose(0, 3, 1, 2)), list(matrices)
+
+
+def _decoded(raw: FloatArray, tensor: Pixels, scale: float, least: float) -> list[tuple[Detection, ...]]:
+    """Return the faces of each image of a batch."""
+    size = (tensor.shape[3], tensor.shape[2])
+    return [decode_faces(one, size, scale, score_threshold=least) for one in raw]
+
+
+def _confirmed(
+    faces: Sequence[Detection], raw: FloatArray, tensor: Pixels, matrices: Sequence[Matrix], least: float
+) -> list[Detection | None]:
+    seen = _decoded(raw, tensor, 1.0, least)
+    return [confirmed(*one, least) for one in zip(faces, seen, matrices, strict=True)]

@@ -1,21 +1,86 @@
 """Finds every face of a photo: which parts of it the detector sees, and at which sizes."""
 
+import dataclasses
+from collections.abc import Sequence
+
 from sameface.pipeline.detector import Detector
-from sameface.vision import DecodedImage, Detection
+from sameface.vision import SURE, Look, Pixels, Sighting, has_room, is_clear, merge
+from sameface_qdrant.concurrency import in_thread
 
 SMALLEST_SIDE = 80
+"""Longest side in pixels of the smallest look."""
+MOST_CONFIRMED = 1000
+"""It bounds the time of one photo: a second look takes about a millisecond."""
 
 
-async def find_faces(image: DecodedImage, detector: Detector) -> tuple[Detection, ...]:
-    """Return the faces of a decoded photo, in its pixels.
+async def coarse_faces(pixels: Pixels, detector: Detector) -> tuple[Sighting, ...]:
+    """Return the faces that a look at the whole image shows, in its pixels.
+
+    A face may be too large for that look. So where there is room for such a face, a smaller look follows, and where
+    nothing was found, up to three.
 
     Raises:
         ModelUnavailable: the detector does not answer at the moment.
     """
-    side = min(detector.settings.longest_side, max(image.pixels.shape[:2]))
-    while True:
-        detections = await detector.faces_in(image.pixels, side)
-        # The detector was trained on faces that do not fill the image. Try again with a smaller image.
-        side //= 2
-        if detections or side < SMALLEST_SIDE:
-            return detections
+    height, width = pixels.shape[:2]
+    side = min(detector.settings.longest_side, max(width, height))
+    found = await _seen(pixels, side, detector)
+    doubtful = [one for one in found if not is_clear(one.face.scaled(one.scale))]
+    if doubtful:
+        clear = (one for one in found if is_clear(one.face.scaled(one.scale)))
+        found = (*clear, *await _confirmed(pixels, doubtful, detector))
+    if not found:
+        while not found and side // 2 >= SMALLEST_SIDE:
+            side //= 2
+            found = await _confirmed(pixels, await _seen(pixels, side, detector), detector)
+        return found
+    scale = side / max(width, height)
+    faces = [one.face.scaled(scale) for one in found]
+    if has_room(round(width * scale), round(height * scale), faces):
+        found = await _added(pixels, found, await _seen(pixels, max(SMALLEST_SIDE, side // 4), detector), detector)
+    return found
+
+
+async def fine_faces(
+    pixels: Pixels, looks: Sequence[Look], known: Sequence[Sighting], detector: Detector, *, every: bool
+) -> tuple[Sighting, ...]:
+    """Return the ``known`` faces and those that finer looks at an image show, in its pixels.
+
+    Without ``every`` it ends at the first look that shows a face: finer ones show only smaller faces.
+
+    Raises:
+        ModelUnavailable: the detector does not answer at the moment.
+    """
+    found, new = tuple(known), tuple[Sighting, ...]()
+    for look in looks:
+        for tile in look.tiles:
+            new += tuple(Sighting(face, look.scale) for face in await detector.faces_in_tile(pixels, look, tile))
+        if not every:
+            found, new = await _added(pixels, found, new, detector), ()
+            if found:
+                break
+    return await _added(pixels, found, new, detector)
+
+
+async def _seen(pixels: Pixels, side: int, detector: Detector) -> tuple[Sighting, ...]:
+    scale = min(1.0, side / max(pixels.shape[:2]))
+    return tuple(Sighting(face, scale) for face in await detector.faces_in(pixels, side, doubtful=True))
+
+
+async def _added(
+    pixels: Pixels, known: tuple[Sighting, ...], new: tuple[Sighting, ...], detector: Detector
+) -> tuple[Sighting, ...]:
+    """Return the ``known`` faces with those of the ``new`` ones that a second look confirms, each face once."""
+    old = {id(one) for one in known}
+    candidates = [one for one in await in_thread(detector.threads, merge, (*known, *new)) if id(one) not in old]
+    confirmed = await _confirmed(pixels, candidates, detector)
+    return await in_thread(detector.threads, merge, (*known, *confirmed))
+
+
+async def _confirmed(pixels: Pixels, found: Sequence[Sighting], detector: Detector) -> tuple[Sighting, ...]:
+    """Return the faces that a second look confirms. The smallest of very many only need a high score."""
+    ranked = sorted(found, key=lambda one: one.face.area, reverse=True)
+    doubtful, others = ranked[:MOST_CONFIRMED], ranked[MOST_CONFIRMED:]
+    faces = await detector.confirm(pixels, [one.face for one in doubtful])
+    kept = [dataclasses.replace(one, face=face) for one, face in zip(doubtful, faces, strict=True) if face is not None]
+    return (*kept, *(one for one in others if one.face.score >= SURE))

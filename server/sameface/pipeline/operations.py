@@ -44,6 +44,14 @@ class IdentificationSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Identification:
+    """Decisions with their faces. ``found`` is the number of faces in the photo if all of them were asked for."""
+
+    faces: list[tuple[Decision | None, FoundFace | None]]
+    found: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FaceOperations:
     """Combines the photo pipeline, the model cards and the gallery store. It has no state."""
 
@@ -52,7 +60,9 @@ class FaceOperations:
     cards: tuple[ModelCard, ...]
     default_embedder: int = 1
     default_selection: FaceSelection = FaceSelection.LARGEST
-    max_faces: int = 32
+    max_faces: int = 100
+    """Most faces of a photo that are embedded."""
+    max_faces_detected: int = 1000
     reveal_collisions: bool = False
     """Whether a collision finding names the other identity and its score."""
 
@@ -161,9 +171,7 @@ class FaceOperations:
         )
         return decision, face
 
-    async def identify(
-        self, sample: Sample, settings: IdentificationSettings
-    ) -> list[tuple[Decision | None, FoundFace | None]]:
+    async def identify(self, sample: Sample, settings: IdentificationSettings) -> Identification:
         """Identify the selected face or, with ``all_faces``, every face of a sample (1:N).
 
         With ``all_faces``, a face that has issues has no decision.
@@ -182,13 +190,13 @@ class FaceOperations:
 
         if not (settings.all_faces and isinstance(sample, PhotoSample)):
             vector, made_under, face = await self._probe(sample, gallery, settings.selection)
-            return [(await decide(vector, made_under), face)]
+            return Identification([(await decide(vector, made_under), face)])
         attacks = self.attack_detection.detector_for(gallery, sample)
-        found = (await self.photos.find_faces(sample.content, self.max_faces, attacks)).faces
-        passed = [face for face in found if not face.issues]
+        found = await self.photos.find_faces(sample.content, self.max_faces, attacks)
+        passed = [face for face in found.faces if not face.issues]
         vectors = await self.photos.embed([face.crop for face in passed], self._version_for(contract))
         decisions = iter(await all_of(*(decide(vector, contract) for vector in vectors)))
-        return [(None if face.issues else next(decisions), face) for face in found]
+        return Identification([(None if face.issues else next(decisions), face) for face in found.faces], found.found)
 
     async def search(
         self,
@@ -229,12 +237,12 @@ class FaceOperations:
 
     async def detect(self, photo: bytes) -> FoundFaces:
         """Find every face of a photo, largest first. If a model for it is served, score each as an attack."""
-        return await self.photos.find_faces(photo, self.max_faces, self.attack_detection.detector())
+        return await self.photos.find_faces(photo, self.max_faces_detected, self.attack_detection.detector())
 
     async def embed(
         self, photo: bytes, embedder_version: int | None
     ) -> tuple[FoundFaces, Contract, tuple[Vector, ...]]:
-        """Embed every face of a photo, largest first. The quality gate only adds issues to the faces."""
+        """Embed the faces of a photo, largest first. The quality gate only adds issues to the faces."""
         card = self.embedder_card(embedder_version)
         found = await self.photos.find_faces(photo, self.max_faces)
         vectors = await self.photos.embed([face.crop for face in found.faces], card.version)

@@ -1,8 +1,9 @@
 """The steps of one photo: bytes → decode → detector → faces with quality → 112×112 crop → embedder → unit vector."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from sameface.errors import ModelCheckFailed
 from sameface.inference.base import Inference, Tensor
 from sameface.inference.cards import EMBEDDER
 from sameface.pipeline.detector import Detector, DetectorSettings
-from sameface.pipeline.finding import find_faces
+from sameface.pipeline.finding import coarse_faces, fine_faces
 from sameface.pipeline.presentation_attacks import AttackDetector, PadResult
 from sameface.pipeline.turning import upright_face
 from sameface.vision import (
@@ -24,9 +25,12 @@ from sameface.vision import (
     Pixels,
     QualityComponent,
     QualityLimits,
+    Sighting,
     align,
     assess_quality,
     decode_image,
+    finer_looks,
+    head_pose,
     quality_issues,
     select_face,
 )
@@ -38,6 +42,10 @@ Result = TypeVar("Result")
 
 LARGEST_BATCH = 32
 """``max_batch_size`` of the embedder's Triton config."""
+MOST_FOUND = 1000
+"""Most faces of a photo that are examined and returned. A photo of 50 megapixels holds some 8,000 of the smallest."""
+ENOUGH_EYES = 40.0
+"""Pixels between the eyes from which a reduced photo is enough for the crop, whose eyes are 35 px apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +64,10 @@ class FoundFace:
 
 @dataclass(frozen=True, slots=True)
 class FoundFaces:
-    """All faces of a photo, largest first, and the photo's size in pixels."""
+    """Faces of a photo, largest first, how many were found in all, and the photo's size in pixels."""
 
     faces: tuple[FoundFace, ...]
+    found: int
     width: int
     height: int
 
@@ -73,20 +82,24 @@ class PhotoPipeline:
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     # Each thread decodes one photo at a time, so the size of the pool bounds the memory of photos.
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="vision"))
+    large_photos: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Places for photos at their full size: each takes up to 150 MB until its faces are examined."""
 
     async def find_faces(self, photo: bytes, most: int, attacks: AttackDetector | None = None) -> FoundFaces:
         """Return at most ``most`` faces of a photo with quality and crops, largest first.
 
+        If there are more, those that pass the quality gate go before the others, and large ones before small ones.
         ``attacks`` also examines each face for a presentation attack.
 
         Raises:
             ImageUndecodable, ImageTooLarge: see `sameface.vision.decode_image`.
             ModelUnavailable: a model does not answer at the moment.
         """
-        image, detections = await self._detect(photo)
-        ranked = sorted(detections, key=lambda face: face.box[2] * face.box[3], reverse=True)[:most]
-        faces = await all_of(*(self._examine(image, face, attacks) for face in ranked))
-        return FoundFaces(tuple(faces), image.original_width, image.original_height)
+        async with self._seen(photo, every=True) as seen:
+            ranked = sorted(seen.faces, key=lambda face: face.area, reverse=True)
+            faces = await all_of(*(self._examine(seen, face, attacks) for face in ranked[:MOST_FOUND]))
+        chosen = sorted(range(len(faces)), key=lambda index: bool(faces[index].issues))[:most]
+        return FoundFaces(tuple(faces[index] for index in sorted(chosen)), len(ranked), seen.width, seen.height)
 
     async def select_face(
         self, photo: bytes, selection: FaceSelection, attacks: AttackDetector | None = None
@@ -103,9 +116,8 @@ class PhotoPipeline:
             PresentationAttackSuspected: the attack detector rejects the face.
             ModelUnavailable: a model does not answer at the moment.
         """
-        image, detections = await self._detect(photo)
-        chosen = select_face(detections, selection, image.pixels.shape[1], image.pixels.shape[0])
-        face = await self._examine(image, chosen, attacks)
+        async with self._seen(photo, every=selection is not FaceSelection.LARGEST) as seen:
+            face = await self._examine(seen, select_face(seen.faces, selection, seen.width, seen.height), attacks)
         if face.issues:
             raise face.issues[0]
         return face
@@ -123,23 +135,44 @@ class PhotoPipeline:
         outputs = [await self.inference.run(EMBEDDER, version, {"images": batch}) for batch in batches]
         return await in_thread(self.threads, _checked, [output["embedding"] for output in outputs], version)
 
-    async def _detect(self, photo: bytes) -> tuple[DecodedImage, tuple[Detection, ...]]:
-        work = PhotoWork(self.image_limits.max_cpu_s)
-        image = await in_thread(self.threads, decode_image, photo, self.image_limits, work, stop=work.stop)
-        return image, await find_faces(image, self._detector)
+    @asynccontextmanager
+    async def _seen(self, photo: bytes, *, every: bool) -> AsyncIterator["_Seen"]:
+        """Find the faces of a photo: at least the largest one, or ``every`` one.
+
+        The photo is decoded at its full size only for faces that are too small for a reduced one. Then it occupies one
+        of the places for large photos until the caller has ended.
+        """
+        image = await self._decode(photo, self.image_limits)
+        width, height = image.original_width, image.original_height
+        coarse = await coarse_faces(image.pixels, self._detector)
+        found = tuple(Sighting(one.face.scaled(1 / image.scale), one.scale * image.scale) for one in coarse)
+        looks = finer_looks(width, height, self.detector.longest_side) if every or not found else ()
+        async with AsyncExitStack() as places:
+            whole = image
+            if image.scale < 1.0 and (looks or any(_eyes(one.face) * image.scale < ENOUGH_EYES for one in found)):
+                await places.enter_async_context(self.large_photos)
+                whole = await self._decode(photo, replace(self.image_limits, max_side=max(width, height)))
+            if looks:
+                found = await fine_faces(whole.pixels, looks, found, self._detector, every=every)
+            yield _Seen(tuple(one.face for one in found), image, whole)
+
+    async def _decode(self, photo: bytes, limits: ImageLimits) -> DecodedImage:
+        work = PhotoWork(limits.max_cpu_s)
+        return await in_thread(self.threads, decode_image, photo, limits, work, stop=work.stop)
 
     @property
     def _detector(self) -> Detector:
         return Detector(self.inference, self.threads, self.detector)
 
-    async def _examine(self, image: DecodedImage, face: Detection, attacks: AttackDetector | None) -> FoundFace:
-        face = await upright_face(image.pixels, face, self._detector)
-        found = await in_thread(self.threads, self._judge, image, face)
+    async def _examine(self, seen: "_Seen", found: Detection, attacks: AttackDetector | None) -> FoundFace:
+        image = seen.image_for(found)
+        upright = await upright_face(image.pixels, found.scaled(image.scale), self._detector)
+        face = await in_thread(self.threads, self._judge, image, upright)
         if attacks is None:
-            return found
-        result = await attacks.examine(image.pixels, face)
+            return face
+        result = await attacks.examine(image.pixels, upright)
         refused = (result.refusal(),) if attacks.rejects and result.suspected else ()
-        return replace(found, pad=result, issues=(*found.issues, *refused))
+        return replace(face, pad=result, issues=(*face.issues, *refused))
 
     def _judge(self, image: DecodedImage, face: Detection) -> FoundFace:
         crop = align(image.pixels, face.landmarks)
@@ -150,6 +183,31 @@ class PhotoPipeline:
             quality=quality,
             issues=quality_issues(quality, self.quality_limits),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The faces of a photo in its pixels, and the photo reduced and, where that was needed, whole."""
+
+    faces: tuple[Detection, ...]
+    reduced: DecodedImage
+    whole: DecodedImage
+
+    @property
+    def width(self) -> int:
+        return self.reduced.original_width
+
+    @property
+    def height(self) -> int:
+        return self.reduced.original_height
+
+    def image_for(self, face: Detection) -> DecodedImage:
+        """Return the image for the crop of a face: the reduced one if it has enough pixels."""
+        return self.reduced if _eyes(face) * self.reduced.scale >= ENOUGH_EYES else self.whole
+
+
+def _eyes(face: Detection) -> float:
+    return head_pose(face).inter_eye_distance
 
 
 def _batches(crops: Sequence[Pixels]) -> list[Pixels]:

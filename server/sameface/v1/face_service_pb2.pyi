@@ -101,7 +101,7 @@ class IdentifyFacesRequest(_message.Message):
     def __init__(self, gallery: _Optional[str] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., all_faces: _Optional[bool] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., max_candidates: _Optional[int] = ...) -> None: ...
 
 class IdentifyFacesResponse(_message.Message):
-    __slots__ = ("faces",)
+    __slots__ = ("faces", "faces_found")
     class IdentifiedFace(_message.Message):
         __slots__ = ("decision", "face")
         DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -110,8 +110,10 @@ class IdentifyFacesResponse(_message.Message):
         face: _face_pb2.Face
         def __init__(self, decision: _Optional[_Union[_decision_pb2.Decision, _Mapping]] = ..., face: _Optional[_Union[_face_pb2.Face, _Mapping]] = ...) -> None: ...
     FACES_FIELD_NUMBER: _ClassVar[int]
+    FACES_FOUND_FIELD_NUMBER: _ClassVar[int]
     faces: _containers.RepeatedCompositeFieldContainer[IdentifyFacesResponse.IdentifiedFace]
-    def __init__(self, faces: _Optional[_Iterable[_Union[IdentifyFacesResponse.IdentifiedFace, _Mapping]]] = ...) -> None: ...
+    faces_found: int
+    def __init__(self, faces: _Optional[_Iterable[_Union[IdentifyFacesResponse.IdentifiedFace, _Mapping]]] = ..., faces_found: _Optional[int] = ...) -> None: ...
 
 class StreamIdentifyFacesRequest(_message.Message):
     __slots__ = ("settings", "sample", "tag")
@@ -139,16 +141,18 @@ class StreamIdentifyFacesRequest(_message.Message):
     def __init__(self, settings: _Optional[_Union[StreamIdentifyFacesRequest.Settings, _Mapping]] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., tag: _Optional[str] = ...) -> None: ...
 
 class StreamIdentifyFacesResponse(_message.Message):
-    __slots__ = ("tag", "index", "faces", "error")
+    __slots__ = ("tag", "index", "faces", "error", "faces_found")
     TAG_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     FACES_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    FACES_FOUND_FIELD_NUMBER: _ClassVar[int]
     tag: str
     index: int
     faces: _containers.RepeatedCompositeFieldContainer[IdentifyFacesResponse.IdentifiedFace]
     error: _status_pb2.Status
-    def __init__(self, tag: _Optional[str] = ..., index: _Optional[int] = ..., faces: _Optional[_Iterable[_Union[IdentifyFacesResponse.IdentifiedFace, _Mapping]]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    faces_found: int
+    def __init__(self, tag: _Optional[str] = ..., index: _Optional[int] = ..., faces: _Optional[_Iterable[_Union[IdentifyFacesResponse.IdentifiedFace, _Mapping]]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., faces_found: _Optional[int] = ...) -> None: ...
 
 class SearchTemplatesRequest(_message.Message):
     __slots__ = ("gallery", "sample", "face_selection", "filter", "max_results", "min_score")
@@ -235,14 +239,16 @@ class DetectFacesRequest(_message.Message):
     def __init__(self, photo: _Optional[bytes] = ...) -> None: ...
 
 class DetectFacesResponse(_message.Message):
-    __slots__ = ("faces", "width", "height")
+    __slots__ = ("faces", "width", "height", "faces_found")
     FACES_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FACES_FOUND_FIELD_NUMBER: _ClassVar[int]
     faces: _containers.RepeatedCompositeFieldContainer[_face_pb2.Face]
     width: int
     height: int
-    def __init__(self, faces: _Optional[_Iterable[_Union[_face_pb2.Face, _Mapping]]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+    faces_found: int
+    def __init__(self, faces: _Optional[_Iterable[_Union[_face_pb2.Face, _Mapping]]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., faces_found: _Optional[int] = ...) -> None: ...
 
 class EmbedFacesRequest(_message.Message):
     __slots__ = ("photo", "embedder_version")
@@ -253,7 +259,7 @@ class EmbedFacesRequest(_message.Message):
     def __init__(self, photo: _Optional[bytes] = ..., embedder_version: _Optional[int] = ...) -> None: ...
 
 class EmbedFacesResponse(_message.Message):
-    __slots__ = ("faces", "width", "height")
+    __slots__ = ("faces", "width", "height", "faces_found")
     class EmbeddedFace(_message.Message):
         __slots__ = ("face", "embedding")
         FACE_FIELD_NUMBER: _ClassVar[int]
@@ -264,7 +270,9 @@ class EmbedFacesResponse(_message.Message):
     FACES_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FACES_FOUND_FIELD_NUMBER: _ClassVar[int]
     faces: _containers.RepeatedCompositeFieldContainer[EmbedFacesResponse.EmbeddedFace]
     width: int
     height: int
-    def __init__(self, faces: _Optional[_Iterable[_Union[EmbedFacesResponse.EmbeddedFace, _Mapping]]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+    faces_found: int
+    def __init__(self, faces: _Optional[_Iterable[_Union[EmbedFacesResponse.EmbeddedFace, _Mapping]]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., faces_found: _Optional[int] = ...) -> None: ...

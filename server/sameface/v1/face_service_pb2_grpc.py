@@ -168,8 +168,9 @@ class FaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DetectFaces(self, request, context):
-        """Finds the faces of a photo (at most 32, unless the server is configured otherwise), largest first, with landmarks,
-        quality and the issues of the quality gate. A photo without faces gives an empty list and no error.
+        """Finds every face of a photo with 20 px and more between the eyes, largest first, with landmarks, quality and the
+        issues of the quality gate. At most 1000 are returned, unless the server is configured otherwise; `faces_found` says
+        how many there are. A photo without faces gives an empty list and no error.
         Errors: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -177,8 +178,9 @@ class FaceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EmbedFaces(self, request, context):
-        """Returns the embedding of every face of a photo, largest first. The quality gate rejects no face here; its issues
-        are in `face.issues`.
+        """Returns the embedding of the faces of a photo, largest first. If there are more than 100 (unless the server is
+        configured otherwise), those that pass the quality gate go before the others. The quality gate rejects no face here;
+        its issues are in `face.issues`.
         Errors: INVALID_ARGUMENT (IMAGE_UNDECODABLE, IMAGE_TOO_LARGE), NOT_FOUND (MODEL_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

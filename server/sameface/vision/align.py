@@ -47,6 +47,7 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pix
     matrix = similarity_transform(points, target)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5:
+        pixels, points = _around(pixels, points, matrix, side)
         shrink = 2.0 * scale
         height, width = pixels.shape[:2]
         size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
@@ -57,3 +58,17 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pix
         matrix = similarity_transform(points, target)
     crop: Pixels = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR)
     return crop
+
+
+def _around(
+    pixels: Pixels, points: NDArray[np.float64], matrix: NDArray[np.float64], side: int
+) -> tuple[Pixels, NDArray[np.float64]]:
+    """Return the part of an image that the crop shows, with some pixels around it, and ``points`` in that part."""
+    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float64)
+    seen = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    # Bilinear sampling of the reduced part needs one of its pixels on each side.
+    margin = 4.0 / np.hypot(matrix[0, 0], matrix[1, 0])
+    low = np.clip(np.floor(seen.min(axis=0) - margin), 0, np.array(pixels.shape[1::-1]) - 1).astype(int)
+    high = np.ceil(seen.max(axis=0) + margin).astype(int)
+    high = np.maximum(high, low + 1)
+    return pixels[low[1] : high[1], low[0] : high[0]], points - low

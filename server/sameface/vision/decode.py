@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sameface.errors import ImageTooLarge, ImageUndecodable
+from sameface.vision.depth import DEEP_MODES, check_colours, check_inks, eight_bit, white_of
 from sameface.vision.formats import FORMATS, name_of_format, not_read, refused
-from sameface.vision.levels import DEEP_MODES, check_colours, check_inks, eight_bit, white_of
 from sameface.vision.light import in_srgb
 from sameface.vision.limits import ImageLimits
 from sameface.vision.opening import Opened, open_photo

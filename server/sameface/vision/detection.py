@@ -26,6 +26,11 @@ class Detection:
     score: float
     """0 to 1."""
 
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        return self.box[2] * self.box[3]
+
     def scaled(self, factor: float) -> "Detection":
         """Return the same face in an image that is ``factor`` times as large."""
         x, y, width, height = self.box
@@ -34,6 +39,12 @@ class Detection:
             (self.landmarks * factor).astype(np.float32),
             self.score,
         )
+
+    def moved(self, x: float, y: float) -> "Detection":
+        """Return the same face, ``x`` to the right and ``y`` down."""
+        left, top, width, height = self.box
+        landmarks = (self.landmarks + np.array([x, y])).astype(np.float32)
+        return Detection((left + x, top + y, width, height), landmarks, self.score)
 
 
 def detector_input(pixels: Pixels, longest_side: int) -> tuple[Pixels, float]:

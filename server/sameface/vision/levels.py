@@ -1,96 +1,136 @@
-"""How many values a pixel may have: converts more than 8 bits to 8, and refuses what is too coarse for a face."""
+"""Plans the looks at a photo: at which sizes, and in which tiles, the detector sees all of its faces.
 
+In a look the detector finds faces of about 10 to 140 px between the eyes, its useful range. A photo with smaller and
+larger faces needs several looks at different sizes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
 import numpy as np
-from PIL import Image
 
-from sameface.vision.formats import refused
+from sameface.vision.decode import Pixels
+from sameface.vision.detection import MULTIPLE, Detection
 
-DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-# What white is in integers. Signed ones and some editors use 15 bits, up to 32768.
-_WHITES = (255.0, 1023.0, 4095.0, 16383.0, 32768.0, 65535.0, 2.0**31 - 1)
-_FLOAT_WHITES = (1.0, 255.0, 65535.0)
-SMALLEST_FACE = 48
-"""A picture with a shorter side holds no face that the quality gate accepts, in pixels."""
-LEAST_GREYS, LEAST_COLOURS, LEAST_COLOURS_SMALL = 17, 49, 100
-OVERPRINTED = 24
-LARGE = 600
-"""Longest side of a picture from which `LEAST_COLOURS` are enough, in pixels."""
+FINEST = 0.5
+"""Scale of the finest look, relative to the photo: eyes that are 20 px apart are 10 px apart in it."""
+LARGEST_STEP = 8.0
+"""Largest ratio of the scales of two looks. With the useful range above, the ranges of the two still overlap."""
+LARGEST_TILE = 1280
+"""Longest side of a tile in pixels of the look. It bounds the memory and the time of one run of the detector."""
+SMALLEST_FACE = 32
+"""Height in pixels of the smallest face box that every look finds (10 to 11 px between the eyes)."""
+UNSEEN_FACE = (230, 310)
+"""A face that is too large for a look shows at least this width and height in it, in pixels: 60 % of the box of a face
+with 180 px between the eyes."""
+LARGEST_BESIDE = 130
+"""Width in pixels of a face that leaves no room beside it for one so large that a look at the whole photo misses it."""
+CELL = 10
+NEAR = 0.12
+"""A face whose box is nearer than this share of its height to the border of a tile may be cut by it."""
 
 
-def white_of(image: Image.Image, name: str) -> float:
-    """Return the value of white in an image of one of `DEEP_MODES`.
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A part of a look, in its pixels."""
 
-    Integers may use 8, 10, 12, 14, 15, 16 or 31 bits, fractions range to 1, 255 or 65535.
+    x: int
+    y: int
+    width: int
+    height: int
 
-    Raises:
-        ImageUndecodable: the values are in no known range.
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A photo at a scale, in overlapping tiles of one size."""
+
+    scale: float
+    """Relative to the photo, below 1."""
+    width: int
+    height: int
+    tiles: tuple[Tile, ...]
+
+
+def finer_looks(width: int, height: int, longest_side: int) -> tuple[Look, ...]:
+    """Return the looks that a photo of this size needs after the one at ``longest_side``, coarse to fine.
+
+    Tiles overlap by the largest face for which the look is responsible, so that each is whole in a tile. The looks have
+    together at most about half as many pixels as the photo.
     """
-    if image.mode == "F":
-        values = np.asarray(image)
-        if not np.isfinite(values).all():
-            raise refused(name, "has values that are not finite", mode=image.mode)
-        least, most = float(values.min()), float(values.max())
-        # A filter that sharpens writes a little more than white.
-        white = next((one for one in _FLOAT_WHITES if most <= one * 1.1), None)
-        if 1.1 < most < 32:
-            white = None
-    else:
-        extremes = np.asarray(image)
-        least, most = float(extremes.min()), float(extremes.max())
-        white = next((one for one in _WHITES if most <= one), None)
-    if white is None or least < -0.1 * white:
-        raise refused(
-            name,
-            f"has values from {least:.6g} to {most:.6g}; expected 0 to 1, or 0 to the most of 8, 10, 12, 14 or 16 bits",
-            mode=image.mode,
-        )
-    return white
+    first = longest_side / max(width, height)
+    if first >= FINEST or min(width, height) * FINEST < SMALLEST_FACE:
+        return ()
+    steps = math.ceil(math.log(FINEST / first) / math.log(LARGEST_STEP))
+    ratio = (FINEST / first) ** (1 / steps)
+    overlap = math.ceil(SMALLEST_FACE * ratio * (1 + 2 * NEAR))
+    return tuple(_look(width, height, FINEST / ratio ** (steps - 1 - step), overlap) for step in range(steps))
 
 
-def eight_bit(image: Image.Image, white: float) -> Image.Image:
-    """Return an image of one of `DEEP_MODES` as 8-bit grey."""
-    values = np.asarray(image).astype(np.float32)
-    return Image.fromarray((values * (255.0 / white) + 0.5).clip(0, 255).astype(np.uint8))
+def _look(width: int, height: int, scale: float, overlap: int) -> Look:
+    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    (columns, tile_width), (rows, tile_height) = _cut(width, overlap), _cut(height, overlap)
+    tiles = tuple(Tile(x, y, tile_width, tile_height) for y in rows for x in columns)
+    return Look(scale, width, height, tiles)
 
 
-def check_colours(image: Image.Image, name: str) -> None:
-    """Refuse a photo with a palette, or of a few greys, that is too coarse.
+def _cut(length: int, overlap: int) -> tuple[list[int], int]:
+    """Return the starts of the fewest overlapping parts of a length, and the size of the parts."""
+    if length <= LARGEST_TILE:
+        return [0], length
+    parts = math.ceil((length - overlap) / (LARGEST_TILE - overlap))
+    size = math.ceil((length + (parts - 1) * overlap) / parts / MULTIPLE) * MULTIPLE
+    return [round(part * (length - size) / (parts - 1)) for part in range(parts)], size
 
-    Measured on six portraits of 110 to 320 pixels, cosine to the same photo in full colour: 16 colours 0.82 to 0.94, 48
-    colours 0.91 to 0.98, a fixed palette of which 56 to 80 colours are used 0.89 to 0.98, 64 best colours 0.94 to 0.98,
-    16 greys 0.90 to 0.98, 32 greys 0.98 and more. A palette matters less where the face is larger. Pictures too small
-    for a face, and those of one colour, pass: nothing is found in them.
 
-    Raises:
-        ImageUndecodable: the image has too few colours.
+def tile_pixels(pixels: Pixels, look: Look, tile: Tile) -> Pixels:
+    """Return one tile of a look at an image, RGB [tile height, tile width, 3]."""
+    left, top = (round(start / look.scale) for start in (tile.x, tile.y))
+    right, bottom = round((tile.x + tile.width) / look.scale), round((tile.y + tile.height) / look.scale)
+    part = pixels[top:bottom, left:right]
+    shrunk: Pixels = cv2.resize(part, (tile.width, tile.height), interpolation=cv2.INTER_AREA).astype(
+        np.uint8, copy=False
+    )
+    return shrunk
+
+
+def faces_of_tile(faces: Sequence[Detection], look: Look, tile: Tile) -> tuple[Detection, ...]:
+    """Return the faces that were found in a tile, in pixels of the image, without those that the tile cuts.
+
+    A face that the tile's border inside the image cuts is whole in the next tile, or so large that a coarser look finds
+    it.
     """
-    if image.mode not in ("1", "L", "P", "PA") or min(image.size) < SMALLEST_FACE:
-        return
-    used = sum(1 for count in image.getchannel(0).histogram()[:256] if count)
-    if image.mode in ("1", "L"):
-        least = LEAST_GREYS
-    else:
-        least = LEAST_COLOURS if max(image.size) >= LARGE else LEAST_COLOURS_SMALL
-    if 1 < used < least:
-        raise refused(
-            name,
-            f"has only {used} {'greys' if image.mode in ('1', 'L') else 'colours'}, too few to recognise a face; "
-            f"expected at least {least}",
-            mode=image.mode,
-            colours=used,
-        )
+    return tuple(face.moved(tile.x, tile.y).scaled(1 / look.scale) for face in faces if _is_whole(face, look, tile))
 
 
-def check_inks(image: Image.Image, name: str) -> None:
-    """Refuse a CMYK image without a profile that was separated for a press.
+def _is_whole(face: Detection, look: Look, tile: Tile) -> bool:
+    x, y, width, height = face.box
+    near = NEAR * height
+    return (
+        (tile.x == 0 or x >= near)
+        and (tile.y == 0 or y >= near)
+        and (tile.x + tile.width >= look.width or x + width <= tile.width - near)
+        and (tile.y + tile.height >= look.height or y + height <= tile.height - near)
+    )
 
-    Plain formulas put black in place of equal parts of the other inks. A press prints all four on top of each other,
-    and only its profile says which colour that gives.
 
-    Raises:
-        ImageUndecodable: in more than one pixel of a hundred, black lies over all other inks.
+def has_room(width: int, height: int, faces: Sequence[Detection]) -> bool:
+    """Whether a face that is too large for a look may be in it, beside the ``faces`` that it found.
+
+    Sizes and faces are in pixels of the look. Such a face needs a rectangle of the picture without another face.
     """
-    inks = np.asarray(image)
-    overprinted = (inks > OVERPRINTED).all(axis=2)
-    if overprinted.mean() > 0.01:
-        raise refused(name, "has the four inks of a press and no usable colour profile", mode="CMYK")
+    if any(face.box[2] > LARGEST_BESIDE for face in faces):
+        return False
+    rows, columns = -(-height // CELL), -(-width // CELL)
+    taken = np.zeros((rows + 1, columns + 1), dtype=np.int32)
+    for face in faces:
+        x, y, face_width, face_height = face.box
+        top, left = max(0, int(y // CELL)), max(0, int(x // CELL))
+        taken[1 + top : 1 + math.ceil((y + face_height) / CELL), 1 + left : 1 + math.ceil((x + face_width) / CELL)] = 1
+    sums = taken.cumsum(axis=0).cumsum(axis=1)
+    across, down = UNSEEN_FACE[0] // CELL, UNSEEN_FACE[1] // CELL
+    if rows < down or columns < across:
+        return False
+    counts = sums[down:, across:] - sums[:-down, across:] - sums[down:, :-across] + sums[:-down, :-across]
+    return bool((counts == 0).any())

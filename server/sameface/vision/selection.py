@@ -32,13 +32,10 @@ def select_face(detections: Sequence[Detection], selection: FaceSelection, width
             metadata={"count": len(detections)},
         )
 
-    def area(face: Detection) -> float:
-        return face.box[2] * face.box[3]
-
     def distance_to_centre(face: Detection) -> float:
         x, y, face_width, face_height = face.box
         return (x + face_width / 2 - width / 2) ** 2 + (y + face_height / 2 - height / 2) ** 2
 
     if selection is FaceSelection.MOST_CENTRAL:
         return min(detections, key=distance_to_centre)
-    return max(detections, key=area)
+    return max(detections, key=lambda face: face.area)

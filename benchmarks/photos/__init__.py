@@ -1,0 +1,1 @@
+"""Measures what the service makes of photos: faces found, turned faces."""

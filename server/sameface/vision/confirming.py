@@ -1,0 +1,95 @@
+"""Tells faces from what only looks like one, in a second look at a comfortable size.
+
+Textures may look like a face at one size, and small faces score low. At a size at which the detector is at its best,
+faces score 0.87 and more, and other things far less. The landmarks are also more precise there.
+"""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sameface.vision.decode import Pixels
+from sameface.vision.detection import Detection
+from sameface.vision.pose import head_pose
+
+CONFIRM_SIDE = 128
+"""Side of the view in pixels. The face box is 48 px wide in it, with some 22 px between the eyes."""
+FACE_WIDTH = 48.0
+SURE = 0.8
+"""Score of a clear face."""
+DOUBT = 0.25
+"""A face may score this much less than the detector's threshold if the second look scores ``SURER``."""
+SURER = 0.85
+
+
+def is_clear(face: Detection) -> bool:
+    """Whether a face needs no second look: it scores high, and at a size at which that is no accident.
+
+    The face is in pixels of the look that found it.
+    """
+    return face.score >= SURE and face.box[2] >= FACE_WIDTH
+
+
+def confirm_view(pixels: Pixels, face: Detection) -> tuple[Pixels, NDArray[np.float64]]:
+    """Return a view of a face, upright by its landmarks, RGB [128, 128, 3].
+
+    The second value is the [2, 3] matrix from pixels of the image to pixels of the view.
+    """
+    x, y, width, height = face.box
+    scale = FACE_WIDTH / max(width, 1.0)
+    centre = np.array([x + width / 2, y + height / 2])
+    # The corners of the turned view are farther from the centre than its sides.
+    reach = CONFIRM_SIDE / scale * math.sqrt(0.5)
+    size = np.array(pixels.shape[1::-1])
+    low = np.clip(np.floor(centre - reach), 0, size - 1).astype(int)
+    high = np.clip(np.ceil(centre + reach), low + 1, size).astype(int)
+    part = pixels[low[1] : high[1], low[0] : high[0]]
+    ratio = np.ones(2)
+    if scale < 0.5:
+        reduced = tuple(max(1, round(length * scale)) for length in part.shape[1::-1])
+        ratio = np.array(reduced) / np.array(part.shape[1::-1])
+        part = cv2.resize(part, reduced, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    middle = (centre - low) * ratio
+    matrix = cv2.getRotationMatrix2D(middle.tolist(), head_pose(face).roll, scale / ratio[0]).astype(np.float64)
+    matrix[:, 2] += CONFIRM_SIDE / 2 - middle
+    view: Pixels = cv2.warpAffine(part, matrix, (CONFIRM_SIDE, CONFIRM_SIDE), flags=cv2.INTER_LINEAR).astype(
+        np.uint8, copy=False
+    )
+    whole = matrix.copy()
+    whole[:, :2] *= ratio
+    whole[:, 2] -= whole[:, :2] @ low
+    return view, whole
+
+
+def confirmed(
+    face: Detection, seen: Sequence[Detection], matrix: NDArray[np.float64], threshold: float
+) -> Detection | None:
+    """Return the face as the second look shows it, in pixels of the image, or None if that shows no face.
+
+    ``seen`` are the faces found in the view.
+    """
+
+    def distance(other: Detection) -> float:
+        x, y, width, height = other.box
+        return math.hypot(x + width / 2 - CONFIRM_SIDE / 2, y + height / 2 - CONFIRM_SIDE / 2)
+
+    same = [
+        other
+        for other in seen
+        if distance(other) < FACE_WIDTH / 2
+        and 0.6 < other.box[2] / FACE_WIDTH < 1.7
+        and other.score >= (threshold if face.score >= threshold else max(threshold, SURER))
+    ]
+    if not same:
+        return None
+    best = min(same, key=distance)
+    back = cv2.invertAffineTransform(matrix)
+    points = np.vstack([best.landmarks, [best.box[0] + best.box[2] / 2, best.box[1] + best.box[3] / 2]])
+    *landmarks, (x, y) = points @ back[:, :2].T + back[:, 2]
+    scale = math.hypot(*back[0, :2])
+    width, height = best.box[2] * scale, best.box[3] * scale
+    box = (float(x - width / 2), float(y - height / 2), width, height)
+    return Detection(box, np.array(landmarks, dtype=np.float32), best.score)
