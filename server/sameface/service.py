@@ -129,7 +129,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
             quality_limits=settings.quality,
             detector=DetectorSettings(settings.detector_side, settings.detector_threshold),
             threads=threads,
-            large_photos=asyncio.Semaphore(settings.vision_threads),
+            large_photos=asyncio.Semaphore(max(1, settings.vision_threads // 2)),
         ),
         store=store,
         cards=cards,

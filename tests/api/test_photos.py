@@ -230,7 +230,16 @@ def test_with_all_faces_a_poor_face_is_listed_without_decision(
     request = face_service_pb2.IdentifyFacesRequest(
         gallery=gallery, sample=face_pb2.Sample(photo=jpeg(scene)), all_faces=True
     )
-    good, poor = connection.faces.IdentifyFaces(request).faces
+    answer = connection.faces.IdentifyFaces(request)
+    good, poor = answer.faces
+    assert answer.faces_found == 2
+    assert connection.faces.DetectFaces(face_service_pb2.DetectFacesRequest(photo=jpeg(scene))).faces_found == 2
+    assert connection.faces.EmbedFaces(face_service_pb2.EmbedFacesRequest(photo=jpeg(scene))).faces_found == 2
+    stream = face_service_pb2.StreamIdentifyFacesRequest(
+        settings=face_service_pb2.StreamIdentifyFacesRequest.Settings(gallery=gallery, all_faces=True),
+        sample=request.sample,
+    )
+    assert [one.faces_found for one in connection.faces.StreamIdentifyFaces(iter([stream]))] == [2]
     assert good.decision.outcome == decision_pb2.OUTCOME_MATCH
     assert not poor.HasField("decision")
     assert [issue.reason for issue in poor.face.issues] == ["FACE_TOO_SMALL"]

@@ -82,8 +82,9 @@ class PhotoPipeline:
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     # Each thread decodes one photo at a time, so the size of the pool bounds the memory of photos.
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="vision"))
-    large_photos: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """Places for photos at their full size: each takes up to 150 MB until its faces are examined."""
+    large_photos: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    """Places for photos at their full size. Each takes up to 490 MiB while it is decoded, then up to 150 MiB until its
+    faces are examined."""
 
     async def find_faces(self, photo: bytes, most: int, attacks: AttackDetector | None = None) -> FoundFaces:
         """Return at most ``most`` faces of a photo with quality and crops, largest first.

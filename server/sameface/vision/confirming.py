@@ -6,6 +6,7 @@ faces score 0.87 and more, and other things far less. The landmarks are also mor
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from sameface.vision.decode import Pixels
 from sameface.vision.detection import Detection
 from sameface.vision.pose import head_pose
 
+Box: TypeAlias = tuple[float, float, float, float]
+
 CONFIRM_SIDE = 128
 """Side of the view in pixels. The face box is 48 px wide in it, with some 22 px between the eyes."""
 FACE_WIDTH = 48.0
@@ -23,6 +26,8 @@ SURE = 0.8
 DOUBT = 0.25
 """A face may score this much less than the detector's threshold if the second look scores ``SURER``."""
 SURER = 0.85
+SAME_BOX = 0.3
+"""Intersection over union of two boxes of one face."""
 
 
 def is_clear(face: Detection) -> bool:
@@ -92,4 +97,15 @@ def confirmed(
     scale = math.hypot(*back[0, :2])
     width, height = best.box[2] * scale, best.box[3] * scale
     box = (float(x - width / 2), float(y - height / 2), width, height)
+    # Two looks at a face give slightly different boxes. The largest face stays the largest if the first one is kept.
+    if _overlap(box, face.box) > SAME_BOX:
+        box = face.box
     return Detection(box, np.array(landmarks, dtype=np.float32), best.score)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Return the intersection over union of two boxes."""
+    across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(0.0, across) * max(0.0, down)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)

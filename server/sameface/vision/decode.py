@@ -144,4 +144,4 @@ def _srgb(image: Image.Image, photo: Opened, name: str) -> Image.Image:
         check_inks(image, name)
     if image.mode == "LAB":
         return from_lab(image)
-    return in_srgb(image.convert("RGB"), photo.light)
+    return in_srgb(image if image.mode == "RGB" else image.convert("RGB"), photo.light)
