@@ -122,7 +122,8 @@ def test_any_mode_in_any_format_with_any_metadata_gives_its_pixels(
         lying = upright
     if mode in ("P", "PA"):
         stored = lying.quantize(256).convert(mode)
-        most += 5.0
+        # What 256 colours are off; a wrong turn or channel is off by several times as much.
+        most += 9.0
     elif mode == "I;16":
         stored = Image.fromarray(np.asarray(lying.convert("L")).astype(np.uint16) * 257)
     else:
