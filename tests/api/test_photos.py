@@ -242,7 +242,7 @@ def test_with_all_faces_a_poor_face_is_listed_without_decision(
     assert [one.faces_found for one in connection.faces.StreamIdentifyFaces(iter([stream]))] == [2]
     assert good.decision.outcome == decision_pb2.OUTCOME_MATCH
     assert not poor.HasField("decision")
-    assert [issue.reason for issue in poor.face.issues] == ["FACE_TOO_SMALL"]
+    assert poor.face.issues[0].reason == "FACE_TOO_SMALL"
 
 
 def test_detecting_in_an_empty_photo_is_an_answer(connection: Connection) -> None:

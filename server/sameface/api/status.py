@@ -52,7 +52,7 @@ ERRORS: dict[str, ErrorRow] = {
     ),
     "FACE_TOO_SMALL": ErrorRow(
         _CODES.INVALID_ARGUMENT,
-        "`InterEyeDistance`, `min_inter_eye_distance` (pixels)",
+        "`InterEyeDistance`, `min_inter_eye_distance` (pixels of the decoded image)",
         "Move closer to the camera, or send the photo in full size.",
     ),
     "QUALITY_TOO_LOW": ErrorRow(

@@ -1,0 +1,105 @@
+"""Measures the aligned crop, which is all that the embedder sees: detail, noise, exposure, and the eye region."""
+
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sameface.vision.align import CROP_SIDE, TEMPLATE, similarity_transform
+from sameface.vision.decode import Pixels
+
+Grey: TypeAlias = NDArray[np.uint8]
+"""Grey levels, [height, width]."""
+
+INNER = (slice(20, 104), slice(20, 92))
+"""The face without most of the background."""
+SPECTRUM_SIDE, SPECTRUM_TOP = 64, 36
+"""Side and upper edge of the square in which detail is measured, in pixels of the crop."""
+COARSE, FINE = (0.02, 0.06), (0.09, 0.18)
+"""Frequencies of contrast and of detail, in periods per pixel of the crop. The eyes are 35 pixels apart."""
+MOST_ENLARGED = 2.2
+"""A crop that is enlarged further is measured as if it were enlarged this much."""
+_LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+
+
+def detail_beyond_noise(pixels: Pixels, crop: Pixels, landmarks: NDArray[np.float32]) -> float:
+    """Return how much detail of the face stands out from noise, in decibels relative to its contrast.
+
+    It is the power at `FINE` frequencies, less what noise adds to it, over the power at `COARSE` frequencies and that
+    of the noise. About −15 for a sharp photo, below −23 for one that is blurred, enlarged from few pixels, or noisy.
+
+    The noise is measured where the face is smoothest: the median over the face of the local power of a difference of
+    two Laplacians, to which edges and shading contribute little (Immerkær 1996, CVIU 64, p. 300). If the crop is
+    enlarged, noise has become coarser with it. Everything is then measured in the image before it is enlarged.
+
+    Args:
+        pixels: the image in which the face was found.
+        crop: the aligned face, [112, 112, 3].
+        landmarks: of the face in the image, [5, 2].
+    """
+    matrix = similarity_transform(landmarks.astype(np.float64), TEMPLATE)
+    enlarged = min(MOST_ENLARGED, float(np.hypot(matrix[0, 0], matrix[1, 0])))
+    if enlarged > 1.05:
+        side = round(CROP_SIDE / enlarged)
+        crop = cv2.warpAffine(pixels, matrix / enlarged, (side, side)).astype(np.uint8, copy=False)
+    else:
+        enlarged = 1.0
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+    noise = _noise_power(grey, enlarged) * enlarged**2
+    power, frequency = _spectrum(grey, enlarged)
+    coarse = float(power[(frequency >= COARSE[0]) & (frequency < COARSE[1])].mean())
+    fine = float(power[(frequency >= FINE[0]) & (frequency < FINE[1])].mean())
+    return 10.0 * float(np.log10(max(fine - 3.0 * noise, 0.03) / (coarse + 4000.0 * noise + 50.0)))
+
+
+def mean_luminance(grey: Grey) -> float:
+    """Return the mean grey level of the face, 0 to 255."""
+    return float(grey[INNER].mean())
+
+
+def dynamic_range(grey: Grey) -> float:
+    """Return the entropy of the face's grey levels in bits, 0 to 8 (ISO/IEC 29794-5, dynamic range)."""
+    counts = np.bincount(grey[INNER].ravel(), minlength=256)
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log2(shares)).sum())
+
+
+def eye_brightness(grey: Grey) -> float:
+    """Return how bright the region of the eyes is beside the cheeks: about 0.9, and below 0.5 behind dark glasses.
+
+    The lids and the skin below the eyes are as bright as the cheeks, whatever the colour of the skin; a dark lens
+    covers them too. The brighter of the two eyes counts, because a shadow may lie on one.
+    """
+    eyes = [_around(grey, x, 53, 10, 7) for x in (38, 74)]
+    below = [float(np.median(_around(grey, x, 59, 8, 2))) for x in (38, 74)]
+    cheeks = [max(1.0, float(np.median(_around(grey, x, 73, 8, 5)))) for x in (38, 74)]
+    skin = max(1.0, float(np.percentile(grey[60:84, 30:82], 75)))
+    whole = max(float(np.percentile(eye, 75)) for eye in eyes) / skin
+    return (whole + max(one / cheek for one, cheek in zip(below, cheeks, strict=True))) / 2
+
+
+def _noise_power(grey: Grey, enlarged: float) -> float:
+    """Return the variance of the noise in grey levels, as far as it can be told from texture."""
+    response = cv2.filter2D(grey.astype(np.float32), -1, _LAPLACIANS)
+    local = cv2.boxFilter(response * response, -1, (7, 7))
+    edge = round(20 / enlarged)
+    return float(np.median(local[edge : -(edge // 2), edge:-edge]))
+
+
+def _spectrum(grey: Grey, enlarged: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the power spectrum of the middle of the face, and the frequencies in periods per pixel of the crop."""
+    side = round(SPECTRUM_SIDE / enlarged) // 2 * 2
+    top = min(round(SPECTRUM_TOP / enlarged), grey.shape[0] - side)
+    left = (grey.shape[1] - side) // 2
+    window = np.hanning(side + 2)[1:-1]
+    weights = np.outer(window, window)
+    part = grey[top : top + side, left : left + side].astype(np.float64)
+    part = (part - (part * weights).sum() / weights.sum()) * weights
+    steps = np.fft.fftfreq(side)
+    power = np.abs(np.fft.fft2(part)) ** 2 / (weights**2).sum() * enlarged**2
+    return power, np.hypot(*np.meshgrid(steps, steps)) / enlarged
+
+
+def _around(grey: Grey, x: int, y: int, half_width: int, half_height: int) -> Grey:
+    return grey[y - half_height : y + half_height + 1, x - half_width : x + half_width + 1]
