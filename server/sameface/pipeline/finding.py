@@ -1,7 +1,8 @@
 """Finds every face of a photo: which parts of it the detector sees, and at which sizes."""
 
 from sameface.pipeline.detector import Detector
-from sameface.vision import DecodedImage, Detection
+from sameface.pipeline.turning import faces_at_any_turn
+from sameface.vision import DecodedImage, Detection, Pixels
 
 SMALLEST_SIDE = 80
 
@@ -12,9 +13,13 @@ async def find_faces(image: DecodedImage, detector: Detector) -> tuple[Detection
     Raises:
         ModelUnavailable: the detector does not answer at the moment.
     """
-    side = min(detector.settings.longest_side, max(image.pixels.shape[:2]))
+    return await faces_at_any_turn(image.pixels, lambda pixels: _search(pixels, detector), detector.threads)
+
+
+async def _search(pixels: Pixels, detector: Detector) -> tuple[Detection, ...]:
+    side = min(detector.settings.longest_side, max(pixels.shape[:2]))
     while True:
-        detections = await detector.faces_in(image.pixels, side)
+        detections = await detector.faces_in(pixels, side)
         # The detector was trained on faces that do not fill the image. Try again with a smaller image.
         side //= 2
         if detections or side < SMALLEST_SIDE:

@@ -5,11 +5,9 @@ from sameface.vision.decode import DecodedImage, ImageLimits, Pixels, decode_ima
 from sameface.vision.detection import Detection, decode_faces, detector_input
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
 from sameface.vision.selection import FaceSelection, select_face
-from sameface.vision.upright import VIEW_SIDE, look_again, needs_second_look, upright_view
 from sameface.vision.work import PhotoWork, WorkStopped
 
 __all__ = [
-    "VIEW_SIDE",
     "DecodedImage",
     "Detection",
     "FaceSelection",
@@ -24,9 +22,6 @@ __all__ = [
     "decode_faces",
     "decode_image",
     "detector_input",
-    "look_again",
-    "needs_second_look",
     "quality_issues",
     "select_face",
-    "upright_view",
 ]

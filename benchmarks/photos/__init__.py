@@ -1,0 +1,1 @@
+"""Measures how photos are read: faces at any turn."""
