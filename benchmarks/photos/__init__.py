@@ -1,1 +1,1 @@
-"""Measures what the service makes of photos: faces found, turned faces."""
+"""Measures how photos are read: every face that is there, at any turn."""

@@ -73,6 +73,18 @@ class Detector:
         faces = await self.faces_in(part, max(part.shape[:2]), doubtful=True)
         return await in_thread(self.threads, faces_of_tile, faces, look, tile)
 
+    async def faces_in_views(self, views: Pixels) -> list[tuple[Detection, ...]]:
+        """Return the faces of each of up to eight views, in its pixels, from one run of the detector.
+
+        ``views`` has shape [N, H, W, 3], H and W multiples of 32.
+
+        Raises:
+            ModelUnavailable: the detector does not answer at the moment.
+        """
+        tensor = await in_thread(self.threads, _batch, views)
+        outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
+        return await in_thread(self.threads, _decoded, outputs["faces"], tensor, 1.0, self.settings.score_threshold)
+
     async def confirm(self, pixels: Pixels, faces: Sequence[Detection]) -> list[Detection | None]:
         """Return each face as a second look at it shows it, or None where that shows no face.
 
@@ -91,7 +103,12 @@ class Detector:
 
 def _views(pixels: Pixels, faces: Sequence[Detection]) -> tuple[Pixels, list[Matrix]]:
     views, matrices = zip(*(confirm_view(pixels, face) for face in faces), strict=True)
-    return np.ascontiguousarray(np.stack(views).transpose(0, 3, 1, 2)), list(matrices)
+    return _batch(np.stack(views)), list(matrices)
+
+
+def _batch(views: Pixels) -> Pixels:
+    """Return images [N, H, W, 3] as the detector takes them, [N, 3, H, W]."""
+    return np.ascontiguousarray(views.transpose(0, 3, 1, 2))
 
 
 def _decoded(raw: FloatArray, tensor: Pixels, scale: float, least: float) -> list[tuple[Detection, ...]]:

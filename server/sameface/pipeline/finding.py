@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from sameface.pipeline.detector import Detector
-from sameface.vision import SURE, Look, Pixels, Sighting, has_room, is_clear, merge
+from sameface.pipeline.turning import QUARTER_TURNS, faces_at_any_turn, faces_of_turn
+from sameface.vision import SURE, Look, Pixels, Sighting, finer_looks, has_room, is_clear, merge
 from sameface_qdrant.concurrency import in_thread
 
 SMALLEST_SIDE = 80
@@ -39,6 +40,31 @@ async def coarse_faces(pixels: Pixels, detector: Detector) -> tuple[Sighting, ..
     if has_room(round(width * scale), round(height * scale), faces):
         found = await _added(pixels, found, await _seen(pixels, max(SMALLEST_SIDE, side // 4), detector), detector)
     return found
+
+
+async def finer_faces(
+    pixels: Pixels, turn: int, known: Sequence[Sighting], detector: Detector, *, every: bool
+) -> tuple[Sighting, ...]:
+    """Return the ``known`` faces and those that only finer looks at an image show, in its pixels.
+
+    The image is looked at in the ``turn`` in which the known faces were found, in degrees to the left; where there are
+    none, in any quarter turn.
+
+    Raises:
+        ModelUnavailable: a model does not answer at the moment.
+    """
+
+    async def search(image: Pixels, before: Sequence[Sighting] = ()) -> tuple[Sighting, ...]:
+        looks = finer_looks(image.shape[1], image.shape[0], detector.settings.longest_side)
+        return await fine_faces(image, looks, before, detector, every=every)
+
+    if not known:
+        return (await faces_at_any_turn(pixels, search, detector.threads, (QUARTER_TURNS,)))[1]
+    quarter = turn - turn % 90
+    if not quarter:
+        return await search(pixels, known)
+    found = await faces_of_turn(pixels, quarter, search, detector.threads)
+    return await in_thread(detector.threads, merge, (*known, *found))
 
 
 async def fine_faces(

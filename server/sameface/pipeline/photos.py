@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,9 +14,9 @@ from sameface.errors import ModelCheckFailed
 from sameface.inference.base import Inference, Tensor
 from sameface.inference.cards import EMBEDDER
 from sameface.pipeline.detector import Detector, DetectorSettings
-from sameface.pipeline.finding import coarse_faces, fine_faces
+from sameface.pipeline.finding import coarse_faces, finer_faces
 from sameface.pipeline.presentation_attacks import AttackDetector, PadResult
-from sameface.pipeline.turning import upright_face
+from sameface.pipeline.turning import faces_at_any_turn, upright_face
 from sameface.vision import (
     DecodedImage,
     Detection,
@@ -145,16 +146,17 @@ class PhotoPipeline:
         """
         image = await self._decode(photo, self.image_limits)
         width, height = image.original_width, image.original_height
-        coarse = await coarse_faces(image.pixels, self._detector)
+        search = partial(coarse_faces, detector=self._detector)
+        turn, coarse = await faces_at_any_turn(image.pixels, search, self.threads)
         found = tuple(Sighting(one.face.scaled(1 / image.scale), one.scale * image.scale) for one in coarse)
-        looks = finer_looks(width, height, self.detector.longest_side) if every or not found else ()
+        finer = (every or not found) and bool(finer_looks(width, height, self.detector.longest_side))
         async with AsyncExitStack() as places:
             whole = image
-            if image.scale < 1.0 and (looks or any(_eyes(one.face) * image.scale < ENOUGH_EYES for one in found)):
+            if image.scale < 1.0 and (finer or any(_eyes(one.face) * image.scale < ENOUGH_EYES for one in found)):
                 await places.enter_async_context(self.large_photos)
                 whole = await self._decode(photo, replace(self.image_limits, max_side=max(width, height)))
-            if looks:
-                found = await fine_faces(whole.pixels, looks, found, self._detector, every=every)
+            if finer:
+                found = await finer_faces(whole.pixels, turn, found, self._detector, every=every)
             yield _Seen(tuple(one.face for one in found), image, whole)
 
     async def _decode(self, photo: bytes, limits: ImageLimits) -> DecodedImage:

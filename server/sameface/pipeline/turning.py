@@ -1,23 +1,107 @@
-"""Corrects the landmarks of a turned face by looking at it upright."""
+"""Finds faces at any turn, and turns each one upright before its landmarks count."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sameface.pipeline.detector import Detector
-from sameface.vision import VIEW_SIDE, Detection, Pixels, look_again, needs_second_look, upright_view
+from sameface.vision import Detection, Pixels, Sighting, head_pose
+from sameface.vision.turns import joined, seen_upright, turned, turned_back
+from sameface.vision.upright import (
+    AROUND,
+    NEAR,
+    NEARBY,
+    OPPOSITE,
+    UPRIGHT,
+    UPRIGHT_SCORE,
+    is_surely_upright,
+    look_again,
+    roll_by_scores,
+    scores_in,
+    small_views,
+    upright_view,
+)
 from sameface_qdrant.concurrency import in_thread
 
-MAX_SECOND_LOOKS = 4
-"""Each look corrects about half of the remaining tilt. Four looks are enough up to 60°."""
+Search: TypeAlias = Callable[[Pixels], Awaitable[tuple[Sighting, ...]]]
+"""Looks for faces in an array, and returns them in its pixels."""
+
+QUARTER_TURNS = (90, 180, 270)
+EIGHTH_TURNS = (45, 135, 225, 315)
+
+
+async def faces_at_any_turn(
+    pixels: Pixels,
+    search: Search,
+    threads: ThreadPoolExecutor,
+    rounds: Sequence[Sequence[int]] = (QUARTER_TURNS, EIGHTH_TURNS),
+) -> tuple[int, tuple[Sighting, ...]]:
+    """Return the turn of an image at which its best face was found, and its faces at any turn, in its own pixels.
+
+    Unless a face is seen upright, each of the ``rounds`` of turns is searched until one shows a face. The landmarks of
+    a turned face are turned as well.
+
+    Args:
+        pixels: the image.
+        search: called with the image and with turned ones.
+        threads: in which images are turned.
+        rounds: turns in degrees to the left.
+
+    Raises:
+        Whatever ``search`` raises.
+    """
+    by_turn = {0: await search(pixels)}
+    if seen_upright(by_turn[0]):
+        return 0, by_turn[0]
+    for turns in rounds:
+        for degrees in turns:
+            by_turn[degrees] = await faces_of_turn(pixels, degrees, search, threads)
+        if any(by_turn.values()):
+            break
+    return joined(by_turn)
+
+
+async def faces_of_turn(
+    pixels: Pixels, degrees: int, search: Search, threads: ThreadPoolExecutor
+) -> tuple[Sighting, ...]:
+    """Return the faces that ``search`` finds in an image turned to the left, in pixels of the image itself."""
+    image, matrix = await in_thread(threads, turned, pixels, degrees)
+    return turned_back(await search(image), matrix)
 
 
 async def upright_face(pixels: Pixels, face: Detection, detector: Detector) -> Detection:
-    """Return the same face with landmarks that were found in an upright view of it.
+    """Return the same face with landmarks that were found where it is upright.
+
+    A face that is surely upright costs no look at all, another upright face one look of eight small views.
 
     Raises:
         ModelUnavailable: the detector does not answer at the moment.
     """
-    tilted = needs_second_look(face)
-    for _ in range(MAX_SECOND_LOOKS):
-        if not tilted:
-            break
-        view, matrix = await in_thread(detector.threads, upright_view, pixels, face)
-        face, tilted = look_again(face, await detector.faces_in(view, VIEW_SIDE), matrix)
-    return face
+    if is_surely_upright(face):
+        return face
+
+    async def scores(roll: float, turns: Sequence[int]) -> NDArray[np.float64]:
+        views = await in_thread(detector.threads, small_views, pixels, face, [roll + turn for turn in turns])
+        return scores_in(face, await detector.faces_in_views(views))
+
+    first = estimate = head_pose(face).roll
+    both = await scores(first, NEARBY + OPPOSITE)
+    nearby, opposite = np.split(both, [len(NEARBY)])
+    if nearby.max() < max(UPRIGHT_SCORE, opposite.max()):
+        around = await scores(first, AROUND)
+        if not max(around.max(), both.max()):
+            return face
+        turns = AROUND + NEARBY + OPPOSITE
+        estimate += turns[int(np.concatenate([around, both]).argmax())]
+        nearby = await scores(estimate, NEARBY)
+    roll = roll_by_scores(estimate, nearby)
+    if abs(roll - estimate) > NEAR:
+        roll = roll_by_scores(roll, await scores(roll, NEARBY))
+    if max(abs(roll - first), abs(first)) <= UPRIGHT:
+        return face
+    view, matrix = await in_thread(detector.threads, upright_view, pixels, face, roll)
+    (seen,) = await detector.faces_in_views(view[np.newaxis])
+    return look_again(face, seen, matrix)

@@ -12,7 +12,6 @@ from sameface.vision.pad_crop import PAD_PREPROCESSING, PAD_SIDE, pad_crop
 from sameface.vision.pose import head_pose
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
 from sameface.vision.selection import FaceSelection, select_face
-from sameface.vision.upright import VIEW_SIDE, look_again, needs_second_look, upright_view
 from sameface.vision.work import PhotoWork, WorkStopped
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "PAD_PREPROCESSING",
     "PAD_SIDE",
     "SURE",
-    "VIEW_SIDE",
     "DecodedImage",
     "Detection",
     "FaceSelection",
@@ -46,13 +44,10 @@ __all__ = [
     "has_room",
     "head_pose",
     "is_clear",
-    "look_again",
     "merge",
     "name_of_format",
-    "needs_second_look",
     "pad_crop",
     "quality_issues",
     "select_face",
     "tile_pixels",
-    "upright_view",
 ]

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from sameface.vision.decode import Pixels
 
 CROP_SIDE = 112
+LARGEST_SOURCE = 32766
+"""OpenCV warps no image with a longer side, in pixels."""
 # ArcFace (Deng et al. 2019), the five points of a 112×112 crop, in the order of `Detection.landmarks`.
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
@@ -46,8 +48,9 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pix
     target, side = TEMPLATE + slack, CROP_SIDE + 2 * slack
     matrix = similarity_transform(points, target)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale < 0.5:
+    if scale < 0.5 or max(pixels.shape[:2]) > LARGEST_SOURCE:
         pixels, points = _around(pixels, points, matrix, side)
+    if scale < 0.5:
         shrink = 2.0 * scale
         height, width = pixels.shape[:2]
         size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
@@ -55,7 +58,7 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pix
         ratio = np.array([size[0] / width, size[1] / height])
         points = (points + 0.5) * ratio - 0.5
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        matrix = similarity_transform(points, target)
+    matrix = similarity_transform(points, target)
     crop: Pixels = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR)
     return crop
 

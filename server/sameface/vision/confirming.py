@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sameface.vision.decode import Pixels
 from sameface.vision.detection import Detection
 from sameface.vision.pose import head_pose
+from sameface.vision.views import turned_view
 
 Box: TypeAlias = tuple[float, float, float, float]
 
@@ -44,29 +45,8 @@ def confirm_view(pixels: Pixels, face: Detection) -> tuple[Pixels, NDArray[np.fl
     The second value is the [2, 3] matrix from pixels of the image to pixels of the view.
     """
     x, y, width, height = face.box
-    scale = FACE_WIDTH / max(width, 1.0)
-    centre = np.array([x + width / 2, y + height / 2])
-    # The corners of the turned view are farther from the centre than its sides.
-    reach = CONFIRM_SIDE / scale * math.sqrt(0.5)
-    size = np.array(pixels.shape[1::-1])
-    low = np.clip(np.floor(centre - reach), 0, size - 1).astype(int)
-    high = np.clip(np.ceil(centre + reach), low + 1, size).astype(int)
-    part = pixels[low[1] : high[1], low[0] : high[0]]
-    ratio = np.ones(2)
-    if scale < 0.5:
-        reduced = tuple(max(1, round(length * scale)) for length in part.shape[1::-1])
-        ratio = np.array(reduced) / np.array(part.shape[1::-1])
-        part = cv2.resize(part, reduced, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    middle = (centre - low) * ratio
-    matrix = cv2.getRotationMatrix2D(middle.tolist(), head_pose(face).roll, scale / ratio[0]).astype(np.float64)
-    matrix[:, 2] += CONFIRM_SIDE / 2 - middle
-    view: Pixels = cv2.warpAffine(part, matrix, (CONFIRM_SIDE, CONFIRM_SIDE), flags=cv2.INTER_LINEAR).astype(
-        np.uint8, copy=False
-    )
-    whole = matrix.copy()
-    whole[:, :2] *= ratio
-    whole[:, 2] -= whole[:, :2] @ low
-    return view, whole
+    centre = (x + width / 2, y + height / 2)
+    return turned_view(pixels, centre, head_pose(face).roll, FACE_WIDTH / max(width, 1.0), CONFIRM_SIDE)
 
 
 def confirmed(

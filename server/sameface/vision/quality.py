@@ -58,7 +58,8 @@ class QualityLimits:
     max_yaw: Degrees = 60.0
     """In degrees to either side. 60° is between a three-quarter view and a profile."""
     max_pitch: Degrees = 45.0
-    max_roll: Degrees = 60.0
+    max_roll: Degrees = 0.0
+    """Off: the face is turned upright before it is examined, whatever its turn."""
 
 
 ANGLES = {"HeadPoseYaw": "max_yaw", "HeadPosePitch": "max_pitch", "HeadPoseRoll": "max_roll"}

@@ -1,7 +1,18 @@
-"""Detects the landmarks of a tilted face a second time, in an upright view of the face.
+"""Turns a face upright and detects its landmarks there.
 
-The detector was trained on upright faces. It also finds tilted faces, but places their landmarks too upright. A crop
-aligned by these landmarks stays tilted, and at 40° its embedding hardly matches the person any more.
+The detector was trained on upright faces. It also finds others, but places their landmarks as if they were more
+upright than they are. Tilted by 30°, a small face seems tilted by 5°. Upside down it seems upright, and the crop shows
+it upside down: such crops of different people look alike to the embedder.
+
+The score tells what the landmarks do not, if the face has a size at which the detector is least tolerant: 44 pixels.
+Measured on 270 photos (LFW, and London without profiles), no upright face scores below 0.88 there, and 1 of 100 views
+that are 45° and more away scores above 0.86. Among eight views, 45° apart, the best one was never more than 30° away in
+810 trials. Among four it was 45° away or more in 17 %, because faces score low between two of them. Two views, upright
+and upside down, do not tell a face that lies on its side. Larger faces tell less: in a view of 160 pixels they reach
+0.92 upside down.
+
+The mean of five turns, 20° apart and weighted by score, misses the roll by 4° (root mean square, up to 25°); the
+landmarks of one view miss it by 10°. Eight views of 96 pixels cost the detector 1.8 ms, less than one of 320 pixels.
 """
 
 import dataclasses
@@ -15,49 +26,94 @@ from numpy.typing import NDArray
 from sameface.vision.decode import Pixels
 from sameface.vision.detection import Detection
 from sameface.vision.pose import head_pose
+from sameface.vision.views import turned_view
 
+SMALL_SIDE = 96
+"""Side of the views that tell the roll, in pixels."""
 VIEW_SIDE = 320
-"""Side of the upright view in pixels. A face fills up to half of it."""
-UPRIGHT = 8.0
-"""Degrees of roll that need no second look: landmarks of upright faces scatter by about as much."""
+"""Side of the view that gives the landmarks, in pixels."""
+SURROUNDINGS = 2.2
+"""Side of a view, in sides of the face's box."""
+NEARBY = (0, -40, -20, 20, 40)
+"""Turns in degrees, relative to an estimate of the roll, that show how far it is off."""
+OPPOSITE = (140, 180, 220)
+"""Turns in degrees that show a face upright that is upside down. The detector sees half of those as if upright."""
+AROUND = tuple(range(0, 360, 45))
+"""Turns in degrees that show every face at most 22.5° away from upright once."""
+SURE = 0.92
+"""Of 18,000 turned photos, none scored more with landmarks that were wrong by more than 45°."""
+SURELY_UPRIGHT = 4.0
+"""Degrees of roll by the landmarks of a sure face that need no further look."""
+UPRIGHT_SCORE = 0.88
+"""Lowest score of an upright face in a small view."""
+UPRIGHT = 10.0
+"""Degrees of roll by the scores that the landmarks of the first look bear."""
+NEAR = 25.0
+"""Degrees up to which `roll_by_scores` is exact to 4°."""
 
 
-def needs_second_look(face: Detection) -> bool:
-    """Whether a face is tilted so far that its landmarks should be detected again."""
-    return abs(head_pose(face).roll) > UPRIGHT
+def is_surely_upright(face: Detection) -> bool:
+    """Whether a face is upright by the detector's first look alone."""
+    return face.score >= SURE and abs(head_pose(face).roll) <= SURELY_UPRIGHT
 
 
-def upright_view(pixels: Pixels, face: Detection) -> tuple[Pixels, NDArray[np.float64]]:
-    """Return a view of a face and its surroundings, rotated upright, RGB [320, 320, 3].
+def small_views(pixels: Pixels, face: Detection, rolls: Sequence[float]) -> Pixels:
+    """Return a face and its surroundings as they look upright if its roll is one of ``rolls``, RGB [N, 96, 96, 3]."""
+    return np.stack([_view(pixels, face, roll, SMALL_SIDE)[0] for roll in rolls])
+
+
+def scores_in(face: Detection, seen: Sequence[Sequence[Detection]]) -> NDArray[np.float64]:
+    """Return the score of a face in each of its small views, [N]; 0 where it was not detected.
+
+    ``seen`` are the faces detected in each view.
+    """
+    found = [_same_face(face, each, SMALL_SIDE) for each in seen]
+    return np.array([other.score if other else 0.0 for other in found])
+
+
+def roll_by_scores(roll: float, scores: NDArray[np.float64]) -> float:
+    """Return the roll of a face whose views, turned by `NEARBY` relative to ``roll``, have these scores."""
+    weights = np.clip(scores - 0.8, 1e-6, None) ** 2
+    return roll + float(weights @ np.array(NEARBY) / weights.sum())
+
+
+def upright_view(pixels: Pixels, face: Detection, roll: float) -> tuple[Pixels, NDArray[np.float64]]:
+    """Return a view of a face and its surroundings, turned upright, RGB [320, 320, 3]. The face is never enlarged.
 
     The second value is the [2, 3] matrix from pixels of the image to pixels of the view.
     """
-    x, y, width, height = face.box
-    centre = (x + width / 2, y + height / 2)
-    scale = min(1.0, VIEW_SIDE / (2.2 * max(width, height)))
-    matrix = cv2.getRotationMatrix2D(centre, head_pose(face).roll, scale)
-    matrix[:, 2] += VIEW_SIDE / 2 - np.array(centre)
-    view: Pixels = cv2.warpAffine(pixels, matrix, (VIEW_SIDE, VIEW_SIDE), flags=cv2.INTER_LINEAR).astype(
-        np.uint8, copy=False
-    )
-    return view, matrix.astype(np.float64)
+    return _view(pixels, face, roll, VIEW_SIDE)
 
 
-def look_again(face: Detection, seen: Sequence[Detection], matrix: NDArray[np.float64]) -> tuple[Detection, bool]:
-    """Return the face with landmarks from its upright view, and whether it is still tilted in that view.
+def look_again(face: Detection, seen: Sequence[Detection], matrix: NDArray[np.float64]) -> Detection:
+    """Return the face with landmarks from its upright view.
 
     ``seen`` are the faces detected in the view. If none of them is this face, the face is returned unchanged.
     """
+    found = _same_face(face, seen, VIEW_SIDE)
+    if found is None:
+        return face
+    back = cv2.invertAffineTransform(matrix)
+    landmarks = (found.landmarks @ back[:, :2].T + back[:, 2]).astype(np.float32)
+    return dataclasses.replace(face, landmarks=landmarks)
+
+
+def _view(pixels: Pixels, face: Detection, roll: float, side: int) -> tuple[Pixels, NDArray[np.float64]]:
+    x, y, width, height = face.box
+    return turned_view(pixels, (x + width / 2, y + height / 2), roll, _scale(face, side), side)
+
+
+def _scale(face: Detection, side: int) -> float:
+    return min(1.0, side / (SURROUNDINGS * max(face.box[2:])))
+
+
+def _same_face(face: Detection, seen: Sequence[Detection], side: int) -> Detection | None:
+    """Return which of the faces seen in a view is this face. Farther from its middle than half a face is another."""
 
     def distance(other: Detection) -> float:
         x, y, width, height = other.box
-        return math.hypot(x + width / 2 - VIEW_SIDE / 2, y + height / 2 - VIEW_SIDE / 2)
+        return math.hypot(x + width / 2 - side / 2, y + height / 2 - side / 2)
 
     nearest = min(seen, key=distance, default=None)
-    size = max(face.box[2:]) * math.hypot(*matrix[0, :2])
-    # A detection farther away than half a face is another person.
-    if nearest is None or distance(nearest) > size / 2:
-        return face, False
-    back = cv2.invertAffineTransform(matrix)
-    landmarks = (nearest.landmarks @ back[:, :2].T + back[:, 2]).astype(np.float32)
-    return dataclasses.replace(face, landmarks=landmarks), needs_second_look(nearest)
+    reach = max(face.box[2:]) * _scale(face, side) / 2
+    return None if nearest is None or distance(nearest) > reach else nearest
