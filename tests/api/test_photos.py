@@ -83,11 +83,6 @@ def test_a_blurred_face_is_refused_with_its_sharpness(refused_everywhere: Callab
     refused_everywhere(jpeg(blurred), "QUALITY_TOO_LOW", "Sharpness", "min_sharpness")
 
 
-def test_a_face_on_its_side_is_refused_with_its_angle(refused_everywhere: Callable[..., None], portraits: Path) -> None:
-    turned = portrait(portraits, "rishi_sunak.jpg").rotate(72, expand=True, fillcolor="grey")
-    refused_everywhere(jpeg(turned), "EXTREME_POSE", "HeadPoseRoll", "max_roll")
-
-
 @pytest.mark.dataset
 def test_a_profile_is_refused_with_its_angle(refused_everywhere: Callable[..., None], shared_data: Path) -> None:
     profile = shared_data / "london" / "001" / "neutral_left_profile.jpg"
@@ -155,8 +150,8 @@ def test_a_phone_photo_of_twelve_megapixels_lying_on_its_side_is_recognised(
     assert 1400 < box.y < box.y + box.height < 4032
 
 
-@pytest.mark.parametrize("angle", [-50, -25, 25, 50])
-def test_a_tilted_head_is_recognised(
+@pytest.mark.parametrize("angle", [-50, -25, 25, 50, 72, 180, 270])
+def test_a_turned_head_is_recognised(
     connection: Connection, gallery: str, enroll: Enroll, portraits: Path, angle: int
 ) -> None:
     enroll("sunak", "rishi_sunak.jpg")
@@ -165,7 +160,7 @@ def test_a_tilted_head_is_recognised(
     assert face.decision.outcome == decision_pb2.OUTCOME_MATCH
     assert face.decision.score > 0.9
     roll = {part.name: part.measurement for part in face.face.quality}["HeadPoseRoll"]
-    assert roll == pytest.approx(-angle, abs=10)
+    assert abs((roll + angle + 180) % 360 - 180) < 10
 
 
 def test_a_portrait_of_200_by_240_is_recognised(

@@ -24,7 +24,7 @@ from sameface.client import ServiceError
 from sameface.client.connection import MAX_MESSAGE_BYTES
 from sameface.errors import ModelUnavailable
 from sameface.inference.base import Tensors
-from sameface.inference.cards import read_card, read_cards
+from sameface.inference.cards import EMBEDDER, read_card, read_cards
 from sameface.inference.defaults import ChosenVersion
 from sameface.inference.onnx import OnnxInference
 from sameface.pipeline.operations import FaceOperations
@@ -38,6 +38,7 @@ from sameface.v1 import (
     gallery_service_pb2,
     gallery_service_pb2_grpc,
 )
+from sameface.vision import QualityLimits
 from sameface_qdrant import Policy, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.edge.engine import EdgeEngine
@@ -89,7 +90,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory, portraits: Path) -> A
     store = await Store.over(engine)
     api = await start_server(
         "127.0.0.1:0",
-        operations=FaceOperations(PhotoPipeline(inference), store, cards),
+        operations=FaceOperations(PhotoPipeline(inference, quality_limits=QualityLimits(max_roll=60.0)), store, cards),
         parts=ServedParts("onnxruntime", "", "", store.description, cards, ChosenVersion(1, "settings", "")),
         limits=Limits(requests=2, request_bytes=64 << 20, streams=2, stream_idle_s=60.0),
         max_message_bytes=MAX_MESSAGE_BYTES,
@@ -511,20 +512,15 @@ async def _(server: Server, portraits: Path) -> None:
 
 @cause("MODEL_CHECK_FAILED")
 async def _(server: Server, portraits: Path) -> None:
-    async def nonsense(name: str) -> Tensors:
-        server.inference.instead = embedded
-        return found
+    run = OnnxInference.run
 
-    async def embedded(name: str) -> Tensors:
-        return {"embedding": np.full((1, 128), 3.0, np.float32)}
+    async def of_no_unit_norm(inference: OnnxInference, model: str, version: int, inputs: Tensors) -> Tensors:
+        answer = await run(inference, model, version, inputs)
+        return {name: 3 * tensor for name, tensor in answer.items()} if model == EMBEDDER else answer
 
-    from sameface.vision import ImageLimits, decode_image, detector_input
-
-    photo = sample(portraits)
-    tensor, _ = detector_input(decode_image(photo.photo, ImageLimits()).pixels, 640)
-    found: Tensors = await server.inference.run("face_detector", 1, {"images": tensor})
-    server.inference.instead = nonsense
-    await server.faces.IdentifyFaces(search(photo))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OnnxInference, "run", of_no_unit_norm)
+        await server.faces.IdentifyFaces(search(sample(portraits)))
 
 
 @cause("INTERNAL")

@@ -115,13 +115,20 @@ def test_a_good_face_has_no_issue() -> None:
     assert quality_issues(components(), QualityLimits()) == ()
 
 
+def test_a_turn_in_the_picture_plane_is_refused_only_where_it_is_limited() -> None:
+    lying = components(HeadPoseRoll=-91.0)
+    assert quality_issues(lying, QualityLimits()) == ()
+    (issue,) = quality_issues(lying, QualityLimits(max_roll=60.0))
+    assert isinstance(issue, ExtremePose)
+    assert (issue.metadata["HeadPoseRoll"], issue.metadata["max_roll"]) == ("91.0", "60.0")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "error", "setting"),
     [
         ("InterEyeDistance", 19.9, FaceTooSmall, "min_inter_eye_distance"),
         ("HeadPoseYaw", -61.0, ExtremePose, "max_yaw"),
         ("HeadPosePitch", 46.0, ExtremePose, "max_pitch"),
-        ("HeadPoseRoll", 61.0, ExtremePose, "max_roll"),
         ("Sharpness", 19.0, QualityTooLow, "min_sharpness"),
         ("DetectionScore", 79.0, QualityTooLow, "min_detection_score"),
         ("DynamicRange", 24.0, QualityTooLow, "min_dynamic_range"),

@@ -32,34 +32,40 @@ def tilted(roll: float, size: float = 60.0, centre: float = 400.0, score: float 
 def test_the_view_shows_the_face_upright_in_its_middle(roll: float, size: float, centre: float) -> None:
     face = tilted(roll, size, centre)
     view, matrix = upright_view(PICTURE, face, roll)
-    assert view.shape == (320, 320, 3)
+    side = len(view)
+    assert view.shape == (side, side, 3)
+    assert side % 32 == 0
+    assert side <= 448
     seen = Detection((0, 0, 1, 1), (face.landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32), 0.9)
     assert head_pose(seen).roll == pytest.approx(0.0, abs=0.5)
-    assert seen.landmarks.mean(axis=0) == pytest.approx([160, 160], abs=25)
+    assert seen.landmarks.mean(axis=0) == pytest.approx([side / 2, side / 2], abs=25)
     assert seen.landmarks.min() > 0
-    assert seen.landmarks.max() < 320
+    assert seen.landmarks.max() < side
 
 
 @given(roll=st.floats(-180, 180), missed=st.floats(-40, 40))
 def test_landmarks_seen_in_the_view_come_back_to_the_picture(roll: float, missed: float) -> None:
     truth, first = tilted(roll), tilted(roll + missed)
-    _, matrix = upright_view(PICTURE, first, roll + missed)
+    view, matrix = upright_view(PICTURE, first, roll + missed)
+    middle = len(view) / 2
     seen = Detection(
-        (120.0, 120.0, 80.0, 80.0), (truth.landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32), 0.8
+        (middle - 40, middle - 40, 80.0, 80.0),
+        (truth.landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32),
+        0.8,
     )
     stranger = Detection((0.0, 0.0, 50.0, 50.0), seen.landmarks - 100, 0.99)
-    corrected = look_again(first, [stranger, seen], matrix)
+    corrected = look_again(first, [stranger, seen], len(view), matrix)
     np.testing.assert_allclose(corrected.landmarks, truth.landmarks, atol=0.05)
     assert (corrected.box, corrected.score) == (first.box, first.score)
 
 
 def test_a_neighbour_is_not_taken_for_the_face() -> None:
     face = tilted(30)
-    _, matrix = upright_view(PICTURE, face, 30)
-    size = 120 * float(np.hypot(*matrix[0, :2]))
-    neighbour = Detection((160 + 0.2 * size, 160 - size / 2, size, size), face.landmarks, 0.95)
-    assert look_again(face, [neighbour], matrix) is face
-    assert look_again(face, [], matrix) is face
+    view, matrix = upright_view(PICTURE, face, 30)
+    size, middle = 120 * float(np.hypot(*matrix[0, :2])), len(view) / 2
+    neighbour = Detection((middle + 0.2 * size, middle - size / 2, size, size), face.landmarks, 0.95)
+    assert look_again(face, [neighbour], len(view), matrix) is face
+    assert look_again(face, [], len(view), matrix) is face
 
 
 def test_each_small_view_gives_the_score_of_the_face_in_its_middle() -> None:

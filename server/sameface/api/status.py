@@ -46,7 +46,7 @@ ERRORS: dict[str, ErrorRow] = {
         "`boxes`, or `cpu_s` (seconds of processor time)",
         "Send a smaller photo. If a JPEG has too many scans or segments, save it again as an ordinary JPEG.",
     ),
-    "FACE_NOT_FOUND": ErrorRow(_CODES.INVALID_ARGUMENT, "`count`", "Send a photo with a visible, upright face."),
+    "FACE_NOT_FOUND": ErrorRow(_CODES.INVALID_ARGUMENT, "`count`", "Send a photo with a visible face."),
     "MULTIPLE_FACES": ErrorRow(
         _CODES.INVALID_ARGUMENT, "`count`", "Send a photo of one person, or choose with `face_selection`."
     ),

@@ -104,4 +104,4 @@ async def upright_face(pixels: Pixels, face: Detection, detector: Detector) -> D
         return face
     view, matrix = await in_thread(detector.threads, upright_view, pixels, face, roll)
     (seen,) = await detector.faces_in_views(view[np.newaxis])
-    return look_again(face, seen, matrix)
+    return look_again(face, seen, len(view), matrix)
