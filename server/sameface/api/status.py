@@ -37,12 +37,13 @@ ERRORS: dict[str, ErrorRow] = {
     ),
     "IMAGE_UNDECODABLE": ErrorRow(
         _CODES.INVALID_ARGUMENT,
-        "`bytes`, or `compression` of a TIFF",
-        "Send a complete JPEG, PNG, WebP, BMP, GIF or TIFF file.",
+        "`format` as found; `bytes`, `mode`, `layout`, `compression`, `codec` or `colours`, if that is the reason",
+        "Send a complete JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC or AVIF file; in doubt an 8-bit sRGB JPEG or PNG.",
     ),
     "IMAGE_TOO_LARGE": ErrorRow(
         _CODES.INVALID_ARGUMENT,
-        "`limit`; `bytes`, `width` and `height`, `scans`, `segments`, or `cpu_s` (seconds of processor time)",
+        "`limit`, and `setting` if one raises it; `bytes`, `width` and `height`, `scans`, `segments`, `items`, `boxes`, "
+        "or `cpu_s` (seconds of processor time)",
         "Send a smaller photo. If a JPEG has too many scans or segments, save it again as an ordinary JPEG.",
     ),
     "FACE_NOT_FOUND": ErrorRow(_CODES.INVALID_ARGUMENT, "`count`", "Send a photo with a visible, upright face."),

@@ -197,8 +197,8 @@ def open_heic(content: bytes, limits: ImageLimits) -> Image.Image:
     file = pi_heif.open_heif(content, convert_hdr_to_8bit=True)
     photo = file[file.primary_index]
     limits.check_pixels("HEIC", *photo.size)
-    pixels = photo.data
-    image = Image.frombuffer(photo.mode, photo.size, pixels, "raw", photo.mode, photo.stride, 1)
+    # The data belongs to libheif's image and is freed with it, so it must be copied.
+    image = Image.frombytes(photo.mode, photo.size, photo.data, "raw", photo.mode, photo.stride)
     profile = photo.info.get("icc_profile")
     if profile:
         image.info["icc_profile"] = bytes(profile)
