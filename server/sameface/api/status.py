@@ -42,8 +42,8 @@ ERRORS: dict[str, ErrorRow] = {
     ),
     "IMAGE_TOO_LARGE": ErrorRow(
         _CODES.INVALID_ARGUMENT,
-        "`limit`, and `setting` if one raises it; `bytes`, `width` and `height`, `scans`, `segments`, `items`, `boxes`, "
-        "or `cpu_s` (seconds of processor time)",
+        "`limit`, and `setting` if one raises it; `bytes`, `width` and `height`, `scans`, `segments`, `items`, "
+        "`boxes`, or `cpu_s` (seconds of processor time)",
         "Send a smaller photo. If a JPEG has too many scans or segments, save it again as an ordinary JPEG.",
     ),
     "FACE_NOT_FOUND": ErrorRow(_CODES.INVALID_ARGUMENT, "`count`", "Send a photo with a visible, upright face."),
