@@ -409,6 +409,17 @@ def test_heif_of_too_many_items_or_pixels_is_refused_before_decoding() -> None:
             decode_image(bytes(content), LIMITS)
 
 
+def test_an_av1_picture_larger_than_its_item_says_is_refused_before_decoding() -> None:
+    """The size that the container states is patched to a small one."""
+    for options in ({}, {"subsampling": "4:0:0"}, {"autotiling": False}):
+        content = bytearray(saved(Image.new("RGB", (700, 600), "red"), "AVIF", speed=10, **options))
+        assert decode_image(bytes(content), ImageLimits(max_pixels_whole=420_000)).pixels.shape == (600, 700, 3)
+        place = content.index(b"ispe")
+        content[place + 8 : place + 16] = struct.pack(">II", 10, 10)
+        with pytest.raises(ImageTooLarge, match="700×600"):
+            decode_image(bytes(content), ImageLimits(max_pixels_whole=400_000))
+
+
 def test_hdr_light_of_any_peak_gives_the_photo() -> None:
     """White of 100 to 1000 cd/m² in PQ is white."""
     linear = in_space(PLAIN, "rec2020") ** 2.4
