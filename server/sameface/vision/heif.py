@@ -42,9 +42,6 @@ class Container:
 
     codec: str
     """HEVC or AV1."""
-    width: int
-    """Pixels as stored, before the container's rotation."""
-    height: int
     code_points: tuple[int, int] | None
     """Colour primaries and transfer characteristics by ITU-T H.273."""
 
@@ -73,16 +70,13 @@ def read_container(content: bytes, limits: ImageLimits) -> Container | None:
     codec = _codec(kinds, primary, _references(boxes, meta.get(b"iref")))
     if codec == "AV1" and b"iloc" in meta:
         _check_av1(content, meta, kinds, limits)
-    width = height = 0
     code_points = None
     for index in properties.of_item.get(primary, ()):
         kind, at, _ = properties.listed[index - 1] if 0 < index <= len(properties.listed) else (b"", 0, 0)
-        if kind == b"ispe":
-            width, height = struct.unpack_from(">II", content, at + 4)
-        elif kind == b"colr" and content[at : at + 4] == b"nclx":
+        if kind == b"colr" and content[at : at + 4] == b"nclx":
             primaries, transfer = struct.unpack_from(">HH", content, at + 4)
             code_points = (primaries, transfer)
-    return Container(codec, width, height, code_points)
+    return Container(codec, code_points)
 
 
 def _check_av1(
