@@ -106,9 +106,11 @@ def test_any_mode_in_any_format_with_any_metadata_gives_its_pixels(
     file_format: str, mode: str, place: int, space: str | None, seed: int, side: int, lossy: bool
 ) -> None:
     upright = photo(seed, side)
+    if mode in ("P", "PA"):
+        upright = upright.quantize(256).convert("RGB")
     pixels = np.asarray(upright)
     options = dict(LOSSY.get(file_format, {}) if lossy or file_format not in LOSSLESS else LOSSLESS[file_format])
-    most = 3.0 if file_format in LOSSY else 0.6
+    most = 5.0 if file_format in LOSSY else 0.6
     grey = mode in ("L", "LA", "I;16")
     if space and not grey and mode in ("RGB", "RGBA") and file_format in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF"):
         upright = Image.fromarray((in_space(pixels, space) * 255 + 0.5).astype(np.uint8))
@@ -122,14 +124,13 @@ def test_any_mode_in_any_format_with_any_metadata_gives_its_pixels(
         lying = upright
     if mode in ("P", "PA"):
         stored = lying.quantize(256).convert(mode)
-        # What 256 colours are off; a wrong turn or channel is off by several times as much.
-        most += 9.0
+        most += 1.0
     elif mode == "I;16":
         stored = Image.fromarray(np.asarray(lying.convert("L")).astype(np.uint16) * 257)
     else:
         stored = lying.convert(mode)
     if file_format == "GIF":
-        most += 8.0
+        most += 10.0
     if mode == "YCbCr":
         most += 1.0
     try:
@@ -377,7 +378,7 @@ def test_each_limit_names_the_setting_that_raises_it() -> None:
 @settings(max_examples=120)
 @given(
     name=st.sampled_from(
-        ["plain.heic", "turned.heic", "plain.avif", "alpha.avif", "exif-3.jpg", "rgb.tiff", "alpha.webp"]
+        ["plain.heic", "alpha.heic", "plain.avif", "alpha.avif", "exif-3.jpg", "rgb.tiff", "alpha.webp"]
     ),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
     early=st.booleans(),
@@ -408,6 +409,17 @@ def test_heif_of_too_many_items_or_pixels_is_refused_before_decoding() -> None:
             decode_image(bytes(content), LIMITS)
 
 
+def test_an_av1_picture_larger_than_its_item_says_is_refused_before_decoding() -> None:
+    """The size that the container states is patched to a small one."""
+    for options in ({}, {"subsampling": "4:0:0"}, {"autotiling": False}):
+        content = bytearray(saved(Image.new("RGB", (700, 600), "red"), "AVIF", speed=10, **options))
+        assert decode_image(bytes(content), ImageLimits(max_pixels_whole=420_000)).pixels.shape == (600, 700, 3)
+        place = content.index(b"ispe")
+        content[place + 8 : place + 16] = struct.pack(">II", 10, 10)
+        with pytest.raises(ImageTooLarge, match="700×600"):
+            decode_image(bytes(content), ImageLimits(max_pixels_whole=400_000))
+
+
 def test_hdr_light_of_any_peak_gives_the_photo() -> None:
     """White of 100 to 1000 cd/m² in PQ is white."""
     linear = in_space(PLAIN, "rec2020") ** 2.4
@@ -416,3 +428,9 @@ def test_hdr_light_of_any_peak_gives_the_photo() -> None:
         stored = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
         content = saved(Image.fromarray((stored * 255 + 0.5).astype(np.uint8)), "PNG")
         close(with_chunks(content, (b"cICP", bytes([9, 16, 0, 1]))), PLAIN, 3.0)
+
+
+def test_transparent_heic_outlives_its_file() -> None:
+    contents = [(FOLDER / name).read_bytes() for name in ("alpha.heic", "plain.heic")]
+    decoded = [decode_image(content, ImageLimits(max_side=112)).pixels for content in contents * 5]
+    assert max(np.abs(pixels.astype(int) - decoded[1]).mean() for pixels in decoded) < 3

@@ -8,6 +8,7 @@ import pi_heif
 from PIL import AvifImagePlugin, Image
 
 from sameface.errors import ImageTooLarge
+from sameface.vision.av1 import sequence_sizes
 from sameface.vision.formats import refused
 from sameface.vision.limits import ImageLimits
 
@@ -35,19 +36,12 @@ _NAMES = {
 _DERIVED = (b"grid", b"iden", b"iovl", b"tmap")
 
 
-class _Broken(Exception):
-    """The boxes make no sense."""
-
-
 @dataclass(frozen=True, slots=True)
 class Container:
     """What the boxes say of the photo, which is the file's primary item."""
 
     codec: str
     """HEVC or AV1."""
-    width: int
-    """Pixels as stored, before the container's rotation."""
-    height: int
     code_points: tuple[int, int] | None
     """Colour primaries and transfer characteristics by ITU-T H.273."""
 
@@ -58,14 +52,8 @@ def read_container(content: bytes, limits: ImageLimits) -> Container | None:
     Raises:
         ImageTooLarge: an item has more pixels than the limits allow, or there are too many items.
         ImageUndecodable: the codec is not read.
+        ValueError, KeyError, IndexError, struct.error: the boxes make no sense.
     """
-    try:
-        return _container(content, limits)
-    except (_Broken, struct.error, IndexError):
-        return None
-
-
-def _container(content: bytes, limits: ImageLimits) -> Container | None:
     boxes = _Boxes(content)
     top = {kind: (start, end) for kind, start, end in boxes.inside(0, len(content))}
     if b"meta" not in top:
@@ -80,16 +68,52 @@ def _container(content: bytes, limits: ImageLimits) -> Container | None:
             width, height = struct.unpack_from(">II", content, at + 4)
             limits.check_pixels("HEIC or AVIF", width, height)
     codec = _codec(kinds, primary, _references(boxes, meta.get(b"iref")))
-    width = height = 0
+    if codec == "AV1" and b"iloc" in meta:
+        _check_av1(content, meta, kinds, limits)
     code_points = None
     for index in properties.of_item.get(primary, ()):
         kind, at, _ = properties.listed[index - 1] if 0 < index <= len(properties.listed) else (b"", 0, 0)
-        if kind == b"ispe":
-            width, height = struct.unpack_from(">II", content, at + 4)
-        elif kind == b"colr" and content[at : at + 4] == b"nclx":
+        if kind == b"colr" and content[at : at + 4] == b"nclx":
             primaries, transfer = struct.unpack_from(">HH", content, at + 4)
             code_points = (primaries, transfer)
-    return Container(codec, width, height, code_points)
+    return Container(codec, code_points)
+
+
+def _check_av1(
+    content: bytes, meta: dict[bytes, tuple[int, int]], kinds: dict[int, bytes], limits: ImageLimits
+) -> None:
+    """Check the pictures' own sizes. libavif decodes a picture that is larger than its item says."""
+    inside = meta.get(b"idat", (0, 0))[0]
+    for item, method, start, length in _places(content, *meta[b"iloc"]):
+        if kinds.get(item) != b"av01":
+            continue
+        start += inside if method == 1 else 0
+        try:
+            sizes = sequence_sizes(content, start, min(len(content), start + length if length else len(content)))
+        except ValueError:
+            raise refused("AVIF", "holds a picture with the header of a video") from None
+        for width, height in sizes:
+            limits.check_pixels("AVIF", width, height)
+
+
+def _places(content: bytes, start: int, _: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield item, construction method, offset and length of each item's first extent."""
+    version, sizes = content[start], _number(content, start + 4, 2)
+    offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
+    index_size = sizes & 15 if version else 0
+    item_size = 4 if version == 2 else 2
+    count, position = _number(content, start + 6, item_size), start + 6 + item_size
+    for _item in range(min(count, MOST_ITEMS)):
+        item, position = _number(content, position, item_size), position + item_size
+        method = 0
+        if version:
+            method, position = _number(content, position, 2) & 15, position + 2
+        base, position = _number(content, position + 2, base_size), position + 2 + base_size
+        extents, position = _number(content, position, 2), position + 2
+        each = index_size + offset_size + length_size
+        at = position + index_size
+        yield item, method, base + _number(content, at, offset_size), _number(content, at + offset_size, length_size)
+        position += extents * each
 
 
 @dataclass(slots=True)
@@ -112,7 +136,7 @@ class _Boxes:
                 (size,), head = struct.unpack_from(">Q", self.content, start + 8), 16
             size = size or end - start
             if size < head:
-                raise _Broken
+                raise ValueError("a box is shorter than its head")
             yield kind, start + head, min(start + size, end)
             start += size
 
@@ -197,8 +221,8 @@ def open_heic(content: bytes, limits: ImageLimits) -> Image.Image:
     file = pi_heif.open_heif(content, convert_hdr_to_8bit=True)
     photo = file[file.primary_index]
     limits.check_pixels("HEIC", *photo.size)
-    pixels = photo.data
-    image = Image.frombuffer(photo.mode, photo.size, pixels, "raw", photo.mode, photo.stride, 1)
+    # The data belongs to libheif's image and is freed with it, so it must be copied.
+    image = Image.frombytes(photo.mode, photo.size, photo.data, "raw", photo.mode, photo.stride)
     profile = photo.info.get("icc_profile")
     if profile:
         image.info["icc_profile"] = bytes(profile)
