@@ -9,6 +9,7 @@ from sameface.cli.evaluate import (
     model_comparison,
     operating_points,
     pairs,
+    quality,
     verification,
 )
 
@@ -20,4 +21,5 @@ app.command("compare")(model_comparison.compare)
 app.command("few-shot")(few_shot.few_shot)
 app.command("omniglot-runs")(few_shot.omniglot_runs)
 app.command("forgeries")(forgeries.forgeries)
+app.command("quality")(quality.quality)
 app.command("operating-points")(operating_points.operating_points)
