@@ -12,6 +12,7 @@ from sameface.evaluation.tables import Table
 from sameface.evaluation.verification import power_text
 from sameface_qdrant.calibration.report import GRID, INK, interval_text, new_figure, rate_text, style_axes, svg_text
 
+ROUNDING = 1e-9
 SHOWN_TO = 0.3
 """The plots end at this share of discarded comparisons."""
 COLOURS = (
@@ -59,8 +60,8 @@ def quality_pictures(found: QualityFigures) -> list[Picture]:
     """Draw the error-versus-discard curves of each set."""
     return [
         Picture(
-            f"FNMR while the comparisons of the lowest quality are discarded: {one.name}. The faster a curve falls, the "
-            "better its component predicts errors. Dotted: as if it were known which comparisons fail.",
+            f"FNMR while the comparisons of the lowest quality are discarded: {one.name}. The faster a curve falls, "
+            "the better its component predicts errors. Dotted: as if it were known which comparisons fail.",
             svg=_curves_svg(one),
         )
         for one in found.sets
@@ -102,9 +103,10 @@ def _table(one: QualityOfSet, found: QualityFigures) -> Table:
 
 
 def _verdict(area: Estimate) -> str:
-    if area.interval.high < 1.0:
+    # Rounding must not decide.
+    if area.interval.high < 1.0 - ROUNDING:
         return "yes"
-    return "wrongly" if area.interval.low > 1.0 else "not shown"
+    return "wrongly" if area.interval.low > 1.0 + ROUNDING else "not shown"
 
 
 def _curves_svg(one: QualityOfSet) -> str:

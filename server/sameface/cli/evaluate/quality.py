@@ -1,6 +1,5 @@
 """`sameface evaluate quality`: measure how well quality predicts errors."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
