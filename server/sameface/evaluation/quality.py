@@ -122,9 +122,9 @@ def measure_quality(
 
 
 def gate_quality(photos: AssessedPhotos) -> Qualities:
-    """Return the order in which the gate discards, [samples]: refused photos first, then by the unified score."""
+    """Return the order in which the gate discards, [samples]: refused photos below 0, both groups by unified score."""
     unified = photos.quality.get(UNIFIED, np.zeros(len(photos.refused)))
-    return np.where(photos.refused, -1.0, unified)
+    return np.where(photos.refused, unified - 101.0, unified)
 
 
 def _mated(copies: AssessedPhotos, photos: AssessedPhotos) -> tuple[Indices, Indices]:

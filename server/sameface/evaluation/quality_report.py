@@ -88,7 +88,8 @@ def _table(one: QualityOfSet, found: QualityFigures) -> Table:
         f"{rate_text(one.ideal.fnmr(WORST))}.",
         f"The gate refuses {rate_text(one.refused)} of these photos. Without them: {passing}.",
         "Area: mean FNMR while 0 to 5 % or 0 to 20 % are discarded, divided by FNMR with nothing discarded. 1 is "
-        "useless; lower is better. The gate discards refused photos first, then by UnifiedQualityScore.",
+        "useless; lower is better. The gate discards refused photos first, and then the others, each by "
+        "UnifiedQualityScore.",
     )
     headings = (
         "component",
