@@ -10,7 +10,7 @@ from sameface.evaluation.assessed import AssessedPhotos
 from sameface.evaluation.cross_comparison import NO_SCORE, compare_all_samples
 from sameface.evaluation.resampling import Counts, Estimate, draw_identities, estimate
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics.discard import DiscardCurve, DiscardOrder, Qualities, pairwise_quality
+from sameface_qdrant.metrics.discard import DiscardCurve, DiscardOrder, Qualities, ideal_curve, pairwise_quality
 from sameface_qdrant.metrics.error_rates import Indices, Rates, Scores, Weights, fnmr, threshold_at_fmr
 from sameface_qdrant.metrics.intervals import percentile_interval
 
@@ -182,7 +182,7 @@ def _measured(
             _component(part, DiscardOrder(mated, quality, threshold), weights, numbered, drawn, confidence)
             for part, quality in qualities.items()
         ),
-        DiscardOrder(mated, (mated >= threshold).astype(np.float64), threshold).curve(weights),
+        ideal_curve(mated, threshold, weights),
     )
 
 

@@ -17,7 +17,7 @@ SHOWN_TO = 0.3
 """The plots end at this share of discarded comparisons."""
 COLOURS = (
     *("#26408b", "#c8553d", "#1b7f79", "#8a4fbf", "#b8860b", "#4682b4", "#d16ba5", "#6b8e23", "#7f5539"),
-    *("#5f6c7b", "#e08e45", "#2a9d8f", "#9b2226"),
+    *("#5f6c7b", "#e08e45", "#00a0e0", "#9b2226"),
 )
 
 
@@ -72,7 +72,7 @@ def _table(one: QualityOfSet, found: QualityFigures) -> Table:
     rows = [
         (
             part.name,
-            rate_text(part.fnmr_after.value),
+            f"{100 * part.fnmr_after.value:.2f} %",
             interval_text(part.fnmr_after.interval),
             *(f"{area.value:.2f}" for area in part.areas),
             f"{part.areas[-1].interval.low:.2f} to {part.areas[-1].interval.high:.2f}",
@@ -80,12 +80,12 @@ def _table(one: QualityOfSet, found: QualityFigures) -> Table:
         )
         for part in one.components
     ]
-    passing = "no comparison is left" if one.fnmr_passing is None else f"FNMR {rate_text(one.fnmr_passing)}"
+    passing = "no comparison is left" if one.fnmr_passing is None else f"FNMR {100 * one.fnmr_passing:.2f} %"
     notes = (
         f"{one.comparisons:,} mated comparisons of {one.identities:,} identities, each of which counts the same. FNMR "
-        f"{rate_text(one.fnmr.value)} ({interval_text(one.fnmr.interval)}) with nothing discarded, at threshold "
+        f"{100 * one.fnmr.value:.2f} % ({interval_text(one.fnmr.interval)}) with nothing discarded, at threshold "
         f"{found.threshold:.4f} (FMR {power_text(found.fmr)} over the photos as they are). After the worst 5 % at best "
-        f"{rate_text(one.ideal.fnmr(WORST))}.",
+        f"{100 * one.ideal.fnmr(WORST):.2f} %.",
         f"The gate refuses {rate_text(one.refused)} of these photos. Without them: {passing}.",
         "Area: mean FNMR while 0 to 5 % or 0 to 20 % are discarded, divided by FNMR with nothing discarded. 1 is "
         "useless; lower is better. The gate discards refused photos first, and then the others, each by "
