@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sameface.client import Client, NotAPhoto, ServiceError
+from sameface.client.samples import Photo
 from sameface.evaluation.samples import FACE_NOT_FOUND, Failure, Samples
 from sameface.v1 import face_pb2, face_service_pb2
 
@@ -44,24 +45,13 @@ def embed_photos(
 
     def embed(path: Path) -> face_service_pb2.EmbedFacesResponse | str:
         try:
-            answer = client.embed(path, embedder_version=version)
-        except OSError as error:
-            return type(error).__name__
-        except NotAPhoto as error:
-            return error.reason
-        except ServiceError as error:
-            if error.too_large:
-                return "IMAGE_TOO_LARGE"
-            if error.reason not in NO_PHOTO:
-                raise
-            return error.reason
+            return faces_in(client, path, version)
         finally:
             advance()
-        return answer if answer.faces else FACE_NOT_FOUND
 
     with ThreadPoolExecutor(IN_FLIGHT) as threads:
         answers = dict(zip(photos, threads.map(embed, photos), strict=True))
-    chosen = {path: _most_central(answer) for path, answer in answers.items() if not isinstance(answer, str)}
+    chosen = {path: most_central(answer) for path, answer in answers.items() if not isinstance(answer, str)}
     contract = next(iter(chosen.values())).embedding.contract if chosen else face_pb2.Contract()
     names = {path: path.relative_to(root).as_posix() for path in photos}
     samples = Samples(
@@ -82,7 +72,30 @@ def embed_photos(
     return EmbeddedPhotos(contract, samples)
 
 
-def _most_central(answer: face_service_pb2.EmbedFacesResponse) -> face_service_pb2.EmbedFacesResponse.EmbeddedFace:
+def faces_in(client: Client, photo: Photo, version: int) -> face_service_pb2.EmbedFacesResponse | str:
+    """Return the service's answer for a photo, or the reason why there is no face to embed.
+
+    Raises:
+        ServiceError: the service did not answer, or refused the photo for another reason.
+    """
+    try:
+        answer = client.embed(photo, embedder_version=version)
+    except OSError as error:
+        return type(error).__name__
+    except NotAPhoto as error:
+        return error.reason
+    except ServiceError as error:
+        if error.too_large:
+            return "IMAGE_TOO_LARGE"
+        if error.reason not in NO_PHOTO:
+            raise
+        return error.reason
+    return answer if answer.faces else FACE_NOT_FOUND
+
+
+def most_central(answer: face_service_pb2.EmbedFacesResponse) -> face_service_pb2.EmbedFacesResponse.EmbeddedFace:
+    """Return the face nearest to the middle of the photo."""
+
     def distance(face: face_service_pb2.EmbedFacesResponse.EmbeddedFace) -> float:
         box = face.face.bounding_box
         return float(

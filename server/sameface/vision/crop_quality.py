@@ -1,5 +1,6 @@
 """Measures the aligned crop, which is all that the embedder sees: detail, noise, exposure, and the eye region."""
 
+from functools import lru_cache
 from typing import TypeAlias
 
 import cv2
@@ -47,9 +48,7 @@ def detail_beyond_noise(pixels: Pixels, crop: Pixels, landmarks: NDArray[np.floa
         enlarged = 1.0
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
     noise = _noise_power(grey, enlarged) * enlarged**2
-    power, frequency = _spectrum(grey, enlarged)
-    coarse = float(power[(frequency >= COARSE[0]) & (frequency < COARSE[1])].mean())
-    fine = float(power[(frequency >= FINE[0]) & (frequency < FINE[1])].mean())
+    coarse, fine = _powers(grey, enlarged)
     return 10.0 * float(np.log10(max(fine - 3.0 * noise, 0.03) / (coarse + 4000.0 * noise + 50.0)))
 
 
@@ -87,18 +86,31 @@ def _noise_power(grey: Grey, enlarged: float) -> float:
     return float(np.median(local[edge : -(edge // 2), edge:-edge]))
 
 
-def _spectrum(grey: Grey, enlarged: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the power spectrum of the middle of the face, and the frequencies in periods per pixel of the crop."""
+def _powers(grey: Grey, enlarged: float) -> tuple[float, float]:
+    """Return the mean power at coarse and at fine frequencies in the middle of the face."""
     side = round(SPECTRUM_SIDE / enlarged) // 2 * 2
     top = min(round(SPECTRUM_TOP / enlarged), grey.shape[0] - side)
     left = (grey.shape[1] - side) // 2
-    window = np.hanning(side + 2)[1:-1]
-    weights = np.outer(window, window)
+    window = _window(side)
     part = grey[top : top + side, left : left + side].astype(np.float64)
-    part = (part - (part * weights).sum() / weights.sum()) * weights
-    steps = np.fft.fftfreq(side)
-    power = np.abs(np.fft.fft2(part)) ** 2 / (weights**2).sum() * enlarged**2
-    return power, np.hypot(*np.meshgrid(steps, steps)) / enlarged
+    part = (part - (part * window).sum() / window.sum()) * window
+    # The two halves of the spectrum of real values are alike.
+    power = np.abs(np.fft.rfft2(part)) ** 2 / (window**2).sum() * enlarged**2
+    frequency = _frequencies(side) / enlarged
+    coarse, fine = (power[(frequency >= low) & (frequency < high)].mean() for low, high in (COARSE, FINE))
+    return float(coarse), float(fine)
+
+
+@lru_cache
+def _window(side: int) -> NDArray[np.float64]:
+    line = np.hanning(side + 2)[1:-1]
+    return np.outer(line, line)
+
+
+@lru_cache
+def _frequencies(side: int) -> NDArray[np.float64]:
+    frequencies: NDArray[np.float64] = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side))
+    return frequencies
 
 
 def _around(grey: Grey, x: int, y: int, half_width: int, half_height: int) -> Grey:

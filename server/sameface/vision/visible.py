@@ -14,7 +14,7 @@ _EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
 _EYES_TO_MOUTH = float(np.linalg.norm(TEMPLATE[3:].mean(axis=0) - TEMPLATE[:2].mean(axis=0)))
 
 BAR_SIDE = 256
-"""Longest side at which bars are looked for, in pixels."""
+"""Most rows and columns that are looked at; of larger images every second one, every third one, …"""
 BAR_MEAN, BAR_MOST = 1.5, 8
 """Neighbouring lines of a bar differ by less than this, on average and at most, in grey levels. JPEG leaves traces."""
 
@@ -53,34 +53,32 @@ def picture_bounds(pixels: Pixels) -> tuple[float, float, float, float]:
     """
     height, width = pixels.shape[:2]
     columns = pixels.transpose(1, 0, 2)
-    if not any(_is_repeated(side) for side in (columns, columns[::-1], pixels, pixels[::-1])):
+    if min(height, width) < 2:
         return 0.0, 0.0, float(width), float(height)
-    shrink = min(1.0, BAR_SIDE / max(height, width))
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if shrink < 1.0 else pixels
-    columns = small.transpose(1, 0, 2)
-    across, down = width / small.shape[1], height / small.shape[0]
+    borders = ((columns[0], columns[1]), (columns[-1], columns[-2]), (pixels[0], pixels[1]), (pixels[-1], pixels[-2]))
+    if not any(_are_alike(line, following) for line, following in borders):
+        return 0.0, 0.0, float(width), float(height)
+    step = -(-max(height, width) // BAR_SIDE)
+    rows, columns = pixels[::step, ::step], columns[::step, ::step]
     return (
-        _bar(columns) * across,
-        _bar(small) * down,
-        width - _bar(columns[::-1]) * across,
-        height - _bar(small[::-1]) * down,
+        float(_bar(columns) * step),
+        float(_bar(rows) * step),
+        float(width - _bar(columns[::-1]) * step),
+        float(height - _bar(rows[::-1]) * step),
     )
 
 
-def _is_repeated(lines: NDArray[np.uint8]) -> bool:
-    """Return whether the first two of the lines, [lines, length, 3], are alike. It is a quick look at the border."""
-    if len(lines) < 2:
-        return False
-    difference = np.abs(lines[0].astype(np.int16) - lines[1])
-    return bool(difference.mean() < BAR_MEAN)
-
-
-def _bar(lines: NDArray[np.generic]) -> int:
+def _bar(lines: NDArray[np.uint8]) -> int:
     """Return how many of the lines, [lines, length, 3], make up a bar at the beginning; 0 if all lines are alike."""
-    difference = np.abs(np.diff(lines.astype(np.int16), axis=0)).max(axis=-1)
-    differing = np.flatnonzero((difference.mean(axis=1) >= BAR_MEAN) | (difference.max(axis=1) > BAR_MOST))
-    return int(differing[0]) + 1 if differing.size and differing[0] else 0
+    for place in range(len(lines) - 1):
+        if not _are_alike(lines[place], lines[place + 1]):
+            return place + 1 if place else 0
+    return 0
+
+
+def _are_alike(line: NDArray[np.uint8], following: NDArray[np.uint8]) -> bool:
+    difference = cv2.absdiff(np.ascontiguousarray(line), np.ascontiguousarray(following))
+    return bool(difference.mean() < BAR_MEAN and difference.max() <= BAR_MOST)
 
 
 def _disk() -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from sameface.cli.evaluate import (
     operating_points,
     pairs,
     presentation_attacks,
+    quality,
     verification,
 )
 
@@ -22,4 +23,5 @@ app.command("few-shot")(few_shot.few_shot)
 app.command("omniglot-runs")(few_shot.omniglot_runs)
 app.command("forgeries")(forgeries.forgeries)
 app.command("pad")(presentation_attacks.pad)
+app.command("quality")(quality.quality)
 app.command("operating-points")(operating_points.operating_points)

@@ -1,6 +1,6 @@
 """Gets embeddings from photos through a service, or from a file; and the options that the commands share."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,6 @@ def load(
         InvalidArgument: neither a file nor a folder is given, a file is given with options of a service, or there is
             nothing to read.
     """
-    from sameface.evaluation.dataset import files_passed_over, read_photos
     from sameface.evaluation.samples import read_embeddings, write_embeddings
 
     if embeddings is not None:
@@ -110,11 +109,7 @@ def load(
         raise InvalidArgument(
             "no source was given; expected a folder of photos, or --embeddings NPZ", metadata={"field": "folder"}
         )
-    photos = read_photos(folder)
-    if passed_over := files_passed_over(folder):
-        named = ", ".join(str(path.relative_to(folder)) for path in passed_over[:5])
-        more = ", …" if len(passed_over) > 5 else ""
-        note(f"left out {len(passed_over)} files that are not photos of an identity ({named}{more})")
+    photos = photos_of(folder)
     with service(address, inference) as client:
         samples = embed(client, folder, photos, version).samples
     if save is not None:
@@ -123,14 +118,37 @@ def load(
     return Source(folder.resolve().name, samples, folder)
 
 
+def photos_of(folder: Path) -> dict[Path, str]:
+    """Return every photo of a folder with its identity, and say which files are left out.
+
+    Raises:
+        InvalidArgument: there is no photo.
+    """
+    from sameface.evaluation.dataset import files_passed_over, read_photos
+
+    photos = read_photos(folder)
+    if passed_over := files_passed_over(folder):
+        named = ", ".join(str(path.relative_to(folder)) for path in passed_over[:5])
+        more = ", …" if len(passed_over) > 5 else ""
+        note(f"left out {len(passed_over)} files that are not photos of an identity ({named}{more})")
+    return photos
+
+
 def embed(client: "Client", folder: Path, photos: Mapping[Path, str], version: int) -> "EmbeddedPhotos":
     """Embed photos, with a progress bar."""
     from sameface.evaluation.embedding import embed_photos
 
+    with progress("embedding", len(photos)) as advance:
+        return embed_photos(client, folder, photos, version, advance)
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar; what it gives is called after each step."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("embedding", total=len(photos))
-        return embed_photos(client, folder, photos, version, lambda: progress.advance(task))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda: bar.advance(task)
 
 
 @contextmanager
