@@ -18,8 +18,9 @@ from sameface_qdrant.values.vectors import Vector
 from tests.conftest import PORTRAITS, default_version
 
 NAMES = sorted(path.name for path in PORTRAITS.glob("*.jpg"))
-MOST_PASSES = 12
-"""Of the detector, for one face at any turn."""
+MOST_PASSES = 24
+"""Of the detector, for one face at any turn: up to three in each of four turns, with doubtful faces confirmed, and six
+to turn the face upright."""
 TAGS = {0: 1, 90: 6, 180: 3, 270: 8}
 """EXIF orientation of a photo that is stored turned left by so many degrees."""
 
