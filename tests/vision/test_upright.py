@@ -15,6 +15,7 @@ from sameface.vision.upright import (
     roll_by_scores,
     scores_in,
     small_views,
+    tilted_by,
     upright_view,
 )
 
@@ -92,3 +93,12 @@ def test_where_no_view_shows_the_face_its_roll_stays() -> None:
 @pytest.mark.parametrize(("roll", "score", "sure"), [(3, SURE, True), (5, SURE, False), (0, SURE - 0.01, False)])
 def test_a_face_is_surely_upright_by_score_and_landmarks(roll: float, score: float, sure: bool) -> None:
     assert is_surely_upright(tilted(roll, score=score)) == sure
+
+
+@given(roll=st.floats(-80, 80), degrees=st.floats(-10, 10))
+def test_a_face_is_tilted_about_the_middle_of_its_landmarks(roll: float, degrees: float) -> None:
+    face = tilted(roll)
+    more = tilted_by(face, degrees)
+    assert head_pose(more).roll == pytest.approx(roll + degrees, abs=0.01)
+    np.testing.assert_allclose(more.landmarks.mean(axis=0), face.landmarks.mean(axis=0), atol=0.01)
+    assert (more.box, more.score) == (face.box, face.score)

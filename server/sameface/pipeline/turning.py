@@ -12,6 +12,7 @@ from sameface.vision import Detection, Pixels, Sighting, head_pose
 from sameface.vision.turns import joined, seen_upright, turned, turned_back
 from sameface.vision.upright import (
     AROUND,
+    BORNE,
     NEAR,
     NEARBY,
     OPPOSITE,
@@ -22,6 +23,7 @@ from sameface.vision.upright import (
     roll_by_scores,
     scores_in,
     small_views,
+    tilted_by,
     upright_view,
 )
 from sameface_qdrant.concurrency import in_thread
@@ -101,7 +103,7 @@ async def upright_face(pixels: Pixels, face: Detection, detector: Detector) -> D
     if abs(roll - estimate) > NEAR:
         roll = roll_by_scores(roll, await scores(roll, NEARBY))
     if max(abs(roll - first), abs(first)) <= UPRIGHT:
-        return face
+        return face if abs(roll - first) <= BORNE else tilted_by(face, roll - first)
     view, matrix = await in_thread(detector.threads, upright_view, pixels, face, roll)
     (seen,) = await detector.faces_in_views(view[np.newaxis])
     return look_again(face, seen, len(view), matrix)

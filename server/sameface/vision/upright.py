@@ -48,7 +48,9 @@ SURELY_UPRIGHT = 4.0
 UPRIGHT_SCORE = 0.88
 """Lowest score of an upright face in a small view."""
 UPRIGHT = 10.0
-"""Degrees of roll by the scores that the landmarks of the first look bear."""
+"""Degrees of roll by the scores, and by the landmarks, up to which a face needs no view of its own."""
+BORNE = 6.0
+"""Degrees between the roll by the scores and by the landmarks that the landmarks bear."""
 NEAR = 15.0
 """Degrees of roll by the scores, relative to the estimate, that need no second estimate."""
 
@@ -76,6 +78,14 @@ def roll_by_scores(roll: float, scores: NDArray[np.float64]) -> float:
     """Return the roll of a face whose views, turned by `NEARBY` relative to ``roll``, have these scores."""
     weights = np.clip(scores - 0.8, 1e-6, None) ** 2
     return roll + float(weights @ np.array(NEARBY) / weights.sum())
+
+
+def tilted_by(face: Detection, degrees: float) -> Detection:
+    """Return a face whose landmarks are turned clockwise about their middle."""
+    middle = face.landmarks.mean(axis=0)
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turned = (face.landmarks - middle) @ np.array([[cos, sin], [-sin, cos]]) + middle
+    return dataclasses.replace(face, landmarks=turned.astype(np.float32))
 
 
 def upright_view(pixels: Pixels, face: Detection, roll: float) -> tuple[Pixels, NDArray[np.float64]]:
