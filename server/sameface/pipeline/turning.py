@@ -63,7 +63,7 @@ async def faces_at_any_turn(
             by_turn[degrees] = await faces_of_turn(pixels, degrees, search, threads)
         if any(by_turn.values()):
             break
-    return joined(by_turn)
+    return await in_thread(threads, joined, by_turn)
 
 
 async def faces_of_turn(

@@ -59,6 +59,14 @@ def merge(sightings: Sequence[Sighting]) -> tuple[Sighting, ...]:
     return tuple(ranked[index] for index, part in zip(kept, parts, strict=True) if not part)
 
 
+def is_among(face: Detection, known: Sequence[Sighting]) -> bool:
+    """Whether a face is one of the ``known`` ones by its box."""
+    if not known:
+        return False
+    boxes = np.array([one.face.box for one in known])
+    return bool(_same(np.array(face.box), boxes, np.zeros(len(known), dtype=bool)).any())
+
+
 def _rank(one: Sighting) -> tuple[float, ...]:
     size = max(one.face.box[2:]) * one.scale
     pixels = size if size <= LARGEST_TRAINED else LARGEST_TRAINED * LARGEST_TRAINED / size

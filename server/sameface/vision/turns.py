@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sameface.vision.decode import Pixels
 from sameface.vision.detection import Detection
-from sameface.vision.merging import Sighting, merge
+from sameface.vision.merging import Sighting, is_among
 
 SEEN_UPRIGHT = 0.88
 """A face of an upright photo scores more in 99 of 100 photos (LFW and London)."""
@@ -81,6 +81,6 @@ def joined(by_turn: Mapping[int, Sequence[Sighting]]) -> tuple[int, tuple[Sighti
     kept = list(by_turn[best])
     others = [one for turn, found in by_turn.items() if turn != best for one in found]
     for one in sorted(others, key=lambda one: one.face.score, reverse=True):
-        if one.face.score >= SEEN_TURNED and len(merge([*kept, one])) > len(kept):
+        if one.face.score >= SEEN_TURNED and not is_among(one.face, kept):
             kept.append(one)
     return best, tuple(sorted(kept, key=lambda one: one.face.score, reverse=True))
