@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from sameface.vision.decode import Pixels
 
 CROP_SIDE = 112
+USUAL_SLACK = 8
+"""Pixels on each side that training adds."""
 LARGEST_SOURCE = 32766
 """OpenCV warps no image with a longer side, in pixels."""
 # ArcFace (Deng et al. 2019), the five points of a 112×112 crop, in the order of `Detection.landmarks`.
@@ -49,7 +51,7 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pix
     matrix = similarity_transform(points, target)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5 or max(pixels.shape[:2]) > LARGEST_SOURCE:
-        pixels, points = _around(pixels, points, matrix, side)
+        pixels, points = _around(pixels, points, max(slack, USUAL_SLACK))
     if scale < 0.5:
         shrink = 2.0 * scale
         height, width = pixels.shape[:2]
@@ -63,11 +65,14 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pix
     return crop
 
 
-def _around(
-    pixels: Pixels, points: NDArray[np.float64], matrix: NDArray[np.float64], side: int
-) -> tuple[Pixels, NDArray[np.float64]]:
-    """Return the part of an image that the crop shows, with some pixels around it, and ``points`` in that part."""
-    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float64)
+def _around(pixels: Pixels, points: NDArray[np.float64], slack: int) -> tuple[Pixels, NDArray[np.float64]]:
+    """Return the part of an image that the crop shows, with ``slack`` around it, and ``points`` in that part.
+
+    The part decides how the pixels are averaged. So the crops with less slack take the same part.
+    """
+    matrix = similarity_transform(points, TEMPLATE)
+    low_corner, high_corner = -slack, CROP_SIDE + slack
+    corners = np.array([[x, y] for x in (low_corner, high_corner) for y in (low_corner, high_corner)], dtype=np.float64)
     seen = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     # Bilinear sampling of the reduced part needs one of its pixels on each side.
     margin = 4.0 / np.hypot(matrix[0, 0], matrix[1, 0])
