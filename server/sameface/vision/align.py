@@ -16,25 +16,24 @@ TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
     dtype=np.float64,
 )
+_COMPLEX = np.array([1.0, 1.0j])
 
 
 def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the [2, 3] matrix of rotation, uniform scale and shift that best maps ``source`` [N, 2] to ``target``.
 
-    Least squares without reflection (Umeyama 1991, equations 34 to 43). OpenCV's `estimateAffinePartial2D` is a robust
-    estimate: it leaves out landmarks that it takes for outliers.
+    Least squares without reflection (Umeyama 1991, equations 34 to 43). In the plane, with points as complex numbers,
+    it is one division. OpenCV's `estimateAffinePartial2D` is a robust estimate: it leaves out landmarks that it takes
+    for outliers.
     """
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    source_centred, target_centred = source - source_mean, target - target_mean
-    u, singular, vt = np.linalg.svd(target_centred.T @ source_centred / len(source))
-    signs = np.ones(2)
-    if np.linalg.det(u) * np.linalg.det(vt) < 0:
-        signs[1] = -1.0
-    rotation = u @ np.diag(signs) @ vt
-    variance = source_centred.var(axis=0).sum()
-    scale = float(singular @ signs / variance) if variance > 0 else 1.0
-    shift = target_mean - scale * rotation @ source_mean
-    return np.column_stack([scale * rotation, shift])
+    points, goals = source @ _COMPLEX, target @ _COMPLEX
+    middle, goal = points.mean(), goals.mean()
+    points = points - middle
+    spread = np.vdot(points, points).real
+    # Rotation and scale: the argument and the length of one complex number.
+    turn = complex(np.vdot(points, goals - goal) / spread) if spread > 0 else 1.0 + 0.0j
+    shift = complex(goal - turn * middle)
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
 def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pixels:

@@ -1,7 +1,8 @@
 """Measures the aligned crop, which is all that the embedder sees: detail, noise, exposure, and the eye region."""
 
+import math
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -21,7 +22,9 @@ COARSE, FINE = (0.02, 0.06), (0.09, 0.18)
 """Frequencies of contrast and of detail, in periods per pixel of the crop. The eyes are 35 pixels apart."""
 MOST_ENLARGED = 2.2
 """A crop that is enlarged further is measured as if it were enlarged this much."""
-_LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+_REACH = 4
+"""How far, in pixels, the local power of the noise sees."""
+_SECOND_DIFFERENCE = np.array([1, -2, 1], np.float32)
 
 
 def detail_beyond_noise(pixels: Pixels, crop: Pixels, landmarks: NDArray[np.float32]) -> float:
@@ -54,7 +57,7 @@ def detail_beyond_noise(pixels: Pixels, crop: Pixels, landmarks: NDArray[np.floa
 
 def mean_luminance(grey: Grey) -> float:
     """Return the mean grey level of the face, 0 to 255."""
-    return float(grey[INNER].mean())
+    return float(cv2.mean(grey[INNER])[0])
 
 
 def dynamic_range(grey: Grey) -> float:
@@ -70,20 +73,23 @@ def eye_brightness(grey: Grey) -> float:
     The lids and the skin below the eyes are as bright as the cheeks, whatever the colour of the skin; a dark lens
     covers them too. The brighter of the two eyes counts, because a shadow may lie on one.
     """
-    eyes = [_around(grey, x, 53, 10, 7) for x in (38, 74)]
-    below = [float(np.median(_around(grey, x, 59, 8, 2))) for x in (38, 74)]
-    cheeks = [max(1.0, float(np.median(_around(grey, x, 73, 8, 5)))) for x in (38, 74)]
-    skin = max(1.0, float(np.percentile(grey[60:84, 30:82], 75)))
-    whole = max(float(np.percentile(eye, 75)) for eye in eyes) / skin
+    eyes = [_quantile(_around(grey, x, 53, 10, 7), 0.75) for x in (38, 74)]
+    below = [_quantile(_around(grey, x, 59, 8, 2), 0.5) for x in (38, 74)]
+    cheeks = [max(1.0, _quantile(_around(grey, x, 73, 8, 5), 0.5)) for x in (38, 74)]
+    skin = max(1.0, _quantile(grey[60:84, 30:82], 0.75))
+    whole = max(eyes) / skin
     return (whole + max(one / cheek for one, cheek in zip(below, cheeks, strict=True))) / 2
 
 
 def _noise_power(grey: Grey, enlarged: float) -> float:
     """Return the variance of the noise in grey levels, as far as it can be told from texture."""
-    response = cv2.filter2D(grey.astype(np.float32), -1, _LAPLACIANS)
-    local = cv2.boxFilter(response * response, -1, (7, 7))
     edge = round(20 / enlarged)
-    return float(np.median(local[edge : -(edge // 2), edge:-edge]))
+    low, right, bottom = edge - _REACH, grey.shape[1] - edge + _REACH, grey.shape[0] - edge // 2 + _REACH
+    part = grey[low:bottom, low:right]
+    response = cv2.sepFilter2D(part, cv2.CV_32F, _SECOND_DIFFERENCE, _SECOND_DIFFERENCE / 6)
+    local = cv2.boxFilter(response * response, -1, (7, 7))
+    # Neighbours have nearly the same mean.
+    return _quantile(local[_REACH:-_REACH:2, _REACH:-_REACH:2], 0.5)
 
 
 def _powers(grey: Grey, enlarged: float) -> tuple[float, float]:
@@ -91,26 +97,33 @@ def _powers(grey: Grey, enlarged: float) -> tuple[float, float]:
     side = round(SPECTRUM_SIDE / enlarged) // 2 * 2
     top = min(round(SPECTRUM_TOP / enlarged), grey.shape[0] - side)
     left = (grey.shape[1] - side) // 2
-    window = _window(side)
-    part = grey[top : top + side, left : left + side].astype(np.float64)
-    part = (part - (part * window).sum() / window.sum()) * window
-    # The two halves of the spectrum of real values are alike.
-    power = np.abs(np.fft.rfft2(part)) ** 2 / (window**2).sum() * enlarged**2
-    frequency = _frequencies(side) / enlarged
-    coarse, fine = (power[(frequency >= low) & (frequency < high)].mean() for low, high in (COARSE, FINE))
+    window, bands = _window(side), _bands(side, enlarged)
+    part = grey[top : top + side, left : left + side]
+    spectrum = cv2.dft((part - np.vdot(part, window) / window.sum()) * window, flags=cv2.DFT_COMPLEX_OUTPUT)
+    coarse, fine = bands @ (spectrum * spectrum).reshape(-1, 2).sum(axis=1)
     return float(coarse), float(fine)
 
 
+def _quantile(values: NDArray[Any], share: float) -> float:
+    """Return the value that this share of the values do not exceed (nearest rank). NumPy's own takes ten times as long."""
+    rank = math.ceil(share * values.size) - 1
+    return float(np.partition(values, rank, axis=None)[rank])
+
+
 @lru_cache
-def _window(side: int) -> NDArray[np.float64]:
+def _window(side: int) -> NDArray[np.float32]:
     line = np.hanning(side + 2)[1:-1]
-    return np.outer(line, line)
+    return np.outer(line, line).astype(np.float32)
 
 
-@lru_cache
-def _frequencies(side: int) -> NDArray[np.float64]:
-    frequencies: NDArray[np.float64] = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side))
-    return frequencies
+@lru_cache(maxsize=16)
+def _bands(side: int, enlarged: float) -> NDArray[np.float32]:
+    """Return the weights, [2, side²], that give the mean power of the coarse and of the fine frequencies."""
+    line = np.fft.fftfreq(side) / enlarged
+    frequency = np.hypot(line[:, None], line)
+    bands = np.array([(frequency >= low) & (frequency < high) for low, high in (COARSE, FINE)]).reshape(2, -1)
+    weights = bands / bands.sum(axis=1, keepdims=True) * enlarged**2 / (_window(side) ** 2).sum()
+    return weights.astype(np.float32)
 
 
 def _around(grey: Grey, x: int, y: int, half_width: int, half_height: int) -> Grey:

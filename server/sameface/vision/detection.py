@@ -89,7 +89,7 @@ def decode_faces(
     kept = np.flatnonzero(scores >= score_threshold)
     if kept.size == 0:
         return ()
-    columns, rows, strides = (values[kept] for values in _anchors(*size))
+    columns, rows, strides = _anchors(kept, *size)
     raw, scores = raw[kept], scores[kept]
     centre_x = (columns + raw[:, 2]) * strides
     centre_y = (rows + raw[:, 3]) * strides
@@ -116,11 +116,15 @@ def _round_up(length: int) -> int:
     return -(-length // MULTIPLE) * MULTIPLE
 
 
-def _anchors(width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return column, row and stride of every anchor, in the order of the detector's output."""
-    grids = []
-    for stride in STRIDES:
-        rows, columns = np.mgrid[: height // stride, : width // stride]
-        grids.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)]))
-    columns, rows, strides = np.concatenate(grids, axis=1).astype(np.float32)
-    return columns, rows, strides
+def _anchors(
+    places: NDArray[np.intp], width: int, height: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return column, row and stride of the anchors at these places of the detector's output.
+
+    The output has the anchors of each stride in turn, row by row.
+    """
+    strides = np.array(STRIDES)
+    ends = np.cumsum((height // strides) * (width // strides))
+    which = np.searchsorted(ends, places, side="right")
+    rows, columns = np.divmod(places - np.concatenate([[0], ends])[which], (width // strides)[which])
+    return columns.astype(np.float32), rows.astype(np.float32), strides[which].astype(np.float32)

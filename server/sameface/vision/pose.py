@@ -21,6 +21,9 @@ MEAN_FACE = np.array(
     ]
 )
 _CENTRED = MEAN_FACE - MEAN_FACE.mean(axis=0)
+_FLAT = 1e-24
+"""It keeps landmarks that lie on one line, or on one point, from a division by zero."""
+_EYES = float(np.linalg.norm(MEAN_FACE[1] - MEAN_FACE[0]))
 _INVERSE: NDArray[np.float64] = np.linalg.pinv(_CENTRED)
 
 
@@ -46,12 +49,17 @@ def head_pose(face: Detection) -> HeadPose:
     """
     landmarks = face.landmarks.astype(np.float64)
     fitted = (_INVERSE @ (landmarks - landmarks.mean(axis=0))).T
-    u, singular, vt = np.linalg.svd(fitted, full_matrices=False)
-    x_axis, y_axis = u @ vt
-    z_axis = np.cross(x_axis, y_axis)
+    # The nearest matrix with orthonormal rows is (M·Mᵀ)^−½ · M. The root of a 2×2 matrix S is (S + √det S · I) / trace
+    # of the root.
+    (p, q), (_, r) = (fitted @ fitted.T).tolist()
+    root = math.sqrt(max(p * r - q * q, _FLAT * (p + r) ** 2))
+    trace = math.sqrt(p + r + 2.0 * root)
+    inverse = np.array([[r + root, -q], [-q, p + root]]) / (max(root, _FLAT) * max(trace, _FLAT))
+    (a, b, c), (d, e, f) = (inverse @ fitted).tolist()
+    # The third axis of the rotation is the cross product of the two.
     return HeadPose(
-        yaw=math.degrees(math.atan2(z_axis[0], z_axis[2])),
-        pitch=math.degrees(math.asin(max(-1.0, min(1.0, z_axis[1])))),
-        roll=-math.degrees(math.atan2(x_axis[1], y_axis[1])),
-        inter_eye_distance=float(singular.mean() * np.linalg.norm(MEAN_FACE[1] - MEAN_FACE[0])),
+        yaw=math.degrees(math.atan2(b * f - c * e, a * e - b * d)),
+        pitch=math.degrees(math.asin(max(-1.0, min(1.0, c * d - a * f)))),
+        roll=-math.degrees(math.atan2(b, e)),
+        inter_eye_distance=trace / 2.0 * _EYES,
     )

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sameface.vision.decode import Pixels
 from sameface.vision.detection import MULTIPLE, Detection
 from sameface.vision.pose import head_pose
-from sameface.vision.views import turned_view
+from sameface.vision.views import turned_views
 
 SMALL_SIDE = 96
 """Side of the views that tell the roll, in pixels."""
@@ -62,7 +62,7 @@ def is_surely_upright(face: Detection) -> bool:
 
 def small_views(pixels: Pixels, face: Detection, rolls: Sequence[float]) -> Pixels:
     """Return a face and its surroundings as they look upright if its roll is one of ``rolls``, RGB [N, 96, 96, 3]."""
-    return np.stack([_view(pixels, face, roll, SMALL_SIDE)[0] for roll in rolls])
+    return np.stack([view for view, _ in _views(pixels, face, rolls, SMALL_SIDE)])
 
 
 def scores_in(face: Detection, seen: Sequence[Sequence[Detection]]) -> NDArray[np.float64]:
@@ -95,7 +95,8 @@ def upright_view(pixels: Pixels, face: Detection, roll: float) -> tuple[Pixels, 
     to pixels of the view.
     """
     side = -(-math.ceil(SURROUNDINGS * max(face.box[2:])) // MULTIPLE) * MULTIPLE
-    return _view(pixels, face, roll, min(side, LARGEST_SIDE))
+    (view,) = _views(pixels, face, [roll], min(side, LARGEST_SIDE))
+    return view
 
 
 def look_again(face: Detection, seen: Sequence[Detection], side: int, matrix: NDArray[np.float64]) -> Detection:
@@ -117,9 +118,11 @@ def look_again(face: Detection, seen: Sequence[Detection], side: int, matrix: ND
     return dataclasses.replace(face, landmarks=landmarks)
 
 
-def _view(pixels: Pixels, face: Detection, roll: float, side: int) -> tuple[Pixels, NDArray[np.float64]]:
+def _views(
+    pixels: Pixels, face: Detection, rolls: Sequence[float], side: int
+) -> list[tuple[Pixels, NDArray[np.float64]]]:
     x, y, width, height = face.box
-    return turned_view(pixels, (x + width / 2, y + height / 2), roll, _scale(face, side), side)
+    return turned_views(pixels, (x + width / 2, y + height / 2), rolls, _scale(face, side), side)
 
 
 def _scale(face: Detection, side: int) -> float:

@@ -1,6 +1,7 @@
-"""Cuts a view of a face out of an image: its surroundings, turned and reduced."""
+"""Cuts views of a face out of an image: its surroundings, turned and reduced."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,18 +13,26 @@ from sameface.vision.decode import Pixels
 def turned_view(
     pixels: Pixels, centre: tuple[float, float], roll: float, scale: float, side: int
 ) -> tuple[Pixels, NDArray[np.float64]]:
-    """Return a square view, RGB [side, side, 3]. Pixels outside the image are black.
+    """Return a square view, RGB [side, side, 3], and its matrix. See `turned_views`."""
+    (view,) = turned_views(pixels, centre, [roll], scale, side)
+    return view
 
-    The second value is the [2, 3] matrix from pixels of the image to pixels of the view. Only the part that the view
-    shows is read, so the image may be of any size. It is reduced with area averaging, because bilinear sampling alone
-    would skip pixels.
+
+def turned_views(
+    pixels: Pixels, centre: tuple[float, float], rolls: Sequence[float], scale: float, side: int
+) -> list[tuple[Pixels, NDArray[np.float64]]]:
+    """Return a square view for each of ``rolls``, RGB [side, side, 3]. Pixels outside the image are black.
+
+    The second value of each is the [2, 3] matrix from pixels of the image to pixels of the view. Only the part that the
+    views show is read, so the image may be of any size. It is reduced with area averaging, once for all views, because
+    bilinear sampling alone would skip pixels.
 
     Args:
         pixels: the image.
-        centre: its point in the middle of the view, x and y.
-        roll: degrees by which the view turns the image to the left.
-        scale: of the view relative to the image.
-        side: of the view in pixels.
+        centre: its point in the middle of the views, x and y.
+        rolls: degrees by which a view turns the image to the left.
+        scale: of the views relative to the image.
+        side: of a view in pixels.
     """
     # The corners of the turned view are farther from the centre than its sides.
     reach = side / scale * math.sqrt(0.5)
@@ -37,10 +46,12 @@ def turned_view(
         ratio = np.array(reduced) / np.array(part.shape[1::-1])
         part = cv2.resize(part, reduced, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     middle = (np.array(centre) - low) * ratio
-    matrix = cv2.getRotationMatrix2D(middle.tolist(), roll, scale / ratio[0]).astype(np.float64)
-    matrix[:, 2] += side / 2 - middle
-    view = cv2.warpAffine(part, matrix, (side, side), flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
-    whole = matrix.copy()
-    whole[:, :2] *= ratio
-    whole[:, 2] -= whole[:, :2] @ low
-    return view, whole
+    views = []
+    for roll in rolls:
+        matrix = cv2.getRotationMatrix2D(middle.tolist(), roll, scale / ratio[0]).astype(np.float64)
+        matrix[:, 2] += side / 2 - middle
+        view = cv2.warpAffine(part, matrix, (side, side), flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        matrix[:, :2] *= ratio
+        matrix[:, 2] -= matrix[:, :2] @ low
+        views.append((view, matrix))
+    return views

@@ -1,5 +1,7 @@
 """Measures which share of a face lies inside the picture."""
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +31,15 @@ def visible_share(pixels: Pixels, landmarks: NDArray[np.float32]) -> float:
     points = landmarks.astype(np.float64)
     matrix = similarity_transform(points, TEMPLATE)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    eyes = float(np.linalg.norm(points[1] - points[0])) / _EYES
-    height = float(np.linalg.norm(points[3:].mean(axis=0) - points[:2].mean(axis=0))) / _EYES_TO_MOUTH
+    right_eye, left_eye, _, *mouth = points
+    eyes = math.dist(right_eye, left_eye) / _EYES
+    height = math.dist((mouth[0] + mouth[1]) / 2, (right_eye + left_eye) / 2) / _EYES_TO_MOUTH
     grown = max(1.0, scale * max(eyes, height))
-    places = CENTRE + grown * RADII * _DISK - matrix[:, 2]
-    places = places @ matrix[:, :2] / scale**2
     left, top, right, bottom = picture_bounds(pixels)
+    x, y = (CENTRE - matrix[:, 2]) @ matrix[:, :2] / scale**2
+    if min(x - left, y - top, right - x, bottom - y) > grown * RADII.max() / scale + 0.5:
+        return 1.0
+    places = (CENTRE + grown * RADII * _DISK - matrix[:, 2]) @ matrix[:, :2] / scale**2
     inside = (
         (places[:, 0] >= left - 0.5)
         & (places[:, 0] <= right - 0.5)
@@ -77,8 +82,8 @@ def _bar(lines: NDArray[np.uint8]) -> int:
 
 
 def _are_alike(line: NDArray[np.uint8], following: NDArray[np.uint8]) -> bool:
-    difference = cv2.absdiff(np.ascontiguousarray(line), np.ascontiguousarray(following))
-    return bool(difference.mean() < BAR_MEAN and difference.max() <= BAR_MOST)
+    most = cv2.norm(line, following, cv2.NORM_INF)
+    return most <= BAR_MOST and cv2.norm(line, following, cv2.NORM_L1) / line.size < BAR_MEAN
 
 
 def _disk() -> NDArray[np.float64]:
