@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.memory import proportional_set_size
 from benchmarks.pauses import measure_pauses, print_pauses
-from benchmarks.photos.turns import print_turns
+from benchmarks.photos import command as photos_command
 from benchmarks.plugin import print_plugin
 from benchmarks.verification import Latencies, measure_verification
 from sameface.launcher import Service, served
@@ -25,32 +25,28 @@ LIMITS = {"ready": 5.0, "ratio": 1.25, "memory": 600.0}
 
 def main() -> None:
     """Measure and print; ``--json`` for programs."""
+    if sys.argv[1:2] == ["photos"]:
+        photos_command.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "part",
         nargs="?",
         choices=("service", "plugin", "loop", "photos"),
-        help="what to measure (default service, plugin and loop)",
+        help="what to measure (default service, plugin and loop); photos has options of its own",
     )
-    parser.add_argument("which", nargs="?", choices=("turns",), default="turns", help="photos: what to measure")
     parser.add_argument("--templates", type=int, default=100_000, help="plugin: stored templates (default 100000)")
     parser.add_argument("--calls", type=int, default=100, help="service: verifications per side (default 100)")
     parser.add_argument("--starts", type=int, default=5, help="service: starts (default 5)")
     parser.add_argument("--megapixels", type=int, default=50, help="loop: size of the large photo (default 50)")
     parser.add_argument("--cohort", type=int, default=10_000, help="loop: people in the cohort (default 10000)")
     parser.add_argument("--portraits", type=Path, default=Path("tests/data/portraits"))
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="photos: folder of the data sets")
-    parser.add_argument("--photos", type=int, default=None, help="photos: how many of each data set (default all)")
-    parser.add_argument("--step", type=int, default=15, help="photos turns: degrees between two turns (default 15)")
-    parser.add_argument("--cut", action="store_true", help="photos turns: keep the canvas, so that corners are cut off")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
     if options.part in (None, "service"):
         _service(options)
     if options.part in (None, "plugin") and not options.json:
         print_plugin(options.templates, options.calls)
-    if options.part == "photos":
-        asyncio.run(print_turns(options.data, options.photos, options.step, "cut" if options.cut else "enlarged"))
     if options.part == "loop" or (options.part is None and not options.json):
         pauses = asyncio.run(measure_pauses(options.portraits, options.megapixels, options.cohort))
         if options.json:

@@ -1,7 +1,5 @@
-"""`python -m benchmarks.photos.faces DATA`: which faces of composed photos are found, and what else is."""
+"""Composes scenes from heads of known place and size, and counts which are found, and what else is."""
 
-import argparse
-import asyncio
 import statistics
 import time
 from collections import defaultdict
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from benchmarks.photos.scenes import Head, Placed, Plan, compose, cut_head, plans, sources
@@ -53,38 +52,34 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.photos.faces", description=__doc__)
-    parser.add_argument("data", type=Path, help="folder with london/ and lfw_devtest/")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of scenes with faces (default 3)")
-    parser.add_argument("--empty", type=int, default=300, help="scenes without a face (default 300)")
-    parser.add_argument("--megapixels", type=float, default=50, help="largest scene (default 50)")
-    parser.add_argument("--most", type=int, default=1000, help="most faces asked for (default 1000)")
-    parser.add_argument("--seed", type=int, default=SEED)
-    options = parser.parse_args()
-    asyncio.run(measure(options))
+async def print_faces(data: Path, rounds: int, empty: int, most_pixels: int, most: int, seed: int) -> None:
+    """Look for the faces of composed scenes, and print what was found.
 
-
-async def measure(options: argparse.Namespace) -> None:
-    """Look for the faces of every scene, and print what was found."""
+    Args:
+        data: folder with london/ and lfw_devtest/, whose heads are pasted into the scenes.
+        rounds: of scenes with faces.
+        empty: scenes without a face.
+        most_pixels: of a scene.
+        most: faces asked for.
+        seed: of heads and scenes.
+    """
     inference = CountingInference(model_repository_source())
     # Noise compresses badly: the composed photos are longer than real ones of their size.
     pipeline = PhotoPipeline(inference, ImageLimits(max_bytes=1 << 30))
-    rng = np.random.default_rng(options.seed)
-    heads = await cut_heads(pipeline, options.data, rng)
-    most_pixels = round(options.megapixels * 1_000_000)
-    wanted = [plan for _ in range(options.rounds) for plan in plans(rng, most_pixels)]
+    rng = np.random.default_rng(seed)
+    heads = await cut_heads(pipeline, data, rng)
+    wanted = [plan for _ in range(rounds) for plan in plans(rng, most_pixels)]
     sizes = [size for size in EMPTY if size[0] * size[1] <= most_pixels]
-    wanted += [Plan("without a face", *sizes[number % len(sizes)], ()) for number in range(options.empty)]
+    wanted += [Plan("without a face", *sizes[number % len(sizes)], ()) for number in range(empty)]
     by_kind: dict[str, Tally] = defaultdict(Tally)
     by_size: dict[int, Tally] = defaultdict(Tally)
     by_count: dict[int, Tally] = defaultdict(Tally)
-    for number, plan in enumerate(wanted):
+    progress = track(enumerate(wanted), "scenes", len(wanted), console=Console(stderr=True), transient=True)
+    for number, plan in progress:
         # A generator for each scene, so that a shorter run sees the same scenes.
-        scene = compose(plan, heads, np.random.default_rng([options.seed, number, plan.width]))
+        scene = compose(plan, heads, np.random.default_rng([seed, number, plan.width]))
         before, began = inference.passes, time.perf_counter()
-        found = (await pipeline.find_faces(scene.content, options.most)).faces
+        found = (await pipeline.find_faces(scene.content, most)).faces
         kind = by_kind[plan.kind]
         kind.seconds.append(time.perf_counter() - began)
         kind.passes.append(inference.passes - before)
@@ -165,7 +160,3 @@ def share(tally: Tally) -> tuple[str, str]:
     """Return the share that was found, and its Wilson interval."""
     interval = wilson_interval(tally.found, tally.shown)
     return f"{tally.found / tally.shown:.3f}", f"{interval.low:.3f} to {interval.high:.3f}"
-
-
-if __name__ == "__main__":
-    main()

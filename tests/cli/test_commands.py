@@ -120,6 +120,19 @@ def test_the_benchmark_prints_its_figures() -> None:
         assert figures[name]
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(("turns", "--photos", "2", "--step", "180"), id="turns"),
+        pytest.param(("faces", "--rounds", "0", "--empty", "1", "--megapixels", "0.3"), id="faces"),
+    ],
+)
+def test_how_photos_are_read_is_measured_by_one_command(part: tuple[str, ...], shared_data: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "photos", *part, "--data", str(shared_data)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=170).stdout
+    assert ("1 without a face" if part[0] == "faces" else "london       180°") in printed
+
+
 def test_models_are_listed_and_checked(sameface: Run) -> None:
     listed = [json.loads(line) for line in sameface("model", "list", "--json").stdout.splitlines()]
     assert {(one["model"], one["version"]) for one in listed} >= {("face_detector", 1), ("face_embedder", 1)}

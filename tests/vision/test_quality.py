@@ -51,6 +51,29 @@ def test_the_pose_of_a_projected_face_is_recovered(yaw: float, pitch: float, rol
     assert pose.inter_eye_distance == pytest.approx(0.991 * size, rel=1e-3)
 
 
+@given(yaw=st.floats(-100, 100), pitch=st.floats(-60, 60), roll=st.floats(-170, 170), seed=st.integers(0, 1000))
+def test_the_pose_is_the_nearest_scaled_rotation(yaw: float, pitch: float, roll: float, seed: int) -> None:
+    face = turned(yaw, pitch, roll)
+    landmarks = face.landmarks + np.random.default_rng(seed).normal(scale=4, size=(5, 2)).astype(np.float32)
+    # The oracle is the singular value decomposition of the linear fit.
+    points = landmarks.astype(np.float64)
+    fitted = (np.linalg.pinv(MEAN_FACE - MEAN_FACE.mean(axis=0)) @ (points - points.mean(axis=0))).T
+    u, sizes, vt = np.linalg.svd(fitted, full_matrices=False)
+    across, down = u @ vt
+    pose = head_pose(dataclasses.replace(face, landmarks=landmarks))
+    assert pose.yaw == pytest.approx(np.degrees(np.arctan2(*np.cross(across, down)[[0, 2]])), abs=1e-6)
+    assert pose.pitch == pytest.approx(np.degrees(np.arcsin(np.cross(across, down)[1])), abs=1e-6)
+    assert pose.roll == pytest.approx(-np.degrees(np.arctan2(across[1], down[1])), abs=1e-6)
+    assert pose.inter_eye_distance == pytest.approx(sizes.mean() * 0.991, rel=1e-6)
+
+
+@pytest.mark.parametrize("step", [(0.0, 0.0), (1.0, 0.0), (3.0, 4.0)])
+def test_landmarks_on_one_line_have_some_pose(step: tuple[float, float]) -> None:
+    landmarks = (np.arange(5)[:, np.newaxis] * np.array(step) + 50).astype(np.float32)
+    pose = head_pose(Detection((0.0, 0.0, 50.0, 50.0), landmarks, 0.9))
+    assert np.isfinite([pose.yaw, pose.pitch, pose.roll, pose.inter_eye_distance]).all()
+
+
 def test_the_nose_gives_the_sign_of_every_angle() -> None:
     eyes = turned(0, 0, 0).landmarks[:2].mean(axis=0)
     assert turned(30, 0, 0).landmarks[2][0] > eyes[0]

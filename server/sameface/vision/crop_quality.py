@@ -105,7 +105,7 @@ def _powers(grey: Grey, enlarged: float) -> tuple[float, float]:
 
 
 def _quantile(values: NDArray[Any], share: float) -> float:
-    """Return the value that this share of the values do not exceed (nearest rank). NumPy's own takes ten times as long."""
+    """Return the value that this share of the values do not exceed (nearest rank). It is faster than NumPy's own."""
     rank = math.ceil(share * values.size) - 1
     return float(np.partition(values, rank, axis=None)[rank])
 
@@ -113,7 +113,8 @@ def _quantile(values: NDArray[Any], share: float) -> float:
 @lru_cache
 def _window(side: int) -> NDArray[np.float32]:
     line = np.hanning(side + 2)[1:-1]
-    return np.outer(line, line).astype(np.float32)
+    window: NDArray[np.float32] = np.outer(line, line).astype(np.float32)
+    return window
 
 
 @lru_cache(maxsize=16)
@@ -122,8 +123,9 @@ def _bands(side: int, enlarged: float) -> NDArray[np.float32]:
     line = np.fft.fftfreq(side) / enlarged
     frequency = np.hypot(line[:, None], line)
     bands = np.array([(frequency >= low) & (frequency < high) for low, high in (COARSE, FINE)]).reshape(2, -1)
-    weights = bands / bands.sum(axis=1, keepdims=True) * enlarged**2 / (_window(side) ** 2).sum()
-    return weights.astype(np.float32)
+    scale = enlarged**2 / float((_window(side) ** 2).sum())
+    weights: NDArray[np.float32] = (bands * (scale / bands.sum(axis=1, keepdims=True))).astype(np.float32)
+    return weights
 
 
 def _around(grey: Grey, x: int, y: int, half_width: int, half_height: int) -> Grey:
