@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from sameface.file_signatures import SIGNATURES
 from sameface.file_types import HEAD_BYTES, FileType, Use, file_type
+from sameface.vision import FORMATS, name_of_format
 
 
 def written(format: str) -> bytes:
@@ -70,6 +72,7 @@ def test_containers_are_told_by_their_brands(brands: bytes, name: str) -> None:
         (b"", "empty file"),
         (bytes(100), "zero bytes"),
         (b"photo", "text"),
+        (b"/work/photos/ada/first", "text"),
         ("\ufeffÄrger".encode(), "text"),
         (("a" * (HEAD_BYTES - 1) + "é").encode(), "text"),
         ("photo".encode("utf-16"), "text"),
@@ -88,7 +91,18 @@ def test_what_is_no_photo_has_a_name(head: bytes, name: str) -> None:
     assert (found.name, found.is_photo) == (name, False)
 
 
-@given(st.binary(max_size=200))
+@pytest.mark.parametrize(("offset", "signature", "expected"), SIGNATURES)
+def test_no_signature_hides_another(offset: int, signature: bytes, expected: FileType) -> None:
+    assert kind(b"\x80" * offset + signature + b"\x80" * 8) == expected
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", *(bytes(offset) + head for offset, head, _ in SIGNATURES)]))
+def test_what_the_decoder_reads_is_a_photo_for_the_client(content: bytes, head: bytes) -> None:
+    found = file_type(head + content)
+    assert (name_of_format(head + content) in FORMATS) == (found is not None and found.is_photo)
+
+
+@given(st.binary(max_size=2 * HEAD_BYTES))
 def test_only_the_head_counts(content: bytes) -> None:
     found = file_type(content)
     assert found == file_type(content[:HEAD_BYTES])

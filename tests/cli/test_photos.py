@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sameface.cli.folders import describe_skipped
 from sameface.cli.photos import (
     display_name_of,
     find_people,
@@ -20,6 +19,7 @@ from sameface.cli.photos import (
     identity_ids,
     one_photo_each,
 )
+from sameface.photo_folders import describe_skipped
 from sameface_qdrant.errors import InvalidArgument
 
 JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1"

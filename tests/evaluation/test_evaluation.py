@@ -68,9 +68,36 @@ def test_photos_are_labelled_by_their_folder(tmp_path: Path) -> None:
     (tmp_path / "Ada" / "notes.txt").write_text("")
     assert read_photos(tmp_path) == {ada: "Ada"}
     photo(tmp_path, "Ada", 2).rename(tmp_path / "beside.jpg")
-    assert files_passed_over(tmp_path) == (tmp_path / "Ada" / "notes.txt", tmp_path / "beside.jpg")
-    with pytest.raises(InvalidArgument, match="contains no photos"):
-        read_photos(tmp_path / "Ada")
+    assert [one.path for one in files_passed_over(tmp_path)] == [
+        tmp_path / "Ada" / "notes.txt", tmp_path / "beside.jpg"
+    ]  # fmt: skip
+    for empty in (tmp_path / "Ada", tmp_path / "nowhere"):
+        with pytest.raises(InvalidArgument, match="contains no photos"):
+            read_photos(empty)
+
+
+def test_a_photo_of_a_data_set_is_told_by_its_content_and_all_else_is_named(tmp_path: Path) -> None:
+    ada = tmp_path / "Ada"
+    for name in ("1.jpg", "2", "3.heic", "4.photo", "5.JFIF", ".6.jpg", "7.txt", "8.pcx"):
+        photo(tmp_path, "Ada", 0).rename(ada / name)
+    (ada / "2").write_bytes(b"\xff\xd8\xff\xe0")
+    (ada / "4.photo").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (ada / "7.txt").write_bytes(b"notes")
+    (ada / "8.pcx").write_bytes(b"\x0a\x05\x01")
+    (ada / "9.jpg").mkdir()
+    (ada / "gone.jpg").symlink_to("nowhere")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "README").write_text("photos")
+    assert read_photos(tmp_path) == {ada / name: "Ada" for name in ("1.jpg", "2", "3.heic", "4.photo", "5.JFIF")}
+    assert {(one.path.name, one.why) for one in files_passed_over(tmp_path)} == {
+        (".cache", "hidden"),
+        (".6.jpg", "hidden"),
+        ("7.txt", "no photo: text"),
+        ("8.pcx", "PCX is not supported"),
+        ("9.jpg", "a folder in an identity's folder"),
+        ("gone.jpg", "cannot be read"),
+        ("README", "no photo: text"),
+    }
 
 
 def test_a_list_alone_names_samples(tmp_path: Path, people: Samples) -> None:

@@ -16,6 +16,7 @@ from sameface.evaluation.presentation_attacks import (
     read_attacks,
     read_bona_fide,
 )
+from sameface.photo_folders import Skipped
 from sameface_qdrant.errors import InvalidArgument
 from tests.cli.conftest import Run
 from tests.toy_pad import tinted, with_toy_pad
@@ -72,6 +73,22 @@ def test_sub_folders_are_species(tmp_path: Path) -> None:
     assert [path.name for path in read_bona_fide(tmp_path / "live")] == ["2.png", "1.jpg"]
     found = {species: [path.name for path in photos] for species, photos in read_attacks(tmp_path / "attack").items()}
     assert found == {"print": ["3.jpg"], "replay": ["4.jpg"], "unsorted": ["5.jpg"]}
+
+
+def test_presentations_are_told_by_their_content_and_all_else_is_named(tmp_path: Path) -> None:
+    for name in ("print/1", "print/deep/2.heic", "3", "notes.txt", "print/notes.txt", "print/.4.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"no photo" if name.endswith(".txt") else b"\xff\xd8\xff\xe0")
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "print" / "deep")
+    (tmp_path / "print" / "gone.png").symlink_to("nowhere")
+    skipped: list[Skipped] = []
+    found = {name: [path.name for path in paths] for name, paths in read_attacks(tmp_path, skipped).items()}
+    assert found == {"elsewhere": ["2.heic"], "print": ["1", "2.heic"], "unsorted": ["3"]}
+    left_out = {("notes.txt", "no photo: text"), (".4.jpg", "hidden"), ("gone.png", "cannot be read")}
+    assert {(one.path.name, one.why) for one in skipped} == left_out
+    skipped.clear()
+    assert [path.name for path in read_bona_fide(tmp_path / "print", skipped)] == ["1", "2.heic"]
+    assert {(one.path.name, one.why) for one in skipped} == left_out
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:

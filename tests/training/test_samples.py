@@ -25,12 +25,17 @@ def test_a_folder_is_read_and_what_cannot_be_used_is_named(tmp_path: Path) -> No
     cv2.imwrite(str(tmp_path / "glyph001" / "large.png"), np.zeros((40, 28), np.uint8))
     (tmp_path / "single").mkdir()
     cv2.imwrite(str(tmp_path / "single" / "one.png"), np.zeros((28, 28), np.uint8))
+    (tmp_path / "single" / "notes.txt").write_text("no picture")
+    (tmp_path / "single" / "gone.png").symlink_to("nowhere")
+    # A picture by its content.
+    (tmp_path / "glyph002" / sorted((tmp_path / "glyph002").iterdir())[-1].name).rename(tmp_path / "glyph002" / "zzz")
     seen: list[tuple[int, int]] = []
     read = read_folder(tmp_path, side=28, grey=True, progress=lambda done, total: seen.append((done, total)))
     assert read.skipped == {
         "UNREADABLE": ["glyph000/broken.png", "glyph000/empty.png"],
         "WRONG_SIZE": ["glyph001/large.png"],
         "ONE_IMAGE": ["single"],
+        "PASSED_OVER": ["single/notes.txt", "single/gone.png"],
     }
     assert read.identities == (*samples.identities, "single")
     np.testing.assert_array_equal(read.images[:9], samples.images)

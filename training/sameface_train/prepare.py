@@ -33,7 +33,7 @@ class Prepared:
     written: int
     refused: dict[str, list[str]]
     """Photos that were left out, by the service's reason (``FACE_NOT_FOUND``, ``IMAGE_UNDECODABLE``, …), and files that
-    are no photos by their suffix or place (``PASSED_OVER``)."""
+    are no photos by their content or place (``PASSED_OVER``)."""
     identities: int
     alone: tuple[str, ...]
     """Identities with only one image."""
@@ -63,7 +63,7 @@ def prepare(
     pipeline = PhotoPipeline(inference)
     refused: dict[str, list[str]] = {}
     if passed_over := files_passed_over(root):
-        refused["PASSED_OVER"] = [path.relative_to(root).as_posix() for path in passed_over]
+        refused["PASSED_OVER"] = [one.path.relative_to(root).as_posix() for one in passed_over]
     known, sources = _read_rows(target), dict[str, Digest]()
     done = 0
 

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.evaluation.dataset import SUFFIXES
+from sameface.evaluation.dataset import entries, photos_within
+from sameface.photo_folders import Skipped, is_folder
 from sameface_train.errors import UnusableData
 
 Images: TypeAlias = NDArray[np.uint8]
@@ -34,7 +35,8 @@ class Samples:
     made_from: tuple[str, ...] = ()
     """The base of each identity: the unrotated character, the signer of a forgery; empty if each is its own base."""
     skipped: dict[str, list[str]] = field(default_factory=dict)
-    """What was left out, by reason: ``UNREADABLE``, ``WRONG_SIZE``, ``ONE_IMAGE``."""
+    """What was left out, by reason: ``UNREADABLE``, ``WRONG_SIZE``, ``ONE_IMAGE``, and ``PASSED_OVER`` for what is no
+    image."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,8 +85,11 @@ def read_folder(
         UnusableData: no identity with two images is left.
     """
     height, width = (side, side) if isinstance(side, int) else side
-    paths = image_paths(root)
+    passed_over: list[Skipped] = []
+    paths = image_paths(root, passed_over)
     skipped: dict[str, list[str]] = {}
+    if passed_over:
+        skipped["PASSED_OVER"] = [one.path.relative_to(root).as_posix() for one in passed_over]
     images: list[Images] = []
     names: list[str] = []
     for number, path in enumerate(paths):
@@ -117,9 +122,11 @@ def read_folder(
     )
 
 
-def image_paths(root: Path) -> list[Path]:
-    """Return the images of ``root/<identity>/…``, in order."""
-    return sorted(path for path in root.glob("*/**/*") if path.suffix.lower() in SUFFIXES and path.is_file())
+def image_paths(root: Path, skipped: list[Skipped] | None = None) -> list[Path]:
+    """Return the images of ``root/<identity>/…``, in order. What else is there is added to ``skipped``."""
+    passed_over = [] if skipped is None else skipped
+    folders = [root / entry.name for entry in entries(root) if is_folder(entry) and not entry.name.startswith(".")]
+    return [path for folder in folders for path in photos_within(folder, passed_over)]
 
 
 def read_omniglot(path: Path, split: str) -> Samples:

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from sameface.cli.folders import Skipped
 from sameface.cli.options import (
     DEFAULT_ADDRESS,
     Address,
@@ -34,6 +33,7 @@ from sameface.cli.photos import (
 )
 from sameface.cli.work import NotTried, error_record, work_on
 from sameface.client import Client, ServiceError
+from sameface.photo_folders import Skipped
 from sameface.v1 import face_pb2, gallery_pb2
 from sameface_qdrant.errors import IdentityAlreadyExists, InvalidArgument, SamefaceError
 from sameface_qdrant.values.ids import check_id

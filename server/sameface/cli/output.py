@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sameface.cli.folders import Skipped, describe_skipped
 from sameface.cli.options import ExitCode
+from sameface.photo_folders import Skipped, describe_skipped
 from sameface.v1 import decision_pb2
 
 Cell: TypeAlias = str | Text

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from anyascii import anyascii
 
-from sameface.cli.folders import Skipped, describe_skipped, is_folder, photos_below, why_skipped
 from sameface.client.files import check_content, meant_otherwise, named, quotable, read_file, read_path
 from sameface.file_types import PHOTOS
+from sameface.photo_folders import Skipped, describe_skipped, is_folder, photos_below, why_skipped
 from sameface_qdrant.errors import InvalidArgument
 
 STDIN = "-"

@@ -1,11 +1,11 @@
 """Reads labelled photos (a folder with one sub-folder per identity) and LFW's list of pairs."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from sameface.photo_folders import Skipped, is_folder, photos_below, why_skipped
 from sameface_qdrant.errors import InvalidArgument
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +23,62 @@ class Pair:
 def read_photos(root: Path) -> dict[Path, str]:
     """Return every photo of ``root/<identity>/`` with its identity, sorted by path.
 
+    A file is a photo by its suffix, else by its content (`sameface.photo_folders.why_skipped`).
+
     Raises:
         InvalidArgument: there is no photo.
+        OSError: a folder cannot be read.
     """
-    found = (path for path in sorted(root.glob("*/*")) if path.suffix.lower() in SUFFIXES and path.is_file())
-    photos = {path: path.parent.name for path in found}
+    photos, _ = _read(root)
     if not photos:
-        raise InvalidArgument(
-            f"{root} contains no photos; expected <identity>/<photo> with one of {', '.join(sorted(SUFFIXES))}",
-            metadata={"field": "folder"},
-        )
+        raise InvalidArgument(f"{root} contains no photos; expected <identity>/<photo>", metadata={"field": "folder"})
     return photos
 
 
-def files_passed_over(root: Path) -> tuple[Path, ...]:
-    """Return the files of ``root`` and its sub-folders that `read_photos` leaves out."""
-    inside = [path for path in root.glob("*/*") if path.suffix.lower() not in SUFFIXES or not path.is_file()]
-    beside = [path for path in root.glob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-    return tuple(sorted([*inside, *beside]))
+def files_passed_over(root: Path) -> tuple[Skipped, ...]:
+    """Return what `read_photos` leaves out of ``root`` and its sub-folders, with the reasons.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    return _read(root)[1]
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, sorted; nothing if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as scanned:
+        return sorted(scanned, key=lambda entry: entry.name)
+
+
+def photos_within(folder: Path, skipped: list[Skipped]) -> list[Path]:
+    """Return the photos in a folder and its sub-folders, sorted, and add everything else to ``skipped``."""
+    found = photos_below(folder, skipped)
+    photos = [path for path in found if path.is_file()]
+    skipped += [Skipped(path, "cannot be read") for path in sorted({*found} - {*photos})]
+    return photos
+
+
+def _read(root: Path) -> tuple[dict[Path, str], tuple[Skipped, ...]]:
+    photos, skipped = dict[Path, str](), list[Skipped]()
+    for entry in entries(root):
+        path = root / entry.name
+        if not is_folder(entry) or entry.name.startswith("."):
+            skipped.append(Skipped(path, why_skipped(entry) or "not in an identity's folder"))
+            continue
+        for inner in entries(path):
+            if why := why_skipped(inner) or _why_not_read(inner):
+                skipped.append(Skipped(path / inner.name, why))
+            else:
+                photos[path / inner.name] = entry.name
+    return photos, tuple(skipped)
+
+
+def _why_not_read(entry: os.DirEntry[str]) -> str:
+    if is_folder(entry):
+        return "a folder in an identity's folder"
+    return "" if entry.is_file() else "cannot be read"
 
 
 def read_pairs(listing: Path, root: Path | None = None) -> tuple[Pair, ...]:

@@ -1,7 +1,7 @@
 """Measures presentation attack detection on photos of people and on photos of attacks (ISO/IEC 30107-3)."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,9 @@ import numpy as np
 
 from sameface.client import Client, ServiceError
 from sameface.errors import ModelNotFound
-from sameface.evaluation.dataset import SUFFIXES
+from sameface.evaluation.dataset import entries, photos_within
 from sameface.evaluation.embedding import IN_FLIGHT, NO_PHOTO
+from sameface.photo_folders import Skipped, is_folder, why_skipped
 from sameface.v1 import face_pb2
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.error_rates import Scores
@@ -83,33 +84,37 @@ class PadEvaluation:
         return max((rate.value, name) for name, rate in self.apcer.items() if rate is not None)[1]
 
 
-def read_bona_fide(folder: Path) -> tuple[Path, ...]:
-    """Return every photo in a folder and its sub-folders, sorted.
+def read_bona_fide(folder: Path, skipped: list[Skipped] | None = None) -> tuple[Path, ...]:
+    """Return every photo in a folder and its sub-folders, sorted. What else is there is added to ``skipped``.
 
     Raises:
         InvalidArgument: there is none.
     """
-    photos = _photos(folder.rglob("*"))
+    photos = tuple(photos_within(folder, [] if skipped is None else skipped))
     if not photos:
-        raise InvalidArgument(
-            f"{folder} contains no photos; expected some with one of {', '.join(sorted(SUFFIXES))}",
-            metadata={"field": "live"},
-        )
+        raise InvalidArgument(f"{folder} contains no photos; expected at least one", metadata={"field": "live"})
     return photos
 
 
-def read_attacks(folder: Path) -> dict[str, tuple[Path, ...]]:
+def read_attacks(folder: Path, skipped: list[Skipped] | None = None) -> dict[str, tuple[Path, ...]]:
     """Return the photos of each species: the sub-folders of ``folder``, searched with their own sub-folders.
 
-    Photos that are in no sub-folder are of the species ``unsorted``.
+    Photos that are in no sub-folder are of the species ``unsorted``. What else is there is added to ``skipped``.
 
     Raises:
         InvalidArgument: there is no photo.
     """
-    found = {species.name: _photos(species.rglob("*")) for species in sorted(folder.glob("*")) if species.is_dir()}
-    if beside := _photos(folder.glob("*")):
-        found[UNSORTED] = tuple(sorted({*beside, *found.get(UNSORTED, ())}))
-    found = {species: photos for species, photos in found.items() if photos}
+    skipped = [] if skipped is None else skipped
+    photos: dict[str, list[Path]] = {}
+    for entry in entries(folder):
+        path = folder / entry.name
+        if is_folder(entry) and not entry.name.startswith("."):
+            photos.setdefault(entry.name, []).extend(photos_within(path, skipped))
+        elif why := why_skipped(entry) or ("" if entry.is_file() else "cannot be read"):
+            skipped.append(Skipped(path, why))
+        else:
+            photos.setdefault(UNSORTED, []).append(path)
+    found = {species: tuple(sorted(paths)) for species, paths in sorted(photos.items()) if paths}
     if not found:
         raise InvalidArgument(
             f"{folder} contains no photos; expected <species>/<photo>, for instance print/1.jpg and replay/1.jpg",
@@ -215,7 +220,3 @@ def measure_attacks(
         points=tuple(points),
         curve=pad_curve(bona_fide.scores, scored),
     )
-
-
-def _photos(paths: Iterable[Path]) -> tuple[Path, ...]:
-    return tuple(sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()))

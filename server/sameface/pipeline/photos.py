@@ -32,6 +32,7 @@ from sameface.vision import (
     decode_image,
     finer_looks,
     head_pose,
+    largest_first,
     quality_issues,
     select_face,
 )
@@ -98,7 +99,7 @@ class PhotoPipeline:
             ModelUnavailable: a model does not answer at the moment.
         """
         async with self._seen(photo, every=True) as seen:
-            ranked = sorted(seen.faces, key=lambda face: face.area, reverse=True)
+            ranked = largest_first(seen.faces, seen.width, seen.height)
             faces = await all_of(*(self._examine(seen, face, attacks) for face in ranked[:MOST_FOUND]))
         chosen = sorted(range(len(faces)), key=lambda index: bool(faces[index].issues))[:most]
         return FoundFaces(tuple(faces[index] for index in sorted(chosen)), len(ranked), seen.width, seen.height)

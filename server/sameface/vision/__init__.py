@@ -11,7 +11,7 @@ from sameface.vision.merging import Sighting, merge
 from sameface.vision.pad_crop import PAD_PREPROCESSING, PAD_SIDE, pad_crop
 from sameface.vision.pose import head_pose
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
-from sameface.vision.selection import FaceSelection, select_face
+from sameface.vision.selection import FaceSelection, largest_first, select_face
 from sameface.vision.work import PhotoWork, WorkStopped
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "has_room",
     "head_pose",
     "is_clear",
+    "largest_first",
     "merge",
     "name_of_format",
     "pad_crop",

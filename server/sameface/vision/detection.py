@@ -31,6 +31,13 @@ class Detection:
         """Area of the box in square pixels."""
         return self.box[2] * self.box[3]
 
+    def area_inside(self, width: int, height: int) -> float:
+        """Area of the part of the box that is inside an image of ``width`` × ``height`` pixels."""
+        x, y, box_width, box_height = self.box
+        inside_x = min(x + box_width, width) - max(x, 0.0)
+        inside_y = min(y + box_height, height) - max(y, 0.0)
+        return max(0.0, inside_x) * max(0.0, inside_y)
+
     def scaled(self, factor: float) -> "Detection":
         """Return the same face in an image that is ``factor`` times as large."""
         x, y, width, height = self.box

@@ -11,9 +11,18 @@ class FaceSelection(StrEnum):
     """Rule to select a face."""
 
     LARGEST = "largest"
+    """By the part of the box that is inside the image."""
     MOST_CENTRAL = "most_central"
     ERROR = "error"
     """Allow exactly one face."""
+
+
+def largest_first(faces: Sequence[Detection], width: int, height: int) -> list[Detection]:
+    """Return the faces of an image of ``width`` × ``height`` pixels by the area of their boxes inside it.
+
+    A box may reach far beyond the image, and what is there is no face that anybody sees.
+    """
+    return sorted(faces, key=lambda face: face.area_inside(width, height), reverse=True)
 
 
 def select_face(detections: Sequence[Detection], selection: FaceSelection, width: int, height: int) -> Detection:
@@ -38,4 +47,4 @@ def select_face(detections: Sequence[Detection], selection: FaceSelection, width
 
     if selection is FaceSelection.MOST_CENTRAL:
         return min(detections, key=distance_to_centre)
-    return max(detections, key=lambda face: face.area)
+    return largest_first(detections, width, height)[0]

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sameface.cli.evaluate.results import show, write_page
 from sameface.cli.evaluate.sources import Address, AsJson, Html, Runtime, service
+from sameface.cli.output import note_skipped
+from sameface.photo_folders import Skipped
 
 if TYPE_CHECKING:
     from sameface.evaluation.presentation_attacks import PadEvaluation
@@ -59,7 +61,9 @@ def _measured(
         served_pad,
     )
 
-    people, species = read_bona_fide(live), read_attacks(attack)
+    skipped: list[Skipped] = []
+    people, species = read_bona_fide(live, skipped), read_attacks(attack, skipped)
+    note_skipped(skipped)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with service(address, inference) as client:
         model = served_pad(client)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sameface.cli.options import InferenceName, connected
-from sameface.cli.output import note
+from sameface.cli.output import note, note_skipped
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def load(
 
 
 def photos_of(folder: Path) -> dict[Path, str]:
-    """Return every photo of a folder with its identity, and say which files are left out.
+    """Return every photo of a folder with its identity, and say which files are left out, and why.
 
     Raises:
         InvalidArgument: there is no photo.
@@ -127,10 +127,7 @@ def photos_of(folder: Path) -> dict[Path, str]:
     from sameface.evaluation.dataset import files_passed_over, read_photos
 
     photos = read_photos(folder)
-    if passed_over := files_passed_over(folder):
-        named = ", ".join(str(path.relative_to(folder)) for path in passed_over[:5])
-        more = ", …" if len(passed_over) > 5 else ""
-        note(f"left out {len(passed_over)} files that are not photos of an identity ({named}{more})")
+    note_skipped(files_passed_over(folder))
     return photos
 
 

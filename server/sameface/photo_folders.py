@@ -57,7 +57,8 @@ def photos_below(folder: Path, skipped: list[Skipped]) -> list[Path]:
 def why_skipped(entry: os.DirEntry[str]) -> str:
     """Return why an entry of a folder is not used; empty for a photo and for a folder to look into.
 
-    At most `HEAD_BYTES` bytes of a file are read. Pipes, sockets and devices are not opened.
+    At most `HEAD_BYTES` bytes of a file are read, and none of one that has a photo's suffix. Pipes, sockets and devices
+    are not opened.
     """
     if entry.name.startswith("."):
         return "hidden"
@@ -70,11 +71,11 @@ def why_skipped(entry: os.DirEntry[str]) -> str:
         broken = entry.is_symlink() and not os.path.exists(entry.path)
         # Meant as a photo: reading it says that there is none.
         return "" if broken and suffix in SUFFIXES else "a broken link" if broken else "a pipe, socket or device"
+    if suffix in SUFFIXES:
+        return ""
     try:
         kind = file_type(_head(entry.path))
     except OSError:
-        return ""
-    if suffix in SUFFIXES:
         return ""
     if kind == TIFF and suffix in RAW_SUFFIXES:
         return f"camera raw ({suffix[1:].upper()}) is not supported"
