@@ -72,16 +72,19 @@ class TurnRow:
 
 
 class CountingInference:
-    """Passes everything on, and counts the runs of the detector."""
+    """Passes everything on, and counts the runs of the detector and the pixels that it is given."""
 
     def __init__(self, inference: Inference) -> None:
         """Count the runs of ``inference``."""
         self._inference = inference
         self.detector_passes = 0
+        self.detector_pixels = 0
 
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """See `Inference.run`."""
-        self.detector_passes += model == DETECTOR
+        if model == DETECTOR:
+            self.detector_pixels += inputs["images"][:, 0].size
+            self.detector_passes += 1
         return await self._inference.run(model, version, inputs)
 
     async def server_version(self) -> str:

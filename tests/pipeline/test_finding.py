@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from sameface.errors import MultipleFaces
 from sameface.inference.base import Tensors
 from sameface.inference.onnx import OnnxInference
 from sameface.pipeline.detector import DETECTOR, Detector
@@ -25,9 +25,10 @@ from sameface.vision import (
     Pixels,
     Sighting,
     decode_image,
+    detector_input,
     faces_of_tile,
     finer_looks,
-    has_room,
+    has_room_for_larger,
     merge,
 )
 
@@ -180,7 +181,7 @@ def test_every_face_is_whole_in_a_tile_of_a_look_that_sees_its_size(
     ],
 )
 def test_a_larger_face_is_looked_for_where_it_has_room(faces: list[Detection], room: bool) -> None:
-    assert has_room(480, 640, faces) is room
+    assert has_room_for_larger(480, 640, faces) is room
 
 
 async def test_a_sheet_of_three_hundred_heads(pipeline: PhotoPipeline, heads: list[tuple[Pixels, Detection]]) -> None:
@@ -245,22 +246,72 @@ async def test_the_cut_comes_after_the_quality_gate(
     assert [bool(face.issues) for face in five.faces] == [True] + [False] * 4
 
 
-@pytest.mark.parametrize(
-    ("size", "scene"),
-    [(250, lambda: empty(250, 250)), (1500, lambda: empty(2000, 1500))],
-)
-async def test_one_clear_face_takes_one_pass(
+@pytest.mark.parametrize(("width", "height"), [(250, 250), (2000, 1500)])
+async def test_one_clear_face_takes_one_pass_and_a_glance_at_turned_faces_beside_it(
     pipeline: PhotoPipeline,
     inference: CountingInference,
     heads: list[tuple[Pixels, Detection]],
-    size: int,
-    scene: Callable[[], Pixels],
+    width: int,
+    height: int,
 ) -> None:
-    pixels = scene()
+    pixels = empty(width, height)
     # The head of the last portrait is upright.
-    paste(pixels, heads[-1], round(0.25 * pixels.shape[1]), round(0.1 * size), 0.16 * size)
+    paste(pixels, heads[-1], round(0.25 * width), round(0.1 * height), 0.16 * height)
     await pipeline.select_face(saved(pixels), FaceSelection.LARGEST)
-    assert inference.passes == 1
+    look, _ = detector_input(pixels, SIDE)
+    assert inference.pixels <= look[:, 0].size + 320 * 320
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+@pytest.mark.parametrize("eyes", [60, 120])
+async def test_a_turned_face_beside_an_upright_one_is_found(
+    pipeline: PhotoPipeline, heads: list[tuple[Pixels, Detection]], turn: int, eyes: int
+) -> None:
+    scene = empty(1600, 1200)
+    paste(scene, heads[-1], 1250, 700, 60)
+    lying = np.zeros((700, 700, 3), dtype=np.uint8)
+    face = paste(lying, heads[0], 0, 0, eyes)
+    scene[50:750, 50:750] = np.rot90(lying, turn)
+    middle = face.landmarks.mean(axis=0) - 349.5
+    for _ in range(turn):
+        middle = np.array([middle[1], -middle[0]])
+    with pytest.raises(MultipleFaces):
+        await pipeline.select_face(saved(scene), FaceSelection.ERROR)
+    found = (await pipeline.find_faces(saved(scene), 10)).faces
+    assert len(found) == 2
+    assert min(np.hypot(*(one.detection.landmarks.mean(axis=0) - 399.5 - middle)) for one in found) < eyes / 2
+    if eyes > 60:
+        largest = await pipeline.select_face(saved(scene), FaceSelection.LARGEST)
+        assert largest.detection.landmarks[:, 0].max() < 800
+
+
+async def test_what_is_no_face_at_any_turn_passes_no_gate(pipeline: PhotoPipeline, shared_data: Path) -> None:
+    # In these photos something is taken for a turned face once the faces are painted over.
+    names = ("Angelo_Reyes_0002", "Bill_Carmody_0001", "Jean_Carnahan_0001", "Justine_Henin_0001", "Muhammad_Ali_0010")
+    for name in names:
+        pixels = decode_image(
+            (shared_data / "lfw_devtest" / name[:-5] / f"{name}.jpg").read_bytes(), ImageLimits()
+        ).pixels
+        mask = np.zeros(pixels.shape[:2], dtype=np.uint8)
+        for face in await Detector(pipeline.inference, pipeline.threads).faces_in(pixels, SIDE):
+            x, y, width, height = face.box
+            middle, axes = (int(x + width / 2), int(y + height / 2)), (int(0.62 * width), int(0.62 * height))
+            cv2.ellipse(mask, middle, axes, 0, 0, 360, 255, -1)
+        painted = cv2.inpaint(pixels, mask, 5, cv2.INPAINT_TELEA).astype(np.uint8, copy=False)
+        found = await pipeline.find_faces(saved(painted), 10)
+        assert found.faces
+        assert all(face.issues for face in found.faces)
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+async def test_every_face_of_a_sheet_is_found_whatever_its_turn(
+    pipeline: PhotoPipeline, heads: list[tuple[Pixels, Detection]], turn: int
+) -> None:
+    sheet = empty(1600, 1200)
+    for number in range(12):
+        paste(sheet, heads[number % len(heads)], 20 + 390 * (number % 4), 20 + 390 * (number // 4), 60)
+    assert (await pipeline.find_faces(saved(sheet), 100)).found == 12
+    assert (await pipeline.find_faces(saved(np.rot90(sheet, turn).copy()), 100)).found == 12
 
 
 async def test_a_photo_without_a_face_takes_bounded_work(pipeline: PhotoPipeline, inference: CountingInference) -> None:

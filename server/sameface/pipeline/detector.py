@@ -59,8 +59,7 @@ class Detector:
         """
         tensor, scale = await in_thread(self.threads, detector_input, pixels, longest_side)
         outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-        least = max(0.0, self.settings.score_threshold - DOUBT) if doubtful else self.settings.score_threshold
-        (faces,) = await in_thread(self.threads, _decoded, outputs["faces"], tensor, scale, least)
+        (faces,) = await in_thread(self.threads, _decoded, outputs["faces"], tensor, scale, self._least(doubtful))
         return faces
 
     async def faces_in_tile(self, pixels: Pixels, look: Look, tile: Tile) -> tuple[Detection, ...]:
@@ -73,17 +72,21 @@ class Detector:
         faces = await self.faces_in(part, max(part.shape[:2]), doubtful=True)
         return await in_thread(self.threads, faces_of_tile, faces, look, tile)
 
-    async def faces_in_views(self, views: Pixels) -> list[tuple[Detection, ...]]:
+    async def faces_in_views(self, views: Pixels, *, doubtful: bool = False) -> list[tuple[Detection, ...]]:
         """Return the faces of each of up to eight views, in its pixels, from one run of the detector.
 
-        ``views`` has shape [N, H, W, 3], H and W multiples of 32.
+        ``views`` has shape [N, H, W, 3], H and W multiples of 32. With ``doubtful``, see `faces_in`.
 
         Raises:
             ModelUnavailable: the detector does not answer at the moment.
         """
         tensor = await in_thread(self.threads, _batch, views)
         outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-        return await in_thread(self.threads, _decoded, outputs["faces"], tensor, 1.0, self.settings.score_threshold)
+        return await in_thread(self.threads, _decoded, outputs["faces"], tensor, 1.0, self._least(doubtful))
+
+    def _least(self, doubtful: bool) -> float:
+        threshold = self.settings.score_threshold
+        return max(0.0, threshold - DOUBT) if doubtful else threshold
 
     async def confirm(self, pixels: Pixels, faces: Sequence[Detection]) -> list[Detection | None]:
         """Return each face as a second look at it shows it, or None where that shows no face.

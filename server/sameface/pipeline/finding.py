@@ -4,10 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from sameface.pipeline.detector import Detector
-from sameface.pipeline.turning import QUARTER_TURNS, faces_at_any_turn, faces_of_turn
-from sameface.vision import SURE, Look, Pixels, Sighting, finer_looks, has_room, is_clear, merge
+from sameface.pipeline.turning import EIGHTH_TURNS, QUARTER_TURNS, faces_at_any_turn, faces_of_turn
+from sameface.vision import SURE, Look, Pixels, Sighting, finer_looks, has_room, has_room_for_larger, is_clear, merge
+from sameface.vision.turns import counting_turned, turned_back, turned_small
+from sameface.vision.upright import is_surely_upright
 from sameface_qdrant.concurrency import in_thread
 
+GLANCED_WIDTH = 32.0
+"""Width in pixels of a face as large as the largest one, in a look for turned faces."""
 SMALLEST_SIDE = 80
 """Longest side in pixels of the smallest look."""
 MOST_CONFIRMED = 1000
@@ -37,9 +41,40 @@ async def coarse_faces(pixels: Pixels, detector: Detector) -> tuple[Sighting, ..
         return found
     scale = side / max(width, height)
     faces = [one.face.scaled(scale) for one in found]
-    if has_room(round(width * scale), round(height * scale), faces):
+    if has_room_for_larger(round(width * scale), round(height * scale), faces):
         found = await _added(pixels, found, await _seen(pixels, max(SMALLEST_SIDE, side // 4), detector), detector)
     return found
+
+
+async def faces_beside(
+    pixels: Pixels, known: Sequence[Sighting], detector: Detector
+) -> dict[int, tuple[Sighting, ...]]:
+    """Return the faces that are seen in turns of an image, by turn and in its pixels.
+
+    It looks only where the picture has room beside the ``known`` faces for one as large as the largest of them. Such a
+    face is `GLANCED_WIDTH` wide in the look. One run of the detector sees all quarter turns. A second one sees the
+    eighth turns, if the best face itself may be turned.
+
+    Raises:
+        ModelUnavailable: the detector does not answer at the moment.
+    """
+    height, width = pixels.shape[:2]
+    largest = max((one.face for one in known), key=lambda face: face.area)
+    # The grid of the room is fine enough if the largest face is this wide.
+    fine = 100.0 / largest.box[2]
+    faces = [one.face.scaled(fine) for one in known]
+    if not has_room(round(width * fine), round(height * fine), faces, largest.scaled(fine).box[2:]):
+        return {}
+    scale = min(1.0, detector.settings.longest_side / max(width, height), GLANCED_WIDTH / largest.box[2])
+    best = max((one.face for one in known), key=lambda face: face.score)
+    found: dict[int, tuple[Sighting, ...]] = {}
+    for turns in (QUARTER_TURNS,) if is_surely_upright(best) else (QUARTER_TURNS, EIGHTH_TURNS):
+        views, matrices = await in_thread(detector.threads, turned_small, pixels, scale, turns)
+        seen = await detector.faces_in_views(views, doubtful=True)
+        for turn, each, matrix in zip(turns, seen, matrices, strict=True):
+            back = turned_back([Sighting(face, scale) for face in each], matrix, least=0.0)
+            found[turn] = await _confirmed(pixels, back, detector)
+    return {turn: kept for turn, faces in found.items() if (kept := counting_turned(faces))}
 
 
 async def finer_faces(

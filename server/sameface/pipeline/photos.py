@@ -14,7 +14,7 @@ from sameface.errors import ModelCheckFailed
 from sameface.inference.base import Inference, Tensor
 from sameface.inference.cards import EMBEDDER
 from sameface.pipeline.detector import Detector, DetectorSettings
-from sameface.pipeline.finding import coarse_faces, finer_faces
+from sameface.pipeline.finding import coarse_faces, faces_beside, finer_faces
 from sameface.pipeline.presentation_attacks import AttackDetector, PadResult
 from sameface.pipeline.turning import faces_at_any_turn, upright_face
 from sameface.vision import (
@@ -46,6 +46,8 @@ LARGEST_BATCH = 32
 """``max_batch_size`` of the embedder's Triton config."""
 MOST_FOUND = 1000
 """Most faces of a photo that are examined and returned. A photo of 50 megapixels holds some 8,000 of the smallest."""
+AT_ONCE = 4
+"""Faces of a photo that are examined at the same time. More would delay the photos of others."""
 ENOUGH_EYES = 40.0
 """Pixels between the eyes from which a reduced photo is enough for the crop, whose eyes are 35 px apart."""
 
@@ -100,7 +102,10 @@ class PhotoPipeline:
         """
         async with self._seen(photo, every=True) as seen:
             ranked = largest_first(seen.faces, seen.width, seen.height)
-            faces = await all_of(*(self._examine(seen, face, attacks) for face in ranked[:MOST_FOUND]))
+            faces: list[FoundFace] = []
+            for start in range(0, min(len(ranked), MOST_FOUND), AT_ONCE):
+                some = ranked[start : min(start + AT_ONCE, MOST_FOUND)]
+                faces += await all_of(*(self._examine(seen, face, attacks) for face in some))
         chosen = sorted(range(len(faces)), key=lambda index: bool(faces[index].issues))[:most]
         return FoundFaces(tuple(faces[index] for index in sorted(chosen)), len(ranked), seen.width, seen.height)
 
@@ -148,7 +153,8 @@ class PhotoPipeline:
         image = await self._decode(photo, self.image_limits)
         width, height = image.original_width, image.original_height
         search = partial(coarse_faces, detector=self._detector)
-        turn, coarse = await faces_at_any_turn(image.pixels, search, self.threads)
+        glance = partial(faces_beside, image.pixels, detector=self._detector)
+        turn, coarse = await faces_at_any_turn(image.pixels, search, self.threads, glance=glance)
         found = tuple(Sighting(one.face.scaled(1 / image.scale), one.scale * image.scale) for one in coarse)
         finer = (every or not found) and bool(finer_looks(width, height, self.detector.longest_side))
         async with AsyncExitStack() as places:

@@ -1,6 +1,6 @@
 """Finds faces at any turn, and turns each one upright before its landmarks count."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ from sameface.vision.upright import (
     OPPOSITE,
     UPRIGHT,
     UPRIGHT_SCORE,
+    believed,
     is_surely_upright,
     look_again,
     roll_by_scores,
@@ -28,6 +29,8 @@ from sameface.vision.upright import (
 )
 from sameface_qdrant.concurrency import in_thread
 
+Glance: TypeAlias = Callable[[tuple[Sighting, ...]], Awaitable[Mapping[int, Sequence[Sighting]]]]
+"""Looks for faces in turns of an image beside those that were found, and returns them by turn, in its pixels."""
 Search: TypeAlias = Callable[[Pixels], Awaitable[tuple[Sighting, ...]]]
 """Looks for faces in an array, and returns them in its pixels."""
 
@@ -40,6 +43,7 @@ async def faces_at_any_turn(
     search: Search,
     threads: ThreadPoolExecutor,
     rounds: Sequence[Sequence[int]] = (QUARTER_TURNS, EIGHTH_TURNS),
+    glance: Glance | None = None,
 ) -> tuple[int, tuple[Sighting, ...]]:
     """Return the turn of an image at which its best face was found, and its faces at any turn, in its own pixels.
 
@@ -51,13 +55,15 @@ async def faces_at_any_turn(
         search: called with the image and with turned ones.
         threads: in which images are turned.
         rounds: turns in degrees to the left.
+        glance: called where a face is seen upright: another one beside it may be turned.
 
     Raises:
         Whatever ``search`` raises.
     """
     by_turn = {0: await search(pixels)}
     if seen_upright(by_turn[0]):
-        return 0, by_turn[0]
+        others = {} if glance is None else await glance(by_turn[0])
+        return await in_thread(threads, joined, {**by_turn, **others}) if others else (0, by_turn[0])
     for turns in rounds:
         for degrees in turns:
             by_turn[degrees] = await faces_of_turn(pixels, degrees, search, threads)
@@ -77,7 +83,8 @@ async def faces_of_turn(
 async def upright_face(pixels: Pixels, face: Detection, detector: Detector) -> Detection:
     """Return the same face with landmarks that were found where it is upright.
 
-    A face that is surely upright costs no look at all, another upright face one look of eight small views.
+    A face that is surely upright costs no look at all, another upright face one look of eight small views. What none of
+    these shows clearly gets a low score, so the quality gate refuses it.
 
     Raises:
         ModelUnavailable: the detector does not answer at the moment.
@@ -85,23 +92,29 @@ async def upright_face(pixels: Pixels, face: Detection, detector: Detector) -> D
     if is_surely_upright(face):
         return face
 
+    best = 0.0
+
     async def scores(roll: float, turns: Sequence[int]) -> NDArray[np.float64]:
+        nonlocal best
         views = await in_thread(detector.threads, small_views, pixels, face, [roll + turn for turn in turns])
-        return scores_in(face, await detector.faces_in_views(views))
+        found = scores_in(face, await detector.faces_in_views(views))
+        best = max(best, float(found.max()))
+        return found
 
     first = estimate = head_pose(face).roll
     both = await scores(first, NEARBY + OPPOSITE)
     nearby, opposite = np.split(both, [len(NEARBY)])
     if nearby.max() < max(UPRIGHT_SCORE, opposite.max()):
         around = await scores(first, AROUND)
-        if not max(around.max(), both.max()):
-            return face
+        if not best:
+            return believed(face, best)
         turns = AROUND + NEARBY + OPPOSITE
         estimate += turns[int(np.concatenate([around, both]).argmax())]
         nearby = await scores(estimate, NEARBY)
     roll = roll_by_scores(estimate, nearby)
     if abs(roll - estimate) > NEAR:
         roll = roll_by_scores(roll, await scores(roll, NEARBY))
+    face = believed(face, best)
     if max(abs(roll - first), abs(first)) <= UPRIGHT:
         return face if abs(roll - first) <= BORNE else tilted_by(face, roll - first)
     view, matrix = await in_thread(detector.threads, upright_view, pixels, face, roll)

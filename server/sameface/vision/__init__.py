@@ -5,7 +5,7 @@ from sameface.vision.confirming import DOUBT, SURE, confirm_view, confirmed, is_
 from sameface.vision.decode import DecodedImage, Pixels, decode_image
 from sameface.vision.detection import Detection, decode_faces, detector_input
 from sameface.vision.formats import FORMATS, name_of_format
-from sameface.vision.levels import Look, Tile, faces_of_tile, finer_looks, has_room, tile_pixels
+from sameface.vision.levels import Look, Tile, faces_of_tile, finer_looks, has_room, has_room_for_larger, tile_pixels
 from sameface.vision.limits import ImageLimits
 from sameface.vision.merging import Sighting, merge
 from sameface.vision.pad_crop import PAD_PREPROCESSING, PAD_SIDE, pad_crop
@@ -42,6 +42,7 @@ __all__ = [
     "faces_of_tile",
     "finer_looks",
     "has_room",
+    "has_room_for_larger",
     "head_pose",
     "is_clear",
     "largest_first",

@@ -115,13 +115,16 @@ def _is_whole(face: Detection, look: Look, tile: Tile) -> bool:
     )
 
 
-def has_room(width: int, height: int, faces: Sequence[Detection]) -> bool:
+def has_room_for_larger(width: int, height: int, faces: Sequence[Detection]) -> bool:
     """Whether a face that is too large for a look may be in it, beside the ``faces`` that it found.
 
-    Sizes and faces are in pixels of the look. Such a face needs a rectangle of the picture without another face.
+    Sizes and faces are in pixels of the look.
     """
-    if any(face.box[2] > LARGEST_BESIDE for face in faces):
-        return False
+    return all(face.box[2] <= LARGEST_BESIDE for face in faces) and has_room(width, height, faces, UNSEEN_FACE)
+
+
+def has_room(width: int, height: int, faces: Sequence[Detection], size: tuple[float, float]) -> bool:
+    """Whether a picture has a rectangle of this width and height, to a cell of 10 pixels, without one of its faces."""
     rows, columns = -(-height // CELL), -(-width // CELL)
     taken = np.zeros((rows + 1, columns + 1), dtype=np.int32)
     for face in faces:
@@ -129,7 +132,7 @@ def has_room(width: int, height: int, faces: Sequence[Detection]) -> bool:
         top, left = max(0, int(y // CELL)), max(0, int(x // CELL))
         taken[1 + top : 1 + math.ceil((y + face_height) / CELL), 1 + left : 1 + math.ceil((x + face_width) / CELL)] = 1
     sums = taken.cumsum(axis=0).cumsum(axis=1)
-    across, down = UNSEEN_FACE[0] // CELL, UNSEEN_FACE[1] // CELL
+    across, down = max(1, int(size[0] // CELL)), max(1, int(size[1] // CELL))
     if rows < down or columns < across:
         return False
     counts = sums[down:, across:] - sums[:-down, across:] - sums[down:, :-across] + sums[:-down, :-across]

@@ -60,11 +60,17 @@ def merge(sightings: Sequence[Sighting]) -> tuple[Sighting, ...]:
 
 
 def is_among(face: Detection, known: Sequence[Sighting]) -> bool:
-    """Whether a face is one of the ``known`` ones by its box."""
+    """Whether a face is one of the ``known`` ones, by its box or by the middle of its landmarks.
+
+    The box of a face that is seen turned may be another one. The middle of its landmarks stays.
+    """
     if not known:
         return False
     boxes = np.array([one.face.box for one in known])
-    return bool(_same(np.array(face.box), boxes, np.zeros(len(known), dtype=bool)).any())
+    middles = np.array([one.face.landmarks.mean(axis=0) for one in known])
+    widths = np.maximum(boxes[:, 2], face.box[2])
+    near = np.hypot(*(middles - face.landmarks.mean(axis=0)).T) < NEAR * widths
+    return bool(_same(np.array(face.box), boxes, near).any())
 
 
 def _rank(one: Sighting) -> tuple[float, ...]:
