@@ -192,7 +192,7 @@ def test_floats_whose_range_nothing_tells_are_refused_with_their_values(most: fl
     values = (np.asarray(photo(5, 60).convert("L")) / 255 * most).astype(np.float32)
     values[0, 0] = most
     with pytest.raises(
-        ImageUndecodable, match="the TIFF image has values from .*; expected 0 to 1, 255 or 65535; send"
+        ImageUndecodable, match=r"the TIFF image has values from .*; expected 0 to 1, 255 or 65535; send"
     ):
         decode_image(saved(Image.fromarray(values), "TIFF"), LIMITS)
 

@@ -146,7 +146,7 @@ ERRORS: dict[str, ErrorRow] = {
     ),
     "SERVER_BUSY": ErrorRow(
         _CODES.RESOURCE_EXHAUSTED,
-        "`in_flight`, `limit`; or, if memory was short, `format` and `bytes` of the photo",
+        "`in_flight` and `limit`, or `format` and `bytes` of a photo for which memory is short",
         "Wait as RetryInfo says, and repeat the call.",
     ),
     "STREAM_IDLE": ErrorRow(
