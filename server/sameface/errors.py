@@ -82,7 +82,7 @@ class ModelCheckFailed(SamefaceError):
 
 
 class ServerBusy(SamefaceError):
-    """Too many requests are in flight. Retry later."""
+    """Too many requests are in flight, or a photo needs more memory than is free. Retry later."""
 
     reason = "SERVER_BUSY"
 

@@ -1,4 +1,4 @@
-"""Finds the photos in folders. A file counts by its content, and what is not used is named with the reason."""
+"""Finds the photos in folders. A file counts by its content, and what is not used is counted by reason."""
 
 import os
 import re

@@ -115,7 +115,7 @@ def test_a_policy_on_the_command_line_reaches_the_client(parsed: Callable[..., P
 def test_a_value_of_a_later_version_is_refused() -> None:
     number: Any = 99
     later = gallery_pb2.Policy(when_full=number)
-    with pytest.raises(InvalidArgument, match="expected a WhenFull: REJECT, REPLACE_OLDEST") as refused:
+    with pytest.raises(InvalidArgument, match="expected one of WhenFull: REJECT, REPLACE_OLDEST") as refused:
         policy_from(later)
     assert refused.value.metadata == {"field": "when_full"}
     unspecified: Any = gallery_pb2.Policy(when_full=gallery_pb2.WHEN_FULL_UNSPECIFIED)

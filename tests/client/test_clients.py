@@ -15,12 +15,20 @@ import pytest
 from google.protobuf import message_factory
 from PIL import Image
 
-from sameface.client import AsyncClient, Client, ServiceError
+from sameface.client import AsyncClient, Client, NotAPhoto, ServiceError
 from sameface.client.calls import Calls
+from sameface.client.connection import MAX_MESSAGE_BYTES
 from sameface.client.rpc import Call
 from sameface.client.samples import photo_bytes
 from sameface.launcher import Service
-from sameface.v1 import calibration_pb2, decision_pb2, face_service_pb2, gallery_service_pb2, system_service_pb2
+from sameface.v1 import (
+    calibration_pb2,
+    decision_pb2,
+    face_pb2,
+    face_service_pb2,
+    gallery_service_pb2,
+    system_service_pb2,
+)
 
 
 class Blocking:
@@ -143,6 +151,13 @@ def test_a_stream_whose_source_fails_gives_its_answers_and_then_that_failure(
     if isinstance(client, Client):
         stream = client.identify_stream(gallery, photos())
         assert [next(stream).index for _ in range(3)] == [0, 1, 2]
+
+
+def test_a_sample_of_a_stream_that_no_message_can_hold_is_named(client: Any, gallery: str) -> None:
+    for huge in (bytes(MAX_MESSAGE_BYTES), face_pb2.Sample(photo=bytes(MAX_MESSAGE_BYTES))):
+        with pytest.raises(NotAPhoto, match="a message holds at most") as error:
+            list(client.identify_stream(gallery, [huge]))
+        assert error.value.reason == "IMAGE_TOO_LARGE"
 
 
 def test_photos_come_from_paths_bytes_arrays_and_open_files(client: Any, portraits: Path) -> None:

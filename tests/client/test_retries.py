@@ -201,7 +201,7 @@ def test_a_server_without_room_is_asked_again_but_not_with_what_is_too_large(
     run(lambda client: client.verify("g", "i", b"photo"))
     assert len(script.requests) == 2
     with pytest.raises(ServiceError, match="larger than max"):
-        run(lambda client: client.verify("g", "i", b"x" * (37 << 20)))
+        run(lambda client: client.create_identity("g", "i", display_name="x" * (37 << 20)))
     assert len(script.requests) == 2
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import json
 import os
 import socket
 import tempfile
@@ -75,28 +76,50 @@ def test_an_image_that_cannot_be_loaded_is_refused() -> None:
         ("s3://bucket/ada.jpg", "URL; download"),
         ("file:///home/ada.jpg", "URL; download"),
         (str(PHOTO), "bytes printed as text"),
-        (PHOTO.decode("latin-1"), "bytes of a JPEG that were decoded|JPEG decoded as text"),
+        (PHOTO.decode("latin-1"), r"bytes of a photo \(JPEG\) that were decoded|JPEG decoded as text"),
         (PHOTO.decode(errors="replace"), "JPEG decoded as text"),
-        (PHOTO.decode(errors="surrogateescape"), "bytes of a JPEG that were decoded"),
+        (PHOTO.decode(errors="surrogateescape"), r"bytes of a photo \(JPEG\) that were decoded"),
         (PHOTO.decode("latin-1").encode(), "JPEG decoded as text"),
         (written("GIF").decode("latin-1"), "GIF"),
+        (
+            json.dumps(base64.b64encode(PHOTO).decode()),
+            "JPEG as base64 text in quotes; take the quotes off, and decode",
+        ),
+        (repr(base64.b64encode(PHOTO).decode()), "JPEG as base64 text in quotes"),
+        (json.dumps(base64.b64encode(PHOTO).decode()).replace("/", r"\/"), "JPEG as base64 text in quotes"),
+        (json.dumps(base64.b64encode(PHOTO).decode()).encode(), "JPEG as base64 text in quotes"),
+        (json.dumps("data:image/jpeg;base64," + base64.b64encode(PHOTO).decode()), "data URI in quotes"),
+        ('"https://example.org/ada.jpg"', "URL in quotes"),
+        (json.dumps({"photo": base64.b64encode(PHOTO).decode()}), "JSON; read the photo's text out of it"),
+        (json.dumps([base64.b64encode(PHOTO).decode()] * 2), "JSON; read the photo's text out of it"),
+        (json.dumps({"photo": "/9j/4AAQ"}), "JSON; read the photo's text out of it"),
+        (b"photos/ada.jpg", "looks like: path; hand over that path as a str"),
+        (b"ada.heic\n", "looks like: path"),
+        (os.fsencode(__file__), "looks like: path"),
+        (bytearray("jos\u00e9.png".encode()), "looks like: path"),
+        (b"/proc/self/cmdline", "looks like: path"),
+        (np.frombuffer(PHOTO, np.uint8), r"array of uint8 with shape .* the bytes of an image file.*\.tobytes\(\)"),
+        (np.frombuffer(PHOTO, np.uint8)[:, None], r"the bytes of an image file.*\.tobytes\(\)"),
+        (np.frombuffer(written("PNG"), np.uint8)[None], r"the bytes of an image file.*\.tobytes\(\)"),
+        ((True, np.frombuffer(PHOTO, np.uint8)), r"its second item, with \.tobytes\(\)"),
+        (np.zeros(9, np.uint8), r"one dimension; if it holds the bytes of an image file, hand over \.tobytes\(\)"),
         ("ada\0.jpg", "holds a NUL"),
         ("\ud800.jpg", "lone surrogate"),
-        (b"", "a bytes has 0 bytes"),
-        (bytearray(), "a bytearray has 0 bytes"),
-        (memoryview(b""), "a memoryview has 0 bytes"),
+        (b"", "an object of type bytes has 0 bytes"),
+        (bytearray(), "an object of type bytearray has 0 bytes"),
+        (memoryview(b""), "an object of type memoryview has 0 bytes"),
         (io.BytesIO(), "the BytesIO holds 0 bytes; expected"),
         (io.StringIO("photo"), 'StringIO is a text file; open the file with open\\(path, "rb"\\)'),
         (None, "None is not a photo; expected a path"),
-        (7, "a int is not a photo"),
-        ([PHOTO, PHOTO], "a list of 2 is not a photo; hand over one photo at a time"),
-        ((), "a tuple of 0"),
-        ({"photo": PHOTO}, "a dict of 1"),
-        ((photo for photo in [PHOTO]), "a generator is not a photo; hand over one photo at a time, or"),
+        (7, "an object of type int is not a photo; expected"),
+        ([PHOTO, PHOTO], "an object of type list with 2 items is not a photo; hand over one photo at a time"),
+        ((), "type tuple with 0 items"),
+        ({"photo": PHOTO}, "type dict with 1 items"),
+        ((photo for photo in [PHOTO]), "an object of type generator is not a photo; hand over one photo at a time, or"),
         (io.BytesIO, "the class BytesIO"),
         (io.BytesIO(PHOTO).getvalue, "builtin_function_or_method is not a photo; call it"),
         (Upload(), "coroutine is not a photo; await it"),
-        (face_pb2.Sample(photo=PHOTO), "a Sample is not a photo"),
+        (face_pb2.Sample(photo=PHOTO), "an object of type Sample is not a photo"),
     ],
 )
 def test_a_mistake_is_named(photo: Any, why: str) -> None:
@@ -115,6 +138,9 @@ def test_files_that_hold_no_photo_are_refused_before_they_are_read(tmp_path: Pat
     refused(tmp_path / "huge.jpg", f"has {1 << 40} bytes; a message holds at most {MAX_MESSAGE_BYTES}")
     with (tmp_path / "huge.jpg").open("rb") as file:
         refused(file, f"BufferedReader has more than {MAX_MESSAGE_BYTES} bytes")
+    huge = bytes(MAX_MESSAGE_BYTES + 1)
+    for content in (huge, bytearray(huge), memoryview(huge), array.array("B", huge)):
+        refused(content, f"{type(content).__name__} has {MAX_MESSAGE_BYTES + 1} bytes; a message holds at most")
     os.mkfifo(tmp_path / "pipe.jpg")
     refused(tmp_path / "pipe.jpg", "is a named pipe")
     refused("/dev/zero", "'/dev/zero' is a device")
@@ -141,6 +167,39 @@ def test_a_missing_file_is_named_as_far_as_it_is_a_name(tmp_path: Path) -> None:
         photo_bytes("x" * 5000)
 
 
+def test_a_name_with_brackets_or_quotes_is_still_a_name() -> None:
+    for name in ("[1].jpg", "{name}.jpg", '"ada".jpg', "'ada.jpg'", '["ada", 1.jpg'):
+        with pytest.raises(FileNotFoundError):
+            photo_bytes(name)
+
+
+HUGE = bytes(MAX_MESSAGE_BYTES)
+NOISE = np.random.default_rng(8).integers(0, 256, (3600, 3600, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.detect(HUGE),
+        lambda client: client.identify("g", NOISE),
+        lambda client: client.embed(Image.fromarray(NOISE)),
+        lambda client: client.verify("g", "ada", face_pb2.Sample(photo=HUGE)),
+        lambda client: client.enroll("g", "ada", face_pb2.Sample(photo=HUGE)),
+        lambda client: client.search("g", HUGE),
+        lambda client: client.compare(HUGE[1::2], HUGE[::2]),
+    ],
+)
+async def test_what_no_message_can_hold_is_refused_before_it_is_sent(call: Callable[[Any], Any]) -> None:
+    # Nothing listens there.
+    with Client("127.0.0.1:1") as client, pytest.raises(NotAPhoto, match="a message holds at most") as error:
+        call(client)
+    assert error.value.reason == "IMAGE_TOO_LARGE"
+    assert str(MAX_MESSAGE_BYTES) in error.value.message
+    async with AsyncClient("127.0.0.1:1") as waiting:
+        with pytest.raises(NotAPhoto, match="a message holds at most"):
+            await call(waiting)
+
+
 @pytest.mark.parametrize("mode", ["r", "w", "wb", "a+", "closed"])
 def test_files_that_are_open_in_another_way_are_refused(path: Path, mode: str) -> None:
     with (path if "w" not in mode else path.with_suffix(".new")).open("rb" if mode == "closed" else mode) as file:
@@ -162,7 +221,7 @@ async def test_what_was_not_awaited_is_refused_without_a_warning(kind: str) -> N
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             photo: Any = download() if kind == "coroutine" else asyncio.ensure_future(download())
-            with pytest.raises(NotAPhoto, match=f"a {kind} is not a photo; await it"):
+            with pytest.raises(NotAPhoto, match=f"an object of type {kind} is not a photo; await it"):
                 await client.detect(photo) if kind == "coroutine" else photo_bytes(photo)
             if kind == "Task":
                 assert await photo == PHOTO

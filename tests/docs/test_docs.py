@@ -16,12 +16,15 @@ from typing import Any
 
 import grpc
 import pytest
+from sameface.cli.folders import NAMES_TOLD, Skipped, describe_skipped
 
 from sameface.api.status import rich_status
 from sameface.client import Client
 from sameface.errors import ServerBusy
 from sameface.launcher import Service, served
 from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc, system_service_pb2
+from sameface.vision.heif import MOST_BOXES, MOST_ITEMS
+from sameface.vision.jpeg import MAX_SCANS, MAX_SEGMENTS
 from sameface_qdrant.errors import GalleryNotFound, SamefaceError, StoreFull
 
 DOCUMENTS = sorted([Path("README.md"), Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), *Path("docs").glob("*.md")])
@@ -29,6 +32,27 @@ BLOCK = re.compile(r"(?P<note><!-- not run: [^\n]+ -->\n)?```(?P<language>\w*)\n
 ADDRESS = "127.0.0.1:50051"
 # One document trains a model, which takes minutes on a machine that is busy.
 pytestmark = pytest.mark.timeout(900)
+
+
+def test_the_fixed_limits_of_a_photo_are_told_as_they_are() -> None:
+    text = Path("docs/operations.md").read_text()
+    _, _, fixed = text.partition("no setting raises them")
+    told = dict(re.findall(r"^\| (\w+ of a [\w ]+) \| ([\d,]+) \|", fixed, re.M))
+    assert told == {
+        "scans of a JPEG": f"{MAX_SCANS:,}",
+        "segments of a JPEG": f"{MAX_SEGMENTS:,}",
+        "items of a HEIC or AVIF": f"{MOST_ITEMS:,}",
+        "boxes of a HEIC or AVIF": f"{MOST_BOXES:,}",
+    }
+
+
+def test_documents_say_how_many_names_of_unused_files_are_printed() -> None:
+    skipped = [Skipped(Path(f"{number}.txt"), "no photo") for number in range(9)]
+    (line,) = describe_skipped(skipped)
+    assert line.startswith("9 skipped (no photo): ")
+    assert line.count(".txt") == NAMES_TOLD == 5
+    for document in ("docs/quick-start.md", "CHANGELOG.md"):
+        assert "first five names" in " ".join(Path(document).read_text().split())
 
 
 def blocks(document: Path) -> list[tuple[str, str]]:

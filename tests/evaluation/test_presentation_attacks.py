@@ -113,6 +113,8 @@ def test_photos_through_a_service(sameface: Run, tmp_path: Path, portraits: Path
         (screens / f"{photo.stem}.png").write_bytes(tinted(photo, 50))
     Image.new("RGB", (120, 120)).save(prints / "dark.png")
     (live / "broken.jpg").write_bytes(b"no photo")
+    # The client refuses this one.
+    (live / "text.jpg").write_text("/9j/4AAQSkZJRgABAQ")
     repository, _ = with_toy_pad(tmp_path)
     arguments = ["evaluate", "pad", str(live), str(tmp_path / "attack"), "--inference", "onnx"]
     environment = {"SAMEFACE_MODEL_REPOSITORY": str(repository), "SAMEFACE_EMBEDDER_VERSION": "1"}
@@ -120,7 +122,7 @@ def test_photos_through_a_service(sameface: Run, tmp_path: Path, portraits: Path
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["model"].startswith("face_pad version 1")
-    assert (found["bona_fide"]["bpcer"]["value"], found["bona_fide"]["unreadable"]) == (0.0, ["broken.jpg"])
+    assert (found["bona_fide"]["bpcer"]["value"], found["bona_fide"]["unreadable"]) == (0.0, ["broken.jpg", "text.jpg"])
     assert found["attacks"]["print"]["apcer"]["value"] == 0.0
     assert found["attacks"]["print"]["apnrr"]["value"] == pytest.approx(1 / 3)
     assert (found["worst_species"], found["apcer"]["value"]) == ("replay", 1.0)

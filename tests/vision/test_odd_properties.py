@@ -98,6 +98,44 @@ LAYOUTS: dict[str, tuple[int, Callable[[NDArray[Any]], NDArray[Any]]]] = {
 }
 
 
+@settings(max_examples=60)
+@given(
+    most=st.floats(-6, 31).map(lambda power: float(np.float32(2.0**power))),
+    kind=st.sampled_from(["float", "32 bits", "16 bits"]),
+)
+def test_grey_with_more_than_8_bits_is_bright_enough_or_refused(most: float, kind: str) -> None:
+    """Nothing is decoded as black because its range was guessed too large."""
+    grey = photo(5, 60).convert("L")
+    values = np.asarray(grey) / np.asarray(grey).max() * most
+    if kind == "16 bits":
+        values = values.clip(0, 65535)
+    stored = values.astype({"float": np.float32, "32 bits": np.int32, "16 bits": np.uint16}[kind])
+    try:
+        actual = decode_image(saved(Image.fromarray(stored), "PNG" if kind == "16 bits" else "TIFF"), LIMITS).pixels
+    except ImageUndecodable as refused:
+        assert "so it is unclear what white is; expected 0 to" in refused.message  # noqa: PT017
+        assert "send an 8-bit sRGB JPEG or PNG" in refused.message  # noqa: PT017
+        return
+    assert actual.max() >= 255 // 8
+
+
+@pytest.mark.parametrize("most", [0.05, 1.2, 31.0, 300.0, 1023.0, 4095.0, 8000.0, 80_000.0, 1e9])
+def test_floats_whose_range_nothing_tells_are_refused_with_their_values(most: float) -> None:
+    values = (np.asarray(photo(5, 60).convert("L")) / 255 * most).astype(np.float32)
+    values[0, 0] = most
+    with pytest.raises(
+        ImageUndecodable, match=r"the TIFF image has values from .*; expected 0 to 1, 255 or 65535; send"
+    ):
+        decode_image(saved(Image.fromarray(values), "TIFF"), LIMITS)
+
+
+@pytest.mark.parametrize("most", [100_000, 2**24])
+def test_integers_far_below_31_bits_are_refused(most: int) -> None:
+    values = (np.asarray(photo(5, 60).convert("L")) / 255 * most).astype(np.int32)
+    with pytest.raises(ImageUndecodable, match="so it is unclear what white is"):
+        decode_image(saved(Image.fromarray(values), "TIFF"), LIMITS)
+
+
 @settings(max_examples=120)
 @given(
     layout=st.sampled_from(sorted(LAYOUTS)),

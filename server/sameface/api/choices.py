@@ -22,5 +22,5 @@ def choice_from(value: int, enum: EnumDescriptor, choices: type[Choice], field: 
     name = short_name(enum, value)
     if name is None:
         expected = ", ".join(choices.__members__)
-        raise InvalidArgument(f"{field} is {value}; expected a {enum.name}: {expected}", metadata={"field": field})
+        raise InvalidArgument(f"{field} is {value}; expected one of {enum.name}: {expected}", metadata={"field": field})
     return choices[name]

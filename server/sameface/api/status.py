@@ -145,7 +145,9 @@ ERRORS: dict[str, ErrorRow] = {
         _CODES.ABORTED, "`etag`, or `gallery` and `identity`", "Read the resource again, and repeat the call."
     ),
     "SERVER_BUSY": ErrorRow(
-        _CODES.RESOURCE_EXHAUSTED, "`in_flight`, `limit`", "Wait as RetryInfo says, and repeat the call."
+        _CODES.RESOURCE_EXHAUSTED,
+        "`in_flight` and `limit`, or `format` and `bytes` of a photo for which memory is short",
+        "Wait as RetryInfo says, and repeat the call.",
     ),
     "STREAM_IDLE": ErrorRow(
         _CODES.DEADLINE_EXCEEDED, "`limit` (seconds)", "Open a new stream when you have something to send."

@@ -105,7 +105,8 @@ class _FaceTable:
 def _rows(name: str, answer: face_service_pb2.DetectFacesResponse) -> Iterator[Sequence[Cell]]:
     if not answer.faces:
         yield (name, "0", "", "", "", "", "no face", "")
-    found = faces_found(answer)
+    # A service may return fewer faces than it found, and an older one does not say how many that were.
+    found = max(answer.faces_found, len(answer.faces))
     for number, face in enumerate(answer.faces, 1):
         quality = {part.name: part for part in face.quality}
         angles = [f"{quality[f'HeadPose{name}'].measurement:+.0f}°" for name in ("Yaw", "Pitch", "Roll")]
@@ -129,8 +130,3 @@ def _shown(answer: face_service_pb2.DetectFacesResponse) -> list[Shown]:
         (face, "AMBIGUOUS" if face.issues else "", f"{f'{number}: ' if several else ''}{face.detection_score:.2f}")
         for number, face in enumerate(answer.faces, 1)
     ]
-
-
-def faces_found(answer: face_service_pb2.DetectFacesResponse) -> int:
-    """Return how many faces the service found. A service may return fewer, and an older one does not say."""
-    return max(getattr(answer, "faces_found", 0), len(answer.faces))

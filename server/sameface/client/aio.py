@@ -15,7 +15,7 @@ from sameface.client.faces import stream_settings
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
-from sameface.client.samples import SampleLike, as_sample, check_many
+from sameface.client.samples import SampleLike, as_sample, check_many, fitting
 from sameface.v1 import face_service_pb2
 
 
@@ -72,7 +72,7 @@ class AsyncClient(Calls):
             try:
                 async for sample in _each(samples):
                     read = await asyncio.to_thread(as_sample, sample)
-                    yield face_service_pb2.StreamIdentifyFacesRequest(sample=read)
+                    yield fitting(face_service_pb2.StreamIdentifyFacesRequest(sample=read))
             except Exception as error:
                 failed.append(error)
 

@@ -12,7 +12,7 @@ from sameface.client.options import (
     VerifyOptions,
 )
 from sameface.client.rpc import Call, Rpc
-from sameface.client.samples import Photo, SampleLike, as_sample, photo_bytes
+from sameface.client.samples import Photo, SampleLike, as_sample, fitting, photo_bytes
 from sameface.v1 import face_service_pb2 as protos
 
 
@@ -35,7 +35,7 @@ class FaceCalls:
             request_id=str(uuid.uuid4()) if request_id is None else request_id,
             **values,
         )
-        return Call(request, repeat_lost_races=True)
+        return Call(fitting(request), repeat_lost_races=True)
 
     @Rpc
     def verify(
@@ -44,7 +44,7 @@ class FaceCalls:
         """Verify (1:1): is the sample of the claimed identity?"""
         check_known(options, VerifyOptions.__annotations__)
         name = identity_name(gallery, identity)
-        return Call(filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample), **options))
+        return Call(fitting(filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample), **options)))
 
     @Rpc
     def identify(
@@ -53,7 +53,7 @@ class FaceCalls:
         """Identify (1:N): which identity of the gallery is the sample of, if any?"""
         check_known(options, IdentifyOptions.__annotations__)
         name = gallery_name(gallery)
-        return Call(filled(protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample), **options))
+        return Call(fitting(filled(protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample), **options)))
 
     @Rpc
     def compare(
@@ -61,17 +61,19 @@ class FaceCalls:
     ) -> Call[protos.CompareFacesResponse]:
         """Compare two samples. Nothing is stored."""
         check_known(options, CompareOptions.__annotations__)
-        return Call(filled(protos.CompareFacesRequest, first=as_sample(first), second=as_sample(second), **options))
+        request = filled(protos.CompareFacesRequest, first=as_sample(first), second=as_sample(second), **options)
+        return Call(fitting(request))
 
     @Rpc
     def detect(self, photo: Photo) -> Call[protos.DetectFacesResponse]:
         """Find every face of a photo, largest first; ``faces_found`` says how many there are."""
-        return Call(protos.DetectFacesRequest(photo=photo_bytes(photo)))
+        return Call(fitting(protos.DetectFacesRequest(photo=photo_bytes(photo))))
 
     @Rpc
     def embed(self, photo: Photo, *, embedder_version: int = 0) -> Call[protos.EmbedFacesResponse]:
         """Return the embeddings of the faces of a photo, largest first; ``faces_found`` says how many there are."""
-        return Call(protos.EmbedFacesRequest(photo=photo_bytes(photo), embedder_version=embedder_version))
+        request = protos.EmbedFacesRequest(photo=photo_bytes(photo), embedder_version=embedder_version)
+        return Call(fitting(request))
 
     @Rpc
     def search(
@@ -94,7 +96,7 @@ class FaceCalls:
             filter=where,
             **values,
         )
-        return Call(request)
+        return Call(fitting(request))
 
 
 def stream_settings(gallery: str, options: IdentifyOptions) -> protos.StreamIdentifyFacesRequest:

@@ -3,6 +3,7 @@
 import errno
 import inspect
 import io
+import json
 import os
 import re
 import stat
@@ -16,6 +17,8 @@ from sameface.file_types import HEAD_BYTES, FileType, Use, file_type
 CHUNK_BYTES = 1 << 20
 LONGEST_NAME = 200
 """Longer paths are not quoted."""
+LONGEST_PATH = 4096
+"""Bytes of the longest path of Linux."""
 EXPECTED = "expected a path, bytes, an array of pixels, a Pillow image or an open file"
 
 _KINDS = {
@@ -27,6 +30,7 @@ _KINDS = {
 # A pipe that this process already holds: /dev/stdin, and what a shell makes of <(command).
 _OWN_PIPE = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
 _SUFFIX = re.compile(r"\.\w{1,5}$")
+_QUOTES = "\"'"
 # The path itself is at fault, so it may be a text of another kind.
 _NO_SUCH_PATH = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
 
@@ -35,8 +39,8 @@ def read_path(path: str | os.PathLike[Any]) -> bytes:
     """Return the bytes of a file. A named pipe, a device and a socket are not opened.
 
     Raises:
-        NotAPhoto: the file is not a regular one or too large, or the path is a text of another kind: base64, a data
-            URI, an address, bytes that were decoded.
+        NotAPhoto: the file is not a regular one or too large, or the path is a text of another kind: base64, JSON, a
+            data URI, an address, bytes that were decoded.
         OSError: the file cannot be read.
     """
     text = os.fsdecode(path)
@@ -55,7 +59,7 @@ def read_path(path: str | os.PathLike[Any]) -> bytes:
             f"a text of {len(text)} characters is not a path, because it holds a NUL or a lone surrogate; {EXPECTED}"
         ) from None
     if len(content) > MAX_MESSAGE_BYTES:
-        raise _too_large(named(text), f"more than {MAX_MESSAGE_BYTES}")
+        raise too_large(named(text), f"more than {MAX_MESSAGE_BYTES}")
     return content
 
 
@@ -102,18 +106,47 @@ def check_content(content: bytes, source: str) -> None:
         source: what they are called in an error.
 
     Raises:
-        NotAPhoto: there are none, or they are a photo written as text, or where one is.
+        NotAPhoto: there are none or too many, or they are a photo written as text, or where one is.
     """
     if not content:
         raise NotAPhoto(f"{source} has 0 bytes; expected the file of a photo")
+    if len(content) > MAX_MESSAGE_BYTES:
+        raise too_large(source, len(content))
     kind = file_type(content[:HEAD_BYTES])
-    if kind and kind.use is Use.STAND_IN:
-        raise stand_in(kind, source)
+    if mistake := _stand_in(kind, source) or _quoted_stand_in(content[: 2 * HEAD_BYTES].decode("latin-1"), source):
+        raise mistake
+    if not (kind and (kind.is_photo or kind.use is Use.PICTURE)) and _is_path(content):
+        raise NotAPhoto(f"{source} is not a photo but looks like: path; hand over that path as a str, not its bytes")
 
 
-def stand_in(kind: FileType, source: str) -> NotAPhoto:
+def _stand_in(kind: FileType | None, source: str) -> NotAPhoto | None:
     """Return the error for the text of a photo, or for its address."""
+    if kind is None or kind.use is not Use.STAND_IN:
+        return None
     return NotAPhoto(f"{source} is not a photo but looks like: {kind.name}; {kind.remedy}")
+
+
+def _quoted_stand_in(text: str, source: str) -> NotAPhoto | None:
+    """Return the error for the text of a photo in quotes, as JSON and ``repr`` write it."""
+    inner = text.strip()
+    if not inner.startswith(tuple(_QUOTES)):
+        return None
+    # JSON may write a slash as \/.
+    inner = inner.strip(_QUOTES).replace("\\/", "/")
+    kind = file_type(inner[:HEAD_BYTES].encode(errors="replace"))
+    if kind is None or kind.use is not Use.STAND_IN:
+        return None
+    return NotAPhoto(
+        f"{source} is not a photo but looks like: {kind.name} in quotes; take the quotes off, and {kind.remedy}"
+    )
+
+
+def _is_path(content: bytes) -> bool:
+    """Whether bytes are the path of a file, and not its content."""
+    if len(content) > LONGEST_PATH:
+        return False
+    text = os.fsdecode(content).strip()
+    return text.isprintable() and (bool(_SUFFIX.search(text)) or os.path.isfile(text))
 
 
 def refuse_awaitable(thing: object) -> None:
@@ -123,12 +156,17 @@ def refuse_awaitable(thing: object) -> None:
     if inspect.iscoroutine(thing) and inspect.getcoroutinestate(thing) == inspect.CORO_CREATED:
         # Python would warn that it was never awaited.
         thing.close()
-    raise NotAPhoto(f"a {type_name(thing)} is not a photo; await it and hand over its result")
+    raise NotAPhoto(f"{described(thing)} is not a photo; await it and hand over its result")
 
 
 def type_name(thing: object) -> str:
     """Return the name of a thing's type, cut at 60 characters."""
     return type(thing).__name__[:60]
+
+
+def described(thing: object) -> str:
+    """Return what a thing is called in an error. No article is right before every name of a type."""
+    return f"an object of type {type_name(thing)}"
 
 
 def named(path: str) -> str:
@@ -152,24 +190,43 @@ def _check_regular(path: str, status: os.stat_result) -> None:
     if what and not _OWN_PIPE.fullmatch(path):
         raise NotAPhoto(f"{named(path)} is {what}; expected the file of a photo")
     if stat.S_ISREG(mode) and status.st_size > MAX_MESSAGE_BYTES:
-        raise _too_large(named(path), status.st_size)
+        raise too_large(named(path), status.st_size)
 
 
 def meant_otherwise(text: str) -> NotAPhoto | None:
     """Return the error for a text that leads to no file and is not meant as a path."""
+    source = f"a text of {len(text)} characters"
     for errors in ("surrogateescape", "replace"):
         try:
             kind = file_type(text[:HEAD_BYTES].encode(errors=errors))
         except UnicodeEncodeError:
             continue
-        if kind and kind.use is Use.STAND_IN:
-            return stand_in(kind, f"a text of {len(text)} characters")
+        if mistake := _stand_in(kind, source):
+            return mistake
         if kind and kind.is_photo:
             return NotAPhoto(
-                f"a text of {len(text)} characters is not a path but looks like the bytes of a {kind.name} that were "
-                'decoded; read the file as bytes, with open(path, "rb")'
+                f"{source} is not a path but looks like the bytes of a photo ({kind.name}) that were decoded; read the "
+                'file as bytes, with open(path, "rb")'
             )
-    return None
+    if _is_json(text):
+        return NotAPhoto(
+            f"{source} is not a path but looks like: JSON; read the photo's text out of it with json.loads, and decode "
+            "that with base64.b64decode"
+        )
+    return _quoted_stand_in(text, source)
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is an object or array of JSON. A short one that breaks off may be the name of a file."""
+    if not text.lstrip().startswith(("{", "[")) or not any(quote in text for quote in _QUOTES):
+        return False
+    if len(text) > LONGEST_NAME:
+        return True
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _short(error: OSError, path: str) -> OSError:
@@ -205,10 +262,10 @@ def _read_all(file: Any, name: str) -> bytes:
         if chunk is None:
             raise NotAPhoto(f"{name} has no more bytes at the moment; hand over the bytes of the whole photo")
         if not isinstance(chunk, bytes | bytearray | memoryview):
-            raise NotAPhoto(f"read() of {name} returned a {type_name(chunk)}; expected bytes")
+            raise NotAPhoto(f"read() of {name} returned {described(chunk)}; expected bytes")
         content += chunk
         if len(content) > MAX_MESSAGE_BYTES:
-            raise _too_large(name, f"more than {MAX_MESSAGE_BYTES}")
+            raise too_large(name, f"more than {MAX_MESSAGE_BYTES}")
     return bytes(content)
 
 
@@ -230,7 +287,8 @@ def _text_file(name: str) -> NotAPhoto:
     return NotAPhoto(f'{name} is a text file; open the file with open(path, "rb")')
 
 
-def _too_large(source: str, size: object) -> NotAPhoto:
+def too_large(source: str, size: object) -> NotAPhoto:
+    """Return the error for what no message can hold."""
     return NotAPhoto(
         f"{source} has {size} bytes; a message holds at most {MAX_MESSAGE_BYTES}; make the photo smaller",
         reason="IMAGE_TOO_LARGE",

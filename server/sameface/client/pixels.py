@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sameface.client.errors import NotAPhoto
 from sameface.client.files import type_name
+from sameface.file_types import HEAD_BYTES, file_type
 
 CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
 EXPECTED = (
@@ -48,6 +49,11 @@ def encode_array(given: Any) -> bytes:
         ) from None
     if pixels.dtype != np.uint8:
         raise NotAPhoto(f"{_described(pixels)} is not a photo: {_wrong_type(pixels)}; {EXPECTED}")
+    if is_encoded(pixels):
+        raise NotAPhoto(
+            f"{_described(pixels)} holds the bytes of an image file, as cv2.imencode returns them, not pixels; hand "
+            "over its bytes, with .tobytes()"
+        )
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in CHANNELS)):
@@ -55,6 +61,14 @@ def encode_array(given: Any) -> bytes:
     from PIL import Image
 
     return _png(Image.fromarray(pixels))
+
+
+def is_encoded(pixels: NDArray[Any]) -> bool:
+    """Return whether an array of one row or column holds the bytes of an image file instead of pixels."""
+    if pixels.dtype != np.uint8 or max(pixels.shape, default=0) != pixels.size:
+        return False
+    kind = file_type(pixels.ravel()[:HEAD_BYTES].tobytes())
+    return kind is not None and kind.is_photo
 
 
 def is_pillow_image(thing: object) -> bool:
@@ -127,6 +141,8 @@ def _wrong_type(pixels: NDArray[Any]) -> str:
 def _wrong_shape(pixels: NDArray[Any]) -> str:
     if pixels.ndim == 3 and pixels.shape[0] in CHANNELS and pixels.size:
         return ": the channels come first; move them last with pixels.transpose(1, 2, 0)"
+    if pixels.ndim == 1 and pixels.size:
+        return ": it has one dimension; if it holds the bytes of an image file, hand over .tobytes()"
     if pixels.ndim == 4:
         return ": it is a batch; hand over one photo at a time"
     return ""

@@ -3,14 +3,26 @@
 import inspect
 import os
 from collections.abc import AsyncIterable, Iterable, Sized
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from sameface.client.connection import MAX_MESSAGE_BYTES
 from sameface.client.errors import NotAPhoto
-from sameface.client.files import EXPECTED, check_content, named, read_file, read_path, refuse_awaitable, type_name
-from sameface.client.pixels import encode_array, encode_image, is_pillow_image
+from sameface.client.files import (
+    EXPECTED,
+    check_content,
+    described,
+    named,
+    read_file,
+    read_path,
+    refuse_awaitable,
+    too_large,
+    type_name,
+)
+from sameface.client.pixels import encode_array, encode_image, is_encoded, is_pillow_image
 from sameface.v1 import face_pb2
 
 if TYPE_CHECKING:
@@ -29,6 +41,7 @@ Photo: TypeAlias = (
 )
 """A path; the bytes of an image file; pixels (uint8, RGB [height, width, 3], RGBA [height, width, 4] or grey [height,
 width]); a Pillow image; a file object."""
+Request = TypeVar("Request", bound=Message)
 SampleLike: TypeAlias = "Photo | face_pb2.Embedding | face_pb2.Sample"
 
 
@@ -56,6 +69,18 @@ def as_sample(sample: SampleLike) -> face_pb2.Sample:
     return face_pb2.Sample(photo=photo_bytes(sample))
 
 
+def fitting(request: Request) -> Request:
+    """Return a request with photos, if a message can hold it.
+
+    Raises:
+        NotAPhoto: it is too large. Photos that fit alone may not fit together.
+    """
+    size = request.ByteSize()
+    if size > MAX_MESSAGE_BYTES:
+        raise too_large(f"the request {request.DESCRIPTOR.name}", size)
+    return request
+
+
 def check_many(samples: Any, *, asynchronous: bool) -> None:
     """Check that samples are many, not one photo.
 
@@ -66,17 +91,17 @@ def check_many(samples: Any, *, asynchronous: bool) -> None:
     one = isinstance(samples, str | bytes | bytearray | memoryview | os.PathLike | face_pb2.Sample | face_pb2.Embedding)
     rows = hasattr(samples, "__array__") and getattr(samples, "ndim", 0) < 4
     if one or rows or hasattr(samples, "read") or is_pillow_image(samples):
-        raise NotAPhoto(f"a {type_name(samples)} is one photo; expected several, for instance a list of paths")
+        raise NotAPhoto(f"{described(samples)} is one photo; expected several, for instance a list of paths")
     if isinstance(samples, AsyncIterable) and not asynchronous:
-        raise NotAPhoto(f"a {type_name(samples)} is asynchronous; hand it to AsyncClient")
+        raise NotAPhoto(f"{described(samples)} is asynchronous; hand it to AsyncClient")
     if not any(hasattr(samples, name) for name in ("__iter__", "__aiter__", "__getitem__")):
-        raise NotAPhoto(f"a {type_name(samples)} is not a sequence of photos; expected for instance a list of paths")
+        raise NotAPhoto(f"{described(samples)} is not a sequence of photos; expected for instance a list of paths")
 
 
 def _read(photo: Any) -> tuple[bytes, str]:
     """Return the bytes of a photo, and what it is called in an error."""
     if isinstance(photo, bytes | bytearray | memoryview):
-        return bytes(photo), f"a {type_name(photo)}"
+        return bytes(photo), described(photo)
     if isinstance(photo, str | os.PathLike):
         return read_path(photo), named(os.fsdecode(photo))
     if isinstance(photo, type):
@@ -84,30 +109,32 @@ def _read(photo: Any) -> tuple[bytes, str]:
     refuse_awaitable(photo)
     kind = type_name(photo)
     if is_pillow_image(photo):
-        return encode_image(photo), "the Pillow image"
+        return encode_image(photo), "the Pillow image as a PNG"
     if hasattr(photo, "__array__"):
-        return encode_array(photo), "the array"
+        return encode_array(photo), "the array as a PNG"
     if hasattr(photo, "read"):
         return read_file(photo), f"the {kind}"
     if hasattr(photo, "read_bytes"):
         return bytes(photo.read_bytes()), f"the {kind}"
     try:
-        return bytes(memoryview(photo)), f"a {kind}"
+        return bytes(memoryview(photo)), described(photo)
     except TypeError:
         raise NotAPhoto(_no_photo(photo)) from None
 
 
 def _no_photo(thing: object) -> str:
     """Return why a thing of another type is not a photo."""
-    kind = type_name(thing)
+    what = described(thing)
     if thing is None:
         return f"None is not a photo; {EXPECTED}"
     if inspect.isgenerator(thing) or isinstance(thing, AsyncIterable):
-        return f"a {kind} is not a photo; hand over one photo at a time, or all of them to identify_stream"
+        return f"{what} is not a photo; hand over one photo at a time, or all of them to identify_stream"
+    if isinstance(thing, tuple) and len(thing) == 2 and isinstance(thing[1], np.ndarray) and is_encoded(thing[1]):
+        return f"{what} with 2 items is not a photo; hand over its second item, with .tobytes()"
     if isinstance(thing, list | tuple | set | frozenset | dict) or (
         isinstance(thing, Iterable) and isinstance(thing, Sized)
     ):
-        return f"a {kind} of {len(thing)} is not a photo; hand over one photo at a time"
+        return f"{what} with {len(thing)} items is not a photo; hand over one photo at a time"
     if callable(thing):
-        return f"a {kind} is not a photo; call it and hand over its result"
-    return f"a {kind} is not a photo; {EXPECTED}"
+        return f"{what} is not a photo; call it and hand over its result"
+    return f"{what} is not a photo; {EXPECTED}"

@@ -14,7 +14,7 @@ from sameface.client.faces import stream_settings
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
-from sameface.client.samples import SampleLike, as_sample, check_many
+from sameface.client.samples import SampleLike, as_sample, check_many, fitting
 from sameface.v1 import face_service_pb2
 
 
@@ -89,7 +89,7 @@ class Client(Calls):
             yield settings
             try:
                 for sample in samples:
-                    yield face_service_pb2.StreamIdentifyFacesRequest(sample=as_sample(sample))
+                    yield fitting(face_service_pb2.StreamIdentifyFacesRequest(sample=as_sample(sample)))
             except Exception as error:
                 failed.append(error)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface.client import Client, ServiceError
+from sameface.client import Client, NotAPhoto, ServiceError
 from sameface.errors import ModelNotFound
 from sameface.evaluation.dataset import entries, photos_within
 from sameface.evaluation.embedding import IN_FLIGHT, NO_PHOTO
@@ -156,6 +156,8 @@ def examine(client: Client, root: Path, photos: Sequence[Path], advance: Callabl
             faces = client.detect(path).faces
         except OSError as error:
             return type(error).__name__
+        except NotAPhoto as error:
+            return error.reason
         except ServiceError as error:
             if error.too_large or error.reason in NO_PHOTO:
                 return error.reason

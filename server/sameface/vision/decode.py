@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sameface.errors import ImageTooLarge, ImageUndecodable
+from sameface.errors import ImageTooLarge, ImageUndecodable, ServerBusy
 from sameface.vision.depth import DEEP_MODES, check_colours, check_inks, eight_bit, white_of
 from sameface.vision.formats import FORMATS, name_of_format, not_read, refused
 from sameface.vision.light import in_srgb
@@ -30,6 +30,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _WITH_ALPHA = ("RGBA", "LA")
+RETRY_AFTER_S = 1.0
+"""Seconds until memory may be free again: the largest allowed photos take about one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = N
             processor time.
         ImageUndecodable: the file is not a complete image of a supported format and layout. The message names the
             format.
+        ServerBusy: there is not enough memory at the moment.
         WorkStopped: ``work`` was stopped.
     """
     limits.check_bytes(len(content))
@@ -69,6 +72,13 @@ def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = N
             return _decode(open_photo(content, name, limits, work), name, limits, work)
     except (ImageTooLarge, ImageUndecodable, WorkStopped):
         raise
+    except MemoryError:
+        # The sizes were checked before, so it is not the photo's fault.
+        raise ServerBusy(
+            f"the server has not enough memory at the moment to decode the {name} image; wait and repeat the call",
+            metadata={"format": name, "bytes": len(content)},
+            retry_after_s=RETRY_AFTER_S,
+        ) from None
     except Exception as error:
         # Decoders raise many types of errors for broken files: OSError, SyntaxError, struct.error, ValueError, …
         raise ImageUndecodable(

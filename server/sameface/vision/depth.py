@@ -9,6 +9,9 @@ DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 # What white is in integers. Signed ones and some editors use 15 bits, up to 32768.
 _WHITES = (255.0, 1023.0, 4095.0, 16383.0, 32768.0, 65535.0, 2.0**31 - 1)
 _FLOAT_WHITES = (1.0, 255.0, 65535.0)
+LEAST_OF_WHITE = 1 / 8
+"""The brightest value has at least this share of white. If it is darker, white is something else, and the picture would
+be black."""
 SMALLEST_FACE = 48
 """A picture with a shorter side holds no face that the quality gate accepts, in pixels."""
 LEAST_GREYS, LEAST_COLOURS, LEAST_COLOURS_SMALL = 17, 49, 100
@@ -32,16 +35,16 @@ def white_of(image: Image.Image, name: str) -> float:
         least, most = float(values.min()), float(values.max())
         # A filter that sharpens writes a little more than white.
         white = next((one for one in _FLOAT_WHITES if most <= one * 1.1), None)
-        if 1.1 < most < 32:
-            white = None
+        expected = "0 to 1, 255 or 65535"
     else:
         extremes = np.asarray(image)
         least, most = float(extremes.min()), float(extremes.max())
         white = next((one for one in _WHITES if most <= one), None)
-    if white is None or least < -0.1 * white:
+        expected = "0 to the most of 8, 10, 12, 14, 15, 16 or 31 bits"
+    if white is None or least < -0.1 * white or most < LEAST_OF_WHITE * white:
         raise refused(
             name,
-            f"has values from {least:.6g} to {most:.6g}; expected 0 to 1, or 0 to the most of 8, 10, 12, 14 or 16 bits",
+            f"has values from {least:.6g} to {most:.6g}, so it is unclear what white is; expected {expected}",
             mode=image.mode,
         )
     return white

@@ -8,7 +8,6 @@ from sameface.vision.formats import not_read
 from sameface.vision.profiles import LARGEST_PROFILE
 from sameface.vision.work import PhotoWork
 
-SIGNATURE = b"\xff\xd8\xff"
 MAX_SCANS = 100
 """Most scans of a file. A progressive photo has about 10, a sequential one 1 to 4."""
 MAX_SEGMENTS = 2000

@@ -23,10 +23,16 @@ def mode_of_profile(profile: bytes | None) -> str | None:
 
 
 def converted(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """Return an image of the profile's mode in sRGB, or None if the profile is broken."""
+    """Return an image of the profile's mode in sRGB, or None if the profile is broken.
+
+    Raises:
+        MemoryError: there is not enough memory.
+    """
     try:
         transform = _transform(profile, image.mode)
         return image if transform is None else ImageCms.applyTransform(image, transform)
+    except MemoryError:
+        raise
     except Exception:
         # A photo with a broken profile is shown without it by everybody.
         return None
