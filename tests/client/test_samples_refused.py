@@ -1,5 +1,6 @@
 """What is no photo is refused by an error that quotes nothing of it."""
 
+import array
 import asyncio
 import base64
 import io

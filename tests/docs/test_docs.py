@@ -16,12 +16,12 @@ from typing import Any
 
 import grpc
 import pytest
-from sameface.cli.folders import NAMES_TOLD, Skipped, describe_skipped
 
 from sameface.api.status import rich_status
 from sameface.client import Client
 from sameface.errors import ServerBusy
 from sameface.launcher import Service, served
+from sameface.photo_folders import NAMES_TOLD, Skipped, describe_skipped
 from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc, system_service_pb2
 from sameface.vision.heif import MOST_BOXES, MOST_ITEMS
 from sameface.vision.jpeg import MAX_SCANS, MAX_SEGMENTS
