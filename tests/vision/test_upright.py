@@ -36,7 +36,7 @@ def test_the_view_shows_the_face_upright_in_its_middle(roll: float, size: float,
     side = len(view)
     assert view.shape == (side, side, 3)
     assert side % 32 == 0
-    assert side <= 640
+    assert side <= 448
     seen = Detection((0, 0, 1, 1), (face.landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32), 0.9)
     assert head_pose(seen).roll == pytest.approx(0.0, abs=0.5)
     assert seen.landmarks.mean(axis=0) == pytest.approx([side / 2, side / 2], abs=25)

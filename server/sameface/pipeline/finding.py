@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from sameface.pipeline.detector import Detector
 from sameface.pipeline.turning import EIGHTH_TURNS, QUARTER_TURNS, faces_at_any_turn, faces_of_turn
 from sameface.vision import SURE, Look, Pixels, Sighting, finer_looks, has_room, has_room_for_larger, is_clear, merge
-from sameface.vision.turns import counting_turned, turned_back, turned_small
+from sameface.vision.merging import is_among
+from sameface.vision.turns import SEEN_TURNED, turned_back, turned_small
 from sameface.vision.upright import is_surely_upright
 from sameface_qdrant.concurrency import in_thread
 
@@ -46,9 +47,7 @@ async def coarse_faces(pixels: Pixels, detector: Detector) -> tuple[Sighting, ..
     return found
 
 
-async def faces_beside(
-    pixels: Pixels, known: Sequence[Sighting], detector: Detector
-) -> dict[int, tuple[Sighting, ...]]:
+async def faces_beside(pixels: Pixels, known: Sequence[Sighting], detector: Detector) -> dict[int, list[Sighting]]:
     """Return the faces that are seen in turns of an image, by turn and in its pixels.
 
     It looks only where the picture has room beside the ``known`` faces for one as large as the largest of them. Such a
@@ -67,14 +66,20 @@ async def faces_beside(
         return {}
     scale = min(1.0, detector.settings.longest_side / max(width, height), GLANCED_WIDTH / largest.box[2])
     best = max((one.face for one in known), key=lambda face: face.score)
-    found: dict[int, tuple[Sighting, ...]] = {}
+    found: list[tuple[int, Sighting]] = []
     for turns in (QUARTER_TURNS,) if is_surely_upright(best) else (QUARTER_TURNS, EIGHTH_TURNS):
         views, matrices = await in_thread(detector.threads, turned_small, pixels, scale, turns)
         seen = await detector.faces_in_views(views, doubtful=True)
         for turn, each, matrix in zip(turns, seen, matrices, strict=True):
             back = turned_back([Sighting(face, scale) for face in each], matrix, least=0.0)
-            found[turn] = await _confirmed(pixels, back, detector)
-    return {turn: kept for turn, faces in found.items() if (kept := counting_turned(faces))}
+            found += [(turn, one) for one in back if not is_among(one.face, known)]
+    found = found[:MOST_CONFIRMED]
+    faces_again = await detector.confirm(pixels, [one.face for _, one in found])
+    by_turn: dict[int, list[Sighting]] = {}
+    for (turn, one), face in zip(found, faces_again, strict=True):
+        if face is not None and face.score >= SEEN_TURNED:
+            by_turn.setdefault(turn, []).append(dataclasses.replace(one, face=face))
+    return by_turn
 
 
 async def finer_faces(

@@ -68,11 +68,6 @@ def turned_small(pixels: Pixels, scale: float, turns: Sequence[int]) -> tuple[Pi
     return np.stack(views), matrices
 
 
-def counting_turned(found: Sequence[Sighting]) -> tuple[Sighting, ...]:
-    """Return the faces of a turned image that count."""
-    return tuple(one for one in found if one.face.score >= SEEN_TURNED)
-
-
 def turned_back(
     found: Sequence[Sighting], matrix: NDArray[np.float64], least: float = SEEN_TURNED
 ) -> tuple[Sighting, ...]:

@@ -30,12 +30,10 @@ from sameface.vision.views import turned_views
 
 SMALL_SIDE = 96
 """Side of the views that tell the roll, in pixels."""
-LARGEST_SIDE = 640
+LARGEST_SIDE = 448
 """Largest side of the view that gives the landmarks, in pixels. A profile of 200 pixels that is reduced seems less
-turned to the side than it does to the first look, and would pass the quality gate."""
-ENLARGED = 1.4
-"""Scale of that view, unless it would be too large. Of 80 profiles that were refused upright, 15 passed in two turns at
-scale 1, and 4 at this one."""
+turned to the side than it does to the first look, and would pass the quality gate. In an enlarged view, three-quarter
+views seem more turned than they are: at 1.2 times the size 5 % fewer genuine photos pass at 345°."""
 SURROUNDINGS = 2.2
 """Side of a view, in sides of the face's box."""
 NEARBY = (0, -40, -20, 20, 40)
@@ -102,13 +100,13 @@ def tilted_by(face: Detection, degrees: float) -> Detection:
 
 
 def upright_view(pixels: Pixels, face: Detection, roll: float) -> tuple[Pixels, NDArray[np.float64]]:
-    """Return a square view of a face and its surroundings, turned upright and `ENLARGED`, RGB.
+    """Return a square view of a face and its surroundings, turned upright, RGB. The face is never enlarged.
 
     Its side is a multiple of 32, at most `LARGEST_SIDE`. The second value is the [2, 3] matrix from pixels of the image
     to pixels of the view.
     """
-    side = -(-math.ceil(ENLARGED * SURROUNDINGS * max(face.box[2:])) // MULTIPLE) * MULTIPLE
-    (view,) = _views(pixels, face, [roll], min(side, LARGEST_SIDE), ENLARGED)
+    side = -(-math.ceil(SURROUNDINGS * max(face.box[2:])) // MULTIPLE) * MULTIPLE
+    (view,) = _views(pixels, face, [roll], min(side, LARGEST_SIDE))
     return view
 
 
@@ -132,10 +130,10 @@ def look_again(face: Detection, seen: Sequence[Detection], side: int, matrix: ND
 
 
 def _views(
-    pixels: Pixels, face: Detection, rolls: Sequence[float], side: int, most: float = 1.0
+    pixels: Pixels, face: Detection, rolls: Sequence[float], side: int
 ) -> list[tuple[Pixels, NDArray[np.float64]]]:
     x, y, width, height = face.box
-    scale = min(most, side / (SURROUNDINGS * max(face.box[2:])))
+    scale = min(1.0, side / (SURROUNDINGS * max(face.box[2:])))
     return turned_views(pixels, (x + width / 2, y + height / 2), rolls, scale, side)
 
 
