@@ -215,11 +215,15 @@ async def open_store(settings: Settings, deadline: float) -> Store:
     api_key = settings.qdrant_api_key.get_secret_value() or None
     if not settings.qdrant_url:
         return await Store.open(settings.store_url, api_key=api_key)
-    return await until_available("Qdrant", lambda: Store.open(settings.store_url, api_key=api_key), deadline)
+    return await until_available(
+        "Qdrant", lambda: Store.open(settings.store_url, api_key=api_key, options=settings.qdrant), deadline
+    )
 
 
 async def until_available(what: str, ask: Callable[[], Awaitable[Result]], deadline: float) -> Result:
     """Call ``ask`` until a remote part is available, or until ``deadline`` (monotonic seconds).
+
+    A store that refuses its key or certificate is not asked again: waiting does not help.
 
     Raises:
         ModelUnavailable, StoreUnavailable: the last error, if the part is not available in time.
@@ -228,6 +232,8 @@ async def until_available(what: str, ask: Callable[[], Awaitable[Result]], deadl
         try:
             return await ask()
         except (ModelUnavailable, StoreUnavailable) as error:
+            if isinstance(error, StoreUnavailable) and error.retry_after_s is None:
+                raise
             left = deadline - time.monotonic()
             if left <= 0:
                 late = f"{error.message}; gave up after the time that SAMEFACE_STARTUP_S allows for a start"

@@ -17,6 +17,7 @@ from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
 from sameface.folders import model_repository_source as model_repository_source
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
+from sameface_qdrant import ServerOptions
 
 
 def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
@@ -71,6 +72,10 @@ class Settings(BaseSettings):
     )
     qdrant_url: str = Field("", description="http(s)://host:port of a Qdrant server; if empty, Qdrant Edge is embedded")
     qdrant_api_key: SecretStr = Field(SecretStr(""), description="API key of the Qdrant server")
+    qdrant: ServerOptions = Field(
+        default_factory=ServerOptions,
+        description="connection to the Qdrant server, and the layout of collections that are made on it",
+    )
     embedder_version: int | None = Field(
         None,
         ge=1,

@@ -2,16 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient
 
-from sameface_qdrant import Contract, EngineDescription, Gallery, GuardAction, NewTemplate, Policy, Probe, Store
+from sameface_qdrant import Contract, Gallery, GuardAction, NewTemplate, Policy, Probe, Store
 from sameface_qdrant.engines.base import Where
-from sameface_qdrant.engines.server.engine import ServerEngine
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
     GalleryNotFound,
@@ -21,46 +19,10 @@ from sameface_qdrant.errors import (
     StoreUnavailable,
     TemplateLimitReached,
 )
-from sameface_qdrant.store.payloads import META
 from tests.plugin.conftest import CONTRACT, random_vector
+from tests.plugin.steered import SteeredEngine
 
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.5)
-
-
-class SteeredEngine(ServerEngine):
-    """One service's view of a shared server; a test may do something before or after its writes."""
-
-    def __init__(self, client: AsyncQdrantClient, pause: Callable[[], int] = lambda: 0) -> None:
-        super().__init__(client, EngineDescription("memory", "", ":memory:"))
-        self.exclusive = False
-        self.before_write: Callable[[], Awaitable[Any]] | None = None
-        self.after_write: Callable[[], Awaitable[Any]] | None = None
-        self.failing: set[str] = set()
-        self._pause = pause
-
-    async def _run(self, awaited: Any) -> Any:
-        for _ in range(self._pause()):
-            await asyncio.sleep(0)
-        return await super()._run(awaited)
-
-    async def upsert(self, collection: str, *arguments: Any, **options: Any) -> None:
-        if collection != META and self.before_write is not None:
-            now, self.before_write = self.before_write, None
-            await now()
-        await super().upsert(collection, *arguments, **options)
-        if collection != META and self.after_write is not None:
-            now, self.after_write = self.after_write, None
-            await now()
-
-    async def get(self, *arguments: Any, **options: Any) -> Any:
-        if "get" in self.failing:
-            raise StoreUnavailable("no answer in time")
-        return await super().get(*arguments, **options)
-
-    async def nearest(self, *arguments: Any, **options: Any) -> Any:
-        if "nearest" in self.failing:
-            raise StoreUnavailable("no answer in time")
-        return await super().nearest(*arguments, **options)
 
 
 @pytest.mark.parametrize("seed", range(30))

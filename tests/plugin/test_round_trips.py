@@ -73,7 +73,7 @@ GUARDED = Policy(
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["a new identity", "a known identity"])
-async def test_enrol_with_all_guards_takes_five_round_trips(
+async def test_enrol_with_all_guards_takes_six_round_trips(
     store: Store, engine: CountingEngine, rng: np.random.Generator, known: bool
 ) -> None:
     await store.galleries.create("guarded", CONTRACT, policy=GUARDED)
@@ -84,12 +84,13 @@ async def test_enrol_with_all_guards_takes_five_round_trips(
     new = [NewTemplate(near(face, rng, 0.05), CONTRACT) for _ in range(3)]
     stored, rounds = await engine.rounds_of(store.enroll("guarded", "ada", new))
     assert len(stored) == 3
-    gallery, reads, guards, write, checks = (set(one) for one in rounds)
+    gallery, reads, guards, write, checks, confirmation = (set(one) for one in rounds)
     assert gallery == {"retrieve"}
     assert reads == {"retrieve"}
     assert guards == {"count", "query_points", "scroll"}
-    assert write == {"upsert"}
+    assert write == {"batch_update_points"}
     assert checks == reads | guards  # the policy rejects, so the guards look again
+    assert confirmation == {"set_payload"}
 
 
 async def test_a_repeated_enrolment_takes_two_round_trips(

@@ -102,16 +102,16 @@ async def test_a_server_without_encryption_is_no_https_server(double: Double) ->
 
 
 async def test_an_enrolment_whose_answer_was_lost_is_stored_once(double: Double, people: Store) -> None:
-    double.faults["Points/Upsert"].append(Fault(applied=True))
+    double.faults["Points/UpdateBatch"].append(Fault(applied=True))
     (stored,) = await people.enroll("people", "bob", [NewTemplate(VECTOR, CONTRACT)], request_id="r1")
-    assert double.log.count("Points/Upsert") == 2
+    assert double.log.count("Points/UpdateBatch") == 2
     assert [one.id for one in (await people.templates.list("people", "bob")).items] == [stored.id]
     assert (await people.verify("people", "bob", Probe(VECTOR, CONTRACT))).gallery_size == 2
 
 
 async def test_a_second_template_whose_answer_was_lost_is_stored_once(double: Double, people: Store) -> None:
     """The identity's record exists. The write depends on its revision, which the first attempt has increased."""
-    double.faults["Points/Upsert"].extend([Fault(applied=True), Fault(applied=True)])
+    double.faults["Points/UpdateBatch"].extend([Fault(applied=True), Fault(applied=True)])
     await people.enroll("people", "ada", [NewTemplate(VECTOR + 1, CONTRACT)])
     assert (await people.identities.get("people", "ada")).template_count == 2
 
@@ -180,7 +180,7 @@ async def test_a_write_that_lost_an_answer_ends_where_one_write_would(
     await undisturbed.galleries.create("people", CONTRACT, policy=POLICY)
     await undisturbed.enroll("people", "ada", [NewTemplate(VECTOR, CONTRACT)], labels={"team": "red"})
     await write(undisturbed)
-    method = ["Points/Upsert", "Points/SetPayload", "Points/Delete"][lost % 3]
+    method = ["Points/UpdateBatch", "Points/SetPayload", "Points/Delete"][lost % 3]
     double.faults[method].extend([Fault(applied=bool(lost // 3))] * 3)
     first = await reason_of(write(people))
     assert first in ("", "STORE_UNAVAILABLE")
@@ -217,7 +217,7 @@ async def test_a_collection_that_vanished_is_not_taken_for_an_empty_one(double: 
 
 async def test_a_full_disk_is_told(double: Double, people: Store) -> None:
     words = "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
-    double.faults["Points/Upsert"].append(Fault(StatusCode.INTERNAL, words))
+    double.faults["Points/UpdateBatch"].append(Fault(StatusCode.INTERNAL, words))
     with pytest.raises(StoreFull):
         await people.enroll("people", "bob", [NewTemplate(VECTOR, CONTRACT)])
 
@@ -249,12 +249,12 @@ async def test_indexes_are_made_before_the_first_point(double: Double) -> None:
     await store.galleries.create("people", CONTRACT, policy=POLICY)
     double.log.clear()
     await store.enroll("people", "ada", [NewTemplate(VECTOR, CONTRACT)], labels={"team": "red", "site": "x"})
-    assert double.log.index("Points/CreateFieldIndex") < double.log.index("Points/Upsert")
+    assert double.log.index("Points/CreateFieldIndex") < double.log.index("Points/UpdateBatch")
     made = double.indexes[f"sameface-{CONTRACT.key}"]
     kinds = {name: params.WhichOneof("index_params").removesuffix("_index_params") for name, params in made.items()}
     # All fields in the store's filters, because strict mode refuses others.
     assert kinds == {
-        **dict.fromkeys(["gallery", "identity", "kind", "digest", "mark", "source"], "keyword"),
+        **dict.fromkeys(["gallery", "identity", "kind", "digest", "mark", "source", "state"], "keyword"),
         **dict.fromkeys(["labels.team", "labels.site"], "keyword"),
         "expires": "float",
         "revision": "integer",
@@ -294,14 +294,14 @@ async def test_options_reach_the_server(double: Double) -> None:
     limits = made.strict_mode_config
     assert (limits.enabled, limits.unindexed_filtering_retrieve, limits.max_query_limit) == (True, False, 1000)
     await store.enroll("people", "ada", [NewTemplate(VECTOR, CONTRACT)])
-    write = double.requests["Points/Upsert"]
+    write = double.requests["Points/UpdateBatch"]
     assert (write.wait, write.ordering.type) == (True, messages.WriteOrderingType.Strong)
     await store.identify("people", Probe(VECTOR, CONTRACT))
     asked = double.requests["Points/Query"]
     assert (asked.params.exact, asked.params.hnsw_ef) == (False, 256)
     assert (asked.params.quantization.rescore, asked.params.quantization.oversampling) == (True, 3.0)
     for method in ("Points/Query", "Points/Get"):
-        assert double.requests[method].read_consistency.type == messages.ReadConsistencyType.Majority
+        assert double.requests[method].read_consistency.type == messages.ReadConsistencyType.Quorum
     await store.verify("people", "ada", Probe(VECTOR, CONTRACT), scope=Scope.CLAIM)
     claim = double.requests["Points/Query"]
     assert (claim.params.exact, claim.params.quantization.ignore) == (True, True)

@@ -63,12 +63,22 @@ class SqliteEngine:
         await self._call(work)
 
     async def upsert(
-        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
+        self,
+        collection: str,
+        points: Sequence[Point],
+        *,
+        insert_only: bool = False,
+        only_if: Where | None = None,
+        companions: Sequence[Point] = (),
     ) -> None:
+        new = {point.id for point in companions}
+
         def work() -> None:
-            for point in points:
+            for point in (*companions, *points):
                 old = self._find(collection, [point.id])
-                if old and (insert_only or (only_if is not None and not _matches(old[0], only_if))):
+                if old and (insert_only or point.id in new):
+                    continue
+                if point.id not in new and only_if is not None and not (old and _matches(old[0], only_if)):
                     continue
                 vector = None if point.vector is None else np.asarray(point.vector, dtype="<f4").tobytes()
                 self._connection.execute(

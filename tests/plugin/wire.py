@@ -155,16 +155,10 @@ class _Points(messages.PointsServicer):
         )
         return _done()
 
-    async def Upsert(self, request: Any, context: Any) -> Any:  # noqa: N802
-        await self._client.upsert(
-            request.collection_name,
-            [GrpcToRest.convert_point_struct(point) for point in request.points],
-            update_filter=_filter(request, "update_filter"),
-            update_mode=(
-                GrpcToRest.convert_update_mode(request.update_mode) if request.HasField("update_mode") else None
-            ),
-        )
-        return _done()
+    async def UpdateBatch(self, request: Any, context: Any) -> Any:  # noqa: N802
+        operations = [GrpcToRest.convert_points_update_operation(one) for one in request.operations]
+        await self._client.batch_update_points(request.collection_name, operations)
+        return messages.UpdateBatchResponse(result=[_DONE] * len(operations))
 
     async def SetPayload(self, request: Any, context: Any) -> Any:  # noqa: N802
         selector = GrpcToRest.convert_points_selector(request.points_selector)
@@ -235,6 +229,8 @@ def _retrieved(record: Any) -> Any:
     return RestToGrpc.convert_retrieved_point(record)
 
 
+_DONE = messages.UpdateResult(operation_id=0, status=messages.UpdateStatus.Completed)
+
+
 def _done() -> Any:
-    result = messages.UpdateResult(operation_id=0, status=messages.UpdateStatus.Completed)
-    return messages.PointsOperationResponse(result=result)
+    return messages.PointsOperationResponse(result=_DONE)

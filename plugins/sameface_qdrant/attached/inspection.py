@@ -46,7 +46,7 @@ async def open_collection(client: AsyncQdrantClient, location: str, target: Targ
         params.size,
         params.distance,
         indexed=not is_local(client) and target.identity_key not in missing,
-        consistency=models.ReadConsistencyType.MAJORITY if replicated else None,
+        consistency=models.ReadConsistencyType.QUORUM if replicated else None,
     )
     if params.distance is not models.Distance.COSINE:
         await _check_norms(attached)

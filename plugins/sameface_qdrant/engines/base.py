@@ -151,9 +151,18 @@ class Engine(Protocol):
         ...
 
     async def upsert(
-        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
+        self,
+        collection: str,
+        points: Sequence[Point],
+        *,
+        insert_only: bool = False,
+        only_if: Where | None = None,
+        companions: Sequence[Point] = (),
     ) -> None:
-        """Write points as one batch. ``insert_only`` changes no existing point, ``only_if`` only those that match.
+        """Write points as one batch.
+
+        ``insert_only`` changes no existing point. ``only_if`` replaces only points that exist and match, and inserts
+        none. ``companions`` are inserted before, whatever becomes of the points; existing ones stay as they are.
 
         A batch may be applied twice if the first answer was lost. A plain batch then overwrites what another writer
         wrote in between.

@@ -25,6 +25,7 @@ from sameface_qdrant.calibration.what_if import WhatIf, what_if
 from sameface_qdrant.concurrency import in_thread
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.conditional_write import confirmed
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
@@ -84,7 +85,7 @@ async def _templates(engine: Engine, tenant: Tenant, threads: Executor) -> Galle
 
     Ids are hashes, so the first ones in their order are a random sample.
     """
-    where = Where({"gallery": tenant.uid, "kind": payloads.TEMPLATE}, valid_at=time.time())
+    where = confirmed(engine, Where({"gallery": tenant.uid, "kind": payloads.TEMPLATE}, valid_at=time.time()))
     vectors: list[Vector] = []
     identities: list[str] = []
     start = None

@@ -1,26 +1,41 @@
-"""Conditional writes: a record's next revision, with the points that belong to the same change.
+"""The compare-and-set of the store: a record's next revision, with the points that belong to the same change.
 
 Services that share a Qdrant server race. Every record that they change has a revision and the tokens of its latest
-writers. A change is written on the condition that the revision is still the one that was read. Qdrant does not say
-whether the condition was met, so the writer reads the record back and looks for its own token. Points that come with
-the change are new and are always written. A writer that lost removes them again by its token.
+writers. A change is written on the condition that the record exists and still has the revision that was read. Qdrant
+does not say whether the condition was met, so the writer reads the record back and looks for its own token.
+
+Points that come with the change are inserted before the record, whatever becomes of it. They are pending: no decision
+and no list has them. A writer that won confirms them, and one that lost removes them. Both name its token and the state
+PENDING, so what one writer confirmed is never removed by another one. `sweep` removes those of a writer that crashed.
+
+A record that is CLOSED is being erased. It changes no more, and nobody finds it.
 """
 
+import asyncio
+import secrets
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate
 from sameface_qdrant.values.schema import CURRENT, SchemaVersion, check_writable, schema_of, stamped
 
+Result = TypeVar("Result")
+
 WRITER, WRITERS, REVISION = "mark", "marks", "revision"
 """Stored fields: the token of a template's writer, the tokens of a record's latest writers, and its revision."""
+STATE, PENDING, CLOSED = "state", "pending", "closed"
+"""A stored field, and its values. Most points have none."""
+SINCE = "pending_since"
+"""A stored field: seconds since the epoch."""
 LATEST_WRITERS = 32
-WITHDRAWN_AFTER_S = 60.0
-"""A writer that lost removes its templates at once. After this time it has done so, or it has crashed."""
+ATTEMPTS = 8
+"""How often a change without an etag is tried if other services are faster."""
+CRASHED_AFTER_S = 60.0
+"""A writer confirms or removes what is pending at once. After this time it has done so, or it has crashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +52,33 @@ class Change:
     async def apply(self, engine: Engine) -> None:
         """Write everything in one batch, the record only if its condition holds."""
         new = self.read_revision is None
+        if engine.exclusive:
+            # Nobody else can have written in between, and one batch is written whole or not at all.
+            await engine.upsert(self.collection, [self.record, *self.companions], insert_only=new)
+            return
+        marks = {STATE: PENDING, SINCE: time.time()}
+        pending = [replace(point, payload={**point.payload, **marks}) for point in self.companions]
         condition = None if new else Where({REVISION: int(self.read_revision or 0)})
-        await engine.upsert(self.collection, [self.record, *self.companions], insert_only=new, only_if=condition)
+        await engine.upsert(self.collection, [self.record], insert_only=new, only_if=condition, companions=pending)
 
     def won(self, stored: Point | None) -> bool:
         """Return whether the record, read back, contains this change. Others may have changed it again since."""
         return stored is not None and self.writer in stored.payload[WRITERS]
 
+    async def confirm(self, engine: Engine) -> None:
+        """Make the companions count."""
+        if self.companions and not engine.exclusive:
+            await engine.set_payload(self.collection, self._pending, {STATE: ""})
+
     async def take_back(self, engine: Engine) -> None:
-        """Remove the companions by token: another service with the same request may have written the same ids."""
-        own = {"gallery": self.record.payload["gallery"], WRITER: self.writer}
-        await engine.delete(self.collection, Where(own))
+        """Remove the companions that are still pending."""
+        if self.companions:
+            await engine.delete(self.collection, self._pending)
+
+    @property
+    def _pending(self) -> Where:
+        # By token, because another service with the same request may have written the same ids.
+        return Where({"gallery": self.record.payload["gallery"], WRITER: self.writer, STATE: PENDING})
 
 
 def change_of(
@@ -90,7 +121,7 @@ def change_of(
 
 
 async def write(engine: Engine, change: Change) -> Point | None:
-    """Write a change and return the stored record.
+    """Write a change and return the stored record; the caller confirms the companions.
 
     Return None if another writer was faster; the companions are removed then.
     """
@@ -98,20 +129,49 @@ async def write(engine: Engine, change: Change) -> Point | None:
     stored = (await engine.get(change.collection, [change.record.id])).get(change.record.id)
     if change.won(stored):
         return stored
-    if change.companions:
-        await change.take_back(engine)
+    await change.take_back(engine)
     return None
 
 
-def will_stay(template: Mapping[str, Any], identity: Mapping[str, Any] | None) -> bool:
-    """Return whether a stored template stays: its writer won, or would have removed it by now."""
-    won = identity is not None and template[WRITER] in identity[WRITERS]
-    return won or time.time() - float(template["created"]) > WITHDRAWN_AFTER_S
+async def remove(engine: Engine, collection: str, record: Point) -> None:
+    """Remove a record if it still has the revision that was read."""
+    await engine.delete(collection, Where({REVISION: record.payload[REVISION]}, ids=(record.id,)))
+
+
+def confirmed(engine: Engine, where: Where) -> Where:
+    """Return the filter without pending points. Where only this process writes, none is pending."""
+    return where if engine.exclusive else replace(where, excludes={**where.excludes, STATE: PENDING})
+
+
+def is_pending(template: Point) -> bool:
+    """Return whether the writer of a template has neither confirmed nor removed it yet."""
+    return template.payload.get(STATE) == PENDING
+
+
+def is_closed(record: Point) -> bool:
+    """Return whether a record is being erased."""
+    return record.payload.get(STATE) == CLOSED
+
+
+def is_left_over(point: Point) -> bool:
+    """Return whether the writer of a pending template, or of a record whose change is not finished, has crashed."""
+    moment = point.payload[SINCE if is_pending(point) else "updated"]
+    return time.time() - float(moment) > CRASHED_AFTER_S
+
+
+async def repeated(call: Callable[[], Awaitable[Result]], attempts: int = ATTEMPTS) -> Result:
+    """Return what ``call`` returns. If another service was faster, call it again, with growing pauses between."""
+    for attempt in range(1, attempts):
+        try:
+            return await call()
+        except ConcurrentUpdate:
+            await asyncio.sleep(0.01 * 2**attempt * secrets.SystemRandom().random())
+    return await call()
 
 
 def overtaken(gallery: str, identity: str) -> ConcurrentUpdate:
     """Return the error for a change of an identity that lost against another service."""
     return ConcurrentUpdate(
-        f"another service changed the identity {identity!r} or its gallery, or is moving it; repeat the call",
+        f"another service changes, moves or deletes the identity {identity!r} or its gallery; repeat the call",
         metadata={"gallery": gallery, "identity": identity},
     )

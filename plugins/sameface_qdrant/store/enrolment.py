@@ -3,8 +3,8 @@
 Every write to an identity also writes the identity's record, in the same batch and as a conditional write
 (`sameface_qdrant.store.conditional_write`). A writer that lost removes its templates and raises ConcurrentUpdate.
 Writes of one process run one after another, and Qdrant Edge allows only one process. So limits hold once every call has
-returned, and a repeat acknowledges only templates that stay. The same is true for what guards reject, see
-`sameface_qdrant.store.guards`.
+returned. The same is true for what guards reject, see `sameface_qdrant.store.guards`: templates count only after the
+guards have looked again. A repeat does what an interrupted call has left undone.
 """
 
 import asyncio
@@ -16,7 +16,19 @@ from sameface_qdrant.concurrency import nothing, to_end, together
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import GuardRefusal, IdentityExpired, RequestIdReused, SamefaceError
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.conditional_write import Change, change_of, overtaken, will_stay
+from sameface_qdrant.store.conditional_write import (
+    PENDING,
+    STATE,
+    WRITER,
+    WRITERS,
+    Change,
+    change_of,
+    is_closed,
+    is_left_over,
+    is_pending,
+    overtaken,
+    remove,
+)
 from sameface_qdrant.store.enrolment_request import (
     Enrolee,
     Entry,
@@ -104,6 +116,9 @@ class Enrolments:
             now = time.time()
             entries = await self._entries(tenant, enrolee, templates, request_id)
             stored = await self._read(tenant, enrolee, entries, now)
+            if pending := [point for point in stored.present.values() if is_pending(point)]:
+                await self._settle(tenant, enrolee, stored.record, pending)
+                stored = await self._read(tenant, enrolee, entries, now)
             self._check_repeat(tenant, enrolee, entries, stored, request_id)
             fresh = not_stored(entries, stored.present)
             present: Mapping[str, Point] = stored.present
@@ -111,10 +126,12 @@ class Enrolments:
                 self._check_identity(tenant, enrolee, stored.record)
                 points = template_points(tenant, enrolee, fresh, stored.record, now)
                 findings, in_force = await self._look(tenant, enrolee, stored.record, points)
+                # With the time, so that a template with a later expiry meanwhile stays.
+                expired = Where({"gallery": tenant.uid}, ids=tuple(stored.expired), expired_at=now)
                 replaced, _ = await together(
                     self._engine,
                     self._replaced(tenant, enrolee, in_force, points, entries),
-                    self._engine.delete(tenant.collection, stored.expired) if stored.expired else nothing(None),
+                    self._engine.delete(tenant.collection, expired) if stored.expired else nothing(None),
                 )
                 change = self._change(tenant, enrolee, stored.record, points, now, request_id)
                 present = await self._write(tenant, enrolee, change, entries)
@@ -155,9 +172,22 @@ class Enrolments:
                     f"request_id {request_id} was used before for another photo or embedding; send a new request_id",
                     metadata={"field": "request_id", "request_id": request_id},
                 )
-        identity = None if stored.record is None else stored.record.payload
-        if not self._engine.exclusive and not all(will_stay(point.payload, identity) for point in present.values()):
+        if any(map(is_pending, present.values())):
             raise overtaken(tenant.gallery.id, enrolee.identity)
+
+    async def _settle(self, tenant: Tenant, enrolee: Enrolee, record: Point | None, pending: Sequence[Point]) -> None:
+        """Confirm or remove templates of an earlier call with the same request, which has not finished.
+
+        If its write won, they are confirmed, unless the guards reject them now. Otherwise they are removed once that
+        call must have crashed; until then they stay pending.
+        """
+        these = Where({"gallery": tenant.uid, STATE: PENDING}, ids=tuple(point.id for point in pending))
+        won = record is not None and all(point.payload[WRITER] in record.payload[WRITERS] for point in pending)
+        read = await self._engine.get(tenant.collection, these.ids, with_vector=True)
+        if won and not await self._look_again(tenant, enrolee, record, list(read.values())):
+            await self._engine.set_payload(tenant.collection, these, {STATE: ""})
+        elif all(map(is_left_over, pending)):
+            await self._engine.delete(tenant.collection, these)
 
     def _check_identity(self, tenant: Tenant, enrolee: Enrolee, record: Point | None) -> None:
         """Check that templates may be enrolled for the identity.
@@ -165,13 +195,13 @@ class Enrolments:
         Raises:
             IdentityNotFound: it does not exist, and the call must not create it.
             IdentityExpired: it has expired.
-            ConcurrentUpdate: its templates are being moved to another identity.
+            ConcurrentUpdate: its templates are being moved to another identity, or it is being erased.
         """
         if record is None:
             if not enrolee.create_identity:
                 raise self._identities.not_found(tenant, enrolee.identity)
             return
-        if record.payload["moving_to"]:
+        if record.payload["moving_to"] or is_closed(record):
             raise overtaken(tenant.gallery.id, enrolee.identity)
         if not payloads.in_force(record.payload, time.time()):
             raise IdentityExpired(
@@ -252,6 +282,7 @@ class Enrolments:
                 these.
         """
         await change.apply(self._engine)
+        written = [point.id for point in change.companions]
         keys = [change.record.id, *(entry.key for entry in entries)]
         if self._engine.exclusive:
             found = await self._engine.get(tenant.collection, keys)
@@ -262,26 +293,31 @@ class Enrolments:
             self._engine,
             self._engine.get(tenant.collection, keys),
             self._galleries.is_current(tenant),
-            self._look_again(tenant, enrolee, change),
+            self._look_again(tenant, enrolee, change.record, change.companions),
         )
         stored = found.pop(change.record.id, None)
         if not current:
             await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}))
             raise overtaken(tenant.gallery.id, enrolee.identity)
-        won = change.won(stored)
+        # Another service may have inserted them for the same request, or have erased them with the identity.
+        own = all(key in found and found[key].payload[WRITER] == change.writer for key in written)
+        won = change.won(stored) and own
         if won and not objections:
+            await change.confirm(self._engine)
             return found
         rejected = any(isinstance(objection, GuardRefusal) for objection in objections)
-        if won and rejected and change.read_revision is None:
-            # Remove the new identity too, unless another call has added to it since.
-            record = identity_filter(tenant.uid, enrolee.identity, payloads.IDENTITY)
-            await self._engine.delete(tenant.collection, replace(record, equals={**record.equals, "revision": 1}))
-        await change.take_back(self._engine)
         if won and not rejected:
+            # Nobody knows yet whether the guards reject them. A repeat of the call finds out.
             raise objections[0]
+        if won and change.read_revision is None:
+            # Remove the new identity too, unless another call has added to it since.
+            await remove(self._engine, tenant.collection, change.record)
+        await change.take_back(self._engine)
         raise overtaken(tenant.gallery.id, enrolee.identity)
 
-    async def _look_again(self, tenant: Tenant, enrolee: Enrolee, change: Change) -> list[SamefaceError]:
+    async def _look_again(
+        self, tenant: Tenant, enrolee: Enrolee, record: Point | None, points: Sequence[Point]
+    ) -> list[SamefaceError]:
         """Return what a guard rejects now that the templates are written, or why it could not look.
 
         Another service may have enrolled the same person in between. A guard that only warns need not look again.
@@ -289,7 +325,7 @@ class Enrolments:
         if not rejects(tenant.gallery.policy):
             return []
         try:
-            findings = await self._guards.look(tenant, enrolee.identity, change.record, change.companions)
+            findings = await self._guards.look(tenant, enrolee.identity, record, points)
         except SamefaceError as error:
             return [error]
         rejected = rejection(findings, tenant.gallery.policy, tenant.gallery.id, enrolee.identity)

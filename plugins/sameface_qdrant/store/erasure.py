@@ -93,6 +93,8 @@ class Erasures:
     async def erase(
         self,
         find: Callable[[], Awaitable[Removal | None]],
+        *,
+        before: Callable[[Removal], Awaitable[None]] | None = None,
         afterwards: Callable[[Removal], Awaitable[None]] | None = None,
     ) -> ErasureReceipt | None:
         """Remove points and return the receipt; None if there is nothing to remove.
@@ -100,6 +102,7 @@ class Erasures:
         Args:
             find: returns what to remove, and raises if that is not allowed. It is called twice: first without the write
                 lock, to search the files, and then under the write lock.
+            before: called under the same lock before the receipt is written; it may raise, and nothing is removed then.
             afterwards: changes other records under the same lock, after the points are removed.
         """
         removal = await find()
@@ -112,6 +115,8 @@ class Erasures:
                 return None
             if (removal.collection, removal.points) != (first.collection, first.points):
                 sample = await self._sample(removal)  # another gallery has the id by now
+            if before is not None:
+                await before(removal)
             receipt = await self._begin(removal, sample)
             await self._engine.delete(removal.collection, removal.points)
             if afterwards is not None:

@@ -1,11 +1,17 @@
-"""The sweep erases expired identities and templates. Comparisons ignore them from the moment when they expire."""
+"""The sweep erases expired identities and templates. Comparisons ignore them from the moment when they expire.
 
+Where several services write, it also finishes what a service left undone that crashed: deletions, and templates that
+were never confirmed.
+"""
+
+import dataclasses
 import logging
 import time
 
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.conditional_write import CLOSED, PENDING, STATE, is_left_over
 from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.payloads import META
@@ -33,6 +39,8 @@ async def sweep(
             for identity in await _expired_identities(engine, galleries, gallery):
                 receipts += await _erase_identity(identities, gallery, identity)
             receipts += await _erase_templates(templates, gallery)
+            if not engine.exclusive:
+                receipts += await _finish(engine, galleries, identities, gallery)
         if start is None:
             return receipts
 
@@ -66,3 +74,20 @@ async def _erase_templates(templates: Templates, gallery: str) -> list[ErasureRe
         log.info("expired templates were left for the next sweep: %s", error.reason)
         return []
     return [] if receipt is None else [receipt]
+
+
+async def _finish(engine: Engine, galleries: Galleries, identities: Identities, gallery: str) -> list[ErasureReceipt]:
+    """Finish the deletions that a crash interrupted, and remove templates that nobody will confirm any more."""
+    receipts = []
+    try:
+        tenant = await galleries.tenant(gallery)
+        closed, _ = await engine.scroll(tenant.collection, Where({"gallery": tenant.uid, STATE: CLOSED}), _PAGE)
+        for record in filter(is_left_over, closed):
+            receipts.append(await identities.delete(gallery, record.payload["identity"], force=True))
+        pending = Where({"gallery": tenant.uid, STATE: PENDING})
+        found, _ = await engine.scroll(tenant.collection, pending, _PAGE)
+        if ids := tuple(point.id for point in filter(is_left_over, found)):
+            await engine.delete(tenant.collection, dataclasses.replace(pending, ids=ids))
+    except SamefaceError as error:
+        log.info("what a crash left in a gallery stays for the next sweep: %s", error.reason)
+    return receipts

@@ -18,7 +18,7 @@ from sameface_qdrant.errors import (
 )
 from sameface_qdrant.policy import changed_policy, check_policy
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.conditional_write import change_of, write
+from sameface_qdrant.store.conditional_write import ATTEMPTS, change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.payloads import META, check_etag
@@ -29,9 +29,6 @@ from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, Poli
 from sameface_qdrant.values.ids import check_id
 from sameface_qdrant.values.paging import Page, check_page
 from sameface_qdrant.values.schema import check_writable, schema_of
-
-ATTEMPTS = 8
-"""How often a change without an etag is tried if other services are faster."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,7 +189,7 @@ class Galleries:
                 # Another service may have found the gallery, and enrolled, between the two deletions.
                 await self._engine.delete(removal.collection, removal.points)
 
-        receipt = await self.erasures.erase(find, remove_policies)
+        receipt = await self.erasures.erase(find, afterwards=remove_policies)
         assert receipt is not None
         return receipt
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.recognition import ScoredTemplate
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.conditional_write import confirmed
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.store.identities import Identities
@@ -62,7 +63,7 @@ class StoredGallerySearch:
             outside={"identity": tuple(excluding)} if len(excluding) > 1 else {},
             valid_at=self._now,
         )
-        hits = await self._engine.nearest(self._tenant.collection, vector, where, limit)
+        hits = await self._engine.nearest(self._tenant.collection, vector, confirmed(self._engine, where), limit)
         return [ScoredTemplate(hit.payload["identity"], hit.id, hit.score) for hit in hits]
 
     async def display_names(self, identities: Sequence[str]) -> list[str]:

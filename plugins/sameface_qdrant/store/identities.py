@@ -6,27 +6,37 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from sameface_qdrant.concurrency import together
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
     IdentityAlreadyExists,
-    IdentityNotEmpty,
     IdentityNotFound,
     InvalidArgument,
     TemplateLimitReached,
 )
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.conditional_write import change_of, write
-from sameface_qdrant.store.erasure import Removal
+from sameface_qdrant.store.conditional_write import (
+    ATTEMPTS,
+    CLOSED,
+    STATE,
+    change_of,
+    is_closed,
+    overtaken,
+    repeated,
+    write,
+)
 from sameface_qdrant.store.filters import gallery_filter, identity_filter
-from sameface_qdrant.store.galleries import ATTEMPTS, Galleries, Tenant
+from sameface_qdrant.store.galleries import Galleries, Tenant
+from sameface_qdrant.store.identity_erasure import IdentityErasure
+from sameface_qdrant.store.identity_records import NO_FIELDS, find_record, not_found, template_count, touch
 from sameface_qdrant.store.move import move
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
-from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
+from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels
 from sameface_qdrant.values.paging import Page, check_page
@@ -81,7 +91,13 @@ class Identities:
                 expires=payloads.seconds(expire_time),
             )
             written = await write(self._engine, change_of(tenant.collection, Point(key, {}), payload, new=True))
-            stored = (written or await self.record(tenant, identity)).payload
+            present = written or await self.find(tenant, identity)
+            if present is None or is_closed(present):
+                raise overtaken(gallery, identity)
+            stored = present.payload
+            if not self._engine.exclusive and not await self._galleries.is_current(tenant):
+                await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}))
+                raise self._galleries.not_found(gallery)
         await self._engine.commit(tenant.collection)
         same_request = bool(request_id) and stored["request_id"] == request_id
         if written is None and not same_request:
@@ -107,6 +123,8 @@ class Identities:
         start = check_page(page_size, page_token)
         tenant = await self._galleries.tenant(gallery)
         where = gallery_filter(tenant.uid, payloads.IDENTITY, labels)
+        if not self._engine.exclusive:
+            where = dataclasses.replace(where, excludes={STATE: CLOSED})
         points, following = await self._engine.scroll(tenant.collection, where, page_size, start)
         stored = [point.payload for point in points]
         counts = await together(self._engine, *(self.template_count(tenant, payload["identity"]) for payload in stored))
@@ -196,41 +214,16 @@ class Identities:
         Raises:
             GalleryNotFound, IdentityNotFound: there is no such gallery or identity.
             IdentityNotEmpty: it has templates and ``force`` is not set.
-            ConcurrentUpdate: ``etag`` is given and not the present one.
+            ConcurrentUpdate: ``etag`` is given and not the present one, or other services were faster at every attempt.
         """
-
-        async def find() -> Removal:
-            tenant = await self._galleries.tenant(gallery)
-            record, count = await together(
-                self._engine, self.record(tenant, identity), self.template_count(tenant, identity)
-            )
-            check_etag(etag, payloads.identity_of(record.payload, gallery, count).etag, identity)
-            if count and not force:
-                raise IdentityNotEmpty(
-                    f"the identity {identity!r} has {count} templates; delete them first, or set force",
-                    metadata={"gallery": gallery, "identity": identity, "templates": count},
-                )
-            return Removal(
-                tenant.collection,
-                tenant.gallery.contract.dimension,
-                Where({"gallery": tenant.uid, "identity": identity}),
-                ErasedResource.IDENTITY,
-                gallery,
-                templates=count,
-                records=1,
-                identity=identity,
-            )
-
-        receipt = await self._galleries.erasures.erase(find)
-        assert receipt is not None
-        return receipt
+        attempt = IdentityErasure(self._engine, self._galleries, gallery, identity, force, etag)
+        return await repeated(attempt.run, 1 if etag else ATTEMPTS)
 
     # For templates and decisions.
 
-    async def touch(self, tenant: Tenant, record: Point) -> bool:
-        """Write an identity's next revision; return False if another service was faster."""
-        change = change_of(tenant.collection, record, {"updated": time.time()})
-        return await write(self._engine, change) is not None
+    async def touch(self, tenant: Tenant, record: Point, fields: Mapping[str, Any] = NO_FIELDS) -> Point | None:
+        """Write an identity's next revision, and return it; None if another service was faster."""
+        return await touch(self._engine, tenant, record, fields)
 
     async def check_renewal(
         self, tenant: Tenant, identity: str, templates: Sequence[tuple[Point, float | None]]
@@ -256,29 +249,23 @@ class Identities:
             )
 
     async def find(self, tenant: Tenant, identity: str) -> Point | None:
-        """Return an identity's record; None if there is none."""
-        key = payloads.identity_point_id(tenant.uid, identity)
-        return (await self._engine.get(tenant.collection, [key])).get(key)
+        """Return an identity's record, also one that is being erased; None if there is none."""
+        return await find_record(self._engine, tenant, identity)
 
     async def record(self, tenant: Tenant, identity: str) -> Point:
-        """Return an identity's record, or raise IdentityNotFound."""
+        """Return an identity's record, or raise IdentityNotFound; an identity that is being erased is not found."""
         record = await self.find(tenant, identity)
-        if record is None:
+        if record is None or is_closed(record):
             raise self.not_found(tenant, identity)
         return record
 
     def not_found(self, tenant: Tenant, identity: str) -> IdentityNotFound:
         """Return the error for an identity that does not exist."""
-        gallery = tenant.gallery.id
-        return IdentityNotFound(
-            f"nobody is enrolled in {gallery!r} under {identity!r}; check the id, or enrol a template first",
-            metadata={"gallery": gallery, "identity": identity},
-        )
+        return not_found(tenant, identity)
 
     async def template_count(self, tenant: Tenant, identity: str, *, valid_at: float | None = None) -> int:
         """Return how many templates an identity has, or how many of them are in force at a moment."""
-        where = identity_filter(tenant.uid, identity, payloads.TEMPLATE, valid_at)
-        return await self._engine.count(tenant.collection, where)
+        return await template_count(self._engine, tenant, identity, valid_at=valid_at)
 
 
 def templates_of(tenant: Tenant, record: Point) -> Where:

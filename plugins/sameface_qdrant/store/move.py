@@ -1,10 +1,10 @@
 """Moves the templates of one identity to another one. No acknowledged template is lost on the way.
 
-1. The source's record names the target and an id of the move. From then on nothing is enrolled for the source. If a
-   service has read the record before, it finds the change and removes its template.
+1. The source's record names the target and an id of the move. From then on nothing is enrolled for the source, and
+   nobody deletes it. If a service has read the record before, it finds the change and removes its template.
 2. The templates are written under the target, together with the target's record, which keeps the id of the move. Their
-   new ids derive from the old ones, so a repeat writes the same points.
-3. When that is durable, the source is erased.
+   new ids derive from the old ones, so a repeat writes the same points. They count once the source still moves.
+3. When that is durable, the source is erased: its templates, and then its record.
 
 A repeat finishes a move that was interrupted. The id of the move tells the target from another identity that got the
 same name meanwhile.
@@ -18,9 +18,21 @@ from typing import Any
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import IdentityAlreadyExists, TemplateLimitReached
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.conditional_write import change_of, overtaken, will_stay, write
+from sameface_qdrant.store.conditional_write import (
+    PENDING,
+    STATE,
+    Change,
+    change_of,
+    is_closed,
+    is_left_over,
+    is_pending,
+    overtaken,
+    remove,
+    write,
+)
 from sameface_qdrant.store.filters import identity_filter
 from sameface_qdrant.store.galleries import Tenant
+from sameface_qdrant.store.identity_records import find_record
 from sameface_qdrant.values.ids import point_id
 
 
@@ -30,10 +42,13 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     The source is erased. The caller holds the write lock and commits. `Identities.move` lists the errors.
     """
     identity = source.payload["identity"]
+    if is_closed(source):
+        raise overtaken(tenant.gallery.id, identity)
     begun = source.payload["moving_to"]
     if begun and begun != target and await _has_arrived(engine, tenant, source, begun):
         raise overtaken(tenant.gallery.id, identity)
-    present = await _find(engine, tenant, target)
+    present = await find_record(engine, tenant, target)
+    await _check_target(engine, tenant, source, present)
     move_id = source.payload["move"] if begun == target else uuid.uuid4().hex
     if present is not None and not merge and present.payload["moved_by"] != move_id:
         raise IdentityAlreadyExists(
@@ -43,28 +58,56 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     await _check_room(
         engine, tenant, target, _copies(tenant, await _templates(engine, tenant, identity), target, present)
     )
-    closed = await _write(engine, tenant, source, {"moving_to": target, "move": move_id})
-    # Read again: templates that another service wrote until then are stored now, or are about to be removed.
+    closing = {"moving_to": target, "move": move_id, "merging": merge}
+    _, closed = await _write(engine, tenant, source, closing)
+    if not engine.exclusive:
+        # Two identities may be closed at the same moment, each to be moved to the other one.
+        present = await find_record(engine, tenant, target)
+        await _check_target(engine, tenant, closed, present)
+    # Read again: templates that another service wrote until then are stored now. Its confirmation or removal follows.
     points = await _templates(engine, tenant, identity)
-    if not engine.exclusive and not all(will_stay(point.payload, closed.payload) for point in points):
+    if any(is_pending(point) and not is_left_over(point) for point in points):
         raise overtaken(tenant.gallery.id, identity)
-    copies = _copies(tenant, points, target, present)
+    copies = _copies(tenant, [point for point in points if not is_pending(point)], target, present)
     fresh = {**source.payload, "identity": target, "moving_to": "", "move": ""}
     record = present or Point(payloads.identity_point_id(tenant.uid, target), fresh)
-    written = await _write(engine, tenant, record, {"moved_by": move_id}, copies, new=present is None)
+    ids = tuple(copy.id for copy in copies)
+    if ids and not engine.exclusive:
+        # Of a move that was interrupted. A move that still runs finds its copies missing, and erases nothing.
+        await engine.delete(tenant.collection, Where({"gallery": tenant.uid, STATE: PENDING}, ids=ids))
+    change, written = await _write(engine, tenant, record, {"moved_by": move_id}, copies, new=present is None)
+    if not engine.exclusive and not _still_moves(await find_record(engine, tenant, identity), closed):
+        # This process has slept so long that another one took it for crashed.
+        await change.take_back(engine)
+        if present is None:
+            await remove(engine, tenant.collection, written)
+        raise overtaken(tenant.gallery.id, identity)
+    await change.confirm(engine)
+    stored = await engine.get(tenant.collection, ids)
+    if len(stored) < len(ids) or any(map(is_pending, stored.values())):
+        raise overtaken(tenant.gallery.id, identity)
     # Make the copies durable first: an interrupted flush must not remove only the originals.
     await engine.commit(tenant.collection)
-    await engine.delete(tenant.collection, Where({"gallery": tenant.uid, "identity": identity}))
+    await engine.delete(tenant.collection, identity_filter(tenant.uid, identity, payloads.TEMPLATE))
+    await remove(engine, tenant.collection, closed)
     return written
 
 
-async def _find(engine: Engine, tenant: Tenant, identity: str) -> Point | None:
-    key = payloads.identity_point_id(tenant.uid, identity)
-    return (await engine.get(tenant.collection, [key])).get(key)
+def _still_moves(source: Point | None, closed: Point) -> bool:
+    return source is not None and not is_closed(source) and source.payload["move"] == closed.payload["move"]
+
+
+async def _check_target(engine: Engine, tenant: Tenant, source: Point, target: Point | None) -> None:
+    """Raise ConcurrentUpdate if the target is being moved or erased. A source that is closed is opened again."""
+    if target is None or not (is_closed(target) or target.payload["moving_to"]):
+        return
+    if source.payload["moving_to"] and target.payload["moved_by"] != source.payload["move"]:
+        await _write(engine, tenant, source, {"moving_to": "", "move": ""})
+    raise overtaken(tenant.gallery.id, target.payload["identity"])
 
 
 async def _has_arrived(engine: Engine, tenant: Tenant, source: Point, target: str) -> bool:
-    present = await _find(engine, tenant, target)
+    present = await find_record(engine, tenant, target)
     return present is not None and present.payload["moved_by"] == source.payload["move"]
 
 
@@ -111,10 +154,10 @@ async def _write(
     copies: Sequence[Point] = (),
     *,
     new: bool = False,
-) -> Point:
+) -> tuple[Change, Point]:
     """Write an identity's next revision, with templates; raise ConcurrentUpdate if another service was faster."""
-    fields = {**payload, "updated": time.time()}
-    written = await write(engine, change_of(tenant.collection, record, fields, copies, new=new))
+    change = change_of(tenant.collection, record, {**payload, "updated": time.time()}, copies, new=new)
+    written = await write(engine, change)
     if written is None:
         raise overtaken(tenant.gallery.id, record.payload["identity"])
-    return written
+    return change, written

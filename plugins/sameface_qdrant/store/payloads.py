@@ -168,9 +168,10 @@ def identity_payload(
         "consent_reference": consent_reference,
         "purpose": purpose,
         "expires": expires,
-        # The target and the id of a move from here that has begun, and the id of the latest move to here.
+        # The target and the id of a move from here that has begun, whether it merges, and the latest move to here.
         "moving_to": "",
         "move": "",
+        "merging": False,
         "moved_by": "",
         "created": now,
         "updated": now,

@@ -17,6 +17,7 @@ from sameface_qdrant.policy import check_override
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
 from sameface_qdrant.store.checked_engine import checked
+from sameface_qdrant.store.conditional_write import confirmed
 from sameface_qdrant.store.enrolment import Enrolments
 from sameface_qdrant.store.enrolment_request import Enrolee
 from sameface_qdrant.store.erasure import Erasures
@@ -208,7 +209,7 @@ class Store:
         recognition.check_limit(limit)
         tenant = await self.galleries.tenant(gallery)
         (vector,) = units_under(tenant.gallery.contract, [probe])
-        looked_at = search_filter(tenant.uid, where, time.time())
+        looked_at = confirmed(self._engine, search_filter(tenant.uid, where, time.time()))
         hits = await self._checked.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
         if not hits:
             await self._check_current(gallery)

@@ -8,9 +8,10 @@ from sameface_qdrant.concurrency import together
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, TemplateNotFound
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.conditional_write import ATTEMPTS, confirmed, is_pending, overtaken, repeated
 from sameface_qdrant.store.erasure import Removal
 from sameface_qdrant.store.filters import identity_filter
-from sameface_qdrant.store.galleries import ATTEMPTS, Galleries, Tenant
+from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
@@ -42,7 +43,7 @@ class Templates:
         """Return one page of an identity's templates, in a stable order."""
         start = check_page(page_size, page_token)
         tenant = await self._galleries.tenant(gallery)
-        where = identity_filter(tenant.uid, identity, payloads.TEMPLATE)
+        where = confirmed(self._engine, identity_filter(tenant.uid, identity, payloads.TEMPLATE))
         _, (points, following) = await together(
             self._engine,
             self._identities.record(tenant, identity),
@@ -85,7 +86,14 @@ class Templates:
 
     @runs_to_completion
     async def delete(self, gallery: str, identity: str, template: str) -> ErasureReceipt:
-        """Erase one template, or raise GalleryNotFound, IdentityNotFound or TemplateNotFound."""
+        """Erase one template, or raise GalleryNotFound, IdentityNotFound or TemplateNotFound.
+
+        Raises also:
+            ConcurrentUpdate: other services were faster at every attempt.
+        """
+        return await repeated(lambda: self._delete(gallery, identity, template))
+
+    async def _delete(self, gallery: str, identity: str, template: str) -> ErasureReceipt:
         owner: tuple[Tenant, Point] | None = None
 
         async def find() -> Removal:
@@ -112,9 +120,17 @@ class Templates:
         async def touch_identity(removal: Removal) -> None:
             # A service that read the identity before finds it changed.
             assert owner is not None
-            await self._identities.touch(*owner)
+            if owner[1].payload["moving_to"] or await self._identities.touch(*owner) is None:
+                raise overtaken(gallery, identity)
 
-        receipt = await self._galleries.erasures.erase(find, touch_identity)
+        async def check_identity(removal: Removal) -> None:
+            # A move that has begun meanwhile, or has ended, may have copied the template.
+            assert owner is not None
+            record = await self._identities.find(owner[0], identity)
+            if record is None or record.payload["moving_to"]:
+                raise overtaken(gallery, identity)
+
+        receipt = await self._galleries.erasures.erase(find, before=touch_identity, afterwards=check_identity)
         assert receipt is not None
         return receipt
 
@@ -142,7 +158,11 @@ class Templates:
         found = await self._engine.get(tenant.collection, [key] if key else [], with_vector=with_vector)
         point = found.get(key)
         owner = (payloads.TEMPLATE, tenant.uid, identity)
-        if point is None or tuple(point.payload[name] for name in ("kind", "gallery", "identity")) != owner:
+        if (
+            point is None
+            or is_pending(point)
+            or tuple(point.payload[name] for name in ("kind", "gallery", "identity")) != owner
+        ):
             raise TemplateNotFound(
                 f"the identity {identity!r} of {tenant.gallery.id!r} has no template {template[:64]!r}; list its "
                 "templates to find the id",

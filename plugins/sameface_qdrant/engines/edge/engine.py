@@ -87,9 +87,18 @@ class EdgeEngine:
         check_dimension(collection, dimension, opened.dimension)
 
     async def upsert(
-        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
+        self,
+        collection: str,
+        points: Sequence[Point],
+        *,
+        insert_only: bool = False,
+        only_if: Where | None = None,
+        companions: Sequence[Point] = (),
     ) -> None:
         """See `Engine.upsert`."""
+        if companions:
+            await self.upsert(collection, companions, insert_only=True)
+        mode = edge.UpdateMode.Upsert if only_if is None else edge.UpdateMode.UpdateOnly
         operation = edge.UpdateOperation.upsert_points(
             [
                 edge.Point(
@@ -100,7 +109,7 @@ class EdgeEngine:
                 for point in points
             ],
             condition=None if only_if is None else filter_of(only_if),
-            update_mode=edge.UpdateMode.InsertOnly if insert_only else edge.UpdateMode.Upsert,
+            update_mode=edge.UpdateMode.InsertOnly if insert_only else mode,
         )
         await self._opened(collection).update(operation, [point.id for point in points])
 

@@ -1,5 +1,6 @@
 """Converts filters and points to those of qdrant-client and back. Pure."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,24 @@ def filter_of(where: Where) -> models.Filter:
     return models.Filter(must=must, must_not=must_not)
 
 
-def struct_of(point: Point) -> models.PointStruct:
-    """Return a point as qdrant-client writes it."""
+def upsert_of(
+    points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
+) -> models.UpsertOperation:
+    """Return the write of points, see `Engine.upsert`.
+
+    A condition alone would insert points that are not there.
+    """
+    mode = models.UpdateMode.INSERT_ONLY if insert_only else None
+    return models.UpsertOperation(
+        upsert=models.PointsList(
+            points=[_struct_of(point) for point in points],
+            update_filter=None if only_if is None else filter_of(only_if),
+            update_mode=mode if only_if is None else models.UpdateMode.UPDATE_ONLY,
+        )
+    )
+
+
+def _struct_of(point: Point) -> models.PointStruct:
     vector = {} if point.vector is None else {VECTOR_NAME: point.vector.tolist()}
     return models.PointStruct(id=point.id, vector=vector, payload=dict(point.payload))
 

@@ -26,7 +26,8 @@ from sameface_qdrant.engines.base import (
     check_dimension,
 )
 from sameface_qdrant.engines.server.client import connect
-from sameface_qdrant.engines.server.conversion import filter_of, point_of, struct_of
+from sameface_qdrant.engines.server.conversion import filter_of, point_of, upsert_of
+from sameface_qdrant.engines.server.diagnosis import encryption_fault
 from sameface_qdrant.engines.server.error_mapping import too_old, typed_error
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.engines.server.schema import (
@@ -85,6 +86,11 @@ class ServerEngine:
             numbers = re.match(r"(\d+)\.(\d+)", found)
             if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
                 raise too_old(url, found, OLDEST_SERVER)
+        except StoreUnavailable as error:
+            await client.close()
+            if fault := await encryption_fault(url, options.ca_certificate):
+                raise typed_error(url, "UNAVAILABLE", fault) from error
+            raise
         except BaseException:
             await client.close()
             raise
@@ -113,18 +119,21 @@ class ServerEngine:
         check_dimension(collection, dimension, opened.dimension)
 
     async def upsert(
-        self, collection: str, points: Sequence[Point], *, insert_only: bool = False, only_if: Where | None = None
+        self,
+        collection: str,
+        points: Sequence[Point],
+        *,
+        insert_only: bool = False,
+        only_if: Where | None = None,
+        companions: Sequence[Point] = (),
     ) -> None:
-        """See `Engine.upsert`."""
-        await self._index_labels(collection, [point.payload for point in points])
+        """See `Engine.upsert`; the server applies the parts of one request in turn."""
+        await self._index_labels(collection, [point.payload for point in (*companions, *points)])
+        operations = [upsert_of(companions, insert_only=True)] if companions else []
+        operations.append(upsert_of(points, insert_only=insert_only, only_if=only_if))
         await self._run(
-            self._client.upsert(
-                self._name(collection),
-                [struct_of(point) for point in points],
-                wait=True,
-                ordering=models.WriteOrdering.STRONG,
-                update_filter=None if only_if is None else filter_of(only_if),
-                update_mode=models.UpdateMode.INSERT_ONLY if insert_only else None,
+            self._client.batch_update_points(
+                self._name(collection), operations, wait=True, ordering=models.WriteOrdering.STRONG
             )
         )
 

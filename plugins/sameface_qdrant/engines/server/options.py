@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 from sameface_qdrant.errors import InvalidArgument
 
 MOST_RETRIES = 4
 """gRPC makes at most five attempts, even if a service config asks for more (gRFC A6)."""
-NO_LIMITS: Mapping[str, bool | int | float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +34,14 @@ class ServerOptions:
     """None takes the server's default."""
     replication_factor: int | None = None
     write_consistency_factor: int | None = None
-    """Replicas that must have applied a write before it is acknowledged. Choose a majority of them: reads ask a
-    majority if there is more than one replica, so they then see every acknowledged write."""
+    """Replicas that must have applied a write before it is acknowledged. Choose a majority of them, such as 2 of 3.
+    Reads ask a majority if there is more than one replica, so they then see every acknowledged write."""
     on_disk: bool = False
     """Keep vectors on disk instead of in memory."""
     quantization: Literal["none", "int8"] = "none"
     """``int8`` searches in vectors of a quarter of the size, and compares the results again with the originals. So
     scores stay exact. It has no effect while ``exact`` is set, because exact search uses the originals."""
-    strict_mode: Mapping[str, bool | int | float] = field(default_factory=lambda: NO_LIMITS)
+    strict_mode: Mapping[str, bool | int | float] = field(default_factory=dict)
     """Limits by the names of Qdrant's ``StrictModeConfig``, for instance ``{"unindexed_filtering_retrieve": False}``.
     Empty leaves strict mode to the server."""
 

@@ -11,7 +11,13 @@ from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 
 # The additional fields only narrow what the tenant's index found, but strict mode requires an index for them too.
-SERVER_INDEXES: Mapping[str, str] = {**INDEXED_FIELDS, "mark": "keyword", "revision": "integer", "source": "keyword"}
+SERVER_INDEXES: Mapping[str, str] = {
+    **INDEXED_FIELDS,
+    "mark": "keyword",
+    "revision": "integer",
+    "source": "keyword",
+    "state": "keyword",
+}
 """Payload fields of filters, except labels, with the type of their index."""
 
 
@@ -21,7 +27,7 @@ class OpenedCollection:
 
     dimension: int
     consistency: models.ReadConsistencyType | None
-    """A majority if there is more than one replica."""
+    """A quorum, which is a majority, if there is more than one replica. Qdrant's ``majority`` waits for all of them."""
     indexed: set[str] = field(default_factory=set)
 
 
@@ -68,7 +74,7 @@ def opened_collection(collection: str, params: models.CollectionParams) -> Opene
             metadata={"field": "collection_prefix", "collection": collection},
         )
     replicated = (params.replication_factor or 1) > 1
-    return OpenedCollection(vector.size, models.ReadConsistencyType.MAJORITY if replicated else None)
+    return OpenedCollection(vector.size, models.ReadConsistencyType.QUORUM if replicated else None)
 
 
 def index_schema(name: str, kind: str) -> Any:

@@ -1,0 +1,37 @@
+"""Finds out why a connection to a Qdrant server fails. gRPC tells only what happened at the last address it tried."""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sameface_qdrant.engines.server.client import DEFAULT_GRPC_PORT
+
+PATIENCE_S = 2.0
+
+
+async def encryption_fault(url: str, ca_certificate: Path | None) -> str:
+    """Return why no encrypted connection can be made; empty if one can, or if nothing answers at all.
+
+    Args:
+        url: that of the server. ``http`` needs no encryption.
+        ca_certificate: the authority that signed the server's certificate; None takes the system's.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        return ""
+    context = ssl.create_default_context(cafile=None if ca_certificate is None else str(ca_certificate))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or DEFAULT_GRPC_PORT, ssl=context)
+    except ssl.SSLCertVerificationError as error:
+        return f"certificate refused: {error.verify_message}"
+    except ssl.SSLError as error:
+        return f"TLS handshake failed: {error.reason or error}"
+    except (OSError, TimeoutError):
+        return ""
+    writer.close()
+    with suppress(OSError, ssl.SSLError):
+        await writer.wait_closed()
+    return ""

@@ -1,0 +1,167 @@
+"""Histories of calls that services make at the same time, and a checker that asks whether one order explains them.
+
+The model is the whole gallery: which templates each identity has, by their notes. Every call takes effect at one moment
+between its beginning and its end, or not at all (Herlihy and Wing 1990, "Linearizability"). A call that failed without
+saying whether it took effect may take effect at any later moment.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from sameface_qdrant import NewTemplate, Provenance, Store
+from sameface_qdrant.engines.base import Engine, Where
+from sameface_qdrant.errors import ConcurrentUpdate, IdentityNotFound, StoreUnavailable
+from tests.plugin.conftest import CONTRACT, random_vector
+
+State: TypeAlias = frozenset[tuple[str, frozenset[str]]]
+NOTHING: State = frozenset()
+FOREVER = float("inf")
+
+
+class Result(Enum):
+    DONE = "done"
+    NOT_FOUND = "not found"
+    NO_EFFECT = "no effect"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: ``enrol`` identity and note, ``delete`` identity, ``move`` identity and target."""
+
+    kind: str
+    arguments: tuple[str, ...]
+    began: float
+    ended: float
+    result: Result
+
+
+def after(state: State, call: Call) -> State | None:
+    """The state after a call that took effect with its result; None if it could not have had this result."""
+    gallery = dict(state)
+    identity = call.arguments[0]
+    if call.result is Result.NOT_FOUND:
+        return None if identity in gallery else state
+    if call.kind == "enrol":
+        gallery[identity] = gallery.get(identity, frozenset()) | {call.arguments[1]}
+    elif identity not in gallery:
+        return None
+    elif call.kind == "delete":
+        del gallery[identity]
+    else:
+        target = call.arguments[1]
+        gallery[target] = gallery.get(target, frozenset()) | gallery.pop(identity)
+    return frozenset(gallery.items())
+
+
+def joined(calls: Sequence[Call]) -> list[Call]:
+    """The calls, with moves of one identity to one target at the same moment as one: the second finishes the first."""
+    kept: list[Call] = []
+    for call in calls:
+        same = [one for one in kept if (one.kind, one.arguments, one.result) == ("move", call.arguments, Result.DONE)]
+        twin = next((one for one in same if one.began < call.ended and call.began < one.ended), None)
+        if call.kind == "move" and call.result is Result.DONE and twin is not None:
+            kept[kept.index(twin)] = replace(twin, began=max(twin.began, call.began), ended=min(twin.ended, call.ended))
+        else:
+            kept.append(call)
+    return kept
+
+
+def is_explained(calls: Sequence[Call], final: State) -> bool:
+    """Whether some order of the calls, each between its beginning and its end, leads to the final state."""
+    certain = [call for call in joined(calls) if call.result is not Result.NO_EFFECT]
+    seen: set[tuple[frozenset[int], State]] = set()
+
+    def search(left: frozenset[int], state: State) -> bool:
+        if (left, state) in seen:
+            return False
+        seen.add((left, state))
+        if state == final and all(certain[one].result is Result.UNKNOWN for one in left):
+            return True
+        first_end = min((certain[one].ended for one in left), default=FOREVER)
+        for one in left:
+            if certain[one].began <= first_end:
+                following = after(state, certain[one])
+                if following is not None and search(left - {one}, following):
+                    return True
+        return False
+
+    return search(frozenset(range(len(certain))), NOTHING)
+
+
+async def recorded(kind: str, arguments: tuple[str, ...], work: Any) -> Call:
+    """Await one call, and record when it ran and what became of it."""
+    began, result = time.monotonic(), Result.DONE
+    try:
+        await work
+    except IdentityNotFound:
+        result = Result.NOT_FOUND
+    except StoreUnavailable:
+        result = Result.UNKNOWN
+    except ConcurrentUpdate:
+        # A move that is overtaken has begun, and goes on when it is repeated.
+        result = Result.UNKNOWN if kind == "move" else Result.NO_EFFECT
+    return Call(kind, arguments, began, FOREVER if result is Result.UNKNOWN else time.monotonic(), result)
+
+
+async def race(
+    stores: Sequence[Store], gallery: str, seed: int, *, people: Sequence[str] = ("a", "b"), rounds: int = 3
+) -> list[Call]:
+    """Let every store call at the same time, a few times. The calls are drawn from the seed."""
+    draw, rng = random.Random(seed), np.random.default_rng(seed)
+    calls: list[Call] = []
+
+    async def service(number: int, store: Store) -> None:
+        for turn in range(rounds):
+            kind, identity = draw.choice(("enrol", "enrol", "delete", "move")), draw.choice(people)
+            for _ in range(draw.randrange(40)):
+                await asyncio.sleep(0)
+            if kind == "enrol":
+                note = f"{number}.{turn}"
+                new = [NewTemplate(random_vector(rng), CONTRACT, Provenance(note=note))]
+                calls.append(await recorded(kind, (identity, note), store.enroll(gallery, identity, new)))
+            elif kind == "delete":
+                erasing = store.identities.delete(gallery, identity, force=True)
+                calls.append(await recorded(kind, (identity,), erasing))
+            else:
+                target = draw.choice([one for one in people if one != identity])
+                moving = store.identities.move(gallery, identity, target, merge=True)
+                calls.append(await recorded(kind, (identity, target), moving))
+
+    await asyncio.gather(*(service(number, store) for number, store in enumerate(stores)))
+    return calls
+
+
+async def settle(store: Store, gallery: str) -> None:
+    """Repeat every move that was interrupted, as its caller would."""
+    for one in (await store.identities.list(gallery)).items:
+        record = await store.identities.record(await store.galleries.tenant(gallery), one.id)
+        if record.payload["moving_to"]:
+            await store.identities.move(gallery, one.id, record.payload["moving_to"], merge=True)
+
+
+async def state_of(store: Store, gallery: str) -> State:
+    """The gallery as a caller sees it."""
+    found: dict[str, frozenset[str]] = {}
+    for one in (await store.identities.list(gallery)).items:
+        templates = (await store.templates.list(gallery, one.id)).items
+        found[one.id] = frozenset(template.provenance.note for template in templates)
+    return frozenset(found.items())
+
+
+async def left_over(engine: Engine, collection: str) -> list[Mapping[str, Any]]:
+    """Templates that belong to no identity, and points that nobody confirmed."""
+    points, _ = await engine.scroll(collection, Where({}), 1000)
+    known = {(one.payload["gallery"], one.payload["identity"]) for one in points if one.payload["kind"] == "identity"}
+    return [
+        one.payload
+        for one in points
+        if (one.payload["gallery"], one.payload["identity"]) not in known or one.payload.get("state")
+    ]

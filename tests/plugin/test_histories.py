@@ -1,0 +1,58 @@
+"""Any two changes of one identity at the same moment have an order: enrolments, deletions and moves."""
+
+import random
+
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from sameface_qdrant import Policy, Store
+from tests.plugin.conftest import CONTRACT
+from tests.plugin.histories import Call, Result, is_explained, left_over, race, settle, state_of
+from tests.plugin.steered import SteeredEngine
+
+
+@pytest.mark.parametrize("seed", range(80))
+async def test_some_order_explains_what_services_did_at_the_same_time(seed: int) -> None:
+    client, turns = AsyncQdrantClient(":memory:"), random.Random(seed)
+    stores = [await Store.over(SteeredEngine(client, lambda: turns.randrange(12))) for _ in range(3)]
+    await stores[0].galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5))
+    calls = await race(stores, "people", seed)
+    reader = await Store.over(SteeredEngine(client))
+    await settle(reader, "people")
+    final = await state_of(reader, "people")
+    told = "\n".join(map(str, sorted(calls, key=lambda call: call.began)))
+    assert is_explained(calls, final), f"{told}\n{final}"
+    assert await left_over(SteeredEngine(client), CONTRACT.key) == []
+
+
+def call(kind: str, *arguments: str, began: float, ended: float, result: Result = Result.DONE) -> Call:
+    return Call(kind, arguments, began, ended, result)
+
+
+ENROLLED = call("enrol", "a", "1", began=0, ended=1)
+
+
+@pytest.mark.parametrize(
+    ("calls", "final", "explained"),
+    [
+        ([ENROLLED], {"a": "1"}, True),
+        ([ENROLLED], {}, False),
+        ([ENROLLED, call("delete", "a", began=2, ended=3)], {}, True),
+        ([ENROLLED, call("delete", "a", began=2, ended=3)], {"a": "1"}, False),
+        (
+            [ENROLLED, call("delete", "a", began=2, ended=3), call("move", "a", "b", began=2, ended=3)],
+            {"b": "1"},
+            False,
+        ),
+        ([ENROLLED, call("move", "a", "b", began=2, ended=3)], {"b": "1"}, True),
+        ([ENROLLED, call("delete", "a", began=0, ended=3, result=Result.NOT_FOUND)], {"a": "1"}, True),
+        ([ENROLLED, call("delete", "a", began=2, ended=3, result=Result.NOT_FOUND)], {"a": "1"}, False),
+        ([ENROLLED, call("delete", "a", began=2, ended=9, result=Result.UNKNOWN)], {"a": "1"}, True),
+        ([ENROLLED, call("delete", "a", began=2, ended=9, result=Result.UNKNOWN)], {}, True),
+        ([ENROLLED, call("delete", "a", began=2, ended=3, result=Result.NO_EFFECT)], {}, False),
+    ],
+)
+def test_the_checker_tells_a_history_with_an_order_from_one_without(
+    calls: list[Call], final: dict[str, str], explained: bool
+) -> None:
+    assert is_explained(calls, frozenset((name, frozenset(notes)) for name, notes in final.items())) is explained
