@@ -57,6 +57,7 @@ async def test_a_store_names_an_unknown_authority() -> None:
     assert error.value.retry_after_s is None
 
 
+@pytest.mark.filterwarnings("ignore:Api key is used")
 async def test_a_service_does_not_wait_for_a_server_that_refuses_its_key(tmp_path: Path) -> None:
     double = await Double(api_key="right").start()
     settings = Settings(qdrant_url=double.url, qdrant_api_key="wrong", data_dir=tmp_path, startup_s=600)
