@@ -52,7 +52,7 @@ async def faces_beside(pixels: Pixels, known: Sequence[Sighting], detector: Dete
 
     It looks only where the picture has room beside the ``known`` faces for one as large as the largest of them. Such a
     face is `GLANCED_WIDTH` wide in the look. One run of the detector sees all quarter turns. A second one sees the
-    eighth turns, if the best face itself may be turned.
+    eighth turns of a group whose best face may be turned itself.
 
     Raises:
         ModelUnavailable: the detector does not answer at the moment.
@@ -67,7 +67,8 @@ async def faces_beside(pixels: Pixels, known: Sequence[Sighting], detector: Dete
     scale = min(1.0, detector.settings.longest_side / max(width, height), GLANCED_WIDTH / largest.box[2])
     best = max((one.face for one in known), key=lambda face: face.score)
     found: list[tuple[int, Sighting]] = []
-    for turns in (QUARTER_TURNS,) if is_surely_upright(best) else (QUARTER_TURNS, EIGHTH_TURNS):
+    tilted_group = len(known) > 1 and not is_surely_upright(best)
+    for turns in (QUARTER_TURNS, EIGHTH_TURNS) if tilted_group else (QUARTER_TURNS,):
         views, matrices = await in_thread(detector.threads, turned_small, pixels, scale, turns)
         seen = await detector.faces_in_views(views, doubtful=True)
         for turn, each, matrix in zip(turns, seen, matrices, strict=True):
