@@ -87,8 +87,8 @@ class Service:
     def __init__(self, folder: Path, inference: str) -> None:
         self.inference = inference
         self.folder, self.records = folder, Path(mkdtemp(dir=folder))
-        self.temporary = folder / "home" / "tmp"
-        environment = clean_environment(folder / "home", SAMEFACE_CACHE_DIR=str(cache_folder()))
+        self.temporary = folder / "h" / "tmp"
+        environment = clean_environment(folder / "h", SAMEFACE_CACHE_DIR=str(cache_folder()))
         command = [*SAMEFACE, "serve", "--json", "--listen", "127.0.0.1:0", "--data-dir", str(folder / "data")]
         command += ["--inference", inference]
         with (folder / "log").open("wb") as log:
