@@ -6,7 +6,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import Policy, Store
-from tests.plugin.conftest import CONTRACT
+from tests.plugin.conftest import CONTRACT, QDRANT_API_KEY, QDRANT_URL, cleared_server, needs_server
 from tests.plugin.histories import Call, Result, is_explained, left_over, race, settle, state_of
 from tests.plugin.steered import SteeredEngine
 
@@ -23,6 +23,23 @@ async def test_some_order_explains_what_services_did_at_the_same_time(seed: int)
     told = "\n".join(map(str, sorted(calls, key=lambda call: call.began)))
     assert is_explained(calls, final), f"{told}\n{final}"
     assert await left_over(SteeredEngine(client), CONTRACT.key) == []
+
+
+@needs_server
+async def test_some_order_explains_what_services_did_on_a_server() -> None:
+    async with cleared_server() as (_, options):
+        stores = [await Store.open(QDRANT_URL, api_key=QDRANT_API_KEY, options=options) for _ in range(3)]
+        for seed in range(20):
+            gallery = f"people-{seed}"
+            await stores[0].galleries.create(gallery, CONTRACT, policy=Policy(verify_threshold=0.5))
+            calls = await race(stores, gallery, seed)
+            await settle(stores[0], gallery)
+            final = await state_of(stores[0], gallery)
+            told = "\n".join(map(str, sorted(calls, key=lambda call: call.began)))
+            assert is_explained(calls, final), f"{told}\n{final}"
+        assert await left_over(stores[0]._engine, CONTRACT.key) == []
+        for store in stores:
+            await store.aclose()
 
 
 def call(kind: str, *arguments: str, began: float, ended: float, result: Result = Result.DONE) -> Call:
