@@ -34,7 +34,7 @@ __all__ = ["EMPTY", "HEAD_BYTES", "PHOTOS", "TIFF", "ZEROS", "FileType", "Use", 
 HEAD_BYTES = 1024
 """As many of a file's first bytes tell its kind."""
 SHORTEST_INSIDE = 3
-"""A shorter signature does not tell what a text encodes: ``/work`` would be base64 of one."""
+"""A shorter signature does not tell what a text encodes: ``/world`` would be base64 of one."""
 
 _BASE64 = frozenset((string.ascii_letters + string.digits + "+/-_=").encode())
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")

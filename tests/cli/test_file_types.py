@@ -72,7 +72,7 @@ def test_containers_are_told_by_their_brands(brands: bytes, name: str) -> None:
         (b"", "empty file"),
         (bytes(100), "zero bytes"),
         (b"photo", "text"),
-        (b"/work/photos/ada/first", "text"),
+        (b"/world/photos/ada/first", "text"),
         ("\ufeffÄrger".encode(), "text"),
         (("a" * (HEAD_BYTES - 1) + "é").encode(), "text"),
         ("photo".encode("utf-16"), "text"),

@@ -183,7 +183,7 @@ class Enrolments:
         """
         these = Where({"gallery": tenant.uid, STATE: PENDING}, ids=tuple(point.id for point in pending))
         won = record is not None and all(point.payload[WRITER] in record.payload[WRITERS] for point in pending)
-        read = await self._engine.get(tenant.collection, these.ids, with_vector=True)
+        read = await self._engine.get(tenant.collection, these.ids, with_vector=True) if won else {}
         if won and not await self._look_again(tenant, enrolee, record, list(read.values())):
             await self._engine.set_payload(tenant.collection, these, {STATE: ""})
         elif all(map(is_left_over, pending)):
@@ -288,7 +288,7 @@ class Enrolments:
             found = await self._engine.get(tenant.collection, keys)
             found.pop(change.record.id)
             return found
-        # Where this fails, nothing is known of the write: its templates stay if the record says that it won.
+        # Where this fails, nothing is known of the write. Its templates stay pending until a repeat or the sweep.
         found, current, objections = await together(
             self._engine,
             self._engine.get(tenant.collection, keys),

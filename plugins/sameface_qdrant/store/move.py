@@ -3,7 +3,8 @@
 1. The source's record names the target and an id of the move. From then on nothing is enrolled for the source, and
    nobody deletes it. If a service has read the record before, it finds the change and removes its template.
 2. The templates are written under the target, together with the target's record, which keeps the id of the move. Their
-   new ids derive from the old ones, so a repeat writes the same points. They count once the source still moves.
+   new ids derive from the old ones, so a repeat writes the same points. They count after a check that the source is
+   still being moved.
 3. When that is durable, the source is erased: its templates, and then its record.
 
 A repeat finishes a move that was interrupted. The id of the move tells the target from another identity that got the
