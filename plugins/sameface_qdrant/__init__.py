@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sameface_qdrant.store.store import Store
     from sameface_qdrant.values.contract import Contract
     from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource
+    from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
     from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
     from sameface_qdrant.values.finding import Finding, FindingKind
     from sameface_qdrant.values.gallery import (
@@ -80,6 +81,8 @@ __all__ = [
     "Decision",
     "DecisionSetting",
     "EngineDescription",
+    "Enrolment",
+    "EnrolmentResult",
     "ErasedResource",
     "ErasureReceipt",
     "ErasureState",
@@ -142,6 +145,7 @@ _HOMES = {
         "store.store": "Store",
         "values.contract": "Contract",
         "values.decision": "Candidate Decision Outcome Probe Scope ThresholdSource",
+        "values.enrolment": "Enrolment EnrolmentResult",
         "values.erasure": "ByteEvidence ErasedResource ErasureReceipt ErasureState",
         "values.finding": "Finding FindingKind",
         "values.gallery": "Gallery GuardAction OperatingPoint Policy PolicyChanges PresentationAttackAction WhenFull",

@@ -24,7 +24,7 @@ import atexit
 import concurrent.futures
 import functools
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
@@ -33,6 +33,7 @@ from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store import erasure, galleries, identities, templates
 from sameface_qdrant.store import store as aio
+from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -94,6 +95,10 @@ class _LoopThread:
         self._stopping = asyncio.Event()
         self._ready.set()
         await self._stopping.wait()
+
+
+async def _next_of(results: AsyncIterator[Result]) -> Result | None:
+    return await anext(results, None)
 
 
 def _closed() -> StoreUnavailable:
@@ -193,6 +198,18 @@ class Store(_Synchronous[aio.Store]):
         return self._target.description
 
     enroll = _waiting(aio.Store.enroll)
+
+    def enroll_many(
+        self, gallery: str, enrolments: Iterable[Enrolment], *, batch_size: int = 256
+    ) -> Iterator[EnrolmentResult]:
+        """See `sameface_qdrant.Store.enroll_many`. ``enrolments`` must not use the store while it is read."""
+        results = self._target.enroll_many(gallery, enrolments, batch_size=batch_size)
+        try:
+            while (result := self._thread.wait_for(_next_of(results))) is not None:
+                yield result
+        finally:
+            self._thread.wait_for(results.aclose())
+
     verify = _waiting(aio.Store.verify)
     identify = _waiting(aio.Store.identify)
     search = _waiting(aio.Store.search)

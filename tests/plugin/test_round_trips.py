@@ -87,7 +87,7 @@ async def test_enrol_with_all_guards_takes_six_round_trips(
     gallery, reads, guards, write, checks, confirmation = (set(one) for one in rounds)
     assert gallery == {"retrieve"}
     assert reads == {"retrieve"}
-    assert guards == {"count", "query_points", "scroll"}
+    assert guards == {"query_points", "scroll"}
     assert write == {"batch_update_points"}
     assert checks == reads | guards  # the policy rejects, so the guards look again
     assert confirmation == {"set_payload"}

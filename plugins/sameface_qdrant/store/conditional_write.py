@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from sameface_qdrant.concurrency import together
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate
 from sameface_qdrant.values.schema import CURRENT, SchemaVersion, check_writable, schema_of, stamped
@@ -49,36 +50,9 @@ class Change:
     read_revision: int | None
     """The revision that the record had when it was read; None if it is new."""
 
-    async def apply(self, engine: Engine) -> None:
-        """Write everything in one batch, the record only if its condition holds."""
-        new = self.read_revision is None
-        if engine.exclusive:
-            # Nobody else can have written in between, and one batch is written whole or not at all.
-            await engine.upsert(self.collection, [self.record, *self.companions], insert_only=new)
-            return
-        marks = {STATE: PENDING, SINCE: time.time()}
-        pending = [replace(point, payload={**point.payload, **marks}) for point in self.companions]
-        condition = None if new else Where({REVISION: int(self.read_revision or 0)})
-        await engine.upsert(self.collection, [self.record], insert_only=new, only_if=condition, companions=pending)
-
     def won(self, stored: Point | None) -> bool:
         """Return whether the record, read back, contains this change. Others may have changed it again since."""
         return stored is not None and self.writer in stored.payload[WRITERS]
-
-    async def confirm(self, engine: Engine) -> None:
-        """Make the companions count."""
-        if self.companions and not engine.exclusive:
-            await engine.set_payload(self.collection, self._pending, {STATE: ""})
-
-    async def take_back(self, engine: Engine) -> None:
-        """Remove the companions that are still pending."""
-        if self.companions:
-            await engine.delete(self.collection, self._pending)
-
-    @property
-    def _pending(self) -> Where:
-        # By token, because another service with the same request may have written the same ids.
-        return Where({"gallery": self.record.payload["gallery"], WRITER: self.writer, STATE: PENDING})
 
 
 def change_of(
@@ -88,6 +62,7 @@ def change_of(
     companions: Sequence[Point] = (),
     *,
     new: bool = False,
+    writer: str = "",
     form: SchemaVersion = CURRENT,
 ) -> Change:
     """Return the change that gives a record a payload, in its next revision.
@@ -98,13 +73,14 @@ def change_of(
         payload: the record's new fields. The others stay.
         companions: points that are new with this change.
         new: whether the record is to be inserted.
+        writer: the token, where several changes share one; see `new_writer`.
         form: the schema version of the record after the change.
 
     Raises:
         StoreTooNew: a newer release wrote the record, and this one may not change it.
     """
     check_writable(schema_of(record.payload), "the record")
-    writer = uuid.uuid4().hex
+    writer = writer or new_writer()
     revised = {
         **record.payload,
         **payload,
@@ -120,16 +96,70 @@ def change_of(
     )
 
 
+def new_writer() -> str:
+    """Return a token that no other writer has."""
+    return uuid.uuid4().hex
+
+
+async def apply(engine: Engine, *changes: Change) -> None:
+    """Write changes of one collection. Each record is written only if its condition holds.
+
+    A record and its companions go in one request, together with those of all changes under the same condition.
+    """
+    alike: dict[int | None, list[Change]] = {}
+    for change in changes:
+        # Where nobody else can have written in between, all known records have the revision that was read.
+        condition = change.read_revision and (0 if engine.exclusive else change.read_revision)
+        alike.setdefault(condition, []).append(change)
+    await together(engine, *(_apply_alike(engine, group) for group in alike.values()))
+
+
+async def _apply_alike(engine: Engine, changes: Sequence[Change]) -> None:
+    collection, revision = changes[0].collection, changes[0].read_revision
+    records = [change.record for change in changes]
+    companions = [companion for change in changes for companion in change.companions]
+    if engine.exclusive:
+        # One batch is written whole or not at all.
+        await engine.upsert(collection, [*records, *companions], insert_only=revision is None)
+        return
+    marks = {STATE: PENDING, SINCE: time.time()}
+    pending = [replace(point, payload={**point.payload, **marks}) for point in companions]
+    condition = None if revision is None else Where({REVISION: revision})
+    await engine.upsert(collection, records, insert_only=revision is None, only_if=condition, companions=pending)
+
+
+async def confirm(engine: Engine, *changes: Change) -> None:
+    """Make the companions of changes under one token count."""
+    if not engine.exclusive and (these := _pending(changes)):
+        await engine.set_payload(changes[0].collection, these, {STATE: ""})
+
+
+async def take_back(engine: Engine, *changes: Change) -> None:
+    """Remove the companions of changes under one token that are still pending."""
+    if these := _pending(changes):
+        await engine.delete(changes[0].collection, these)
+
+
+def _pending(changes: Sequence[Change]) -> Where | None:
+    """Return the filter on the companions that are pending; None if the changes have no companions."""
+    ids = tuple(companion.id for change in changes for companion in change.companions)
+    if not ids:
+        return None
+    # By token, because another service with the same request may have written the same ids.
+    first = changes[0]
+    return Where({"gallery": first.record.payload["gallery"], WRITER: first.writer, STATE: PENDING}, ids=ids)
+
+
 async def write(engine: Engine, change: Change) -> Point | None:
     """Write a change and return the stored record; the caller confirms the companions.
 
     Return None if another writer was faster; the companions are removed then.
     """
-    await change.apply(engine)
+    await apply(engine, change)
     stored = (await engine.get(change.collection, [change.record.id])).get(change.record.id)
     if change.won(stored):
         return stored
-    await change.take_back(engine)
+    await take_back(engine, change)
     return None
 
 

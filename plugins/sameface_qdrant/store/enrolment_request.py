@@ -2,28 +2,17 @@
 
 import hashlib
 import hmac
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Tenant
-from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels, point_id
+from sameface_qdrant.values.enrolment import Enrolment
+from sameface_qdrant.values.ids import check_id, check_labels, point_id
 from sameface_qdrant.values.template import NewTemplate
 from sameface_qdrant.values.vectors import Vector, units_under
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolee:
-    """The identity to enrol, with the fields that it gets if it is new."""
-
-    identity: str
-    create_identity: bool = True
-    display_name: str = ""
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
-    consent_reference: str = ""
-    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +28,16 @@ class Entry:
     """The template's point id."""
 
 
-def check_request(enrolee: Enrolee, templates: Sequence[NewTemplate]) -> None:
+def check_request(request: Enrolment) -> None:
     """Raise InvalidArgument if an id, a label or an expiry is malformed."""
-    check_id(enrolee.identity, "identity")
-    check_labels(enrolee.labels)
+    check_id(request.identity, "identity")
+    check_labels(request.labels)
     now = datetime.now(UTC)
-    for new in templates:
+    for new in request.templates:
         payloads.check_future(new.expire_time, now)
 
 
-def entries_of(
-    tenant: Tenant, identity: str, templates: Sequence[NewTemplate], request_id: str, secret: bytes
-) -> list[Entry]:
+def entries_of(tenant: Tenant, request: Enrolment, secret: bytes) -> list[Entry]:
     """Return the entries of a request.
 
     Point ids derive from the request id, or without one from the content. So a repeat finds its own points.
@@ -58,12 +45,12 @@ def entries_of(
     Raises:
         InvalidEmbedding, ContractMismatch: an embedding does not fit the gallery.
     """
-    vectors = units_under(tenant.gallery.contract, templates)
+    vectors = units_under(tenant.gallery.contract, request.templates)
     entries = []
-    for number, (new, vector) in enumerate(zip(templates, vectors, strict=True)):
+    for number, (new, vector) in enumerate(zip(request.templates, vectors, strict=True)):
         digest = hmac.new(secret, new.content or vector.tobytes(), hashlib.sha256).hexdigest()
-        named_by = f"{request_id}/{number}" if request_id else digest
-        entries.append(Entry(new, vector, digest, point_id(payloads.TEMPLATE, tenant.uid, identity, named_by)))
+        named_by = f"{request.request_id}/{number}" if request.request_id else digest
+        entries.append(Entry(new, vector, digest, point_id(payloads.TEMPLATE, tenant.uid, request.identity, named_by)))
     return entries
 
 
@@ -73,18 +60,18 @@ def not_stored(entries: Sequence[Entry], present: Container[str]) -> list[Entry]
 
 
 def template_points(
-    tenant: Tenant, enrolee: Enrolee, entries: Sequence[Entry], record: Point | None, now: float
+    tenant: Tenant, request: Enrolment, entries: Sequence[Entry], record: Point | None, now: float
 ) -> list[Point]:
     """Return the points that store entries. ``record`` is that of the identity, None if it is new."""
     return [
         payloads.template_point(
             entry.key,
             tenant.uid,
-            enrolee.identity,
+            request.identity,
             entry.vector,
             contract_key=entry.new.contract.key,
             provenance=entry.new.provenance,
-            labels=record.payload["labels"] if record else enrolee.labels,
+            labels=record.payload["labels"] if record else request.labels,
             digest=entry.digest,
             now=now,
             expires=payloads.seconds(entry.new.expire_time),

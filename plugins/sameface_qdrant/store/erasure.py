@@ -109,7 +109,7 @@ class Erasures:
         if removal is None:
             return None
         sample = await self._sample(removal)
-        async with self._write_lock:
+        async with self._write_lock.of(removal.gallery, removal.identity):
             first, removal = removal, await find()
             if removal is None:
                 return None

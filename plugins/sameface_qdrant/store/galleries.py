@@ -78,7 +78,7 @@ class Galleries:
         first = dataclasses.replace(check_policy(policy), revision=1, create_time=now)
         new = Gallery(gallery, contract, first, display_name, tuple(operating_points), create_time=now, update_time=now)
         uid = uuid.uuid4().hex
-        async with self._write_lock:
+        async with self._write_lock.of_store():
             await self._engine.ensure(contract.key, contract.dimension)
             record = Point(payloads.gallery_point_id(gallery), {})
             payload = {**payloads.gallery_payload(new, uid), "request_id": request_id}
@@ -121,7 +121,7 @@ class Galleries:
             ConcurrentUpdate: ``etag`` is given and not the present one, or other services were faster at every attempt.
         """
         for attempt in range(1 if etag else ATTEMPTS):
-            async with self._write_lock:
+            async with self._write_lock.of_store():
                 point = await self._record(gallery)
                 present = payloads.gallery_of(point.payload)
                 check_etag(etag, present.etag, gallery)

@@ -75,7 +75,7 @@ class Identities:
         check_labels(labels)
         check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
         payloads.check_future(expire_time, datetime.now(UTC))
-        async with self._write_lock:
+        async with self._write_lock.of(gallery, identity):
             tenant = await self._galleries.tenant(gallery)
             key = payloads.identity_point_id(tenant.uid, identity)
             payload = payloads.identity_payload(
@@ -145,7 +145,7 @@ class Identities:
         check_labels(changes.get("labels", NO_LABELS))
         payloads.check_future(changes.get("expire_time"), datetime.now(UTC))
         for attempt in range(1 if etag else ATTEMPTS):
-            async with self._write_lock:
+            async with self._write_lock.of(gallery, identity):
                 tenant = await self._galleries.tenant(gallery)
                 record = await self.record(tenant, identity)
                 check_etag(etag, payloads.identity_of(record.payload, gallery, 0).etag, identity)
@@ -201,7 +201,7 @@ class Identities:
             raise InvalidArgument(
                 f"target is {target!r}, the id of the source; expected another id", metadata={"field": "target"}
             )
-        async with self._write_lock:
+        async with self._write_lock.of(gallery, source, target):
             tenant = await self._galleries.tenant(gallery)
             written = await move(self._engine, tenant, await self.record(tenant, source), target, merge=merge)
         await self._engine.commit(tenant.collection, erase=True)

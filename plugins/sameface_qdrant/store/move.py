@@ -24,11 +24,13 @@ from sameface_qdrant.store.conditional_write import (
     STATE,
     Change,
     change_of,
+    confirm,
     is_closed,
     is_left_over,
     is_pending,
     overtaken,
     remove,
+    take_back,
     write,
 )
 from sameface_qdrant.store.filters import identity_filter
@@ -79,11 +81,11 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     change, written = await _write(engine, tenant, record, {"moved_by": move_id}, copies, new=present is None)
     if not engine.exclusive and not _still_moves(await find_record(engine, tenant, identity), closed):
         # This process has slept so long that another one took it for crashed.
-        await change.take_back(engine)
+        await take_back(engine, change)
         if present is None:
             await remove(engine, tenant.collection, written)
         raise overtaken(tenant.gallery.id, identity)
-    await change.confirm(engine)
+    await confirm(engine, change)
     stored = await engine.get(tenant.collection, ids)
     if len(stored) < len(ids) or any(map(is_pending, stored.values())):
         raise overtaken(tenant.gallery.id, identity)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Unpack
@@ -19,7 +19,6 @@ from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
 from sameface_qdrant.store.checked_engine import checked
 from sameface_qdrant.store.conditional_write import confirmed
 from sameface_qdrant.store.enrolment import Enrolments
-from sameface_qdrant.store.enrolment_request import Enrolee
 from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.expiry import sweep
 from sameface_qdrant.store.filters import search_filter
@@ -30,6 +29,7 @@ from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.decision import Decision, Probe, Scope
+from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.ids import NO_LABELS
@@ -56,7 +56,7 @@ class Store:
         self.galleries = galleries
         self.identities = Identities(engine, galleries, write_lock)
         self.templates = Templates(engine, galleries, self.identities, write_lock)
-        self._enrolments = Enrolments(engine, galleries, self.identities, write_lock, secret)
+        self._enrolments = Enrolments(engine, galleries, write_lock, secret)
         self.erasures = galleries.erasures
         self.calculating = ThreadPoolExecutor(1, thread_name_prefix="calibration")
         """The thread of calibrations and what-ifs. They run one after another; the engine uses other threads."""
@@ -83,7 +83,7 @@ class Store:
     @classmethod
     async def over(cls, engine: Engine) -> "Store":
         """Open a store on an engine that is already open."""
-        write_lock = WriteLock()
+        write_lock = WriteLock(engine)
         galleries = Galleries(checked(engine), write_lock)
         return cls(engine, galleries, write_lock, await open_meta(checked(engine)))
 
@@ -129,10 +129,31 @@ class Store:
             RequestIdReused: the request id was used with other content.
             ConcurrentUpdate: another service changed the identity at the same moment; repeat the call.
         """
-        enrolee = Enrolee(identity, create_identity, display_name, labels, consent_reference, purpose)
-        if validate_only:
-            return await self._enrolments.check(gallery, enrolee, templates)
-        return await self._enrolments.enroll(gallery, enrolee, templates, request_id=request_id)
+        request = Enrolment(
+            identity, templates, request_id, create_identity, display_name, labels, consent_reference, purpose
+        )
+        return await (self._enrolments.check if validate_only else self._enrolments.enroll)(gallery, request)
+
+    def enroll_many(
+        self,
+        gallery: str,
+        enrolments: Iterable[Enrolment] | AsyncIterable[Enrolment],
+        *,
+        batch_size: int = 256,
+    ) -> AsyncGenerator[EnrolmentResult, None]:
+        """Enrol very many identities, and yield what became of each one, in their order.
+
+        It writes batches of up to ``batch_size`` identities, 1..1000. Results are yielded once their batch is durable.
+        The guards compare each one with the gallery and with those before it. What is refused does not stop the others.
+        To go on after an interruption, pass the same enrolments again: what is stored already is found, by its
+        request id or its content, and returned.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            StoreUnavailable, StoreFull: a batch could not be written. Pass the same enrolments again.
+            InvalidArgument: ``batch_size`` is out of range.
+        """
+        return self._enrolments.enroll_many(gallery, enrolments, batch_size)
 
     async def verify(
         self,

@@ -63,7 +63,7 @@ class Templates:
         """
         payloads.check_future(expire_time, datetime.now(UTC))
         for _ in range(ATTEMPTS):
-            async with self._write_lock:
+            async with self._write_lock.of(gallery, identity):
                 tenant = await self._galleries.tenant(gallery)
                 record = await self._identities.record(tenant, identity)
                 point = await self._record(tenant, identity, template)

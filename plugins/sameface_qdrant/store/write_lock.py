@@ -1,32 +1,63 @@
-"""Runs the writes of one process one after another, each to its end, even if its caller gives up."""
+"""Orders the writes of one process, and lets each run to its end even if its caller gives up."""
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from sameface_qdrant.concurrency import to_end
+from sameface_qdrant.concurrency import Reader, to_end
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+STORE = ("", "")
+"""The key of writes that concern no single identity."""
+
 
 class WriteLock:
-    """The lock of all writes to a store. Use it as ``async with``.
+    """The locks of all writes to a store.
 
-    It is held while records are read and changed. It is not held while a change is made durable, so that several
+    If this process is the only writer, there is one lock, and writes run one after another. If other services write
+    too, each identity has a lock: conditional writes decide between services, and the locks only spare the writes of
+    one process to lose against each other.
+
+    They are held while records are read and changed. They are not held while a change is made durable, so that several
     changes share a flush.
     """
 
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+    def __init__(self, engine: Reader) -> None:
+        self._exclusive = engine.exclusive
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._users: dict[tuple[str, str], int] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def __aenter__(self) -> None:
-        await self._lock.acquire()
+    @asynccontextmanager
+    async def of(self, gallery: str, *identities: str) -> AsyncIterator[None]:
+        """Hold the locks of identities."""
+        # In order, so that two writers never wait for each other.
+        keys = [STORE] if self._exclusive else [(gallery, identity) for identity in sorted(set(identities), key=str)]
+        async with AsyncExitStack() as held:
+            for key in keys:
+                await held.enter_async_context(self._one(key))
+            yield
 
-    async def __aexit__(self, *raised: object) -> None:
-        self._lock.release()
+    @asynccontextmanager
+    async def of_store(self) -> AsyncIterator[None]:
+        """Hold the lock of writes that concern no single identity."""
+        async with self._one(STORE):
+            yield
+
+    @asynccontextmanager
+    async def _one(self, key: tuple[str, str]) -> AsyncIterator[None]:
+        self._users[key] = self._users.get(key, 0) + 1
+        try:
+            async with self._locks.setdefault(key, asyncio.Lock()):
+                yield
+        finally:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key], self._locks[key]
 
     async def run_to_completion(self, write: Coroutine[Any, Any, Result]) -> Result:
         """Run a write to its end. A cancelled caller also waits, and is cancelled after that."""

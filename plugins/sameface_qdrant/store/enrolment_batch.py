@@ -1,0 +1,379 @@
+"""Enrols templates for several identities of one gallery with few requests: each step asks for all of them at once.
+
+Every write to an identity also writes the identity's record, in the same batch and as a conditional write
+(`sameface_qdrant.store.conditional_write`). A writer that lost removes its templates and raises ConcurrentUpdate. The
+same is true for what guards reject, see `sameface_qdrant.store.guards`: templates count only after the guards have
+looked again. A repeat does what an interrupted call has left undone.
+
+Each identity fails alone. An error of the store fails all of them.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sameface_qdrant.concurrency import to_end, together
+from sameface_qdrant.engines.base import Engine, Point, Where
+from sameface_qdrant.errors import GuardRefusal, IdentityExpired, RequestIdReused, SamefaceError
+from sameface_qdrant.store import payloads
+from sameface_qdrant.store.conditional_write import (
+    PENDING,
+    STATE,
+    WRITER,
+    WRITERS,
+    Change,
+    apply,
+    change_of,
+    confirm,
+    is_closed,
+    is_left_over,
+    is_pending,
+    new_writer,
+    overtaken,
+    remove,
+    take_back,
+)
+from sameface_qdrant.store.enrolment_request import Entry, check_request, entries_of, not_stored, template_points
+from sameface_qdrant.store.galleries import Galleries, Tenant
+from sameface_qdrant.store.guard_findings import Subject, rejects, verdicts
+from sameface_qdrant.store.guards import Guards
+from sameface_qdrant.store.identity_records import not_found
+from sameface_qdrant.store.template_limit import templates_to_replace
+from sameface_qdrant.values.enrolment import Enrolment
+from sameface_qdrant.values.finding import Finding, FindingKind
+from sameface_qdrant.values.template import Template
+
+
+@dataclass(slots=True)
+class Item:
+    """One enrolment of a batch, and how far it is."""
+
+    request: Enrolment
+    entries: list[Entry] = field(default_factory=list)
+    record: Point | None = None
+    """The identity's record as it was read."""
+    stored: dict[str, Point] = field(default_factory=dict)
+    """Its templates that are stored and in force, by id."""
+    expired: list[str] = field(default_factory=list)
+    """Ids of stored templates that have expired. The enrolment replaces these."""
+    fresh: list[Entry] = field(default_factory=list)
+    """Entries that are not stored yet."""
+    points: list[Point] = field(default_factory=list)
+    """The templates to be written: those of ``fresh``."""
+    findings: list[Finding] = field(default_factory=list)
+    because_of: frozenset[str] = frozenset()
+    """See `Verdict.because_of`."""
+    replaced: list[str] = field(default_factory=list)
+    """Ids of templates that the new ones replace."""
+    error: SamefaceError | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """What the guards look at."""
+        return Subject(self.request.identity, self.record, self.points)
+
+    def templates(self, gallery: str) -> tuple[Template, ...]:
+        """Return the stored templates in the order of the request, those that are new with what was found."""
+        new = {entry.key for entry in self.fresh}
+        return tuple(
+            replace(
+                payloads.template_of(self.stored[entry.key], gallery),
+                findings=tuple(self.findings) if entry.key in new else (),
+            )
+            for entry in self.entries
+        )
+
+
+class EnrolmentBatch:
+    """One batch. Its caller holds the locks of the identities, which are all different."""
+
+    def __init__(
+        self, engine: Engine, galleries: Galleries, secret: bytes, gallery: str, requests: Sequence[Enrolment]
+    ) -> None:
+        self._engine = engine
+        self._galleries = galleries
+        self._guards = Guards(engine)
+        self._secret = secret
+        self._gallery = gallery
+        self._requests = requests
+        self.items = [Item(request) for request in requests]
+
+    async def run(self) -> Tenant:
+        """Enrol. Afterwards each of ``items`` has its stored templates or its error; the caller commits.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+            StoreUnavailable: unknown what is stored; a repeat finds out.
+        """
+        # Read under the lock, so that a gallery that is being erased receives no templates afterwards.
+        tenant = await self._galleries.tenant(self._gallery)
+        now = time.time()
+        await self._prepare(tenant, now)
+        unfinished = [item for item in self._going_on if any(map(is_pending, item.stored.values()))]
+        for item in unfinished:
+            await self._settle(tenant, item)
+        if unfinished:
+            await self._read(tenant, unfinished, now)
+        for item in self._going_on:
+            item.error = _repeat_refusal(tenant, item)
+        await self._examine(tenant, now)
+        if writing := [item for item in self._going_on if item.points]:
+            await self._write(tenant, writing, now)
+        enrolled = {item.request.identity for item in self._going_on}
+        for item in self.items:
+            if item.error is not None and item.because_of - enrolled:
+                # It was refused because of another one of the batch, which was not enrolled after all.
+                item.error = overtaken(tenant.gallery.id, item.request.identity)
+        return tenant
+
+    async def preview(self) -> Tenant:
+        """Find out what `run` would refuse, except RequestIdReused, and store nothing.
+
+        Afterwards each of ``items`` has what would be stored in ``points`` and ``findings``, or its error.
+        """
+        tenant = await self._galleries.tenant(self._gallery)
+        now = time.time()
+        await self._prepare(tenant, now)
+        await self._examine(tenant, now, always=True)
+        for item in self._going_on:
+            item.findings += _replacements(item)
+            item.points = template_points(tenant, item.request, item.entries, item.record, now)
+        return tenant
+
+    @property
+    def _going_on(self) -> list[Item]:
+        return [item for item in self.items if item.error is None]
+
+    async def _prepare(self, tenant: Tenant, now: float) -> None:
+        """Check requests, derive ids, and read the identities' records and the enrolments' own templates."""
+
+        def derive() -> None:
+            for item in self.items:
+                try:
+                    check_request(item.request)
+                    item.entries = entries_of(tenant, item.request, self._secret)
+                except SamefaceError as error:
+                    item.error = error
+
+        # In a thread, because the digest of a large photo takes long.
+        await to_end(asyncio.to_thread(derive))
+        await self._read(tenant, self._going_on, now)
+
+    async def _read(self, tenant: Tenant, items: Sequence[Item], now: float) -> None:
+        found = await self._engine.get(tenant.collection, _keys(tenant, items))
+        for item in items:
+            item.record = found.get(_record_id(tenant, item))
+            own = {entry.key: found[entry.key] for entry in item.entries if entry.key in found}
+            item.expired = [key for key, point in own.items() if not payloads.in_force(point.payload, now)]
+            item.stored = {key: point for key, point in own.items() if key not in item.expired}
+
+    async def _settle(self, tenant: Tenant, item: Item) -> None:
+        """Confirm or remove templates of an earlier call with the same request, which has not finished.
+
+        If its write won, they are confirmed, unless the guards reject them now. Otherwise they are removed once that
+        call must have crashed; until then they stay pending.
+        """
+        pending = [point for point in item.stored.values() if is_pending(point)]
+        these = Where({"gallery": tenant.uid, STATE: PENDING}, ids=tuple(point.id for point in pending))
+        won = item.record is not None and all(
+            point.payload[WRITER] in item.record.payload[WRITERS] for point in pending
+        )
+        read = await self._engine.get(tenant.collection, these.ids, with_vector=True) if won else {}
+        earlier = Subject(item.request.identity, item.record, list(read.values()))
+        if won and (await self._look_again(tenant, [earlier]))[0] is None:
+            await self._engine.set_payload(tenant.collection, these, {STATE: ""})
+        elif all(map(is_left_over, pending)):
+            await self._engine.delete(tenant.collection, these)
+
+    async def _examine(self, tenant: Tenant, now: float, *, always: bool = False) -> None:
+        """Decide about each enrolment that has something to store; with ``always`` about all of them."""
+        for item in self._going_on:
+            item.fresh = not_stored(item.entries, item.stored)
+            if item.fresh or always:
+                item.error = _identity_refusal(tenant, item)
+            if item.error is None:
+                item.points = template_points(tenant, item.request, item.fresh, item.record, now)
+        if not (writing := [item for item in self._going_on if item.points]):
+            return
+        # The templates are read after the record: the write holds only if the record has not changed since, and so the
+        # limit of templates holds as well.
+        subjects = [item.subject for item in writing]
+        evidence, in_force = await together(
+            self._engine,
+            self._guards.evidence(tenant, subjects),
+            self._in_force(tenant, [item for item in writing if item.record is not None]),
+        )
+        for item in writing:
+            await self._make_room(tenant, item, in_force.get(item.request.identity, []))
+        found = verdicts(tenant.gallery, subjects, evidence, {item.request.identity for item in self._going_on})
+        for item, verdict in zip(writing, found, strict=True):
+            item.findings, item.because_of = list(verdict.findings), verdict.because_of
+            item.error = verdict.refusal or item.error
+
+    async def _in_force(self, tenant: Tenant, items: Sequence[Item]) -> Mapping[str, Sequence[Point]]:
+        """Return the templates in force of known identities, by identity."""
+        found: dict[str, list[Point]] = {}
+        if not items:
+            return found
+        identities = tuple(item.request.identity for item in items)
+        where = Where(
+            {"gallery": tenant.uid, "kind": payloads.TEMPLATE}, among={"identity": identities}, valid_at=time.time()
+        )
+        start: str | None = None
+        while True:
+            points, start = await self._engine.scroll(tenant.collection, where, 1000, start)
+            for point in points:
+                found.setdefault(point.payload["identity"], []).append(point)
+            if start is None:
+                return found
+
+    async def _make_room(self, tenant: Tenant, item: Item, in_force: Sequence[Point]) -> None:
+        """Choose the templates that new ones replace, or refuse these; the call's own are never replaced."""
+        kept = {entry.key for entry in item.entries}
+        try:
+            item.replaced = await templates_to_replace(
+                self._engine, tenant, item.request.identity, in_force, item.points, kept
+            )
+        except SamefaceError as error:
+            item.error = error
+
+    async def _write(self, tenant: Tenant, items: Sequence[Item], now: float) -> None:
+        """Write templates and records, and remove what they replace."""
+        if expired := tuple(key for item in items for key in item.expired):
+            # With the time, so that a template with a later expiry meanwhile stays.
+            await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}, ids=expired, expired_at=now))
+        writer = new_writer()
+        changes = [_change(tenant, item, now, writer) for item in items]
+        await apply(self._engine, *changes)
+        if self._engine.exclusive:
+            found = await self._engine.get(tenant.collection, _keys(tenant, items))
+        else:
+            found = await self._decide(tenant, items, changes)
+        replaced = []
+        for item in items:
+            if item.error is None:
+                item.stored = {entry.key: found[entry.key] for entry in item.entries}
+                item.findings += _replacements(item)
+                replaced += item.replaced
+        if replaced:
+            # Make the new ones durable first: an interrupted flush must not remove only the old ones.
+            await self._engine.commit(tenant.collection)
+            await self._engine.delete(tenant.collection, replaced)
+
+    async def _decide(self, tenant: Tenant, items: Sequence[Item], changes: Sequence[Change]) -> dict[str, Point]:
+        """Confirm the templates of those that won, and remove those of the others. Return what is stored.
+
+        Raises:
+            ConcurrentUpdate: the gallery has been erased.
+        """
+        # Where this fails, nothing is known of the write. Its templates stay pending until a repeat or the sweep.
+        found, current, objections = await together(
+            self._engine,
+            self._engine.get(tenant.collection, _keys(tenant, items)),
+            self._galleries.is_current(tenant),
+            self._look_again(tenant, [item.subject for item in items]),
+        )
+        if not current:
+            await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}))
+            raise overtaken(tenant.gallery.id, items[0].request.identity)
+        confirmed, lost, new = [], [], []
+        for item, change, objection in zip(items, changes, objections, strict=True):
+            # Another service may have inserted them for the same request, or have erased some of the identity's.
+            own = all(one.id in found and found[one.id].payload[WRITER] == change.writer for one in change.companions)
+            whole = all(entry.key in found for entry in item.entries)
+            won = change.won(found.get(change.record.id)) and own and whole
+            if won and objection is None:
+                confirmed.append(change)
+            elif won and not isinstance(objection, GuardRefusal):
+                # Nobody knows yet whether the guards reject them. A repeat of the call finds out.
+                item.error = objection
+            else:
+                item.error = overtaken(tenant.gallery.id, item.request.identity)
+                lost.append(change)
+                if won and change.read_revision is None:
+                    new.append(change)
+        if confirmed:
+            await confirm(self._engine, *confirmed)
+        for change in new:
+            # Remove the new identity too, unless another call has added to it since.
+            await remove(self._engine, tenant.collection, change.record)
+        if lost:
+            await take_back(self._engine, *lost)
+        return found
+
+    async def _look_again(self, tenant: Tenant, subjects: Sequence[Subject]) -> list[SamefaceError | None]:
+        """Return what a guard rejects now that the templates are written, or why it could not look.
+
+        Another service may have enrolled the same person in between. A guard that only warns need not look again.
+        """
+        if not rejects(tenant.gallery.policy):
+            return [None for _ in subjects]
+        try:
+            return [verdict.refusal for verdict in await self._guards.look_again(tenant, subjects)]
+        except SamefaceError as error:
+            return [error for _ in subjects]
+
+
+def _record_id(tenant: Tenant, item: Item) -> str:
+    return payloads.identity_point_id(tenant.uid, item.request.identity)
+
+
+def _keys(tenant: Tenant, items: Sequence[Item]) -> list[str]:
+    """Return the ids of the records and of the enrolments' own templates."""
+    return [key for item in items for key in (_record_id(tenant, item), *(entry.key for entry in item.entries))]
+
+
+def _repeat_refusal(tenant: Tenant, item: Item) -> SamefaceError | None:
+    """Refuse a request id that was used for other content, and a template that another service may remove."""
+    request_id = item.request.request_id
+    for entry in item.entries:
+        if entry.key in item.stored and item.stored[entry.key].payload["digest"] != entry.digest:
+            return RequestIdReused(
+                f"request_id {request_id} was used before for another photo or embedding; send a new request_id",
+                metadata={"field": "request_id", "request_id": request_id},
+            )
+    if any(map(is_pending, item.stored.values())):
+        return overtaken(tenant.gallery.id, item.request.identity)
+    return None
+
+
+def _identity_refusal(tenant: Tenant, item: Item) -> SamefaceError | None:
+    """Refuse an identity that does not exist and must not be made, one that is changing, and one that has expired."""
+    identity, record = item.request.identity, item.record
+    if record is None:
+        return None if item.request.create_identity else not_found(tenant, identity)
+    if record.payload["moving_to"] or is_closed(record):
+        return overtaken(tenant.gallery.id, identity)
+    if not payloads.in_force(record.payload, time.time()):
+        return IdentityExpired(
+            f"the identity {identity!r} of {tenant.gallery.id!r} has expired; set a later expire_time or delete it "
+            "first",
+            metadata={"gallery": tenant.gallery.id, "identity": identity},
+        )
+    return None
+
+
+def _change(tenant: Tenant, item: Item, now: float, writer: str) -> Change:
+    """Return the write of templates together with their identity's record."""
+    request = item.request
+    if item.record is not None:
+        return change_of(tenant.collection, item.record, {"updated": now}, item.points, writer=writer)
+    payload = payloads.identity_payload(
+        tenant.uid,
+        request.identity,
+        display_name=request.display_name,
+        labels=request.labels,
+        verify_threshold=None,
+        now=now,
+        request_id=request.request_id,
+        consent_reference=request.consent_reference,
+        purpose=request.purpose,
+    )
+    return change_of(
+        tenant.collection, Point(_record_id(tenant, item), {}), payload, item.points, new=True, writer=writer
+    )
+
+
+def _replacements(item: Item) -> list[Finding]:
+    return [Finding(FindingKind.REPLACED, item.request.identity, key) for key in item.replaced]

@@ -1,0 +1,256 @@
+"""Many enrolments at once: the same results as one after another, with few requests."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from sameface_qdrant import Enrolment, EnrolmentResult, GuardAction, NewTemplate, Policy, Store, blocking
+from sameface_qdrant.errors import (
+    ConcurrentUpdate,
+    GalleryNotFound,
+    InvalidArgument,
+    SamefaceError,
+    StoreUnavailable,
+)
+from sameface_qdrant.store.enrolment import MOST_AT_ONCE
+from sameface_qdrant.store.write_lock import WriteLock
+from sameface_qdrant.values.gallery import WhenFull
+from tests.plugin.conftest import CONTRACT, random_vector
+from tests.plugin.counting import CountingEngine
+from tests.plugin.histories import left_over
+from tests.plugin.steered import SteeredEngine
+
+ACTIONS = list(GuardAction)
+WARN = Policy(verify_threshold=0.5, identify_threshold=0.8)
+
+
+def one(identity: str, vector: Any, **options: Any) -> Enrolment:
+    return Enrolment(identity, [NewTemplate(np.asarray(vector, dtype=np.float32), CONTRACT)], **options)
+
+
+async def many(store: Store, enrolments: Sequence[Enrolment], size: int = 256) -> list[EnrolmentResult]:
+    return [result async for result in store.enroll_many("people", enrolments, batch_size=size)]
+
+
+def drawn_policy(draw: random.Random) -> Policy:
+    when_full = draw.choice(list(WhenFull))
+    # Until a batch is written, guards still find the templates that it replaces.
+    among_others = ACTIONS if when_full is WhenFull.REJECT else [GuardAction.ALLOW]
+    return Policy(
+        verify_threshold=0.3,
+        identify_threshold=draw.choice((0.6, 0.8)),
+        on_collision=draw.choice(among_others),
+        on_duplicate=draw.choice(among_others),
+        on_outlier=draw.choice(ACTIONS),
+        max_templates=draw.choice((2, 3)),
+        when_full=when_full,
+    )
+
+
+def drawn(draw: random.Random, count: int, most: int) -> list[Enrolment]:
+    """Enrolments of few identities with vectors of few directions, so that guards and limits have much to find."""
+    rng = np.random.default_rng(draw.randrange(2**32))
+    directions = [random_vector(rng) for _ in range(4)]
+    found = []
+    for _ in range(count):
+        vectors = [draw.choice(directions) + draw.choice((0.0, 0.3, 1.0)) * random_vector(rng) for _ in range(2)]
+        templates = [NewTemplate(vector, CONTRACT) for vector in vectors[: draw.randint(1, most)]]
+        enrolment = Enrolment(f"p{draw.randrange(8)}", templates, create_identity=draw.random() < 0.9)
+        found.append(replace(enrolment, request_id=draw.choice(("", f"r{draw.randrange(6)}"))))
+    return found
+
+
+def told(identity: str, error: SamefaceError | None, templates: Sequence[Any]) -> Any:
+    """What a caller learns, apart from what is drawn at random or depends on the clock."""
+    # The same vector may be stored under several identities: which one is named, and how many duplicates, is open.
+    findings = {
+        (finding.kind, finding.score and round(finding.score, 4)) for one in templates for finding in one.findings
+    }
+    return identity, type(error).__name__, [one.provenance.note for one in templates], findings
+
+
+async def gallery_state(store: Store) -> dict[str, list[Any]]:
+    state = {}
+    for identity in (await store.identities.list("people")).items:
+        listed = (await store.templates.list("people", identity.id)).items
+        full = [await store.templates.get("people", identity.id, one.id, with_vector=True) for one in listed]
+        state[identity.id] = sorted([round(float(x), 5) for x in one.vector] for one in full if one.vector is not None)
+    return state
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["the only writer", "several services"])
+@pytest.mark.parametrize("seed", range(25))
+async def test_a_batch_does_what_single_calls_would_do_in_turn(seed: int, shared: bool) -> None:
+    draw = random.Random(seed)
+    policy = drawn_policy(draw)
+    # Templates of one call are equally old. Which of them is replaced depends on their ids, which are random.
+    enrolments = drawn(draw, 24, most=2 if policy.when_full is WhenFull.REJECT else 1)
+    in_turn = await Store.open(":memory:")
+    engine = SteeredEngine(AsyncQdrantClient(":memory:"))
+    batched = await Store.over(engine) if shared else await Store.open(":memory:")
+    for store in (in_turn, batched):
+        await store.galleries.create("people", CONTRACT, policy=policy)
+    expected = []
+    for enrolment in enrolments:
+        try:
+            stored = await in_turn.enroll(
+                "people",
+                enrolment.identity,
+                enrolment.templates,
+                request_id=enrolment.request_id,
+                create_identity=enrolment.create_identity,
+            )
+            expected.append(told(enrolment.identity, None, stored))
+        except SamefaceError as error:
+            expected.append(told(enrolment.identity, error, ()))
+    results = await many(batched, enrolments, draw.choice((1, 3, 24)))
+    assert [told(result.identity, result.error, result.templates) for result in results] == expected
+    assert await gallery_state(batched) == await gallery_state(in_turn)
+    if shared:
+        assert await left_over(engine, CONTRACT.key) == []
+
+
+async def test_thousand_enrolments_on_every_engine(store: Store, rng: np.random.Generator) -> None:
+    await store.galleries.create("people", CONTRACT, policy=replace(WARN, on_collision=GuardAction.ALLOW))
+
+    async def stream() -> AsyncIterator[Enrolment]:
+        for number in range(300):
+            yield one(f"p{number}", random_vector(rng), display_name=f"P {number}", labels={"team": "red"})
+
+    results = [result async for result in store.enroll_many("people", stream(), batch_size=128)]
+    assert [result.identity for result in results] == [f"p{number}" for number in range(300)]
+    assert all(result.error is None and len(result.templates) == 1 for result in results)
+    listed = await store.identities.list("people", labels={"team": "red"}, page_size=1000)
+    assert {(found.id, found.display_name, found.template_count) for found in listed.items} == {
+        (f"p{number}", f"P {number}", 1) for number in range(300)
+    }
+
+
+async def test_what_is_refused_does_not_stop_the_others(store: Store, rng: np.random.Generator) -> None:
+    await store.galleries.create("people", CONTRACT, policy=WARN)
+    other = replace(CONTRACT, sha256="b" * 64)
+    good = [one("ada", random_vector(rng)), one("bob", random_vector(rng))]
+    bad = [
+        one("", random_vector(rng)),
+        one("cy", np.full(CONTRACT.dimension, np.nan)),
+        one("dee", random_vector(rng)[:3]),
+        Enrolment("eve", [NewTemplate(random_vector(rng), other)]),
+        one("fay", random_vector(rng), create_identity=False),
+    ]
+    results = await many(store, [good[0], *bad, good[1]])
+    assert [type(result.error).__name__ for result in results] == [
+        "NoneType",
+        "InvalidArgument",
+        "InvalidEmbedding",
+        "InvalidEmbedding",
+        "ContractMismatch",
+        "IdentityNotFound",
+        "NoneType",
+    ]
+    assert {found.id for found in (await store.identities.list("people")).items} == {"ada", "bob"}
+
+
+async def test_an_interrupted_load_goes_on_where_it_was(rng: np.random.Generator) -> None:
+    engine = SteeredEngine(AsyncQdrantClient(":memory:"))
+    store = await Store.over(engine)
+    await store.galleries.create("people", CONTRACT, policy=WARN)
+    enrolments = [one(f"p{number}", random_vector(rng), request_id=f"r{number}") for number in range(40)]
+    results = store.enroll_many("people", enrolments, batch_size=10)
+    first = [await anext(results) for _ in range(20)]
+    engine.failing.add("set_payload")  # templates of the third batch are written and not confirmed
+    with pytest.raises(StoreUnavailable):
+        await anext(results)
+    engine.failing.clear()
+    again = await many(store, enrolments, 16)
+    assert all(result.error is None for result in again)
+    assert [result.templates[0].id for result in again[:20]] == [result.templates[0].id for result in first]
+    assert sum(found.template_count for found in (await store.identities.list("people")).items) == 40
+    assert await left_over(engine, CONTRACT.key) == []
+
+
+async def test_calls_that_wait_share_requests(rng: np.random.Generator) -> None:
+    engine = CountingEngine()
+    store = await Store.over(engine)
+    await store.galleries.create("people", CONTRACT, policy=replace(WARN, on_collision=GuardAction.ALLOW))
+    calls = [store.enroll("people", f"p{n}", [NewTemplate(random_vector(rng), CONTRACT)]) for n in range(MOST_AT_ONCE)]
+    stored, rounds = await engine.rounds_of(asyncio.gather(*calls))
+    assert len({template.id for (template,) in stored}) == MOST_AT_ONCE
+    # At most two batches: the first may begin before all calls wait.
+    assert len(rounds) <= 12
+    assert sum(map(len, rounds)) <= 20
+
+
+async def test_calls_for_one_identity_at_once_all_succeed(store: Store, rng: np.random.Generator) -> None:
+    await store.galleries.create("people", CONTRACT, policy=replace(WARN, max_templates=20))
+    calls = [store.enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)]) for _ in range(9)]
+    await asyncio.gather(*calls)
+    assert (await store.identities.get("people", "ada")).template_count == 9
+
+
+async def test_a_refusal_holds_only_if_its_cause_is_enrolled(rng: np.random.Generator) -> None:
+    """Ada loses against another service, so Bob, who collides with her, must not be refused for good."""
+    client = AsyncQdrantClient(":memory:")
+    engine, other = SteeredEngine(client), await Store.over(SteeredEngine(client))
+    store = await Store.over(engine)
+    await store.galleries.create("people", CONTRACT, policy=replace(WARN, on_collision=GuardAction.REJECT))
+    face = random_vector(rng)
+
+    async def enrol_ada_elsewhere() -> None:
+        await other.enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)])
+
+    engine.before_write = enrol_ada_elsewhere
+    results = await many(store, [one("ada", face), one("bob", face)])
+    assert [type(result.error) for result in results] == [ConcurrentUpdate, ConcurrentUpdate]
+    assert (await many(store, [one("bob", face)]))[0].error is None
+
+
+async def test_a_batch_needs_a_gallery_and_a_size(store: Store, rng: np.random.Generator) -> None:
+    with pytest.raises(GalleryNotFound):
+        await many(store, [one("ada", random_vector(rng))])
+    for size in (0, 1001):
+        with pytest.raises(InvalidArgument, match="batch_size"):
+            await many(store, [], size)
+
+
+def test_the_blocking_store_yields_while_it_writes(rng: np.random.Generator) -> None:
+    read: list[int] = []
+
+    def stream() -> Any:
+        for number in range(30):
+            read.append(number)
+            yield one(f"p{number}", random_vector(rng))
+
+    with blocking.Store.open(":memory:") as store:
+        store.galleries.create("people", CONTRACT, policy=WARN)
+        results = store.enroll_many("people", stream(), batch_size=10)
+        assert next(results).identity == "p0"
+        assert len(read) <= 11
+        results.close()  # type: ignore[attr-defined]
+        assert len(store.identities.list("people").items) == 10
+
+
+async def test_identities_have_locks_of_their_own_where_others_write_too() -> None:
+    class Shared:
+        exclusive = False
+
+    lock, order = WriteLock(Shared()), []
+
+    async def hold(name: str, *identities: str) -> None:
+        async with lock.of("people", *identities):
+            order.append(f"{name} begins")
+            for _ in range(5):
+                await asyncio.sleep(0)
+            order.append(f"{name} ends")
+
+    await asyncio.gather(hold("one", "a", "b"), hold("two", "b", "c"), hold("three", "d"), hold("four", "c", "b", "b"))
+    assert order.index("three begins") < order.index("one ends")
+    assert order.index("one ends") < order.index("two begins")
+    assert order.index("two ends") < order.index("four begins")
+    assert not lock._locks
+    assert not lock._users
