@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from sameface_qdrant.engines.base import Engine
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.enrolment_batch import EnrolmentBatch, Item
+from sameface_qdrant.store.enrolment_batch import EnrolmentBatch
+from sameface_qdrant.store.enrolment_item import Item
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult

@@ -11,11 +11,10 @@ Each identity fails alone. An error of the store fails all of them.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from sameface_qdrant.concurrency import to_end, together
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import GuardRefusal, IdentityExpired, RequestIdReused, SamefaceError
+from sameface_qdrant.errors import GuardRefusal, SamefaceError
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import (
     PENDING,
@@ -24,9 +23,7 @@ from sameface_qdrant.store.conditional_write import (
     WRITERS,
     Change,
     apply,
-    change_of,
     confirm,
-    is_closed,
     is_left_over,
     is_pending,
     new_writer,
@@ -34,55 +31,21 @@ from sameface_qdrant.store.conditional_write import (
     remove,
     take_back,
 )
-from sameface_qdrant.store.enrolment_request import Entry, check_request, entries_of, not_stored, template_points
+from sameface_qdrant.store.enrolment_item import (
+    Item,
+    change_for,
+    identity_refusal,
+    keys_of,
+    record_id,
+    repeat_refusal,
+    replacements,
+)
+from sameface_qdrant.store.enrolment_request import check_request, entries_of, not_stored, template_points
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guard_findings import Subject, rejects, verdicts
 from sameface_qdrant.store.guards import Guards
-from sameface_qdrant.store.identity_records import not_found
 from sameface_qdrant.store.template_limit import templates_to_replace
 from sameface_qdrant.values.enrolment import Enrolment
-from sameface_qdrant.values.finding import Finding, FindingKind
-from sameface_qdrant.values.template import Template
-
-
-@dataclass(slots=True)
-class Item:
-    """One enrolment of a batch, and how far it is."""
-
-    request: Enrolment
-    entries: list[Entry] = field(default_factory=list)
-    record: Point | None = None
-    """The identity's record as it was read."""
-    stored: dict[str, Point] = field(default_factory=dict)
-    """Its templates that are stored and in force, by id."""
-    expired: list[str] = field(default_factory=list)
-    """Ids of stored templates that have expired. The enrolment replaces these."""
-    fresh: list[Entry] = field(default_factory=list)
-    """Entries that are not stored yet."""
-    points: list[Point] = field(default_factory=list)
-    """The templates to be written: those of ``fresh``."""
-    findings: list[Finding] = field(default_factory=list)
-    because_of: frozenset[str] = frozenset()
-    """See `Verdict.because_of`."""
-    replaced: list[str] = field(default_factory=list)
-    """Ids of templates that the new ones replace."""
-    error: SamefaceError | None = None
-
-    @property
-    def subject(self) -> Subject:
-        """What the guards look at."""
-        return Subject(self.request.identity, self.record, self.points)
-
-    def templates(self, gallery: str) -> tuple[Template, ...]:
-        """Return the stored templates in the order of the request, those that are new with what was found."""
-        new = {entry.key for entry in self.fresh}
-        return tuple(
-            replace(
-                payloads.template_of(self.stored[entry.key], gallery),
-                findings=tuple(self.findings) if entry.key in new else (),
-            )
-            for entry in self.entries
-        )
 
 
 class EnrolmentBatch:
@@ -116,7 +79,7 @@ class EnrolmentBatch:
         if unfinished:
             await self._read(tenant, unfinished, now)
         for item in self._going_on:
-            item.error = _repeat_refusal(tenant, item)
+            item.error = repeat_refusal(tenant, item)
         await self._examine(tenant, now)
         if writing := [item for item in self._going_on if item.points]:
             await self._write(tenant, writing, now)
@@ -137,7 +100,7 @@ class EnrolmentBatch:
         await self._prepare(tenant, now)
         await self._examine(tenant, now, always=True)
         for item in self._going_on:
-            item.findings += _replacements(item)
+            item.findings += replacements(item)
             item.points = template_points(tenant, item.request, item.entries, item.record, now)
         return tenant
 
@@ -161,9 +124,9 @@ class EnrolmentBatch:
         await self._read(tenant, self._going_on, now)
 
     async def _read(self, tenant: Tenant, items: Sequence[Item], now: float) -> None:
-        found = await self._engine.get(tenant.collection, _keys(tenant, items))
+        found = await self._engine.get(tenant.collection, keys_of(tenant, items))
         for item in items:
-            item.record = found.get(_record_id(tenant, item))
+            item.record = found.get(record_id(tenant, item))
             own = {entry.key: found[entry.key] for entry in item.entries if entry.key in found}
             item.expired = [key for key, point in own.items() if not payloads.in_force(point.payload, now)]
             item.stored = {key: point for key, point in own.items() if key not in item.expired}
@@ -191,7 +154,7 @@ class EnrolmentBatch:
         for item in self._going_on:
             item.fresh = not_stored(item.entries, item.stored)
             if item.fresh or always:
-                item.error = _identity_refusal(tenant, item)
+                item.error = identity_refusal(tenant, item)
             if item.error is None:
                 item.points = template_points(tenant, item.request, item.fresh, item.record, now)
         if not (writing := [item for item in self._going_on if item.points]):
@@ -244,17 +207,17 @@ class EnrolmentBatch:
             # With the time, so that a template with a later expiry meanwhile stays.
             await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}, ids=expired, expired_at=now))
         writer = new_writer()
-        changes = [_change(tenant, item, now, writer) for item in items]
+        changes = [change_for(tenant, item, now, writer) for item in items]
         await apply(self._engine, *changes)
         if self._engine.exclusive:
-            found = await self._engine.get(tenant.collection, _keys(tenant, items))
+            found = await self._engine.get(tenant.collection, keys_of(tenant, items))
         else:
             found = await self._decide(tenant, items, changes)
         replaced = []
         for item in items:
             if item.error is None:
                 item.stored = {entry.key: found[entry.key] for entry in item.entries}
-                item.findings += _replacements(item)
+                item.findings += replacements(item)
                 replaced += item.replaced
         if replaced:
             # Make the new ones durable first: an interrupted flush must not remove only the old ones.
@@ -270,7 +233,7 @@ class EnrolmentBatch:
         # Where this fails, nothing is known of the write. Its templates stay pending until a repeat or the sweep.
         found, current, objections = await together(
             self._engine,
-            self._engine.get(tenant.collection, _keys(tenant, items)),
+            self._engine.get(tenant.collection, keys_of(tenant, items)),
             self._galleries.is_current(tenant),
             self._look_again(tenant, [item.subject for item in items]),
         )
@@ -313,67 +276,3 @@ class EnrolmentBatch:
             return [verdict.refusal for verdict in await self._guards.look_again(tenant, subjects)]
         except SamefaceError as error:
             return [error for _ in subjects]
-
-
-def _record_id(tenant: Tenant, item: Item) -> str:
-    return payloads.identity_point_id(tenant.uid, item.request.identity)
-
-
-def _keys(tenant: Tenant, items: Sequence[Item]) -> list[str]:
-    """Return the ids of the records and of the enrolments' own templates."""
-    return [key for item in items for key in (_record_id(tenant, item), *(entry.key for entry in item.entries))]
-
-
-def _repeat_refusal(tenant: Tenant, item: Item) -> SamefaceError | None:
-    """Refuse a request id that was used for other content, and a template that another service may remove."""
-    request_id = item.request.request_id
-    for entry in item.entries:
-        if entry.key in item.stored and item.stored[entry.key].payload["digest"] != entry.digest:
-            return RequestIdReused(
-                f"request_id {request_id} was used before for another photo or embedding; send a new request_id",
-                metadata={"field": "request_id", "request_id": request_id},
-            )
-    if any(map(is_pending, item.stored.values())):
-        return overtaken(tenant.gallery.id, item.request.identity)
-    return None
-
-
-def _identity_refusal(tenant: Tenant, item: Item) -> SamefaceError | None:
-    """Refuse an identity that does not exist and must not be made, one that is changing, and one that has expired."""
-    identity, record = item.request.identity, item.record
-    if record is None:
-        return None if item.request.create_identity else not_found(tenant, identity)
-    if record.payload["moving_to"] or is_closed(record):
-        return overtaken(tenant.gallery.id, identity)
-    if not payloads.in_force(record.payload, time.time()):
-        return IdentityExpired(
-            f"the identity {identity!r} of {tenant.gallery.id!r} has expired; set a later expire_time or delete it "
-            "first",
-            metadata={"gallery": tenant.gallery.id, "identity": identity},
-        )
-    return None
-
-
-def _change(tenant: Tenant, item: Item, now: float, writer: str) -> Change:
-    """Return the write of templates together with their identity's record."""
-    request = item.request
-    if item.record is not None:
-        return change_of(tenant.collection, item.record, {"updated": now}, item.points, writer=writer)
-    payload = payloads.identity_payload(
-        tenant.uid,
-        request.identity,
-        display_name=request.display_name,
-        labels=request.labels,
-        verify_threshold=None,
-        now=now,
-        request_id=request.request_id,
-        consent_reference=request.consent_reference,
-        purpose=request.purpose,
-    )
-    return change_of(
-        tenant.collection, Point(_record_id(tenant, item), {}), payload, item.points, new=True, writer=writer
-    )
-
-
-def _replacements(item: Item) -> list[Finding]:
-    return [Finding(FindingKind.REPLACED, item.request.identity, key) for key in item.replaced]
