@@ -129,9 +129,10 @@ class _Batch:
         self._evidence = evidence
         self._points = [(subject, point) for subject in subjects for point in subject.points]
         self._row = {point.id: row for row, (_, point) in enumerate(self._points)}
-        vectors = np.stack([_vector(point) for _, point in self._points])
-        # Among subjects, so one subject needs none.
-        self._scores = vectors @ vectors.T if len(subjects) > 1 else None
+        self._scores = None
+        if len(subjects) > 1 and self._policy.on_collision is not GuardAction.ALLOW:
+            vectors = np.stack([_vector(point) for _, point in self._points])
+            self._scores = vectors @ vectors.T
         self._before = np.zeros(len(self._points), dtype=bool)
         self._digests: dict[str, list[Point]] = {}
         self.accepted: set[str] = set()

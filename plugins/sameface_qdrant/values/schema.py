@@ -27,6 +27,7 @@ class SchemaVersion:
 
 CURRENT = SchemaVersion(version=2, least_reader=1, least_writer=1)
 """The version that this release writes. A record without a version has version 1, as early releases wrote none."""
+_CURRENT_FIELDS = asdict(CURRENT)
 EXAMINES_ATTACKS = SchemaVersion(version=2, least_reader=2, least_writer=2)
 """A gallery, or a revision of its policy, that examines photos for presentation attacks. A release that does not know
 the setting would accept the attacks."""
@@ -39,7 +40,7 @@ def stamped(payload: Mapping[str, Any], form: SchemaVersion = CURRENT) -> dict[s
     """
     found = schema_of(payload)
     if found.version <= CURRENT.version:
-        return {**payload, SCHEMA_FIELD: asdict(form)}
+        return {**payload, SCHEMA_FIELD: asdict(form) if form is not CURRENT else dict(_CURRENT_FIELDS)}
     raised = {
         "least_reader": max(found.least_reader, form.least_reader),
         "least_writer": max(found.least_writer, form.least_writer),
@@ -51,7 +52,8 @@ def schema_of(payload: Mapping[str, Any]) -> SchemaVersion:
     """Return the version of a stored payload."""
     if SCHEMA_FIELD not in payload:
         return SchemaVersion(1, 1, 1)
-    return SchemaVersion(**known_fields(SchemaVersion, payload[SCHEMA_FIELD]))
+    stored = payload[SCHEMA_FIELD]
+    return SchemaVersion(stored["version"], stored["least_reader"], stored["least_writer"])
 
 
 def known_fields(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
