@@ -47,6 +47,11 @@ if TYPE_CHECKING:
     )
     from sameface_qdrant.metrics.intervals import ConfidenceInterval
     from sameface_qdrant.store.store import Store
+    from sameface_qdrant.transfer.erased import LeftOut
+    from sameface_qdrant.transfer.exporting import ExportedGallery, ExportSummary, export_erasures, export_store
+    from sameface_qdrant.transfer.gallery_import import ImportedGallery, ImportStatus, discard_import
+    from sameface_qdrant.transfer.importing import ImportSummary, import_store
+    from sameface_qdrant.transfer.keys import ExportKey
     from sameface_qdrant.values.contract import Contract
     from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource
     from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
@@ -88,6 +93,9 @@ __all__ = [
     "ErasureState",
     "ErrorRate",
     "Evidence",
+    "ExportKey",
+    "ExportSummary",
+    "ExportedGallery",
     "Finding",
     "FindingKind",
     "FoundTemplate",
@@ -96,6 +104,10 @@ __all__ = [
     "GuardAction",
     "Identity",
     "IdentityChanges",
+    "ImportStatus",
+    "ImportSummary",
+    "ImportedGallery",
+    "LeftOut",
     "MeasuredThreshold",
     "Method",
     "Neighbour",
@@ -122,6 +134,10 @@ __all__ = [
     "WhatIf",
     "WhenFull",
     "attach",
+    "discard_import",
+    "export_erasures",
+    "export_store",
+    "import_store",
     "labelled_scores",
     "read_cohort",
     "read_scores",
@@ -143,6 +159,11 @@ _HOMES = {
         "metrics.comparisons": "Comparisons ComparisonScores ComparisonSource Searches labelled_scores",
         "metrics.intervals": "ConfidenceInterval",
         "store.store": "Store",
+        "transfer.erased": "LeftOut",
+        "transfer.exporting": "ExportSummary ExportedGallery export_erasures export_store",
+        "transfer.gallery_import": "ImportStatus ImportedGallery discard_import",
+        "transfer.importing": "ImportSummary import_store",
+        "transfer.keys": "ExportKey",
         "values.contract": "Contract",
         "values.decision": "Candidate Decision Outcome Probe Scope ThresholdSource",
         "values.enrolment": "Enrolment EnrolmentResult",

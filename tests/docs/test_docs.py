@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from sameface.api.status import rich_status
@@ -25,6 +26,8 @@ from sameface.photo_folders import NAMES_TOLD, Skipped, describe_skipped
 from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc, system_service_pb2
 from sameface.vision.heif import MOST_BOXES, MOST_ITEMS
 from sameface.vision.jpeg import MAX_SCANS, MAX_SEGMENTS
+from sameface_qdrant import Contract, NewTemplate
+from sameface_qdrant.blocking import Store
 from sameface_qdrant.errors import GalleryNotFound, SamefaceError, StoreFull
 
 DOCUMENTS = sorted([Path("README.md"), Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), *Path("docs").glob("*.md")])
@@ -81,6 +84,15 @@ def address(in_process: Service) -> Iterator[str]:
             client.delete_gallery(gallery.name.removeprefix("galleries/"), force=True)
 
 
+def embedded_store(folder: Path) -> None:
+    """Make a store with a gallery, as a service that was stopped leaves it."""
+    folder.mkdir(parents=True)
+    with Store.open(f"edge://{folder / 'store'}") as store:
+        contract = Contract("voices", version=1, sha256="a" * 64, dimension=4, preprocessing="none")
+        store.galleries.create("staff", contract)
+        store.enroll("staff", "ada", [NewTemplate(np.ones(4, dtype=np.float32), contract)])
+
+
 @pytest.mark.parametrize("document", RUNNABLE, ids=str)
 def test_every_block_runs_as_it_stands(document: Path, address: str, tmp_path: Path) -> None:
     folder = tmp_path / "checkout"
@@ -95,6 +107,8 @@ def test_every_block_runs_as_it_stands(document: Path, address: str, tmp_path: P
         "SAMEFACE_LISTEN": "127.0.0.1:0",
         "SAMEFACE_DATA_DIR": str(tmp_path / "other"),
     }
+    if any("sameface store" in code for _, code in blocks(document)):
+        embedded_store(tmp_path / "other")
     for language, code in blocks(document):
         shown = code.replace(ADDRESS, address)
         command = ["bash", "-euo", "pipefail", "-c", shown] if language == "sh" else [sys.executable, "-c", shown]

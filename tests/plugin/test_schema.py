@@ -43,10 +43,13 @@ async def fill(store: Store, rng: np.random.Generator) -> None:
     await store.identities.delete("people", "bob", force=True)
 
 
+KINDS = ("gallery", "policy", "secret", "identity", "template", "receipt", "move")
+
+
 async def test_every_kind_of_record_carries_the_version(store: Store, rng: np.random.Generator) -> None:
     await fill(store, rng)
     records = await every_record(store)
-    assert {record["kind"] for record in records} == {"gallery", "policy", "secret", "identity", "template", "receipt"}
+    assert {record["kind"] for record in records} == set(KINDS)
     assert all(record["schema"] == STAMP for record in records)
 
 
@@ -269,7 +272,7 @@ async def test_only_a_gallery_that_examines_attacks_needs_this_release(
         with pytest.raises(StoreTooNew):
             await store.galleries.revisions("guarded")
     assert forms(await every_record(store)) == {
-        *((kind, *STAMP.values()) for kind in ("gallery", "policy", "secret", "identity", "template", "receipt")),
+        *((kind, *STAMP.values()) for kind in KINDS),
         ("policy", 2, 2, 2),
     }
 

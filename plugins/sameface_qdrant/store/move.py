@@ -5,7 +5,8 @@
 2. The templates are written under the target, together with the target's record, which keeps the id of the move. Their
    new ids derive from the old ones, so a repeat writes the same points. They count after a check that the source is
    still being moved.
-3. When that is durable, the source is erased: its templates, and then its record.
+3. When that is durable, a note of both ids is written (`sameface_qdrant.store.move_notes`), and the source is erased:
+   its templates, and then its record.
 
 A repeat finishes a move that was interrupted. The id of the move tells the target from another identity that got the
 same name meanwhile.
@@ -36,7 +37,7 @@ from sameface_qdrant.store.conditional_write import (
 from sameface_qdrant.store.filters import identity_filter
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.store.identity_records import find_record
-from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.store.move_notes import move_note, moved_template_id
 
 
 async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, merge: bool) -> Point:
@@ -91,6 +92,9 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
         raise overtaken(tenant.gallery.id, identity)
     # Make the copies durable first: an interrupted flush must not remove only the originals.
     await engine.commit(tenant.collection)
+    note = move_note(tenant.uid, tenant.gallery.id, identity, target, move_id, time.time())
+    await engine.upsert(payloads.META, [note], insert_only=True)
+    await engine.commit(payloads.META)
     await engine.delete(tenant.collection, identity_filter(tenant.uid, identity, payloads.TEMPLATE))
     await remove(engine, tenant.collection, closed)
     return written
@@ -129,9 +133,7 @@ def _copies(tenant: Tenant, points: Sequence[Point], target: str, present: Point
         if present is not None:
             payload["labels"] = present.payload["labels"]
             payload["expires"] = payloads.earliest(payload.get("own_expires"), present.payload.get("expires"))
-        copies.append(
-            Point(point_id(payloads.TEMPLATE, tenant.uid, target, f"moved/{point.id}"), payload, point.vector)
-        )
+        copies.append(Point(moved_template_id(tenant.uid, target, point.id), payload, point.vector))
     return copies
 
 

@@ -92,6 +92,15 @@ class Store:
         """Which engine holds the templates."""
         return self._engine.description
 
+    @property
+    def engine(self) -> Engine:
+        """The engine, which refuses to read what this release would misread; for `sameface_qdrant.transfer`."""
+        return self._checked
+
+    def use_secret(self, secret: bytes) -> None:
+        """Use another secret from now on; an import into an empty store takes over that of its file."""
+        self._enrolments = Enrolments(self._checked, self.galleries, self.identities, self._write_lock, secret)
+
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
         await self._write_lock.drain()

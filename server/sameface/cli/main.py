@@ -38,6 +38,7 @@ class Commands(DeferredGroup):
         "identity": "sameface.cli.identities:identity_app",
         "template": "sameface.cli.identities:template_app",
         "erasure": "sameface.cli.erasures:app",
+        "store": "sameface.cli.store:app",
         "model": "sameface.cli.model:app",
         "triton": "sameface.cli.triton:app",
         "evaluate": "sameface.cli.evaluate:app",
