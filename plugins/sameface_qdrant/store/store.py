@@ -99,7 +99,7 @@ class Store:
 
     def use_secret(self, secret: bytes) -> None:
         """Use another secret from now on; an import into an empty store takes over that of its file."""
-        self._enrolments = Enrolments(self._checked, self.galleries, self.identities, self._write_lock, secret)
+        self._enrolments = Enrolments(self._checked, self.galleries, self._write_lock, secret)
 
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
