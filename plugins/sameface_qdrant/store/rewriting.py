@@ -23,8 +23,11 @@ REWRITING = "rewriting"
 SETTLE_S = 1.0
 """A server changes a collection's configuration first and its optimizers a moment later. So it must report twice, with
 this pause between, that it is done."""
+LATE_S = 60.0
+"""A slow service may ask for a layout after the others have gone on. A round ends this long after the layout was set
+back, and until then such a layout is set back too."""
 REST = 4.0
-"""The pause after a round, as a multiple of its time: writing segments takes at most a fifth of the time."""
+"""The pause after a round, as a multiple of the time in which segments were written."""
 LONGEST_S = 6 * 3600.0
 """A round that takes longer is given up, and the layout is set back. The next one begins after the pause."""
 MOST = 1_000
@@ -52,7 +55,9 @@ class Rounds:
     layout: bool = False
     """The collection's own layout, while a round runs."""
     began: float = 0.0
-    """Seconds since the epoch."""
+    """Seconds since the epoch, as the next two."""
+    turned: float = 0.0
+    """When the layout was set back."""
     ended: float = 0.0
     failure: str = ""
     """Why the round is not finished."""
@@ -70,7 +75,7 @@ class Rounds:
     @property
     def rest_until(self) -> float:
         """Seconds since the epoch before which no round begins."""
-        return self.ended + REST * (self.ended - self.began)
+        return self.ended + REST * (self.turned - self.began)
 
 
 class SegmentRounds:
@@ -103,39 +108,48 @@ class SegmentRounds:
             case Phase.IDLE:
                 if rounds.covers(wanted) or rounds.impossible(wanted) or now < rounds.rest_until:
                     return rounds
-                layout = (await self._segments.look(collection)).layout
-                begun = await self._write(
-                    record,
-                    rounds,
-                    phase=Phase.WRITING,
-                    started=rounds.started + 1,
-                    layout=layout,
-                    began=now,
-                    failure="",
-                    refused="",
-                )
-                return await self._order(begun, not layout)
+                return await self._begin(record, rounds)
             case Phase.WRITING:
-                seen = await self._segments.look(collection)
-                if now - rounds.began > LONGEST_S:
-                    late = f"the server did not finish within {LONGEST_S / 3600:g} hours"
-                    changed = await self._write(record, rounds, phase=Phase.RESTORING, failure=late)
-                elif seen.layout is rounds.layout or seen.stalled:
-                    return await self._order((record, rounds), not rounds.layout)
-                elif await self._settled(collection, seen):
-                    changed = await self._write(
-                        record, rounds, phase=Phase.RESTORING, finished=rounds.started, failure=""
-                    )
-                else:
-                    return await self._failing(record, rounds, seen)
-                return await self._order(changed, rounds.layout)
+                return await self._go_on(record, rounds, late=now - rounds.began > LONGEST_S)
             case Phase.RESTORING:
                 seen = await self._segments.look(collection)
                 if seen.layout is not rounds.layout or seen.stalled:
                     return await self._order((record, rounds), rounds.layout)
-                if await self._settled(collection, seen):
-                    return (await self._write(record, rounds, phase=Phase.IDLE, ended=time.time()))[1]
-                return rounds
+                if now - rounds.turned < LATE_S or not await self._settled(collection, seen):
+                    return rounds
+                return (await self._write(record, rounds, phase=Phase.IDLE, ended=time.time()))[1]
+
+    async def _begin(self, record: Point | None, rounds: Rounds) -> Rounds:
+        seen = await self._segments.look(rounds.collection)
+        if seen.stalled:
+            await self._segments.order(rounds.collection, seen.layout)
+        if not await self._settled(rounds.collection, seen):
+            # A segment that has the other layout already would not be written.
+            return await self._failing(record, rounds, seen)
+        begun = await self._write(
+            record,
+            rounds,
+            phase=Phase.WRITING,
+            started=rounds.started + 1,
+            layout=seen.layout,
+            began=time.time(),
+            failure="",
+            refused="",
+        )
+        return await self._order(begun, not seen.layout)
+
+    async def _go_on(self, record: Point | None, rounds: Rounds, *, late: bool) -> Rounds:
+        seen = await self._segments.look(rounds.collection)
+        changes: dict[str, Any] = {"phase": Phase.RESTORING, "turned": time.time(), "failure": ""}
+        if late:
+            changes["failure"] = f"the server did not finish within {LONGEST_S / 3600:g} hours"
+        elif seen.layout is rounds.layout or seen.stalled:
+            return await self._order((record, rounds), not rounds.layout)
+        elif await self._settled(rounds.collection, seen):
+            changes["finished"] = rounds.started
+        else:
+            return await self._failing(record, rounds, seen)
+        return await self._order(await self._write(record, rounds, **changes), rounds.layout)
 
     async def _settled(self, collection: str, seen: Segments) -> bool:
         if not seen.settled:
@@ -152,7 +166,8 @@ class SegmentRounds:
         if not refused:
             return rounds
         if rounds.phase is Phase.WRITING:
-            return (await self._write(record, rounds, phase=Phase.IDLE, refused=refused, ended=rounds.began))[1]
+            at_once = {"turned": rounds.began, "ended": rounds.began}
+            return (await self._write(record, rounds, phase=Phase.IDLE, refused=refused, **at_once))[1]
         return (await self._write(record, rounds, failure=refused))[1]
 
     async def _failing(self, record: Point | None, rounds: Rounds, seen: Segments) -> Rounds:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Engine, Point, SegmentRewriting, Where
+from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.receipts import ROUNDS, receipt_of, receipt_point
-from sameface_qdrant.store.rewriting import Rounds, SegmentRounds
+from sameface_qdrant.store.rewriting import Phase, Rounds, SegmentRounds
 from sameface_qdrant.values.erasure import ErasureReceipt, ErasureState
 
 
@@ -18,6 +19,8 @@ class SegmentErasure:
     def __init__(self, engine: Engine, segments: SegmentRewriting) -> None:
         self._engine, self._segments = engine, segments
         self._rounds = SegmentRounds(engine, segments)
+        self._failures: dict[str, str] = {}
+        """Why the latest step in a collection failed here."""
 
     async def needed(self, *collections: str) -> dict[str, int]:
         """Return the rounds that cover points which were removed before this call."""
@@ -27,7 +30,7 @@ class SegmentErasure:
         """Return a pending receipt, with why it is pending. Nothing is changed."""
         receipt = receipt_of(point.payload)
         found = [await self._rounds.read(one) for one in point.payload.get(ROUNDS) or {}]
-        failures = [one.failure for one in found if one.failure]
+        failures = [told for one in found if (told := self._failures.get(one.collection) or one.failure)]
         return dataclasses.replace(receipt, failure="; ".join(failures) or receipt.failure)
 
     async def advance(self, pending: list[Point]) -> tuple[bool, bool]:
@@ -41,10 +44,20 @@ class SegmentErasure:
             for collection, needed in point.payload[ROUNDS].items():
                 wanted[collection] = max(needed, wanted.get(collection, 0))
         before = {one: await self._rounds.read(one) for one in wanted}
-        after = {one: await self._rounds.step(one, needed) for one, needed in wanted.items()}
+        after = {one: await self._step(before[one], needed) for one, needed in wanted.items()}
         left = [point for point in waiting if not await self._complete(point, after)]
-        running = any(rounds.phase.value != "IDLE" for rounds in after.values())
+        running = any(rounds.phase is not Phase.IDLE for rounds in after.values())
         return bool(left) or running, after != before or len(left) < len(waiting)
+
+    async def _step(self, before: Rounds, needed: int) -> Rounds:
+        """Take the next step. A failure in one collection does not stop the others."""
+        try:
+            after = await self._rounds.step(before.collection, needed)
+        except SamefaceError as error:
+            self._failures[before.collection] = error.message
+            return before
+        self._failures.pop(before.collection, None)
+        return after
 
     async def _complete(self, point: Point, rounds: Mapping[str, Rounds]) -> bool:
         """Write a receipt that is done; return whether it is."""
