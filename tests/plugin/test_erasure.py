@@ -323,6 +323,7 @@ async def test_a_receipt_is_completed_though_nobody_reads_it(
     edge: Store, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     await enroll(edge, "ada", rng)
+    await enroll(edge, "bob", rng)
     with pytest.MonkeyPatch.context() as slow:
         slow.setattr("sameface_qdrant.engines.edge.compaction.copy_from", _endless)
         receipt = await edge.identities.delete("people", "ada", force=True)
