@@ -51,6 +51,7 @@ class Double:
         """How many more answers say that a collection is being optimized."""
         self.takes = 1
         """How many do after an order."""
+        self.sharded_by_key = False
         self.status = messages.CollectionStatus.Green
         """Of collections that are not being optimized."""
         self.snapshots: dict[str, list[Any]] = defaultdict(list)
@@ -140,6 +141,8 @@ class _Collections(messages.CollectionsServicer):
         found = await self._client.get_collection(request.collection_name)
         info = RestToGrpc.convert_collection_info(found)
         info.config.params.replication_factor = self._double.replicas.get(request.collection_name, 1)
+        if self._double.sharded_by_key:
+            info.config.params.sharding_method = messages.ShardingMethod.Custom
         info.config.params.on_disk_payload = self._double.layouts[request.collection_name]
         info.status = self._double.status
         if self._double.optimizing[request.collection_name]:
@@ -196,6 +199,11 @@ class _Points(messages.PointsServicer):
         await self._client.batch_update_points(request.collection_name, operations)
         return messages.UpdateBatchResponse(result=[_DONE] * len(operations))
 
+    async def Upsert(self, request: Any, context: Any) -> Any:  # noqa: N802
+        points = [GrpcToRest.convert_point_struct(one) for one in request.points]
+        await self._client.upsert(request.collection_name, points)
+        return _done()
+
     async def SetPayload(self, request: Any, context: Any) -> Any:  # noqa: N802
         selector = GrpcToRest.convert_points_selector(request.points_selector)
         await self._client.set_payload(
@@ -224,6 +232,7 @@ class _Points(messages.PointsServicer):
             query_filter=_filter(request, "filter"),
             limit=request.limit,
             with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
+            with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
             score_threshold=request.score_threshold if request.HasField("score_threshold") else None,
         )
         return messages.QueryResponse(result=[RestToGrpc.convert_scored_point(point) for point in found.points])
