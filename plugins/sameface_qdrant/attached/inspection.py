@@ -6,13 +6,8 @@ from typing import Any
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
-from sameface_qdrant.attached.queries import (
-    NORM_TOLERANCE,
-    AttachedCollection,
-    is_local,
-    named_vectors,
-    not_unit_norm,
-)
+from sameface_qdrant.attached.layout import NORM_TOLERANCE, named_vectors, not_unit_norm
+from sameface_qdrant.attached.queries import AttachedCollection, is_local
 from sameface_qdrant.attached.target import Id, Target
 from sameface_qdrant.engines.server.engine import call
 from sameface_qdrant.errors import InvalidArgument

@@ -4,21 +4,18 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.local.async_qdrant_local import AsyncQdrantLocal
 
+from sameface_qdrant.attached.layout import cosine_of, is_missing, named_vectors, replaced
 from sameface_qdrant.attached.target import Id, Neighbour, Target, field_value, identity_of
 from sameface_qdrant.engines.server.engine import call
-from sameface_qdrant.engines.server.error_mapping import MISSING, TIMED_OUT
-from sameface_qdrant.errors import ContractMismatch, InvalidArgument, SamefaceError
+from sameface_qdrant.engines.server.error_mapping import TIMED_OUT
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values.vectors import Vector
 
 PAGE = 1000
 MOST_SKIPPED = 1_000
-NORM_TOLERANCE = 1e-3
-SCORE_TOLERANCE = 5e-3
-"""Scores of half-precision vectors differ in the third decimal."""
 MOST_FACETS = 1_000_000
 NO_ANSWER = {"UNAVAILABLE", *TIMED_OUT}
 Result = TypeVar("Result")
@@ -125,7 +122,14 @@ class AttachedCollection:
             if identity is None:
                 ignored.append(_point_id(point.id))
             else:
-                score = self._cosine(point.score, vector, _vector(point, self.target.vector_name))
+                score = cosine_of(
+                    self.target,
+                    self.distance,
+                    self.dimension,
+                    point.score,
+                    vector,
+                    _vector(point, self.target.vector_name),
+                )
                 neighbours.append(Neighbour(_point_id(point.id), identity, score, point.payload or {}))
         return neighbours, ignored
 
@@ -246,35 +250,6 @@ class AttachedCollection:
     def _identity(self, payload: Mapping[str, Any] | None) -> Id | None:
         return identity_of(field_value(payload or {}, self.target.identity_key))
 
-    def _cosine(self, raw: float, probe: Vector, stored: Any) -> float:
-        """Return the cosine that a score of the server stands for.
-
-        Raises:
-            InvalidArgument: the stored vector has no unit norm, under a distance that needs it.
-            ContractMismatch: the score is not that of the distance which the collection had. So it is another
-                collection, under an alias that was moved, or made again.
-        """
-        vector = np.asarray(stored, dtype=np.float64)
-        if vector.shape != (self.dimension,):
-            raise replaced(self.target, f"holds vectors of {vector.size} numbers now, and held {self.dimension}")
-        norm = float(np.linalg.norm(vector))
-        dot = float(vector @ probe.astype(np.float64))
-        match self.distance:
-            case models.Distance.EUCLID:
-                # d² = 2 − 2·cos between unit vectors.
-                expected, score = float(np.linalg.norm(vector - probe)), 1.0 - raw * raw / 2.0
-            case models.Distance.DOT:
-                expected, score = dot, raw
-            case _:
-                expected, score = dot / norm if norm else 0.0, raw
-        if abs(raw - expected) > SCORE_TOLERANCE * max(1.0, norm):
-            raise replaced(
-                self.target, f"gave the score {raw:.4f}, and under {self.distance.value} it would be {expected:.4f}"
-            )
-        if self.distance is not models.Distance.COSINE and abs(norm - 1.0) > NORM_TOLERANCE:
-            raise not_unit_norm(self.target, f"holds an embedding of norm {norm:.4f}")
-        return max(-1.0, min(1.0, score))
-
     def _within(self) -> list[Any]:
         conditions: list[Any] = [
             models.FieldCondition(key=key, match=models.MatchValue(value=value))
@@ -307,34 +282,6 @@ class AttachedCollection:
 def is_local(client: AsyncQdrantClient) -> bool:
     """Return whether a client keeps its points in this process."""
     return isinstance(client._client, AsyncQdrantLocal)
-
-
-def not_unit_norm(target: Target, what: str) -> InvalidArgument:
-    """Return the error for scores that cannot be turned into cosines."""
-    return InvalidArgument(
-        f"{target.vector_name!r} of {target.collection!r} {what}: under Dot and Euclid only unit vectors give cosines; "
-        "normalise the embeddings, or make a collection with distance Cosine and copy them there",
-        metadata={"field": "vector_name"},
-    )
-
-
-def named_vectors(vectors: Any) -> dict[str, models.VectorParams]:
-    """Return the dense vectors of a collection by name; the unnamed one has an empty name."""
-    return vectors if isinstance(vectors, dict) else {"": vectors} if vectors else {}
-
-
-def is_missing(error: SamefaceError) -> bool:
-    """Return whether a call failed because there is no such collection."""
-    return error.metadata.get("kind") in MISSING or "not found" in error.message
-
-
-def replaced(target: Target, what: str) -> ContractMismatch:
-    """Return the error for a name that leads to another collection than at `attach`."""
-    return ContractMismatch(
-        f"{target.collection!r} is not the collection that was attached: it {what}; attach again, and calibrate again, "
-        "because thresholds do not carry over to other embeddings",
-        metadata={"field": "collection"},
-    )
 
 
 def _point_id(point: Any) -> Id:
