@@ -15,7 +15,7 @@ import pytest
 from qdrant_client import grpc as messages
 
 from sameface_qdrant import ErasedResource, ErasureReceipt, ErasureState, NewTemplate, Policy, ServerOptions, Store
-from sameface_qdrant.store import erasure, rewriting
+from sameface_qdrant.store import pending_receipts, rewriting
 from sameface_qdrant.store.payloads import META
 from tests.plugin.conftest import CONTRACT, random_vector
 from tests.plugin.wire import Double, Fault
@@ -33,8 +33,8 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewriting, "SETTLE_S", 0.0)
     monkeypatch.setattr(rewriting, "REST", 0.0)
     monkeypatch.setattr(rewriting, "LATE_S", 0.0)
-    monkeypatch.setattr(erasure, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(erasure, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(pending_receipts, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(pending_receipts, "LONGEST_PAUSE_S", 0.05)
 
 
 @pytest.fixture

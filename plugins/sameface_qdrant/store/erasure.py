@@ -8,7 +8,6 @@ and the folder is searched again. Until then, the byte strings to search for are
 collection. On a server (`segment_erasure`) it is DONE when the server reports that every segment was written again.
 """
 
-import asyncio
 import contextlib
 import dataclasses
 import time
@@ -20,6 +19,7 @@ from sameface_qdrant.engines.base import ByteSearch, Engine, Point, Where
 from sameface_qdrant.errors import ErasureNotFound, SamefaceError
 from sameface_qdrant.store.file_erasure import FileErasure
 from sameface_qdrant.store.payloads import META, RECEIPT
+from sameface_qdrant.store.pending_receipts import PendingReceipts
 from sameface_qdrant.store.receipts import NO_ROUNDS, receipt_of, receipt_point, receipt_point_id
 from sameface_qdrant.store.segment_erasure import SegmentErasure
 from sameface_qdrant.store.write_lock import WriteLock
@@ -32,9 +32,6 @@ SAMPLE = 256
 random."""
 SEARCHES = 4
 """How many points of the sample are also searched for by their vector."""
-PAGE = 256
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
-"""Pauses between two looks at what is pending. They grow while nothing changes."""
 OUTSIDE_THE_ENGINE = (
     "copies made outside the store: backups, logs and answers that callers have kept",
     "blocks of the file system and of the disk: journals, copy-on-write, wear levelling, swap",
@@ -75,8 +72,7 @@ class Erasures:
         self._segments = None if segments is None else SegmentErasure(engine, segments)
         evidence = engine.erasure_evidence
         self._files = None if evidence is None else FileErasure(engine, evidence)
-        self._finishing: asyncio.Task[None] | None = None
-        self._asked = False
+        self._pending = PendingReceipts(engine, self._segments or self._files)
 
     async def get(self, receipt: str) -> ErasureReceipt:
         """Return a receipt as it is now.
@@ -146,15 +142,11 @@ class Erasures:
 
     def resume(self) -> None:
         """Complete in the background what is pending. Reads alone do not complete a receipt, they look."""
-        self._asked = True
-        if self._finishing is None or self._finishing.done():
-            self._finishing = asyncio.create_task(self._finish())
+        self._pending.resume()
 
     async def aclose(self) -> None:
         """Stop. What is pending is completed by another service, or after the next start."""
-        if self._finishing is not None:
-            self._finishing.cancel()
-            await asyncio.wait([self._finishing])
+        await self._pending.aclose()
 
     async def _removed(
         self,
@@ -216,33 +208,6 @@ class Erasures:
         if completed is None or completed.state is ErasureState.PENDING:
             self.resume()
         return completed or receipt
-
-    async def _finish(self) -> None:
-        """Complete receipts until none is pending that can be."""
-        pause = FIRST_PAUSE_S
-        while True:
-            self._asked = False
-            try:
-                left, changed = await self._advance()
-            except SamefaceError:
-                left, changed = True, False
-            if not left and not self._asked:
-                return
-            pause = FIRST_PAUSE_S if changed else min(2 * pause, LONGEST_PAUSE_S)
-            await asyncio.sleep(pause)
-
-    async def _advance(self) -> tuple[bool, bool]:
-        work = self._segments or self._files
-        if work is None:
-            return False, False
-        pending: list[Point] = []
-        start = None
-        while True:
-            where = Where({"kind": RECEIPT, "state": ErasureState.PENDING.value})
-            points, start = await self._engine.scroll(META, where, PAGE, start)
-            pending += points
-            if start is None:
-                return await work.advance(pending)
 
     async def _sample(self, removal: Removal) -> _Sample:
         ids = removal.points

@@ -45,7 +45,8 @@ class SegmentErasure:
                 wanted[collection] = max(needed, wanted.get(collection, 0))
         before = {one: await self._rounds.read(one) for one in wanted}
         after = {one: await self._step(before[one], needed) for one, needed in wanted.items()}
-        left = [point for point in waiting if not await self._complete(point, after)]
+        places: dict[str, tuple[str, ...]] = {}
+        left = [point for point in waiting if not await self._complete(point, after, places)]
         running = any(rounds.phase is not Phase.IDLE for rounds in after.values())
         return bool(left) or running, after != before or len(left) < len(waiting)
 
@@ -59,8 +60,8 @@ class SegmentErasure:
         self._failures.pop(before.collection, None)
         return after
 
-    async def _complete(self, point: Point, rounds: Mapping[str, Rounds]) -> bool:
-        """Write a receipt that is done; return whether it is."""
+    async def _complete(self, point: Point, rounds: Mapping[str, Rounds], places: dict[str, tuple[str, ...]]) -> bool:
+        """Write a receipt that is done; return whether it is. ``places`` remembers what is left in a collection."""
         needed = point.payload[ROUNDS]
         covered = all(rounds[one].covers(needed[one]) for one in needed)
         refusals = [rounds[one].refused for one in needed if rounds[one].impossible(needed[one])]
@@ -70,8 +71,10 @@ class SegmentErasure:
         left = receipt.not_covered
         if covered:
             unknown = self._engine.description.not_erased
-            found = [place for one in needed for place in await self._segments.left(one)]
-            left = (*dict.fromkeys(found), *(place for place in left if place not in unknown))
+            for one in needed.keys() - places.keys():
+                places[one] = await self._segments.left(one)
+            found = dict.fromkeys(place for one in needed for place in places[one])
+            left = (*found, *(place for place in left if place not in unknown))
         done = dataclasses.replace(
             receipt,
             state=ErasureState.DONE,
