@@ -76,7 +76,7 @@ class ModelNotFound(SamefaceError):
 
 
 class ModelCheckFailed(SamefaceError):
-    """A model does not match its card: wrong tensors, wrong digest, or golden vector not reproduced."""
+    """A model does not match its card: wrong tensors, wrong digest, golden vector not reproduced, or no numbers."""
 
     reason = "MODEL_CHECK_FAILED"
 

@@ -546,3 +546,27 @@ async def test_a_reason_is_reached_by_what_causes_it(server: Server, portraits: 
         assert there if promised and alternatives else there == promised, error.metadata
     later = row.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert (error.retry_after_s is not None) == (later and reason not in ("STORE_FULL", "MODEL_CHECK_FAILED"))
+
+
+async def test_a_time_out_inside_a_call_is_not_taken_for_a_request_that_never_came(
+    server: Server, portraits: Path
+) -> None:
+    server.inference.instead = failing(TimeoutError("of a handler"))
+    with pytest.raises(grpc.RpcError) as failed:
+        await server.faces.IdentifyFaces(search(sample(portraits)))
+    server.inference.instead = None
+    assert ServiceError.of(failed.value).reason == "INTERNAL"
+
+
+async def test_a_request_that_does_not_arrive_is_not_waited_for(server: Server) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        await asyncio.sleep(3600)
+        yield b""
+
+    raw: Any = server.channel.stream_unary("/sameface.v1.FaceService/IdentifyFaces")
+    with pytest.MonkeyPatch.context() as impatient:
+        impatient.setattr("sameface.api.interceptor.RECEIVE_S", 0.3)
+        with pytest.raises(grpc.RpcError) as failed:
+            await raw(nothing())
+    assert ServiceError.of(failed.value).reason == "STREAM_IDLE"
+    await in_flight(server, 0)

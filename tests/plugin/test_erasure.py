@@ -289,6 +289,84 @@ async def test_of_a_large_batch_a_sample_is_looked_for(edge: Store, rng: np.rand
     assert receipt.state is ErasureState.DONE
 
 
+def files_in(folder: Path) -> dict[str, bytes]:
+    """The files of the store, as they are on disk."""
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+async def test_reading_receipts_changes_no_file(edge: Store, tmp_path: Path, rng: np.random.Generator) -> None:
+    await enroll(edge, "ada", rng)
+    await enroll(edge, "bob", rng)
+    evidence = edge._engine.erasure_evidence
+    assert evidence is not None
+    with pytest.MonkeyPatch.context() as crash:
+        # As if the process had ended before it dropped the note.
+        crash.setattr(evidence, "forget", _nothing)
+        receipt = await edge.identities.delete("people", "ada", force=True)
+    assert receipt.state is ErasureState.DONE
+    before = files_in(tmp_path)
+    assert any("erasures" in name for name in before)
+    assert await edge.erasures.get(receipt.id) == receipt
+    assert (await edge.erasures.list()).items == (receipt,)
+    assert files_in(tmp_path) == before
+    # The next deletion drops it.
+    await edge.identities.delete("people", "bob", force=True)
+    assert not any("erasures" in name for name in files_in(tmp_path))
+
+
+async def _nothing(*arguments: object) -> None:
+    return None
+
+
+@pytest.mark.usefixtures("in_background")
+async def test_a_receipt_is_completed_though_nobody_reads_it(
+    edge: Store, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    await enroll(edge, "ada", rng)
+    await enroll(edge, "bob", rng)
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr("sameface_qdrant.engines.edge.compaction.copy_from", _endless)
+        receipt = await edge.identities.delete("people", "ada", force=True)
+    assert receipt.state is ErasureState.PENDING
+    while list((tmp_path / "store").glob("*/erasures/*")):  # noqa: ASYNC110  # the folder is polled
+        await asyncio.sleep(0.02)
+    assert (await edge.erasures.get(receipt.id)).compacted
+
+
+async def test_other_writes_do_not_wait_until_a_receipt_is_durable(
+    edge: Store, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enroll(edge, "ada", rng)
+    commit, flushed, waiting = edge._engine.commit, asyncio.Event(), asyncio.Event()
+
+    async def slow(collection: str, *, erase: bool = False) -> None:
+        if collection == "meta":
+            waiting.set()
+            await flushed.wait()
+        await commit(collection, erase=erase)
+
+    monkeypatch.setattr(edge._engine, "commit", slow)
+    deleting = asyncio.create_task(edge.identities.delete("people", "ada", force=True))
+    await waiting.wait()
+    await enroll(edge, "bob", rng)
+    # Nothing is removed before.
+    assert (await edge.identities.get("people", "ada")).id == "ada"
+    flushed.set()
+    assert (await deleting).state is ErasureState.DONE
+    with pytest.raises(IdentityNotFound):
+        await edge.identities.get("people", "ada")
+
+
+async def test_of_two_deletions_at_once_one_leaves_no_receipt(edge: Store, rng: np.random.Generator) -> None:
+    await enroll(edge, "ada", rng)
+    both = await asyncio.gather(
+        *(edge.identities.delete("people", "ada", force=True) for _ in range(2)), return_exceptions=True
+    )
+    (receipt,) = [one for one in both if isinstance(one, ErasureReceipt)]
+    assert sum(isinstance(one, IdentityNotFound) for one in both) == 1
+    assert (await edge.erasures.list()).items == (receipt,)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     haystack=st.binary(max_size=400),

@@ -43,6 +43,19 @@ class Double:
         """The methods that were called, in order."""
         self.requests: dict[str, Any] = {}
         """The latest request of each method."""
+        self.layouts: dict[str, bool] = defaultdict(lambda: True)
+        """``on_disk_payload`` of each collection."""
+        self.orders: list[tuple[str, bool]] = []
+        """The layouts that were asked for."""
+        self.optimizing: dict[str, int] = defaultdict(int)
+        """How many more answers say that a collection is being optimized."""
+        self.takes = 1
+        """How many do after an order."""
+        self.sharded_by_key = False
+        self.status = messages.CollectionStatus.Green
+        """Of collections that are not being optimized."""
+        self.snapshots: dict[str, list[Any]] = defaultdict(list)
+        """Snapshots by collection; those of the whole server are under no name."""
         self.port = 0
         self._server: grpc.aio.Server | None = None
 
@@ -55,6 +68,7 @@ class Double:
         messages.add_QdrantServicer_to_server(_Root(self), self._server)  # type: ignore[no-untyped-call]
         messages.add_CollectionsServicer_to_server(_Collections(self), self._server)  # type: ignore[no-untyped-call]
         messages.add_PointsServicer_to_server(_Points(self), self._server)  # type: ignore[no-untyped-call]
+        messages.add_SnapshotsServicer_to_server(_Snapshots(self), self._server)  # type: ignore[no-untyped-call]
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
         return self
@@ -127,6 +141,13 @@ class _Collections(messages.CollectionsServicer):
         found = await self._client.get_collection(request.collection_name)
         info = RestToGrpc.convert_collection_info(found)
         info.config.params.replication_factor = self._double.replicas.get(request.collection_name, 1)
+        if self._double.sharded_by_key:
+            info.config.params.sharding_method = messages.ShardingMethod.Custom
+        info.config.params.on_disk_payload = self._double.layouts[request.collection_name]
+        info.status = self._double.status
+        if self._double.optimizing[request.collection_name]:
+            self._double.optimizing[request.collection_name] -= 1
+            info.status = messages.CollectionStatus.Yellow
         for name, params in self._double.indexes[request.collection_name].items():
             info.payload_schema[name].CopyFrom(
                 messages.PayloadSchemaInfo(data_type=messages.PayloadSchemaType.Keyword, params=params, points=0)
@@ -138,10 +159,28 @@ class _Collections(messages.CollectionsServicer):
         described = [messages.CollectionDescription(name=one.name) for one in found.collections]
         return messages.ListCollectionsResponse(collections=described)
 
+    async def Update(self, request: Any, context: Any) -> Any:  # noqa: N802
+        name, layout = request.collection_name, request.params.on_disk_payload
+        self._double.orders.append((name, layout))
+        self._double.layouts[name] = layout
+        self._double.optimizing[name] = self._double.takes
+        return messages.CollectionOperationResponse(result=True)
+
     async def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._double.indexes.pop(request.collection_name, None)
         await self._client.delete_collection(request.collection_name)
         return messages.CollectionOperationResponse(result=True)
+
+
+class _Snapshots(messages.SnapshotsServicer):
+    def __init__(self, double: Double) -> None:
+        self._double = double
+
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return messages.ListSnapshotsResponse(snapshot_descriptions=self._double.snapshots[request.collection_name])
+
+    async def ListFull(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return messages.ListSnapshotsResponse(snapshot_descriptions=self._double.snapshots[""])
 
 
 class _Points(messages.PointsServicer):
@@ -159,6 +198,11 @@ class _Points(messages.PointsServicer):
         operations = [GrpcToRest.convert_points_update_operation(one) for one in request.operations]
         await self._client.batch_update_points(request.collection_name, operations)
         return messages.UpdateBatchResponse(result=[_DONE] * len(operations))
+
+    async def Upsert(self, request: Any, context: Any) -> Any:  # noqa: N802
+        points = [GrpcToRest.convert_point_struct(one) for one in request.points]
+        await self._client.upsert(request.collection_name, points)
+        return _done()
 
     async def SetPayload(self, request: Any, context: Any) -> Any:  # noqa: N802
         selector = GrpcToRest.convert_points_selector(request.points_selector)
@@ -188,6 +232,7 @@ class _Points(messages.PointsServicer):
             query_filter=_filter(request, "filter"),
             limit=request.limit,
             with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
+            with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
             score_threshold=request.score_threshold if request.HasField("score_threshold") else None,
         )
         return messages.QueryResponse(result=[RestToGrpc.convert_scored_point(point) for point in found.points])

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sameface_qdrant.attached.attached import Attached
-from sameface_qdrant.attached.target import NO_FIELDS, Target
+from sameface_qdrant.attached.target import NO_FIELDS, Id, Target
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_policy
@@ -41,6 +41,7 @@ async def attach(
     policy: Policy = Policy(),  # noqa: B008  # frozen
     operating_points: Sequence[OperatingPoint] = (),
     writable: bool = False,
+    shard_key: Id | None = None,
     api_key: str | None = None,
     options: ServerOptions | None = None,
 ) -> Attached:
@@ -48,7 +49,8 @@ async def attach(
 
     Args:
         client_or_url: an `AsyncQdrantClient`, which stays open, or ``http(s)://host:port``.
-        collection: its name or an alias.
+        collection: its name or an alias. If it leads to a collection of another size or distance later, every call
+            raises ContractMismatch, so that no score is misread.
         identity_key: payload field that names the identity of a point, a text or a whole number. A dot leads into a
             nested field. Points without it are ignored.
         vector_name: empty means the unnamed vector. Its distance must be Cosine. Dot and Euclid are allowed if all
@@ -57,7 +59,9 @@ async def attach(
         policy: thresholds, margin and targets; ``max_templates`` has no effect here.
         operating_points: used if the policy sets no threshold.
         writable: whether `Attached.enroll` and `Attached.delete` may write.
-        api_key: only for a URL.
+        shard_key: where `Attached.enroll` puts points, in a collection that is sharded by keys of its owner. Reads and
+            `Attached.delete` concern every shard.
+        api_key: only for a URL. It needs no more than to read this collection.
         options: only for a URL; layout options have no effect.
 
     Raises:
@@ -87,7 +91,13 @@ async def attach(
             metadata={"field": "client_or_url"},
         )
     try:
-        opened = await open_collection(client, location, target)
+        opened = await open_collection(client, location, target, shard_key)
+        if writable and opened.sharded_by_key and shard_key is None:
+            raise InvalidArgument(
+                f"{collection!r} is sharded by keys of its owner, so that a new point needs one; give a shard_key, or "
+                "attach without writable",
+                metadata={"field": "shard_key"},
+            )
         attached = Attached(opened, policy, tuple(operating_points), writable=writable, closes_client=closes_client)
         await attached.count()
     except BaseException:

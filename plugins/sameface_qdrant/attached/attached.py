@@ -43,6 +43,9 @@ class Attached:
     """Opened by `attach`. Every method is a coroutine, and calls may run concurrently.
 
     Search is exact and misses no identity. (Qdrant's group queries are approximate: they may miss a group.)
+
+    Every call raises ContractMismatch if the name leads to a collection of another size or distance by now, or to none.
+    Every answer is compared with the vectors that come with it, so a score is never taken for that of another distance.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Attached:
 
         `attach`, `calibrate`, `enroll` and `delete` also count. Call this to count the writes of other programs.
         """
+        await self._collection.check_unchanged()
         without_identity = await self._collection.count_without_identity()
         indexed = await self._collection.counts_by_index()
         if indexed is not None:
@@ -212,6 +216,7 @@ class Attached:
         Raises:
             InvalidArgument: attached without ``writable``, or a field to write is nested.
             InvalidEmbedding: an embedding is malformed, see `verify`; nothing is stored.
+            StoreUnavailable: the API key may not write.
         """
         self._check_writable()
         _check_identity(identity)
@@ -226,6 +231,7 @@ class Attached:
         scope = (target.collection, target.vector_name, repr(sorted(target.where.items())), repr(identity))
         ids = [point_id("attached", *scope, hashlib.sha256(vector.tobytes()).hexdigest()) for vector in vectors]
         if ids:
+            await self._collection.check_unchanged()
             points = [(point, vector, {**payload, **fields}) for point, vector in zip(ids, vectors, strict=True)]
             await self._collection.insert(points)
             await self.count()
@@ -239,12 +245,19 @@ class Attached:
         """
         self._check_writable()
         _check_identity(identity)
+        await self._collection.check_unchanged()
         found, _ = await self._collection.points_by_identity(only=identity)
-        points = found.get(identity, [])
-        if points:
+        removed = 0
+        while points := found.get(identity, []):
             await self._collection.delete(points)
+            removed += len(points)
+            if not self._collection.sharded_by_key:
+                break
+            # Shards of different keys may each hold a point of the same id, and one read finds one of them.
+            found, _ = await self._collection.points_by_identity(only=identity)
+        if removed:
             await self.count()
-        return len(points)
+        return removed
 
     def _search(self) -> AttachedSearch:
         return AttachedSearch(self._collection, self._gallery, self._counts.identities)

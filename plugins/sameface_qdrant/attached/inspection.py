@@ -6,16 +6,19 @@ from typing import Any
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
-from sameface_qdrant.attached.queries import NORM_TOLERANCE, AttachedCollection, is_local, not_unit_norm
-from sameface_qdrant.attached.target import Target
+from sameface_qdrant.attached.layout import NORM_TOLERANCE, named_vectors, not_unit_norm
+from sameface_qdrant.attached.queries import AttachedCollection, is_local
+from sameface_qdrant.attached.target import Id, Target
 from sameface_qdrant.engines.server.engine import call
 from sameface_qdrant.errors import InvalidArgument
 
 CHECKED_FOR_NORM = 256
 
 
-async def open_collection(client: AsyncQdrantClient, location: str, target: Target) -> AttachedCollection:
-    """Read the layout of a collection, and warn if an index is missing.
+async def open_collection(
+    client: AsyncQdrantClient, location: str, target: Target, shard_key: Id | None = None
+) -> AttachedCollection:
+    """Read the layout of a collection, and warn if an index is missing. A token for this collection alone will do.
 
     Raises:
         InvalidArgument: there is no such collection or vector, or its scores cannot be turned into cosines.
@@ -47,6 +50,8 @@ async def open_collection(client: AsyncQdrantClient, location: str, target: Targ
         params.distance,
         indexed=not is_local(client) and target.identity_key not in missing,
         consistency=models.ReadConsistencyType.QUORUM if replicated else None,
+        sharded_by_key=info.config.params.sharding_method is models.ShardingMethod.CUSTOM,
+        shard_key=shard_key,
     )
     if params.distance is not models.Distance.COSINE:
         await _check_norms(attached)
@@ -54,7 +59,7 @@ async def open_collection(client: AsyncQdrantClient, location: str, target: Targ
 
 
 def _vector_params(vectors: Any, target: Target) -> models.VectorParams:
-    named: dict[str, models.VectorParams] = vectors if isinstance(vectors, dict) else {"": vectors} if vectors else {}
+    named = named_vectors(vectors)
     params = named.get(target.vector_name)
     if params is None:
         raise InvalidArgument(

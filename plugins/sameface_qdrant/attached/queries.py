@@ -1,22 +1,24 @@
 """Reads and writes points of a collection that another program made, through qdrant-client."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.local.async_qdrant_local import AsyncQdrantLocal
 
+from sameface_qdrant.attached.layout import cosine_of, is_missing, named_vectors, replaced
 from sameface_qdrant.attached.target import Id, Neighbour, Target, field_value, identity_of
 from sameface_qdrant.engines.server.engine import call
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.engines.server.error_mapping import TIMED_OUT
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values.vectors import Vector
 
 PAGE = 1000
 MOST_SKIPPED = 1_000
-NORM_TOLERANCE = 1e-3
 MOST_FACETS = 1_000_000
+NO_ANSWER = {"UNAVAILABLE", *TIMED_OUT}
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,27 @@ class AttachedCollection:
     indexed: bool
     """Whether a server has an index on the identity key."""
     consistency: models.ReadConsistencyType | None
+    sharded_by_key: bool = False
+    shard_key: Id | None = None
+    """Where new points go, in a collection that is sharded by keys of its owner. Reads ask every shard."""
+
+    async def check_unchanged(self) -> None:
+        """Raise ContractMismatch if the name leads to a collection of another layout now, or to none."""
+        try:
+            info = await call(self.location, self.client.get_collection(self.target.collection))
+        except SamefaceError as error:
+            if is_missing(error):
+                raise replaced(self.target, "does not exist any more") from error
+            raise
+        params = named_vectors(info.config.params.vectors).get(self.target.vector_name)
+        if params is None:
+            raise replaced(self.target, f"has no vector {self.target.vector_name!r} any more")
+        if (params.size, params.distance) != (self.dimension, self.distance):
+            raise replaced(
+                self.target,
+                f"holds vectors of {params.size} numbers under {params.distance.value} now, and held {self.dimension} "
+                f"under {self.distance.value}",
+            )
 
     async def points_by_identity(self, only: Id | None = None) -> tuple[dict[Id, list[Id]], int]:
         """Return the ids of the points of each identity, and how many points have a value that names no identity."""
@@ -59,7 +82,7 @@ class AttachedCollection:
         excluded, skipped = set(excluding), list[Id]()
         while len(skipped) <= MOST_SKIPPED:
             filtered = self._filter(only, excluding, skipped)
-            neighbours, ignored = await self._query(vector, limit, filtered, min_score)
+            neighbours, ignored = await self._query(vector, limit, filtered)
             if any(one.identity in excluded for one in neighbours):
                 raise InvalidArgument(
                     f"the server does not exclude identities by {self.target.identity_key!r}; make a payload index of "
@@ -67,7 +90,8 @@ class AttachedCollection:
                     metadata={"field": "identity_key"},
                 )
             if not ignored:
-                return neighbours
+                # Not by the server, whose threshold would mean something else under another distance.
+                return [one for one in neighbours if min_score is None or one.score >= min_score]
             skipped += ignored
         raise InvalidArgument(
             f"more than {MOST_SKIPPED} points have a value under {self.target.identity_key!r} that is neither a text "
@@ -75,13 +99,10 @@ class AttachedCollection:
             metadata={"field": "identity_key"},
         )
 
-    async def _query(
-        self, vector: Vector, limit: int, filtered: models.Filter, min_score: float | None
-    ) -> tuple[list[Neighbour], list[Id]]:
+    async def _query(self, vector: Vector, limit: int, filtered: models.Filter) -> tuple[list[Neighbour], list[Id]]:
         """Return the nearest points that name an identity, and the ids of the nearest that name none."""
         exact = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
-        answer = await call(
-            self.location,
+        answer = await self._call(
             self.client.query_points(
                 self.target.collection,
                 query=vector.tolist(),
@@ -90,9 +111,9 @@ class AttachedCollection:
                 search_params=None if is_local(self.client) else exact,
                 limit=limit,
                 with_payload=True,
-                score_threshold=None if min_score is None else self._raw(min_score),
+                with_vectors=[self.target.vector_name] if self.target.vector_name else True,
                 consistency=self.consistency,
-            ),
+            )
         )
         neighbours: list[Neighbour] = []
         ignored: list[Id] = []
@@ -101,13 +122,19 @@ class AttachedCollection:
             if identity is None:
                 ignored.append(_point_id(point.id))
             else:
-                score = self._cosine(point.score)
+                score = cosine_of(
+                    self.target,
+                    self.distance,
+                    self.dimension,
+                    point.score,
+                    vector,
+                    _vector(point, self.target.vector_name),
+                )
                 neighbours.append(Neighbour(_point_id(point.id), identity, score, point.payload or {}))
         return neighbours, ignored
 
     async def _scroll(self, start: Any, only: Id | None) -> tuple[list[tuple[Id, Id | None]], Any]:
-        records, following = await call(
-            self.location,
+        records, following = await self._call(
             self.client.scroll(
                 self.target.collection,
                 scroll_filter=self._filter(only, (), ()),
@@ -121,8 +148,7 @@ class AttachedCollection:
 
     async def vectors(self, ids: Sequence[Id]) -> dict[Id, Any]:
         """Return the vectors of points by id, as they are stored."""
-        records = await call(
-            self.location,
+        records = await self._call(
             self.client.retrieve(
                 self.target.collection,
                 list(ids),
@@ -131,7 +157,10 @@ class AttachedCollection:
                 consistency=self.consistency,
             ),
         )
-        return {_point_id(record.id): _vector(record, self.target.vector_name) for record in records}
+        found = {_point_id(record.id): _vector(record, self.target.vector_name) for record in records}
+        if any(values is not None and len(values) != self.dimension for values in found.values()):
+            await self.check_unchanged()
+        return found
 
     async def first_vectors(self, wanted: int) -> dict[Id, Any]:
         """Return the vectors of the first points by id."""
@@ -141,15 +170,14 @@ class AttachedCollection:
     async def count_without_identity(self) -> int:
         """Return how many points have no value under the identity key."""
         within = models.Filter(must=[*self._within(), self._no_identity()])
-        answer = await call(self.location, self.client.count(self.target.collection, count_filter=within, exact=True))
+        answer = await self._call(self.client.count(self.target.collection, count_filter=within, exact=True))
         return int(answer.count)
 
     async def counts_by_index(self) -> dict[Id, int] | None:
         """Return how many points each identity has, by the index on the key; None if there is no such index."""
         if not self.indexed:
             return None
-        answer = await call(
-            self.location,
+        answer = await self._call(
             self.client.facet(
                 self.target.collection,
                 self.target.identity_key,
@@ -169,38 +197,58 @@ class AttachedCollection:
             )
             for key, vector, payload in points
         ]
-        await call(
-            self.location,
+        await self._call(
             self.client.upsert(
                 self.target.collection,
                 structs,
                 wait=True,
                 ordering=models.WriteOrdering.STRONG,
                 update_mode=models.UpdateMode.INSERT_ONLY,
+                shard_key_selector=self.shard_key,
             ),
         )
 
     async def delete(self, ids: Sequence[Id]) -> None:
         """Remove points."""
-        selector = models.PointIdsList(points=list(ids))
-        await call(
-            self.location,
-            self.client.delete(self.target.collection, selector, wait=True, ordering=models.WriteOrdering.STRONG),
+        by_key: dict[Id | None, list[Id]] = {}
+        for point, key in (await self._shard_keys(ids)).items():
+            by_key.setdefault(key, []).append(point)
+        for key, points in by_key.items():
+            await self._call(
+                self.client.delete(
+                    self.target.collection,
+                    models.PointIdsList(points=points),
+                    wait=True,
+                    ordering=models.WriteOrdering.STRONG,
+                    shard_key_selector=key,
+                )
+            )
+
+    async def _shard_keys(self, ids: Sequence[Id]) -> dict[Id, Id | None]:
+        if not self.sharded_by_key:
+            return dict.fromkeys(ids)
+        records = await self._call(
+            self.client.retrieve(
+                self.target.collection,
+                list(ids),
+                with_payload=False,
+                with_vectors=False,
+                consistency=self.consistency,
+            )
         )
+        return {_point_id(record.id): record.shard_key for record in records}
+
+    async def _call(self, awaited: Awaitable[Result]) -> Result:
+        """Await a call. If it fails because the collection is another one now, say so."""
+        try:
+            return await call(self.location, awaited)
+        except SamefaceError as error:
+            if error.metadata.get("kind") not in NO_ANSWER:
+                await self.check_unchanged()
+            raise
 
     def _identity(self, payload: Mapping[str, Any] | None) -> Id | None:
         return identity_of(field_value(payload or {}, self.target.identity_key))
-
-    def _cosine(self, raw: float) -> float:
-        if self.distance is models.Distance.EUCLID:
-            # d² = 2 − 2·cos between unit vectors.
-            return max(-1.0, min(1.0, 1.0 - raw * raw / 2.0))
-        if abs(raw) > 1.0 + NORM_TOLERANCE:
-            raise not_unit_norm(self.target, f"gave a dot product of {raw:.4f} with a unit vector")
-        return max(-1.0, min(1.0, raw))
-
-    def _raw(self, score: float) -> float:
-        return float(np.sqrt(max(0.0, 2.0 - 2.0 * score))) if self.distance is models.Distance.EUCLID else score
 
     def _within(self) -> list[Any]:
         conditions: list[Any] = [
@@ -236,19 +284,10 @@ def is_local(client: AsyncQdrantClient) -> bool:
     return isinstance(client._client, AsyncQdrantLocal)
 
 
-def not_unit_norm(target: Target, what: str) -> InvalidArgument:
-    """Return the error for scores that cannot be turned into cosines."""
-    return InvalidArgument(
-        f"{target.vector_name!r} of {target.collection!r} {what}: under Dot and Euclid only unit vectors give cosines; "
-        "normalise the embeddings, or make a collection with distance Cosine and copy them there",
-        metadata={"field": "vector_name"},
-    )
-
-
 def _point_id(point: Any) -> Id:
     return point if isinstance(point, int) else str(point)
 
 
-def _vector(record: models.Record, name: str) -> Any:
+def _vector(record: models.Record | models.ScoredPoint, name: str) -> Any:
     vector = record.vector
     return (vector.get(name) if isinstance(vector, dict) else None) if name else vector

@@ -23,6 +23,7 @@ async def read_templates(
 
     It reads every id, but only the vectors of the sample.
     """
+    await collection.check_unchanged()
     points, _ = await collection.points_by_identity()
     drawn = sample_templates(points, max_templates=max_templates, per_identity=per_identity, seed=seed)
     names = unique_names(points)

@@ -123,9 +123,49 @@ class ErasureEvidence(Protocol):
         """Delete the note about a receipt."""
         ...
 
+    async def noted(self, collection: str) -> tuple[str, ...]:
+        """Return the receipts that there are notes about."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """How far a server is with the segments of a collection. Segments are the files that hold its points."""
+
+    layout: bool
+    """One of two ways to store payloads, as it is configured now."""
+    settled: bool
+    """Whether every segment is as configured, and no segment is being written."""
+    stalled: bool = False
+    """Whether segments are to be written, but the server waits for another order."""
+    failure: str = ""
+    """Why the server cannot write segments."""
+
+
+class SegmentRewriting(Protocol):
+    """Has a server write the segments of a collection again. The new ones hold the stored points alone."""
+
+    async def look(self, collection: str) -> Segments:
+        """Return how far the server is."""
+        ...
+
+    async def order(self, collection: str, layout: bool) -> str:
+        """Configure a layout. The server then writes every segment that has the other one. Safe to repeat.
+
+        Return why that is impossible for this service; empty if the server accepted it.
+        """
+        ...
+
+    async def left(self, collection: str) -> tuple[str, ...]:
+        """Return where bytes of removed points may be once every segment was written again, one noun phrase each."""
+        ...
+
 
 class Engine(Protocol):
-    """Keeps points in named collections under cosine similarity. It receives checked vectors of unit norm."""
+    """Keeps points in named collections under cosine similarity. It receives checked vectors of unit norm.
+
+    An engine of a server may also have an attribute ``segment_rewriting``, see `SegmentRewriting`.
+    """
 
     @property
     def description(self) -> EngineDescription:

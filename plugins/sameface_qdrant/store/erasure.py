@@ -1,26 +1,31 @@
 """Deletions and their receipts: what was removed, how that was checked, and what a receipt does not cover.
 
-A deletion first searches the engine's files for the bytes of the points (the positive control). It writes the receipt,
-removes the points and checks that they cannot be read. The receipt is DONE when the files are rewritten, the old files
-are deleted, and the folder is searched again. The receipt is in the meta collection and holds no biometric data. Until
-it is DONE, the byte strings to search for are stored beside the files of the collection.
+A deletion searches the engine's files for the bytes of the points (the positive control), writes the receipt, removes
+the points and checks that they cannot be read. The receipt is in the meta collection and holds no biometric data.
+
+Where the files are the engine's own (`file_erasure`), it is DONE when they are rewritten, the old files are deleted,
+and the folder is searched again. Until then, the byte strings to search for are stored beside the files of the
+collection. On a server (`segment_erasure`) it is DONE when the server reports that every segment was written again.
 """
 
-import asyncio
+import contextlib
 import dataclasses
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from sameface_qdrant.engines.base import POINT_ID, ByteSearch, Engine, Point, Where
+from sameface_qdrant.engines.base import ByteSearch, Engine, Point, Where
 from sameface_qdrant.errors import ErasureNotFound, SamefaceError
-from sameface_qdrant.store.payloads import META, RECEIPT, moment
-from sameface_qdrant.store.receipts import receipt_of, receipt_point, receipt_point_id
+from sameface_qdrant.store.file_erasure import FileErasure
+from sameface_qdrant.store.payloads import META, RECEIPT
+from sameface_qdrant.store.pending_receipts import PendingReceipts
+from sameface_qdrant.store.receipts import NO_ROUNDS, receipt_of, receipt_point, receipt_point_id
+from sameface_qdrant.store.segment_erasure import SegmentErasure
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt, ErasureState
 from sameface_qdrant.values.paging import Page, check_page
-from sameface_qdrant.values.schema import CURRENT, check_writable, schema_of
+from sameface_qdrant.values.schema import check_writable, schema_of
 
 SAMPLE = 256
 """How many points of a deletion are searched for by their bytes: the first by id. Ids are digests, so the sample is
@@ -63,8 +68,11 @@ class Erasures:
     def __init__(self, engine: Engine, write_lock: WriteLock) -> None:
         self._engine = engine
         self._write_lock = write_lock
-        # Two readers must not both complete a receipt: the second one would find no evidence any more.
-        self._completing = asyncio.Lock()
+        segments = getattr(engine, "segment_rewriting", None)
+        self._segments = None if segments is None else SegmentErasure(engine, segments)
+        evidence = engine.erasure_evidence
+        self._files = None if evidence is None else FileErasure(engine, evidence)
+        self._pending = PendingReceipts(engine, self._segments or self._files)
 
     async def get(self, receipt: str) -> ErasureReceipt:
         """Return a receipt as it is now.
@@ -109,28 +117,97 @@ class Erasures:
         if removal is None:
             return None
         sample = await self._sample(removal)
-        async with self._write_lock.of(removal.gallery, removal.identity):
-            first, removal = removal, await find()
-            if removal is None:
-                return None
-            if (removal.collection, removal.points) != (first.collection, first.points):
-                sample = await self._sample(removal)  # another gallery has the id by now
-            if before is not None:
-                await before(removal)
-            receipt = await self._begin(removal, sample)
-            await self._engine.delete(removal.collection, removal.points)
-            if afterwards is not None:
-                await afterwards(removal)
-            receipt = await self._check(receipt, removal, sample)
+        receipt = self._new(removal, sample)
+        under_way = set[str]() if self._files is None else self._files.under_way
+        under_way.add(receipt.id)
+        try:
+            if self._engine.exclusive:
+                # Durable before the lock is taken, so that other writes do not wait for the flush.
+                await self._keep(receipt, removal)
+            async with self._write_lock.of(removal.gallery, removal.identity):
+                found = await self._removed(receipt, removal, sample, find, before, afterwards)
+        finally:
+            under_way.discard(receipt.id)
+        if found is None:
+            return None
+        receipt, removal = found
         await self._engine.commit(removal.collection, erase=True)
         if removal.resource is ErasedResource.GALLERY:
             await self._engine.commit(META, erase=True)
         try:
-            await self._keep(receipt, removal.collection, removal.dimension)
-            return await self.get(receipt.id)
+            return await self._concluded(receipt, removal)
         except SamefaceError as error:
             # The points are removed anyway, and the first version of the receipt is stored.
             return dataclasses.replace(receipt, failure=error.message)
+
+    def resume(self) -> None:
+        """Complete in the background what is pending. Reads alone do not complete a receipt, they look."""
+        self._pending.resume()
+
+    async def aclose(self) -> None:
+        """Stop. What is pending is completed by another service, or after the next start."""
+        await self._pending.aclose()
+
+    async def _removed(
+        self,
+        receipt: ErasureReceipt,
+        removal: Removal,
+        sample: _Sample,
+        find: Callable[[], Awaitable[Removal | None]],
+        before: Callable[[Removal], Awaitable[None]] | None,
+        afterwards: Callable[[Removal], Awaitable[None]] | None,
+    ) -> tuple[ErasureReceipt, Removal] | None:
+        """Remove the points under the write lock; nothing is removed unless the receipt is stored."""
+        first = removal
+        try:
+            found = await find()
+            if found is None:
+                await self._drop(receipt, first)
+                return None
+            removal = found
+            if (removal.collection, removal.points) != (first.collection, first.points):
+                sample = await self._sample(removal)  # another gallery has the id by now
+            if before is not None:
+                await before(removal)
+            receipt = dataclasses.replace(self._new(removal, sample), id=receipt.id)
+            if self._files is not None:
+                # Not before the lock: every removal in the collection concerns the notes that are there.
+                await self._files.note(removal.collection, receipt.id, sample.searches)
+            if not self._engine.exclusive:
+                await self._keep(receipt, removal)
+        except BaseException:
+            # Nothing was removed, and the next removal must not use this note.
+            await self._drop(receipt, removal)
+            raise
+        await self._engine.delete(removal.collection, removal.points)
+        if afterwards is not None:
+            await afterwards(removal)
+        return await self._check(receipt, removal, sample), removal
+
+    async def _drop(self, receipt: ErasureReceipt, removal: Removal) -> None:
+        """Remove the receipt of a removal that did not happen. If that fails, `resume` does it."""
+        if self._files is not None:
+            await self._files.forget(removal.collection, receipt.id)
+        with contextlib.suppress(SamefaceError):
+            await self._engine.delete(META, [receipt_point_id(receipt.id)])
+
+    async def _concluded(self, receipt: ErasureReceipt, removal: Removal) -> ErasureReceipt:
+        """Store the receipt after the check, and complete it if that is possible now."""
+        if self._segments is not None and receipt.unreadable:
+            meta = [META] if removal.resource is ErasedResource.GALLERY else []
+            needed = await self._segments.needed(removal.collection, *meta)
+            await self._keep(receipt, removal, needed)
+            self.resume()
+            return receipt
+        await self._keep(receipt, removal)
+        if self._files is None:
+            return receipt
+        key = receipt_point_id(receipt.id)
+        completed = await self._files.complete((await self._engine.get(META, [key]))[key])
+        await self._files.drop_notes(removal.collection)
+        if completed is None or completed.state is ErasureState.PENDING:
+            self.resume()
+        return completed or receipt
 
     async def _sample(self, removal: Removal) -> _Sample:
         ids = removal.points
@@ -141,13 +218,11 @@ class Erasures:
         for point in points:
             # A newer release may have stored more about a person than this one would remove.
             check_writable(schema_of(point.payload), f"the {point.payload['kind']} {point.id}")
-        evidence = self._engine.erasure_evidence
-        return _Sample(points, () if evidence is None else await evidence.search_bytes(removal.collection, points))
+        return _Sample(points, () if self._files is None else await self._files.search(removal.collection, points))
 
-    async def _begin(self, removal: Removal, sample: _Sample) -> ErasureReceipt:
-        """Write the receipt, durably, before the first point is removed: nothing is erased without one."""
+    def _new(self, removal: Removal, sample: _Sample) -> ErasureReceipt:
         description = self._engine.description
-        receipt = ErasureReceipt(
+        return ErasureReceipt(
             id=uuid.uuid4().hex,
             state=ErasureState.PENDING,
             resource=removal.resource,
@@ -164,17 +239,6 @@ class Erasures:
             sampled=len(sample.points),
             not_covered=(*description.not_erased, *OUTSIDE_THE_ENGINE),
         )
-        evidence = self._engine.erasure_evidence
-        if evidence is not None:
-            await evidence.note(removal.collection, receipt.id, sample.searches)
-        try:
-            await self._keep(receipt, removal.collection, removal.dimension)
-        except BaseException:
-            # Nothing was removed, and the next removal must not use this note.
-            if evidence is not None:
-                await evidence.forget(removal.collection, receipt.id)
-            raise
-        return receipt
 
     async def _check(self, receipt: ErasureReceipt, removal: Removal, sample: _Sample) -> ErasureReceipt:
         """Check that the removed points cannot be retrieved, counted or found, before anybody can enrol them again.
@@ -190,50 +254,21 @@ class Erasures:
             hits = await self._engine.nearest(removal.collection, vector, Where({}), 16)
             readable |= any(hit.id in ids for hit in hits)
         checked = dataclasses.replace(receipt, unreadable=not readable)
-        if self._engine.erasure_evidence is None and checked.unreadable:
+        if self._files is None and self._segments is None and checked.unreadable:
             checked = dataclasses.replace(checked, state=ErasureState.DONE, done_time=datetime.now(UTC))
         return checked
 
     async def _current(self, point: Point) -> ErasureReceipt | None:
+        """Return a receipt as it is now. Nothing is written."""
         receipt = receipt_of(point.payload)
-        evidence = self._engine.erasure_evidence
-        if evidence is None:
-            return receipt
-        collection, dimension = point.payload["collection"], point.payload["dimension"]
-        await self._engine.ensure(collection, dimension)
         if receipt.state is ErasureState.DONE:
-            # A process may have ended before it dropped the note.
-            await evidence.forget(collection, receipt.id)
             return receipt
-        if schema_of(point.payload).least_writer > CURRENT.version:
-            return receipt
-        async with self._completing:
-            point = (await self._engine.get(META, [point.id])).get(point.id, point)
-            receipt = receipt_of(point.payload)
-            if receipt.state is ErasureState.DONE:
-                return receipt
-            known = await evidence.compaction(collection, receipt.id)
-            if known is None:
-                # The process ended between the receipt and the removal.
-                await self._engine.delete(META, [point.id])
-                await self._engine.commit(META)
-                return None
-            receipt = dataclasses.replace(receipt, evidence=known.evidence, failure=known.failure)
-            if known.done_at is None:
-                return receipt
-            # If the process ended before the check: points that are not in the files cannot be read.
-            still_there = any(one.found_after for one in known.evidence if one.representation == POINT_ID)
-            receipt = dataclasses.replace(
-                receipt,
-                state=ErasureState.DONE,
-                compacted=True,
-                unreadable=not still_there,
-                done_time=moment(known.done_at),
-            )
-            await self._keep(receipt, collection, dimension)
-            await evidence.forget(collection, receipt.id)
-            return receipt
+        if self._segments is not None:
+            self.resume()
+            return await self._segments.current(point)
+        return receipt if self._files is None else await self._files.current(point)
 
-    async def _keep(self, receipt: ErasureReceipt, collection: str, dimension: int) -> None:
-        await self._engine.upsert(META, [receipt_point(receipt, collection, dimension, time.time())])
+    async def _keep(self, receipt: ErasureReceipt, removal: Removal, rounds: Mapping[str, int] = NO_ROUNDS) -> None:
+        kept = receipt_point(receipt, removal.collection, removal.dimension, time.time(), rounds)
+        await self._engine.upsert(META, [kept])
         await self._engine.commit(META)

@@ -1,6 +1,8 @@
 """Converts receipts of erasures to stored records and back. Pure."""
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.store.payloads import RECEIPT, Payload, moment, seconds
@@ -8,14 +10,22 @@ from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, Erasure
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.schema import known_fields, stamped
 
+NO_ROUNDS: Mapping[str, int] = MappingProxyType({})
+
 
 def receipt_point_id(receipt: str) -> str:
     """Return the id of a receipt's record in the meta collection."""
     return point_id(RECEIPT, receipt)
 
 
-def receipt_point(receipt: ErasureReceipt, collection: str, dimension: int, now: float) -> Point:
-    """Return a receipt's record, with the collection of its points."""
+ROUNDS = "rounds"
+"""A stored field: by collection, the round of `rewriting` that an erasure on a server waits for."""
+
+
+def receipt_point(
+    receipt: ErasureReceipt, collection: str, dimension: int, now: float, rounds: Mapping[str, int] = NO_ROUNDS
+) -> Point:
+    """Return a receipt's record, with the collection of its points, and the rounds that it waits for."""
     payload = {
         **dataclasses.asdict(receipt),
         "kind": RECEIPT,
@@ -28,6 +38,7 @@ def receipt_point(receipt: ErasureReceipt, collection: str, dimension: int, now:
         "done_time": seconds(receipt.done_time),
         "collection": collection,
         "dimension": dimension,
+        ROUNDS: dict(rounds),
         "kept": now,
     }
     return Point(receipt_point_id(receipt.id), stamped(payload))

@@ -85,7 +85,11 @@ class Store:
         """Open a store on an engine that is already open."""
         write_lock = WriteLock(engine)
         galleries = Galleries(checked(engine), write_lock)
-        return cls(engine, galleries, write_lock, await open_meta(checked(engine)))
+        store = cls(engine, galleries, write_lock, await open_meta(checked(engine)))
+        if engine.exclusive:
+            # On a server the sweep does it, and services may start without it.
+            store.erasures.resume()
+        return store
 
     @property
     def description(self) -> EngineDescription:
@@ -104,6 +108,7 @@ class Store:
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
         await self._write_lock.drain()
+        await self.erasures.aclose()
         await asyncio.to_thread(self.calculating.shutdown, cancel_futures=True)
         await self._engine.aclose()
 
@@ -278,11 +283,13 @@ class Store:
         return await gallery_what_if(self._checked, self.galleries, self.calculating, gallery, operation, **changes)
 
     async def sweep(self) -> tuple[ErasureReceipt, ...]:
-        """Erase expired identities and templates, and return the receipts.
+        """Erase expired identities and templates, and return the receipts. Earlier erasures go on in the background.
 
         One call erases at most 200 identities of each gallery. Comparisons ignore what has expired even before that.
         """
-        return tuple(await sweep(self._checked, self.galleries, self.identities, self.templates))
+        receipts = await sweep(self._checked, self.galleries, self.identities, self.templates)
+        self.erasures.resume()
+        return tuple(receipts)
 
     async def _check_current(self, gallery: str | Gallery) -> None:
         """Raise GalleryNotFound where a gallery that was read before is not stored any more."""

@@ -17,7 +17,7 @@ class ErasureState(StrEnum):
     """How far an erasure is. The points are unreadable in both states."""
 
     PENDING = "PENDING"
-    """The store's files may still hold the bytes."""
+    """The files of the store or of the server may still hold the bytes."""
     DONE = "DONE"
     """The engine has done all that it can; the receipt's evidence says what."""
 
@@ -61,7 +61,8 @@ class ErasureReceipt:
     unreadable: bool
     """Checked after the removal: the points cannot be retrieved, found by a search or counted."""
     compacted: bool
-    """Whether the files were rewritten without the points, and the old files deleted."""
+    """Whether the files were rewritten without the points, and the old files deleted. Of a server: whether it reported
+    that every segment was written again."""
     sampled: int
     """How many of the points the evidence covers: all of them, up to a limit."""
     evidence: tuple[ByteEvidence, ...] = ()

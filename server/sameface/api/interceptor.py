@@ -50,16 +50,12 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         async def guarded_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
             try:
                 with self._admission.receiving():
-                    request = await asyncio.wait_for(anext(requests), RECEIVE_S)
+                    request = await _received(requests)
                 with self._admission.request(len(request)):
                     return await unary(_parsed(parse, request), context)
             except StopAsyncIteration:
                 failure: SamefaceError = InvalidArgument(
                     "the call has no request message; send exactly one", metadata={"field": "request"}
-                )
-            except TimeoutError:
-                failure = StreamIdle(
-                    f"the request did not arrive within {RECEIVE_S:g} s; send it again", metadata={"limit": RECEIVE_S}
                 )
             except Exception as error:
                 failure = _failure(method, error)
@@ -111,6 +107,24 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 yield message
         finally:
             draining.cancel()
+
+
+async def _received(requests: AsyncIterator[bytes]) -> bytes:
+    """Return the message of a unary call.
+
+    Raises:
+        StreamIdle: it did not arrive in time. A `TimeoutError` of a handler or of the connection is not taken for that.
+    """
+    limit = asyncio.timeout(RECEIVE_S)
+    try:
+        async with limit:
+            return await anext(requests)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise StreamIdle(
+            f"the request did not arrive within {RECEIVE_S:g} s; send it again", metadata={"limit": RECEIVE_S}
+        ) from None
 
 
 def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:

@@ -64,10 +64,12 @@ def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool)
 
 
 def _files(one: gallery_pb2.ErasureReceipt) -> str:
+    if one.compacted and not one.evidence:
+        return "the server reports that it has written every segment again"
     if one.compacted:
         return "rewritten without the erased records; the old files are deleted"
     if one.failure:
-        return f"not rewritten yet: {one.failure}"
+        return f"not rewritten{' yet' if _state(one) == 'pending' else ''}: {one.failure}"
     if _state(one) == "pending":
         return "being rewritten; ask again: sameface erasure show"
     return "not rewritten; the server decides when its files are purged"

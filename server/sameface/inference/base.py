@@ -20,6 +20,7 @@ class Inference(Protocol):
         Raises:
             ModelNotFound: the repository does not serve this model version.
             ModelUnavailable: the model does not answer at the moment; ``retry_after_s`` is set.
+            ModelCheckFailed: the model returned values that are not finite numbers.
             InvalidArgument: the model does not accept the name, shape or data type of a tensor.
         """
         ...

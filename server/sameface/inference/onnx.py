@@ -7,6 +7,7 @@ from typing import Any
 
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
+from sameface.inference.outputs import checked_outputs
 from sameface_qdrant.concurrency import in_thread
 from sameface_qdrant.errors import InvalidArgument
 
@@ -39,7 +40,8 @@ class OnnxInference:
                 metadata={"model": model, "version": version},
                 retry_after_s=1.0,
             ) from error
-        return {output.name: value for output, value in zip(session.get_outputs(), outputs, strict=True)}
+        names = [output.name for output in session.get_outputs()]
+        return checked_outputs(model, version, dict(zip(names, outputs, strict=True)))
 
     async def server_version(self) -> str:
         """Return ONNX Runtime's version."""

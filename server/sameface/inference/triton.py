@@ -11,6 +11,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
+from sameface.inference.outputs import checked_outputs
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 log = logging.getLogger(__name__)
@@ -143,14 +144,7 @@ class TritonInference:
         except InferenceServerException as error:
             raise self._translate(model, version, error) from None
         outputs = {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
-        for name, values in outputs.items():
-            if values is None or not np.isfinite(values).all():
-                raise ModelUnavailable(
-                    f"{model} version {version} returned values in {name!r} that are not finite numbers",
-                    metadata={"model": model, "version": version},
-                    retry_after_s=RETRY_AFTER_S,
-                )
-        return outputs
+        return checked_outputs(model, version, outputs)
 
     def _translate(self, model: str, version: int, error: Any) -> SamefaceError:
         status, text = str(error.status() or ""), str(error.message() or "")

@@ -40,7 +40,7 @@ class GalleryServiceStub:
 
     Deleted data is unreadable at once, and the response holds a receipt. In an embedded store with up to 5,000 records
     per collection, the bytes leave the files before the call returns; in a larger one they leave in the background. A
-    Qdrant server decides when it removes the bytes from its segments, logs and snapshots.
+    Qdrant server is asked to write its segments again; its logs and snapshots keep the bytes longer.
     """
 
     def __init__(self, channel):
@@ -165,7 +165,7 @@ class GalleryServiceServicer:
 
     Deleted data is unreadable at once, and the response holds a receipt. In an embedded store with up to 5,000 records
     per collection, the bytes leave the files before the call returns; in a larger one they leave in the background. A
-    Qdrant server decides when it removes the bytes from its segments, logs and snapshots.
+    Qdrant server is asked to write its segments again; its logs and snapshots keep the bytes longer.
     """
 
     def CreateGallery(self, request, context):
@@ -465,7 +465,7 @@ class GalleryService:
 
     Deleted data is unreadable at once, and the response holds a receipt. In an embedded store with up to 5,000 records
     per collection, the bytes leave the files before the call returns; in a larger one they leave in the background. A
-    Qdrant server decides when it removes the bytes from its segments, logs and snapshots.
+    Qdrant server is asked to write its segments again; its logs and snapshots keep the bytes longer.
     """
 
     @staticmethod

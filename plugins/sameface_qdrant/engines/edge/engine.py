@@ -231,7 +231,11 @@ class EdgeEngine:
             await self._compact(opened)
 
     async def _flush(self, opened: EdgeCollection) -> None:
-        """Make every write so far durable."""
+        """Make every write so far durable.
+
+        The lock of the collection is held meanwhile. Without it a write would wait too, because Edge holds Python's
+        interpreter lock during a flush, and a batch might be half in it.
+        """
         await opened.coalesce()
         async with opened.writing:
             # From here on a new write needs the next flush, which waits for this one.

@@ -70,6 +70,11 @@ class EdgeErasureEvidence:
         folder = self._collections[collection].folder
         await blocking_call(folder, erasure_notes.forget, folder, receipt)
 
+    async def noted(self, collection: str) -> tuple[str, ...]:
+        """See `ErasureEvidence.noted`."""
+        folder = self._collections[collection].folder
+        return await blocking_call(folder, erasure_notes.noted, folder)
+
 
 def _representations(points: Sequence[Point]) -> dict[str, tuple[bytes, ...]]:
     """Return, by representation, the bytes that Edge is known to write for points."""

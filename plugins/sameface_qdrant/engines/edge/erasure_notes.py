@@ -38,6 +38,12 @@ def due(folder: Path) -> list[Path]:
     return sorted((folder / FOLDER).glob("*" + DUE))
 
 
+def noted(folder: Path) -> tuple[str, ...]:
+    """Return the receipts that there are notes about."""
+    kinds = {NOTED, DUE, GONE}
+    return tuple(sorted({path.stem for path in (folder / FOLDER).glob("*") if path.suffix in kinds}))
+
+
 def tidy(folder: Path, living: Callable[[Sequence[str]], set[str]]) -> None:
     """Clean up after a process that crashed. ``living`` returns which of the given ids are stored."""
     for path in (folder / FOLDER).glob(".*.partial"):

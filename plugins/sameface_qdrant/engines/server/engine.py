@@ -1,7 +1,7 @@
 """A Qdrant server or cluster through qdrant-client, and its in-memory store for unit tests.
 
-Writes wait until they are applied (`wait=true`). Removed points are unreadable at once. The server decides when their
-bytes leave its segments, logs and snapshots.
+Writes wait until they are applied (`wait=true`). Removed points are unreadable at once. Their bytes leave the segments
+when the server is asked to write these again, see `sameface_qdrant.engines.server.erasure`.
 Reads of a collection with more than one replica ask a majority of them; counts ask one.
 """
 
@@ -28,6 +28,7 @@ from sameface_qdrant.engines.base import (
 from sameface_qdrant.engines.server.client import connect
 from sameface_qdrant.engines.server.conversion import filter_of, point_of, upsert_of
 from sameface_qdrant.engines.server.diagnosis import encryption_fault
+from sameface_qdrant.engines.server.erasure import ServerSegments
 from sameface_qdrant.engines.server.error_mapping import too_old, typed_error
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.engines.server.schema import (
@@ -47,7 +48,7 @@ OLDEST_SERVER = (1, 17)
 IN_MEMORY = ("the process's memory: only that the points are unreadable was checked",)
 SERVER_FILES = (
     "the server's files: only that the points are unreadable was checked; its segments keep removed points until "
-    "they are optimized, its write-ahead logs and snapshots longer",
+    "they are written again, its write-ahead logs and snapshots longer",
 )
 
 
@@ -65,6 +66,7 @@ class ServerEngine:
         self._known: dict[str, OpenedCollection] = {}
         # No other process can write to this memory.
         self.exclusive = description.kind == "memory"
+        self.segment_rewriting = None if self.exclusive else ServerSegments(client, self._name, self._run)
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None, options: ServerOptions) -> "ServerEngine":

@@ -1,0 +1,93 @@
+"""Completes receipts of erasures in files of the engine's own, with what a search of these files found."""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Sequence
+
+from sameface_qdrant.engines.base import POINT_ID, ByteSearch, Engine, ErasureEvidence, Point
+from sameface_qdrant.store.payloads import META, moment
+from sameface_qdrant.store.receipts import receipt_of, receipt_point, receipt_point_id
+from sameface_qdrant.values.erasure import ErasureReceipt, ErasureState
+from sameface_qdrant.values.schema import CURRENT, schema_of
+
+
+class FileErasure:
+    """The part of `Erasures` for engines with `ErasureEvidence`."""
+
+    def __init__(self, engine: Engine, evidence: ErasureEvidence) -> None:
+        self._engine, self._evidence = engine, evidence
+        # Two callers must not both complete a receipt: the second one would find no evidence any more.
+        self._completing = asyncio.Lock()
+        self.under_way: set[str] = set()
+        """Receipts whose points may not be removed yet."""
+
+    async def search(self, collection: str, points: Sequence[Point]) -> tuple[ByteSearch, ...]:
+        """See `ErasureEvidence.search_bytes`."""
+        return await self._evidence.search_bytes(collection, points)
+
+    async def note(self, collection: str, receipt: str, searches: Sequence[ByteSearch]) -> None:
+        """See `ErasureEvidence.note`."""
+        await self._evidence.note(collection, receipt, searches)
+
+    async def forget(self, collection: str, receipt: str) -> None:
+        """See `ErasureEvidence.forget`."""
+        await self._evidence.forget(collection, receipt)
+
+    async def current(self, point: Point) -> ErasureReceipt | None:
+        """Return a pending receipt as it is now; None if its points were never removed. No file or record is changed.
+
+        An engine may go on with an erasure that failed before.
+        """
+        receipt = receipt_of(point.payload)
+        if schema_of(point.payload).least_writer > CURRENT.version:
+            return receipt
+        collection = point.payload["collection"]
+        await self._engine.ensure(collection, point.payload["dimension"])
+        known = await self._evidence.compaction(collection, receipt.id)
+        if known is None:
+            # Completed meanwhile, or the process ended between the receipt and the removal.
+            point = (await self._engine.get(META, [point.id])).get(point.id, point)
+            receipt = receipt_of(point.payload)
+            return receipt if receipt.state is ErasureState.DONE else None
+        receipt = dataclasses.replace(receipt, evidence=known.evidence, failure=known.failure)
+        if known.done_at is None:
+            return receipt
+        # If the process ended before the check: points that are not in the files cannot be read.
+        still_there = any(one.found_after for one in known.evidence if one.representation == POINT_ID)
+        return dataclasses.replace(
+            receipt,
+            state=ErasureState.DONE,
+            compacted=True,
+            unreadable=not still_there,
+            done_time=moment(known.done_at),
+        )
+
+    async def complete(self, point: Point) -> ErasureReceipt | None:
+        """Return a pending receipt as it is now. If it is done, store it, and then drop its note."""
+        async with self._completing:
+            collection = point.payload["collection"]
+            receipt = await self.current(point)
+            if receipt is None:
+                await self._engine.delete(META, [point.id])
+                await self._engine.commit(META)
+            elif receipt.state is ErasureState.DONE:
+                kept = receipt_point(receipt, collection, point.payload["dimension"], time.time())
+                await self._engine.upsert(META, [kept])
+                await self._engine.commit(META)
+                await self._evidence.forget(collection, receipt.id)
+            return receipt
+
+    async def advance(self, pending: Sequence[Point]) -> tuple[bool, bool]:
+        """Complete the receipts that are done. Return whether some are left, and whether this call completed one."""
+        mine = [point for point in pending if point.payload["id"] not in self.under_way]
+        found = [await self.complete(point) for point in mine]
+        left = [one for one in found if one is not None and one.state is ErasureState.PENDING]
+        return bool(left), len(left) < len(found)
+
+    async def drop_notes(self, collection: str) -> None:
+        """Drop the notes of receipts that are stored as done. A process may have ended before it did so."""
+        for receipt in await self._evidence.noted(collection):
+            point = (await self._engine.get(META, [receipt_point_id(receipt)])).get(receipt_point_id(receipt))
+            if point is not None and point.payload["state"] == ErasureState.DONE:
+                await self._evidence.forget(collection, receipt)

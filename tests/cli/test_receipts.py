@@ -1,0 +1,31 @@
+"""What the command line says about the files of an erasure."""
+
+import pytest
+
+from sameface.cli.erasures import show_receipts
+from sameface.v1 import gallery_pb2
+
+Receipt = gallery_pb2.ErasureReceipt
+EVIDENCE = Receipt.ByteEvidence(representation="vector", sought=1, found_before=1, found_after=0)
+TEXTS = {
+    "of an embedded store": (
+        Receipt(state="STATE_DONE", compacted=True, evidence=[EVIDENCE]),
+        "rewritten without the erased records",
+    ),
+    "of a server": (
+        Receipt(state="STATE_DONE", compacted=True),
+        "the server reports that it has written every segment",
+    ),
+    "pending": (Receipt(state="STATE_PENDING"), "being rewritten; ask again"),
+    "pending, the disk is full": (Receipt(state="STATE_PENDING", failure="the disk is full"), "yet: the disk is full"),
+    "refused": (Receipt(state="STATE_DONE", failure="the key may not"), "not rewritten: the key may not"),
+    "of a store in memory": (Receipt(state="STATE_DONE"), "not rewritten; the server decides"),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_a_receipt_says_no_more_than_was_done(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    receipt, text = TEXTS[case]
+    receipt.name = "erasureReceipts/1"
+    show_receipts([receipt], as_json=False)
+    assert text in " ".join(capsys.readouterr().out.split())
