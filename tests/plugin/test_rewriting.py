@@ -164,17 +164,17 @@ async def test_an_order_that_comes_late_is_taken_back(monkeypatch: pytest.Monkey
     await engine.ensure(META, 1)
     server = Optimizers(True, random.Random(1))
     slow, quick = (rewriting.SegmentRounds(engine, server) for _ in range(2))
-    answer = asyncio.Event()
+    asked, answer = asyncio.Event(), asyncio.Event()
     in_time = server.order
 
     async def late(collection: str, layout: bool) -> str:
+        asked.set()
         await answer.wait()
         return await in_time(collection, layout)
 
     monkeypatch.setattr(server, "order", late)
     asking = asyncio.create_task(slow.step("faces", 1))
-    while (await quick.read("faces")).phase is rewriting.Phase.IDLE:  # noqa: ASYNC110  # the record is polled
-        await asyncio.sleep(0)
+    await asked.wait()
     monkeypatch.setattr(server, "order", in_time)
 
     async def write_all() -> rewriting.Rounds:
