@@ -23,7 +23,7 @@ from tests.qdrant.cluster import Cluster
 from tests.qdrant.faults import faults_of
 from tests.qdrant.handles import ServiceProcess
 from tests.qdrant.outcome import KINDS, Outcome, summary, table
-from tests.qdrant.service import CONTRACT, Task
+from tests.qdrant.service import CONTRACT, Task, options_of
 
 REPORT = Path("build/qdrant/faults.md")
 SERVICES = ("s0", "s1", "s2")
@@ -76,8 +76,7 @@ async def _run(url: str, cluster: Cluster | None, arguments: argparse.Namespace,
     api_key = os.environ.get("QDRANT_API_KEY", "")
     task = Task("", url, f"sameface-chaos-{seed}-{os.getpid()}-", seed, api_key)
     draw = random.Random(seed)
-    options = ServerOptions(collection_prefix=task.prefix, replication_factor=3, write_consistency_factor=2)
-    reader = await Store.open(url, api_key=api_key or None, options=options)
+    reader = await Store.open(url, api_key=api_key or None, options=options_of(url, task.prefix))
     names = [task.prefix + CONTRACT.key, f"{task.prefix}meta"]
     faults = [] if cluster is None else faults_of(cluster, draw, names[0])
     faults = [fault for fault in faults if arguments.fault in fault.name]

@@ -18,7 +18,7 @@ from tests.qdrant.faults import Fault
 from tests.qdrant.handles import Handle, Spawn
 from tests.qdrant.ledger import Ledger, Operation, Violation, broken
 from tests.qdrant.outcome import Outcome, Row
-from tests.qdrant.service import CONTRACT, GALLERY, Task, vector_of
+from tests.qdrant.service import CONTRACT, GALLERY, Task, lane_of, vector_of
 
 GIVEN_UP_AFTER_S = 5.0
 """A call that has not succeeded by then, with its documented repeats, counts as failed."""
@@ -44,7 +44,7 @@ class Chaos:
         self._latest: Counter[str] = Counter()
 
     async def run(
-        self, seconds: float, faults: Sequence[Fault], healthy: Callable[[], Awaitable[None]], kills_every_s: float = 6
+        self, seconds: float, faults: Sequence[Fault], healthy: Callable[[], Awaitable[None]], kills_every_s: float = 10
     ) -> Outcome:
         """Work for so many seconds under these faults, in this order and again; then check everything."""
         await self._gallery(GALLERY)
@@ -91,8 +91,8 @@ class Chaos:
                 await asyncio.sleep(0.5)
 
     def _task_of(self, name: str) -> Task:
-        mine = {one: sorted(notes) for one, notes in self.ledger.state.items() if _owner(one) == name}
-        pending = [asdict(one) for one in self.ledger.open.values() if one.number.startswith(f"{name}.")]
+        mine = {one: sorted(notes) for one, notes in self.ledger.state.items() if _service_of(one[1:]) == name}
+        pending = [asdict(one) for one in self.ledger.open.values() if _service_of(one.number) == name]
         return replace(self._task, name=name, first=self._latest[name], people=mine, pending=pending)
 
     def _on_event(self, name: str, event: dict[str, Any]) -> None:
@@ -280,5 +280,5 @@ class Chaos:
                 return found
 
 
-def _owner(identity: str) -> str:
-    return identity[1:].split(".")[0]
+def _service_of(number: str) -> str:
+    return lane_of(number).split("-")[0]

@@ -39,6 +39,8 @@ class Task:
     prefix: str
     seed: int
     api_key: str = ""
+    lanes: int = 4
+    """How many calls it makes at the same time."""
     first: int = 0
     """A number that no earlier process of this service has used."""
     people: dict[str, list[str]] = field(default_factory=dict)
@@ -53,9 +55,21 @@ def vector_of(note: str) -> Vector:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
+def lane_of(number: str) -> str:
+    """The name of the lane that numbered a call: ``s0-1`` of ``s0-1.27``."""
+    return number.split(".")[0]
+
+
+def options_of(url: str, prefix: str) -> ServerOptions:
+    """The settings that docs/scaling.md recommends for a server, or for a cluster of three nodes and more."""
+    if "," not in url:
+        return ServerOptions(collection_prefix=prefix)
+    return ServerOptions(collection_prefix=prefix, replication_factor=3, write_consistency_factor=2)
+
+
 async def opened(task: Task) -> Store:
     """Open the store of a service; the server may be away at this moment."""
-    options = ServerOptions(collection_prefix=task.prefix, replication_factor=3, write_consistency_factor=2)
+    options = options_of(task.url, task.prefix)
     while True:
         try:
             return await Store.open(task.url, api_key=task.api_key or None, options=options)
@@ -63,19 +77,21 @@ async def opened(task: Task) -> Store:
             await asyncio.sleep(away.retry_after_s or 1.0)
 
 
-class Service:
-    """Works until it is told to stop. It reports every call before it begins and when it has ended."""
+class Lane:
+    """Works until it is told to stop, one call after the other. It reports each before it begins and at its end."""
 
-    def __init__(self, task: Task, store: Store, tell: Tell) -> None:
+    def __init__(self, name: str, task: Task, store: Store, tell: Tell) -> None:
         self._task, self._store, self._tell = task, store, tell
-        self._draw = random.Random(f"{task.seed} {task.name} {task.first}")
-        self._people = {identity: tuple(notes) for identity, notes in task.people.items()}
+        self._name = name
+        self._draw = random.Random(f"{task.seed} {name} {task.first}")
+        self._people = {one: tuple(notes) for one, notes in task.people.items() if lane_of(one[1:]) == name}
+        self._pending = [one for one in task.pending if lane_of(one["number"]) == name]
         self._number = task.first
         self.stopping = False
 
     async def work(self) -> None:
         """Repeat what was interrupted, then go on with calls of all kinds."""
-        for one in self._task.pending:
+        for one in self._pending:
             await self._carry_out(Operation(**{**one, "notes": tuple(one["notes"])}))
         while not self.stopping:
             await self._carry_out(self._next())
@@ -116,7 +132,7 @@ class Service:
 
     def _next(self) -> Operation:
         self._number += 1
-        number = f"{self._task.name}.{self._number}"
+        number = f"{self._name}.{self._number}"
         kind = self._draw.choice(("enrol", "enrol", "more", "drop", "delete", "move"))
         if len(self._people) < 6:
             kind = "enrol"
@@ -136,7 +152,7 @@ class Service:
         """Call, and repeat the same call as the documentation says, until it is acknowledged."""
         began = time.monotonic()
         self._tell({"event": "begin", "operation": asdict(operation)})
-        repeated = operation.number in {one["number"] for one in self._task.pending}
+        repeated = operation.number in {one["number"] for one in self._pending}
         unavailable = conflicts = 0
         while True:
             try:
@@ -218,15 +234,16 @@ class Service:
 
 async def serve(task: Task, store: Store, orders: AsyncIterator[dict[str, Any]], tell: Tell) -> None:
     """Work, and take part in races, until an order says to stop."""
-    service = Service(task, store, tell)
-    working = asyncio.create_task(service.work())
+    lanes = [Lane(f"{task.name}-{number}", task, store, tell) for number in range(task.lanes)]
+    working = [asyncio.create_task(lane.work()) for lane in lanes]
     races: set[asyncio.Task[None]] = set()
     async for order in orders:
         if order["order"] == "stop":
             break
-        races.add(asyncio.create_task(service.race(order["gallery"], order["seed"])))
-    service.stopping = True
-    await asyncio.gather(working, *races)
+        races.add(asyncio.create_task(lanes[0].race(order["gallery"], order["seed"])))
+    for lane in lanes:
+        lane.stopping = True
+    await asyncio.gather(*working, *races)
     await store.aclose()
     tell({"event": "stopped"})
 

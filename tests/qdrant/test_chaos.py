@@ -98,7 +98,7 @@ async def run(sabotage: str = "", seconds: float = SECONDS, seed: int = 7) -> Ou
         pass
 
     reader = await Store.over(Twin(client))
-    chaos = Chaos(reader, spawn, Task("", ":memory:", "", seed), ("s0", "s1", "s2"))
+    chaos = Chaos(reader, spawn, Task("", ":memory:", "", seed, lanes=1), ("s0", "s1", "s2"))
     faults = [] if sabotage == "failed" else [Fault("writes without an answer", False, unanswered)]
     return await chaos.run(seconds, faults, healthy, kills_every_s=1.5)
 
