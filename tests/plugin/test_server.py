@@ -317,6 +317,7 @@ async def test_options_reach_the_server(double: Double) -> None:
     assert (made.shard_number, made.replication_factor, made.write_consistency_factor) == (6, 3, 2)
     assert made.quantization_config.scalar.type == messages.QuantizationType.Int8
     assert made.vectors_config.params_map.map["embedding"].on_disk
+    assert double.requests["Collections/Update"].params.read_fan_out_delay_ms > 0
     limits = made.strict_mode_config
     assert (limits.enabled, limits.unindexed_filtering_retrieve, limits.max_query_limit) == (True, False, 1000)
     await store.enroll("people", "ada", [NewTemplate(VECTOR, CONTRACT)])

@@ -146,6 +146,9 @@ class _Collections(messages.CollectionsServicer):
             )
         return messages.GetCollectionInfoResponse(result=info)
 
+    async def Update(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return messages.CollectionOperationResponse(result=True)
+
     async def CollectionClusterInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
         remote = [
             messages.RemoteShardInfo(shard_id=0, peer_id=peer, state=messages.ReplicaState.Active)

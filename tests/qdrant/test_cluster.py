@@ -1,5 +1,6 @@
 """The harness starts, pauses and ends the nodes that a file describes."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -42,7 +43,7 @@ async def test_nodes_are_started_paused_killed_and_emptied(cluster: Cluster) -> 
     assert node.process is not None
     process = node.process
     node.send(signal.SIGSTOP)
-    stopped = os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    stopped = await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED)
     assert stopped is not None
     assert stopped.si_status == signal.SIGSTOP
     node.send(signal.SIGCONT)

@@ -34,6 +34,7 @@ from sameface_qdrant.engines.server.nodes import Nodes
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.engines.server.reads import Reads
 from sameface_qdrant.engines.server.schema import (
+    READ_ELSEWHERE,
     SERVER_INDEXES,
     OpenedCollection,
     index_schema,
@@ -267,6 +268,8 @@ class ServerEngine:
         layout = new_collection(dimension, self._options)
         try:
             await self._run(self._client.create_collection(name, **layout))
+            if (self._options.replication_factor or 1) > 1 and self._description.kind != "memory":
+                await self._run(self._client.update_collection(name, collection_params=READ_ELSEWHERE))
         except SamefaceError:
             if not await self._run(self._client.collection_exists(name)):
                 raise
