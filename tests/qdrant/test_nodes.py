@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 
+from sameface.cli.doctor import _store
+from sameface.settings import Settings
 from sameface_qdrant import NewTemplate, Policy, Probe, Store
 from sameface_qdrant.engines.server import nodes as nodes_module
 from sameface_qdrant.engines.server.client import addresses
@@ -245,3 +247,20 @@ def test_malformed_addresses_are_refused(url: str) -> None:
 
 def test_addresses_are_separated_by_commas() -> None:
     assert addresses("http://a:1, http://b") == ("http://a:1", "http://b")
+
+
+async def test_one_node_that_answers_is_enough_for_the_doctor(nodes: tuple[Double, Double, Double]) -> None:
+    await nodes[0].stop()
+    found = await asyncio.to_thread(_store, Settings(qdrant_url=joined(*nodes)))
+    assert found.good
+    assert "does not answer" in found.found
+    for node in nodes[1:]:
+        await node.stop()
+    found = await asyncio.to_thread(_store, Settings(qdrant_url=joined(*nodes)))
+    assert not found.good
+    assert found.remedy
+
+
+def test_a_setting_that_is_no_list_of_urls_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not a URL"):
+        Settings(qdrant_url="http://a:6334,b:6334")
