@@ -76,7 +76,10 @@ async def _run(url: str, cluster: Cluster | None, arguments: argparse.Namespace,
     api_key = os.environ.get("QDRANT_API_KEY", "")
     task = Task("", url, f"sameface-chaos-{seed}-{os.getpid()}-", seed, api_key)
     draw = random.Random(seed)
-    reader = await Store.open(url, api_key=api_key or None, options=options_of(url, task.prefix))
+    options = options_of(url, task.prefix)
+    nodes = addresses(url)
+    stores = [await Store.open(one, api_key=api_key or None, options=options) for one in (url, *nodes)]
+    reader, views = stores[0], stores[1:] if len(nodes) > 1 else []
     names = [task.prefix + CONTRACT.key, f"{task.prefix}meta"]
     faults = [] if cluster is None else faults_of(cluster, draw, names[0])
     faults = [fault for fault in faults if arguments.fault in fault.name]
@@ -89,13 +92,16 @@ async def _run(url: str, cluster: Cluster | None, arguments: argparse.Namespace,
 
     try:
         began = time.monotonic()
-        outcome = await Chaos(reader, ServiceProcess.spawn, task, SERVICES).run(arguments.seconds, faults, healthy)
+        outcome = await Chaos(reader, ServiceProcess.spawn, task, SERVICES, views).run(
+            arguments.seconds, faults, healthy
+        )
         figures = summary([outcome])
         broken = ", ".join(f"{figures[kind]} {kind}" for kind in KINDS)
         print(f"run {number + 1}, seed {seed}, {time.monotonic() - began:.0f} s: {broken}", file=sys.stderr)
         return outcome
     finally:
-        await reader.aclose()
+        for store in stores:
+            await store.aclose()
         await _remove(url, api_key, task.prefix)
 
 

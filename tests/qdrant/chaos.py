@@ -32,8 +32,11 @@ EVENTS_ARRIVE_WITHIN_S = 1.0
 class Chaos:
     """One run."""
 
-    def __init__(self, reader: Store, spawn: Spawn, task: Task, names: Sequence[str]) -> None:
-        self.reader = reader
+    def __init__(
+        self, reader: Store, spawn: Spawn, task: Task, names: Sequence[str], views: Sequence[Store] = ()
+    ) -> None:
+        """``views`` are stores on one node each, which are compared at the end."""
+        self.reader, self._views = reader, views
         self.ledger = Ledger()
         self.outcome = Outcome(task.seed)
         self._spawn, self._task, self._names = spawn, task, names
@@ -232,13 +235,15 @@ class Chaos:
                     break
         finally:
             conditional_write.CRASHED_AFTER_S = before
-        stored = await self._stored(GALLERY)
-        seen = await self._patiently(lambda: self._seen(GALLERY))
         for one in self._given_up:
-            stored.pop(one, None)
-            seen.pop(one, None)
             self.ledger.state.pop(one, None)
-        self.outcome.violations += broken(self.ledger, seen, stored)
+        for store in (self.reader, *self._views):
+            stored = await self._stored(store, GALLERY)
+            seen = await self._patiently(partial(_seen, store, GALLERY))
+            for one in self._given_up:
+                stored.pop(one, None)
+                seen.pop(one, None)
+            self.outcome.violations += broken(self.ledger, seen, stored)
         for gallery, calls in self._races.items():
             self.outcome.races += 1
             final = await self._patiently(partial(state_of, self.reader, gallery))
@@ -246,29 +251,17 @@ class Chaos:
                 told = "; ".join(map(str, sorted(calls.values(), key=lambda call: call.began)))
                 self.outcome.violations.append(Violation("lost", f"no order explains {gallery}: {told} -> {final}"))
             notes = {identity: set(there) for identity, there in final}
-            for identity, there in (await self._stored(gallery)).items():
+            for identity, there in (await self._stored(self.reader, gallery)).items():
                 if extra := set(there) - notes.get(identity, set()):
                     self.outcome.violations.append(Violation("copies", f"{gallery}: {identity} holds {extra}"))
 
-    async def _seen(self, gallery: str) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        token = ""
-        while True:
-            page = await self.reader.identities.list(gallery, page_size=200, page_token=token)
-            for one in page.items:
-                templates = await self.reader.templates.list(gallery, one.id)
-                found[one.id] = [template.provenance.note for template in templates.items]
-            token = page.next_token
-            if not token:
-                return found
-
-    async def _stored(self, gallery: str) -> dict[str, list[str]]:
+    async def _stored(self, store: Store, gallery: str) -> dict[str, list[str]]:
         """Notes of all templates in the collection by identity, whether callers see them or not."""
 
         async def page(start: str | None) -> tuple[list[Point], str | None]:
-            tenant = await self.reader.galleries.tenant(gallery)
+            tenant = await store.galleries.tenant(gallery)
             within = Where({"gallery": tenant.uid, "kind": "template"})
-            return await self.reader._engine.scroll(tenant.collection, within, 500, start)
+            return await store._engine.scroll(tenant.collection, within, 500, start)
 
         found: dict[str, list[str]] = {}
         start: str | None = None
@@ -278,6 +271,20 @@ class Chaos:
                 found.setdefault(point.payload["identity"], []).append(point.payload["note"])
             if start is None:
                 return found
+
+
+async def _seen(store: Store, gallery: str) -> dict[str, list[str]]:
+    """Notes of the templates of every identity, as callers see them."""
+    found: dict[str, list[str]] = {}
+    token = ""
+    while True:
+        page = await store.identities.list(gallery, page_size=200, page_token=token)
+        for one in page.items:
+            templates = await store.templates.list(gallery, one.id)
+            found[one.id] = [template.provenance.note for template in templates.items]
+        token = page.next_token
+        if not token:
+            return found
 
 
 def _service_of(number: str) -> str:
