@@ -133,7 +133,8 @@ class Chaos:
     def _judge(self, call: dict[str, Any]) -> None:
         took = call["ended"] - call["began"]
         waited_for_a_crash = bool(call["conflicts"])
-        if took > GIVEN_UP_AFTER_S and not waited_for_a_crash and self._had_majority(call["began"], call["ended"]):
+        failed = took > GIVEN_UP_AFTER_S and call["unavailable"] and not waited_for_a_crash
+        if failed and self._had_majority(call["began"], call["ended"]):
             self._violated(
                 "failed", f"call {call['number']} took {took:.1f} s, unavailable {call['unavailable']} times"
             )
