@@ -143,7 +143,7 @@ async def test_an_enrolment_whose_answer_was_lost_is_stored_once(nodes: tuple[Do
     await store.aclose()
 
 
-@pytest.mark.parametrize("code", [StatusCode.NOT_FOUND, StatusCode.INTERNAL, StatusCode.FAILED_PRECONDITION])
+@pytest.mark.parametrize("code", [StatusCode.NOT_FOUND, StatusCode.INTERNAL, StatusCode.RESOURCE_EXHAUSTED])
 async def test_what_one_node_cannot_answer_another_is_asked(
     nodes: tuple[Double, Double, Double], code: StatusCode
 ) -> None:

@@ -42,8 +42,19 @@ SAFE_TO_REPEAT = frozenset(
     }
 )
 """Methods of qdrant-client that may be applied twice."""
-ELSEWHERE = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "NOT_FOUND", "FAILED_PRECONDITION", "CANCELLED"})
-"""Failures that another node may not have: one that was just started again does not know every collection yet."""
+ELSEWHERE = frozenset(
+    {
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+        "INTERNAL",
+        "NOT_FOUND",
+        "FAILED_PRECONDITION",
+        "CANCELLED",
+        "RESOURCE_EXHAUSTED",
+    }
+)
+"""Failures that another node may not have. One that was just started again does not know every collection yet. One that
+was paused resets so many calls at once that other nodes refuse it for a moment: RESOURCE_EXHAUSTED without a time."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S, SPREAD = 0.1, 1.0, 0.25
 """Pauses before a repeat on the same node. They are longer by up to this share, so that services do not keep step."""
 PROBE_EVERY_S, PROBE_S, SETTLED_AFTER_S = 0.5, 1.0, 3.0
