@@ -23,7 +23,7 @@ from tests.qdrant.service import CONTRACT, GALLERY, Task, lane_of, vector_of
 GIVEN_UP_AFTER_S = 5.0
 """A call that has not succeeded by then, with its documented repeats, counts as failed."""
 STOPPED_WITHIN_S = 120.0
-GAP_S = 2.0
+GAP_S = 4.0
 """Pause between two faults."""
 EVENTS_ARRIVE_WITHIN_S = 1.0
 """A service tells that a call begins before it makes it; the event may be on its way when the effect is seen."""

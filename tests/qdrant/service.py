@@ -134,7 +134,7 @@ class Lane:
         self._number += 1
         number = f"{self._name}.{self._number}"
         kind = self._draw.choice(("enrol", "enrol", "more", "drop", "delete", "move"))
-        if len(self._people) < 6:
+        if len(self._people) < 3:
             kind = "enrol"
         if kind == "enrol":
             notes = tuple(f"{number}.{each}" for each in range(self._draw.randint(1, 3)))
