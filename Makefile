@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test lint lint-types lint-style lint-imports lint-documents lint-protos bench protos chaos docs site
+.PHONY: help demo test lint lint-types lint-style lint-imports lint-documents lint-protos bench protos chaos qdrant docs site
 .PHONY: install install-dev models triton clean
 
 help: ## List the commands
@@ -66,6 +66,14 @@ KILLS ?= 200
 SEED ?= 20261124
 chaos: install-dev ## Kill a writing process KILLS=200 times and check what it was promised (SEED=n)
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
+
+# QDRANT_URL tests a server that runs; QDRANT_NODES names a TOML file of nodes to start and kill, see docs/scaling.md.
+QDRANT_RUNS ?= 1
+QDRANT_SECONDS ?= 60
+QDRANT_ARGUMENTS ?=
+qdrant: install-dev ## Test a Qdrant server (QDRANT_URL=…) or a cluster that it kills (QDRANT_NODES=nodes.toml)
+	@$(BIN)/python -m tests.qdrant --url "$(QDRANT_URL)" $(if $(QDRANT_NODES),--nodes "$(QDRANT_NODES)") \
+		--seed $(SEED) --runs $(QDRANT_RUNS) --seconds $(QDRANT_SECONDS) $(QDRANT_ARGUMENTS)
 
 bench: models triton ## Print the figures of docs/benchmarks.md
 	@tools/bootstrap.sh server,dev,bench

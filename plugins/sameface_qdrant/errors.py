@@ -171,6 +171,12 @@ class StoreFull(SamefaceError):
     reason = "STORE_FULL"
 
 
+class StoreRefused(SamefaceError):
+    """The Qdrant server's settings, such as a strict mode limit, do not allow what the store needs."""
+
+    reason = "STORE_REFUSED"
+
+
 class StoreLocked(SamefaceError):
     """Another process uses the data folder."""
 

@@ -70,7 +70,11 @@ class Settings(BaseSettings):
     startup_s: float = Field(
         60.0, ge=0, description="seconds that the start waits for a remote Triton or Qdrant that does not answer yet"
     )
-    qdrant_url: str = Field("", description="http(s)://host:port of a Qdrant server; if empty, Qdrant Edge is embedded")
+    qdrant_url: str = Field(
+        "",
+        description="http(s)://host:port of a Qdrant server, or of the nodes of a cluster with commas between them; if "
+        "empty, Qdrant Edge is embedded",
+    )
     qdrant_api_key: SecretStr = Field(SecretStr(""), description="API key of the Qdrant server")
     qdrant: ServerOptions = Field(
         default_factory=ServerOptions,
@@ -127,8 +131,9 @@ class Settings(BaseSettings):
     @field_validator("qdrant_url")
     @classmethod
     def _qdrant_url_has_scheme(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is not a URL, for instance http://localhost:6334")
+        for one in value.split(",") if value else ():
+            if not one.strip().startswith(("http://", "https://")):
+                raise ValueError(f"{one!r} is not a URL, for instance http://localhost:6334")
         return value
 
     @model_validator(mode="after")

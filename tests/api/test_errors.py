@@ -15,7 +15,7 @@ from sameface.api.status import ERRORS, UnexpectedError, rich_status
 from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable, TemplateLimitReached
 
 # With these errors a server does not start, so no caller ever gets them.
-AT_START_ONLY = {"STORE_LOCKED", "STORE_TOO_OLD", "RUNTIME_MISSING"}
+AT_START_ONLY = {"STORE_LOCKED", "RUNTIME_MISSING"}
 
 
 def every_error() -> set[type[SamefaceError]]:

@@ -34,7 +34,10 @@ class Result(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: ``enrol`` identity and note, ``delete`` identity, ``move`` identity and target."""
+    """One call: ``enrol`` identity and note, ``delete`` identity, ``move`` identity and target.
+
+    ``half`` identity is what an enrolment or a move that was cut off may leave: the identity without the templates.
+    """
 
     kind: str
     arguments: tuple[str, ...]
@@ -49,7 +52,9 @@ def after(state: State, call: Call) -> State | None:
     identity = call.arguments[0]
     if call.result is Result.NOT_FOUND:
         return None if identity in gallery else state
-    if call.kind == "enrol":
+    if call.kind == "half":
+        gallery.setdefault(identity, frozenset())
+    elif call.kind == "enrol":
         gallery[identity] = gallery.get(identity, frozenset()) | {call.arguments[1]}
     elif identity not in gallery:
         return None
@@ -94,6 +99,18 @@ def is_explained(calls: Sequence[Call], final: State) -> bool:
         return False
 
     return search(frozenset(range(len(certain))), NOTHING)
+
+
+def halves(calls: Sequence[Call]) -> list[Call]:
+    """What calls that were cut off may have left, before a repeat finishes them; as many as could make a difference."""
+    found: list[Call] = []
+    for call in sorted(calls, key=lambda one: one.began):
+        if call.result is Result.UNKNOWN and call.kind in ("enrol", "move"):
+            identity = call.arguments[0] if call.kind == "enrol" else call.arguments[1]
+            removals = sum(one.kind in ("delete", "move") and one.arguments[0] == identity for one in calls)
+            if sum(one.arguments == (identity,) for one in found) <= removals:
+                found.append(Call("half", (identity,), call.began, FOREVER, Result.UNKNOWN))
+    return found
 
 
 async def recorded(kind: str, arguments: tuple[str, ...], work: Any) -> Call:

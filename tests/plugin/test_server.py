@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import grpc as messages
 
+from sameface.api.status import rich_status
 from sameface_qdrant import NewTemplate, Policy, Probe, Scope, Store, TemplateFilter
 from sameface_qdrant.engines.server.error_mapping import typed_error
 from sameface_qdrant.engines.server.options import ServerOptions
@@ -26,6 +27,7 @@ from sameface_qdrant.errors import (
     SamefaceError,
     StoreCorrupt,
     StoreFull,
+    StoreRefused,
     StoreTooOld,
     StoreUnavailable,
 )
@@ -230,11 +232,35 @@ async def test_a_rate_limit_says_how_long_to_wait(double: Double, people: Store)
     assert limited.value.retry_after_s == 7.0
 
 
-async def test_a_request_that_strict_mode_refuses_is_not_to_be_repeated(double: Double, people: Store) -> None:
+async def test_a_refusal_of_strict_mode_is_no_fault_of_the_caller(double: Double, people: Store) -> None:
     words = 'Index required but not found for "labels.team" of one of the following types: [keyword]'
     double.faults["Points/Query"].append(Fault(StatusCode.INVALID_ARGUMENT, words))
-    with pytest.raises(InvalidArgument, match="strict mode"):
+    with pytest.raises(StoreRefused, match="strict mode") as told:
         await people.search("people", Probe(VECTOR, CONTRACT), where=TemplateFilter(labels={"team": "red"}))
+    assert told.value.retry_after_s is None
+
+
+async def test_a_call_that_the_server_does_not_know_has_a_status_of_its_own(double: Double, people: Store) -> None:
+    double.faults["Points/Query"].append(Fault(StatusCode.UNIMPLEMENTED, "unknown method"))
+    with pytest.raises(StoreTooOld, match="upgrade") as told:
+        await people.identify("people", Probe(VECTOR, CONTRACT))
+    assert rich_status(told.value).code is StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_read_waits_for_a_rate_limit_within_its_time_out(double: Double, people: Store) -> None:
+    limit = Fault(StatusCode.RESOURCE_EXHAUSTED, "Rate limiting exceeded", trailers=(("retry-after", "1"),))
+    double.faults["Points/Query"].append(limit)
+    assert (await people.identify("people", Probe(VECTOR, CONTRACT))).candidates[0].identity == "ada"
+
+
+async def test_a_deletion_that_is_rate_limited_is_the_callers_to_repeat(double: Double, people: Store) -> None:
+    """It may have been refused on one of several shards alone."""
+    limit = Fault(StatusCode.RESOURCE_EXHAUSTED, "Rate limiting exceeded", trailers=(("retry-after", "1"),))
+    double.faults["Points/Delete"].append(limit)
+    with pytest.raises(StoreUnavailable) as limited:
+        await people.identities.delete("people", "ada", force=True)
+    assert limited.value.retry_after_s == 1.0
+    assert double.log.count("Points/Delete") == 1
 
 
 @given(kind=st.text() | st.sampled_from([code.name for code in StatusCode]), text=st.text())
@@ -291,16 +317,19 @@ async def test_options_reach_the_server(double: Double) -> None:
     assert (made.shard_number, made.replication_factor, made.write_consistency_factor) == (6, 3, 2)
     assert made.quantization_config.scalar.type == messages.QuantizationType.Int8
     assert made.vectors_config.params_map.map["embedding"].on_disk
+    assert double.requests["Collections/Update"].params.read_fan_out_delay_ms > 0
     limits = made.strict_mode_config
     assert (limits.enabled, limits.unindexed_filtering_retrieve, limits.max_query_limit) == (True, False, 1000)
     await store.enroll("people", "ada", [NewTemplate(VECTOR, CONTRACT)])
     write = double.requests["Points/UpdateBatch"]
-    assert (write.wait, write.ordering.type) == (True, messages.WriteOrderingType.Strong)
+    assert (write.wait, write.ordering.type) == (True, messages.WriteOrderingType.Medium)
     await store.identify("people", Probe(VECTOR, CONTRACT))
     asked = double.requests["Points/Query"]
     assert (asked.params.exact, asked.params.hnsw_ef) == (False, 256)
     assert (asked.params.quantization.rescore, asked.params.quantization.oversampling) == (True, 3.0)
-    for method in ("Points/Query", "Points/Get"):
+    # One replica finds, and a majority confirms.
+    assert not asked.HasField("read_consistency")
+    for method in ("Points/Scroll", "Points/Get", "Points/Count"):
         assert double.requests[method].read_consistency.type == messages.ReadConsistencyType.Quorum
     await store.verify("people", "ada", Probe(VECTOR, CONTRACT), scope=Scope.CLAIM)
     claim = double.requests["Points/Query"]

@@ -32,12 +32,17 @@ class Fault:
 class Double:
     """Serves on a port of the loopback interface; `faults` holds what happens to the next calls of a method."""
 
-    def __init__(self, *, version: str = "1.20.0", api_key: str = "") -> None:
+    def __init__(self, *, version: str = "1.20.0", api_key: str = "", beside: "Double | None" = None) -> None:
         self.version = version
         self.api_key = api_key
-        self.client = AsyncQdrantClient(location=":memory:")
-        self.indexes: dict[str, dict[str, Any]] = defaultdict(dict)
-        self.replicas: dict[str, int] = {}
+        # Nodes of a cluster have the same points.
+        self.client: AsyncQdrantClient = AsyncQdrantClient(location=":memory:") if beside is None else beside.client
+        self.indexes: dict[str, dict[str, Any]] = defaultdict(dict) if beside is None else beside.indexes
+        self.replicas: dict[str, int] = {} if beside is None else beside.replicas
+        self.strict_mode: dict[str, Any] = {} if beside is None else beside.strict_mode
+        """Limits that every collection reports and searches and pages are checked against."""
+        self.peers = 1
+        """Nodes that every collection reports to be on."""
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.log: list[str] = []
         """The methods that were called, in order."""
@@ -63,13 +68,19 @@ class Double:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def start(self) -> "Double":
-        self._server = grpc.aio.server(interceptors=[_Faults(self)], options=[("grpc.so_reuseport", 0)])
+    async def start(self, credentials: grpc.ServerCredentials | None = None, host: str = "127.0.0.1") -> "Double":
+        self._server = grpc.aio.server(
+            interceptors=[_Faults(self)], options=[("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)]
+        )
         messages.add_QdrantServicer_to_server(_Root(self), self._server)  # type: ignore[no-untyped-call]
         messages.add_CollectionsServicer_to_server(_Collections(self), self._server)  # type: ignore[no-untyped-call]
         messages.add_PointsServicer_to_server(_Points(self), self._server)  # type: ignore[no-untyped-call]
         messages.add_SnapshotsServicer_to_server(_Snapshots(self), self._server)  # type: ignore[no-untyped-call]
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"{host}:{self.port}"
+        if credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, credentials)
         await self._server.start()
         return self
 
@@ -148,11 +159,20 @@ class _Collections(messages.CollectionsServicer):
         if self._double.optimizing[request.collection_name]:
             self._double.optimizing[request.collection_name] -= 1
             info.status = messages.CollectionStatus.Yellow
+        if self._double.strict_mode:
+            info.config.strict_mode_config.CopyFrom(messages.StrictModeConfig(enabled=True, **self._double.strict_mode))
         for name, params in self._double.indexes[request.collection_name].items():
             info.payload_schema[name].CopyFrom(
                 messages.PayloadSchemaInfo(data_type=messages.PayloadSchemaType.Keyword, params=params, points=0)
             )
         return messages.GetCollectionInfoResponse(result=info)
+
+    async def CollectionClusterInfo(self, request: Any, context: Any) -> Any:  # noqa: N802
+        remote = [
+            messages.RemoteShardInfo(shard_id=0, peer_id=peer, state=messages.ReplicaState.Active)
+            for peer in range(1, self._double.peers)
+        ]
+        return messages.CollectionClusterInfoResponse(peer_id=0, shard_count=1, remote_shards=remote)
 
     async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
         found = await self._client.get_collections()
@@ -225,6 +245,7 @@ class _Points(messages.PointsServicer):
         return messages.GetResponse(result=[_retrieved(record) for record in found])
 
     async def Query(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._check_limits(request.limit, request.params.exact)
         found = await self._client.query_points(
             request.collection_name,
             query=list(request.query.nearest.dense.data),
@@ -237,7 +258,15 @@ class _Points(messages.PointsServicer):
         )
         return messages.QueryResponse(result=[RestToGrpc.convert_scored_point(point) for point in found.points])
 
+    def _check_limits(self, limit: int, exact: bool) -> None:
+        most = self._double.strict_mode.get("max_query_limit", limit)
+        if limit > most:
+            raise ValueError(f'Forbidden: Limit exceeded {limit} > {most} for "limit"')
+        if exact and self._double.strict_mode.get("search_allow_exact") is False:
+            raise ValueError("Forbidden: Exact search disabled!")
+
     async def Scroll(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._check_limits(request.limit, False)
         found, next_id = await self._client.scroll(
             request.collection_name,
             scroll_filter=_filter(request, "filter"),
@@ -255,6 +284,7 @@ class _Points(messages.PointsServicer):
         )
 
     async def Count(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._check_limits(0, request.exact)
         found = await self._client.count(request.collection_name, count_filter=_filter(request, "filter"))
         return messages.CountResponse(result=messages.CountResult(count=found.count))
 

@@ -177,6 +177,16 @@ ERRORS: dict[str, ErrorRow] = {
         "`found`, `least`, `current` (schema versions)",
         "A newer release wrote this record. Upgrade the service.",
     ),
+    "STORE_TOO_OLD": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`url`; `version`, or `kind`",
+        "Ask the operator to upgrade the Qdrant server: 1.17 or newer is needed.",
+    ),
+    "STORE_REFUSED": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`url`; `collection`, or `kind`",
+        "Ask the operator to check the Qdrant server's settings, such as strict mode. The request was not at fault.",
+    ),
     "INTERNAL": ErrorRow(_CODES.INTERNAL, "–", "This is a defect of the server. Report it with the server's log."),
 }
 """Reason → status, metadata and what to do. The server sends no error that is not in this table."""

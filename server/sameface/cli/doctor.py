@@ -141,7 +141,10 @@ def _cache(settings: "Settings") -> Finding:
 
 def _store(settings: "Settings") -> Finding:
     if settings.qdrant_url:
-        return _reachable("Qdrant", settings.qdrant_url, 6334, "start it, or correct SAMEFACE_QDRANT_URL")
+        remedy = "start it, or correct SAMEFACE_QDRANT_URL"
+        nodes = [_reachable("Qdrant", url.strip(), 6334, remedy) for url in settings.qdrant_url.split(",")]
+        good = any(node.good for node in nodes)
+        return Finding("Qdrant", good, "; ".join(node.found for node in nodes), "" if good else remedy)
     from sameface_qdrant.engines.edge.lock import lock_folder
 
     folder = settings.data_dir / "store"

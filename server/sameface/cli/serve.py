@@ -55,7 +55,10 @@ def serve(
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC host:port of a running Triton", show_default=False)
     ] = None,
-    qdrant_url: Annotated[str | None, typer.Option(help="URL of a Qdrant server", show_default=False)] = None,
+    qdrant_url: Annotated[
+        str | None,
+        typer.Option(help="URL of a Qdrant server, or of its nodes with commas between them", show_default=False),
+    ] = None,
     embedder_version: Annotated[
         int | None,
         typer.Option(help="version of face_embedder for new galleries; default: the promoted one", show_default=False),

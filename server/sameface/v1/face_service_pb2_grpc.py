@@ -39,7 +39,7 @@ class FaceServiceStub:
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
     with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
-    release wrote a record).
+    release wrote a record; STORE_TOO_OLD and STORE_REFUSED: an operator must change the Qdrant server).
     """
 
     def __init__(self, channel):
@@ -104,7 +104,7 @@ class FaceServiceServicer:
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
     with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
-    release wrote a record).
+    release wrote a record; STORE_TOO_OLD and STORE_REFUSED: an operator must change the Qdrant server).
     """
 
     def EnrollTemplate(self, request, context):
@@ -252,7 +252,7 @@ class FaceService:
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
     with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
-    release wrote a record).
+    release wrote a record; STORE_TOO_OLD and STORE_REFUSED: an operator must change the Qdrant server).
     """
 
     @staticmethod

@@ -36,7 +36,8 @@ class GalleryServiceStub:
     `FaceService` enrols faces. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason` that
     programs can act on. Every rpc may return INVALID_ARGUMENT (INVALID_ARGUMENT: malformed name, page token or field),
     UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo; STORE_FULL on
-    writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer release wrote a record).
+    writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer release wrote a record;
+    STORE_TOO_OLD and STORE_REFUSED: an operator must change the Qdrant server).
 
     Deleted data is unreadable at once, and the response holds a receipt. In an embedded store with up to 5,000 records
     per collection, the bytes leave the files before the call returns; in a larger one they leave in the background. A
@@ -161,7 +162,8 @@ class GalleryServiceServicer:
     `FaceService` enrols faces. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason` that
     programs can act on. Every rpc may return INVALID_ARGUMENT (INVALID_ARGUMENT: malformed name, page token or field),
     UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo; STORE_FULL on
-    writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer release wrote a record).
+    writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer release wrote a record;
+    STORE_TOO_OLD and STORE_REFUSED: an operator must change the Qdrant server).
 
     Deleted data is unreadable at once, and the response holds a receipt. In an embedded store with up to 5,000 records
     per collection, the bytes leave the files before the call returns; in a larger one they leave in the background. A
@@ -461,7 +463,8 @@ class GalleryService:
     `FaceService` enrols faces. Every error carries a `google.rpc.ErrorInfo` with domain `sameface` and a `reason` that
     programs can act on. Every rpc may return INVALID_ARGUMENT (INVALID_ARGUMENT: malformed name, page token or field),
     UNAVAILABLE (STORE_UNAVAILABLE, with RetryInfo), RESOURCE_EXHAUSTED (SERVER_BUSY, with RetryInfo; STORE_FULL on
-    writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer release wrote a record).
+    writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer release wrote a record;
+    STORE_TOO_OLD and STORE_REFUSED: an operator must change the Qdrant server).
 
     Deleted data is unreadable at once, and the response holds a receipt. In an embedded store with up to 5,000 records
     per collection, the bytes leave the files before the call returns; in a larger one they leave in the background. A

@@ -1,9 +1,10 @@
-"""Connects to a Qdrant server: address, certificate, retries and keepalive.
+"""Connects to the nodes of a Qdrant server or cluster: addresses, certificate, keepalive, and gRPC's own retries.
 
-gRPC itself retries calls (gRFC A6), with backoff and jitter, within the call's deadline. It retries calls that may be
-applied twice: reads and upserts. The store's upserts to a server insert only or depend on a revision, so a repeat finds
-its own work. Deletes and overwritten payloads are not retried. After a lost answer another service may have enrolled
-again, and a second delete would remove templates that it has acknowledged.
+`Nodes` repeats the store's calls. An attached collection has one connection, and gRPC itself retries its calls (gRFC
+A6), with backoff and jitter, within the call's deadline. Both repeat only calls that may be applied twice: reads and
+upserts. The store's upserts to a server insert only or depend on a revision, so a repeat finds its own work. Deletes
+and overwritten payloads are not retried. After a lost answer another service may have enrolled again, and a second
+delete would remove templates that it has acknowledged.
 """
 
 import json
@@ -15,30 +16,50 @@ from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 
 DEFAULT_GRPC_PORT = 6334
+KEEPALIVE_S, KEEPALIVE_PATIENCE_S = 1.0, 2.0
+"""A call that has waited for so long asks whether the node is still there, and how long it waits for that."""
 SAFE_TO_REPEAT = (
-    ("qdrant.Points", ("Get", "Scroll", "Query", "Count", "Facet", "UpdateBatch", "CreateFieldIndex")),
+    ("qdrant.Points", ("Get", "Scroll", "Query", "QueryBatch", "Count", "Facet", "UpdateBatch", "CreateFieldIndex")),
     ("qdrant.Collections", ("Get", "CollectionExists")),
     ("qdrant.Qdrant", ("HealthCheck",)),
 )
 
 
-def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdrantClient:
-    """Return a client of ``http(s)://host:port``. The port is the gRPC port, by default 6334. Nothing is sent yet.
+def addresses(url: str) -> tuple[str, ...]:
+    """Return the address of every node in ``http(s)://host:port,http(s)://host:port``.
 
-    qdrant-client warns if it would send an API key unencrypted.
+    Raises:
+        InvalidArgument: an address has another form or occurs twice, or their schemes differ.
+    """
+    found = tuple(one.strip() for one in url.split(","))
+    for one in found:
+        parts = urlsplit(one)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise InvalidArgument(
+                f"{one!r} is not the address of a Qdrant node; expected http(s)://host:port, several with commas "
+                "between them",
+                metadata={"field": "url"},
+            )
+        _port_of(one)
+    if len({urlsplit(one).scheme for one in found}) > 1:
+        raise InvalidArgument(f"{url!r} mixes http and https; use one of them", metadata={"field": "url"})
+    if len({one.rstrip("/") for one in found}) < len(found):
+        raise InvalidArgument(f"{url!r} names a node twice", metadata={"field": "url"})
+    return found
+
+
+def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdrantClient:
+    """Return a client of one address ``http(s)://host:port``. The port is the gRPC port, by default 6334.
+
+    Nothing is sent yet. If a name has several addresses, gRPC uses one that answers. qdrant-client warns if it would
+    send an API key unencrypted.
 
     Raises:
         InvalidArgument: the certificate cannot be read, or the URL has no valid port.
     """
-    try:
-        port = urlsplit(url).port or DEFAULT_GRPC_PORT
-    except ValueError as error:
-        raise InvalidArgument(
-            f"{url!r} has no valid port: {error}; expected http(s)://host:port", metadata={"field": "url"}
-        ) from error
     return AsyncQdrantClient(
         url=url,
-        grpc_port=port,
+        grpc_port=_port_of(url),
         api_key=api_key,
         prefer_grpc=True,
         # The client's type allows whole seconds only.
@@ -50,13 +71,29 @@ def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdran
     )
 
 
+def _port_of(url: str) -> int:
+    try:
+        return urlsplit(url).port or DEFAULT_GRPC_PORT
+    except ValueError as error:
+        raise InvalidArgument(
+            f"{url!r} has no valid port: {error}; expected http(s)://host:port", metadata={"field": "url"}
+        ) from error
+
+
 def _channel_options(options: ServerOptions) -> dict[str, object]:
     chosen: dict[str, object] = {
-        # Notices a server that vanished silently, and finds soon one that is back: by default gRPC waits up to two
-        # minutes between attempts to connect.
-        "grpc.keepalive_time_ms": 30_000,
-        "grpc.keepalive_timeout_ms": 5_000,
+        # A node that is paused or cut off still has connections, but answers no ping. One that is only slow does. Pings
+        # are sent while a call waits.
+        "grpc.keepalive_time_ms": int(1000 * KEEPALIVE_S),
+        "grpc.keepalive_timeout_ms": int(1000 * KEEPALIVE_PATIENCE_S),
+        # gRPC also measures the connection with pings, and sends no other one while such a ping is under way.
+        "grpc.http2.ping_timeout_ms": int(1000 * KEEPALIVE_PATIENCE_S),
+        # By default gRPC refuses to send more than two pings without data between them.
+        "grpc.http2.max_pings_without_data": 0,
+        # Finds soon a node that is back, and gives up soon on one that accepts connections without answering: by
+        # default gRPC waits up to two minutes between attempts to connect, and 20 s in each.
         "grpc.initial_reconnect_backoff_ms": 100,
+        "grpc.min_reconnect_backoff_ms": 1_000,
         "grpc.max_reconnect_backoff_ms": 2_000,
         # Without it all channels of the pool would share one connection.
         "grpc.use_local_subchannel_pool": 1,

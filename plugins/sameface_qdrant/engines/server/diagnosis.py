@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sameface_qdrant.engines.server.client import DEFAULT_GRPC_PORT
+from sameface_qdrant.engines.server.client import DEFAULT_GRPC_PORT, addresses
 
 PATIENCE_S = 2.0
 
@@ -15,9 +15,19 @@ async def encryption_fault(url: str, ca_certificate: Path | None) -> str:
     """Return why no encrypted connection can be made; empty if one can, or if nothing answers at all.
 
     Args:
-        url: that of the server. ``http`` needs no encryption.
+        url: that of the server, or of several nodes, of which the first with a fault is named. ``http`` needs no
+            encryption.
         ca_certificate: the authority that signed the server's certificate; None takes the system's.
     """
+    nodes = addresses(url)
+    faults = await asyncio.gather(*(_fault_of(node, ca_certificate) for node in nodes))
+    named = [
+        fault if len(nodes) == 1 else f"{node}: {fault}" for node, fault in zip(nodes, faults, strict=True) if fault
+    ]
+    return named[0] if named else ""
+
+
+async def _fault_of(url: str, ca_certificate: Path | None) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https":
         return ""

@@ -2,19 +2,19 @@
 
 Writes wait until they are applied (`wait=true`). Removed points are unreadable at once. Their bytes leave the segments
 when the server is asked to write these again, see `sameface_qdrant.engines.server.erasure`.
-Reads of a collection with more than one replica ask a majority of them; counts ask one.
+Reads of a collection with more than one replica ask a majority of them, see
+`sameface_qdrant.engines.server.replicas`.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-import grpc
-import httpx
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from sameface_qdrant.engines.base import (
     LABELS_FIELD,
@@ -25,13 +25,18 @@ from sameface_qdrant.engines.base import (
     Where,
     check_dimension,
 )
-from sameface_qdrant.engines.server.client import connect
+from sameface_qdrant.engines.server.calls import call as call
+from sameface_qdrant.engines.server.client import addresses, connect
 from sameface_qdrant.engines.server.conversion import filter_of, point_of, upsert_of
 from sameface_qdrant.engines.server.diagnosis import encryption_fault
 from sameface_qdrant.engines.server.erasure import ServerSegments
-from sameface_qdrant.engines.server.error_mapping import too_old, typed_error
+from sameface_qdrant.engines.server.error_mapping import refused, too_old, typed_error
+from sameface_qdrant.engines.server.limits import limits_of, refusals, weaknesses
+from sameface_qdrant.engines.server.nodes import Nodes
 from sameface_qdrant.engines.server.options import ServerOptions
+from sameface_qdrant.engines.server.reads import Reads
 from sameface_qdrant.engines.server.schema import (
+    READ_ELSEWHERE,
     SERVER_INDEXES,
     OpenedCollection,
     index_schema,
@@ -42,7 +47,11 @@ from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
 Result = TypeVar("Result")
+log = logging.getLogger(__name__)
 
+ORDERING = models.WriteOrdering.MEDIUM
+"""Writes of a shard go through its highest replica that is in use, one after the other. ``STRONG`` names the highest of
+all, so nothing could be written while its node is away."""
 OLDEST_SERVER = (1, 17)
 """The first with conditional and insert-only upserts."""
 IN_MEMORY = ("the process's memory: only that the points are unreadable was checked",)
@@ -72,17 +81,20 @@ class ServerEngine:
     async def open(cls, url: str, *, api_key: str | None, options: ServerOptions) -> "ServerEngine":
         """Connect to ``http(s)://host:port`` (the gRPC port, by default 6334), or ``:memory:``.
 
+        Commas separate the nodes of a cluster. Every service should name them in the same order.
+
         Raises:
             StoreUnavailable: nothing answers, or the key is refused.
             StoreTooOld: the server is older than 1.17.
-            InvalidArgument: the certificate cannot be read.
+            InvalidArgument: the certificate cannot be read, or an address is malformed.
         """
         if url == ":memory:":
             memory = AsyncQdrantClient(location=url)
             return cls(
                 memory, EngineDescription("memory", version("qdrant-client"), url, not_erased=IN_MEMORY), options
             )
-        client = connect(url, api_key, options)
+        once = replace(options, retries=0)  # `Nodes` repeats the calls
+        client = Reads(Nodes({node: connect(node, api_key, once) for node in addresses(url)}, options)).as_client()
         try:
             found = (await call(url, client.info())).version
             numbers = re.match(r"(\d+)\.(\d+)", found)
@@ -115,6 +127,7 @@ class ServerEngine:
             found = await self._run(self._client.get_collection(name))
             opened = opened_collection(collection, found.config.params)
             if self._description.kind != "memory":
+                await self._check(name, found.config)
                 opened.indexed |= found.payload_schema.keys()
                 await self._index(collection, opened, SERVER_INDEXES)
             self._known[collection] = opened
@@ -134,9 +147,7 @@ class ServerEngine:
         operations = [upsert_of(companions, insert_only=True)] if companions else []
         operations.append(upsert_of(points, insert_only=insert_only, only_if=only_if))
         await self._run(
-            self._client.batch_update_points(
-                self._name(collection), operations, wait=True, ordering=models.WriteOrdering.STRONG
-            )
+            self._client.batch_update_points(self._name(collection), operations, wait=True, ordering=ORDERING)
         )
 
     async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
@@ -148,7 +159,7 @@ class ServerEngine:
                 dict(payload),
                 models.FilterSelector(filter=filter_of(where)),
                 wait=True,
-                ordering=models.WriteOrdering.STRONG,
+                ordering=ORDERING,
             )
         )
 
@@ -173,9 +184,7 @@ class ServerEngine:
             selector: Any = models.FilterSelector(filter=filter_of(where))
         else:
             selector = models.PointIdsList(points=list(where))
-        await self._run(
-            self._client.delete(self._name(collection), selector, wait=True, ordering=models.WriteOrdering.STRONG)
-        )
+        await self._run(self._client.delete(self._name(collection), selector, wait=True, ordering=ORDERING))
 
     async def nearest(
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
@@ -213,9 +222,12 @@ class ServerEngine:
         return [point_of(record) for record in records], None if following is None else str(following)
 
     async def count(self, collection: str, where: Where) -> int:
-        """See `Engine.count`; one replica counts, because counts of qdrant-client 1.20 cannot ask a majority."""
-        answer = await self._run(self._client.count(self._name(collection), count_filter=filter_of(where), exact=True))
-        return int(answer.count)
+        """See `Engine.count`."""
+        # qdrant-client's own method knows no consistency, and its in-memory store refuses the argument.
+        consistency = self._consistency(collection)
+        more: Any = {} if consistency is None else {"consistency": consistency}
+        name, within = self._name(collection), filter_of(where)
+        return int((await self._run(self._client.count(name, count_filter=within, exact=True, **more))).count)
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
         """See `Engine.commit`; every write has waited already."""
@@ -241,10 +253,26 @@ class ServerEngine:
             hnsw_ef=self._options.hnsw_ef, quantization=rescored if self._options.quantization == "int8" else None
         )
 
+    async def _check(self, name: str, config: models.CollectionConfig) -> None:
+        """Refuse a collection that does not allow the store's searches, and log what its cluster does not withstand."""
+        strict = config.strict_mode_config
+        if reasons := refusals(strict, self._options):
+            raise refused(self._description.location, name, reasons)
+        if isinstance(self._client, Reads):
+            self._client.limits[name] = limits_of(strict)
+        with suppress(SamefaceError):  # a key may not be allowed to ask, and a server alone may not know
+            found = await self._run(self._client.collection_cluster_info(name))
+            nodes = len({found.peer_id, *(shard.peer_id for shard in found.remote_shards)})
+            params = config.params
+            for weakness in weaknesses(params.replication_factor or 1, params.write_consistency_factor or 1, nodes):
+                log.warning("collection %s of Qdrant: %s", name, weakness)
+
     async def _create(self, name: str, dimension: int) -> None:
         layout = new_collection(dimension, self._options)
         try:
             await self._run(self._client.create_collection(name, **layout))
+            if (self._options.replication_factor or 1) > 1 and self._description.kind != "memory":
+                await self._run(self._client.update_collection(name, collection_params=READ_ELSEWHERE))
         except SamefaceError:
             if not await self._run(self._client.collection_exists(name)):
                 raise
@@ -268,27 +296,3 @@ class ServerEngine:
 
     async def _run(self, awaited: Awaitable[Result]) -> Result:
         return await call(self._description.location, awaited)
-
-
-async def call(location: str, awaited: Awaitable[Result]) -> Result:
-    """Await a call of qdrant-client and raise its failures as typed errors, see `typed_error`.
-
-    Over gRPC the client raises gRPC's own errors; over REST and in memory it raises others.
-    """
-    try:
-        return await awaited
-    except grpc.RpcError as error:
-        code = error.code() if hasattr(error, "code") else None
-        details = error.details() if hasattr(error, "details") else ""
-        raise typed_error(location, getattr(code, "name", "UNKNOWN"), str(details)) from error
-    except ResourceExhaustedResponse as error:
-        raise StoreUnavailable(
-            f"Qdrant at {location} limits the rate of calls: {error}; wait {error.retry_after_s} s",
-            metadata={"url": location},
-            retry_after_s=float(error.retry_after_s),
-        ) from error
-    except UnexpectedResponse as error:
-        text = error.content.decode(errors="replace")
-        raise typed_error(location, f"HTTP_{error.status_code}", text) from error
-    except (ApiException, ResponseHandlingException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
-        raise typed_error(location, type(error).__name__, str(error)) from error

@@ -1,16 +1,18 @@
 """Maps failures of a Qdrant server to typed errors. Pure."""
 
+from collections.abc import Sequence
+
 from sameface_qdrant.errors import (
-    InvalidArgument,
     SamefaceError,
     StoreCorrupt,
     StoreFull,
+    StoreRefused,
     StoreTooOld,
     StoreUnavailable,
 )
 
 REFUSED_KEY = {"UNAUTHENTICATED", "PERMISSION_DENIED", "HTTP_401", "HTTP_403"}
-REFUSED_REQUEST = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE", "HTTP_400", "HTTP_422"}
+REFUSED_REQUEST = {"INVALID_ARGUMENT", "OUT_OF_RANGE", "HTTP_400", "HTTP_422"}
 MISSING = {"NOT_FOUND", "HTTP_404"}
 TIMED_OUT = {"DEADLINE_EXCEEDED", "ResponseHandlingException", "ReadTimeout", "ConnectTimeout"}
 
@@ -35,9 +37,9 @@ def typed_error(location: str, kind: str, text: str) -> SamefaceError:
             metadata=about,
         )
     if kind in REFUSED_REQUEST:
-        return InvalidArgument(
-            f"Qdrant at {location} refuses the request: {text}; check the collection's strict mode limits",
-            metadata={**about, "field": "request"},
+        return StoreRefused(
+            f"Qdrant at {location} refuses what the store asks for: {text}; check the collection's strict mode limits",
+            metadata=about,
         )
     if kind in MISSING:
         return StoreCorrupt(
@@ -64,6 +66,15 @@ def typed_error(location: str, kind: str, text: str) -> SamefaceError:
         "port",
         metadata=about,
         retry_after_s=1.0,
+    )
+
+
+def refused(location: str, collection: str, reasons: Sequence[str]) -> StoreRefused:
+    """Return the error for a collection whose strict mode does not allow what the store was set to do."""
+    return StoreRefused(
+        f"strict mode of {collection} at {location} refuses the store's searches: {'; '.join(reasons)}, or allow it "
+        "there",
+        metadata={"url": location, "collection": collection},
     )
 
 

@@ -21,6 +21,11 @@ SERVER_INDEXES: Mapping[str, str] = {
 """Payload fields of filters, except labels, with the type of their index."""
 
 
+READ_ELSEWHERE = models.CollectionParamsDiff(read_fan_out_delay_ms=100)
+"""A replica that does not answer in this time is not waited for: another one is asked as well. Qdrant itself notices
+after seconds that a node hangs, and then only if something is written."""
+
+
 @dataclass(slots=True)
 class OpenedCollection:
     """Properties of an open collection."""

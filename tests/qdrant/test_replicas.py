@@ -1,0 +1,98 @@
+"""Points are read in the version of most replicas, also while a change is on its way to them.
+
+`Replicas` answers as a cluster of three does, by Qdrant's source: a quorum read takes what two replicas have in the
+same version, a majority read asks all three and takes what most of them have.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qdrant_client import models
+
+from sameface_qdrant.engines.server import replicas as replicas_module
+from sameface_qdrant.engines.server.replicas import agreed
+from sameface_qdrant.errors import StoreUnavailable
+
+
+class Replicas:
+    """One version of one point on each of three replicas; None where it is missing."""
+
+    def __init__(self, versions: Sequence[int | None], seed: int, *, settles_on: int | None = None) -> None:
+        self.versions = list(versions)
+        self.asked: list[models.ReadConsistencyType | None] = []
+        self._draw = random.Random(seed)
+        self._settles_on = settles_on
+
+    async def read(self, ids: Sequence[Any], consistency: models.ReadConsistencyType | None) -> list[models.Record]:
+        assert list(ids) == [1]
+        self.asked.append(consistency)
+        drawn = self._draw.sample(self.versions, 3)
+        if self._settles_on is not None and len(self.asked) > 4:
+            self.versions = [self._settles_on] * 3
+        if consistency is None:
+            version = drawn[0]
+        elif consistency is models.ReadConsistencyType.QUORUM:
+            version = drawn[0] if drawn[0] == drawn[1] else None
+        else:
+            ((version, count),) = Counter(drawn).most_common(1)
+            version = version if count >= 2 else None
+        return [] if version is None else [models.Record(id=1, payload={"version": version})]
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas_module, "PAUSES_S", (0.0,) * 5)
+
+
+async def version_of(replicas: Replicas) -> int | None:
+    found = await agreed(replicas.read, [1])
+    return found[0].payload["version"] if found and found[0].payload else None
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("versions", [(1, 1, 2), (2, 2, 1), (1, 1, 1)])
+async def test_a_point_that_is_being_changed_is_not_missing(versions: tuple[int, int, int], seed: int) -> None:
+    assert await version_of(Replicas(versions, seed)) == Counter(versions).most_common(1)[0][0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_point_that_no_replica_has_is_missing(seed: int) -> None:
+    replicas = Replicas((None, None, None), seed)
+    assert await version_of(replicas) is None
+    assert len(replicas.asked) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_point_that_most_replicas_have_removed_is_missing(seed: int) -> None:
+    # The one that has it may be drawn each time.
+    with suppress(StoreUnavailable):
+        assert await version_of(Replicas((None, None, 1), seed)) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_replicas_that_all_differ_are_asked_again(seed: int) -> None:
+    assert await version_of(Replicas((1, 2, 3), seed, settles_on=3)) == 3
+
+
+async def test_replicas_that_never_agree_are_told() -> None:
+    with pytest.raises(StoreUnavailable, match="do not agree") as told:
+        await version_of(Replicas((1, 2, 3), 0))
+    assert told.value.retry_after_s
+
+
+@given(versions=st.tuples(*[st.sampled_from([None, 1, 2, 3])] * 3), seed=st.integers(0, 99))
+async def test_no_version_is_returned_that_fewer_than_two_replicas_have(
+    versions: tuple[int | None, int | None, int | None], seed: int
+) -> None:
+    try:
+        version = await version_of(Replicas(versions, seed))
+    except StoreUnavailable:
+        return
+    if version is not None:
+        assert versions.count(version) >= 2
