@@ -122,6 +122,11 @@ class SqliteEngine:
 
         return await self._call(work)
 
+    async def nearest_each(
+        self, collection: str, vector: Vector, where: Sequence[Where], limit: int, *, fields: Sequence[str]
+    ) -> list[list[Hit]]:
+        return [await self.nearest(collection, vector, one, limit) for one in where]
+
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:

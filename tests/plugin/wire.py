@@ -192,6 +192,12 @@ class _Points(messages.PointsServicer):
         )
         return messages.QueryResponse(result=[RestToGrpc.convert_scored_point(point) for point in found.points])
 
+    async def QueryBatch(self, request: Any, context: Any) -> Any:  # noqa: N802
+        for query in request.query_points:
+            query.collection_name = request.collection_name
+        answers = [await self.Query(query, context) for query in request.query_points]
+        return messages.QueryBatchResponse(result=[messages.BatchResult(result=one.result) for one in answers])
+
     async def Scroll(self, request: Any, context: Any) -> Any:  # noqa: N802
         found, next_id = await self._client.scroll(
             request.collection_name,

@@ -190,6 +190,15 @@ class Engine(Protocol):
         """
         ...
 
+    async def nearest_each(
+        self, collection: str, vector: Vector, where: Sequence[Where], limit: int, *, fields: Sequence[str]
+    ) -> list[list[Hit]]:
+        """Return what `nearest` returns for each filter, from one request if the engine has such.
+
+        Of the payloads only ``fields`` are needed. An engine may return more.
+        """
+        ...
+
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:

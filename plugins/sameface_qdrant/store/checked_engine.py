@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
-from sameface_qdrant.values.schema import check_readable, schema_of
+from sameface_qdrant.values.schema import SCHEMA_FIELD, check_readable, schema_of
 from sameface_qdrant.values.vectors import Vector
+
+_CHECKED = (SCHEMA_FIELD, "kind")
+"""Payload fields that the check reads, and names a record by."""
 
 
 def checked(engine: Engine) -> Engine:
@@ -18,7 +21,7 @@ def checked(engine: Engine) -> Engine:
 
 
 class _CheckedEngine:
-    """Everything but the three methods below is the engine's own."""
+    """Everything but the methods below is the engine's own."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -39,6 +42,15 @@ class _CheckedEngine:
         hits = await self._engine.nearest(collection, vector, where, limit, min_score=min_score)
         _check(hits)
         return hits
+
+    async def nearest_each(
+        self, collection: str, vector: Vector, where: Sequence[Where], limit: int, *, fields: Sequence[str]
+    ) -> list[list[Hit]]:
+        """See `Engine.nearest_each`."""
+        found = await self._engine.nearest_each(collection, vector, where, limit, fields=(*fields, *_CHECKED))
+        for hits in found:
+            _check(hits)
+        return found
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None

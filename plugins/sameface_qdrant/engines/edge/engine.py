@@ -146,6 +146,12 @@ class EdgeEngine:
             lambda shard: nearest(shard, vector, where, limit, min_score), quick="identity" in where.equals
         )
 
+    async def nearest_each(
+        self, collection: str, vector: Vector, where: Sequence[Where], limit: int, *, fields: Sequence[str]
+    ) -> list[list[Hit]]:
+        """See `Engine.nearest_each`; one search after the other, with whole payloads."""
+        return [await self.nearest(collection, vector, one, limit) for one in where]
+
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:

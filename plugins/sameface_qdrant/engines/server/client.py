@@ -16,7 +16,7 @@ from sameface_qdrant.errors import InvalidArgument
 
 DEFAULT_GRPC_PORT = 6334
 SAFE_TO_REPEAT = (
-    ("qdrant.Points", ("Get", "Scroll", "Query", "Count", "Facet", "UpdateBatch", "CreateFieldIndex")),
+    ("qdrant.Points", ("Get", "Scroll", "Query", "QueryBatch", "Count", "Facet", "UpdateBatch", "CreateFieldIndex")),
     ("qdrant.Collections", ("Get", "CollectionExists")),
     ("qdrant.Qdrant", ("HealthCheck",)),
 )

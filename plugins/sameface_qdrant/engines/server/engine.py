@@ -18,6 +18,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from sameface_qdrant.engines.base import (
     LABELS_FIELD,
+    TENANT_FIELD,
     VECTOR_NAME,
     EngineDescription,
     Hit,
@@ -26,7 +27,7 @@ from sameface_qdrant.engines.base import (
     check_dimension,
 )
 from sameface_qdrant.engines.server.client import connect
-from sameface_qdrant.engines.server.conversion import filter_of, point_of, upsert_of
+from sameface_qdrant.engines.server.conversion import filter_of, hits_of, point_of, upsert_of
 from sameface_qdrant.engines.server.diagnosis import encryption_fault
 from sameface_qdrant.engines.server.error_mapping import too_old, typed_error
 from sameface_qdrant.engines.server.options import ServerOptions
@@ -179,6 +180,40 @@ class ServerEngine:
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
         """See `Engine.nearest`; in memory every search is exact."""
+        return await self._query(collection, vector, where, limit, with_payload=True, min_score=min_score)
+
+    async def nearest_each(
+        self, collection: str, vector: Vector, where: Sequence[Where], limit: int, *, fields: Sequence[str]
+    ) -> list[list[Hit]]:
+        """See `Engine.nearest_each`; one request."""
+        if len(where) == 1:
+            return [await self._query(collection, vector, where[0], limit, with_payload=list(fields))]
+        query = vector.tolist()
+        requests = [
+            models.QueryRequest(
+                query=query,
+                using=VECTOR_NAME,
+                filter=filter_of(one),
+                params=self._search_params(one),
+                limit=limit,
+                with_payload=list(fields),
+            )
+            for one in where
+        ]
+        name, consistency = self._name(collection), self._consistency(collection)
+        answers = await self._run(self._client.query_batch_points(name, requests, consistency=consistency))
+        return [hits_of(answer) for answer in answers]
+
+    async def _query(
+        self,
+        collection: str,
+        vector: Vector,
+        where: Where,
+        limit: int,
+        *,
+        with_payload: bool | list[str],
+        min_score: float | None = None,
+    ) -> list[Hit]:
         answer = await self._run(
             self._client.query_points(
                 self._name(collection),
@@ -187,12 +222,12 @@ class ServerEngine:
                 query_filter=filter_of(where),
                 search_params=self._search_params(where),
                 limit=limit,
-                with_payload=True,
+                with_payload=with_payload,
                 score_threshold=min_score,
                 consistency=self._consistency(collection),
             )
         )
-        return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in answer.points]
+        return hits_of(answer)
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
@@ -231,7 +266,8 @@ class ServerEngine:
     def _search_params(self, where: Where) -> models.SearchParams | None:
         if self._description.kind == "memory":
             return None
-        if self._options.exact or "identity" in where.equals:
+        # Outside one gallery there is no graph, see `new_collection`.
+        if self._options.exact or "identity" in where.equals or TENANT_FIELD not in where.equals:
             originals = models.QuantizationSearchParams(ignore=True)
             return models.SearchParams(exact=True, quantization=originals)
         rescored = models.QuantizationSearchParams(rescore=True, oversampling=self._options.oversampling)

@@ -30,6 +30,13 @@ class ServerOptions:
     collection_prefix: str = "sameface-"
     """Start of the names of the collections; another one keeps several stores on one server apart."""
 
+    gallery_max_age_s: float = 5.0
+    """How old a gallery's record, with its policy, may be when it is used for a decision, in seconds. Changes through
+    the same store are used at once, those of other services within this time. 0 reads the record each time."""
+    size_max_age_s: float = 60.0
+    """How old a gallery's size may be when it is used for a decision, in seconds; never more than one second for every
+    2,000 identities. Fewer than 1,000 are counted each time. 0 counts each time."""
+
     shard_number: int | None = None
     """None takes the server's default."""
     replication_factor: int | None = None
@@ -58,6 +65,8 @@ class ServerOptions:
             "timeout_s": (self.timeout_s, 0.001),
             "pool_size": (self.pool_size, 1),
             "retries": (self.retries, 0),
+            "gallery_max_age_s": (self.gallery_max_age_s, 0),
+            "size_max_age_s": (self.size_max_age_s, 0),
             "shard_number": (self.shard_number, 1),
             "replication_factor": (self.replication_factor, 1),
             "write_consistency_factor": (self.write_consistency_factor, 1),
