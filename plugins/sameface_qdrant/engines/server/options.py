@@ -43,6 +43,11 @@ class ServerOptions:
     write_consistency_factor: int | None = None
     """Replicas that must have applied a write before it is acknowledged. Choose a majority of them, such as 2 of 3.
     Reads ask a majority if there is more than one replica, so they then see every acknowledged write."""
+    payload_m: int = 16
+    """Links of each template in the graph of its gallery. A gallery gets a graph of its own once its vectors take more
+    than some 10 MB; a smaller one is searched whole. Graphs are searched only if ``exact`` is off."""
+    ef_construct: int = 100
+    """How many candidates the links are chosen from when a graph is built."""
     on_disk: bool = False
     """Keep vectors on disk instead of in memory."""
     quantization: Literal["none", "int8"] = "none"
@@ -70,6 +75,8 @@ class ServerOptions:
             "shard_number": (self.shard_number, 1),
             "replication_factor": (self.replication_factor, 1),
             "write_consistency_factor": (self.write_consistency_factor, 1),
+            "payload_m": (self.payload_m, 2),
+            "ef_construct": (self.ef_construct, 4),
             "hnsw_ef": (self.hnsw_ef, 1),
             "oversampling": (self.oversampling, 1.0),
         }
