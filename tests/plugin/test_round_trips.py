@@ -43,7 +43,7 @@ async def test_verify_takes_two_round_trips(store: Store, engine: CountingEngine
     assert [sorted(one) for one in rounds] == [["count", "query_batch_points", "retrieve"], ["retrieve"]]
     decision, rounds = await engine.rounds_of(store.verify("people", "ada", probe, scope=Scope.CLAIM))
     assert decision.scope is Scope.CLAIM
-    assert [sorted(one) for one in rounds] == [["count", "query_points", "retrieve"]]
+    assert [sorted(one) for one in rounds] == [["count", "query_batch_points", "retrieve"]]
 
 
 @pytest.mark.parametrize("each", [1, POLICY.max_templates])
@@ -58,7 +58,7 @@ async def test_identify_takes_two_round_trips_however_many_templates_an_identity
     decision, rounds = await engine.rounds_of(store.identify("people", Probe(probe, CONTRACT)))
     assert len({one.display_name for one in decision.candidates}) == 5
     assert decision.candidates[0].display_name == names[0]
-    assert [sorted(one) for one in rounds] == [["count", "query_points"], ["retrieve"]]
+    assert [sorted(one) for one in rounds] == [["count", "query_batch_points"], ["retrieve"]]
 
 
 async def test_a_gallery_is_read_for_the_first_decision(engine: CountingEngine, rng: np.random.Generator) -> None:
@@ -67,9 +67,9 @@ async def test_a_gallery_is_read_for_the_first_decision(engine: CountingEngine, 
     vector = random_vector(rng)
     await enrol(earlier, "ada", [vector])
     first, rounds = await engine.rounds_of(store.identify("people", Probe(vector, CONTRACT)))
-    assert [sorted(one) for one in rounds] == [["retrieve"], ["count", "query_points"], ["retrieve"]]
+    assert [sorted(one) for one in rounds] == [["retrieve"], ["count", "query_batch_points"], ["retrieve"]]
     second, rounds = await engine.rounds_of(store.identify("people", Probe(vector, CONTRACT)))
-    assert [sorted(one) for one in rounds] == [["count", "query_points"], ["retrieve"]]
+    assert [sorted(one) for one in rounds] == [["count", "query_batch_points"], ["retrieve"]]
     assert second == first
 
 
@@ -88,7 +88,7 @@ async def test_decisions_in_a_large_gallery_count_nothing(
     assert [sorted(one) for one in rounds] == [["query_batch_points", "retrieve"], ["retrieve"]]
     decision, rounds = await engine.rounds_of(store.identify("people", probe))
     assert decision == first
-    assert rounds == [["query_points"], ["retrieve"]]
+    assert rounds == [["query_batch_points"], ["retrieve"]]
 
 
 async def test_a_search_reads_of_the_payloads_what_it_needs(

@@ -41,13 +41,17 @@ def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdran
         grpc_port=port,
         api_key=api_key,
         prefer_grpc=True,
-        # The client's type allows whole seconds only.
-        timeout=max(1, -int(-options.timeout_s // 1)),
+        timeout=whole_seconds(options),
         pool_size=options.pool_size,
         # The check would need the REST port, which may be closed.
         check_compatibility=False,
         grpc_options=_channel_options(options),
     )
+
+
+def whole_seconds(options: ServerOptions) -> int:
+    """Return the time-out of a call, rounded up: the client's type allows whole seconds only."""
+    return max(1, -int(-options.timeout_s // 1))
 
 
 def _channel_options(options: ServerOptions) -> dict[str, object]:

@@ -26,9 +26,10 @@ from sameface_qdrant.engines.base import (
     Where,
     check_dimension,
 )
-from sameface_qdrant.engines.server.client import connect
+from sameface_qdrant.engines.server.client import connect, whole_seconds
 from sameface_qdrant.engines.server.conversion import filter_of, hits_of, point_of, upsert_of
 from sameface_qdrant.engines.server.diagnosis import encryption_fault
+from sameface_qdrant.engines.server.direct_query import query_each, speaks_grpc
 from sameface_qdrant.engines.server.error_mapping import too_old, typed_error
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.engines.server.schema import (
@@ -180,14 +181,25 @@ class ServerEngine:
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
         """See `Engine.nearest`; in memory every search is exact."""
-        return await self._query(collection, vector, where, limit, with_payload=True, min_score=min_score)
+        answer = await self._run(
+            self._client.query_points(
+                self._name(collection),
+                query=vector.tolist(),
+                using=VECTOR_NAME,
+                query_filter=filter_of(where),
+                search_params=self._search_params(where),
+                limit=limit,
+                with_payload=True,
+                score_threshold=min_score,
+                consistency=self._consistency(collection),
+            )
+        )
+        return hits_of(answer)
 
     async def nearest_each(
         self, collection: str, vector: Vector, where: Sequence[Where], limit: int, *, fields: Sequence[str]
     ) -> list[list[Hit]]:
         """See `Engine.nearest_each`; one request."""
-        if len(where) == 1:
-            return [await self._query(collection, vector, where[0], limit, with_payload=list(fields))]
         query = vector.tolist()
         requests = [
             models.QueryRequest(
@@ -201,33 +213,11 @@ class ServerEngine:
             for one in where
         ]
         name, consistency = self._name(collection), self._consistency(collection)
+        if speaks_grpc(self._client):
+            timeout_s = whole_seconds(self._options)
+            return await self._run(query_each(self._client, name, requests, consistency, timeout_s))
         answers = await self._run(self._client.query_batch_points(name, requests, consistency=consistency))
         return [hits_of(answer) for answer in answers]
-
-    async def _query(
-        self,
-        collection: str,
-        vector: Vector,
-        where: Where,
-        limit: int,
-        *,
-        with_payload: bool | list[str],
-        min_score: float | None = None,
-    ) -> list[Hit]:
-        answer = await self._run(
-            self._client.query_points(
-                self._name(collection),
-                query=vector.tolist(),
-                using=VECTOR_NAME,
-                query_filter=filter_of(where),
-                search_params=self._search_params(where),
-                limit=limit,
-                with_payload=with_payload,
-                score_threshold=min_score,
-                consistency=self._consistency(collection),
-            )
-        )
-        return hits_of(answer)
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None

@@ -1,0 +1,55 @@
+"""Sends queries over gRPC, and reads the answers without qdrant-client's conversion.
+
+The conversion makes a validated object of each hit and takes some 40 µs for it: longer than the server's own search, if
+an identification asks for 65 hits.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import grpc as messages
+from qdrant_client.async_qdrant_remote import AsyncQdrantRemote
+from qdrant_client.conversions.conversion import RestToGrpc, value_to_json
+
+from sameface_qdrant.engines.base import Hit
+
+
+def speaks_grpc(client: AsyncQdrantClient) -> bool:
+    """Return whether a client is connected over gRPC. Others keep their points in memory, or use REST."""
+    return isinstance(client._client, AsyncQdrantRemote) and client._client._prefer_grpc
+
+
+async def query_each(
+    client: AsyncQdrantClient,
+    collection: str,
+    requests: Sequence[models.QueryRequest],
+    consistency: models.ReadConsistencyType | None,
+    timeout_s: float,
+) -> list[list[Hit]]:
+    """Return the hits of each query, like `AsyncQdrantClient.query_batch_points`. One query is not sent as a batch.
+
+    Raises:
+        grpc.RpcError: the call failed.
+    """
+    asked = None if consistency is None else RestToGrpc.convert_read_consistency(consistency)
+    queries = [RestToGrpc.convert_query_request(request, collection) for request in requests]
+    if len(queries) == 1:
+        if asked is not None:
+            queries[0].read_consistency.CopyFrom(asked)
+        answer = await client.grpc_points.Query(queries[0], timeout=timeout_s)
+        return [_hits(answer.result)]
+    batch = messages.QueryBatchPoints(collection_name=collection, query_points=queries, read_consistency=asked)
+    answer = await client.grpc_points.QueryBatch(batch, timeout=timeout_s)
+    return [_hits(one.result) for one in answer.result]
+
+
+def _hits(points: Any) -> list[Hit]:
+    return [
+        Hit(
+            point.id.uuid or str(point.id.num),
+            max(-1.0, min(1.0, point.score)),
+            {name: value_to_json(value) for name, value in point.payload.items()},
+        )
+        for point in points
+    ]
