@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.conversions.conversion import RestToGrpc
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from qdrant_client.http.models import QueryResponse
 
 from sameface_qdrant.engines.base import VECTOR_NAME, Hit
@@ -33,7 +33,7 @@ IDS = st.uuids().map(str)
 def test_hits_are_those_of_the_client(points: list[tuple[str, float, dict[str, Any]]]) -> None:
     scored = [models.ScoredPoint(id=key, version=1, score=score, payload=payload) for key, score, payload in points]
     sent = [RestToGrpc.convert_scored_point(point) for point in scored]
-    expected = hits_of(QueryResponse(points=scored))
+    expected = hits_of(QueryResponse(points=[GrpcToRest.convert_scored_point(point) for point in sent]))
     assert [(one.id, one.payload) for one in _hits(sent)] == [(one.id, one.payload) for one in expected]
     assert [one.score for one in _hits(sent)] == pytest.approx([one.score for one in expected])
     assert all(-1.0 <= one.score <= 1.0 for one in _hits(sent))
