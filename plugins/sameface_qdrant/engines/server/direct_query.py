@@ -5,6 +5,7 @@ an identification asks for 65 hits.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from qdrant_client import AsyncQdrantClient, models
@@ -49,7 +50,23 @@ def _hits(points: Any) -> list[Hit]:
         Hit(
             point.id.uuid or str(point.id.num),
             max(-1.0, min(1.0, point.score)),
-            {name: value_to_json(value) for name, value in point.payload.items()},
+            {name: _value(value) for name, value in point.payload.items()},
         )
         for point in points
     ]
+
+
+def _value(value: Any) -> Any:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "struct_value":
+            return _struct(value.SerializeToString())
+        case _:
+            return value_to_json(value)
+
+
+@lru_cache(maxsize=256)
+def _struct(serialized: bytes) -> Any:
+    """Return a nested mapping, never to be changed. All hits have the same schema version, which is decoded once."""
+    return value_to_json(messages.Value.FromString(serialized))
