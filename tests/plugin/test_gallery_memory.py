@@ -11,6 +11,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import Contract, NewTemplate, OperatingPoint, Outcome, Policy, Probe, Scope, Store
+from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import (
     ContractMismatch,
     GalleryNotFound,
@@ -21,6 +22,7 @@ from sameface_qdrant.errors import (
 )
 from sameface_qdrant.policy import comparison_fmr, search_fpir
 from sameface_qdrant.store import gallery_memory
+from sameface_qdrant.store.payloads import META
 from tests.plugin.conftest import CONTRACT, random_vector
 from tests.plugin.steered import SteeredEngine
 
@@ -45,6 +47,7 @@ class Engine(SteeredEngine):
         super().__init__(client)
         self.counts = 0
         self.during_get: Any = None
+        self.before_change: Any = None
         self.during_count: Any = None
 
     async def get(self, *arguments: Any, **options: Any) -> Any:
@@ -53,6 +56,12 @@ class Engine(SteeredEngine):
             now, self.during_get = self.during_get, None
             await now()
         return found
+
+    async def upsert(self, collection: str, *arguments: Any, **options: Any) -> None:
+        if collection == META and self.before_change is not None:
+            now, self.before_change = self.before_change, None
+            await now()
+        await super().upsert(collection, *arguments, **options)
 
     async def count(self, *arguments: Any, **options: Any) -> int:
         self._fail("count")
@@ -156,21 +165,33 @@ async def test_a_read_that_a_change_overtakes_is_not_remembered(services: Servic
 
 
 async def test_a_change_whose_answer_is_lost_leaves_no_old_policy(services: Services) -> None:
-    assert await revision(services) == 1
-    services.engine.failing = {"get"}
+    async def decide_and_lose_the_answer() -> None:
+        services.clock.now += BOUND_S + 1
+        assert await revision(services) == 1  # read and remembered before the write is applied
+        services.engine.failing = {"get"}
+
+    services.engine.before_change = decide_and_lose_the_answer  # the history, before the record itself
     with pytest.raises(StoreUnavailable):
         await services.here.galleries.update("people", policy={"identify_threshold": 0.9})
     services.engine.failing = set()
-    await services.there.galleries.update("people", policy={"identify_threshold": 0.8})
+    assert await revision(services) == 2
 
-    async def lose_the_answer() -> None:
-        services.engine.failing = {"get"}
 
-    services.engine.during_get = lose_the_answer  # after the read, so that the write is applied
-    with pytest.raises(StoreUnavailable):
-        await services.here.galleries.update("people", policy={"identify_threshold": 0.7})
-    services.engine.failing = set()
-    assert await revision(services) == 3
+async def test_a_gallery_that_is_gone_is_dropped_when_that_is_noticed(services: Services) -> None:
+    read = await services.here.galleries.recent("people")
+    await services.there.galleries.delete("people", force=True)
+    assert await services.here.galleries.recent("people") == read
+    with pytest.raises(GalleryNotFound):
+        await services.here.identify(read, services.probe("ada"))
+    with pytest.raises(GalleryNotFound):
+        await services.here.galleries.recent("people")
+    await services.there.galleries.create("people", CONTRACT, policy=POLICY)
+    await services.here.galleries.recent("people")
+    await services.there.galleries.delete("people", force=True)
+    with pytest.raises(GalleryNotFound):
+        await services.here.galleries.get("people")
+    with pytest.raises(GalleryNotFound):
+        await services.here.galleries.recent("people")
 
 
 async def ask(services: Services, operation: str) -> Any:
@@ -312,6 +333,32 @@ async def test_identities_enrolled_here_are_in_a_remembered_size(services: Servi
     before = services.engine.counts
     assert await services.size() == 6
     assert services.engine.counts == before >= counts
+
+
+@pytest.mark.usefixtures("large")
+async def test_only_new_identities_are_added_to_a_remembered_size(services: Services) -> None:
+    await fill(services, 4)
+    await services.size()
+    tenant = await services.here.galleries.tenant("people")
+    others = [
+        {"gallery": tenant.uid, "kind": "template"},
+        {"gallery": "another", "kind": "identity"},
+        {"kind": "secret"},
+    ]
+    services.here.galleries.sizes.add([Point(str(number), payload) for number, payload in enumerate(others)])
+    assert await services.size() == 4
+    await services.here.galleries.update("people", display_name="renamed")
+    assert await services.size() == 4
+
+
+@pytest.mark.usefixtures("large")
+async def test_a_bound_of_zero_counts_for_each_decision(services: Services) -> None:
+    await fill(services, 4)
+    careful = await Store.over(services.engine, gallery_max_age_s=0, size_max_age_s=0)
+    await careful.identify("people", services.probe("ada"))
+    counts = services.engine.counts
+    await asyncio.gather(*(careful.identify("people", services.probe("ada")) for _ in range(3)))
+    assert services.engine.counts == counts + 3
 
 
 @pytest.mark.usefixtures("large")

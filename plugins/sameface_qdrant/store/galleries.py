@@ -157,11 +157,10 @@ class Galleries:
             await self._engine.upsert(META, [payloads.policy_point(uid, stored)], insert_only=True)
             # Make it durable first: an interrupted flush may keep a replaced record and lose a new one.
             await self._engine.commit(META)
-        self._memory.forget(changed.id)
         try:
             written = await write(self._engine, change)
         finally:
-            # Also after a lost answer, and what was read meanwhile.
+            # Also after a lost answer, and also what is being read at this moment.
             self._memory.forget(changed.id)
         return None if written is None else payloads.gallery_of(written.payload)
 
@@ -194,7 +193,6 @@ class Galleries:
 
         async def remove_policies(removal: Removal) -> None:
             # The identities are removed already. If this is interrupted, the gallery can be deleted again.
-            self._memory.forget(gallery)
             try:
                 await self._engine.delete(META, removal.points)
             finally:

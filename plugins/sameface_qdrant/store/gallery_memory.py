@@ -65,7 +65,7 @@ class GalleryMemory:
         self._tenants.pop(gallery, None)
 
     def forget(self, gallery: str) -> None:
-        """Drop a record that this process changes, and what reads that run now will find."""
+        """Drop a record that this process has changed, and keep nothing of reads that run now."""
         self._changes += 1
         self.drop(gallery)
 
