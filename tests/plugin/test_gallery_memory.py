@@ -206,6 +206,9 @@ async def ask(services: Services, operation: str) -> Any:
 async def test_a_deleted_gallery_is_not_found_at_once(services: Services, by: str, operation: str) -> None:
     await ask(services, operation)
     await getattr(services, by).galleries.delete("people", force=True)
+    if by == "here":
+        with pytest.raises(GalleryNotFound):
+            await services.here.galleries.recent("people")
     with pytest.raises(GalleryNotFound):
         await ask(services, operation)
 
