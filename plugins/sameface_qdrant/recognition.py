@@ -104,11 +104,12 @@ async def verify(
     """
     check_overrides(threshold, "verify_threshold", margin)
     policy = search.gallery.policy
-    claimed, size, (claims, others) = await together(
+    # The search first: it takes longest, and the others are sent while a server works on it.
+    (claims, others), claimed, size = await together(
         search,
+        search.nearest_to_claim(identity, vector, others=scope is not Scope.CLAIM),
         search.identity(identity),
         search.size(),
-        search.nearest_to_claim(identity, vector, others=scope is not Scope.CLAIM),
     )
     if not claims:
         raise IdentityNotFound(
@@ -146,7 +147,7 @@ async def identify(
     check_limit(limit)
     policy = search.gallery.policy
     # The lead needs the second identity, even if the caller asks for one candidate.
-    size, best = await together(search, search.size(), _nearest_identities(search, vector, max(2, limit)))
+    best, size = await together(search, _nearest_identities(search, vector, max(2, limit)), search.size())
     return decide_identification(
         await _candidates(search, best),
         limit=limit,

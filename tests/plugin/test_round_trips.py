@@ -55,7 +55,12 @@ async def test_identify_takes_two_round_trips_however_many_templates_an_identity
     for number, name in enumerate(names):
         # All templates of the nearer identities come before the next identity.
         await enrol(store, name, [near(probe, rng, 0.02 + 0.25 * number) for _ in range(each)])
+    first, rounds = await engine.rounds_of(store.identify("people", Probe(probe, CONTRACT)))
+    # With many templates a first search does not find enough identities. The next call asks for more at once.
+    searches = [one for one in rounds if "query_batch_points" in one]
+    assert len(searches) == (1 if each == 1 else 3)
     decision, rounds = await engine.rounds_of(store.identify("people", Probe(probe, CONTRACT)))
+    assert decision == first
     assert len({one.display_name for one in decision.candidates}) == 5
     assert decision.candidates[0].display_name == names[0]
     assert [sorted(one) for one in rounds] == [["count", "query_batch_points"], ["retrieve"]]

@@ -23,7 +23,13 @@ from sameface_qdrant.store.conditional_write import ATTEMPTS, change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.gallery_changes import changed_gallery
-from sameface_qdrant.store.gallery_memory import GALLERY_MAX_AGE_S, SIZE_MAX_AGE_S, GalleryMemory, GallerySizes
+from sameface_qdrant.store.gallery_memory import (
+    GALLERY_MAX_AGE_S,
+    SIZE_MAX_AGE_S,
+    GalleryMemory,
+    GallerySizes,
+    LargeSearches,
+)
 from sameface_qdrant.store.payloads import META, check_etag
 from sameface_qdrant.store.tenant import Tenant as Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
@@ -52,6 +58,7 @@ class Galleries:
         self.erasures = Erasures(engine, write_lock)
         # Where only this process writes, a record stays as it was read until this process changes it.
         self._memory = GalleryMemory(math.inf if engine.exclusive else gallery_max_age_s)
+        self.large_searches = LargeSearches()
 
     @runs_to_completion
     async def create(
@@ -98,8 +105,7 @@ class Galleries:
     async def recent(self, gallery: str) -> Gallery:
         """Return a gallery as it was when it was last read, at most some seconds ago.
 
-        On a Qdrant server it saves a round trip. `ServerOptions.gallery_max_age_s` bounds its age. Changes through this
-        store are in it.
+        `ServerOptions.gallery_max_age_s` bounds its age. Changes through this store are in it.
 
         Raises:
             GalleryNotFound: there is none with this id.
@@ -263,8 +269,7 @@ class Galleries:
     async def recent_tenant(self, gallery: str | Gallery) -> Tenant:
         """Return a gallery for a decision: as `tenant` does, or as it was read a short time ago. Never write by it.
 
-        A gallery that another service has deleted, and made again, has another key. So under the old key nothing is
-        found any more. Read the gallery with `tenant` then, and decide again.
+        Under the key of a gallery that another service has deleted nothing is found: then read it with `tenant`.
 
         Raises:
             GalleryNotFound: there is none with this id.

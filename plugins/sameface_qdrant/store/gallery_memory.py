@@ -151,6 +151,21 @@ class GallerySizes:
             count.exception()  # asyncio logs an exception that nobody retrieves
 
 
+class LargeSearches:
+    """Galleries in which some identity had more templates than a first search usually returns, by key."""
+
+    def __init__(self) -> None:
+        self._uids: dict[str, None] = {}
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._uids
+
+    def add(self, uid: str) -> None:
+        """Remember a gallery."""
+        _limit(self._uids)
+        self._uids[uid] = None
+
+
 class _WatchedEngine:
     """Everything but `upsert` is the engine's own."""
 

@@ -10,7 +10,6 @@ from sameface_qdrant.recognition import ScoredTemplate
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import confirmed
 from sameface_qdrant.store.galleries import Galleries
-from sameface_qdrant.store.gallery_memory import GallerySizes
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.tenant import Tenant
 from sameface_qdrant.values.gallery import Gallery
@@ -26,10 +25,10 @@ _MAY_BE_OLD = (IdentityNotFound, ThresholdNotCalibrated, ContractMismatch, Inval
 class StoredGallerySearch:
     """Searches the templates that are in force when it is created. A method is at most one read of the engine."""
 
-    def __init__(self, engine: Engine, identities: Identities, sizes: GallerySizes, tenant: Tenant) -> None:
+    def __init__(self, engine: Engine, identities: Identities, galleries: Galleries, tenant: Tenant) -> None:
         self._engine = engine
         self._identities = identities
-        self._sizes = sizes
+        self._galleries = galleries
         self._tenant = tenant
         self._now = time.time()
 
@@ -46,13 +45,14 @@ class StoredGallerySearch:
     @property
     def templates_expected(self) -> int:
         """See `GallerySearch`."""
-        # A second search is cheap on an embedded engine. On a server it is another round trip, so the first is larger.
         most = self.gallery.policy.max_templates
-        return min(most, _USUAL_TEMPLATES) if self._engine.exclusive else most
+        # A second search is cheap on an embedded engine. On a server it is another round trip. So where one was needed,
+        # the first is larger from then on.
+        return most if self._tenant.uid in self._galleries.large_searches else min(most, _USUAL_TEMPLATES)
 
     async def size(self) -> int:
         """See `GallerySearch`; a large size may have been counted before, see `GallerySizes`."""
-        return await self._sizes.of(self._tenant)
+        return await self._galleries.sizes.of(self._tenant)
 
     async def identity(self, identity: str) -> Identity:
         """See `GallerySearch`."""
@@ -61,6 +61,8 @@ class StoredGallerySearch:
 
     async def nearest(self, vector: Vector, limit: int, *, excluding: Sequence[str] = ()) -> list[ScoredTemplate[str]]:
         """See `GallerySearch`."""
+        if excluding and not self._engine.exclusive:
+            self._galleries.large_searches.add(self._tenant.uid)
         (found,) = await self._nearest(vector, limit, self._where(excluding=excluding))
         return found
 

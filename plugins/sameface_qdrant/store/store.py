@@ -267,7 +267,7 @@ class Store:
 
     def _search(self, tenant: Tenant, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
         (vector,) = units_under(tenant.gallery.contract, [probe])
-        return StoredGallerySearch(self._checked, self.identities, self.galleries.sizes, tenant), vector
+        return StoredGallerySearch(self._checked, self.identities, self.galleries, tenant), vector
 
 
 async def _open_engine(url: str, api_key: str | None, options: ServerOptions) -> Engine:
