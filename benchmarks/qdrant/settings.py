@@ -56,12 +56,12 @@ def _efs(*efs: int | None, oversampling: float = 2.0) -> tuple[Search, ...]:
 
 
 SWEEP = (
-    Layout("m 16 for all (Qdrant's default)", (Search(exact=True), *_efs(None, 256)), whole_m=16, payload_m=16),
-    Layout("payload_m 16", _efs(None, 128, 256, 512)),
-    Layout("payload_m 32", _efs(None, 128, 256), payload_m=32),
-    Layout("payload_m 16, ef_construct 200", _efs(None, 128, 256), ef_construct=200),
-    Layout("payload_m 32, ef_construct 200", _efs(None, 128, 256), payload_m=32, ef_construct=200),
-    Layout("payload_m 16, int8", (*_efs(128, 256), *_efs(128, 256, oversampling=3.0)), int8=True),
-    Layout("payload_m 16, int8, vectors on disk", _efs(128, 256), int8=True, on_disk=True),
-    Layout("payload_m 16, vectors on disk", _efs(128, 256), on_disk=True),
+    Layout("m 16 for all (Qdrant's default)", (Search(exact=True), *_efs(None, 256)), 16, 16, 100),
+    Layout("payload_m 16", _efs(None, 256, 512), payload_m=16, ef_construct=100),
+    Layout("payload_m 32", _efs(None, 256, 512), payload_m=32, ef_construct=100),
+    Layout("payload_m 16, ef_construct 200", _efs(None, 256, 512), payload_m=16, ef_construct=200),
+    Layout("payload_m 32, ef_construct 200", _efs(None, 256, 512), payload_m=32, ef_construct=200),
+    Layout("the store's, int8", (*_efs(256, 512), *_efs(256, 512, oversampling=3.0)), int8=True),
+    Layout("the store's, int8, vectors on disk", _efs(256, 512), int8=True, on_disk=True),
+    Layout("the store's, vectors on disk", _efs(256, 512), on_disk=True),
 )

@@ -43,10 +43,10 @@ class ServerOptions:
     write_consistency_factor: int | None = None
     """Replicas that must have applied a write before it is acknowledged. Choose a majority of them, such as 2 of 3.
     Reads ask a majority if there is more than one replica, so they then see every acknowledged write."""
-    payload_m: int = 16
+    payload_m: int = 32
     """Links of each template in the graph of its gallery. A gallery gets a graph of its own once its vectors take more
     than some 10 MB; a smaller one is searched whole. Graphs are searched only if ``exact`` is off."""
-    ef_construct: int = 100
+    ef_construct: int = 200
     """How many candidates the links are chosen from when a graph is built."""
     on_disk: bool = False
     """Keep vectors on disk instead of in memory."""
@@ -60,7 +60,7 @@ class ServerOptions:
     exact: bool = True
     """Compare with every template of the gallery. False searches the HNSW graph: this is faster in galleries of a
     million, but may miss the nearest identity or the next one, which the lead needs. Claims stay exact."""
-    hnsw_ef: int | None = None
+    hnsw_ef: int | None = 256
     """Size of the candidate list of the graph search (``ef``); None takes the server's default."""
     oversampling: float = 2.0
     """How many times more candidates the ``int8`` search returns, to be compared with the originals."""
