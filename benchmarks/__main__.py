@@ -17,6 +17,7 @@ from benchmarks.memory import proportional_set_size
 from benchmarks.pauses import measure_pauses, print_pauses
 from benchmarks.photos import command as photos_command
 from benchmarks.plugin import print_plugin
+from benchmarks.qdrant import command as qdrant_command
 from benchmarks.verification import Latencies, measure_verification
 from sameface.launcher import Service, served
 
@@ -28,12 +29,15 @@ def main() -> None:
     if sys.argv[1:2] == ["photos"]:
         photos_command.main(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["qdrant"]:
+        qdrant_command.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("service", "plugin", "loop", "photos"),
-        help="what to measure (default service, plugin and loop); photos has options of its own",
+        choices=("service", "plugin", "loop", "photos", "qdrant"),
+        help="what to measure (default service, plugin and loop); photos and qdrant have options of their own",
     )
     parser.add_argument("--templates", type=int, default=100_000, help="plugin: stored templates (default 100000)")
     parser.add_argument("--calls", type=int, default=100, help="service: verifications per side (default 100)")

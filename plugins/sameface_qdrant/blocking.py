@@ -130,6 +130,7 @@ class Galleries(_Synchronous[galleries.Galleries]):
 
     create = _waiting(galleries.Galleries.create)
     get = _waiting(galleries.Galleries.get)
+    recent = _waiting(galleries.Galleries.recent)
     list = _waiting(galleries.Galleries.list)
     update = _waiting(galleries.Galleries.update)
     revisions = _waiting(galleries.Galleries.revisions)

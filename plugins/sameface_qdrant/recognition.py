@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from sameface_qdrant.concurrency import nothing, together
+from sameface_qdrant.concurrency import together
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
 from sameface_qdrant.policy import (
     check_override,
@@ -65,9 +65,18 @@ class GallerySearch(Protocol[Id]):
         ...
 
     async def nearest(
-        self, vector: Vector, limit: int, *, only: Id | None = None, excluding: Sequence[Id] = ()
+        self, vector: Vector, limit: int, *, excluding: Sequence[Id] = ()
     ) -> Sequence[ScoredTemplate[Id]]:
-        """Return the nearest templates, best first, ``only`` of one identity or of all but those in ``excluding``."""
+        """Return the nearest templates of all identities but those in ``excluding``, best first."""
+        ...
+
+    async def nearest_to_claim(
+        self, identity: Id, vector: Vector, *, others: bool
+    ) -> tuple[Sequence[ScoredTemplate[Id]], Sequence[ScoredTemplate[Id]]]:
+        """Return the nearest template of an identity, and the nearest of all others if ``others`` is set.
+
+        Each is a sequence with at most one.
+        """
         ...
 
     async def display_names(self, identities: Sequence[Id]) -> Sequence[str]:
@@ -95,12 +104,12 @@ async def verify(
     """
     check_overrides(threshold, "verify_threshold", margin)
     policy = search.gallery.policy
-    claimed, size, claims, others = await together(
+    # The search first: it takes longest, and the others are sent while a server works on it.
+    (claims, others), claimed, size = await together(
         search,
+        search.nearest_to_claim(identity, vector, others=scope is not Scope.CLAIM),
         search.identity(identity),
         search.size(),
-        search.nearest(vector, 1, only=identity),
-        nothing([]) if scope is Scope.CLAIM else search.nearest(vector, 1, excluding=[identity]),
     )
     if not claims:
         raise IdentityNotFound(
@@ -138,7 +147,7 @@ async def identify(
     check_limit(limit)
     policy = search.gallery.policy
     # The lead needs the second identity, even if the caller asks for one candidate.
-    size, best = await together(search, search.size(), _nearest_identities(search, vector, max(2, limit)))
+    best, size = await together(search, _nearest_identities(search, vector, max(2, limit)), search.size())
     return decide_identification(
         await _candidates(search, best),
         limit=limit,

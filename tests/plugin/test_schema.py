@@ -53,9 +53,15 @@ async def test_every_kind_of_record_carries_the_version(store: Store, rng: np.ra
     assert all(record["schema"] == STAMP for record in records)
 
 
+def forget(store: Store) -> None:
+    """Let the store read galleries again that a test has changed behind its back."""
+    for gallery in ("people", "guarded", "later"):
+        store.galleries._memory.drop(gallery)
+
+
 async def mark(store: Store, collection: str, kind: str, version: dict[str, Any]) -> None:
     await store._engine.set_payload(collection, Where({"kind": kind}), version)
-    store.galleries._remembered.clear()
+    forget(store)
 
 
 Call = Callable[[Store], Awaitable[object]]
@@ -251,7 +257,7 @@ async def test_only_a_gallery_that_examines_attacks_needs_this_release(
     await store.galleries.create("guarded", CONTRACT, policy=rejecting)
     await store.galleries.create("later", CONTRACT)
     await store.galleries.update("later", policy={"presentation_attack": PresentationAttackAction.REPORT})
-    store.galleries._remembered.clear()
+    forget(store)
     with monkeypatch.context() as older:
         older.setattr("sameface_qdrant.values.schema.CURRENT", SchemaVersion(1, 1, 1))
         assert (await store.galleries.get("people")).policy.verify_threshold == 0.6
@@ -264,7 +270,7 @@ async def test_only_a_gallery_that_examines_attacks_needs_this_release(
     assert (await store.galleries.get("guarded")).policy.presentation_attack is PresentationAttackAction.REJECT
     await store.galleries.update("guarded", policy={"presentation_attack": None})
     await store.galleries.update("later", policy={"presentation_attack": PresentationAttackAction.OFF})
-    store.galleries._remembered.clear()
+    forget(store)
     with monkeypatch.context() as older:
         older.setattr("sameface_qdrant.values.schema.CURRENT", SchemaVersion(1, 1, 1))
         assert (await store.galleries.get("guarded")).policy.revision == 2

@@ -286,6 +286,9 @@ async def test_indexes_are_made_before_the_first_point(double: Double) -> None:
         "revision": "integer",
     }
     assert made["gallery"].keyword_index_params.is_tenant
+    parameters = {name: getattr(one, one.WhichOneof("index_params")) for name, one in made.items()}
+    with_graphs = {name for name, one in parameters.items() if not one.HasField("enable_hnsw") or one.enable_hnsw}
+    assert with_graphs == {"gallery"}
     double.log.clear()
     await store.enroll("people", "bob", [NewTemplate(VECTOR, CONTRACT)], labels={"team": "red"})
     assert "Points/CreateFieldIndex" not in double.log
@@ -307,6 +310,8 @@ async def test_options_reach_the_server(double: Double) -> None:
         strict_mode={"unindexed_filtering_retrieve": False, "max_query_limit": 1000},
         exact=False,
         hnsw_ef=256,
+        payload_m=24,
+        ef_construct=200,
         collection_prefix="mine-",
     )
     store = await Store.open(double.url, options=options)
@@ -318,6 +323,8 @@ async def test_options_reach_the_server(double: Double) -> None:
     assert made.quantization_config.scalar.type == messages.QuantizationType.Int8
     assert made.vectors_config.params_map.map["embedding"].on_disk
     assert double.requests["Collections/Update"].params.read_fan_out_delay_ms > 0
+    graph = made.hnsw_config
+    assert (graph.HasField("m"), graph.m, graph.payload_m, graph.ef_construct) == (True, 0, 24, 200)
     limits = made.strict_mode_config
     assert (limits.enabled, limits.unindexed_filtering_retrieve, limits.max_query_limit) == (True, False, 1000)
     await store.enroll("people", "ada", [NewTemplate(VECTOR, CONTRACT)])
@@ -331,9 +338,25 @@ async def test_options_reach_the_server(double: Double) -> None:
     assert not asked.HasField("read_consistency")
     for method in ("Points/Scroll", "Points/Get", "Points/Count"):
         assert double.requests[method].read_consistency.type == messages.ReadConsistencyType.Quorum
+    await store.search("people", Probe(VECTOR, CONTRACT))
+    assert not double.requests["Points/Query"].params.exact
+    await store.galleries.delete("people", force=True)
+    assert double.requests["Points/Query"].params.exact  # looks for what is left in all galleries
+    await store.galleries.create("people", CONTRACT, policy=POLICY)
+    await store.enroll("people", "ada", [NewTemplate(VECTOR, CONTRACT)])
     await store.verify("people", "ada", Probe(VECTOR, CONTRACT), scope=Scope.CLAIM)
     claim = double.requests["Points/Query"]
     assert (claim.params.exact, claim.params.quantization.ignore) == (True, True)
+    await store.aclose()
+
+
+async def test_a_claim_is_exact_where_the_others_are_searched_by_the_graph(double: Double) -> None:
+    store = await Store.open(double.url, options=ServerOptions(exact=False, hnsw_ef=256))
+    await store.galleries.create("people", CONTRACT, policy=POLICY)
+    await store.enroll("people", "ada", [NewTemplate(VECTOR, CONTRACT)])
+    await store.verify("people", "ada", Probe(VECTOR, CONTRACT))
+    own, others = (one.params for one in double.requests["Points/QueryBatch"].query_points)
+    assert (own.exact, others.exact, others.hnsw_ef) == (True, False, 256)
     await store.aclose()
 
 
@@ -353,6 +376,10 @@ async def test_a_search_is_exact_unless_asked_otherwise(double: Double, people: 
         {"timeout_s": 0},
         {"timeout_s": float("nan")},
         {"oversampling": 0.5},
+        {"gallery_max_age_s": -1},
+        {"size_max_age_s": float("nan")},
+        {"payload_m": 0},
+        {"ef_construct": 1},
         {"replication_factor": 0},
         {"quantization": "int4"},
     ],

@@ -122,6 +122,11 @@ class SqliteEngine:
 
         return await self._call(work)
 
+    async def nearest_each(
+        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+    ) -> list[list[Hit]]:
+        return [await self.nearest(collection, vector, where, limit) for vector, where in searches]
+
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:

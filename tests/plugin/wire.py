@@ -253,7 +253,8 @@ class _Points(messages.PointsServicer):
             query_filter=_filter(request, "filter"),
             limit=request.limit,
             with_payload=GrpcToRest.convert_with_payload_selector(request.with_payload),
-            with_vectors=GrpcToRest.convert_with_vectors_selector(request.with_vectors),
+            with_vectors=request.HasField("with_vectors")
+            and GrpcToRest.convert_with_vectors_selector(request.with_vectors),
             score_threshold=request.score_threshold if request.HasField("score_threshold") else None,
         )
         return messages.QueryResponse(result=[RestToGrpc.convert_scored_point(point) for point in found.points])
@@ -264,6 +265,12 @@ class _Points(messages.PointsServicer):
             raise ValueError(f'Forbidden: Limit exceeded {limit} > {most} for "limit"')
         if exact and self._double.strict_mode.get("search_allow_exact") is False:
             raise ValueError("Forbidden: Exact search disabled!")
+
+    async def QueryBatch(self, request: Any, context: Any) -> Any:  # noqa: N802
+        for query in request.query_points:
+            query.collection_name = request.collection_name
+        answers = [await self.Query(query, context) for query in request.query_points]
+        return messages.QueryBatchResponse(result=[messages.BatchResult(result=one.result) for one in answers])
 
     async def Scroll(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._check_limits(request.limit, False)

@@ -10,6 +10,7 @@ from qdrant_client import AsyncQdrantClient
 from sameface_qdrant import Store
 from sameface_qdrant.engines.base import Point, Where
 from sameface_qdrant.errors import StoreUnavailable
+from sameface_qdrant.store.conditional_write import STATE
 from tests.plugin.steered import SteeredEngine
 from tests.qdrant import chaos as chaos_module
 from tests.qdrant.chaos import Chaos
@@ -47,7 +48,9 @@ class Twin(SteeredEngine):
         await super().upsert(collection, points, **options)
         companions = options.get("companions", ())
         if self.sabotage == "copies" and companions:
-            copied = [Point(_other_id(one.id), {**one.payload, "identity": "zz"}, one.vector) for one in companions]
+            copied = [
+                Point(_other_id(one.id), {**one.payload, "identity": "zz", STATE: ""}, one.vector) for one in companions
+            ]
             await super().upsert(collection, copied)
         if self.sabotage == "lost" and companions:
             self.loses = companions[0].id
@@ -58,9 +61,9 @@ class Twin(SteeredEngine):
             await super().delete(collection, [self.loses])
 
     async def get(self, *arguments: Any, **options: Any) -> Any:
-        if self.sabotage == "untyped" and random.random() < 0.01:
+        if self.sabotage == "untyped" and random.random() < 0.05:
             raise KeyError("a template id")
-        if self.sabotage == "failed" and random.random() < 0.05:
+        if self.sabotage == "failed" and random.random() < 0.3:
             raise StoreUnavailable("no answer in time", retry_after_s=chaos_module.GIVEN_UP_AFTER_S)
         return await super().get(*arguments, **options)
 
@@ -76,7 +79,6 @@ async def run(sabotage: str = "", seconds: float = SECONDS, seed: int = 7) -> Ou
 
     def engine() -> Twin:
         engines.append(Twin(client, lambda: turns.randrange(4)))
-        engines[-1].sabotage = sabotage
         return engines[-1]
 
     async def spawn(task: Task, on_event: OnEvent) -> Handle:
@@ -85,7 +87,9 @@ async def run(sabotage: str = "", seconds: float = SECONDS, seed: int = 7) -> Ou
         def cut_off() -> None:
             own.dead = True
 
-        return ServiceTask(task, await Store.over(own), on_event, cut_off)
+        store = await Store.over(own)
+        own.sabotage = sabotage
+        return ServiceTask(task, store, on_event, cut_off)
 
     async def unanswered() -> None:
         for one in engines[1:]:

@@ -193,7 +193,7 @@ async def test_encrypted_nodes_are_checked_each_by_its_own_name() -> None:
     store = await people_on(url, ca_certificate=TLS / "certificate.pem")
     await first.stop()
     assert (await store.verify("people", "ada", Probe(VECTOR, CONTRACT))).gallery_size == 1
-    assert "Points/Query" in second.log
+    assert "Points/QueryBatch" in second.log
     await store.aclose()
     with pytest.raises(StoreUnavailable, match="certificate refused"):
         await Store.open(f"https://localhost:{second.port}", options=ServerOptions(retries=0))

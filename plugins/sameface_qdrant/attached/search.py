@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sameface_qdrant.attached.target import Id
+from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.recognition import ScoredTemplate
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
@@ -35,10 +36,23 @@ class AttachedSearch:
         """See `GallerySearch`; one that does not exist has no templates."""
         return Identity(self.gallery.id, str(identity))
 
-    async def nearest(
+    async def nearest(self, vector: Vector, limit: int, *, excluding: Sequence[Id] = ()) -> list[ScoredTemplate[Id]]:
+        """See `GallerySearch`."""
+        return await self._nearest(vector, limit, excluding=excluding)
+
+    async def nearest_to_claim(
+        self, identity: Id, vector: Vector, *, others: bool
+    ) -> tuple[list[ScoredTemplate[Id]], list[ScoredTemplate[Id]]]:
+        """See `GallerySearch`."""
+        return await together(
+            self,
+            self._nearest(vector, 1, only=identity),
+            self._nearest(vector, 1, excluding=[identity]) if others else nothing([]),
+        )
+
+    async def _nearest(
         self, vector: Vector, limit: int, *, only: Id | None = None, excluding: Sequence[Id] = ()
     ) -> list[ScoredTemplate[Id]]:
-        """See `GallerySearch`."""
         found = await self.collection.nearest(vector, limit, only=only, excluding=excluding)
         return [ScoredTemplate(one.identity, str(one.id), one.score) for one in found]
 

@@ -230,6 +230,15 @@ class Engine(Protocol):
         """
         ...
 
+    async def nearest_each(
+        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+    ) -> list[list[Hit]]:
+        """Return what `nearest` returns for each search, from one request if the engine has such.
+
+        Of the payloads only ``fields`` are needed. An engine may return more.
+        """
+        ...
+
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:

@@ -56,7 +56,7 @@ class EnrolmentBatch:
     ) -> None:
         self._engine = engine
         self._galleries = galleries
-        self._guards = Guards(engine)
+        self._guards = Guards(engine, galleries)
         self._secret = secret
         self._gallery = gallery
         self._requests = requests

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import math
 import secrets
 import uuid
 from collections.abc import Sequence
@@ -16,12 +17,21 @@ from sameface_qdrant.errors import (
     GalleryNotFound,
     InvalidArgument,
 )
-from sameface_qdrant.policy import changed_policy, check_policy
+from sameface_qdrant.policy import check_policy
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import ATTEMPTS, change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
 from sameface_qdrant.store.filters import gallery_filter
+from sameface_qdrant.store.gallery_changes import changed_gallery
+from sameface_qdrant.store.gallery_memory import (
+    GALLERY_MAX_AGE_S,
+    SIZE_MAX_AGE_S,
+    GalleryMemory,
+    GallerySizes,
+    LargeSearches,
+)
 from sameface_qdrant.store.payloads import META, check_etag
+from sameface_qdrant.store.tenant import Tenant as Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.contract import Contract, check_contract
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
@@ -31,29 +41,24 @@ from sameface_qdrant.values.paging import Page, check_page
 from sameface_qdrant.values.schema import check_writable, schema_of
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tenant:
-    """A gallery with the key of its points. Every gallery gets a new key."""
-
-    uid: str
-    gallery: Gallery
-
-    @property
-    def collection(self) -> str:
-        """Name of the collection that holds its identities and templates: one for each contract."""
-        return self.gallery.contract.key
-
-
 class Galleries:
-    """Reached as ``store.galleries``. If this process is the only writer, it caches records."""
+    """Reached as ``store.galleries``. Remembers records, see `sameface_qdrant.store.gallery_memory`."""
 
-    def __init__(self, engine: Engine, write_lock: WriteLock) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        write_lock: WriteLock,
+        *,
+        gallery_max_age_s: float = GALLERY_MAX_AGE_S,
+        size_max_age_s: float = SIZE_MAX_AGE_S,
+    ) -> None:
+        self.sizes = GallerySizes(engine, size_max_age_s)
+        self._engine = self.sizes.watching(engine)
         self._write_lock = write_lock
         self.erasures = Erasures(engine, write_lock)
-        self._remembered: dict[str, Tenant] = {}
-        # Counts changes: a record that was read before a change must not be cached after it.
-        self._changes = 0
+        # Where only this process writes, a record stays as it was read until this process changes it.
+        self._memory = GalleryMemory(math.inf if engine.exclusive else gallery_max_age_s)
+        self.large_searches = LargeSearches()
 
     @runs_to_completion
     async def create(
@@ -97,6 +102,16 @@ class Galleries:
         """Return a gallery, or raise GalleryNotFound."""
         return (await self.tenant(gallery)).gallery
 
+    async def recent(self, gallery: str) -> Gallery:
+        """Return a gallery as it was when it was last read, at most some seconds ago.
+
+        `ServerOptions.gallery_max_age_s` bounds its age. Changes through this store are in it.
+
+        Raises:
+            GalleryNotFound: there is none with this id.
+        """
+        return (await self.recent_tenant(gallery)).gallery
+
     async def list(self, *, page_size: int = 100, page_token: str = "") -> Page[Gallery]:
         """Return one page of galleries, in a stable order."""
         start = check_page(page_size, page_token)
@@ -125,7 +140,7 @@ class Galleries:
                 point = await self._record(gallery)
                 present = payloads.gallery_of(point.payload)
                 check_etag(etag, present.etag, gallery)
-                changed = _changed(present, policy or {}, display_name, author, datetime.now(UTC))
+                changed = changed_gallery(present, policy or {}, display_name, author, datetime.now(UTC))
                 written = present if changed is present else await self._replace(point, changed)
             if written is not None:
                 await self._engine.commit(META)
@@ -148,9 +163,11 @@ class Galleries:
             await self._engine.upsert(META, [payloads.policy_point(uid, stored)], insert_only=True)
             # Make it durable first: an interrupted flush may keep a replaced record and lose a new one.
             await self._engine.commit(META)
-        self._forget(changed.id)
-        written = await write(self._engine, change)
-        self._forget(changed.id)
+        try:
+            written = await write(self._engine, change)
+        finally:
+            # Also after a lost answer, and also what is being read at this moment.
+            self._memory.forget(changed.id)
         return None if written is None else payloads.gallery_of(written.payload)
 
     async def revisions(self, gallery: str) -> tuple[Policy, ...]:
@@ -182,9 +199,10 @@ class Galleries:
 
         async def remove_policies(removal: Removal) -> None:
             # The identities are removed already. If this is interrupted, the gallery can be deleted again.
-            self._forget(gallery)
-            await self._engine.delete(META, removal.points)
-            self._forget(gallery)
+            try:
+                await self._engine.delete(META, removal.points)
+            finally:
+                self._memory.forget(gallery)
             if not self._engine.exclusive:
                 # Another service may have found the gallery, and enrolled, between the two deletions.
                 await self._engine.delete(removal.collection, removal.points)
@@ -223,7 +241,9 @@ class Galleries:
     # For identities and templates.
 
     async def tenant(self, gallery: str | Gallery) -> Tenant:
-        """Return a gallery with its key, and open its collection. A `Gallery` of this store is not read again.
+        """Return a gallery with its key as it is now, and open its collection.
+
+        A `Gallery` of this store is not read again.
 
         Raises:
             GalleryNotFound: there is none with this id.
@@ -237,28 +257,38 @@ class Galleries:
             tenant = Tenant(gallery.uid, gallery)
             await self._engine.ensure(tenant.collection, gallery.contract.dimension)
             return tenant
-        if remembered := self._remembered.get(gallery):
-            return remembered
-        changes = self._changes
+        if self._engine.exclusive and (known := self._memory.find(gallery)):
+            return known
+        moment = self._memory.moment
         point = await self._record(gallery)
         tenant = Tenant(point.payload["gallery"], payloads.gallery_of(point.payload))
         await self._engine.ensure(tenant.collection, tenant.gallery.contract.dimension)
-        if self._engine.exclusive and changes == self._changes:
-            self._remembered[gallery] = tenant
+        self._memory.keep(tenant, moment)
         return tenant
+
+    async def recent_tenant(self, gallery: str | Gallery) -> Tenant:
+        """Return a gallery for a decision: as `tenant` does, or as it was read a short time ago. Never write by it.
+
+        Under the key of a gallery that another service has deleted nothing is found: then read it with `tenant`.
+
+        Raises:
+            GalleryNotFound: there is none with this id.
+        """
+        known = self._memory.find(gallery) if isinstance(gallery, str) else None
+        return known or await self.tenant(gallery)
 
     async def is_current(self, tenant: Tenant) -> bool:
         """Return whether the gallery still exists. A later gallery with the same id does not count."""
         point = await self._find(tenant.gallery.id)
-        return point is not None and point.payload["gallery"] == tenant.uid
-
-    def _forget(self, gallery: str) -> None:
-        self._changes += 1
-        self._remembered.pop(gallery, None)
+        current = point is not None and point.payload["gallery"] == tenant.uid
+        if not current:
+            self._memory.drop(tenant.gallery.id)
+        return current
 
     async def _record(self, gallery: str) -> Point:
         point = await self._find(gallery)
         if point is None:
+            self._memory.drop(gallery)
             raise self.not_found(gallery)
         return point
 
@@ -269,16 +299,3 @@ class Galleries:
     async def _find(self, gallery: str) -> Point | None:
         key = payloads.gallery_point_id(gallery)
         return (await self._engine.get(META, [key])).get(key)
-
-
-def _changed(present: Gallery, policy: PolicyChanges, display_name: str | None, author: str, now: datetime) -> Gallery:
-    """Return a gallery after a change; the same object if nothing differs."""
-    if "identify_threshold" in policy:
-        # A threshold that was set by hand was not calibrated for a size.
-        policy = PolicyChanges(**{"calibrated_size": None, **policy})
-    wanted = changed_policy(present.policy, policy)
-    changed = dataclasses.replace(present, display_name=present.display_name if display_name is None else display_name)
-    if wanted != present.policy:
-        revised = dataclasses.replace(wanted, revision=wanted.revision + 1, author=author, create_time=now)
-        changed = dataclasses.replace(changed, policy=revised)
-    return present if changed == present else dataclasses.replace(changed, update_time=now)

@@ -8,22 +8,25 @@ is found.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
 from sameface_qdrant.store import payloads
-from sameface_qdrant.store.filters import gallery_filter
-from sameface_qdrant.store.galleries import Tenant
+from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guard_findings import Evidence, Subject, Verdict, verdicts
 from sameface_qdrant.values.gallery import GuardAction
+
+SEARCHES_AT_ONCE = 16
+"""Searches of one request. Exact searches of a large gallery take long, and a request has a time-out."""
 
 
 class Guards:
     """Checks new templates."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, galleries: Galleries) -> None:
         self._engine = engine
+        self._galleries = galleries
 
     async def look_again(self, tenant: Tenant, subjects: Sequence[Subject]) -> list[Verdict]:
         """Return what the policy's guards find about subjects that are stored."""
@@ -38,9 +41,7 @@ class Guards:
         )
         size, others, same, own = await together(
             self._engine,
-            self._engine.count(tenant.collection, gallery_filter(tenant.uid, payloads.IDENTITY))
-            if collision and needs_size
-            else nothing(0),
+            self._galleries.sizes.of(tenant) if collision and needs_size else nothing(0),
             self._others(tenant, subjects, now) if collision else nothing({}),
             self._same(tenant, subjects, now) if duplicate else nothing({}),
             self._own(tenant, subjects, now) if outlier else nothing({}),
@@ -48,42 +49,37 @@ class Guards:
         return Evidence(size, others, own, same)
 
     async def _others(self, tenant: Tenant, subjects: Sequence[Subject], now: float) -> Mapping[str, Sequence[Hit]]:
-        return await self._nearest(
-            tenant,
-            subjects,
-            lambda subject: Where({"gallery": tenant.uid}, {"identity": subject.identity}, valid_at=now),
-            lambda subject: 1,
-        )
+        searches = [
+            (point, Where({"gallery": tenant.uid}, {"identity": subject.identity}, valid_at=now))
+            for subject in subjects
+            for point in subject.points
+        ]
+        return await self._nearest(tenant, searches, 1)
 
     async def _own(self, tenant: Tenant, subjects: Sequence[Subject], now: float) -> Mapping[str, Sequence[Hit]]:
+        known = [subject for subject in subjects if subject.record is not None]
+        searches = [
+            (point, Where({"gallery": tenant.uid, "identity": subject.identity}, valid_at=now))
+            for subject in known
+            for point in subject.points
+        ]
         # More than one, because in the second check the nearest templates may be the new ones themselves.
-        found = await self._nearest(
-            tenant,
-            [subject for subject in subjects if subject.record is not None],
-            lambda subject: Where({"gallery": tenant.uid, "identity": subject.identity}, valid_at=now),
-            lambda subject: 1 + len(subject.points),
-        )
+        limit = 1 + max((len(subject.points) for subject in known), default=0)
+        found = await self._nearest(tenant, searches, limit)
         new = _ids(subjects)
         return {key: [hit for hit in hits if hit.id not in new] for key, hits in found.items()}
 
     async def _nearest(
-        self,
-        tenant: Tenant,
-        subjects: Sequence[Subject],
-        where: Callable[[Subject], Where],
-        limit: Callable[[Subject], int],
+        self, tenant: Tenant, searches: Sequence[tuple[Point, Where]], limit: int
     ) -> Mapping[str, Sequence[Hit]]:
         """Return the nearest stored templates of each new one, by its id."""
-        new = [(point, subject) for subject in subjects for point in subject.points if point.vector is not None]
-        found = await together(
-            self._engine,
-            *(
-                self._engine.nearest(tenant.collection, point.vector, where(subject), limit(subject))
-                for point, subject in new
-                if point.vector is not None
-            ),
-        )
-        return {point.id: hits for (point, _), hits in zip(new, found, strict=True)}
+        found: dict[str, Sequence[Hit]] = {}
+        for start in range(0, len(searches), SEARCHES_AT_ONCE):
+            some = searches[start : start + SEARCHES_AT_ONCE]
+            vectors = [(point.vector, where) for point, where in some if point.vector is not None]
+            hits = await self._engine.nearest_each(tenant.collection, vectors, limit, fields=("identity",))
+            found.update(zip((point.id for point, _ in some), hits, strict=True))
+        return found
 
     async def _same(self, tenant: Tenant, subjects: Sequence[Subject], now: float) -> Mapping[str, Sequence[Point]]:
         """Return some stored templates of the same content, by digest; at least one where there are any."""

@@ -12,7 +12,7 @@ from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalib
 from sameface_qdrant.calibration.what_if import WhatIf
 from sameface_qdrant.engines.base import Engine, EngineDescription, Point
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
+from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
@@ -23,10 +23,12 @@ from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.expiry import sweep
 from sameface_qdrant.store.filters import search_filter
 from sameface_qdrant.store.galleries import Galleries
-from sameface_qdrant.store.gallery_search import StoredGallerySearch
+from sameface_qdrant.store.gallery_memory import GALLERY_MAX_AGE_S, SIZE_MAX_AGE_S
+from sameface_qdrant.store.gallery_search import StoredGallerySearch, on_recent
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
+from sameface_qdrant.store.tenant import Tenant
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.decision import Decision, Probe, Scope
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
@@ -51,7 +53,7 @@ class Store:
 
     def __init__(self, engine: Engine, galleries: Galleries, write_lock: WriteLock, secret: bytes) -> None:
         self._engine = engine
-        self._checked = engine = checked(engine)
+        self._checked = engine = galleries.sizes.watching(checked(engine))
         self._write_lock = write_lock
         self.galleries = galleries
         self.identities = Identities(engine, galleries, write_lock)
@@ -73,18 +75,25 @@ class Store:
             StoreTooOld: the server is older than 1.17.
             InvalidArgument: the URL has another form, or the certificate cannot be read.
         """
-        engine = await _open_engine(url, api_key, options or ServerOptions())
+        options = options or ServerOptions()
+        engine = await _open_engine(url, api_key, options)
         try:
-            return await cls.over(engine)
+            return await cls.over(
+                engine, gallery_max_age_s=options.gallery_max_age_s, size_max_age_s=options.size_max_age_s
+            )
         except BaseException:
             await engine.aclose()
             raise
 
     @classmethod
-    async def over(cls, engine: Engine) -> "Store":
-        """Open a store on an engine that is already open."""
+    async def over(
+        cls, engine: Engine, *, gallery_max_age_s: float = GALLERY_MAX_AGE_S, size_max_age_s: float = SIZE_MAX_AGE_S
+    ) -> "Store":
+        """Open a store on an engine that is already open. For the two bounds see `ServerOptions`."""
         write_lock = WriteLock(engine)
-        galleries = Galleries(checked(engine), write_lock)
+        galleries = Galleries(
+            checked(engine), write_lock, gallery_max_age_s=gallery_max_age_s, size_max_age_s=size_max_age_s
+        )
         store = cls(engine, galleries, write_lock, await open_meta(checked(engine)))
         if engine.exclusive:
             # On a server the sweep does it, and services may start without it.
@@ -109,6 +118,7 @@ class Store:
         """Close the store once every write has finished. Safe to call twice."""
         await self._write_lock.drain()
         await self.erasures.aclose()
+        await self.galleries.sizes.aclose()
         await asyncio.to_thread(self.calculating.shutdown, cancel_futures=True)
         await self._engine.aclose()
 
@@ -192,12 +202,12 @@ class Store:
             InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
         """
         recognition.check_overrides(threshold, "verify_threshold", margin)
-        search, vector = await self._search(gallery, probe)
-        try:
+
+        async def decide(tenant: Tenant) -> Decision:
+            search, vector = self._search(tenant, probe)
             return await recognition.verify(search, identity, vector, scope=scope, threshold=threshold, margin=margin)
-        except IdentityNotFound:
-            await self._check_current(gallery)
-            raise
+
+        return await on_recent(self.galleries, gallery, decide, lambda decision: True)
 
     async def identify(
         self,
@@ -218,11 +228,12 @@ class Store:
         """
         recognition.check_overrides(threshold, "identify_threshold", margin)
         recognition.check_limit(limit)
-        search, vector = await self._search(gallery, probe)
-        decision = await recognition.identify(search, vector, threshold=threshold, margin=margin, limit=limit)
-        if not decision.gallery_size:
-            await self._check_current(gallery)
-        return decision
+
+        async def decide(tenant: Tenant) -> Decision:
+            search, vector = self._search(tenant, probe)
+            return await recognition.identify(search, vector, threshold=threshold, margin=margin, limit=limit)
+
+        return await on_recent(self.galleries, gallery, decide, lambda decision: bool(decision.candidates))
 
     async def search(
         self,
@@ -242,18 +253,18 @@ class Store:
         """
         check_override(min_score, "min_score", -1.0, 1.0)
         recognition.check_limit(limit)
-        tenant = await self.galleries.tenant(gallery)
-        (vector,) = units_under(tenant.gallery.contract, [probe])
-        looked_at = confirmed(self._engine, search_filter(tenant.uid, where, time.time()))
-        hits = await self._checked.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
-        if not hits:
-            await self._check_current(gallery)
-        search = StoredGallerySearch(self._checked, self.identities, tenant)
-        names = await search.display_names([hit.payload["identity"] for hit in hits])
-        return tuple(
-            FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), tenant.gallery.id), hit.score, name)
-            for hit, name in zip(hits, names, strict=True)
-        )
+
+        async def find(tenant: Tenant) -> tuple[FoundTemplate, ...]:
+            search, vector = self._search(tenant, probe)
+            looked_at = confirmed(self._engine, search_filter(tenant.uid, where, time.time()))
+            hits = await self._checked.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
+            names = await search.display_names([hit.payload["identity"] for hit in hits])
+            return tuple(
+                FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), tenant.gallery.id), hit.score, name)
+                for hit, name in zip(hits, names, strict=True)
+            )
+
+        return await on_recent(self.galleries, gallery, find, bool)
 
     async def calibrate(
         self, gallery: str, *, etag: str = "", **options: Unpack[CalibrationOptions]
@@ -291,15 +302,9 @@ class Store:
         self.erasures.resume()
         return tuple(receipts)
 
-    async def _check_current(self, gallery: str | Gallery) -> None:
-        """Raise GalleryNotFound where a gallery that was read before is not stored any more."""
-        if isinstance(gallery, Gallery) and not await self.galleries.is_current(await self.galleries.tenant(gallery)):
-            raise self.galleries.not_found(gallery.id)
-
-    async def _search(self, gallery: str | Gallery, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
-        tenant = await self.galleries.tenant(gallery)
+    def _search(self, tenant: Tenant, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
         (vector,) = units_under(tenant.gallery.contract, [probe])
-        return StoredGallerySearch(self._checked, self.identities, tenant), vector
+        return StoredGallerySearch(self._checked, self.identities, self.galleries, tenant), vector
 
 
 async def _open_engine(url: str, api_key: str | None, options: ServerOptions) -> Engine:

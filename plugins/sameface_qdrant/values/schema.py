@@ -61,9 +61,14 @@ def known_fields(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: stored[field.name] for field in fields(kind) if field.name in stored}
 
 
+def is_readable(found: SchemaVersion) -> bool:
+    """Return whether this release reads records of a version as they are meant."""
+    return found.least_reader <= CURRENT.version
+
+
 def check_readable(found: SchemaVersion, what: str) -> None:
     """Raise StoreTooNew if this release would misread ``what``."""
-    if found.least_reader > CURRENT.version:
+    if not is_readable(found):
         raise _too_new(found, what, "read", found.least_reader)
 
 

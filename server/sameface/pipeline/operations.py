@@ -164,7 +164,7 @@ class FaceOperations:
         selection: FaceSelection | None,
     ) -> tuple[Decision, FoundFace | None]:
         """Verify a sample against a claimed identity (1:1)."""
-        found = await self.store.galleries.get(gallery)
+        found = await self.store.galleries.recent(gallery)
         vector, made_under, face = await self._probe(sample, found, selection)
         decision = await self.store.verify(
             found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
@@ -176,7 +176,7 @@ class FaceOperations:
 
         With ``all_faces``, a face that has issues has no decision.
         """
-        gallery = await self.store.galleries.get(settings.gallery)
+        gallery = await self.store.galleries.recent(settings.gallery)
         contract = gallery.contract
 
         async def decide(vector: Vector, made_under: Contract) -> Decision:
@@ -209,7 +209,7 @@ class FaceOperations:
         min_score: float | None,
     ) -> tuple[tuple[FoundTemplate, ...], FoundFace | None]:
         """Find the nearest templates under a filter, without a decision."""
-        found = await self.store.galleries.get(gallery)
+        found = await self.store.galleries.recent(gallery)
         vector, made_under, face = await self._probe(sample, found, selection)
         probe = Probe(vector, made_under)
         return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face

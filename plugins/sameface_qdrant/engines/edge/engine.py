@@ -146,6 +146,12 @@ class EdgeEngine:
             lambda shard: nearest(shard, vector, where, limit, min_score), quick="identity" in where.equals
         )
 
+    async def nearest_each(
+        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+    ) -> list[list[Hit]]:
+        """See `Engine.nearest_each`; one search after the other, with whole payloads."""
+        return [await self.nearest(collection, vector, where, limit) for vector, where in searches]
+
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:

@@ -36,5 +36,10 @@ async def call(location: str, awaited: Awaitable[Result]) -> Result:
     except UnexpectedResponse as error:
         text = error.content.decode(errors="replace")
         raise typed_error(location, f"HTTP_{error.status_code}", text) from error
+    except AttributeError as error:
+        # gRPC sometimes gives None for the answer of a call that was cut off, and no error.
+        if not str(error).startswith("'NoneType' object"):
+            raise
+        raise typed_error(location, "UNAVAILABLE", "the answer was lost") from error
     except (ApiException, ResponseHandlingException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
         raise typed_error(location, type(error).__name__, str(error)) from error

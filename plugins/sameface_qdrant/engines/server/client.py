@@ -62,8 +62,7 @@ def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdran
         grpc_port=_port_of(url),
         api_key=api_key,
         prefer_grpc=True,
-        # The client's type allows whole seconds only.
-        timeout=max(1, -int(-options.timeout_s // 1)),
+        timeout=whole_seconds(options),
         pool_size=options.pool_size,
         # The check would need the REST port, which may be closed.
         check_compatibility=False,
@@ -78,6 +77,11 @@ def _port_of(url: str) -> int:
         raise InvalidArgument(
             f"{url!r} has no valid port: {error}; expected http(s)://host:port", metadata={"field": "url"}
         ) from error
+
+
+def whole_seconds(options: ServerOptions) -> int:
+    """Return the time-out of a call, rounded up: the client's type allows whole seconds only."""
+    return max(1, -int(-options.timeout_s // 1))
 
 
 def _channel_options(options: ServerOptions) -> dict[str, object]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from qdrant_client import models
+from qdrant_client.http.models import QueryResponse
 
-from sameface_qdrant.engines.base import VECTOR_NAME, Point, Where
+from sameface_qdrant.engines.base import VECTOR_NAME, Hit, Point, Where
 
 
 def filter_of(where: Where) -> models.Filter:
@@ -61,3 +62,8 @@ def point_of(record: models.Record) -> Point:
     vectors = record.vector if isinstance(record.vector, dict) else {}
     values = vectors.get(VECTOR_NAME)
     return Point(str(record.id), record.payload or {}, None if values is None else np.asarray(values, dtype=np.float32))
+
+
+def hits_of(answer: QueryResponse) -> list[Hit]:
+    """Return the hits of a query; rounding may have left scores slightly outside −1..1."""
+    return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in answer.points]

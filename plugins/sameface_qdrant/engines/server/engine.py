@@ -18,6 +18,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from sameface_qdrant.engines.base import (
     LABELS_FIELD,
+    TENANT_FIELD,
     VECTOR_NAME,
     EngineDescription,
     Hit,
@@ -27,7 +28,7 @@ from sameface_qdrant.engines.base import (
 )
 from sameface_qdrant.engines.server.calls import call as call
 from sameface_qdrant.engines.server.client import addresses, connect
-from sameface_qdrant.engines.server.conversion import filter_of, point_of, upsert_of
+from sameface_qdrant.engines.server.conversion import filter_of, hits_of, point_of, upsert_of
 from sameface_qdrant.engines.server.diagnosis import encryption_fault
 from sameface_qdrant.engines.server.erasure import ServerSegments
 from sameface_qdrant.engines.server.error_mapping import refused, too_old, typed_error
@@ -70,6 +71,7 @@ class ServerEngine:
         self, client: AsyncQdrantClient, description: EngineDescription, options: ServerOptions | None = None
     ) -> None:
         self._client = client
+        self._reads: Any = client
         self._description = description
         self._options = options or ServerOptions()
         self._known: dict[str, OpenedCollection] = {}
@@ -203,7 +205,28 @@ class ServerEngine:
                 consistency=self._consistency(collection),
             )
         )
-        return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in answer.points]
+        return hits_of(answer)
+
+    async def nearest_each(
+        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+    ) -> list[list[Hit]]:
+        """See `Engine.nearest_each`; one request."""
+        requests = [
+            models.QueryRequest(
+                query=vector.tolist(),
+                using=VECTOR_NAME,
+                filter=filter_of(where),
+                params=self._search_params(where),
+                limit=limit,
+                with_payload=list(fields),
+            )
+            for vector, where in searches
+        ]
+        name, consistency = self._name(collection), self._consistency(collection)
+        if isinstance(self._reads, Reads):
+            return await self._run(self._reads.hits(name, requests, consistency))
+        answers = await self._run(self._client.query_batch_points(name, requests, consistency=consistency))
+        return [hits_of(answer) for answer in answers]
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
@@ -245,7 +268,8 @@ class ServerEngine:
     def _search_params(self, where: Where) -> models.SearchParams | None:
         if self._description.kind == "memory":
             return None
-        if self._options.exact or "identity" in where.equals:
+        # Outside one gallery there is no graph, see `new_collection`.
+        if self._options.exact or "identity" in where.equals or TENANT_FIELD not in where.equals:
             originals = models.QuantizationSearchParams(ignore=True)
             return models.SearchParams(exact=True, quantization=originals)
         rescored = models.QuantizationSearchParams(rescore=True, oversampling=self._options.oversampling)

@@ -10,16 +10,18 @@ every wait for a rate limit of the server, counts against the same time-out.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import grpc
-from qdrant_client import AsyncQdrantClient
+from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as messages
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.conversions.conversion import RestToGrpc
 
+from sameface_qdrant.engines.base import Hit
+from sameface_qdrant.engines.server.direct_query import query_each
 from sameface_qdrant.engines.server.options import ServerOptions
 
 Result = TypeVar("Result")
@@ -102,6 +104,10 @@ class Nodes:
         )
         answer = await self._call(lambda client: client.grpc_points.Count(request, timeout=self._timeout_s), True)
         return int(answer.result.count)
+
+    async def query_each(self, collection: str, requests: Sequence[models.QueryRequest]) -> list[list[Hit]]:
+        """Return the hits of each query, see `sameface_qdrant.engines.server.direct_query`."""
+        return await self._call(lambda client: query_each(client, collection, requests, self._timeout_s), True)
 
     async def close(self) -> None:
         """Close every connection. Safe to call twice."""

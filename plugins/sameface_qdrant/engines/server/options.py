@@ -30,12 +30,24 @@ class ServerOptions:
     collection_prefix: str = "sameface-"
     """Start of the names of the collections; another one keeps several stores on one server apart."""
 
+    gallery_max_age_s: float = 5.0
+    """How old a gallery's record, with its policy, may be when it is used for a decision, in seconds. Changes through
+    the same store are used at once, those of other services within this time. 0 reads the record each time."""
+    size_max_age_s: float = 60.0
+    """How old a gallery's size may be when it is used for a decision, in seconds; never more than one second for every
+    2,000 identities. Fewer than 1,000 are counted each time. 0 counts each time."""
+
     shard_number: int | None = None
     """None takes the server's default."""
     replication_factor: int | None = None
     write_consistency_factor: int | None = None
     """Replicas that must have applied a write before it is acknowledged. Choose a majority of them, such as 2 of 3.
     Reads ask a majority if there is more than one replica, so they then see every acknowledged write."""
+    payload_m: int = 32
+    """Links of each template in the graph of its gallery. A gallery gets a graph of its own once its vectors take more
+    than some 10 MB; a smaller one is searched whole. Graphs are searched only if ``exact`` is off."""
+    ef_construct: int = 200
+    """How many candidates the links are chosen from when a graph is built."""
     on_disk: bool = False
     """Keep vectors on disk instead of in memory."""
     quantization: Literal["none", "int8"] = "none"
@@ -48,7 +60,7 @@ class ServerOptions:
     exact: bool = True
     """Compare with every template of the gallery. False searches the HNSW graph: this is faster in galleries of a
     million, but may miss the nearest identity or the next one, which the lead needs. Claims stay exact."""
-    hnsw_ef: int | None = None
+    hnsw_ef: int | None = 256
     """Size of the candidate list of the graph search (``ef``); None takes the server's default."""
     oversampling: float = 2.0
     """How many times more candidates the ``int8`` search returns, to be compared with the originals."""
@@ -58,9 +70,13 @@ class ServerOptions:
             "timeout_s": (self.timeout_s, 0.001),
             "pool_size": (self.pool_size, 1),
             "retries": (self.retries, 0),
+            "gallery_max_age_s": (self.gallery_max_age_s, 0),
+            "size_max_age_s": (self.size_max_age_s, 0),
             "shard_number": (self.shard_number, 1),
             "replication_factor": (self.replication_factor, 1),
             "write_consistency_factor": (self.write_consistency_factor, 1),
+            "payload_m": (self.payload_m, 2),
+            "ef_construct": (self.ef_construct, 4),
             "hnsw_ef": (self.hnsw_ef, 1),
             "oversampling": (self.oversampling, 1.0),
         }

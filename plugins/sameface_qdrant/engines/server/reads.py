@@ -14,6 +14,8 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.conversions import common_types as types
 
+from sameface_qdrant.engines.base import Hit
+from sameface_qdrant.engines.server.conversion import hits_of
 from sameface_qdrant.engines.server.limits import LARGEST_PAGE, Limits
 from sameface_qdrant.engines.server.nodes import Nodes
 from sameface_qdrant.engines.server.replicas import agreed
@@ -138,7 +140,7 @@ class Reads:
         consistency: models.ReadConsistencyType | None = None,
     ) -> list[types.QueryResponse]:
         """Return the answers to several searches; one request where the server's limits and replicas allow it."""
-        if self._limits(collection_name) == NO_LIMITS and consistency is None:
+        if self._are_one_request(collection_name, requests, consistency):
             answers: list[types.QueryResponse] = await self._nodes.query_batch_points(collection_name, list(requests))
             return answers
         searches = (
@@ -156,6 +158,18 @@ class Reads:
             for one in requests
         )
         return list(await asyncio.gather(*searches))
+
+    async def hits(
+        self,
+        collection_name: str,
+        requests: Sequence[models.QueryRequest],
+        consistency: models.ReadConsistencyType | None,
+    ) -> list[list[Hit]]:
+        """Return the hits of several searches, read directly where one request is enough."""
+        if self._are_one_request(collection_name, requests, consistency):
+            return await self._nodes.query_each(collection_name, requests)
+        answers = await self.query_batch_points(collection_name, requests, consistency)
+        return [hits_of(answer) for answer in answers]
 
     async def count(
         self,
@@ -193,6 +207,20 @@ class Reads:
         )
         kept = {record.id for record in among}
         return [point for point in points if point.id in kept]
+
+    def _are_one_request(
+        self,
+        collection: str,
+        requests: Sequence[models.QueryRequest],
+        consistency: models.ReadConsistencyType | None,
+    ) -> bool:
+        limits = self._limits(collection)
+        allowed = all(
+            (one.limit or 0) <= (limits.page or sys.maxsize)
+            and (limits.exact or one.params is None or not one.params.exact)
+            for one in requests
+        )
+        return allowed and consistency is None
 
     def _limits(self, collection: str) -> Limits:
         return self.limits.get(collection, NO_LIMITS)

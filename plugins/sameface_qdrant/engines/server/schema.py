@@ -39,6 +39,8 @@ class OpenedCollection:
 def new_collection(dimension: int, options: ServerOptions) -> dict[str, Any]:
     """Return the arguments that make a collection.
 
+    There is one graph for each gallery and none for the whole collection, because every search is in one gallery.
+
     Raises:
         InvalidArgument: ``strict_mode`` names something that Qdrant does not know.
     """
@@ -56,6 +58,7 @@ def new_collection(dimension: int, options: ServerOptions) -> dict[str, Any]:
         ) from error
     return {
         "vectors_config": {VECTOR_NAME: vector},
+        "hnsw_config": models.HnswConfigDiff(m=0, payload_m=options.payload_m, ef_construct=options.ef_construct),
         "shard_number": options.shard_number,
         "replication_factor": options.replication_factor,
         "write_consistency_factor": options.write_consistency_factor,
@@ -83,12 +86,19 @@ def opened_collection(collection: str, params: models.CollectionParams) -> Opene
 
 
 def index_schema(name: str, kind: str) -> Any:
-    """Return the parameters of a payload index."""
+    """Return the parameters of a payload index.
+
+    Only galleries get graphs. For other fields Qdrant would build one for each frequent value, such as a kind.
+    """
     match kind:
         case "float":
-            return models.FloatIndexParams(type=models.FloatIndexType.FLOAT)
+            return models.FloatIndexParams(type=models.FloatIndexType.FLOAT, enable_hnsw=False)
         case "integer":
-            return models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=False)
+            return models.IntegerIndexParams(
+                type=models.IntegerIndexType.INTEGER, lookup=True, range=False, enable_hnsw=False
+            )
         case _:
-            tenant = True if name == TENANT_FIELD else None
-            return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=tenant)
+            keyword = models.KeywordIndexType.KEYWORD
+            if name == TENANT_FIELD:
+                return models.KeywordIndexParams(type=keyword, is_tenant=True)
+            return models.KeywordIndexParams(type=keyword, enable_hnsw=False)
