@@ -17,6 +17,7 @@ from qdrant_client import AsyncQdrantClient
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.qdrant.enrolment import measure_enrolment
 from benchmarks.qdrant.filling import CONTRACT, fill, indexed, set_indexing
 from benchmarks.qdrant.measure import measure, memory_mib, questions
 from benchmarks.qdrant.people import DIMENSION, People
@@ -24,6 +25,8 @@ from benchmarks.qdrant.settings import SWEEP, USUAL, Layout, Search
 from sameface_qdrant import EngineDescription, ServerOptions, Store
 from sameface_qdrant.engines.server.client import connect
 from sameface_qdrant.engines.server.engine import ServerEngine
+from sameface_qdrant.engines.server.nodes import Nodes
+from sameface_qdrant.engines.server.reads import Reads
 from sameface_qdrant.store.payloads import META
 
 TIMEOUT_S = 60
@@ -41,6 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the simulated people (default 1)")
     parser.add_argument("--sweep", action="store_true", help="compare layouts and ways to search")
     parser.add_argument("--only", default="", help="only layouts of the sweep whose name contains this")
+    parser.add_argument("--enrol", type=int, default=0, help="also measure so many enrolments, each way (default 0)")
     parser.add_argument("--pid", type=int, default=None, help="of the server, on this machine: to measure its memory")
     parser.add_argument("--keep", default="", metavar="PREFIX", help="keep the collections, or use those kept before")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -90,6 +94,11 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
                 figures["settings"].append({**row, "indexed_s": round(indexed_s, 1), **memory, **measured})
                 print(layout.name, search, measured, memory, file=sys.stderr)
                 await store.galleries.sizes.aclose()
+        if options.enrol:
+            _, store = await _opened(client, Search(exact=True), prefix, in_memory)
+            figures["enrolment"] = await measure_enrolment(store, people, options.enrol)
+            await store.galleries.sizes.aclose()
+            await store.erasures.aclose()
     finally:
         if not options.keep:
             for name in (collection, prefix + META):
@@ -108,9 +117,11 @@ async def _opened(
         hnsw_ef=search.hnsw_ef,
         oversampling=search.oversampling,
         quantization="int8",  # rescoring; without quantised vectors it has no effect
+        rewrite_segments=False,
     )
     kind = "memory" if in_memory else "server"
-    engine = ServerEngine(client, EngineDescription(kind, "", "", exact=search.exact), options)
+    asked = client if in_memory else Reads(Nodes({"server": client}, options)).as_client()
+    engine = ServerEngine(asked, EngineDescription(kind, "", "", exact=search.exact), options)
     engine.exclusive = False
     return engine, await Store.over(engine)
 
@@ -160,3 +171,8 @@ def _print(figures: dict[str, Any]) -> None:
         )
     Console(width=200 if not Console().is_terminal else None).print(table)
     print("Cells are medians and 95th percentiles; the ratio is that of the medians.")
+    for one in figures.get("enrolment", ()):
+        print(
+            f"enrolment, {one['guards']}, {one['way']}: {one['per_s']} a second ({one['enrolments']} identities), "
+            f"{one['client_ms']} ms of processor time of the client each"
+        )

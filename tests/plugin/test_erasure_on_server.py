@@ -112,6 +112,17 @@ async def test_a_receipt_is_done_once_every_segment_was_written_again(double: Do
     await store.aclose()
 
 
+async def test_without_rewriting_a_receipt_is_done_at_once_and_claims_less(double: Double) -> None:
+    store = await Store.open(double.url, options=ServerOptions(rewrite_segments=False))
+    await store.galleries.create("people", CONTRACT, policy=POLICY)
+    await enroll(store, "ada", 1)
+    receipt = await store.identities.delete("people", "ada", force=True)
+    assert (receipt.state, receipt.unreadable, receipt.compacted) == (ErasureState.DONE, True, False)
+    assert any("only that the points are unreadable" in one for one in receipt.not_covered)
+    assert not double.orders
+    await store.aclose()
+
+
 async def test_a_gallery_needs_its_own_record_erased_too(double: Double) -> None:
     store = await opened(double)
     await enroll(store, "ada", 1)

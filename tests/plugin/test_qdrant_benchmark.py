@@ -12,7 +12,21 @@ from benchmarks.qdrant.people import DIMENSION, People, nearest_scores
 from sameface_qdrant import Outcome, Probe, Store
 from tests.plugin.steered import SteeredEngine
 
-SMALL = ["--url", ":memory:", "--templates", "40", "--galleries", "2", "--each", "2", "--probes", "8", "--json"]
+SMALL = [
+    "--url",
+    ":memory:",
+    "--templates",
+    "40",
+    "--galleries",
+    "2",
+    "--each",
+    "2",
+    "--probes",
+    "8",
+    "--enrol",
+    "9",
+    "--json",
+]
 
 
 @pytest.mark.parametrize("sweep", [[], ["--sweep", "--only", "int8"]], ids=["usual", "sweep"])
@@ -21,6 +35,9 @@ def test_the_benchmark_prints_its_figures(sweep: list[str], capsys: pytest.Captu
     figures = json.loads(capsys.readouterr().out)
     assert (figures["templates"], figures["galleries"], figures["identities_of_a_gallery"]) == (40, 2, 10)
     assert len(figures["settings"]) == (6 if sweep else 2)
+    ways = [(one["guards"], one["way"]) for one in figures["enrolment"]]
+    assert len(set(ways)) == 6
+    assert all(one["enrolments"] == 9 and one["per_s"] > 0 for one in figures["enrolment"])
     for row in figures["settings"]:
         assert row["recall_at_1"] == 1.0
         bare = row["bare"]["p50_ms"]

@@ -77,7 +77,8 @@ class ServerEngine:
         self._known: dict[str, OpenedCollection] = {}
         # No other process can write to this memory.
         self.exclusive = description.kind == "memory"
-        self.segment_rewriting = None if self.exclusive else ServerSegments(client, self._name, self._run)
+        rewrites = self._options.rewrite_segments and not self.exclusive
+        self.segment_rewriting = ServerSegments(client, self._name, self._run) if rewrites else None
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None, options: ServerOptions) -> "ServerEngine":

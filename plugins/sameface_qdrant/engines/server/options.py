@@ -37,6 +37,10 @@ class ServerOptions:
     """How old a gallery's size may be when it is used for a decision, in seconds; never more than one second for every
     2,000 identities. Fewer than 1,000 are counted each time. 0 counts each time."""
 
+    rewrite_segments: bool = True
+    """Have the server write its segments again after a deletion, so that the removed bytes leave them. If not, receipts
+    say that only unreadability was checked, and the server decides when it writes them."""
+
     shard_number: int | None = None
     """None takes the server's default."""
     replication_factor: int | None = None
