@@ -11,6 +11,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import Enrolment, EnrolmentResult, GuardAction, NewTemplate, Policy, Store, blocking
+from sameface_qdrant.engines.base import Where
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
     GalleryNotFound,
@@ -254,3 +255,66 @@ async def test_identities_have_locks_of_their_own_where_others_write_too() -> No
     assert order.index("two ends") < order.index("four begins")
     assert not lock._locks
     assert not lock._users
+
+
+async def test_a_malformed_call_fails_alone(store: Store, rng: np.random.Generator) -> None:
+    await store.galleries.create("people", CONTRACT, policy=WARN)
+    new = [NewTemplate(random_vector(rng), CONTRACT)]
+    calls: list[Any] = [
+        store.enroll("people", "ada", new),
+        store.enroll("people", "bob", [NewTemplate(random_vector(rng), CONTRACT)], labels=None),  # type: ignore[arg-type]
+        store.enroll("people", "cy", [NewTemplate(np.zeros(CONTRACT.dimension, np.float32), CONTRACT)]),
+        store.enroll("people", {}, new),  # type: ignore[arg-type]
+        store.enroll("people", "dee", (one for one in new)),  # type: ignore[arg-type]
+        store.enroll("people", "eve", [None]),  # type: ignore[list-item]
+        store.enroll("people", "fay", [NewTemplate(random_vector(rng), CONTRACT)]),
+    ]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [isinstance(one, BaseException) for one in results] == [False, True, True, True, False, True, False]
+    assert {found.id for found in (await store.identities.list("people")).items} == {"ada", "dee", "fay"}
+
+
+async def test_a_record_of_a_newer_release_fails_alone(rng: np.random.Generator) -> None:
+    engine = SteeredEngine(AsyncQdrantClient(":memory:"))
+    store = await Store.over(engine)
+    await store.galleries.create("people", CONTRACT, policy=WARN)
+    await many(store, [one("ada", random_vector(rng))])
+    tenant = await store.galleries.tenant("people")
+    newer = {"schema": {"version": 99, "least_reader": 1, "least_writer": 99}}
+    await engine.set_payload(tenant.collection, Where({"identity": "ada", "kind": "identity"}), newer)
+    results = await many(store, [one(name, random_vector(rng)) for name in ("bob", "ada", "cy")])
+    assert [type(result.error).__name__ for result in results] == ["NoneType", "StoreTooNew", "NoneType"]
+
+
+async def test_each_caller_is_told_about_its_own_identity(rng: np.random.Generator) -> None:
+    client = AsyncQdrantClient(":memory:")
+    engine, other = SteeredEngine(client), await Store.over(SteeredEngine(client))
+    store = await Store.over(engine)
+    await store.galleries.create("people", CONTRACT, policy=WARN)
+
+    async def delete_elsewhere() -> None:
+        await other.galleries.delete("people", force=True)
+
+    engine.before_write = delete_elsewhere
+    results = await many(store, [one(name, random_vector(rng)) for name in ("ada", "bob")])
+    assert [type(result.error) for result in results] == [ConcurrentUpdate, ConcurrentUpdate]
+    assert [result.error.metadata["identity"] for result in results if result.error] == ["ada", "bob"]
+    assert await left_over(engine, CONTRACT.key) == []
+
+
+async def test_templates_that_vanish_while_they_are_compared_give_a_typed_error(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = SteeredEngine(AsyncQdrantClient(":memory:"))
+    store = await Store.over(engine)
+    policy = replace(WARN, max_templates=1, when_full=WhenFull.REPLACE_MOST_REDUNDANT)
+    await store.galleries.create("people", CONTRACT, policy=policy)
+    await many(store, [one("ada", random_vector(rng))])
+    read = engine.get
+
+    async def without_vectors(*arguments: Any, **options: Any) -> Any:
+        return {} if options.get("with_vector") else await read(*arguments, **options)
+
+    monkeypatch.setattr(engine, "get", without_vectors)
+    (result,) = await many(store, [one("ada", random_vector(rng))])
+    assert type(result.error) is ConcurrentUpdate

@@ -15,7 +15,8 @@ import pytest
 from qdrant_client import grpc as messages
 
 from sameface_qdrant import ErasedResource, ErasureReceipt, ErasureState, NewTemplate, Policy, ServerOptions, Store
-from sameface_qdrant.store import pending_receipts, rewriting
+from sameface_qdrant.errors import StoreUnavailable
+from sameface_qdrant.store import pending_receipts, rewriting, segment_erasure
 from sameface_qdrant.store.payloads import META
 from tests.plugin.conftest import CONTRACT, random_vector
 from tests.plugin.wire import Double, Fault
@@ -109,6 +110,24 @@ async def test_a_receipt_is_done_once_every_segment_was_written_again(double: Do
     assert any("not searched" in place for place in done.not_covered)
     await at_rest(double, original)
     assert double.orders == [(PEOPLE, not original), (PEOPLE, original)]
+    await store.aclose()
+
+
+async def test_a_receipt_whose_service_ended_in_between_is_completed_by_another(
+    double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_erasure, "CRASHED_AFTER_S", 0.0)
+    store = await opened(double)
+    await enroll(store, "ada", 1)
+    double.faults["Points/Delete"].append(Fault(applied=True))
+    with pytest.raises(StoreUnavailable):
+        await store.identities.delete("people", "ada", force=True)
+    await store.sweep()
+    (receipt,) = (await store.erasures.list()).items
+    done = await until(store, receipt, is_done)
+    assert done.compacted
+    assert not done.unreadable
+    assert "repeat of the deletion" in done.failure
     await store.aclose()
 
 

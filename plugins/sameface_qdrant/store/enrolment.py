@@ -5,15 +5,17 @@ A call that is alone does not wait.
 """
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from sameface_qdrant.engines.base import Engine
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.enrolment_batch import EnrolmentBatch
 from sameface_qdrant.store.enrolment_item import Item
+from sameface_qdrant.store.enrolment_request import check_request
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
@@ -69,6 +71,9 @@ class Enrolments:
     @runs_to_completion
     async def enroll(self, gallery: str, request: Enrolment) -> tuple[Template, ...]:
         """See `sameface_qdrant.Store.enroll`."""
+        # What is malformed is the caller's own matter, and must not reach the others of a batch.
+        request = replace(request, templates=tuple(request.templates))
+        check_request(request)
         waiting = _Waiting(request, asyncio.get_running_loop().create_future())
         if gallery in self._waiting:
             self._waiting[gallery].append(waiting)
@@ -111,27 +116,36 @@ class Enrolments:
 
     async def _write_batches(self, gallery: str) -> None:
         """Write what waits, one batch after another."""
-        waiting = self._waiting[gallery]
+        waiting, calls = self._waiting[gallery], list[_Waiting]()
         try:
             while waiting:
-                await self._write_next(gallery, waiting)
+                chosen = _next_batch([one.request for one in waiting], MOST_AT_ONCE)
+                calls = [waiting[number] for number in chosen]
+                for number in reversed(chosen):
+                    del waiting[number]
+                await self._write(gallery, calls)
         finally:
             del self._waiting[gallery]
+            for one in (*calls, *waiting):
+                one.done.cancel()  # has no effect on what is done
 
-    async def _write_next(self, gallery: str, waiting: list[_Waiting]) -> None:
-        chosen = _next_batch([one.request for one in waiting], MOST_AT_ONCE)
-        calls = [waiting[number] for number in chosen]
-        for number in reversed(chosen):
-            del waiting[number]
+    async def _write(self, gallery: str, calls: Sequence[_Waiting]) -> None:
         batch = self._batch(gallery, [one.request for one in calls])
         try:
             tenant = await self._run(batch, gallery)
-        except Exception as error:
+        except SamefaceError as error:
             for one in calls:
-                one.done.set_exception(error)
-            return
-        for one, item in zip(calls, batch.items, strict=True):
-            one.done.set_result((tenant, item))
+                one.done.set_exception(copy.copy(error))
+        except Exception as error:
+            if len(calls) == 1:
+                calls[0].done.set_exception(error)
+                return
+            # Alone, the call that causes this fails alone.
+            for one in calls:
+                await self._write(gallery, [one])
+        else:
+            for one, item in zip(calls, batch.items, strict=True):
+                one.done.set_result((tenant, item))
 
     def _batch(self, gallery: str, requests: Sequence[Enrolment]) -> EnrolmentBatch:
         return EnrolmentBatch(self._engine, self._galleries, self._secret, gallery, requests)

@@ -69,7 +69,7 @@ class EnrolmentBatch:
             GalleryNotFound: there is no such gallery.
             StoreUnavailable: unknown what is stored; a repeat finds out.
         """
-        # Read under the lock, so that a gallery that is being erased receives no templates afterwards.
+        # Under the lock. If only this process writes, the gallery then stays; otherwise `_decide` looks again.
         tenant = await self._galleries.tenant(self._gallery)
         now = time.time()
         await self._prepare(tenant, now)
@@ -225,11 +225,7 @@ class EnrolmentBatch:
             await self._engine.delete(tenant.collection, replaced)
 
     async def _decide(self, tenant: Tenant, items: Sequence[Item], changes: Sequence[Change]) -> dict[str, Point]:
-        """Confirm the templates of those that won, and remove those of the others. Return what is stored.
-
-        Raises:
-            ConcurrentUpdate: the gallery has been erased.
-        """
+        """Confirm the templates of those that won, and remove those of the others. Return what is stored."""
         # Where this fails, nothing is known of the write. Its templates stay pending until a repeat or the sweep.
         found, current, objections = await together(
             self._engine,
@@ -239,7 +235,9 @@ class EnrolmentBatch:
         )
         if not current:
             await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}))
-            raise overtaken(tenant.gallery.id, items[0].request.identity)
+            for item in items:
+                item.error = overtaken(tenant.gallery.id, item.request.identity)
+            return found
         confirmed, lost, new = [], [], []
         for item, change, objection in zip(items, changes, objections, strict=True):
             # Another service may have inserted them for the same request, or have erased some of the identity's.

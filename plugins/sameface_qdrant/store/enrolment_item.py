@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sameface_qdrant.engines.base import Point
-from sameface_qdrant.errors import IdentityExpired, RequestIdReused, SamefaceError
+from sameface_qdrant.errors import IdentityExpired, RequestIdReused, SamefaceError, StoreTooNew
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import Change, change_of, is_closed, is_pending, overtaken
 from sameface_qdrant.store.enrolment_request import Entry
@@ -14,6 +14,7 @@ from sameface_qdrant.store.guard_findings import Subject
 from sameface_qdrant.store.identity_records import not_found
 from sameface_qdrant.values.enrolment import Enrolment
 from sameface_qdrant.values.finding import Finding, FindingKind
+from sameface_qdrant.values.schema import check_writable, schema_of
 from sameface_qdrant.values.template import Template
 
 
@@ -86,6 +87,10 @@ def identity_refusal(tenant: Tenant, item: Item) -> SamefaceError | None:
     identity, record = item.request.identity, item.record
     if record is None:
         return None if item.request.create_identity else not_found(tenant, identity)
+    try:
+        check_writable(schema_of(record.payload), "the record")
+    except StoreTooNew as newer:
+        return newer
     if record.payload["moving_to"] or is_closed(record):
         return overtaken(tenant.gallery.id, identity)
     if not payloads.in_force(record.payload, time.time()):

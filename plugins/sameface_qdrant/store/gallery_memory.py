@@ -6,7 +6,7 @@
 - A larger size: counted at most one second ago for every `IDENTITIES_PER_S` identities, and at most the bound of
   `GallerySizes` ago.
 
-Writes use none of this: they read the record, see `Galleries.tenant`.
+Writes read the record, see `Galleries.tenant`. Of this they use the size alone, for the guard against collisions.
 
 If other services add r identities a second, the true size is at most 1 + r / `IDENTITIES_PER_S` times the one that was
 used. The false positive identification rate of a threshold from the model card grows by no more than that factor:
@@ -130,9 +130,13 @@ class GallerySizes:
         return min(self._max_age_s, identities / IDENTITIES_PER_S)
 
     async def _count(self, tenant: Tenant) -> int:
-        began = time.monotonic()
+        began, known = time.monotonic(), self._sizes.get(tenant.uid)
+        at_first = 0 if known is None else known.identities
         identities = await self._engine.count(tenant.collection, gallery_filter(tenant.uid, payloads.IDENTITY))
         self._sizes.pop(tenant.uid, None)
+        if known is not None:
+            # Added meanwhile, and perhaps not counted. The next count corrects what was counted twice.
+            identities += known.identities - at_first
         if identities >= LARGE and not self._engine.exclusive and self._max_age_s:
             _limit(self._sizes)
             self._sizes[tenant.uid] = _Size(identities, began)

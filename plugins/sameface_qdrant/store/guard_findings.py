@@ -59,7 +59,8 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     refusal: SamefaceError | None = None
     because_of: frozenset[str] = frozenset()
-    """Identities of the same batch in the findings. If these are not enrolled after all, a refusal does not hold."""
+    """The identity of the same batch for which it is refused, if any. If that one is not enrolled after all, the
+    refusal does not hold."""
 
 
 def action_of(policy: Policy, kind: FindingKind) -> GuardAction:
@@ -115,8 +116,9 @@ def verdicts(
             refusal: SamefaceError | None = rejection(findings, gallery.policy, gallery.id, subject.identity)
         except ThresholdNotCalibrated as unknown:
             findings, refusal = [], unknown
-        named = {finding.identity for finding in findings if finding.template in batch.accepted}
-        results.append(Verdict(tuple(findings), refusal, frozenset(named)))
+        cause = refusal.finding if isinstance(refusal, GuardRefusal) else None
+        because_of = {cause.identity} if cause is not None and cause.template in batch.accepted else set[str]()
+        results.append(Verdict(tuple(findings), refusal, frozenset(because_of)))
         if refusal is None and subject.identity in follow:
             batch.accept(subject)
     return results

@@ -7,10 +7,16 @@ from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Engine, Point, SegmentRewriting, Where
 from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.store.conditional_write import CRASHED_AFTER_S
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.receipts import ROUNDS, receipt_of, receipt_point
 from sameface_qdrant.store.rewriting import Phase, Rounds, SegmentRounds
 from sameface_qdrant.values.erasure import ErasureReceipt, ErasureState
+
+ABANDONED = (
+    "the service ended, or lost an answer, before it had checked that the points are unreadable; a repeat of the "
+    "deletion has a receipt of its own"
+)
 
 
 class SegmentErasure:
@@ -40,6 +46,9 @@ class SegmentErasure:
         """
         wanted: dict[str, int] = dict.fromkeys(await self._rounds.unfinished(), 0)
         waiting = [point for point in pending if point.payload.get(ROUNDS)]
+        adopted = [point for point in pending if _is_abandoned(point)]
+        for point in adopted:
+            await self._adopt(point)
         for point in waiting:
             for collection, needed in point.payload[ROUNDS].items():
                 wanted[collection] = max(needed, wanted.get(collection, 0))
@@ -48,7 +57,15 @@ class SegmentErasure:
         places: dict[str, tuple[str, ...]] = {}
         left = [point for point in waiting if not await self._complete(point, after, places)]
         running = any(rounds.phase is not Phase.IDLE for rounds in after.values())
-        return bool(left) or running, after != before or len(left) < len(waiting)
+        return bool(left or adopted) or running, after != before or len(left) < len(waiting) or bool(adopted)
+
+    async def _adopt(self, point: Point) -> None:
+        """Give a receipt whose deletion did not go on the rounds after which the bytes of what it removed are gone."""
+        collection = point.payload["collection"]
+        needed = await self.needed(collection, META)
+        told = dataclasses.replace(receipt_of(point.payload), failure=ABANDONED)
+        kept = receipt_point(told, collection, point.payload["dimension"], time.time(), needed)
+        await self._engine.upsert(META, [kept], only_if=Where({"state": ErasureState.PENDING.value}))
 
     async def _step(self, before: Rounds, needed: int) -> Rounds:
         """Take the next step. A failure in one collection does not stop the others."""
@@ -81,7 +98,9 @@ class SegmentErasure:
             compacted=covered,
             done_time=datetime.now(UTC),
             not_covered=left,
-            failure="" if covered else f"the segments were not written again: {refusals[0]}",
+            failure=(receipt.failure if not receipt.unreadable else "")
+            if covered
+            else f"the segments were not written again: {refusals[0]}",
         )
         kept = receipt_point(done, point.payload["collection"], point.payload["dimension"], time.time(), needed)
         # Another service may have completed it meanwhile.
@@ -89,3 +108,8 @@ class SegmentErasure:
         await self._engine.upsert(META, [kept], only_if=pending)
         await self._engine.commit(META)
         return True
+
+
+def _is_abandoned(point: Point) -> bool:
+    """Return whether a deletion stored its receipt so long ago, and did not go on, that its service has crashed."""
+    return not point.payload.get(ROUNDS) and time.time() - float(point.payload["kept"]) > CRASHED_AFTER_S

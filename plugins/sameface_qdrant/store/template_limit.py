@@ -6,6 +6,7 @@ import numpy as np
 
 from sameface_qdrant.engines.base import Engine, Point
 from sameface_qdrant.errors import TemplateLimitReached
+from sameface_qdrant.store.conditional_write import overtaken
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.values.gallery import WhenFull
 from sameface_qdrant.values.vectors import Vector
@@ -30,6 +31,7 @@ async def templates_to_replace(
         kept: ids that are never replaced.
 
     Raises:
+        ConcurrentUpdate: another service has erased the templates that would be compared.
         TemplateLimitReached: the policy replaces no template, or there are too few to replace.
     """
     policy = tenant.gallery.policy
@@ -46,6 +48,9 @@ async def templates_to_replace(
     if policy.when_full is WhenFull.REPLACE_MOST_REDUNDANT:
         ids = [point.id for point in held]
         held = list((await engine.get(tenant.collection, ids, with_vector=True)).values())
+        if len(held) < excess:
+            # Another service has erased some in between.
+            raise overtaken(tenant.gallery.id, identity)
     vectors = [point.vector for point in new if point.vector is not None]
     return replaceable(held, vectors, excess, policy.when_full)
 

@@ -3,6 +3,7 @@
 These commands open the store themselves, see `sameface.cli.direct_store`.
 """
 
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,7 +123,9 @@ def import_(
     Examples: `sameface store import monday.sameface --erased today.erasures`,
     `sameface store import move.sameface --no-erasures-since --qdrant-url http://qdrant:6334`
     """
+    from sameface_qdrant.transfer.contents import checked_contents
     from sameface_qdrant.transfer.importing import ImportSummary, import_store
+    from sameface_qdrant.transfer.sealed_file import SealedReader
 
     if (erased is None) != no_erasures_since:
         raise InvalidArgument(
@@ -131,6 +134,9 @@ def import_(
             metadata={"field": "erased"},
         )
     settings, key = located(config, data_dir, qdrant_url, must_exist=False), key_from(key_file)
+    # Before the store is opened, which makes it if it does not exist.
+    with closing(SealedReader(file, key)) as reader:
+        checked_contents(reader)
 
     async def work(store: "Store", progress: Progress) -> "ImportSummary":
         return await import_store(

@@ -2,9 +2,10 @@
 
 `Nodes` repeats the store's calls. An attached collection has one connection, and gRPC itself retries its calls (gRFC
 A6), with backoff and jitter, within the call's deadline. Both repeat only calls that may be applied twice: reads and
-upserts. The store's upserts to a server insert only or depend on a revision, so a repeat finds its own work. Deletes
-and overwritten payloads are not retried. After a lost answer another service may have enrolled again, and a second
-delete would remove templates that it has acknowledged.
+upserts. The store's upserts to a server insert only or depend on a revision, so a repeat finds its own work. Receipts
+of erasures and notes of imports are the exception: a repeat may set back what was written since, and that is then done
+again. Deletes and overwritten payloads are not retried. After a lost answer another service may have enrolled again,
+and a second delete would remove templates that it has acknowledged.
 """
 
 import json

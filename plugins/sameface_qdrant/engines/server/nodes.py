@@ -86,7 +86,10 @@ class Nodes:
             raise AttributeError(name)
 
         def method(*arguments: Any, **named: Any) -> Awaitable[Any]:
-            return self._call(lambda client: getattr(client, name)(*arguments, **named), name in SAFE_TO_REPEAT)
+            # Such a read asks all replicas. If it fails, the node that was asked may be well.
+            asks_all = named.get("consistency") is models.ReadConsistencyType.MAJORITY
+            work = lambda client: getattr(client, name)(*arguments, **named)  # noqa: E731
+            return self._call(work, name in SAFE_TO_REPEAT, leaves=not asks_all)
 
         return method
 
@@ -117,7 +120,14 @@ class Nodes:
         for node in self._nodes:
             await node.client.close()
 
-    async def _call(self, work: Callable[[AsyncQdrantClient], Awaitable[Result]], repeatable: bool) -> Result:
+    @property
+    def timeout_s(self) -> float:
+        """Longest time of a call with all its repeats."""
+        return self._timeout_s
+
+    async def _call(
+        self, work: Callable[[AsyncQdrantClient], Awaitable[Result]], repeatable: bool, *, leaves: bool = True
+    ) -> Result:
         now = asyncio.get_running_loop().time
         deadline = now() + self._timeout_s
         tried: list[Node] = []
@@ -135,7 +145,7 @@ class Nodes:
             except (TimeoutError, grpc.RpcError) as error:
                 kind = _kind(error)
                 tried.append(node)
-                if kind in ("UNAVAILABLE", "TimeoutError"):
+                if leaves and kind in ("UNAVAILABLE", "TimeoutError"):
                     self._leave(node)
                 again = failures < self._retries and kind in ELSEWHERE and (repeatable or _never_sent(error))
                 if len(self._nodes) == 1:
@@ -153,10 +163,9 @@ class Nodes:
         for node in untried:
             if node in present:
                 return node
-        for node in tried:
-            if node in present:
-                return node
-        return untried[0] if untried else tried[-len(self._nodes)]
+        latest = {node: number for number, node in enumerate(tried)}
+        again = [node for node in present if node in latest] or untried[:1] or list(latest)
+        return min(again, key=lambda node: latest.get(node, -1))
 
     def _pause(self, tried: list[Node], failures: int) -> float:
         if any(not node.away and node not in tried for node in self._nodes):

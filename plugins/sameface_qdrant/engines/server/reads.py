@@ -54,7 +54,10 @@ class Reads:
             )
             return found
 
-        return await (read(ids, None) if consistency is None else agreed(read, ids))
+        if consistency is None:
+            return await read(ids, None)
+        async with asyncio.timeout(self._nodes.timeout_s):
+            return await agreed(read, ids)
 
     async def scroll(
         self,
