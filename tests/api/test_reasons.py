@@ -42,6 +42,7 @@ from sameface.vision import QualityLimits
 from sameface_qdrant import Policy, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.edge.engine import EdgeEngine
+from sameface_qdrant.engines.server.error_mapping import typed_error
 from sameface_qdrant.errors import SamefaceError, StoreCorrupt
 from tests.toy_pad import tinted, with_toy_pad
 
@@ -496,6 +497,18 @@ async def _(server: Server, portraits: Path) -> None:
     await server.store._engine.set_payload(tenant.collection, where, later)
     name = f"{GALLERY}/identities/written-later"
     await server.galleries.GetIdentity(gallery_service_pb2.GetIdentityRequest(name=name))
+
+
+@cause("STORE_TOO_OLD")
+async def _(server: Server, portraits: Path) -> None:
+    server.engine.instead = failing(typed_error("http://qdrant:6334", "UNIMPLEMENTED", "unknown method QueryBatch"))
+    await server.galleries.GetIdentity(gallery_service_pb2.GetIdentityRequest(name=OBAMA))
+
+
+@cause("STORE_REFUSED")
+async def _(server: Server, portraits: Path) -> None:
+    server.engine.instead = failing(typed_error("http://qdrant:6334", "INVALID_ARGUMENT", "Limit exceeded 80 > 10"))
+    await server.galleries.GetIdentity(gallery_service_pb2.GetIdentityRequest(name=OBAMA))
 
 
 @cause("STORE_CORRUPT")

@@ -12,7 +12,7 @@ from sameface_qdrant import Outcome, Policy, Store
 from tests.plugin.counting import CountingEngine
 
 
-async def test_verify_and_identify_take_three_round_trips_and_enrol_at_most_seven() -> None:
+async def test_verify_and_identify_take_two_round_trips_and_enrol_at_most_seven() -> None:
     rng = np.random.default_rng(20261129)
     repository = model_repository_source()
     engine = CountingEngine()
@@ -41,7 +41,7 @@ async def test_verify_and_identify_take_three_round_trips_and_enrol_at_most_seve
         operations.verify("people", "ada", samples[0], scope=None, threshold=None, margin=None, selection=None)
     )
     assert decision.outcome is Outcome.MATCH
-    assert len(rounds) == 3
+    assert len(rounds) == 2
     _, rounds = await engine.rounds_of(operations.identify(samples[0], IdentificationSettings("people")))
-    assert len(rounds) == 3
+    assert len(rounds) == 2
     await engine.aclose()

@@ -50,6 +50,10 @@ class SteeredEngine(ServerEngine):
         self._fail("nearest")
         return await super().nearest(*arguments, **options)
 
+    async def nearest_each(self, *arguments: Any, **options: Any) -> Any:
+        self._fail("nearest")
+        return await super().nearest_each(*arguments, **options)
+
     async def set_payload(self, *arguments: Any, **options: Any) -> None:
         self._fail("set_payload")
         await super().set_payload(*arguments, **options)

@@ -2,7 +2,8 @@
 
 ``<receipt>.noted``: points are about to be removed; it holds the byte strings to search for, which are biometric data.
 ``<receipt>.due``: the points were removed; it holds the byte strings until the files are rewritten.
-``<receipt>.gone``: the files were rewritten; it holds only numbers, until the receipt has them.
+``<receipt>.gone``: the files were rewritten; it holds only numbers, until the receipt has them. If the process
+ends between the two, it stays until the next deletion in the collection.
 """
 
 import json
