@@ -86,7 +86,7 @@ async def gallery_state(store: Store) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["the only writer", "several services"])
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(12))
 async def test_a_batch_does_what_single_calls_would_do_in_turn(seed: int, shared: bool) -> None:
     draw = random.Random(seed)
     policy = drawn_policy(draw)
@@ -117,19 +117,19 @@ async def test_a_batch_does_what_single_calls_would_do_in_turn(seed: int, shared
         assert await left_over(engine, CONTRACT.key) == []
 
 
-async def test_thousand_enrolments_on_every_engine(store: Store, rng: np.random.Generator) -> None:
+async def test_a_stream_of_enrolments_on_every_engine(store: Store, rng: np.random.Generator) -> None:
     await store.galleries.create("people", CONTRACT, policy=replace(WARN, on_collision=GuardAction.ALLOW))
 
     async def stream() -> AsyncIterator[Enrolment]:
-        for number in range(300):
+        for number in range(90):
             yield one(f"p{number}", random_vector(rng), display_name=f"P {number}", labels={"team": "red"})
 
-    results = [result async for result in store.enroll_many("people", stream(), batch_size=128)]
-    assert [result.identity for result in results] == [f"p{number}" for number in range(300)]
+    results = [result async for result in store.enroll_many("people", stream(), batch_size=40)]
+    assert [result.identity for result in results] == [f"p{number}" for number in range(90)]
     assert all(result.error is None and len(result.templates) == 1 for result in results)
     listed = await store.identities.list("people", labels={"team": "red"}, page_size=1000)
     assert {(found.id, found.display_name, found.template_count) for found in listed.items} == {
-        (f"p{number}", f"P {number}", 1) for number in range(300)
+        (f"p{number}", f"P {number}", 1) for number in range(90)
     }
 
 

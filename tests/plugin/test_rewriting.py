@@ -68,7 +68,7 @@ class Optimizers:
 
 # A cancelled step leaves a call of the client unmade.
 @pytest.mark.filterwarnings("ignore:coroutine")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32), original=st.booleans(), services=st.integers(1, 3), steps=st.integers(5, 80))
 def test_a_receipt_that_is_done_is_true_whatever_races_and_crashes(
     seed: int, original: bool, services: int, steps: int

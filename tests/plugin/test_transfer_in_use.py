@@ -95,7 +95,7 @@ class Worker:
             await until_done(lambda: self.store.identities.update("people", one, {"labels": labels}))
 
 
-@pytest.mark.parametrize("seed", [*range(12), pytest.param("server", marks=needs_server)])
+@pytest.mark.parametrize("seed", [*range(6), pytest.param("server", marks=needs_server)])
 async def test_each_person_is_in_the_file_once_and_whole(
     seed: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from tests.qdrant.ledger import Ledger, Operation, broken
 from tests.qdrant.outcome import KINDS, Outcome, summary, table
 from tests.qdrant.service import CONTRACT, Task
 
-SECONDS = 4.0
+SECONDS = 3.0
 
 
 class Twin(SteeredEngine):
@@ -121,10 +121,10 @@ async def test_promises_are_kept_while_services_are_killed() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_kind_of_broken_promise_is_caught(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A store that does not keep its promises may never finish a call.
-    monkeypatch.setattr(chaos_module, "STOPPED_WITHIN_S", 2.0)
+    monkeypatch.setattr(chaos_module, "STOPPED_WITHIN_S", 0.5)
     if kind == "failed":
         monkeypatch.setattr(chaos_module, "GIVEN_UP_AFTER_S", 0.2)
-    outcome = await run(kind, seconds=2.0)
+    outcome = await run(kind, seconds=1.5)
     assert kind in {one.kind for one in outcome.violations}
 
 
