@@ -255,6 +255,33 @@ async def test_identities_have_locks_of_their_own_where_others_write_too() -> No
     assert order.index("two ends") < order.index("four begins")
     assert not lock._locks
     assert not lock._users
+    assert not lock._writing
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_nothing_is_written_in_a_gallery_whose_lock_is_held(seed: int) -> None:
+    class Shared:
+        exclusive = False
+
+    lock, draw = WriteLock(Shared()), random.Random(seed)
+    held: list[tuple[str, frozenset[str]]] = []
+
+    async def hold() -> None:
+        gallery = draw.choice("xy")
+        identities = frozenset([""] if draw.random() < 0.3 else draw.sample("abcd", draw.randint(1, 3)))
+        for _ in range(draw.randrange(20)):
+            await asyncio.sleep(0)
+        async with lock.of(gallery, *identities):
+            for other, theirs in held:
+                assert other != gallery or not ({""} & (theirs | identities) or theirs & identities)
+            held.append((gallery, identities))
+            for _ in range(draw.randrange(10)):
+                await asyncio.sleep(0)
+            held.remove((gallery, identities))
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(hold() for _ in range(40)))
+    assert [lock._locks, lock._users, lock._writing] == [{}, {}, {}]
 
 
 async def test_a_malformed_call_fails_alone(store: Store, rng: np.random.Generator) -> None:

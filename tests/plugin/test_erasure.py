@@ -314,6 +314,21 @@ async def test_reading_receipts_changes_no_file(edge: Store, tmp_path: Path, rng
     assert not any("erasures" in name for name in files_in(tmp_path))
 
 
+async def test_the_next_opening_drops_what_a_process_left_of_a_finished_receipt(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    async with opened_store("edge", tmp_path / "store") as store:
+        await store.galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5))
+        await enroll(store, "ada", rng)
+        with pytest.MonkeyPatch.context() as crash:
+            crash.setattr(store._engine.erasure_evidence, "forget", _nothing)
+            assert (await store.identities.delete("people", "ada", force=True)).state is ErasureState.DONE
+    assert list((tmp_path / "store").glob("*/erasures/*"))
+    async with opened_store("edge", tmp_path / "store"), asyncio.timeout(60):
+        while list((tmp_path / "store").glob("*/erasures/*")):  # noqa: ASYNC110  # the folder is polled
+            await asyncio.sleep(0.02)
+
+
 async def _nothing(*arguments: object) -> None:
     return None
 

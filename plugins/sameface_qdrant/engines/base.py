@@ -123,6 +123,10 @@ class ErasureEvidence(Protocol):
         """Delete the note about a receipt."""
         ...
 
+    async def collections(self) -> tuple[str, ...]:
+        """Return the collections that have notes, whether they are open or not."""
+        ...
+
     async def noted(self, collection: str) -> tuple[str, ...]:
         """Return the receipts that there are notes about."""
         ...

@@ -251,8 +251,7 @@ class Erasures:
         if exclusive and isinstance(removal.points, Where):
             readable |= bool(await self._engine.count(removal.collection, removal.points))
         for vector in [point.vector for point in sample.points if point.vector is not None][:SEARCHES]:
-            hits = await self._engine.nearest(removal.collection, vector, Where({}), 16)
-            readable |= any(hit.id in ids for hit in hits)
+            readable |= bool(await self._engine.nearest(removal.collection, vector, Where({}, ids=tuple(ids)), 1))
         checked = dataclasses.replace(receipt, unreadable=not readable)
         if self._files is None and self._segments is None and checked.unreadable:
             checked = dataclasses.replace(checked, state=ErasureState.DONE, done_time=datetime.now(UTC))

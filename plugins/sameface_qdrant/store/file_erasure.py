@@ -82,6 +82,9 @@ class FileErasure:
         """Complete the receipts that are done. Return whether some are left, and whether this call completed one."""
         mine = [point for point in pending if point.payload["id"] not in self.under_way]
         found = [await self.complete(point) for point in mine]
+        # Of a process that ended between the receipt and its note.
+        for collection in await self._evidence.collections():
+            await self.drop_notes(collection)
         left = [one for one in found if one is not None and one.state is ErasureState.PENDING]
         return bool(left), len(left) < len(found)
 

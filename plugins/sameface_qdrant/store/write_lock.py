@@ -19,8 +19,8 @@ class WriteLock:
     """The locks of all writes to a store.
 
     If this process is the only writer, there is one lock, and writes run one after another. If other services write
-    too, each identity has a lock: conditional writes decide between services, and the locks only spare the writes of
-    one process to lose against each other.
+    too, each identity has a lock, and each gallery one that its writes share: conditional writes decide between
+    services, and the locks only spare the writes of one process to lose against each other.
 
     They are held while records are read and changed. They are not held while a change is made durable, so that several
     changes share a flush.
@@ -30,17 +30,36 @@ class WriteLock:
         self._exclusive = engine.exclusive
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._users: dict[tuple[str, str], int] = {}
+        self._writing: dict[str, int] = {}
+        """How many writes to identities of a gallery hold their locks."""
+        self._written = asyncio.Condition()
         self._running: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
     async def of(self, gallery: str, *identities: str) -> AsyncIterator[None]:
-        """Hold the locks of identities."""
-        # In order, so that two writers never wait for each other.
-        keys = [STORE] if self._exclusive else [(gallery, identity) for identity in sorted(set(identities), key=str)]
+        """Hold the locks of identities; with an empty identity that of the whole gallery."""
         async with AsyncExitStack() as held:
-            for key in keys:
-                await held.enter_async_context(self._one(key))
+            if self._exclusive:
+                await held.enter_async_context(self._one(STORE))
+            elif "" in identities:
+                await held.enter_async_context(self._one((gallery, "")))
+                async with self._written:
+                    await self._written.wait_for(lambda: not self._writing.get(gallery))
+            else:
+                async with self._one((gallery, "")):
+                    self._writing[gallery] = self._writing.get(gallery, 0) + 1
+                held.push_async_callback(self._end, gallery)
+                # In order, so that two writers never wait for each other.
+                for identity in sorted(set(identities), key=str):
+                    await held.enter_async_context(self._one((gallery, identity)))
             yield
+
+    async def _end(self, gallery: str) -> None:
+        async with self._written:
+            self._writing[gallery] -= 1
+            if not self._writing[gallery]:
+                del self._writing[gallery]
+                self._written.notify_all()
 
     @asynccontextmanager
     async def of_store(self) -> AsyncIterator[None]:

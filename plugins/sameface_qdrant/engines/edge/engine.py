@@ -51,7 +51,7 @@ class EdgeEngine:
         self._collections: dict[str, EdgeCollection] = {}
         self._opening = asyncio.Lock()
         self._resuming: asyncio.Task[None] | None = None
-        self.erasure_evidence = EdgeErasureEvidence(self._collections, self._compact)
+        self.erasure_evidence = EdgeErasureEvidence(folder, self._collections, self._compact)
 
     @classmethod
     async def open(cls, folder: Path) -> "EdgeEngine":

@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -25,9 +26,11 @@ class EdgeErasureEvidence:
 
     def __init__(
         self,
+        folder: Path,
         collections: Mapping[str, EdgeCollection],
         compact: Callable[[EdgeCollection], "asyncio.Task[SamefaceError | None]"],
     ) -> None:
+        self._folder = folder
         self._collections = collections
         self._compact = compact
 
@@ -67,13 +70,17 @@ class EdgeErasureEvidence:
 
     async def forget(self, collection: str, receipt: str) -> None:
         """See `ErasureEvidence.forget`."""
-        folder = self._collections[collection].folder
+        folder = self._folder / collection
         await blocking_call(folder, erasure_notes.forget, folder, receipt)
 
     async def noted(self, collection: str) -> tuple[str, ...]:
         """See `ErasureEvidence.noted`."""
-        folder = self._collections[collection].folder
+        folder = self._folder / collection
         return await blocking_call(folder, erasure_notes.noted, folder)
+
+    async def collections(self) -> tuple[str, ...]:
+        """See `ErasureEvidence.collections`."""
+        return await blocking_call(self._folder, erasure_notes.collections, self._folder)
 
 
 def _representations(points: Sequence[Point]) -> dict[str, tuple[bytes, ...]]:

@@ -2,8 +2,7 @@
 
 ``<receipt>.noted``: points are about to be removed; it holds the byte strings to search for, which are biometric data.
 ``<receipt>.due``: the points were removed; it holds the byte strings until the files are rewritten.
-``<receipt>.gone``: the files were rewritten; it holds only numbers, until the receipt has them. If the process
-ends between the two, it stays until the next deletion in the collection.
+``<receipt>.gone``: the files were rewritten; it holds only numbers, until the receipt has them.
 """
 
 import json
@@ -43,6 +42,11 @@ def noted(folder: Path) -> tuple[str, ...]:
     """Return the receipts that there are notes about."""
     kinds = {NOTED, DUE, GONE}
     return tuple(sorted({path.stem for path in (folder / FOLDER).glob("*") if path.suffix in kinds}))
+
+
+def collections(folder: Path) -> tuple[str, ...]:
+    """Return the collections of a store's folder that have notes."""
+    return tuple(sorted({path.parents[1].name for path in folder.glob(f"*/{FOLDER}/*")}))
 
 
 def tidy(folder: Path, living: Callable[[Sequence[str]], set[str]]) -> None:
