@@ -1,7 +1,8 @@
 """Work beside the event loop: blocking calls in threads, and reads that share a round trip."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, overload
@@ -94,6 +95,45 @@ async def together(reader: Reader, /, *reads: Reading[Any]) -> tuple[Any, ...]:
     finally:
         for read in reads:
             read.close()  # for reads that have not begun
+
+
+async def in_order(
+    items: AsyncGenerator[One], work: Callable[[One], Coroutine[Any, Any, Result]], at_once: int
+) -> AsyncGenerator[Result]:
+    """Yield the result of ``work`` for each item, in their order, while up to ``at_once`` of them run.
+
+    An item is asked for once there is room for it, and a result does not wait for the next item. Raises the first error
+    in the order of the items. Whatever was begun has ended when this generator ends; close ``items`` after that.
+    """
+    running: deque[asyncio.Future[Result]] = deque()
+    coming: asyncio.Future[list[One]] | None = None
+    more = True
+    try:
+        while more or running:
+            if more and coming is None and len(running) < at_once:
+                coming = asyncio.ensure_future(_next_of(items))
+            waited = [*([coming] if coming is not None else ()), *([running[0]] if running else ())]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if coming is not None and coming.done():
+                found, coming = coming.result(), None
+                running.extend(asyncio.ensure_future(work(item)) for item in found)
+                more = bool(found)
+            elif running[0].done():
+                yield running.popleft().result()
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await ended(coming)
+        for one in running:
+            await ended(one)
+
+
+async def _next_of(items: AsyncGenerator[One]) -> list[One]:
+    """Return the next item, or nothing after the last one."""
+    try:
+        return [await anext(items)]
+    except StopAsyncIteration:
+        return []
 
 
 async def nothing(value: One) -> One:

@@ -1,13 +1,15 @@
 """Work in threads: a cancelled caller returns when its work has ended, not before."""
 
 import asyncio
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, nullcontext
 
 import pytest
 
-from sameface_qdrant.concurrency import in_thread, to_end
+from sameface_qdrant.concurrency import in_order, in_thread, to_end
 
 
 @pytest.fixture
@@ -113,3 +115,42 @@ async def test_a_coroutine_is_awaited_to_its_end_by_a_cancelled_caller() -> None
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert steps == ["begun", "ended"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_results_come_in_the_order_of_the_items_while_no_more_than_allowed_run(seed: int) -> None:
+    draw = random.Random(seed)
+    count, at_once, failing = draw.randint(0, 12), draw.randint(1, 4), draw.choice((None, draw.randint(0, 11)))
+    running = most = asked = 0
+
+    async def pause() -> None:
+        for _ in range(draw.randint(0, 4)):
+            await asyncio.sleep(0)
+
+    async def items() -> AsyncGenerator[int]:
+        nonlocal asked
+        for number in range(count):
+            asked += 1
+            await pause()
+            yield number
+
+    async def work(number: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await pause()
+        running -= 1
+        if number == failing:
+            raise ValueError(number)
+        return number
+
+    found: list[int] = []
+    fails = failing is not None and failing < count
+    with pytest.raises(ValueError, match=str(failing)) if fails else nullcontext():
+        async with aclosing(items()) as source, aclosing(in_order(source, work, at_once)) as results:
+            async for result in results:
+                found.append(result)
+    assert found == list(range(failing if fails and failing is not None else count))
+    assert running == 0
+    assert most <= at_once
+    assert asked <= min(count, len(found) + at_once + 1)

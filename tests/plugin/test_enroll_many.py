@@ -20,6 +20,7 @@ from sameface_qdrant.errors import (
     StoreUnavailable,
 )
 from sameface_qdrant.store.enrolment import MOST_AT_ONCE
+from sameface_qdrant.store.enrolment_batch import EnrolmentBatch
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.gallery import WhenFull
 from tests.plugin.conftest import CONTRACT, random_vector
@@ -29,6 +30,7 @@ from tests.plugin.steered import SteeredEngine
 
 ACTIONS = list(GuardAction)
 WARN = Policy(verify_threshold=0.5, identify_threshold=0.8)
+OFF = replace(WARN, on_collision=GuardAction.ALLOW, on_duplicate=GuardAction.ALLOW, on_outlier=GuardAction.ALLOW)
 
 
 def one(identity: str, vector: Any, **options: Any) -> Enrolment:
@@ -345,3 +347,75 @@ async def test_templates_that_vanish_while_they_are_compared_give_a_typed_error(
     monkeypatch.setattr(engine, "get", without_vectors)
     (result,) = await many(store, [one("ada", random_vector(rng))])
     assert type(result.error) is ConcurrentUpdate
+
+
+async def test_a_result_does_not_wait_for_the_next_enrolment(rng: np.random.Generator) -> None:
+    store = await Store.over(SteeredEngine(AsyncQdrantClient(":memory:")))
+    await store.galleries.create("people", CONTRACT, policy=OFF)
+    told: asyncio.Queue[EnrolmentResult] = asyncio.Queue()
+
+    async def stream() -> AsyncIterator[Enrolment]:
+        for number in range(5):
+            yield one(f"p{number}", random_vector(rng))
+            assert (await told.get()).identity == f"p{number}"
+
+    results = []
+    async for result in store.enroll_many("people", stream(), batch_size=1):
+        results.append(result.identity)
+        told.put_nowait(result)
+    assert results == [f"p{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(("policy", "expected"), [(OFF, 2), (WARN, 1)], ids=["guards off", "guards compare"])
+async def test_two_batches_are_written_at_once_unless_guards_compare_them(
+    policy: Policy, expected: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await Store.over(SteeredEngine(AsyncQdrantClient(":memory:")))
+    await store.galleries.create("people", CONTRACT, policy=policy)
+    running: set[int] = set()
+    most = 0
+    run = EnrolmentBatch.run
+
+    async def counted(batch: EnrolmentBatch) -> Any:
+        nonlocal most
+        running.add(id(batch))
+        most = max(most, len(running))
+        try:
+            return await run(batch)
+        finally:
+            running.discard(id(batch))
+
+    monkeypatch.setattr(EnrolmentBatch, "run", counted)
+    await many(store, [one(f"p{number}", random_vector(rng)) for number in range(20)], size=4)
+    assert most == expected
+
+
+async def test_a_batch_waits_for_the_one_before_that_has_one_of_its_identities(rng: np.random.Generator) -> None:
+    engine = SteeredEngine(AsyncQdrantClient(":memory:"))
+    store = await Store.over(engine)
+    policy = replace(OFF, max_templates=1, when_full=WhenFull.REPLACE_OLDEST)
+    await store.galleries.create("people", CONTRACT, policy=policy)
+    # Another call holds the lock of "a": the first batch waits for it, and the second one needs only "b".
+    vectors = [random_vector(rng) for _ in range(3)]
+    async with store._write_lock.of("people", "a"):
+        writing = asyncio.create_task(
+            many(store, [one("a", vectors[0]), one("b", vectors[1]), one("b", vectors[2])], size=2)
+        )
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not writing.done()
+    assert [result.error for result in await writing] == [None, None, None]
+    assert (await gallery_state(store))["b"] == [[round(float(x), 5) for x in vectors[2] / np.linalg.norm(vectors[2])]]
+
+
+async def test_whoever_stops_a_stream_waits_for_what_was_begun(rng: np.random.Generator) -> None:
+    store = await Store.over(SteeredEngine(AsyncQdrantClient(":memory:")))
+    await store.galleries.create("people", CONTRACT, policy=OFF)
+    enrolments = [one(f"p{number}", random_vector(rng)) for number in range(12)]
+    stream = store.enroll_many("people", enrolments, batch_size=2)
+    assert (await anext(stream)).identity == "p0"
+    await stream.aclose()
+    enrolled = len((await store.identities.list("people")).items)
+    assert enrolled in (2, 4, 6)
+    await asyncio.sleep(0.05)
+    assert len((await store.identities.list("people")).items) == enrolled

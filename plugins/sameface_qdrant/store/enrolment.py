@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from sameface_qdrant.concurrency import ended, in_order
 from sameface_qdrant.engines.base import Engine
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.store import payloads
@@ -17,6 +18,7 @@ from sameface_qdrant.store.enrolment_batch import EnrolmentBatch
 from sameface_qdrant.store.enrolment_item import Item
 from sameface_qdrant.store.enrolment_request import check_request
 from sameface_qdrant.store.galleries import Galleries, Tenant
+from sameface_qdrant.store.guard_findings import compares_identities
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.template import Template
@@ -97,10 +99,35 @@ class Enrolments:
             raise InvalidArgument(
                 f"batch_size is {batch_size}; expected 1 to {LARGEST_BATCH}", metadata={"field": "batch_size"}
             )
-        async with aclosing(_batches(enrolments, batch_size)) as batches:
-            async for requests in batches:
-                for result in await self._enroll_batch(gallery, requests):
+        earlier: set[str] = set()
+        before: asyncio.Task[None] | None = None
+
+        async def write(requests: list[Enrolment]) -> list[EnrolmentResult]:
+            nonlocal earlier, before
+            identities, waited = earlier, before
+            earlier, before = {request.identity for request in requests}, asyncio.current_task()
+            if waited is not None and identities & earlier:
+                await ended(waited)
+            return await self._enroll_batch(gallery, requests)
+
+        async with (
+            aclosing(_batches(enrolments, batch_size)) as batches,
+            aclosing(in_order(batches, write, await self._batches_at_once(gallery))) as written,
+        ):
+            async for results in written:
+                for result in results:
                     yield result
+
+    async def _batches_at_once(self, gallery: str) -> int:
+        """Return how many batches of a stream are written at once.
+
+        Where guards compare identities, a batch must find those of the one before. An exclusive engine writes one batch
+        after another in any case. On a server, one batch is made ready here while the server writes the other.
+        """
+        if self._engine.exclusive:
+            return 1
+        tenant = await self._galleries.tenant(gallery)
+        return 1 if compares_identities(tenant.gallery.policy) else 2
 
     @runs_to_completion
     async def _enroll_batch(self, gallery: str, requests: Sequence[Enrolment]) -> list[EnrolmentResult]:
@@ -190,11 +217,14 @@ async def _batches(
     """Split enrolments into batches, in their order. A batch ends before an identity that it contains."""
     batch, chosen = list[Enrolment](), _Chosen(most)
     async for enrolment in _each(enrolments):
-        if chosen.is_full or enrolment.identity in chosen.identities:
+        if enrolment.identity in chosen.identities:
             yield batch
             batch, chosen = [], _Chosen(most)
         batch.append(enrolment)
         chosen.add(enrolment)
+        if chosen.is_full:
+            yield batch
+            batch, chosen = [], _Chosen(most)
     if batch:
         yield batch
 

@@ -77,6 +77,12 @@ def rejects(policy: Policy) -> bool:
     return any(action_of(policy, kind) is GuardAction.REJECT for kind in REJECTIONS)
 
 
+def compares_identities(policy: Policy) -> bool:
+    """Return whether a guard of a policy compares new templates with those of other identities."""
+    compare = (FindingKind.COLLISION, FindingKind.DUPLICATE)
+    return any(action_of(policy, kind) is not GuardAction.ALLOW for kind in compare)
+
+
 def rejection(findings: Sequence[Finding], policy: Policy, gallery: str, identity: str) -> GuardRefusal | None:
     """Return the error of the first finding that the policy rejects; None if it rejects none.
 
