@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks.qdrant.enrolment import measure_enrolment
 from benchmarks.qdrant.filling import CONTRACT, fill, indexed, set_indexing
-from benchmarks.qdrant.measure import measure, memory_mib, questions
+from benchmarks.qdrant.measure import measure, memory_mib, processor_s, questions
 from benchmarks.qdrant.people import DIMENSION, People
 from benchmarks.qdrant.settings import SWEEP, USUAL, Layout, Search
 from sameface_qdrant import EngineDescription, ServerOptions, Store
@@ -85,14 +85,17 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
         asked = questions(people, options.galleries, identities, options.each, options.probes)
         layouts = [one for one in (SWEEP if options.sweep else USUAL) if options.only in one.name]
         for layout in layouts:
+            used = 0.0 if options.pid is None else processor_s(options.pid)
             indexed_s = 0.0 if in_memory else await _laid_out(client, collection, layout)
+            process = {} if options.pid is None else {"indexed_processor_s": round(processor_s(options.pid) - used, 1)}
             for search in layout.searches:
                 engine, store = await _opened(client, search, prefix, in_memory)
                 measured = (await measure(store, engine, client, asked)).summary()
-                memory = {} if options.pid is None else memory_mib(options.pid)
+                if options.pid is not None:
+                    process |= memory_mib(options.pid)
                 row = {"layout": layout.name, "search": str(search), "oversampling": search.oversampling}
-                figures["settings"].append({**row, "indexed_s": round(indexed_s, 1), **memory, **measured})
-                print(layout.name, search, measured, memory, file=sys.stderr)
+                figures["settings"].append({**row, "indexed_s": round(indexed_s, 1), **process, **measured})
+                print(layout.name, search, measured, process, file=sys.stderr)
                 await store.galleries.sizes.aclose()
         if options.enrol:
             _, store = await _opened(client, Search(exact=True), prefix, in_memory)

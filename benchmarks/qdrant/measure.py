@@ -1,5 +1,6 @@
 """Measures decisions on a server beside Qdrant's own query with the same filter, in turn within one run."""
 
+import os
 import random
 import statistics
 import time
@@ -119,6 +120,12 @@ async def measure(store: Store, engine: ServerEngine, client: AsyncQdrantClient,
                     answer.score is not None and answer.score >= question.best - TOLERANCE
                 )
     return figures
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds. Other programs on the machine do not count."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mib(pid: int) -> dict[str, float]:

@@ -53,7 +53,7 @@ def faults_of(cluster: Cluster, draw: random.Random, collection: str) -> list[Fa
             Fault("server paused, 8 s", False, lambda: paused(8)),
         ]
     return [
-        Fault("node killed, 6 s", True, lambda: ended(signal.SIGKILL, 1, 6)),
+        Fault("node killed, 20 s", True, lambda: ended(signal.SIGKILL, 1, 20)),
         Fault("node paused, 8 s", True, lambda: paused(8)),
         Fault("replica dropped and copied", True, copied),
         Fault("node stopped, 10 s", True, lambda: ended(signal.SIGTERM, 1, 10)),
