@@ -16,7 +16,7 @@ from sameface_qdrant.store.erasure import Removal
 from sameface_qdrant.store.filters import identity_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.identity_records import find_record, not_found, template_count, touch
-from sameface_qdrant.store.move import move
+from sameface_qdrant.store.move import finish_arrival, move
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 
@@ -53,6 +53,8 @@ class IdentityErasure:
             raise not_found(tenant, self.identity)
         if self._is_busy(record):
             raise overtaken(self.gallery, self.identity)
+        if not is_closed(record):
+            await finish_arrival(self.engine, tenant, record)
         self._found = tenant, record
         check_etag(self.etag, payloads.identity_of(record.payload, self.gallery, count).etag, self.identity)
         if count and not self.force:

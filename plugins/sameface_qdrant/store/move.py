@@ -9,7 +9,11 @@
    its templates, and then its record.
 
 A repeat finishes a move that was interrupted. The id of the move tells the target from another identity that got the
-same name meanwhile.
+same name meanwhile. Of two services that make the same move, the one that wrote the source's record last goes on, and
+the other one is overtaken.
+
+Until the source is erased, a repeat could bring back what was deleted under the target. So the target's record names
+the source, and whoever deletes something of the target finishes the move first (`finish_arrival`).
 """
 
 import time
@@ -22,6 +26,7 @@ from sameface_qdrant.errors import IdentityAlreadyExists, TemplateLimitReached
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import (
     PENDING,
+    REVISION,
     STATE,
     Change,
     change_of,
@@ -54,14 +59,15 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     present = await find_record(engine, tenant, target)
     await _check_target(engine, tenant, source, present)
     move_id = source.payload["move"] if begun == target else uuid.uuid4().hex
-    if present is not None and not merge and present.payload["moved_by"] != move_id:
+    arrived = present is not None and present.payload["moved_by"] == move_id
+    if present is not None and not merge and not arrived:
         raise IdentityAlreadyExists(
             f"the identity {target!r} exists already in {tenant.gallery.id!r}; merge into it, or choose another id",
             metadata={"gallery": tenant.gallery.id, "identity": target},
         )
-    await _check_room(
-        engine, tenant, target, _copies(tenant, await _templates(engine, tenant, identity), target, present)
-    )
+    if not arrived:
+        copies = _copies(tenant, await _templates(engine, tenant, identity), target, present)
+        await _check_room(engine, tenant, target, copies)
     closing = {"moving_to": target, "move": move_id, "merging": merge}
     _, closed = await _write(engine, tenant, source, closing)
     if not engine.exclusive:
@@ -79,9 +85,10 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     if ids and not engine.exclusive:
         # Of a move that was interrupted. A move that still runs finds its copies missing, and erases nothing.
         await engine.delete(tenant.collection, Where({"gallery": tenant.uid, STATE: PENDING}, ids=ids))
-    change, written = await _write(engine, tenant, record, {"moved_by": move_id}, copies, new=present is None)
-    if not engine.exclusive and not _still_moves(await find_record(engine, tenant, identity), closed):
-        # This process has slept so long that another one took it for crashed.
+    arrival = {"moved_by": move_id, "moved_from": identity}
+    change, written = await _write(engine, tenant, record, arrival, copies, new=present is None)
+    if not engine.exclusive and not _is_same(await find_record(engine, tenant, identity), closed):
+        # Another service makes the same move, or has made it. Or this one was taken for crashed.
         await take_back(engine, change)
         if present is None:
             await remove(engine, tenant.collection, written)
@@ -95,13 +102,37 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     note = move_note(tenant.uid, tenant.gallery.id, identity, target, move_id, time.time())
     await engine.upsert(payloads.META, [note], insert_only=True)
     await engine.commit(payloads.META)
-    await engine.delete(tenant.collection, identity_filter(tenant.uid, identity, payloads.TEMPLATE))
+    if points:
+        # By id, because another service may have finished this move, and somebody may be enrolled under this id again.
+        moved = Where({"gallery": tenant.uid, "identity": identity}, ids=tuple(point.id for point in points))
+        await engine.delete(tenant.collection, moved)
     await remove(engine, tenant.collection, closed)
+    if not engine.exclusive and _is_of_move(await find_record(engine, tenant, identity), move_id):
+        raise overtaken(tenant.gallery.id, identity)
     return written
 
 
-def _still_moves(source: Point | None, closed: Point) -> bool:
-    return source is not None and not is_closed(source) and source.payload["move"] == closed.payload["move"]
+async def finish_arrival(engine: Engine, tenant: Tenant, target: Point) -> None:
+    """Finish the latest move to an identity, of whose record ``target`` is given, if it was interrupted.
+
+    Raises:
+        ConcurrentUpdate: a service may still be busy with it; or it is finished now, and the record has changed.
+    """
+    identity, source = target.payload["identity"], target.payload.get("moved_from", "")
+    found = await find_record(engine, tenant, source) if source else None
+    if found is None or not _is_of_move(found, target.payload["moved_by"]):
+        return
+    if engine.exclusive or is_left_over(found):
+        await move(engine, tenant, found, identity, merge=True)
+    raise overtaken(tenant.gallery.id, identity)
+
+
+def _is_same(source: Point | None, closed: Point) -> bool:
+    return source is not None and source.payload[REVISION] == closed.payload[REVISION]
+
+
+def _is_of_move(source: Point | None, move_id: str) -> bool:
+    return source is not None and bool(move_id) and source.payload["move"] == move_id
 
 
 async def _check_target(engine: Engine, tenant: Tenant, source: Point, target: Point | None) -> None:

@@ -13,6 +13,7 @@ from sameface_qdrant.store.erasure import Removal
 from sameface_qdrant.store.filters import identity_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.move import finish_arrival
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.paging import Page, check_page
@@ -105,6 +106,7 @@ class Templates:
                 self._record(tenant, identity, template),
             )
             check_writable(schema_of(record.payload), f"the identity {identity!r}")
+            await finish_arrival(self._engine, tenant, record)
             owner = tenant, record
             return Removal(
                 tenant.collection,
