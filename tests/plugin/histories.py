@@ -128,8 +128,18 @@ async def recorded(kind: str, arguments: tuple[str, ...], work: Any) -> Call:
     return Call(kind, arguments, began, FOREVER if result is Result.UNKNOWN else time.monotonic(), result)
 
 
+USUAL = ("enrol", "enrol", "delete", "move")
+MANY_MOVES = ("enrol", "enrol", "delete", "move", "move")
+
+
 async def race(
-    stores: Sequence[Store], gallery: str, seed: int, *, people: Sequence[str] = ("a", "b"), rounds: int = 3
+    stores: Sequence[Store],
+    gallery: str,
+    seed: int,
+    *,
+    people: Sequence[str] = ("a", "b"),
+    rounds: int = 3,
+    kinds: Sequence[str] = USUAL,
 ) -> list[Call]:
     """Let every store call at the same time, a few times. The calls are drawn from the seed."""
     draw, rng = random.Random(seed), np.random.default_rng(seed)
@@ -137,7 +147,7 @@ async def race(
 
     async def service(number: int, store: Store) -> None:
         for turn in range(rounds):
-            kind, identity = draw.choice(("enrol", "enrol", "delete", "move")), draw.choice(people)
+            kind, identity = draw.choice(kinds), draw.choice(people)
             for _ in range(draw.randrange(40)):
                 await asyncio.sleep(0)
             if kind == "enrol":

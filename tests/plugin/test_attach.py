@@ -45,7 +45,7 @@ from sameface_qdrant.errors import (
 )
 from sameface_qdrant.metrics.comparisons import labelled_scores
 from tests.plugin import oracle, simulated
-from tests.plugin.conftest import CONTRACT, cleared_server, needs_server, opened_store
+from tests.plugin.conftest import CONTRACT, QDRANT_API_KEY, QDRANT_URL, cleared_server, needs_server, opened_store
 from tests.plugin.wire import Double
 
 THRESHOLD, MARGIN = 0.6, 0.1
@@ -314,17 +314,17 @@ async def store_and_attached(engine: str, held: list[tuple[str, int]]) -> AsyncI
             await store.enroll("people", name, [NewTemplate(VOICES[direction], CONTRACT)])
         served = store._engine
         assert isinstance(served, ServerEngine)
-        yield (
-            store,
-            await attach(
-                served._client,
-                collection=served._name(CONTRACT.key),
-                vector_name="embedding",
-                identity_key="identity",
-                where={"gallery": (await store.galleries.tenant("people")).uid},
-                policy=LOOSE,
-            ),
+        attached = await attach(
+            QDRANT_URL if engine == "server" else served._client,
+            api_key=QDRANT_API_KEY,
+            collection=served._name(CONTRACT.key),
+            vector_name="embedding",
+            identity_key="identity",
+            where={"gallery": (await store.galleries.tenant("people")).uid},
+            policy=LOOSE,
         )
+        yield store, attached
+        await attached.aclose()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

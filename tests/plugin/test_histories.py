@@ -7,16 +7,21 @@ from qdrant_client import AsyncQdrantClient
 
 from sameface_qdrant import Policy, Store
 from tests.plugin.conftest import CONTRACT, QDRANT_API_KEY, QDRANT_URL, cleared_server, needs_server
-from tests.plugin.histories import Call, Result, is_explained, left_over, race, settle, state_of
+from tests.plugin.histories import MANY_MOVES, Call, Result, is_explained, left_over, race, settle, state_of
 from tests.plugin.steered import SteeredEngine
 
 
-@pytest.mark.parametrize("seed", range(40))
+SEVERAL_MOVES = (67, 84, 98, 110, 278, 537, 656, 675, 696)
+"""Seeds with two services that make the same move, while a third one deletes its target."""
+
+
+@pytest.mark.parametrize("seed", [*range(40), *SEVERAL_MOVES])
 async def test_some_order_explains_what_services_did_at_the_same_time(seed: int) -> None:
     client, turns = AsyncQdrantClient(":memory:"), random.Random(seed)
-    stores = [await Store.over(SteeredEngine(client, lambda: turns.randrange(12))) for _ in range(3)]
+    longest = turns.choice((4, 12, 40))
+    stores = [await Store.over(SteeredEngine(client, lambda: turns.randrange(longest))) for _ in range(3)]
     await stores[0].galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5))
-    calls = await race(stores, "people", seed)
+    calls = await race(stores, "people", seed, rounds=4, kinds=MANY_MOVES)
     reader = await Store.over(SteeredEngine(client))
     await settle(reader, "people")
     final = await state_of(reader, "people")

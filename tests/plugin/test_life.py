@@ -8,6 +8,7 @@ import pytest
 
 from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Store
 from sameface_qdrant.errors import (
+    ConcurrentUpdate,
     GalleryNotFound,
     IdentityAlreadyExists,
     IdentityExpired,
@@ -16,6 +17,7 @@ from sameface_qdrant.errors import (
     TemplateLimitReached,
     TemplateNotFound,
 )
+from sameface_qdrant.store import conditional_write
 from sameface_qdrant.values.template import Provenance
 from tests.plugin.conftest import CONTRACT, SOON, PassBy
 
@@ -117,6 +119,42 @@ async def test_a_move_that_was_cut_off_is_finished_by_its_repeat(store: Store, m
     assert await found(store, 0) == "lovelace"
     with pytest.raises(IdentityNotFound):
         await store.identities.get("people", "ada")
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the identity", "a template"])
+async def test_what_is_deleted_under_the_target_of_a_move_that_was_cut_off_does_not_come_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    await enroll(store, "ada", 0, 1)
+    engine = store._engine
+    commit = type(engine).commit
+
+    async def cut_off(*arguments: object, **options: object) -> None:
+        raise OSError("cut off")
+
+    monkeypatch.setattr(type(engine), "commit", cut_off)  # the copies have arrived, and the originals are there
+    with pytest.raises(OSError, match="cut off"):
+        await store.identities.move("people", "ada", "lovelace")
+    monkeypatch.setattr(type(engine), "commit", commit)
+    gone = next(one for one in (await store.templates.list("people", "lovelace")).items if one.provenance.note == "0")
+
+    async def delete() -> None:
+        if whole:
+            await store.identities.delete("people", "lovelace", force=True)
+        else:
+            await store.templates.delete("people", "lovelace", gone.id)
+
+    if not engine.exclusive:
+        with pytest.raises(ConcurrentUpdate):  # a service may still be busy with the move
+            await delete()
+        monkeypatch.setattr(conditional_write, "CRASHED_AFTER_S", 0.0)
+    await delete()
+    with pytest.raises(IdentityNotFound):
+        await store.identities.move("people", "ada", "lovelace")
+    left = {one.id: one.template_count for one in (await store.identities.list("people")).items}
+    assert left == ({} if whole else {"lovelace": 1})
+    if not whole:
+        assert await found(store, 1) == "lovelace"
 
 
 async def test_an_identity_that_has_expired_is_ignored_and_lives_on_when_it_is_prolonged(
