@@ -10,7 +10,6 @@ from tests.plugin.conftest import CONTRACT, QDRANT_API_KEY, QDRANT_URL, cleared_
 from tests.plugin.histories import MANY_MOVES, Call, Result, is_explained, left_over, race, settle, state_of
 from tests.plugin.steered import SteeredEngine
 
-
 SEVERAL_MOVES = (67, 84, 98, 110, 278, 537, 656, 675, 696)
 """Seeds with two services that make the same move, while a third one deletes its target."""
 
