@@ -98,6 +98,8 @@ async def _run(url: str, cluster: Cluster | None, arguments: argparse.Namespace,
         figures = summary([outcome])
         broken = ", ".join(f"{figures[kind]} {kind}" for kind in KINDS)
         print(f"run {number + 1}, seed {seed}, {time.monotonic() - began:.0f} s: {broken}", file=sys.stderr)
+        for one in outcome.violations:
+            print(f"  {one.kind}: {one.what}", file=sys.stderr)
         return outcome
     finally:
         for store in stores:
