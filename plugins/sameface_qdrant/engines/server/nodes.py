@@ -112,6 +112,17 @@ class Nodes:
         """Return the hits of each query, see `sameface_qdrant.engines.server.direct_query`."""
         return await self._call(lambda client: query_each(client, collection, requests, self._timeout_s), True)
 
+    async def each(self, work: Callable[[AsyncQdrantClient], Awaitable[Result]]) -> list[Result]:
+        """Return the result of a call at every node that answers it."""
+        async with asyncio.timeout(self._timeout_s):
+            results = await asyncio.gather(
+                *(work(node.client) for node in self._nodes if not node.away), return_exceptions=True
+            )
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, grpc.RpcError):
+                raise result
+        return [result for result in results if not isinstance(result, BaseException)]
+
     async def close(self) -> None:
         """Close every connection. Safe to call twice."""
         for probe in tuple(self._probes):

@@ -54,10 +54,15 @@ class Reads:
             )
             return found
 
+        async def held(some: Sequence[Any]) -> list[list[models.Record]]:
+            return await self._nodes.each(
+                lambda client: client.retrieve(collection_name, list(some), with_payload=False, with_vectors=False)
+            )
+
         if consistency is None:
             return await read(ids, None)
         async with asyncio.timeout(self._nodes.timeout_s):
-            return await agreed(read, ids)
+            return await agreed(read, held, ids)
 
     async def scroll(
         self,

@@ -5,12 +5,15 @@ A quorum read asks a majority of the replicas, and returns what all of these hav
 is being changed at this moment, or of which a change failed halfway, may be missing from it although it exists:
 
 - Points are read by quorum. If one is missing, and a replica has it, all replicas are asked for the version that most
-  of them have.
+  of them have. A write that was refused because a majority was away may have left a point on one replica for good; such
+  a point does not exist.
 - Searches and pages are found on one replica; a majority then confirms what was found. A quorum search would lose every
   hit whose score differs in the last bit, or that only one graph finds. A quorum page would end too early.
 """
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -19,15 +22,22 @@ from qdrant_client import models
 
 from sameface_qdrant.errors import StoreUnavailable
 
-PAUSES_S = (0.0, 0.01, 0.03, 0.1, 0.3)
+log = logging.getLogger(__name__)
+
+PAUSES_S = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Pauses after which replicas that disagree are asked again. A change reaches all of them within milliseconds."""
 
+Held: TypeAlias = Callable[[Sequence[Any]], Awaitable[list[list[models.Record]]]]
+"""Returns for every node that answers which of the points it finds on one replica, its own if it has one."""
 Read: TypeAlias = Callable[[Sequence[Any], models.ReadConsistencyType | None], Awaitable[list[models.Record]]]
 """Reads points by id; without a consistency one replica is asked."""
 
 
-async def agreed(read: Read, ids: Sequence[Any]) -> list[models.Record]:
+async def agreed(read: Read, held: Held, ids: Sequence[Any]) -> list[models.Record]:
     """Return the points that exist, each in the version that a majority of the replicas has.
+
+    Points that all replicas have in different versions are an error if every node is known by its own address. Behind a
+    single address they cannot be told from points of one replica, and count as missing.
 
     Raises:
         StoreUnavailable: the replicas do not agree on a point.
@@ -41,8 +51,10 @@ async def agreed(read: Read, ids: Sequence[Any]) -> list[models.Record]:
         known = {record.id for record in records}
         left[:] = [one for one in left if one not in known]
 
+    all_answered = False
     for pause in PAUSES_S:
         await asyncio.sleep(pause)
+        all_answered = False
         note(await read(left, models.ReadConsistencyType.QUORUM))
         if left:
             left[:] = [record.id for record in await read(left, None)]
@@ -51,6 +63,17 @@ async def agreed(read: Read, ids: Sequence[Any]) -> list[models.Record]:
                 note(await read(left, models.ReadConsistencyType.MAJORITY))
             except grpc.RpcError:  # it needs all replicas, and one may be away
                 continue
+            all_answered = True
+        if not left:
+            return found
+    if all_answered:
+        # Either most replicas do not have these points, or all replicas have them in different versions.
+        nodes = await held(left)
+        times = Counter(record.id for records in nodes for record in records)
+        stray = [one for one in left if times[one] <= max(1, len(nodes) // 2)]
+        left = [one for one in left if one not in stray]
+        if stray:
+            log.warning("%d points are on a minority of Qdrant's replicas, and count as missing", len(stray))
         if not left:
             return found
     raise StoreUnavailable(
