@@ -66,12 +66,16 @@ def after(state: State, call: Call) -> State | None:
     return frozenset(gallery.items())
 
 
+def is_at_the_same_time(one: Call, other: Call) -> bool:
+    return one.began < other.ended and other.began < one.ended
+
+
 def joined(calls: Sequence[Call]) -> list[Call]:
     """The calls, with moves of one identity to one target at the same moment as one: the second finishes the first."""
     kept: list[Call] = []
     for call in calls:
         same = [one for one in kept if (one.kind, one.arguments, one.result) == ("move", call.arguments, Result.DONE)]
-        twin = next((one for one in same if one.began < call.ended and call.began < one.ended), None)
+        twin = next((one for one in same if is_at_the_same_time(one, call)), None)
         if call.kind == "move" and call.result is Result.DONE and twin is not None:
             kept[kept.index(twin)] = replace(twin, began=max(twin.began, call.began), ended=min(twin.ended, call.ended))
         else:
@@ -79,9 +83,18 @@ def joined(calls: Sequence[Call]) -> list[Call]:
     return kept
 
 
+def seen_for_a_moment(calls: Sequence[Call]) -> list[Call]:
+    """What enrolments without effect may have shown while they ran: a new identity, which somebody deleted or moved."""
+    return [
+        Call("moment", call.arguments[:1], call.began, call.ended, Result.UNKNOWN)
+        for call in calls
+        if call.kind == "enrol" and call.result is Result.NO_EFFECT
+    ]
+
+
 def is_explained(calls: Sequence[Call], final: State) -> bool:
     """Whether some order of the calls, each between its beginning and its end, leads to the final state."""
-    certain = [call for call in joined(calls) if call.result is not Result.NO_EFFECT]
+    certain = [call for call in joined(calls) if call.result is not Result.NO_EFFECT] + seen_for_a_moment(calls)
     seen: set[tuple[frozenset[int], State]] = set()
 
     def search(left: frozenset[int], state: State) -> bool:
@@ -90,12 +103,21 @@ def is_explained(calls: Sequence[Call], final: State) -> bool:
         seen.add((left, state))
         if state == final and all(certain[one].result is Result.UNKNOWN for one in left):
             return True
-        first_end = min((certain[one].ended for one in left), default=FOREVER)
+        ends = (certain[one].ended for one in left if certain[one].result is not Result.UNKNOWN)
+        first_end = min(ends, default=FOREVER)
         for one in left:
-            if certain[one].began <= first_end:
-                following = after(state, certain[one])
-                if following is not None and search(left - {one}, following):
-                    return True
+            call = certain[one]
+            if call.began > first_end or call.kind == "moment":
+                continue
+            following = after(state, call)
+            if following is not None and search(left - {one}, following):
+                return True
+            if following is None and call.result is Result.DONE:
+                for other in left:
+                    if certain[other].kind == "moment" and is_at_the_same_time(certain[other], call):
+                        shown = after(state | {(certain[other].arguments[0], frozenset())}, call)
+                        if shown is not None and search(left - {one, other}, shown):
+                            return True
         return False
 
     return search(frozenset(range(len(certain))), NOTHING)

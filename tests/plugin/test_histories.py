@@ -51,6 +51,7 @@ def call(kind: str, *arguments: str, began: float, ended: float, result: Result 
 
 
 ENROLLED = call("enrol", "a", "1", began=0, ended=1)
+REFUSED = call("enrol", "a", "1", began=0, ended=1, result=Result.NO_EFFECT)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,12 @@ ENROLLED = call("enrol", "a", "1", began=0, ended=1)
         ([ENROLLED, call("delete", "a", began=2, ended=9, result=Result.UNKNOWN)], {"a": "1"}, True),
         ([ENROLLED, call("delete", "a", began=2, ended=9, result=Result.UNKNOWN)], {}, True),
         ([ENROLLED, call("delete", "a", began=2, ended=3, result=Result.NO_EFFECT)], {}, False),
+        # Whoever deletes an identity that is just being made, may be told that it was there.
+        ([REFUSED, call("delete", "a", began=0, ended=3)], {}, True),
+        ([REFUSED, call("delete", "a", began=2, ended=3)], {}, False),
+        ([REFUSED, call("delete", "a", began=0, ended=3), call("delete", "a", began=0, ended=3)], {}, False),
+        ([REFUSED], {"a": ""}, False),
+        ([REFUSED], {"a": "1"}, False),
     ],
 )
 def test_the_checker_tells_a_history_with_an_order_from_one_without(
