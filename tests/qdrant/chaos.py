@@ -178,7 +178,7 @@ class Chaos:
                 await self._look()
             except StoreUnavailable as away:
                 if self._had_majority(began, time.monotonic()):
-                    self._violated("failed", f"a reader: {away.message[:120]}")
+                    self._violated("failed", f"a reader: {away.message[:300]}")
             except SamefaceError as error:
                 self._violated("untyped", f"a reader: {error.reason}: {error.message}"[:200])
             except Exception as error:

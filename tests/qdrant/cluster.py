@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 HEALTHY_WITHIN_S = 90.0
+LOOKS = 4
+"""How often in a row, a second apart, a cluster must look healthy."""
 
 
 @dataclass(slots=True)
@@ -119,7 +121,16 @@ class Cluster:
             node.end(signal.SIGTERM)
 
     async def healthy(self, collections: list[str]) -> None:
-        """Wait until every node answers and every replica is active on every node's view."""
+        """Wait until every node answers, and every replica is active on every node's view and stays so.
+
+        A node that is back may take part for a moment, until the cluster notices what it has missed.
+        """
+        for look in range(LOOKS):
+            if look:
+                await asyncio.sleep(1)
+            await self._look(collections)
+
+    async def _look(self, collections: list[str]) -> None:
         for node in self.nodes:
             await self._until(lambda node=node: node.ask("/readyz"), f"{node.url} is ready")
             for name in collections:
