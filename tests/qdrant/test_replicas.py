@@ -7,6 +7,7 @@ same version, a majority read asks all three and takes what most of them have.
 import random
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from qdrant_client import models
 
 from sameface_qdrant.engines.server import replicas as replicas_module
-from sameface_qdrant.engines.server.replicas import agreed
+from sameface_qdrant.engines.server.replicas import FORGOTTEN_AFTER_S, MISSING_AFTER_S, Strays, agreed
 from sameface_qdrant.errors import StoreUnavailable
 
 
@@ -50,11 +51,26 @@ class Replicas:
 
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas_module, "PAUSES_S", (0.0,) * 6)
+    monkeypatch.setattr(replicas_module, "PAUSES_S", (0.0,) * 5)
 
 
-async def version_of(replicas: Replicas) -> int | None:
-    found = await agreed(replicas.read, replicas.held, [1])
+class Clock:
+    """Time that passes with each look."""
+
+    def __init__(self, step: float = MISSING_AFTER_S) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+async def version_of(replicas: Replicas, strays: Strays | None = None) -> int | None:
+    """The version after the second look; the first one never takes a point of one replica for missing."""
+    strays = strays or Strays(Clock())
+    with suppress(StoreUnavailable):
+        await agreed(replicas.read, replicas.held, [1], strays)
+    found = await agreed(replicas.read, replicas.held, [1], strays)
     return found[0].payload["version"] if found and found[0].payload else None
 
 
@@ -68,7 +84,7 @@ async def test_a_point_that_is_being_changed_is_not_missing(versions: tuple[int,
 async def test_a_point_that_no_replica_has_is_missing(seed: int) -> None:
     replicas = Replicas((None, None, None), seed)
     assert await version_of(replicas) is None
-    assert len(replicas.asked) == 2
+    assert len(replicas.asked) == 4
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -118,4 +134,18 @@ async def test_a_point_of_one_replica_is_missing_behind_a_single_address_too() -
     async def own(ids: Sequence[Any], consistency: models.ReadConsistencyType | None) -> list[models.Record]:
         return [models.Record(id=1)] if consistency is None else []
 
-    assert await agreed(own, held, [1]) == []
+    strays = Strays(Clock())
+    with pytest.raises(StoreUnavailable, match="do not agree"):
+        await agreed(own, held, [1], strays)
+    assert await agreed(own, held, [1], strays) == []
+
+
+def test_a_point_is_missing_only_after_it_has_been_on_a_minority_for_a_while() -> None:
+    clock = Clock(MISSING_AFTER_S / 3)
+    strays = Strays(clock)
+    assert [strays.note(1) for _ in range(5)] == [False, False, False, True, True]
+    assert not strays.note(2)
+    strays.forget([1])
+    assert not strays.note(1)
+    clock.now += FORGOTTEN_AFTER_S
+    assert not strays.note(2)

@@ -18,7 +18,7 @@ from sameface_qdrant.engines.base import Hit
 from sameface_qdrant.engines.server.conversion import hits_of
 from sameface_qdrant.engines.server.limits import LARGEST_PAGE, Limits
 from sameface_qdrant.engines.server.nodes import Nodes
-from sameface_qdrant.engines.server.replicas import agreed
+from sameface_qdrant.engines.server.replicas import Strays, agreed
 
 NO_LIMITS = Limits()
 
@@ -28,6 +28,7 @@ class Reads:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
+        self._strays = Strays()
         self.limits: dict[str, Limits] = {}
         """The limits of collections, by name."""
 
@@ -62,7 +63,7 @@ class Reads:
         if consistency is None:
             return await read(ids, None)
         async with asyncio.timeout(self._nodes.timeout_s):
-            return await agreed(read, held, ids)
+            return await agreed(read, held, ids, self._strays)
 
     async def scroll(
         self,
