@@ -67,8 +67,8 @@ class Strays:
 async def agreed(read: Read, held: Held, ids: Sequence[Any], strays: Strays) -> list[models.Record]:
     """Return the points that exist, each in the version that a majority of the replicas has.
 
-    Points that all replicas have in different versions are an error for as long as that lasts, if every node is known by
-    its own address. Behind a single address they cannot be told from points of one replica.
+    Points that all replicas have in different versions are an error for as long as that lasts, if every node is known
+    by its own address. Behind a single address they cannot be told from points of one replica.
 
     Raises:
         StoreUnavailable: the replicas do not agree on a point.
