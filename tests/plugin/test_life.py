@@ -121,6 +121,38 @@ async def test_a_move_that_was_cut_off_is_finished_by_its_repeat(store: Store, m
         await store.identities.get("people", "ada")
 
 
+@pytest.mark.parametrize("merged_before", [False, True], ids=["alone", "another one was merged since"])
+@pytest.mark.parametrize("deleted", ["ada", "lovelace"])
+async def test_a_person_whose_move_was_cut_off_is_erased_under_both_ids(
+    store: Store, monkeypatch: pytest.MonkeyPatch, deleted: str, merged_before: bool
+) -> None:
+    await enroll(store, "ada", 0)
+    await enroll(store, "cy", 3)
+    engine = store._engine
+    commit = type(engine).commit
+
+    async def cut_off(*arguments: object, **options: object) -> None:
+        raise OSError("cut off")
+
+    monkeypatch.setattr(type(engine), "commit", cut_off)
+    with pytest.raises(OSError, match="cut off"):
+        await store.identities.move("people", "ada", "lovelace")
+    monkeypatch.setattr(type(engine), "commit", commit)
+    monkeypatch.setattr(conditional_write, "CRASHED_AFTER_S", 0.0)
+    if merged_before:
+        await store.identities.move("people", "cy", "lovelace", merge=True)
+    if deleted == "ada":
+        # The deletion finishes the move first, and then there is no such identity.
+        with pytest.raises(IdentityNotFound):
+            await store.identities.delete("people", "ada", force=True)
+    await store.identities.delete("people", "lovelace", force=True)
+    with pytest.raises(IdentityNotFound):
+        await store.identities.move("people", "ada", "lovelace", merge=True)
+    left = {one.id for one in (await store.identities.list("people")).items}
+    assert left == (set() if merged_before else {"cy"})
+    assert await found(store, 0) in ("NO_MATCH", "no_match")
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["the identity", "a template"])
 async def test_what_is_deleted_under_the_target_of_a_move_that_was_cut_off_does_not_come_back(
     store: Store, monkeypatch: pytest.MonkeyPatch, whole: bool

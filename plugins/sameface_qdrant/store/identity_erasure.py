@@ -37,7 +37,7 @@ class IdentityErasure:
         """Erase the identity; `Identities.delete` lists the errors."""
         shared = not self.engine.exclusive
         receipt = await self.galleries.erasures.erase(
-            self._find, before=self._close if shared else None, afterwards=self._remove_record if shared else None
+            self._find, before=self._close, afterwards=self._remove_record if shared else None
         )
         assert receipt is not None
         return receipt
@@ -53,8 +53,6 @@ class IdentityErasure:
             raise not_found(tenant, self.identity)
         if self._is_busy(record):
             raise overtaken(self.gallery, self.identity)
-        if not is_closed(record):
-            await finish_arrival(self.engine, tenant, record)
         self._found = tenant, record
         check_etag(self.etag, payloads.identity_of(record.payload, self.gallery, count).etag, self.identity)
         if count and not self.force:
@@ -81,6 +79,10 @@ class IdentityErasure:
         if record.payload["moving_to"]:
             await self._finish_move(tenant, record)
             raise not_found(tenant, self.identity)
+        if not is_closed(record) and await finish_arrival(self.engine, tenant, record):
+            raise overtaken(self.gallery, self.identity)
+        if self.engine.exclusive:
+            return
         closed = await touch(self.engine, tenant, record, {STATE: CLOSED})
         if closed is None:
             raise overtaken(self.gallery, self.identity)

@@ -13,7 +13,8 @@ same name meanwhile. Of two services that make the same move, the one that wrote
 the other one is overtaken.
 
 Until the source is erased, a repeat could bring back what was deleted under the target. So the target's record names
-the source, and whoever deletes something of the target finishes the move first (`finish_arrival`).
+the source, and whoever deletes something of the target, or moves another identity there, finishes that move first
+(`finish_arrival`).
 """
 
 import time
@@ -60,6 +61,8 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     await _check_target(engine, tenant, source, present)
     move_id = source.payload["move"] if begun == target else uuid.uuid4().hex
     arrived = present is not None and present.payload["moved_by"] == move_id
+    if present is not None and not arrived and await finish_arrival(engine, tenant, present):
+        present = await find_record(engine, tenant, target)
     if present is not None and not merge and not arrived:
         raise IdentityAlreadyExists(
             f"the identity {target!r} exists already in {tenant.gallery.id!r}; merge into it, or choose another id",
@@ -112,19 +115,22 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     return written
 
 
-async def finish_arrival(engine: Engine, tenant: Tenant, target: Point) -> None:
-    """Finish the latest move to an identity, of whose record ``target`` is given, if it was interrupted.
+async def finish_arrival(engine: Engine, tenant: Tenant, target: Point) -> bool:
+    """Finish the move to an identity, of whose record ``target`` is given, if it was interrupted.
+
+    Return whether it was; the record is another one then. The caller holds the write lock.
 
     Raises:
-        ConcurrentUpdate: a service may still be busy with it; or it is finished now, and the record has changed.
+        ConcurrentUpdate: a service may still be busy with the move.
     """
     identity, source = target.payload["identity"], target.payload.get("moved_from", "")
     found = await find_record(engine, tenant, source) if source else None
     if found is None or not _is_of_move(found, target.payload["moved_by"]):
-        return
-    if engine.exclusive or is_left_over(found):
-        await move(engine, tenant, found, identity, merge=True)
-    raise overtaken(tenant.gallery.id, identity)
+        return False
+    if not engine.exclusive and not is_left_over(found):
+        raise overtaken(tenant.gallery.id, identity)
+    await move(engine, tenant, found, identity, merge=True)
+    return True
 
 
 def _is_same(source: Point | None, closed: Point) -> bool:

@@ -106,7 +106,6 @@ class Templates:
                 self._record(tenant, identity, template),
             )
             check_writable(schema_of(record.payload), f"the identity {identity!r}")
-            await finish_arrival(self._engine, tenant, record)
             owner = tenant, record
             return Removal(
                 tenant.collection,
@@ -122,7 +121,8 @@ class Templates:
         async def touch_identity(removal: Removal) -> None:
             # A service that read the identity before finds it changed.
             assert owner is not None
-            if owner[1].payload["moving_to"] or await self._identities.touch(*owner) is None:
+            arriving = await finish_arrival(self._engine, *owner)
+            if arriving or owner[1].payload["moving_to"] or await self._identities.touch(*owner) is None:
                 raise overtaken(gallery, identity)
 
         async def check_identity(removal: Removal) -> None:
