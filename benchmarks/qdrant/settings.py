@@ -60,7 +60,7 @@ SWEEP = (
     Layout("payload_m 16", _efs(None, 256, 512), payload_m=16, ef_construct=100),
     Layout("payload_m 32", _efs(None, 256, 512), payload_m=32, ef_construct=100),
     Layout("payload_m 16, ef_construct 200", _efs(None, 256, 512), payload_m=16, ef_construct=200),
-    Layout("payload_m 32, ef_construct 200", _efs(None, 256, 512), payload_m=32, ef_construct=200),
+    Layout("payload_m 32, ef_construct 200", _efs(256, 512, 1024), payload_m=32, ef_construct=200),
     Layout("the store's, int8", (*_efs(256, 512), *_efs(256, 512, oversampling=3.0)), int8=True),
     Layout("the store's, int8, vectors on disk", _efs(256, 512), int8=True, on_disk=True),
     Layout("the store's, vectors on disk", _efs(256, 512), on_disk=True),
