@@ -135,6 +135,34 @@ async def test_a_deletion_whose_answer_was_lost_is_sent_to_no_other_node(nodes: 
     await store.aclose()
 
 
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_read_whose_answer_was_damaged_is_repeated(count: int) -> None:
+    asked = 0
+
+    class Damaged:
+        """gRPC gives None for an answer that it cannot read."""
+
+        async def scroll(self) -> str:
+            nonlocal asked
+            asked += 1
+            answer = None if asked == 1 else "whole"
+            return str(answer.upper())  # type: ignore[union-attr]
+
+        delete = scroll
+
+        async def count(self) -> str:
+            return str(self.no_such_thing)  # type: ignore[attr-defined]
+
+    opened = nodes_module.Nodes({str(number): Damaged() for number in range(count)}, ServerOptions())  # type: ignore[misc]
+    assert await opened.scroll() == "WHOLE"
+    asked = 0
+    with pytest.raises(AttributeError, match="NoneType"):  # it may have been applied
+        await opened.delete()
+    assert asked == 1
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        await opened.count()
+
+
 async def test_an_enrolment_whose_answer_was_lost_is_stored_once(nodes: tuple[Double, Double, Double]) -> None:
     store = await people_on(joined(*nodes))
     nodes[0].faults["Points/UpdateBatch"].append(Fault(applied=True))

@@ -14,6 +14,11 @@ from sameface_qdrant.errors import StoreUnavailable
 Result = TypeVar("Result")
 
 
+def is_lost_answer(error: AttributeError) -> bool:
+    """Return whether it comes from an answer that was cut off or damaged: gRPC then gives None, and no error."""
+    return str(error).startswith("'NoneType' object")
+
+
 async def call(location: str, awaited: Awaitable[Result]) -> Result:
     """Await a call of qdrant-client and raise its failures as typed errors, see `typed_error`.
 
@@ -37,8 +42,7 @@ async def call(location: str, awaited: Awaitable[Result]) -> Result:
         text = error.content.decode(errors="replace")
         raise typed_error(location, f"HTTP_{error.status_code}", text) from error
     except AttributeError as error:
-        # gRPC sometimes gives None for the answer of a call that was cut off, and no error.
-        if not str(error).startswith("'NoneType' object"):
+        if not is_lost_answer(error):
             raise
         raise typed_error(location, "UNAVAILABLE", "the answer was lost") from error
     except (ApiException, ResponseHandlingException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:

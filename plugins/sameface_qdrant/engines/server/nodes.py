@@ -21,6 +21,7 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from sameface_qdrant.engines.base import Hit
+from sameface_qdrant.engines.server.calls import is_lost_answer
 from sameface_qdrant.engines.server.direct_query import query_each
 from sameface_qdrant.engines.server.options import ServerOptions
 
@@ -44,6 +45,7 @@ SAFE_TO_REPEAT = frozenset(
     }
 )
 """Methods of qdrant-client that may be applied twice."""
+LOST = "an answer that was lost"
 ELSEWHERE = frozenset(
     {
         "UNAVAILABLE",
@@ -53,6 +55,7 @@ ELSEWHERE = frozenset(
         "FAILED_PRECONDITION",
         "CANCELLED",
         "RESOURCE_EXHAUSTED",
+        LOST,
     }
 )
 """Failures that another node may not have. One that was just started again does not know every collection yet. One that
@@ -153,14 +156,16 @@ class Nodes:
                 pause = limited.retry_after_s * (1 + SPREAD * random.random())  # noqa: S311  # no secret
                 if not repeatable or now() + pause >= deadline:
                     raise
-            except (TimeoutError, grpc.RpcError) as error:
+            except (TimeoutError, grpc.RpcError, AttributeError) as error:
+                if isinstance(error, AttributeError) and not is_lost_answer(error):
+                    raise
                 kind = _kind(error)
                 tried.append(node)
                 if leaves and kind in ("UNAVAILABLE", "TimeoutError"):
                     self._leave(node)
                 again = failures < self._retries and kind in ELSEWHERE and (repeatable or _never_sent(error))
                 if len(self._nodes) == 1:
-                    again = again and kind == "UNAVAILABLE"
+                    again = again and kind in ("UNAVAILABLE", LOST)
                 pause = self._pause(tried, failures)
                 if not again or now() + pause >= deadline:
                     raise
@@ -209,6 +214,8 @@ class Nodes:
 
 
 def _kind(error: BaseException) -> str:
+    if isinstance(error, AttributeError):
+        return LOST
     code = error.code() if isinstance(error, grpc.RpcError) and hasattr(error, "code") else None
     return getattr(code, "name", type(error).__name__)
 
