@@ -1,5 +1,6 @@
-"""Writes docs/errors.md and docs/api.md from the code and the protos; with --check fails if they are not current."""
+"""Writes docs/errors.md, docs/api.md and docs/roles.md from the code and the protos; --check fails if they are old."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from google.api import field_behavior_pb2
 from google.protobuf import descriptor_pb2
 
+from sameface.access.roles import KNOWING, RULES, Role, Rule
 from sameface.api.status import DOMAIN, ERRORS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +46,52 @@ def error_table() -> str:
             "",
         ]
     )
+
+
+def role_table() -> str:
+    """Return docs/roles.md."""
+    rows = [
+        f"| {rpc} | {_place(rule)} | {' | '.join(_right(role, rule) for role in Role)} |" for rpc, rule in RULES.items()
+    ]
+    return "\n".join(
+        [
+            "# Roles",
+            "",
+            "*Written by `make docs` from `server/sameface/access/roles.py`; a test calls every rpc with every role.*",
+            "[Security](security.md) says how a caller gets a role.",
+            "",
+            *(f"- **{role}**: {_said_of(role)}" for role in Role),
+            "",
+            f"| rpc | needed in | {' | '.join(Role)} |",
+            f"| --- | --- |{' --- |' * len(Role)}",
+            *rows,
+            "",
+            "*T*: without the fields that set a threshold or a margin. With them a caller could find out a score by",
+            "trying.",
+            "Health checks are open to everybody. So is reflection, unless `SAMEFACE_REFLECTION=false`.",
+            "",
+        ]
+    )
+
+
+def _said_of(role: Role) -> str:
+    """Return the documentation of a role, which is below its value in the source."""
+    source = inspect.getsource(Role)
+    found = re.search(rf'{role.name} = "{role.value}"\n\s+"""(.*?)"""', source, re.DOTALL)
+    assert found is not None
+    return " ".join(found[1].split())
+
+
+def _place(rule: Rule) -> str:
+    if rule.gallery is None:
+        return "any gallery"
+    return f"the gallery of `{rule.gallery}`" if rule.gallery else "all galleries (`*`)"
+
+
+def _right(role: Role, rule: Rule) -> str:
+    if role not in rule.roles:
+        return ""
+    return "T" if rule.tuning and role not in KNOWING else "yes"
 
 
 def api_reference() -> str:
@@ -163,7 +211,7 @@ def _cell(text: str) -> str:
 def main() -> None:
     """Write the pages, or compare them."""
     stale = []
-    for name, text in {"errors.md": error_table(), "api.md": api_reference()}.items():
+    for name, text in {"errors.md": error_table(), "api.md": api_reference(), "roles.md": role_table()}.items():
         path = ROOT / "docs" / name
         if "--check" in sys.argv:
             stale += [] if path.is_file() and path.read_text(encoding="utf-8") == text else [name]

@@ -99,6 +99,30 @@ class ServerStopping(SamefaceError):
     reason = "SERVER_STOPPING"
 
 
+class CredentialsMissing(SamefaceError):
+    """The service asks for credentials, and the call has none."""
+
+    reason = "CREDENTIALS_MISSING"
+
+
+class CredentialsRefused(SamefaceError):
+    """The key, token or certificate of a call is not valid. The message does not say why."""
+
+    reason = "CREDENTIALS_REFUSED"
+
+
+class CredentialsUncheckable(SamefaceError):
+    """The keys of the token's issuer cannot be had at the moment. ``retry_after_s`` says when to try again."""
+
+    reason = "CREDENTIALS_UNCHECKABLE"
+
+
+class PermissionDenied(SamefaceError):
+    """The caller has no role that allows the call. It does not learn whether the gallery exists."""
+
+    reason = "PERMISSION_DENIED"
+
+
 class RuntimeMissing(SamefaceError):
     """A part that the command needs is missing or cannot start. The message says what to do."""
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sameface import __version__
+from sameface.access.access import Access
+from sameface.access.tls import check_encrypted
 from sameface.api.admission import Limits
 from sameface.api.server import ApiServer, start_server
 from sameface.api.system_service import ServedParts
@@ -137,7 +139,6 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         default_selection=settings.face_selection,
         max_faces=settings.max_faces,
         max_faces_detected=settings.max_faces_detected,
-        reveal_collisions=settings.reveal_collisions,
     )
     operations.attack_detection.detector()  # raises if it could not be used
     log.info("new galleries are bound to %s version %d, by %s", EMBEDDER, default.version, default.where)
@@ -151,8 +152,15 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     )
     sweeping = asyncio.create_task(_sweep(store, settings.sweep_s))
     parts.callback(sweeping.cancel)
+    access = Access(settings.access, settings.keys_file)
+    await access.start()
+    parts.push_async_callback(access.aclose)
+    check_encrypted(settings.listen, settings.tls, settings.allow_plaintext)
     api = await start_server(
         settings.listen,
+        access=access,
+        tls=settings.tls,
+        reflect=settings.reflection,
         operations=operations,
         parts=served,
         limits=Limits(settings.max_requests, settings.max_request_bytes, settings.max_streams, settings.stream_idle_s),
@@ -201,6 +209,7 @@ async def _open_inference(
         timeout_s=settings.triton_timeout_s,
         recovery_s=settings.triton_recovery_s,
         resolve_again_s=None if local else RESOLVE_AGAIN_S,
+        tls=settings.triton_tls,
     )
     parts.push_async_callback(inference.aclose)
     return inference, local

@@ -13,9 +13,12 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from sameface.access.access import AccessOptions
+from sameface.access.tls import TlsOptions
 from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
 from sameface.folders import model_repository_source as model_repository_source
+from sameface.inference.triton_tls import TritonTls
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
 from sameface_qdrant import ServerOptions
 
@@ -63,6 +66,7 @@ class Settings(BaseSettings):
     triton_url: str = Field(
         "", description="gRPC host:port, or unix:path, of a running Triton; if empty, the service starts one"
     )
+    triton_tls: TritonTls = Field(default_factory=TritonTls, description="encryption of the connection to triton_url")
     triton_timeout_s: float = Field(10.0, gt=0, description="timeout of one inference call in seconds")
     triton_recovery_s: float = Field(
         5.0, ge=0, description="seconds that a call waits for Triton to recover before it returns UNAVAILABLE"
@@ -95,9 +99,12 @@ class Settings(BaseSettings):
         100, ge=1, le=1000, description="most faces embedded per photo; each takes some 20 ms of a CPU"
     )
     max_faces_detected: int = Field(1000, ge=1, le=1000, description="most faces that DetectFaces returns per photo")
-    reveal_collisions: bool = Field(
-        False, description="name the other identity and its score in collision findings of an enrolment"
+    tls: TlsOptions = Field(default_factory=TlsOptions, description="encryption of the gRPC port")
+    allow_plaintext: bool = Field(
+        False, description="listen without TLS on an address that other machines can reach, for instance behind a proxy"
     )
+    access: AccessOptions = Field(default_factory=AccessOptions, description="who may call")
+    reflection: bool = Field(True, description="let everybody read the API's descriptors (gRPC server reflection)")
     max_message_bytes: int = Field(
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"
     )
@@ -138,6 +145,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _one_way_to_run_models(self) -> "Settings":
+        if self.triton_tls.enabled and not self.triton_url:
+            raise ValueError(
+                "triton_tls is enabled, but triton_url is not set: the Triton that the service starts needs none"
+            )
         if self.inference == "onnx" and self.triton_url:
             raise ValueError(
                 f"inference is onnx, which needs no Triton, but triton_url is {self.triton_url!r}; set only one of them"
@@ -148,6 +159,11 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The URL that the plugin opens: that of the Qdrant server, or of Qdrant Edge in the data folder."""
         return self.qdrant_url or f"edge://{self.data_dir.absolute() / 'store'}"
+
+    @property
+    def keys_file(self) -> Path:
+        """The file of API keys."""
+        return self.access.keys or self.data_dir.absolute() / "access" / "keys.json"
 
     @classmethod
     def settings_customise_sources(

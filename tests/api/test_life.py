@@ -141,7 +141,7 @@ def test_a_deletion_answers_with_a_receipt_that_can_be_asked_for_again(
 
 
 @pytest.mark.parametrize("reveal", [True, False])
-def test_only_a_server_that_is_set_to_says_whom_a_photo_is_like(reveal: bool) -> None:
+def test_only_who_may_know_is_told_whom_a_photo_is_like(reveal: bool) -> None:
     from sameface.api.responses import findings_to
     from sameface_qdrant.values.finding import Finding, FindingKind
     from sameface_qdrant.values.template import Template

@@ -109,7 +109,8 @@ def test_what_is_installed_serves_from_outside_the_checkout(installed: Path, tmp
     assert not list((installed / "venv").rglob("onnx/__init__.py"))
     port = free_port()
     # As in the chart: every setting in the environment.
-    served = in_the_image(installed, tmp_path / "data", SAMEFACE_INFERENCE="onnx", SAMEFACE_LISTEN=f"0.0.0.0:{port}")
+    variables = {"SAMEFACE_INFERENCE": "onnx", "SAMEFACE_LISTEN": f"0.0.0.0:{port}", "SAMEFACE_ALLOW_PLAINTEXT": "true"}
+    served = in_the_image(installed, tmp_path / "data", **variables)
     command = [*instruction("service", "ENTRYPOINT "), *instruction("service", "CMD ["[:4]), "--json"]
     check = instruction("service", "HEALTHCHECK --interval=10s --timeout=5s --start-period=90s CMD ")
     with subprocess.Popen(command, cwd=tmp_path, env=served, stdout=subprocess.PIPE, text=True) as process:

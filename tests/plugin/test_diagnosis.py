@@ -42,12 +42,12 @@ async def listening(*, encrypted: bool) -> AsyncIterator[str]:
 
 async def test_the_cause_is_told() -> None:
     async with listening(encrypted=True) as url:
-        assert "certificate refused: self-signed" in await encryption_fault(url, None)
-        assert await encryption_fault(url, CERTIFICATE) == ""
-        assert await encryption_fault(url.replace("https", "http"), None) == ""
+        assert "certificate refused: self-signed" in await encryption_fault(url, ServerOptions())
+        assert await encryption_fault(url, ServerOptions(ca_certificate=CERTIFICATE)) == ""
+        assert await encryption_fault(url.replace("https", "http"), ServerOptions()) == ""
     async with listening(encrypted=False) as url:
-        assert "TLS handshake failed" in await encryption_fault(url, None)
-    assert await encryption_fault(url, None) == ""
+        assert "TLS handshake failed" in await encryption_fault(url, ServerOptions())
+    assert await encryption_fault(url, ServerOptions()) == ""
 
 
 async def test_a_store_names_an_unknown_authority() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from sameface.access.caller import present_caller
 from sameface.api import requests, responses
 from sameface.api.admission import Admission
 from sameface.api.interceptor import as_typed
@@ -50,7 +51,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         return face_service_pb2.EnrollTemplateResponse(
             template=responses.template_to(enrolment.template),
             face=responses.face_to(enrolment.face),
-            findings=responses.findings_to(enrolment.template, reveal=self._operations.reveal_collisions),
+            findings=responses.findings_to(enrolment.template, reveal=present_caller().may_know(gallery)),
         )
 
     async def VerifyFace(
@@ -68,7 +69,8 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             selection=requests.selection_from(request.face_selection),
         )
         return face_service_pb2.VerifyFaceResponse(
-            decision=responses.decision_to(decision, gallery), face=responses.face_to(face)
+            decision=responses.decision_to(decision, gallery, reveal=present_caller().may_know(gallery)),
+            face=responses.face_to(face),
         )
 
     async def IdentifyFaces(
@@ -152,7 +154,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             embedder_version=request.embedder_version or None,
         )
         return face_service_pb2.CompareFacesResponse(
-            decision=responses.decision_to(decision, ""),
+            decision=responses.decision_to(decision, "", reveal=present_caller().may_know(None)),
             first_face=responses.face_to(first),
             second_face=responses.face_to(second),
         )
@@ -193,7 +195,9 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         return face_service_pb2.IdentifyFacesResponse(
             faces=[
                 face_service_pb2.IdentifyFacesResponse.IdentifiedFace(
-                    decision=None if decision is None else responses.decision_to(decision, settings.gallery),
+                    decision=None
+                    if decision is None
+                    else responses.decision_to(decision, settings.gallery, reveal=True),
                     face=responses.face_to(face),
                 )
                 for decision, face in identified.faces

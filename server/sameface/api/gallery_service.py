@@ -4,6 +4,8 @@ from typing import Any
 
 import grpc
 
+from sameface.access.caller import present_caller
+from sameface.access.roles import RULES
 from sameface.api import requests, responses
 from sameface.api.calibrations import Calibrations
 from sameface.api.names import parse_name, parse_receipt_name
@@ -50,12 +52,15 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     async def ListGalleries(
         self, request: gallery_service_pb2.ListGalleriesRequest, context: Context
     ) -> gallery_service_pb2.ListGalleriesResponse:
-        """Return one page of galleries."""
+        """Return one page of the galleries that the caller may get."""
         page = await self._store.galleries.list(
             page_size=requests.page_size_from(request.page_size), page_token=request.page_token
         )
+        # A page may be shorter, as others' galleries are left out.
+        caller = present_caller()
+        visible = [gallery for gallery in page.items if caller.roles_in(gallery.id) & RULES["GetGallery"].roles]
         return gallery_service_pb2.ListGalleriesResponse(
-            galleries=map(self._answer, page.items), next_page_token=page.next_token
+            galleries=map(self._answer, visible), next_page_token=page.next_token
         )
 
     async def UpdateGallery(

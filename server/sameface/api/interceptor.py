@@ -1,4 +1,6 @@
-"""The interceptor of every call: limits the requests in flight and turns exceptions into statuses."""
+"""The interceptor of every call: asks who calls and what they may, limits the requests in flight, and turns exceptions
+into statuses.
+"""
 
 import asyncio
 import logging
@@ -8,6 +10,9 @@ from typing import Any, TypeAlias, cast
 import grpc
 from google.protobuf.message import DecodeError
 
+from sameface.access.access import Access
+from sameface.access.caller import Caller, begin_call
+from sameface.access.tls import certificate_names
 from sameface.api.admission import Admission
 from sameface.api.status import ERRORS, UnexpectedError, rich_status
 from sameface.errors import ServerStopping, StreamIdle
@@ -15,7 +20,7 @@ from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 log = logging.getLogger(__name__)
 
-# Health checks and reflection must answer even if the server is busy.
+# Health checks and reflection must answer even if the server is busy, and to everybody.
 _ALWAYS_ANSWERED = ("/grpc.",)
 
 RECEIVE_S = 60.0
@@ -27,10 +32,11 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 
 
 class RequestGuard(grpc.aio.ServerInterceptor):
-    """Admits calls up to the limits, and turns every exception into a status of the error table."""
+    """Admits calls that callers may make, up to the limits. Every exception becomes a status of the error table."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, access: Access) -> None:
         self._admission = admission
+        self._access = access
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -44,15 +50,24 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         unary: Any = handler.unary_unary
         stream: Any = handler.stream_stream
         parse: Any = handler.request_deserializer
+        rpc = method.rpartition("/")[2]
+        metadata = handler_call_details.invocation_metadata or ()
+
+        async def caller_of(context: Context) -> Caller:
+            return await self._access.caller(metadata, certificate_names(context.auth_context()))
 
         # We parse messages here, because gRPC would answer UNKNOWN to a malformed one. We also receive them here,
         # because gRPC would receive the messages of refused calls too.
         async def guarded_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
             try:
+                caller = await caller_of(context)
                 with self._admission.receiving():
                     request = await _received(requests)
                 with self._admission.request(len(request)):
-                    return await unary(_parsed(parse, request), context)
+                    message = _parsed(parse, request)
+                    caller.check(rpc, message)
+                    begin_call(caller)
+                    return await unary(message, context)
             except StopAsyncIteration:
                 failure: SamefaceError = InvalidArgument(
                     "the call has no request message; send exactly one", metadata={"field": "request"}
@@ -60,13 +75,18 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             except Exception as error:
                 failure = _failure(method, error)
             # Outside of the except clause and with the request cleared, so that a refused photo is freed at once.
-            request = b""
+            request, message = b"", None
             return await context.abort_with_status(rich_status(failure))
 
         async def guarded_stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             try:
+                caller = await caller_of(context)
                 with self._admission.stream():
-                    parsed = (_parsed(parse, request) async for request in self._messages(requests))
+                    begin_call(caller)
+                    # Only the first message names a gallery, see StreamIdentifyFaces.
+                    parsed = _checked_first(
+                        caller, rpc, (_parsed(parse, request) async for request in self._messages(requests))
+                    )
                     async for answer in stream(parsed, context):
                         yield answer
                 return
@@ -125,6 +145,16 @@ async def _received(requests: AsyncIterator[bytes]) -> bytes:
         raise StreamIdle(
             f"the request did not arrive within {RECEIVE_S:g} s; send it again", metadata={"limit": RECEIVE_S}
         ) from None
+
+
+async def _checked_first(caller: Caller, rpc: str, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Yield the messages of a stream. The caller must have the right to open it with the first one."""
+    first = True
+    async for message in messages:
+        if first:
+            caller.check(rpc, message)
+            first = False
+        yield message
 
 
 def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:

@@ -163,16 +163,16 @@ def faces_to(faces: Iterable[FoundFace]) -> list[face_pb2.Face]:
     return [face for face in map(face_to, faces) if face is not None]
 
 
-def decision_to(decision: Decision, gallery: str) -> decision_pb2.Decision:
-    """Return the proto of a decision made in a gallery."""
+def decision_to(decision: Decision, gallery: str, *, reveal: bool) -> decision_pb2.Decision:
+    """Return the proto of a decision made in a gallery. Scores and candidates are included only with ``reveal``."""
     return decision_pb2.Decision(
         outcome=f"OUTCOME_{decision.outcome}",
-        score=decision.score,
+        score=decision.score if reveal else None,
         threshold=decision.threshold,
         threshold_source=f"THRESHOLD_SOURCE_{decision.threshold_source}",
         target_attained=decision.target_attained,
         threshold_stale=decision.threshold_stale,
-        lead=decision.lead,
+        lead=decision.lead if reveal else None,
         runner_up_margin=decision.margin,
         scope=f"SCOPE_{decision.scope}",
         policy_revision=decision.policy_revision,
@@ -184,6 +184,6 @@ def decision_to(decision: Decision, gallery: str) -> decision_pb2.Decision:
                 score=candidate.score,
                 template=make_name(gallery, candidate.identity, candidate.template),
             )
-            for candidate in decision.candidates
+            for candidate in (decision.candidates if reveal else ())
         ],
     )

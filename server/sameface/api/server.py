@@ -9,6 +9,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from sameface.access.access import OPEN, Access
+from sameface.access.tls import TlsOptions, is_loopback, server_credentials
 from sameface.api.admission import Admission, Limits
 from sameface.api.face_service import FaceServicer
 from sameface.api.gallery_service import GalleryServicer
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 LAST_ANSWERS_S = 0.25
 HEALTH_WATCHERS = 64
 MAX_CONNECTION_AGE_S = 600
+
+NO_TLS = TlsOptions()
 
 SERVICES = (
     face_service_pb2.DESCRIPTOR.services_by_name["FaceService"].full_name,
@@ -81,15 +85,19 @@ async def start_server(
     parts: ServedParts,
     limits: Limits,
     max_message_bytes: int,
+    access: Access = OPEN,
+    tls: TlsOptions = NO_TLS,
+    reflect: bool = True,
 ) -> ApiServer:
     """Listen on ``host:port`` (port 0 chooses a free port) and serve. Health starts as SERVING.
 
     Raises:
+        InvalidArgument: the certificate or its key cannot be used.
         RuntimeMissing: the server cannot listen on the address.
     """
     admission = Admission(limits)
     server = grpc.aio.server(
-        interceptors=[RequestGuard(admission)],
+        interceptors=[RequestGuard(admission, access)],
         # RequestGuard refuses calls with a reason. This limit only bounds the memory of partly received requests.
         maximum_concurrent_rpcs=2 * limits.requests + limits.streams + HEALTH_WATCHERS,
         options=[
@@ -110,9 +118,11 @@ async def start_server(
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    if reflect:
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    credentials = server_credentials(tls)
     try:
-        port = server.add_insecure_port(listen)
+        port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
     except RuntimeError as error:
         raise RuntimeMissing(
             f"cannot listen on {listen}: the address is in use, or does not belong to this machine; choose another "
@@ -120,6 +130,8 @@ async def start_server(
             metadata={"listen": listen},
         ) from error
     await server.start()
+    if not access.required and not is_loopback(listen.rpartition(":")[0]):
+        log.warning("everybody who reaches %s may do everything: access.required is not set", listen)
     api = ApiServer(port=port, admission=admission, _server=server, _health=health_servicer)
     await api.set_serving(True)
     return api

@@ -76,6 +76,20 @@ ERRORS: dict[str, ErrorRow] = {
         "`gallery`",
         "Send the photo instead of its embedding. The policy's `presentation_attack` rejects what it cannot examine.",
     ),
+    "CREDENTIALS_MISSING": ErrorRow(
+        _CODES.UNAUTHENTICATED, "–", "Send `authorization: Bearer` with an API key or a token, or a client certificate."
+    ),
+    "CREDENTIALS_REFUSED": ErrorRow(
+        _CODES.UNAUTHENTICATED, "–", "Use a valid key, token or certificate. The server's log says why it was refused."
+    ),
+    "CREDENTIALS_UNCHECKABLE": ErrorRow(
+        _CODES.UNAVAILABLE, "`issuer`", "The token's issuer cannot be reached. Wait as RetryInfo says, and repeat."
+    ),
+    "PERMISSION_DENIED": ErrorRow(
+        _CODES.PERMISSION_DENIED,
+        "`rpc`; `field`, if the call is allowed without it",
+        "Ask the operator for a role in the gallery (docs/security.md). It may not even exist.",
+    ),
     "GALLERY_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`gallery`", "Create the gallery, or correct its name."),
     "IDENTITY_NOT_FOUND": ErrorRow(
         _CODES.NOT_FOUND, "`gallery`, `identity`", "Enrol the identity first (`allow_missing` creates it)."

@@ -1,11 +1,12 @@
 """`sameface health`: asks a service whether it is healthy, for container health checks."""
 
+import os
 from typing import Annotated, Any
 
 import grpc
 import typer
 
-from sameface.cli.options import ExitCode
+from sameface.cli.options import ExitCode, credentials_of
 from sameface.cli.serve import load_settings
 from sameface_qdrant.errors import InvalidArgument
 
@@ -45,7 +46,8 @@ def ask_health(address: str, timeout_s: float, service: str = "") -> str:
     """
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(address) as channel:
+    credentials = credentials_of(os.environ)
+    with grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -39,6 +39,7 @@ class Commands(DeferredGroup):
         "template": "sameface.cli.identities:template_app",
         "erasure": "sameface.cli.erasures:app",
         "store": "sameface.cli.store:app",
+        "key": "sameface.cli.key:app",
         "model": "sameface.cli.model:app",
         "triton": "sameface.cli.triton:app",
         "evaluate": "sameface.cli.evaluate:app",

@@ -1,8 +1,10 @@
 """Options, exit codes and the connection to the service, for several commands."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,6 +12,8 @@ import typer
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    import grpc
+
     from sameface.client import Client
 
 
@@ -62,11 +66,39 @@ def in_utc(moment: datetime | None) -> datetime | None:
 
 
 def connected(address: str) -> "Client":
-    """Return a client of the service."""
+    """Return a client of the service, with the credentials of the environment."""
     from sameface.client import Client
 
     # A person at a terminal should learn soon that no service answers.
-    return Client(address, unreachable_s=1.0)
+    return Client(address, unreachable_s=1.0, credentials=credentials_of(os.environ), metadata=key_of(os.environ))
+
+
+def credentials_of(environment: Mapping[str, str]) -> "grpc.ChannelCredentials | None":
+    """Return credentials for TLS; None without encryption.
+
+    ``SAMEFACE_CLIENT_CA`` is the PEM file of the service's authority, or ``public`` for gRPC's list of public ones.
+    ``SAMEFACE_CLIENT_CERTIFICATE`` and ``SAMEFACE_CLIENT_PRIVATE_KEY`` are for a service that asks for a certificate.
+    """
+    from sameface.client.connection import tls_credentials
+
+    ca, certificate, key = (
+        environment.get(f"SAMEFACE_CLIENT_{name}", "") for name in ("CA", "CERTIFICATE", "PRIVATE_KEY")
+    )
+    if not (ca or certificate or key):
+        return None
+    if bool(certificate) != bool(key):
+        raise InvalidArgument(
+            "SAMEFACE_CLIENT_CERTIFICATE and SAMEFACE_CLIENT_PRIVATE_KEY go together; set both, or neither",
+            metadata={"field": "certificate"},
+        )
+    files = [Path(one) if one and one != "public" else None for one in (ca, certificate, key)]
+    return tls_credentials(*files)
+
+
+def key_of(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the metadata with the API key or token in ``SAMEFACE_API_KEY``, if it is set."""
+    key = environment.get("SAMEFACE_API_KEY", "")
+    return [("authorization", f"Bearer {key}")] if key else []
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +20,26 @@ CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
+
+
+def tls_credentials(
+    ca: Path | None = None, certificate: Path | None = None, private_key: Path | None = None
+) -> grpc.ChannelCredentials:
+    """Return credentials for TLS from PEM files.
+
+    Args:
+        ca: the authority that signed the service's certificate; None takes gRPC's own list of public ones.
+        certificate: the client's certificate, for a service that asks for one; with ``private_key``.
+        private_key: its key, without a passphrase.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return grpc.ssl_channel_credentials(
+        ca.read_bytes() if ca else None,
+        private_key.read_bytes() if private_key else None,
+        certificate.read_bytes() if certificate else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
 from sameface.inference.outputs import checked_outputs
+from sameface.inference.triton_tls import PLAIN, TritonTls
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 log = logging.getLogger(__name__)
@@ -52,10 +53,21 @@ class TritonInference:
     """
 
     def __init__(
-        self, url: str, *, timeout_s: float = 10.0, recovery_s: float = 5.0, resolve_again_s: float | None = None
+        self,
+        url: str,
+        *,
+        timeout_s: float = 10.0,
+        recovery_s: float = 5.0,
+        resolve_again_s: float | None = None,
+        tls: TritonTls = PLAIN,
     ) -> None:
-        """Connect to ``url``. A call may take ``timeout_s``; it is retried for ``recovery_s`` while Triton recovers."""
+        """Connect to ``url``. A call may take ``timeout_s``; it is retried for ``recovery_s`` while Triton recovers.
+
+        Raises:
+            InvalidArgument: a file of ``tls`` cannot be read.
+        """
         self._url = url
+        self._tls = tls
         self._timeout_s = timeout_s
         self._recovery_s = recovery_s
         self._resolve_again_s = resolve_again_s
@@ -110,7 +122,11 @@ class TritonInference:
         await self._client.close()
 
     def _connect(self) -> Any:
-        return triton.InferenceServerClient(self._url, channel_args=CHANNEL_OPTIONS)
+        # Read again for each channel, so that renewed certificates are used without a restart.
+        name = [("grpc.ssl_target_name_override", self._tls.server_name)] if self._tls.server_name else []
+        return triton.InferenceServerClient(
+            self._url, creds=self._tls.credentials(), channel_args=[*CHANNEL_OPTIONS, *name]
+        )
 
     def _replace_old_channel(self) -> None:
         if self._resolve_again_s is None or time.monotonic() - self._connected < self._resolve_again_s:

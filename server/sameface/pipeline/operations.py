@@ -63,8 +63,6 @@ class FaceOperations:
     max_faces: int = 100
     """Most faces of a photo that are embedded."""
     max_faces_detected: int = 1000
-    reveal_collisions: bool = False
-    """Whether a collision finding names the other identity and its score."""
 
     def embedder_card(self, version: int | None = None) -> ModelCard:
         """Return the card of an embedder version; None means the default version.

@@ -105,13 +105,20 @@ def _channel_options(options: ServerOptions) -> dict[str, object]:
     }
     if options.retries:
         chosen["grpc.service_config"] = json.dumps({"methodConfig": [_retried(options.retries)]})
-    if options.ca_certificate is not None:
-        try:
-            chosen["root_certificates"] = options.ca_certificate.read_bytes()
-        except OSError as error:
-            raise InvalidArgument(
-                f"the CA certificate cannot be read: {error}; expected a PEM file", metadata={"field": "ca_certificate"}
-            ) from error
+    if options.server_name:
+        chosen["grpc.ssl_target_name_override"] = options.server_name
+    for name, path in (
+        ("root_certificates", options.ca_certificate),
+        ("certificate_chain", options.client_certificate),
+        ("private_key", options.client_private_key),
+    ):
+        if path is not None:
+            try:
+                chosen[name] = path.read_bytes()
+            except OSError as error:
+                raise InvalidArgument(
+                    f"a certificate cannot be read: {error}; expected a PEM file", metadata={"field": name}
+                ) from error
     return chosen
 
 

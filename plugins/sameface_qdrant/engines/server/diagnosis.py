@@ -3,38 +3,45 @@
 import asyncio
 import ssl
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from sameface_qdrant.engines.server.client import DEFAULT_GRPC_PORT, addresses
+from sameface_qdrant.engines.server.options import ServerOptions
 
 PATIENCE_S = 2.0
 
 
-async def encryption_fault(url: str, ca_certificate: Path | None) -> str:
+async def encryption_fault(url: str, options: ServerOptions) -> str:
     """Return why no encrypted connection can be made; empty if one can, or if nothing answers at all.
 
     Args:
         url: that of the server, or of several nodes, of which the first with a fault is named. ``http`` needs no
             encryption.
-        ca_certificate: the authority that signed the server's certificate; None takes the system's.
+        options: with the certificates and the name to expect.
     """
     nodes = addresses(url)
-    faults = await asyncio.gather(*(_fault_of(node, ca_certificate) for node in nodes))
+    faults = await asyncio.gather(*(_fault_of(node, options) for node in nodes))
     named = [
         fault if len(nodes) == 1 else f"{node}: {fault}" for node, fault in zip(nodes, faults, strict=True) if fault
     ]
     return named[0] if named else ""
 
 
-async def _fault_of(url: str, ca_certificate: Path | None) -> str:
+async def _fault_of(url: str, options: ServerOptions) -> str:
     parts = urlsplit(url)
     if parts.scheme != "https":
         return ""
-    context = ssl.create_default_context(cafile=None if ca_certificate is None else str(ca_certificate))
     try:
+        context = ssl.create_default_context(cafile=options.ca_certificate)
+        if options.client_certificate is not None:
+            context.load_cert_chain(options.client_certificate, options.client_private_key)
         async with asyncio.timeout(PATIENCE_S):
-            _, writer = await asyncio.open_connection(parts.hostname, parts.port or DEFAULT_GRPC_PORT, ssl=context)
+            _, writer = await asyncio.open_connection(
+                parts.hostname,
+                parts.port or DEFAULT_GRPC_PORT,
+                ssl=context,
+                server_hostname=options.server_name or parts.hostname,
+            )
     except ssl.SSLCertVerificationError as error:
         return f"certificate refused: {error.verify_message}"
     except ssl.SSLError as error:

@@ -105,7 +105,7 @@ class ServerEngine:
                 raise too_old(url, found, OLDEST_SERVER)
         except StoreUnavailable as error:
             await client.close()
-            if fault := await encryption_fault(url, options.ca_certificate):
+            if fault := await encryption_fault(url, options):
                 raise typed_error(url, "UNAVAILABLE", fault) from error
             raise
         except BaseException:

@@ -27,6 +27,12 @@ class ServerOptions:
     """gRPC connections."""
     ca_certificate: Path | None = None
     """PEM file of the authority that signed the server's certificate; None takes the system's."""
+    client_certificate: Path | None = None
+    """PEM file of the own certificate, for a server that asks for one."""
+    client_private_key: Path | None = None
+    """PEM file of its key, without a passphrase."""
+    server_name: str = ""
+    """The name in the server's certificate, if it is not the one in the URL."""
     collection_prefix: str = "sameface-"
     """Start of the names of the collections; another one keeps several stores on one server apart."""
 
@@ -90,6 +96,11 @@ class ServerOptions:
         if self.retries > MOST_RETRIES:
             raise InvalidArgument(
                 f"retries is {self.retries}; gRPC allows at most {MOST_RETRIES}", metadata={"field": "retries"}
+            )
+        if (self.client_certificate is None) != (self.client_private_key is None):
+            raise InvalidArgument(
+                "client_certificate and client_private_key go together; give both, or neither",
+                metadata={"field": "client_certificate"},
             )
         if self.quantization not in ("none", "int8"):
             raise InvalidArgument(

@@ -1,0 +1,103 @@
+"""A caller, the galleries it was granted, and the caller of the present call."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from sameface.access.roles import KNOWING, RULES, Role, gallery_of
+from sameface.errors import PermissionDenied
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values.ids import ID_PATTERN
+
+ALL = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Roles in a gallery."""
+
+    gallery: str
+    """The id of a gallery, the start of ids with ``*`` behind it, or ``*`` for all galleries and the server itself."""
+    roles: frozenset[Role]
+
+    @classmethod
+    def of(cls, gallery: str, roles: Any) -> "Grant":
+        """Return a grant of texts.
+
+        Raises:
+            InvalidArgument: a role or the gallery has another form.
+        """
+        start = gallery.removesuffix(ALL) if isinstance(gallery, str) else ""
+        # The start of an id need not end like an id.
+        if gallery != ALL and not (start and ID_PATTERN.fullmatch(start + "0" if gallery.endswith(ALL) else start)):
+            raise InvalidArgument(
+                f"the gallery of a grant is {gallery!r}; expected an id, the start of ids such as team-*, or *",
+                metadata={"field": "gallery"},
+            )
+        known = {role.value for role in Role}
+        if not isinstance(roles, list | tuple) or not roles or not all(role in known for role in roles):
+            raise InvalidArgument(
+                f"the roles of a grant are {roles!r}; expected one or more of {', '.join(known)}",
+                metadata={"field": "roles"},
+            )
+        return cls(gallery, frozenset(Role(role) for role in roles))
+
+    def covers(self, gallery: str) -> bool:
+        """Return whether it is for this gallery; "" stands for all galleries together."""
+        if self.gallery == ALL:
+            return True
+        if not gallery:
+            return False
+        return gallery.startswith(self.gallery[:-1]) if self.gallery.endswith(ALL) else gallery == self.gallery
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls."""
+
+    name: str
+    """Names it in logs: ``key:…``, ``token:…`` or ``certificate:…``; empty without authentication."""
+    grants: tuple[Grant, ...]
+
+    def roles_in(self, gallery: str | None) -> frozenset[Role]:
+        """Return its roles in a gallery; "" for all galleries together, None for any one."""
+        return frozenset().union(
+            *(grant.roles for grant in self.grants if gallery is None or grant.covers(gallery)),
+        )
+
+    def may_know(self, gallery: str | None) -> bool:
+        """Return whether it may know scores, embeddings and whom a face is like; None: in any gallery."""
+        return bool(self.roles_in(gallery) & KNOWING)
+
+    def check(self, rpc: str, request: Any) -> None:
+        """Check that it may make a call.
+
+        Raises:
+            PermissionDenied: it may not. The error is the same whether the gallery exists or not.
+        """
+        rule = RULES.get(rpc)
+        gallery = None if rule is None else gallery_of(rule, request)
+        if rule is None or not self.roles_in(gallery) & rule.roles:
+            raise PermissionDenied(f"this caller may not call {rpc} here", metadata={"rpc": rpc})
+        set_fields = {field.name for field, _ in request.ListFields()} if rule.tuning else set()
+        if (tuned := sorted(set_fields.intersection(rule.tuning))) and not self.may_know(gallery):
+            raise PermissionDenied(
+                f"this caller may not set {' and '.join(tuned)} in {rpc}: its role knows no scores",
+                metadata={"rpc": rpc, "field": tuned[0]},
+            )
+
+
+EVERYBODY = Caller("", (Grant(ALL, frozenset(Role)),))
+"""The caller where the service asks for no credentials."""
+
+_PRESENT: ContextVar[Caller] = ContextVar("caller")
+
+
+def present_caller() -> Caller:
+    """Return the caller of the present call."""
+    return _PRESENT.get()
+
+
+def begin_call(caller: Caller) -> None:
+    """Make ``caller`` the present one, until the task of the call ends."""
+    _PRESENT.set(caller)

@@ -1,0 +1,130 @@
+"""TLS of the service's port: certificate, key, and the authority whose client certificates are asked for.
+
+The files are read again when they have changed; new connections then use them. Connections that are open stay.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from sameface.access.changing_file import ChangingFiles
+from sameface_qdrant.errors import InvalidArgument
+
+NAMES = ("x509_subject_alternative_name", "x509_common_name")
+"""Where gRPC puts the names of a client certificate that it has verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """TLS of the service's port. Without a certificate it is not encrypted."""
+
+    certificate: Path | None = None
+    """PEM file of the certificate, followed by those of intermediate authorities."""
+    private_key: Path | None = None
+    """PEM file of its key, without a passphrase."""
+    client_ca: Path | None = None
+    """PEM file of the authority of client certificates. If set, every connection needs such a certificate."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if only a part is given."""
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key go together; give both, or neither")
+        if self.client_ca is not None and self.certificate is None:
+            raise ValueError("client_ca needs certificate and private_key")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pem:
+    certificate: bytes
+    private_key: bytes
+    client_ca: bytes | None
+
+
+def server_credentials(options: TlsOptions) -> grpc.ServerCredentials | None:
+    """Return the credentials of the port; None without TLS.
+
+    Raises:
+        InvalidArgument: a file cannot be read, is no PEM file, or key and certificate do not belong together.
+    """
+    if options.certificate is None:
+        return None
+    paths = [path for path in (options.certificate, options.private_key, options.client_ca) if path is not None]
+    files = ChangingFiles(paths, lambda: _read(options))
+    used = files.content
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        """Return new certificates, None for no change. gRPC asks before each handshake, in a thread of its own."""
+        nonlocal used
+        present = files.content
+        if present is used:
+            return None
+        used = present
+        return _configuration(present)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(used),
+        fetch,  # type: ignore[arg-type]  # by its documentation it may return None
+        require_client_authentication=options.client_ca is not None,
+    )
+
+
+def check_encrypted(listen: str, options: TlsOptions, allow_plaintext: bool) -> None:
+    """Raise InvalidArgument if ``host:port`` can be reached by other machines and is not encrypted."""
+    host = listen.rpartition(":")[0]
+    if options.certificate is None and not allow_plaintext and not is_loopback(host):
+        raise InvalidArgument(
+            f"listen is {listen}, which other machines can reach, and there is no certificate; set "
+            "SAMEFACE_TLS__CERTIFICATE and SAMEFACE_TLS__PRIVATE_KEY, or set SAMEFACE_ALLOW_PLAINTEXT=true if something "
+            "else encrypts",
+            metadata={"field": "tls"},
+        )
+
+
+def certificate_names(peer: Mapping[str, Iterable[bytes]]) -> list[str]:
+    """Return the names of the client certificate of a connection; ``peer`` is gRPC's authentication context."""
+    return list(dict.fromkeys(name.decode(errors="replace") for key in NAMES for name in peer.get(key, ())))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address to listen on can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _configuration(pem: _Pem) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(pem.private_key, pem.certificate)], root_certificates=pem.client_ca
+    )
+
+
+def _read(options: TlsOptions) -> _Pem:
+    assert options.certificate is not None
+    assert options.private_key is not None
+    try:
+        pem = _Pem(
+            options.certificate.read_bytes(),
+            options.private_key.read_bytes(),
+            options.client_ca.read_bytes() if options.client_ca is not None else None,
+        )
+        certificate, *_ = x509.load_pem_x509_certificates(pem.certificate)
+        key = load_pem_private_key(pem.private_key, None)
+        if pem.client_ca is not None:
+            x509.load_pem_x509_certificates(pem.client_ca)
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidArgument(
+            f"TLS cannot be used: {error}; expected PEM files, and a key without a passphrase",
+            metadata={"field": "tls"},
+        ) from None
+    if certificate.public_key() != key.public_key():
+        raise InvalidArgument(
+            f"the key in {options.private_key} does not belong to the first certificate in {options.certificate}",
+            metadata={"field": "tls"},
+        )
+    return pem
