@@ -123,6 +123,12 @@ class PermissionDenied(SamefaceError):
     reason = "PERMISSION_DENIED"
 
 
+class RateLimited(SamefaceError):
+    """The caller calls too often, or too many claims of an identity have failed. ``retry_after_s`` says how long."""
+
+    reason = "RATE_LIMITED"
+
+
 class RuntimeMissing(SamefaceError):
     """A part that the command needs is missing or cannot start. The message says what to do."""
 

@@ -159,6 +159,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     api = await start_server(
         settings.listen,
         access=access,
+        rates=settings.rates,
         tls=settings.tls,
         reflect=settings.reflection,
         operations=operations,

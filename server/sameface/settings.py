@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from sameface.access.access import AccessOptions
+from sameface.access.rates import RateOptions
 from sameface.access.tls import TlsOptions
 from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
         False, description="listen without TLS on an address that other machines can reach, for instance behind a proxy"
     )
     access: AccessOptions = Field(default_factory=AccessOptions, description="who may call")
+    rates: RateOptions = Field(default_factory=RateOptions, description="how often callers may call")
     reflection: bool = Field(True, description="let everybody read the API's descriptors (gRPC server reflection)")
     max_message_bytes: int = Field(
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"

@@ -13,10 +13,11 @@ import pytest
 from sameface.access.access import Access, AccessOptions
 from sameface.access.api_keys import KeyFile
 from sameface.access.caller import Grant
+from sameface.access.rates import RateOptions
 from sameface.access.roles import Role
 from sameface.access.tls import TlsOptions
 from sameface.api.admission import Limits
-from sameface.api.server import start_server
+from sameface.api.server import NO_RATES, start_server
 from sameface.api.system_service import ServedParts
 from sameface.client import AsyncClient
 from sameface.inference.cards import EMBEDDER, read_cards
@@ -58,7 +59,9 @@ class Guarded:
 
 
 @asynccontextmanager
-async def guarded(folder: Path, *, mutual: bool = False, **options: Any) -> AsyncIterator[Guarded]:
+async def guarded(
+    folder: Path, *, mutual: bool = False, rates: RateOptions = NO_RATES, **options: Any
+) -> AsyncIterator[Guarded]:
     """Start a service, with a gallery ``staff``."""
     authority = Authority("authority", folder)
     server = authority.issue("localhost", file="server")
@@ -77,6 +80,7 @@ async def guarded(folder: Path, *, mutual: bool = False, **options: Any) -> Asyn
         limits=Limits(requests=16, request_bytes=64 << 20, streams=4, stream_idle_s=60.0),
         max_message_bytes=36 << 20,
         access=checking,
+        rates=rates,
         tls=tls,
     )
     contract = next(card.contract for card in cards if (card.model, card.version) == (EMBEDDER, version))

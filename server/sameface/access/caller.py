@@ -34,7 +34,7 @@ class Grant:
                 f"the gallery of a grant is {gallery!r}; expected an id, the start of ids such as team-*, or *",
                 metadata={"field": "gallery"},
             )
-        known = {role.value for role in Role}
+        known = [role.value for role in Role]
         if not isinstance(roles, list | tuple) or not roles or not all(role in known for role in roles):
             raise InvalidArgument(
                 f"the roles of a grant are {roles!r}; expected one or more of {', '.join(known)}",

@@ -79,8 +79,8 @@ def check_encrypted(listen: str, options: TlsOptions, allow_plaintext: bool) -> 
     if options.certificate is None and not allow_plaintext and not is_loopback(host):
         raise InvalidArgument(
             f"listen is {listen}, which other machines can reach, and there is no certificate; set "
-            "SAMEFACE_TLS__CERTIFICATE and SAMEFACE_TLS__PRIVATE_KEY, or set SAMEFACE_ALLOW_PLAINTEXT=true if something "
-            "else encrypts",
+            "SAMEFACE_TLS__CERTIFICATE and SAMEFACE_TLS__PRIVATE_KEY, or set SAMEFACE_ALLOW_PLAINTEXT=true if "
+            "something else encrypts",
             metadata={"field": "tls"},
         )
 

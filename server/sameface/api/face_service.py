@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from sameface.access.caller import present_caller
+from sameface.access.rates import Rates
 from sameface.api import requests, responses
 from sameface.api.admission import Admission
 from sameface.api.interceptor import as_typed
@@ -15,6 +16,7 @@ from sameface.api.status import status_of
 from sameface.pipeline.operations import FaceOperations, IdentificationSettings
 from sameface.v1 import face_pb2, face_service_pb2, face_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values.decision import Outcome
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -25,9 +27,10 @@ SAMPLES_AT_A_TIME = 8
 class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[misc]  # generated, untyped
     """Implements FaceService; protos/sameface/v1/face_service.proto describes every rpc and its errors."""
 
-    def __init__(self, operations: FaceOperations, admission: Admission) -> None:
+    def __init__(self, operations: FaceOperations, admission: Admission, rates: Rates) -> None:
         self._operations = operations
         self._admission = admission
+        self._rates = rates
 
     async def EnrollTemplate(
         self, request: face_service_pb2.EnrollTemplateRequest, context: Context
@@ -59,6 +62,8 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
     ) -> face_service_pb2.VerifyFaceResponse:
         """Verification, 1:1."""
         gallery, identity = parse_name(request.name, "name", 2)
+        # Counted before the outcome is known, so that many at once are no way around the limit.
+        uncount = self._rates.claim(gallery, identity)
         decision, face = await self._operations.verify(
             gallery,
             identity,
@@ -68,6 +73,8 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             margin=requests.number_from(request, "runner_up_margin", 0, 2),
             selection=requests.selection_from(request.face_selection),
         )
+        if decision.outcome is Outcome.MATCH:
+            uncount()
         return face_service_pb2.VerifyFaceResponse(
             decision=responses.decision_to(decision, gallery, reveal=present_caller().may_know(gallery)),
             face=responses.face_to(face),

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from sameface.access.access import Access
 from sameface.access.caller import Caller, begin_call
+from sameface.access.rates import Rates
 from sameface.access.tls import certificate_names
 from sameface.api.admission import Admission
 from sameface.api.status import ERRORS, UnexpectedError, rich_status
@@ -34,9 +35,10 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 class RequestGuard(grpc.aio.ServerInterceptor):
     """Admits calls that callers may make, up to the limits. Every exception becomes a status of the error table."""
 
-    def __init__(self, admission: Admission, access: Access) -> None:
+    def __init__(self, admission: Admission, access: Access, rates: Rates) -> None:
         self._admission = admission
         self._access = access
+        self._rates = rates
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -66,6 +68,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 with self._admission.request(len(request)):
                     message = _parsed(parse, request)
                     caller.check(rpc, message)
+                    self._rates.check(caller, rpc, message)
                     begin_call(caller)
                     return await unary(message, context)
             except StopAsyncIteration:
@@ -83,10 +86,8 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 caller = await caller_of(context)
                 with self._admission.stream():
                     begin_call(caller)
-                    # Only the first message names a gallery, see StreamIdentifyFaces.
-                    parsed = _checked_first(
-                        caller, rpc, (_parsed(parse, request) async for request in self._messages(requests))
-                    )
+                    messages = (_parsed(parse, request) async for request in self._messages(requests))
+                    parsed = self._checked(caller, rpc, messages)
                     async for answer in stream(parsed, context):
                         yield answer
                 return
@@ -98,6 +99,20 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         if stream is not None:
             return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_stream), response_serializer=serializer)
         return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_unary), response_serializer=serializer)
+
+    async def _checked(self, caller: Caller, rpc: str, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Yield the messages of a stream, no faster than its caller may send them.
+
+        Only the first one names a gallery, see StreamIdentifyFaces. The caller must have the right to open the stream.
+        """
+        first = True
+        async for message in messages:
+            if first:
+                caller.check(rpc, message)
+                first = False
+            while wait := self._rates.wait_s(caller, rpc, message):  # noqa: ASYNC110  # only time brings more
+                await asyncio.sleep(wait)
+            yield message
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the messages of a stream until it ends.
@@ -145,16 +160,6 @@ async def _received(requests: AsyncIterator[bytes]) -> bytes:
         raise StreamIdle(
             f"the request did not arrive within {RECEIVE_S:g} s; send it again", metadata={"limit": RECEIVE_S}
         ) from None
-
-
-async def _checked_first(caller: Caller, rpc: str, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Yield the messages of a stream. The caller must have the right to open it with the first one."""
-    first = True
-    async for message in messages:
-        if first:
-            caller.check(rpc, message)
-            first = False
-        yield message
 
 
 def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sameface.access.access import OPEN, Access
+from sameface.access.rates import RateOptions, Rates
 from sameface.access.tls import TlsOptions, is_loopback, server_credentials
 from sameface.api.admission import Admission, Limits
 from sameface.api.face_service import FaceServicer
@@ -33,7 +34,7 @@ LAST_ANSWERS_S = 0.25
 HEALTH_WATCHERS = 64
 MAX_CONNECTION_AGE_S = 600
 
-NO_TLS = TlsOptions()
+NO_TLS, NO_RATES = TlsOptions(), RateOptions()
 
 SERVICES = (
     face_service_pb2.DESCRIPTOR.services_by_name["FaceService"].full_name,
@@ -86,6 +87,7 @@ async def start_server(
     limits: Limits,
     max_message_bytes: int,
     access: Access = OPEN,
+    rates: RateOptions = NO_RATES,
     tls: TlsOptions = NO_TLS,
     reflect: bool = True,
 ) -> ApiServer:
@@ -95,9 +97,9 @@ async def start_server(
         InvalidArgument: the certificate or its key cannot be used.
         RuntimeMissing: the server cannot listen on the address.
     """
-    admission = Admission(limits)
+    admission, counted = Admission(limits), Rates(rates)
     server = grpc.aio.server(
-        interceptors=[RequestGuard(admission, access)],
+        interceptors=[RequestGuard(admission, access, counted)],
         # RequestGuard refuses calls with a reason. This limit only bounds the memory of partly received requests.
         maximum_concurrent_rpcs=2 * limits.requests + limits.streams + HEALTH_WATCHERS,
         options=[
@@ -113,7 +115,7 @@ async def start_server(
             ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_S * 1000),
         ],
     )
-    face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission), server)
+    face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission, counted), server)
     gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts), server)
     health_servicer = health.aio.HealthServicer()

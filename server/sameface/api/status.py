@@ -163,6 +163,11 @@ ERRORS: dict[str, ErrorRow] = {
         "`in_flight` and `limit`, or `format` and `bytes` of a photo for which memory is short",
         "Wait as RetryInfo says, and repeat the call.",
     ),
+    "RATE_LIMITED": ErrorRow(
+        _CODES.RESOURCE_EXHAUSTED,
+        "`what`: requests, photos, enrolments, or claims of this identity",
+        "Wait as RetryInfo says, and repeat the call. Ask the operator for a higher rate.",
+    ),
     "STREAM_IDLE": ErrorRow(
         _CODES.DEADLINE_EXCEEDED, "`limit` (seconds)", "Open a new stream when you have something to send."
     ),
