@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,8 @@ from tests.access.authorities import Authority
 from tests.cli.conftest import Run
 
 
-def made(result: object) -> dict[str, str]:
-    found: dict[str, str] = json.loads(result.stdout)  # type: ignore[attr-defined]
+def made(result: object) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(result.stdout)  # type: ignore[attr-defined]
     return found
 
 

@@ -33,14 +33,17 @@ COLOURS = {"MATCH": "green", "NO_MATCH": "red", "AMBIGUOUS": "yellow"}
 
 
 def visible(text: str) -> str:
-    """Return text with control characters, and bytes that are not UTF-8, escaped.
+    """Return text with what could deceive a reader escaped: control characters, changes of the direction of writing,
+    characters without width, and bytes that are not UTF-8.
 
     >>> visible("a\\x1b[31m\\n[red]é"), visible("Jos\\udce9.jpg")
     ('a\\\\x1b[31m\\\\n[red]é', 'Jos\\\\udce9.jpg')
+    >>> visible("ada\\u202egpj.exe\\u200b")
+    'ada\\\\u202egpj.exe\\\\u200b'
     """
     return "".join(
         character.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(character) in ("Cc", "Cs")
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
         else character
         for character in text
     )

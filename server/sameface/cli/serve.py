@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sameface.cli.options import InferenceName
+from sameface.logs import log_to_stderr
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -90,11 +89,7 @@ def serve(
     if print_config:
         print(settings.model_dump_json(indent=2))
         return
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    log_to_stderr(settings.log_level)
     # The service takes long to import; --help and --print-config do not need it.
     from sameface.service import Started, run_service
 
