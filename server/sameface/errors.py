@@ -123,6 +123,12 @@ class PermissionDenied(SamefaceError):
     reason = "PERMISSION_DENIED"
 
 
+class AuditUnavailable(SamefaceError):
+    """The audit log cannot be written, and no call is made without an entry."""
+
+    reason = "AUDIT_UNAVAILABLE"
+
+
 class RateLimited(SamefaceError):
     """The caller calls too often, or too many claims of an identity have failed. ``retry_after_s`` says how long."""
 

@@ -16,6 +16,8 @@ from sameface.access.tls import check_encrypted
 from sameface.api.admission import Limits
 from sameface.api.server import ApiServer, start_server
 from sameface.api.system_service import ServedParts
+from sameface.audit.log import AuditLog
+from sameface.audit.recorder import Recorder
 from sameface.errors import ModelUnavailable
 from sameface.inference.base import Inference
 from sameface.inference.cards import EMBEDDER, ModelCard, read_cards
@@ -150,7 +152,12 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         cards=cards,
         default_embedder=default,
     )
-    sweeping = asyncio.create_task(_sweep(store, settings.sweep_s))
+    recorder = None
+    if settings.audit.enabled:
+        entries = AuditLog(settings.audit_folder, settings.audit)
+        parts.push_async_callback(asyncio.to_thread, entries.close)
+        recorder = Recorder(entries)
+    sweeping = asyncio.create_task(_sweep(store, settings.sweep_s, recorder))
     parts.callback(sweeping.cancel)
     access = Access(settings.access, settings.keys_file)
     await access.start()
@@ -159,6 +166,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     api = await start_server(
         settings.listen,
         access=access,
+        recorder=recorder,
         rates=settings.rates,
         tls=settings.tls,
         reflect=settings.reflection,
@@ -180,11 +188,13 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     )
 
 
-async def _sweep(store: Store, every_s: float) -> None:
+async def _sweep(store: Store, every_s: float, recorder: Recorder | None) -> None:
     while True:
         await asyncio.sleep(every_s)
         try:
             if receipts := await store.sweep():
+                if recorder is not None:
+                    recorder.erased(receipts)
                 log.info("erased %d expired identities and templates", len(receipts))
         except Exception:
             # Not urgent: comparisons ignore expired templates anyway.

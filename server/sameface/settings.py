@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sameface.access.access import AccessOptions
 from sameface.access.rates import RateOptions
 from sameface.access.tls import TlsOptions
+from sameface.audit.log import AuditOptions
 from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
 from sameface.folders import model_repository_source as model_repository_source
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
     )
     access: AccessOptions = Field(default_factory=AccessOptions, description="who may call")
     rates: RateOptions = Field(default_factory=RateOptions, description="how often callers may call")
+    audit: AuditOptions = Field(default_factory=AuditOptions, description="the audit log")
     reflection: bool = Field(True, description="let everybody read the API's descriptors (gRPC server reflection)")
     max_message_bytes: int = Field(
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"
@@ -166,6 +168,11 @@ class Settings(BaseSettings):
     def keys_file(self) -> Path:
         """The file of API keys."""
         return self.access.keys or self.data_dir.absolute() / "access" / "keys.json"
+
+    @property
+    def audit_folder(self) -> Path:
+        """The folder of the audit log."""
+        return self.audit.folder or self.data_dir.absolute() / "audit"
 
     @classmethod
     def settings_customise_sources(

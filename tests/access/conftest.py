@@ -19,6 +19,7 @@ from sameface.access.tls import TlsOptions
 from sameface.api.admission import Limits
 from sameface.api.server import NO_RATES, start_server
 from sameface.api.system_service import ServedParts
+from sameface.audit.recorder import Recorder
 from sameface.client import AsyncClient
 from sameface.inference.cards import EMBEDDER, read_cards
 from sameface.inference.defaults import ChosenVersion
@@ -60,7 +61,12 @@ class Guarded:
 
 @asynccontextmanager
 async def guarded(
-    folder: Path, *, mutual: bool = False, rates: RateOptions = NO_RATES, **options: Any
+    folder: Path,
+    *,
+    mutual: bool = False,
+    rates: RateOptions = NO_RATES,
+    recorder: Recorder | None = None,
+    **options: Any,
 ) -> AsyncIterator[Guarded]:
     """Start a service, with a gallery ``staff``."""
     authority = Authority("authority", folder)
@@ -81,6 +87,7 @@ async def guarded(
         max_message_bytes=36 << 20,
         access=checking,
         rates=rates,
+        recorder=recorder,
         tls=tls,
     )
     contract = next(card.contract for card in cards if (card.model, card.version) == (EMBEDDER, version))

@@ -15,7 +15,8 @@ from sameface.access.caller import Caller, begin_call
 from sameface.access.rates import Rates
 from sameface.access.tls import certificate_names
 from sameface.api.admission import Admission
-from sameface.api.status import ERRORS, UnexpectedError, rich_status
+from sameface.api.status import ERRORS, UnexpectedError, reason_in, rich_status
+from sameface.audit.recorder import Recorder
 from sameface.errors import ServerStopping, StreamIdle
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 # Health checks and reflection must answer even if the server is busy, and to everybody.
 _ALWAYS_ANSWERED = ("/grpc.",)
 
+CANCELLED = "CANCELLED"
 RECEIVE_S = 60.0
 """Seconds that a request may take to arrive. It counts against the limits meanwhile."""
 
@@ -35,10 +37,11 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 class RequestGuard(grpc.aio.ServerInterceptor):
     """Admits calls that callers may make, up to the limits. Every exception becomes a status of the error table."""
 
-    def __init__(self, admission: Admission, access: Access, rates: Rates) -> None:
+    def __init__(self, admission: Admission, access: Access, rates: Rates, recorder: Recorder | None) -> None:
         self._admission = admission
         self._access = access
         self._rates = rates
+        self._recorder = recorder
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -61,7 +64,9 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         # We parse messages here, because gRPC would answer UNKNOWN to a malformed one. We also receive them here,
         # because gRPC would receive the messages of refused calls too.
         async def guarded_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
+            caller = message = None
             try:
+                self._check_audit()
                 caller = await caller_of(context)
                 with self._admission.receiving():
                     request = await _received(requests)
@@ -70,29 +75,46 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     caller.check(rpc, message)
                     self._rates.check(caller, rpc, message)
                     begin_call(caller)
-                    return await unary(message, context)
+                    answer = await unary(message, context)
+                self._record(caller, rpc, message, "", answer)
+                return answer
+            except asyncio.CancelledError:
+                # The caller has gone. What the call changed may be done nevertheless.
+                self._record(caller, rpc, message, CANCELLED)
+                raise
             except StopAsyncIteration:
                 failure: SamefaceError = InvalidArgument(
                     "the call has no request message; send exactly one", metadata={"field": "request"}
                 )
             except Exception as error:
                 failure = _failure(method, error)
+            self._record(caller, rpc, message, failure.reason)
             # Outside of the except clause and with the request cleared, so that a refused photo is freed at once.
             request, message = b"", None
             return await context.abort_with_status(rich_status(failure))
 
         async def guarded_stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+            caller = first = None
             try:
+                self._check_audit()
                 caller = await caller_of(context)
                 with self._admission.stream():
                     begin_call(caller)
                     messages = (_parsed(parse, request) async for request in self._messages(requests))
-                    parsed = self._checked(caller, rpc, messages)
-                    async for answer in stream(parsed, context):
+                    async for message in messages:
+                        # Only the first one names a gallery, see StreamIdentifyFaces.
+                        caller.check(rpc, first := message)
+                        break
+                    if first is None:
+                        return
+                    async for answer in stream(self._paced(caller, rpc, first, messages), context):
+                        self._record(caller, rpc, first, reason_in(answer), answer)
                         yield answer
+                        self._check_audit()
                 return
             except Exception as error:
                 failure = _failure(method, error)
+            self._record(caller, rpc, first, failure.reason)
             await context.abort_with_status(rich_status(failure))
 
         serializer = handler.response_serializer
@@ -100,19 +122,26 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_stream), response_serializer=serializer)
         return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_unary), response_serializer=serializer)
 
-    async def _checked(self, caller: Caller, rpc: str, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Yield the messages of a stream, no faster than its caller may send them.
-
-        Only the first one names a gallery, see StreamIdentifyFaces. The caller must have the right to open the stream.
-        """
-        first = True
-        async for message in messages:
-            if first:
-                caller.check(rpc, message)
-                first = False
+    async def _paced(self, caller: Caller, rpc: str, first: Any, others: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Yield the messages of a stream, no faster than its caller may send them."""
+        message = first
+        while True:
             while wait := self._rates.wait_s(caller, rpc, message):  # noqa: ASYNC110  # only time brings more
                 await asyncio.sleep(wait)
             yield message
+            try:
+                message = await anext(others)
+            except StopAsyncIteration:
+                return
+
+    def _check_audit(self) -> None:
+        """Raise AuditUnavailable if the call that begins could get no entry."""
+        if self._recorder is not None:
+            self._recorder.check()
+
+    def _record(self, caller: Caller | None, rpc: str, message: Any, reason: str, answer: Any = None) -> None:
+        if self._recorder is not None:
+            self._recorder.record(caller, rpc, message, reason, answer)
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the messages of a stream until it ends.

@@ -17,6 +17,7 @@ from sameface.api.face_service import FaceServicer
 from sameface.api.gallery_service import GalleryServicer
 from sameface.api.interceptor import RequestGuard
 from sameface.api.system_service import ServedParts, SystemServicer
+from sameface.audit.recorder import Recorder
 from sameface.errors import RuntimeMissing
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import (
@@ -88,6 +89,7 @@ async def start_server(
     max_message_bytes: int,
     access: Access = OPEN,
     rates: RateOptions = NO_RATES,
+    recorder: Recorder | None = None,
     tls: TlsOptions = NO_TLS,
     reflect: bool = True,
 ) -> ApiServer:
@@ -99,7 +101,7 @@ async def start_server(
     """
     admission, counted = Admission(limits), Rates(rates)
     server = grpc.aio.server(
-        interceptors=[RequestGuard(admission, access, counted)],
+        interceptors=[RequestGuard(admission, access, counted, recorder)],
         # RequestGuard refuses calls with a reason. This limit only bounds the memory of partly received requests.
         maximum_concurrent_rpcs=2 * limits.requests + limits.streams + HEALTH_WATCHERS,
         options=[

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
@@ -163,6 +164,9 @@ ERRORS: dict[str, ErrorRow] = {
         "`in_flight` and `limit`, or `format` and `bytes` of a photo for which memory is short",
         "Wait as RetryInfo says, and repeat the call.",
     ),
+    "AUDIT_UNAVAILABLE": ErrorRow(
+        _CODES.UNAVAILABLE, "–", "The server cannot write its audit log; its disk may be full. Repeat the call later."
+    ),
     "RATE_LIMITED": ErrorRow(
         _CODES.RESOURCE_EXHAUSTED,
         "`what`: requests, photos, enrolments, or claims of this identity",
@@ -242,6 +246,15 @@ def status_of(error: SamefaceError) -> status_pb2.Status:
         holder.Pack(detail)
         packed.append(holder)
     return status_pb2.Status(code=getattr(code_pb2, row.code.name), message=message, details=packed)
+
+
+def reason_in(answer: Any) -> str:
+    """Return the reason of the error that an answer of a stream contains; empty without one."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in answer.error.details if answer.HasField("error") else ():
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""
 
 
 def _clipped(text: str, most: int) -> str:

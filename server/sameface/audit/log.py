@@ -1,0 +1,316 @@
+"""The files of the audit log, and the thread that writes them.
+
+Entries are written in groups: a group is on the disk, with fsync, at most `AuditOptions.durable_within_s` after its
+first entry. Each file continues the chain of the one before. A file that a crash has cut in the middle of a line is
+mended at the next start, and an entry says so.
+
+Where nothing can be written, the entries wait in memory and calls are refused, so that no call is made without an
+entry. A reserve of space is kept for the entries of calls that are in work at that moment.
+"""
+
+import fcntl
+import logging
+import os
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from sameface.audit.chain import FIRST, SEAL, entry_of, linked, signed_content
+from sameface.audit.pseudonyms import Pseudonyms
+from sameface.errors import AuditUnavailable, RuntimeMissing
+
+log = logging.getLogger(__name__)
+
+RESERVE_BYTES = 1 << 20
+RETRY_S = 1.0
+MOST_WAITING = 100_000
+MENDED = "mended"
+UNKNOWN = "unknown"
+"""Stands for somebody who is not known to be enrolled."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """The audit log."""
+
+    enabled: bool = False
+    folder: Path | None = None
+    """Where it is; None: audit in the data folder."""
+    durable_within_s: Annotated[float, Gt(0)] = 0.5
+    """How long an entry may be in memory alone, in seconds."""
+    file_bytes: Annotated[int, Ge(4096)] = 64 << 20
+    """A file that is larger is ended, and another one begun."""
+    retention_days: Annotated[float, Gt(0)] | None = None
+    """Files whose last entry is older are removed. None keeps all."""
+    seal_every_s: Annotated[float, Gt(0)] = 60.0
+    """How often the chain is signed while there are new entries, in seconds."""
+    mirror: bool = False
+    """Print every entry on the standard output too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry, before it has its place in the chain."""
+
+    fields: Mapping[str, Any]
+    people: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    """Fields that name people, by gallery and identity. They are written as pseudonyms."""
+    exist: bool = False
+    """Whether these people are known to exist. Others get no pseudonym: anybody can ask for any name."""
+    forgotten: Sequence[tuple[str, ...]] = ()
+    """People, and galleries with all their people, whose pseudonyms nobody can tell back after this entry."""
+
+
+class AuditLog:
+    """One writer of a folder."""
+
+    def __init__(self, folder: Path, options: AuditOptions) -> None:
+        """Open the folder and continue its chain.
+
+        Raises:
+            RuntimeMissing: another process writes here, or the folder cannot be used.
+        """
+        self._folder, self._options = folder, options
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = open(folder / "lock", "wb")  # noqa: SIM115  # closed in close()
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._key = signing_key(folder)
+            self.pseudonyms = Pseudonyms(folder / "pseudonyms.sqlite")
+            self._number, self._before, mended = _end_of(folder)
+            self._file = _opened(folder, self._number + 1)
+            self._reserve()
+        except (OSError, ValueError, sqlite3.Error) as error:
+            raise RuntimeMissing(
+                f"the audit log in {folder} cannot be continued: {error}; another service may be using it, or "
+                "`sameface audit verify` says what is wrong",
+                metadata={"path": folder},
+            ) from None
+        self._waiting: list[Entry] = []
+        self._unwritten = b""
+        """What was linked to the chain but is not on the disk yet."""
+        self._changed = threading.Condition()
+        self._failure = ""
+        self._closing = False
+        self._sealed, self._unsealed = time.monotonic(), False
+        self._thread = threading.Thread(target=self._write_groups, name="audit", daemon=True)
+        self._thread.start()
+        if mended:
+            self.append(Entry({"rpc": MENDED, "outcome": f"{mended} bytes of an entry that was cut were removed"}))
+
+    def check(self) -> None:
+        """Check that entries can be written.
+
+        Raises:
+            AuditUnavailable: they cannot. The call must not be made.
+        """
+        if self._failure or len(self._waiting) >= MOST_WAITING:
+            raise AuditUnavailable(
+                "the audit log cannot be written at the moment, so no call is made; repeat the call",
+                retry_after_s=RETRY_S,
+            )
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry, which is on the disk soon. The time is added."""
+        stamped = replace(entry, fields={**entry.fields, "time": _now()})
+        with self._changed:
+            self._waiting.append(stamped)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Write and seal what is waiting, and close the files."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        if self._failure:
+            log.error("%d entries of the audit log were not written: %s", len(self._waiting), self._failure)
+        os.close(self._file)
+        self.pseudonyms.close()
+        self._lock.close()
+
+    def _write_groups(self) -> None:
+        while True:
+            with self._changed:
+                seal_in = self._options.seal_every_s - (time.monotonic() - self._sealed)
+                self._changed.wait_for(
+                    lambda: bool(self._waiting) or self._closing or bool(self._unwritten),
+                    timeout=RETRY_S if self._failure else max(0.0, seal_in) if self._unsealed else None,
+                )
+                closing = self._closing
+                if not closing and self._waiting and not self._failure:
+                    # A group gathers; the half leaves time to write it.
+                    self._changed.wait_for(lambda: self._closing, timeout=self._options.durable_within_s / 2)
+                group, self._waiting = self._waiting, []
+            try:
+                while group:
+                    self._link(self._with_pseudonyms(group[0]))
+                    self._unsealed = True
+                    del group[0]
+                if self._unsealed and (closing or time.monotonic() - self._sealed >= self._options.seal_every_s):
+                    signature = self._key.sign(signed_content(self._before)).hex()
+                    self._link({"rpc": SEAL, "signature": signature, "time": _now()})
+                    self._sealed, self._unsealed = time.monotonic(), False
+                self._write()
+            except (OSError, sqlite3.Error) as error:
+                with self._changed:
+                    self._waiting[:0] = group
+                if not self._failure:
+                    log.error("the audit log cannot be written, and calls are refused: %s", error)
+                self._failure = str(error)
+                if closing:
+                    return
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, timeout=RETRY_S)
+                continue
+            if self._failure:
+                log.warning("the audit log is written again")
+                self._failure = ""
+            if closing:
+                return
+
+    def _with_pseudonyms(self, entry: Entry) -> dict[str, Any]:
+        """Return the fields of an entry with pseudonyms for its people, and forget whom it says to forget."""
+        name = self.pseudonyms.of if entry.exist else self.pseudonyms.known
+        people = {field: [name(*one) or UNKNOWN for one in ones] for field, ones in entry.people.items() if ones}
+        for one in entry.forgotten:
+            self.pseudonyms.forget(*one)
+        return {**entry.fields, **{field: ones[0] if len(ones) == 1 else ones for field, ones in people.items()}}
+
+    def _link(self, fields: Mapping[str, Any]) -> None:
+        """Give an entry its place in the chain. Entries are written in this order, however long it takes."""
+        self._number += 1
+        line, self._before = linked(fields, self._number, self._before)
+        self._unwritten += line + b"\n"
+
+    def _write(self) -> None:
+        """Write what is linked. Raises OSError if that is impossible, or if there is no space for a reserve."""
+        if self._unwritten:
+            try:
+                self._append()
+            except OSError:
+                # The entries of calls that were in work go where the reserve was.
+                (self._folder / "reserve").unlink(missing_ok=True)
+                self._append()
+            if self._options.mirror:
+                with suppress(OSError):
+                    sys.stdout.write(self._unwritten.decode())
+                    sys.stdout.flush()
+            self._unwritten = b""
+        self._reserve()
+        if os.fstat(self._file).st_size > self._options.file_bytes:
+            file = _opened(self._folder, self._number + 1)
+            os.close(self._file)
+            self._file = file
+            self._remove_old()
+
+    def _append(self) -> None:
+        """Append whole lines, or nothing."""
+        begin, left = os.fstat(self._file).st_size, memoryview(self._unwritten)
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, begin)
+            raise
+
+    def _reserve(self) -> None:
+        """Keep space for the entries of the calls in work. Raises OSError if there is none."""
+        reserve = self._folder / "reserve"
+        if reserve.exists() and reserve.stat().st_size == RESERVE_BYTES:
+            return
+        with open(reserve, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+    def _remove_old(self) -> None:
+        if self._options.retention_days is None:
+            return
+        oldest = time.time() - timedelta(days=self._options.retention_days).total_seconds()
+        for file in files_of(self._folder)[:-1]:
+            if file.stat().st_mtime < oldest:
+                file.unlink()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a log, in order."""
+    return sorted(folder.glob("audit-*.jsonl"))
+
+
+def lines_of(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield every line of a log, with its place."""
+    for file in files_of(folder):
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                yield f"{file.name}:{number}", line.rstrip(b"\n")
+
+
+def signing_key(folder: Path) -> Ed25519PrivateKey:
+    """Return the key of the seals; it is made where there is none. The public half is written beside it.
+
+    Raises:
+        OSError: it cannot be read or made.
+        ValueError: the file holds no such key.
+    """
+    path = folder / "signing-key.pem"
+    if not path.exists():
+        made = Ed25519PrivateKey.generate()
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            file.flush()
+            os.fsync(file.fileno())
+        (folder / "public-key.pem").write_bytes(
+            made.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+    key = load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(f"{path} holds no Ed25519 key")
+    return key
+
+
+def _opened(folder: Path, number: int) -> int:
+    """Begin the file whose first entry has this number, and return its descriptor."""
+    descriptor = os.open(folder / f"audit-{number:012d}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    holder = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(holder)  # the name of the file
+    finally:
+        os.close(holder)
+    return descriptor
+
+
+def _end_of(folder: Path) -> tuple[int, str, int]:
+    """Return number and hash of the last entry, and how many bytes of a cut one were removed."""
+    mended = 0
+    for file in reversed(files_of(folder)):
+        content = file.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            mended += len(content) - len(whole)
+            os.truncate(file, len(whole))
+        lines = whole.splitlines()
+        if lines:
+            last = entry_of(lines[-1])
+            return last["number"], last["hash"], mended
+    return 0, FIRST, mended

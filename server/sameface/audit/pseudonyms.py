@@ -1,0 +1,70 @@
+"""Names for people in the audit log, which nobody can tell back once the person is erased.
+
+A person has one random pseudonym. The table that leads from the person to it is a file of its own; its key is a digest
+under a random secret, so the table holds no ids either. When the person is erased, the row goes: the entries stay, and
+nothing links them to anybody.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+
+OWN_ROW = b"own"
+LENGTH = 12
+"""Bytes of a pseudonym: collisions are unlikely below billions of people."""
+
+
+class Pseudonyms:
+    """The table, in a SQLite file. Used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # What is deleted is overwritten, and no second file keeps it.
+        for pragma in ("secure_delete = ON", "journal_mode = TRUNCATE", "synchronous = FULL"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS pseudonyms "
+            "(person BLOB PRIMARY KEY, gallery BLOB NOT NULL, pseudonym TEXT NOT NULL)"
+        )
+        self._database.execute(
+            "INSERT OR IGNORE INTO pseudonyms VALUES (?, ?, ?)", (OWN_ROW, OWN_ROW, secrets.token_hex(32))
+        )
+        self._secret = bytes.fromhex(self._found(OWN_ROW))
+
+    def of(self, gallery: str, identity: str) -> str:
+        """Return the pseudonym of a person, who gets one if there is none."""
+        if pseudonym := self.known(gallery, identity):
+            return pseudonym
+        pseudonym = "p" + secrets.token_hex(LENGTH)
+        row = (self._key(gallery, identity), self._key(gallery), pseudonym)
+        self._database.execute("INSERT INTO pseudonyms VALUES (?, ?, ?)", row)
+        return pseudonym
+
+    def known(self, gallery: str, identity: str) -> str:
+        """Return the pseudonym of a person who has one; empty for others."""
+        return self._found(self._key(gallery, identity))
+
+    def forget(self, gallery: str, identity: str = "") -> None:
+        """Destroy what leads from a person, or from everybody in a gallery, to the pseudonyms.
+
+        Who is enrolled again gets another one.
+        """
+        column = "person" if identity else "gallery"
+        key = self._key(gallery, identity) if identity else self._key(gallery)
+        self._database.execute(f"DELETE FROM pseudonyms WHERE {column} = ?", (key,))  # noqa: S608  # one of two words
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _found(self, key: bytes) -> str:
+        found = self._database.execute("SELECT pseudonym FROM pseudonyms WHERE person = ?", (key,)).fetchone()
+        return str(found[0]) if found else ""
+
+    def _key(self, *ids: str) -> bytes:
+        # An id contains no slash.
+        return hmac.new(self._secret, "/".join(ids).encode(), hashlib.sha256).digest()

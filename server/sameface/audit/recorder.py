@@ -1,0 +1,104 @@
+"""What an entry says of a call: who, which rpc, on what, with which outcome. Never a photo, a vector or a score."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sameface.access.caller import Caller
+from sameface.access.roles import RULES, gallery_of
+from sameface.audit.log import AuditLog, Entry
+from sameface.v1 import decision_pb2
+from sameface_qdrant.values.erasure import ErasureReceipt
+
+DONE = "OK"
+MOST_TEXT = 128
+"""Longest text of a caller in an entry."""
+
+
+class Recorder:
+    """Writes entries of calls."""
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+
+    def check(self) -> None:
+        """Raise AuditUnavailable if the call that begins could get no entry."""
+        self._log.check()
+
+    def record(self, caller: Caller | None, rpc: str, message: Any, reason: str, answer: Any = None) -> None:
+        """Write the entry of a call.
+
+        Args:
+            caller: who made it; None for a caller who was refused.
+            rpc: its name.
+            message: the request; None if it was not read.
+            reason: of the error; empty for success.
+            answer: of a call that succeeded.
+        """
+        gallery, identity = ("", "") if message is None else resource_of(rpc, message)
+        fields: dict[str, Any] = {
+            "rpc": rpc,
+            "caller": "" if caller is None else caller.name,
+            "outcome": reason or DONE,
+        }
+        if gallery:
+            fields["gallery"] = gallery
+        if request_id := getattr(message, "request_id", ""):
+            fields["request_id"] = str(request_id)[:MOST_TEXT]
+        people = {"identity": [(gallery, identity)] if identity else []}
+        forgotten: list[tuple[str, ...]] = []
+        if answer is not None:
+            decisions = list(decisions_of(answer))
+            if decisions:
+                outcomes = [_outcome(one) for one in decisions]
+                fields["decision"] = outcomes[0] if len(outcomes) == 1 else outcomes
+                fields["policy_revision"] = decisions[0].policy_revision
+            if not identity:
+                people["matched"] = [one for decision in decisions for one in _matched(decision)]
+            if rpc == "MoveIdentity":
+                people["target"] = [(gallery, message.identity_id)]
+            if rpc in ("DeleteIdentity", "MoveIdentity"):
+                forgotten.append((gallery, identity))
+            if rpc == "DeleteGallery":
+                forgotten.append((gallery,))
+        self._log.append(Entry(fields, people, exist=answer is not None, forgotten=forgotten))
+
+    def erased(self, receipts: Iterable[ErasureReceipt]) -> None:
+        """Write entries of what the sweep has erased."""
+        for one in receipts:
+            fields = {"rpc": "sweep", "caller": "", "outcome": DONE, "gallery": one.gallery}
+            people = {"identity": [(one.gallery, one.identity)] if one.identity else []}
+            whole = [(one.gallery, one.identity)] if one.identity and not one.template else []
+            self._log.append(Entry(fields, people, exist=True, forgotten=whole))
+
+
+def resource_of(rpc: str, message: Any) -> tuple[str, str]:
+    """Return the ids of the gallery and of the identity that a request names; empty for none."""
+    rule = RULES.get(rpc)
+    gallery = None if rule is None else gallery_of(rule, message)
+    if rule is None or not gallery or not rule.gallery:
+        return gallery or "", ""
+    value = message
+    for field in rule.gallery.split("."):
+        value = getattr(value, field)
+    parts = str(value).split("/")
+    identity = parts[3] if len(parts) > 3 and parts[2] == "identities" else getattr(message, "identity_id", "")
+    return gallery[:MOST_TEXT], (identity if rpc != "MoveIdentity" else parts[3] if len(parts) > 3 else "")[:MOST_TEXT]
+
+
+def decisions_of(answer: Any) -> Iterable[decision_pb2.Decision]:
+    """Return the decisions in an answer."""
+    if isinstance(one := getattr(answer, "decision", None), decision_pb2.Decision):
+        return [one]
+    return [face.decision for face in getattr(answer, "faces", ()) if hasattr(face, "decision")]
+
+
+def _outcome(decision: decision_pb2.Decision) -> str:
+    name: str = decision_pb2.Outcome.Name(decision.outcome)
+    return name.removeprefix("OUTCOME_")
+
+
+def _matched(decision: decision_pb2.Decision) -> list[tuple[str, str]]:
+    if decision.outcome != decision_pb2.OUTCOME_MATCH or not decision.candidates:
+        return []
+    _, gallery, _, identity = decision.candidates[0].identity.split("/")
+    return [(gallery, identity)]

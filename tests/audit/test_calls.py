@@ -1,0 +1,126 @@
+"""Every call has an entry with who, what, on whom and the outcome, and nothing that identifies a face."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from sameface.access.roles import RULES, Role
+from sameface.audit.log import AuditLog, AuditOptions, lines_of
+from sameface.audit.recorder import Recorder, resource_of
+from sameface.client import ServiceError
+from sameface.v1 import face_service_pb2
+from sameface_qdrant import NewTemplate
+from tests.access.conftest import Guarded, guarded
+from tests.access.test_roles import embedding, reason_of, request_for
+from tests.audit.test_log import until
+
+
+class Watched:
+    """A service with an audit log."""
+
+    def __init__(self, service: Guarded, folder: Path) -> None:
+        self.service, self._folder, self._seen = service, folder, 0
+
+    def new(self, count: int = 1) -> list[dict[str, Any]]:
+        """The next entries, which must be so many."""
+        until(lambda: len(self._all()) >= self._seen + count)
+        found = self._all()[self._seen :]
+        assert len(found) == count
+        self._seen += count
+        return found
+
+    def _all(self) -> list[dict[str, Any]]:
+        return [one for _, line in lines_of(self._folder) if (one := json.loads(line))["rpc"] != "seal"]
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
+    log = AuditLog(tmp_path / "audit", AuditOptions(durable_within_s=0.02))
+    async with guarded(tmp_path, recorder=Recorder(log)) as service:
+        yield Watched(service, tmp_path / "audit")
+    log.close()
+
+
+async def test_calls_and_refusals_have_entries(watched: Watched) -> None:
+    service = watched.service
+    async with grpc.aio.secure_channel(service.address, service.channel_credentials()) as channel:
+        await reason_of(channel, "GetGallery", request_for("GetGallery", "staff"))
+        await reason_of(channel, "GetGallery", request_for("GetGallery", "staff"), service.key())
+        await reason_of(channel, "GetIdentity", request_for("GetIdentity", "staff"), service.key(Role.READER))
+    missing, denied, unknown = watched.new(3)
+    assert (missing["outcome"], missing["caller"], missing["rpc"]) == ("CREDENTIALS_MISSING", "", "GetGallery")
+    assert denied["outcome"] == "PERMISSION_DENIED"
+    assert denied["caller"].startswith("key:")
+    assert (unknown["outcome"], unknown["identity"], unknown["gallery"]) == ("IDENTITY_NOT_FOUND", "unknown", "staff")
+
+
+async def test_a_person_is_followed_by_a_pseudonym_until_the_erasure(watched: Watched) -> None:
+    service = watched.service
+    rng = np.random.default_rng(1)
+    vector = rng.normal(size=service.contract.dimension).astype(np.float32)
+    await service.store.enroll("staff", "ada-lovelace", [NewTemplate(vector, service.contract)])
+    async with service.client(service.key(Role.ADMIN)) as client:
+        values = embedding(service, vector).embedding
+        assert (await client.verify("staff", "ada-lovelace", values)).decision.outcome
+        await client.identify("staff", values)
+        await client.move_identity("staff", "ada-lovelace", "countess")
+        await client.verify("staff", "countess", values)
+        await client.delete_identity("staff", "countess", force=True)
+        with pytest.raises(ServiceError):
+            await client.verify("staff", "countess", values)
+    verified, identified, moved, again, erased, after = watched.new(6)
+    assert verified["decision"] == identified["decision"] == "MATCH"
+    assert verified["policy_revision"] == 1
+    assert identified["matched"] == verified["identity"] == moved["identity"]
+    assert moved["target"] == again["identity"] == erased["identity"] != moved["identity"]
+    assert after["identity"] == "unknown"
+    text = json.dumps([verified, identified, moved, again, erased, after])
+    assert "lovelace" not in text
+    assert "countess" not in text
+    assert "score" not in text
+    assert not any(str(round(float(value), 3)) in text for value in vector[:5])
+
+
+async def test_each_sample_of_a_stream_has_an_entry(watched: Watched) -> None:
+    service = watched.service
+    rng = np.random.default_rng(1)
+    vector = rng.normal(size=service.contract.dimension).astype(np.float32)
+    await service.store.enroll("staff", "ada", [NewTemplate(vector, service.contract)])
+    sample = embedding(service, vector).embedding
+    async with service.client(service.key(Role.IDENTIFIER)) as client:
+        async for _ in client.identify_stream("staff", [sample, b"no photo", sample]):
+            pass
+    assert [(one["rpc"], one["outcome"]) for one in watched.new(3)] == [
+        ("StreamIdentifyFaces", "OK"),
+        ("StreamIdentifyFaces", "IMAGE_UNDECODABLE"),
+        ("StreamIdentifyFaces", "OK"),
+    ]
+
+
+@pytest.mark.parametrize("rpc", RULES)
+def test_every_request_names_its_resource(rpc: str) -> None:
+    gallery, identity = resource_of(rpc, request_for(rpc, "staff"))
+    assert gallery == ("staff" if RULES[rpc].gallery else "")
+    of_one = {"EnrollTemplate", "VerifyFace", "GetIdentity", "UpdateIdentity", "MoveIdentity", "DeleteIdentity"}
+    of_one |= {"GetTemplate", "ListTemplates", "DeleteTemplate", "UpdateTemplate"}
+    assert identity == ("ada" if rpc in of_one else "")
+
+
+async def test_without_room_in_the_log_no_call_is_made(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sameface.errors import AuditUnavailable
+
+    def full(self: AuditLog) -> None:
+        raise AuditUnavailable("full", retry_after_s=1.0)
+
+    monkeypatch.setattr(AuditLog, "check", full)
+    service = watched.service
+    async with grpc.aio.secure_channel(service.address, service.channel_credentials()) as channel:
+        request = face_service_pb2.EnrollTemplateRequest(parent="galleries/staff/identities/ada")
+        assert await reason_of(channel, "EnrollTemplate", request, service.key(Role.ADMIN)) == "AUDIT_UNAVAILABLE"
+        stream = request_for("StreamIdentifyFaces", "staff")
+        assert await reason_of(channel, "StreamIdentifyFaces", stream, service.key(Role.ADMIN)) == "AUDIT_UNAVAILABLE"

@@ -1,0 +1,223 @@
+"""Entries are on the disk within the stated time, survive kill -9 and a full disk, and forget whom they must."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from sameface.audit.chain import Checked, check
+from sameface.audit.log import MENDED, UNKNOWN, AuditLog, AuditOptions, Entry, files_of, lines_of
+from sameface.errors import AuditUnavailable, RuntimeMissing
+
+QUICK = AuditOptions(durable_within_s=0.02, seal_every_s=1000)
+
+
+def entries(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for _, line in lines_of(folder)]
+
+
+def checked(folder: Path) -> Checked:
+    key = load_pem_public_key((folder / "public-key.pem").read_bytes())
+    assert isinstance(key, Ed25519PublicKey)
+    return check(lines_of(folder), key)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail("did not happen")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[AuditLog]:
+    opened = AuditLog(tmp_path, QUICK)
+    yield opened
+    opened.close()
+
+
+def test_entries_are_written_in_order_and_sealed_at_the_end(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, QUICK)
+    for number in range(50):
+        log.append(Entry({"rpc": "VerifyFace", "outcome": "OK", "count": number}))
+    log.close()
+    found = entries(tmp_path)
+    assert [one["count"] for one in found[:-1]] == list(range(50))
+    assert found[-1]["rpc"] == "seal"
+    report = checked(tmp_path)
+    assert (report.entries, report.seals, report.unsealed, report.problems) == (51, 1, 0, ())
+
+
+def test_an_entry_is_on_the_disk_without_another_one(tmp_path: Path, log: AuditLog) -> None:
+    log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
+    until(lambda: len(entries(tmp_path)) == 1)
+
+
+def test_the_chain_goes_on_after_a_restart(tmp_path: Path) -> None:
+    for _ in range(3):
+        log = AuditLog(tmp_path, QUICK)
+        log.append(Entry({"rpc": "GetGallery", "outcome": "OK"}))
+        log.close()
+    report = checked(tmp_path)
+    assert (report.entries, report.problems) == (6, ())
+
+
+def test_two_services_do_not_write_one_log(tmp_path: Path, log: AuditLog) -> None:
+    with pytest.raises(RuntimeMissing, match="another service"):
+        AuditLog(tmp_path, QUICK)
+
+
+def test_files_are_ended_when_they_are_large_and_removed_when_they_are_old(tmp_path: Path) -> None:
+    options = AuditOptions(durable_within_s=0.01, file_bytes=4096, retention_days=1.0)
+    log = AuditLog(tmp_path, options)
+    for number in range(8):
+        for _ in range(20):
+            log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
+        until(lambda number=number: len(entries(tmp_path)) >= 20 * (number + 1))  # type: ignore[misc]
+    assert len(files_of(tmp_path)) > 3
+    assert checked(tmp_path).problems == ()
+    for file in files_of(tmp_path)[:2]:
+        os.utime(file, (0, 0))
+    kept = len(files_of(tmp_path))
+    for _ in range(100):
+        log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
+    until(lambda: files_of(tmp_path)[0].stat().st_mtime > 0)
+    log.close()
+    report = checked(tmp_path)
+    assert report.first_number > 1
+    assert report.problems == ()
+    assert kept > 2
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from sameface.audit.log import AuditLog, AuditOptions, Entry
+log = AuditLog(Path(sys.argv[1]), AuditOptions(durable_within_s=0.05))
+for number in range(10**9):
+    log.append(Entry({"rpc": "VerifyFace", "outcome": "OK", "count": number}))
+    if number % 20 == 0:
+        time.sleep(0.2)
+        print(number, flush=True)
+"""
+
+
+def test_what_was_on_the_disk_survives_kill_9(tmp_path: Path) -> None:
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        told = [int(process.stdout.readline()) for _ in range(3)]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        # The stated time had passed for all of these.
+        counts = [one["count"] for one in entries(tmp_path) if "count" in one]
+        assert told[-1] in counts
+        assert checked(tmp_path).problems == ()
+
+
+def test_a_line_that_a_crash_has_cut_is_removed_and_told(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, QUICK)
+    log.append(Entry({"rpc": "GetGallery", "outcome": "OK"}))
+    log.close()
+    (file,) = files_of(tmp_path)
+    with file.open("ab") as cut:
+        cut.write(b'{"rpc":"Verif')
+    assert checked(tmp_path).problems
+    AuditLog(tmp_path, QUICK).close()
+    assert checked(tmp_path).problems == ()
+    assert MENDED in [one["rpc"] for one in entries(tmp_path)]
+
+
+def test_a_log_whose_end_was_changed_is_not_continued(tmp_path: Path) -> None:
+    AuditLog(tmp_path, QUICK).close()
+    (file,) = files_of(tmp_path)
+    file.write_bytes(b"something else\n")
+    with pytest.raises(RuntimeMissing, match="audit verify"):
+        AuditLog(tmp_path, QUICK)
+    assert file.read_bytes() == b"something else\n"
+
+
+def test_a_full_disk_stops_calls_before_an_entry_is_lost(
+    tmp_path: Path, log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, room = os.write, 300
+
+    def full(descriptor: int, content: Any) -> int:
+        """A disk with little space, which writes what fits."""
+        nonlocal room
+        if os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(tmp_path / "audit-")):
+            if not room:
+                raise OSError(28, "No space left on device")
+            content = bytes(content)[:room]
+            room -= len(content)
+        return real(descriptor, content)
+
+    monkeypatch.setattr(os, "write", full)
+    for number in range(10):
+        log.append(Entry({"rpc": "VerifyFace", "outcome": "OK", "count": number}))
+
+    def refused() -> bool:
+        try:
+            log.check()
+        except AuditUnavailable:
+            return True
+        return False
+
+    until(refused)
+    # Calls that were in work end, and their entries wait.
+    log.append(Entry({"rpc": "VerifyFace", "outcome": "OK", "count": 10}))
+    monkeypatch.setattr(os, "write", real)
+    until(lambda: not refused())
+    until(lambda: len(entries(tmp_path)) == 11)
+    assert [one["count"] for one in entries(tmp_path)] == list(range(11))
+    assert checked(tmp_path).problems == ()
+
+
+def test_the_reserve_takes_the_entries_of_calls_in_work(tmp_path: Path, log: AuditLog) -> None:
+    assert (tmp_path / "reserve").stat().st_size == 1 << 20
+
+
+def test_people_have_pseudonyms_that_end_with_their_erasure(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, QUICK)
+
+    def about(identity: str, *, exist: bool = True, forgotten: tuple[tuple[str, ...], ...] = ()) -> None:
+        people = {"identity": [("staff", identity)]}
+        log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}, people, exist, forgotten))
+
+    about("ada-lovelace")
+    about("ada-lovelace")
+    about("bob")
+    about("nobody", exist=False)
+    about("ada-lovelace", forgotten=(("staff", "ada-lovelace"),))
+    about("ada-lovelace")
+    about("bob", forgotten=(("staff",),))
+    about("bob", exist=False)
+    about("eve")
+    log.close()
+    ada, again, bob, nobody, last, new, bob_again, gone, eve = (one["identity"] for one in entries(tmp_path)[:9])
+    assert ada == again == last
+    assert bob == bob_again
+    assert nobody == gone == UNKNOWN
+    assert len({ada, bob, new}) == 3
+    whole = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for word in (b"lovelace", b"bob"):
+        assert word not in whole
+    table = (tmp_path / "pseudonyms.sqlite").read_bytes()
+    assert [name.encode() in table for name in (ada, bob, new, eve)] == [False, False, False, True]
+
+
+def test_files_are_their_owners_alone(tmp_path: Path, log: AuditLog) -> None:
+    log.append(Entry({"rpc": "GetGallery", "outcome": "OK"}))
+    until(lambda: bool(entries(tmp_path)))
+    for name in ("signing-key.pem", "pseudonyms.sqlite", files_of(tmp_path)[0].name):
+        assert oct((tmp_path / name).stat().st_mode)[-3:] == "600"
