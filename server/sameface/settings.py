@@ -5,10 +5,11 @@ TOML file (``[quality]``). ``SAMEFACE_CONFIG`` names that file. ``SAMEFACE_DEFAU
 priority. Packagers use it to change defaults, for example the folders in an image, without overriding the operator.
 """
 
+import json
 import math
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -130,6 +131,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     image: ImageLimits = Field(default_factory=ImageLimits, description="limits of photos")
     quality: QualityLimits = Field(default_factory=QualityLimits, description="limits of the quality gate")
+
+    @field_validator("qdrant", "access", mode="before")
+    @classmethod
+    def _lists_and_tables_are_json_in_the_environment(cls, value: Any) -> Any:
+        """Decode them: pydantic-settings does so only where a whole section is one variable."""
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: json.loads(one) if isinstance(one, str) and one.lstrip().startswith(("{", "[")) else one
+            for name, one in value.items()
+        }
 
     @field_validator("listen")
     @classmethod

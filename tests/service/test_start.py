@@ -1,5 +1,6 @@
 """What the start of a service waits for, for how long, and how it counts CPUs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -117,3 +118,31 @@ def test_cache_and_data_are_in_the_users_folders(tmp_path: Path, monkeypatch: py
     assert Settings().data_dir == tmp_path / "xdg-data" / "sameface"
     monkeypatch.setenv("SAMEFACE_CACHE_DIR", str(tmp_path / "chosen"))
     assert cache_folder() == tmp_path / "chosen"
+
+
+def every_setting() -> list[tuple[str, Any]]:
+    """Each environment variable, with a value that it must accept: its default, or an example where that is empty."""
+    examples: dict[str, Any] = {
+        "SAMEFACE_QDRANT__STRICT_MODE": {"enabled": True},
+        "SAMEFACE_ACCESS__ISSUERS": [{"issuer": "https://login.test", "audience": "faces", "jwks": "keys.json"}],
+    }
+    found = []
+    for name, value in Settings().model_dump(mode="json").items():
+        section = value if isinstance(value, dict) else {"": value}
+        for field, default in section.items():
+            variable = f"SAMEFACE_{name}__{field}".rstrip("_").upper()
+            if default is not None or variable in examples:
+                found.append((variable, examples.get(variable, default)))
+    return found
+
+
+@pytest.mark.parametrize(("variable", "value"), every_setting(), ids=[name for name, _ in every_setting()])
+def test_every_setting_can_be_given_in_the_environment(
+    variable: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value if isinstance(value, str) else json.dumps(value))
+    given: Any = Settings().model_dump(mode="json")
+    for part in variable.removeprefix("SAMEFACE_").lower().split("__"):
+        given = given[part]
+    # An issuer has more fields than the example.
+    assert given == value or value[0].items() <= given[0].items()

@@ -8,7 +8,7 @@ key or token.
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sameface.access.api_keys import PREFIX, ApiKeys, KeyFile
@@ -34,7 +34,7 @@ class AccessOptions:
     """File of the API keys, which `sameface key` makes; None: access/keys.json in the data folder."""
     grants: Path | None = None
     """TOML file with the roles of callers with tokens and certificates."""
-    issuers: Sequence[Issuer] = field(default_factory=tuple)
+    issuers: tuple[Issuer, ...] = ()
     """OpenID providers whose tokens are accepted."""
 
 
