@@ -114,6 +114,12 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, cards)
     # One deadline for both: they usually start together with this service.
+    # Before the store, so that it is closed after the last write to the store has its entry.
+    recorder = None
+    if settings.audit.enabled:
+        entries = AuditLog(settings.audit_folder, settings.audit)
+        parts.push_async_callback(asyncio.to_thread, entries.close)
+        recorder = Recorder(entries)
     deadline = began + settings.startup_s
     store = await open_store(settings, deadline)
     parts.push_async_callback(store.aclose)
@@ -152,11 +158,6 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         cards=cards,
         default_embedder=default,
     )
-    recorder = None
-    if settings.audit.enabled:
-        entries = AuditLog(settings.audit_folder, settings.audit)
-        parts.push_async_callback(asyncio.to_thread, entries.close)
-        recorder = Recorder(entries)
     sweeping = asyncio.create_task(_sweep(store, settings.sweep_s, recorder))
     parts.callback(sweeping.cancel)
     access = Access(settings.access, settings.keys_file)

@@ -1,5 +1,6 @@
 """Every rpc with every role: who may call it, who may not, and what the answer then tells."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -233,11 +234,77 @@ async def test_who_may_not_know_scores_may_not_find_them_out_by_trying_threshold
             assert await reason_of(channel, rpc, request, service.key(Role.IDENTIFIER)) != "PERMISSION_DENIED"
 
 
+TELLING = {
+    "verify_threshold",
+    "runner_up_margin",
+    "target_fmr",
+    "identify_threshold",
+    "min_score",
+    "outlier_threshold",
+    "collision_threshold",
+}
+
+
+def telling_fields(message: Any, prefix: str = "") -> set[str]:
+    """Paths of the fields of a request, at any depth, with which a caller could find out a score by trying."""
+    found = {prefix + field.name for field in message.fields if field.name in TELLING}
+    for field in message.fields:
+        if field.message_type is not None and field.message_type.file.package == "sameface.v1" and not prefix:
+            found |= telling_fields(field.message_type, f"{field.name}.")
+    return found
+
+
 def test_every_field_that_sets_a_threshold_is_known_to_the_table() -> None:
     for rpc, rule in RULES.items():
-        fields = {field.name for field in METHODS[rpc].input_type.fields}
-        settable = fields & {"verify_threshold", "runner_up_margin", "target_fmr", "identify_threshold", "min_score"}
-        assert set(rule.tuning) == (set() if rule.roles <= KNOWING else settable), rpc
+        expected = set() if rule.roles <= KNOWING else telling_fields(METHODS[rpc].input_type)
+        if rpc == "EnrollTemplate":
+            expected.add("validate_only")
+        assert set(rule.tuning) == expected, rpc
+
+
+@pytest.mark.parametrize("mask", [[], ["verify_threshold"], ["*"], ["display_name", "verify_threshold"]])
+async def test_an_enroller_sets_no_threshold_of_an_identity(
+    mask: list[str], service: Guarded, channel: grpc.aio.Channel, enrolled: np.ndarray[Any, Any]
+) -> None:
+    update = gallery_service_pb2.UpdateIdentityRequest(
+        identity={"name": "galleries/staff/identities/ada", "display_name": "Ada", "verify_threshold": 0.5},
+        update_mask={"paths": mask},
+    )
+    key = service.key(Role.ENROLLER)
+    assert await reason_of(channel, "UpdateIdentity", update, key) == "PERMISSION_DENIED"
+    update.identity.ClearField("verify_threshold")
+    allowed = not {"verify_threshold", "*"} & set(mask)
+    assert (await reason_of(channel, "UpdateIdentity", update, key) == "") is allowed
+    create = gallery_service_pb2.CreateIdentityRequest(
+        parent="galleries/staff", identity_id=f"new-{len(mask)}", identity={"verify_threshold": 0.5}
+    )
+    assert await reason_of(channel, "CreateIdentity", create, key) == "PERMISSION_DENIED"
+    create.identity.ClearField("verify_threshold")
+    assert await reason_of(channel, "CreateIdentity", create, key) in ("", "IDENTITY_ALREADY_EXISTS")
+
+
+async def test_pages_tell_nothing_of_hidden_galleries(service: Guarded) -> None:
+    for number in range(6):
+        await service.store.galleries.create(f"hidden-{number}", service.contract)
+        await service.store.galleries.create(f"shown-{number}", service.contract)
+    key = service.key(Role.READER, gallery="shown-*")
+    async with grpc.aio.secure_channel(service.address, service.channel_credentials()) as opened:
+        call = opened.unary_unary(
+            "/sameface.v1.GalleryService/ListGalleries",
+            gallery_service_pb2.ListGalleriesRequest.SerializeToString,
+            gallery_service_pb2.ListGalleriesResponse.FromString,
+        )
+        names, token, sizes = [], "", []
+        while True:
+            request = gallery_service_pb2.ListGalleriesRequest(page_size=4, page_token=token)
+            page: Any = await call(request, metadata=[("authorization", f"Bearer {key}")])
+            names += [one.name for one in page.galleries]
+            sizes.append(len(page.galleries))
+            token = page.next_page_token
+            if not token:
+                break
+    assert sorted(names) == [f"galleries/shown-{number}" for number in range(6)]
+    assert sizes == [4, 2]
 
 
 @pytest.mark.parametrize("role", [Role.ENROLLER, Role.ADMIN])
@@ -245,10 +312,7 @@ async def test_only_some_roles_learn_with_whom_an_enrolment_collides(
     role: Role, service: Guarded, enrolled: np.ndarray[Any, Any]
 ) -> None:
     request = face_service_pb2.EnrollTemplateRequest(
-        parent=f"galleries/staff/identities/new-{role}",
-        sample=embedding(service, enrolled),
-        allow_missing=True,
-        validate_only=True,
+        parent=f"galleries/staff/identities/new-{role}", sample=embedding(service, enrolled), allow_missing=True
     )
     async with grpc.aio.secure_channel(service.address, service.channel_credentials()) as channel:
         call = channel.unary_unary(
@@ -294,3 +358,19 @@ def test_names_of_another_form_are_in_no_gallery() -> None:
         with pytest.raises(PermissionDenied):
             caller.check("GetGallery", gallery_service_pb2.GetGalleryRequest(name=name))
     caller.check("GetGallery", gallery_service_pb2.GetGalleryRequest(name="galleries/staff"))
+
+
+async def test_health_watches_of_strangers_leave_room_for_calls(service: Guarded, channel: grpc.aio.Channel) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    key = service.key(Role.ADMIN)
+    async with grpc.aio.secure_channel(service.address, service.channel_credentials()) as other:
+        stub: Any = health_pb2_grpc.HealthStub(other)
+        watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(90)]
+        first = await asyncio.gather(*(anext(aiter(one)) for one in watches), return_exceptions=True)
+        served = [one for one in first if isinstance(one, health_pb2.HealthCheckResponse)]
+        assert 0 < len(served) < 90
+        assert all(one.status == health_pb2.HealthCheckResponse.SERVING for one in served)
+        assert await reason_of(channel, "GetGallery", request_for("GetGallery", "staff"), key) == ""
+        for one in watches:
+            one.cancel()

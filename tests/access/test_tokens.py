@@ -1,5 +1,6 @@
 """Tokens of an OpenID provider let in whom they name, if the provider signed them for this service and now."""
 
+import asyncio
 import base64
 import json
 import os
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sameface.access.tokens import LONGEST_TOKEN, NEW_KEY_EVERY_S, Issuer, Tokens
+from sameface.access.tokens import LONGEST_TOKEN, NEW_KEY_EVERY_S, RETRY_AFTER_S, Issuer, Tokens
 from sameface.errors import CredentialsRefused, CredentialsUncheckable
 from sameface_qdrant.errors import InvalidArgument
 
@@ -218,6 +219,7 @@ async def test_keys_at_hand_go_on_for_a_while_when_the_issuer_is_away(jwks: Path
         await tokens.principals(signed())
     assert refused.value.retry_after_s
     os.replace(away, jwks)
+    clock.now += RETRY_AFTER_S + 1
     assert await tokens.principals(signed())
 
 
@@ -251,7 +253,24 @@ def test_keys_do_not_travel_over_a_network_without_encryption(url: str) -> None:
         Tokens([Issuer(ISSUER, AUDIENCE, url)])
 
 
-def test_two_issuers_need_names() -> None:
-    one, other = (Issuer(f"https://{name}.example", AUDIENCE, "jwks.json") for name in "ab")
-    with pytest.raises(InvalidArgument, match="same name"):
-        Tokens([one, other])
+@pytest.mark.parametrize("names", [("", ""), ("", "b"), ("a", "a"), ("a", "b/c"), ("a/b",)])
+def test_several_issuers_need_names_that_keep_their_callers_apart(names: tuple[str, ...]) -> None:
+    issuers = [
+        Issuer(f"https://{number}.example", AUDIENCE, "jwks.json", name=name) for number, name in enumerate(names)
+    ]
+    with pytest.raises(InvalidArgument, match="name"):
+        Tokens(issuers)
+
+
+async def test_an_answer_that_is_no_http_is_no_key_set() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"nonsense\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    tokens = Tokens([Issuer(ISSUER, AUDIENCE, f"http://127.0.0.1:{port}/jwks")])
+    await tokens.warm_up()
+    with pytest.raises(CredentialsUncheckable):
+        await tokens.principals(signed())
+    server.close()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -16,10 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sameface.access.rates import RateOptions
+from sameface.access.roles import Role
+from sameface.access.tokens import Issuer
 from sameface.api.admission import Admission, Limits
 from sameface.api.server import start_server
 from sameface.api.status import ERRORS
 from sameface.api.system_service import ServedParts
+from sameface.audit.log import AuditLog, AuditOptions
+from sameface.audit.recorder import Recorder
 from sameface.client import ServiceError
 from sameface.client.connection import MAX_MESSAGE_BYTES
 from sameface.errors import ModelUnavailable
@@ -44,6 +50,8 @@ from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.engines.server.error_mapping import typed_error
 from sameface_qdrant.errors import SamefaceError, StoreCorrupt
+from tests.access.conftest import Guarded, guarded
+from tests.access.test_tokens import AUDIENCE, ISSUER, signed
 from tests.toy_pad import tinted, with_toy_pad
 
 GALLERY = "galleries/people"
@@ -540,6 +548,61 @@ async def _(server: Server, portraits: Path) -> None:
 async def _(server: Server, portraits: Path) -> None:
     server.inference.instead = failing(ZeroDivisionError("a secret of the caller's"))
     await server.faces.IdentifyFaces(search(sample(portraits)))
+
+
+async def get_gallery(service: Guarded, credentials: str = "") -> None:
+    """Make a call, with an API key or token."""
+    metadata = [("authorization", f"Bearer {credentials}")] if credentials else []
+    async with grpc.aio.secure_channel(service.address, service.channel_credentials()) as channel:
+        galleries: Any = gallery_service_pb2_grpc.GalleryServiceStub(channel)
+        await galleries.GetGallery(gallery_service_pb2.GetGalleryRequest(name="galleries/staff"), metadata=metadata)
+
+
+@cause("CREDENTIALS_MISSING")
+async def _(server: Server, portraits: Path) -> None:
+    with TemporaryDirectory() as folder:
+        async with guarded(Path(folder)) as service:
+            await get_gallery(service)
+
+
+@cause("CREDENTIALS_REFUSED")
+async def _(server: Server, portraits: Path) -> None:
+    with TemporaryDirectory() as folder:
+        async with guarded(Path(folder)) as service:
+            await get_gallery(service, "sameface_secret")
+
+
+@cause("CREDENTIALS_UNCHECKABLE")
+async def _(server: Server, portraits: Path) -> None:
+    issuer = Issuer(ISSUER, AUDIENCE, "/nowhere/jwks.json")
+    with TemporaryDirectory() as folder:
+        async with guarded(Path(folder), issuers=(issuer,)) as service:
+            await get_gallery(service, signed())
+
+
+@cause("PERMISSION_DENIED")
+async def _(server: Server, portraits: Path) -> None:
+    with TemporaryDirectory() as folder:
+        async with guarded(Path(folder)) as service:
+            await get_gallery(service, service.key(Role.VERIFIER))
+
+
+@cause("RATE_LIMITED")
+async def _(server: Server, portraits: Path) -> None:
+    with TemporaryDirectory() as folder:
+        async with guarded(Path(folder), rates=RateOptions(requests_per_s=0.01)) as service:
+            key = service.key(Role.READER)
+            for _ in range(2):
+                await get_gallery(service, key)
+
+
+@cause("AUDIT_UNAVAILABLE")
+async def _(server: Server, portraits: Path) -> None:
+    with TemporaryDirectory() as folder:
+        log = AuditLog(Path(folder) / "audit", AuditOptions())
+        async with guarded(Path(folder), recorder=Recorder(log)) as service:
+            log.close()
+            await get_gallery(service, service.key(Role.READER))
 
 
 @pytest.mark.parametrize("reason", sorted(ERRORS))

@@ -10,16 +10,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sameface.access.api_keys import PREFIX, ApiKeys, KeyFile
 from sameface.access.caller import EVERYBODY, Caller, Grant
 from sameface.access.changing_file import ChangingFiles
 from sameface.access.grants import granted, read_grants
 from sameface.access.tokens import Issuer, Tokens
-from sameface.errors import CredentialsMissing, CredentialsRefused
+from sameface.errors import CredentialsMissing, CredentialsRefused, CredentialsUncheckable
+from sameface_qdrant.errors import InvalidArgument
 
 log = logging.getLogger(__name__)
 
+Content = TypeVar("Content")
+RETRY_AFTER_S = 5.0
 SCHEME = "bearer "
 HEADER = "authorization"
 
@@ -100,12 +104,21 @@ class Access:
             raise CredentialsRefused("the credentials are not valid")
         credential = given[0][len(SCHEME) :].strip()
         if credential.startswith(PREFIX):
-            return self._keys.content.caller(credential, time.time())
+            return _usable(self._keys).caller(credential, time.time())
         principals = await self._tokens.principals(credential)
         return Caller(principals[0], self._granted(principals))
 
     def _granted(self, principals: Sequence[str]) -> tuple[Grant, ...]:
-        return granted(self._grants.content, principals) if self._grants is not None else ()
+        return granted(_usable(self._grants), principals) if self._grants is not None else ()
+
+
+def _usable(files: ChangingFiles[Content]) -> Content:
+    try:
+        return files.content
+    except InvalidArgument as error:
+        raise CredentialsUncheckable(
+            "credentials cannot be checked at the moment; repeat the call", retry_after_s=RETRY_AFTER_S
+        ) from error
 
 
 OPEN = Access(AccessOptions())

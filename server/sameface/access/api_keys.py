@@ -210,6 +210,10 @@ def digest_of(pepper: bytes, key: str) -> str:
 
 
 def _key_of(stored: Mapping[str, Any]) -> ApiKey:
+    texts = [stored["id"], stored["name"], *stored["digests"]]
+    times = [stored["created"], *(stored[name] for name in ("expires", "revoked", "rotated_until") if stored[name])]
+    if not all(isinstance(one, str) for one in texts) or not all(isinstance(one, int | float) for one in times):
+        raise TypeError("a text or a time")
     grants = tuple(Grant.of(one["gallery"], one["roles"]) for one in stored["grants"])
     return ApiKey(**{**stored, "grants": grants, "digests": tuple(stored["digests"])})
 
@@ -220,10 +224,22 @@ def _stored(key: ApiKey) -> dict[str, Any]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a file whole, readable by its owner alone."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
-        written.write(content)
-        written.flush()
-        os.fsync(written.fileno())
-    fresh.replace(path)
+    """Replace a file whole, readable by its owner alone: that of the file before, or else of the folder."""
+    owner = path.stat() if path.exists() else path.parent.stat()
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(6)}.new")
+    try:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
+            if os.geteuid() == 0:
+                os.fchown(written.fileno(), owner.st_uid, owner.st_gid)
+            written.write(content)
+            written.flush()
+            os.fsync(written.fileno())
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name of the file
+    finally:
+        os.close(folder)

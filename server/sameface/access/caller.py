@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from sameface.access.roles import KNOWING, RULES, Role, gallery_of
+from sameface.access.roles import KNOWING, RULES, Role, gallery_of, tuned_by
 from sameface.errors import PermissionDenied
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.ids import ID_PATTERN
@@ -79,8 +79,7 @@ class Caller:
         gallery = None if rule is None else gallery_of(rule, request)
         if rule is None or not self.roles_in(gallery) & rule.roles:
             raise PermissionDenied(f"this caller may not call {rpc} here", metadata={"rpc": rpc})
-        set_fields = {field.name for field, _ in request.ListFields()} if rule.tuning else set()
-        if (tuned := sorted(set_fields.intersection(rule.tuning))) and not self.may_know(gallery):
+        if not self.may_know(gallery) and (tuned := tuned_by(rule, request)):
             raise PermissionDenied(
                 f"this caller may not set {' and '.join(tuned)} in {rpc}: its role knows no scores",
                 metadata={"rpc": rpc, "field": tuned[0]},

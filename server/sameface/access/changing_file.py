@@ -15,37 +15,52 @@ Content = TypeVar("Content")
 class ChangingFiles(Generic[Content]):
     """What was read from files that belong together. A change is noticed at the next use.
 
-    Where the new content cannot be used, the old one stays, and the log says why. A program that replaces several files
-    may be seen in between; the next look then finds the rest.
+    Where the new content cannot be used, the log says why, and each further use tries again. A program that replaces
+    several files may be seen in between.
     """
 
-    def __init__(self, paths: Sequence[Path], read: Callable[[], Content]) -> None:
-        """Read for the first time; errors of ``read`` are raised."""
+    def __init__(self, paths: Sequence[Path], read: Callable[[], Content], *, keep: bool = False) -> None:
+        """Read for the first time; errors of ``read`` are raised.
+
+        With ``keep``, what was read before is used while the new content cannot be. Without it, uses raise the error:
+        what was withdrawn must not stay in use.
+        """
         self._paths = tuple(paths)
         self._read = read
-        self._seen = self._stamps()
+        self._keep = keep
+        self._seen: object = self._stamps()
         self._content = read()
+        self._told = ""
 
     @property
     def content(self) -> Content:
-        """What the files hold."""
+        """What the files hold.
+
+        Raises:
+            SamefaceError: the files have changed and cannot be used, unless the former content is kept.
+        """
         stamps = self._stamps()
         if stamps != self._seen:
-            self._seen = stamps
             try:
                 self._content = self._read()
+            except SamefaceError as error:
+                if error.message != self._told:
+                    self._told = error.message
+                    log.error("%s: %s", "kept what was read before" if self._keep else "refused", error.message)
+                if not self._keep:
+                    raise
+            else:
+                self._seen, self._told = stamps, ""
                 log.info("read again: %s", ", ".join(map(str, self._paths)))
-            except (SamefaceError, OSError, ValueError) as error:
-                log.error("kept what was read before, because %s", error)
         return self._content
 
-    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def _stamps(self) -> tuple[tuple[int, ...] | None, ...]:
         return tuple(map(_stamp, self._paths))
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

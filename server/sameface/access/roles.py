@@ -38,7 +38,8 @@ class Rule:
     """The field of the request that names the gallery, in which the role is needed. An empty field means all galleries
     of the server. None: the rpc concerns no gallery, and the role is needed in any one."""
     tuning: tuple[str, ...] = ()
-    """Fields that only callers who may know scores may set. With them a caller could find out a score by trying."""
+    """Fields that only callers who may know scores may set. With them a caller could find out a score, or whom a face
+    is like, by trying."""
 
 
 ANY = frozenset(Role)
@@ -54,7 +55,7 @@ _PHOTOS = frozenset({Role.VERIFIER, Role.IDENTIFIER, Role.ENROLLER, Role.ADMIN})
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "EnrollTemplate": Rule(_WRITE, "parent"),
+        "EnrollTemplate": Rule(_WRITE, "parent", ("validate_only",)),
         "VerifyFace": Rule(_VERIFY, "name", ("verify_threshold", "runner_up_margin")),
         "IdentifyFaces": Rule(KNOWING, "gallery"),
         "StreamIdentifyFaces": Rule(KNOWING, "settings.gallery"),
@@ -70,10 +71,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "CalibrateGallery": Rule(_ADMIN, "name"),
         "WhatIfGallery": Rule(_ADMIN, "name"),
         "DeleteGallery": Rule(_ADMIN, "name"),
-        "CreateIdentity": Rule(_WRITE, "parent"),
+        "CreateIdentity": Rule(_WRITE, "parent", ("identity.verify_threshold",)),
         "GetIdentity": Rule(_READ, "name"),
         "ListIdentities": Rule(_READ, "parent"),
-        "UpdateIdentity": Rule(_WRITE, "identity.name"),
+        "UpdateIdentity": Rule(_WRITE, "identity.name", ("identity.verify_threshold",)),
         "MoveIdentity": Rule(_WRITE, "name"),
         "DeleteIdentity": Rule(_WRITE, "name"),
         "GetTemplate": Rule(_READ, "name"),
@@ -86,6 +87,20 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     }
 )
 """The rule of each rpc, by its name. An rpc without a rule is refused."""
+
+
+def tuned_by(rule: Rule, request: Any) -> list[str]:
+    """Return the tuning fields that a request sets, or that its update mask names."""
+    masked = set(request.update_mask.paths) if "update_mask" in request.DESCRIPTOR.fields_by_name else set()
+    found = []
+    for path in rule.tuning:
+        *holders, last = path.split(".")
+        value = request
+        for holder in holders:
+            value = getattr(value, holder)
+        if last in {field.name for field, _ in value.ListFields()} or masked & {last, "*"}:
+            found.append(path)
+    return found
 
 
 def gallery_of(rule: Rule, request: Any) -> str | None:

@@ -54,7 +54,7 @@ def server_credentials(options: TlsOptions) -> grpc.ServerCredentials | None:
     if options.certificate is None:
         return None
     paths = [path for path in (options.certificate, options.private_key, options.client_ca) if path is not None]
-    files = ChangingFiles(paths, lambda: _read(options))
+    files = ChangingFiles(paths, lambda: _read(options), keep=True)
     used = files.content
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:

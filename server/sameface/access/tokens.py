@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -100,6 +101,12 @@ class Tokens:
     def __init__(self, issuers: Sequence[Issuer], clock: Callable[[], float] = time.monotonic) -> None:
         for one in issuers:
             one.check()
+            if "/" in one.name or (not one.name and len(issuers) > 1):
+                raise InvalidArgument(
+                    f"the name of the issuer {one.issuer} is {one.name!r}; several issuers need names without a slash, "
+                    "so that their callers are told apart",
+                    metadata={"field": "issuers"},
+                )
         for what, values in (("issuer", [one.issuer for one in issuers]), ("name", [one.name for one in issuers])):
             if len(set(values)) < len(values):
                 raise InvalidArgument(
@@ -160,7 +167,8 @@ class Tokens:
     async def _key(self, issuer: Issuer, key_id: Any) -> jwt.PyJWK | None:
         keys, now = self._keys[issuer.issuer], self._clock()
         if now - keys.fetched > issuer.keys_max_age_s:
-            await self._refresh(issuer)
+            if now - keys.asked > RETRY_AFTER_S:
+                await self._refresh(issuer)
             if self._clock() - keys.fetched > issuer.keys_max_age_s:
                 raise CredentialsUncheckable(
                     "the keys of the token's issuer cannot be had at the moment; repeat the call",
@@ -191,7 +199,7 @@ class Tokens:
         try:
             content = await asyncio.to_thread(_read, issuer)
             found = jwt.PyJWKSet.from_dict(json.loads(content)).keys
-        except (OSError, ValueError, jwt.PyJWTError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, jwt.PyJWTError, TypeError, AttributeError, HTTPException, RecursionError) as error:
             log.warning("the keys of the issuer %s cannot be read from %s: %s", issuer.issuer, issuer.jwks, error)
             return
         # A key without an id is the only one of its set.

@@ -15,7 +15,7 @@ from sameface.api.ordered import ordered
 from sameface.api.status import status_of
 from sameface.pipeline.operations import FaceOperations, IdentificationSettings
 from sameface.v1 import face_pb2, face_service_pb2, face_service_pb2_grpc
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values.decision import Outcome
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -64,15 +64,19 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         gallery, identity = parse_name(request.name, "name", 2)
         # Counted before the outcome is known, so that many at once are no way around the limit.
         uncount = self._rates.claim(gallery, identity)
-        decision, face = await self._operations.verify(
-            gallery,
-            identity,
-            requests.sample_from(request.sample),
-            scope=requests.scope_from(request.scope),
-            threshold=requests.number_from(request, "verify_threshold", -1, 1),
-            margin=requests.number_from(request, "runner_up_margin", 0, 2),
-            selection=requests.selection_from(request.face_selection),
-        )
+        try:
+            decision, face = await self._operations.verify(
+                gallery,
+                identity,
+                requests.sample_from(request.sample),
+                scope=requests.scope_from(request.scope),
+                threshold=requests.number_from(request, "verify_threshold", -1, 1),
+                margin=requests.number_from(request, "runner_up_margin", 0, 2),
+                selection=requests.selection_from(request.face_selection),
+            )
+        except SamefaceError:
+            uncount()
+            raise
         if decision.outcome is Outcome.MATCH:
             uncount()
         return face_service_pb2.VerifyFaceResponse(

@@ -4,6 +4,7 @@ into statuses.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 _ALWAYS_ANSWERED = ("/grpc.",)
 
 CANCELLED = "CANCELLED"
+MOST_OPEN = 48
+CHECKED_AGAIN_S = 5.0
+"""The credentials of an open stream are checked so often, while it sends something."""
 RECEIVE_S = 60.0
 """Seconds that a request may take to arrive. It counts against the limits meanwhile."""
 
@@ -42,6 +46,8 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         self._access = access
         self._rates = rates
         self._recorder = recorder
+        self._open = 0
+        """Health watches and reflections."""
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -49,8 +55,10 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         """Wrap the handler of one call, either unary or a bidirectional stream."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith(_ALWAYS_ANSWERED):
-            return handler
+        if handler is None:
+            return None
+        if method.startswith(_ALWAYS_ANSWERED):
+            return self._bounded(handler)
         # Any: grpc types these for the threaded server.
         unary: Any = handler.unary_unary
         stream: Any = handler.stream_stream
@@ -72,8 +80,8 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     request = await _received(requests)
                 with self._admission.request(len(request)):
                     message = _parsed(parse, request)
-                    caller.check(rpc, message)
                     self._rates.check(caller, rpc, message)
+                    caller.check(rpc, message)
                     begin_call(caller)
                     answer = await unary(message, context)
                 self._record(caller, rpc, message, "", answer)
@@ -107,11 +115,19 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                         break
                     if first is None:
                         return
-                    async for answer in stream(self._paced(caller, rpc, first, messages), context):
+                    answers = 0
+                    paced = self._paced(caller, rpc, first, messages, lambda: caller_of(context))
+                    async for answer in stream(paced, context):
                         self._record(caller, rpc, first, reason_in(answer), answer)
+                        answers += 1
                         yield answer
                         self._check_audit()
+                    if not answers:
+                        self._record(caller, rpc, first, "")
                 return
+            except (asyncio.CancelledError, GeneratorExit):
+                self._record(caller, rpc, first, CANCELLED)
+                raise
             except Exception as error:
                 failure = _failure(method, error)
             self._record(caller, rpc, first, failure.reason)
@@ -122,10 +138,57 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_stream), response_serializer=serializer)
         return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_unary), response_serializer=serializer)
 
-    async def _paced(self, caller: Caller, rpc: str, first: Any, others: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Yield the messages of a stream, no faster than its caller may send them."""
-        message = first
+    def _bounded(self, handler: Handler) -> Handler:
+        """Let only so many health watches and reflections be open, as they need no credentials and end when they like.
+
+        Health checks, which end at once, are always answered.
+        """
+        watch: Any = handler.unary_stream
+        stream: Any = handler.stream_stream
+        if watch is None and stream is None:
+            return handler
+
+        async def bounded(request: Any, context: Context) -> AsyncIterator[Any]:
+            if self._open >= MOST_OPEN:
+                await context.abort(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_OPEN} watches are open; try again later"
+                )
+            self._open += 1
+            try:
+                if watch is not None:
+                    await watch(request, context)
+                else:
+                    async for answer in stream(request, context):
+                        yield answer
+            finally:
+                self._open -= 1
+
+        make: Any = grpc.unary_stream_rpc_method_handler if watch else grpc.stream_stream_rpc_method_handler
+        bounded_handler: Handler = make(
+            bounded,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        return bounded_handler
+
+    async def _paced(
+        self,
+        caller: Caller,
+        rpc: str,
+        first: Any,
+        others: AsyncIterator[Any],
+        again: Callable[[], Awaitable[Caller]],
+    ) -> AsyncIterator[Any]:
+        """Yield the messages of a stream, no faster than its caller may send them, and while it still may.
+
+        Raises:
+            CredentialsRefused, PermissionDenied: the credentials have ended since, or the role was taken away.
+        """
+        message, checked = first, time.monotonic()
         while True:
+            if time.monotonic() - checked > CHECKED_AGAIN_S:
+                caller, checked = await again(), time.monotonic()
+                caller.check(rpc, first)
             while wait := self._rates.wait_s(caller, rpc, message):  # noqa: ASYNC110  # only time brings more
                 await asyncio.sleep(wait)
             yield message

@@ -146,6 +146,20 @@ def request_id_from(value: str) -> str:
         ) from None
 
 
+def position_from(token: str) -> int:
+    """Return the position that a page token of a list in memory names.
+
+    Raises:
+        InvalidArgument: it is another kind of token.
+    """
+    if token and not (token.isascii() and token.isdecimal() and len(token) < 10):
+        raise InvalidArgument(
+            "page_token is not one of this list; use the next_page_token of its last page",
+            metadata={"field": "page_token"},
+        )
+    return int(token or 0)
+
+
 def page_size_from(value: int) -> int:
     """Return a page size: 0 means 100, and more than 1000 means 1000 (AIP-158).
 

@@ -74,7 +74,7 @@ def template_to(template: Template) -> gallery_pb2.Template:
 
 
 def findings_to(template: Template, *, reveal: bool) -> list[gallery_pb2.Finding]:
-    """Return the guards' findings. Another identity and its score are included only with ``reveal``."""
+    """Return the guards' findings. Other identities, and scores, are included only with ``reveal``."""
     answer = []
     for finding in template.findings:
         visible = reveal or finding.identity in ("", template.identity)
@@ -83,7 +83,7 @@ def findings_to(template: Template, *, reveal: bool) -> list[gallery_pb2.Finding
             message.identity = make_name(template.gallery, finding.identity)
             if finding.template:
                 message.template = make_name(template.gallery, finding.identity, finding.template)
-        if finding.score is not None and visible:
+        if finding.score is not None and reveal:
             message.score = finding.score
         answer.append(message)
     return answer

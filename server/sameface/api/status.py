@@ -84,11 +84,13 @@ ERRORS: dict[str, ErrorRow] = {
         _CODES.UNAUTHENTICATED, "–", "Use a valid key, token or certificate. The server's log says why it was refused."
     ),
     "CREDENTIALS_UNCHECKABLE": ErrorRow(
-        _CODES.UNAVAILABLE, "`issuer`", "The token's issuer cannot be reached. Wait as RetryInfo says, and repeat."
+        _CODES.UNAVAILABLE,
+        "`issuer`, for a token",
+        "The token's issuer, or the file of keys, cannot be read. Wait, and repeat.",
     ),
     "PERMISSION_DENIED": ErrorRow(
         _CODES.PERMISSION_DENIED,
-        "`rpc`; `field`, if the call is allowed without it",
+        "`rpc`, or `rpc` and `field` if the call is allowed without it",
         "Ask the operator for a role in the gallery (docs/security.md). It may not even exist.",
     ),
     "GALLERY_NOT_FOUND": ErrorRow(_CODES.NOT_FOUND, "`gallery`", "Create the gallery, or correct its name."),

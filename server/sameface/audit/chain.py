@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -19,7 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FIRST = "0" * 64
 """Stands for the hash before the first entry."""
-SEAL = "seal"
+SEAL, REMOVED = "seal", "removed"
+"""What entries of the log itself are called: a signature, and the removal of old files."""
+UNSEALED_S = 900.0
+"""Seals come every minute by default. A longer time without one is told."""
 LONGEST_LINE = 16 << 10
 
 
@@ -28,7 +32,8 @@ class Problem:
     """What is wrong with a chain."""
 
     kind: str
-    """``unreadable``, ``changed``, ``missing``, ``unsigned``: a seal that the key did not make, or ``cut``."""
+    """``unreadable``; ``changed``; ``missing``; ``unsigned``: a seal that the key did not make; ``unsealed``: entries
+    that no seal covers; ``empty``; or ``cut``."""
     place: str
     """The file and line."""
     what: str
@@ -66,13 +71,14 @@ def check(places: Iterable[tuple[str, bytes]], key: Ed25519PublicKey | None, exp
     """
     problems: list[Problem] = []
     number, before, entries, seals, unsealed, first, heads = 0, "", 0, 0, 0, 0, set[str]()
+    begins, removed, since, until = "", set[tuple[int, str]](), "", ""
     for place, entry in _read(places, problems):
         entries, unsealed = entries + 1, unsealed + 1
         own = entry.pop("hash")
         if own != _hash(entry):
             problems.append(Problem("changed", place, f"entry {entry['number']} does not have the hash that it names"))
         if not before:
-            first = entry["number"]
+            first, begins = entry["number"], entry["before"]
             if first == 1 and entry["before"] != FIRST:
                 problems.append(Problem("missing", place, "entry 1 names an entry before it"))
         elif entry["number"] != number + 1:
@@ -80,11 +86,23 @@ def check(places: Iterable[tuple[str, bytes]], key: Ed25519PublicKey | None, exp
         elif entry["before"] != before:
             problems.append(Problem("changed", place, f"entry {number} is not the one that entry {number + 1} follows"))
         if entry.get("rpc") == SEAL:
-            seals, unsealed = seals + 1, 0
+            seals, unsealed, since = seals + 1, 0, ""
             if key is not None and not _is_signed(entry, key):
                 problems.append(Problem("unsigned", place, f"the seal {entry['number']} was not made with this key"))
+        elif entry.get("rpc") == REMOVED:
+            removed.add((entry.get("until", 0), entry.get("last_hash", "")))
+        until = str(entry.get("time", ""))
+        since = since or until
         number, before = entry["number"], own
         heads.add(own)
+    if not entries:
+        problems.append(Problem("empty", "the log", "there is no entry"))
+    if first > 1 and (first - 1, begins) not in removed:
+        problems.append(Problem("missing", "the beginning", f"no entry says that those before {first} were removed"))
+    if unsealed and key is not None and (not seals or _seconds(since, until) > UNSEALED_S):
+        problems.append(
+            Problem("unsealed", "the end", f"{unsealed} entries come after the last seal; one is made every minute")
+        )
     if expected_head and expected_head not in heads:
         problems.append(Problem("cut", "the end", f"no entry has the hash {expected_head}"))
     return Checked(entries, seals, before, first, unsealed, tuple(problems))
@@ -127,6 +145,13 @@ def _is_signed(entry: Mapping[str, Any], key: Ed25519PublicKey) -> bool:
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True
+
+
+def _seconds(since: str, until: str) -> float:
+    try:
+        return (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def _hash(content: Mapping[str, Any]) -> str:

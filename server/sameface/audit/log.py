@@ -9,6 +9,7 @@ entry. A reserve of space is kept for the entries of calls that are in work at t
 """
 
 import fcntl
+import itertools
 import logging
 import os
 import sqlite3
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from sameface.audit.chain import FIRST, SEAL, entry_of, linked, signed_content
+from sameface.audit.chain import FIRST, REMOVED, SEAL, entry_of, linked, signed_content
 from sameface.audit.pseudonyms import Pseudonyms
 from sameface.errors import AuditUnavailable, RuntimeMissing
 
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 RESERVE_BYTES = 1 << 20
 RETRY_S = 1.0
 MOST_WAITING = 100_000
+MOST_PEOPLE = 100
+DAY_S = 86400.0
 MENDED = "mended"
 UNKNOWN = "unknown"
 """Stands for somebody who is not known to be enrolled."""
@@ -76,6 +79,8 @@ class Entry:
     """Whether these people are known to exist. Others get no pseudonym: anybody can ask for any name."""
     forgotten: Sequence[tuple[str, ...]] = ()
     """People, and galleries with all their people, whose pseudonyms nobody can tell back after this entry."""
+    made: bool = False
+    """Whether the call has enrolled the people, so that who was forgotten shortly before gets a pseudonym again."""
 
 
 class AuditLog:
@@ -95,7 +100,7 @@ class AuditLog:
             self._key = signing_key(folder)
             self.pseudonyms = Pseudonyms(folder / "pseudonyms.sqlite")
             self._number, self._before, mended = _end_of(folder)
-            self._file = _opened(folder, self._number + 1)
+            self._file, self._begun = _opened(folder, self._number + 1), time.time()
             self._reserve()
         except (OSError, ValueError, sqlite3.Error) as error:
             raise RuntimeMissing(
@@ -104,13 +109,14 @@ class AuditLog:
                 metadata={"path": folder},
             ) from None
         self._waiting: list[Entry] = []
-        self._unwritten = b""
+        self._unwritten = bytearray()
         """What was linked to the chain but is not on the disk yet."""
         self._changed = threading.Condition()
         self._failure = ""
         self._closing = False
         self._sealed, self._unsealed = time.monotonic(), False
         self._thread = threading.Thread(target=self._write_groups, name="audit", daemon=True)
+        self._remove_old()
         self._thread.start()
         if mended:
             self.append(Entry({"rpc": MENDED, "outcome": f"{mended} bytes of an entry that was cut were removed"}))
@@ -121,7 +127,7 @@ class AuditLog:
         Raises:
             AuditUnavailable: they cannot. The call must not be made.
         """
-        if self._failure or len(self._waiting) >= MOST_WAITING:
+        if self._failure or self._closing or len(self._waiting) >= MOST_WAITING or not self._thread.is_alive():
             raise AuditUnavailable(
                 "the audit log cannot be written at the moment, so no call is made; repeat the call",
                 retry_after_s=RETRY_S,
@@ -131,6 +137,9 @@ class AuditLog:
         """Add an entry, which is on the disk soon. The time is added."""
         stamped = replace(entry, fields={**entry.fields, "time": _now()})
         with self._changed:
+            if self._closing:
+                log.error("an entry came after the audit log was closed: %s", entry.fields["rpc"])
+                return
             self._waiting.append(stamped)
             self._changed.notify()
 
@@ -140,8 +149,8 @@ class AuditLog:
             self._closing = True
             self._changed.notify()
         self._thread.join()
-        if self._failure:
-            log.error("%d entries of the audit log were not written: %s", len(self._waiting), self._failure)
+        if left := len(self._waiting) + self._unwritten.count(b"\n"):
+            log.error("%d entries of the audit log were not written: %s", left, self._failure)
         os.close(self._file)
         self.pseudonyms.close()
         self._lock.close()
@@ -169,12 +178,13 @@ class AuditLog:
                     self._link({"rpc": SEAL, "signature": signature, "time": _now()})
                     self._sealed, self._unsealed = time.monotonic(), False
                 self._write()
-            except (OSError, sqlite3.Error) as error:
+            except Exception as error:
+                # Of whatever kind: a log that is not written must be noticed.
                 with self._changed:
                     self._waiting[:0] = group
                 if not self._failure:
                     log.error("the audit log cannot be written, and calls are refused: %s", error)
-                self._failure = str(error)
+                self._failure = str(error) or type(error).__name__
                 if closing:
                     return
                 with self._changed:
@@ -188,8 +198,15 @@ class AuditLog:
 
     def _with_pseudonyms(self, entry: Entry) -> dict[str, Any]:
         """Return the fields of an entry with pseudonyms for its people, and forget whom it says to forget."""
-        name = self.pseudonyms.of if entry.exist else self.pseudonyms.known
-        people = {field: [name(*one) or UNKNOWN for one in ones] for field, ones in entry.people.items() if ones}
+
+        def name(gallery: str, identity: str) -> str:
+            if not entry.exist:
+                return self.pseudonyms.known(gallery, identity)
+            return self.pseudonyms.of(gallery, identity, made=entry.made)
+
+        people = {
+            field: [name(*one) or UNKNOWN for one in ones[:MOST_PEOPLE]] for field, ones in entry.people.items() if ones
+        }
         for one in entry.forgotten:
             self.pseudonyms.forget(*one)
         return {**entry.fields, **{field: ones[0] if len(ones) == 1 else ones for field, ones in people.items()}}
@@ -210,25 +227,31 @@ class AuditLog:
                 (self._folder / "reserve").unlink(missing_ok=True)
                 self._append()
             if self._options.mirror:
-                with suppress(OSError):
+                with suppress(OSError, ValueError):  # nobody reads it
                     sys.stdout.write(self._unwritten.decode())
                     sys.stdout.flush()
-            self._unwritten = b""
+            self._unwritten.clear()
         self._reserve()
-        if os.fstat(self._file).st_size > self._options.file_bytes:
+        if self._is_full():
             file = _opened(self._folder, self._number + 1)
             os.close(self._file)
-            self._file = file
+            self._file, self._begun = file, time.time()
             self._remove_old()
+
+    def _is_full(self) -> bool:
+        """Return whether another file is to be begun. Where old files are removed, each is for a day at most."""
+        size = os.fstat(self._file).st_size
+        old = self._options.retention_days is not None and time.time() - self._begun > DAY_S
+        return size > self._options.file_bytes or (old and size > 0)
 
     def _append(self) -> None:
         """Append whole lines, or nothing."""
-        begin, left = os.fstat(self._file).st_size, memoryview(self._unwritten)
+        begin, left = os.fstat(self._file).st_size, memoryview(bytes(self._unwritten))
         try:
             while left:
                 left = left[os.write(self._file, left) :]
             os.fsync(self._file)
-        except OSError:
+        except BaseException:
             os.ftruncate(self._file, begin)
             raise
 
@@ -243,10 +266,14 @@ class AuditLog:
     def _remove_old(self) -> None:
         if self._options.retention_days is None:
             return
-        oldest = time.time() - timedelta(days=self._options.retention_days).total_seconds()
-        for file in files_of(self._folder)[:-1]:
-            if file.stat().st_mtime < oldest:
-                file.unlink()
+        oldest = time.time() - self._options.retention_days * DAY_S
+        files = files_of(self._folder)[:-1]
+        for file in itertools.takewhile(lambda file: file.stat().st_mtime < oldest, files):
+            if (last := _last_line(file)) is not None:
+                # So that a check tells files that were removed for their age from files that somebody took away.
+                self._link({"rpc": REMOVED, "until": last["number"], "last_hash": last["hash"], "time": _now()})
+                self._unsealed = True
+            file.unlink()
 
 
 def _now() -> str:
@@ -274,18 +301,17 @@ def signing_key(folder: Path) -> Ed25519PrivateKey:
         ValueError: the file holds no such key.
     """
     path = folder / "signing-key.pem"
+    public = folder / "public-key.pem"
     if not path.exists():
         made = Ed25519PrivateKey.generate()
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
             file.flush()
             os.fsync(file.fileno())
-        (folder / "public-key.pem").write_bytes(
-            made.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        )
     key = load_pem_private_key(path.read_bytes(), None)
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError(f"{path} holds no Ed25519 key")
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return key
 
 
@@ -305,12 +331,15 @@ def _end_of(folder: Path) -> tuple[int, str, int]:
     mended = 0
     for file in reversed(files_of(folder)):
         content = file.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            mended += len(content) - len(whole)
-            os.truncate(file, len(whole))
-        lines = whole.splitlines()
-        if lines:
-            last = entry_of(lines[-1])
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            mended += len(content) - whole
+            os.truncate(file, whole)
+        if (last := _last_line(file)) is not None:
             return last["number"], last["hash"], mended
     return 0, FIRST, mended
+
+
+def _last_line(file: Path) -> dict[str, Any] | None:
+    lines = file.read_bytes().splitlines()
+    return entry_of(lines[-1]) if lines else None

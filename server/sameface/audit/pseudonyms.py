@@ -10,9 +10,13 @@ import hmac
 import os
 import secrets
 import sqlite3
+import time
+from collections import OrderedDict
 from pathlib import Path
 
 OWN_ROW = b"own"
+IN_WORK_S, MOST_FORGOTTEN = 600.0, 100_000
+"""How long a call may be in work that began before an erasure, and how many erasures are remembered for that."""
 LENGTH = 12
 """Bytes of a pseudonym: collisions are unlikely below billions of people."""
 
@@ -33,12 +37,19 @@ class Pseudonyms:
         self._database.execute(
             "INSERT OR IGNORE INTO pseudonyms VALUES (?, ?, ?)", (OWN_ROW, OWN_ROW, secrets.token_hex(32))
         )
+        self._forgotten: OrderedDict[bytes, float] = OrderedDict()
         self._secret = bytes.fromhex(self._found(OWN_ROW))
 
-    def of(self, gallery: str, identity: str) -> str:
-        """Return the pseudonym of a person, who gets one if there is none."""
+    def of(self, gallery: str, identity: str, *, made: bool = False) -> str:
+        """Return the pseudonym of a person, who gets one if there is none.
+
+        Empty for who was forgotten shortly before, unless the person was ``made`` anew: a call that was in work during
+        the erasure must not leave a row.
+        """
         if pseudonym := self.known(gallery, identity):
             return pseudonym
+        if not made and self._is_forgotten(gallery, identity):
+            return ""
         pseudonym = "p" + secrets.token_hex(LENGTH)
         row = (self._key(gallery, identity), self._key(gallery), pseudonym)
         self._database.execute("INSERT INTO pseudonyms VALUES (?, ?, ?)", row)
@@ -55,11 +66,20 @@ class Pseudonyms:
         """
         column = "person" if identity else "gallery"
         key = self._key(gallery, identity) if identity else self._key(gallery)
+        self._forgotten.pop(key, None)
+        self._forgotten[key] = time.monotonic()
+        if len(self._forgotten) > MOST_FORGOTTEN:
+            self._forgotten.popitem(last=False)
         self._database.execute(f"DELETE FROM pseudonyms WHERE {column} = ?", (key,))  # noqa: S608  # one of two words
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def _is_forgotten(self, gallery: str, identity: str) -> bool:
+        now = time.monotonic()
+        keys = self._key(gallery, identity), self._key(gallery)
+        return any(now - self._forgotten.get(key, float("-inf")) < IN_WORK_S for key in keys)
 
     def _found(self, key: bytes) -> str:
         found = self._database.execute("SELECT pseudonym FROM pseudonyms WHERE person = ?", (key,)).fetchone()

@@ -5,11 +5,27 @@ from typing import Any
 
 from sameface.access.caller import Caller
 from sameface.access.roles import RULES, gallery_of
-from sameface.audit.log import AuditLog, Entry
+from sameface.audit.log import MOST_PEOPLE, AuditLog, Entry
+from sameface.errors import AuditUnavailable
 from sameface.v1 import decision_pb2
 from sameface_qdrant.values.erasure import ErasureReceipt
 
 DONE = "OK"
+GONE = ("IDENTITY_NOT_FOUND", "GALLERY_NOT_FOUND")
+MAKING = ("EnrollTemplate", "CreateIdentity", "MoveIdentity")
+UNTOUCHED = frozenset(
+    {
+        "PERMISSION_DENIED",
+        "INVALID_ARGUMENT",
+        "RATE_LIMITED",
+        "SERVER_BUSY",
+        "IDENTITY_NOT_EMPTY",
+        "GALLERY_NOT_EMPTY",
+        "IDENTITY_ALREADY_EXISTS",
+        "TEMPLATE_LIMIT_REACHED",
+    }
+)
+"""Reasons with which a deletion or a move has changed nothing."""
 MOST_TEXT = 128
 """Longest text of a caller in an entry."""
 
@@ -34,10 +50,12 @@ class Recorder:
             reason: of the error; empty for success.
             answer: of a call that succeeded.
         """
+        if reason == AuditUnavailable.reason:
+            return  # nothing was done, and memory is bounded
         gallery, identity = ("", "") if message is None else resource_of(rpc, message)
         fields: dict[str, Any] = {
             "rpc": rpc,
-            "caller": "" if caller is None else caller.name,
+            "caller": "" if caller is None else caller.name[:MOST_TEXT],
             "outcome": reason or DONE,
         }
         if gallery:
@@ -46,21 +64,24 @@ class Recorder:
             fields["request_id"] = str(request_id)[:MOST_TEXT]
         people = {"identity": [(gallery, identity)] if identity else []}
         forgotten: list[tuple[str, ...]] = []
+        dry_run = bool(getattr(message, "validate_only", False))
         if answer is not None:
             decisions = list(decisions_of(answer))
             if decisions:
                 outcomes = [_outcome(one) for one in decisions]
-                fields["decision"] = outcomes[0] if len(outcomes) == 1 else outcomes
+                fields["decision"] = outcomes[0] if len(outcomes) == 1 else outcomes[:MOST_PEOPLE]
                 fields["policy_revision"] = decisions[0].policy_revision
             if not identity:
                 people["matched"] = [one for decision in decisions for one in _matched(decision)]
             if rpc == "MoveIdentity":
                 people["target"] = [(gallery, message.identity_id)]
-            if rpc in ("DeleteIdentity", "MoveIdentity"):
-                forgotten.append((gallery, identity))
-            if rpc == "DeleteGallery":
-                forgotten.append((gallery,))
-        self._log.append(Entry(fields, people, exist=answer is not None, forgotten=forgotten))
+        # Where it is not known what a deletion has done, the pseudonym goes too.
+        if identity and (reason in GONE or (rpc in ("DeleteIdentity", "MoveIdentity") and reason not in UNTOUCHED)):
+            forgotten.append((gallery, identity))
+        if gallery and (reason == "GALLERY_NOT_FOUND" or (rpc == "DeleteGallery" and reason not in UNTOUCHED)):
+            forgotten.append((gallery,))
+        made = rpc in MAKING and answer is not None and not dry_run
+        self._log.append(Entry(fields, people, answer is not None and not dry_run, forgotten, made))
 
     def erased(self, receipts: Iterable[ErasureReceipt]) -> None:
         """Write entries of what the sweep has erased."""

@@ -47,7 +47,10 @@ def ask_health(address: str, timeout_s: float, service: str = "") -> str:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     credentials = credentials_of(os.environ)
-    with grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address) as channel:
+    expected = os.environ.get("SAMEFACE_CLIENT_SERVER_NAME", "")
+    options = [("grpc.ssl_target_name_override", expected)] if expected else []
+    opened = grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address)
+    with opened as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

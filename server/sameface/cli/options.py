@@ -69,8 +69,26 @@ def connected(address: str) -> "Client":
     """Return a client of the service, with the credentials of the environment."""
     from sameface.client import Client
 
+    credentials, key = credentials_of(os.environ), key_of(os.environ)
+    if key and credentials is None and not _is_here(address):
+        raise InvalidArgument(
+            f"SAMEFACE_API_KEY would travel unencrypted to {address}; set SAMEFACE_CLIENT_CA to the PEM file of the "
+            "service's authority, or to public",
+            metadata={"field": "key"},
+        )
     # A person at a terminal should learn soon that no service answers.
-    return Client(address, unreachable_s=1.0, credentials=credentials_of(os.environ), metadata=key_of(os.environ))
+    return Client(
+        address,
+        unreachable_s=1.0,
+        credentials=credentials,
+        metadata=key,
+        server_name=os.environ.get("SAMEFACE_CLIENT_SERVER_NAME", ""),
+    )
+
+
+def _is_here(address: str) -> bool:
+    host = address.rpartition(":")[0].rpartition("/")[2]
+    return address.startswith("unix:") or host in ("localhost", "[::1]") or host.startswith("127.")
 
 
 def credentials_of(environment: Mapping[str, str]) -> "grpc.ChannelCredentials | None":

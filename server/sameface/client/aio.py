@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import grpc
 
 from sameface.client.calls import Calls
-from sameface.client.connection import CHANNEL_OPTIONS
+from sameface.client.connection import channel_options
 from sameface.client.errors import ServiceError
 from sameface.client.faces import stream_settings
 from sameface.client.options import IdentifyOptions
@@ -33,12 +33,13 @@ class AsyncClient(Calls):
         unreachable_s: float = 5.0,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str]] = (),
+        server_name: str = "",
     ) -> None:
         """See `Client`."""
         self._channel = (
-            grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+            grpc.aio.secure_channel(address, credentials, options=channel_options(server_name))
             if credentials
-            else grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+            else grpc.aio.insecure_channel(address, options=channel_options(server_name))
         )
         self._timeout_s = timeout_s
         self._unreachable_s = unreachable_s

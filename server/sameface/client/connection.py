@@ -22,6 +22,11 @@ CHANNEL_OPTIONS = (
 )
 
 
+def channel_options(server_name: str = "") -> tuple[tuple[str, Any], ...]:
+    """Return the options of a channel. ``server_name`` is the name to expect in the service's certificate."""
+    return (*CHANNEL_OPTIONS, *((("grpc.ssl_target_name_override", server_name),) if server_name else ()))
+
+
 def tls_credentials(
     ca: Path | None = None, certificate: Path | None = None, private_key: Path | None = None
 ) -> grpc.ChannelCredentials:

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import grpc
 
 from sameface.client.calls import Calls
-from sameface.client.connection import CHANNEL_OPTIONS
+from sameface.client.connection import channel_options
 from sameface.client.errors import ServiceError
 from sameface.client.faces import stream_settings
 from sameface.client.options import IdentifyOptions
@@ -43,6 +43,7 @@ class Client(Calls):
         unreachable_s: float = 5.0,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str]] = (),
+        server_name: str = "",
     ) -> None:
         """Connect to ``host:port``.
 
@@ -52,11 +53,12 @@ class Client(Calls):
             unreachable_s: how many seconds to try again while nothing answers at the address.
             credentials: for TLS; None connects without encryption.
             metadata: sent with every call, for instance an authorisation header.
+            server_name: the name in the service's certificate, if it is not the one in the address.
         """
         self._channel = (
-            grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+            grpc.secure_channel(address, credentials, options=channel_options(server_name))
             if credentials
-            else grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+            else grpc.insecure_channel(address, options=channel_options(server_name))
         )
         self._timeout_s = timeout_s
         self._unreachable_s = unreachable_s

@@ -137,7 +137,11 @@ class TritonInference:
 
     async def _replace(self) -> None:
         """Replace the channel by a new one, which has looked the name up, once the new one answers."""
-        spare = self._connect()
+        try:
+            spare = self._connect()
+        except InvalidArgument as error:
+            log.warning("no second connection to Triton at %s: %s", self._url, error.message)
+            return
         try:
             if await spare.is_server_live(client_timeout=ANSWER_S):
                 self._client, spare = spare, self._client

@@ -67,7 +67,7 @@ def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdran
         pool_size=options.pool_size,
         # The check would need the REST port, which may be closed.
         check_compatibility=False,
-        grpc_options=_channel_options(options),
+        grpc_options=_channel_options(options, url.startswith("https://")),
     )
 
 
@@ -85,7 +85,7 @@ def whole_seconds(options: ServerOptions) -> int:
     return max(1, -int(-options.timeout_s // 1))
 
 
-def _channel_options(options: ServerOptions) -> dict[str, object]:
+def _channel_options(options: ServerOptions, encrypted: bool) -> dict[str, object]:
     chosen: dict[str, object] = {
         # A node that is paused or cut off still has connections, but answers no ping. One that is only slow does. Pings
         # are sent while a call waits.
@@ -105,6 +105,11 @@ def _channel_options(options: ServerOptions) -> dict[str, object]:
     }
     if options.retries:
         chosen["grpc.service_config"] = json.dumps({"methodConfig": [_retried(options.retries)]})
+    if options.client_certificate is not None and not encrypted:
+        raise InvalidArgument(
+            "a client certificate is set, but the URL begins with http, so it would not be used; use https",
+            metadata={"field": "client_certificate"},
+        )
     if options.server_name:
         chosen["grpc.ssl_target_name_override"] = options.server_name
     for name, path in (
