@@ -24,8 +24,9 @@ triton: install ## Prepare the local Triton runtime
 demo: models triton ## Enrol, verify and identify the portraits; writes build/demo/report.html
 	@$(BIN)/sameface demo
 
-# Each worker starts services of its own, so more of them than cores make tests wait for each other.
-WORKERS ?= 2
+# One more than the cores of a small machine, because tests often wait for processes that they start. Each worker starts
+# services of its own, so with many more of them tests wait for each other.
+WORKERS ?= 3
 test: install-dev ## Run every gate and every test; prints the slowest twenty
 	@$(MAKE) --no-print-directory -j$(WORKERS) lint models triton
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
