@@ -14,7 +14,7 @@ SEVERAL_MOVES = (67, 84, 98, 110, 278, 537, 656, 675, 696)
 """Seeds with two services that make the same move, while a third one deletes its target."""
 
 
-@pytest.mark.parametrize("seed", [*range(30), *SEVERAL_MOVES])
+@pytest.mark.parametrize("seed", [*range(40), *SEVERAL_MOVES])
 async def test_some_order_explains_what_services_did_at_the_same_time(seed: int) -> None:
     client, turns = AsyncQdrantClient(":memory:"), random.Random(seed)
     longest = turns.choice((4, 12, 40))
