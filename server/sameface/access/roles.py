@@ -103,6 +103,14 @@ def tuned_by(rule: Rule, request: Any) -> list[str]:
     return found
 
 
+def name_in(rule: Rule, request: Any) -> str:
+    """Return what the field of a request that names the gallery contains; empty if the rule has no such field."""
+    value = request
+    for field in rule.gallery.split(".") if rule.gallery else ():
+        value = getattr(value, field)
+    return str(value) if rule.gallery else ""
+
+
 def gallery_of(rule: Rule, request: Any) -> str | None:
     """Return the id of the gallery that a request concerns; "" for all galleries, None for no gallery.
 
@@ -112,10 +120,8 @@ def gallery_of(rule: Rule, request: Any) -> str | None:
         return None
     if not rule.gallery:
         return ""
-    value = request
-    for field in rule.gallery.split("."):
-        value = getattr(value, field)
+    name = name_in(rule, request)
     if rule.gallery == "gallery_id":
-        return str(value)
-    collection, _, rest = str(value).partition("/")
+        return name
+    collection, _, rest = name.partition("/")
     return rest.partition("/")[0] if collection == "galleries" else ""

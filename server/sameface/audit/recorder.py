@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sameface.access.caller import Caller
-from sameface.access.roles import RULES, gallery_of
+from sameface.access.roles import RULES, gallery_of, name_in
 from sameface.audit.log import MOST_PEOPLE, AuditLog, Entry
 from sameface.errors import AuditUnavailable
 from sameface.v1 import decision_pb2
@@ -94,16 +94,11 @@ class Recorder:
 
 def resource_of(rpc: str, message: Any) -> tuple[str, str]:
     """Return the ids of the gallery and of the identity that a request names; empty for none."""
-    rule = RULES.get(rpc)
-    gallery = None if rule is None else gallery_of(rule, message)
-    if rule is None or not gallery or not rule.gallery:
-        return gallery or "", ""
-    value = message
-    for field in rule.gallery.split("."):
-        value = getattr(value, field)
-    parts = str(value).split("/")
-    identity = parts[3] if len(parts) > 3 and parts[2] == "identities" else getattr(message, "identity_id", "")
-    return gallery[:MOST_TEXT], (identity if rpc != "MoveIdentity" else parts[3] if len(parts) > 3 else "")[:MOST_TEXT]
+    if (rule := RULES.get(rpc)) is None or not (gallery := gallery_of(rule, message)):
+        return "", ""
+    parts = name_in(rule, message).split("/")
+    identity = message.identity_id if rpc == "CreateIdentity" else parts[3] if len(parts) > 3 else ""
+    return gallery[:MOST_TEXT], identity[:MOST_TEXT]
 
 
 def decisions_of(answer: Any) -> Iterable[decision_pb2.Decision]:
