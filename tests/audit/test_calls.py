@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from sameface.access.roles import RULES, Role
-from sameface.audit.log import AuditLog, AuditOptions, lines_of
+from sameface.audit.files import lines_of
+from sameface.audit.log import AuditLog, AuditOptions
 from sameface.audit.recorder import Recorder, resource_of
 from sameface.client import ServiceError
 from sameface.v1 import face_service_pb2

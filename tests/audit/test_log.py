@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sameface.audit.chain import Checked, check
-from sameface.audit.log import MENDED, UNKNOWN, AuditLog, AuditOptions, Entry, files_of, lines_of
+from sameface.audit.files import files_of, lines_of
+from sameface.audit.log import MENDED, UNKNOWN, AuditLog, AuditOptions, Entry
 from sameface.errors import AuditUnavailable, RuntimeMissing
 
 QUICK = AuditOptions(durable_within_s=0.02, seal_every_s=1000)

@@ -1,4 +1,4 @@
-"""The files of the audit log, and the thread that writes them.
+"""The audit log, and the thread that writes it.
 
 Entries are written in groups: a group is on the disk, with fsync, at most `AuditOptions.durable_within_s` after its
 first entry. Each file continues the chain of the one before. A file that a crash has cut in the middle of a line is
@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,16 +24,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
 
-from sameface.audit.chain import FIRST, REMOVED, SEAL, entry_of, linked, signed_content
+from sameface.audit.chain import REMOVED, SEAL, linked, signed_content
+from sameface.audit.files import begin_file, end_of, files_of, last_entry, signing_key
 from sameface.audit.pseudonyms import Pseudonyms
 from sameface.errors import AuditUnavailable, RuntimeMissing
 
@@ -99,8 +92,8 @@ class AuditLog:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._key = signing_key(folder)
             self.pseudonyms = Pseudonyms(folder / "pseudonyms.sqlite")
-            self._number, self._before, mended = _end_of(folder)
-            self._file, self._begun = _opened(folder, self._number + 1), time.time()
+            self._number, self._before, mended = end_of(folder)
+            self._file, self._begun = begin_file(folder, self._number + 1), time.time()
             self._reserve()
         except (OSError, ValueError, sqlite3.Error) as error:
             raise RuntimeMissing(
@@ -233,7 +226,7 @@ class AuditLog:
             self._unwritten.clear()
         self._reserve()
         if self._is_full():
-            file = _opened(self._folder, self._number + 1)
+            file = begin_file(self._folder, self._number + 1)
             os.close(self._file)
             self._file, self._begun = file, time.time()
             self._remove_old()
@@ -269,7 +262,7 @@ class AuditLog:
         oldest = time.time() - self._options.retention_days * DAY_S
         files = files_of(self._folder)[:-1]
         for file in itertools.takewhile(lambda file: file.stat().st_mtime < oldest, files):
-            if (last := _last_line(file)) is not None:
+            if (last := last_entry(file)) is not None:
                 # So that a check tells files that were removed for their age from files that somebody took away.
                 self._link({"rpc": REMOVED, "until": last["number"], "last_hash": last["hash"], "time": _now()})
                 self._unsealed = True
@@ -278,68 +271,3 @@ class AuditLog:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def files_of(folder: Path) -> list[Path]:
-    """Return the files of a log, in order."""
-    return sorted(folder.glob("audit-*.jsonl"))
-
-
-def lines_of(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every line of a log, with its place."""
-    for file in files_of(folder):
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                yield f"{file.name}:{number}", line.rstrip(b"\n")
-
-
-def signing_key(folder: Path) -> Ed25519PrivateKey:
-    """Return the key of the seals; it is made where there is none. The public half is written beside it.
-
-    Raises:
-        OSError: it cannot be read or made.
-        ValueError: the file holds no such key.
-    """
-    path = folder / "signing-key.pem"
-    public = folder / "public-key.pem"
-    if not path.exists():
-        made = Ed25519PrivateKey.generate()
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-            file.flush()
-            os.fsync(file.fileno())
-    key = load_pem_private_key(path.read_bytes(), None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(f"{path} holds no Ed25519 key")
-    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return key
-
-
-def _opened(folder: Path, number: int) -> int:
-    """Begin the file whose first entry has this number, and return its descriptor."""
-    descriptor = os.open(folder / f"audit-{number:012d}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    holder = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(holder)  # the name of the file
-    finally:
-        os.close(holder)
-    return descriptor
-
-
-def _end_of(folder: Path) -> tuple[int, str, int]:
-    """Return number and hash of the last entry, and how many bytes of a cut one were removed."""
-    mended = 0
-    for file in reversed(files_of(folder)):
-        content = file.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            mended += len(content) - whole
-            os.truncate(file, whole)
-        if (last := _last_line(file)) is not None:
-            return last["number"], last["hash"], mended
-    return 0, FIRST, mended
-
-
-def _last_line(file: Path) -> dict[str, Any] | None:
-    lines = file.read_bytes().splitlines()
-    return entry_of(lines[-1]) if lines else None

@@ -42,7 +42,7 @@ def verify(
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     from sameface.audit.chain import check
-    from sameface.audit.log import lines_of
+    from sameface.audit.files import lines_of
 
     where = _folder(folder)
     path = public_key or where / "public-key.pem"
@@ -126,7 +126,7 @@ def _folder(folder: Path | None) -> Path:
 
 def _entries(folder: Path, since: datetime | None, until: datetime | None, identity: str) -> Iterator[dict[str, Any]]:
     from sameface.audit.chain import entry_of
-    from sameface.audit.log import lines_of
+    from sameface.audit.files import lines_of
 
     pseudonym = _pseudonym(folder, identity) if identity else ""
     earliest, latest = (moment and moment.isoformat() for moment in (in_utc(since), in_utc(until)))

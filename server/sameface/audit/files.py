@@ -1,0 +1,83 @@
+"""The files of an audit log: their names, their lines, their last entry, and the key of the seals."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from sameface.audit.chain import FIRST, entry_of
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a log, in order."""
+    return sorted(folder.glob("audit-*.jsonl"))
+
+
+def lines_of(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield every line of a log, with its place."""
+    for file in files_of(folder):
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                yield f"{file.name}:{number}", line.rstrip(b"\n")
+
+
+def signing_key(folder: Path) -> Ed25519PrivateKey:
+    """Return the key of the seals; it is made where there is none. The public half is written beside it.
+
+    Raises:
+        OSError: it cannot be read or made.
+        ValueError: the file holds no such key.
+    """
+    path = folder / "signing-key.pem"
+    public = folder / "public-key.pem"
+    if not path.exists():
+        made = Ed25519PrivateKey.generate()
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            file.flush()
+            os.fsync(file.fileno())
+    key = load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(f"{path} holds no Ed25519 key")
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return key
+
+
+def begin_file(folder: Path, number: int) -> int:
+    """Begin the file whose first entry has this number, and return its descriptor."""
+    descriptor = os.open(folder / f"audit-{number:012d}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    holder = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(holder)  # the name of the file
+    finally:
+        os.close(holder)
+    return descriptor
+
+
+def end_of(folder: Path) -> tuple[int, str, int]:
+    """Return number and hash of the last entry, and how many bytes of a cut one were removed."""
+    mended = 0
+    for file in reversed(files_of(folder)):
+        content = file.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            mended += len(content) - whole
+            os.truncate(file, whole)
+        if (last := last_entry(file)) is not None:
+            return last["number"], last["hash"], mended
+    return 0, FIRST, mended
+
+
+def last_entry(file: Path) -> dict[str, Any] | None:
+    """Return the last entry of a file; None if it has none."""
+    lines = file.read_bytes().splitlines()
+    return entry_of(lines[-1]) if lines else None
