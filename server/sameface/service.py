@@ -118,8 +118,8 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     recorder = None
     if settings.audit.enabled:
         entries = AuditLog(settings.audit_folder, settings.audit)
-        parts.push_async_callback(asyncio.to_thread, entries.close)
         recorder = Recorder(entries)
+        parts.push_async_callback(asyncio.to_thread, recorder.close)
     deadline = began + settings.startup_s
     store = await open_store(settings, deadline)
     parts.push_async_callback(store.aclose)
@@ -191,6 +191,12 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
 
 async def _sweep(store: Store, every_s: float, recorder: Recorder | None) -> None:
     while True:
+        if recorder is not None:
+            try:
+                if gone := await recorder.forget_the_gone(store):
+                    log.info("the audit log forgot %d people who are gone from the store", gone)
+            except Exception:
+                log.exception("people who are gone could not be forgotten; the next attempt is in %g s", every_s)
         await asyncio.sleep(every_s)
         try:
             if receipts := await store.sweep():

@@ -55,6 +55,14 @@ def needs_identity(rpc: str) -> bool:
 
 async def reason_of(channel: grpc.aio.Channel, rpc: str, request: Any, credentials: str = "") -> str:
     """Make a call, and return the reason of its error; empty for success."""
+    error = await error_of(channel, rpc, request, credentials)
+    return "" if error is None else ServiceError.of(error).reason
+
+
+async def error_of(
+    channel: grpc.aio.Channel, rpc: str, request: Any, credentials: str = ""
+) -> grpc.aio.AioRpcError | None:
+    """Make a call, and return its error; None for success."""
     method = METHODS[rpc]
     path = f"/{method.containing_service.full_name}/{rpc}"
     answer = message_factory.GetMessageClass(method.output_type)
@@ -67,9 +75,9 @@ async def reason_of(channel: grpc.aio.Channel, rpc: str, request: Any, credentia
         else:
             unary = channel.unary_unary(path, type(request).SerializeToString, answer.FromString)
             await unary(request, metadata=metadata, timeout=30)
-    except grpc.RpcError as error:
-        return ServiceError.of(error).reason
-    return ""
+    except grpc.aio.AioRpcError as error:
+        return error
+    return None
 
 
 @pytest.fixture

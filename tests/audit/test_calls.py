@@ -1,5 +1,6 @@
 """Every call has an entry with who, what, on whom and the outcome, and nothing that identifies a face."""
 
+import itertools
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from sameface.client import ServiceError
 from sameface.v1 import face_service_pb2
 from sameface_qdrant import NewTemplate
 from tests.access.conftest import Guarded, guarded
-from tests.access.test_roles import embedding, reason_of, request_for
+from tests.access.test_roles import embedding, error_of, reason_of, request_for
 from tests.audit.test_log import until
 
 
@@ -110,6 +111,44 @@ def test_every_request_names_its_resource(rpc: str) -> None:
     of_one = {"EnrollTemplate", "VerifyFace", "GetIdentity", "UpdateIdentity", "MoveIdentity", "DeleteIdentity"}
     of_one |= {"GetTemplate", "ListTemplates", "DeleteTemplate", "UpdateTemplate"}
     assert identity == ("ada" if rpc in of_one else "")
+
+
+async def test_no_error_names_a_person(watched: Watched) -> None:
+    service = watched.service
+    key = service.key(Role.ADMIN, gallery="*")
+    texts = []
+    async with grpc.aio.secure_channel(service.address, service.channel_credentials()) as channel:
+        for rpc in [rpc for rpc in RULES if resource_of(rpc, request_for(rpc, "staff"))[1]]:
+            for gallery, identity in itertools.product(("staff", "elsewhere"), ("dorothea", "casaubon", "No-Id ")):
+                await service.store.enroll("staff", "dorothea", [NewTemplate(random_vector(service), service.contract)])
+                request = renamed(rpc, request_for(rpc, gallery), identity)
+                if error := await error_of(channel, rpc, request, key):
+                    texts.append(f"{rpc} {error.details()} {error.trailing_metadata()}")
+    assert len(texts) > 40
+    for text in texts:
+        for name in ("dorothea", "casaubon", "ladislaw", "No-Id"):
+            assert name not in text
+    async with service.client(key) as client:
+        await client.create_identity("staff", "emma")
+        with pytest.raises(ServiceError, match=r"identity 'p[0-9a-f]+' exists") as refused:
+            await client.create_identity("staff", "emma")
+    assert refused.value.metadata["identity"] in str(refused.value)
+
+
+def random_vector(service: Guarded) -> Any:
+    return np.random.default_rng(1).normal(size=service.contract.dimension).astype(np.float32)
+
+
+def renamed(rpc: str, request: Any, identity: str) -> Any:
+    """The request about another identity."""
+    *holders, last = str(RULES[rpc].gallery).split(".")
+    holder = request
+    for one in holders:
+        holder = getattr(holder, one)
+    setattr(holder, last, getattr(holder, last).replace("/ada", f"/{identity}"))
+    if rpc == "MoveIdentity":
+        request.identity_id = "ladislaw"
+    return request
 
 
 async def test_without_room_in_the_log_no_call_is_made(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

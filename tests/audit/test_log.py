@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +281,103 @@ def test_no_entry_is_longer_than_a_check_reads(tmp_path: Path, log: AuditLog) ->
     Recorder(log).record(Caller("token:" + "é" * 8000, ()), "IdentifyFaces", request, "", answer)
     until(lambda: len(entries(tmp_path)) == 1)
     assert broken(tmp_path) == []
+
+
+async def test_who_is_gone_from_the_store_is_forgotten(tmp_path: Path, log: AuditLog) -> None:
+    from sameface.audit.gone import forget_the_gone
+    from sameface_qdrant import Contract, Store
+
+    people = [("staff", "ada"), ("staff", "bob"), ("staff", "eve"), ("guests", "ada"), ("gone", "ada")]
+    named = {one: log.pseudonyms.of(*one) for one in people}
+    store = await Store.open(":memory:")
+    for gallery in ("staff", "guests", "empty"):
+        await store.galleries.create(gallery, Contract("model", 1, "0" * 64, 4, "1"))
+    for gallery, identity in (("staff", "ada"), ("staff", "eve"), ("guests", "bob"), ("empty", "zoe")):
+        await store.identities.create(gallery, identity)
+    # What another service would do.
+    await store.identities.move("staff", "eve", "adam")
+    assert await forget_the_gone(log.pseudonyms, store) == 4
+    assert [one for one in people if log.pseudonyms.known(*one) == named[one]] == [("staff", "ada")]
+    assert await forget_the_gone(log.pseudonyms, store) == 0
+    # Who gets a pseudonym while the store is read is left for the next time.
+    assert log.pseudonyms.forget_people({log.pseudonyms.key("staff", "ada")}, 0.0) == 0
+    await store.aclose()
+
+
+def test_who_was_erased_is_forgotten_once_the_log_has_settled(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, AuditOptions(durable_within_s=100.0))
+    people = {"identity": [("staff", "ada")]}
+    for forgotten in ((), [("staff", "ada")]):
+        log.append(Entry({"rpc": "DeleteIdentity", "outcome": "OK"}, people, exist=True, forgotten=forgotten))
+    log.settle()
+    assert log.pseudonyms.known("staff", "ada") == ""
+    assert len(entries(tmp_path)) == 2
+    log.close()
+
+
+def test_a_table_of_an_earlier_release_is_used_on(tmp_path: Path) -> None:
+    import sqlite3
+
+    from sameface.audit.pseudonyms import Pseudonyms
+
+    path = tmp_path / "pseudonyms.sqlite"
+    with sqlite3.connect(path) as old:
+        old.execute("CREATE TABLE pseudonyms (person BLOB PRIMARY KEY, gallery BLOB NOT NULL, pseudonym TEXT NOT NULL)")
+        old.execute("INSERT INTO pseudonyms VALUES (?, ?, ?)", (b"own", b"own", "ab" * 32))
+    table = Pseudonyms(path)
+    name = table.of("staff", "ada")
+    table.close()
+    again = Pseudonyms(path)
+    assert again.of("staff", "ada") == name
+    assert again.forget_people({again.key("staff", "ada")}, 2e10) == 1
+    again.close()
+
+
+def test_a_flood_of_strangers_is_counted(tmp_path: Path) -> None:
+    from sameface.audit.recorder import MOST_STRANGERS, REFUSED, Recorder, Strangers
+
+    recorder = Recorder(AuditLog(tmp_path, QUICK))
+    for _ in range(MOST_STRANGERS + 500):
+        recorder.record(None, "VerifyFace", None, "CREDENTIALS_REFUSED")
+    recorder.close()
+    found = [one for one in entries(tmp_path) if one["rpc"] != "seal"]
+    assert len(found) == MOST_STRANGERS + 1
+    assert (found[-1]["rpc"], found[-1]["count"]) == (REFUSED, 500)
+    counting = Strangers()
+    told = [counting.counted(stranger=True, now=second) for second in range(0, 130, 1)]
+    assert [one for one in told if one] == [61 - MOST_STRANGERS] * 2
+
+
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
+def test_entries_reach_a_syslog(tmp_path: Path, family: int, caplog: pytest.LogCaptureFixture) -> None:
+    from sameface.audit.mirrors import IDENT
+
+    receiver = socket.socket(family, socket.SOCK_DGRAM)
+    receiver.settimeout(10)
+    receiver.bind(str(tmp_path / "syslog") if family == socket.AF_UNIX else ("127.0.0.1", 0))
+    where = receiver.getsockname()
+    address = where if isinstance(where, str) else f"{where[0]}:{where[1]}"
+    log = AuditLog(tmp_path / "audit", replace(QUICK, syslog=address))
+    log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
+    message = receiver.recv(1 << 16).decode()
+    assert message.startswith(f"<86>{IDENT}")  # authpriv, info
+    sent = json.loads(message.partition(IDENT)[2].rstrip("\0"))
+    receiver.close()
+    (tmp_path / "syslog").unlink(missing_ok=True)
+    for _ in range(3):
+        log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
+        log.settle()
+    log.close()
+    # Whoever does not receive stops nothing.
+    written = entries(tmp_path / "audit")
+    assert written[0] == sent
+    assert [one["rpc"] for one in written] == ["VerifyFace"] * 4 + ["seal"]
+    assert caplog.text.count("do not reach the syslog") == (1 if family == socket.AF_UNIX else 0)
+
+
+@pytest.mark.parametrize("address", ["syslog", "host:port", ":514", "host:70000"])
+def test_an_address_of_another_form_is_refused(tmp_path: Path, address: str) -> None:
+    from sameface_qdrant.errors import InvalidArgument
+
+    with pytest.raises(InvalidArgument, match=r"audit\.syslog"):
+        AuditLog(tmp_path, replace(QUICK, syslog=address))

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from sameface_qdrant.concurrency import together
 from sameface_qdrant.engines.base import Engine, Point, Where
@@ -40,6 +40,8 @@ from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels
 from sameface_qdrant.values.paging import Page, check_page
+
+Records: TypeAlias = tuple[list[Point], str | None]
 
 
 class Identities:
@@ -122,14 +124,29 @@ class Identities:
         check_labels(labels)
         start = check_page(page_size, page_token)
         tenant = await self._galleries.tenant(gallery)
-        where = gallery_filter(tenant.uid, payloads.IDENTITY, labels)
-        if not self._engine.exclusive:
-            where = dataclasses.replace(where, excludes={STATE: CLOSED})
-        points, following = await self._engine.scroll(tenant.collection, where, page_size, start)
+        points, following = await self._records(tenant, labels, page_size, start)
         stored = [point.payload for point in points]
         counts = await together(self._engine, *(self.template_count(tenant, payload["identity"]) for payload in stored))
         items = (payloads.identity_of(payload, gallery, count) for payload, count in zip(stored, counts, strict=True))
         return Page(tuple(items), following or "")
+
+    async def ids(self, gallery: str, *, page_size: int = 1000, page_token: str = "") -> Page[str]:
+        """Return one page of the ids of all identities, in a stable order: quicker than `list`, which counts templates.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+        """
+        start = check_page(page_size, page_token)
+        tenant = await self._galleries.tenant(gallery)
+        points, following = await self._records(tenant, NO_LABELS, page_size, start)
+        return Page(tuple(point.payload["identity"] for point in points), following or "")
+
+    async def _records(self, tenant: Tenant, labels: Mapping[str, str], page_size: int, start: str | None) -> Records:
+        """Return a page of the records of identities that are not being erased, and where the next one starts."""
+        where = gallery_filter(tenant.uid, payloads.IDENTITY, labels)
+        if not self._engine.exclusive:
+            where = dataclasses.replace(where, excludes={STATE: CLOSED})
+        return await self._engine.scroll(tenant.collection, where, page_size, start)
 
     @runs_to_completion
     async def update(self, gallery: str, identity: str, changes: IdentityChanges, *, etag: str = "") -> Identity:

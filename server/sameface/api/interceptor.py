@@ -84,7 +84,8 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     caller.check(rpc, message)
                     begin_call(caller)
                     answer = await unary(message, context)
-                self._record(caller, rpc, message, "", answer)
+                if self._record(caller, rpc, message, "", answer):
+                    await self._settle()
                 return answer
             except asyncio.CancelledError:
                 # The caller has gone. What the call changed may be done nevertheless.
@@ -97,6 +98,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             except Exception as error:
                 failure = _failure(method, error)
             self._record(caller, rpc, message, failure.reason)
+            failure = await self._without_names(failure, rpc, message)
             # Outside of the except clause and with the request cleared, so that a refused photo is freed at once.
             request, message = b"", None
             return await context.abort_with_status(rich_status(failure))
@@ -131,6 +133,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             except Exception as error:
                 failure = _failure(method, error)
             self._record(caller, rpc, first, failure.reason)
+            failure = await self._without_names(failure, rpc, first)
             await context.abort_with_status(rich_status(failure))
 
         serializer = handler.response_serializer
@@ -202,9 +205,17 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         if self._recorder is not None:
             self._recorder.check()
 
-    def _record(self, caller: Caller | None, rpc: str, message: Any, reason: str, answer: Any = None) -> None:
+    def _record(self, caller: Caller | None, rpc: str, message: Any, reason: str, answer: Any = None) -> bool:
+        """Write the call's entry. Return whether it forgets somebody."""
+        return self._recorder is not None and self._recorder.record(caller, rpc, message, reason, answer)
+
+    async def _settle(self) -> None:
+        """Return when whoever was erased is forgotten: an answer says that it is done."""
         if self._recorder is not None:
-            self._recorder.record(caller, rpc, message, reason, answer)
+            await self._recorder.settle()
+
+    async def _without_names(self, failure: SamefaceError, rpc: str, message: Any) -> SamefaceError:
+        return failure if self._recorder is None else await self._recorder.without_names(failure, rpc, message)
 
     async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the messages of a stream until it ends.

@@ -13,11 +13,9 @@ import itertools
 import logging
 import os
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +25,7 @@ from annotated_types import Ge, Gt
 
 from sameface.audit.chain import REMOVED, SEAL, linked, signed_content
 from sameface.audit.files import begin_file, end_of, files_of, last_entry, signing_key
+from sameface.audit.mirrors import Mirror, StandardOutput, Syslog
 from sameface.audit.pseudonyms import Pseudonyms
 from sameface.errors import AuditUnavailable, RuntimeMissing
 
@@ -59,6 +58,8 @@ class AuditOptions:
     """How often the chain is signed while there are new entries, in seconds."""
     mirror: bool = False
     """Print every entry on the standard output too."""
+    syslog: str = ""
+    """Send every entry to a syslog too: the path of a socket such as /dev/log, or host:port (UDP)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,12 @@ class AuditLog:
 
         Raises:
             RuntimeMissing: another process writes here, or the folder cannot be used.
+            InvalidArgument: the address of the syslog has another form.
         """
         self._folder, self._options = folder, options
+        self._mirrors: list[Mirror] = [StandardOutput()] if options.mirror else []
+        if options.syslog:
+            self._mirrors.append(Syslog(options.syslog))
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = open(folder / "lock", "wb")  # noqa: SIM115  # closed in close()
@@ -102,6 +107,9 @@ class AuditLog:
                 metadata={"path": folder},
             ) from None
         self._waiting: list[Entry] = []
+        self._appended = self._durable = 0
+        """How many entries there were, and how many of them are on the disk."""
+        self._hurried = False
         self._unwritten = bytearray()
         """What was linked to the chain but is not on the disk yet."""
         self._changed = threading.Condition()
@@ -134,17 +142,30 @@ class AuditLog:
                 log.error("an entry came after the audit log was closed: %s", entry.fields["rpc"])
                 return
             self._waiting.append(stamped)
-            self._changed.notify()
+            self._appended += 1
+            self._changed.notify_all()
+
+    def settle(self) -> None:
+        """Return when every entry so far is on the disk, and everybody forgotten whom they say to forget.
+
+        Where nothing can be written at the moment, return at once: the entries wait.
+        """
+        with self._changed:
+            upto, self._hurried = self._appended, True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._durable >= upto or self._failure or not self._thread.is_alive())
 
     def close(self) -> None:
         """Write and seal what is waiting, and close the files."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
         if left := len(self._waiting) + self._unwritten.count(b"\n"):
             log.error("%d entries of the audit log were not written: %s", left, self._failure)
         os.close(self._file)
+        for mirror in self._mirrors:
+            mirror.close()
         self.pseudonyms.close()
         self._lock.close()
 
@@ -159,8 +180,10 @@ class AuditLog:
                 closing = self._closing
                 if not closing and self._waiting and not self._failure:
                     # A group gathers; the half leaves time to write it.
-                    self._changed.wait_for(lambda: self._closing, timeout=self._options.durable_within_s / 2)
-                group, self._waiting = self._waiting, []
+                    self._changed.wait_for(
+                        lambda: self._closing or self._hurried, timeout=self._options.durable_within_s / 2
+                    )
+                group, self._waiting, self._hurried = self._waiting, [], False
             try:
                 while group:
                     self._link(self._with_pseudonyms(group[0]))
@@ -178,14 +201,18 @@ class AuditLog:
                 if not self._failure:
                     log.error("the audit log cannot be written, and calls are refused: %s", error)
                 self._failure = str(error) or type(error).__name__
-                if closing:
-                    return
                 with self._changed:
+                    self._changed.notify_all()
+                    if closing:
+                        return
                     self._changed.wait_for(lambda: self._closing, timeout=RETRY_S)
                 continue
             if self._failure:
                 log.warning("the audit log is written again")
                 self._failure = ""
+            with self._changed:
+                self._durable = self._appended - len(self._waiting)
+                self._changed.notify_all()
             if closing:
                 return
 
@@ -219,10 +246,8 @@ class AuditLog:
                 # The entries of calls that were in work go where the reserve was.
                 (self._folder / "reserve").unlink(missing_ok=True)
                 self._append()
-            if self._options.mirror:
-                with suppress(OSError, ValueError):  # nobody reads it
-                    sys.stdout.write(self._unwritten.decode())
-                    sys.stdout.flush()
+            for mirror in self._mirrors:
+                mirror.send(self._unwritten.decode().splitlines())
             self._unwritten.clear()
         self._reserve()
         if self._is_full():

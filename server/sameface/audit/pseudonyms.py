@@ -10,8 +10,10 @@ import hmac
 import os
 import secrets
 import sqlite3
+import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 OWN_ROW = b"own"
@@ -22,7 +24,7 @@ LENGTH = 12
 
 
 class Pseudonyms:
-    """The table, in a SQLite file. Used by one thread at a time."""
+    """The table, in a SQLite file. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -32,10 +34,13 @@ class Pseudonyms:
             self._database.execute(f"PRAGMA {pragma}")
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS pseudonyms "
-            "(person BLOB PRIMARY KEY, gallery BLOB NOT NULL, pseudonym TEXT NOT NULL)"
+            "(person BLOB PRIMARY KEY, gallery BLOB NOT NULL, pseudonym TEXT NOT NULL, made REAL NOT NULL DEFAULT 0)"
         )
+        if "made" not in [column[1] for column in self._database.execute("PRAGMA table_info(pseudonyms)")]:
+            self._database.execute("ALTER TABLE pseudonyms ADD COLUMN made REAL NOT NULL DEFAULT 0")
+        self._lock = threading.RLock()
         self._database.execute(
-            "INSERT OR IGNORE INTO pseudonyms VALUES (?, ?, ?)", (OWN_ROW, OWN_ROW, secrets.token_hex(32))
+            "INSERT OR IGNORE INTO pseudonyms VALUES (?, ?, ?, 0)", (OWN_ROW, OWN_ROW, secrets.token_hex(32))
         )
         self._forgotten: OrderedDict[bytes, float] = OrderedDict()
         self._secret = bytes.fromhex(self._found(OWN_ROW))
@@ -46,18 +51,19 @@ class Pseudonyms:
         Empty for who was forgotten shortly before, unless the person was ``made`` anew: a call that was in work during
         the erasure must not leave a row.
         """
-        if pseudonym := self.known(gallery, identity):
+        with self._lock:
+            if pseudonym := self.known(gallery, identity):
+                return pseudonym
+            if not made and self._is_forgotten(gallery, identity):
+                return ""
+            pseudonym = "p" + secrets.token_hex(LENGTH)
+            row = (self.key(gallery, identity), self.key(gallery), pseudonym, time.time())
+            self._database.execute("INSERT INTO pseudonyms VALUES (?, ?, ?, ?)", row)
             return pseudonym
-        if not made and self._is_forgotten(gallery, identity):
-            return ""
-        pseudonym = "p" + secrets.token_hex(LENGTH)
-        row = (self._key(gallery, identity), self._key(gallery), pseudonym)
-        self._database.execute("INSERT INTO pseudonyms VALUES (?, ?, ?)", row)
-        return pseudonym
 
     def known(self, gallery: str, identity: str) -> str:
         """Return the pseudonym of a person who has one; empty for others."""
-        return self._found(self._key(gallery, identity))
+        return self._found(self.key(gallery, identity))
 
     def forget(self, gallery: str, identity: str = "") -> None:
         """Destroy what leads from a person, or from everybody in a gallery, to the pseudonyms.
@@ -65,26 +71,51 @@ class Pseudonyms:
         Who is enrolled again gets another one.
         """
         column = "person" if identity else "gallery"
-        key = self._key(gallery, identity) if identity else self._key(gallery)
-        self._forgotten.pop(key, None)
-        self._forgotten[key] = time.monotonic()
-        if len(self._forgotten) > MOST_FORGOTTEN:
-            self._forgotten.popitem(last=False)
-        self._database.execute(f"DELETE FROM pseudonyms WHERE {column} = ?", (key,))  # noqa: S608  # one of two words
+        key = self.key(gallery, identity) if identity else self.key(gallery)
+        with self._lock:
+            self._forgotten.pop(key, None)
+            self._forgotten[key] = time.monotonic()
+            if len(self._forgotten) > MOST_FORGOTTEN:
+                self._forgotten.popitem(last=False)
+            self._database.execute(f"DELETE FROM pseudonyms WHERE {column} = ?", (key,))  # noqa: S608  # one of two
+
+    def galleries(self) -> set[bytes]:
+        """Return the keys of all galleries that have people here."""
+        with self._lock:
+            found = self._database.execute("SELECT DISTINCT gallery FROM pseudonyms WHERE gallery != ?", (OWN_ROW,))
+            return {key for (key,) in found}
+
+    def people(self, gallery: bytes, before: float) -> set[bytes]:
+        """Return the keys of a gallery's people who got their pseudonym ``before`` then, in seconds of the epoch."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT person FROM pseudonyms WHERE gallery = ? AND made < ?", (gallery, before)
+            )
+            return {key for (key,) in rows}
+
+    def forget_people(self, keys: Iterable[bytes], before: float) -> int:
+        """Forget these people, where they got their pseudonym ``before`` then. Return how many there were."""
+        with self._lock:
+            return sum(
+                self._database.execute("DELETE FROM pseudonyms WHERE person = ? AND made < ?", (key, before)).rowcount
+                for key in keys
+            )
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        with self._lock:
+            self._database.close()
 
     def _is_forgotten(self, gallery: str, identity: str) -> bool:
         now = time.monotonic()
-        keys = self._key(gallery, identity), self._key(gallery)
+        keys = self.key(gallery, identity), self.key(gallery)
         return any(now - self._forgotten.get(key, float("-inf")) < IN_WORK_S for key in keys)
 
     def _found(self, key: bytes) -> str:
-        found = self._database.execute("SELECT pseudonym FROM pseudonyms WHERE person = ?", (key,)).fetchone()
+        with self._lock:
+            found = self._database.execute("SELECT pseudonym FROM pseudonyms WHERE person = ?", (key,)).fetchone()
         return str(found[0]) if found else ""
 
-    def _key(self, *ids: str) -> bytes:
-        # An id contains no slash.
+    def key(self, *ids: str) -> bytes:
+        """Return the key of a gallery, or of a gallery's identity. An id contains no slash."""
         return hmac.new(self._secret, "/".join(ids).encode(), hashlib.sha256).digest()

@@ -1,13 +1,20 @@
 """What an entry says of a call: who, which rpc, on what, with which outcome. Never a photo, a vector or a score."""
 
+import asyncio
+import copy
+import re
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from sameface.access.caller import Caller
 from sameface.access.roles import RULES, gallery_of, name_in
-from sameface.audit.log import MOST_PEOPLE, AuditLog, Entry
+from sameface.audit.gone import forget_the_gone
+from sameface.audit.log import MOST_PEOPLE, UNKNOWN, AuditLog, Entry
 from sameface.errors import AuditUnavailable
 from sameface.v1 import decision_pb2
+from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.erasure import ErasureReceipt
 
 DONE = "OK"
@@ -28,6 +35,10 @@ UNTOUCHED = frozenset(
 """Reasons with which a deletion or a move has changed nothing."""
 MOST_TEXT = 128
 """Longest text of a caller in an entry."""
+STRANGERS_PERIOD_S, MOST_STRANGERS = 60.0, 20
+"""So many calls without valid credentials have entries of their own in so many seconds. Others are only counted, so
+that strangers cannot fill the disk."""
+REFUSED = "refused"
 
 
 class Recorder:
@@ -35,13 +46,39 @@ class Recorder:
 
     def __init__(self, log: AuditLog) -> None:
         self._log = log
+        self._strangers = Strangers()
 
     def check(self) -> None:
         """Raise AuditUnavailable if the call that begins could get no entry."""
         self._log.check()
 
-    def record(self, caller: Caller | None, rpc: str, message: Any, reason: str, answer: Any = None) -> None:
-        """Write the entry of a call.
+    async def settle(self) -> None:
+        """Return when every entry so far is on the disk, and everybody forgotten whom they say to forget."""
+        await asyncio.to_thread(self._log.settle)
+
+    async def without_names(self, error: SamefaceError, rpc: str, message: Any) -> SamefaceError:
+        """Return the error of a call with pseudonyms for the people whom the request or the error names.
+
+        Answers and their details end in logs and traces of proxies and callers. The caller knows whom it named.
+        """
+        gallery, identity = ("", "") if message is None else resource_of(rpc, message)
+        people = {identity, str(error.metadata.get("identity", "")), str(getattr(message, "identity_id", ""))} - {""}
+        if not people:
+            return error
+        renamed = copy.copy(error)
+        renamed.metadata = dict(error.metadata)
+        for one in people:
+            pseudonym = await asyncio.to_thread(self._log.pseudonyms.known, gallery, one) or UNKNOWN
+            if renamed.metadata.get("identity") == one:
+                renamed.metadata["identity"] = pseudonym
+            # Messages quote ids, some of them only the beginning of a long one.
+            for quoted in {one, one[:64], one[:80]}:
+                renamed.message = re.sub(rf"(?<=['\"/]){re.escape(quoted)}(?=['\"/])", pseudonym, renamed.message)
+        renamed.args = (renamed.message,)
+        return renamed
+
+    def record(self, caller: Caller | None, rpc: str, message: Any, reason: str, answer: Any = None) -> bool:
+        """Write the entry of a call. Return whether it forgets somebody.
 
         Args:
             caller: who made it; None for a caller who was refused.
@@ -51,7 +88,11 @@ class Recorder:
             answer: of a call that succeeded.
         """
         if reason == AuditUnavailable.reason:
-            return  # nothing was done, and memory is bounded
+            return False  # nothing was done, and memory is bounded
+        if count := self._strangers.counted(caller is None, time.monotonic()):
+            self._tell_strangers(count)
+        if caller is None and self._strangers.too_many:
+            return False
         gallery, identity = ("", "") if message is None else resource_of(rpc, message)
         fields: dict[str, Any] = {
             "rpc": rpc,
@@ -82,6 +123,7 @@ class Recorder:
             forgotten.append((gallery,))
         made = rpc in MAKING and answer is not None and not dry_run
         self._log.append(Entry(fields, people, answer is not None and not dry_run, forgotten, made))
+        return bool(forgotten)
 
     def erased(self, receipts: Iterable[ErasureReceipt]) -> None:
         """Write entries of what the sweep has erased."""
@@ -90,6 +132,48 @@ class Recorder:
             people = {"identity": [(one.gallery, one.identity)] if one.identity else []}
             whole = [(one.gallery, one.identity)] if one.identity and not one.template else []
             self._log.append(Entry(fields, people, exist=True, forgotten=whole))
+
+    async def forget_the_gone(self, store: Store) -> int:
+        """Forget people who are not in the store any more, see `sameface.audit.gone`."""
+        return await forget_the_gone(self._log.pseudonyms, store)
+
+    def close(self) -> None:
+        """Write what was counted, and close the log."""
+        if count := self._strangers.uncounted:
+            self._tell_strangers(count)
+        self._log.close()
+
+    def _tell_strangers(self, count: int) -> None:
+        self._log.append(Entry({"rpc": REFUSED, "caller": "", "outcome": "UNAUTHENTICATED", "count": count}))
+
+
+class Strangers:
+    """Counts calls without valid credentials in periods."""
+
+    def __init__(self) -> None:
+        self._began, self._count = float("-inf"), 0
+
+    @property
+    def too_many(self) -> bool:
+        """Whether the last call that was counted gets no entry of its own."""
+        return self._count > MOST_STRANGERS
+
+    @property
+    def uncounted(self) -> int:
+        """How many of this period have no entry."""
+        return max(0, self._count - MOST_STRANGERS)
+
+    def counted(self, stranger: bool, now: float) -> int:
+        """Count a call at ``now``, in seconds of any clock.
+
+        Return how many had no entry in the period that has ended, if one has.
+        """
+        told = 0
+        if now - self._began > STRANGERS_PERIOD_S:
+            told = self.uncounted
+            self._began, self._count = now, 0
+        self._count += stranger
+        return told
 
 
 def resource_of(rpc: str, message: Any) -> tuple[str, str]:
