@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -53,12 +54,39 @@ def test_the_files_do_not_contain_the_key_and_are_their_owners_alone(file: KeyFi
 def test_without_the_pepper_the_file_lets_nobody_in(file: KeyFile, tmp_path: Path) -> None:
     _, key = file.create("door", DOOR, None)
     file.pepper_path.write_bytes(bytes(32))
-    assert not is_valid(file, key)
+    with pytest.raises(InvalidArgument, match="pepper"):
+        is_valid(file, key)
     file.pepper_path.unlink()
     with pytest.raises(InvalidArgument, match="pepper"):
         ApiKeys.of(file)
     with pytest.raises(InvalidArgument, match="pepper"):  # it would make all the others invalid
         file.create("desk", (), None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"grants": [{"gallery": "*", "roles": ["admin"]}]},
+        {"expires": None},
+        {"revoked": None},
+        {"rotated_until": 1e12},
+        {"name": "desk"},
+    ],
+)
+def test_records_that_something_else_has_changed_are_refused(file: KeyFile, change: dict[str, Any]) -> None:
+    record, _ = file.create("door", DOOR, time.time() + 100)
+    file.rotate(record.id, 10.0)
+    file.revoke(record.id)
+    file.create("gate", DOOR, None)
+    stored = json.loads(file.path.read_bytes())
+    assert stored["keys"][0] != {**stored["keys"][0], **change}
+    stored["keys"][0].update(change)
+    file.path.write_text(json.dumps(stored))
+    with pytest.raises(InvalidArgument, match="has changed it"):
+        file.read()
+    file.path.write_text(json.dumps({**stored, "keys": stored["keys"][1:]}))
+    with pytest.raises(InvalidArgument, match="has changed it"):
+        file.read()
 
 
 @given(position=st.integers(0, 80), letter=st.characters(codec="ascii"))

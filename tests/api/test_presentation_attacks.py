@@ -1,5 +1,6 @@
 """A gallery may examine photos for presentation attacks, and never does without the model in silence."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from typing import Any
 import grpc
 import pytest
 
+from sameface.access.access import Access
+from sameface.access.caller import Caller, Grant
+from sameface.access.roles import Role
 from sameface.api.admission import Limits
 from sameface.api.server import start_server
 from sameface.api.system_service import ServedParts
@@ -284,3 +288,35 @@ async def test_nothing_passes_once_the_model_is_gone(server: Server, real: face_
     await server.policy(runner_up_margin=0.1)
     await server.policy(presentation_attack=OFF)
     await server.faces.VerifyFace(claim(real))
+
+
+async def test_only_who_may_know_scores_learns_the_bona_fide_score(
+    server: Server, real: face_pb2.Sample, attack: face_pb2.Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.policy(presentation_attack=REPORT, presentation_attack_threshold=0.5)
+    await server.faces.EnrollTemplate(enrolment(real))
+    simple = Caller("key:door", (Grant("*", frozenset({Role.VERIFIER, Role.ENROLLER})),))
+
+    async def who(*_: Any) -> Caller:
+        return simple
+
+    for knows in (True, False):
+        await server.policy(presentation_attack=REPORT, presentation_attack_threshold=0.5)
+        with monkeypatch.context() as patch:
+            if not knows:
+                patch.setattr(Access, "caller", who)
+            faces = [
+                (await server.faces.VerifyFace(claim(real))).face,
+                (await server.faces.EnrollTemplate(enrolment(real))).face,
+                *(await server.faces.DetectFaces(face_service_pb2.DetectFacesRequest(photo=real.photo))).faces,
+            ]
+            assert [face.HasField("presentation_attack_detection") for face in faces] == [knows] * 3
+        await server.policy(presentation_attack=REJECT, presentation_attack_threshold=0.5)
+        with monkeypatch.context() as patch:
+            if not knows:
+                patch.setattr(Access, "caller", who)
+            for call in (server.faces.VerifyFace(claim(attack)), server.faces.EnrollTemplate(enrolment(attack))):
+                refused = await refusal(call)
+                assert refused.reason == "PRESENTATION_ATTACK_SUSPECTED"
+                assert ("score" in refused.metadata) is knows
+                assert re.findall(r"\d+\.?\d*", refused.message) == ["0.5"]

@@ -2,7 +2,8 @@
 
 A key reads ``sameface_{id}_{secret}``. The file holds, for each key, its id and the HMAC-SHA256 of the whole key under
 the pepper, which is 32 random bytes in a file of its own. A plain hash would do against guessing, as keys are random;
-with the pepper nobody who can only write the file of keys can add one either.
+with the pepper nobody who can only write the file of keys can add one either. An HMAC over all of the file's records
+keeps roles, ends and revocations from being changed.
 
 The service reads the file again when it has changed. So keys are made, revoked and rotated without a restart.
 """
@@ -28,7 +29,7 @@ from sameface_qdrant.errors import InvalidArgument
 PREFIX = "sameface_"
 SECRET_BYTES = 32
 LONGEST_KEY = 100
-FORMAT = 1
+FORMAT = 2
 MOST_TEXT = 200
 
 
@@ -72,7 +73,7 @@ class KeyFile:
         """Return the keys by id; none if there is no file.
 
         Raises:
-            InvalidArgument: the file has another form.
+            InvalidArgument: the file has another form, or was changed by something else than `sameface key`.
         """
         try:
             stored = json.loads(self.path.read_bytes())
@@ -83,9 +84,13 @@ class KeyFile:
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise self._malformed(f"its format is not {FORMAT}")
         try:
-            return {one["id"]: _key_of(one) for one in stored["keys"]}
+            keys = {one["id"]: _key_of(one) for one in stored["keys"]}
+            seal = str(stored["hmac"])
         except (KeyError, TypeError, AttributeError) as error:
             raise self._malformed(f"a key lacks or mistypes {error}") from None
+        if keys and not hmac.compare_digest(seal.encode(), _seal_of(self.pepper(), keys).encode()):
+            raise self._malformed("something else than `sameface key` has changed it, or its pepper is another one")
+        return keys
 
     def pepper(self) -> bytes:
         """Return the pepper.
@@ -162,7 +167,11 @@ class KeyFile:
             fcntl.flock(lock, fcntl.LOCK_EX)
             keys = self.read()
             yield keys
-            stored = {"format": FORMAT, "keys": [_stored(one) for one in keys.values()]}
+            stored = {
+                "format": FORMAT,
+                "keys": [_stored(one) for one in keys.values()],
+                "hmac": _seal_of(self.pepper(), keys),
+            }
             _write(self.path, json.dumps(stored, indent=1).encode())
 
     def _malformed(self, why: str) -> InvalidArgument:
@@ -207,6 +216,12 @@ class ApiKeys:
 def digest_of(pepper: bytes, key: str) -> str:
     """Return the HMAC-SHA256 of a key, in hex."""
     return hmac.new(pepper, key.encode(), hashlib.sha256).hexdigest()
+
+
+def _seal_of(pepper: bytes, keys: Mapping[str, ApiKey]) -> str:
+    """Return the HMAC-SHA256 of all records, in hex."""
+    content = json.dumps([_stored(one) for one in keys.values()], sort_keys=True).encode()
+    return hmac.new(pepper, b"records:" + content, hashlib.sha256).hexdigest()
 
 
 def _key_of(stored: Mapping[str, Any]) -> ApiKey:

@@ -51,10 +51,11 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             consent_reference=requests.text_from(request.consent_reference, "consent_reference"),
             purpose=requests.text_from(request.purpose, "purpose"),
         )
+        reveal = present_caller().may_know(gallery)
         return face_service_pb2.EnrollTemplateResponse(
             template=responses.template_to(enrolment.template),
-            face=responses.face_to(enrolment.face),
-            findings=responses.findings_to(enrolment.template, reveal=present_caller().may_know(gallery)),
+            face=responses.face_to(enrolment.face, reveal=reveal),
+            findings=responses.findings_to(enrolment.template, reveal=reveal),
         )
 
     async def VerifyFace(
@@ -79,9 +80,10 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             raise
         if decision.outcome is Outcome.MATCH:
             uncount()
+        reveal = present_caller().may_know(gallery)
         return face_service_pb2.VerifyFaceResponse(
-            decision=responses.decision_to(decision, gallery, reveal=present_caller().may_know(gallery)),
-            face=responses.face_to(face),
+            decision=responses.decision_to(decision, gallery, reveal=reveal),
+            face=responses.face_to(face, reveal=reveal),
         )
 
     async def IdentifyFaces(
@@ -149,7 +151,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 )
                 for one in found
             ],
-            face=responses.face_to(face),
+            face=responses.face_to(face, reveal=True),
         )
 
     async def CompareFaces(
@@ -164,10 +166,11 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             selection=requests.selection_from(request.face_selection),
             embedder_version=request.embedder_version or None,
         )
+        reveal = present_caller().may_know(None)
         return face_service_pb2.CompareFacesResponse(
-            decision=responses.decision_to(decision, "", reveal=present_caller().may_know(None)),
-            first_face=responses.face_to(first),
-            second_face=responses.face_to(second),
+            decision=responses.decision_to(decision, "", reveal=reveal),
+            first_face=responses.face_to(first, reveal=reveal),
+            second_face=responses.face_to(second, reveal=reveal),
         )
 
     async def DetectFaces(
@@ -176,7 +179,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         """Find every face of a photo."""
         found = await self._operations.detect(request.photo)
         return face_service_pb2.DetectFacesResponse(
-            faces=responses.faces_to(found.faces),
+            faces=responses.faces_to(found.faces, reveal=present_caller().may_know(None)),
             width=found.width,
             height=found.height,
             faces_found=found.found,
@@ -190,7 +193,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         return face_service_pb2.EmbedFacesResponse(
             faces=[
                 face_service_pb2.EmbedFacesResponse.EmbeddedFace(
-                    face=responses.face_to(face), embedding=responses.embedding_to(vector, contract)
+                    face=responses.face_to(face, reveal=True), embedding=responses.embedding_to(vector, contract)
                 )
                 for face, vector in zip(found.faces, vectors, strict=True)
             ],
@@ -209,7 +212,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                     decision=None
                     if decision is None
                     else responses.decision_to(decision, settings.gallery, reveal=True),
-                    face=responses.face_to(face),
+                    face=responses.face_to(face, reveal=True),
                 )
                 for decision, face in identified.faces
             ],

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from sameface.access.access import Access
 from sameface.access.caller import Caller, begin_call
 from sameface.access.rates import Rates
+from sameface.access.roles import RULES, gallery_of
 from sameface.access.tls import certificate_names
 from sameface.api.admission import Admission
 from sameface.api.status import ERRORS, UnexpectedError, reason_in, rich_status
@@ -98,6 +99,8 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             except Exception as error:
                 failure = _failure(method, error)
             self._record(caller, rpc, message, failure.reason)
+            if caller is not None and message is not None and not caller.may_know(gallery_of(RULES[rpc], message)):
+                failure.metadata.pop("score", None)
             failure = await self._without_names(failure, rpc, message)
             # Outside of the except clause and with the request cleared, so that a refused photo is freed at once.
             request, message = b"", None

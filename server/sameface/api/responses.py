@@ -123,8 +123,8 @@ def embedding_to(vector: Vector, contract: Contract) -> face_pb2.Embedding:
     return face_pb2.Embedding(values=vector.tolist(), contract=contract_to(contract))
 
 
-def face_to(face: FoundFace | None) -> face_pb2.Face | None:
-    """Return the proto of a face, None for None."""
+def face_to(face: FoundFace | None, *, reveal: bool) -> face_pb2.Face | None:
+    """Return the proto of a face, None for None. Its bona fide score is included only with ``reveal``."""
     if face is None:
         return None
     x, y, width, height = face.detection.box
@@ -146,7 +146,7 @@ def face_to(face: FoundFace | None) -> face_pb2.Face | None:
             for component in face.quality
         ],
         issues=[face_pb2.QualityIssue(reason=issue.reason, message=issue.message) for issue in face.issues],
-        presentation_attack_detection=_pad_to(face.pad),
+        presentation_attack_detection=_pad_to(face.pad) if reveal else None,
     )
 
 
@@ -158,9 +158,9 @@ def _pad_to(result: PadResult | None) -> face_pb2.PresentationAttackDetection | 
     )
 
 
-def faces_to(faces: Iterable[FoundFace]) -> list[face_pb2.Face]:
-    """Return the protos of several faces."""
-    return [face for face in map(face_to, faces) if face is not None]
+def faces_to(faces: Iterable[FoundFace], *, reveal: bool) -> list[face_pb2.Face]:
+    """Return the protos of several faces, see `face_to`."""
+    return [message for face in faces if (message := face_to(face, reveal=reveal)) is not None]
 
 
 def decision_to(decision: Decision, gallery: str, *, reveal: bool) -> decision_pb2.Decision:

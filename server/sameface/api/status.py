@@ -69,7 +69,7 @@ ERRORS: dict[str, ErrorRow] = {
     ),
     "PRESENTATION_ATTACK_SUSPECTED": ErrorRow(
         _CODES.INVALID_ARGUMENT,
-        "`score`, `threshold` (bona fide scores, 0 to 1), `model`, `version`",
+        "`score` (for callers who may know it), `threshold` (bona fide scores, 0 to 1), `model`, `version`",
         "Take a new photo of the person, not of a picture or a screen. The policy's `presentation_attack` rejects it.",
     ),
     "PHOTO_REQUIRED": ErrorRow(

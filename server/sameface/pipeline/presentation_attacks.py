@@ -34,8 +34,9 @@ class PadResult:
     def refusal(self) -> PresentationAttackSuspected:
         """Return the error for a face that counts as an attack."""
         return PresentationAttackSuspected(
-            f"the photo may be a presentation attack: its bona fide score is {self.score:.3f}, and the gallery accepts "
-            f"{self.threshold:g} and more; take a new photo of the person",
+            # Without the score, which not every caller may know.
+            f"the photo may be a presentation attack: its bona fide score is below {self.threshold:g}, the lowest that "
+            "the gallery accepts; take a new photo of the person",
             metadata={
                 "score": f"{self.score:.4f}",
                 "threshold": f"{self.threshold:g}",
