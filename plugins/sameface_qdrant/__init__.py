@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     )
     from sameface_qdrant.values.identity import Identity, IdentityChanges
     from sameface_qdrant.values.paging import Page
+    from sameface_qdrant.values.quota import Quota
     from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
 
 __all__ = [
@@ -121,6 +122,7 @@ __all__ = [
     "PresentationAttackAction",
     "Probe",
     "Provenance",
+    "Quota",
     "RecordedDecisions",
     "Scope",
     "Searches",
@@ -172,6 +174,7 @@ _HOMES = {
         "values.gallery": "Gallery GuardAction OperatingPoint Policy PolicyChanges PresentationAttackAction WhenFull",
         "values.identity": "Identity IdentityChanges",
         "values.paging": "Page",
+        "values.quota": "Quota",
         "values.template": "FoundTemplate NewTemplate Provenance Template TemplateFilter",
     }.items()
     for name in names.split()

@@ -101,6 +101,12 @@ class TemplateLimitReached(SamefaceError):
     reason = "TEMPLATE_LIMIT_REACHED"
 
 
+class QuotaExceeded(SamefaceError):
+    """The galleries of this tenant may not hold more. ``metadata["what"]`` says of what."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
 class GuardRefusal(SamefaceError):
     """The gallery's policy rejects a template; ``finding`` says why, and may name another identity."""
 

@@ -123,6 +123,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
     deadline = began + settings.startup_s
     store = await open_store(settings, deadline)
     parts.push_async_callback(store.aclose)
+    store.use_quotas(settings.quotas)
     inference, local = await _open_inference(settings, cards, parts)
     if local is None:  # the start of a local Triton includes the check of its models
         if settings.triton_url:

@@ -23,7 +23,7 @@ from sameface.folders import default_data_dir, default_model_repository
 from sameface.folders import model_repository_source as model_repository_source
 from sameface.inference.triton_tls import TritonTls
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
-from sameface_qdrant import ServerOptions
+from sameface_qdrant import Quota, ServerOptions
 
 
 def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     )
     access: AccessOptions = Field(default_factory=AccessOptions, description="who may call")
     rates: RateOptions = Field(default_factory=RateOptions, description="how often callers may call")
+    quotas: tuple[Quota, ...] = Field(
+        (), description="how much tenants may hold; a tenant is one gallery, or all whose ids have one start"
+    )
     audit: AuditOptions = Field(default_factory=AuditOptions, description="the audit log")
     reflection: bool = Field(True, description="let everybody read the API's descriptors (gRPC server reflection)")
     max_message_bytes: int = Field(

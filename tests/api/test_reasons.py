@@ -45,7 +45,7 @@ from sameface.v1 import (
     gallery_service_pb2_grpc,
 )
 from sameface.vision import QualityLimits
-from sameface_qdrant import Policy, Store
+from sameface_qdrant import Policy, Quota, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.engines.server.error_mapping import typed_error
@@ -293,6 +293,17 @@ async def _(server: Server, portraits: Path) -> None:
     await server.galleries.CreateGallery(request)
     for name in ("barack_obama.jpg", "rishi_sunak.jpg"):
         await server.faces.EnrollTemplate(enrolment(sample(portraits, name), "galleries/narrow/identities/one"))
+
+
+@cause("QUOTA_EXCEEDED")
+async def _(server: Server, portraits: Path) -> None:
+    server.store.use_quotas([Quota("*", identities=1)])
+    try:
+        for name in ("one", "two"):
+            request = gallery_service_pb2.CreateIdentityRequest(parent=GALLERY, identity_id=name)
+            await server.galleries.CreateIdentity(request)
+    finally:
+        server.store.use_quotas([])
 
 
 @cause("THRESHOLD_NOT_CALIBRATED")

@@ -25,8 +25,8 @@ from tests.audit.test_log import until
 class Watched:
     """A service with an audit log."""
 
-    def __init__(self, service: Guarded, folder: Path) -> None:
-        self.service, self._folder, self._seen = service, folder, 0
+    def __init__(self, service: Guarded, folder: Path, log: AuditLog) -> None:
+        self.service, self._folder, self.log, self._seen = service, folder, log, 0
 
     def new(self, count: int = 1) -> list[dict[str, Any]]:
         """The next entries, which must be so many."""
@@ -44,7 +44,7 @@ class Watched:
 async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     log = AuditLog(tmp_path / "audit", AuditOptions(durable_within_s=0.02))
     async with guarded(tmp_path, recorder=Recorder(log)) as service:
-        yield Watched(service, tmp_path / "audit")
+        yield Watched(service, tmp_path / "audit", log)
     log.close()
 
 
@@ -130,6 +130,7 @@ async def test_no_error_names_a_person(watched: Watched) -> None:
             assert name not in text
     async with service.client(key) as client:
         await client.create_identity("staff", "emma")
+        watched.log.settle()
         with pytest.raises(ServiceError, match=r"identity 'p[0-9a-f]+' exists") as refused:
             await client.create_identity("staff", "emma")
     assert refused.value.metadata["identity"] in str(refused.value)

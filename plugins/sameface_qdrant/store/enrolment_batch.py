@@ -44,6 +44,7 @@ from sameface_qdrant.store.enrolment_request import check_request, entries_of, n
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guard_findings import Subject, rejects, verdicts
 from sameface_qdrant.store.guards import Guards
+from sameface_qdrant.store.quotas import Admission
 from sameface_qdrant.store.template_limit import templates_to_replace
 from sameface_qdrant.values.enrolment import Enrolment
 
@@ -81,8 +82,10 @@ class EnrolmentBatch:
         for item in self._going_on:
             item.error = repeat_refusal(tenant, item)
         await self._examine(tenant, now)
-        if writing := [item for item in self._going_on if item.points]:
-            await self._write(tenant, writing, now)
+        async with self._galleries.quotas.admission() as admission:
+            await self._check_quotas(tenant, admission)
+            if writing := [item for item in self._going_on if item.points]:
+                await self._write(tenant, writing, now)
         enrolled = {item.request.identity for item in self._going_on}
         for item in self.items:
             if item.error is not None and item.because_of - enrolled:
@@ -99,6 +102,8 @@ class EnrolmentBatch:
         now = time.time()
         await self._prepare(tenant, now)
         await self._examine(tenant, now, always=True)
+        async with self._galleries.quotas.admission() as admission:
+            await self._check_quotas(tenant, admission)
         for item in self._going_on:
             item.findings += replacements(item)
             item.points = template_points(tenant, item.request, item.entries, item.record, now)
@@ -190,6 +195,17 @@ class EnrolmentBatch:
                 found.setdefault(point.payload["identity"], []).append(point)
             if start is None:
                 return found
+
+    async def _check_quotas(self, tenant: Tenant, admission: Admission) -> None:
+        """Refuse what a quota does not allow."""
+        if not self._galleries.quotas.cover(tenant.gallery.id):
+            return
+        for item in [item for item in self._going_on if item.points]:
+            more = len(item.points) - len(item.replaced) - len(item.expired)
+            try:
+                await admission.enrolment(tenant, int(item.record is None), more)
+            except SamefaceError as error:
+                item.error = error
 
     async def _make_room(self, tenant: Tenant, item: Item, in_force: Sequence[Point]) -> None:
         """Choose the templates that new ones replace, or refuse these; the call's own are never replaced."""

@@ -31,6 +31,7 @@ from sameface_qdrant.store.gallery_memory import (
     LargeSearches,
 )
 from sameface_qdrant.store.payloads import META, check_etag
+from sameface_qdrant.store.quotas import Quotas
 from sameface_qdrant.store.tenant import Tenant as Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.contract import Contract, check_contract
@@ -59,6 +60,7 @@ class Galleries:
         # Where only this process writes, a record stays as it was read until this process changes it.
         self._memory = GalleryMemory(math.inf if engine.exclusive else gallery_max_age_s)
         self.large_searches = LargeSearches()
+        self.quotas = Quotas(engine)
 
     @runs_to_completion
     async def create(
@@ -75,6 +77,7 @@ class Galleries:
 
         Raises:
             GalleryAlreadyExists: another request made a gallery with this id.
+            QuotaExceeded: a quota allows no more galleries.
             InvalidArgument: the id, the contract or the policy is malformed.
         """
         check_id(gallery, "gallery_id")
@@ -83,7 +86,9 @@ class Galleries:
         first = dataclasses.replace(check_policy(policy), revision=1, create_time=now)
         new = Gallery(gallery, contract, first, display_name, tuple(operating_points), create_time=now, update_time=now)
         uid = uuid.uuid4().hex
-        async with self._write_lock.of_store():
+        async with self._write_lock.of_store(), self.quotas.admission() as admission:
+            if self.quotas.cover(gallery) and await self._find(gallery) is None:
+                await admission.gallery(gallery)
             await self._engine.ensure(contract.key, contract.dimension)
             record = Point(payloads.gallery_point_id(gallery), {})
             payload = {**payloads.gallery_payload(new, uid), "request_id": request_id}

@@ -71,14 +71,17 @@ class Identities:
         Raises:
             GalleryNotFound: there is no such gallery.
             IdentityAlreadyExists: another request made an identity with this id.
+            QuotaExceeded: a quota allows no more identities.
             InvalidArgument: the id, a label, the threshold or the expiry is malformed.
         """
         check_id(identity, "identity_id")
         check_labels(labels)
         check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
         payloads.check_future(expire_time, datetime.now(UTC))
-        async with self._write_lock.of(gallery, identity):
+        async with self._write_lock.of(gallery, identity), self._galleries.quotas.admission() as admission:
             tenant = await self._galleries.tenant(gallery)
+            if self._galleries.quotas.cover(gallery) and await self.find(tenant, identity) is None:
+                await admission.enrolment(tenant, 1, 0)
             key = payloads.identity_point_id(tenant.uid, identity)
             payload = payloads.identity_payload(
                 tenant.uid,

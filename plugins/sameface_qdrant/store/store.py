@@ -26,6 +26,7 @@ from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.gallery_memory import GALLERY_MAX_AGE_S, SIZE_MAX_AGE_S
 from sameface_qdrant.store.gallery_search import StoredGallerySearch, on_recent
 from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.quotas import Quotas
 from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.tenant import Tenant
@@ -35,6 +36,7 @@ from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.ids import NO_LABELS
+from sameface_qdrant.values.quota import Quota
 from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Template, TemplateFilter
 from sameface_qdrant.values.vectors import Vector, units_under
 
@@ -114,6 +116,10 @@ class Store:
         """Use another secret from now on; an import into an empty store takes over that of its file."""
         self._enrolments = Enrolments(self._checked, self.galleries, self._write_lock, secret)
 
+    def use_quotas(self, quotas: Sequence[Quota]) -> None:
+        """Hold the galleries to these quotas from now on. Where several services share the store, each needs them."""
+        self.galleries.quotas = Quotas(self._checked, quotas)
+
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
         await self._write_lock.drain()
@@ -151,6 +157,7 @@ class Store:
             TemplateLimitReached: the identity would have more templates than the policy allows.
             IdentityCollision, DuplicateSample, TemplateOutlier: the policy rejects a template.
             RequestIdReused: the request id was used with other content.
+            QuotaExceeded: a quota allows no more identities or templates.
             ConcurrentUpdate: another service changed the identity at the same moment; repeat the call.
         """
         request = Enrolment(

@@ -11,6 +11,7 @@ ID_PATTERN = re.compile(r"[a-z0-9]([a-z0-9\-_.]{0,62}[a-z0-9])?")
 # No dots: a key is part of the path of a payload field.
 LABEL_PATTERN = re.compile(r"[a-z0-9]([a-z0-9\-_]{0,61}[a-z0-9])?")
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
+ALL = "*"
 MAX_LABELS, MAX_LABEL_VALUE = 32, 256
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/sameface")
 
@@ -28,6 +29,29 @@ def check_id(value: str, field: str) -> str:
             metadata={"field": field},
         )
     return value
+
+
+def check_gallery_pattern(pattern: str, what: str) -> str:
+    """Return what names galleries, after checking its form: an id, the start of ids with ``*`` behind it, or ``*``.
+
+    ``what`` begins the message.
+
+    Raises:
+        InvalidArgument: it has another form.
+    """
+    # The start of an id need not end like an id.
+    example = pattern[:-1] + "0" if isinstance(pattern, str) and pattern.endswith(ALL) else pattern
+    if pattern == ALL or (isinstance(pattern, str) and pattern != "" and ID_PATTERN.fullmatch(example)):
+        return pattern
+    raise InvalidArgument(
+        f"{what} is {pattern!r}; expected an id, the start of ids such as team-*, or *",
+        metadata={"field": "gallery"},
+    )
+
+
+def covers_gallery(pattern: str, gallery: str) -> bool:
+    """Return whether a pattern, see `check_gallery_pattern`, is for a gallery."""
+    return gallery.startswith(pattern[:-1]) if pattern.endswith(ALL) else gallery == pattern
 
 
 def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:

@@ -7,9 +7,7 @@ from typing import Any
 from sameface.access.roles import KNOWING, RULES, Role, gallery_of, tuned_by
 from sameface.errors import PermissionDenied
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.values.ids import ID_PATTERN
-
-ALL = "*"
+from sameface_qdrant.values.ids import ALL, check_gallery_pattern, covers_gallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +25,7 @@ class Grant:
         Raises:
             InvalidArgument: a role or the gallery has another form.
         """
-        start = gallery.removesuffix(ALL) if isinstance(gallery, str) else ""
-        # The start of an id need not end like an id.
-        if gallery != ALL and not (start and ID_PATTERN.fullmatch(start + "0" if gallery.endswith(ALL) else start)):
-            raise InvalidArgument(
-                f"the gallery of a grant is {gallery!r}; expected an id, the start of ids such as team-*, or *",
-                metadata={"field": "gallery"},
-            )
+        check_gallery_pattern(gallery, "the gallery of a grant")
         known = [role.value for role in Role]
         if not isinstance(roles, list | tuple) or not roles or not all(role in known for role in roles):
             raise InvalidArgument(
@@ -44,11 +36,7 @@ class Grant:
 
     def covers(self, gallery: str) -> bool:
         """Return whether it is for this gallery; "" stands for all galleries together."""
-        if self.gallery == ALL:
-            return True
-        if not gallery:
-            return False
-        return gallery.startswith(self.gallery[:-1]) if self.gallery.endswith(ALL) else gallery == self.gallery
+        return self.gallery == ALL or (gallery != "" and covers_gallery(self.gallery, gallery))
 
 
 @dataclass(frozen=True, slots=True)

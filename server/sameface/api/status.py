@@ -126,6 +126,11 @@ ERRORS: dict[str, ErrorRow] = {
         "`identity`, `templates` (how many), `limit`",
         "Delete a template, or raise the policy's `max_templates`.",
     ),
+    "QUOTA_EXCEEDED": ErrorRow(
+        _CODES.RESOURCE_EXHAUSTED,
+        "`quota` (the galleries that it is for), `what` (galleries, identities or bytes), `limit`",
+        "Delete something, or ask the operator for a larger quota.",
+    ),
     "IDENTITY_COLLISION": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`gallery`, `identity`",

@@ -30,6 +30,7 @@ UNTOUCHED = frozenset(
         "GALLERY_NOT_EMPTY",
         "IDENTITY_ALREADY_EXISTS",
         "TEMPLATE_LIMIT_REACHED",
+        "QUOTA_EXCEEDED",
     }
 )
 """Reasons with which a deletion or a move has changed nothing."""

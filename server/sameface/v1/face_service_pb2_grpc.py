@@ -113,8 +113,8 @@ class FaceServiceServicer:
         with the same photo or embedding does.
         Errors: photo and embedding errors; NOT_FOUND (GALLERY_NOT_FOUND; IDENTITY_NOT_FOUND without `allow_missing`);
         FAILED_PRECONDITION (TEMPLATE_LIMIT_REACHED, IDENTITY_EXPIRED, REQUEST_ID_REUSED; if the policy rejects them:
-        IDENTITY_COLLISION, TEMPLATE_OUTLIER); ALREADY_EXISTS (DUPLICATE_SAMPLE, if the policy rejects it); ABORTED
-        (CONCURRENT_UPDATE).
+        IDENTITY_COLLISION, TEMPLATE_OUTLIER); ALREADY_EXISTS (DUPLICATE_SAMPLE, if the policy rejects it);
+        RESOURCE_EXHAUSTED (QUOTA_EXCEEDED); ABORTED (CONCURRENT_UPDATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -174,7 +174,7 @@ class GalleryServiceServicer:
         """Creates a gallery. It is bound to the contract of `embedder_version`, by default of the server's default embedder.
         A repeated call with the same `request_id` returns the gallery that the first call created.
         Errors: ALREADY_EXISTS (GALLERY_ALREADY_EXISTS), NOT_FOUND (MODEL_NOT_FOUND: the embedder version, or the `face_pad`
-        that the policy needs, is not served).
+        that the policy needs, is not served), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -247,7 +247,8 @@ class GalleryServiceServicer:
 
     def CreateIdentity(self, request, context):
         """Creates an identity without templates. (EnrollTemplate with `allow_missing` also creates identities.)
-        Errors: NOT_FOUND (GALLERY_NOT_FOUND), ALREADY_EXISTS (IDENTITY_ALREADY_EXISTS).
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND), ALREADY_EXISTS (IDENTITY_ALREADY_EXISTS), RESOURCE_EXHAUSTED
+        (QUOTA_EXCEEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
