@@ -131,6 +131,9 @@ class Settings(BaseSettings):
         3600.0, gt=0, description="seconds between two sweeps, which erase expired identities and templates"
     )
     drain_s: float = Field(10.0, ge=0, description="seconds that requests in flight may take to finish after SIGTERM")
+    core_dumps: bool = Field(
+        False, description="let a crash write a core dump, which may hold photos, embeddings and names"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     image: ImageLimits = Field(default_factory=ImageLimits, description="limits of photos")
     quality: QualityLimits = Field(default_factory=QualityLimits, description="limits of the quality gate")

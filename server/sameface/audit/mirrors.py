@@ -4,17 +4,23 @@ A mirror never stops the audit log: what cannot be sent is in the files all the 
 """
 
 import logging
+import math
+import socket
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
-from logging.handlers import SysLogHandler
-from typing import Protocol
+from typing import Any, Protocol
 
 from sameface_qdrant.errors import InvalidArgument
 
 log = logging.getLogger(__name__)
 
 IDENT = "sameface-audit: "
+AUTHPRIV_INFO = 10 * 8 + 6
+PATIENCE_S = 0.2
+"""How long a syslog may take to accept a message."""
+WARN_EVERY_S = 60.0
 
 
 class Mirror(Protocol):
@@ -42,46 +48,59 @@ class StandardOutput:
         """See `Mirror.close`."""
 
 
-class Syslog(SysLogHandler):
-    """Sends every line as a message of the facility authpriv, level info."""
+class Syslog:
+    """Sends every line as a message of the facility authpriv, level info (RFC 3164).
 
-    ident = IDENT
+    Not the handler of the standard library, which waits as long as the syslog does not read.
+    """
 
     def __init__(self, address: str) -> None:
         """``address`` is the path of a socket, such as /dev/log, or ``host:port`` (UDP).
 
         Raises:
-            InvalidArgument: it has another form, or the host has no address.
+            InvalidArgument: it has another form.
         """
         host, _, port = address.rpartition(":")
-        wrong = InvalidArgument(
-            f"audit.syslog is {address!r}; expected the path of a socket such as /dev/log, or host:port",
-            metadata={"field": "audit.syslog"},
-        )
         if not address.startswith("/") and not (host and port.isdecimal() and int(port) < 1 << 16):
-            raise wrong
-        try:
-            super().__init__(
-                address if address.startswith("/") else (host.strip("[]"), int(port)),
-                facility=SysLogHandler.LOG_AUTHPRIV,
+            raise InvalidArgument(
+                f"audit.syslog is {address!r}; expected the path of a socket such as /dev/log, or host:port",
+                metadata={"field": "audit.syslog"},
             )
-        except OSError:
-            raise wrong from None
         self._address = address
-        self._works = True
-        self._failed: BaseException | None = None
+        self._host_and_port = None if address.startswith("/") else (host.strip("[]"), int(port))
+        self._socket: socket.socket | None = None
+        self._warned = -math.inf
 
     def send(self, lines: Iterable[str]) -> None:
-        """See `Mirror.send`."""
-        self._failed = None
-        for line in lines:
-            self.emit(logging.LogRecord("", logging.INFO, "", 0, line, None, None))
-            if self._failed is not None:
-                break
-        if self._works and self._failed is not None:
-            log.warning("entries of the audit log do not reach the syslog at %s: %s", self._address, self._failed)
-        self._works = self._failed is None
+        """See `Mirror.send`. After a failure the other lines are left out: the files have them."""
+        try:
+            for line in lines:
+                if self._socket is None:
+                    self._socket = self._connected()
+                self._socket.send(f"<{AUTHPRIV_INFO}>{IDENT}{line}".encode())
+        except OSError as error:
+            self.close()
+            if time.monotonic() - self._warned > WARN_EVERY_S:
+                log.warning("entries of the audit log do not reach the syslog at %s: %s", self._address, error)
+                self._warned = time.monotonic()
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # a name of the library
-        """Note the failure, instead of printing it with the line."""
-        self._failed = sys.exc_info()[1]
+    def close(self) -> None:
+        """See `Mirror.close`."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connected(self) -> socket.socket:
+        where: Any
+        if self._host_and_port is None:
+            family, where = socket.AF_UNIX, self._address
+        else:
+            family, _, _, _, where = socket.getaddrinfo(*self._host_and_port, type=socket.SOCK_DGRAM)[0]
+        opened = socket.socket(family, socket.SOCK_DGRAM)
+        opened.settimeout(PATIENCE_S)
+        try:
+            opened.connect(where)
+        except OSError:
+            opened.close()
+            raise
+        return opened

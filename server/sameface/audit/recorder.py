@@ -4,6 +4,7 @@ import asyncio
 import copy
 import re
 import time
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,7 @@ from sameface.v1 import decision_pb2
 from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.erasure import ErasureReceipt
+from sameface_qdrant.values.ids import ID_PATTERN
 
 DONE = "OK"
 GONE = ("IDENTITY_NOT_FOUND", "GALLERY_NOT_FOUND")
@@ -40,6 +42,7 @@ STRANGERS_PERIOD_S, MOST_STRANGERS = 60.0, 20
 """So many calls without valid credentials have entries of their own in so many seconds. Others are only counted, so
 that strangers cannot fill the disk."""
 REFUSED = "refused"
+MALFORMED = "malformed"
 
 
 class Recorder:
@@ -101,9 +104,10 @@ class Recorder:
             "outcome": reason or DONE,
         }
         if gallery:
-            fields["gallery"] = gallery
+            # What is no id may be anything, also a name.
+            fields["gallery"] = gallery if ID_PATTERN.fullmatch(gallery) else MALFORMED
         if request_id := getattr(message, "request_id", ""):
-            fields["request_id"] = str(request_id)[:MOST_TEXT]
+            fields["request_id"] = _uuid(request_id)
         people = {"identity": [(gallery, identity)] if identity else []}
         forgotten: list[tuple[str, ...]] = []
         dry_run = bool(getattr(message, "validate_only", False))
@@ -191,6 +195,13 @@ def decisions_of(answer: Any) -> Iterable[decision_pb2.Decision]:
     if isinstance(one := getattr(answer, "decision", None), decision_pb2.Decision):
         return [one]
     return [face.decision for face in getattr(answer, "faces", ()) if hasattr(face, "decision")]
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return MALFORMED
 
 
 def _outcome(decision: decision_pb2.Decision) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sameface.cli.options import InferenceName
+from sameface.core_dumps import forbid_core_dumps
 from sameface.logs import log_to_stderr
 from sameface_qdrant.errors import InvalidArgument
 
@@ -90,6 +91,8 @@ def serve(
         print(settings.model_dump_json(indent=2))
         return
     log_to_stderr(settings.log_level)
+    if not settings.core_dumps:
+        forbid_core_dumps()
     # The service takes long to import; --help and --print-config do not need it.
     from sameface.service import Started, run_service
 

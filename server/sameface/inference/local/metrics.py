@@ -11,7 +11,13 @@ TIMEOUT_S = 5.0
 
 
 def read_inference_counts(metrics: Path) -> dict[tuple[str, int], int]:
-    """Return the number of inferences of each model version since it was loaded.
+    """Return the number of inferences of each model version since it was loaded; see `read_metrics`."""
+    text = read_metrics(metrics)
+    return {(match["model"], int(match["version"])): int(float(match["count"])) for match in _LINE.finditer(text)}
+
+
+def read_metrics(metrics: Path) -> str:
+    """Return Triton's metrics in Prometheus' text format.
 
     Args:
         metrics: the unix socket of a local Triton's metrics.
@@ -25,7 +31,6 @@ def read_inference_counts(metrics: Path) -> dict[tuple[str, int], int]:
         connection.sock.connect(str(metrics))
         try:
             connection.request("GET", "/metrics")
-            text = connection.getresponse().read().decode()
+            return connection.getresponse().read().decode()
         except HTTPException as error:
             raise OSError(f"{metrics} gives no metrics: {error!r}") from error
-    return {(match["model"], int(match["version"])): int(float(match["count"])) for match in _LINE.finditer(text)}
