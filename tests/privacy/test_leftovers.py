@@ -107,7 +107,7 @@ def use(client: Client, photos: Sequence[bytes]) -> Sequence[Sequence[float]]:
         lambda: client.verify("staff", ID, face_pb2.Embedding(values=[float("nan"), *embeddings[0].values[1:]])),
         lambda: client.create_gallery(NAME),
         lambda: client.create_identity("staff", ID),
-        lambda: client.create_gallery("other", request_id=NAME),
+        lambda: client.enroll("staff", ID, photos[0], request_id=NAME),
         lambda: client.delete_identity("staff", ID),
         lambda: client.search("staff", photos[0], labels={NAME: TEXT}),
     ):
