@@ -18,6 +18,7 @@ from benchmarks.pauses import measure_pauses, print_pauses
 from benchmarks.photos import command as photos_command
 from benchmarks.plugin import print_plugin
 from benchmarks.qdrant import command as qdrant_command
+from benchmarks.security import measure_security, print_security
 from benchmarks.verification import Latencies, measure_verification
 from sameface.launcher import Service, served
 
@@ -36,14 +37,16 @@ def main() -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("service", "plugin", "loop", "photos", "qdrant"),
-        help="what to measure (default service, plugin and loop); photos and qdrant have options of their own",
+        choices=("service", "plugin", "loop", "security", "photos", "qdrant"),
+        help="what to measure (default: the first four); photos and qdrant have options of their own",
     )
     parser.add_argument("--templates", type=int, default=100_000, help="plugin: stored templates (default 100000)")
     parser.add_argument("--calls", type=int, default=100, help="service: verifications per side (default 100)")
     parser.add_argument("--starts", type=int, default=5, help="service: starts (default 5)")
     parser.add_argument("--megapixels", type=int, default=50, help="loop: size of the large photo (default 50)")
     parser.add_argument("--cohort", type=int, default=10_000, help="loop: people in the cohort (default 10000)")
+    parser.add_argument("--turns", type=int, default=10, help="security: pairs of turns (default 10)")
+    parser.add_argument("--turn-s", type=float, default=4.0, help="security: seconds of each turn (default 4)")
     parser.add_argument("--portraits", type=Path, default=Path("tests/data/portraits"))
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
@@ -58,6 +61,13 @@ def main() -> None:
             print()
         else:
             print_pauses(pauses)
+    if options.part == "security" or (options.part is None and not options.json):
+        cost = measure_security(options.portraits, options.calls, options.turns, options.turn_s)
+        if options.json:
+            json.dump(cost.summary(), sys.stdout, indent=2)
+            print()
+        else:
+            print_security(cost)
 
 
 def _service(options: argparse.Namespace) -> None:

@@ -79,7 +79,7 @@ class KeyFile:
             stored = json.loads(self.path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise self._malformed(str(error)) from None
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise self._malformed(f"its format is not {FORMAT}")

@@ -39,7 +39,7 @@ def read_grants(path: Path) -> dict[str, tuple[Grant, ...]]:
         return found
     except InvalidArgument as error:
         raise _malformed(path, error.message) from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _malformed(path, str(error)) from None
 
 

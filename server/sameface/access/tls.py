@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sameface.access.changing_file import ChangingFiles
@@ -117,12 +118,13 @@ def _read(options: TlsOptions) -> _Pem:
         key = load_pem_private_key(pem.private_key, None)
         if pem.client_ca is not None:
             x509.load_pem_x509_certificates(pem.client_ca)
-    except (OSError, ValueError, TypeError) as error:
+        fits = certificate.public_key() == key.public_key()
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InvalidArgument(
             f"TLS cannot be used: {error}; expected PEM files, and a key without a passphrase",
             metadata={"field": "tls"},
         ) from None
-    if certificate.public_key() != key.public_key():
+    if not fits:
         raise InvalidArgument(
             f"the key in {options.private_key} does not belong to the first certificate in {options.certificate}",
             metadata={"field": "tls"},

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import jwt
 from annotated_types import Ge, Gt
+from jwt.utils import base64url_decode, base64url_encode
 
 from sameface.errors import CredentialsRefused, CredentialsUncheckable
 from sameface_qdrant.errors import InvalidArgument
@@ -128,6 +129,7 @@ class Tokens:
         try:
             if len(token) > LONGEST_TOKEN:
                 raise jwt.InvalidTokenError(f"the token has {len(token)} characters")
+            _check_canonical(token)
             header = jwt.get_unverified_header(token)
             algorithm, key_id = header.get("alg"), header.get("kid")
             if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
@@ -205,6 +207,13 @@ class Tokens:
         # A key without an id is the only one of its set.
         keys.by_id = {one.key_id or "": one for one in found if one.public_key_use in (None, "sig")}
         keys.fetched = self._clock()
+
+
+def _check_canonical(token: str) -> None:
+    """Raise ValueError if there is another text for the same token: base64 may end with bits that nothing reads."""
+    for part in token.split("."):
+        if base64url_encode(base64url_decode(part)) != part.encode():
+            raise jwt.InvalidTokenError("a part of the token is not encoded as RFC 7515 says")
 
 
 def _chosen(keys: Mapping[str, jwt.PyJWK], key_id: Any) -> jwt.PyJWK | None:
