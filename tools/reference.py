@@ -68,7 +68,8 @@ def role_table() -> str:
             "",
             "*T*: without the fields that set a threshold or a margin. With them a caller could find out a score by",
             "trying.",
-            "Health checks are open to everybody. So is reflection, unless `SAMEFACE_REFLECTION=false`.",
+            "Health checks are open to everybody. So is reflection, unless `SAMEFACE_REFLECTION=false`. With "
+            "`SAMEFACE_SERVER_INFO=false` only an admin of all galleries may call GetServerInfo.",
             "",
         ]
     )

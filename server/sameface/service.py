@@ -172,6 +172,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         rates=settings.rates,
         tls=settings.tls,
         reflect=settings.reflection,
+        server_info=settings.server_info,
         operations=operations,
         parts=served,
         limits=Limits(settings.max_requests, settings.max_request_bytes, settings.max_streams, settings.stream_idle_s),

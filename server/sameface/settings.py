@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     )
     audit: AuditOptions = Field(default_factory=AuditOptions, description="the audit log")
     reflection: bool = Field(True, description="let everybody read the API's descriptors (gRPC server reflection)")
+    server_info: bool = Field(
+        True, description="let every caller read versions and models (GetServerInfo); otherwise admins of all galleries"
+    )
     max_message_bytes: int = Field(
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"
     )

@@ -66,6 +66,7 @@ async def guarded(
     mutual: bool = False,
     rates: RateOptions = NO_RATES,
     recorder: Recorder | None = None,
+    server_info: bool = True,
     **options: Any,
 ) -> AsyncIterator[Guarded]:
     """Start a service, with a gallery ``staff``."""
@@ -89,6 +90,7 @@ async def guarded(
         rates=rates,
         recorder=recorder,
         tls=tls,
+        server_info=server_info,
     )
     contract = next(card.contract for card in cards if (card.model, card.version) == (EMBEDDER, version))
     await store.galleries.create("staff", contract, policy=Policy(verify_threshold=0.4, identify_threshold=0.5))

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,7 +18,7 @@ from sameface.api.server import SERVICES
 from sameface.client import ServiceError
 from sameface.v1 import face_pb2, face_service_pb2, gallery_service_pb2
 from sameface_qdrant import Provenance
-from tests.access.conftest import Guarded
+from tests.access.conftest import Guarded, guarded
 
 METHODS: Mapping[str, MethodDescriptor] = {
     method.name: method
@@ -382,3 +383,18 @@ async def test_health_watches_of_strangers_leave_room_for_calls(service: Guarded
         assert await reason_of(channel, "GetGallery", request_for("GetGallery", "staff"), key) == ""
         for one in watches:
             one.cancel()
+
+
+async def test_server_info_may_be_for_admins_of_all_galleries_alone(tmp_path: Path) -> None:
+    async with guarded(tmp_path, server_info=False) as closed:
+        for role, gallery, allowed in (
+            (Role.READER, "*", False),
+            (Role.ADMIN, "staff", False),
+            (Role.ADMIN, "*", True),
+        ):
+            async with closed.client(closed.key(role, gallery=gallery)) as client:
+                if allowed:
+                    assert (await client.server_info()).version
+                else:
+                    with pytest.raises(ServiceError, match="PERMISSION_DENIED"):
+                        await client.server_info()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sameface.access.changing_file import ChangingFiles
@@ -119,7 +118,8 @@ def _read(options: TlsOptions) -> _Pem:
         if pem.client_ca is not None:
             x509.load_pem_x509_certificates(pem.client_ca)
         fits = certificate.public_key() == key.public_key()
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except Exception as error:
+        # Of whatever kind: the parsers of certificates raise many that have nothing in common.
         raise InvalidArgument(
             f"TLS cannot be used: {error}; expected PEM files, and a key without a passphrase",
             metadata={"field": "tls"},

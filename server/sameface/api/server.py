@@ -92,6 +92,7 @@ async def start_server(
     recorder: Recorder | None = None,
     tls: TlsOptions = NO_TLS,
     reflect: bool = True,
+    server_info: bool = True,
 ) -> ApiServer:
     """Listen on ``host:port`` (port 0 chooses a free port) and serve. Health starts as SERVING.
 
@@ -119,7 +120,7 @@ async def start_server(
     )
     face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission, counted), server)
     gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), server)
-    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts), server)
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts, server_info), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if reflect:

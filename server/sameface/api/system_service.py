@@ -6,7 +6,10 @@ from typing import Any
 import grpc
 
 from sameface import __version__
+from sameface.access.caller import present_caller
+from sameface.access.roles import Role
 from sameface.api import responses
+from sameface.errors import PermissionDenied
 from sameface.inference.cards import ModelCard
 from sameface.inference.defaults import ChosenVersion
 from sameface.v1 import system_service_pb2, system_service_pb2_grpc
@@ -30,13 +33,17 @@ class ServedParts:
 class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ignore[misc]  # generated, untyped
     """Implements SystemService; see protos/sameface/v1/system_service.proto."""
 
-    def __init__(self, parts: ServedParts) -> None:
+    def __init__(self, parts: ServedParts, open_to_callers: bool = True) -> None:
+        """``open_to_callers``: whether every caller may call; otherwise admins of all galleries alone."""
         self._parts = parts
+        self._open_to_callers = open_to_callers
 
     async def GetServerInfo(
         self, request: system_service_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> system_service_pb2.GetServerInfoResponse:
         """Return the versions of the parts, and the served models."""
+        if not self._open_to_callers and Role.ADMIN not in present_caller().roles_in(""):
+            raise PermissionDenied("this caller may not call GetServerInfo here", metadata={"rpc": "GetServerInfo"})
         parts = self._parts
         return system_service_pb2.GetServerInfoResponse(
             version=__version__,
