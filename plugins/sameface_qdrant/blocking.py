@@ -143,6 +143,7 @@ class Identities(_Synchronous[identities.Identities]):
     create = _waiting(identities.Identities.create)
     get = _waiting(identities.Identities.get)
     list = _waiting(identities.Identities.list)
+    ids = _waiting(identities.Identities.ids)
     update = _waiting(identities.Identities.update)
     move = _waiting(identities.Identities.move)
     delete = _waiting(identities.Identities.delete)

@@ -632,7 +632,8 @@ async def test_a_reason_is_reached_by_what_causes_it(server: Server, portraits: 
         there = error.metadata.keys() & promised
         assert there if promised and alternatives else there == promised, error.metadata
     later = row.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    assert (error.retry_after_s is not None) == (later and reason not in ("STORE_FULL", "MODEL_CHECK_FAILED"))
+    for_good = reason in ("STORE_FULL", "QUOTA_EXCEEDED", "MODEL_CHECK_FAILED")
+    assert (error.retry_after_s is not None) == (later and not for_good)
 
 
 async def test_a_time_out_inside_a_call_is_not_taken_for_a_request_that_never_came(

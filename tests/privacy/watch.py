@@ -28,7 +28,7 @@ NAME_CACHE = Path("/var/run/nscd/socket")
 """glibc asks here first, for users of this machine as well as for hosts, and goes on where nobody answers."""
 NO_CONTACT = {"AF_NETLINK", "AF_UNSPEC"}
 """The kernel itself, and the end of a connection."""
-NO_FILES = ("/dev/null", "/dev/tty", "/dev/pts/", "/proc/self/", "pipe:", "socket:", "anon_inode:", "/memfd:")
+_NO_FILE = re.compile(r"/dev/(null|tty|pts/)|/proc/(self/|\d+/coredump_filter$)|/memfd:|pipe:|socket:|anon_inode:")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _written(call: re.Match[str], folder: Path) -> set[Path]:
     if call["name"] in OPENS:
         opened = _OPENED.match(call["result"])
         writes = call["name"] == "creat" or re.search(r"O_WRONLY|O_RDWR|O_CREAT", arguments)
-        if not writes or opened is None or opened["path"].startswith(NO_FILES):
+        if not writes or opened is None or _NO_FILE.match(opened["path"]):
             return set()
         return {Path(opened["path"])}
     base = Path(at["path"]) if (at := _FOLDER.search(arguments)) else folder
