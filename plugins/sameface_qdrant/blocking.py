@@ -24,7 +24,7 @@ import atexit
 import concurrent.futures
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
@@ -34,6 +34,7 @@ from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store import erasure, galleries, identities, templates
 from sameface_qdrant.store import store as aio
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
+from sameface_qdrant.values.quota import Quota
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -198,6 +199,10 @@ class Store(_Synchronous[aio.Store]):
     def description(self) -> EngineDescription:
         """Which engine holds the templates."""
         return self._target.description
+
+    def use_quotas(self, quotas: Sequence[Quota]) -> None:
+        """See `sameface_qdrant.Store.use_quotas`."""
+        self._target.use_quotas(quotas)
 
     enroll = _waiting(aio.Store.enroll)
 
