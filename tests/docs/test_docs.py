@@ -144,7 +144,7 @@ def node_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "protos").symlink_to(Path("protos").resolve())
     example = root / "docs" / "examples" / "node"
     shutil.copytree("docs/examples/node", example, ignore=shutil.ignore_patterns("node_modules"))
-    command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
+    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
     subprocess.run(command, cwd=example, check=True, capture_output=True)
     return example
 
