@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help demo test lint lint-types lint-style lint-imports lint-documents lint-protos bench protos chaos qdrant docs site
-.PHONY: install install-dev models triton clean
+.PHONY: install install-dev lock pin-images models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +13,14 @@ install: ## Make .venv with the service
 	@tools/bootstrap.sh server
 
 install-dev: ## Make .venv with the service and what the tests need
-	@tools/bootstrap.sh server,train,dev
+	@tools/bootstrap.sh dev
+
+LOCK ?=
+lock: install-dev ## Write the locks of every package that is installed (LOCK=--upgrade for the newest versions)
+	@tools/lock.sh $(LOCK)
+
+pin-images: ## Write the digests of the images that docker/ uses (asks their registries, with skopeo or docker)
+	@python3 tools/pin_images.py
 
 models: install ## Build the ONNX files of model_repository/ from their pinned source
 	@$(BIN)/sameface model build
@@ -77,7 +84,7 @@ qdrant: install-dev ## Test a Qdrant server (QDRANT_URL=…) or a cluster that i
 		--seed $(SEED) --runs $(QDRANT_RUNS) --seconds $(QDRANT_SECONDS) $(QDRANT_ARGUMENTS)
 
 bench: models triton ## Print the figures of docs/benchmarks.md
-	@tools/bootstrap.sh server,dev,bench
+	@tools/bootstrap.sh bench
 	@$(BIN)/python -m benchmarks
 
 clean: ## Remove what was built here (not the cache folder, not data)

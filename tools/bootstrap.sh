@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# Makes .venv and installs sameface with the extras given as $1 (for instance "server" or "server,dev").
-# Installs nothing again while pyproject.toml and constraints.txt are unchanged. Says what is missing.
+# Makes .venv and installs what $1 names: server; dev, which adds what the tests need; or bench, which adds to that what
+# is compared with. Every package comes from a lock, which has its hashes; sameface itself is built here. Installs nothing
+# again while pyproject.toml and the locks are unchanged. Says what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-extras=$1
+case "$1" in
+    server) locks=(build server) ;;
+    dev | bench) locks=(build dev) ;;
+    *) echo "usage: $0 server|dev|bench" >&2; exit 2 ;;
+esac
 
 fail() { printf 'sameface: %s\n' "$*" >&2; exit 1; }
 
@@ -22,12 +27,12 @@ find_python() {
 [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
     echo "sameface: no local tritonserver for $(uname -s)-$(uname -m); use --inference onnx or --triton-url" >&2
 
-# Notes what .venv was made from, and with which extras. "server,dev" includes "server".
+# Notes what .venv was made from, and for what. dev includes server, and bench includes both.
 stamp=.venv/.sameface
-made_from=$(cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+made_from=$(cat pyproject.toml requirements/*.lock | sha256sum | cut -c1-16)
 if [ -f "$stamp" ] && .venv/bin/python -c 'import sameface' 2>/dev/null; then
-    case "$(cat "$stamp")" in
-        "$made_from $extras" | "$made_from $extras,"*) exit 0 ;;
+    case "$(cat "$stamp") for $1" in
+        "$made_from $1 for "* | "$made_from bench for "* | "$made_from dev for server") exit 0 ;;
     esac
 fi
 
@@ -38,21 +43,9 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
     echo "sameface: making .venv with $("$python" --version)"
     "$python" -m venv .venv
 fi
-echo "sameface: installing .[$extras]"
-pip() { .venv/bin/python -m pip "$@"; }
-requested=(-c constraints.txt -e ".[$extras]")
-
-# uv needs a fifth of pip's processor time and keeps unpacked packages for the next .venv. It does not read pip's
-# configuration. So this passes on pip's folders of wheels, and uses pip if pip has an index configured.
-install_with_uv() {
-    local configured folders
-    configured=$(pip config list)
-    ! grep -q 'index' <<<"$configured" || return 1
-    pip install --quiet --disable-pip-version-check -c constraints.txt uv || return 1
-    folders=$(sed -n "s/^[^=]*find-links='\(.*\)'$/\1/p" <<<"$configured" | sed 's/\\n/ /g' | xargs | tr ' ' ',')
-    UV_FIND_LINKS="${UV_FIND_LINKS:-$folders}" .venv/bin/uv pip install --quiet --python .venv/bin/python "${requested[@]}"
-}
-
-# Python writes byte code at the first import. Most installed modules are never imported.
-install_with_uv || pip install --quiet --disable-pip-version-check --no-compile "${requested[@]}"
-echo "$made_from $extras" >"$stamp"
+echo "sameface: installing what requirements/$1.lock has"
+tools/install_locks.sh .venv/bin/python .venv/bin/python "${locks[@]}"
+# bench.lock has a package that is built: with numpy, which is there by now.
+[ "$1" != bench ] || tools/install_locks.sh .venv/bin/python .venv/bin/python "${locks[@]}" bench
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation --editable .
+echo "$made_from $1" >"$stamp"

@@ -1,6 +1,7 @@
 """Draws the generated pictures of docs/images; with --check fails if one is not current.
 
 decisions.svg shows the decision table. parts.svg shows the parts of the product and which part calls which.
+data-flow.svg shows where data goes, and across which boundaries of trust.
 """
 
 import sys
@@ -42,6 +43,49 @@ ARROWS = (
     (550, 296, 630, 296, "ONNX"),
     (715, 264, 715, 204, ""),
 )
+# The same for data-flow.svg. Its arrows have numbers, which docs/security.md explains.
+ZONES = (
+    (16, 40, 176, 364, "outside"),
+    (250, 40, 330, 364, "one machine or pod, one user"),
+    (628, 40, 176, 364, "other machines"),
+)
+HOLDERS = (
+    (34, 146, 140, 64, WHITE, ("callers", "programs and people")),
+    (34, 320, 140, 64, WHITE, ("operator", "shell, deployment")),
+    (
+        274,
+        84,
+        282,
+        188,
+        "#e7effd",
+        (
+            "sameface",
+            "checks who calls and what they may",
+            "decodes photos, in memory alone",
+            "decides, and answers as the role allows",
+        ),
+    ),
+    (274, 316, 88, 72, WHITE, ("secrets", "keys,", "certificates")),
+    (371, 316, 88, 72, WHITE, ("audit log", "pseudonyms,", "decisions")),
+    (468, 316, 88, 72, WHITE, ("store", "embedded,", "on disk")),
+    (644, 84, 144, 44, WHITE, ("OpenID", "public keys")),
+    (644, 134, 144, 44, WHITE, ("Triton", "pixels, embeddings")),
+    (644, 184, 144, 44, WHITE, ("Qdrant", "embeddings, names")),
+    (644, 234, 144, 44, WHITE, ("log collector", "log, audit mirror")),
+    (644, 330, 144, 44, WHITE, ("backups", "encrypted exports")),
+)
+FLOWS = (
+    (174, 178, 274, 178, "1"),
+    (556, 106, 644, 106, "2"),
+    (556, 156, 644, 156, "3"),
+    (556, 206, 644, 206, "4"),
+    (556, 256, 644, 256, "5"),
+    (318, 316, 318, 272, "6"),
+    (415, 272, 415, 316, "7"),
+    (512, 272, 512, 316, "8"),
+    (174, 352, 274, 352, "9"),
+    (556, 352, 644, 352, "10"),
+)
 
 
 def decisions() -> str:
@@ -65,23 +109,66 @@ def parts() -> str:
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 348" font-family="system-ui, sans-serif">',
         '<rect width="820" height="348" rx="10" fill="#f6f7fa"/>',
     ]
-    for left, top, width, height, fill, (name, *more) in PARTS:
-        drawn.append(
-            f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="8" fill="{fill}" stroke="{LINE}"/>'
-        )
-        middle = left + width // 2
-        drawn.append(_text(middle, top + (28 if more else 24), name, INK, anchor="middle", bold=True))
-        drawn += [_text(middle, top + 48, line, GREY, anchor="middle", size=12) for line in more]
+    for box in PARTS:
+        drawn += _box(*box, first=28, second=48)
     for x1, y1, x2, y2, label in ARROWS:
-        across, down = (x2 > x1) - (x2 < x1), (y2 > y1) - (y2 < y1)
-        # Two corners behind the tip, either side of the line.
-        corners = f"{x2 - 8 * across - 5 * down},{y2 - 8 * down - 5 * across}"
-        corners += f" {x2 - 8 * across + 5 * down},{y2 - 8 * down + 5 * across}"
-        drawn.append(f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{BLUE}" stroke-width="2"/>')
-        drawn.append(f'<polygon points="{x2},{y2} {corners}" fill="{BLUE}"/>')
+        drawn += _arrow(x1, y1, x2, y2)
         if label:
             drawn.append(_text((x1 + x2) // 2 - 4, y1 - 7, label, GREY, anchor="middle", size=11))
     return "\n".join([*drawn, "</svg>", ""])
+
+
+def data_flow() -> str:
+    """Return the picture of where data goes."""
+    drawn = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 20 820 420" font-family="system-ui, sans-serif">',
+        '<rect y="20" width="820" height="420" rx="10" fill="#f6f7fa"/>',
+    ]
+    for left, top, width, height, name in ZONES:
+        drawn.append(
+            f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="12" fill="none" stroke="{GREY}" '
+            'stroke-width="1.5" stroke-dasharray="6 5"/>'
+        )
+        drawn.append(_text(left + 12, top + 24, name, GREY, size=13))
+    for box in HOLDERS:
+        first, gap = (72, 28) if box[3] > 100 else (26, 20) if box[3] > 60 else (19, 17)
+        drawn += _box(*box, first=first, second=first + gap)
+    for x1, y1, x2, y2, number in FLOWS:
+        drawn += _arrow(x1, y1, x2, y2)
+        # In the middle; on a short arrow behind it, so that the tip is free.
+        x, y = (x1 + x2) // 2, y1 + (y2 - y1) * 2 // 5
+        drawn.append(f'<circle cx="{x}" cy="{y}" r="10" fill="{BLUE}"/>')
+        drawn.append(_text(x, y + 4, number, WHITE, anchor="middle", bold=True, size=11))
+    drawn.append(_text(16, 426, "Dashed: boundaries of trust. The table below explains the numbers.", GREY, size=12))
+    return "\n".join([*drawn, "</svg>", ""])
+
+
+def _box(
+    left: int, top: int, width: int, height: int, fill: str, lines: tuple[str, ...], *, first: int, second: int
+) -> list[str]:
+    """Draw a box with its name and lines of smaller text, the first of each some pixels below its top."""
+    name, *more = lines
+    middle = left + width // 2
+    return [
+        f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="8" fill="{fill}" stroke="{LINE}"/>',
+        _text(middle, top + (first if more else 24), name, INK, anchor="middle", bold=True),
+        *(
+            _text(middle, top + second + 16 * number, line, GREY, anchor="middle", size=12)
+            for number, line in enumerate(more)
+        ),
+    ]
+
+
+def _arrow(x1: int, y1: int, x2: int, y2: int) -> list[str]:
+    """Draw a horizontal or vertical arrow."""
+    across, down = (x2 > x1) - (x2 < x1), (y2 > y1) - (y2 < y1)
+    # Two corners behind the tip, either side of the line.
+    corners = f"{x2 - 8 * across - 5 * down},{y2 - 8 * down - 5 * across}"
+    corners += f" {x2 - 8 * across + 5 * down},{y2 - 8 * down + 5 * across}"
+    return [
+        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{BLUE}" stroke-width="2"/>',
+        f'<polygon points="{x2},{y2} {corners}" fill="{BLUE}"/>',
+    ]
 
 
 def _row(top: int, title: str, claim: float, other: float) -> list[str]:
@@ -122,7 +209,8 @@ def _text(x: int, y: int, text: str, colour: str, *, anchor: str = "start", bold
 
 def main() -> None:
     """Write the pictures, or compare them."""
-    for name, picture in (("decisions.svg", decisions()), ("parts.svg", parts())):
+    pictures = {"decisions.svg": decisions(), "parts.svg": parts(), "data-flow.svg": data_flow()}
+    for name, picture in pictures.items():
         target = FOLDER / name
         if "--check" not in sys.argv:
             target.write_text(picture, encoding="utf-8")

@@ -37,11 +37,18 @@ class Authority:
         self.path = folder / f"{name}.ca.pem"
         self.path.write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, *, file: str = "", lasts: datetime.timedelta = DAY) -> Issued:
-        """Make a certificate for 127.0.0.1 and a name, and write it with its key to files."""
+    def issue(
+        self,
+        name: str,
+        *,
+        file: str = "",
+        lasts: datetime.timedelta = DAY,
+        addresses: tuple[str, ...] = ("127.0.0.1",),
+    ) -> Issued:
+        """Make a certificate for a name and for addresses, and write it with its key to files."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [x509.DNSName(name), *(x509.IPAddress(ipaddress.ip_address(one)) for one in addresses)]
         certificate = (
             _builder(subject, self._name, key.public_key(), lasts)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)

@@ -3,11 +3,20 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 
+from sameface.access.tls import TlsOptions, server_credentials
 from sameface.launcher import Service
+from tests.access.authorities import Authority, Issued
 
 
 def health(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -35,3 +44,62 @@ def test_a_port_that_is_picked_at_the_start_has_to_be_named() -> None:
     result = health(SAMEFACE_LISTEN="127.0.0.1:0")
     assert result.returncode == 3
     assert "--address" in result.stderr
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A gRPC server of one kind of TLS, with the files of its settings."""
+
+    number: int
+    tls: dict[str, str]
+
+    def health(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return health(SAMEFACE_LISTEN=f"0.0.0.0:{self.number}", **(self.tls | environment))
+
+
+@contextmanager
+def port(server: Issued, client_ca: Path | None = None) -> Iterator[Port]:
+    """Serve only health, with the service's own TLS."""
+    served = grpc.server(ThreadPoolExecutor(1))
+    answers = HealthServicer()
+    answers.set("", health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(answers, served)
+    credentials = server_credentials(TlsOptions(server.certificate, server.key, client_ca))
+    assert credentials is not None
+    number = served.add_secure_port("127.0.0.1:0", credentials)
+    served.start()
+    tls = {"CERTIFICATE": str(server.certificate), "PRIVATE_KEY": str(server.key)}
+    tls |= {"CLIENT_CA": str(client_ca)} if client_ca else {}
+    yield Port(number, {f"SAMEFACE_TLS__{name}": value for name, value in tls.items()})
+    served.stop(None).wait()
+
+
+def test_the_own_port_is_asked_with_tls_and_has_to_have_the_own_certificate(tmp_path: Path) -> None:
+    """The certificate is not for the address of the machine: health does not need that."""
+    name = "*.faces.example"
+    authority = Authority("authority", tmp_path)
+    with port(authority.issue(name, file="server", addresses=())) as served:
+        assert served.health().stdout == "SERVING\n"
+        other = authority.issue(name, file="other", addresses=())
+        replaced = served.health(
+            SAMEFACE_TLS__CERTIFICATE=str(other.certificate), SAMEFACE_TLS__PRIVATE_KEY=str(other.key)
+        )
+        assert (replaced.returncode, "UNAVAILABLE" in replaced.stdout) == (3, True)
+
+
+def test_a_port_that_asks_for_certificates_is_shown_the_own_one_or_another(tmp_path: Path) -> None:
+    ours, theirs = Authority("ours", tmp_path), Authority("theirs", tmp_path)
+    server = ours.issue("faces.example", file="server")
+    with port(server, ours.path) as served:
+        assert served.health().stdout == "SERVING\n"
+    with port(server, theirs.path) as served:
+        probe = theirs.issue("probe")
+        shown = {"SAMEFACE_CLIENT_CERTIFICATE": str(probe.certificate), "SAMEFACE_CLIENT_PRIVATE_KEY": str(probe.key)}
+        assert served.health(**shown).stdout == "SERVING\n"
+
+
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing = str(tmp_path / "tls.crt")
+    result = health(SAMEFACE_TLS__CERTIFICATE=missing, SAMEFACE_TLS__PRIVATE_KEY=missing)
+    assert result.returncode == 3
+    assert missing in result.stderr

@@ -1,6 +1,7 @@
 """The Helm chart: Helm renders it, and every object is checked against the Kubernetes schemas."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,9 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+
+from sameface.access.grants import read_grants
+from sameface.settings import Settings
 
 CHART = Path("docker/chart")
 VERSIONS = ("1.27", "1.30", "1.33")
@@ -25,6 +29,26 @@ CASES: dict[str, dict[str, Any]] = {
     "GPUs": {"triton": {"gpu": {"count": 1}, "replicas": 2, "nodeSelector": {"gpu": "yes"}}},
     "a Triton of one's own": {"triton": {"url": "gpu-box:8001"}},
     "no Triton": {"triton": {"enabled": False}},
+    "secured": {
+        "service": {
+            "secretEnv": {"SAMEFACE_QDRANT__CLIENT_CERTIFICATE": {"name": "qdrant-tls", "key": "path"}},
+            "secretMounts": [{"secretName": "qdrant-ca", "mountPath": "/etc/sameface/qdrant"}],
+        },
+        "tls": {
+            "enabled": True,
+            "secretName": "faces-tls",
+            "clientCa": {"secretName": "callers"},
+            "probeSecretName": "probe",
+            "certManager": {"issuer": "inside", "dnsNames": ["faces.example"]},
+        },
+        "access": {
+            "required": True,
+            "keysSecretName": "faces-keys",
+            "grants": '[[grant]]\ncaller = "certificate:door"\ngallery = "staff"\nroles = ["verifier"]\n',
+            "issuers": [{"issuer": "https://login.example", "audience": "faces", "jwks": "https://login.example/jwks"}],
+        },
+        "audit": {"enabled": True, "retentionDays": 90},
+    },
     "everything else": {
         "imagePullSecrets": [{"name": "pull"}],
         "service": {
@@ -76,7 +100,9 @@ def environment(objects: dict[tuple[str, str], dict[str, Any]], release: str = "
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid(case: str, version: str) -> None:
     objects = render(CASES[case])
-    for one in objects.values():
+    for (kind, _), one in objects.items():
+        if kind == "Certificate":  # of cert-manager
+            continue
         kubernetes_validate.validate(one, version, strict=True)
 
 
@@ -178,9 +204,98 @@ def test_a_pod_leaves_the_endpoints_before_it_is_told_to_end() -> None:
     assert "lifecycle" not in container(render(CASES["everything else"]), "mine")
 
 
+def test_the_secured_service_reads_secrets_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the chart sets are settings that the service knows, and their files are where volumes are mounted."""
+    objects = render(CASES["secured"])
+    found = environment(objects)
+    for variable in [name for name in os.environ if name.startswith("SAMEFACE_")]:
+        monkeypatch.delenv(variable)
+    for variable, value in found.items():
+        if isinstance(value, str):
+            monkeypatch.setenv(variable, value)
+    settings = Settings()
+    assert settings.access.required
+    assert [one.audience for one in settings.access.issuers] == ["faces"]
+    assert (settings.audit.enabled, settings.audit.mirror, settings.audit.retention_days) == (True, True, 90)
+    assert not settings.allow_plaintext
+    secrets = {one["name"]: one["secret"] for one in pod(objects, "mine")["volumes"] if "secret" in one}
+    assert {one["defaultMode"] for one in secrets.values()} == {0o440}
+    mounts = {one["mountPath"]: one["name"] for one in container(objects, "mine")["volumeMounts"]}
+    tls, access = settings.tls, settings.access
+    probe = [Path(found[f"SAMEFACE_CLIENT_{name}"]) for name in ("CERTIFICATE", "PRIVATE_KEY")]
+    for file, secret in (
+        (tls.certificate, "faces-tls"),
+        (tls.private_key, "faces-tls"),
+        (tls.client_ca, "callers"),
+        *((path, "probe") for path in probe),
+        (access.keys, "faces-keys"),
+    ):
+        assert file is not None
+        assert secrets[mounts[str(file.parent)]]["secretName"] == secret
+    assert secrets[mounts["/etc/sameface/qdrant"]]["secretName"] == "qdrant-ca"
+    assert found["SAMEFACE_QDRANT__CLIENT_CERTIFICATE"] == {"secretKeyRef": {"name": "qdrant-tls", "key": "path"}}
+    assert access.grants is not None
+    assert mounts[str(access.grants.parent)] == "grants"
+    grants = tmp_path / access.grants.name
+    grants.write_text(objects["ConfigMap", "mine-grants"]["data"][access.grants.name])
+    assert list(read_grants(grants)) == ["certificate:door"]
+
+
+def test_with_tls_the_pod_asks_itself_and_nothing_allows_plaintext() -> None:
+    secured, plain = render(CASES["secured"]), render({})
+    for probe in ("startupProbe", "readinessProbe"):
+        command = container(secured, "mine")[probe]["exec"]["command"]
+        assert command[:2] == ["sameface", "health"]
+        # The kubelet ends a command after a second unless it is told otherwise.
+        assert container(secured, "mine")[probe]["timeoutSeconds"] > float(command[command.index("--timeout") + 1])
+        assert container(plain, "mine")[probe]["grpc"] == {"port": 50051}
+    assert "SAMEFACE_ALLOW_PLAINTEXT" not in environment(secured)
+    assert environment(plain)["SAMEFACE_ALLOW_PLAINTEXT"] == "true"
+
+
+def test_cert_manager_fills_the_secret_for_the_names_that_clients_use() -> None:
+    objects = render(CASES["secured"])
+    certificate = objects["Certificate", "mine"]["spec"]
+    assert certificate["secretName"] == "faces-tls"
+    assert {name for kind, name in objects if kind == "Service" and "triton" not in name} <= set(
+        certificate["dnsNames"]
+    )
+    assert "faces.example" in certificate["dnsNames"]
+    # Its probes show this certificate where the port asks for one.
+    assert set(certificate["usages"]) == {"server auth", "client auth"}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"tls": {"enabled": True}}, "needs tls.secretName"),
+        ({"tls": {"secretName": "faces"}}, "set tls.enabled to true"),
+        ({"tls": {"clientCa": {"secretName": "callers"}}}, "set tls.enabled to true"),
+        ({"access": {"keysSecretName": "keys"}}, "set access.required to true"),
+        ({"access": {"required": True}, "qdrant": {"url": "http://q:6334"}}, "set access.keysSecretName"),
+        ({"audit": {"enabled": True, "mirror": False}, "qdrant": {"url": "http://q:6334"}}, "needs audit.mirror"),
+        (
+            {"service": {"secretEnv": {"SAMEFACE_QDRANT_API_KEY": {"name": "a", "key": "b"}}}},
+            "use the value qdrant.apiKeySecret",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_half_a_security_is_refused(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(helm_python.HelmRenderError, match=reason):
+        render(values)
+
+
+def test_an_image_may_be_named_by_digest() -> None:
+    digest = "sha256:" + "d" * 64
+    objects = render({"service": {"image": {"digest": digest}}, "triton": {"image": {"digest": digest}}})
+    assert container(objects, "mine")["image"] == f"sameface:0.1.0@{digest}"
+    assert container(objects, "mine-triton")["image"] == f"sameface-triton:0.1.0@{digest}"
+
+
 def test_the_service_gives_up_before_its_startup_probe_does() -> None:
-    for seconds in (0, 300, 3600):
-        objects = render({"service": {"startupSeconds": seconds}})
+    for seconds, tls in ((0, {}), (300, {}), (3600, {}), (300, CASES["secured"]["tls"])):
+        objects = render({"service": {"startupSeconds": seconds}, "tls": tls})
         probe = container(objects, "mine")["startupProbe"]
         assert environment(objects)["SAMEFACE_STARTUP_S"] == str(seconds)
         assert probe["periodSeconds"] * probe["failureThreshold"] >= seconds + 60
@@ -206,14 +321,14 @@ def test_what_the_chart_sets_itself_is_refused_in_the_environment(variable: str,
 
 
 def test_the_chart_refuses_every_variable_that_it_sets() -> None:
+    # Without what the values set for the operator.
     quiet = {
-        "service": {
-            "env": dict.fromkeys(("SAMEFACE_VISION_THREADS", "SAMEFACE_MAX_REQUESTS", "SAMEFACE_ALLOW_PLAINTEXT"))
-        }
+        "env": dict.fromkeys(yaml.safe_load((CHART / "values.yaml").read_text())["service"]["env"]),
+        "secretEnv": {},
     }
     chart = helm_python.Chart.load(str(CHART))
     for case in CASES.values():
-        merged = {**case, "service": {**case.get("service", {}), **quiet["service"]}}
+        merged = {**case, "service": {**case.get("service", {}), **quiet}}
         text = chart.render(values=merged, name="mine")["sameface/templates/service.yaml"]
         for variable in re.findall(r"name: (SAMEFACE_\w+)", text):
             with pytest.raises(helm_python.HelmRenderError, match=f"service.env sets {variable}"):

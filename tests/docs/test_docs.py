@@ -30,7 +30,9 @@ from sameface_qdrant import Contract, NewTemplate
 from sameface_qdrant.blocking import Store
 from sameface_qdrant.errors import GalleryNotFound, SamefaceError, StoreFull
 
-DOCUMENTS = sorted([Path("README.md"), Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), *Path("docs").glob("*.md")])
+DOCUMENTS = sorted(
+    [Path("README.md"), Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), Path("SECURITY.md"), *Path("docs").glob("*.md")]
+)
 BLOCK = re.compile(r"(?P<note><!-- not run: [^\n]+ -->\n)?```(?P<language>\w*)\n(?P<code>.*?)```", re.S)
 ADDRESS = "127.0.0.1:50051"
 # One document trains a model, which takes minutes on a machine that is busy.
@@ -144,7 +146,7 @@ def node_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "protos").symlink_to(Path("protos").resolve())
     example = root / "docs" / "examples" / "node"
     shutil.copytree("docs/examples/node", example, ignore=shutil.ignore_patterns("node_modules"))
-    command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
+    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
     subprocess.run(command, cwd=example, check=True, capture_output=True)
     return example
 

@@ -248,7 +248,9 @@ def old_runtime() -> Path:
         partial = target.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-        subprocess.run([*command, "--target", str(partial), f"onnxruntime=={OLD_RUNTIME}"], check=True)
+        lock = Path(__file__).with_name("old_runtime.lock")
+        command += ["--require-hashes", "--target", str(partial), "--requirement", str(lock)]
+        subprocess.run(command, check=True)
         partial.rename(target)
     return target
 

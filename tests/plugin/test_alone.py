@@ -36,7 +36,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 def install(python: Path, requirement: str | Path, wheels: Path) -> None:
     """Install a requirement and its declared dependencies, and nothing else, from a folder of wheels."""
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python, "install"]
-    pip += ["--quiet", "--no-compile", "--no-index", "--find-links", wheels, "-c", ROOT / "constraints.txt"]
+    pip += ["--quiet", "--no-compile", "--no-index", "--find-links", wheels]
     run(*pip, requirement, cwd=wheels)
 
 

@@ -62,7 +62,7 @@ def test_every_method_is_there_with_the_same_parameters(asynchronous: type, sync
         assert list(inspect.signature(facing).parameters.values()) == list(signature.parameters.values()), name
         assert facing.__doc__
     offered = {name for name, _ in inspect.getmembers(synchronous, inspect.isfunction) if not name.startswith("_")}
-    assert offered - set(expected) <= {"close", "enroll_many"}
+    assert offered - set(expected) <= {"close", "enroll_many", "use_quotas"}
 
 
 def test_a_person_is_enrolled_verified_identified_searched_and_erased(

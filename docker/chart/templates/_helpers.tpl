@@ -59,7 +59,40 @@ http://{{ include "sameface.qdrantName" . }}:6334
   "SAMEFACE_INFERENCE" "triton.enabled"
   "SAMEFACE_QDRANT_URL" "qdrant.url"
   "SAMEFACE_QDRANT_API_KEY" "qdrant.apiKeySecret"
+  "SAMEFACE_ALLOW_PLAINTEXT" "tls.enabled"
+  "SAMEFACE_TLS__CERTIFICATE" "tls.secretName"
+  "SAMEFACE_TLS__PRIVATE_KEY" "tls.secretName"
+  "SAMEFACE_TLS__CLIENT_CA" "tls.clientCa.secretName"
+  "SAMEFACE_CLIENT_CERTIFICATE" "tls.probeSecretName"
+  "SAMEFACE_CLIENT_PRIVATE_KEY" "tls.probeSecretName"
+  "SAMEFACE_ACCESS__REQUIRED" "access.required"
+  "SAMEFACE_ACCESS__KEYS" "access.keysSecretName"
+  "SAMEFACE_ACCESS__GRANTS" "access.grants"
+  "SAMEFACE_ACCESS__ISSUERS" "access.issuers"
+  "SAMEFACE_AUDIT__ENABLED" "audit.enabled"
+  "SAMEFACE_AUDIT__MIRROR" "audit.mirror"
+  "SAMEFACE_AUDIT__RETENTION_DAYS" "audit.retentionDays"
 -}}
+{{- if and .Values.tls.enabled (not .Values.tls.secretName) -}}
+{{- fail "tls.enabled needs tls.secretName: a Secret with tls.crt and tls.key; with tls.certManager.issuer, cert-manager fills it" -}}
+{{- end -}}
+{{- if and (not .Values.tls.enabled) (or .Values.tls.secretName .Values.tls.clientCa.secretName .Values.tls.probeSecretName .Values.tls.certManager.issuer) -}}
+{{- fail "values of tls are set, but tls.enabled is false, so the port would not be encrypted: set tls.enabled to true, or remove them" -}}
+{{- end -}}
+{{- if and (not .Values.access.required) (or .Values.access.keysSecretName .Values.access.grants .Values.access.issuers) -}}
+{{- fail "values of access are set, but access.required is false, so everybody may call: set access.required to true, or remove them" -}}
+{{- end -}}
+{{- if and .Values.access.required (include "sameface.qdrantUrl" .) (not .Values.access.keysSecretName) (not .Values.access.grants) -}}
+{{- fail "access.required is true, but no caller could have a right: set access.keysSecretName, or access.grants" -}}
+{{- end -}}
+{{- if and .Values.audit.enabled (include "sameface.qdrantUrl" .) (not .Values.audit.mirror) -}}
+{{- fail "audit.enabled needs audit.mirror where templates are on a Qdrant server: pods then have no volume, and their logs end with them" -}}
+{{- end -}}
+{{- range $variable := keys .Values.service.secretEnv -}}
+{{- if or (hasKey $owned $variable) (hasKey $.Values.service.env $variable) -}}
+{{- fail (printf "service.secretEnv sets %s, which is set elsewhere: use the value %s instead" $variable (get $owned $variable | default (printf "service.env.%s" $variable))) -}}
+{{- end -}}
+{{- end -}}
 {{- range $variable, $value := .Values.service.env -}}
 {{- if hasKey $owned $variable -}}
 {{- fail (printf "service.env sets %s, but probes, ports and volumes of this chart depend on it: set the value %s instead" $variable (get $owned $variable)) -}}
@@ -75,6 +108,48 @@ seccompProfile: { type: RuntimeDefault }
 {{- define "sameface.containerSecurity" -}}
 allowPrivilegeEscalation: false
 capabilities: { drop: [ALL] }
+{{- end -}}
+
+{{/* Name of an image. Call with its values. */}}
+{{- define "sameface.image" -}}
+{{ .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end -}}
+
+{{/* Secrets that the service reads from files: a list of volume, secret and path. */}}
+{{- define "sameface.secrets" -}}
+{{- $secrets := list -}}
+{{- if .Values.tls.enabled -}}
+{{- $secrets = append $secrets (dict "volume" "tls" "secret" .Values.tls.secretName "path" "/etc/sameface/tls") -}}
+{{- end -}}
+{{- with .Values.tls.clientCa.secretName -}}
+{{- $secrets = append $secrets (dict "volume" "client-ca" "secret" . "path" "/etc/sameface/client-ca") -}}
+{{- end -}}
+{{- with .Values.tls.probeSecretName -}}
+{{- $secrets = append $secrets (dict "volume" "probe" "secret" . "path" "/etc/sameface/probe") -}}
+{{- end -}}
+{{- with .Values.access.keysSecretName -}}
+{{- $secrets = append $secrets (dict "volume" "keys" "secret" . "path" "/etc/sameface/keys") -}}
+{{- end -}}
+{{- range $number, $mount := .Values.service.secretMounts -}}
+{{- $secrets = append $secrets (dict "volume" (printf "secret-%d" $number) "secret" $mount.secretName "path" $mount.mountPath) -}}
+{{- end -}}
+{{- toYaml $secrets -}}
+{{- end -}}
+
+{{/* A probe of the service. Kubernetes' own gRPC probe speaks no TLS, so with TLS the pod asks itself. That starts a
+     process, so it is asked less often. Call with a dict of root and seconds, for which it may fail. */}}
+{{- define "sameface.probe" -}}
+{{- $period := ternary 15 5 .root.Values.tls.enabled -}}
+{{- if .root.Values.tls.enabled }}
+exec: { command: [sameface, health, --timeout, "5"] }
+timeoutSeconds: 10
+{{- else }}
+grpc: { port: {{ .root.Values.service.port }} }
+{{- end }}
+periodSeconds: {{ $period }}
+{{- with .seconds }}
+failureThreshold: {{ add (div . $period) 1 }}
+{{- end }}
 {{- end -}}
 
 {{/* Scheduling of pods. Call with a dict of root, component, and values (the values of the component). */}}

