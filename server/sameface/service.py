@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 PAUSE_S = 1.0
+END_S = 1.5
+"""Seconds after a second signal in which parts may close. A thread that decodes a photo cannot be ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,10 @@ class Started:
 
 
 async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and close. A second signal ends the service without draining.
+    """Serve until SIGTERM or SIGINT, then drain and close.
+
+    A second signal ends the wait: what is in work is dropped, and the process ends after `END_S` at the latest, with
+    128 and the signal's number. Whatever was acknowledged is stored.
 
     Raises:
         SamefaceError: a part cannot be started. Nothing is left running.
@@ -77,17 +84,21 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
     began = time.monotonic()
     stopping, aborting = asyncio.Event(), asyncio.Event()
 
-    def stop() -> None:
-        if stopping.is_set():
+    def stop(number: int) -> None:
+        if stopping.is_set() and not aborting.is_set():
             aborting.set()
+            # The interpreter itself waits for threads that are at work, however it ends.
+            ending = threading.Timer(END_S, os._exit, [128 + number])
+            ending.daemon = True
+            ending.start()
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number)
 
     async with AsyncExitStack() as parts:
-        opened = await _unless_stopped(stopping, _open(settings, parts, began))
+        opened = await _unless_stopped(stopping, _open(settings, parts, began, aborting))
         if opened is not None:
             api, started = opened
             on_ready(started)
@@ -109,7 +120,9 @@ async def _unless_stopped(stopping: asyncio.Event, opening: Coroutine[Any, Any, 
     return None
 
 
-async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tuple[ApiServer, Started]:
+async def _open(
+    settings: Settings, parts: AsyncExitStack, began: float, aborting: asyncio.Event
+) -> tuple[ApiServer, Started]:
     cards = read_cards(settings.model_repository)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, cards)
@@ -130,7 +143,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         else:
             await check_models(inference, cards)
     threads = ThreadPoolExecutor(settings.vision_threads, thread_name_prefix="vision")
-    parts.callback(threads.shutdown, wait=True, cancel_futures=True)
+    parts.callback(lambda: threads.shutdown(wait=not aborting.is_set(), cancel_futures=True))
 
     operations = FaceOperations(
         photos=PhotoPipeline(
@@ -173,7 +186,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         reflect=settings.reflection,
         operations=operations,
         parts=served,
-        limits=Limits(settings.max_requests, settings.max_request_bytes, settings.max_streams, settings.stream_idle_s),
+        limits=_limits(settings),
         max_message_bytes=settings.max_message_bytes,
     )
     parts.push_async_callback(api.drain, 0.0)
@@ -186,6 +199,21 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         store_location=store.description.location,
         triton_url=local.grpc_url if local else settings.triton_url,
         seconds=time.monotonic() - began,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        requests=settings.max_requests,
+        request_bytes=settings.max_request_bytes,
+        streams=settings.max_streams,
+        stream_idle_s=settings.stream_idle_s,
+        streams_per_caller=settings.max_streams_per_caller,
+        calls_per_connection=settings.max_calls_per_connection,
+        arriving_bytes=settings.max_arriving_bytes,
+        arrive_s=settings.arrive_s,
+        unread_bytes=settings.max_unread_bytes,
+        unread_s=settings.unread_s,
     )
 
 

@@ -53,7 +53,10 @@ def test_texts_of_a_photo_are_not_logged(
     assert TEXT not in said
 
 
-def test_the_test_would_notice(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_test_would_notice(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sameface.logs.MOST_LINES", 1000)
     log_to_stderr("debug")
     root.setLevel(logging.DEBUG)
     Image.open(io.BytesIO(photo("TIFF"))).load()

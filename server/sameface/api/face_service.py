@@ -9,9 +9,10 @@ from sameface.access.caller import present_caller
 from sameface.access.rates import Rates
 from sameface.api import requests, responses
 from sameface.api.admission import Admission
-from sameface.api.interceptor import as_typed
+from sameface.api.failures import as_typed
+from sameface.api.interceptor import share_of
 from sameface.api.names import parse_name
-from sameface.api.ordered import ordered
+from sameface.api.ordered import Room, ordered
 from sameface.api.status import status_of
 from sameface.pipeline.operations import FaceOperations, IdentificationSettings
 from sameface.v1 import face_pb2, face_service_pb2, face_service_pb2_grpc
@@ -22,6 +23,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_RESULTS = 1000
 SAMPLES_AT_A_TIME = 8
+STREAM_BYTES = 32 << 20
+"""Bytes of samples of one stream that are in work. Another one is read ahead."""
 
 
 class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[misc]  # generated, untyped
@@ -102,6 +105,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             raise InvalidArgument("the first message has no settings", metadata={"field": "settings"})
         settings = requests.identification_from(first.settings)
         await self._operations.store.galleries.get(settings.gallery)
+        share = share_of(present_caller(), context)
         # Tells the client that the stream is accepted, before it sends photos.
         await context.send_initial_metadata(())
 
@@ -114,15 +118,18 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 requests.text_from(request.tag, "tag")
                 if request is not first and request.HasField("settings"):
                     raise InvalidArgument("only the first message may have settings", metadata={"field": "settings"})
-                async with self._admission.sample():
+                async with self._admission.sample(share):
                     identified = await self._identify(settings, request.sample)
                 found.faces.extend(identified.faces)
                 found.faces_found = identified.faces_found
             except Exception as error:
                 found.error.CopyFrom(status_of(as_typed("StreamIdentifyFaces", error)))
+            finally:
+                room.leave(request.ByteSize())
             return found
 
-        async for response in ordered(_numbered(first, stream), answer, SAMPLES_AT_A_TIME):
+        room = Room(STREAM_BYTES)
+        async for response in ordered(_numbered(first, stream, room), answer, SAMPLES_AT_A_TIME):
             yield response
 
     async def SearchTemplates(
@@ -220,11 +227,14 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
 async def _numbered(
     first: face_service_pb2.StreamIdentifyFacesRequest,
     others: AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest],
+    room: Room,
 ) -> AsyncIterator[tuple[int, face_service_pb2.StreamIdentifyFacesRequest]]:
     index = 0
     if first.HasField("sample"):
+        await room.enter(first.ByteSize())
         yield index, first
         index += 1
     async for request in others:
+        await room.enter(request.ByteSize())
         yield index, request
         index += 1
