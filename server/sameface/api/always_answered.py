@@ -21,8 +21,6 @@ from sameface_qdrant.errors import InvalidArgument
 
 PREFIX = "/grpc."
 ARRIVE_S = 5.0
-KEEP_S = 0.05
-"""A health check is so small that it arrives at once."""
 PLACES = 8
 MOST_WATCHES, WATCHES_PER_CONNECTION = 48, 8
 MOST_REFLECTIONS, REFLECTIONS_PER_CONNECTION = 8, 2
@@ -37,7 +35,7 @@ class AlwaysAnswered:
 
     def __init__(self, parser: Parser, answers: Answers) -> None:
         self._parser, self._answers = parser, answers
-        self._arrivals = Arrivals(PLACES, ARRIVE_S, KEEP_S)
+        self._arrivals = Arrivals(PLACES, ARRIVE_S)
         self._watches = _Open("health watches", MOST_WATCHES, WATCHES_PER_CONNECTION)
         self._reflections = _Open("reflections", MOST_REFLECTIONS, REFLECTIONS_PER_CONNECTION)
 

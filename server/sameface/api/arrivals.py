@@ -1,8 +1,11 @@
 """Places for requests that are arriving.
 
 A caller announces the size of a request and sends it as slowly as it likes, and gRPC keeps what has come. So only so
-many requests arrive at a time, each connection has a few of them, and others wait: until its turn, gRPC lets 64 KiB of
-a request in. Where places are short, requests that take long give way to connections that have fewer.
+many requests arrive at a time, and the others wait: until its turn, gRPC lets 64 KiB of a request in.
+
+A small request is complete when its turn comes, or a moment later. So every turn is short. A request that is not
+complete then moves to one of the places for slow requests, or is refused if others need these more. Slow requests never
+hold up the others.
 """
 
 import asyncio
@@ -14,20 +17,22 @@ from dataclasses import dataclass, field
 from sameface.api.admission import RETRY_AFTER_S, busy
 from sameface.errors import ServerBusy, StreamIdle
 
+TURN_S = 0.1
 WAIT_S = 10.0
-"""Seconds that a request waits for a place."""
+"""Seconds that a request waits for its turn."""
 MOST_WAITING = 1024
-PER_CONNECTION = 4
-"""One connection may have a fourth of the places."""
-PATIENT = 5
-"""A connection that has no more places than another keeps them so many times longer."""
+KEEP_S = 5.0
+"""A slow request keeps its place at least so long, unless its connection has two more than the one that needs it."""
+QUICK = 4
+"""One of so many places is for turns."""
 
 
 @dataclass(eq=False, slots=True)
 class _Arrival:
+    connection: str
     granted: "asyncio.Future[None]"
     since: float = 0.0
-    """When it got its place, in seconds of the loop's clock."""
+    """When it got its place for slow requests, in seconds of the loop's clock."""
     limit: asyncio.Timeout | None = None
     gave_way: bool = False
 
@@ -36,35 +41,31 @@ class _Arrival:
 class _Connection:
     """The requests of one connection, oldest first."""
 
-    arriving: list[_Arrival] = field(default_factory=list)
     waiting: deque[_Arrival] = field(default_factory=deque)
+    in_turn: list[_Arrival] = field(default_factory=list)
+    slow: list[_Arrival] = field(default_factory=list)
 
 
 class Arrivals:
     """Shares places among connections."""
 
-    def __init__(self, places: int, arrive_s: float, keep_s: float = 1.0) -> None:
-        """``places`` requests arrive at a time, each within ``arrive_s`` seconds.
-
-        A place is kept for ``keep_s`` seconds at least, and `PATIENT` times as long by a connection that has no more
-        places than the one that waits would have.
-        """
-        self._places = places
-        self._per_connection = max(1, places // PER_CONNECTION)
-        self._arrive_s, self._keep_s = arrive_s, keep_s
+    def __init__(self, places: int, arrive_s: float) -> None:
+        """At most ``places`` requests (2 or more) arrive at a time, each within ``arrive_s`` seconds."""
+        self._turns = max(1, places // QUICK)
+        self._places = places - self._turns
+        self._arrive_s = arrive_s
         self._connections: dict[str, _Connection] = {}
-        self._arriving = self._waiting = 0
-        self._again: asyncio.TimerHandle | None = None
+        self._waiting = self._in_turn = self._slow = 0
 
     @asynccontextmanager
     async def place(self, connection: str) -> AsyncIterator[None]:
-        """Wait for a place, and have it while the request arrives.
+        """Wait for a turn, and have a place while the request arrives.
 
         Raises:
-            ServerBusy: there was no place, or the request took long and another one needed its place.
+            ServerBusy: there was no turn, or the request was slow and others needed its place.
             StreamIdle: the request did not arrive in time.
         """
-        arrival = _Arrival(asyncio.get_running_loop().create_future())
+        arrival = _Arrival(connection, asyncio.get_running_loop().create_future())
         if self._waiting >= MOST_WAITING:
             self._refuse_one()
         self._connections.setdefault(connection, _Connection()).waiting.append(arrival)
@@ -74,18 +75,22 @@ class Arrivals:
             if not arrival.granted.done():
                 await asyncio.wait([arrival.granted], timeout=WAIT_S)
             if not arrival.granted.done():
-                raise busy("requests arriving", self._arriving, self._places)
+                raise busy("requests waiting", self._waiting, MOST_WAITING)
             arrival.granted.result()
             async with asyncio.timeout(self._arrive_s) as arrival.limit:
-                yield
+                turn = asyncio.get_running_loop().call_later(TURN_S, self._end_turn, arrival)
+                try:
+                    yield
+                finally:
+                    turn.cancel()
         except TimeoutError:
             # A `TimeoutError` of the connection is not taken for ours.
             if arrival.limit is None or not arrival.limit.expired():
                 raise
             if arrival.gave_way:
                 raise ServerBusy(
-                    "the request took long to arrive, and another one needed its place; wait and repeat the call",
-                    metadata={"in_flight": self._arriving, "limit": self._places},
+                    "the request was slow to arrive, and others needed its place; wait and repeat the call",
+                    metadata={"in_flight": self._slow, "limit": self._places},
                     retry_after_s=RETRY_AFTER_S,
                 ) from None
             raise StreamIdle(
@@ -93,63 +98,77 @@ class Arrivals:
                 metadata={"limit": f"{self._arrive_s:g}"},
             ) from None
         finally:
-            self._leave(connection, arrival)
+            self._leave(arrival)
+            self._serve()
 
-    def _leave(self, connection: str, arrival: _Arrival) -> None:
-        requests = self._connections.get(connection, _Connection())
-        if arrival in requests.arriving:
-            requests.arriving.remove(arrival)
-            self._arriving -= 1
+    def _leave(self, arrival: _Arrival) -> None:
+        requests = self._connections.get(arrival.connection)
+        if requests is None:
+            return
+        if arrival in requests.in_turn:
+            requests.in_turn.remove(arrival)
+            self._in_turn -= 1
+        elif arrival in requests.slow:
+            requests.slow.remove(arrival)
+            self._slow -= 1
         elif arrival in requests.waiting:
             requests.waiting.remove(arrival)
             self._waiting -= 1
-        if not requests.arriving and not requests.waiting:
-            self._connections.pop(connection, None)
-        if self._waiting:
-            self._serve()
+        if not requests.waiting and not requests.in_turn and not requests.slow:
+            del self._connections[arrival.connection]
 
     def _serve(self) -> None:
-        """Give free places to those that wait: first to the connection that has fewest."""
-        while True:
-            name, fewest = "", self._per_connection
-            for one, requests in self._connections.items():
-                if requests.waiting and len(requests.arriving) < fewest:
-                    name, fewest = one, len(requests.arriving)
-            if not name:
-                return
-            if self._arriving >= self._places:
-                self._make_room(fewest)
-                return
-            # Behind the others, so that connections with as many take turns.
+        """Begin turns: first for the connection that has fewest requests arriving."""
+        while self._waiting and self._in_turn < self._turns:
+            name = min(
+                (one for one, requests in self._connections.items() if requests.waiting),
+                key=lambda one: len(self._connections[one].in_turn) + len(self._connections[one].slow),
+            )
+            # Behind the others, so that equals take turns.
             requests = self._connections[name] = self._connections.pop(name)
             arrival = requests.waiting.popleft()
             self._waiting -= 1
-            requests.arriving.append(arrival)
-            self._arriving += 1
-            arrival.since = asyncio.get_running_loop().time()
+            requests.in_turn.append(arrival)
+            self._in_turn += 1
             arrival.granted.set_result(None)
 
-    def _make_room(self, fewest: int) -> None:
-        """Take a place from the connection that has most, for one that has ``fewest``; or look again later."""
-        most = max(len(requests.arriving) for requests in self._connections.values())
-        richest = [requests.arriving for requests in self._connections.values() if len(requests.arriving) == most]
-        oldest = min((arriving[0] for arriving in richest), key=lambda arrival: arrival.since)
-        loop = asyncio.get_running_loop()
-        due = oldest.since + self._keep_s * (1 if most > fewest + 1 else PATIENT)
-        if due > loop.time() or oldest.limit is None:
-            if self._again is None:
-                self._again = loop.call_at(max(due, loop.time() + self._keep_s / PATIENT), self._look_again)
-        elif most > fewest and not oldest.limit.expired():
-            oldest.gave_way = True
-            oldest.limit.reschedule(loop.time())
+    def _end_turn(self, arrival: _Arrival) -> None:
+        requests = self._connections[arrival.connection]
+        if self._slow < self._places or self._make_room(len(requests.slow)):
+            requests.in_turn.remove(arrival)
+            self._in_turn -= 1
+            requests.slow.append(arrival)
+            self._slow += 1
+            arrival.since = asyncio.get_running_loop().time()
+            self._serve()
+        else:
+            _end(arrival)
 
-    def _look_again(self) -> None:
-        self._again = None
-        self._serve()
+    def _make_room(self, own: int) -> bool:
+        """End the oldest slow request of the connection with most; return whether there was one to end.
+
+        ``own`` is how many slow requests the connection has that needs the place.
+        """
+        most = max(len(requests.slow) for requests in self._connections.values())
+        oldest = min(
+            (requests.slow[0] for requests in self._connections.values() if len(requests.slow) == most),
+            key=lambda arrival: arrival.since,
+        )
+        old = oldest.since + KEEP_S <= asyncio.get_running_loop().time()
+        if most < own or not (most > own + 1 or old):
+            return False
+        self._leave(oldest)
+        _end(oldest)
+        return True
 
     def _refuse_one(self) -> None:
         """Refuse the latest request of the connection with most that wait."""
         requests = max(self._connections.values(), key=lambda requests: len(requests.waiting))
-        refused = requests.waiting.pop()
+        requests.waiting.pop().granted.set_exception(busy("requests waiting", self._waiting, MOST_WAITING))
         self._waiting -= 1
-        refused.granted.set_exception(busy("requests waiting", self._waiting, MOST_WAITING))
+
+
+def _end(arrival: _Arrival) -> None:
+    if arrival.limit is not None and not arrival.limit.expired():
+        arrival.gave_way = True
+        arrival.limit.reschedule(asyncio.get_running_loop().time())
