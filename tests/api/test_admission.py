@@ -94,6 +94,27 @@ def test_one_caller_leaves_a_stream_to_others() -> None:
     assert admitted.in_flight == 0
 
 
+async def test_samples_that_streams_hold_are_limited_by_their_bytes_and_given_back() -> None:
+    admitted = admission(request_bytes=200)
+    with admitted.bytes_of_samples("ada") as first:
+        await first.enter(500)
+        with admitted.bytes_of_samples("ben") as second:
+            waiting = asyncio.create_task(second.enter(20))
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+            first.leave(500)
+            await waiting
+            await first.enter(60)
+            waiting = asyncio.create_task(second.enter(30))
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+            waiting.cancel()
+        # The second stream has ended without giving its bytes back, and its late sample gives nothing back twice.
+        second.leave(20)
+        await first.enter(20)
+        assert first.held == 80
+
+
 async def test_samples_of_streams_leave_room_for_unary_calls() -> None:
     admitted, working = admission(requests=16, request_bytes=1 << 20), 0
 

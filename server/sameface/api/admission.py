@@ -23,7 +23,7 @@ class Limits:
     requests: int
     """Most requests and samples of streams in work at a time."""
     request_bytes: int
-    """Most bytes of all requests in work. A single request is always admitted."""
+    """Most bytes of all requests in work, and half as many of samples of streams. A single one is always admitted."""
     streams: int
     """Most open streams."""
     stream_idle_s: float
@@ -63,18 +63,49 @@ class Shares:
         callers = len(self._held) + (held == 0)
         return self.used + amount > self.limit or (held > 0 and held + amount > self.limit // (callers + 1))
 
-    @contextmanager
-    def held(self, caller: str, amount: int = 1) -> Iterator[None]:
+    def take(self, caller: str, amount: int = 1) -> None:
         """Count an amount as used by a caller."""
         self.used += amount
         self._held[caller] += amount
+
+    def give_back(self, caller: str, amount: int = 1) -> None:
+        """Count it as free again."""
+        self.used -= amount
+        self._held[caller] -= amount
+        if self._held[caller] <= 0:
+            del self._held[caller]
+
+    @contextmanager
+    def held(self, caller: str, amount: int = 1) -> Iterator[None]:
+        """Count an amount as used by a caller, inside the block."""
+        self.take(caller, amount)
         try:
             yield
         finally:
-            self.used -= amount
-            self._held[caller] -= amount
-            if self._held[caller] <= 0:
-                del self._held[caller]
+            self.give_back(caller, amount)
+
+
+class SampleBytes:
+    """The bytes of the samples that one stream holds, of those that all streams may hold together."""
+
+    def __init__(self, shares: Shares, caller: str, freed: asyncio.Event) -> None:
+        self.held = 0
+        self._shares, self._caller, self._freed = shares, caller, freed
+
+    async def enter(self, size: int) -> None:
+        """Wait until there is room for one more sample. A single one is always admitted."""
+        while self._shares.used and self._shares.refuse(self._caller, size):
+            self._freed.clear()
+            await self._freed.wait()
+        self._shares.take(self._caller, size)
+        self.held += size
+
+    def leave(self, size: int) -> None:
+        """Count the bytes of a sample as free again, unless the stream has ended."""
+        size = min(size, self.held)
+        self.held -= size
+        self._shares.give_back(self._caller, size)
+        self._freed.set()
 
 
 class Admission:
@@ -88,6 +119,7 @@ class Admission:
         """Set when the server stops. Streams then end."""
         self._working = Shares(limits.requests)
         self._bytes = Shares(limits.request_bytes)
+        self._bytes_of_streams = Shares(limits.request_bytes // 2)
         # Work of streams waits for room, so it must not take all of it: unary calls are refused when there is none.
         self._samples_at_most = min(limits.requests, max(2, limits.requests // 4))
         self._samples = 0
@@ -152,6 +184,15 @@ class Admission:
                 yield
         finally:
             self._samples -= 1
+
+    @contextmanager
+    def bytes_of_samples(self, caller: str = "") -> "Iterator[SampleBytes]":
+        """Count the bytes of the samples that one stream holds. What is still counted at its end is free then."""
+        samples = SampleBytes(self._bytes_of_streams, caller, self._freed)
+        try:
+            yield samples
+        finally:
+            samples.leave(samples.held)
 
     async def idle(self, settle_s: float) -> None:
         """Return once nothing was in flight for ``settle_s`` seconds: a received call may not have been counted yet."""

@@ -21,9 +21,9 @@ from sameface_qdrant.errors import InvalidArgument
 
 PREFIX = "/grpc."
 ARRIVE_S = 5.0
-PLACES = 8
+PLACES = 4
 MOST_WATCHES, WATCHES_PER_CONNECTION = 48, 8
-MOST_REFLECTIONS, REFLECTIONS_PER_CONNECTION = 8, 2
+MOST_REFLECTIONS, REFLECTIONS_PER_CONNECTION = 4, 2
 REFLECTION_IDLE_S = 60.0
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

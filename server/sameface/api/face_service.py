@@ -12,7 +12,7 @@ from sameface.api.admission import Admission
 from sameface.api.failures import as_typed
 from sameface.api.interceptor import share_of
 from sameface.api.names import parse_name
-from sameface.api.ordered import Room, ordered
+from sameface.api.ordered import ordered
 from sameface.api.status import status_of
 from sameface.pipeline.operations import FaceOperations, IdentificationSettings
 from sameface.v1 import face_pb2, face_service_pb2, face_service_pb2_grpc
@@ -23,8 +23,6 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_RESULTS = 1000
 SAMPLES_AT_A_TIME = 8
-STREAM_BYTES = 32 << 20
-"""Bytes of samples of one stream that are in work. Another one is read ahead."""
 
 
 class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[misc]  # generated, untyped
@@ -125,12 +123,19 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             except Exception as error:
                 found.error.CopyFrom(status_of(as_typed("StreamIdentifyFaces", error)))
             finally:
-                room.leave(request.ByteSize())
+                held.leave(request.ByteSize())
             return found
 
-        room = Room(STREAM_BYTES)
-        async for response in ordered(_numbered(first, stream, room), answer, SAMPLES_AT_A_TIME):
-            yield response
+        async def numbered() -> AsyncIterator[tuple[int, face_service_pb2.StreamIdentifyFacesRequest]]:
+            index = 0
+            async for request in _samples(first, stream):
+                await held.enter(request.ByteSize())
+                yield index, request
+                index += 1
+
+        with self._admission.bytes_of_samples(share) as held:
+            async for response in ordered(numbered(), answer, SAMPLES_AT_A_TIME):
+                yield response
 
     async def SearchTemplates(
         self, request: face_service_pb2.SearchTemplatesRequest, context: Context
@@ -224,17 +229,11 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         )
 
 
-async def _numbered(
+async def _samples(
     first: face_service_pb2.StreamIdentifyFacesRequest,
     others: AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest],
-    room: Room,
-) -> AsyncIterator[tuple[int, face_service_pb2.StreamIdentifyFacesRequest]]:
-    index = 0
+) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest]:
     if first.HasField("sample"):
-        await room.enter(first.ByteSize())
-        yield index, first
-        index += 1
+        yield first
     async for request in others:
-        await room.enter(request.ByteSize())
-        yield index, request
-        index += 1
+        yield request

@@ -9,27 +9,6 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-class Room:
-    """Room for the bytes of what is in work. A single item always has room."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._used = 0
-        self._left = asyncio.Event()
-
-    async def enter(self, size: int) -> None:
-        """Wait until there is room for so many bytes. One task at a time may wait."""
-        while self._used and self._used + size > self._most:
-            self._left.clear()
-            await self._left.wait()
-        self._used += size
-
-    def leave(self, size: int) -> None:
-        """Give room back."""
-        self._used -= size
-        self._left.set()
-
-
 async def ordered(
     items: AsyncIterator[Item], work: Callable[[Item], Awaitable[Answer]], most: int
 ) -> AsyncIterator[Answer]:
