@@ -7,7 +7,7 @@ from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
+from h2.events import DataReceived, RemoteSettingsChanged, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
@@ -42,6 +42,8 @@ class Attacker:
         self.received = 0
         """Bytes of messages."""
         self.changed = asyncio.Event()
+        self.settled = asyncio.Event()
+        """Set when the server has told its limits."""
         self._receiving = asyncio.create_task(self._receive())
 
     @classmethod
@@ -50,6 +52,7 @@ class Attacker:
         host, _, port = address.rpartition(":")
         opened = cls(*await asyncio.open_connection(host, int(port)), window, reads)
         await opened.flush()
+        await opened.settled.wait()
         return opened
 
     @property
@@ -128,6 +131,8 @@ class Attacker:
                 self.received += len(event.data)
                 if self._reads and event.flow_controlled_length:
                     self._http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case RemoteSettingsChanged():
+                self.settled.set()
             case StreamReset():
                 self.reset.add(event.stream_id)
                 self.ended.add(event.stream_id)

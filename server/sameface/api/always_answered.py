@@ -6,7 +6,7 @@ arrive, and the size of these are limited for themselves.
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -78,9 +78,10 @@ class AlwaysAnswered:
                 with self._reflections.one(connection):
                     contents = messages_of(requests, REFLECTION_IDLE_S)
                     messages = (await self._small(parse, content) async for content in contents)
-                    async for answer in reflection(messages, context):
-                        with self._answers.being_sent(connection, answer.ByteSize()):
-                            yield answer
+                    async with aclosing(reflection(messages, context)) as answering:
+                        async for answer in answering:
+                            with self._answers.being_sent(connection, answer.ByteSize()):
+                                yield answer
                 return
             except Exception as error:
                 failure = failure_of(method, error)

@@ -1,6 +1,7 @@
 """FaceService: enrolment, verification, identification and search of photos and embeddings."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -134,8 +135,9 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 index += 1
 
         with self._admission.bytes_of_samples(share) as held:
-            async for response in ordered(numbered(), answer, SAMPLES_AT_A_TIME):
-                yield response
+            async with aclosing(ordered(numbered(), answer, SAMPLES_AT_A_TIME)) as answers:
+                async for response in answers:
+                    yield response
 
     async def SearchTemplates(
         self, request: face_service_pb2.SearchTemplatesRequest, context: Context

@@ -5,6 +5,7 @@ into statuses.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -122,12 +123,13 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                         return
                     answers = 0
                     paced = self._paced(caller, rpc, first, messages, lambda: caller_of(context))
-                    async for answer in stream(paced, context):
-                        self._record(caller, rpc, first, reason_in(answer), answer)
-                        answers += 1
-                        with self._answers.being_sent(connection, answer.ByteSize()):
-                            yield answer
-                        self._check_audit()
+                    async with aclosing(stream(paced, context)) as answering:
+                        async for answer in answering:
+                            self._record(caller, rpc, first, reason_in(answer), answer)
+                            answers += 1
+                            with self._answers.being_sent(connection, answer.ByteSize()):
+                                yield answer
+                            self._check_audit()
                     if not answers:
                         self._record(caller, rpc, first, "")
                 return

@@ -46,11 +46,12 @@ async def messages_of(
         StreamIdle: the client sent nothing for too long.
         ServerStopping: the server stops.
     """
+    messages: Any = requests.__aiter__()
     reading: asyncio.Future[bytes] | None = None
     stopping = asyncio.ensure_future((draining or asyncio.Event()).wait())
     try:
         while True:
-            reading = asyncio.ensure_future(anext(requests))
+            reading = asyncio.ensure_future(anext(messages))
             await asyncio.wait([reading, stopping], timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
                 if stopping.done():
@@ -69,6 +70,7 @@ async def messages_of(
         for one in unfinished:
             one.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
+        await messages.aclose()  # as in `only_message`
 
 
 class Parser:
