@@ -21,6 +21,34 @@ _HANDLER = "_handle_exceptions"
 """The coroutine of grpc.aio that runs a handler, in a task of its own. The task that starts it holds the call."""
 
 
+class _Holders:
+    """Makes the tasks of a loop, and notes which one holds which call.
+
+    gRPC has no way to end a call whose answer is being sent. It ends when the task that holds it does.
+    """
+
+    def __init__(self, make: Any) -> None:
+        self.holders: WeakKeyDictionary[Task, Task] = WeakKeyDictionary()
+        self._make = make
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> "_Holders":
+        """Return the one of a loop."""
+        make: Any = loop.get_task_factory()
+        if isinstance(make, cls):
+            return make
+        made = cls(make)
+        loop.set_task_factory(cast(Any, made))
+        return made
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any) -> Task:
+        """Make a task."""
+        task: Task = self._make(loop, work, **options) if self._make else asyncio.Task(work, loop=loop, **options)
+        if getattr(work, "__name__", "") == _HANDLER and (holder := asyncio.current_task(loop)):
+            self.holders[task] = holder
+        return task
+
+
 @dataclass(eq=False, slots=True)
 class _Answer:
     connection: str
@@ -33,24 +61,15 @@ class Answers:
     """Counts unread answers, and ends the calls of those that are unread for too long."""
 
     def __init__(self, most_bytes: int, unread_s: float) -> None:
-        """All unread answers may have ``most_bytes``; each may be unread for ``unread_s`` seconds."""
+        """All unread answers may have ``most_bytes``; each may be unread for ``unread_s`` seconds.
+
+        Create it in the loop that serves.
+        """
         self._most_bytes, self._unread_s = most_bytes, unread_s
         self._unread: dict[_Answer, None] = {}
         self._bytes: Counter[str] = Counter()
         self._total = 0
-        self._holders: WeakKeyDictionary[Task, Task] = WeakKeyDictionary()
-
-    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Note which task holds which call. gRPC has no way to end a call whose answer is being sent."""
-        make: Any = loop.get_task_factory()
-
-        def noting(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any) -> Task:
-            task: Task = make(loop, work, **options) if make else asyncio.Task(work, loop=loop, **options)
-            if getattr(work, "__name__", "") == _HANDLER and (holder := asyncio.current_task(loop)):
-                self._holders[task] = holder
-            return task
-
-        loop.set_task_factory(cast(Any, noting))
+        self._holders = _Holders.of(asyncio.get_running_loop())
 
     def sent_last(self, connection: str, size: int) -> None:
         """Count the answer that the present call returns, until the call has ended."""
@@ -95,5 +114,5 @@ class Answers:
         self._remove(answer)
         log.warning("a call was ended: its caller did not read the answer")
         answer.task.cancel()
-        if (holder := self._holders.get(answer.task)) is not None:
+        if (holder := self._holders.holders.get(answer.task)) is not None:
             holder.cancel()

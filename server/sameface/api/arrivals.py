@@ -75,7 +75,11 @@ class Arrivals:
             if not arrival.granted.done():
                 await asyncio.wait([arrival.granted], timeout=WAIT_S)
             if not arrival.granted.done():
-                raise busy("requests waiting", self._waiting, MOST_WAITING)
+                raise ServerBusy(
+                    f"the request had no turn to arrive within {WAIT_S:g} s; wait and repeat the call",
+                    metadata={"in_flight": self._waiting, "limit": self._turns},
+                    retry_after_s=RETRY_AFTER_S,
+                )
             arrival.granted.result()
             async with asyncio.timeout(self._arrive_s) as arrival.limit:
                 turn = asyncio.get_running_loop().call_later(TURN_S, self._end_turn, arrival)

@@ -48,7 +48,6 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         places = max(FEWEST_PLACES, min(2 * limits.requests, limits.arriving_bytes // max_message_bytes))
         self._arrivals = Arrivals(places, limits.arrive_s)
         self._answers = Answers(limits.unread_bytes, limits.unread_s)
-        self._answers.watch(asyncio.get_running_loop())
         self._parser = Parser()
         self._always = AlwaysAnswered(self._parser, self._answers)
 
