@@ -94,6 +94,27 @@ def test_one_caller_leaves_a_stream_to_others() -> None:
     assert admitted.in_flight == 0
 
 
+async def test_the_stream_that_is_silent_longest_gives_way_where_streams_are_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sameface.api.admission.SILENT_S", 5.0)
+    admitted, now = admission(streams=3), asyncio.get_running_loop().time()
+    with ExitStack() as streams:
+        ada, ben, cem = (streams.enter_context(admitted.stream(name)) for name in ("ada", "ben", "cem"))
+        with pytest.raises(ServerBusy, match="3 streams"), admitted.stream("dag"):
+            pass
+        ada.silent_since, ben.silent_since, cem.silent_since = now - 4, now - 60, now - 50
+        streams.enter_context(admitted.stream("dag"))
+        assert [one.gave_way.is_set() for one in (ada, ben, cem)] == [False, True, False]
+        streams.enter_context(admitted.stream("eli"))
+        assert cem.gave_way.is_set()
+        with pytest.raises(ServerBusy, match="3 streams"), admitted.stream("fay"):
+            pass
+    with admitted.stream("ada"), admitted.stream("ben"), admitted.stream("cem"):
+        assert admitted.in_flight == 3
+    assert admitted.in_flight == 0
+
+
 async def test_samples_that_streams_hold_are_limited_by_their_bytes_and_given_back() -> None:
     admitted = admission(request_bytes=200)
     with admitted.bytes_of_samples("ada") as first:

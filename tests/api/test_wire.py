@@ -85,7 +85,7 @@ def found(message: Message) -> int:
 def test_whatever_the_parser_accepts_is_read_to_its_end(kind: type[Message]) -> None:
     accepted = 0
 
-    @settings(max_examples=250, derandomize=True)
+    @settings(max_examples=80, derandomize=True)
     @given(content=MESSAGES)
     @example(content=group(7, nested(5, b"\x00") + group(7, b"")))
     @example(content=nested(5, nested(2, b"\x01\x02\x80\x01")))
@@ -101,7 +101,7 @@ def test_whatever_the_parser_accepts_is_read_to_its_end(kind: type[Message]) -> 
         assert counts.fields >= found(message)
 
     check()
-    assert accepted > 100
+    assert accepted > 30
 
 
 def test_each_kind_of_element_is_counted() -> None:

@@ -7,11 +7,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sameface.errors import ServerBusy
 
 RETRY_AFTER_S = 1.0
+SILENT_S = 10.0
+"""Where streams are short, one whose client has sent nothing for so long gives way to another."""
 KEPT = 8
 """The last eighth of a limit is for callers that hold less than their share."""
 
@@ -85,6 +87,16 @@ class Shares:
             self.give_back(caller, amount)
 
 
+@dataclass(eq=False, slots=True)
+class OpenStream:
+    """One open stream."""
+
+    silent_since: float | None = None
+    """Since when it waits for its client, in seconds of the loop's clock; None if it does not."""
+    gave_way: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when another stream got its place."""
+
+
 class SampleBytes:
     """The bytes of the samples that one stream holds, of those that all streams may hold together."""
 
@@ -124,7 +136,7 @@ class Admission:
         self._samples_at_most = min(limits.requests, max(2, limits.requests // 4))
         self._samples = 0
         self._freed = asyncio.Event()
-        self._streams: Counter[str] = Counter()
+        self._streams: dict[OpenStream, str] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -151,26 +163,36 @@ class Admission:
             yield
 
     @contextmanager
-    def stream(self, caller: str = "") -> Iterator[None]:
+    def stream(self, caller: str = "") -> Iterator[OpenStream]:
         """Count one stream while it is open. `sample` admits its samples one by one.
 
         Raises:
-            ServerBusy: too many streams are open, or too many of this caller.
+            ServerBusy: too many streams are open, and none is silent; or too many of this caller.
         """
         most = self.limits.streams
-        if (count := self._streams.total()) >= most:
-            raise busy("streams", count, most)
         own = min(self.limits.streams_per_caller, max(1, most - 1))
-        if self._streams[caller] >= own:
-            raise busy("streams of this caller", self._streams[caller], own)
-        self._streams[caller] += 1
+        if (count := sum(one == caller for one in self._streams.values())) >= own:
+            raise busy("streams of this caller", count, own)
+        if len(self._streams) >= most and not self._make_room_for_a_stream():
+            raise busy("streams", len(self._streams), most)
+        stream = OpenStream()
+        self._streams[stream] = caller
         try:
             with self._counted():
-                yield
+                yield stream
         finally:
-            self._streams[caller] -= 1
-            if not self._streams[caller]:
-                del self._streams[caller]
+            self._streams.pop(stream, None)
+
+    def _make_room_for_a_stream(self) -> bool:
+        silent = {stream: stream.silent_since for stream in self._streams if stream.silent_since is not None}
+        if not silent:
+            return False
+        longest = min(silent, key=lambda stream: silent[stream])
+        if silent[longest] + SILENT_S > asyncio.get_running_loop().time():
+            return False
+        del self._streams[longest]
+        longest.gave_way.set()
+        return True
 
     @asynccontextmanager
     async def sample(self, caller: str = "") -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ They need no credentials and are answered whatever the load is. So their number,
 arrive, and the size of these are limited for themselves.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 
-from sameface.api.admission import busy
+from sameface.api.admission import OpenStream, busy
 from sameface.api.answers import Answers
 from sameface.api.arrivals import Arrivals
 from sameface.api.failures import failure_of
@@ -76,7 +77,7 @@ class AlwaysAnswered:
             connection = context.peer()
             try:
                 with self._reflections.one(connection):
-                    contents = messages_of(requests, REFLECTION_IDLE_S)
+                    contents = messages_of(requests, REFLECTION_IDLE_S, OpenStream(), asyncio.Event())
                     messages = (await self._small(parse, content) async for content in contents)
                     async with aclosing(reflection(messages, context)) as answering:
                         async for answer in answering:

@@ -110,9 +110,9 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             try:
                 self._check_audit()
                 caller = await caller_of(context)
-                with self._admission.stream(share_of(caller, context)):
+                with self._admission.stream(share_of(caller, context)) as opened:
                     begin_call(caller)
-                    contents = messages_of(requests, idle_s, draining)
+                    contents = messages_of(requests, idle_s, opened, draining)
                     messages = (await self._parser.parsed(parse, content) async for content in contents)
                     async for message in messages:
                         # Only the first one names a gallery, see StreamIdentifyFaces.

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from sameface.api.admission import OpenStream
 from sameface.api.wire import MOST_FIELDS, MOST_PACKED, count_fields
 from sameface.errors import ServerStopping, StreamIdle
 from sameface_qdrant.concurrency import in_thread
@@ -38,35 +39,43 @@ async def only_message(requests: AsyncIterator[bytes]) -> bytes:
 
 
 async def messages_of(
-    requests: AsyncIterator[bytes], idle_s: float, draining: asyncio.Event | None = None
+    requests: AsyncIterator[bytes], idle_s: float, stream: OpenStream, draining: asyncio.Event
 ) -> AsyncIterator[bytes]:
     """Yield the messages of a stream until it ends.
 
     Raises:
-        StreamIdle: the client sent nothing for too long.
+        StreamIdle: the client sent nothing for too long, or for less if another stream needed the place.
         ServerStopping: the server stops.
     """
     messages: Any = requests.__aiter__()
+    loop = asyncio.get_running_loop()
     reading: asyncio.Future[bytes] | None = None
-    stopping = asyncio.ensure_future((draining or asyncio.Event()).wait())
+    stopping, giving_way = (asyncio.ensure_future(event.wait()) for event in (draining, stream.gave_way))
     try:
         while True:
             reading = asyncio.ensure_future(anext(messages))
-            await asyncio.wait([reading, stopping], timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
+            stream.silent_since = loop.time()
+            ends = [reading, stopping, giving_way]
+            await asyncio.wait(ends, timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
                 if stopping.done():
                     raise ServerStopping("the server is stopping; open the stream again", retry_after_s=1.0)
+                silent_s = loop.time() - stream.silent_since
                 raise StreamIdle(
-                    f"the client sent nothing for {idle_s:g} s; open a new stream when there is something to send",
+                    f"the client sent nothing for {silent_s:.0f} s"
+                    f"{', and another stream needed the place' if giving_way.done() else ''}; open a new stream when "
+                    "there is something to send",
                     metadata={"limit": f"{idle_s:g}"},
                 )
+            stream.silent_since = None
             try:
                 message = reading.result()
             except StopAsyncIteration:
                 return
             yield message
     finally:
-        unfinished: list[asyncio.Future[Any]] = [stopping, *([reading] if reading else [])]
+        stream.silent_since = None
+        unfinished: list[asyncio.Future[Any]] = [stopping, giving_way, *([reading] if reading else [])]
         for one in unfinished:
             one.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
