@@ -332,6 +332,17 @@ async def test_pages_that_nobody_reads_take_a_bounded_part_of_memory(attacked: A
 
 
 async def test_floods_leave_few_lines_and_each_is_stamped(attacked: Attacked) -> None:
+    host, _, port = attacked.address.rpartition(":")
+    for content in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01" + bytes(200),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 99,
+    ):
+        for _ in range(10):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(content)
+            await writer.drain()
+            writer.close()
     async with attacking(attacked, 3) as attackers:
         for one in attackers:
             for _ in range(100):
