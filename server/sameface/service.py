@@ -6,11 +6,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sameface import __version__
 from sameface.access.access import Access
@@ -33,6 +33,7 @@ from sameface.pipeline.detector import DetectorSettings
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import Settings, model_repository_source
+from sameface.stopping import still_working, unless_stopped
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store.store import Store
 
@@ -41,8 +42,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 PAUSE_S = 1.0
-END_S = 1.5
-"""Seconds after a second signal in which parts may close. A thread that decodes a photo cannot be ended."""
+END_S = 10.0
+"""Seconds after a second signal in which the parts may close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +76,21 @@ class Started:
 async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -> None:
     """Serve until SIGTERM or SIGINT, then drain and close.
 
-    A second signal ends the wait: what is in work is dropped, and the process ends after `END_S` at the latest, with
-    128 and the signal's number. Whatever was acknowledged is stored.
+    A second signal ends the wait. If work goes on in a thread, which nobody can end, the process ends without it, with
+    128 and the signal's number; also if the parts do not close within `END_S`. Whatever was acknowledged is stored.
 
     Raises:
         SamefaceError: a part cannot be started. Nothing is left running.
     """
     began = time.monotonic()
-    stopping, aborting = asyncio.Event(), asyncio.Event()
+    stopping, aborting, status = asyncio.Event(), asyncio.Event(), 0
 
     def stop(number: int) -> None:
+        nonlocal status
         if stopping.is_set() and not aborting.is_set():
+            status = 128 + number
             aborting.set()
-            # The interpreter itself waits for threads that are at work, however it ends.
-            ending = threading.Timer(END_S, os._exit, [128 + number])
+            ending = threading.Timer(END_S, os._exit, [status])
             ending.daemon = True
             ending.start()
         stopping.set()
@@ -98,26 +100,18 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
         loop.add_signal_handler(number, stop, number)
 
     async with AsyncExitStack() as parts:
-        opened = await _unless_stopped(stopping, _open(settings, parts, began, aborting))
+        opened = await unless_stopped(stopping, _open(settings, parts, began, aborting))
         if opened is not None:
             api, started = opened
             on_ready(started)
             await stopping.wait()
             log.info("stopping: no new requests")
             await api.drain(settings.drain_s, aborting)
+    if aborting.is_set() and await still_working():
+        log.warning("ended without waiting for photos that are still decoded")
+        logging.shutdown()
+        os._exit(status)  # otherwise the interpreter waits for the threads
     log.info("stopped")
-
-
-async def _unless_stopped(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result]) -> Result | None:
-    """Return the result of ``opening``. If a signal comes first, cancel it and return None."""
-    task, stopped = asyncio.create_task(opening), asyncio.create_task(stopping.wait())
-    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    await asyncio.wait([task])
-    return None
 
 
 async def _open(
