@@ -1,25 +1,122 @@
-"""What the service logs.
+"""What the service logs: one stamped line for each message, and few lines of one kind.
 
 Libraries may log what they read: at level debug, Pillow writes the texts of a photo's metadata. So debug is for the
-service's own modules, which log nothing of a photo.
+service's own modules, which log nothing of a photo. Whoever can make the service log a line can make it log thousands,
+so of one kind only the first few of each period are written, and the others are counted.
 """
 
+import contextlib
 import logging
+import os
 import sys
-from typing import Literal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, TextIO, TypeAlias
 
 Level = Literal["debug", "info", "warning", "error"]
+ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
+
 OWN = ("sameface", "sameface_qdrant")
+MOST_LINES, PERIOD_S = 5, 10.0
+MOST_KINDS = 1000
+LONGEST = 2000
+"""Characters of a line."""
+
+
+class OneLine(logging.Formatter):
+    """Formats a record as one line. A traceback becomes the places that it went through, innermost last."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = super().format(record).replace("\n| ", " | ", 1)
+        escaped = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+        return escaped if len(escaped) <= LONGEST else f"{escaped[:LONGEST]}…"
+
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802  # of logging.Formatter
+        """Return the type, the message and the places of an exception."""
+        _, error, trace = ei
+        places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+        return f"| {type(error).__name__}: {error} | {' > '.join(places)}"
+
+
+@dataclass(slots=True)
+class _Kind:
+    """Records of one kind in one period."""
+
+    name: str
+    level: int
+    until: float
+    written: int = 0
+    left_out: int = 0
+
+
+class FewLines(logging.StreamHandler[TextIO]):
+    """Writes few records of one kind in a period, and after the period how many it left out.
+
+    Records are of one kind if the same place logs them with an exception of the same type. What the service says about
+    itself at level info or debug is written whole.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        """Write to ``stream``. ``clock`` tells seconds."""
+        super().__init__(stream)
+        self._clock = clock
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write or count a record."""
+        if record.levelno <= logging.INFO and record.name.partition(".")[0] in OWN:
+            super().emit(record)
+            return
+        self.tell()
+        error = record.exc_info[0] if record.exc_info else None
+        key = (record.name, record.levelno, record.pathname, record.lineno, error)
+        kind = self._kinds.get(key)
+        if kind is None:
+            if len(self._kinds) >= MOST_KINDS:
+                self.tell(all_kinds=True)
+            kind = self._kinds[key] = _Kind(record.name, record.levelno, self._clock() + PERIOD_S)
+        if kind.written < MOST_LINES:
+            kind.written += 1
+            super().emit(record)
+            return
+        if not kind.left_out:
+            teller = threading.Timer(PERIOD_S, self.tell)
+            teller.daemon = True
+            teller.start()
+        kind.left_out += 1
+
+    def tell(self, *, all_kinds: bool = False) -> None:
+        """Write how many records were left out in periods that have ended, or until now."""
+        with self.lock or contextlib.nullcontext():
+            now = self._clock()
+            for key in [key for key, kind in self._kinds.items() if all_kinds or kind.until <= now]:
+                kind = self._kinds.pop(key)
+                if kind.left_out:
+                    more = f"… and {kind.left_out} more like this in {PERIOD_S:g} s"
+                    super().emit(logging.LogRecord(kind.name, kind.level, "", 0, more, None, None))
+
+    def close(self) -> None:
+        """Write what is still to be told, and end."""
+        self.tell(all_kinds=True)
+        super().close()
 
 
 def log_to_stderr(level: Level) -> None:
-    """Log the service's own messages from ``level`` on, and those of libraries from the same level or info on."""
+    """Log the service's own messages from ``level`` on, and those of libraries from the same level or info on.
+
+    Call it before gRPC is imported: its core writes lines of its own to stderr, unstamped and as many as callers cause.
+    ``GRPC_VERBOSITY`` brings them back.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     number = logging.getLevelNamesMapping()[level.upper()]
-    logging.basicConfig(
-        level=max(number, logging.INFO),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
+    handler = FewLines(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
+    logging.captureWarnings(True)
     for name in OWN:
         logging.getLogger(name).setLevel(number)

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sameface import __version__
 from sameface.access.access import Access
@@ -31,6 +33,7 @@ from sameface.pipeline.detector import DetectorSettings
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import Settings, model_repository_source
+from sameface.stopping import still_working, unless_stopped
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store.store import Store
 
@@ -39,6 +42,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 PAUSE_S = 1.0
+END_S = 10.0
+"""Seconds after a second signal in which the parts may close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,47 +74,49 @@ class Started:
 
 
 async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and close. A second signal ends the service without draining.
+    """Serve until SIGTERM or SIGINT, then drain and close.
+
+    A second signal ends the wait. If work goes on in a thread, which nobody can end, the process ends without it, with
+    128 and the signal's number; also if the parts do not close within `END_S`. Whatever was acknowledged is stored.
 
     Raises:
         SamefaceError: a part cannot be started. Nothing is left running.
     """
     began = time.monotonic()
-    stopping, aborting = asyncio.Event(), asyncio.Event()
+    stopping, aborting, status = asyncio.Event(), asyncio.Event(), 0
 
-    def stop() -> None:
-        if stopping.is_set():
+    def stop(number: int) -> None:
+        nonlocal status
+        if stopping.is_set() and not aborting.is_set():
+            status = 128 + number
             aborting.set()
+            ending = threading.Timer(END_S, os._exit, [status])
+            ending.daemon = True
+            ending.start()
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number)
 
     async with AsyncExitStack() as parts:
-        opened = await _unless_stopped(stopping, _open(settings, parts, began))
+        opened = await unless_stopped(stopping, _open(settings, parts, began, aborting))
         if opened is not None:
             api, started = opened
             on_ready(started)
             await stopping.wait()
             log.info("stopping: no new requests")
             await api.drain(settings.drain_s, aborting)
+    if aborting.is_set() and await still_working():
+        log.warning("ended without waiting for photos that are still decoded")
+        logging.shutdown()
+        os._exit(status)  # otherwise the interpreter waits for the threads
     log.info("stopped")
 
 
-async def _unless_stopped(stopping: asyncio.Event, opening: Coroutine[Any, Any, Result]) -> Result | None:
-    """Return the result of ``opening``. If a signal comes first, cancel it and return None."""
-    task, stopped = asyncio.create_task(opening), asyncio.create_task(stopping.wait())
-    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    await asyncio.wait([task])
-    return None
-
-
-async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tuple[ApiServer, Started]:
+async def _open(
+    settings: Settings, parts: AsyncExitStack, began: float, aborting: asyncio.Event
+) -> tuple[ApiServer, Started]:
     cards = read_cards(settings.model_repository)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, cards)
@@ -131,7 +138,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         else:
             await check_models(inference, cards)
     threads = ThreadPoolExecutor(settings.vision_threads, thread_name_prefix="vision")
-    parts.callback(threads.shutdown, wait=True, cancel_futures=True)
+    parts.callback(lambda: threads.shutdown(wait=not aborting.is_set(), cancel_futures=True))
 
     operations = FaceOperations(
         photos=PhotoPipeline(
@@ -175,7 +182,7 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         server_info=settings.server_info,
         operations=operations,
         parts=served,
-        limits=Limits(settings.max_requests, settings.max_request_bytes, settings.max_streams, settings.stream_idle_s),
+        limits=_limits(settings),
         max_message_bytes=settings.max_message_bytes,
     )
     parts.push_async_callback(api.drain, 0.0)
@@ -188,6 +195,21 @@ async def _open(settings: Settings, parts: AsyncExitStack, began: float) -> tupl
         store_location=store.description.location,
         triton_url=local.grpc_url if local else settings.triton_url,
         seconds=time.monotonic() - began,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        requests=settings.max_requests,
+        request_bytes=settings.max_request_bytes,
+        streams=settings.max_streams,
+        stream_idle_s=settings.stream_idle_s,
+        streams_per_caller=settings.max_streams_per_caller,
+        calls_per_connection=settings.max_calls_per_connection,
+        arriving_bytes=settings.max_arriving_bytes,
+        arrive_s=settings.arrive_s,
+        unread_bytes=settings.max_unread_bytes,
+        unread_s=settings.unread_s,
     )
 
 

@@ -124,6 +124,22 @@ class Settings(BaseSettings):
         256 << 20, ge=1 << 20, description="most bytes of all requests in flight; further ones get RESOURCE_EXHAUSTED"
     )
     max_streams: int = Field(16, ge=1, description="most open streams; further ones get RESOURCE_EXHAUSTED")
+    max_streams_per_caller: int = Field(
+        4, ge=1, description="most open streams of one caller, or of one connection where callers have no names"
+    )
+    max_calls_per_connection: int = Field(
+        128, ge=1, description="most open calls of one connection; the client keeps further ones back"
+    )
+    max_arriving_bytes: int = Field(
+        1 << 30,
+        ge=1 << 20,
+        description="most bytes of requests that are arriving, each counted as max_message_bytes; further ones wait",
+    )
+    arrive_s: float = Field(60.0, gt=0, description="seconds that a request may take to arrive")
+    max_unread_bytes: int = Field(
+        64 << 20, ge=1 << 20, description="most bytes of answers that callers have not read; beyond it their calls end"
+    )
+    unread_s: float = Field(30.0, gt=0, description="seconds that a caller may take to read an answer")
     stream_idle_s: float = Field(300.0, gt=0, description="seconds without a message after which a stream is ended")
     vision_threads: int = Field(
         default_factory=lambda: min(4, available_cpus()),

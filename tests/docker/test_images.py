@@ -251,7 +251,9 @@ def test_the_worst_that_requests_can_ask_for_fits_the_memory_limit(where: str) -
         service = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["service"]
         settings, limit = service["environment"], service["mem_limit"]
     # The calculation of docs/deployment.md.
-    threads, requests = int(settings["SAMEFACE_VISION_THREADS"]), int(settings["SAMEFACE_MAX_REQUESTS"])
-    needed = (256 + 384 * threads + 1024) * MIB + requests * Settings().max_message_bytes * 7 // 2
+    threads, streams = int(settings["SAMEFACE_VISION_THREADS"]), int(settings["SAMEFACE_MAX_STREAMS"])
+    needed = (512 + 384 * threads + 288) * MIB + streams * 2 * Settings().max_message_bytes
+    needed += 6 * int(settings["SAMEFACE_MAX_REQUEST_BYTES"]) + int(settings["SAMEFACE_MAX_ARRIVING_BYTES"])
+    needed += 3 * int(settings["SAMEFACE_MAX_UNREAD_BYTES"])
     assert needed <= in_bytes(limit)
     assert f"{needed // MIB} MiB" in Path("docs/deployment.md").read_text()

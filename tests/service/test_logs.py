@@ -1,6 +1,8 @@
 """The log has nothing of a photo, at no level."""
 
+import asyncio
 import contextlib
+import gc
 import io
 import logging
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from sameface.errors import ImageUndecodable
-from sameface.logs import OWN, Level, log_to_stderr
+from sameface.logs import MOST_LINES, OWN, PERIOD_S, FewLines, Level, OneLine, log_to_stderr
 from sameface.vision import ImageLimits
 from sameface.vision.decode import decode_image
 
@@ -53,7 +55,10 @@ def test_texts_of_a_photo_are_not_logged(
     assert TEXT not in said
 
 
-def test_the_test_would_notice(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_test_would_notice(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sameface.logs.MOST_LINES", 1000)
     log_to_stderr("debug")
     root.setLevel(logging.DEBUG)
     Image.open(io.BytesIO(photo("TIFF"))).load()
@@ -70,3 +75,89 @@ def test_debug_is_for_the_own_modules(
     said = capsys.readouterr().err
     assert ("sameface.x says" in said) is ("sameface_qdrant.y says" in said) is own
     assert ("library says" in said) is others
+
+
+class Clock:
+    """Tells the seconds that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def few() -> tuple[logging.Logger, io.StringIO, Clock]:
+    """A logger that writes few lines of a kind."""
+    written, clock = io.StringIO(), Clock()
+    handler = FewLines(written, clock)
+    handler.setFormatter(OneLine("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.Logger("library")
+    logger.addHandler(handler)
+    return logger, written, clock
+
+
+def test_a_repeated_line_is_counted(few: tuple[logging.Logger, io.StringIO, Clock]) -> None:
+    logger, written, clock = few
+    for number in range(317):
+        logger.warning("refused %s", number)
+    logger.warning("another line")
+    assert written.getvalue().splitlines() == [
+        *(f"WARNING library: refused {number}" for number in range(MOST_LINES)),
+        "WARNING library: another line",
+    ]
+    clock.now = PERIOD_S
+    logger.warning("yet another one")
+    assert written.getvalue().splitlines()[-2:] == [
+        f"WARNING library: … and {317 - MOST_LINES} more like this in 10 s",
+        "WARNING library: yet another one",
+    ]
+
+
+def test_what_was_left_out_is_told_at_the_end(few: tuple[logging.Logger, io.StringIO, Clock]) -> None:
+    logger, written, _ = few
+    for _ in range(MOST_LINES + 2):
+        logger.error("broken")
+    logger.handlers[0].close()
+    assert written.getvalue().splitlines()[-1] == "ERROR library: … and 2 more like this in 10 s"
+
+
+def test_an_exception_is_one_line_that_names_its_places(few: tuple[logging.Logger, io.StringIO, Clock]) -> None:
+    logger, written, _ = few
+    for _ in range(20):
+        try:
+            raise ValueError("a\nb\x1b[31m")
+        except ValueError:
+            logger.exception("it failed")
+    lines = written.getvalue().splitlines()
+    assert len(lines) == MOST_LINES
+    assert lines[0].startswith(r"ERROR library: it failed | ValueError: a\nb\x1b[31m | ")
+    assert "test_an_exception_is_one_line" in lines[0]
+
+
+def test_what_asyncio_says_of_a_lost_exception_is_one_line(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_to_stderr("info")
+
+    async def lose() -> None:
+        async def broken() -> None:
+            raise StopAsyncIteration
+
+        lost = [asyncio.ensure_future(broken()) for _ in range(30)]
+        await asyncio.wait(lost)
+        lost.clear()
+        gc.collect()
+
+    asyncio.run(lose())
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == MOST_LINES
+    assert all(" ERROR asyncio: Task exception was never retrieved" in line for line in lines)
+
+
+def test_the_own_messages_at_info_are_written_whole(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr("info")
+    for number in range(30):
+        logging.getLogger("sameface.service").info("step %d", number)
+    assert len(capsys.readouterr().err.splitlines()) == 30

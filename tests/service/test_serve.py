@@ -209,6 +209,42 @@ def test_a_killed_service_takes_its_triton_along_and_loses_nothing(portraits: Pa
         assert verify(connection, portraits).outcome == decision_pb2.OUTCOME_MATCH
 
 
+def test_a_second_signal_ends_the_service_while_a_photo_is_decoded(portraits: Path, tmp_path: Path) -> None:
+    # A decoder that never returns, in place of a photo that takes long on this machine alone.
+    script = """
+import sys, threading
+from sameface.pipeline import photos
+
+def never(*arguments):
+    print("decoding", file=sys.stderr, flush=True)
+    threading.Event().wait()
+
+photos.decode_image = never
+from sameface.cli.main import main
+main()
+"""
+    command = [sys.executable, "-c", script, "serve", "--json", "--inference", "onnx", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(
+        [*command, "--data-dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            with connect(json.loads(process.stdout.readline())["address"]) as connection:
+                photo = (portraits / "emmanuel_macron_2014.jpg").read_bytes()
+                call: Any = connection.faces.DetectFaces.future(face_service_pb2.DetectFacesRequest(photo=photo))
+                while "decoding" not in process.stderr.readline():
+                    assert process.poll() is None
+                process.send_signal(signal.SIGTERM)
+                while "draining" not in process.stderr.readline():
+                    assert process.poll() is None
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(30) == 128 + signal.SIGTERM
+                assert call.exception() is not None
+        finally:
+            process.kill()
+
+
 def test_a_signal_ends_a_start_that_waits_for_a_remote_triton(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sameface.cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path)]
     with subprocess.Popen([*command, "--triton-url", "127.0.0.1:9"], stderr=subprocess.PIPE, text=True) as process:

@@ -1,29 +1,123 @@
-"""Limits on the load: requests in flight, their bytes, and open streams."""
+"""Limits on the load: requests in work, their bytes, and open streams. Callers share them fairly.
+
+A caller is named by its credentials. Where the service asks for none, each connection is a caller.
+"""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sameface.errors import ServerBusy
 
 RETRY_AFTER_S = 1.0
-RECEIVED_AHEAD = 2
-"""The server receives this many times as many requests at once as it works on, because senders may be slow."""
+SILENT_S = 10.0
+"""Where streams are short, one whose client has sent nothing for so long gives way to another."""
+KEPT = 8
+"""The last eighth of a limit is for callers that hold less than their share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of admission."""
+    """Limits of the load."""
 
     requests: int
     """Most requests and samples of streams in work at a time."""
     request_bytes: int
-    """Most bytes of all requests in flight. A single request is always admitted."""
+    """Most bytes of all requests in work, and half as many of samples of streams. A single one is always admitted."""
     streams: int
     """Most open streams."""
     stream_idle_s: float
     """Seconds that a client may send nothing on a stream."""
+    streams_per_caller: int = 4
+    """Most open streams of one caller. It is always fewer than ``streams``, unless that is 1."""
+    calls_per_connection: int = 128
+    """Most calls that are open on one connection. The client keeps further ones back."""
+    arriving_bytes: int = 1 << 30
+    """Most bytes of requests that are arriving. Each counts as one of the largest size."""
+    arrive_s: float = 60.0
+    """Seconds that a request may take to arrive."""
+    unread_bytes: int = 64 << 20
+    """Most bytes of answers that callers have not read yet."""
+    unread_s: float = 30.0
+    """Seconds that a caller may take to read an answer."""
+
+
+class Shares:
+    """How much of a limit is in use, and by whom."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self._held: Counter[str] = Counter()
+
+    def refuse(self, caller: str, amount: int = 1) -> bool:
+        """Return whether a caller may not have so much more.
+
+        One caller alone may use all but the last eighth. That part is for callers that hold nothing, or less than an
+        equal share for each caller and one newcomer. A limit below 4 has no such part.
+        """
+        kept = max(1, self.limit // KEPT) if self.limit >= 4 else 0
+        if self.used + amount <= self.limit - kept:
+            return False
+        held = self._held[caller]
+        callers = len(self._held) + (held == 0)
+        return self.used + amount > self.limit or (held > 0 and held + amount > self.limit // (callers + 1))
+
+    def take(self, caller: str, amount: int = 1) -> None:
+        """Count an amount as used by a caller."""
+        self.used += amount
+        self._held[caller] += amount
+
+    def give_back(self, caller: str, amount: int = 1) -> None:
+        """Count it as free again."""
+        self.used -= amount
+        self._held[caller] -= amount
+        if self._held[caller] <= 0:
+            del self._held[caller]
+
+    @contextmanager
+    def held(self, caller: str, amount: int = 1) -> Iterator[None]:
+        """Count an amount as used by a caller, inside the block."""
+        self.take(caller, amount)
+        try:
+            yield
+        finally:
+            self.give_back(caller, amount)
+
+
+@dataclass(eq=False, slots=True)
+class OpenStream:
+    """One open stream."""
+
+    silent_since: float | None = None
+    """Since when it waits for its client, in seconds of the loop's clock; None if it does not."""
+    gave_way: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when another stream got its place."""
+
+
+class SampleBytes:
+    """The bytes of the samples that one stream holds, of those that all streams may hold together."""
+
+    def __init__(self, shares: Shares, caller: str, freed: asyncio.Event) -> None:
+        self.held = 0
+        self._shares, self._caller, self._freed = shares, caller, freed
+
+    async def enter(self, size: int) -> None:
+        """Wait until there is room for one more sample. A single one is always admitted."""
+        while self._shares.used and self._shares.refuse(self._caller, size):
+            self._freed.clear()
+            await self._freed.wait()
+        self._shares.take(self._caller, size)
+        self.held += size
+
+    def leave(self, size: int) -> None:
+        """Count the bytes of a sample as free again, unless the stream has ended."""
+        size = min(size, self.held)
+        self.held -= size
+        self._shares.give_back(self._caller, size)
+        self._freed.set()
 
 
 class Admission:
@@ -35,74 +129,92 @@ class Admission:
         """Number of admitted requests and streams that have not ended."""
         self.draining = asyncio.Event()
         """Set when the server stops. Streams then end."""
-        self._working = 0
+        self._working = Shares(limits.requests)
+        self._bytes = Shares(limits.request_bytes)
+        self._bytes_of_streams = Shares(limits.request_bytes // 2)
+        # Work of streams waits for room, so it must not take all of it: unary calls are refused when there is none.
+        self._samples_at_most = min(limits.requests, max(2, limits.requests // 4))
+        self._samples = 0
         self._freed = asyncio.Event()
-        self._receiving = 0
-        self._bytes = 0
-        self._streams = 0
+        self._streams: dict[OpenStream, str] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @contextmanager
-    def receiving(self) -> Iterator[None]:
-        """Count one request while it is received. gRPC's flow control leaves a refused request with the client.
+    def check(self, caller: str) -> None:
+        """Check that there is room for a request, before it is received.
 
         Raises:
-            ServerBusy: too many requests are being received or are in work.
+            ServerBusy: there is none.
         """
-        if self._working >= self.limits.requests:
-            raise _busy("requests", self._working, self.limits.requests)
-        limit = RECEIVED_AHEAD * self.limits.requests
-        if self._receiving >= limit:
-            raise _busy("requests", self._receiving, limit)
-        self._receiving += 1
-        try:
-            yield
-        finally:
-            self._receiving -= 1
+        if self._working.refuse(caller):
+            raise _busy("requests", self._working)
 
     @contextmanager
-    def request(self, size: int) -> Iterator[None]:
+    def request(self, size: int, caller: str = "") -> Iterator[None]:
         """Count one request of ``size`` bytes while it is in work.
 
         Raises:
-            ServerBusy: too many requests or bytes are in work.
+            ServerBusy: too many requests or bytes are in work, or too many of them are this caller's.
         """
-        if self._working >= self.limits.requests:
-            raise _busy("requests", self._working, self.limits.requests)
-        if self._bytes and self._bytes + size > self.limits.request_bytes:
-            raise _busy("bytes of requests", self._bytes, self.limits.request_bytes)
-        self._bytes += size
-        try:
-            with self._counted(), self._worked_on():
-                yield
-        finally:
-            self._bytes -= size
+        self.check(caller)
+        if self._bytes.used and self._bytes.refuse(caller, size):
+            raise _busy("bytes of requests", self._bytes)
+        with self._bytes.held(caller, size), self._counted(), self._worked_on(caller):
+            yield
 
     @contextmanager
-    def stream(self) -> Iterator[None]:
+    def stream(self, caller: str = "") -> Iterator[OpenStream]:
         """Count one stream while it is open. `sample` admits its samples one by one.
 
         Raises:
-            ServerBusy: too many streams are open.
+            ServerBusy: too many streams are open, and none is silent; or too many of this caller.
         """
-        if self._streams >= self.limits.streams:
-            raise _busy("streams", self._streams, self.limits.streams)
-        self._streams += 1
+        most = self.limits.streams
+        own = min(self.limits.streams_per_caller, max(1, most - 1))
+        if (count := sum(one == caller for one in self._streams.values())) >= own:
+            raise busy("streams of this caller", count, own)
+        if len(self._streams) >= most and not self._make_room_for_a_stream():
+            raise busy("streams", len(self._streams), most)
+        stream = OpenStream()
+        self._streams[stream] = caller
         try:
             with self._counted():
-                yield
+                yield stream
         finally:
-            self._streams -= 1
+            self._streams.pop(stream, None)
+
+    def _make_room_for_a_stream(self) -> bool:
+        silent = {stream: stream.silent_since for stream in self._streams if stream.silent_since is not None}
+        if not silent:
+            return False
+        longest = min(silent, key=lambda stream: silent[stream])
+        if silent[longest] + SILENT_S > asyncio.get_running_loop().time():
+            return False
+        del self._streams[longest]
+        longest.gave_way.set()
+        return True
 
     @asynccontextmanager
-    async def sample(self) -> AsyncIterator[None]:
+    async def sample(self, caller: str = "") -> AsyncIterator[None]:
         """Wait until there is room for one sample of a stream. A full server delays samples but refuses none."""
-        while self._working >= self.limits.requests:
+        while self._samples >= self._samples_at_most or self._working.refuse(caller):
             self._freed.clear()
             await self._freed.wait()
-        with self._worked_on():
-            yield
+        self._samples += 1
+        try:
+            with self._worked_on(caller):
+                yield
+        finally:
+            self._samples -= 1
+
+    @contextmanager
+    def bytes_of_samples(self, caller: str = "") -> "Iterator[SampleBytes]":
+        """Count the bytes of the samples that one stream holds. What is still counted at its end is free then."""
+        samples = SampleBytes(self._bytes_of_streams, caller, self._freed)
+        try:
+            yield samples
+        finally:
+            samples.leave(samples.held)
 
     async def idle(self, settle_s: float) -> None:
         """Return once nothing was in flight for ``settle_s`` seconds: a received call may not have been counted yet."""
@@ -113,12 +225,11 @@ class Admission:
                 return
 
     @contextmanager
-    def _worked_on(self) -> Iterator[None]:
-        self._working += 1
+    def _worked_on(self, caller: str) -> Iterator[None]:
         try:
-            yield
+            with self._working.held(caller):
+                yield
         finally:
-            self._working -= 1
             self._freed.set()
 
     @contextmanager
@@ -133,7 +244,12 @@ class Admission:
                 self._idle.set()
 
 
-def _busy(what: str, count: int, limit: int) -> ServerBusy:
+def _busy(what: str, shares: Shares) -> ServerBusy:
+    return busy(what, shares.used, shares.limit)
+
+
+def busy(what: str, count: int, limit: int) -> ServerBusy:
+    """Return the error for a limit that is reached."""
     return ServerBusy(
         f"{count} {what} are in flight; at most {limit} are allowed; wait and repeat the call",
         metadata={"in_flight": count, "limit": limit},

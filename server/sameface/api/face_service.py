@@ -1,6 +1,7 @@
 """FaceService: enrolment, verification, identification and search of photos and embeddings."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -9,7 +10,8 @@ from sameface.access.caller import present_caller
 from sameface.access.rates import Rates
 from sameface.api import requests, responses
 from sameface.api.admission import Admission
-from sameface.api.interceptor import as_typed
+from sameface.api.failures import as_typed
+from sameface.api.interceptor import share_of
 from sameface.api.names import parse_name
 from sameface.api.ordered import ordered
 from sameface.api.status import status_of
@@ -104,6 +106,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             raise InvalidArgument("the first message has no settings", metadata={"field": "settings"})
         settings = requests.identification_from(first.settings)
         await self._operations.store.galleries.get(settings.gallery)
+        share = share_of(present_caller(), context)
         # Tells the client that the stream is accepted, before it sends photos.
         await context.send_initial_metadata(())
 
@@ -116,16 +119,27 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 requests.text_from(request.tag, "tag")
                 if request is not first and request.HasField("settings"):
                     raise InvalidArgument("only the first message may have settings", metadata={"field": "settings"})
-                async with self._admission.sample():
+                async with self._admission.sample(share):
                     identified = await self._identify(settings, request.sample)
                 found.faces.extend(identified.faces)
                 found.faces_found = identified.faces_found
             except Exception as error:
                 found.error.CopyFrom(status_of(as_typed("StreamIdentifyFaces", error)))
+            finally:
+                held.leave(request.ByteSize())
             return found
 
-        async for response in ordered(_numbered(first, stream), answer, SAMPLES_AT_A_TIME):
-            yield response
+        async def numbered() -> AsyncIterator[tuple[int, face_service_pb2.StreamIdentifyFacesRequest]]:
+            index = 0
+            async for request in _samples(first, stream):
+                await held.enter(request.ByteSize())
+                yield index, request
+                index += 1
+
+        with self._admission.bytes_of_samples(share) as held:
+            async with aclosing(ordered(numbered(), answer, SAMPLES_AT_A_TIME)) as answers:
+                async for response in answers:
+                    yield response
 
     async def SearchTemplates(
         self, request: face_service_pb2.SearchTemplatesRequest, context: Context
@@ -220,14 +234,11 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
         )
 
 
-async def _numbered(
+async def _samples(
     first: face_service_pb2.StreamIdentifyFacesRequest,
     others: AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest],
-) -> AsyncIterator[tuple[int, face_service_pb2.StreamIdentifyFacesRequest]]:
-    index = 0
+) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest]:
     if first.HasField("sample"):
-        yield index, first
-        index += 1
+        yield first
     async for request in others:
-        yield index, request
-        index += 1
+        yield request

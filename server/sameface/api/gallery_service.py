@@ -10,6 +10,7 @@ from sameface.access.roles import RULES
 from sameface.api import requests, responses
 from sameface.api.calibrations import Calibrations
 from sameface.api.names import parse_name, parse_receipt_name
+from sameface.api.pages import as_many_as_fit, page_of
 from sameface.api.policies import policy_changes, policy_from, policy_to
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
@@ -57,16 +58,19 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         size = requests.page_size_from(request.page_size)
         caller, needed = present_caller(), RULES["GetGallery"].roles
         if caller.roles_in("") & needed:
-            page = await self._store.galleries.list(page_size=size, page_token=request.page_token)
-            return gallery_service_pb2.ListGalleriesResponse(
-                galleries=map(self._answer, page.items), next_page_token=page.next_token
+            galleries, token = await page_of(
+                lambda size: self._store.galleries.list(page_size=size, page_token=request.page_token),
+                self._answer,
+                size,
             )
+            return gallery_service_pb2.ListGalleriesResponse(galleries=galleries, next_page_token=token)
         # The store's page tokens tell which gallery is next, also one that this caller may not know.
         first = requests.position_from(request.page_token)
         visible = [one async for one in self._every_gallery() if caller.roles_in(one.id) & needed]
-        following = str(first + size) if len(visible) > first + size else ""
+        galleries = as_many_as_fit(map(self._answer, visible[first : first + size]))
+        following = first + len(galleries)
         return gallery_service_pb2.ListGalleriesResponse(
-            galleries=map(self._answer, visible[first : first + size]), next_page_token=following
+            galleries=galleries, next_page_token=str(following) if len(visible) > following else ""
         )
 
     async def _every_gallery(self) -> AsyncIterator[Gallery]:
@@ -111,9 +115,10 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         newest_first = reversed(await self._store.galleries.revisions(gallery))
         start = int(request.page_token[:10] or 2**31)
         left = [policy for policy in newest_first if policy.revision <= start]
+        policies = as_many_as_fit(map(policy_to, left[:size]))
         return gallery_service_pb2.ListPolicyRevisionsResponse(
-            policies=map(policy_to, left[:size]),
-            next_page_token=str(left[size].revision) if len(left) > size else "",
+            policies=policies,
+            next_page_token=str(left[len(policies)].revision) if len(left) > len(policies) else "",
         )
 
     async def CalibrateGallery(
@@ -166,15 +171,14 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_service_pb2.ListIdentitiesResponse:
         """Return one page of identities."""
         (gallery,) = parse_name(request.parent, "parent", 1)
-        page = await self._store.identities.list(
-            gallery,
-            labels=dict(request.labels),
-            page_size=requests.page_size_from(request.page_size),
-            page_token=request.page_token,
+        identities, token = await page_of(
+            lambda size: self._store.identities.list(
+                gallery, labels=dict(request.labels), page_size=size, page_token=request.page_token
+            ),
+            responses.identity_to,
+            requests.page_size_from(request.page_size),
         )
-        return gallery_service_pb2.ListIdentitiesResponse(
-            identities=map(responses.identity_to, page.items), next_page_token=page.next_token
-        )
+        return gallery_service_pb2.ListIdentitiesResponse(identities=identities, next_page_token=token)
 
     async def UpdateIdentity(
         self, request: gallery_service_pb2.UpdateIdentityRequest, context: Context
@@ -212,12 +216,12 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_service_pb2.ListTemplatesResponse:
         """Return one page of templates."""
         gallery, identity = parse_name(request.parent, "parent", 2)
-        page = await self._store.templates.list(
-            gallery, identity, page_size=requests.page_size_from(request.page_size), page_token=request.page_token
+        templates, token = await page_of(
+            lambda size: self._store.templates.list(gallery, identity, page_size=size, page_token=request.page_token),
+            responses.template_to,
+            requests.page_size_from(request.page_size),
         )
-        return gallery_service_pb2.ListTemplatesResponse(
-            templates=map(responses.template_to, page.items), next_page_token=page.next_token
-        )
+        return gallery_service_pb2.ListTemplatesResponse(templates=templates, next_page_token=token)
 
     async def DeleteTemplate(
         self, request: gallery_service_pb2.DeleteTemplateRequest, context: Context
@@ -248,9 +252,9 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_service_pb2.ListErasureReceiptsResponse:
         """Return one page of receipts."""
         (gallery,) = parse_name(request.gallery, "gallery", 1) if request.gallery else ("",)
-        page = await self._store.erasures.list(
-            gallery=gallery, page_size=requests.page_size_from(request.page_size), page_token=request.page_token
+        receipts, token = await page_of(
+            lambda size: self._store.erasures.list(gallery=gallery, page_size=size, page_token=request.page_token),
+            responses.receipt_to,
+            requests.page_size_from(request.page_size),
         )
-        return gallery_service_pb2.ListErasureReceiptsResponse(
-            erasure_receipts=map(responses.receipt_to, page.items), next_page_token=page.next_token
-        )
+        return gallery_service_pb2.ListErasureReceiptsResponse(erasure_receipts=receipts, next_page_token=token)

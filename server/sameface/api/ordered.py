@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 async def ordered(
     items: AsyncIterator[Item], work: Callable[[Item], Awaitable[Answer]], most: int
-) -> AsyncIterator[Answer]:
+) -> AsyncGenerator[Answer]:
     """Yield the answer of ``work`` to each item, in the order of the items, with at most ``most`` in work at a time.
 
     At most one further item is read ahead. An answer is yielded as soon as all earlier ones were, without waiting for

@@ -32,7 +32,6 @@ from sameface.v1 import (
 log = logging.getLogger(__name__)
 
 LAST_ANSWERS_S = 0.25
-HEALTH_WATCHERS = 64
 MAX_CONNECTION_AGE_S = 600
 
 NO_TLS, NO_RATES = TlsOptions(), RateOptions()
@@ -102,12 +101,15 @@ async def start_server(
     """
     admission, counted = Admission(limits), Rates(rates)
     server = grpc.aio.server(
-        interceptors=[RequestGuard(admission, access, counted, recorder)],
-        # RequestGuard refuses calls with a reason. This limit only bounds the memory of partly received requests.
-        maximum_concurrent_rpcs=2 * limits.requests + limits.streams + HEALTH_WATCHERS,
+        # Not maximum_concurrent_rpcs: it refuses everybody without a reason, health checks too.
+        interceptors=[RequestGuard(admission, access, counted, recorder, max_message_bytes)],
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
+            # Streams that were reset count until we have seen them, so nobody can open them faster than we work.
+            ("grpc.max_concurrent_streams", limits.calls_per_connection),
+            # Otherwise gRPC lets more and more of a request in before we read it.
+            ("grpc.http2.bdp_probe", 0),
             # Without this, a second server could share the port unnoticed.
             ("grpc.so_reuseport", 0),
             # Detect clients that vanished, and allow clients to send pings as often.

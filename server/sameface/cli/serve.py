@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -108,4 +109,8 @@ def serve(
         else:
             print(started.line(), flush=True)
 
-    asyncio.run(run_service(settings, announce))
+    try:
+        asyncio.run(run_service(settings, announce))
+    finally:
+        # Before the command says why it ends: what is left to be logged comes first.
+        logging.shutdown()

@@ -1,0 +1,129 @@
+"""Health checks, health watches and reflection.
+
+They need no credentials and are answered whatever the load is. So their number, the time that their requests take to
+arrive, and the size of these are limited for themselves.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, TypeAlias, cast
+
+import grpc
+
+from sameface.api.admission import OpenStream, busy
+from sameface.api.answers import Answers
+from sameface.api.arrivals import Arrivals
+from sameface.api.failures import failure_of
+from sameface.api.receiving import SMALL_BYTES, Parser, messages_of, only_message
+from sameface.api.status import rich_status
+from sameface_qdrant.errors import InvalidArgument
+
+PREFIX = "/grpc."
+ARRIVE_S = 5.0
+PLACES = 4
+MOST_WATCHES, WATCHES_PER_CONNECTION = 48, 8
+MOST_REFLECTIONS, REFLECTIONS_PER_CONNECTION = 4, 2
+REFLECTION_IDLE_S = 60.0
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class AlwaysAnswered:
+    """Guards the handlers of health and reflection."""
+
+    def __init__(self, parser: Parser, answers: Answers) -> None:
+        self._parser, self._answers = parser, answers
+        self._arrivals = Arrivals(PLACES, ARRIVE_S)
+        self._watches = _Open("health watches", MOST_WATCHES, WATCHES_PER_CONNECTION)
+        self._reflections = _Open("reflections", MOST_REFLECTIONS, REFLECTIONS_PER_CONNECTION)
+
+    def guarded(self, method: str, handler: Handler) -> Handler:
+        """Return the handler with its limits."""
+        # Any: grpc types these for the threaded server.
+        check: Any = handler.unary_unary
+        watch: Any = handler.unary_stream
+        reflection: Any = handler.stream_stream
+        parse: Any = handler.request_deserializer
+
+        async def received(requests: AsyncIterator[bytes], connection: str) -> Any:
+            async with self._arrivals.place(connection):
+                content = await only_message(requests)
+            return await self._small(parse, content)
+
+        async def checking(requests: AsyncIterator[bytes], context: Context) -> Any:
+            connection = context.peer()
+            try:
+                answer = await check(await received(requests, connection), context)
+                self._answers.sent_last(connection, answer.ByteSize())
+                return answer
+            except Exception as error:
+                failure = failure_of(method, error)
+            return await context.abort_with_status(rich_status(failure))
+
+        async def watching(requests: AsyncIterator[bytes], context: Context) -> None:
+            connection = context.peer()
+            try:
+                with self._watches.one(connection):
+                    await watch(await received(requests, connection), context)
+                return
+            except Exception as error:
+                failure = failure_of(method, error)
+            await context.abort_with_status(rich_status(failure))
+
+        async def reflecting(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+            connection = context.peer()
+            try:
+                with self._reflections.one(connection):
+                    contents = messages_of(requests, REFLECTION_IDLE_S, OpenStream(), asyncio.Event())
+                    messages = (await self._small(parse, content) async for content in contents)
+                    async with aclosing(reflection(messages, context)) as answering:
+                        async for answer in answering:
+                            with self._answers.being_sent(connection, answer.ByteSize()):
+                                yield answer
+                return
+            except Exception as error:
+                failure = failure_of(method, error)
+            await context.abort_with_status(rich_status(failure))
+
+        serializer = handler.response_serializer
+        if check is not None:
+            return grpc.stream_unary_rpc_method_handler(cast(Any, checking), response_serializer=serializer)
+        streaming: Any = watching if watch is not None else reflecting
+        return grpc.stream_stream_rpc_method_handler(streaming, response_serializer=serializer)
+
+    async def _small(self, parse: Any, content: bytes) -> Any:
+        if len(content) > SMALL_BYTES:
+            raise InvalidArgument(
+                f"the request has {len(content)} bytes; expected at most {SMALL_BYTES}", metadata={"field": "request"}
+            )
+        return await self._parser.parsed(parse, content)
+
+
+class _Open:
+    """Counts open calls of one kind."""
+
+    def __init__(self, what: str, most: int, per_connection: int) -> None:
+        self._what, self._most, self._per_connection = what, most, per_connection
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, connection: str) -> Iterator[None]:
+        """Count one.
+
+        Raises:
+            ServerBusy: too many are open.
+        """
+        if (count := self._open.total()) >= self._most:
+            raise busy(self._what, count, self._most)
+        if self._open[connection] >= self._per_connection:
+            raise busy(f"{self._what} of this connection", self._open[connection], self._per_connection)
+        self._open[connection] += 1
+        try:
+            yield
+        finally:
+            self._open[connection] -= 1
+            if not self._open[connection]:
+                del self._open[connection]
