@@ -1,5 +1,6 @@
 """Ids: what callers may choose, and the point ids derived from them (RFC 9562 UUID version 5)."""
 
+import hashlib
 import re
 import uuid
 from collections.abc import Mapping
@@ -49,6 +50,36 @@ def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
                 metadata={"field": "labels", "key": key[:80]},
             )
     return labels
+
+
+PROTECTED_UID = "p"
+"""The first character of the key of a protected gallery. Other keys are hexadecimal."""
+_TAG_BYTES = 6
+
+
+def member_id(kind: str, uid: str, *parts: str) -> str:
+    """Return the point id of a record in a gallery, which is named by its kind, the gallery's key and ``parts``.
+
+    In a protected gallery it is a UUID of version 8 that begins with the gallery's tag. So an engine that protects
+    points knows the gallery of an id.
+    """
+    plain = point_id(kind, uid, *parts)
+    if not uid.startswith(PROTECTED_UID):
+        return plain
+    hashed = bytearray(uuid.UUID(plain).bytes)
+    hashed[:_TAG_BYTES] = gallery_tag(uid)
+    hashed[6] = hashed[6] & 0x0F | 0x80
+    return str(uuid.UUID(bytes=bytes(hashed)))
+
+
+def gallery_tag(uid: str) -> bytes:
+    """Return the first bytes of the ids of all records in a protected gallery."""
+    return hashlib.sha256(uid.encode()).digest()[:_TAG_BYTES]
+
+
+def tag_of(point: str) -> bytes | None:
+    """Return the gallery's tag that an id begins with; None for an id outside of protected galleries."""
+    return bytes.fromhex(point[:8] + point[9:13]) if point[14:15] == "8" else None
 
 
 def point_id(*parts: str) -> str:
