@@ -22,6 +22,7 @@ from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
 from sameface.folders import model_repository_source as model_repository_source
 from sameface.inference.triton_tls import TritonTls
+from sameface.protection import ProtectionOptions
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
 from sameface_qdrant import ServerOptions
 
@@ -109,6 +110,7 @@ class Settings(BaseSettings):
     access: AccessOptions = Field(default_factory=AccessOptions, description="who may call")
     rates: RateOptions = Field(default_factory=RateOptions, description="how often callers may call")
     audit: AuditOptions = Field(default_factory=AuditOptions, description="the audit log")
+    protection: ProtectionOptions = Field(default_factory=ProtectionOptions, description="keys of protected galleries")
     reflection: bool = Field(True, description="let everybody read the API's descriptors (gRPC server reflection)")
     max_message_bytes: int = Field(
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"

@@ -98,7 +98,8 @@ class Galleries:
         now = datetime.now(UTC)
         first = dataclasses.replace(check_policy(policy), revision=1, create_time=now)
         new = Gallery(gallery, contract, first, display_name, tuple(operating_points), create_time=now, update_time=now)
-        protection = await self._new_protection(contract, self.protects_new if protected is None else protected)
+        protects = self.protects_new if protected is None else protected
+        protection = await self.new_protection(contract) if protects else None
         uid = uuid.uuid4().hex if protection is None else PROTECTED_UID + uuid.uuid4().hex
         stored_protection = {} if protection is None else {"protection": protection_payload(protection)}
         async with self._write_lock.of_store():
@@ -116,13 +117,17 @@ class Galleries:
             )
         return payloads.gallery_of(present.payload)
 
-    async def _new_protection(self, contract: Contract, protected: bool) -> Protection | None:
-        if not protected:
-            return None
+    async def new_protection(self, contract: Contract, generation: int = 1) -> Protection:
+        """Return the protection of a gallery that is to be written, under the current key.
+
+        Raises:
+            InvalidArgument: embeddings of its dimension cannot be protected.
+            ProtectionKeyRefused: the store was opened without keys.
+        """
         check_dimension(contract.dimension)
         key = await self._protected.protections.current_key()
         await self._protected.records.activate(key)
-        return Protection(Generation(key, 1))
+        return Protection(Generation(key, generation))
 
     async def get(self, gallery: str) -> Gallery:
         """Return a gallery, or raise GalleryNotFound."""

@@ -197,6 +197,8 @@ class GalleryImport:
             "frame": frame,
             "run": self._run,
         }
+        if "protection" in self._plan.record.payload:
+            payload["protection"] = self._plan.record.payload["protection"]
         await self._engine.upsert(META, [Point(_note_id(tenant.uid), stamped(payload))])
         await self._engine.commit(META)
 
