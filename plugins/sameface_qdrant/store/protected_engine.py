@@ -120,7 +120,7 @@ class ProtectedEngine:
     ) -> tuple[list[Point], str | None]:
         """See `Engine.scroll`.
 
-        Pages that are read while a gallery is being re-keyed may hold a point twice, and miss none.
+        While a gallery is being re-keyed, a point that is moved between two pages is on both. None is missed.
         """
         if collection == META:
             return await self.records.scroll(where, limit, start)
@@ -321,23 +321,35 @@ class ProtectedEngine:
         # A token of an earlier generation begins anew, so that nothing is missed.
         told = [start is not None and form.keys.tells(start) for form in forms]
         begin = told.index(True) if any(told) else 0
-        found: dict[str, Point] = {}
         following = start if any(told) else None
+        found: list[Point] = []
         for number in range(begin, len(forms)):
             form = forms[number]
-            # At the end of a page, look whether there is a next one.
-            left = limit - len(found)
-            points, following = await self.stored.scroll(collection, form.where(where), max(left, 1), following)
-            if not left:
-                if points:
-                    return list(found.values()), points[0].id
-                continue
-            for point in map(form.opened, points):
-                if point.id not in found or is_newer(point, found[point.id]):
-                    found[point.id] = point
-            if following is not None:
-                return list(found.values()), following
-        return list(found.values()), None
+            while True:
+                # At the end of a page, look whether there is a next one.
+                left = limit - len(found)
+                points, following = await self.stored.scroll(collection, form.where(where), max(left, 1), following)
+                if not left:
+                    if points:
+                        return found, points[0].id
+                    break
+                found += await self._deciding(collection, forms, number, list(map(form.opened, points)))
+                if following is None:
+                    break
+                if len(found) == limit:
+                    return found, following
+        return found, None
+
+    async def _deciding(
+        self, collection: str, forms: Sequence[Form], number: int, points: Sequence[Point]
+    ) -> Sequence[Point]:
+        """Return the points of one generation without those that count in the other one."""
+        if len(forms) == 1 or not points:
+            return points
+        other = await self._get(collection, [forms[1 - number]], [point.id for point in points], False)
+        if number == 0:
+            return [one for one in points if one.id not in other or not is_newer(other[one.id], one)]
+        return [one for one in points if one.id not in other or is_newer(one, other[one.id])]
 
     async def _stored_ids(self, collection: str, where: Where) -> list[str]:
         found: list[str] = []
