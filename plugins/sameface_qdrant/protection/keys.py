@@ -74,8 +74,8 @@ class KeyRing:
             if not isinstance(stored, dict) or stored.get("format") != FORMAT:
                 raise _malformed(where, f"its format is not {FORMAT}")
             keys = [_key_of(one, where) for one in stored["keys"]]
-            current = stored["current"]
-        except (ValueError, KeyError, TypeError, AttributeError):
+            current = str(stored["current"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise _malformed(where, "it is no JSON object with format, current and keys") from None
         by_id = {key.id: key for key in keys}
         if len(by_id) < len(keys):

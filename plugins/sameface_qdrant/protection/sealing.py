@@ -42,7 +42,7 @@ class Seal:
         content = nonce + self._cipher.encrypt(nonce, text, self._bound_to(point, name))
         return self._prefix + base64.b64encode(content).decode()
 
-    def opened(self, point: str, name: str, text: str) -> Any:
+    def opened(self, point: str, name: str, text: Any) -> Any:
         """Return the value that was encrypted for a field of a point.
 
         Raises:
@@ -51,9 +51,9 @@ class Seal:
         from cryptography.exceptions import InvalidTag
 
         try:
-            content = base64.b64decode(text.removeprefix(self._prefix), validate=True)
+            content = base64.b64decode(str(text).removeprefix(self._prefix), validate=True)
             opened = self._cipher.decrypt(content[:_NONCE], content[_NONCE:], self._bound_to(point, name))
-        except (InvalidTag, ValueError, AttributeError):
+        except (InvalidTag, ValueError):
             raise StoreCorrupt(
                 f"the encrypted field {name} of the point {point} does not open; it was changed, or moved there from "
                 "another point or store: restore a backup",
@@ -65,13 +65,13 @@ class Seal:
         return f"{self._prefix}{point}:{name}".encode()
 
 
-def generation_of(text: str) -> Generation:
+def generation_of(text: Any) -> Generation:
     """Return the generation that a sealed value was encrypted in.
 
     Raises:
         StoreCorrupt: it is no sealed value.
     """
-    key, _, rest = text.partition(":")
+    key, _, rest = str(text).partition(":")
     number, _, content = rest.partition(":")
     if not content or not number.isdecimal():
         raise StoreCorrupt("an encrypted field has another form; it was changed: restore a backup")

@@ -99,7 +99,7 @@ class Form:
             StoreCorrupt: a sealed field was changed, or belongs to another point.
         """
         seal, payload = self.keys.seal, dict[str, Any]()
-        identifier, identity = seal.opened(stored.id, POINT, stored.payload[POINT])
+        identifier, identity = seal.opened(stored.id, POINT, stored.payload.get(POINT))
         for name, value in stored.payload.items():
             if name in CLEAR:
                 payload[name] = value
@@ -184,7 +184,7 @@ def opened_record(point: Point, seal: Seal) -> Point:
     return Point(point.id, payload)
 
 
-def sealed_text(payload: Payload) -> str | None:
+def sealed_text(payload: Payload) -> Any:
     """Return a sealed field of a record of the meta collection; None if it has none.
 
     Raises:
@@ -194,4 +194,4 @@ def sealed_text(payload: Payload) -> str | None:
     found = [payload[name + SEALED] for name in names if name + SEALED in payload]
     if found and len(found) < len(names):
         raise StoreCorrupt(f"encrypted fields of a record of the kind {payload['kind']} are missing: restore a backup")
-    return str(found[0]) if found else None
+    return found[0] if found else None

@@ -244,7 +244,7 @@ class _Import:
         if exported is None:
             return plan
         galleries, contract = self._store.galleries, plan.tenant.gallery.contract
-        protection = await galleries.new_protection(contract, exported.latest.number)
+        protection = await galleries.new_protection(contract, exported.latest.number + 1)
         begun = None if plan.begun is None else protection_of(plan.begun.payload.get("protection"))
         fields = {"protection": protection_payload(begun or protection)}
         return replace(plan, record=Point(plan.record.id, {**plan.record.payload, **fields}))

@@ -41,7 +41,12 @@ class StoppingEngine:
 async def opened(engine: str, folder: Path, keys: KeyRing | None = FIRST) -> Store:
     """A protected store, in memory, on Qdrant Edge or on the third engine."""
     if engine == "sqlite":
-        return await Store.over(SqliteEngine(folder), keys=keys)
+        third = SqliteEngine(folder)
+        try:
+            return await Store.over(third, keys=keys)
+        except BaseException:
+            await third.aclose()
+            raise
     return await Store.open(":memory:" if engine == "memory" else f"edge://{folder}", keys=keys)
 
 

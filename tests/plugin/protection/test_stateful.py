@@ -18,7 +18,7 @@ class ProtectedMachine(StoreMachine):
         store = await opened(self.engine, self.folder, SECOND)
         protected = store.galleries.rekeying._engine
         self.stopping = StoppingEngine(protected.stored)
-        protected.stored = self.stopping  # type: ignore[assignment]
+        protected.stored = self.stopping
         self.stack.push_async_callback(store.aclose)
         return store
 
