@@ -28,6 +28,11 @@ class ProtectionOptions:
     new_galleries: bool = True
     """Whether new galleries are protected, if there are keys."""
 
+    @property
+    def file(self) -> Path | None:
+        """The file of the keys; an empty variable names none."""
+        return None if self.keys_file == Path() else self.keys_file
+
     def opened(self) -> "ProtectionKeys | None":
         """Return the keys; None if no source is set.
 
@@ -37,13 +42,13 @@ class ProtectionOptions:
         from sameface_qdrant.protection.keys import KeyFile, KeyRing
 
         content = self.keys.get_secret_value()
-        if sum(map(bool, (self.keys_file, content, self.provider))) > 1:
+        if sum(map(bool, (self.file, content, self.provider))) > 1:
             raise InvalidArgument(
                 "several of protection.keys_file, protection.keys and protection.provider are set; expected one",
                 metadata={"field": "protection"},
             )
-        if self.keys_file is not None:
-            file = KeyFile(self.keys_file)
+        if self.file is not None:
+            file = KeyFile(self.file)
             _ = file.ring  # a start with a file that cannot be used is refused
             return file
         if content:
