@@ -59,7 +59,7 @@ class Seal:
                 "another point or store: restore a backup",
                 metadata={"field": name},
             ) from None
-        return json.loads(opened)
+        return json.loads(opened.decode())
 
     def _bound_to(self, point: str, name: str) -> bytes:
         return f"{self._prefix}{point}:{name}".encode()

@@ -110,7 +110,7 @@ class ProtectedEngine:
                 turned = {id(vector): form.turned(vector) for vector, _ in searches}
                 mapped = [(cast(Vector, turned[id(vector)]), form.where(where)) for vector, where in searches]
                 results = await self.stored.nearest_each(collection, mapped, limit, fields=form.needed(fields))
-                found.append([[form.opened_hit(hit, only=fields) for hit in hits] for hits in results])
+                found.append([[form.opened_hit(hit) for hit in hits] for hits in results])
             return [_merged(lists, limit) for lists in zip(*found, strict=True)]
 
         return await self._reading(uid, read, vectors=True)

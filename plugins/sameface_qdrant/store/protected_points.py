@@ -11,7 +11,7 @@ identity of a point: what a decision needs of a neighbour.
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,26 +92,26 @@ class Form:
                 fields[name + SEALED] = self.keys.seal.sealed(identifier, name, value)
         return fields
 
-    def opened(self, stored: Point, only: Collection[str] = ()) -> Point:
-        """Return the point of a stored form, of the payload the fields in ``only`` at least.
+    def opened(self, stored: Point) -> Point:
+        """Return the point of a stored form. A sealed field is opened when it is first read.
 
         Raises:
-            StoreCorrupt: a sealed field was changed, or belongs to another point.
+            StoreCorrupt: a sealed field was changed, or belongs to another point; also where it is read.
         """
-        seal, payload = self.keys.seal, dict[str, Any]()
+        seal, clear, sealed = self.keys.seal, dict[str, Any](), dict[str, Any]()
         identifier, identity = seal.opened(stored.id, POINT, stored.payload.get(POINT))
         for name, value in stored.payload.items():
             if name in CLEAR:
-                payload[name] = value
-            elif name.endswith(SEALED) and name != POINT and (not only or name.removesuffix(SEALED) in only):
-                field = name.removesuffix(SEALED)
-                payload[field] = seal.opened(stored.id, field, value)
+                clear[name] = value
+            elif name.endswith(SEALED) and name != POINT:
+                sealed[name.removesuffix(SEALED)] = value
+        clear |= {TENANT_FIELD: self.uid, "identity": identity}
         vector = None if stored.vector is None or self.rotation is None else self.rotation.undone(stored.vector)
-        return Point(identifier, {**payload, TENANT_FIELD: self.uid, "identity": identity}, vector)
+        return Point(identifier, _Opened(clear, sealed, seal, stored.id), vector)
 
-    def opened_hit(self, hit: Hit, only: Collection[str] = ()) -> Hit:
+    def opened_hit(self, hit: Hit) -> Hit:
         """Return a neighbour of the stored form as one of the gallery."""
-        point = self.opened(Point(hit.id, hit.payload), only)
+        point = self.opened(Point(hit.id, hit.payload))
         return Hit(point.id, hit.score, point.payload)
 
     def needed(self, fields: Sequence[str]) -> tuple[str, ...]:
@@ -155,6 +155,31 @@ class Form:
 
     def _digest(self, name: str, value: object) -> str:
         return digest(self.keys.lookup, "value", name, str(value))
+
+
+class _Opened(Mapping[str, Any]):
+    """A payload whose sealed fields are opened when they are read: a decision needs few of them."""
+
+    def __init__(self, clear: dict[str, Any], sealed: dict[str, Any], seal: Seal, point: str) -> None:
+        self._values, self._sealed, self._seal, self._point = clear, sealed, seal, point
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._sealed:
+            self._values[name] = self._seal.opened(self._point, name, self._sealed[name])
+            del self._sealed[name]
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values or name in self._sealed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._values, *self._sealed))
+
+    def __len__(self) -> int:
+        return len(self._values) + len(self._sealed)
+
+    def __repr__(self) -> str:
+        return f"<payload of the point {self._point}>"
 
 
 def has_sealed(fields: Iterable[str]) -> bool:

@@ -159,7 +159,7 @@ def missing_key(key: str) -> ProtectionKeyRefused:
     return ProtectionKeyRefused(
         f"this needs {which}, and the store was opened without any; give the file of keys "
         "(SAMEFACE_PROTECTION__KEYS_FILE)",
-        metadata={"key": key} if key else {},
+        metadata={"key": key},
     )
 
 

@@ -32,6 +32,8 @@ from sameface_qdrant.values.protection import Generation, Protection, protection
 from sameface_qdrant.values.schema import PROTECTED
 
 BATCH = 128
+REMOVED_AT_ONCE = 1024
+"""Originals that are removed together. An embedded engine rewrites its files after a removal."""
 
 Progress = Callable[[int, int], None]
 """Called with how many points are moved, and how many there were."""
@@ -172,16 +174,30 @@ class _Moving:
         """Move points until none is left in the old generation; return how many were moved."""
         mine = Where({TENANT_FIELD: self.old.tenant})
         total, moved = await self._engine.count(self._collection, mine), 0
+        start: str | None = None
+        settled: list[Point] = []
         while True:
-            page, _ = await self._engine.scroll(self._collection, mine, BATCH)
-            if not page:
+            page, start = await self._engine.scroll(self._collection, mine, BATCH, start)
+            if page:
+                settled += await self._copied([point.id for point in page])
+                progress(min(moved + len(settled), total), total)
+                await asyncio.sleep(0)
+            if len(settled) >= REMOVED_AT_ONCE or start is None:
+                # Durable first: an interrupted flush must not remove only the originals.
+                await self._engine.commit(self._collection)
+                await self._remove(settled)
+                moved += len(settled)
+                settled = []
+            if start is None and not page:
                 return moved
-            moved += await self._batch([point.id for point in page])
-            progress(min(moved, total), total)
-            await asyncio.sleep(0)
+            if start is None and not await self._engine.count(self._collection, mine):
+                return moved
 
-    async def _batch(self, ids: Sequence[str]) -> int:
+    async def _copied(self, ids: Sequence[str]) -> list[Point]:
+        """Copy points, and return those originals that may be removed once the copies are durable."""
         before = await self._engine.get(self._collection, ids, with_vector=True)
+        if not before:
+            return []
         points = {stored.id: self.old.opened(stored) for stored in before.values()}
         copies = {identifier: self.staged.stored(point) for identifier, point in points.items()}
         await self._engine.upsert(self._collection, list(copies.values()), insert_only=True)
@@ -206,10 +222,7 @@ class _Moving:
         if ready:
             those = Where({TENANT_FIELD: self.staged.tenant}, ids=tuple(ready))
             await self._engine.set_payload(self._collection, those, {TENANT_FIELD: self.new.tenant})
-        # Durable first: an interrupted flush must not remove only the originals.
-        await self._engine.commit(self._collection)
-        await self._remove(settled)
-        return len(settled)
+        return settled
 
     async def _agrees(self, read: Point, now: Point, present: Point) -> bool:
         """Return whether the original may be removed although a copy of it counts already.

@@ -198,7 +198,7 @@ ERRORS: dict[str, ErrorRow] = {
     ),
     "PROTECTION_KEY_REFUSED": ErrorRow(
         _CODES.FAILED_PRECONDITION,
-        "`key` (its id), if one is meant",
+        "`key` (its id; empty if the service has no keys at all)",
         "Give the service the keys that the store was made with (docs/template-protection.md).",
     ),
     "STORE_CORRUPT": ErrorRow(_CODES.DATA_LOSS, "`path`", "Restore the data folder from a backup."),
