@@ -6,7 +6,6 @@ point and the field. So a value that is taken to another point or field does not
 """
 
 import base64
-import hashlib
 import hmac
 import json
 import os
@@ -81,4 +80,4 @@ def generation_of(text: Any) -> Generation:
 def digest(key: bytes, *parts: str) -> str:
     """Return the keyed digest of texts, in hexadecimal; the parts cannot be confused with each other."""
     content = b"".join(len(one).to_bytes(4, "big") + one for one in (part.encode() for part in parts))
-    return hmac.new(key, content, hashlib.sha256).digest()[:_DIGEST_BYTES].hex()
+    return hmac.digest(key, content, "sha256")[:_DIGEST_BYTES].hex()

@@ -10,7 +10,6 @@ A sealed field has the name of its field with `SEALED` at the end. `POINT` is th
 identity of a point: what a decision needs of a neighbour.
 """
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,13 +126,14 @@ class Form:
 
     def where(self, where: Where) -> Where:
         """Return the filter on the stored points that a filter means."""
-        return dataclasses.replace(
-            where,
-            equals={**self._compared(where.equals), TENANT_FIELD: self.tenant},
-            excludes=self._compared(where.excludes),
-            among=self._one_of(where.among),
-            outside=self._one_of(where.outside),
-            ids=tuple(map(self.keys.stored_id, where.ids)),
+        return Where(
+            {**self._compared(where.equals), TENANT_FIELD: self.tenant},
+            self._compared(where.excludes) if where.excludes else {},
+            self._one_of(where.among) if where.among else {},
+            self._one_of(where.outside) if where.outside else {},
+            tuple(map(self.keys.stored_id, where.ids)),
+            where.valid_at,
+            where.expired_at,
         )
 
     def _compared(self, fields: Mapping[str, str | int]) -> dict[str, str | int]:

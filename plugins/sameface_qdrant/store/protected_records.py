@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import ProtectionKeyRefused
+from sameface_qdrant.errors import ProtectionKeyRefused, StoreCorrupt
 from sameface_qdrant.protection.derived import GenerationKeys
 from sameface_qdrant.protection.sealing import generation_of
 from sameface_qdrant.store.payloads import GALLERY, META, SECRET, UNFINISHED
@@ -42,18 +42,36 @@ class ProtectedRecords:
 
         Raises:
             ProtectionKeyRefused: a key that records need is missing, or a key is another one than before.
+            StoreCorrupt: the check value of a key was removed.
         """
-        checks, _ = await self._engine.scroll(META, Where({"kind": CHECK}), 1000)
-        for record in checks:
-            key = str(record.payload["key"])
+        checks: dict[str, str] = {}
+        used: set[str] = set()
+        start: str | None = None
+        while True:
+            where = Where({}, among={"kind": (CHECK, GALLERY, UNFINISHED)})
+            points, start = await self._engine.scroll(META, where, PAGE, start)
+            for payload in (point.payload for point in points):
+                if payload["kind"] == CHECK:
+                    checks[str(payload["key"])] = str(payload["check"])
+                elif (protection := protection_of(payload.get("protection"))) is not None:
+                    used.update(protection.keys)
+            if start is None:
+                break
+        for key in sorted(checks):
             try:
                 check = await self._protections.check_value(key)
             except ProtectionKeyRefused:
-                if await self._is_used(key):
+                if key in used or await self._engine.count(META, Where({"digest": KEY_MARK + key})):
                     raise
                 continue
-            _compare(key, check, str(record.payload["check"]))
+            _compare(key, check, checks[key])
             self._activated.add(key)
+        if unchecked := sorted(used - checks.keys()):
+            raise StoreCorrupt(
+                f"the check value of the protection key {unchecked[0]!r} was removed from the store, so a wrong key "
+                "would not be noticed: restore a backup",
+                metadata={"key": unchecked[0]},
+            )
 
     async def activate(self, key: str) -> None:
         """Store the check value of a key before its first use, and keep older releases out.
@@ -139,20 +157,6 @@ class ProtectedRecords:
 
     async def _keys_of(self, text: str) -> GenerationKeys:
         return await self._protections.of_store(generation_of(text).key)
-
-    async def _is_used(self, key: str) -> bool:
-        if await self._engine.count(META, Where({"digest": KEY_MARK + key})):
-            return True
-        start: str | None = None
-        while True:
-            naming = Where({}, among={"kind": (GALLERY, UNFINISHED)})
-            points, start = await self._engine.scroll(META, naming, PAGE, start)
-            for point in points:
-                protection = protection_of(point.payload.get("protection"))
-                if protection is not None and key in protection.keys:
-                    return True
-            if start is None:
-                return False
 
 
 def _compare(key: str, given: str, stored: str) -> None:

@@ -49,7 +49,7 @@ class ProtectedMachine(StoreMachine):
             self.stopping.changes_left = None
 
 
-@pytest.mark.parametrize(("engine", "examples"), [("memory", 15), ("edge", 2)])
+@pytest.mark.parametrize(("engine", "examples"), [("memory", 10), ("edge", 1)])
 def test_answers_agree_with_brute_force(engine: str, examples: int) -> None:
     run_state_machine_as_test(
         type("Machine", (ProtectedMachine,), {"engine": engine}),

@@ -148,6 +148,16 @@ async def test_wrong_and_missing_keys_are_refused_and_nothing_is_changed(
     await again.aclose()
 
 
+async def test_a_removed_check_value_is_noticed(rng: np.random.Generator) -> None:
+    store = await opened("memory", Path())
+    await filled(store, rng)
+    await store._engine.delete(META, Where({"kind": "protection-key"}))
+    wrong = KeyRing({"first": MasterKey("first", b"?" * 32)}, "first")
+    for keys in (None, wrong, FIRST):
+        with pytest.raises(StoreCorrupt, match="'first'"):
+            await Store.over(store._engine, keys=keys)
+
+
 async def test_a_key_that_nothing_needs_may_be_gone(tmp_path: Path, rng: np.random.Generator) -> None:
     store = await opened("sqlite", tmp_path, SECOND)
     await store.galleries.create("people", CONTRACT)
