@@ -2,14 +2,17 @@
 
 import json
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sameface_qdrant import Store
 from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
 from sameface_qdrant.protection.keys import KeyFile, KeyRing
+from tests.plugin.conftest import CONTRACT
 
 
 def test_keys_are_made_rotated_and_removed(tmp_path: Path) -> None:
@@ -108,3 +111,14 @@ def test_no_representation_shows_a_key() -> None:
     assert "5e5e" not in repr(ring)
     assert "^" * 4 not in repr(ring)
     assert KeyRing.parsed(ring.serialised(), "there") == ring
+
+
+async def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.split(".")[0] == "cryptography"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    ring = KeyRing.parsed(json.dumps(content()), "here")
+    store = await Store.open(":memory:", keys=ring)
+    with pytest.raises(InvalidArgument, match=r"pip install 'sameface\[protection\]'"):
+        await store.galleries.create("people", CONTRACT)
+    assert (await store.galleries.create("plain", CONTRACT, protected=False)).protection is None
