@@ -3,7 +3,8 @@
 import hmac
 from dataclasses import dataclass, field
 
-from sameface_qdrant.protection.keys import ProtectionKeys
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.protection.keys import KEY_BYTES, ProtectionKeys
 from sameface_qdrant.protection.sealing import Seal
 from sameface_qdrant.values.protection import Generation
 
@@ -36,7 +37,7 @@ class GenerationKeys:
         """
 
         def key(purpose: str) -> bytes:
-            return keys.derive(generation.key, context(purpose, uid, generation.number))
+            return _checked(keys.derive(generation.key, context(purpose, uid, generation.number)))
 
         return cls(
             generation,
@@ -60,4 +61,14 @@ class GenerationKeys:
 
 def key_check(keys: ProtectionKeys, key: str) -> str:
     """Return what tells whether a store was made with the same key of this id, and does not reveal it."""
-    return keys.derive(key, context("check")).hex()
+    return _checked(keys.derive(key, context("check"))).hex()
+
+
+def _checked(derived: bytes) -> bytes:
+    """Return what a key source derived; a shorter key would weaken everything."""
+    if len(derived) != KEY_BYTES:
+        raise InvalidArgument(
+            f"the protection keys derived {len(derived)} bytes; expected {KEY_BYTES}: correct the provider",
+            metadata={"field": "protection.provider"},
+        )
+    return derived

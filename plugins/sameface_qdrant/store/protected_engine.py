@@ -12,6 +12,7 @@ While a gallery is being re-keyed (`sameface_qdrant.store.rekey`), its points ar
 Where several services write, a change is repeated if the gallery's state was changed meanwhile.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -29,7 +30,7 @@ from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.protected_points import Form, has_sealed, is_newer
 from sameface_qdrant.store.protected_records import ProtectedRecords
 from sameface_qdrant.store.protection_state import LEASE_S, Known, Protections
-from sameface_qdrant.values.ids import tag_of
+from sameface_qdrant.values.ids import is_protected_uid, tag_of
 from sameface_qdrant.values.vectors import Vector
 
 Result = TypeVar("Result")
@@ -37,6 +38,7 @@ Result = TypeVar("Result")
 COUNTED = 1000
 """While a gallery is being re-keyed, up to this many points are counted one by one, as some may be stored twice."""
 PAGE = 500
+FEW = 16
 
 
 class ProtectedEngine:
@@ -181,10 +183,10 @@ class ProtectedEngine:
                 (form,) = forms
                 await self.stored.upsert(
                     collection,
-                    [form.stored(point) for point in points],
+                    await _converted(form, points),
                     insert_only=insert_only,
                     only_if=None if only_if is None else form.where(only_if),
-                    companions=[form.stored(point) for point in companions],
+                    companions=await _converted(form, companions),
                 )
             elif insert_only:
                 await self._insert(collection, forms, written)
@@ -280,7 +282,10 @@ class ProtectedEngine:
         if collection == META:
             return None
         if TENANT_FIELD in where.equals:
-            return self.protections.find(where.equals[TENANT_FIELD])
+            uid = str(where.equals[TENANT_FIELD])
+            known = self.protections.find(uid)
+            assert known is not None or not is_protected_uid(uid), "the record of a protected gallery is read first"
+            return known
         return self.protections.of_tag(tag_of(where.ids[0])) if where.ids else None
 
     def _divided(self, ids: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -366,7 +371,7 @@ class ProtectedEngine:
             return
         old, staged, new = forms
         there = await self._get(collection, [old], [point.id for point in points], False)
-        fresh = [new.stored(point) for point in points if point.id not in there]
+        fresh = await _converted(new, [point for point in points if point.id not in there])
         if fresh:
             # Copies of points that have been removed from the old generation.
             left_over = Where({TENANT_FIELD: staged.tenant}, ids=tuple(point.id for point in fresh))
@@ -376,7 +381,7 @@ class ProtectedEngine:
     async def _replace(self, collection: str, forms: Sequence[Form], points: Sequence[Point]) -> None:
         """Write points to the new generation, whatever is there, and remove them from the old one."""
         old, _, new = forms
-        await self.stored.upsert(collection, [new.stored(point) for point in points])
+        await self.stored.upsert(collection, await _converted(new, points))
         # Durable first: an interrupted flush must not remove only the old ones.
         await self.stored.commit(collection)
         gone = Where({TENANT_FIELD: old.tenant}, ids=tuple(old.keys.stored_id(point.id) for point in points))
@@ -414,6 +419,13 @@ class _ProtectedEvidence:
 def counting(forms: Sequence[Form]) -> list[Form]:
     """Return the forms of points that count."""
     return [form for form in forms if not form.staged]
+
+
+async def _converted(form: Form, points: Sequence[Point]) -> list[Point]:
+    """Return the stored form of points; many are converted in a thread, so that the loop goes on."""
+    if len(points) <= FEW:
+        return [form.stored(point) for point in points]
+    return await asyncio.to_thread(lambda: [form.stored(point) for point in points])
 
 
 def _merged(found: Collection[list[Hit]], limit: int) -> list[Hit]:

@@ -31,7 +31,8 @@ from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.protection import Generation, Protection, protection_of, protection_payload
 from sameface_qdrant.values.schema import PROTECTED
 
-BATCH = 128
+BATCH = 32
+"""Converting them takes some milliseconds, in which other calls wait."""
 REMOVED_AT_ONCE = 1024
 """Originals that are removed together. An embedded engine rewrites its files after a removal."""
 

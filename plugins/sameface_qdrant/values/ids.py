@@ -64,12 +64,17 @@ def member_id(kind: str, uid: str, *parts: str) -> str:
     points knows the gallery of an id.
     """
     plain = point_id(kind, uid, *parts)
-    if not uid.startswith(PROTECTED_UID):
+    if not is_protected_uid(uid):
         return plain
     hashed = bytearray(uuid.UUID(plain).bytes)
     hashed[:_TAG_BYTES] = gallery_tag(uid)
     hashed[6] = hashed[6] & 0x0F | 0x80
     return str(uuid.UUID(bytes=bytes(hashed)))
+
+
+def is_protected_uid(uid: str) -> bool:
+    """Return whether a gallery's key is that of a protected gallery."""
+    return uid.startswith(PROTECTED_UID) and len(uid) == len(PROTECTED_UID) + 32
 
 
 def gallery_tag(uid: str) -> bytes:

@@ -20,6 +20,7 @@ from tests.plugin.protection.conftest import FIRST
 
 PEOPLE, DIMENSION = 120, 128
 GENERATION = Generation("first", 1)
+UID, OTHER_UID = "p" + "a" * 32, "p" + "b" * 32
 NAMES = st.text(max_size=20)
 
 
@@ -81,13 +82,13 @@ def test_templates_of_another_gallery_generation_or_key_cannot_be_linked(other: 
     assert max(across) <= 0.55
 
 
-def form(uid: str = "pa", number: int = 1) -> Form:
+def form(uid: str = UID, number: int = 1) -> Form:
     generation = Generation("first", number)
     keys = GenerationKeys.derived(FIRST, generation, uid)
     return Form(uid, keys, rotation=Rotation(keys.rotation, 8))
 
 
-def a_point(uid: str = "pa", identity: str = "ada") -> Point:
+def a_point(uid: str = UID, identity: str = "ada") -> Point:
     payload = {
         "kind": "template", "gallery": uid, "identity": identity, "note": "from the clinic", "labels": {"team": "x"},
         "source": "photo", "digest": "0f" * 32, "created": 1.0, "quality": {"Sharpness": 3.0}, "added_later": ["Ada"],
@@ -105,12 +106,12 @@ def test_a_point_comes_back_and_nothing_of_it_that_names_somebody_is_stored() ->
     assert kept.id != point.id
     for told in ("ada", "Ada", "clinic", "team", "photo", "0f0f", point.id):
         assert told not in repr(kept)
-    assert tag_of(point.id) == gallery_tag("pa")
+    assert tag_of(point.id) == gallery_tag(UID)
 
 
 def test_two_forms_of_one_point_have_nothing_in_common() -> None:
     point = a_point()
-    for other in (form(number=2), form("pb")):
+    for other in (form(number=2), form(OTHER_UID)):
         one, two = form().stored(point), other.stored(point)
         assert one.id != two.id
         assert one.id[:8] != two.id[:8]
