@@ -19,7 +19,7 @@ from sameface_qdrant.errors import StoreCorrupt
 from sameface_qdrant.protection.derived import GenerationKeys
 from sameface_qdrant.protection.rotation import Rotation
 from sameface_qdrant.protection.sealing import Seal, digest
-from sameface_qdrant.store.conditional_write import REVISION, SINCE, STATE, WRITER, WRITERS
+from sameface_qdrant.store.conditional_write import REVISION, SINCE, STATE, WRITER
 from sameface_qdrant.store.move_notes import MOVE
 from sameface_qdrant.store.payloads import GALLERY, RECEIPT, Payload
 from sameface_qdrant.values.protection import Generation
@@ -27,12 +27,9 @@ from sameface_qdrant.values.schema import PROTECTED, SCHEMA_FIELD, stamped
 from sameface_qdrant.values.vectors import Vector
 
 CLEAR = frozenset(
-    {
-        "kind", "contract", "quality", "verify_threshold", "created", "updated", "expires", "own_expires",
-        "merging", "move", "moved_by", SCHEMA_FIELD, REVISION, WRITER, WRITERS, STATE, SINCE,
-    }
-)  # fmt: skip
-LOOKED_UP = frozenset({"identity", "digest", "source"})
+    {"kind", "contract", "verify_threshold", "expires", "own_expires", "merging", SCHEMA_FIELD, REVISION, STATE, SINCE}
+)
+LOOKED_UP = frozenset({"identity", "digest", "source", WRITER})
 SEALED = "_sealed"
 POINT = "point" + SEALED
 KEY = "key"

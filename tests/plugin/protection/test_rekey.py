@@ -79,6 +79,23 @@ async def test_a_rekey_takes_the_current_key_and_leaves_nothing_of_the_old(
     after = await stored(store._engine, CONTRACT.key)
     for name in ("id of the point", "identity", "gallery", "key"):
         assert not {one[name] for one in before} & {one[name] for one in after}, name
+    # Nothing in clear tells which point of an old copy a new one was.
+    common = {
+        "kind",
+        "contract",
+        "verify_threshold",
+        "expires",
+        "own_expires",
+        "merging",
+        "revision",
+        "schema",
+        "state",
+    }
+    told = [
+        {str(value) for one in copy for name, value in one.items() if name not in common and name != "vector"}
+        for copy in (before, after)
+    ]
+    assert not told[0] & told[1]
     assert "first:" not in repr(after)
     assert "first:" not in repr(await stored(store._engine, META))
     # The old key is needed no more.
