@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from sameface.launcher import served
+from sameface.settings import Settings
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.protection.keys import KeyFile, KeyRing, MasterKey
 from tests.cli.conftest import Run, lines
 
 
@@ -74,3 +77,35 @@ def test_a_service_protects_new_galleries_and_rekeys_them(
     assert (refused.returncode, third in refused.stderr) == (3, True)
     without = sameface("serve", "--inference", "onnx", "--listen", "127.0.0.1:0", SAMEFACE_PROTECTION__KEYS_FILE="")
     assert (without.returncode, third in without.stderr) == (3, True)
+
+
+def test_keys_come_from_one_of_three_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().protection.opened() is None
+    file = KeyFile(tmp_path / "keys.json")
+    key = file.create()
+    monkeypatch.setenv("SAMEFACE_PROTECTION__KEYS", file.path.read_text())
+    settings = Settings()
+    assert key.secret.hex() not in repr(settings) + repr(settings.model_dump())
+    from_environment = settings.protection.opened()
+    assert from_environment is not None
+    assert from_environment.derive(key.id, b"x") == file.derive(key.id, b"x")
+    monkeypatch.setenv("SAMEFACE_PROTECTION__KEYS_FILE", str(file.path))
+    with pytest.raises(InvalidArgument, match="expected one"):
+        Settings().protection.opened()
+    monkeypatch.delenv("SAMEFACE_PROTECTION__KEYS")
+    opened = Settings().protection.opened()
+    assert opened is not None
+    assert opened.current == key.id
+    monkeypatch.delenv("SAMEFACE_PROTECTION__KEYS_FILE")
+    monkeypatch.setenv("SAMEFACE_PROTECTION__PROVIDER", "tests.cli.test_protection:provided")
+    provided_keys = Settings().protection.opened()
+    assert provided_keys is not None
+    assert provided_keys.current == "elsewhere"
+    for provider in ("tests.cli.test_protection:none", "no_such_module:x", "nonsense"):
+        monkeypatch.setenv("SAMEFACE_PROTECTION__PROVIDER", provider)
+        with pytest.raises(InvalidArgument, match="expected module:function"):
+            Settings().protection.opened()
+
+
+def provided() -> KeyRing:
+    return KeyRing({"elsewhere": MasterKey("elsewhere", b"e" * 32)}, "elsewhere")
