@@ -67,11 +67,7 @@ class ProtectedRecords:
             _compare(key, check, checks[key])
             self._activated.add(key)
         if unchecked := sorted(used - checks.keys()):
-            raise StoreCorrupt(
-                f"the check value of the protection key {unchecked[0]!r} was removed from the store, so a wrong key "
-                "would not be noticed: restore a backup",
-                metadata={"key": unchecked[0]},
-            )
+            raise _unchecked(unchecked[0])
 
     async def activate(self, key: str) -> None:
         """Store the check value of a key before its first use, and keep older releases out.
@@ -156,7 +152,16 @@ class ProtectedRecords:
         return sealed_record(point, keys.seal, keys.generation)
 
     async def _keys_of(self, text: str) -> GenerationKeys:
-        return await self._protections.of_store(generation_of(text).key)
+        key = generation_of(text).key
+        if key not in self._activated:
+            # Another service has begun to use it since this one was started.
+            identifier = point_id(CHECK, key)
+            record = (await self._engine.get(META, [identifier])).get(identifier)
+            if record is None:
+                raise _unchecked(key)
+            _compare(key, await self._protections.check_value(key), str(record.payload["check"]))
+            self._activated.add(key)
+        return await self._protections.of_store(key)
 
 
 def _compare(key: str, given: str, stored: str) -> None:
@@ -166,3 +171,11 @@ def _compare(key: str, given: str, stored: str) -> None:
             "store was made with; nothing was changed",
             metadata={"key": key},
         )
+
+
+def _unchecked(key: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"the check value of the protection key {key!r} was removed from the store, so a wrong key would not be "
+        "noticed: restore a backup",
+        metadata={"key": key},
+    )

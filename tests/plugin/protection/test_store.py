@@ -148,6 +148,25 @@ async def test_wrong_and_missing_keys_are_refused_and_nothing_is_changed(
     await again.aclose()
 
 
+async def test_a_service_with_another_key_of_the_same_id_writes_nothing(rng: np.random.Generator) -> None:
+    """It was started before the store had any protected gallery, so nothing could be checked then."""
+    store = await opened("memory", Path())
+    other = await Store.over(store._engine, keys=KeyRing({"first": MasterKey("first", b"?" * 32)}, "first"))
+    await filled(store, rng)
+    before = await store._engine.count(META, Where({})), await store._engine.count(CONTRACT.key, Where({}))
+    for call in (
+        other.enroll("people", "eve", [NewTemplate(random_vector(rng), CONTRACT)]),
+        other.identities.create("people", "eve"),
+        other.identities.delete("people", "lovelace", force=True),
+        other.galleries.delete("people", force=True),
+        other.galleries.create("more", CONTRACT),
+        other.rekey("people"),
+    ):
+        with pytest.raises(ProtectionKeyRefused, match="'first' is another one"):
+            await call
+    assert before == (await store._engine.count(META, Where({})), await store._engine.count(CONTRACT.key, Where({})))
+
+
 async def test_a_removed_check_value_is_noticed(rng: np.random.Generator) -> None:
     store = await opened("memory", Path())
     await filled(store, rng)
