@@ -12,22 +12,15 @@ While a gallery is being re-keyed (`sameface_qdrant.store.rekey`), its points ar
 Where several services write, a change is repeated if the gallery's state was changed meanwhile.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from sameface_qdrant.engines.base import (
-    TENANT_FIELD,
-    ByteSearch,
-    Engine,
-    ErasureEvidence,
-    Hit,
-    Point,
-    Where,
-)
+from sameface_qdrant.engines.base import TENANT_FIELD, Engine, ErasureEvidence, Hit, Point, Where
+from sameface_qdrant.store.generations import Generations, converted, counting, merged
 from sameface_qdrant.store.payloads import META
-from sameface_qdrant.store.protected_points import Form, has_sealed, is_newer
+from sameface_qdrant.store.protected_evidence import ProtectedEvidence
+from sameface_qdrant.store.protected_points import Form, has_sealed
 from sameface_qdrant.store.protected_records import ProtectedRecords
 from sameface_qdrant.store.protection_state import LEASE_S, Known, Protections
 from sameface_qdrant.values.ids import is_protected_uid, tag_of
@@ -37,8 +30,6 @@ Result = TypeVar("Result")
 
 COUNTED = 1000
 """While a gallery is being re-keyed, up to this many points are counted one by one, as some may be stored twice."""
-PAGE = 500
-FEW = 16
 
 
 class ProtectedEngine:
@@ -57,7 +48,11 @@ class ProtectedEngine:
     def erasure_evidence(self) -> ErasureEvidence | None:
         """See `Engine.erasure_evidence`; it searches for the bytes of the stored forms."""
         evidence = self.stored.erasure_evidence
-        return None if evidence is None else cast(ErasureEvidence, _ProtectedEvidence(self, evidence))
+        return (
+            None
+            if evidence is None
+            else cast(ErasureEvidence, ProtectedEvidence(self.stored, self.protections, evidence))
+        )
 
     # Reads.
 
@@ -72,7 +67,7 @@ class ProtectedEngine:
         for uid, mine in protected.items():
 
             async def read(forms: Sequence[Form], mine: Sequence[str] = mine) -> dict[str, Point]:
-                return await self._get(collection, forms, mine, with_vector)
+                return await self._points(collection).get(forms, mine, with_vector)
 
             found |= await self._reading(uid, read, vectors=with_vector)
         return found
@@ -91,7 +86,7 @@ class ProtectedEngine:
                 turned = cast(Vector, form.turned(vector))
                 hits = await self.stored.nearest(collection, turned, form.where(where), limit, min_score=min_score)
                 found.append([form.opened_hit(hit) for hit in hits])
-            return _merged(found, limit)
+            return merged(found, limit)
 
         return await self._reading(known.uid, read, vectors=True)
 
@@ -113,7 +108,7 @@ class ProtectedEngine:
                 mapped = [(cast(Vector, turned[id(vector)]), form.where(where)) for vector, where in searches]
                 results = await self.stored.nearest_each(collection, mapped, limit, fields=form.needed(fields))
                 found.append([[form.opened_hit(hit) for hit in hits] for hits in results])
-            return [_merged(lists, limit) for lists in zip(*found, strict=True)]
+            return [merged(lists, limit) for lists in zip(*found, strict=True)]
 
         return await self._reading(uid, read, vectors=True)
 
@@ -131,7 +126,7 @@ class ProtectedEngine:
             return await self.stored.scroll(collection, where, limit, start)
 
         async def read(forms: Sequence[Form]) -> tuple[list[Point], str | None]:
-            return await self._scroll(collection, counting(forms), where, limit, start)
+            return await self._points(collection).scroll(counting(forms), where, limit, start)
 
         return await self._reading(known.uid, read)
 
@@ -149,7 +144,7 @@ class ProtectedEngine:
             counted = [await self.stored.count(collection, form.where(where)) for form in looked_at]
             if len(looked_at) == 1 or not all(counted) or sum(counted) > COUNTED:
                 return sum(counted)
-            found, _ = await self._scroll(collection, looked_at, where, 2 * COUNTED, None)
+            found, _ = await self._points(collection).scroll(looked_at, where, 2 * COUNTED, None)
             return len(found)
 
         return await self._reading(known.uid, read)
@@ -183,21 +178,21 @@ class ProtectedEngine:
                 (form,) = forms
                 await self.stored.upsert(
                     collection,
-                    await _converted(form, points),
+                    await converted(form, points),
                     insert_only=insert_only,
                     only_if=None if only_if is None else form.where(only_if),
-                    companions=await _converted(form, companions),
+                    companions=await converted(form, companions),
                 )
             elif insert_only:
-                await self._insert(collection, forms, written)
+                await self._points(collection).insert(forms, written)
             elif only_if is not None:
-                await self._insert(collection, forms, companions)
+                await self._points(collection).insert(forms, companions)
                 for form in forms:
                     stored = [form.stored(point) for point in points]
                     await self.stored.upsert(collection, stored, only_if=form.where(only_if))
             else:
-                await self._insert(collection, forms, companions)
-                await self._replace(collection, forms, points)
+                await self._points(collection).insert(forms, companions)
+                await self._points(collection).replace(forms, points)
 
         await self._writing(known.uid, write, vectors=any(point.vector is not None for point in written))
 
@@ -215,7 +210,7 @@ class ProtectedEngine:
                     await self.stored.set_payload(collection, mapped, payload)
                     continue
                 # A sealed value is another one for each point.
-                for identifier in await self._stored_ids(collection, mapped):
+                for identifier in await self._points(collection).stored_ids(mapped):
                     this = Where({TENANT_FIELD: form.tenant}, ids=(identifier,))
                     await self.stored.set_payload(collection, this, form.fields(identifier, payload))
 
@@ -251,6 +246,9 @@ class ProtectedEngine:
             await self._writing(uid, remove_ids)
 
     # How.
+
+    def _points(self, collection: str) -> Generations:
+        return Generations(self.stored, collection)
 
     async def _reading(
         self, uid: str, read: Callable[[Sequence[Form]], Awaitable[Result]], *, vectors: bool = False
@@ -299,141 +297,3 @@ class ProtectedEngine:
             else:
                 protected.setdefault(known.uid, []).append(one)
         return plain, protected
-
-    async def _get(
-        self, collection: str, forms: Sequence[Form], ids: Sequence[str], with_vector: bool
-    ) -> dict[str, Point]:
-        found: dict[str, Point] = {}
-        for form in counting(forms):
-            # Elsewhere a later revision is never in the new generation while a point is in the old one.
-            sought = ids if self.exclusive else [one for one in ids if one not in found]
-            if not sought:
-                break
-            stored = await self.stored.get(
-                collection, [form.keys.stored_id(one) for one in sought], with_vector=with_vector
-            )
-            for point in stored.values():
-                if point.payload.get(TENANT_FIELD) != form.tenant:
-                    continue
-                opened = form.opened(point)
-                if opened.id not in found or is_newer(opened, found[opened.id]):
-                    found[opened.id] = opened
-        return {one: found[one] for one in ids if one in found}
-
-    async def _scroll(
-        self, collection: str, forms: Sequence[Form], where: Where, limit: int, start: str | None
-    ) -> tuple[list[Point], str | None]:
-        # A token of an earlier generation begins anew, so that nothing is missed.
-        told = [start is not None and form.keys.tells(start) for form in forms]
-        begin = told.index(True) if any(told) else 0
-        following = start if any(told) else None
-        found: list[Point] = []
-        for number in range(begin, len(forms)):
-            form = forms[number]
-            while True:
-                # At the end of a page, look whether there is a next one.
-                left = limit - len(found)
-                points, following = await self.stored.scroll(collection, form.where(where), max(left, 1), following)
-                if not left:
-                    if points:
-                        return found, points[0].id
-                    break
-                found += await self._deciding(collection, forms, number, list(map(form.opened, points)))
-                if following is None:
-                    break
-                if len(found) == limit:
-                    return found, following
-        return found, None
-
-    async def _deciding(
-        self, collection: str, forms: Sequence[Form], number: int, points: Sequence[Point]
-    ) -> Sequence[Point]:
-        """Return the points of one generation without those that count in the other one."""
-        if len(forms) == 1 or not points:
-            return points
-        other = await self._get(collection, [forms[1 - number]], [point.id for point in points], False)
-        if number == 0:
-            return [one for one in points if one.id not in other or not is_newer(other[one.id], one)]
-        return [one for one in points if one.id not in other or is_newer(one, other[one.id])]
-
-    async def _stored_ids(self, collection: str, where: Where) -> list[str]:
-        found: list[str] = []
-        start: str | None = None
-        while True:
-            points, start = await self.stored.scroll(collection, where, PAGE, start)
-            found += [point.id for point in points]
-            if start is None:
-                return found
-
-    async def _insert(self, collection: str, forms: Sequence[Form], points: Sequence[Point]) -> None:
-        """Insert points that are in no generation yet into the new one."""
-        if not points:
-            return
-        old, staged, new = forms
-        there = await self._get(collection, [old], [point.id for point in points], False)
-        fresh = await _converted(new, [point for point in points if point.id not in there])
-        if fresh:
-            # Copies of points that have been removed from the old generation.
-            left_over = Where({TENANT_FIELD: staged.tenant}, ids=tuple(point.id for point in fresh))
-            await self.stored.delete(collection, left_over)
-            await self.stored.upsert(collection, fresh, insert_only=True)
-
-    async def _replace(self, collection: str, forms: Sequence[Form], points: Sequence[Point]) -> None:
-        """Write points to the new generation, whatever is there, and remove them from the old one."""
-        old, _, new = forms
-        await self.stored.upsert(collection, await _converted(new, points))
-        # Durable first: an interrupted flush must not remove only the old ones.
-        await self.stored.commit(collection)
-        gone = Where({TENANT_FIELD: old.tenant}, ids=tuple(old.keys.stored_id(point.id) for point in points))
-        await self.stored.delete(collection, gone)
-
-
-class _ProtectedEvidence:
-    """Everything but `search_bytes` is the engine's own."""
-
-    def __init__(self, engine: ProtectedEngine, evidence: ErasureEvidence) -> None:
-        self._engine, self._evidence = engine, evidence
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._evidence, name)
-
-    async def search_bytes(self, collection: str, points: Sequence[Point]) -> tuple[ByteSearch, ...]:
-        """See `ErasureEvidence.search_bytes`."""
-        stored: list[Point] = []
-        by_gallery: dict[str, list[str]] = {}
-        for point in points:
-            known = None if collection == META else self._engine.protections.of_tag(tag_of(point.id))
-            if known is None:
-                stored.append(point)
-            else:
-                by_gallery.setdefault(known.uid, []).append(point.id)
-        for uid, ids in by_gallery.items():
-            known = await self._engine.protections.current(uid)
-            for form in counting(await self._engine.protections.forms(known, vectors=False)):
-                # As they are stored: an embedding that is rotated again differs in its last bits.
-                chosen = [form.keys.stored_id(one) for one in ids]
-                stored += (await self._engine.stored.get(collection, chosen, with_vector=True)).values()
-        return await self._evidence.search_bytes(collection, stored)
-
-
-def counting(forms: Sequence[Form]) -> list[Form]:
-    """Return the forms of points that count."""
-    return [form for form in forms if not form.staged]
-
-
-async def _converted(form: Form, points: Sequence[Point]) -> list[Point]:
-    """Return the stored form of points; many are converted in a thread, so that the loop goes on."""
-    if len(points) <= FEW:
-        return [form.stored(point) for point in points]
-    return await asyncio.to_thread(lambda: [form.stored(point) for point in points])
-
-
-def _merged(found: Collection[list[Hit]], limit: int) -> list[Hit]:
-    """Return the best of several lists of neighbours, each point once."""
-    if len(found) == 1:
-        return next(iter(found))
-    by_id: dict[str, Hit] = {}
-    for hits in found:
-        for hit in hits:
-            by_id.setdefault(hit.id, hit)
-    return sorted(by_id.values(), key=lambda hit: -hit.score)[:limit]
