@@ -46,6 +46,8 @@ if TYPE_CHECKING:
         labelled_scores,
     )
     from sameface_qdrant.metrics.intervals import ConfidenceInterval
+    from sameface_qdrant.protection.keys import KeyFile, KeyRing, MasterKey, ProtectionKeys
+    from sameface_qdrant.store.rekey import Rekeyed
     from sameface_qdrant.store.store import Store
     from sameface_qdrant.transfer.erased import LeftOut
     from sameface_qdrant.transfer.exporting import ExportedGallery, ExportSummary, export_erasures, export_store
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     )
     from sameface_qdrant.values.identity import Identity, IdentityChanges
     from sameface_qdrant.values.paging import Page
+    from sameface_qdrant.values.protection import Generation, Protection
     from sameface_qdrant.values.quota import Quota
     from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
 
@@ -102,13 +105,17 @@ __all__ = [
     "FoundTemplate",
     "Gallery",
     "GalleryCalibration",
+    "Generation",
     "GuardAction",
     "Identity",
     "IdentityChanges",
     "ImportStatus",
     "ImportSummary",
     "ImportedGallery",
+    "KeyFile",
+    "KeyRing",
     "LeftOut",
+    "MasterKey",
     "MeasuredThreshold",
     "Method",
     "Neighbour",
@@ -121,9 +128,12 @@ __all__ = [
     "PolicyChanges",
     "PresentationAttackAction",
     "Probe",
+    "Protection",
+    "ProtectionKeys",
     "Provenance",
     "Quota",
     "RecordedDecisions",
+    "Rekeyed",
     "Scope",
     "Searches",
     "ServerOptions",
@@ -160,6 +170,8 @@ _HOMES = {
         "engines.server.options": "ServerOptions",
         "metrics.comparisons": "Comparisons ComparisonScores ComparisonSource Searches labelled_scores",
         "metrics.intervals": "ConfidenceInterval",
+        "protection.keys": "KeyFile KeyRing MasterKey ProtectionKeys",
+        "store.rekey": "Rekeyed",
         "store.store": "Store",
         "transfer.erased": "LeftOut",
         "transfer.exporting": "ExportSummary ExportedGallery export_erasures export_store",
@@ -174,6 +186,7 @@ _HOMES = {
         "values.gallery": "Gallery GuardAction OperatingPoint Policy PolicyChanges PresentationAttackAction WhenFull",
         "values.identity": "Identity IdentityChanges",
         "values.paging": "Page",
+        "values.protection": "Generation Protection",
         "values.quota": "Quota",
         "values.template": "FoundTemplate NewTemplate Provenance Template TemplateFilter",
     }.items()

@@ -31,6 +31,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 from sameface_qdrant.engines.base import EngineDescription
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import StoreUnavailable
+from sameface_qdrant.protection.keys import ProtectionKeys
 from sameface_qdrant.store import erasure, galleries, identities, templates
 from sameface_qdrant.store import store as aio
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
@@ -183,14 +184,23 @@ class Store(_Synchronous[aio.Store]):
         self.erasures = Erasures(store.erasures, thread)
 
     @classmethod
-    def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
+    def open(
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        options: ServerOptions | None = None,
+        keys: ProtectionKeys | None = None,
+        protects_new: bool | None = None,
+    ) -> "Store":
         """Open a store. See `sameface_qdrant.Store.open` for the arguments and errors.
 
         If the process forks, open the store after the fork.
         """
         thread = _LoopThread()
         try:
-            return cls(thread.wait_for(aio.Store.open(url, api_key=api_key, options=options)), thread)
+            opening = aio.Store.open(url, api_key=api_key, options=options, keys=keys, protects_new=protects_new)
+            return cls(thread.wait_for(opening), thread)
         except BaseException:
             thread.stop()
             raise
@@ -222,6 +232,7 @@ class Store(_Synchronous[aio.Store]):
     search = _waiting(aio.Store.search)
     calibrate = _waiting(aio.Store.calibrate)
     what_if = _waiting(aio.Store.what_if)
+    rekey = _waiting(aio.Store.rekey)
     sweep = _waiting(aio.Store.sweep)
 
     def close(self) -> None:

@@ -201,6 +201,13 @@ class StoreTooNew(SamefaceError):
     reason = "STORE_TOO_NEW"
 
 
+class ProtectionKeyRefused(SamefaceError):
+    """A key for protected galleries is missing, or is another one than the store was made with. ``metadata["key"]``
+    names it."""
+
+    reason = "PROTECTION_KEY_REFUSED"
+
+
 class StoreCorrupt(SamefaceError):
     """The store's files are damaged or of an unknown format, or a collection is missing."""
 

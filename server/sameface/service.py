@@ -1,6 +1,7 @@
 """The composition root: opens every part that the settings name, serves, and closes everything at the end."""
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -262,13 +263,21 @@ async def open_store(settings: Settings, deadline: float) -> Store:
 
     Raises:
         StoreUnavailable: the server did not answer in time, or the folder of the embedded store is not writable.
+        ProtectionKeyRefused: a key of a protected gallery is missing, or is another one.
     """
     api_key = settings.qdrant_api_key.get_secret_value() or None
-    if not settings.qdrant_url:
-        return await Store.open(settings.store_url, api_key=api_key)
-    return await until_available(
-        "Qdrant", lambda: Store.open(settings.store_url, api_key=api_key, options=settings.qdrant), deadline
+    keys = settings.protection.opened()
+    opening = functools.partial(
+        Store.open,
+        settings.store_url,
+        api_key=api_key,
+        options=settings.qdrant,
+        keys=keys,
+        protects_new=keys is not None and settings.protection.new_galleries,
     )
+    if not settings.qdrant_url:
+        return await opening()
+    return await until_available("Qdrant", opening, deadline)
 
 
 async def until_available(what: str, ask: Callable[[], Awaitable[Result]], deadline: float) -> Result:

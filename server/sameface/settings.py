@@ -22,6 +22,7 @@ from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
 from sameface.folders import model_repository_source as model_repository_source
 from sameface.inference.triton_tls import TritonTls
+from sameface.protection import ProtectionOptions
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
 from sameface_qdrant import Quota, ServerOptions
 
@@ -112,6 +113,7 @@ class Settings(BaseSettings):
         (), description="how much tenants may hold; a tenant is one gallery, or all whose ids have one start"
     )
     audit: AuditOptions = Field(default_factory=AuditOptions, description="the audit log")
+    protection: ProtectionOptions = Field(default_factory=ProtectionOptions, description="keys of protected galleries")
     reflection: bool = Field(True, description="let everybody read the API's descriptors (gRPC server reflection)")
     server_info: bool = Field(
         True, description="let every caller read versions and models (GetServerInfo); otherwise admins of all galleries"

@@ -530,6 +530,12 @@ async def _(server: Server, portraits: Path) -> None:
     await server.galleries.GetIdentity(gallery_service_pb2.GetIdentityRequest(name=OBAMA))
 
 
+@cause("PROTECTION_KEY_REFUSED")
+async def _(server: Server, portraits: Path) -> None:
+    request = gallery_service_pb2.CreateGalleryRequest(gallery_id="hidden", protected=True)
+    await server.galleries.CreateGallery(request)
+
+
 @cause("STORE_CORRUPT")
 async def _(server: Server, portraits: Path) -> None:
     server.engine.instead = failing(StoreCorrupt("the shard cannot be opened", metadata={"path": "store"}))

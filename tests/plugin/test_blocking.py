@@ -25,7 +25,7 @@ PAIRS = [
     (templates.Templates, blocking.Templates),
 ]
 # Coroutines that callers of the asynchronous store do not use, or have another name for.
-INTERNAL = {"Store.over", "Store.aclose", "Galleries.open", "Templates.delete_expired"}
+INTERNAL = {"Store.over", "Store.aclose", "Galleries.open", "Galleries.new_protection", "Templates.delete_expired"}
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.6)
 
 

@@ -280,7 +280,7 @@ async def test_only_a_gallery_that_examines_attacks_needs_this_release(
             await store.galleries.revisions("guarded")
     assert forms(await every_record(store)) == {
         *((kind, *STAMP.values()) for kind in KINDS),
-        ("policy", 2, 2, 2),
+        ("policy", CURRENT.version, 2, 2),
     }
 
 

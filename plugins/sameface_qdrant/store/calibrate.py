@@ -88,12 +88,15 @@ async def _templates(engine: Engine, tenant: Tenant, threads: Executor) -> Galle
     where = confirmed(engine, Where({"gallery": tenant.uid, "kind": payloads.TEMPLATE}, valid_at=time.time()))
     vectors: list[Vector] = []
     identities: list[str] = []
+    # While a gallery is being re-keyed, two pages may hold the same template.
+    seen: set[str] = set()
     start = None
     while len(vectors) < MAX_TEMPLATES:
         page, start = await engine.scroll(tenant.collection, where, _PAGE, start)
         found = await engine.get(tenant.collection, [point.id for point in page], with_vector=True)
         for point in found.values():
-            if point.vector is not None:
+            if point.vector is not None and point.id not in seen:
+                seen.add(point.id)
                 vectors.append(point.vector)
                 identities.append(str(point.payload["identity"]))
         if start is None:

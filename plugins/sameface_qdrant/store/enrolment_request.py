@@ -10,7 +10,7 @@ from sameface_qdrant.engines.base import Point
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.values.enrolment import Enrolment
-from sameface_qdrant.values.ids import check_id, check_labels, point_id
+from sameface_qdrant.values.ids import check_id, check_labels, member_id
 from sameface_qdrant.values.template import NewTemplate
 from sameface_qdrant.values.vectors import Vector, units_under
 
@@ -50,7 +50,7 @@ def entries_of(tenant: Tenant, request: Enrolment, secret: bytes) -> list[Entry]
     for number, (new, vector) in enumerate(zip(request.templates, vectors, strict=True)):
         digest = hmac.new(secret, new.content or vector.tobytes(), hashlib.sha256).hexdigest()
         named_by = f"{request.request_id}/{number}" if request.request_id else digest
-        entries.append(Entry(new, vector, digest, point_id(payloads.TEMPLATE, tenant.uid, request.identity, named_by)))
+        entries.append(Entry(new, vector, digest, member_id(payloads.TEMPLATE, tenant.uid, request.identity, named_by)))
     return entries
 
 

@@ -7,6 +7,7 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import cast
 
 from sameface_qdrant.concurrency import together
 from sameface_qdrant.engines.base import Engine, Point, Where
@@ -18,6 +19,7 @@ from sameface_qdrant.errors import (
     InvalidArgument,
 )
 from sameface_qdrant.policy import check_policy
+from sameface_qdrant.protection.rotation import check_dimension
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import ATTEMPTS, change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
@@ -31,14 +33,17 @@ from sameface_qdrant.store.gallery_memory import (
     LargeSearches,
 )
 from sameface_qdrant.store.payloads import META, check_etag
+from sameface_qdrant.store.protected_engine import ProtectedEngine
 from sameface_qdrant.store.quotas import Quotas
+from sameface_qdrant.store.rekey import Rekeying
 from sameface_qdrant.store.tenant import Tenant as Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.contract import Contract, check_contract
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, PolicyChanges
-from sameface_qdrant.values.ids import check_id
+from sameface_qdrant.values.ids import PROTECTED_UID, check_id
 from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.protection import Generation, Protection, protection_payload
 from sameface_qdrant.values.schema import check_writable, schema_of
 
 
@@ -47,19 +52,25 @@ class Galleries:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ProtectedEngine,
         write_lock: WriteLock,
         *,
+        protects_new: bool = False,
         gallery_max_age_s: float = GALLERY_MAX_AGE_S,
         size_max_age_s: float = SIZE_MAX_AGE_S,
     ) -> None:
-        self.sizes = GallerySizes(engine, size_max_age_s)
-        self._engine = self.sizes.watching(engine)
+        reading = cast(Engine, engine)
+        self.sizes = GallerySizes(reading, size_max_age_s)
+        self._engine = self.sizes.watching(reading)
+        self._protected = engine
         self._write_lock = write_lock
-        self.erasures = Erasures(engine, write_lock)
+        self.protects_new = protects_new
+        """Whether a gallery is protected if its creation does not say."""
+        self.erasures = Erasures(reading, write_lock)
         # Where only this process writes, a record stays as it was read until this process changes it.
         self._memory = GalleryMemory(math.inf if engine.exclusive else gallery_max_age_s)
         self.large_searches = LargeSearches()
+        self.rekeying = Rekeying(engine, self._memory, write_lock)
         self.quotas = Quotas(engine)
 
     @runs_to_completion
@@ -72,27 +83,35 @@ class Galleries:
         policy: Policy = Policy(),  # noqa: B008  # frozen
         operating_points: Sequence[OperatingPoint] = (),
         request_id: str = "",
+        protected: bool | None = None,
     ) -> Gallery:
         """Create a gallery under one contract. A repeat with the same request id returns the first call's gallery.
+
+        ``protected`` says whether its templates are rotated and its names encrypted under a key, for good. The default
+        is what `Store.open` was told.
 
         Raises:
             GalleryAlreadyExists: another request made a gallery with this id.
             QuotaExceeded: a quota allows no more galleries.
-            InvalidArgument: the id, the contract or the policy is malformed.
+            InvalidArgument: the id, the contract or the policy is malformed, or the dimension is too high to protect.
+            ProtectionKeyRefused: it is to be protected, and the store was opened without keys.
         """
         check_id(gallery, "gallery_id")
         check_contract(contract)
         now = datetime.now(UTC)
         first = dataclasses.replace(check_policy(policy), revision=1, create_time=now)
         new = Gallery(gallery, contract, first, display_name, tuple(operating_points), create_time=now, update_time=now)
-        uid = uuid.uuid4().hex
+        protects = self.protects_new if protected is None else protected
+        protection = await self.new_protection(contract) if protects else None
+        uid = uuid.uuid4().hex if protection is None else PROTECTED_UID + uuid.uuid4().hex
+        stored_protection = {} if protection is None else {"protection": protection_payload(protection)}
         async with self._write_lock.of_store(), self.quotas.admission() as admission:
             if self.quotas.cover(gallery) and await self._find(gallery) is None:
                 await admission.gallery(gallery)
             await self._engine.ensure(contract.key, contract.dimension)
             record = Point(payloads.gallery_point_id(gallery), {})
-            payload = {**payloads.gallery_payload(new, uid), "request_id": request_id}
-            form = payloads.gallery_form(first)
+            payload = {**payloads.gallery_payload(new, uid), **stored_protection, "request_id": request_id}
+            form = payloads.gallery_form(first, protection is not None)
             written = await write(self._engine, change_of(META, record, payload, new=True, form=form))
             present = written or await self._record(gallery)
         await self._engine.commit(META)
@@ -102,6 +121,18 @@ class Galleries:
                 f"the gallery {gallery!r} exists already; choose another id", metadata={"gallery": gallery}
             )
         return payloads.gallery_of(present.payload)
+
+    async def new_protection(self, contract: Contract, generation: int = 1) -> Protection:
+        """Return the protection of a gallery that is to be written, under the current key.
+
+        Raises:
+            InvalidArgument: embeddings of its dimension cannot be protected.
+            ProtectionKeyRefused: the store was opened without keys.
+        """
+        check_dimension(contract.dimension)
+        key = await self._protected.protections.current_key()
+        await self._protected.records.activate(key)
+        return Protection(Generation(key, generation))
 
     async def get(self, gallery: str) -> Gallery:
         """Return a gallery, or raise GalleryNotFound."""
@@ -162,7 +193,8 @@ class Galleries:
         stored, fields = point.payload, payloads.gallery_payload(changed, uid)
         # What a newer release added to policy and contract stays.
         kept = {name: {**stored[name], **fields[name]} for name in ("policy", "contract")}
-        change = change_of(META, point, {**fields, **kept}, form=payloads.gallery_form(changed.policy))
+        form = payloads.gallery_form(changed.policy, changed.protection is not None)
+        change = change_of(META, point, {**fields, **kept}, form=form)
         if changed.policy != before.policy:
             # Store the old revision in the history first, so that a crash loses no revision.
             await self._engine.upsert(META, [payloads.policy_point(uid, stored)], insert_only=True)

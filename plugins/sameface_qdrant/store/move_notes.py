@@ -5,7 +5,7 @@ Receipts name ids alone, so a move leaves a note of both. Like a receipt it stay
 """
 
 from sameface_qdrant.engines.base import Point
-from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.ids import member_id, point_id
 from sameface_qdrant.values.schema import stamped
 
 MOVE = "move"
@@ -13,7 +13,7 @@ MOVE = "move"
 
 def moved_template_id(uid: str, target: str, template: str) -> str:
     """Return the id that a template gets when it is moved to another identity."""
-    return point_id("template", uid, target, f"moved/{template}")
+    return member_id("template", uid, target, f"moved/{template}")
 
 
 def move_note(uid: str, gallery: str, source: str, target: str, move: str, now: float) -> Point:

@@ -12,10 +12,12 @@ from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PresentationAttackAction
 from sameface_qdrant.values.identity import Identity, IdentityChanges
-from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.ids import member_id, point_id
+from sameface_qdrant.values.protection import protection_of
 from sameface_qdrant.values.schema import (
     CURRENT,
     EXAMINES_ATTACKS,
+    PROTECTED,
     SCHEMA_FIELD,
     SchemaVersion,
     known_fields,
@@ -27,6 +29,8 @@ from sameface_qdrant.values.vectors import Vector
 
 META = "meta"
 """The collection of galleries, their policies, and receipts of erasures."""
+UNFINISHED = "import"
+"""The kind of the record that an import keeps about a gallery until the gallery is whole."""
 GALLERY, POLICY, SECRET, IDENTITY, TEMPLATE, RECEIPT = "gallery", "policy", "secret", "identity", "template", "receipt"
 
 Payload = Mapping[str, Any]
@@ -72,8 +76,10 @@ def policy_point(uid: str, gallery: Payload) -> Point:
     return Point(point_id(POLICY, uid, str(payload["revision"])), payload)
 
 
-def gallery_form(policy: Policy) -> SchemaVersion:
+def gallery_form(policy: Policy, protected: bool) -> SchemaVersion:
     """Return the schema version of the record of a gallery with this policy."""
+    if protected:
+        return PROTECTED
     return CURRENT if policy.presentation_attack is PresentationAttackAction.OFF else EXAMINES_ATTACKS
 
 
@@ -136,12 +142,13 @@ def gallery_of(payload: Payload) -> Gallery:
         update_time=moment(payload["updated"]),
         etag=etag(payload["gallery"], payload["revision"]),
         uid=payload["gallery"],
+        protection=protection_of(payload.get("protection")),
     )
 
 
 def identity_point_id(uid: str, identity: str) -> str:
     """Return the id of an identity's record, which lies beside its templates."""
-    return point_id(IDENTITY, uid, identity)
+    return member_id(IDENTITY, uid, identity)
 
 
 def identity_payload(

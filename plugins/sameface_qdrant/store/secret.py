@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+from collections.abc import Awaitable, Callable
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import StoreFull
@@ -12,13 +13,17 @@ from sameface_qdrant.values.schema import CURRENT, SCHEMA_FIELD, check_writable,
 _ID = point_id(SECRET)
 
 
-async def open_meta(engine: Engine) -> bytes:
+async def open_meta(engine: Engine, check: Callable[[], Awaitable[None]] | None = None) -> bytes:
     """Create the meta collection where it is missing, and return the store's secret.
+
+    ``check`` is called before the first write, and may raise.
 
     Raises:
         StoreTooNew: a newer release wrote the store, and this one cannot read or change it.
     """
     await engine.ensure(META, 1)
+    if check is not None:
+        await check()
     # Read first, so that a store on a full disk opens for reading.
     if not await engine.get(META, [_ID]):
         payload = stamped({"kind": SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)})

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 from sameface_qdrant import recognition
 from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
@@ -14,6 +14,7 @@ from sameface_qdrant.engines.base import Engine, EngineDescription, Point
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_override
+from sameface_qdrant.protection.keys import ProtectionKeys
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
 from sameface_qdrant.store.checked_engine import checked
@@ -26,7 +27,10 @@ from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.gallery_memory import GALLERY_MAX_AGE_S, SIZE_MAX_AGE_S
 from sameface_qdrant.store.gallery_search import StoredGallerySearch, on_recent
 from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.protected_engine import ProtectedEngine
+from sameface_qdrant.store.protection_state import Protections
 from sameface_qdrant.store.quotas import Quotas
+from sameface_qdrant.store.rekey import Progress, Rekeyed
 from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.tenant import Tenant
@@ -53,9 +57,12 @@ class Store:
     erasures: Erasures
     """Get and list the receipts of deletions."""
 
-    def __init__(self, engine: Engine, galleries: Galleries, write_lock: WriteLock, secret: bytes) -> None:
+    def __init__(
+        self, engine: Engine, protected: ProtectedEngine, galleries: Galleries, write_lock: WriteLock, secret: bytes
+    ) -> None:
         self._engine = engine
-        self._checked = engine = galleries.sizes.watching(checked(engine))
+        self._checked = engine = galleries.sizes.watching(cast(Engine, protected))
+        self.protections = protected.protections
         self._write_lock = write_lock
         self.galleries = galleries
         self.identities = Identities(engine, galleries, write_lock)
@@ -66,22 +73,37 @@ class Store:
         """The thread of calibrations and what-ifs. They run one after another; the engine uses other threads."""
 
     @classmethod
-    async def open(cls, url: str, *, api_key: str | None = None, options: ServerOptions | None = None) -> "Store":
+    async def open(
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        options: ServerOptions | None = None,
+        keys: ProtectionKeys | None = None,
+        protects_new: bool | None = None,
+    ) -> "Store":
         """Open ``edge:///absolute/folder``, ``http(s)://host:port`` of a Qdrant server, or ``:memory:`` for tests.
 
-        The port of a server is its gRPC port, by default 6334. ``api_key`` and ``options`` are for a server.
+        The port of a server is its gRPC port, by default 6334. ``api_key`` and ``options`` are for a server. ``keys``
+        are those of protected galleries; new galleries are protected if there are keys, unless ``protects_new`` is
+        False.
 
         Raises:
             StoreLocked: another process uses the folder.
             StoreUnavailable: the server does not answer or refuses the key, or the folder cannot be written.
             StoreTooOld: the server is older than 1.17.
-            InvalidArgument: the URL has another form, or the certificate cannot be read.
+            ProtectionKeyRefused: a key of a protected gallery is missing, or is another one. Nothing was written.
+            InvalidArgument: the URL has another form, or the certificate or the keys cannot be read.
         """
         options = options or ServerOptions()
         engine = await _open_engine(url, api_key, options)
         try:
             return await cls.over(
-                engine, gallery_max_age_s=options.gallery_max_age_s, size_max_age_s=options.size_max_age_s
+                engine,
+                gallery_max_age_s=options.gallery_max_age_s,
+                size_max_age_s=options.size_max_age_s,
+                keys=keys,
+                protects_new=protects_new,
             )
         except BaseException:
             await engine.aclose()
@@ -89,14 +111,26 @@ class Store:
 
     @classmethod
     async def over(
-        cls, engine: Engine, *, gallery_max_age_s: float = GALLERY_MAX_AGE_S, size_max_age_s: float = SIZE_MAX_AGE_S
+        cls,
+        engine: Engine,
+        *,
+        gallery_max_age_s: float = GALLERY_MAX_AGE_S,
+        size_max_age_s: float = SIZE_MAX_AGE_S,
+        keys: ProtectionKeys | None = None,
+        protects_new: bool | None = None,
     ) -> "Store":
         """Open a store on an engine that is already open. For the two bounds see `ServerOptions`."""
         write_lock = WriteLock(engine)
+        protected = ProtectedEngine(checked(engine), Protections(checked(engine), keys))
         galleries = Galleries(
-            checked(engine), write_lock, gallery_max_age_s=gallery_max_age_s, size_max_age_s=size_max_age_s
+            protected,
+            write_lock,
+            protects_new=keys is not None if protects_new is None else protects_new,
+            gallery_max_age_s=gallery_max_age_s,
+            size_max_age_s=size_max_age_s,
         )
-        store = cls(engine, galleries, write_lock, await open_meta(checked(engine)))
+        secret = await open_meta(checked(engine), protected.records.check_keys)
+        store = cls(engine, protected, galleries, write_lock, secret)
         if engine.exclusive:
             # On a server the sweep does it, and services may start without it.
             store.erasures.resume()
@@ -299,6 +333,20 @@ class Store:
             InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
         """
         return await gallery_what_if(self._checked, self.galleries, self.calculating, gallery, operation, **changes)
+
+    async def rekey(self, gallery: str, *, progress: Progress | None = None) -> Rekeyed:
+        """Write the templates and records of a protected gallery again under the current key, without photos.
+
+        Scores and decisions stay as they are, and calls go on meanwhile. A repeat finishes what was interrupted.
+        Where several services write, it takes at least twelve seconds.
+
+        Raises:
+            GalleryNotFound: there is no such gallery, or it was deleted meanwhile.
+            InvalidArgument: it is not protected.
+            ProtectionKeyRefused: its present key or the current one is missing.
+            ConcurrentUpdate: another call re-keys it at the moment.
+        """
+        return await self.galleries.rekeying.run(gallery, progress or (lambda done, total: None))
 
     async def sweep(self) -> tuple[ErasureReceipt, ...]:
         """Erase expired identities and templates, and return the receipts. Earlier erasures go on in the background.

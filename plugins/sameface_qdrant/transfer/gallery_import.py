@@ -13,13 +13,13 @@ from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Tenant
-from sameface_qdrant.store.payloads import IDENTITY, META, TEMPLATE, gallery_point_id
+from sameface_qdrant.store.payloads import IDENTITY, META, TEMPLATE, UNFINISHED, gallery_point_id
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.transfer.erased import ErasedSince, LeftOut, kept
 from sameface_qdrant.transfer.errors import ExportMismatch
 from sameface_qdrant.transfer.exporting import Progress
 from sameface_qdrant.transfer.frames import Frame, batches
-from sameface_qdrant.transfer.records import UNFINISHED, tenants, unfinished_imports
+from sameface_qdrant.transfer.records import tenants, unfinished_imports
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.schema import stamped
 
@@ -197,6 +197,8 @@ class GalleryImport:
             "frame": frame,
             "run": self._run,
         }
+        if "protection" in self._plan.record.payload:
+            payload["protection"] = self._plan.record.payload["protection"]
         await self._engine.upsert(META, [Point(_note_id(tenant.uid), stamped(payload))])
         await self._engine.commit(META)
 

@@ -9,10 +9,10 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sameface_qdrant.engines.base import Where
+from sameface_qdrant.engines.base import Point, Where
 from sameface_qdrant.errors import GalleryNotFound, InvalidArgument
 from sameface_qdrant.store.conditional_write import CRASHED_AFTER_S
 from sameface_qdrant.store.galleries import Tenant
@@ -28,6 +28,7 @@ from sameface_qdrant.transfer.gallery_import import GalleryImport, ImportedGalle
 from sameface_qdrant.transfer.keys import ExportKey
 from sameface_qdrant.transfer.records import events, tenants, unfinished_imports
 from sameface_qdrant.transfer.sealed_file import SealedReader
+from sameface_qdrant.values.protection import protection_of, protection_payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ async def import_store(
         ExportKeyRefused, ExportCorrupt, ExportTooNew, StoreTooNew: see there. Nothing was written.
         ExportMismatch: the store has other galleries under another secret, or another gallery of the same id; or the
             list of erasures is of another store, or older than the export. Nothing was written.
+        ProtectionKeyRefused: a gallery was protected, and the store was opened without keys. Nothing was written.
         ConcurrentUpdate: another import of the same gallery has begun meanwhile, and goes on instead.
         GalleryNotFound: the file has no gallery of an id in ``galleries``.
         InvalidArgument: neither ``erased`` nor ``no_erasures_since`` is given, or both are.
@@ -156,9 +158,16 @@ class _Import:
         plans = await self._plans(chosen, own_receipts=not adopts)
         for plan in plans.values():
             if plan.status is ImportStatus.IMPORTED:
+                if plan.tenant.gallery.protection is not None:
+                    # Refuses a store without keys.
+                    await self._store.protections.current_key()
                 # Refuses a contract that does not fit.
                 await engine.ensure(plan.tenant.collection, plan.tenant.gallery.contract.dimension)
         # From here on the store is written to.
+        plans = {
+            gallery: await self._protected(plan) if plan.status is ImportStatus.IMPORTED else plan
+            for gallery, plan in plans.items()
+        }
         if adopts:
             await self._adopt_secret()
         done = []
@@ -228,6 +237,17 @@ class _Import:
                 self._check_same(gallery, begun.payload["gallery"], tenant.uid, "finish or discard its import first")
             plans[gallery] = Plan(status, tenant, exported.record, exported.identities, since, begun)
         return plans
+
+    async def _protected(self, plan: Plan) -> Plan:
+        """Return a plan with the protection that this store gives to a gallery that was protected in the other one."""
+        exported = plan.tenant.gallery.protection
+        if exported is None:
+            return plan
+        galleries, contract = self._store.galleries, plan.tenant.gallery.contract
+        protection = await galleries.new_protection(contract, exported.latest.number + 1)
+        begun = None if plan.begun is None else protection_of(plan.begun.payload.get("protection"))
+        fields = {"protection": protection_payload(begun or protection)}
+        return replace(plan, record=Point(plan.record.id, {**plan.record.payload, **fields}))
 
     def _check_same(self, gallery: str, present: str, exported: str, what_to_do: str) -> None:
         if present != exported:

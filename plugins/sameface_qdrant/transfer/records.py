@@ -8,12 +8,10 @@ from typing import Any
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.store.move_notes import MOVE
-from sameface_qdrant.store.payloads import GALLERY, META, RECEIPT, gallery_of
+from sameface_qdrant.store.payloads import GALLERY, META, RECEIPT, UNFINISHED, gallery_of
 from sameface_qdrant.transfer.erased import Event, event_of
 from sameface_qdrant.values.erasure import ErasureState
 
-UNFINISHED = "import"
-"""The kind of the record that an import keeps about a gallery until the gallery is whole."""
 PAGE = 256
 NOT_REWRITTEN = (
     "the files of the store that the deletion was asked of: they were not rewritten yet when the receipt was exported"

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal, TypedDict
 
 from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.protection import Protection
 from sameface_qdrant.values.settings import Range, choice, number, settings_of
 
 SCORES, RATES = Range(-1, 1), Range(0, 1, closed=False)
@@ -177,3 +178,5 @@ class Gallery:
     etag: str = ""
     uid: str = field(default="", repr=False, compare=False)
     """Key of its records in the store. Every gallery gets a new one, even if it reuses an id."""
+    protection: Protection | None = None
+    """How its templates are protected; None if they are not."""

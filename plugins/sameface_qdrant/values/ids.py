@@ -1,5 +1,7 @@
 """Ids: what callers may choose, and the point ids derived from them (RFC 9562 UUID version 5)."""
 
+import functools
+import hashlib
 import re
 import uuid
 from collections.abc import Mapping
@@ -73,6 +75,41 @@ def check_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
                 metadata={"field": "labels", "key": key[:80]},
             )
     return labels
+
+
+PROTECTED_UID = "p"
+"""The first character of the key of a protected gallery. Other keys are hexadecimal."""
+_TAG_BYTES = 6
+
+
+def member_id(kind: str, uid: str, *parts: str) -> str:
+    """Return the point id of a record in a gallery, which is named by its kind, the gallery's key and ``parts``.
+
+    In a protected gallery it is a UUID of version 8 that begins with the gallery's tag. So an engine that protects
+    points knows the gallery of an id.
+    """
+    plain = point_id(kind, uid, *parts)
+    if not is_protected_uid(uid):
+        return plain
+    # Written out, as this is called for every point of a decision: the tag, the version, and the rest of the hash.
+    tag = gallery_tag(uid).hex()
+    return f"{tag[:8]}-{tag[8:]}-8{plain[15:]}"
+
+
+def is_protected_uid(uid: str) -> bool:
+    """Return whether a gallery's key is that of a protected gallery."""
+    return uid.startswith(PROTECTED_UID) and len(uid) == len(PROTECTED_UID) + 32
+
+
+@functools.lru_cache(4096)
+def gallery_tag(uid: str) -> bytes:
+    """Return the first bytes of the ids of all records in a protected gallery."""
+    return hashlib.sha256(uid.encode()).digest()[:_TAG_BYTES]
+
+
+def tag_of(point: str) -> bytes | None:
+    """Return the gallery's tag that an id begins with; None for an id outside of protected galleries."""
+    return bytes.fromhex(point[:8] + point[9:13]) if point[14:15] == "8" else None
 
 
 def point_id(*parts: str) -> str:

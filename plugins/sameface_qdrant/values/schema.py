@@ -25,12 +25,15 @@ class SchemaVersion:
     """The lowest version that may change it."""
 
 
-CURRENT = SchemaVersion(version=2, least_reader=1, least_writer=1)
+CURRENT = SchemaVersion(version=3, least_reader=1, least_writer=1)
 """The version that this release writes. A record without a version has version 1, as early releases wrote none."""
 _CURRENT_FIELDS = asdict(CURRENT)
-EXAMINES_ATTACKS = SchemaVersion(version=2, least_reader=2, least_writer=2)
+EXAMINES_ATTACKS = SchemaVersion(version=3, least_reader=2, least_writer=2)
 """A gallery, or a revision of its policy, that examines photos for presentation attacks. A release that does not know
 the setting would accept the attacks."""
+PROTECTED = SchemaVersion(version=3, least_reader=3, least_writer=3)
+"""Everything of a protected gallery, and a store that has had one. A release that does not know protection would take
+what is encrypted for the values."""
 
 
 def stamped(payload: Mapping[str, Any], form: SchemaVersion = CURRENT) -> dict[str, Any]:

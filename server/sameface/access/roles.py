@@ -70,6 +70,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "ListPolicyRevisions": Rule(_OVERSEE, "parent"),
         "CalibrateGallery": Rule(_ADMIN, "name"),
         "WhatIfGallery": Rule(_ADMIN, "name"),
+        "RekeyGallery": Rule(_ADMIN, "name"),
         "DeleteGallery": Rule(_ADMIN, "name"),
         "CreateIdentity": Rule(_WRITE, "parent", ("identity.verify_threshold",)),
         "GetIdentity": Rule(_READ, "name"),

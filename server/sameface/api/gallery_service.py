@@ -43,8 +43,19 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
             display_name=requests.text_from(request.gallery.display_name, "gallery.display_name"),
             policy=policy_from(request.gallery.policy),
             request_id=requests.request_id_from(request.request_id),
+            protected=request.protected if request.HasField("protected") else None,
         )
         return self._answer(gallery)
+
+    async def RekeyGallery(
+        self, request: gallery_service_pb2.RekeyGalleryRequest, context: Context
+    ) -> gallery_service_pb2.RekeyGalleryResponse:
+        """Write a protected gallery again under the current key."""
+        (gallery,) = parse_name(request.name, "name", 1)
+        done = await self._store.rekey(gallery)
+        return gallery_service_pb2.RekeyGalleryResponse(
+            gallery=self._answer(done.gallery), moved=done.moved, resumed=done.resumed
+        )
 
     async def GetGallery(self, request: gallery_service_pb2.GetGalleryRequest, context: Context) -> gallery_pb2.Gallery:
         """Return one gallery."""

@@ -12,6 +12,7 @@ from sameface_qdrant.values.decision import Decision
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.protection import Protection
 from sameface_qdrant.values.template import Template
 from sameface_qdrant.values.vectors import Vector
 
@@ -40,7 +41,13 @@ def gallery_to(gallery: Gallery, licence_restriction: str) -> gallery_pb2.Galler
         update_time=gallery.update_time,
         etag=gallery.etag,
         licence_restriction=licence_restriction,
+        protection=None if gallery.protection is None else _protection_to(gallery.protection),
     )
+
+
+def _protection_to(protection: Protection) -> gallery_pb2.TemplateProtection:
+    current, rekeying = protection.current, protection.following is not None
+    return gallery_pb2.TemplateProtection(key_id=current.key, generation=current.number, rekeying=rekeying)
 
 
 def identity_to(identity: Identity) -> gallery_pb2.Identity:

@@ -201,6 +201,11 @@ ERRORS: dict[str, ErrorRow] = {
         "`model`, `version`",
         "The server's models do not match their cards. Ask the operator to check the server's log.",
     ),
+    "PROTECTION_KEY_REFUSED": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`key` (its id; empty if the service has no keys at all)",
+        "Give the service the keys that the store was made with (docs/template-protection.md).",
+    ),
     "STORE_CORRUPT": ErrorRow(_CODES.DATA_LOSS, "`path`", "Restore the data folder from a backup."),
     "STORE_TOO_NEW": ErrorRow(
         _CODES.FAILED_PRECONDITION,

@@ -68,7 +68,14 @@ async def opened(settings: "Settings") -> AsyncIterator["Store"]:
     from sameface_qdrant.store.store import Store
 
     api_key = settings.qdrant_api_key.get_secret_value() or None
-    store = await Store.open(settings.store_url, api_key=api_key, options=settings.qdrant)
+    keys = settings.protection.opened()
+    store = await Store.open(
+        settings.store_url,
+        api_key=api_key,
+        options=settings.qdrant,
+        keys=keys,
+        protects_new=keys is not None and settings.protection.new_galleries,
+    )
     try:
         yield store
     finally:

@@ -22,6 +22,9 @@ from sameface.cli.policies import policy_options, policy_text
 from sameface.v1 import gallery_pb2
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, PolicyOptions
 
+REKEY_S = 24 * 3600.0
+"""Deadline of a re-key, which takes as long as the gallery is large."""
+
 
 class GalleryCommands(DeferredGroup):
     """The commands of this module and, imported on demand because they need numpy, those of calibration."""
@@ -46,6 +49,10 @@ def create_gallery(
     gallery: GalleryArgument,
     display_name: DisplayName = None,
     embedder_version: Annotated[int, typer.Option(help="version of face_embedder; 0: the service's default")] = 0,
+    protected: Annotated[
+        bool | None,
+        typer.Option("--protected/--unprotected", help="rotate templates, encrypt names", show_default="by setting"),
+    ] = None,
     policy: PolicyOptions,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
@@ -56,7 +63,7 @@ def create_gallery(
     """
     with connected(address) as client:
         made = client.create_gallery(
-            gallery, display_name=display_name or "", embedder_version=embedder_version, **policy
+            gallery, display_name=display_name or "", embedder_version=embedder_version, protected=protected, **policy
         )
     _show_gallery(made, as_json)
     if made.licence_restriction:
@@ -68,6 +75,21 @@ def show_gallery(gallery: GalleryArgument, address: Address = DEFAULT_ADDRESS, a
     """Show a gallery with its policy and contract."""
     with connected(address) as client:
         _show_gallery(client.get_gallery(gallery), as_json)
+
+
+@gallery_app.command("rekey")
+def rekey_gallery(gallery: GalleryArgument, address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
+    """Write a protected gallery again under the service's current key, without photos.
+
+    If it was interrupted, the same command goes on. See `sameface protection`.
+    """
+    with connected(address, timeout_s=REKEY_S) as client:
+        done = client.rekey_gallery(gallery)
+    if as_json:
+        show_messages([done], True, (), [])
+    else:
+        protection = done.gallery.protection
+        print(f"{gallery}: key {protection.key_id}, generation {protection.generation}, {done.moved} records written")
 
 
 @gallery_app.command("list")
@@ -149,6 +171,9 @@ def delete_gallery(
 def _show_gallery(one: gallery_pb2.Gallery, as_json: bool) -> None:
     rows = [("gallery", last_part(one.name)), ("display name", one.display_name)]
     rows += [("contract", f"{one.contract.model} v{one.contract.version}, {one.contract.sha256[:12]}…")]
+    if one.HasField("protection"):
+        rekeying = ", being re-keyed" if one.protection.rekeying else ""
+        rows += [("protection", f"key {one.protection.key_id}, generation {one.protection.generation}{rekeying}")]
     if one.licence_restriction:
         rows += [("licence", one.licence_restriction)]
     for setting in POLICY_SETTINGS:

@@ -40,6 +40,7 @@ class Commands(DeferredGroup):
         "erasure": "sameface.cli.erasures:app",
         "store": "sameface.cli.store:app",
         "key": "sameface.cli.key:app",
+        "protection": "sameface.cli.protection:app",
         "audit": "sameface.cli.audit:app",
         "model": "sameface.cli.model:app",
         "triton": "sameface.cli.triton:app",

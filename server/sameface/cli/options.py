@@ -65,7 +65,7 @@ def in_utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC)
 
 
-def connected(address: str) -> "Client":
+def connected(address: str, *, timeout_s: float = 30.0) -> "Client":
     """Return a client of the service, with the credentials of the environment."""
     from sameface.client import Client
 
@@ -79,6 +79,7 @@ def connected(address: str) -> "Client":
     # A person at a terminal should learn soon that no service answers.
     return Client(
         address,
+        timeout_s=timeout_s,
         unreachable_s=1.0,
         credentials=credentials,
         metadata=key,

@@ -21,16 +21,28 @@ class GalleryCalls:
 
     @Rpc
     def create_gallery(
-        self, gallery: str, *, display_name: str = "", embedder_version: int = 0, **policy: "Unpack[PolicyOptions]"
+        self,
+        gallery: str,
+        *,
+        display_name: str = "",
+        embedder_version: int = 0,
+        protected: bool | None = None,
+        **policy: "Unpack[PolicyOptions]",
     ) -> Call[gallery_pb2.Gallery]:
-        """Make a gallery."""
+        """Make a gallery. ``protected`` overrides the server's setting, see docs/template-protection.md."""
         request = protos.CreateGalleryRequest(
             gallery_id=gallery,
             gallery=gallery_pb2.Gallery(display_name=display_name, policy=_policy(policy)),
             embedder_version=embedder_version,
             request_id=str(uuid.uuid4()),
+            protected=protected,
         )
         return Call(request)
+
+    @Rpc
+    def rekey_gallery(self, gallery: str) -> Call[protos.RekeyGalleryResponse]:
+        """Write the templates of a protected gallery again under the server's current key. Give it a long timeout."""
+        return Call(protos.RekeyGalleryRequest(name=gallery_name(gallery)))
 
     @Rpc
     def get_gallery(self, gallery: str) -> Call[gallery_pb2.Gallery]:

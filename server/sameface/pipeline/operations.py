@@ -92,6 +92,7 @@ class FaceOperations:
         display_name: str,
         policy: Policy,
         request_id: str,
+        protected: bool | None = None,
     ) -> Gallery:
         """Create a gallery with the contract and the operating points of an embedder version."""
         card = self.embedder_card(embedder_version)
@@ -103,6 +104,7 @@ class FaceOperations:
             policy=policy,
             operating_points=card.points,
             request_id=request_id,
+            protected=protected,
         )
 
     @property

@@ -49,7 +49,7 @@ WHEN_FULL_REPLACE_LOWEST_QUALITY: WhenFull
 WHEN_FULL_REPLACE_MOST_REDUNDANT: WhenFull
 
 class Gallery(_message.Message):
-    __slots__ = ("name", "display_name", "contract", "policy", "create_time", "update_time", "etag", "licence_restriction")
+    __slots__ = ("name", "display_name", "contract", "policy", "create_time", "update_time", "etag", "licence_restriction", "protection")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class Gallery(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     LICENCE_RESTRICTION_FIELD_NUMBER: _ClassVar[int]
+    PROTECTION_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     contract: _face_pb2.Contract
@@ -66,7 +67,18 @@ class Gallery(_message.Message):
     update_time: _timestamp_pb2.Timestamp
     etag: str
     licence_restriction: str
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., licence_restriction: _Optional[str] = ...) -> None: ...
+    protection: TemplateProtection
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., licence_restriction: _Optional[str] = ..., protection: _Optional[_Union[TemplateProtection, _Mapping]] = ...) -> None: ...
+
+class TemplateProtection(_message.Message):
+    __slots__ = ("key_id", "generation", "rekeying")
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REKEYING_FIELD_NUMBER: _ClassVar[int]
+    key_id: str
+    generation: int
+    rekeying: bool
+    def __init__(self, key_id: _Optional[str] = ..., generation: _Optional[int] = ..., rekeying: _Optional[bool] = ...) -> None: ...
 
 class Policy(_message.Message):
     __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "revision", "create_time", "calibrated_size", "author", "when_full", "on_collision", "collision_threshold", "on_duplicate", "on_outlier", "outlier_threshold", "presentation_attack", "presentation_attack_threshold")

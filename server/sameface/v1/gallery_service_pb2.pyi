@@ -12,16 +12,34 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateGalleryRequest(_message.Message):
-    __slots__ = ("gallery_id", "gallery", "embedder_version", "request_id")
+    __slots__ = ("gallery_id", "gallery", "embedder_version", "request_id", "protected")
     GALLERY_ID_FIELD_NUMBER: _ClassVar[int]
     GALLERY_FIELD_NUMBER: _ClassVar[int]
     EMBEDDER_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PROTECTED_FIELD_NUMBER: _ClassVar[int]
     gallery_id: str
     gallery: _gallery_pb2.Gallery
     embedder_version: int
     request_id: str
-    def __init__(self, gallery_id: _Optional[str] = ..., gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ..., embedder_version: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    protected: bool
+    def __init__(self, gallery_id: _Optional[str] = ..., gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ..., embedder_version: _Optional[int] = ..., request_id: _Optional[str] = ..., protected: _Optional[bool] = ...) -> None: ...
+
+class RekeyGalleryRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RekeyGalleryResponse(_message.Message):
+    __slots__ = ("gallery", "moved", "resumed")
+    GALLERY_FIELD_NUMBER: _ClassVar[int]
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    gallery: _gallery_pb2.Gallery
+    moved: int
+    resumed: bool
+    def __init__(self, gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ..., moved: _Optional[int] = ..., resumed: _Optional[bool] = ...) -> None: ...
 
 class GetGalleryRequest(_message.Message):
     __slots__ = ("name",)

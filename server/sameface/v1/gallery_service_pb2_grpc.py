@@ -85,6 +85,11 @@ class GalleryServiceStub:
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryRequest.SerializeToString,
                 response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryResponse.FromString,
                 _registered_method=True)
+        self.RekeyGallery = channel.unary_unary(
+                '/sameface.v1.GalleryService/RekeyGallery',
+                request_serializer=sameface_dot_v1_dot_gallery__service__pb2.RekeyGalleryRequest.SerializeToString,
+                response_deserializer=sameface_dot_v1_dot_gallery__service__pb2.RekeyGalleryResponse.FromString,
+                _registered_method=True)
         self.DeleteGallery = channel.unary_unary(
                 '/sameface.v1.GalleryService/DeleteGallery',
                 request_serializer=sameface_dot_v1_dot_gallery__service__pb2.DeleteGalleryRequest.SerializeToString,
@@ -237,6 +242,17 @@ class GalleryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RekeyGallery(self, request, context):
+        """Writes the templates and names of a protected gallery again under the server's current protection key, without
+        photos. Scores stay as they are, and other calls go on meanwhile. It takes seconds for 1,000 templates, so give it
+        a long deadline. A call that ends early leaves the gallery whole; a repeat goes on where it ended.
+        Errors: NOT_FOUND (GALLERY_NOT_FOUND), INVALID_ARGUMENT (the gallery is not protected), FAILED_PRECONDITION
+        (PROTECTION_KEY_REFUSED), ABORTED (CONCURRENT_UPDATE: it is being re-keyed already).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteGallery(self, request, context):
         """Deletes a gallery. A gallery with identities is deleted only with `force`; everything in it is then erased.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), FAILED_PRECONDITION (GALLERY_NOT_EMPTY), ABORTED (CONCURRENT_UPDATE).
@@ -380,6 +396,11 @@ def add_GalleryServiceServicer_to_server(servicer, server):
                     servicer.WhatIfGallery,
                     request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryRequest.FromString,
                     response_serializer=sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryResponse.SerializeToString,
+            ),
+            'RekeyGallery': grpc.unary_unary_rpc_method_handler(
+                    servicer.RekeyGallery,
+                    request_deserializer=sameface_dot_v1_dot_gallery__service__pb2.RekeyGalleryRequest.FromString,
+                    response_serializer=sameface_dot_v1_dot_gallery__service__pb2.RekeyGalleryResponse.SerializeToString,
             ),
             'DeleteGallery': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteGallery,
@@ -651,6 +672,33 @@ class GalleryService:
             '/sameface.v1.GalleryService/WhatIfGallery',
             sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryRequest.SerializeToString,
             sameface_dot_v1_dot_gallery__service__pb2.WhatIfGalleryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RekeyGallery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sameface.v1.GalleryService/RekeyGallery',
+            sameface_dot_v1_dot_gallery__service__pb2.RekeyGalleryRequest.SerializeToString,
+            sameface_dot_v1_dot_gallery__service__pb2.RekeyGalleryResponse.FromString,
             options,
             channel_credentials,
             insecure,

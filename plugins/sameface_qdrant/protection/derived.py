@@ -1,0 +1,74 @@
+"""The keys of one generation of a gallery, derived from a master key. Each purpose has a key of its own."""
+
+import hmac
+from dataclasses import dataclass, field
+
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.protection.keys import KEY_BYTES, ProtectionKeys
+from sameface_qdrant.protection.sealing import Seal
+from sameface_qdrant.values.protection import Generation
+
+_CONTEXT = "sameface template protection 1"
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""The digit of a UUID that tells its variant (RFC 9562)."""
+
+
+def context(purpose: str, uid: str = "", number: int = 0) -> bytes:
+    """Return what a key is derived for: a purpose, a gallery by its key, and a generation."""
+    return "\x1f".join((_CONTEXT, purpose, uid, str(number))).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationKeys:
+    """The keys of one generation."""
+
+    generation: Generation
+    seal: Seal
+    lookup: bytes = field(repr=False)
+    ids: bytes = field(repr=False)
+    rotation: bytes = field(repr=False)
+
+    @classmethod
+    def derived(cls, keys: ProtectionKeys, generation: Generation, uid: str) -> "GenerationKeys":
+        """Derive the keys of a gallery's generation; blocks. ``uid`` is the gallery's key, empty for the whole store.
+
+        Raises:
+            ProtectionKeyRefused: the master key is missing.
+        """
+
+        def key(purpose: str) -> bytes:
+            return _checked(keys.derive(generation.key, context(purpose, uid, generation.number)))
+
+        return cls(
+            generation,
+            Seal(key("seal"), generation),
+            lookup=key("lookup"),
+            ids=key("ids"),
+            rotation=key("rotation"),
+        )
+
+    def stored_id(self, point: str) -> str:
+        """Return the id that a point has in the engine. Its last digit tells the generation, see `tells`."""
+        drawn = hmac.digest(self.ids, bytes.fromhex(point.replace("-", "")), "sha256").hex()
+        # A UUID of version 4, written out: this is called for every point of a decision.
+        last = f"{self.generation.number & 15:x}"
+        return f"{drawn[:8]}-{drawn[8:12]}-4{drawn[13:16]}-{_VARIANT[drawn[16]]}{drawn[17:20]}-{drawn[20:31]}{last}"
+
+    def tells(self, stored_id: str) -> bool:
+        """Return whether a stored id may be of this generation; one of 16 earlier ones tells the same."""
+        return int(stored_id[-1], 16) == self.generation.number & 0x0F
+
+
+def key_check(keys: ProtectionKeys, key: str) -> str:
+    """Return what tells whether a store was made with the same key of this id, and does not reveal it."""
+    return _checked(keys.derive(key, context("check"))).hex()
+
+
+def _checked(derived: bytes) -> bytes:
+    """Return what a key source derived; a shorter key would weaken everything."""
+    if len(derived) != KEY_BYTES:
+        raise InvalidArgument(
+            f"the protection keys derived {len(derived)} bytes; expected {KEY_BYTES}: correct the provider",
+            metadata={"field": "protection.provider"},
+        )
+    return derived

@@ -1,0 +1,276 @@
+"""Master keys: the protocol that a key management service implements, and keys in a file or in the environment.
+
+The content of a file, or of a variable, is JSON:
+
+    {"format": 1, "current": "k1", "keys": [{"id": "k1", "key": "<64 hexadecimal digits>", "created": 1767225600}]}
+"""
+
+import json
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
+
+KEY_BYTES = 32
+FORMAT = 1
+KEY_ID = re.compile(r"[a-z0-9]([a-z0-9\-]{0,30}[a-z0-9])?")
+MOST_BYTES = 1 << 20
+
+
+class ProtectionKeys(Protocol):
+    """The master keys. An implementation may leave them in an HSM or a key management service.
+
+    `derive` is called once for each purpose of each gallery, in a thread, and its results stay in memory.
+    """
+
+    @property
+    def current(self) -> str:
+        """Id of the key for new galleries and for re-keying."""
+        ...
+
+    def derive(self, key: str, context: bytes) -> bytes:
+        """Return 32 bytes that depend on the master key of an id and on ``context``: always the same, and without the
+        master key indistinguishable from random ones. HKDF-SHA256 and HMAC-SHA256 are such functions.
+
+        Raises:
+            ProtectionKeyRefused: there is no key of this id.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MasterKey:
+    """A key with its id."""
+
+    id: str
+    secret: bytes = field(repr=False)
+    created: float = 0.0
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """Several master keys, of which one is the current one."""
+
+    keys: Mapping[str, MasterKey]
+    current: str
+
+    @classmethod
+    def parsed(cls, content: bytes | str, where: str) -> "KeyRing":
+        """Return the keys of a file's content.
+
+        Raises:
+            InvalidArgument: it has another form. The message does not contain it.
+        """
+        try:
+            stored = json.loads(content)
+            if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+                raise _malformed(where, f"its format is not {FORMAT}")
+            keys = [_key_of(one, where) for one in stored["keys"]]
+            current = str(stored["current"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise _malformed(where, "it is no JSON object with format, current and keys") from None
+        by_id = {key.id: key for key in keys}
+        if len(by_id) < len(keys):
+            raise _malformed(where, "two keys have the same id")
+        if current not in by_id:
+            raise _malformed(where, "current names none of its keys")
+        return cls(by_id, current)
+
+    def serialised(self) -> str:
+        """Return what `parsed` reads."""
+        keys = [{"id": one.id, "key": one.secret.hex(), "created": one.created} for one in self.keys.values()]
+        return json.dumps({"format": FORMAT, "current": self.current, "keys": keys}, indent=1) + "\n"
+
+    def derive(self, key: str, context: bytes) -> bytes:
+        """See `ProtectionKeys.derive`: HKDF-SHA256 (RFC 5869)."""
+        if key not in self.keys:
+            raise ProtectionKeyRefused(
+                f"the protection keys have no key {key[:40]!r}; add it to the file of keys again",
+                metadata={"key": key[:40]},
+            )
+        try:
+            from cryptography.hazmat.primitives.hashes import SHA256
+            from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+        except ImportError as error:
+            raise missing_package() from error
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=context).derive(self.keys[key].secret)
+
+
+def missing_package() -> InvalidArgument:
+    """Return the error for an installation without cryptography."""
+    return InvalidArgument(
+        "protected galleries need the package cryptography, which is not installed; pip install 'sameface[protection]'"
+    )
+
+
+def new_key(known: Mapping[str, MasterKey]) -> MasterKey:
+    """Return a new random key, with an id that no known one has."""
+    while (identifier := f"k{secrets.token_hex(4)}") in known:
+        pass
+    return MasterKey(identifier, secrets.token_bytes(KEY_BYTES), float(int(time.time())))
+
+
+class KeyFile:
+    """Master keys in a file, which is read again when it has changed. Writers replace it whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read: tuple[tuple[int, ...], KeyRing] | None = None
+
+    @property
+    def current(self) -> str:
+        """See `ProtectionKeys`."""
+        return self.ring.current
+
+    def derive(self, key: str, context: bytes) -> bytes:
+        """See `ProtectionKeys`."""
+        return self.ring.derive(key, context)
+
+    @property
+    def ring(self) -> KeyRing:
+        """The keys as they are in the file now.
+
+        Raises:
+            InvalidArgument: it cannot be read, others may read it, or it has another form.
+        """
+        try:
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+                if self._read is not None and self._read[0] == stamp:
+                    return self._read[1]
+                self._check_private(status)
+                ring = KeyRing.parsed(file.read(MOST_BYTES), str(self.path))
+        except OSError as error:
+            raise InvalidArgument(
+                f"the protection keys cannot be read from {self.path}: {error.strerror}; restore the file, or make one "
+                "with `sameface protection create`",
+                metadata={"field": "protection.keys_file"},
+            ) from None
+        self._read = stamp, ring
+        return ring
+
+    def create(self) -> MasterKey:
+        """Make the file with one key, and return the key.
+
+        Raises:
+            InvalidArgument: the file exists.
+        """
+        key = new_key({})
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            _write_new(self.path, KeyRing({key.id: key}, key.id).serialised())
+        except FileExistsError:
+            raise InvalidArgument(
+                f"{self.path} exists already; it was not changed; `sameface protection rotate` adds a key to it",
+                metadata={"field": "file"},
+            ) from None
+        return key
+
+    def rotate(self) -> MasterKey:
+        """Add a key, make it the current one, and return it. The others stay, as galleries may need them."""
+
+        def change(ring: KeyRing) -> tuple[KeyRing, MasterKey]:
+            key = new_key(ring.keys)
+            return KeyRing({**ring.keys, key.id: key}, key.id), key
+
+        return self._change(change)
+
+    def remove(self, key: str) -> MasterKey:
+        """Remove a key for good. What was written under it cannot be read any more.
+
+        Raises:
+            InvalidArgument: there is no such key, or it is the current one.
+        """
+
+        def change(ring: KeyRing) -> tuple[KeyRing, MasterKey]:
+            if key not in ring.keys:
+                raise InvalidArgument(
+                    f"there is no key {key[:40]!r} in {self.path}; `sameface protection list` shows them",
+                    metadata={"field": "key"},
+                )
+            if key == ring.current:
+                raise InvalidArgument(
+                    f"{key} is the current key; `sameface protection rotate` first", metadata={"field": "key"}
+                )
+            left = {identifier: one for identifier, one in ring.keys.items() if identifier != key}
+            return KeyRing(left, ring.current), ring.keys[key]
+
+        return self._change(change)
+
+    def _change(self, change: Callable[[KeyRing], tuple[KeyRing, MasterKey]]) -> MasterKey:
+        import fcntl
+
+        self._check_readable()
+        owner = self.path.stat()
+        with open(self.path.with_name(self.path.name + ".lock"), "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            changed, key = change(self.ring)
+            fresh = self.path.with_name(f"{self.path.name}.{secrets.token_hex(6)}.new")
+            try:
+                _write_new(fresh, changed.serialised(), owner=owner)
+                fresh.replace(self.path)
+            finally:
+                fresh.unlink(missing_ok=True)
+        _sync_folder(self.path.parent)
+        return key
+
+    def _check_readable(self) -> None:
+        """Raise InvalidArgument if the file cannot be used, before a lock file is made beside it."""
+        _ = self.ring
+
+    def _check_private(self, status: os.stat_result) -> None:
+        """Raise InvalidArgument if the file's mode lets others in.
+
+        A secret that Kubernetes mounts belongs to another user and is readable for the group of this one.
+        """
+        refused = 0o077 if status.st_uid == os.geteuid() else 0o027
+        if status.st_mode & refused:
+            raise InvalidArgument(
+                f"{self.path} has the mode {stat.S_IMODE(status.st_mode):04o}, so others may read or change the "
+                "protection keys; expected 0600: chmod 600, and rotate the keys if others had access",
+                metadata={"field": "protection.keys_file"},
+            )
+
+
+def _write_new(path: Path, content: str, owner: os.stat_result | None = None) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        if owner is not None and os.geteuid() == 0:
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _key_of(stored: Mapping[str, Any], where: str) -> MasterKey:
+    identifier, secret = stored["id"], bytes.fromhex(stored["key"])
+    if not isinstance(identifier, str) or not KEY_ID.fullmatch(identifier):
+        raise _malformed(where, "the id of a key is not 1 to 32 characters of a-z, 0-9 and '-'")
+    if len(secret) != KEY_BYTES:
+        raise _malformed(where, f"the key {identifier} has {len(secret)} bytes; expected {KEY_BYTES}")
+    return MasterKey(identifier, secret, float(stored.get("created", 0.0)))
+
+
+def _malformed(where: str, why: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"the protection keys in {where} cannot be used: {why}; restore them from a backup",
+        metadata={"field": "protection"},
+    )

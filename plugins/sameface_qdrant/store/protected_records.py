@@ -1,0 +1,181 @@
+"""The meta collection of a store with protected galleries.
+
+Fields of its records that may name a person are sealed under the current master key: display names of protected
+galleries, and whom receipts and notes of moves are about. The last two stay when their gallery is deleted. So they are
+sealed for all galleries, once the store has had a protected one.
+
+The collection also holds a check value of every master key, so that another key of the same id is noticed before
+anything is written with it.
+"""
+
+import hmac
+import time
+from collections.abc import Sequence
+
+from sameface_qdrant.engines.base import Engine, Point, Where
+from sameface_qdrant.errors import ProtectionKeyRefused, StoreCorrupt
+from sameface_qdrant.protection.derived import GenerationKeys
+from sameface_qdrant.protection.sealing import generation_of
+from sameface_qdrant.store.payloads import GALLERY, META, SECRET, UNFINISHED
+from sameface_qdrant.store.protected_points import KEY_MARK, NAMING, opened_record, sealed_record, sealed_text
+from sameface_qdrant.store.protection_state import Protections, missing_key
+from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.protection import protection_of
+from sameface_qdrant.values.schema import PROTECTED, stamped
+
+CHECK = "protection-key"
+"""The kind of the records with check values."""
+PAGE = 256
+
+
+class ProtectedRecords:
+    """Reads and writes the meta collection."""
+
+    def __init__(self, engine: Engine, protections: Protections) -> None:
+        self._engine = engine
+        self._protections = protections
+        self._activated: set[str] = set()
+        """Ids of the master keys that the store has check values of."""
+
+    async def check_keys(self) -> None:
+        """Check that the keys are those that the store was made with. Nothing is written.
+
+        Raises:
+            ProtectionKeyRefused: a key that records need is missing, or a key is another one than before.
+            StoreCorrupt: the check value of a key was removed.
+        """
+        checks: dict[str, str] = {}
+        used: set[str] = set()
+        start: str | None = None
+        while True:
+            where = Where({}, among={"kind": (CHECK, GALLERY, UNFINISHED)})
+            points, start = await self._engine.scroll(META, where, PAGE, start)
+            for payload in (point.payload for point in points):
+                if payload["kind"] == CHECK:
+                    checks[str(payload["key"])] = str(payload["check"])
+                elif (protection := protection_of(payload.get("protection"))) is not None:
+                    used.update(protection.keys)
+            if start is None:
+                break
+        for key in sorted(checks):
+            try:
+                check = await self._protections.check_value(key)
+            except ProtectionKeyRefused:
+                if key in used or await self._engine.count(META, Where({"digest": KEY_MARK + key})):
+                    raise
+                continue
+            _compare(key, check, checks[key])
+            self._activated.add(key)
+        if unchecked := sorted(used - checks.keys()):
+            raise _unchecked(unchecked[0])
+
+    async def activate(self, key: str) -> None:
+        """Store the check value of a key before its first use, and keep older releases out.
+
+        Raises:
+            ProtectionKeyRefused: the store knows another key of the same id.
+        """
+        if key in self._activated:
+            return
+        identifier = point_id(CHECK, key)
+        check = await self._protections.check_value(key)
+        payload = {"kind": CHECK, "gallery": "", "identity": "", "key": key, "check": check}
+        await self._engine.upsert(META, [Point(identifier, stamped(payload, PROTECTED))], insert_only=True)
+        stored = (await self._engine.get(META, [identifier]))[identifier]
+        _compare(key, check, str(stored.payload["check"]))
+        (secret,), _ = await self._engine.scroll(META, Where({"kind": SECRET}), 1)
+        raised = {"schema": stamped(secret.payload, PROTECTED)["schema"]}
+        await self._engine.set_payload(META, Where({"kind": SECRET}), raised)
+        await self._engine.commit(META)
+        self._activated.add(key)
+
+    async def get(self, ids: Sequence[str], *, with_vector: bool) -> dict[str, Point]:
+        """See `Engine.get`."""
+        began = time.monotonic()
+        found = await self._engine.get(META, ids, with_vector=with_vector)
+        return {key: await self._opened(point, began) for key, point in found.items()}
+
+    async def scroll(self, where: Where, limit: int, start: str | None) -> tuple[list[Point], str | None]:
+        """See `Engine.scroll`."""
+        began = time.monotonic()
+        points, following = await self._engine.scroll(META, where, limit, start)
+        return [await self._opened(point, began) for point in points], following
+
+    async def upsert(
+        self, points: Sequence[Point], *, insert_only: bool, only_if: Where | None, companions: Sequence[Point]
+    ) -> None:
+        """See `Engine.upsert`."""
+        sealed = [await self._sealed(point) for point in points]
+        await self._engine.upsert(META, sealed, insert_only=insert_only, only_if=only_if, companions=companions)
+        if insert_only or only_if is not None:
+            return  # whoever wrote it reads it back
+        for point in points:
+            self._protections.learn(point, time.monotonic())
+
+    async def seal_again(self, kind: str) -> None:
+        """Seal the records of a kind under the current key, those under other keys."""
+        current = await self._protections.of_store()
+        start: str | None = None
+        while True:
+            points, start = await self._engine.scroll(META, Where({"kind": kind}), PAGE, start)
+            for point in points:
+                text = sealed_text(point.payload)
+                if text is None or generation_of(text) == current.generation:
+                    continue
+                opened = opened_record(point, (await self._keys_of(text)).seal)
+                again = sealed_record(opened, current.seal, current.generation)
+                # Not if it was changed meanwhile, which sealed it under the current key.
+                unchanged = Where({"digest": point.payload["digest"]})
+                await self._engine.upsert(META, [again], only_if=unchanged)
+            if start is None:
+                return
+
+    async def _opened(self, point: Point, read_at: float) -> Point:
+        self._protections.learn(point, read_at)
+        text = sealed_text(point.payload)
+        if text is not None:
+            return opened_record(point, (await self._keys_of(text)).seal)
+        protection = protection_of(point.payload.get("protection"))
+        if protection is not None and self._protections.keys is None:
+            raise missing_key(protection.latest.key)
+        return point
+
+    async def _sealed(self, point: Point) -> Point:
+        kind = point.payload.get("kind")
+        if kind not in NAMING:
+            return point
+        protection = protection_of(point.payload.get("protection"))
+        if protection is None and (kind == GALLERY or not self._activated):
+            return point
+        keys = await self._protections.of_store()
+        await self.activate(keys.generation.key)
+        return sealed_record(point, keys.seal, keys.generation)
+
+    async def _keys_of(self, text: str) -> GenerationKeys:
+        key = generation_of(text).key
+        if key not in self._activated:
+            # Another service has begun to use it since this one was started.
+            identifier = point_id(CHECK, key)
+            record = (await self._engine.get(META, [identifier])).get(identifier)
+            if record is None:
+                raise _unchecked(key)
+            _compare(key, await self._protections.check_value(key), str(record.payload["check"]))
+            self._activated.add(key)
+        return await self._protections.of_store(key)
+
+
+def _compare(key: str, given: str, stored: str) -> None:
+    if not hmac.compare_digest(given, stored):
+        raise ProtectionKeyRefused(
+            f"the protection key {key!r} is another one than the store was made with; give the file of keys that the "
+            "store was made with; nothing was changed",
+            metadata={"key": key},
+        )
+
+
+def _unchecked(key: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"the check value of the protection key {key!r} was removed from the store, so a wrong key would not be "
+        "noticed: restore a backup",
+        metadata={"key": key},
+    )

@@ -1,0 +1,124 @@
+"""Master keys in a file and in the environment."""
+
+import json
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sameface_qdrant import Store
+from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
+from sameface_qdrant.protection.keys import KeyFile, KeyRing
+from tests.plugin.conftest import CONTRACT
+
+
+def test_keys_are_made_rotated_and_removed(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "private" / "keys.json")
+    first = file.create()
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    derived = file.derive(first.id, b"context")
+    second = file.rotate()
+    assert (file.current, set(file.ring.keys)) == (second.id, {first.id, second.id})
+    assert file.derive(first.id, b"context") == derived != file.derive(second.id, b"context")
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    file.remove(first.id)
+    with pytest.raises(ProtectionKeyRefused, match=first.id):
+        file.derive(first.id, b"context")
+    for key in (second.id, "other"):
+        with pytest.raises(InvalidArgument):
+            file.remove(key)
+    with pytest.raises(InvalidArgument, match="exists already"):
+        file.create()
+    assert file.current == second.id
+
+
+def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    service, operator = KeyFile(tmp_path / "keys.json"), KeyFile(tmp_path / "keys.json")
+    operator.create()
+    before = service.current
+    assert operator.rotate().id == service.current != before
+
+
+def test_the_derivation_is_hkdf() -> None:
+    """RFC 5869, appendix A.3: no salt, no context."""
+    ring = KeyRing.parsed(json.dumps(content(key="0b" * 22 + "0b" * 10)), "here")
+    # The test case has a key of 22 bytes, so this is the value of another implementation for 32 bytes.
+    assert ring.derive("k1", b"").hex() == extracted_and_expanded(bytes([11]) * 32, b"")
+
+
+def extracted_and_expanded(secret: bytes, info: bytes) -> str:
+    import hashlib
+    import hmac
+
+    extracted = hmac.digest(bytes(32), secret, hashlib.sha256)
+    return hmac.digest(extracted, info + b"\x01", hashlib.sha256).hex()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o666])
+def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    file.create()
+    file.path.chmod(mode)
+    with pytest.raises(InvalidArgument, match=f"{mode:04o}.*expected 0600"):
+        KeyFile(file.path).current  # noqa: B018
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    key = {"id": "k1", "key": "5e" * 32, "created": 1.0} | {k: v for k, v in changes.items() if k in ("id", "key")}
+    return {"format": 1, "current": "k1", "keys": [key]} | {k: v for k, v in changes.items() if k not in ("id", "key")}
+
+
+Spoil = Callable[[dict[str, Any]], Any]
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"5e5e5e",
+        content(format=2),
+        content(current="k2"),
+        content(current=["k1"]),
+        content(keys=None),
+        content(keys=[]),
+        content(keys=[None]),
+        content(key="5e" * 31),
+        content(key="5e" * 33),
+        content(key="zz" * 32),
+        content(key=7),
+        content(id="K1"),
+        content(id=""),
+        content(id="a:b"),
+        content(id=1),
+        content(keys=[content()["keys"][0]] * 2),
+    ],
+)
+def test_malformed_keys_are_refused_without_showing_them(spoiled: Any) -> None:
+    given = spoiled if isinstance(spoiled, bytes) else json.dumps(spoiled).encode()
+    with pytest.raises(InvalidArgument) as refusal:
+        KeyRing.parsed(given, "the variable")
+    assert "5e5e" not in repr(refusal.value)
+    assert "5e5e" not in refusal.value.message
+
+
+def test_no_representation_shows_a_key() -> None:
+    ring = KeyRing.parsed(json.dumps(content()), "here")
+    assert "5e5e" not in repr(ring)
+    assert "^" * 4 not in repr(ring)
+    assert KeyRing.parsed(ring.serialised(), "there") == ring
+
+
+async def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.split(".")[0] == "cryptography"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    ring = KeyRing.parsed(json.dumps(content()), "here")
+    store = await Store.open(":memory:", keys=ring)
+    with pytest.raises(InvalidArgument, match=r"pip install 'sameface\[protection\]'"):
+        await store.galleries.create("people", CONTRACT)
+    assert (await store.galleries.create("plain", CONTRACT, protected=False)).protection is None
