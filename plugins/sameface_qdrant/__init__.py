@@ -46,8 +46,8 @@ if TYPE_CHECKING:
         labelled_scores,
     )
     from sameface_qdrant.metrics.intervals import ConfidenceInterval
-    from sameface_qdrant.protection.keys import KeyFile, KeyRing, MasterKey, ProtectionKeys
-    from sameface_qdrant.store.rekey import Rekeyed
+    from sameface_qdrant.store.protection.keys import KeyFile, KeyRing, MasterKey, ProtectionKeys
+    from sameface_qdrant.store.protection.rekey import Rekeyed
     from sameface_qdrant.store.store import Store
     from sameface_qdrant.transfer.erased import LeftOut
     from sameface_qdrant.transfer.exporting import ExportedGallery, ExportSummary, export_erasures, export_store
@@ -170,8 +170,8 @@ _HOMES = {
         "engines.server.options": "ServerOptions",
         "metrics.comparisons": "Comparisons ComparisonScores ComparisonSource Searches labelled_scores",
         "metrics.intervals": "ConfidenceInterval",
-        "protection.keys": "KeyFile KeyRing MasterKey ProtectionKeys",
-        "store.rekey": "Rekeyed",
+        "store.protection.keys": "KeyFile KeyRing MasterKey ProtectionKeys",
+        "store.protection.rekey": "Rekeyed",
         "store.store": "Store",
         "transfer.erased": "LeftOut",
         "transfer.exporting": "ExportSummary ExportedGallery export_erasures export_store",

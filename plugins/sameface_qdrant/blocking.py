@@ -31,9 +31,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 from sameface_qdrant.engines.base import EngineDescription
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import StoreUnavailable
-from sameface_qdrant.protection.keys import ProtectionKeys
 from sameface_qdrant.store import erasure, galleries, identities, templates
 from sameface_qdrant.store import store as aio
+from sameface_qdrant.store.protection.keys import ProtectionKeys
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.quota import Quota
 

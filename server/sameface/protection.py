@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from sameface_qdrant.protection.keys import ProtectionKeys
+    from sameface_qdrant.store.protection.keys import ProtectionKeys
 
 VARIABLE = "SAMEFACE_PROTECTION__KEYS"
 
@@ -39,7 +39,7 @@ class ProtectionOptions:
         Raises:
             InvalidArgument: two sources are set, or the keys cannot be read.
         """
-        from sameface_qdrant.protection.keys import KeyFile, KeyRing
+        from sameface_qdrant.store.protection.keys import KeyFile, KeyRing
 
         content = self.keys.get_secret_value()
         if sum(map(bool, (self.file, content, self.provider))) > 1:

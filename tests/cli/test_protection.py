@@ -8,7 +8,7 @@ import pytest
 from sameface.launcher import served
 from sameface.settings import Settings
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.protection.keys import KeyFile, KeyRing, MasterKey
+from sameface_qdrant.store.protection.keys import KeyFile, KeyRing, MasterKey
 from tests.cli.conftest import Run, lines
 
 

@@ -19,7 +19,6 @@ from sameface_qdrant.errors import (
     InvalidArgument,
 )
 from sameface_qdrant.policy import check_policy
-from sameface_qdrant.protection.rotation import check_dimension
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import ATTEMPTS, change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
@@ -33,9 +32,10 @@ from sameface_qdrant.store.gallery_memory import (
     LargeSearches,
 )
 from sameface_qdrant.store.payloads import META, check_etag
-from sameface_qdrant.store.protected_engine import ProtectedEngine
+from sameface_qdrant.store.protection.engine import ProtectedEngine
+from sameface_qdrant.store.protection.rekey import Rekeying
+from sameface_qdrant.store.protection.rotation import check_dimension
 from sameface_qdrant.store.quotas import Quotas
-from sameface_qdrant.store.rekey import Rekeying
 from sameface_qdrant.store.tenant import Tenant as Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.contract import Contract, check_contract

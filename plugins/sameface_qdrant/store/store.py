@@ -14,7 +14,6 @@ from sameface_qdrant.engines.base import Engine, EngineDescription, Point
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_override
-from sameface_qdrant.protection.keys import ProtectionKeys
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
 from sameface_qdrant.store.checked_engine import checked
@@ -27,10 +26,11 @@ from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.gallery_memory import GALLERY_MAX_AGE_S, SIZE_MAX_AGE_S
 from sameface_qdrant.store.gallery_search import StoredGallerySearch, on_recent
 from sameface_qdrant.store.identities import Identities
-from sameface_qdrant.store.protected_engine import ProtectedEngine
-from sameface_qdrant.store.protection_state import Protections
+from sameface_qdrant.store.protection.engine import ProtectedEngine
+from sameface_qdrant.store.protection.keys import ProtectionKeys
+from sameface_qdrant.store.protection.rekey import Progress, Rekeyed
+from sameface_qdrant.store.protection.state import Protections
 from sameface_qdrant.store.quotas import Quotas
-from sameface_qdrant.store.rekey import Progress, Rekeyed
 from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.tenant import Tenant

@@ -17,8 +17,8 @@ from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from sameface.cli.direct_store import Progress
-    from sameface_qdrant.protection.keys import KeyFile, MasterKey
-    from sameface_qdrant.store.rekey import Rekeyed
+    from sameface_qdrant.store.protection.keys import KeyFile, MasterKey
+    from sameface_qdrant.store.protection.rekey import Rekeyed
     from sameface_qdrant.store.store import Store
 
 app = typer.Typer(help="Make and rotate the keys of protected galleries, and re-key galleries.", no_args_is_help=True)
@@ -131,7 +131,7 @@ async def _behind(store: "Store") -> list[str]:
 
 
 def _opened(file: Path | None) -> "KeyFile":
-    from sameface_qdrant.protection.keys import KeyFile
+    from sameface_qdrant.store.protection.keys import KeyFile
 
     path = file or load_settings(None).protection.file
     if path is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from sameface_qdrant import Store
 from sameface_qdrant.engines.base import Engine, Where
-from sameface_qdrant.protection.keys import KeyRing, MasterKey
+from sameface_qdrant.store.protection.keys import KeyRing, MasterKey
 from tests.plugin.third_engine import SqliteEngine
 
 KEYS = {name: MasterKey(name, bytes([number]) * 32) for number, name in enumerate(("first", "second"), 1)}

@@ -38,7 +38,7 @@ async def main(folder: Path, changes: int) -> None:
     killing = _KillingEngine(protected.stored)
     protected.stored = killing
     killing.changes_left = changes
-    with mock.patch.multiple("sameface_qdrant.store.rekey", BATCH=4, REMOVED_AT_ONCE=8):
+    with mock.patch.multiple("sameface_qdrant.store.protection.rekey", BATCH=4, REMOVED_AT_ONCE=8):
         await store.rekey("people")
     print("not killed")
 

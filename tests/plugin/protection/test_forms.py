@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import InvalidArgument, StoreCorrupt
 from sameface_qdrant.metrics.error_rates import eer
-from sameface_qdrant.protection.derived import GenerationKeys
-from sameface_qdrant.protection.rotation import Rotation
-from sameface_qdrant.protection.sealing import Seal, digest
-from sameface_qdrant.store.protected_points import Form
+from sameface_qdrant.store.protection.derived import GenerationKeys
+from sameface_qdrant.store.protection.points import Form
+from sameface_qdrant.store.protection.rotation import Rotation
+from sameface_qdrant.store.protection.sealing import Seal, digest
 from sameface_qdrant.values.ids import gallery_tag, member_id, tag_of
 from sameface_qdrant.values.protection import Generation
 from tests.plugin.protection.conftest import FIRST

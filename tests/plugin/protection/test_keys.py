@@ -11,7 +11,7 @@ import pytest
 
 from sameface_qdrant import Store
 from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
-from sameface_qdrant.protection.keys import KeyFile, KeyRing
+from sameface_qdrant.store.protection.keys import KeyFile, KeyRing
 from tests.plugin.conftest import CONTRACT
 
 

@@ -16,8 +16,9 @@ from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNotFound
-from sameface_qdrant.store import protection_state, rekey
 from sameface_qdrant.store.payloads import META
+from sameface_qdrant.store.protection import rekey
+from sameface_qdrant.store.protection import state as protection_state
 from tests.plugin.conftest import CONTRACT, random_vector
 from tests.plugin.protection.conftest import FIRST, SECOND, Stopped, StoppingEngine, opened, stored
 from tests.plugin.test_services import SharedEngine, until_done

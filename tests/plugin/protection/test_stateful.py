@@ -41,7 +41,7 @@ class ProtectedMachine(StoreMachine):
             return
         self.stopping.changes_left = changes
         try:
-            with mock.patch.multiple("sameface_qdrant.store.rekey", BATCH=2, REMOVED_AT_ONCE=4):
+            with mock.patch.multiple("sameface_qdrant.store.protection.rekey", BATCH=2, REMOVED_AT_ONCE=4):
                 self.run(self.store.rekey(gallery))
         except Stopped:
             pass

@@ -19,8 +19,8 @@ from sameface_qdrant.errors import (
     StoreTooNew,
     TemplateLimitReached,
 )
-from sameface_qdrant.protection.keys import KeyRing, MasterKey
 from sameface_qdrant.store.payloads import META
+from sameface_qdrant.store.protection.keys import KeyRing, MasterKey
 from sameface_qdrant.transfer.exporting import export_store
 from sameface_qdrant.transfer.importing import import_store
 from sameface_qdrant.transfer.keys import ExportKey
@@ -205,7 +205,7 @@ async def test_an_older_release_refuses_the_store(
     await store.aclose()
     with monkeypatch.context() as older:
         older.setattr("sameface_qdrant.values.schema.CURRENT", SchemaVersion(2, 1, 1))
-        older.setattr("sameface_qdrant.store.protected_records.ProtectedRecords.check_keys", _nothing)
+        older.setattr("sameface_qdrant.store.protection.records.ProtectedRecords.check_keys", _nothing)
         with pytest.raises(StoreTooNew, match="schema version 3 or newer"):
             await opened("sqlite", tmp_path, None)
 

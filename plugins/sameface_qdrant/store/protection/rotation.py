@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.protection.keys import missing_package
+from sameface_qdrant.store.protection.keys import missing_package
 from sameface_qdrant.values.vectors import Vector
 
 MOST_DIMENSIONS = 4096

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sameface_qdrant.errors import StoreCorrupt
-from sameface_qdrant.protection.keys import missing_package
+from sameface_qdrant.store.protection.keys import missing_package
 from sameface_qdrant.values.protection import Generation
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import hmac
 from dataclasses import dataclass, field
 
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.protection.keys import KEY_BYTES, ProtectionKeys
-from sameface_qdrant.protection.sealing import Seal
+from sameface_qdrant.store.protection.keys import KEY_BYTES, ProtectionKeys
+from sameface_qdrant.store.protection.sealing import Seal
 from sameface_qdrant.values.protection import Generation
 
 _CONTEXT = "sameface template protection 1"

@@ -7,8 +7,8 @@
    looked through again until nothing of it is left.
 3. The record names the new generation alone, and receipts and notes are sealed under the current key.
 
-Every state on the way is complete, see `sameface_qdrant.store.protected_engine`. So a re-key that was interrupted, even
-by kill -9, is finished by the next one, and calls go on meanwhile.
+Every state on the way is complete, see `sameface_qdrant.store.protection.engine`. So a re-key that was interrupted,
+even by kill -9, is finished by the next one, and calls go on meanwhile.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from sameface_qdrant.store.conditional_write import ATTEMPTS, REVISION, change_o
 from sameface_qdrant.store.gallery_memory import GalleryMemory
 from sameface_qdrant.store.move_notes import MOVE
 from sameface_qdrant.store.payloads import META, RECEIPT
-from sameface_qdrant.store.protected_engine import ProtectedEngine
-from sameface_qdrant.store.protected_points import Form, is_newer
-from sameface_qdrant.store.protection_state import LEASE_S
+from sameface_qdrant.store.protection.engine import ProtectedEngine
+from sameface_qdrant.store.protection.points import Form, is_newer
+from sameface_qdrant.store.protection.state import LEASE_S
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.protection import Generation, Protection, protection_of, protection_payload

@@ -1,9 +1,9 @@
 """An engine that stores the points of protected galleries in another form, and returns them as they were given.
 
 The store above it sees ids, embeddings and names as callers know them. What reaches the engine below is rotated and
-encrypted, see `sameface_qdrant.store.protected_points`. Points of other galleries pass unchanged.
+encrypted, see `sameface_qdrant.store.protection.points`. Points of other galleries pass unchanged.
 
-While a gallery is being re-keyed (`sameface_qdrant.store.rekey`), its points are in two generations. Then
+While a gallery is being re-keyed (`sameface_qdrant.store.protection.rekey`), its points are in two generations. Then
 
 - reads look through the old generation first and the new one after it. A point is moved in this direction, so none is
   missed. Of a point that is found in both, the old one counts, unless a later revision of it is in the new one.
@@ -17,12 +17,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from sameface_qdrant.engines.base import TENANT_FIELD, Engine, ErasureEvidence, Hit, Point, Where
-from sameface_qdrant.store.generations import Generations, converted, counting, merged
 from sameface_qdrant.store.payloads import META
-from sameface_qdrant.store.protected_evidence import ProtectedEvidence
-from sameface_qdrant.store.protected_points import Form, has_sealed
-from sameface_qdrant.store.protected_records import ProtectedRecords
-from sameface_qdrant.store.protection_state import LEASE_S, Known, Protections
+from sameface_qdrant.store.protection.evidence import ProtectedEvidence
+from sameface_qdrant.store.protection.generations import Generations, converted, counting, merged
+from sameface_qdrant.store.protection.points import Form, has_sealed
+from sameface_qdrant.store.protection.records import ProtectedRecords
+from sameface_qdrant.store.protection.state import LEASE_S, Known, Protections
 from sameface_qdrant.values.ids import is_protected_uid, tag_of
 from sameface_qdrant.values.vectors import Vector
 

@@ -1,14 +1,14 @@
 """Reads and writes the points of a gallery in its stored forms, of which there are several during a re-key.
 
 The forms are given in the order in which they are looked through: the old generation, that of copies that do not count
-yet, and the new one; or one alone. See `sameface_qdrant.store.protected_engine`.
+yet, and the new one; or one alone. See `sameface_qdrant.store.protection.engine`.
 """
 
 import asyncio
 from collections.abc import Collection, Sequence
 
 from sameface_qdrant.engines.base import TENANT_FIELD, Engine, Hit, Point, Where
-from sameface_qdrant.store.protected_points import Form, is_newer
+from sameface_qdrant.store.protection.points import Form, is_newer
 
 PAGE = 500
 FEW = 16

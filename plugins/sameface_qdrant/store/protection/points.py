@@ -16,12 +16,12 @@ from typing import Any
 
 from sameface_qdrant.engines.base import LABELS_FIELD, TENANT_FIELD, Hit, Point, Where
 from sameface_qdrant.errors import StoreCorrupt
-from sameface_qdrant.protection.derived import GenerationKeys
-from sameface_qdrant.protection.rotation import Rotation
-from sameface_qdrant.protection.sealing import Seal, digest
 from sameface_qdrant.store.conditional_write import REVISION, SINCE, STATE, WRITER
 from sameface_qdrant.store.move_notes import MOVE
 from sameface_qdrant.store.payloads import GALLERY, RECEIPT, Payload
+from sameface_qdrant.store.protection.derived import GenerationKeys
+from sameface_qdrant.store.protection.rotation import Rotation
+from sameface_qdrant.store.protection.sealing import Seal, digest
 from sameface_qdrant.values.protection import Generation
 from sameface_qdrant.values.schema import PROTECTED, SCHEMA_FIELD, stamped
 from sameface_qdrant.values.vectors import Vector

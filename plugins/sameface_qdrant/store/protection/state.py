@@ -14,11 +14,11 @@ from typing import Generic, TypeVar
 
 from sameface_qdrant.engines.base import Engine, Point
 from sameface_qdrant.errors import ProtectionKeyRefused
-from sameface_qdrant.protection.derived import GenerationKeys, key_check
-from sameface_qdrant.protection.keys import ProtectionKeys
-from sameface_qdrant.protection.rotation import Rotation
 from sameface_qdrant.store.payloads import META
-from sameface_qdrant.store.protected_points import Form
+from sameface_qdrant.store.protection.derived import GenerationKeys, key_check
+from sameface_qdrant.store.protection.keys import ProtectionKeys
+from sameface_qdrant.store.protection.points import Form
+from sameface_qdrant.store.protection.rotation import Rotation
 from sameface_qdrant.values.ids import gallery_tag
 from sameface_qdrant.values.protection import Generation, Protection, protection_of
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sameface_qdrant.engines.base import ByteSearch, Engine, ErasureEvidence, Point
-from sameface_qdrant.store.generations import counting
 from sameface_qdrant.store.payloads import META
-from sameface_qdrant.store.protection_state import Protections
+from sameface_qdrant.store.protection.generations import counting
+from sameface_qdrant.store.protection.state import Protections
 from sameface_qdrant.values.ids import tag_of
 
 

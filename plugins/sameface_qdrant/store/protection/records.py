@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ProtectionKeyRefused, StoreCorrupt
-from sameface_qdrant.protection.derived import GenerationKeys
-from sameface_qdrant.protection.sealing import generation_of
 from sameface_qdrant.store.payloads import GALLERY, META, SECRET, UNFINISHED
-from sameface_qdrant.store.protected_points import KEY_MARK, NAMING, opened_record, sealed_record, sealed_text
-from sameface_qdrant.store.protection_state import Protections, missing_key
+from sameface_qdrant.store.protection.derived import GenerationKeys
+from sameface_qdrant.store.protection.points import KEY_MARK, NAMING, opened_record, sealed_record, sealed_text
+from sameface_qdrant.store.protection.sealing import generation_of
+from sameface_qdrant.store.protection.state import Protections, missing_key
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.protection import protection_of
 from sameface_qdrant.values.schema import PROTECTED, stamped
