@@ -9,13 +9,18 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from sameface_qdrant import Store
 from sameface_qdrant.errors import GalleryNotFound
+from tests.plugin.conftest import QDRANT_API_KEY, QDRANT_URL, cleared_server, needs_server
 from tests.plugin.protection.conftest import SECOND, Stopped, StoppingEngine, opened
 from tests.plugin.test_stateful import StoreMachine, galleries
 
 
 class ProtectedMachine(StoreMachine):
     async def opened(self) -> Store:
-        store = await opened(self.engine, self.folder, SECOND)
+        if self.engine == "server":
+            _, options = await self.stack.enter_async_context(cleared_server())
+            store = await Store.open(QDRANT_URL, api_key=QDRANT_API_KEY, options=options, keys=SECOND)
+        else:
+            store = await opened(self.engine, self.folder, SECOND)
         protected = store.galleries.rekeying._engine
         self.stopping = StoppingEngine(protected.stored)
         protected.stored = self.stopping
@@ -49,7 +54,9 @@ class ProtectedMachine(StoreMachine):
             self.stopping.changes_left = None
 
 
-@pytest.mark.parametrize(("engine", "examples"), [("memory", 10), ("edge", 1)])
+@pytest.mark.parametrize(
+    ("engine", "examples"), [("memory", 10), ("edge", 1), pytest.param("server", 4, marks=needs_server)]
+)
 def test_answers_agree_with_brute_force(engine: str, examples: int) -> None:
     run_state_machine_as_test(
         type("Machine", (ProtectedMachine,), {"engine": engine}),
