@@ -84,6 +84,9 @@ def test_records_that_something_else_has_changed_are_refused(file: KeyFile, chan
     file.path.write_text(json.dumps(stored))
     with pytest.raises(InvalidArgument, match="has changed it"):
         file.read()
+    file.path.write_text(json.dumps({**stored, "hmac": "\ud800"}))
+    with pytest.raises(InvalidArgument, match="has changed it"):
+        file.read()
     file.path.write_text(json.dumps({**stored, "keys": stored["keys"][1:]}))
     with pytest.raises(InvalidArgument, match="has changed it"):
         file.read()

@@ -10,12 +10,13 @@ import grpc
 import numpy as np
 import pytest
 
+from sameface.access.caller import Caller
 from sameface.access.roles import RULES, Role
 from sameface.audit.files import lines_of
 from sameface.audit.log import AuditLog, AuditOptions
 from sameface.audit.recorder import Recorder, resource_of
 from sameface.client import ServiceError
-from sameface.v1 import face_service_pb2
+from sameface.v1 import face_pb2, face_service_pb2, gallery_pb2, gallery_service_pb2
 from sameface_qdrant import NewTemplate
 from tests.access.conftest import Guarded, guarded
 from tests.access.test_roles import embedding, error_of, reason_of, request_for
@@ -128,12 +129,75 @@ async def test_no_error_names_a_person(watched: Watched) -> None:
     for text in texts:
         for name in ("dorothea", "casaubon", "ladislaw", "No-Id"):
             assert name not in text
+    async with grpc.aio.secure_channel(service.address, service.channel_credentials()) as channel:
+        for rpc, request in misplaced("dorothea"):
+            error = await error_of(channel, rpc, request, key)
+            assert error is not None, rpc
+            texts.append(f"{rpc} {error.details()} {error.trailing_metadata()}")
+            assert "dorothea" not in texts[-1], texts[-1]
     async with service.client(key) as client:
         await client.create_identity("staff", "emma")
         watched.log.settle()
         with pytest.raises(ServiceError, match=r"identity 'p[0-9a-f]+' exists") as refused:
             await client.create_identity("staff", "emma")
     assert refused.value.metadata["identity"] in str(refused.value)
+
+
+def misplaced(name: str) -> list[tuple[str, Any]]:
+    """Requests with a name where it does not belong, or in a form that no id has."""
+    forms = (
+        name,
+        f"staff/{name}",
+        f"identities/{name}",
+        f"galleries/staff/{name}",
+        f"galleries/staff/{name}/templates/x",
+        f"galleries/{name} /identities/x",
+        f"galleries/staff/identities/{name}/templates/{name}",
+        f"galleries/staff/identities/{name}'s\\ \u200b\"",
+        f"galleries/staff/identities/{name * 20}",
+    )
+    asked = [
+        *(("GetIdentity", gallery_service_pb2.GetIdentityRequest(name=form)) for form in forms),
+        *(("GetTemplate", gallery_service_pb2.GetTemplateRequest(name=form)) for form in forms),
+        *(("EnrollTemplate", face_service_pb2.EnrollTemplateRequest(parent=form)) for form in forms),
+        *(("VerifyFace", face_service_pb2.VerifyFaceRequest(name=form)) for form in forms),
+        *(("CreateGallery", gallery_service_pb2.CreateGalleryRequest(gallery_id=form)) for form in forms[1:]),
+        *(("GetErasureReceipt", gallery_service_pb2.GetErasureReceiptRequest(name=form)) for form in forms),
+        *(
+            ("CreateIdentity", gallery_service_pb2.CreateIdentityRequest(parent="galleries/staff", identity_id=form))
+            for form in forms[1:]
+        ),
+        ("ListIdentities", gallery_service_pb2.ListIdentitiesRequest(parent="galleries/staff", page_token=name)),
+        (
+            "ListIdentities",
+            gallery_service_pb2.ListIdentitiesRequest(parent="galleries/staff", labels={f"{name} ": name}),
+        ),
+    ]
+    for filtered in (f"galleries/other/identities/{name}", name):
+        where = face_service_pb2.TemplateFilter(identities=[filtered])
+        request = face_service_pb2.SearchTemplatesRequest(
+            gallery="galleries/staff", filter=where, sample=face_pb2.Sample(embedding=face_pb2.Embedding(values=[1.0]))
+        )
+        asked.append(("SearchTemplates", request))
+    return asked
+
+
+async def test_who_may_have_been_enrolled_by_a_call_that_ended_has_a_pseudonym(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit", AuditOptions(durable_within_s=0.02))
+    recorder, caller = Recorder(log), Caller("key:x", ())
+    create = gallery_service_pb2.CreateIdentityRequest(parent="galleries/staff", identity_id="ada")
+    recorder.record(caller, "CreateIdentity", create, "CANCELLED")
+    recorder.record(caller, "CreateIdentity", create, "IDENTITY_ALREADY_EXISTS")
+    # Somebody who does not exist is asked for, and then enrolled by another service.
+    get = gallery_service_pb2.GetIdentityRequest(name="galleries/staff/identities/bob")
+    recorder.record(caller, "GetIdentity", get, "IDENTITY_NOT_FOUND")
+    recorder.record(caller, "GetIdentity", get, "", gallery_pb2.Identity())
+    recorder.close()
+    found = [one for _, line in lines_of(tmp_path / "audit") if (one := json.loads(line))["rpc"] != "seal"]
+    ada, again, missing, bob = (one["identity"] for one in found)
+    assert ada == again
+    assert missing == "unknown"
+    assert ada[0] == bob[0] == "p"
 
 
 def random_vector(service: Guarded) -> Any:

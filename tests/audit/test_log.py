@@ -299,6 +299,11 @@ async def test_who_is_gone_from_the_store_is_forgotten(tmp_path: Path, log: Audi
     assert await forget_the_gone(log.pseudonyms, store) == 4
     assert [one for one in people if log.pseudonyms.known(*one) == named[one]] == [("staff", "ada")]
     assert await forget_the_gone(log.pseudonyms, store) == 0
+    assert [one["count"] for one in entries(tmp_path) if one["rpc"] == "forgotten"] == []
+    empty = await Store.open(":memory:")
+    assert await forget_the_gone(log.pseudonyms, empty) == 0
+    assert log.pseudonyms.known("staff", "ada")
+    await empty.aclose()
     # Who gets a pseudonym while the store is read is left for the next time.
     assert log.pseudonyms.forget_people({log.pseudonyms.key("staff", "ada")}, 0.0) == 0
     await store.aclose()

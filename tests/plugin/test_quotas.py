@@ -1,6 +1,7 @@
 """The galleries of a tenant hold no more than their quotas, whatever is done in which order."""
 
 import asyncio
+import random
 import uuid
 from collections.abc import Awaitable
 from typing import Any
@@ -11,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface_qdrant import Contract, Enrolment, NewTemplate, Quota, Store
+from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import InvalidArgument, QuotaExceeded
+from sameface_qdrant.store import payloads
+from sameface_qdrant.store.quotas import Quotas
+from sameface_qdrant.store.tenant import Tenant
 from sameface_qdrant.values.quota import template_bytes
 
 CONTRACT = Contract("model", 1, "0" * 64, 4, "1")
@@ -142,6 +147,50 @@ async def test_many_at_once_do_not_exceed_a_quota() -> None:
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(one, QuotaExceeded) for one in results) == 20
     assert len((await store.identities.list("staff")).items) == 10
+    await store.aclose()
+
+
+class SlowlyCounted:
+    """A store of one gallery whose counts are old when they arrive."""
+
+    exclusive = False
+
+    def __init__(self, tenant: Tenant) -> None:
+        self._tenant = tenant
+        self.identities = 0
+
+    async def scroll(self, *_: Any, **__: Any) -> tuple[list[Point], None]:
+        payload = payloads.gallery_payload(self._tenant.gallery, self._tenant.uid)
+        return [Point("id", {**payload, "revision": 1})], None
+
+    async def ensure(self, *_: Any) -> None:
+        pass
+
+    async def count(self, *_: Any) -> int:
+        found = self.identities
+        await asyncio.sleep(0.002)
+        return found
+
+
+async def test_what_is_written_during_a_count_is_not_forgotten() -> None:
+    store = await Store.open(":memory:")
+    gallery = await store.galleries.create("staff", CONTRACT)
+    tenant = Tenant(gallery.uid, gallery)
+    engine: Any = SlowlyCounted(tenant)
+    quotas = Quotas(engine, [Quota("*", identities=10)])
+    draw = random.Random(3)
+
+    async def enrol() -> None:
+        await asyncio.sleep(draw.random() / 50)
+        async with quotas.admission() as admission:
+            await admission.enrolment(tenant, 1, 0)
+            await asyncio.sleep(draw.random() / 500)
+            engine.identities += 1
+
+    results = await asyncio.gather(*(enrol() for _ in range(60)), return_exceptions=True)
+    assert engine.identities <= 10
+    assert {type(one) for one in results} <= {type(None), QuotaExceeded}
+    assert engine.identities >= 5
     await store.aclose()
 
 

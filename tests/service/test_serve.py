@@ -182,6 +182,8 @@ def test_sigterm_lets_requests_in_flight_finish(portraits: Path, tmp_path: Path)
 
         # The signal may be handled after the last request.
         until(is_refused, "new requests are refused")
+        # A second signal would end it before its time.
+        until(lambda: not living({service.pid}), "the service has ended")
     # Accepted requests got a response. Refused ones got an error. No call was cut off.
     assert len(finished) + len(refused) == 12
     assert set(finished) == {decision_pb2.OUTCOME_MATCH}

@@ -201,7 +201,7 @@ class EnrolmentBatch:
         if not self._galleries.quotas.cover(tenant.gallery.id):
             return
         for item in [item for item in self._going_on if item.points]:
-            more = len(item.points) - len(item.replaced) - len(item.expired)
+            more = max(0, len(item.points) - len(item.replaced) - len(item.expired))
             try:
                 await admission.enrolment(tenant, int(item.record is None), more)
             except SamefaceError as error:

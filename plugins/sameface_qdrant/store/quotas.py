@@ -31,6 +31,8 @@ class Quotas:
         """What was counted, with what was written since; and when, in monotonic seconds."""
         self._admitted: dict[Quota, Holding] = {}
         """What is being written."""
+        self._ended: dict[Quota, Holding] = {}
+        """Everything that was written since the beginning."""
 
     def cover(self, gallery: str) -> bool:
         """Return whether a quota is for this gallery."""
@@ -45,6 +47,7 @@ class Quotas:
         finally:
             for quota, more in admission.admitted:
                 self._admitted[quota] -= more
+                self._ended[quota] = self._ended.get(quota, Holding()) + more
                 if quota in self._counted:
                     holding, at = self._counted[quota]
                     # Also if it was not written: before anything is refused, it is counted again.
@@ -89,7 +92,8 @@ class Quotas:
         return self._present(quota).exceeded(quota, more)
 
     async def _count(self, quota: Quota) -> None:
-        began, holding, start = time.monotonic(), Holding(), None
+        began, ended = time.monotonic(), self._ended.get(quota, Holding())
+        holding, start = Holding(), None
         while True:
             points, start = await self._engine.scroll(META, Where({"kind": payloads.GALLERY}), 1000, start)
             galleries = [one for point in points if quota.covers((one := payloads.gallery_of(point.payload)).id)]
@@ -98,7 +102,8 @@ class Quotas:
                 holding += held
             if start is None:
                 break
-        self._counted[quota] = holding, began
+        # What was written meanwhile may be in the count or not.
+        self._counted[quota] = holding + (self._ended.get(quota, Holding()) - ended), began
 
     async def _held(self, tenant: Tenant, quota: Quota) -> Holding:
         """Return what a gallery holds, of what the quota limits."""

@@ -88,7 +88,7 @@ class KeyFile:
             seal = str(stored["hmac"])
         except (KeyError, TypeError, AttributeError) as error:
             raise self._malformed(f"a key lacks or mistypes {error}") from None
-        if keys and not hmac.compare_digest(seal.encode(), _seal_of(self.pepper(), keys).encode()):
+        if keys and not hmac.compare_digest(seal.encode(errors="replace"), _seal_of(self.pepper(), keys).encode()):
             raise self._malformed("something else than `sameface key` has changed it, or its pepper is another one")
         return keys
 

@@ -77,6 +77,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         # because gRPC would receive the messages of refused calls too.
         async def guarded_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
             caller = message = None
+            recorded = False
             connection = context.peer()
             try:
                 self._check_audit()
@@ -91,13 +92,15 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     caller.check(rpc, message)
                     begin_call(caller)
                     answer = await unary(message, context)
+                recorded = True
                 if self._record(caller, rpc, message, "", answer):
                     await self._settle()
                 self._answers.sent_last(connection, answer.ByteSize())
                 return answer
             except asyncio.CancelledError:
                 # The caller has gone. What the call changed may be done nevertheless.
-                self._record(caller, rpc, message, CANCELLED)
+                if not recorded:
+                    self._record(caller, rpc, message, CANCELLED)
                 raise
             except Exception as error:
                 failure = failure_of(method, error)

@@ -5,24 +5,32 @@ tool has erased or moved, and what was erased just before a crash.
 """
 
 import asyncio
+import logging
 import time
 
 from sameface.audit.pseudonyms import Pseudonyms
 from sameface_qdrant.errors import GalleryNotFound
 from sameface_qdrant.store.store import Store
 
+log = logging.getLogger(__name__)
+
 
 async def forget_the_gone(pseudonyms: Pseudonyms, store: Store) -> int:
     """Forget everybody who has a pseudonym and is not in the store. Return how many there were.
 
-    Who got a pseudonym after the beginning is left for the next time.
+    Who got a pseudonym after the beginning is left for the next time. Nobody is forgotten where the store has no
+    gallery at all: it may be the wrong one, or about to be restored, and what is forgotten is lost.
 
     Raises:
         StoreUnavailable: the store cannot be read; some may be forgotten already.
     """
     began = time.time()
     gone, left = 0, await asyncio.to_thread(pseudonyms.galleries)
-    for gallery in await _galleries(store) if left else ():
+    galleries = await _galleries(store) if left else []
+    if left and not galleries:
+        log.warning("the store has no gallery, and the audit log knows people; nobody was forgotten")
+        return 0
+    for gallery in galleries:
         key = pseudonyms.key(gallery)
         if key not in left:
             continue

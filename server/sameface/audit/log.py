@@ -75,6 +75,8 @@ class Entry:
     """People, and galleries with all their people, whose pseudonyms nobody can tell back after this entry."""
     made: bool = False
     """Whether the call has enrolled the people, so that who was forgotten shortly before gets a pseudonym again."""
+    erased: bool = False
+    """Whether the call has erased whom it says to forget. If not, they were found to be missing."""
 
 
 class AuditLog:
@@ -228,7 +230,7 @@ class AuditLog:
             field: [name(*one) or UNKNOWN for one in ones[:MOST_PEOPLE]] for field, ones in entry.people.items() if ones
         }
         for one in entry.forgotten:
-            self.pseudonyms.forget(*one)
+            self.pseudonyms.forget(*one, erased=entry.erased)
         return {**entry.fields, **{field: ones[0] if len(ones) == 1 else ones for field, ones in people.items()}}
 
     def _link(self, fields: Mapping[str, Any]) -> None:

@@ -65,19 +65,21 @@ class Pseudonyms:
         """Return the pseudonym of a person who has one; empty for others."""
         return self._found(self.key(gallery, identity))
 
-    def forget(self, gallery: str, identity: str = "") -> None:
+    def forget(self, gallery: str, identity: str = "", *, erased: bool = True) -> None:
         """Destroy what leads from a person, or from everybody in a gallery, to the pseudonyms.
 
-        Who is enrolled again gets another one.
+        Who is enrolled again gets another one: for a while only by the enrolment itself, if the person was ``erased``
+        or had a pseudonym. Anybody can ask for people who do not exist, and another service may enrol them.
         """
         column = "person" if identity else "gallery"
         key = self.key(gallery, identity) if identity else self.key(gallery)
         with self._lock:
-            self._forgotten.pop(key, None)
-            self._forgotten[key] = time.monotonic()
-            if len(self._forgotten) > MOST_FORGOTTEN:
-                self._forgotten.popitem(last=False)
-            self._database.execute(f"DELETE FROM pseudonyms WHERE {column} = ?", (key,))  # noqa: S608  # one of two
+            removed = self._database.execute(f"DELETE FROM pseudonyms WHERE {column} = ?", (key,))  # noqa: S608  # one of two
+            if erased or removed.rowcount:
+                self._forgotten.pop(key, None)
+                self._forgotten[key] = time.monotonic()
+                if len(self._forgotten) > MOST_FORGOTTEN:
+                    self._forgotten.popitem(last=False)
 
     def galleries(self) -> set[bytes]:
         """Return the keys of all galleries that have people here."""

@@ -42,7 +42,16 @@ STRANGERS_PERIOD_S, MOST_STRANGERS = 60.0, 20
 """So many calls without valid credentials have entries of their own in so many seconds. Others are only counted, so
 that strangers cannot fill the disk."""
 REFUSED = "refused"
+FORGOTTEN = "forgotten"
 MALFORMED = "malformed"
+LONGEST_UUID = 36
+HIDDEN = "…"
+QUOTED = re.compile(r"(?<!\w)('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
+"""What a message quotes. The apostrophe of a word does not begin a quotation."""
+NAMING = ("gallery", "identity", "template", "key")
+"""Metadata that may name somebody."""
+UNSURE = ("CANCELLED", "STORE_UNAVAILABLE", "INTERNAL")
+"""Reasons with which a call may have written all the same."""
 
 
 class Recorder:
@@ -66,19 +75,26 @@ class Recorder:
         Answers and their details end in logs and traces of proxies and callers. The caller knows whom it named.
         """
         gallery, identity = ("", "") if message is None else resource_of(rpc, message)
-        people = {identity, str(error.metadata.get("identity", "")), str(getattr(message, "identity_id", ""))} - {""}
-        if not people:
-            return error
+        people = {identity, error.metadata.get("identity", ""), str(getattr(message, "identity_id", ""))} - {""}
+        names = {
+            one: await asyncio.to_thread(self._log.pseudonyms.known, gallery, one) or UNKNOWN
+            for one in people
+            if ID_PATTERN.fullmatch(one)
+        }
+        if ID_PATTERN.fullmatch(gallery):
+            names[gallery] = gallery
+
+        # Messages quote what the caller sent. What is no id that the call is about may be a name in the wrong place.
+        def shown(quoted: re.Match[str]) -> str:
+            return f"'{names.get(quoted[0][1:-1], HIDDEN)}'"
+
         renamed = copy.copy(error)
-        renamed.metadata = dict(error.metadata)
-        for one in people:
-            pseudonym = await asyncio.to_thread(self._log.pseudonyms.known, gallery, one) or UNKNOWN
-            if renamed.metadata.get("identity") == one:
-                renamed.metadata["identity"] = pseudonym
-            # Messages quote ids, some of them only the beginning of a long one.
-            for quoted in {one, one[:64], one[:80]}:
-                renamed.message = re.sub(rf"(?<=['\"/]){re.escape(quoted)}(?=['\"/])", pseudonym, renamed.message)
+        renamed.message = QUOTED.sub(shown, error.message)
         renamed.args = (renamed.message,)
+        renamed.metadata = {
+            key: names.get(value, UNKNOWN) if key in NAMING and not _is_uuid(value) else value
+            for key, value in error.metadata.items()
+        }
         return renamed
 
     def record(self, caller: Caller | None, rpc: str, message: Any, reason: str, answer: Any = None) -> bool:
@@ -107,7 +123,7 @@ class Recorder:
             # What is no id may be anything, also a name.
             fields["gallery"] = gallery if ID_PATTERN.fullmatch(gallery) else MALFORMED
         if request_id := getattr(message, "request_id", ""):
-            fields["request_id"] = _uuid(request_id)
+            fields["request_id"] = request_id if _is_uuid(request_id) else MALFORMED
         people = {"identity": [(gallery, identity)] if identity else []}
         forgotten: list[tuple[str, ...]] = []
         dry_run = bool(getattr(message, "validate_only", False))
@@ -119,15 +135,18 @@ class Recorder:
                 fields["policy_revision"] = decisions[0].policy_revision
             if not identity:
                 people["matched"] = [one for decision in decisions for one in _matched(decision)]
-            if rpc == "MoveIdentity":
-                people["target"] = [(gallery, message.identity_id)]
         # Where it is not known what a deletion has done, the pseudonym goes too.
         if identity and (reason in GONE or (rpc in ("DeleteIdentity", "MoveIdentity") and reason not in UNTOUCHED)):
             forgotten.append((gallery, identity))
         if gallery and (reason == "GALLERY_NOT_FOUND" or (rpc == "DeleteGallery" and reason not in UNTOUCHED)):
             forgotten.append((gallery,))
-        made = rpc in MAKING and answer is not None and not dry_run
-        self._log.append(Entry(fields, people, answer is not None and not dry_run, forgotten, made))
+        # Who may have been enrolled by a call that failed gets a pseudonym too; if not, it is forgotten soon.
+        unsure = reason in UNSURE and message is not None
+        if rpc == "MoveIdentity" and (answer is not None or unsure):
+            people["target"] = [(gallery, message.identity_id)]
+        made = rpc in MAKING and (answer is not None or unsure) and not dry_run
+        exist = (answer is not None and not dry_run) or made
+        self._log.append(Entry(fields, people, exist, forgotten, made, erased=reason not in GONE))
         return bool(forgotten)
 
     def erased(self, receipts: Iterable[ErasureReceipt]) -> None:
@@ -136,11 +155,13 @@ class Recorder:
             fields = {"rpc": "sweep", "caller": "", "outcome": DONE, "gallery": one.gallery}
             people = {"identity": [(one.gallery, one.identity)] if one.identity else []}
             whole = [(one.gallery, one.identity)] if one.identity and not one.template else []
-            self._log.append(Entry(fields, people, exist=True, forgotten=whole))
+            self._log.append(Entry(fields, people, exist=True, forgotten=whole, erased=True))
 
     async def forget_the_gone(self, store: Store) -> int:
-        """Forget people who are not in the store any more, see `sameface.audit.gone`."""
-        return await forget_the_gone(self._log.pseudonyms, store)
+        """Forget people who are not in the store any more, see `sameface.audit.gone`. Return how many."""
+        if gone := await forget_the_gone(self._log.pseudonyms, store):
+            self._log.append(Entry({"rpc": FORGOTTEN, "caller": "", "outcome": DONE, "count": gone}))
+        return gone
 
     def close(self) -> None:
         """Write what was counted, and close the log."""
@@ -197,11 +218,12 @@ def decisions_of(answer: Any) -> Iterable[decision_pb2.Decision]:
     return [face.decision for face in getattr(answer, "faces", ()) if hasattr(face, "decision")]
 
 
-def _uuid(text: str) -> str:
+def _is_uuid(text: str) -> bool:
     try:
-        return str(uuid.UUID(text))
+        uuid.UUID(text)
     except ValueError:
-        return MALFORMED
+        return False
+    return len(text) <= LONGEST_UUID
 
 
 def _outcome(decision: decision_pb2.Decision) -> str:

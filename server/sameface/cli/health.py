@@ -87,7 +87,8 @@ def encryption_of(options: "TlsOptions") -> Encryption:
             Path(own if not all(shown) else given).read_bytes() if options.client_ca else None
             for own, given in zip((options.certificate, options.private_key), shown, strict=True)
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        # Of whatever kind: the parsers of certificates raise many that have nothing in common.
         raise InvalidArgument(f"TLS cannot be used: {error}", metadata={"field": "tls"}) from None
     return Encryption(grpc.ssl_channel_credentials(pem, key, certificate), name)
 
