@@ -34,6 +34,9 @@ demo: models triton ## Enrol, verify and identify the portraits; writes build/de
 # One more than the cores of a small machine, because tests often wait for processes that they start. Each worker starts
 # services of its own, so with many more of them tests wait for each other.
 WORKERS ?= 3
+# numpy and torch then use one thread each: those of several workers would wait for each other.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: install-dev ## Run every gate and every test; prints the slowest twenty
 	@$(MAKE) --no-print-directory -j$(WORKERS) lint models triton
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
