@@ -106,13 +106,16 @@ class FewLines(logging.StreamHandler[TextIO]):
         super().close()
 
 
-def log_to_stderr(level: Level) -> None:
-    """Log the service's own messages from ``level`` on, and those of libraries from the same level or info on.
+def quiet_grpc() -> None:
+    """Keep gRPC's core from writing lines of its own to stderr, unstamped and as many as callers cause.
 
-    Call it before gRPC is imported: its core writes lines of its own to stderr, unstamped and as many as callers cause.
-    ``GRPC_VERBOSITY`` brings them back.
+    Call it before gRPC is imported, which reads ``GRPC_VERBOSITY`` then. That variable brings the lines back.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
+def log_to_stderr(level: Level) -> None:
+    """Log the service's own messages from ``level`` on, and those of libraries from the same level or info on."""
     number = logging.getLevelNamesMapping()[level.upper()]
     handler = FewLines(sys.stderr)
     handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -103,7 +103,11 @@ async def test_the_stream_that_is_silent_longest_gives_way_where_streams_are_sho
         ada, ben, cem = (streams.enter_context(admitted.stream(name)) for name in ("ada", "ben", "cem"))
         with pytest.raises(ServerBusy, match="3 streams"), admitted.stream("dag"):
             pass
-        ada.silent_since, ben.silent_since, cem.silent_since = now - 4, now - 60, now - 50
+        # A large photo on a slow network takes so long.
+        ada.silent_since, ben.silent_since, cem.silent_since = now - 4, now - 50, now - 20
+        with pytest.raises(ServerBusy, match="3 streams"), admitted.stream("dag"):
+            pass
+        ben.silent_since, cem.silent_since = now - 70, now - 65
         streams.enter_context(admitted.stream("dag"))
         assert [one.gave_way.is_set() for one in (ada, ben, cem)] == [False, True, False]
         streams.enter_context(admitted.stream("eli"))
@@ -113,6 +117,20 @@ async def test_the_stream_that_is_silent_longest_gives_way_where_streams_are_sho
     with admitted.stream("ada"), admitted.stream("ben"), admitted.stream("cem"):
         assert admitted.in_flight == 3
     assert admitted.in_flight == 0
+
+
+async def test_a_silent_stream_of_a_caller_with_more_gives_way_sooner() -> None:
+    admitted, now = admission(streams=3), asyncio.get_running_loop().time()
+    with ExitStack() as streams:
+        greedy = [streams.enter_context(admitted.stream("greedy")) for _ in range(2)]
+        ada = streams.enter_context(admitted.stream("ada"))
+        greedy[0].silent_since, greedy[1].silent_since, ada.silent_since = now - 12, now - 11, now - 50
+        with pytest.raises(ServerBusy, match="3 streams"), admitted.stream("ada"):
+            pass
+        streams.enter_context(admitted.stream("ben"))
+        assert [one.gave_way.is_set() for one in (*greedy, ada)] == [True, False, False]
+        with pytest.raises(ServerBusy, match="3 streams"), admitted.stream("cem"):
+            pass
 
 
 async def test_samples_that_streams_hold_are_limited_by_their_bytes_and_given_back() -> None:

@@ -1,4 +1,4 @@
-"""Requests that arrive share places: slow ones hold up nobody, and no connection takes all."""
+"""Requests that arrive share places: slow ones hold up nobody, and no caller takes all."""
 
 import asyncio
 import random
@@ -26,17 +26,17 @@ def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Sender:
-    """Sends requests of one connection."""
+    """Sends requests of one caller."""
 
-    def __init__(self, places: Arrivals, connection: str) -> None:
-        self._places, self._connection = places, connection
+    def __init__(self, places: Arrivals, caller: str) -> None:
+        self._places, self._caller = places, caller
         self.ends: Counter[str] = Counter()
         self.arriving = 0
 
     async def send(self, complete: asyncio.Event | None = None) -> None:
         """Send a request, which is complete at once or when the event is set."""
         try:
-            async with self._places.place(self._connection):
+            async with self._places.place(self._caller):
                 self.arriving += 1
                 try:
                     if complete is not None:
@@ -73,6 +73,48 @@ async def test_a_connection_with_many_slow_requests_gives_way_to_one_with_few() 
     await asyncio.gather(*sending)
     assert honest.ends == {"arrived": 2}
     assert greedy.ends == {"arrived": 4, "SERVER_BUSY": 16}
+
+
+async def test_callers_that_ask_again_and_again_do_not_keep_a_slow_request_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "KEEP_S", 0.1)
+    monkeypatch.setattr(arrivals, "TURN_S", 0.001)
+    places, never = Arrivals(PLACES, arrive_s=60.0), asyncio.Event()
+    hostile = [Sender(places, f"hostile-{number}") for number in range(30)]
+
+    async def again(sender: Sender) -> None:
+        while True:
+            await sender.send(never)
+            await asyncio.sleep(0.001)
+
+    def ended() -> int:
+        return sum(sender.ends.total() for sender in hostile)
+
+    sending = [asyncio.create_task(again(sender)) for sender in hostile]
+    # Everyone has had a place for a while.
+    await until(lambda: all(places._in_vain.seconds(f"hostile-{number}") > 0.25 for number in range(30)))
+    for number in range(3):
+        honest, complete = Sender(places, f"honest-{number}"), asyncio.Event()
+        upload, before = asyncio.create_task(honest.send(complete)), ended()
+        await until(lambda: ended() > before + 50 or upload.done())  # noqa: B023  # awaited here
+        complete.set()
+        await upload
+        assert honest.ends == {"arrived": 1}
+    for one in sending:
+        one.cancel()
+    await asyncio.gather(*sending, return_exceptions=True)
+
+
+async def test_it_is_forgotten_who_had_places_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_vain = arrivals._InVain()
+    in_vain.add("ada", 2.0)
+    in_vain.add("ada", 1.0)
+    assert (in_vain.seconds("ada"), in_vain.seconds("ben")) == (3.0, 0.0)
+    monkeypatch.setattr(arrivals, "MOST_REMEMBERED", 3)
+    for caller in ("ben", "cem", "dag"):
+        in_vain.add(caller, 1.0)
+    assert (in_vain.seconds("ada"), in_vain.seconds("ben")) == (0.0, 1.0)
+    monkeypatch.setattr(arrivals, "REMEMBER_S", 0.0)
+    assert in_vain.seconds("ben") == 0.0
 
 
 async def test_no_more_arrive_than_there_are_places_and_each_is_given_back() -> None:

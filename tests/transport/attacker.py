@@ -87,6 +87,10 @@ class Attacker:
         """Send a few bytes of a stream, whatever its window."""
         self._http.send_data(stream, content)
 
+    def end(self, stream: int) -> None:
+        """Send no more on a stream."""
+        self._http.end_stream(stream)
+
     async def pour(self, stream: int, content: bytes) -> None:
         """Send many bytes, as fast as the server's windows let them in; give up when the stream has ended."""
         sent = 0

@@ -294,6 +294,18 @@ async def test_a_request_of_millions_of_fields_is_refused_before_it_is_parsed(at
     assert attacked.memory_mib() - before < 200
 
 
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+async def test_compressed_requests_are_refused_and_named(attacked: Attacked, compression: grpc.Compression) -> None:
+    async with connected(attacked) as channel:
+        for path in (GET_GALLERY, CHECK):
+            unary: Any = channel.unary_unary(path)
+            # An unknown field of 30 MiB.
+            with pytest.raises(grpc.aio.AioRpcError, match="is disabled") as failed:
+                await unary(nested(15, bytes(30 * MIB)), compression=compression)
+            assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert await honest(attacked, 1) == {"OK": 2}
+
+
 async def test_a_message_of_a_stream_is_counted_too(attacked: Attacked) -> None:
     async with connected(attacked) as channel:
         stream: Any = channel.stream_stream(STREAM)

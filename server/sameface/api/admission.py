@@ -13,7 +13,8 @@ from sameface.errors import ServerBusy
 
 RETRY_AFTER_S = 1.0
 SILENT_S = 10.0
-"""Where streams are short, one whose client has sent nothing for so long gives way to another."""
+"""Where streams are short, one on which no whole message came for so long gives way to a caller with fewer streams.
+Between callers with as many it is `Limits.arrive_s`: a large photo takes long on a slow network."""
 KEPT = 8
 """The last eighth of a limit is for callers that hold less than their share."""
 
@@ -29,7 +30,7 @@ class Limits:
     streams: int
     """Most open streams."""
     stream_idle_s: float
-    """Seconds that a client may send nothing on a stream."""
+    """Seconds that may pass on a stream without a whole message."""
     streams_per_caller: int = 4
     """Most open streams of one caller. It is always fewer than ``streams``, unless that is 1."""
     calls_per_connection: int = 128
@@ -92,7 +93,7 @@ class OpenStream:
     """One open stream."""
 
     silent_since: float | None = None
-    """Since when it waits for its client, in seconds of the loop's clock; None if it does not."""
+    """Since when it waits for a whole message, in seconds of the loop's clock; None if it does not."""
     gave_way: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when another stream got its place."""
 
@@ -167,13 +168,13 @@ class Admission:
         """Count one stream while it is open. `sample` admits its samples one by one.
 
         Raises:
-            ServerBusy: too many streams are open, and none is silent; or too many of this caller.
+            ServerBusy: too many streams are open, and none of them gives way; or too many of this caller.
         """
         most = self.limits.streams
         own = min(self.limits.streams_per_caller, max(1, most - 1))
         if (count := sum(one == caller for one in self._streams.values())) >= own:
             raise busy("streams of this caller", count, own)
-        if len(self._streams) >= most and not self._make_room_for_a_stream():
+        if len(self._streams) >= most and not self._make_room_for_a_stream(count + 1):
             raise busy("streams", len(self._streams), most)
         stream = OpenStream()
         self._streams[stream] = caller
@@ -183,13 +184,18 @@ class Admission:
         finally:
             self._streams.pop(stream, None)
 
-    def _make_room_for_a_stream(self) -> bool:
-        silent = {stream: stream.silent_since for stream in self._streams if stream.silent_since is not None}
+    def _make_room_for_a_stream(self, wanted: int) -> bool:
+        """End a stream for a caller that would have ``wanted`` of them; return whether there was one to end."""
+        now, counts = asyncio.get_running_loop().time(), Counter(self._streams.values())
+        silent = {
+            stream: now - stream.silent_since
+            for stream, caller in self._streams.items()
+            if stream.silent_since is not None
+            and now - stream.silent_since >= (SILENT_S if counts[caller] > wanted else self.limits.arrive_s)
+        }
         if not silent:
             return False
-        longest = min(silent, key=lambda stream: silent[stream])
-        if silent[longest] + SILENT_S > asyncio.get_running_loop().time():
-            return False
+        longest = max(silent, key=lambda stream: silent[stream])
         del self._streams[longest]
         longest.gave_way.set()
         return True

@@ -5,9 +5,8 @@ arrive, and the size of these are limited for themselves.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -22,8 +21,11 @@ from sameface_qdrant.errors import InvalidArgument
 
 PREFIX = "/grpc."
 ARRIVE_S = 5.0
-PLACES = 4
-MOST_WATCHES, WATCHES_PER_CONNECTION = 48, 8
+TURNS, SLOW, TURN_S = 256, 4, 0.05
+"""Requests that arrive at a time. gRPC lets a message in up to the size that it announces, but not much in one turn."""
+MOST_WATCHES, WATCHES_PER_CONNECTION = 256, 8
+LOOK_S = 0.2
+"""A watch looks so often whether the status has changed."""
 MOST_REFLECTIONS, REFLECTIONS_PER_CONNECTION = 4, 2
 REFLECTION_IDLE_S = 60.0
 
@@ -36,7 +38,7 @@ class AlwaysAnswered:
 
     def __init__(self, parser: Parser, answers: Answers) -> None:
         self._parser, self._answers = parser, answers
-        self._arrivals = Arrivals(PLACES, ARRIVE_S)
+        self._arrivals = Arrivals(TURNS + SLOW, ARRIVE_S, turns=TURNS, turn_s=TURN_S)
         self._watches = _Open("health watches", MOST_WATCHES, WATCHES_PER_CONNECTION)
         self._reflections = _Open("reflections", MOST_REFLECTIONS, REFLECTIONS_PER_CONNECTION)
 
@@ -66,9 +68,10 @@ class AlwaysAnswered:
         async def watching(requests: AsyncIterator[bytes], context: Context) -> None:
             connection = context.peer()
             try:
-                with self._watches.one(connection):
-                    await watch(await received(requests, connection), context)
-                return
+                request = await received(requests, connection)
+                with self._watches.one(connection) as place:
+                    await _watched(watch.__self__, request, context, place)
+                raise busy("health watches", MOST_WATCHES, MOST_WATCHES)
             except Exception as error:
                 failure = failure_of(method, error)
             await context.abort_with_status(rich_status(failure))
@@ -76,8 +79,8 @@ class AlwaysAnswered:
         async def reflecting(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             connection = context.peer()
             try:
-                with self._reflections.one(connection):
-                    contents = messages_of(requests, REFLECTION_IDLE_S, OpenStream(), asyncio.Event())
+                with self._reflections.one(connection) as place:
+                    contents = messages_of(requests, REFLECTION_IDLE_S, place, asyncio.Event())
                     messages = (await self._small(parse, content) async for content in contents)
                     async with aclosing(reflection(messages, context)) as answering:
                         async for answer in answering:
@@ -102,28 +105,56 @@ class AlwaysAnswered:
         return await self._parser.parsed(parse, content)
 
 
+async def _watched(servicer: Any, request: Any, context: Context, place: OpenStream) -> None:
+    """Write the status of a service, and again when it has changed, until the watch gives way.
+
+    A service that does not exist ends the watch with NOT_FOUND, as it ends a check. The watch of grpc_health would keep
+    it, and a watch that ends there keeps later changes from the others.
+    """
+    last = None
+    while not place.gave_way.is_set():
+        answer = await servicer.Check(request, context)
+        if answer.status != last:
+            await context.write(answer)
+            last = answer.status
+        with suppress(TimeoutError):
+            await asyncio.wait_for(place.gave_way.wait(), LOOK_S)
+
+
 class _Open:
-    """Counts open calls of one kind."""
+    """Counts open calls of one kind. Where they are short, connections share them."""
 
     def __init__(self, what: str, most: int, per_connection: int) -> None:
         self._what, self._most, self._per_connection = what, most, per_connection
-        self._open: Counter[str] = Counter()
+        self._open: dict[str, dict[OpenStream, None]] = {}
+        """The calls of each connection, oldest first."""
 
     @contextmanager
-    def one(self, connection: str) -> Iterator[None]:
-        """Count one.
+    def one(self, connection: str) -> Iterator[OpenStream]:
+        """Count one. If there is no room, the oldest of a connection that has more gives way.
 
         Raises:
             ServerBusy: too many are open.
         """
-        if (count := self._open.total()) >= self._most:
-            raise busy(self._what, count, self._most)
-        if self._open[connection] >= self._per_connection:
-            raise busy(f"{self._what} of this connection", self._open[connection], self._per_connection)
-        self._open[connection] += 1
+        own = len(self._open.get(connection, ()))
+        if own >= self._per_connection:
+            raise busy(f"{self._what} of this connection", own, self._per_connection)
+        if (count := sum(map(len, self._open.values()))) >= self._most:
+            most = max(self._open, key=lambda one: len(self._open[one]))
+            if len(self._open[most]) <= own:
+                raise busy(self._what, count, self._most)
+            oldest = next(iter(self._open[most]))
+            self._remove(most, oldest)
+            oldest.gave_way.set()
+        place = OpenStream()
+        self._open.setdefault(connection, {})[place] = None
         try:
-            yield
+            yield place
         finally:
-            self._open[connection] -= 1
-            if not self._open[connection]:
-                del self._open[connection]
+            self._remove(connection, place)
+
+    def _remove(self, connection: str, place: OpenStream) -> None:
+        calls = self._open.get(connection, {})
+        calls.pop(place, None)
+        if not calls:
+            self._open.pop(connection, None)

@@ -6,12 +6,15 @@ more without reading. So calls with unread answers end after a while, and before
 
 import asyncio
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 from weakref import WeakKeyDictionary
+
+AT_LEAST_S = 0.1
+"""An answer that has just been made weighs as if it were unread for so long."""
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +54,11 @@ class _Holders:
 
 @dataclass(eq=False, slots=True)
 class _Answer:
-    connection: str
+    caller: str
     size: int
     task: Task
+    since: float
+    """Since when it is unread, in seconds of the loop's clock."""
     timer: asyncio.TimerHandle | None = None
 
 
@@ -67,36 +72,44 @@ class Answers:
         """
         self._most_bytes, self._unread_s = most_bytes, unread_s
         self._unread: dict[_Answer, None] = {}
-        self._bytes: Counter[str] = Counter()
         self._total = 0
         self._holders = _Holders.of(asyncio.get_running_loop())
 
-    def sent_last(self, connection: str, size: int) -> None:
+    def sent_last(self, caller: str, size: int) -> None:
         """Count the answer that the present call returns, until the call has ended."""
-        answer = self._add(connection, size)
+        answer = self._add(caller, size)
         answer.task.add_done_callback(lambda _: self._remove(answer))
 
     @contextmanager
-    def being_sent(self, connection: str, size: int) -> Iterator[None]:
+    def being_sent(self, caller: str, size: int) -> Iterator[None]:
         """Count one answer of a stream while it is sent."""
-        answer = self._add(connection, size)
+        answer = self._add(caller, size)
         try:
             yield
         finally:
             self._remove(answer)
 
-    def _add(self, connection: str, size: int) -> _Answer:
+    def _add(self, caller: str, size: int) -> _Answer:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        answer = _Answer(connection, size, task)
+        answer = _Answer(caller, size, task, loop.time())
         answer.timer = loop.call_later(self._unread_s, self._end, answer)
         self._unread[answer] = None
-        self._bytes[connection] += size
         self._total += size
         while self._total > self._most_bytes and len(self._unread) > 1:
-            most = max(self._bytes, key=lambda one: self._bytes[one])
-            self._end(next(one for one in self._unread if one.connection == most))
+            self._end(self._heaviest())
         return answer
+
+    def _heaviest(self) -> _Answer:
+        """Return the oldest answer of the caller whose answers weigh most: their bytes times the seconds they wait.
+
+        So a caller who reads loses nothing, even if its answers are larger than those that others leave unread.
+        """
+        now, weights, oldest = asyncio.get_running_loop().time(), defaultdict[str, float](float), dict[str, _Answer]()
+        for one in self._unread:
+            weights[one.caller] += one.size * (now - one.since + AT_LEAST_S)
+            oldest.setdefault(one.caller, one)
+        return oldest[max(weights, key=weights.__getitem__)]
 
     def _remove(self, answer: _Answer) -> None:
         if answer not in self._unread:
@@ -105,9 +118,6 @@ class Answers:
         if answer.timer is not None:
             answer.timer.cancel()
         self._total -= answer.size
-        self._bytes[answer.connection] -= answer.size
-        if self._bytes[answer.connection] <= 0:
-            del self._bytes[answer.connection]
 
     def _end(self, answer: _Answer) -> None:
         """End the call. gRPC drops it, and what is unsent of it, when nothing refers to it."""

@@ -6,6 +6,10 @@ many requests arrive at a time, and the others wait: until its turn, gRPC lets 6
 A small request is complete when its turn comes, or a moment later. So every turn is short. A request that is not
 complete then moves to one of the places for slow requests, or is refused if others need these more. Slow requests never
 hold up the others.
+
+Places are shared among callers, as `sameface.api.admission` names them. Where many callers hold one slow request each,
+the one gives way whose requests have lately had places longest without arriving. So a caller who sends nothing and asks
+again and again falls behind one who has only begun to send.
 """
 
 import asyncio
@@ -21,54 +25,82 @@ TURN_S = 0.1
 WAIT_S = 10.0
 """Seconds that a request waits for its turn."""
 MOST_WAITING = 1024
-KEEP_S = 5.0
-"""A slow request keeps its place at least so long, unless its connection has two more than the one that needs it."""
+KEEP_S = 3.0
+"""A slow request gives way if its caller has two more than the newcomer, or has had places in vain so much longer."""
+REMEMBER_S = 60.0
+"""It is remembered so long for how many seconds a caller has had places in vain."""
+MOST_REMEMBERED = 4096
 QUICK = 4
-"""One of so many places is for turns."""
+"""One of so many places is for turns, unless the user says how many."""
 
 
 @dataclass(eq=False, slots=True)
 class _Arrival:
-    connection: str
+    caller: str
     granted: "asyncio.Future[None]"
     since: float = 0.0
-    """When it got its place for slow requests, in seconds of the loop's clock."""
+    """When its turn began, in seconds of the loop's clock."""
     limit: asyncio.Timeout | None = None
     gave_way: bool = False
 
 
 @dataclass(slots=True)
-class _Connection:
-    """The requests of one connection, oldest first."""
+class _Caller:
+    """The requests of one caller, oldest first."""
 
     waiting: deque[_Arrival] = field(default_factory=deque)
     in_turn: list[_Arrival] = field(default_factory=list)
     slow: list[_Arrival] = field(default_factory=list)
 
 
-class Arrivals:
-    """Shares places among connections."""
+class _InVain:
+    """For how many seconds each caller has lately had places for requests that did not arrive."""
 
-    def __init__(self, places: int, arrive_s: float) -> None:
-        """At most ``places`` requests (2 or more) arrive at a time, each within ``arrive_s`` seconds."""
-        self._turns = max(1, places // QUICK)
+    def __init__(self) -> None:
+        self._seconds: dict[str, tuple[float, float]] = {}
+        """The seconds, and when they were added to last; the earliest first."""
+
+    def seconds(self, caller: str) -> float:
+        seconds, last = self._seconds.get(caller, (0.0, 0.0))
+        return seconds if last + REMEMBER_S > asyncio.get_running_loop().time() else 0.0
+
+    def add(self, caller: str, seconds: float) -> None:
+        before = self.seconds(caller)
+        self._seconds.pop(caller, None)
+        self._seconds[caller] = before + seconds, asyncio.get_running_loop().time()
+        if len(self._seconds) > MOST_REMEMBERED:
+            del self._seconds[next(iter(self._seconds))]
+
+
+class Arrivals:
+    """Shares places among callers."""
+
+    def __init__(self, places: int, arrive_s: float, *, turns: int | None = None, turn_s: float | None = None) -> None:
+        """At most ``places`` requests (2 or more) arrive at a time, each within ``arrive_s`` seconds.
+
+        ``turns`` of the places (1 to ``places`` - 1) are for turns of ``turn_s`` seconds, the others for slow requests.
+        """
+        self._turns = max(1, places // QUICK) if turns is None else turns
+        self._turn_s = TURN_S if turn_s is None else turn_s
         self._places = places - self._turns
         self._arrive_s = arrive_s
-        self._connections: dict[str, _Connection] = {}
+        self._callers: dict[str, _Caller] = {}
+        self._in_vain = _InVain()
         self._waiting = self._in_turn = self._slow = 0
 
     @asynccontextmanager
-    async def place(self, connection: str) -> AsyncIterator[None]:
+    async def place(self, caller: str) -> AsyncIterator[None]:
         """Wait for a turn, and have a place while the request arrives.
 
         Raises:
             ServerBusy: there was no turn, or the request was slow and others needed its place.
             StreamIdle: the request did not arrive in time.
         """
-        arrival = _Arrival(connection, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        arrival, arrived = _Arrival(caller, loop.create_future()), False
         if self._waiting >= MOST_WAITING:
             self._refuse_one()
-        self._connections.setdefault(connection, _Connection()).waiting.append(arrival)
+        self._callers.setdefault(caller, _Caller()).waiting.append(arrival)
         self._waiting += 1
         try:
             self._serve()
@@ -82,9 +114,11 @@ class Arrivals:
                 )
             arrival.granted.result()
             async with asyncio.timeout(self._arrive_s) as arrival.limit:
-                turn = asyncio.get_running_loop().call_later(TURN_S, self._end_turn, arrival)
+                # One round of the loop later than due: if the loop was held up, what came meanwhile is read first.
+                turn = loop.call_later(self._turn_s, loop.call_soon, self._end_turn, arrival)
                 try:
                     yield
+                    arrived = True
                 finally:
                     turn.cancel()
         except TimeoutError:
@@ -102,11 +136,13 @@ class Arrivals:
                 metadata={"limit": f"{self._arrive_s:g}"},
             ) from None
         finally:
+            if arrival.since and not arrived:
+                self._in_vain.add(caller, loop.time() - arrival.since)
             self._leave(arrival)
             self._serve()
 
     def _leave(self, arrival: _Arrival) -> None:
-        requests = self._connections.get(arrival.connection)
+        requests = self._callers.get(arrival.caller)
         if requests is None:
             return
         if arrival in requests.in_turn:
@@ -119,55 +155,65 @@ class Arrivals:
             requests.waiting.remove(arrival)
             self._waiting -= 1
         if not requests.waiting and not requests.in_turn and not requests.slow:
-            del self._connections[arrival.connection]
+            del self._callers[arrival.caller]
 
     def _serve(self) -> None:
-        """Begin turns: first for the connection that has fewest requests arriving."""
+        """Begin turns: first for the caller that has fewest requests arriving."""
         while self._waiting and self._in_turn < self._turns:
             name = min(
-                (one for one, requests in self._connections.items() if requests.waiting),
-                key=lambda one: len(self._connections[one].in_turn) + len(self._connections[one].slow),
+                (one for one, requests in self._callers.items() if requests.waiting),
+                key=lambda one: len(self._callers[one].in_turn) + len(self._callers[one].slow),
             )
             # Behind the others, so that equals take turns.
-            requests = self._connections[name] = self._connections.pop(name)
+            requests = self._callers[name] = self._callers.pop(name)
             arrival = requests.waiting.popleft()
             self._waiting -= 1
             requests.in_turn.append(arrival)
             self._in_turn += 1
+            arrival.since = asyncio.get_running_loop().time()
             arrival.granted.set_result(None)
 
     def _end_turn(self, arrival: _Arrival) -> None:
-        requests = self._connections[arrival.connection]
-        if self._slow < self._places or self._make_room(len(requests.slow)):
+        requests = self._callers.get(arrival.caller)
+        if requests is None or arrival not in requests.in_turn:
+            return
+        if self._slow < self._places or self._make_room(arrival.caller):
             requests.in_turn.remove(arrival)
             self._in_turn -= 1
             requests.slow.append(arrival)
             self._slow += 1
-            arrival.since = asyncio.get_running_loop().time()
             self._serve()
         else:
             _end(arrival)
 
-    def _make_room(self, own: int) -> bool:
-        """End the oldest slow request of the connection with most; return whether there was one to end.
+    def _make_room(self, newcomer: str) -> bool:
+        """End one slow request of a caller with most; return whether there was one to end.
 
-        ``own`` is how many slow requests the connection has that needs the place.
+        Among the callers with most, it is the one that has had places in vain longest, the present one included. It
+        gives way if it has two more than the newcomer, or has had places in vain for `KEEP_S` seconds longer. So an
+        honest request keeps its place at least so long, and longer where others have had more. A hostile caller gains
+        nothing by asking again: each time adds to what it has had. One that opens new connections does gain, where a
+        connection is a caller; so a proxy must limit these.
         """
-        most = max(len(requests.slow) for requests in self._connections.values())
-        oldest = min(
-            (requests.slow[0] for requests in self._connections.values() if len(requests.slow) == most),
-            key=lambda arrival: arrival.since,
-        )
-        old = oldest.since + KEEP_S <= asyncio.get_running_loop().time()
-        if most < own or not (most > own + 1 or old):
+        now, own = asyncio.get_running_loop().time(), len(self._callers[newcomer].slow)
+        most = max(len(requests.slow) for requests in self._callers.values())
+        spent = {
+            name: self._in_vain.seconds(name) + now - requests.slow[0].since
+            for name, requests in self._callers.items()
+            if len(requests.slow) == most
+        }
+        longest = max(spent, key=lambda name: spent[name])
+        longer = spent[longest] >= self._in_vain.seconds(newcomer) + KEEP_S
+        if most < own or not (most > own + 1 or longer):
             return False
+        oldest = self._callers[longest].slow[0]
         self._leave(oldest)
         _end(oldest)
         return True
 
     def _refuse_one(self) -> None:
-        """Refuse the latest request of the connection with most that wait."""
-        requests = max(self._connections.values(), key=lambda requests: len(requests.waiting))
+        """Refuse the latest request of the caller with most that wait."""
+        requests = max(self._callers.values(), key=lambda requests: len(requests.waiting))
         requests.waiting.pop().granted.set_exception(busy("requests waiting", self._waiting, MOST_WAITING))
         self._waiting -= 1
 

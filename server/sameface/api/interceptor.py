@@ -78,13 +78,12 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         async def guarded_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
             caller = message = None
             recorded = False
-            connection = context.peer()
             try:
                 self._check_audit()
                 caller = await caller_of(context)
                 share = share_of(caller, context)
                 self._admission.check(share)
-                async with self._arrivals.place(connection):
+                async with self._arrivals.place(share):
                     request = await only_message(requests)
                 with self._admission.request(len(request), share):
                     message = await self._parser.parsed(parse, request)
@@ -95,7 +94,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 recorded = True
                 if self._record(caller, rpc, message, "", answer):
                     await self._settle()
-                self._answers.sent_last(connection, answer.ByteSize())
+                self._answers.sent_last(share, answer.ByteSize())
                 return answer
             except asyncio.CancelledError:
                 # The caller has gone. What the call changed may be done nevertheless.
@@ -114,12 +113,12 @@ class RequestGuard(grpc.aio.ServerInterceptor):
 
         async def guarded_stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             caller = first = None
-            connection = context.peer()
             idle_s, draining = self._admission.limits.stream_idle_s, self._admission.draining
             try:
                 self._check_audit()
                 caller = await caller_of(context)
-                with self._admission.stream(share_of(caller, context)) as opened:
+                share = share_of(caller, context)
+                with self._admission.stream(share) as opened:
                     begin_call(caller)
                     contents = messages_of(requests, idle_s, opened, draining)
                     messages = (await self._parser.parsed(parse, content) async for content in contents)
@@ -135,7 +134,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                         async for answer in answering:
                             self._record(caller, rpc, first, reason_in(answer), answer)
                             answers += 1
-                            with self._answers.being_sent(connection, answer.ByteSize()):
+                            with self._answers.being_sent(share, answer.ByteSize()):
                                 yield answer
                             self._check_audit()
                     if not answers:

@@ -44,7 +44,7 @@ async def messages_of(
     """Yield the messages of a stream until it ends.
 
     Raises:
-        StreamIdle: the client sent nothing for too long, or for less if another stream needed the place.
+        StreamIdle: no whole message came for too long, or for less if another stream needed the place.
         ServerStopping: the server stops.
     """
     messages: Any = requests.__aiter__()
@@ -62,7 +62,7 @@ async def messages_of(
                     raise ServerStopping("the server is stopping; open the stream again", retry_after_s=1.0)
                 silent_s = loop.time() - stream.silent_since
                 raise StreamIdle(
-                    f"the client sent nothing for {silent_s:.0f} s"
+                    f"no whole message came for {silent_s:.0f} s"
                     f"{', and another stream needed the place' if giving_way.done() else ''}; open a new stream when "
                     "there is something to send",
                     metadata={"limit": f"{idle_s:g}"},

@@ -110,6 +110,8 @@ async def start_server(
             ("grpc.max_concurrent_streams", limits.calls_per_connection),
             # Otherwise gRPC lets more and more of a request in before we read it.
             ("grpc.http2.bdp_probe", 0),
+            # No compressed requests: 30 KB could become 30 MiB. Photos are compressed already.
+            ("grpc.compression_enabled_algorithms_bitset", 1),
             # Without this, a second server could share the port unnoticed.
             ("grpc.so_reuseport", 0),
             # Detect clients that vanished, and allow clients to send pings as often.

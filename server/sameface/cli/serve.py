@@ -11,7 +11,7 @@ import typer
 
 from sameface.cli.options import InferenceName
 from sameface.core_dumps import forbid_core_dumps
-from sameface.logs import log_to_stderr
+from sameface.logs import log_to_stderr, quiet_grpc
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def serve(
 
     Every setting also has an environment variable, for instance `SAMEFACE_LISTEN`.
     """
+    # The settings import gRPC.
+    quiet_grpc()
     settings = load_settings(
         config,
         listen=listen,
