@@ -108,4 +108,4 @@ def test_keys_come_from_one_of_three_places(tmp_path: Path, monkeypatch: pytest.
 
 
 def provided() -> KeyRing:
-    return KeyRing({"elsewhere": MasterKey("elsewhere", b"e" * 32)}, "elsewhere")
+    return KeyRing({"elsewhere": MasterKey("elsewhere", bytes(range(32)))}, "elsewhere")

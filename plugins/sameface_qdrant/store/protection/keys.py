@@ -5,7 +5,9 @@ The content of a file, or of a variable, is JSON:
     {"format": 1, "current": "k1", "keys": [{"id": "k1", "key": "<64 hexadecimal digits>", "created": 1767225600}]}
 """
 
+import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -18,10 +20,15 @@ from typing import Any, Protocol
 
 from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
 
+log = logging.getLogger(__name__)
+
 KEY_BYTES = 32
 FORMAT = 1
 KEY_ID = re.compile(r"[a-z0-9]([a-z0-9\-]{0,30}[a-z0-9])?")
 MOST_BYTES = 1 << 20
+SECRET = re.compile(r"[0-9a-f]{64}")
+FEWEST_BYTES = 8
+"""A key must have so many different bytes. A random one has fewer with a chance of 10**-37."""
 
 
 class ProtectionKeys(Protocol):
@@ -80,6 +87,8 @@ class KeyRing:
         by_id = {key.id: key for key in keys}
         if len(by_id) < len(keys):
             raise _malformed(where, "two keys have the same id")
+        if len({key.secret for key in keys}) < len(keys):
+            raise _malformed(where, "two ids have the same key")
         if current not in by_id:
             raise _malformed(where, "current names none of its keys")
         return cls(by_id, current)
@@ -119,11 +128,18 @@ def new_key(known: Mapping[str, MasterKey]) -> MasterKey:
 
 
 class KeyFile:
-    """Master keys in a file, which is read again when it has changed. Writers replace it whole."""
+    """Master keys in a file, which is read again when it has changed. Writers replace it whole.
+
+    Once it was read, a file that cannot be used any more is not: the keys stay as they were, and a warning is logged.
+    A file in which an id has another key than before is refused.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read: tuple[tuple[int, ...], KeyRing] | None = None
+        self._seen: dict[str, bytes] = {}
+        """Digests of the keys that were read, by id."""
+        self._warned = ""
 
     @property
     def current(self) -> str:
@@ -136,10 +152,28 @@ class KeyFile:
 
     @property
     def ring(self) -> KeyRing:
-        """The keys as they are in the file now.
+        """The keys as they are in the file now, or were when it could be used.
+
+        Raises:
+            InvalidArgument: it was never read; it cannot be read, others may read it, or it has another form.
+            ProtectionKeyRefused: a key has other digits than before.
+        """
+        try:
+            return self.fresh_ring()
+        except InvalidArgument as error:
+            if self._read is None:
+                raise
+            if self._warned != error.message:
+                log.warning("the protection keys stay as they were: %s", error.message)
+                self._warned = error.message
+            return self._read[1]
+
+    def fresh_ring(self) -> KeyRing:
+        """Return the keys as they are in the file now.
 
         Raises:
             InvalidArgument: it cannot be read, others may read it, or it has another form.
+            ProtectionKeyRefused: a key has other digits than before.
         """
         try:
             with self.path.open("rb") as file:
@@ -155,7 +189,16 @@ class KeyFile:
                 "with `sameface protection create`",
                 metadata={"field": "protection.keys_file"},
             ) from None
-        self._read = stamp, ring
+        digests = {key.id: hashlib.sha256(key.secret).digest() for key in ring.keys.values()}
+        for key, digest in digests.items():
+            if self._seen.get(key, digest) != digest:
+                raise ProtectionKeyRefused(
+                    f"the protection key {key!r} was exchanged for another one of the same id; restore the file of "
+                    "keys; nothing was changed",
+                    metadata={"key": key},
+                )
+        self._seen |= digests
+        self._read, self._warned = (stamp, ring), ""
         return ring
 
     def create(self) -> MasterKey:
@@ -213,7 +256,7 @@ class KeyFile:
         owner = self.path.stat()
         with open(self.path.with_name(self.path.name + ".lock"), "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            changed, key = change(self.ring)
+            changed, key = change(self.fresh_ring())
             fresh = self.path.with_name(f"{self.path.name}.{secrets.token_hex(6)}.new")
             try:
                 _write_new(fresh, changed.serialised(), owner=owner)
@@ -225,7 +268,7 @@ class KeyFile:
 
     def _check_readable(self) -> None:
         """Raise InvalidArgument if the file cannot be used, before a lock file is made beside it."""
-        _ = self.ring
+        self.fresh_ring()
 
     def _check_private(self, status: os.stat_result) -> None:
         """Raise InvalidArgument if the file's mode lets others in.
@@ -261,11 +304,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _key_of(stored: Mapping[str, Any], where: str) -> MasterKey:
-    identifier, secret = stored["id"], bytes.fromhex(stored["key"])
+    identifier, digits = stored["id"], stored["key"]
     if not isinstance(identifier, str) or not KEY_ID.fullmatch(identifier):
         raise _malformed(where, "the id of a key is not 1 to 32 characters of a-z, 0-9 and '-'")
-    if len(secret) != KEY_BYTES:
-        raise _malformed(where, f"the key {identifier} has {len(secret)} bytes; expected {KEY_BYTES}")
+    if not isinstance(digits, str) or not SECRET.fullmatch(digits):
+        raise _malformed(where, f"the key {identifier} is not 64 hexadecimal digits in lower case")
+    secret = bytes.fromhex(digits)
+    if len(set(secret)) < FEWEST_BYTES:
+        raise _malformed(where, f"the key {identifier} is not random")
     return MasterKey(identifier, secret, float(stored.get("created", 0.0)))
 
 
