@@ -132,7 +132,7 @@ class Galleries:
         check_dimension(contract.dimension)
         key = await self._protected.protections.current_key()
         await self._protected.records.activate(key)
-        return Protection(Generation(key, generation))
+        return Protection(Generation.new(key, generation))
 
     async def get(self, gallery: str) -> Gallery:
         """Return a gallery, or raise GalleryNotFound."""

@@ -3,7 +3,6 @@
 `rekey` opens the store itself, see `sameface.cli.direct_store`. `sameface gallery rekey` asks a running service.
 """
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -105,11 +104,11 @@ def rekey(
         assert one.gallery.protection is not None
         generation = one.gallery.protection.current
         if as_json:
-            shown = {"gallery": one.gallery.id, **asdict(generation), "moved": one.moved, "resumed": one.resumed}
-            print_json(shown)
+            named = {"gallery": one.gallery.id, "key": generation.key, "number": generation.number}
+            print_json({**named, "moved": one.moved, "resumed": one.resumed})
         else:
-            named = f"key {generation.key}, generation {generation.number}"
-            print(f"{one.gallery.id}: {named}, {one.moved} records written")
+            told = f"key {generation.key}, generation {generation.number}"
+            print(f"{one.gallery.id}: {told}, {one.moved} records written")
     if not done:
         note("every protected gallery is under the current key")
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -467,6 +468,55 @@ async def test_an_export_is_protected_again_where_it_is_imported(tmp_path: Path,
     with pytest.raises(ProtectionKeyRefused):
         await import_store(plain, tmp_path / "x", key, no_erasures_since=True)
     assert not (await plain.galleries.list()).items
+
+
+async def unlinked(one: Store, other: Store) -> None:
+    """Check that two copies of one gallery have no id, digest, label or embedding in common, though both are its own.
+
+    Only inner products between its templates stay, as they are needed for scores.
+    """
+    here, there = [await stored(store._engine, CONTRACT.key) for store in (one, other)]
+    assert len(here) == len(there) > 3
+    for name in ("id of the point", "identity", "digest", "source", "labels", "point_sealed"):
+        assert not {repr(point[name]) for point in here if name in point} & {
+            repr(point[name]) for point in there if name in point
+        }, name
+    vectors = [[p["vector"] for p in points if p["kind"] == "template"] for points in (here, there)]
+    assert max(float(abs(a @ b)) for a in vectors[0] for b in vectors[1]) < 0.999
+
+
+async def test_a_generation_does_not_come_back_by_an_import(tmp_path: Path, rng: np.random.Generator) -> None:
+    store = await opened("memory", Path())
+    await filled(store, rng)
+    key = ExportKey("key-file", b"e" * 32)
+    await export_store(store, tmp_path / "x", key)
+    first, second = [await opened("memory", Path()) for _ in range(2)]
+    for other in (first, second):
+        await import_store(other, tmp_path / "x", key, no_erasures_since=True)
+    await unlinked(first, second)
+    # The generation after that of the export has its number too.
+    await store.rekey("people")
+    for other in (first, second):
+        await unlinked(store, other)
+
+
+@pytest.mark.parametrize("rekeys", [1, 2])
+async def test_a_generation_does_not_come_back_in_a_restored_store(
+    rekeys: int, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    store = await opened("sqlite", tmp_path / "one")
+    await filled(store, rng)
+    await store.aclose()
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    copies = [await opened("sqlite", tmp_path / name) for name in ("one", "two")]
+    for copy in copies:
+        for _ in range(rekeys):
+            await copy.rekey("people")
+    numbers = [(await copy.galleries.get("people")).protection for copy in copies]
+    assert [one and one.current.number for one in numbers] == [1 + rekeys] * 2
+    await unlinked(*copies)
+    for copy in copies:
+        await copy.aclose()
 
 
 async def test_a_key_that_a_running_service_lacks_is_named(rng: np.random.Generator) -> None:

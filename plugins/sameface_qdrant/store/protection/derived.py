@@ -17,9 +17,9 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 """The digit of a UUID that tells its variant (RFC 9562)."""
 
 
-def context(purpose: str, uid: str = "", number: int = 0) -> bytes:
+def context(purpose: str, uid: str = "", number: int = 0, salt: str = "") -> bytes:
     """Return what a key is derived for: a purpose, a gallery by its key, and a generation."""
-    return "\x1f".join((_CONTEXT, purpose, uid, str(number))).encode()
+    return "\x1f".join((_CONTEXT, purpose, uid, str(number), salt)).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class GenerationKeys:
         """
 
         def key(purpose: str) -> bytes:
-            return _derived(keys, generation.key, context(purpose, uid, generation.number))
+            return _derived(keys, generation.key, context(purpose, uid, generation.number, generation.salt))
 
         return cls(
             generation,

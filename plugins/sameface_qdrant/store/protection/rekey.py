@@ -77,7 +77,7 @@ class Rekeying:
         resumed = before.following is not None
         following = before.following
         if following is None:
-            following = Generation(await self._engine.protections.current_key(), before.current.number + 1)
+            following = Generation.new(await self._engine.protections.current_key(), before.current.number + 1)
         await self._engine.records.activate(following.key)
         protection = Protection(before.current, following)
         if not resumed:

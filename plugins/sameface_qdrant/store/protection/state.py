@@ -131,7 +131,7 @@ class Protections:
 
     async def of_store(self, key: str = "") -> GenerationKeys:
         """Return the keys for records of the meta collection, by default under the current master key."""
-        return await self._keys_of("", Generation(key or await self.current_key(), OF_STORE))
+        return await self._keys_of("", Generation(key or await self.current_key(), OF_STORE, salt=""))
 
     async def current_key(self) -> str:
         """Return the id of the current master key.
