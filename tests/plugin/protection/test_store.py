@@ -16,6 +16,7 @@ from sameface_qdrant.engines.base import Where
 from sameface_qdrant.errors import (
     InvalidArgument,
     ProtectionKeyRefused,
+    QuotaExceeded,
     SamefaceError,
     StoreCorrupt,
     StoreTooNew,
@@ -30,6 +31,7 @@ from sameface_qdrant.transfer.exporting import export_store
 from sameface_qdrant.transfer.importing import import_store
 from sameface_qdrant.transfer.keys import ExportKey
 from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.quota import Quota
 from sameface_qdrant.values.schema import SchemaVersion
 from tests.plugin.conftest import CONTRACT, near, random_vector
 from tests.plugin.protection.conftest import FIRST, KEYS, SECOND, Stopped, StoppingEngine, master_key, opened, stored
@@ -532,6 +534,39 @@ async def test_a_key_that_a_running_service_lacks_is_named(rng: np.random.Genera
     assert not re.search("lovelace|Ward", refusal.value.message)
     with pytest.raises(ProtectionKeyRefused, match="'second'"):
         await old.verify("people", "lovelace", Probe(random_vector(rng), CONTRACT))
+
+
+async def test_a_gallery_under_a_missing_key_stops_nothing_else(
+    tmp_path: Path, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened("memory", Path())
+    old = await Store.over(store._engine, keys=KeyRing({"first": KEYS["first"]}, "first"))
+    await filled(store, rng)
+    new = await Store.over(store._engine, keys=SECOND)
+    await filled(new, rng, "newer")
+    receipt = await new.identities.delete("newer", "lovelace", force=True)
+    listed = {one.id: one.display_name for one in (await old.galleries.list()).items}
+    assert listed == {"people": "Ward seven", "newer": ""}
+    assert [one.protection and one.protection.current.key for one in (await old.galleries.list()).items]
+    assert receipt.id not in {one.id for one in (await old.erasures.list()).items}
+    assert re.search("2 receipts cannot be read without the protection key 'second'", caplog.text)
+    assert {one.gallery for one in (await old.erasures.list()).items} == {"people"}
+    await old.sweep()
+    old.use_quotas([Quota("*", galleries=9, identities=9, bytes=1 << 20)])
+    await old.enroll("people", "eve", [NewTemplate(random_vector(rng), CONTRACT)])
+    old.use_quotas([Quota("*", identities=4)])
+    with pytest.raises(QuotaExceeded, match="4 are used"):
+        await old.enroll("people", "adam", [NewTemplate(random_vector(rng), CONTRACT)])
+    # What concerns this gallery needs its key, and an export leaves nothing out.
+    for call in (
+        old.galleries.get("newer"),
+        old.galleries.update("newer", policy={"max_templates": 4}),
+        old.erasures.get(receipt.id),
+        export_store(old, tmp_path / "x", ExportKey("key-file", b"e" * 32)),
+    ):
+        with pytest.raises(ProtectionKeyRefused, match="'second'"):
+            await call
+    assert (await new.galleries.get("newer")).display_name == "Ward seven"
 
 
 async def test_malformed_fields_of_a_changed_store_are_named_as_such(rng: np.random.Generator) -> None:

@@ -14,13 +14,14 @@ Where several services write, a change is repeated if the gallery's state was ch
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from sameface_qdrant.engines.base import TENANT_FIELD, Engine, ErasureEvidence, Hit, Point, Where
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.protection.evidence import ProtectedEvidence
 from sameface_qdrant.store.protection.generations import Generations, converted, counting, merged
-from sameface_qdrant.store.protection.points import Form, has_sealed
+from sameface_qdrant.store.protection.points import Form, has_sealed, in_clear, tenant_of
 from sameface_qdrant.store.protection.records import ProtectedRecords
 from sameface_qdrant.store.protection.state import LEASE_S, Known, Protections
 from sameface_qdrant.values.ids import is_protected_uid, tag_of
@@ -35,7 +36,9 @@ COUNTED = 1000
 class ProtectedEngine:
     """Everything but the methods below is the engine's own."""
 
-    def __init__(self, engine: Engine, protections: Protections) -> None:
+    def __init__(self, engine: Engine, protections: Protections, *, strict: bool = False) -> None:
+        """With ``strict``, lists of galleries and receipts fail if a key is missing, and leave nothing out."""
+        self._strict = strict
         self.stored = engine
         """The engine below, with the stored forms."""
         self.protections = protections
@@ -120,7 +123,7 @@ class ProtectedEngine:
         While a gallery is being re-keyed, a point that is moved between two pages is on both. None is missed.
         """
         if collection == META:
-            return await self.records.scroll(where, limit, start)
+            return await self.records.scroll(where, limit, start, strict=self._strict)
         known = self._of_filter(collection, where)
         if known is None:
             return await self.stored.scroll(collection, where, limit, start)
@@ -133,11 +136,18 @@ class ProtectedEngine:
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`.
 
-        While a gallery is being re-keyed, a large count may be too high by what is stored twice.
+        While a gallery is being re-keyed, a large count may be too high by what is stored twice. A count of all
+        records of a kind needs no key otherwise.
         """
         known = self._of_filter(collection, where)
         if known is None:
             return await self.stored.count(collection, where)
+        known = await self.protections.current(known.uid)
+        if in_clear(where) and known.protection.following is None:
+            mine = {**where.equals, TENANT_FIELD: tenant_of(known.uid, known.protection.current.number)}
+            counted = await self.stored.count(collection, replace(where, equals=mine))
+            if self.exclusive or (await self.protections.current(known.uid)).protection == known.protection:
+                return counted
 
         async def read(forms: Sequence[Form]) -> int:
             looked_at = counting(forms)

@@ -8,14 +8,22 @@ The collection also holds a check value of every master key, so that another key
 anything is written with it.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ProtectionKeyRefused
-from sameface_qdrant.store.payloads import GALLERY, META, SECRET, UNFINISHED
+from sameface_qdrant.store.payloads import GALLERY, META, RECEIPT, SECRET, UNFINISHED
 from sameface_qdrant.store.protection.derived import GenerationKeys
-from sameface_qdrant.store.protection.points import KEY_MARK, NAMING, opened_record, sealed_record, sealed_text
+from sameface_qdrant.store.protection.points import (
+    KEY_MARK,
+    NAMING,
+    opened_record,
+    sealed_record,
+    sealed_text,
+    unnamed_record,
+)
 from sameface_qdrant.store.protection.sealing import generation_of
 from sameface_qdrant.store.protection.state import CHECK, Protections, missing_key, unchecked
 from sameface_qdrant.values.ids import point_id
@@ -23,6 +31,8 @@ from sameface_qdrant.values.protection import protection_of
 from sameface_qdrant.values.schema import PROTECTED, stamped
 
 PAGE = 256
+
+log = logging.getLogger(__name__)
 
 
 class ProtectedRecords:
@@ -93,11 +103,32 @@ class ProtectedRecords:
         found = await self._engine.get(META, ids, with_vector=with_vector)
         return {key: await self._opened(point, began) for key, point in found.items()}
 
-    async def scroll(self, where: Where, limit: int, start: str | None) -> tuple[list[Point], str | None]:
-        """See `Engine.scroll`."""
+    async def scroll(
+        self, where: Where, limit: int, start: str | None, *, strict: bool
+    ) -> tuple[list[Point], str | None]:
+        """See `Engine.scroll`.
+
+        One key that this service lacks must not stop what concerns all galleries. So a gallery under such a key has an
+        empty display name, and receipts under it are left out, unless ``strict`` is set.
+        """
         began = time.monotonic()
         points, following = await self._engine.scroll(META, where, limit, start)
-        return [await self._opened(point, began) for point in points], following
+        opened: list[Point] = []
+        left_out: dict[str, int] = {}
+        for point in points:
+            try:
+                opened.append(await self._opened(point, began))
+            except ProtectionKeyRefused as error:
+                kind, key = point.payload["kind"], str(error.metadata.get("key", ""))
+                if strict or kind not in (GALLERY, RECEIPT):
+                    raise
+                if kind == GALLERY:
+                    opened.append(unnamed_record(point))
+                else:
+                    left_out[key] = left_out.get(key, 0) + 1
+        for key, count in left_out.items():
+            log.warning("%d receipts cannot be read without the protection key %r", count, key)
+        return opened, following
 
     async def upsert(
         self, points: Sequence[Point], *, insert_only: bool, only_if: Where | None, companions: Sequence[Point]
