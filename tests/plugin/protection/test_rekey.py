@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,8 +20,10 @@ from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNo
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.protection import rekey
 from sameface_qdrant.store.protection import state as protection_state
+from sameface_qdrant.store.protection.keys import KeyRing
+from sameface_qdrant.store.protection.records import ProtectedRecords
 from tests.plugin.conftest import CONTRACT, random_vector
-from tests.plugin.protection.conftest import FIRST, SECOND, Stopped, StoppingEngine, opened, stored
+from tests.plugin.protection.conftest import FIRST, KEYS, SECOND, Stopped, StoppingEngine, master_key, opened, stored
 from tests.plugin.test_services import SharedEngine, until_done
 
 POLICY = Policy(verify_threshold=0.9, identify_threshold=0.9, runner_up_margin=0.01, on_collision="ALLOW")  # type: ignore[arg-type]
@@ -170,6 +173,78 @@ async def test_a_process_that_is_killed_loses_nothing(tmp_path: Path, rng: np.ra
         await again.aclose()
 
     await asyncio.gather(*map(killed, moments))
+
+
+async def left_over_receipts(store: Store, second: Store, rng: np.random.Generator) -> None:
+    """A gallery is deleted, also an unprotected one; receipts stay."""
+    await store.galleries.create("plain", CONTRACT, protected=False)
+    await store.identities.create("plain", "ada")
+    await store.identities.delete("plain", "ada", force=True)
+    await store.galleries.delete("people", force=True)
+
+
+async def unfinished_sealing(store: Store, second: Store, rng: np.random.Generator) -> None:
+    """A re-key ends after it has changed the gallery's record."""
+    await store.identities.delete("people", "p0", force=True)
+    with mock.patch.object(ProtectedRecords, "seal_again", side_effect=Stopped), pytest.raises(Stopped):
+        await second.rekey("people")
+
+
+async def late_service(store: Store, second: Store, rng: np.random.Generator) -> None:
+    """A service whose current key is the old one changes the gallery."""
+    await second.rekey("people")
+    late = await Store.over(store._engine, keys=KeyRing(KEYS, "first"))
+    await late.galleries.update("people", display_name="Ward eight")
+
+
+async def interrupted(store: Store, second: Store, rng: np.random.Generator) -> None:
+    """A re-key to another key than the current one is interrupted."""
+    other = await Store.over(store._engine, keys=KeyRing({**KEYS, "third": master_key("third")}, "third"))
+    with mock.patch("sameface_qdrant.store.protection.rekey._Moving.all", side_effect=Stopped), pytest.raises(Stopped):
+        await other.rekey("people")
+
+
+@pytest.mark.parametrize("case", [left_over_receipts, unfinished_sealing, late_service, interrupted])
+async def test_the_list_of_needed_keys_is_complete(case: Any, rng: np.random.Generator) -> None:
+    """A store opens without the keys that it does not need, and all that is sealed can be read."""
+    store = await opened("memory", Path())
+    vectors = await filled(store, rng, 3)
+    second = await Store.over(store._engine, keys=SECOND)
+    await case(store, second, rng)
+    ring = KeyRing({**KEYS, "third": master_key("third")}, "second")
+    last = await Store.over(store._engine, keys=ring)
+    assert await last.galleries.rekeying.needed_keys() - {"second"}
+    while behind := await last.galleries.rekeying.behind():
+        for gallery in behind:
+            await last.rekey(gallery)
+    assert await last.galleries.rekeying.seal_names() == {"second"}
+    alone = await Store.over(store._engine, keys=KeyRing({"second": KEYS["second"]}, "second"))
+    assert {one.gallery for one in (await alone.erasures.list()).items} <= {"people", "plain"}
+    if case is left_over_receipts:
+        assert {one.identity for one in (await alone.erasures.list()).items} == {"", "ada"}
+    else:
+        name = "Ward eight" if case is late_service else "Ward"
+        assert (await alone.galleries.get("people")).display_name == name
+        if case is unfinished_sealing:
+            del vectors["p0"]
+        await check(alone, vectors)
+
+
+async def test_sealing_again_keeps_a_change_of_a_service_with_another_key(rng: np.random.Generator) -> None:
+    store = await opened("memory", Path())
+    await filled(store, rng, 1)
+    second = await Store.over(store._engine, keys=SECOND)
+    records = second.galleries.rekeying._engine.records
+    of_store = second.protections.of_store
+
+    async def changed_meanwhile(key: str = "") -> Any:
+        if key == "first":
+            await store.galleries.update("people", display_name="Ward eight")
+        return await of_store(key)
+
+    with mock.patch.object(second.protections, "of_store", changed_meanwhile):
+        await records.seal_again("gallery")
+    assert (await second.galleries.get("people")).display_name == "Ward eight"
 
 
 # Other services.

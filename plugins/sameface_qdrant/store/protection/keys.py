@@ -218,14 +218,25 @@ class KeyFile:
             ) from None
         return key
 
-    def rotate(self) -> MasterKey:
-        """Add a key, make it the current one, and return it. The others stay, as galleries may need them."""
+    def rotate(self, *, use: bool = True) -> MasterKey:
+        """Add a key, and return it; with ``use``, make it the current one. The others stay, as galleries may need them.
+
+        Where several services share a store, give the key to all of them before it becomes the current one.
+        """
 
         def change(ring: KeyRing) -> tuple[KeyRing, MasterKey]:
             key = new_key(ring.keys)
-            return KeyRing({**ring.keys, key.id: key}, key.id), key
+            return KeyRing({**ring.keys, key.id: key}, key.id if use else ring.current), key
 
         return self._change(change)
+
+    def use(self, key: str) -> MasterKey:
+        """Make a key the current one, and return it.
+
+        Raises:
+            InvalidArgument: there is no such key.
+        """
+        return self._change(lambda ring: (KeyRing(ring.keys, key), self._known(ring, key)))
 
     def remove(self, key: str) -> MasterKey:
         """Remove a key for good. What was written under it cannot be read any more.
@@ -235,19 +246,24 @@ class KeyFile:
         """
 
         def change(ring: KeyRing) -> tuple[KeyRing, MasterKey]:
-            if key not in ring.keys:
-                raise InvalidArgument(
-                    f"there is no key {key[:40]!r} in {self.path}; `sameface protection list` shows them",
-                    metadata={"field": "key"},
-                )
+            removed = self._known(ring, key)
             if key == ring.current:
                 raise InvalidArgument(
-                    f"{key} is the current key; `sameface protection rotate` first", metadata={"field": "key"}
+                    f"{key} is the current key; `sameface protection rotate` or `use KEY` first",
+                    metadata={"field": "key"},
                 )
             left = {identifier: one for identifier, one in ring.keys.items() if identifier != key}
-            return KeyRing(left, ring.current), ring.keys[key]
+            return KeyRing(left, ring.current), removed
 
         return self._change(change)
+
+    def _known(self, ring: KeyRing, key: str) -> MasterKey:
+        if key not in ring.keys:
+            raise InvalidArgument(
+                f"there is no key {key[:40]!r} in {self.path}; `sameface protection list` shows them",
+                metadata={"field": "key"},
+            )
+        return ring.keys[key]
 
     def _change(self, change: Callable[[KeyRing], tuple[KeyRing, MasterKey]]) -> MasterKey:
         import fcntl

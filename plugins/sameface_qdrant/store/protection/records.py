@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ProtectionKeyRefused
+from sameface_qdrant.store.conditional_write import REVISION
 from sameface_qdrant.store.payloads import GALLERY, META, RECEIPT, SECRET, UNFINISHED
 from sameface_qdrant.store.protection.derived import GenerationKeys
 from sameface_qdrant.store.protection.points import (
@@ -49,6 +50,29 @@ class ProtectedRecords:
             ProtectionKeyRefused: a key that records need is missing, or a key is another one than before.
             StoreCorrupt: the check value of a key was removed.
         """
+        checks, used = await self._checks_and_used()
+        for key in sorted(checks):
+            try:
+                check = await self._protections.check_value(key)
+            except ProtectionKeyRefused:
+                if key in used or await self._seals(key):
+                    raise
+                continue
+            await self._protections.check(key, check)
+        if missing := sorted(used - checks):
+            raise unchecked(missing[0])
+
+    async def needed_keys(self) -> set[str]:
+        """Return the ids of the master keys without which something in the store cannot be read."""
+        checks, used = await self._checks_and_used()
+        return used | {key for key in checks if await self._seals(key)}
+
+    async def _seals(self, key: str) -> bool:
+        """Return whether names in the meta collection are sealed under a master key."""
+        return bool(await self._engine.count(META, Where({"digest": KEY_MARK + key})))
+
+    async def _checks_and_used(self) -> tuple[set[str], set[str]]:
+        """Return the master keys with check values, and those that points of galleries are stored under."""
         checks: set[str] = set()
         used: set[str] = set()
         start: str | None = None
@@ -61,17 +85,7 @@ class ProtectedRecords:
                 elif (protection := protection_of(payload.get("protection"))) is not None:
                     used.update(protection.keys)
             if start is None:
-                break
-        for key in sorted(checks):
-            try:
-                check = await self._protections.check_value(key)
-            except ProtectionKeyRefused:
-                if key in used or await self._engine.count(META, Where({"digest": KEY_MARK + key})):
-                    raise
-                continue
-            await self._protections.check(key, check)
-        if missing := sorted(used - checks):
-            raise unchecked(missing[0])
+                return checks, used
 
     async def activate(self, key: str) -> None:
         """Store the check value of a key before its first use, and keep older releases out.
@@ -143,18 +157,23 @@ class ProtectedRecords:
 
     async def seal_again(self, kind: str) -> None:
         """Seal the records of a kind under the current key, those under other keys."""
-        current = await self._protections.of_store()
+        key = await self._protections.current_key()
+        current: GenerationKeys | None = None
         start: str | None = None
         while True:
             points, start = await self._engine.scroll(META, Where({"kind": kind}), PAGE, start)
             for point in points:
                 text = sealed_text(point.payload)
-                if text is None or generation_of(text) == current.generation:
+                if text is None or generation_of(text).key == key:
                     continue
+                if current is None:
+                    await self.activate(key)
+                    current = await self._protections.of_store(key)
                 opened = opened_record(point, (await self._keys_of(text)).seal)
                 again = sealed_record(opened, current.seal, current.generation)
-                # Not if it was changed meanwhile, which sealed it under the current key.
-                unchanged = Where({"digest": point.payload["digest"]})
+                # Not if it was changed meanwhile, maybe by a service with another current key.
+                revision = {REVISION: point.payload[REVISION]} if REVISION in point.payload else {}
+                unchanged = Where({"digest": point.payload["digest"], **revision})
                 await self._engine.upsert(META, [again], only_if=unchanged)
             if start is None:
                 return

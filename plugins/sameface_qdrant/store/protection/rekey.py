@@ -5,7 +5,7 @@
 2. Batches of points are moved: copied as staged ones, which nobody finds; compared with the originals, which may have
    changed or gone meanwhile; then they count, and when that is durable the originals are removed. The old generation is
    looked through again until nothing of it is left.
-3. The record names the new generation alone, and receipts and notes are sealed under the current key.
+3. The record names the new generation alone, and records of the meta collection are sealed under the current key.
 
 Every state on the way is complete, see `sameface_qdrant.store.protection.engine`. So a re-key that was interrupted,
 even by kill -9, is finished by the next one, and calls go on meanwhile.
@@ -21,10 +21,9 @@ from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, InvalidArg
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import ATTEMPTS, REVISION, change_of, write
 from sameface_qdrant.store.gallery_memory import GalleryMemory
-from sameface_qdrant.store.move_notes import MOVE
-from sameface_qdrant.store.payloads import META, RECEIPT
+from sameface_qdrant.store.payloads import GALLERY, META
 from sameface_qdrant.store.protection.engine import ProtectedEngine
-from sameface_qdrant.store.protection.points import Form, is_newer
+from sameface_qdrant.store.protection.points import NAMING, Form, is_newer
 from sameface_qdrant.store.protection.state import LEASE_S
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.gallery import Gallery
@@ -33,6 +32,7 @@ from sameface_qdrant.values.schema import PROTECTED
 
 BATCH = 32
 """Converting them takes some milliseconds, in which other calls wait."""
+PAGE = 256
 REMOVED_AT_ONCE = 1024
 """Originals that are removed together. An embedded engine rewrites its files after a removal."""
 
@@ -96,11 +96,44 @@ class Rekeying:
         # What a slow service has written under the old keys until then; it repeats the write under the new ones.
         moved += await moving.all(lambda done, total: None)
         await self._engine.stored.delete(collection, Where({TENANT_FIELD: moving.staged.tenant}))
-        for kind in (RECEIPT, MOVE):
-            await self._engine.records.seal_again(kind)
         await self._engine.commit(collection, erase=True)
-        await self._engine.commit(META, erase=True)
+        await self.seal_names()
         return Rekeyed(await self._gallery(gallery, uid), moved, resumed)
+
+    async def seal_names(self) -> set[str]:
+        """Seal what is sealed in the meta collection under the current key, also of unprotected and deleted galleries.
+
+        Returns:
+            The ids of the master keys that the store needs after that. A key that is not among them may be removed.
+
+        Raises:
+            ProtectionKeyRefused: a key that something is sealed under is missing.
+        """
+        if self._engine.protections.keys is not None:
+            for kind in NAMING:
+                await self._engine.records.seal_again(kind)
+            await self._engine.commit(META, erase=True)
+        return await self._engine.records.needed_keys()
+
+    async def needed_keys(self) -> set[str]:
+        """Return the ids of the master keys that the store needs."""
+        return await self._engine.records.needed_keys()
+
+    async def behind(self) -> list[str]:
+        """Return the galleries that are under another key than the current one, or whose re-key was interrupted."""
+        current, found = "", list[str]()
+        start: str | None = None
+        while True:
+            points, start = await self._engine.scroll(META, Where({"kind": GALLERY}), PAGE, start)
+            for payload in (point.payload for point in points):
+                protection = protection_of(payload.get("protection"))
+                if protection is None:
+                    continue
+                current = current or await self._engine.protections.current_key()
+                if protection.keys != (current,) or protection.following is not None:
+                    found.append(str(payload["id"]))
+            if start is None:
+                return sorted(found)
 
     async def _lease(self) -> None:
         if not self._engine.exclusive:
