@@ -16,12 +16,13 @@ from qdrant_client import AsyncQdrantClient
 from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNotFound
+from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNotFound, InvalidArgument
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.protection import rekey
 from sameface_qdrant.store.protection import state as protection_state
 from sameface_qdrant.store.protection.keys import KeyRing
 from sameface_qdrant.store.protection.records import ProtectedRecords
+from sameface_qdrant.store.write_lock import STORE
 from tests.plugin.conftest import CONTRACT, random_vector
 from tests.plugin.protection.conftest import FIRST, KEYS, SECOND, Stopped, StoppingEngine, master_key, opened, stored
 from tests.plugin.test_services import SharedEngine, until_done
@@ -317,6 +318,85 @@ async def _erased(store: Store, identity: str) -> None:
             return None
 
     await until_done(once)
+
+
+@pytest.mark.parametrize("how", ["repeated", "rekeyed again", "deleted"])
+async def test_a_late_write_leaves_nobody_in_an_old_generation(
+    how: str, services: list[Store], rng: np.random.Generator
+) -> None:
+    """A service enrols, and its write arrives after a re-key of another service has ended."""
+    one, two, _ = services
+    vectors = await filled(one, rng, 2)
+    await two.galleries.get("people")
+    late = two.galleries.rekeying._engine
+    shared = late.stored
+
+    class Late:
+        waits = True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(shared, name)
+
+        async def upsert(self, collection: str, *arguments: Any, **options: Any) -> None:
+            if self.waits and collection != META:
+                self.waits = False
+                await one.rekey("people")
+                await shared.upsert(collection, *arguments, **options)
+                if how != "repeated":
+                    raise Stopped
+                return
+            await shared.upsert(collection, *arguments, **options)
+
+    late.stored = Late()
+    vectors["p4"] = random_vector(rng)
+    enrolling = two.enroll("people", "p4", [NewTemplate(vectors["p4"], CONTRACT)], labels={"half": "0"})
+    if how == "repeated":
+        await enrolling
+        await check(one, vectors)
+        assert await generations(one) == {"2"}
+        return
+    with pytest.raises(Stopped):
+        await enrolling
+    assert await generations(one) == {"1", "2"}
+    if how == "rekeyed again":
+        await one.rekey("people")
+        assert await generations(one) == {"3"}
+    else:
+        await one.galleries.delete("people", force=True)
+        assert await generations(one) == set()
+
+
+async def test_an_embedded_rekey_copies_while_nobody_else_writes(rng: np.random.Generator) -> None:
+    store = await opened("memory", Path())
+    await filled(store, rng, 2)
+    protected = store.galleries.rekeying._engine
+    below, locked = protected.stored, list[bool]()
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(below, name)
+
+        async def upsert(self, *arguments: Any, **options: Any) -> None:
+            lock = store._write_lock._locks.get(STORE)
+            locked.append(lock is not None and lock.locked())
+            await below.upsert(*arguments, **options)
+
+    protected.stored = Watched()
+    await store.rekey("people")
+    assert locked
+    assert all(locked)
+
+
+async def test_a_gallery_that_was_read_before_the_store_was_opened_is_refused(rng: np.random.Generator) -> None:
+    store = await opened("memory", Path())
+    vectors = await filled(store, rng, 1)
+    kept, probe = await store.galleries.get("people"), Probe(vectors["p0"], CONTRACT)
+    again = await Store.over(store._engine, keys=FIRST)
+    for call in (again.verify(kept, "p0", probe), again.identify(kept, probe), again.search(kept, probe)):
+        with pytest.raises(InvalidArgument, match="read it again"):
+            await call
+    await again.galleries.get("people")
+    assert (await again.verify(kept, "p0", probe)).outcome is Outcome.MATCH
 
 
 async def test_two_services_that_rekey_at_once_lose_nothing(services: list[Store], rng: np.random.Generator) -> None:

@@ -14,6 +14,7 @@ even by kill -9, is finished by the next one, and calls go on meanwhile.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from sameface_qdrant.engines.base import TENANT_FIELD, Engine, Point, Where
@@ -22,6 +23,7 @@ from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import ATTEMPTS, REVISION, change_of, write
 from sameface_qdrant.store.gallery_memory import GalleryMemory
 from sameface_qdrant.store.payloads import GALLERY, META
+from sameface_qdrant.store.protection.attempts import Attempts
 from sameface_qdrant.store.protection.engine import ProtectedEngine
 from sameface_qdrant.store.protection.points import NAMING, Form, is_newer
 from sameface_qdrant.store.protection.state import LEASE_S
@@ -89,7 +91,8 @@ class Rekeying:
         forms = await self._engine.protections.forms(known, vectors=True)
         if known.protection != protection or len(forms) == 1:
             raise self._overtaken(gallery)
-        moving = _Moving(self._engine.stored, collection, *forms)
+        await Attempts(self._engine.stored, self._engine.protections, collection).remove_past(uid, protection)
+        moving = _Moving(self._engine.stored, collection, self._write_lock, *forms)
         moved = await moving.all(progress)
         await self._write(gallery, uid, protection, Protection(following))
         await self._lease()
@@ -200,8 +203,10 @@ class Rekeying:
 class _Moving:
     """Moves the stored points of a gallery from one generation to the next."""
 
-    def __init__(self, engine: Engine, collection: str, old: Form, staged: Form, new: Form) -> None:
-        self._engine, self._collection = engine, collection
+    def __init__(
+        self, engine: Engine, collection: str, write_lock: WriteLock, old: Form, staged: Form, new: Form
+    ) -> None:
+        self._engine, self._collection, self._write_lock = engine, collection, write_lock
         self.old, self.staged, self.new = old, staged, new
 
     async def all(self, progress: Progress) -> int:
@@ -213,7 +218,8 @@ class _Moving:
         while True:
             page, start = await self._engine.scroll(self._collection, mine, BATCH, start)
             if page:
-                settled += await self._copied([point.id for point in page])
+                async with self._alone():
+                    settled += await self._copied([point.id for point in page])
                 progress(min(moved + len(settled), total), total)
                 await asyncio.sleep(0)
             if len(settled) >= REMOVED_AT_ONCE or start is None:
@@ -226,6 +232,13 @@ class _Moving:
                 return moved
             if start is None and not await self._engine.count(self._collection, mine):
                 return moved
+
+    def _alone(self) -> AbstractAsyncContextManager[None]:
+        """Keep the other writes of this process out, if no other process writes.
+
+        An erasure searches the files for bytes, and copies must not appear meanwhile.
+        """
+        return self._write_lock.of_store() if self._engine.exclusive else nullcontext()
 
     async def _copied(self, ids: Sequence[str]) -> list[Point]:
         """Copy points, and return those originals that may be removed once the copies are durable."""
