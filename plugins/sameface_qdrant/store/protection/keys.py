@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
+from sameface_qdrant.store.protection.private_file import check_private, sync_folder, write_new
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ class KeyFile:
                 stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
                 if self._read is not None and self._read[0] == stamp:
                     return self._read[1]
-                self._check_private(status)
+                check_private(self.path, status)
                 ring = KeyRing.parsed(file.read(MOST_BYTES), str(self.path))
         except OSError as error:
             raise InvalidArgument(
@@ -210,7 +210,7 @@ class KeyFile:
         key = new_key({})
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            _write_new(self.path, KeyRing({key.id: key}, key.id).serialised())
+            write_new(self.path, KeyRing({key.id: key}, key.id).serialised())
         except FileExistsError:
             raise InvalidArgument(
                 f"{self.path} exists already; it was not changed; `sameface protection rotate` adds a key to it",
@@ -268,55 +268,19 @@ class KeyFile:
     def _change(self, change: Callable[[KeyRing], tuple[KeyRing, MasterKey]]) -> MasterKey:
         import fcntl
 
-        self._check_readable()
+        self.fresh_ring()  # no lock file is made beside a file that cannot be used
         owner = self.path.stat()
         with open(self.path.with_name(self.path.name + ".lock"), "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             changed, key = change(self.fresh_ring())
             fresh = self.path.with_name(f"{self.path.name}.{secrets.token_hex(6)}.new")
             try:
-                _write_new(fresh, changed.serialised(), owner=owner)
+                write_new(fresh, changed.serialised(), owner=owner)
                 fresh.replace(self.path)
             finally:
                 fresh.unlink(missing_ok=True)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         return key
-
-    def _check_readable(self) -> None:
-        """Raise InvalidArgument if the file cannot be used, before a lock file is made beside it."""
-        self.fresh_ring()
-
-    def _check_private(self, status: os.stat_result) -> None:
-        """Raise InvalidArgument if the file's mode lets others in.
-
-        A secret that Kubernetes mounts belongs to another user and is readable for the group of this one.
-        """
-        refused = 0o077 if status.st_uid == os.geteuid() else 0o027
-        if status.st_mode & refused:
-            raise InvalidArgument(
-                f"{self.path} has the mode {stat.S_IMODE(status.st_mode):04o}, so others may read or change the "
-                "protection keys; expected 0600: chmod 600, and rotate the keys if others had access",
-                metadata={"field": "protection.keys_file"},
-            )
-
-
-def _write_new(path: Path, content: str, owner: os.stat_result | None = None) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        if owner is not None and os.geteuid() == 0:
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _key_of(stored: Mapping[str, Any], where: str) -> MasterKey:
