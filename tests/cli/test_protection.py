@@ -23,10 +23,18 @@ def test_keys_are_made_listed_rotated_and_removed(sameface: Run, tmp_path: Path)
     for said in ("list", "rotate"):
         shown = sameface("protection", said, *file)
         assert secret not in shown.stdout + shown.stderr
+    opened = KeyFile(tmp_path / "keys.json")
+    before = opened.current
+    third = sameface("protection", "rotate", "--not-current", *file).stdout.strip()
+    assert (opened.current, third in opened.ring.keys) == (before, True)
+    for key in (third, second):
+        assert sameface("protection", "use", key, *file).stdout == f"{key}\n"
+        assert opened.current == key
     assert sameface("protection", "remove", first, *file).stdout == f"{first}\n"
     for refused, told in (
         (("create", *file), "exists already"),
         (("remove", first, *file), "no key"),
+        (("use", first, *file), "no key"),
         (("list",), "--file FILE"),
         (("list", "--file", str(tmp_path / "none")), "No such file"),
     ):
@@ -65,12 +73,19 @@ def test_a_service_protects_new_galleries_and_rekeys_them(
         assert not path.is_file() or b"ardern" not in path.read_bytes(), path
     log = (tmp_path / "log").read_text()
     assert not any(secret["key"] in log for secret in json.loads(file.read_text())["keys"])
-    assert "under the current key" in sameface("protection", "rekey").stderr
+    nothing = sameface("protection", "rekey").stderr
+    assert "under the current key" in nothing
+    assert f"the store needs the keys: {second}\n" in nothing
     third = sameface("protection", "rotate").stdout.strip()
     (done,) = lines(sameface("protection", "rekey", "--json").stdout)
     assert done == {"gallery": "staff", "key": third, "number": 3, "moved": 2, "resumed": False}
-    for key in (first, second):
-        sameface("protection", "remove", key)
+    first_again = sameface("protection", "use", first)
+    assert first_again.returncode == 0
+    refused = sameface("protection", "remove", third, "--data-dir", str(data))
+    assert (refused.returncode, "store needs the key" in refused.stderr) == (3, True)
+    sameface("protection", "use", third)
+    assert sameface("protection", "remove", first, "--data-dir", str(data)).stdout == f"{first}\n"
+    sameface("protection", "remove", second)
     monkeypatch.setenv("SAMEFACE_EXPORT_PASSPHRASE", "a long passphrase")
     assert sameface("store", "export", str(tmp_path / "x")).returncode == 0
     refused = sameface("store", "export", str(tmp_path / "y"), SAMEFACE_PROTECTION__KEYS_FILE="")
@@ -108,4 +123,4 @@ def test_keys_come_from_one_of_three_places(tmp_path: Path, monkeypatch: pytest.
 
 
 def provided() -> KeyRing:
-    return KeyRing({"elsewhere": MasterKey("elsewhere", b"e" * 32)}, "elsewhere")
+    return KeyRing({"elsewhere": MasterKey("elsewhere", bytes(range(32)))}, "elsewhere")

@@ -32,7 +32,7 @@ from sameface_qdrant.store.gallery_memory import (
     LargeSearches,
 )
 from sameface_qdrant.store.payloads import META, check_etag
-from sameface_qdrant.store.protection.engine import ProtectedEngine
+from sameface_qdrant.store.protection.engine import ProtectedEngine, not_read
 from sameface_qdrant.store.protection.rekey import Rekeying
 from sameface_qdrant.store.protection.rotation import check_dimension
 from sameface_qdrant.store.quotas import Quotas
@@ -132,7 +132,7 @@ class Galleries:
         check_dimension(contract.dimension)
         key = await self._protected.protections.current_key()
         await self._protected.records.activate(key)
-        return Protection(Generation(key, generation))
+        return Protection(Generation.new(key, generation))
 
     async def get(self, gallery: str) -> Gallery:
         """Return a gallery, or raise GalleryNotFound."""
@@ -291,6 +291,8 @@ class Galleries:
                     f"the gallery {gallery.id!r} was not read from a store; give its id, or read it first",
                     metadata={"field": "gallery"},
                 )
+            if gallery.protection is not None and self._protected.protections.find(gallery.uid) is None:
+                raise not_read()
             tenant = Tenant(gallery.uid, gallery)
             await self._engine.ensure(tenant.collection, gallery.contract.dimension)
             return tenant

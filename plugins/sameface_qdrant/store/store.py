@@ -63,6 +63,8 @@ class Store:
         self._engine = engine
         self._checked = engine = galleries.sizes.watching(cast(Engine, protected))
         self.protections = protected.protections
+        strict = ProtectedEngine(protected.stored, protected.protections, strict=True)
+        self._strict = galleries.sizes.watching(cast(Engine, strict))
         self._write_lock = write_lock
         self.galleries = galleries
         self.identities = Identities(engine, galleries, write_lock)
@@ -143,8 +145,11 @@ class Store:
 
     @property
     def engine(self) -> Engine:
-        """The engine, which refuses to read what this release would misread; for `sameface_qdrant.transfer`."""
-        return self._checked
+        """The engine, which refuses to read what this release would misread; for `sameface_qdrant.transfer`.
+
+        It leaves nothing out for which a key is missing.
+        """
+        return self._strict
 
     def use_secret(self, secret: bytes) -> None:
         """Use another secret from now on; an import into an empty store takes over that of its file."""

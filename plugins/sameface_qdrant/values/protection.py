@@ -1,10 +1,12 @@
 """The protection of a gallery's templates: under which key and in which generation they are stored."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-KEY, GENERATION, NEXT = "key", "generation", "next"
+KEY, GENERATION, SALT, NEXT = "key", "generation", "salt", "next"
+SALT_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,15 @@ class Generation:
     key: str
     """Id of the master key that its keys derive from."""
     number: int
-    """1 for a new gallery; each re-key adds one."""
+    """1 for a new gallery; each re-key adds one. Not unique: a restored copy of a store counts on from its own."""
+    salt: str
+    """Random hexadecimal digits, of which its keys derive too; so no two generations are alike. Empty for the keys of
+    the meta collection."""
+
+    @classmethod
+    def new(cls, key: str, number: int) -> "Generation":
+        """Return a generation like no other one."""
+        return cls(key, number, secrets.token_hex(SALT_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +50,8 @@ def protection_payload(protection: Protection) -> dict[str, Any]:
     """Return a protection as plain values."""
     following = protection.following
     return {
-        KEY: protection.current.key,
-        GENERATION: protection.current.number,
-        NEXT: None if following is None else {KEY: following.key, GENERATION: following.number},
+        **_payload(protection.current),
+        NEXT: None if following is None else _payload(following),
     }
 
 
@@ -51,7 +60,12 @@ def protection_of(stored: Mapping[str, Any] | None) -> Protection | None:
     if stored is None:
         return None
     following = stored[NEXT]
-    return Protection(
-        Generation(stored[KEY], stored[GENERATION]),
-        None if following is None else Generation(following[KEY], following[GENERATION]),
-    )
+    return Protection(_generation(stored), None if following is None else _generation(following))
+
+
+def _payload(generation: Generation) -> dict[str, Any]:
+    return {KEY: generation.key, GENERATION: generation.number, SALT: generation.salt}
+
+
+def _generation(stored: Mapping[str, Any]) -> Generation:
+    return Generation(stored[KEY], stored[GENERATION], stored[SALT])

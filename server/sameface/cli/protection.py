@@ -3,7 +3,6 @@
 `rekey` opens the store itself, see `sameface.cli.direct_store`. `sameface gallery rekey` asks a running service.
 """
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,16 +58,54 @@ def list_keys(file: File = None, as_json: AsJson = False) -> None:
 
 
 @app.command("rotate")
-def rotate(file: File = None, as_json: AsJson = False) -> None:
-    """Add a key, and make it the current one. New galleries use it; re-key the others."""
+def rotate(
+    not_current: Annotated[
+        bool, typer.Option("--not-current", help="leave the current key as it is; `sameface protection use` changes it")
+    ] = False,
+    file: File = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a key, and make it the current one. New galleries use it; re-key the others.
+
+    Where several services share a store, add it with --not-current, give the file to all of them, and then use it.
+    """
     opened = _opened(file)
-    _show(opened, opened.rotate(), as_json)
+    _show(opened, opened.rotate(use=not not_current), as_json)
+
+
+@app.command("use")
+def use(key: KeyArgument, file: File = None, as_json: AsJson = False) -> None:
+    """Make a key the current one. New galleries use it; re-key the others."""
+    opened = _opened(file)
+    _show(opened, opened.use(key), as_json)
 
 
 @app.command("remove")
-def remove(key: KeyArgument, file: File = None, as_json: AsJson = False) -> None:
-    """Remove a key for good, when no gallery needs it any more. A store that still needs it is refused then."""
+def remove(
+    key: KeyArgument,
+    file: File = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    qdrant_url: QdrantUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a key for good, when `sameface protection rekey` does not list it any more.
+
+    If a store is named by one of the options, a key that it needs is not removed.
+    """
+    from sameface.cli.direct_store import located, run_on_store
+
     opened = _opened(file)
+    if config or data_dir or qdrant_url:
+
+        async def needed(store: "Store", progress: "Progress") -> set[str]:
+            return await store.galleries.rekeying.needed_keys()
+
+        if key in run_on_store(located(config, data_dir, qdrant_url, must_exist=True), needed):
+            raise InvalidArgument(
+                f"the store needs the key {key}; `sameface protection rekey` first. It was not removed",
+                metadata={"field": "key"},
+            )
     _show(opened, opened.remove(key), as_json)
 
 
@@ -82,7 +119,8 @@ def rekey(
 ) -> None:
     """Write protected galleries again under the current key. If it was interrupted, the same command goes on.
 
-    Without GALLERY it takes those that are not under the current key.
+    Without GALLERY it takes those that are not under the current key, until there are none. Then it also encrypts
+    again what receipts of erasures say, and lists the keys that the store still needs.
 
     Example: `sameface protection rekey staff`
     """
@@ -90,44 +128,34 @@ def rekey(
 
     settings = located(config, data_dir, qdrant_url, must_exist=True)
 
-    async def work(store: "Store", progress: "Progress") -> "list[Rekeyed]":
+    async def work(store: "Store", progress: "Progress") -> "tuple[list[Rekeyed], set[str]]":
         done = []
-        for one in gallery or await _behind(store):
+        behind = gallery or await store.galleries.rekeying.behind()
+        while behind:
+            for one in behind:
 
-            def told(moved: int, total: int, one: str = one) -> None:
-                progress(one, moved, total)
+                def told(moved: int, total: int, one: str = one) -> None:
+                    progress(one, moved, total)
 
-            done.append(await store.rekey(one, progress=told))
-        return done
+                done.append(await store.rekey(one, progress=told))
+            # One that was interrupted under another key than the current one is behind still.
+            behind = [] if gallery else await store.galleries.rekeying.behind()
+        return done, set() if gallery else await store.galleries.rekeying.seal_names()
 
-    done = run_on_store(settings, work)
+    done, needed = run_on_store(settings, work)
     for one in done:
         assert one.gallery.protection is not None
         generation = one.gallery.protection.current
         if as_json:
-            shown = {"gallery": one.gallery.id, **asdict(generation), "moved": one.moved, "resumed": one.resumed}
-            print_json(shown)
+            named = {"gallery": one.gallery.id, "key": generation.key, "number": generation.number}
+            print_json({**named, "moved": one.moved, "resumed": one.resumed})
         else:
-            named = f"key {generation.key}, generation {generation.number}"
-            print(f"{one.gallery.id}: {named}, {one.moved} records written")
+            told = f"key {generation.key}, generation {generation.number}"
+            print(f"{one.gallery.id}: {told}, {one.moved} records written")
     if not done:
         note("every protected gallery is under the current key")
-
-
-async def _behind(store: "Store") -> list[str]:
-    """Return the galleries that are under another key than the current one, or whose re-key was interrupted."""
-    current, found, token = "", list[str](), ""
-    while True:
-        page = await store.galleries.list(page_size=1000, page_token=token)
-        for one in page.items:
-            if one.protection is None:
-                continue
-            current = current or await store.protections.current_key()
-            if one.protection.keys != (current,) or one.protection.following is not None:
-                found.append(one.id)
-        token = page.next_token
-        if not token:
-            return sorted(found)
+    if not gallery:
+        note(f"the store needs the keys: {', '.join(sorted(needed)) or 'none'}")
 
 
 def _opened(file: Path | None) -> "KeyFile":

@@ -1,5 +1,6 @@
 """Protected stores, and engines on which a re-key can be stopped anywhere."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,13 @@ from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.store.protection.keys import KeyRing, MasterKey
 from tests.plugin.third_engine import SqliteEngine
 
-KEYS = {name: MasterKey(name, bytes([number]) * 32) for number, name in enumerate(("first", "second"), 1)}
+
+def master_key(name: str, secret: str = "") -> MasterKey:
+    """A key that looks random, drawn from its id or from another text."""
+    return MasterKey(name, hashlib.sha256((secret or name).encode()).digest())
+
+
+KEYS = {name: master_key(name) for name in ("first", "second")}
 FIRST, SECOND = KeyRing(KEYS, "first"), KeyRing(KEYS, "second")
 
 

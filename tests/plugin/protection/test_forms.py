@@ -19,7 +19,8 @@ from sameface_qdrant.values.protection import Generation
 from tests.plugin.protection.conftest import FIRST
 
 PEOPLE, DIMENSION = 120, 128
-GENERATION = Generation("first", 1)
+SALT = "5a" * 16
+GENERATION = Generation("first", 1, SALT)
 UID, OTHER_UID = "p" + "a" * 32, "p" + "b" * 32
 NAMES = st.text(max_size=20)
 
@@ -67,23 +68,37 @@ def rate(first: np.ndarray, second: np.ndarray) -> float:
     return float(eer(scores[same], scores[~same]))
 
 
-@pytest.mark.parametrize("other", [("first", "uid b", 1), ("first", "uid a", 2), ("second", "uid a", 1)])
-def test_templates_of_another_gallery_generation_or_key_cannot_be_linked(other: tuple[str, str, int]) -> None:
-    """ISO/IEC 24745: whoever has two protected galleries does no better than chance (EER at least 45 %)."""
-    key, uid, number = other
+@pytest.mark.parametrize("changed", ["key", "gallery", "number", "salt"])
+def test_templates_of_another_gallery_generation_or_key_cannot_be_linked(changed: str) -> None:
+    """ISO/IEC 24745: whoever has two protected galleries does no better than chance (EER at least 45 %).
+
+    The mean of several rotations, as that of one with 120 people has a standard deviation of 4.5 %.
+    """
     first, second = people()
-    here = Rotation(GenerationKeys.derived(FIRST, GENERATION, "uid a").rotation, DIMENSION)
-    there = Rotation(GenerationKeys.derived(FIRST, Generation(key, number), uid).rotation, DIMENSION)
-    turned = np.stack([here.applied(one) for one in first])
+    across: list[tuple[float, float]] = []
+    for salt in (f"{number:032x}" for number in range(1, 13)):
+        generation, uid = Generation("first", 1, salt), "uid a"
+        here = Rotation(GenerationKeys.derived(FIRST, generation, uid).rotation, DIMENSION)
+        match changed:
+            case "key":
+                generation = Generation("second", 1, salt)
+            case "gallery":
+                uid = "uid b"
+            case "number":
+                generation = Generation("first", 2, salt)
+            case _:
+                generation = Generation("first", 1, salt[::-1])
+        there = Rotation(GenerationKeys.derived(FIRST, generation, uid).rotation, DIMENSION)
+        turned = np.stack([here.applied(one) for one in first])
+        across.append((rate(turned, np.stack([there.applied(one) for one in second])), rate(turned, second)))
     assert rate(first, second) < 0.01
     assert rate(turned, np.stack([here.applied(one) for one in second])) < 0.01
-    across = [rate(turned, np.stack([there.applied(one) for one in second])), rate(turned, second)]
-    assert min(across) >= 0.45
-    assert max(across) <= 0.55
+    assert min(np.mean(across, axis=0)) >= 0.45
+    assert max(np.mean(across, axis=0)) <= 0.55
 
 
-def form(uid: str = UID, number: int = 1) -> Form:
-    generation = Generation("first", number)
+def form(uid: str = UID, number: int = 1, salt: str = SALT) -> Form:
+    generation = Generation("first", number, salt)
     keys = GenerationKeys.derived(FIRST, generation, uid)
     return Form(uid, keys, rotation=Rotation(keys.rotation, 8))
 
@@ -111,7 +126,7 @@ def test_a_point_comes_back_and_nothing_of_it_that_names_somebody_is_stored() ->
 
 def test_two_forms_of_one_point_have_nothing_in_common() -> None:
     point = a_point()
-    for other in (form(number=2), form(OTHER_UID)):
+    for other in (form(number=2), form(salt="a5" * 16), form(OTHER_UID)):
         one, two = form().stored(point), other.stored(point)
         assert one.id != two.id
         assert one.id[:8] != two.id[:8]
@@ -135,7 +150,7 @@ def test_a_sealed_value_opens_in_its_own_place_alone() -> None:
     seal = Seal(b"k" * 32, GENERATION)
     text = seal.sealed("point", "note", {"a": "é"})
     assert seal.opened("point", "note", text) == {"a": "é"}
-    other_key, next_generation = Seal(b"l" * 32, GENERATION), Seal(b"k" * 32, Generation("first", 2))
+    other_key, next_generation = Seal(b"l" * 32, GENERATION), Seal(b"k" * 32, Generation("first", 2, SALT))
     elsewhere: list[tuple[Seal, str, str, object]] = [
         (seal, "other", "note", text),
         (seal, "point", "name", text),

@@ -1,6 +1,9 @@
 """Master keys in a file and in the environment."""
 
+import hashlib
 import json
+import logging
+import os
 import stat
 import sys
 from collections.abc import Callable
@@ -43,10 +46,9 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
 
 
 def test_the_derivation_is_hkdf() -> None:
-    """RFC 5869, appendix A.3: no salt, no context."""
-    ring = KeyRing.parsed(json.dumps(content(key="0b" * 22 + "0b" * 10)), "here")
-    # The test case has a key of 22 bytes, so this is the value of another implementation for 32 bytes.
-    assert ring.derive("k1", b"").hex() == extracted_and_expanded(bytes([11]) * 32, b"")
+    """RFC 5869, without salt and context."""
+    ring = KeyRing.parsed(json.dumps(content(key=bytes(range(32)).hex())), "here")
+    assert ring.derive("k1", b"").hex() == extracted_and_expanded(bytes(range(32)), b"")
 
 
 def extracted_and_expanded(secret: bytes, info: bytes) -> str:
@@ -66,8 +68,11 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
         KeyFile(file.path).current  # noqa: B018
 
 
+DIGITS = hashlib.sha256(b"k1").hexdigest()
+
+
 def content(**changes: Any) -> dict[str, Any]:
-    key = {"id": "k1", "key": "5e" * 32, "created": 1.0} | {k: v for k, v in changes.items() if k in ("id", "key")}
+    key = {"id": "k1", "key": DIGITS, "created": 1.0} | {k: v for k, v in changes.items() if k in ("id", "key")}
     return {"format": 1, "current": "k1", "keys": [key]} | {k: v for k, v in changes.items() if k not in ("id", "key")}
 
 
@@ -87,8 +92,14 @@ Spoil = Callable[[dict[str, Any]], Any]
         content(keys=None),
         content(keys=[]),
         content(keys=[None]),
-        content(key="5e" * 31),
-        content(key="5e" * 33),
+        content(key=DIGITS[2:]),
+        content(key=DIGITS + "5e"),
+        content(key=DIGITS.upper()),
+        content(key=" ".join(DIGITS[at : at + 2] for at in range(0, 64, 2))),
+        content(key="00" * 32),
+        content(key="5e" * 32),
+        content(key="01020304050607" + "07" * 25),
+        content(keys=[content()["keys"][0], {**content()["keys"][0], "id": "k2"}]),
         content(key="zz" * 32),
         content(key=7),
         content(id="K1"),
@@ -102,15 +113,50 @@ def test_malformed_keys_are_refused_without_showing_them(spoiled: Any) -> None:
     given = spoiled if isinstance(spoiled, bytes) else json.dumps(spoiled).encode()
     with pytest.raises(InvalidArgument) as refusal:
         KeyRing.parsed(given, "the variable")
-    assert "5e5e" not in repr(refusal.value)
-    assert "5e5e" not in refusal.value.message
+    assert DIGITS[:8] not in repr(refusal.value)
+    assert DIGITS[:8] not in refusal.value.message
 
 
 def test_no_representation_shows_a_key() -> None:
     ring = KeyRing.parsed(json.dumps(content()), "here")
-    assert "5e5e" not in repr(ring)
-    assert "^" * 4 not in repr(ring)
+    assert DIGITS[:8] not in repr(ring)
     assert KeyRing.parsed(ring.serialised(), "there") == ring
+
+
+def test_a_file_that_cannot_be_used_any_more_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    key = file.create()
+    derived = file.derive(key.id, b"context")
+    whole = file.path.read_text()
+    for spoil in (lambda: file.path.chmod(0o644), lambda: file.path.write_text(whole[:40]), file.path.unlink):
+        caplog.clear()
+        spoil()
+        for _ in range(3):
+            assert (file.current, file.derive(key.id, b"context")) == (key.id, derived)
+        assert [one.levelno for one in caplog.records] == [logging.WARNING]
+        assert key.secret.hex() not in caplog.text
+        # A command does not work with what was there before.
+        with pytest.raises(InvalidArgument):
+            file.rotate()
+        file.path.unlink(missing_ok=True)
+        os.close(os.open(file.path, os.O_CREAT, 0o600))
+        file.path.write_text(whole)
+        assert file.current == key.id
+    assert file.rotate().id == file.current
+
+
+def test_a_key_is_never_exchanged_for_another_one_of_its_id(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    file.path.write_text(json.dumps(content()))
+    file.path.chmod(0o600)
+    derived = file.derive("k1", b"context")
+    file.path.write_text(json.dumps(content(key=hashlib.sha256(b"other").hexdigest())))
+    for _ in range(2):
+        for use in (lambda: file.current, lambda: file.derive("k1", b"context"), file.rotate):
+            with pytest.raises(ProtectionKeyRefused, match="'k1' was exchanged"):
+                use()
+    file.path.write_text(json.dumps(content()))
+    assert file.derive("k1", b"context") == derived
 
 
 async def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,12 +16,15 @@ from qdrant_client import AsyncQdrantClient
 from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNotFound
+from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNotFound, InvalidArgument
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.protection import rekey
 from sameface_qdrant.store.protection import state as protection_state
+from sameface_qdrant.store.protection.keys import KeyRing
+from sameface_qdrant.store.protection.records import ProtectedRecords
+from sameface_qdrant.store.write_lock import STORE
 from tests.plugin.conftest import CONTRACT, random_vector
-from tests.plugin.protection.conftest import FIRST, SECOND, Stopped, StoppingEngine, opened, stored
+from tests.plugin.protection.conftest import FIRST, KEYS, SECOND, Stopped, StoppingEngine, master_key, opened, stored
 from tests.plugin.test_services import SharedEngine, until_done
 
 POLICY = Policy(verify_threshold=0.9, identify_threshold=0.9, runner_up_margin=0.01, on_collision="ALLOW")  # type: ignore[arg-type]
@@ -172,6 +176,78 @@ async def test_a_process_that_is_killed_loses_nothing(tmp_path: Path, rng: np.ra
     await asyncio.gather(*map(killed, moments))
 
 
+async def left_over_receipts(store: Store, second: Store, rng: np.random.Generator) -> None:
+    """A gallery is deleted, also an unprotected one; receipts stay."""
+    await store.galleries.create("plain", CONTRACT, protected=False)
+    await store.identities.create("plain", "ada")
+    await store.identities.delete("plain", "ada", force=True)
+    await store.galleries.delete("people", force=True)
+
+
+async def unfinished_sealing(store: Store, second: Store, rng: np.random.Generator) -> None:
+    """A re-key ends after it has changed the gallery's record."""
+    await store.identities.delete("people", "p0", force=True)
+    with mock.patch.object(ProtectedRecords, "seal_again", side_effect=Stopped), pytest.raises(Stopped):
+        await second.rekey("people")
+
+
+async def late_service(store: Store, second: Store, rng: np.random.Generator) -> None:
+    """A service whose current key is the old one changes the gallery."""
+    await second.rekey("people")
+    late = await Store.over(store._engine, keys=KeyRing(KEYS, "first"))
+    await late.galleries.update("people", display_name="Ward eight")
+
+
+async def interrupted(store: Store, second: Store, rng: np.random.Generator) -> None:
+    """A re-key to another key than the current one is interrupted."""
+    other = await Store.over(store._engine, keys=KeyRing({**KEYS, "third": master_key("third")}, "third"))
+    with mock.patch("sameface_qdrant.store.protection.rekey._Moving.all", side_effect=Stopped), pytest.raises(Stopped):
+        await other.rekey("people")
+
+
+@pytest.mark.parametrize("case", [left_over_receipts, unfinished_sealing, late_service, interrupted])
+async def test_the_list_of_needed_keys_is_complete(case: Any, rng: np.random.Generator) -> None:
+    """A store opens without the keys that it does not need, and all that is sealed can be read."""
+    store = await opened("memory", Path())
+    vectors = await filled(store, rng, 3)
+    second = await Store.over(store._engine, keys=SECOND)
+    await case(store, second, rng)
+    ring = KeyRing({**KEYS, "third": master_key("third")}, "second")
+    last = await Store.over(store._engine, keys=ring)
+    assert await last.galleries.rekeying.needed_keys() - {"second"}
+    while behind := await last.galleries.rekeying.behind():
+        for gallery in behind:
+            await last.rekey(gallery)
+    assert await last.galleries.rekeying.seal_names() == {"second"}
+    alone = await Store.over(store._engine, keys=KeyRing({"second": KEYS["second"]}, "second"))
+    assert {one.gallery for one in (await alone.erasures.list()).items} <= {"people", "plain"}
+    if case is left_over_receipts:
+        assert {one.identity for one in (await alone.erasures.list()).items} == {"", "ada"}
+    else:
+        name = "Ward eight" if case is late_service else "Ward"
+        assert (await alone.galleries.get("people")).display_name == name
+        if case is unfinished_sealing:
+            del vectors["p0"]
+        await check(alone, vectors)
+
+
+async def test_sealing_again_keeps_a_change_of_a_service_with_another_key(rng: np.random.Generator) -> None:
+    store = await opened("memory", Path())
+    await filled(store, rng, 1)
+    second = await Store.over(store._engine, keys=SECOND)
+    records = second.galleries.rekeying._engine.records
+    of_store = second.protections.of_store
+
+    async def changed_meanwhile(key: str = "") -> Any:
+        if key == "first":
+            await store.galleries.update("people", display_name="Ward eight")
+        return await of_store(key)
+
+    with mock.patch.object(second.protections, "of_store", changed_meanwhile):
+        await records.seal_again("gallery")
+    assert (await second.galleries.get("people")).display_name == "Ward eight"
+
+
 # Other services.
 
 
@@ -242,6 +318,85 @@ async def _erased(store: Store, identity: str) -> None:
             return None
 
     await until_done(once)
+
+
+@pytest.mark.parametrize("how", ["repeated", "rekeyed again", "deleted"])
+async def test_a_late_write_leaves_nobody_in_an_old_generation(
+    how: str, services: list[Store], rng: np.random.Generator
+) -> None:
+    """A service enrols, and its write arrives after a re-key of another service has ended."""
+    one, two, _ = services
+    vectors = await filled(one, rng, 2)
+    await two.galleries.get("people")
+    late = two.galleries.rekeying._engine
+    shared = late.stored
+
+    class Late:
+        waits = True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(shared, name)
+
+        async def upsert(self, collection: str, *arguments: Any, **options: Any) -> None:
+            if self.waits and collection != META:
+                self.waits = False
+                await one.rekey("people")
+                await shared.upsert(collection, *arguments, **options)
+                if how != "repeated":
+                    raise Stopped
+                return
+            await shared.upsert(collection, *arguments, **options)
+
+    late.stored = Late()
+    vectors["p4"] = random_vector(rng)
+    enrolling = two.enroll("people", "p4", [NewTemplate(vectors["p4"], CONTRACT)], labels={"half": "0"})
+    if how == "repeated":
+        await enrolling
+        await check(one, vectors)
+        assert await generations(one) == {"2"}
+        return
+    with pytest.raises(Stopped):
+        await enrolling
+    assert await generations(one) == {"1", "2"}
+    if how == "rekeyed again":
+        await one.rekey("people")
+        assert await generations(one) == {"3"}
+    else:
+        await one.galleries.delete("people", force=True)
+        assert await generations(one) == set()
+
+
+async def test_an_embedded_rekey_copies_while_nobody_else_writes(rng: np.random.Generator) -> None:
+    store = await opened("memory", Path())
+    await filled(store, rng, 2)
+    protected = store.galleries.rekeying._engine
+    below, locked = protected.stored, list[bool]()
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(below, name)
+
+        async def upsert(self, *arguments: Any, **options: Any) -> None:
+            lock = store._write_lock._locks.get(STORE)
+            locked.append(lock is not None and lock.locked())
+            await below.upsert(*arguments, **options)
+
+    protected.stored = Watched()
+    await store.rekey("people")
+    assert locked
+    assert all(locked)
+
+
+async def test_a_gallery_that_was_read_before_the_store_was_opened_is_refused(rng: np.random.Generator) -> None:
+    store = await opened("memory", Path())
+    vectors = await filled(store, rng, 1)
+    kept, probe = await store.galleries.get("people"), Probe(vectors["p0"], CONTRACT)
+    again = await Store.over(store._engine, keys=FIRST)
+    for call in (again.verify(kept, "p0", probe), again.identify(kept, probe), again.search(kept, probe)):
+        with pytest.raises(InvalidArgument, match="read it again"):
+            await call
+    await again.galleries.get("people")
+    assert (await again.verify(kept, "p0", probe)).outcome is Outcome.MATCH
 
 
 async def test_two_services_that_rekey_at_once_lose_nothing(services: list[Store], rng: np.random.Generator) -> None:

@@ -1,8 +1,10 @@
 """What a stolen or changed store gives away, and when a protected store refuses."""
 
+import asyncio
 import logging
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,25 @@ from sameface_qdrant.engines.base import Where
 from sameface_qdrant.errors import (
     InvalidArgument,
     ProtectionKeyRefused,
+    QuotaExceeded,
     SamefaceError,
     StoreCorrupt,
     StoreTooNew,
+    StoreUnavailable,
     TemplateLimitReached,
 )
 from sameface_qdrant.store.payloads import META
-from sameface_qdrant.store.protection.keys import KeyRing, MasterKey
+from sameface_qdrant.store.protection import state as protection_state
+from sameface_qdrant.store.protection.keys import KeyFile, KeyRing
+from sameface_qdrant.store.protection.rotation import Rotation
 from sameface_qdrant.transfer.exporting import export_store
 from sameface_qdrant.transfer.importing import import_store
 from sameface_qdrant.transfer.keys import ExportKey
 from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.quota import Quota
 from sameface_qdrant.values.schema import SchemaVersion
 from tests.plugin.conftest import CONTRACT, near, random_vector
-from tests.plugin.protection.conftest import FIRST, KEYS, SECOND, opened, stored
+from tests.plugin.protection.conftest import FIRST, KEYS, SECOND, Stopped, StoppingEngine, master_key, opened, stored
 
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.5, collision_threshold=0.95, max_templates=3)
 NAMES = ("lovelace", "Ada Lovelace", "Ward seven", "consent-77", "night shift", "badge 1234", "turing")
@@ -134,8 +141,8 @@ async def test_wrong_and_missing_keys_are_refused_and_nothing_is_changed(
     await filled(store, rng)
     await store.aclose()
     before = files(tmp_path) if engine == "sqlite" else b""
-    wrong = KeyRing({"first": MasterKey("first", b"?" * 32)}, "first")
-    other = KeyRing({"third": MasterKey("third", b"3" * 32)}, "third")
+    wrong = KeyRing({"first": master_key("first", "?")}, "first")
+    other = KeyRing({"third": master_key("third")}, "third")
     for keys, told in ((None, "without any"), (wrong, "another one"), (other, "no key 'first'")):
         with pytest.raises(ProtectionKeyRefused, match=told) as refusal:
             await opened(engine, tmp_path, keys)
@@ -151,7 +158,7 @@ async def test_wrong_and_missing_keys_are_refused_and_nothing_is_changed(
 async def test_a_service_with_another_key_of_the_same_id_writes_nothing(rng: np.random.Generator) -> None:
     """It was started before the store had any protected gallery, so nothing could be checked then."""
     store = await opened("memory", Path())
-    other = await Store.over(store._engine, keys=KeyRing({"first": MasterKey("first", b"?" * 32)}, "first"))
+    other = await Store.over(store._engine, keys=KeyRing({"first": master_key("first", "?")}, "first"))
     await filled(store, rng)
     before = await store._engine.count(META, Where({})), await store._engine.count(CONTRACT.key, Where({}))
     for call in (
@@ -167,11 +174,129 @@ async def test_a_service_with_another_key_of_the_same_id_writes_nothing(rng: np.
     assert before == (await store._engine.count(META, Where({})), await store._engine.count(CONTRACT.key, Where({})))
 
 
+class Changing:
+    """A key source whose answers change, or which fails."""
+
+    current = "first"
+
+    def __init__(self) -> None:
+        self.answers: KeyRing | Exception = FIRST
+
+    def derive(self, key: str, context: bytes) -> bytes:
+        if isinstance(self.answers, Exception):
+            raise self.answers
+        return self.answers.derive(key, context)
+
+
+WRONG = KeyRing({"first": master_key("first", "?")}, "first")
+
+
+@pytest.mark.parametrize("source", ["file", "provider"])
+async def test_a_running_store_writes_nothing_under_an_exchanged_key(
+    source: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    provider, path = Changing(), tmp_path / "keys.json"
+    path.write_text(FIRST.serialised())
+    path.chmod(0o600)
+    file = KeyFile(path)
+    store = await Store.open(":memory:", keys=file if source == "file" else provider)
+    await store.galleries.create("empty", CONTRACT)
+    await filled(store, rng)
+    provider.answers = WRONG
+    path.write_text(WRONG.serialised())
+    before = await store._engine.count(META, Where({})), await store._engine.count(CONTRACT.key, Where({}))
+    for call in (
+        store.galleries.create("more", CONTRACT),
+        store.enroll("empty", "ada", [NewTemplate(random_vector(rng), CONTRACT)]),
+        store.rekey("people"),
+    ):
+        with pytest.raises(ProtectionKeyRefused, match="'first'"):
+            await call
+    assert before == (await store._engine.count(META, Where({})), await store._engine.count(CONTRACT.key, Where({})))
+    again = await Store.over(store._engine, keys=FIRST)
+    assert (await again.identities.get("people", "lovelace")).display_name == "Ada Lovelace"
+
+
+async def test_a_key_that_is_exchanged_in_the_middle_of_a_derivation_is_noticed() -> None:
+    provider = Changing()
+    store = await Store.open(":memory:", keys=provider)
+    await store.galleries.create("people", CONTRACT)
+    for left in range(5):
+        answers = iter([FIRST] * (left + 1) + [WRONG] * 6)
+
+        class Turning(Changing):
+            def derive(self, key: str, context: bytes, answers: Any = answers) -> bytes:
+                return next(answers).derive(key, context)  # type: ignore[no-any-return]
+
+        store.protections.keys = Turning()
+        with pytest.raises(ProtectionKeyRefused, match="'first'"):
+            await store.identities.create("people", "ada")
+
+
+async def test_calls_at_once_draw_one_rotation(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await opened("memory", Path())
+    vectors = await filled(store, rng)
+    drawn: list[int] = []
+
+    def draw(key: bytes, dimension: int) -> Any:
+        drawn.append(dimension)
+        return Rotation(key, dimension)
+
+    monkeypatch.setattr(protection_state, "Rotation", draw)
+    cold = await Store.over(store._engine, keys=FIRST)
+    probe = Probe(vectors["lovelace"], CONTRACT)
+    await asyncio.gather(*(cold.verify("people", "lovelace", probe) for _ in range(8)))
+    assert len(drawn) == 1
+
+
+async def test_a_failing_key_source_is_an_error_of_the_server(rng: np.random.Generator) -> None:
+    provider = Changing()
+    store = await Store.open(":memory:", keys=provider)
+    await store.galleries.create("people", CONTRACT)
+    provider.answers = RuntimeError("https://kms.example/token=secret")
+    with pytest.raises(StoreUnavailable, match="failed with RuntimeError") as refusal:
+        await store.enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)])
+    assert "secret" not in repr(refusal.value) + str(refusal.value.__cause__)
+    provider.answers = FIRST
+    await store.enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)])
+
+
+async def test_deletions_go_on_with_a_key_file_that_others_may_read(tmp_path: Path, rng: np.random.Generator) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    file.create()
+    store = await Store.open(":memory:", keys=file)
+    await store.galleries.create("people", CONTRACT)
+    await store.galleries.create("plain", CONTRACT, protected=False)
+    for gallery in ("plain", "people"):
+        await store.enroll(gallery, "ada", [NewTemplate(random_vector(rng), CONTRACT)])
+    file.path.chmod(0o644)
+    for gallery in ("plain", "people"):
+        assert (await store.identities.delete(gallery, "ada", force=True)).unreadable
+
+
+@pytest.mark.parametrize("changes", range(6))
+async def test_older_releases_are_kept_out_before_the_first_key_is_used(changes: int) -> None:
+    store = await Store.open(":memory:", keys=FIRST)
+    stopping = StoppingEngine(store.galleries.rekeying._engine.records._engine)
+    store.galleries.rekeying._engine.records._engine = stopping
+    stopping.changes_left = changes
+    try:
+        await store.galleries.create("people", CONTRACT)
+    except Stopped:
+        pass
+    else:
+        assert changes == 5
+    points = await stored(store._engine, META)
+    (secret,) = [one for one in points if one["kind"] == "secret"]
+    assert (secret["schema"]["least_reader"] == 3) == (changes > 0)
+    assert secret["schema"]["least_reader"] == 3 or {one["kind"] for one in points} == {"secret"}
+
+
 async def test_a_removed_check_value_is_noticed(rng: np.random.Generator) -> None:
     store = await opened("memory", Path())
     await filled(store, rng)
     await store._engine.delete(META, Where({"kind": "protection-key"}))
-    wrong = KeyRing({"first": MasterKey("first", b"?" * 32)}, "first")
+    wrong = KeyRing({"first": master_key("first", "?")}, "first")
     for keys in (None, wrong, FIRST):
         with pytest.raises(StoreCorrupt, match="'first'"):
             await Store.over(store._engine, keys=keys)
@@ -323,7 +448,7 @@ async def test_an_export_is_protected_again_where_it_is_imported(tmp_path: Path,
     vectors = await filled(store, rng)
     key = ExportKey("key-file", b"e" * 32)
     await export_store(store, tmp_path / "x", key)
-    for keys in (FIRST, KeyRing({"third": MasterKey("third", b"3" * 32)}, "third")):
+    for keys in (FIRST, KeyRing({"third": master_key("third")}, "third")):
         other = await opened("memory", Path(), keys)
         await import_store(other, tmp_path / "x", key, no_erasures_since=True)
         gallery = await other.galleries.get("people")
@@ -347,6 +472,55 @@ async def test_an_export_is_protected_again_where_it_is_imported(tmp_path: Path,
     assert not (await plain.galleries.list()).items
 
 
+async def unlinked(one: Store, other: Store) -> None:
+    """Check that two copies of one gallery have no id, digest, label or embedding in common, though both are its own.
+
+    Only inner products between its templates stay, as they are needed for scores.
+    """
+    here, there = [await stored(store._engine, CONTRACT.key) for store in (one, other)]
+    assert len(here) == len(there) > 3
+    for name in ("id of the point", "identity", "digest", "source", "labels", "point_sealed"):
+        assert not {repr(point[name]) for point in here if name in point} & {
+            repr(point[name]) for point in there if name in point
+        }, name
+    vectors = [[p["vector"] for p in points if p["kind"] == "template"] for points in (here, there)]
+    assert max(float(abs(a @ b)) for a in vectors[0] for b in vectors[1]) < 0.999
+
+
+async def test_a_generation_does_not_come_back_by_an_import(tmp_path: Path, rng: np.random.Generator) -> None:
+    store = await opened("memory", Path())
+    await filled(store, rng)
+    key = ExportKey("key-file", b"e" * 32)
+    await export_store(store, tmp_path / "x", key)
+    first, second = [await opened("memory", Path()) for _ in range(2)]
+    for other in (first, second):
+        await import_store(other, tmp_path / "x", key, no_erasures_since=True)
+    await unlinked(first, second)
+    # The generation after that of the export has its number too.
+    await store.rekey("people")
+    for other in (first, second):
+        await unlinked(store, other)
+
+
+@pytest.mark.parametrize("rekeys", [1, 2])
+async def test_a_generation_does_not_come_back_in_a_restored_store(
+    rekeys: int, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    store = await opened("sqlite", tmp_path / "one")
+    await filled(store, rng)
+    await store.aclose()
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    copies = [await opened("sqlite", tmp_path / name) for name in ("one", "two")]
+    for copy in copies:
+        for _ in range(rekeys):
+            await copy.rekey("people")
+    numbers = [(await copy.galleries.get("people")).protection for copy in copies]
+    assert [one and one.current.number for one in numbers] == [1 + rekeys] * 2
+    await unlinked(*copies)
+    for copy in copies:
+        await copy.aclose()
+
+
 async def test_a_key_that_a_running_service_lacks_is_named(rng: np.random.Generator) -> None:
     store = await opened("memory", Path())
     old = await Store.over(store._engine, keys=KeyRing({"first": KEYS["first"]}, "first"))
@@ -360,6 +534,39 @@ async def test_a_key_that_a_running_service_lacks_is_named(rng: np.random.Genera
     assert not re.search("lovelace|Ward", refusal.value.message)
     with pytest.raises(ProtectionKeyRefused, match="'second'"):
         await old.verify("people", "lovelace", Probe(random_vector(rng), CONTRACT))
+
+
+async def test_a_gallery_under_a_missing_key_stops_nothing_else(
+    tmp_path: Path, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened("memory", Path())
+    old = await Store.over(store._engine, keys=KeyRing({"first": KEYS["first"]}, "first"))
+    await filled(store, rng)
+    new = await Store.over(store._engine, keys=SECOND)
+    await filled(new, rng, "newer")
+    receipt = await new.identities.delete("newer", "lovelace", force=True)
+    listed = {one.id: one.display_name for one in (await old.galleries.list()).items}
+    assert listed == {"people": "Ward seven", "newer": ""}
+    assert [one.protection and one.protection.current.key for one in (await old.galleries.list()).items]
+    assert receipt.id not in {one.id for one in (await old.erasures.list()).items}
+    assert re.search("2 receipts cannot be read without the protection key 'second'", caplog.text)
+    assert {one.gallery for one in (await old.erasures.list()).items} == {"people"}
+    await old.sweep()
+    old.use_quotas([Quota("*", galleries=9, identities=9, bytes=1 << 20)])
+    await old.enroll("people", "eve", [NewTemplate(random_vector(rng), CONTRACT)])
+    old.use_quotas([Quota("*", identities=4)])
+    with pytest.raises(QuotaExceeded, match="4 are used"):
+        await old.enroll("people", "adam", [NewTemplate(random_vector(rng), CONTRACT)])
+    # What concerns this gallery needs its key, and an export leaves nothing out.
+    for call in (
+        old.galleries.get("newer"),
+        old.galleries.update("newer", policy={"max_templates": 4}),
+        old.erasures.get(receipt.id),
+        export_store(old, tmp_path / "x", ExportKey("key-file", b"e" * 32)),
+    ):
+        with pytest.raises(ProtectionKeyRefused, match="'second'"):
+            await call
+    assert (await new.galleries.get("newer")).display_name == "Ward seven"
 
 
 async def test_malformed_fields_of_a_changed_store_are_named_as_such(rng: np.random.Generator) -> None:

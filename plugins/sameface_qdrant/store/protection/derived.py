@@ -1,21 +1,25 @@
 """The keys of one generation of a gallery, derived from a master key. Each purpose has a key of its own."""
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.errors import ProtectionKeyRefused, SamefaceError, StoreUnavailable
 from sameface_qdrant.store.protection.keys import KEY_BYTES, ProtectionKeys
 from sameface_qdrant.store.protection.sealing import Seal
 from sameface_qdrant.values.protection import Generation
+
+Result = TypeVar("Result")
 
 _CONTEXT = "sameface template protection 1"
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 """The digit of a UUID that tells its variant (RFC 9562)."""
 
 
-def context(purpose: str, uid: str = "", number: int = 0) -> bytes:
+def context(purpose: str, uid: str = "", number: int = 0, salt: str = "") -> bytes:
     """Return what a key is derived for: a purpose, a gallery by its key, and a generation."""
-    return "\x1f".join((_CONTEXT, purpose, uid, str(number))).encode()
+    return "\x1f".join((_CONTEXT, purpose, uid, str(number), salt)).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ class GenerationKeys:
         """
 
         def key(purpose: str) -> bytes:
-            return _checked(keys.derive(generation.key, context(purpose, uid, generation.number)))
+            return _derived(keys, generation.key, context(purpose, uid, generation.number, generation.salt))
 
         return cls(
             generation,
@@ -59,16 +63,55 @@ class GenerationKeys:
         return int(stored_id[-1], 16) == self.generation.number & 0x0F
 
 
+def derived_with_check(keys: ProtectionKeys, generation: Generation, uid: str) -> tuple[GenerationKeys, str]:
+    """Return the keys of a generation, and the check value of the master key that they are of; blocks.
+
+    Raises:
+        ProtectionKeyRefused: the master key is missing, or became another one meanwhile.
+    """
+    before = key_check(keys, generation.key)
+    derived = GenerationKeys.derived(keys, generation, uid)
+    compare_checks(generation.key, key_check(keys, generation.key), before)
+    return derived, before
+
+
+def compare_checks(key: str, given: str, expected: str) -> None:
+    """Raise ProtectionKeyRefused if the check value of a master key is not the expected one."""
+    if not hmac.compare_digest(given, expected):
+        raise ProtectionKeyRefused(
+            f"the protection key {key!r} is another one than the store was made with; give the file of keys that the "
+            "store was made with; nothing was changed",
+            metadata={"key": key},
+        )
+
+
 def key_check(keys: ProtectionKeys, key: str) -> str:
     """Return what tells whether a store was made with the same key of this id, and does not reveal it."""
-    return _checked(keys.derive(key, context("check"))).hex()
+    return _derived(keys, key, context("check")).hex()
 
 
-def _checked(derived: bytes) -> bytes:
-    """Return what a key source derived; a shorter key would weaken everything."""
+def _derived(keys: ProtectionKeys, key: str, context: bytes) -> bytes:
+    """Return what a key source derives; a shorter key would weaken everything."""
+    derived = asked(lambda: bytes(keys.derive(key, context)))
     if len(derived) != KEY_BYTES:
-        raise InvalidArgument(
-            f"the protection keys derived {len(derived)} bytes; expected {KEY_BYTES}: correct the provider",
-            metadata={"field": "protection.provider"},
+        raise StoreUnavailable(
+            f"the protection keys derived {len(derived)} bytes; expected {KEY_BYTES}: correct the provider"
         )
     return derived
+
+
+def asked(question: Callable[[], Result]) -> Result:
+    """Return what a key source answers.
+
+    Raises:
+        StoreUnavailable: it failed. Its own words are not repeated, as they may hold secrets.
+    """
+    try:
+        return question()
+    except SamefaceError:
+        raise
+    except Exception as error:
+        raise StoreUnavailable(
+            f"the source of the protection keys failed with {type(error).__name__}; repeat the call, and look after "
+            "the key management service"
+        ) from None

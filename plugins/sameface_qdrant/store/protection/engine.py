@@ -12,21 +12,21 @@ While a gallery is being re-keyed (`sameface_qdrant.store.protection.rekey`), it
 Where several services write, a change is repeated if the gallery's state was changed meanwhile.
 """
 
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 from sameface_qdrant.engines.base import TENANT_FIELD, Engine, ErasureEvidence, Hit, Point, Where
+from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.store.payloads import META
+from sameface_qdrant.store.protection.attempts import Attempts
 from sameface_qdrant.store.protection.evidence import ProtectedEvidence
 from sameface_qdrant.store.protection.generations import Generations, converted, counting, merged
-from sameface_qdrant.store.protection.points import Form, has_sealed
+from sameface_qdrant.store.protection.points import Form, has_sealed, in_clear, tenant_of
 from sameface_qdrant.store.protection.records import ProtectedRecords
-from sameface_qdrant.store.protection.state import LEASE_S, Known, Protections
+from sameface_qdrant.store.protection.state import Known, Protections
 from sameface_qdrant.values.ids import is_protected_uid, tag_of
 from sameface_qdrant.values.vectors import Vector
-
-Result = TypeVar("Result")
 
 COUNTED = 1000
 """While a gallery is being re-keyed, up to this many points are counted one by one, as some may be stored twice."""
@@ -35,7 +35,9 @@ COUNTED = 1000
 class ProtectedEngine:
     """Everything but the methods below is the engine's own."""
 
-    def __init__(self, engine: Engine, protections: Protections) -> None:
+    def __init__(self, engine: Engine, protections: Protections, *, strict: bool = False) -> None:
+        """With ``strict``, lists of galleries and receipts fail if a key is missing, and leave nothing out."""
+        self._strict = strict
         self.stored = engine
         """The engine below, with the stored forms."""
         self.protections = protections
@@ -69,7 +71,7 @@ class ProtectedEngine:
             async def read(forms: Sequence[Form], mine: Sequence[str] = mine) -> dict[str, Point]:
                 return await self._points(collection).get(forms, mine, with_vector)
 
-            found |= await self._reading(uid, read, vectors=with_vector)
+            found |= await self._attempts(collection).reading(uid, read, vectors=with_vector)
         return found
 
     async def nearest(
@@ -88,7 +90,7 @@ class ProtectedEngine:
                 found.append([form.opened_hit(hit) for hit in hits])
             return merged(found, limit)
 
-        return await self._reading(known.uid, read, vectors=True)
+        return await self._attempts(collection).reading(known.uid, read, vectors=True)
 
     async def nearest_each(
         self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
@@ -110,7 +112,7 @@ class ProtectedEngine:
                 found.append([[form.opened_hit(hit) for hit in hits] for hits in results])
             return [merged(lists, limit) for lists in zip(*found, strict=True)]
 
-        return await self._reading(uid, read, vectors=True)
+        return await self._attempts(collection).reading(uid, read, vectors=True)
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
@@ -120,7 +122,7 @@ class ProtectedEngine:
         While a gallery is being re-keyed, a point that is moved between two pages is on both. None is missed.
         """
         if collection == META:
-            return await self.records.scroll(where, limit, start)
+            return await self.records.scroll(where, limit, start, strict=self._strict)
         known = self._of_filter(collection, where)
         if known is None:
             return await self.stored.scroll(collection, where, limit, start)
@@ -128,16 +130,23 @@ class ProtectedEngine:
         async def read(forms: Sequence[Form]) -> tuple[list[Point], str | None]:
             return await self._points(collection).scroll(counting(forms), where, limit, start)
 
-        return await self._reading(known.uid, read)
+        return await self._attempts(collection).reading(known.uid, read)
 
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`.
 
-        While a gallery is being re-keyed, a large count may be too high by what is stored twice.
+        While a gallery is being re-keyed, a large count may be too high by what is stored twice. A count of all
+        records of a kind needs no key otherwise.
         """
         known = self._of_filter(collection, where)
         if known is None:
             return await self.stored.count(collection, where)
+        known = await self.protections.current(known.uid)
+        if in_clear(where) and known.protection.following is None:
+            mine = {**where.equals, TENANT_FIELD: tenant_of(known.uid, known.protection.current.number)}
+            counted = await self.stored.count(collection, replace(where, equals=mine))
+            if self.exclusive or (await self.protections.current(known.uid)).protection == known.protection:
+                return counted
 
         async def read(forms: Sequence[Form]) -> int:
             looked_at = counting(forms)
@@ -147,7 +156,7 @@ class ProtectedEngine:
             found, _ = await self._points(collection).scroll(looked_at, where, 2 * COUNTED, None)
             return len(found)
 
-        return await self._reading(known.uid, read)
+        return await self._attempts(collection).reading(known.uid, read)
 
     # Writes.
 
@@ -165,7 +174,9 @@ class ProtectedEngine:
             await self.records.upsert(points, insert_only=insert_only, only_if=only_if, companions=companions)
             return
         written = [*companions, *points]
-        known = self.protections.find(written[0].payload.get(TENANT_FIELD)) if written else None
+        known = (
+            self._of_filter(collection, Where({TENANT_FIELD: written[0].payload[TENANT_FIELD]})) if written else None
+        )
         if known is None:
             await self.stored.upsert(
                 collection, points, insert_only=insert_only, only_if=only_if, companions=companions
@@ -194,7 +205,9 @@ class ProtectedEngine:
                 await self._points(collection).insert(forms, companions)
                 await self._points(collection).replace(forms, points)
 
-        await self._writing(known.uid, write, vectors=any(point.vector is not None for point in written))
+        await self._attempts(collection).writing(
+            known.uid, write, vectors=any(point.vector is not None for point in written)
+        )
 
     async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
         """See `Engine.set_payload`."""
@@ -214,7 +227,7 @@ class ProtectedEngine:
                     this = Where({TENANT_FIELD: form.tenant}, ids=(identifier,))
                     await self.stored.set_payload(collection, this, form.fields(identifier, payload))
 
-        await self._writing(known.uid, write)
+        await self._attempts(collection).writing(known.uid, write)
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
         """See `Engine.delete`."""
@@ -229,7 +242,9 @@ class ProtectedEngine:
                 for form in forms:
                     await self.stored.delete(collection, form.where(chosen))
 
-            await self._writing(known.uid, remove)
+            await self._attempts(collection).writing(known.uid, remove)
+            if chosen == Where({TENANT_FIELD: known.uid}):  # the whole gallery
+                await self._attempts(collection).remove_past(known.uid, known.protection)
             return
         plain, protected = self._divided([] if collection == META else where)
         if not protected:
@@ -243,38 +258,15 @@ class ProtectedEngine:
                 for form in counting(forms):
                     await self.stored.delete(collection, [form.keys.stored_id(one) for one in mine])
 
-            await self._writing(uid, remove_ids)
+            await self._attempts(collection).writing(uid, remove_ids)
 
     # How.
 
     def _points(self, collection: str) -> Generations:
         return Generations(self.stored, collection)
 
-    async def _reading(
-        self, uid: str, read: Callable[[Sequence[Form]], Awaitable[Result]], *, vectors: bool = False
-    ) -> Result:
-        while True:
-            known = await self.protections.current(uid)
-            result = await read(await self.protections.forms(known, vectors=vectors))
-            if not self.exclusive and time.monotonic() - known.read_at > LEASE_S:
-                await self.protections.read(uid)
-            if self._is_unchanged(known):
-                return result
-
-    async def _writing(
-        self, uid: str, write: Callable[[Sequence[Form]], Awaitable[None]], *, vectors: bool = False
-    ) -> None:
-        while True:
-            known = await self.protections.current(uid)
-            await write(await self.protections.forms(known, vectors=vectors))
-            if not self.exclusive:
-                await self.protections.read(uid)
-            if self._is_unchanged(known):
-                return
-
-    def _is_unchanged(self, known: Known) -> bool:
-        now = self.protections.find(known.uid)
-        return now is None or now.protection == known.protection
+    def _attempts(self, collection: str) -> Attempts:
+        return Attempts(self.stored, self.protections, collection)
 
     def _of_filter(self, collection: str, where: Where) -> Known | None:
         if collection == META:
@@ -282,7 +274,8 @@ class ProtectedEngine:
         if TENANT_FIELD in where.equals:
             uid = str(where.equals[TENANT_FIELD])
             known = self.protections.find(uid)
-            assert known is not None or not is_protected_uid(uid), "the record of a protected gallery is read first"
+            if known is None and is_protected_uid(uid):
+                raise not_read()
             return known
         return self.protections.of_tag(tag_of(where.ids[0])) if where.ids else None
 
@@ -297,3 +290,11 @@ class ProtectedEngine:
             else:
                 protected.setdefault(known.uid, []).append(one)
         return plain, protected
+
+
+def not_read() -> InvalidArgument:
+    """Return the error for a `Gallery` of a protected gallery that was kept while the store was opened again."""
+    return InvalidArgument(
+        "the protected gallery was read before the store was opened; give its id, or read it again",
+        metadata={"field": "gallery"},
+    )

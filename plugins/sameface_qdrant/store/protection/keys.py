@@ -5,11 +5,12 @@ The content of a file, or of a variable, is JSON:
     {"format": 1, "current": "k1", "keys": [{"id": "k1", "key": "<64 hexadecimal digits>", "created": 1767225600}]}
 """
 
+import hashlib
 import json
+import logging
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,11 +18,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
+from sameface_qdrant.store.protection.private_file import check_private, sync_folder, write_new
+
+log = logging.getLogger(__name__)
 
 KEY_BYTES = 32
 FORMAT = 1
 KEY_ID = re.compile(r"[a-z0-9]([a-z0-9\-]{0,30}[a-z0-9])?")
 MOST_BYTES = 1 << 20
+SECRET = re.compile(r"[0-9a-f]{64}")
+FEWEST_BYTES = 8
+"""A key must have so many different bytes. A random one has fewer with a chance of 10**-37."""
 
 
 class ProtectionKeys(Protocol):
@@ -80,6 +87,8 @@ class KeyRing:
         by_id = {key.id: key for key in keys}
         if len(by_id) < len(keys):
             raise _malformed(where, "two keys have the same id")
+        if len({key.secret for key in keys}) < len(keys):
+            raise _malformed(where, "two ids have the same key")
         if current not in by_id:
             raise _malformed(where, "current names none of its keys")
         return cls(by_id, current)
@@ -119,11 +128,18 @@ def new_key(known: Mapping[str, MasterKey]) -> MasterKey:
 
 
 class KeyFile:
-    """Master keys in a file, which is read again when it has changed. Writers replace it whole."""
+    """Master keys in a file, which is read again when it has changed. Writers replace it whole.
+
+    Once it was read, a file that cannot be used any more is not: the keys stay as they were, and a warning is logged.
+    A file in which an id has another key than before is refused.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read: tuple[tuple[int, ...], KeyRing] | None = None
+        self._seen: dict[str, bytes] = {}
+        """Digests of the keys that were read, by id."""
+        self._warned = ""
 
     @property
     def current(self) -> str:
@@ -136,10 +152,28 @@ class KeyFile:
 
     @property
     def ring(self) -> KeyRing:
-        """The keys as they are in the file now.
+        """The keys as they are in the file now, or were when it could be used.
+
+        Raises:
+            InvalidArgument: it was never read; it cannot be read, others may read it, or it has another form.
+            ProtectionKeyRefused: a key has other digits than before.
+        """
+        try:
+            return self.fresh_ring()
+        except InvalidArgument as error:
+            if self._read is None:
+                raise
+            if self._warned != error.message:
+                log.warning("the protection keys stay as they were: %s", error.message)
+                self._warned = error.message
+            return self._read[1]
+
+    def fresh_ring(self) -> KeyRing:
+        """Return the keys as they are in the file now.
 
         Raises:
             InvalidArgument: it cannot be read, others may read it, or it has another form.
+            ProtectionKeyRefused: a key has other digits than before.
         """
         try:
             with self.path.open("rb") as file:
@@ -147,7 +181,7 @@ class KeyFile:
                 stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
                 if self._read is not None and self._read[0] == stamp:
                     return self._read[1]
-                self._check_private(status)
+                check_private(self.path, status)
                 ring = KeyRing.parsed(file.read(MOST_BYTES), str(self.path))
         except OSError as error:
             raise InvalidArgument(
@@ -155,7 +189,16 @@ class KeyFile:
                 "with `sameface protection create`",
                 metadata={"field": "protection.keys_file"},
             ) from None
-        self._read = stamp, ring
+        digests = {key.id: hashlib.sha256(key.secret).digest() for key in ring.keys.values()}
+        for key, digest in digests.items():
+            if self._seen.get(key, digest) != digest:
+                raise ProtectionKeyRefused(
+                    f"the protection key {key!r} was exchanged for another one of the same id; restore the file of "
+                    "keys; nothing was changed",
+                    metadata={"key": key},
+                )
+        self._seen |= digests
+        self._read, self._warned = (stamp, ring), ""
         return ring
 
     def create(self) -> MasterKey:
@@ -167,7 +210,7 @@ class KeyFile:
         key = new_key({})
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            _write_new(self.path, KeyRing({key.id: key}, key.id).serialised())
+            write_new(self.path, KeyRing({key.id: key}, key.id).serialised())
         except FileExistsError:
             raise InvalidArgument(
                 f"{self.path} exists already; it was not changed; `sameface protection rotate` adds a key to it",
@@ -175,14 +218,25 @@ class KeyFile:
             ) from None
         return key
 
-    def rotate(self) -> MasterKey:
-        """Add a key, make it the current one, and return it. The others stay, as galleries may need them."""
+    def rotate(self, *, use: bool = True) -> MasterKey:
+        """Add a key, and return it; with ``use``, make it the current one. The others stay, as galleries may need them.
+
+        Where several services share a store, give the key to all of them before it becomes the current one.
+        """
 
         def change(ring: KeyRing) -> tuple[KeyRing, MasterKey]:
             key = new_key(ring.keys)
-            return KeyRing({**ring.keys, key.id: key}, key.id), key
+            return KeyRing({**ring.keys, key.id: key}, key.id if use else ring.current), key
 
         return self._change(change)
+
+    def use(self, key: str) -> MasterKey:
+        """Make a key the current one, and return it.
+
+        Raises:
+            InvalidArgument: there is no such key.
+        """
+        return self._change(lambda ring: (KeyRing(ring.keys, key), self._known(ring, key)))
 
     def remove(self, key: str) -> MasterKey:
         """Remove a key for good. What was written under it cannot be read any more.
@@ -192,80 +246,52 @@ class KeyFile:
         """
 
         def change(ring: KeyRing) -> tuple[KeyRing, MasterKey]:
-            if key not in ring.keys:
-                raise InvalidArgument(
-                    f"there is no key {key[:40]!r} in {self.path}; `sameface protection list` shows them",
-                    metadata={"field": "key"},
-                )
+            removed = self._known(ring, key)
             if key == ring.current:
                 raise InvalidArgument(
-                    f"{key} is the current key; `sameface protection rotate` first", metadata={"field": "key"}
+                    f"{key} is the current key; `sameface protection rotate` or `use KEY` first",
+                    metadata={"field": "key"},
                 )
             left = {identifier: one for identifier, one in ring.keys.items() if identifier != key}
-            return KeyRing(left, ring.current), ring.keys[key]
+            return KeyRing(left, ring.current), removed
 
         return self._change(change)
+
+    def _known(self, ring: KeyRing, key: str) -> MasterKey:
+        if key not in ring.keys:
+            raise InvalidArgument(
+                f"there is no key {key[:40]!r} in {self.path}; `sameface protection list` shows them",
+                metadata={"field": "key"},
+            )
+        return ring.keys[key]
 
     def _change(self, change: Callable[[KeyRing], tuple[KeyRing, MasterKey]]) -> MasterKey:
         import fcntl
 
-        self._check_readable()
+        self.fresh_ring()  # no lock file is made beside a file that cannot be used
         owner = self.path.stat()
         with open(self.path.with_name(self.path.name + ".lock"), "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            changed, key = change(self.ring)
+            changed, key = change(self.fresh_ring())
             fresh = self.path.with_name(f"{self.path.name}.{secrets.token_hex(6)}.new")
             try:
-                _write_new(fresh, changed.serialised(), owner=owner)
+                write_new(fresh, changed.serialised(), owner=owner)
                 fresh.replace(self.path)
             finally:
                 fresh.unlink(missing_ok=True)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         return key
-
-    def _check_readable(self) -> None:
-        """Raise InvalidArgument if the file cannot be used, before a lock file is made beside it."""
-        _ = self.ring
-
-    def _check_private(self, status: os.stat_result) -> None:
-        """Raise InvalidArgument if the file's mode lets others in.
-
-        A secret that Kubernetes mounts belongs to another user and is readable for the group of this one.
-        """
-        refused = 0o077 if status.st_uid == os.geteuid() else 0o027
-        if status.st_mode & refused:
-            raise InvalidArgument(
-                f"{self.path} has the mode {stat.S_IMODE(status.st_mode):04o}, so others may read or change the "
-                "protection keys; expected 0600: chmod 600, and rotate the keys if others had access",
-                metadata={"field": "protection.keys_file"},
-            )
-
-
-def _write_new(path: Path, content: str, owner: os.stat_result | None = None) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        if owner is not None and os.geteuid() == 0:
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _key_of(stored: Mapping[str, Any], where: str) -> MasterKey:
-    identifier, secret = stored["id"], bytes.fromhex(stored["key"])
+    identifier, digits = stored["id"], stored["key"]
     if not isinstance(identifier, str) or not KEY_ID.fullmatch(identifier):
         raise _malformed(where, "the id of a key is not 1 to 32 characters of a-z, 0-9 and '-'")
-    if len(secret) != KEY_BYTES:
-        raise _malformed(where, f"the key {identifier} has {len(secret)} bytes; expected {KEY_BYTES}")
+    if not isinstance(digits, str) or not SECRET.fullmatch(digits):
+        raise _malformed(where, f"the key {identifier} is not 64 hexadecimal digits in lower case")
+    secret = bytes.fromhex(digits)
+    if len(set(secret)) < FEWEST_BYTES:
+        raise _malformed(where, f"the key {identifier} is not random")
     return MasterKey(identifier, secret, float(stored.get("created", 0.0)))
 
 

@@ -58,7 +58,7 @@ class Form:
     @property
     def tenant(self) -> str:
         """What the points hold in the field that names their gallery."""
-        return f"{self.uid}.{self.keys.generation.number}{STAGED if self.staged else ''}"
+        return tenant_of(self.uid, self.keys.generation.number, staged=self.staged)
 
     def stored(self, point: Point) -> Point:
         """Return the stored form of a point."""
@@ -179,6 +179,18 @@ class _Opened(Mapping[str, Any]):
         return f"<payload of the point {self._point}>"
 
 
+def tenant_of(uid: str, number: int, *, staged: bool = False) -> str:
+    """Return what the points of a generation hold in the field that names their gallery."""
+    return f"{uid}.{number}{STAGED if staged else ''}"
+
+
+def in_clear(where: Where) -> bool:
+    """Return whether a filter on the points of one gallery needs no key to be mapped to the stored ones."""
+    conditions = (where.equals, where.excludes or {}, where.among or {}, where.outside or {})
+    names = {name for fields in conditions for name in fields} - {TENANT_FIELD}
+    return not where.ids and not has_sealed(names)
+
+
 def has_sealed(fields: Iterable[str]) -> bool:
     """Return whether some fields are not stored as they are."""
     return any(name not in CLEAR for name in fields)
@@ -203,6 +215,15 @@ def opened_record(point: Point, seal: Seal) -> Point:
     for name in NAMING[payload["kind"]]:
         payload[name] = seal.opened(point.id, name, payload.pop(name + SEALED))
     del payload["digest"]
+    return Point(point.id, payload)
+
+
+def unnamed_record(point: Point) -> Point:
+    """Return a sealed record without the fields that may name a person."""
+    payload = {**point.payload, **dict.fromkeys(NAMING[point.payload["kind"]], "")}
+    for name in NAMING[payload["kind"]]:
+        payload.pop(name + SEALED, None)
+    payload.pop("digest", None)
     return Point(point.id, payload)
 
 

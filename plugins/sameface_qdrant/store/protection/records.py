@@ -8,24 +8,32 @@ The collection also holds a check value of every master key, so that another key
 anything is written with it.
 """
 
-import hmac
+import logging
 import time
 from collections.abc import Sequence
 
 from sameface_qdrant.engines.base import Engine, Point, Where
-from sameface_qdrant.errors import ProtectionKeyRefused, StoreCorrupt
-from sameface_qdrant.store.payloads import GALLERY, META, SECRET, UNFINISHED
+from sameface_qdrant.errors import ProtectionKeyRefused
+from sameface_qdrant.store.conditional_write import REVISION
+from sameface_qdrant.store.payloads import GALLERY, META, RECEIPT, SECRET, UNFINISHED
 from sameface_qdrant.store.protection.derived import GenerationKeys
-from sameface_qdrant.store.protection.points import KEY_MARK, NAMING, opened_record, sealed_record, sealed_text
+from sameface_qdrant.store.protection.points import (
+    KEY_MARK,
+    NAMING,
+    opened_record,
+    sealed_record,
+    sealed_text,
+    unnamed_record,
+)
 from sameface_qdrant.store.protection.sealing import generation_of
-from sameface_qdrant.store.protection.state import Protections, missing_key
+from sameface_qdrant.store.protection.state import CHECK, Protections, missing_key, unchecked
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.protection import protection_of
 from sameface_qdrant.values.schema import PROTECTED, stamped
 
-CHECK = "protection-key"
-"""The kind of the records with check values."""
 PAGE = 256
+
+log = logging.getLogger(__name__)
 
 
 class ProtectedRecords:
@@ -34,8 +42,6 @@ class ProtectedRecords:
     def __init__(self, engine: Engine, protections: Protections) -> None:
         self._engine = engine
         self._protections = protections
-        self._activated: set[str] = set()
-        """Ids of the master keys that the store has check values of."""
 
     async def check_keys(self) -> None:
         """Check that the keys are those that the store was made with. Nothing is written.
@@ -44,7 +50,30 @@ class ProtectedRecords:
             ProtectionKeyRefused: a key that records need is missing, or a key is another one than before.
             StoreCorrupt: the check value of a key was removed.
         """
-        checks: dict[str, str] = {}
+        checks, used = await self._checks_and_used()
+        for key in sorted(checks):
+            try:
+                check = await self._protections.check_value(key)
+            except ProtectionKeyRefused:
+                if key in used or await self._seals(key):
+                    raise
+                continue
+            await self._protections.check(key, check)
+        if missing := sorted(used - checks):
+            raise unchecked(missing[0])
+
+    async def needed_keys(self) -> set[str]:
+        """Return the ids of the master keys without which something in the store cannot be read."""
+        checks, used = await self._checks_and_used()
+        return used | {key for key in checks if await self._seals(key)}
+
+    async def _seals(self, key: str) -> bool:
+        """Return whether names in the meta collection are sealed under a master key."""
+        return bool(await self._engine.count(META, Where({"digest": KEY_MARK + key})))
+
+    async def _checks_and_used(self) -> tuple[set[str], set[str]]:
+        """Return the master keys with check values, and those that points of galleries are stored under."""
+        checks: set[str] = set()
         used: set[str] = set()
         start: str | None = None
         while True:
@@ -52,22 +81,11 @@ class ProtectedRecords:
             points, start = await self._engine.scroll(META, where, PAGE, start)
             for payload in (point.payload for point in points):
                 if payload["kind"] == CHECK:
-                    checks[str(payload["key"])] = str(payload["check"])
+                    checks.add(str(payload["key"]))
                 elif (protection := protection_of(payload.get("protection"))) is not None:
                     used.update(protection.keys)
             if start is None:
-                break
-        for key in sorted(checks):
-            try:
-                check = await self._protections.check_value(key)
-            except ProtectionKeyRefused:
-                if key in used or await self._engine.count(META, Where({"digest": KEY_MARK + key})):
-                    raise
-                continue
-            _compare(key, check, checks[key])
-            self._activated.add(key)
-        if unchecked := sorted(used - checks.keys()):
-            raise _unchecked(unchecked[0])
+                return checks, used
 
     async def activate(self, key: str) -> None:
         """Store the check value of a key before its first use, and keep older releases out.
@@ -75,19 +93,23 @@ class ProtectedRecords:
         Raises:
             ProtectionKeyRefused: the store knows another key of the same id.
         """
-        if key in self._activated:
+        check = await self._protections.check_value(key)
+        if key in self._protections.checks:
+            await self._protections.check(key, check)
             return
         identifier = point_id(CHECK, key)
-        check = await self._protections.check_value(key)
+        if await self._engine.get(META, [identifier]):
+            await self._protections.check(key, check)
+            return
         payload = {"kind": CHECK, "gallery": "", "identity": "", "key": key, "check": check}
-        await self._engine.upsert(META, [Point(identifier, stamped(payload, PROTECTED))], insert_only=True)
-        stored = (await self._engine.get(META, [identifier]))[identifier]
-        _compare(key, check, str(stored.payload["check"]))
+        # First this, and durable: where a check value is, older releases are kept out.
         (secret,), _ = await self._engine.scroll(META, Where({"kind": SECRET}), 1)
         raised = {"schema": stamped(secret.payload, PROTECTED)["schema"]}
         await self._engine.set_payload(META, Where({"kind": SECRET}), raised)
         await self._engine.commit(META)
-        self._activated.add(key)
+        await self._engine.upsert(META, [Point(identifier, stamped(payload, PROTECTED))], insert_only=True)
+        await self._protections.check(key, check)
+        await self._engine.commit(META)
 
     async def get(self, ids: Sequence[str], *, with_vector: bool) -> dict[str, Point]:
         """See `Engine.get`."""
@@ -95,11 +117,32 @@ class ProtectedRecords:
         found = await self._engine.get(META, ids, with_vector=with_vector)
         return {key: await self._opened(point, began) for key, point in found.items()}
 
-    async def scroll(self, where: Where, limit: int, start: str | None) -> tuple[list[Point], str | None]:
-        """See `Engine.scroll`."""
+    async def scroll(
+        self, where: Where, limit: int, start: str | None, *, strict: bool
+    ) -> tuple[list[Point], str | None]:
+        """See `Engine.scroll`.
+
+        One key that this service lacks must not stop what concerns all galleries. So a gallery under such a key has an
+        empty display name, and receipts under it are left out, unless ``strict`` is set.
+        """
         began = time.monotonic()
         points, following = await self._engine.scroll(META, where, limit, start)
-        return [await self._opened(point, began) for point in points], following
+        opened: list[Point] = []
+        left_out: dict[str, int] = {}
+        for point in points:
+            try:
+                opened.append(await self._opened(point, began))
+            except ProtectionKeyRefused as error:
+                kind, key = point.payload["kind"], str(error.metadata.get("key", ""))
+                if strict or kind not in (GALLERY, RECEIPT):
+                    raise
+                if kind == GALLERY:
+                    opened.append(unnamed_record(point))
+                else:
+                    left_out[key] = left_out.get(key, 0) + 1
+        for key, count in left_out.items():
+            log.warning("%d receipts cannot be read without the protection key %r", count, key)
+        return opened, following
 
     async def upsert(
         self, points: Sequence[Point], *, insert_only: bool, only_if: Where | None, companions: Sequence[Point]
@@ -114,18 +157,23 @@ class ProtectedRecords:
 
     async def seal_again(self, kind: str) -> None:
         """Seal the records of a kind under the current key, those under other keys."""
-        current = await self._protections.of_store()
+        key = await self._protections.current_key()
+        current: GenerationKeys | None = None
         start: str | None = None
         while True:
             points, start = await self._engine.scroll(META, Where({"kind": kind}), PAGE, start)
             for point in points:
                 text = sealed_text(point.payload)
-                if text is None or generation_of(text) == current.generation:
+                if text is None or generation_of(text).key == key:
                     continue
+                if current is None:
+                    await self.activate(key)
+                    current = await self._protections.of_store(key)
                 opened = opened_record(point, (await self._keys_of(text)).seal)
                 again = sealed_record(opened, current.seal, current.generation)
-                # Not if it was changed meanwhile, which sealed it under the current key.
-                unchanged = Where({"digest": point.payload["digest"]})
+                # Not if it was changed meanwhile, maybe by a service with another current key.
+                revision = {REVISION: point.payload[REVISION]} if REVISION in point.payload else {}
+                unchanged = Where({"digest": point.payload["digest"], **revision})
                 await self._engine.upsert(META, [again], only_if=unchanged)
             if start is None:
                 return
@@ -145,37 +193,13 @@ class ProtectedRecords:
         if kind not in NAMING:
             return point
         protection = protection_of(point.payload.get("protection"))
-        if protection is None and (kind == GALLERY or not self._activated):
+        if protection is None and (kind == GALLERY or not self._protections.checks):
             return point
-        keys = await self._protections.of_store()
-        await self.activate(keys.generation.key)
+        key = await self._protections.current_key()
+        if key not in self._protections.checks:
+            await self.activate(key)
+        keys = await self._protections.of_store(key)
         return sealed_record(point, keys.seal, keys.generation)
 
     async def _keys_of(self, text: str) -> GenerationKeys:
-        key = generation_of(text).key
-        if key not in self._activated:
-            # Another service has begun to use it since this one was started.
-            identifier = point_id(CHECK, key)
-            record = (await self._engine.get(META, [identifier])).get(identifier)
-            if record is None:
-                raise _unchecked(key)
-            _compare(key, await self._protections.check_value(key), str(record.payload["check"]))
-            self._activated.add(key)
-        return await self._protections.of_store(key)
-
-
-def _compare(key: str, given: str, stored: str) -> None:
-    if not hmac.compare_digest(given, stored):
-        raise ProtectionKeyRefused(
-            f"the protection key {key!r} is another one than the store was made with; give the file of keys that the "
-            "store was made with; nothing was changed",
-            metadata={"key": key},
-        )
-
-
-def _unchecked(key: str) -> StoreCorrupt:
-    return StoreCorrupt(
-        f"the check value of the protection key {key!r} was removed from the store, so a wrong key would not be "
-        "noticed: restore a backup",
-        metadata={"key": key},
-    )
+        return await self._protections.of_store(generation_of(text).key)

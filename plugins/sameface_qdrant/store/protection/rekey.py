@@ -5,7 +5,7 @@
 2. Batches of points are moved: copied as staged ones, which nobody finds; compared with the originals, which may have
    changed or gone meanwhile; then they count, and when that is durable the originals are removed. The old generation is
    looked through again until nothing of it is left.
-3. The record names the new generation alone, and receipts and notes are sealed under the current key.
+3. The record names the new generation alone, and records of the meta collection are sealed under the current key.
 
 Every state on the way is complete, see `sameface_qdrant.store.protection.engine`. So a re-key that was interrupted,
 even by kill -9, is finished by the next one, and calls go on meanwhile.
@@ -14,6 +14,7 @@ even by kill -9, is finished by the next one, and calls go on meanwhile.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 from sameface_qdrant.engines.base import TENANT_FIELD, Engine, Point, Where
@@ -21,10 +22,10 @@ from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, InvalidArg
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import ATTEMPTS, REVISION, change_of, write
 from sameface_qdrant.store.gallery_memory import GalleryMemory
-from sameface_qdrant.store.move_notes import MOVE
-from sameface_qdrant.store.payloads import META, RECEIPT
+from sameface_qdrant.store.payloads import GALLERY, META
+from sameface_qdrant.store.protection.attempts import Attempts
 from sameface_qdrant.store.protection.engine import ProtectedEngine
-from sameface_qdrant.store.protection.points import Form, is_newer
+from sameface_qdrant.store.protection.points import NAMING, Form, is_newer
 from sameface_qdrant.store.protection.state import LEASE_S
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.gallery import Gallery
@@ -33,6 +34,7 @@ from sameface_qdrant.values.schema import PROTECTED
 
 BATCH = 32
 """Converting them takes some milliseconds, in which other calls wait."""
+PAGE = 256
 REMOVED_AT_ONCE = 1024
 """Originals that are removed together. An embedded engine rewrites its files after a removal."""
 
@@ -77,7 +79,7 @@ class Rekeying:
         resumed = before.following is not None
         following = before.following
         if following is None:
-            following = Generation(await self._engine.protections.current_key(), before.current.number + 1)
+            following = Generation.new(await self._engine.protections.current_key(), before.current.number + 1)
         await self._engine.records.activate(following.key)
         protection = Protection(before.current, following)
         if not resumed:
@@ -89,18 +91,52 @@ class Rekeying:
         forms = await self._engine.protections.forms(known, vectors=True)
         if known.protection != protection or len(forms) == 1:
             raise self._overtaken(gallery)
-        moving = _Moving(self._engine.stored, collection, *forms)
+        await Attempts(self._engine.stored, self._engine.protections, collection).remove_past(uid, protection)
+        moving = _Moving(self._engine.stored, collection, self._write_lock, *forms)
         moved = await moving.all(progress)
         await self._write(gallery, uid, protection, Protection(following))
         await self._lease()
         # What a slow service has written under the old keys until then; it repeats the write under the new ones.
         moved += await moving.all(lambda done, total: None)
         await self._engine.stored.delete(collection, Where({TENANT_FIELD: moving.staged.tenant}))
-        for kind in (RECEIPT, MOVE):
-            await self._engine.records.seal_again(kind)
         await self._engine.commit(collection, erase=True)
-        await self._engine.commit(META, erase=True)
+        await self.seal_names()
         return Rekeyed(await self._gallery(gallery, uid), moved, resumed)
+
+    async def seal_names(self) -> set[str]:
+        """Seal what is sealed in the meta collection under the current key, also of unprotected and deleted galleries.
+
+        Returns:
+            The ids of the master keys that the store needs after that. A key that is not among them may be removed.
+
+        Raises:
+            ProtectionKeyRefused: a key that something is sealed under is missing.
+        """
+        if self._engine.protections.keys is not None:
+            for kind in NAMING:
+                await self._engine.records.seal_again(kind)
+            await self._engine.commit(META, erase=True)
+        return await self._engine.records.needed_keys()
+
+    async def needed_keys(self) -> set[str]:
+        """Return the ids of the master keys that the store needs."""
+        return await self._engine.records.needed_keys()
+
+    async def behind(self) -> list[str]:
+        """Return the galleries that are under another key than the current one, or whose re-key was interrupted."""
+        current, found = "", list[str]()
+        start: str | None = None
+        while True:
+            points, start = await self._engine.scroll(META, Where({"kind": GALLERY}), PAGE, start)
+            for payload in (point.payload for point in points):
+                protection = protection_of(payload.get("protection"))
+                if protection is None:
+                    continue
+                current = current or await self._engine.protections.current_key()
+                if protection.keys != (current,) or protection.following is not None:
+                    found.append(str(payload["id"]))
+            if start is None:
+                return sorted(found)
 
     async def _lease(self) -> None:
         if not self._engine.exclusive:
@@ -167,8 +203,10 @@ class Rekeying:
 class _Moving:
     """Moves the stored points of a gallery from one generation to the next."""
 
-    def __init__(self, engine: Engine, collection: str, old: Form, staged: Form, new: Form) -> None:
-        self._engine, self._collection = engine, collection
+    def __init__(
+        self, engine: Engine, collection: str, write_lock: WriteLock, old: Form, staged: Form, new: Form
+    ) -> None:
+        self._engine, self._collection, self._write_lock = engine, collection, write_lock
         self.old, self.staged, self.new = old, staged, new
 
     async def all(self, progress: Progress) -> int:
@@ -180,7 +218,8 @@ class _Moving:
         while True:
             page, start = await self._engine.scroll(self._collection, mine, BATCH, start)
             if page:
-                settled += await self._copied([point.id for point in page])
+                async with self._alone():
+                    settled += await self._copied([point.id for point in page])
                 progress(min(moved + len(settled), total), total)
                 await asyncio.sleep(0)
             if len(settled) >= REMOVED_AT_ONCE or start is None:
@@ -193,6 +232,13 @@ class _Moving:
                 return moved
             if start is None and not await self._engine.count(self._collection, mine):
                 return moved
+
+    def _alone(self) -> AbstractAsyncContextManager[None]:
+        """Keep the other writes of this process out, if no other process writes.
+
+        An erasure searches the files for bytes, and copies must not appear meanwhile.
+        """
+        return self._write_lock.of_store() if self._engine.exclusive else nullcontext()
 
     async def _copied(self, ids: Sequence[str]) -> list[Point]:
         """Copy points, and return those originals that may be removed once the copies are durable."""

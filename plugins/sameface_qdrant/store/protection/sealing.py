@@ -65,7 +65,7 @@ class Seal:
 
 
 def generation_of(text: Any) -> Generation:
-    """Return the generation that a sealed value was encrypted in.
+    """Return the generation that a sealed value of the meta collection was encrypted in.
 
     Raises:
         StoreCorrupt: it is no sealed value.
@@ -74,7 +74,7 @@ def generation_of(text: Any) -> Generation:
     number, _, content = rest.partition(":")
     if not content or not number.isdecimal():
         raise StoreCorrupt("an encrypted field has another form; it was changed: restore a backup")
-    return Generation(key, int(number))
+    return Generation(key, int(number), salt="")
 
 
 def digest(key: bytes, *parts: str) -> str:

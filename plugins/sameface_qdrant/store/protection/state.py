@@ -8,18 +8,24 @@ see `MAX_AGE_S`.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sameface_qdrant.engines.base import Engine, Point
-from sameface_qdrant.errors import ProtectionKeyRefused
+from sameface_qdrant.errors import ProtectionKeyRefused, StoreCorrupt
 from sameface_qdrant.store.payloads import META
-from sameface_qdrant.store.protection.derived import GenerationKeys, key_check
+from sameface_qdrant.store.protection.derived import (
+    GenerationKeys,
+    asked,
+    compare_checks,
+    derived_with_check,
+    key_check,
+)
 from sameface_qdrant.store.protection.keys import ProtectionKeys
 from sameface_qdrant.store.protection.points import Form
 from sameface_qdrant.store.protection.rotation import Rotation
-from sameface_qdrant.values.ids import gallery_tag
+from sameface_qdrant.values.ids import gallery_tag, point_id
 from sameface_qdrant.values.protection import Generation, Protection, protection_of
 
 Name = TypeVar("Name", bound=Hashable)
@@ -31,6 +37,8 @@ LEASE_S = 6.0
 """How long a re-key waits until every service has noticed a change of the state."""
 MOST_KEYS = 4096
 MOST_ROTATION_BYTES = 256 << 20
+CHECK = "protection-key"
+"""The kind of the records with check values of master keys."""
 OF_STORE = 0
 """The generation number of the keys for records of the meta collection."""
 
@@ -54,6 +62,8 @@ class Protections:
     def __init__(self, engine: Engine, keys: ProtectionKeys | None) -> None:
         self.keys = keys
         self._engine = engine
+        self.checks: dict[str, str] = {}
+        """The stored check values of the master keys that were compared with them."""
         self._known: dict[str, Known] = {}
         self._tags: dict[bytes, str] = {}
         self._derived = _Remembered[tuple[str, Generation], GenerationKeys](MOST_KEYS)
@@ -113,25 +123,27 @@ class Protections:
         keys = await self._keys_of(*named)
         if not vectors:
             return Form(known.uid, keys)
-        rotation = self._rotations.find(named)
-        if rotation is None:
-            rotation = await asyncio.to_thread(Rotation, keys.rotation, known.dimension)
-            self._rotations.keep(named, rotation, rotation.size)
-        return Form(known.uid, keys, rotation=rotation)
+
+        async def draw() -> Rotation:
+            return await asyncio.to_thread(Rotation, keys.rotation, known.dimension)
+
+        return Form(known.uid, keys, rotation=await self._rotations.made(named, draw, lambda one: one.size))
 
     async def of_store(self, key: str = "") -> GenerationKeys:
         """Return the keys for records of the meta collection, by default under the current master key."""
-        return await self._keys_of("", Generation(key or await self.current_key(), OF_STORE))
+        return await self._keys_of("", Generation(key or await self.current_key(), OF_STORE, salt=""))
 
     async def current_key(self) -> str:
         """Return the id of the current master key.
 
         Raises:
             ProtectionKeyRefused: there are no keys.
+            StoreUnavailable: their source fails.
         """
         if self.keys is None:
             raise missing_key("")
-        return await asyncio.to_thread(lambda keys: str(keys.current), self.keys)
+        keys = self.keys
+        return await asyncio.to_thread(asked, lambda: str(keys.current))
 
     async def check_value(self, key: str) -> str:
         """Return the check value of a master key.
@@ -143,14 +155,33 @@ class Protections:
             raise missing_key(key)
         return await asyncio.to_thread(key_check, self.keys, key)
 
+    async def check(self, key: str, given: str) -> None:
+        """Compare the check value of a master key with the one that the store has.
+
+        Raises:
+            ProtectionKeyRefused: it is another key than the store was made with.
+            StoreCorrupt: the store has none.
+        """
+        expected = self.checks.get(key)
+        if expected is None:
+            identifier = point_id(CHECK, key)
+            record = (await self._engine.get(META, [identifier])).get(identifier)
+            if record is None:
+                raise unchecked(key)
+            expected = str(record.payload["check"])
+        compare_checks(key, given, expected)
+        self.checks[key] = expected
+
     async def _keys_of(self, uid: str, generation: Generation) -> GenerationKeys:
-        found = self._derived.find((uid, generation))
-        if found is None:
+        async def derive() -> GenerationKeys:
             if self.keys is None:
                 raise missing_key(generation.key)
-            found = await asyncio.to_thread(GenerationKeys.derived, self.keys, generation, uid)
-            self._derived.keep((uid, generation), found)
-        return found
+            derived, check = await asyncio.to_thread(derived_with_check, self.keys, generation, uid)
+            # Also in a store that was opened long ago: the master key may have been exchanged since.
+            await self.check(generation.key, check)
+            return derived
+
+        return await self._derived.made((uid, generation), derive, lambda keys: 1)
 
 
 def missing_key(key: str) -> ProtectionKeyRefused:
@@ -163,6 +194,15 @@ def missing_key(key: str) -> ProtectionKeyRefused:
     )
 
 
+def unchecked(key: str) -> StoreCorrupt:
+    """Return the error for a master key in use that the store has no check value of."""
+    return StoreCorrupt(
+        f"the check value of the protection key {key!r} was removed from the store, so a wrong key would not be "
+        "noticed: restore a backup",
+        metadata={"key": key},
+    )
+
+
 class _Remembered(Generic[Name, Value]):
     """Keeps the values that were used last, up to a total weight."""
 
@@ -170,14 +210,26 @@ class _Remembered(Generic[Name, Value]):
         self._most = most
         self._values: OrderedDict[Name, tuple[Value, int]] = OrderedDict()
         self._weight = 0
+        self._making: dict[Name, asyncio.Task[Value]] = {}
 
-    def find(self, name: Name) -> Value | None:
-        if name not in self._values:
-            return None
-        self._values.move_to_end(name)
-        return self._values[name][0]
+    async def made(
+        self, name: Name, make: Callable[[], Coroutine[Any, Any, Value]], weight: Callable[[Value], int]
+    ) -> Value:
+        """Return a value. If it is not kept, it is made once, however many calls wait for it."""
+        if name in self._values:
+            self._values.move_to_end(name)
+            return self._values[name][0]
+        if name not in self._making:
+            self._making[name] = asyncio.create_task(make())
+            self._making[name].add_done_callback(lambda done: self._end(name, done, weight))
+        return await asyncio.shield(self._making[name])
 
-    def keep(self, name: Name, value: Value, weight: int = 1) -> None:
+    def _end(self, name: Name, done: asyncio.Task[Value], weight: Callable[[Value], int]) -> None:
+        del self._making[name]
+        if not done.cancelled() and done.exception() is None:
+            self._keep(name, done.result(), weight(done.result()))
+
+    def _keep(self, name: Name, value: Value, weight: int) -> None:
         self._weight += weight - self._values.pop(name, (value, 0))[1]
         self._values[name] = value, weight
         while self._weight > self._most and len(self._values) > 1:
