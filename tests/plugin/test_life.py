@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, Store
+from sameface_qdrant.engines.base import Where
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
     GalleryNotFound,
@@ -14,6 +15,7 @@ from sameface_qdrant.errors import (
     IdentityExpired,
     IdentityNotFound,
     InvalidArgument,
+    StoreUnavailable,
     TemplateLimitReached,
     TemplateNotFound,
 )
@@ -313,3 +315,25 @@ async def test_what_is_prolonged_is_not_swept(store: Store, pass_by: PassBy) -> 
     (receipt,) = await store.sweep()
     assert receipt.templates == 1
     assert [kept.id for kept in (await store.templates.list("people", "ada")).items] == [other]
+
+
+async def test_a_gallery_that_cannot_be_read_stops_no_other_ones_sweep(
+    store: Store, pass_by: PassBy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = datetime.now(UTC) + SOON
+    for gallery in ("first", "second", "third"):
+        await store.galleries.create(gallery, CONTRACT)
+        await store.identities.create(gallery, "ada", expire_time=end)
+    unreadable = (await store.galleries.get("second")).uid
+    scroll = store._engine.scroll
+
+    async def failing(collection: str, where: Where, *arguments: Any, **options: Any) -> Any:
+        if where.expired_at is not None and where.equals.get("gallery") == unreadable:
+            raise StoreUnavailable("not now", retry_after_s=1.0)
+        return await scroll(collection, where, *arguments, **options)
+
+    pass_by(end)
+    with monkeypatch.context() as patch:
+        patch.setattr(store._engine, "scroll", failing)
+        assert {receipt.gallery for receipt in await store.sweep()} == {"first", "third"}
+    assert [receipt.gallery for receipt in await store.sweep()] == ["second"]

@@ -9,7 +9,7 @@ import logging
 import time
 
 from sameface_qdrant.engines.base import Engine, Where
-from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.errors import GalleryNotFound, SamefaceError
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import CLOSED, PENDING, STATE, is_left_over
 from sameface_qdrant.store.galleries import Galleries
@@ -48,10 +48,13 @@ async def sweep(
 async def _expired_identities(engine: Engine, galleries: Galleries, gallery: str) -> list[str]:
     try:
         tenant = await galleries.tenant(gallery)
-    except SamefaceError:
+        where = Where({"gallery": tenant.uid, "kind": payloads.IDENTITY}, expired_at=time.time())
+        points, _ = await engine.scroll(tenant.collection, where, _PAGE)
+    except GalleryNotFound:
         return []  # deleted meanwhile
-    where = Where({"gallery": tenant.uid, "kind": payloads.IDENTITY}, expired_at=time.time())
-    points, _ = await engine.scroll(tenant.collection, where, _PAGE)
+    except SamefaceError as error:
+        log.info("a gallery was left for the next sweep: %s", error.reason)
+        return []
     return [str(point.payload["identity"]) for point in points]
 
 
