@@ -9,14 +9,11 @@ import base64
 import hmac
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sameface_qdrant.errors import StoreCorrupt
 from sameface_qdrant.store.protection.keys import missing_package
 from sameface_qdrant.values.protection import Generation
-
-if TYPE_CHECKING:
-    pass
 
 _NONCE = 12
 _DIGEST_BYTES = 20
