@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sameface.cli.model_add import add
+from sameface.cli.model_quantise import quantise
 from sameface.cli.options import AsJson
 from sameface.cli.output import note, print_json, print_table
 from sameface.cli.serve import load_settings
@@ -19,6 +20,7 @@ from sameface.cli.serve import load_settings
 if TYPE_CHECKING:
     from sameface.inference.cards import ModelCard
     from sameface.inference.defaults import ChosenVersion
+    from sameface.inference.embedders import ServedModels
     from sameface.inference.golden_set import GoldenSetReport
     from sameface.settings import Settings
 
@@ -27,6 +29,7 @@ app = typer.Typer(
 )
 
 app.command()(add)
+app.command()(quantise)
 
 TritonUrl = Annotated[
     str, typer.Option(help="gRPC host:port of a running Triton; default: run in this process", show_default=False)
@@ -82,10 +85,10 @@ def seal(
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List every model version with its licences, and mark the default for new galleries."""
-    from sameface.inference.cards import read_cards
+    from sameface.inference.cards import read_all_cards
 
     settings = load_settings(None)
-    cards, chosen = read_cards(settings.model_repository), _chosen(settings)
+    cards, chosen = read_all_cards(settings.model_repository), _chosen(settings)
     default = {id(card) for card in cards if card.is_embedder and card.version == chosen.version}
     if as_json:
         for card in cards:
@@ -112,14 +115,12 @@ def list_models(as_json: AsJson = False) -> None:
 
 @app.command()
 def check(triton_url: TritonUrl = "", as_json: AsJson = False) -> None:
-    """Check that every version reproduces the golden vector and golden set of its card.
+    """Check that every version that is served reproduces the golden vector and golden set of its card.
 
-    Exit code: 0 all do, 3 one does not.
+    SAMEFACE_EMBEDDER_RUNTIME=openvino checks what serves with it. Exit code: 0 all do, 3 one does not.
     """
-    from sameface.inference.cards import read_cards
-
     settings = load_settings(None)
-    checked = _checked(settings, read_cards(settings.model_repository), triton_url)
+    checked = _checked(settings, _models(settings).run, triton_url)
     if as_json:
         for one in checked:
             print_json(one.record())
@@ -152,16 +153,20 @@ def promote(
     runtime that serves.
     """
     from sameface.errors import ModelCheckFailed, ModelNotFound
-    from sameface.inference.cards import EMBEDDER, read_cards
+    from sameface.inference.cards import EMBEDDER
     from sameface.inference.defaults import promoted, read_default, write_default
+    from sameface.inference.embedders import embedder_versions
     from sameface.settings import model_repository_source
 
     settings = load_settings(None)
-    cards = {card.version: card for card in read_cards(settings.model_repository) if card.model == EMBEDDER}
+    models = _models(settings)
+    cards = embedder_versions(models.cards)
     about = {"model": EMBEDDER, "version": version}
     if version not in cards:
         raise ModelNotFound(
-            f"{settings.model_repository} has no {EMBEDDER} version {version}; it has {sorted(cards)}", metadata=about
+            f"{settings.model_repository} has no {EMBEDDER} version {version}; it has {sorted(cards)}. The setting "
+            "embedder_runtime adds those for OpenVINO",
+            metadata=about,
         )
     card = cards[version]
     if not card.points:
@@ -176,7 +181,7 @@ def promote(
             f"sameface model seal {EMBEDDER} {version}",
             metadata=about,
         )
-    (checked,) = _checked(settings, [card], triton_url)
+    (checked,) = _checked(settings, [embedder_versions(models.run)[version]], triton_url)
     default, _ = read_default(settings.model_repository, model_repository_source())
     if default.version == version:
         print(f"{EMBEDDER} version {version} is the default already")
@@ -194,14 +199,15 @@ def promote(
 def rollback() -> None:
     """Undo the last promotion: the version before it is the default again. Existing galleries keep their version."""
     from sameface.errors import ModelNotFound
-    from sameface.inference.cards import EMBEDDER, read_cards
+    from sameface.inference.cards import EMBEDDER
     from sameface.inference.defaults import read_default, rolled_back, write_default
+    from sameface.inference.embedders import embedder_versions
     from sameface.settings import model_repository_source
 
     settings = load_settings(None)
     default, _ = read_default(settings.model_repository, model_repository_source())
     before = rolled_back(default, _now())
-    cards = {card.version: card for card in read_cards(settings.model_repository) if card.model == EMBEDDER}
+    cards = embedder_versions(_models(settings).cards)
     if before.version not in cards:
         raise ModelNotFound(
             f"{EMBEDDER} version {before.version} was the default before and is not in {settings.model_repository}; "
@@ -240,6 +246,7 @@ class _Checked:
 
 def _checked(settings: "Settings", cards: Sequence["ModelCard"], triton_url: str) -> list[_Checked]:
     """Run golden inputs and golden sets on Triton, or without its URL in this process."""
+    from sameface.inference.cards import EMBEDDER
     from sameface.inference.check import check_digests, check_models
     from sameface.inference.golden_set import FILE_NAME, check_golden_set, read_golden_faces
     from sameface.inference.onnx import OnnxInference
@@ -261,7 +268,7 @@ def _checked(settings: "Settings", cards: Sequence["ModelCard"], triton_url: str
             for card in cards:
                 faces = None
                 if card.golden_set is not None:
-                    stored = read_golden_faces(settings.model_repository / card.model / FILE_NAME)
+                    stored = read_golden_faces(settings.model_repository / EMBEDDER / FILE_NAME)
                     faces = await check_golden_set(inference, card, stored)
                 checked.append(_Checked(card, cosines[card.model, card.version], faces))
             return checked
@@ -269,6 +276,13 @@ def _checked(settings: "Settings", cards: Sequence["ModelCard"], triton_url: str
             await inference.aclose()
 
     return asyncio.run(run())
+
+
+def _models(settings: "Settings") -> "ServedModels":
+    from sameface.inference.cards import read_all_cards
+    from sameface.inference.embedders import served_models
+
+    return served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
 
 
 def _now() -> datetime:

@@ -1,0 +1,98 @@
+"""Opens an ONNX file in OpenVINO, with the interface of an ONNX Runtime session.
+
+The extra ``openvino`` installs it. Nothing here is imported unless a model of `face_embedder_openvino` is used.
+"""
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sameface.errors import RuntimeMissing
+from sameface.inference.base import Tensor, Tensors
+
+PRECISION = "f32"
+"""Precision of whatever is not quantised. By itself OpenVINO takes bf16 on processors that have it, and an embedding
+then differs from the card's (cosine 0.9997)."""
+
+
+class _Output(NamedTuple):
+    name: str
+
+
+class OpenVinoSession:
+    """A model in OpenVINO that several threads may run at a time, each with a request of its own."""
+
+    def __init__(self, model: Path | bytes, threads: int = 1, requests: int = 1, precision: str = PRECISION) -> None:
+        """Compile an ONNX file or its bytes for the CPU: ``requests`` at a time with ``threads`` each.
+
+        Raises:
+            RuntimeMissing: OpenVINO is not installed.
+        """
+        core = import_openvino().Core()
+        read = core.read_model(model if isinstance(model, bytes) else str(model))
+        self._compiled = core.compile_model(
+            read,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": precision,
+                "NUM_STREAMS": requests,
+                "INFERENCE_NUM_THREADS": requests * threads,
+                # Pinned, the threads of several processes would share the first cores.
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+        self._inputs = {port.any_name: port for port in self._compiled.inputs}
+        self._outputs = [_Output(port.any_name) for port in self._compiled.outputs]
+        self._request = threading.local()
+
+    def get_outputs(self) -> list[_Output]:
+        """Return the outputs in order; each has a ``name``."""
+        return self._outputs
+
+    def run(self, outputs: Sequence[str] | None, inputs: Tensors) -> list[Tensor]:
+        """Return the outputs of these names, or all, as ONNX Runtime's method of this name does.
+
+        Raises:
+            ValueError: the model does not accept the name, shape or data type of a tensor.
+        """
+        self._check(inputs)
+        if not hasattr(self._request, "own"):
+            self._request.own = self._compiled.create_infer_request()
+        answers = self._request.own.infer(dict(inputs), share_inputs=True)
+        # Copies: the request writes the next answers into its own tensors.
+        return [np.array(answers[name]) for name in outputs or [each.name for each in self._outputs]]
+
+    def _check(self, inputs: Tensors) -> None:
+        if inputs.keys() != self._inputs.keys():
+            raise ValueError(f"inputs {sorted(inputs)}; expected {sorted(self._inputs)}")
+        for name, values in inputs.items():
+            port = self._inputs[name]
+            shape, datatype = port.partial_shape, port.element_type.to_dtype()
+            fits = len(shape) == values.ndim and all(
+                size.is_dynamic or size.get_length() == given for size, given in zip(shape, values.shape, strict=True)
+            )
+            if not fits or values.dtype != datatype:
+                raise ValueError(f"{name} is {values.dtype} {values.shape}; expected {datatype} {shape}")
+
+
+def import_openvino() -> Any:
+    """Return the module `openvino`.
+
+    Raises:
+        RuntimeMissing: it is not installed.
+    """
+    # OpenVINO reports its import and the computer's kind to its maker through this package. Without it, it does not.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None forbids an import
+    try:
+        import openvino
+    except ImportError as error:
+        raise RuntimeMissing(
+            f"OpenVINO cannot be imported ({error}), but face_embedder_openvino runs in it; install it with "
+            "pip install 'sameface[openvino]', let a Triton run the models, or choose --embedder-runtime onnxruntime",
+            metadata={"package": "openvino"},
+        ) from error
+    return openvino
