@@ -9,7 +9,7 @@ Ranges come from calibration faces. Before they are used, channels are scaled to
 "SmoothQuant"), and the mean error of the rounded weights is taken from each bias.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,10 +59,9 @@ def quantise(layers: Sequence[Layer], faces: Tensor) -> bytes:
             that judge it.
 
     Raises:
-        ModelCheckFailed: channels of the pixels are normalised each in its own way, or a convolution has no PRelu after
-            it.
+        ModelCheckFailed: channels of the pixels are normalised each in its own way.
     """
-    _check_form(layers)
+    layers = tuple(_with_slopes(layers))
     ranges = measured_ranges(layers, faces)
     scaled, ranges = _alike(list(layers), ranges)
     return _written(scaled, ranges)
@@ -181,11 +180,17 @@ def _mean_error(lost: Convolution | Dense, mean: Array) -> Array:
     return np.asarray(np.einsum("goi,gi->go", by_channel, mean.reshape(lost.group, inputs)).ravel())
 
 
-def _check_form(layers: Sequence[Layer]) -> None:
-    for index, layer in enumerate(layers):
+def _with_slopes(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """Give every convolution a PRelu. One of slope 1 changes nothing.
+
+    Raises:
+        ModelCheckFailed: channels of the pixels are normalised each in its own way.
+    """
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
         if isinstance(layer, PixelStep) and layer.constant.size != 1:
             raise ModelCheckFailed(
                 f"{layer.name} has {layer.constant.size} constants; expected one for all channels of the pixels"
             )
-        if isinstance(layer, Convolution) and not isinstance(layers[index + 1], Slopes):
-            raise ModelCheckFailed(f"{layer.name} has no PRelu after it; expected one after each convolution")
+        yield layer
+        if isinstance(layer, Convolution) and not isinstance(following, Slopes):
+            yield Slopes(f"{layer.name}_as_it_is", np.ones(1))

@@ -31,29 +31,43 @@ def open_openvino(path, parameters, outputs):
     """Open a file in OpenVINO, and return a function from named inputs to the outputs in order.
 
     The native backend shares the streams and threads of the config among all instances. Here each instance has a
-    process, and so its part of them.
+    process, and so its part of them. The rest is as in `sameface.inference.openvino`, which says why.
     """
     # OpenVINO reports its import to its maker through this package. None forbids that import.
     sys.modules["openvino_telemetry"] = None
     import openvino
 
     streams = int(parameters.get("NUM_STREAMS", 1))
-    compiled = openvino.Core().compile_model(
-        path,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": parameters.get("INFERENCE_PRECISION_HINT", "f32"),
-            "INFERENCE_NUM_THREADS": max(1, int(parameters.get("INFERENCE_NUM_THREADS", streams)) // streams),
-            "NUM_STREAMS": 1,
-            # Pinned, the threads of all instances would share the first cores.
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
+    core = openvino.Core()
+    model = core.read_model(path)
+    options = {
+        "INFERENCE_PRECISION_HINT": parameters.get("INFERENCE_PRECISION_HINT", "f32"),
+        "INFERENCE_NUM_THREADS": max(1, int(parameters.get("INFERENCE_NUM_THREADS", streams)) // streams),
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    }
+    compiled = core.compile_model(model, "CPU", options)
+    try:
+        black = [
+            np.zeros([1] + [size.get_length() for size in tuple(port.partial_shape)[1:]], np.uint8)
+            for port in model.inputs
+        ]
+        runs = all(len(output) == 1 for output in compiled(black).values())
+    except RuntimeError:
+        runs = False
+    if not runs:
+        model.reshape({port: [1, *port.partial_shape[1:]] for port in model.inputs})
+        compiled = core.compile_model(model, "CPU", options)
     request = compiled.create_infer_request()
 
     def run(feed):
-        answers = request.infer(feed, share_inputs=True)
-        return [np.array(answers[name]) for name in outputs]
+        answers = [[] for _ in outputs]
+        for index in range(len(next(iter(feed.values())))):
+            found = request.infer({name: values[index : index + 1] for name, values in feed.items()}, share_inputs=True)
+            for name, answer in zip(outputs, answers):
+                answer.append(np.array(found[name]))
+        return [np.concatenate(answer) for answer in answers]
 
     return run
 
