@@ -89,11 +89,16 @@ def list_models(as_json: AsJson = False) -> None:
 
     settings = load_settings(None)
     cards, chosen = read_all_cards(settings.model_repository), _chosen(settings)
-    default = {id(card) for card in cards if card.is_embedder and card.version == chosen.version}
+    served = _models(settings).cards
+    default = {card.model for card in served if card.is_embedder and card.version == chosen.version}
+
+    def is_default(card: "ModelCard") -> bool:
+        return card.model in default and card.version == chosen.version
+
     if as_json:
         for card in cards:
             record = card.model_dump(mode="json", exclude={"golden", "golden_set"})
-            print_json({**record, "default": id(card) in default})
+            print_json({**record, "default": is_default(card)})
         return
     print_table(
         ("model", "version", "", "", "licence of the weights", "training data", "restriction"),
@@ -101,7 +106,7 @@ def list_models(as_json: AsJson = False) -> None:
             (
                 card.model,
                 str(card.version),
-                "default" if id(card) in default else "",
+                "default" if is_default(card) else "",
                 card.title,
                 card.licence.weights,
                 card.licence.training_data,
