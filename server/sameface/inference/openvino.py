@@ -43,14 +43,10 @@ class OpenVinoSession:
             "INFERENCE_NUM_THREADS": requests * threads,
             # Pinned, the threads of several processes would share the first cores.
             "ENABLE_CPU_PINNING": False,
-            # Activations before weights of 8 bits would be rounded too.
+            # Activations before weights of 8 bits would be rounded too, and kernels for that need AVX-512.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         }
         self._compiled = core.compile_model(read, "CPU", options)
-        if not _answers(self._compiled):
-            # Weights of 8 bits stay so only with a free batch dimension, and that only on processors with AVX-512.
-            read.reshape({port: [1, *port.partial_shape[1:]] for port in read.inputs})
-            self._compiled = core.compile_model(read, "CPU", options)
         self._inputs = {port.any_name: port for port in self._compiled.inputs}
         self._outputs = [_Output(port.any_name) for port in self._compiled.outputs]
         self._request = threading.local()
@@ -87,18 +83,6 @@ class OpenVinoSession:
             expected = tuple(size.get_length() for size in tuple(shape)[1:])
             if values.dtype != datatype or values.ndim == 0 or len(values) == 0 or values.shape[1:] != expected:
                 raise ValueError(f"{name} is {values.dtype} {values.shape}; expected {datatype} (N, {expected})")
-
-
-def _answers(compiled: Any) -> bool:
-    """Whether a compiled model runs. On processors for which OpenVINO lacks a kernel, it fails only when it runs."""
-    black = {
-        port.any_name: np.zeros([1, *(size.get_length() for size in tuple(port.partial_shape)[1:])], np.uint8)
-        for port in compiled.inputs
-    }
-    try:
-        return all(len(output) == 1 for output in compiled(black).values())
-    except RuntimeError:
-        return False
 
 
 def import_openvino() -> Any:

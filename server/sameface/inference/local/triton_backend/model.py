@@ -38,8 +38,6 @@ def open_openvino(path, parameters, outputs):
     import openvino
 
     streams = int(parameters.get("NUM_STREAMS", 1))
-    core = openvino.Core()
-    model = core.read_model(path)
     options = {
         "INFERENCE_PRECISION_HINT": parameters.get("INFERENCE_PRECISION_HINT", "f32"),
         "INFERENCE_NUM_THREADS": max(1, int(parameters.get("INFERENCE_NUM_THREADS", streams)) // streams),
@@ -47,18 +45,7 @@ def open_openvino(path, parameters, outputs):
         "ENABLE_CPU_PINNING": False,
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
     }
-    compiled = core.compile_model(model, "CPU", options)
-    try:
-        black = [
-            np.zeros([1] + [size.get_length() for size in tuple(port.partial_shape)[1:]], np.uint8)
-            for port in model.inputs
-        ]
-        runs = all(len(output) == 1 for output in compiled(black).values())
-    except RuntimeError:
-        runs = False
-    if not runs:
-        model.reshape({port: [1, *port.partial_shape[1:]] for port in model.inputs})
-        compiled = core.compile_model(model, "CPU", options)
+    compiled = openvino.Core().compile_model(path, "CPU", options)
     request = compiled.create_infer_request()
 
     def run(feed):
