@@ -1,17 +1,16 @@
 """`sameface model …`: builds and checks the model repository, and sets the default version of new galleries."""
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from sameface.cli.model_add import add
+from sameface.cli.model_checks import checked_models, configured_models
 from sameface.cli.model_quantise import quantise
 from sameface.cli.options import AsJson
 from sameface.cli.output import note, print_json, print_table
@@ -20,8 +19,6 @@ from sameface.cli.serve import load_settings
 if TYPE_CHECKING:
     from sameface.inference.cards import ModelCard
     from sameface.inference.defaults import ChosenVersion
-    from sameface.inference.embedders import ServedModels
-    from sameface.inference.golden_set import GoldenSetReport
     from sameface.settings import Settings
 
 app = typer.Typer(
@@ -89,7 +86,7 @@ def list_models(as_json: AsJson = False) -> None:
 
     settings = load_settings(None)
     cards, chosen = read_all_cards(settings.model_repository), _chosen(settings)
-    served = _models(settings).cards
+    served = configured_models(settings).cards
     default = {card.model for card in served if card.is_embedder and card.version == chosen.version}
 
     def is_default(card: "ModelCard") -> bool:
@@ -125,7 +122,7 @@ def check(triton_url: TritonUrl = "", as_json: AsJson = False) -> None:
     SAMEFACE_EMBEDDER_RUNTIME=openvino checks what serves with it. Exit code: 0 all do, 3 one does not.
     """
     settings = load_settings(None)
-    checked = _checked(settings, _models(settings).run, triton_url)
+    checked = checked_models(settings, configured_models(settings).run, triton_url)
     if as_json:
         for one in checked:
             print_json(one.record())
@@ -164,7 +161,7 @@ def promote(
     from sameface.settings import model_repository_source
 
     settings = load_settings(None)
-    models = _models(settings)
+    models = configured_models(settings)
     cards = embedder_versions(models.cards)
     about = {"model": EMBEDDER, "version": version}
     if version not in cards:
@@ -186,7 +183,7 @@ def promote(
             f"sameface model seal {EMBEDDER} {version}",
             metadata=about,
         )
-    (checked,) = _checked(settings, [embedder_versions(models.run)[version]], triton_url)
+    (checked,) = checked_models(settings, [embedder_versions(models.run)[version]], triton_url)
     default, _ = read_default(settings.model_repository, model_repository_source())
     if default.version == version:
         print(f"{EMBEDDER} version {version} is the default already")
@@ -212,7 +209,7 @@ def rollback() -> None:
     settings = load_settings(None)
     default, _ = read_default(settings.model_repository, model_repository_source())
     before = rolled_back(default, _now())
-    cards = embedder_versions(_models(settings).cards)
+    cards = embedder_versions(configured_models(settings).cards)
     if before.version not in cards:
         raise ModelNotFound(
             f"{EMBEDDER} version {before.version} was the default before and is not in {settings.model_repository}; "
@@ -225,69 +222,6 @@ def rollback() -> None:
         f"before ({path})"
     )
     _tell_consequences(settings, cards[before.version])
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    card: "ModelCard"
-    cosine: float
-    faces: "GoldenSetReport | None"
-
-    def record(self) -> dict[str, Any]:
-        """Return the result as plain values, for JSON."""
-        faces = self.faces
-        golden_set = faces and {
-            "smallest_cosine": faces.smallest_cosine,
-            "mated": faces.mated,
-            "non_mated": faces.non_mated,
-        }
-        return {
-            "model": self.card.model,
-            "version": self.card.version,
-            "cosine": self.cosine,
-            "golden_set": golden_set,
-        }
-
-
-def _checked(settings: "Settings", cards: Sequence["ModelCard"], triton_url: str) -> list[_Checked]:
-    """Run golden inputs and golden sets on Triton, or without its URL in this process."""
-    from sameface.inference.cards import EMBEDDER
-    from sameface.inference.check import check_digests, check_models
-    from sameface.inference.golden_set import FILE_NAME, check_golden_set, read_golden_faces
-    from sameface.inference.onnx import OnnxInference
-    from sameface.inference.triton import TritonInference
-
-    url = triton_url or settings.triton_url
-    if not url:
-        check_digests(settings.model_repository, cards)
-
-    async def run() -> list[_Checked]:
-        inference = (
-            TritonInference(url, timeout_s=settings.triton_timeout_s, recovery_s=0.0)
-            if url
-            else OnnxInference(settings.model_repository)
-        )
-        try:
-            cosines = await check_models(inference, cards)
-            checked = []
-            for card in cards:
-                faces = None
-                if card.golden_set is not None:
-                    stored = read_golden_faces(settings.model_repository / EMBEDDER / FILE_NAME)
-                    faces = await check_golden_set(inference, card, stored)
-                checked.append(_Checked(card, cosines[card.model, card.version], faces))
-            return checked
-        finally:
-            await inference.aclose()
-
-    return asyncio.run(run())
-
-
-def _models(settings: "Settings") -> "ServedModels":
-    from sameface.inference.cards import read_all_cards
-    from sameface.inference.embedders import served_models
-
-    return served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
 
 
 def _now() -> datetime:
