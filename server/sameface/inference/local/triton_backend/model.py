@@ -48,13 +48,15 @@ def open_openvino(path, parameters, outputs):
     compiled = openvino.Core().compile_model(path, "CPU", options)
     request = compiled.create_infer_request()
 
+    places = [[port.any_name for port in compiled.outputs].index(name) for name in outputs]
+
     def run(feed):
-        answers = [[] for _ in outputs]
-        for index in range(len(next(iter(feed.values())))):
-            found = request.infer({name: values[index : index + 1] for name, values in feed.items()}, share_inputs=True)
-            for name, answer in zip(outputs, answers):
-                answer.append(np.array(found[name]))
-        return [np.concatenate(answer) for answer in answers]
+        size = len(next(iter(feed.values())))
+        each = [
+            request.infer({name: values[at : at + 1] for name, values in feed.items()}, share_inputs=True).to_tuple()
+            for at in range(size)
+        ]
+        return [np.concatenate([one[place] for one in each]) for place in places]
 
     return run
 
