@@ -35,5 +35,6 @@ for lock in server dev bench build installer; do cp "$work/$lock" "requirements/
 # What is apart from the service: packages in environments of their own, and packages of which one file is used.
 compile server/sameface/inference/local/tritonserver.lock --no-deps server/sameface/inference/local/tritonserver.in
 compile server/sameface/inference/local/backend.lock server/sameface/inference/local/backend.in
+compile server/sameface/inference/local/openvino.lock --no-deps server/sameface/inference/local/openvino.in
 compile server/sameface/models/source.lock --no-deps server/sameface/models/source.in
 compile tests/models/old_runtime.lock --no-deps tests/models/old_runtime.in

@@ -23,9 +23,10 @@ from sameface.audit.log import AuditLog
 from sameface.audit.recorder import Recorder
 from sameface.errors import ModelUnavailable
 from sameface.inference.base import Inference
-from sameface.inference.cards import EMBEDDER, ModelCard, read_cards
+from sameface.inference.cards import EMBEDDER, ModelCard, read_all_cards
 from sameface.inference.check import check_digests, check_models
 from sameface.inference.defaults import check_served, chosen_version
+from sameface.inference.embedders import served_models
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
@@ -64,6 +65,7 @@ class Started:
             where += f" at {self.triton_url}"
         models = ", ".join(
             f"{card.model} v{card.version}"
+            + (" in OpenVINO" if self.parts.model_runtime(card) == "openvino" else "")
             + (" (default)" if card.is_embedder and card.version == self.parts.default_embedder.version else "")
             for card in self.parts.cards
         )
@@ -118,9 +120,9 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
 async def _open(
     settings: Settings, parts: AsyncExitStack, began: float, aborting: asyncio.Event
 ) -> tuple[ApiServer, Started]:
-    cards = read_cards(settings.model_repository)
+    models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
-    check_served(default, cards)
+    check_served(default, models.cards)
     # One deadline for both: they usually start together with this service.
     # Before the store, so that it is closed after the last write to the store has its entry.
     recorder = None
@@ -132,12 +134,12 @@ async def _open(
     store = await open_store(settings, deadline)
     parts.push_async_callback(store.aclose)
     store.use_quotas(settings.quotas)
-    inference, local = await _open_inference(settings, cards, parts)
+    inference, local = await _open_inference(settings, models.run, parts)
     if local is None:  # the start of a local Triton includes the check of its models
         if settings.triton_url:
-            await until_available("Triton", lambda: check_models(inference, cards), deadline)
+            await until_available("Triton", lambda: check_models(inference, models.run), deadline)
         else:
-            await check_models(inference, cards)
+            await check_models(inference, models.run)
     threads = ThreadPoolExecutor(settings.vision_threads, thread_name_prefix="vision")
     parts.callback(lambda: threads.shutdown(wait=not aborting.is_set(), cancel_futures=True))
 
@@ -148,10 +150,11 @@ async def _open(
             quality_limits=settings.quality,
             detector=DetectorSettings(settings.detector_side, settings.detector_threshold),
             threads=threads,
+            embedders=models.folders,
             large_photos=asyncio.Semaphore(max(1, settings.vision_threads // 2)),
         ),
         store=store,
-        cards=cards,
+        cards=models.cards,
         default_embedder=default.version,
         default_selection=settings.face_selection,
         max_faces=settings.max_faces,
@@ -164,8 +167,9 @@ async def _open(
         runtime_version=await inference.server_version(),
         metrics_url=f"unix:{local.metrics}" if local else "",
         engine=store.description,
-        cards=cards,
+        cards=models.cards,
         default_embedder=default,
+        embedders=models.folders,
     )
     sweeping = asyncio.create_task(_sweep(store, settings.sweep_s, recorder))
     parts.callback(sweeping.cancel)

@@ -21,6 +21,7 @@ from sameface.audit.log import AuditOptions
 from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
 from sameface.folders import model_repository_source as model_repository_source
+from sameface.inference.embedders import EmbedderRuntime
 from sameface.inference.triton_tls import TritonTls
 from sameface.protection import ProtectionOptions
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
@@ -65,7 +66,12 @@ class Settings(BaseSettings):
     inference: Literal["triton", "onnx"] = Field(
         "triton",
         description="what runs the models; triton: a Triton server, started by the service unless --triton-url names "
-        "one; onnx: ONNX Runtime in the service's process",
+        "one; onnx: the ONNX files in the service's process",
+    )
+    embedder_runtime: EmbedderRuntime = Field(
+        "onnxruntime",
+        description="what runs the embedder; openvino: OpenVINO runs every version in face_embedder_openvino, with "
+        "equal answers for the versions that face_embedder has too",
     )
     triton_url: str = Field(
         "", description="gRPC host:port, or unix:path, of a running Triton; if empty, the service starts one"
@@ -91,7 +97,7 @@ class Settings(BaseSettings):
     embedder_version: int | None = Field(
         None,
         ge=1,
-        description="version of face_embedder that new galleries are bound to; null means the model repository's "
+        description="version of the embedder that new galleries are bound to; null means the model repository's "
         "default (set by `sameface model promote`)",
     )
     face_selection: FaceSelection = Field(

@@ -198,7 +198,7 @@ def test_the_environment_of_the_image_holds_no_setting() -> None:
 
 def test_the_models_that_triton_serves_are_a_whole_repository(installed: Path) -> None:
     assert "COPY --from=build /opt/sameface/model_repository /models" in stage("triton")
-    for model in ("face_detector", "face_embedder"):
+    for model in ("face_detector", "face_embedder", "face_embedder_openvino"):
         assert (installed / "model_repository" / model / "config.pbtxt").is_file()
         assert (installed / "model_repository" / model / "1" / "model.onnx").is_file()
     assert not list((installed / "model_repository").rglob("*.py"))

@@ -18,7 +18,15 @@ from PIL import Image
 from tritonclient.grpc import model_config_pb2
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
-from sameface.inference.cards import ModelCard, check_golden, golden_input, read_card, read_cards
+from sameface.inference.cards import (
+    OPENVINO_EMBEDDER,
+    ModelCard,
+    check_golden,
+    golden_input,
+    read_all_cards,
+    read_card,
+    read_cards,
+)
 from sameface.inference.check import check_digests
 from sameface.inference.onnx import open_session
 from sameface.models.build import RECIPES, build_models, build_version
@@ -31,6 +39,7 @@ from sameface.vision import ImageLimits, align, decode_faces, decode_image, dete
 
 REPOSITORY = model_repository_source()
 CARDS = read_cards(REPOSITORY)
+ALL_CARDS = read_all_cards(REPOSITORY)
 OLD_RUNTIME = "1.19.2"
 
 
@@ -111,7 +120,7 @@ def test_a_recipe_gives_the_bytes_that_the_card_names(name: tuple[str, int]) -> 
 def test_a_built_repository_is_complete_and_built_once(tmp_path: Path) -> None:
     first = build_models(tmp_path, source=REPOSITORY, cache=cache_folder(), progress=lambda step: None)
     again = build_models(tmp_path, source=REPOSITORY, cache=cache_folder(), progress=lambda step: None)
-    assert len(first.built) == len(again.kept) == len(CARDS)
+    assert len(first.built) == len(again.kept) == len(ALL_CARDS)
     assert (tmp_path / "face_embedder" / "config.pbtxt").is_file()
     assert not list(tmp_path.rglob("*.py"))
     weights = tmp_path / "face_embedder" / "1" / "model.onnx"
@@ -138,13 +147,16 @@ def test_a_model_without_recipe_is_named() -> None:
         build_version(REPOSITORY, "face_embedder", 99, cache_folder())
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: f"{card.model}-{card.version}")
+@pytest.mark.parametrize("card", ALL_CARDS, ids=lambda card: f"{card.model}-{card.version}")
 def test_graph_config_and_card_state_one_tensor_contract(card: ModelCard) -> None:
     folder = REPOSITORY / card.model
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     graph = onnx.load(folder / str(card.version) / "model.onnx")
     assert config.name == card.model
-    assert config.platform == "onnxruntime_onnx"
+    in_openvino = card.model == OPENVINO_EMBEDDER
+    assert (config.platform, config.backend) == (("", "openvino") if in_openvino else ("onnxruntime_onnx", ""))
+    # Without a largest batch, the batch is one of the dimensions.
+    batch = (-1,) if config.max_batch_size else ()
     assert config.version_policy.HasField("all")
     assert max(entry.version for entry in graph.opset_import if entry.domain == "") <= 21
     assert graph.ir_version <= 10
@@ -155,7 +167,7 @@ def test_graph_config_and_card_state_one_tensor_contract(card: ModelCard) -> Non
         tensor = declared.type.tensor_type
         shape = tuple(dimension.dim_value or -1 for dimension in tensor.shape.dim)
         assert spec.name == configured.name == declared.name
-        assert spec.shape == shape == (-1, *configured.dims)
+        assert spec.shape == shape == (*batch, *configured.dims)
         assert f"TYPE_{spec.datatype}" == model_config_pb2.DataType.Name(configured.data_type)
         assert {"UINT8": onnx.TensorProto.UINT8, "FP32": onnx.TensorProto.FLOAT}[spec.datatype] == tensor.elem_type
 

@@ -79,6 +79,7 @@ def test_server_info_names_every_part(connection: Connection) -> None:
     assert (info.store_engine, info.store_version) == ("edge", "0.9.0")
     models = {(model.name, model.version): model for model in info.models}
     (default,) = (key for key, model in models.items() if model.default_embedder)
+    assert {model.runtime for model in models.values()} == {"onnxruntime"}
     assert default == ("face_embedder", default_version())
     assert models[default].contract.dimension == 128
     assert not models["face_detector", 1].HasField("contract")

@@ -1,6 +1,7 @@
 """SystemService: describes this server."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -10,8 +11,9 @@ from sameface.access.caller import present_caller
 from sameface.access.roles import Role
 from sameface.api import responses
 from sameface.errors import PermissionDenied
-from sameface.inference.cards import ModelCard
+from sameface.inference.cards import OPENVINO_EMBEDDER, ModelCard
 from sameface.inference.defaults import ChosenVersion
+from sameface.inference.embedders import EmbedderRuntime
 from sameface.v1 import system_service_pb2, system_service_pb2_grpc
 from sameface_qdrant.engines.base import EngineDescription
 
@@ -28,6 +30,13 @@ class ServedParts:
     engine: EngineDescription
     cards: tuple[ModelCard, ...]
     default_embedder: ChosenVersion
+    embedders: Mapping[int, str] = field(default_factory=dict)
+    """Version of the embedder → the model that runs it; `face_embedder` runs all others."""
+
+    def model_runtime(self, card: ModelCard) -> EmbedderRuntime:
+        """Return what runs a model version."""
+        in_openvino = card.is_embedder and self.embedders.get(card.version) == OPENVINO_EMBEDDER
+        return "openvino" if in_openvino else "onnxruntime"
 
 
 class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ignore[misc]  # generated, untyped
@@ -62,6 +71,7 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ig
                     contract=responses.contract_to(card.contract) if card.is_embedder else None,
                     default_embedder=card.is_embedder and card.version == parts.default_embedder.version,
                     licence_restriction=card.licence.restriction,
+                    runtime=parts.model_runtime(card),
                 )
                 for card in parts.cards
             ],

@@ -19,7 +19,7 @@ from sameface.cli.health import ask_health, encryption_of
 from sameface.cli.options import AsJson, ExitCode
 from sameface.cli.output import coloured, print_json, print_table
 from sameface.cli.serve import load_settings
-from sameface.errors import ModelNotFound
+from sameface.errors import ModelNotFound, RuntimeMissing
 from sameface_qdrant.errors import SamefaceError, StoreLocked
 
 if TYPE_CHECKING:
@@ -88,30 +88,39 @@ def _examine() -> Iterator[Finding]:
 
 
 def _models(settings: "Settings") -> Finding:
-    from sameface.inference.cards import read_cards
+    from sameface.inference.cards import OPENVINO_EMBEDDER, read_all_cards
     from sameface.inference.check import check_digests
+    from sameface.inference.embedders import served_models
 
     remedy = "sameface model build"
     try:
-        cards = read_cards(settings.model_repository)
+        models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
         if not settings.triton_url:
-            check_digests(settings.model_repository, cards)
+            check_digests(settings.model_repository, models.run)
+        if settings.inference == "onnx" and OPENVINO_EMBEDDER in models.folders.values():
+            from sameface.inference.openvino import import_openvino
+
+            import_openvino()
+    except RuntimeMissing as error:
+        return Finding("models", False, error.message, "pip install 'sameface[openvino]'")
     except ModelNotFound as error:
         return Finding("models", False, error.message, remedy)
     except SamefaceError as error:
         return Finding("models", False, error.message, f"delete this file, then {remedy}")
-    return Finding("models", True, ", ".join(f"{card.model} v{card.version}" for card in cards))
+    return Finding("models", True, ", ".join(f"{card.model} v{card.version}" for card in models.run))
 
 
 def _default_version(settings: "Settings") -> Finding:
-    from sameface.inference.cards import EMBEDDER, read_cards
+    from sameface.inference.cards import EMBEDDER, read_all_cards
     from sameface.inference.defaults import check_served, chosen_version
+    from sameface.inference.embedders import served_models
     from sameface.settings import model_repository_source
 
     name = "default version"
     try:
         chosen = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
-        card = check_served(chosen, read_cards(settings.model_repository))
+        models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
+        card = check_served(chosen, models.cards)
     except SamefaceError as error:
         return Finding(name, False, error.message, "sameface model build, or sameface model promote VERSION")
     found = f"{EMBEDDER} v{chosen.version} for new galleries, by {chosen.where}"

@@ -1,17 +1,17 @@
 """`sameface model …`: builds and checks the model repository, and sets the default version of new galleries."""
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from sameface.cli.model_add import add
+from sameface.cli.model_checks import checked_models, configured_models
+from sameface.cli.model_quantise import quantise
 from sameface.cli.options import AsJson
 from sameface.cli.output import note, print_json, print_table
 from sameface.cli.serve import load_settings
@@ -19,7 +19,6 @@ from sameface.cli.serve import load_settings
 if TYPE_CHECKING:
     from sameface.inference.cards import ModelCard
     from sameface.inference.defaults import ChosenVersion
-    from sameface.inference.golden_set import GoldenSetReport
     from sameface.settings import Settings
 
 app = typer.Typer(
@@ -27,6 +26,7 @@ app = typer.Typer(
 )
 
 app.command()(add)
+app.command()(quantise)
 
 TritonUrl = Annotated[
     str, typer.Option(help="gRPC host:port of a running Triton; default: run in this process", show_default=False)
@@ -82,15 +82,20 @@ def seal(
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List every model version with its licences, and mark the default for new galleries."""
-    from sameface.inference.cards import read_cards
+    from sameface.inference.cards import read_all_cards
 
     settings = load_settings(None)
-    cards, chosen = read_cards(settings.model_repository), _chosen(settings)
-    default = {id(card) for card in cards if card.is_embedder and card.version == chosen.version}
+    cards, chosen = read_all_cards(settings.model_repository), _chosen(settings)
+    served = configured_models(settings).cards
+    default = {card.model for card in served if card.is_embedder and card.version == chosen.version}
+
+    def is_default(card: "ModelCard") -> bool:
+        return card.model in default and card.version == chosen.version
+
     if as_json:
         for card in cards:
             record = card.model_dump(mode="json", exclude={"golden", "golden_set"})
-            print_json({**record, "default": id(card) in default})
+            print_json({**record, "default": is_default(card)})
         return
     print_table(
         ("model", "version", "", "", "licence of the weights", "training data", "restriction"),
@@ -98,7 +103,7 @@ def list_models(as_json: AsJson = False) -> None:
             (
                 card.model,
                 str(card.version),
-                "default" if id(card) in default else "",
+                "default" if is_default(card) else "",
                 card.title,
                 card.licence.weights,
                 card.licence.training_data,
@@ -112,14 +117,12 @@ def list_models(as_json: AsJson = False) -> None:
 
 @app.command()
 def check(triton_url: TritonUrl = "", as_json: AsJson = False) -> None:
-    """Check that every version reproduces the golden vector and golden set of its card.
+    """Check that every version that is served reproduces the golden vector and golden set of its card.
 
-    Exit code: 0 all do, 3 one does not.
+    SAMEFACE_EMBEDDER_RUNTIME=openvino checks what serves with it. Exit code: 0 all do, 3 one does not.
     """
-    from sameface.inference.cards import read_cards
-
     settings = load_settings(None)
-    checked = _checked(settings, read_cards(settings.model_repository), triton_url)
+    checked = checked_models(settings, configured_models(settings).run, triton_url)
     if as_json:
         for one in checked:
             print_json(one.record())
@@ -152,16 +155,20 @@ def promote(
     runtime that serves.
     """
     from sameface.errors import ModelCheckFailed, ModelNotFound
-    from sameface.inference.cards import EMBEDDER, read_cards
+    from sameface.inference.cards import EMBEDDER
     from sameface.inference.defaults import promoted, read_default, write_default
+    from sameface.inference.embedders import embedder_versions
     from sameface.settings import model_repository_source
 
     settings = load_settings(None)
-    cards = {card.version: card for card in read_cards(settings.model_repository) if card.model == EMBEDDER}
+    models = configured_models(settings)
+    cards = embedder_versions(models.cards)
     about = {"model": EMBEDDER, "version": version}
     if version not in cards:
         raise ModelNotFound(
-            f"{settings.model_repository} has no {EMBEDDER} version {version}; it has {sorted(cards)}", metadata=about
+            f"{settings.model_repository} has no {EMBEDDER} version {version}; it has {sorted(cards)}. The setting "
+            "embedder_runtime adds those for OpenVINO",
+            metadata=about,
         )
     card = cards[version]
     if not card.points:
@@ -176,7 +183,7 @@ def promote(
             f"sameface model seal {EMBEDDER} {version}",
             metadata=about,
         )
-    (checked,) = _checked(settings, [card], triton_url)
+    (checked,) = checked_models(settings, [embedder_versions(models.run)[version]], triton_url)
     default, _ = read_default(settings.model_repository, model_repository_source())
     if default.version == version:
         print(f"{EMBEDDER} version {version} is the default already")
@@ -194,14 +201,15 @@ def promote(
 def rollback() -> None:
     """Undo the last promotion: the version before it is the default again. Existing galleries keep their version."""
     from sameface.errors import ModelNotFound
-    from sameface.inference.cards import EMBEDDER, read_cards
+    from sameface.inference.cards import EMBEDDER
     from sameface.inference.defaults import read_default, rolled_back, write_default
+    from sameface.inference.embedders import embedder_versions
     from sameface.settings import model_repository_source
 
     settings = load_settings(None)
     default, _ = read_default(settings.model_repository, model_repository_source())
     before = rolled_back(default, _now())
-    cards = {card.version: card for card in read_cards(settings.model_repository) if card.model == EMBEDDER}
+    cards = embedder_versions(configured_models(settings).cards)
     if before.version not in cards:
         raise ModelNotFound(
             f"{EMBEDDER} version {before.version} was the default before and is not in {settings.model_repository}; "
@@ -214,61 +222,6 @@ def rollback() -> None:
         f"before ({path})"
     )
     _tell_consequences(settings, cards[before.version])
-
-
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    card: "ModelCard"
-    cosine: float
-    faces: "GoldenSetReport | None"
-
-    def record(self) -> dict[str, Any]:
-        """Return the result as plain values, for JSON."""
-        faces = self.faces
-        golden_set = faces and {
-            "smallest_cosine": faces.smallest_cosine,
-            "mated": faces.mated,
-            "non_mated": faces.non_mated,
-        }
-        return {
-            "model": self.card.model,
-            "version": self.card.version,
-            "cosine": self.cosine,
-            "golden_set": golden_set,
-        }
-
-
-def _checked(settings: "Settings", cards: Sequence["ModelCard"], triton_url: str) -> list[_Checked]:
-    """Run golden inputs and golden sets on Triton, or without its URL in this process."""
-    from sameface.inference.check import check_digests, check_models
-    from sameface.inference.golden_set import FILE_NAME, check_golden_set, read_golden_faces
-    from sameface.inference.onnx import OnnxInference
-    from sameface.inference.triton import TritonInference
-
-    url = triton_url or settings.triton_url
-    if not url:
-        check_digests(settings.model_repository, cards)
-
-    async def run() -> list[_Checked]:
-        inference = (
-            TritonInference(url, timeout_s=settings.triton_timeout_s, recovery_s=0.0)
-            if url
-            else OnnxInference(settings.model_repository)
-        )
-        try:
-            cosines = await check_models(inference, cards)
-            checked = []
-            for card in cards:
-                faces = None
-                if card.golden_set is not None:
-                    stored = read_golden_faces(settings.model_repository / card.model / FILE_NAME)
-                    faces = await check_golden_set(inference, card, stored)
-                checked.append(_Checked(card, cosines[card.model, card.version], faces))
-            return checked
-        finally:
-            await inference.aclose()
-
-    return asyncio.run(run())
 
 
 def _now() -> datetime:

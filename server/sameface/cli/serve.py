@@ -51,7 +51,7 @@ def serve(
     model_repository: Annotated[Path | None, typer.Option(help="Triton model repository", show_default=False)] = None,
     inference: Annotated[
         InferenceName | None,
-        typer.Option(help="run models with Triton, or with ONNX Runtime in process", show_default=False),
+        typer.Option(help="run models with Triton, or the ONNX files in process", show_default=False),
     ] = None,
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC host:port of a running Triton", show_default=False)
@@ -62,7 +62,11 @@ def serve(
     ] = None,
     embedder_version: Annotated[
         int | None,
-        typer.Option(help="version of face_embedder for new galleries; default: the promoted one", show_default=False),
+        typer.Option(help="version of the embedder for new galleries; default: the promoted one", show_default=False),
+    ] = None,
+    embedder_runtime: Annotated[
+        Literal["onnxruntime", "openvino"] | None,
+        typer.Option(help="run the embedder in ONNX Runtime, or in OpenVINO", show_default=False),
     ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None,
@@ -88,6 +92,7 @@ def serve(
         triton_url=triton_url,
         qdrant_url=qdrant_url,
         embedder_version=embedder_version,
+        embedder_runtime=embedder_runtime,
         log_level=log_level,
     )
     if print_config:

@@ -28,14 +28,15 @@ def serve() -> None:
     import asyncio
     import signal
 
-    from sameface.inference.cards import read_cards
+    from sameface.inference.cards import read_all_cards
+    from sameface.inference.embedders import served_models
     from sameface.inference.local.runtime import require_runtime
     from sameface.inference.local.server import LocalTriton
 
     settings = load_settings(None)
 
     async def run() -> None:
-        cards = read_cards(settings.model_repository)
+        cards = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime).run
         server = LocalTriton(settings.model_repository, require_runtime(settings.cache_dir), cards)
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -18,6 +18,8 @@ from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.gallery import OperatingPoint
 
 EMBEDDER = "face_embedder"
+OPENVINO_EMBEDDER = "face_embedder_openvino"
+"""The same embedder for OpenVINO; see `sameface.inference.embedders`."""
 PAD = "face_pad"
 """The optional model of presentation attack detection."""
 SMALLEST_COSINE = 0.9999
@@ -182,6 +184,16 @@ def read_card(path: Path) -> ModelCard:
 
 
 def read_cards(repository: Path) -> tuple[ModelCard, ...]:
+    """Return the cards of what a service serves unless its settings name another runtime: all but those for OpenVINO.
+
+    Raises:
+        ModelNotFound: the folder has no card.
+        ModelCheckFailed: a card is malformed.
+    """
+    return tuple(card for card in read_all_cards(repository) if card.model != OPENVINO_EMBEDDER)
+
+
+def read_all_cards(repository: Path) -> tuple[ModelCard, ...]:
     """Return every card of a model repository, sorted by model and version.
 
     Raises:

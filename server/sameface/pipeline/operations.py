@@ -6,8 +6,8 @@ from datetime import datetime
 
 import numpy as np
 
-from sameface.errors import ModelNotFound
-from sameface.inference.cards import EMBEDDER, ModelCard
+from sameface.inference.cards import ModelCard
+from sameface.inference.embedders import served_version
 from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline, all_of
 from sameface.pipeline.presentation_attacks import AttackDetection, AttackDetector
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
@@ -71,13 +71,7 @@ class FaceOperations:
             ModelNotFound: the version is not served.
         """
         wanted = version or self.default_embedder
-        served = {card.version: card for card in self.cards if card.model == EMBEDDER}
-        if wanted not in served:
-            raise ModelNotFound(
-                f"{EMBEDDER} version {wanted} is not served; use one of the versions {sorted(served)}",
-                metadata={"model": EMBEDDER, "version": wanted},
-            )
-        return served[wanted]
+        return served_version(self.cards, wanted)
 
     def licence_restriction(self, contract: Contract) -> str:
         """Return what the licence of a contract's model forbids; empty if nothing, or if the version is not served."""

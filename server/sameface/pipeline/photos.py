@@ -1,7 +1,7 @@
 """The steps of one photo: bytes → decode → detector → faces with quality → 112×112 crop → embedder → unit vector."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -86,6 +86,8 @@ class PhotoPipeline:
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     # Each thread decodes one photo at a time, so the size of the pool bounds the memory of photos.
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="vision"))
+    embedders: Mapping[int, str] = field(default_factory=dict)
+    """Version of the embedder → the model that runs it; `face_embedder` runs all others."""
     large_photos: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     """Places for photos at their full size. Each takes up to 490 MiB while it is decoded, then up to 150 MiB until its
     faces are examined."""
@@ -140,7 +142,8 @@ class PhotoPipeline:
         if not crops:
             return ()
         batches = await in_thread(self.threads, _batches, crops)
-        outputs = [await self.inference.run(EMBEDDER, version, {"images": batch}) for batch in batches]
+        model = self.embedders.get(version, EMBEDDER)
+        outputs = [await self.inference.run(model, version, {"images": batch}) for batch in batches]
         return await in_thread(self.threads, _checked, [output["embedding"] for output in outputs], version)
 
     @asynccontextmanager

@@ -14,7 +14,7 @@ class GetServerInfoRequest(_message.Message):
 class GetServerInfoResponse(_message.Message):
     __slots__ = ("version", "inference_runtime", "inference_version", "inference_metrics_url", "store_engine", "store_version", "models", "default_embedder_origin")
     class Model(_message.Message):
-        __slots__ = ("name", "version", "title", "licence", "contract", "default_embedder", "licence_restriction")
+        __slots__ = ("name", "version", "title", "licence", "contract", "default_embedder", "licence_restriction", "runtime")
         NAME_FIELD_NUMBER: _ClassVar[int]
         VERSION_FIELD_NUMBER: _ClassVar[int]
         TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,7 @@ class GetServerInfoResponse(_message.Message):
         CONTRACT_FIELD_NUMBER: _ClassVar[int]
         DEFAULT_EMBEDDER_FIELD_NUMBER: _ClassVar[int]
         LICENCE_RESTRICTION_FIELD_NUMBER: _ClassVar[int]
+        RUNTIME_FIELD_NUMBER: _ClassVar[int]
         name: str
         version: int
         title: str
@@ -29,7 +30,8 @@ class GetServerInfoResponse(_message.Message):
         contract: _face_pb2.Contract
         default_embedder: bool
         licence_restriction: str
-        def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., title: _Optional[str] = ..., licence: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., default_embedder: _Optional[bool] = ..., licence_restriction: _Optional[str] = ...) -> None: ...
+        runtime: str
+        def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., title: _Optional[str] = ..., licence: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., default_embedder: _Optional[bool] = ..., licence_restriction: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_RUNTIME_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_VERSION_FIELD_NUMBER: _ClassVar[int]

@@ -2,11 +2,11 @@
 
 tritonserver 2.51.0 comes from the nvidia-pytriton wheel and is the version of image 24.10. The native backend of that
 image has about ONNX Runtime 1.19. Here a newer ONNX Runtime is pinned, which needs about four fifths of the time for
-the embedder. The tests load every model in 1.19 too. numpy must be below 2: with a newer one, Triton's python backend
-silently passes zeros to the models.
+the embedder. The tests load every model in 1.19 too. OpenVINO is there for `face_embedder_openvino`. numpy must be
+below 2: with a newer one, Triton's python backend silently passes zeros to the models.
 
-Two locks beside this file have every package with its hashes, and nothing else is installed: ``tritonserver.lock``, and
-``backend.lock`` with what the python-based backend imports. `make lock` writes them.
+Three locks beside this file have every package with its hashes, and nothing else is installed: ``tritonserver.lock``,
+and what the python-based backends import, ``backend.lock`` and ``openvino.lock``. `make lock` writes them.
 """
 
 import fcntl
@@ -26,8 +26,9 @@ from sameface.errors import RuntimeMissing
 from sameface.libraries import NO_TELEMETRY
 
 TRITON_VERSION = "2.51.0"
-LOCKS = tuple(Path(__file__).with_name(name) for name in ("tritonserver.lock", "backend.lock"))
+LOCKS = tuple(Path(__file__).with_name(name) for name in ("tritonserver.lock", "backend.lock", "openvino.lock"))
 BACKEND_SOURCE = Path(__file__).with_name("triton_backend") / "model.py"
+BACKENDS = ("onnxruntime", "openvino")
 GLIBC = (2, 35)
 
 
@@ -53,7 +54,7 @@ class Runtime:
 
     @property
     def backends(self) -> Path:
-        """The folder of the backends: `python` and the python-based `onnxruntime`."""
+        """The folder of the backends: `python`, and the python-based `onnxruntime` and `openvino`."""
         return self.root / "backends"
 
     def environment(self) -> dict[str, str]:
@@ -133,7 +134,7 @@ def install_runtime(cache: Path, progress: Callable[[str], None]) -> Runtime:
 def _build(runtime: Runtime, progress: Callable[[str], None]) -> None:
     progress("creating its environment")
     venv.create(runtime.root / "venv", with_pip=False, symlinks=True)
-    progress(f"fetching tritonserver {TRITON_VERSION} (53 MB) and ONNX Runtime")
+    progress(f"fetching tritonserver {TRITON_VERSION} (53 MB), ONNX Runtime and OpenVINO (59 MB)")
     _install(runtime)
     progress("installing the backends")
     wheel = runtime.server.parents[1]
@@ -153,9 +154,9 @@ def _build(runtime: Runtime, progress: Callable[[str], None]) -> None:
     shutil.rmtree(wheel / "python_backend_stubs")
     (python / stub.name).chmod(0o755)
     runtime.server.chmod(0o755)
-    onnx = runtime.backends / "onnxruntime"
-    onnx.mkdir()
-    shutil.copy2(BACKEND_SOURCE, onnx / "model.py")
+    for backend in BACKENDS:
+        (runtime.backends / backend).mkdir()
+        shutil.copy2(BACKEND_SOURCE, runtime.backends / backend / "model.py")
 
 
 def _install(runtime: Runtime) -> None:

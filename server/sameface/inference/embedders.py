@@ -1,0 +1,99 @@
+"""Which model folder runs each version of the embedder.
+
+A version number says which answers a version gives, and a folder which runtime gives them. `face_embedder` runs in ONNX
+Runtime, `face_embedder_openvino` in OpenVINO. A number that both folders have is one version with equal answers: the
+card in `face_embedder_openvino` says with which cosine. Its galleries keep the contract of `face_embedder`, whatever
+runs it. A number that only one folder has is a version of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from sameface.errors import ModelCheckFailed, ModelNotFound
+from sameface.inference.cards import EMBEDDER, OPENVINO_EMBEDDER, SMALLEST_COSINE, ModelCard, cosine_between
+
+EmbedderRuntime: TypeAlias = Literal["onnxruntime", "openvino"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModels:
+    """What a service serves, and what runs for it."""
+
+    cards: tuple[ModelCard, ...]
+    """One for each version that is served, sorted by model and version. An embedder's has the contract of its
+    galleries."""
+    run: tuple[ModelCard, ...]
+    """The models that run: these are loaded, and have their digests and golden vectors checked."""
+
+    @property
+    def folders(self) -> Mapping[int, str]:
+        """Version of the embedder → the model folder that runs it."""
+        return {card.version: card.model for card in self.run if card.is_embedder}
+
+
+def served_models(cards: Sequence[ModelCard], runtime: EmbedderRuntime) -> ServedModels:
+    """Choose from all cards of a repository. OpenVINO runs only what ``runtime`` allows, then all that it can.
+
+    Raises:
+        ModelCheckFailed: a card of `face_embedder_openvino` does not say that its answers equal those of the version of
+            `face_embedder` with its number.
+    """
+    others = [card for card in cards if card.model != OPENVINO_EMBEDDER]
+    if runtime == "onnxruntime":
+        return ServedModels(tuple(others), tuple(others))
+    fast = {card.version: card for card in cards if card.model == OPENVINO_EMBEDDER}
+    run, contracts = [], []
+    for card in others:
+        twin = fast.pop(card.version, None) if card.model == EMBEDDER else None
+        if twin is not None:
+            check_twin(twin, card)
+        run.append(twin or card)
+        contracts.append(card)
+    alone = fast.values()
+    return ServedModels(_ordered([*contracts, *alone]), _ordered([*run, *alone]))
+
+
+def embedder_versions(cards: Sequence[ModelCard]) -> dict[int, ModelCard]:
+    """Return the cards of the embedder's versions among what is served, by version."""
+    return {card.version: card for card in cards if card.is_embedder}
+
+
+def served_version(cards: Sequence[ModelCard], version: int) -> ModelCard:
+    """Return the card of a version of the embedder among what is served.
+
+    Raises:
+        ModelNotFound: the version is not served.
+    """
+    served = embedder_versions(cards)
+    if version not in served:
+        raise ModelNotFound(
+            f"{EMBEDDER} version {version} is not served; use one of the versions {sorted(served)}. A service serves "
+            "those for OpenVINO with --embedder-runtime openvino",
+            metadata={"model": EMBEDDER, "version": version},
+        )
+    return served[version]
+
+
+def check_twin(twin: ModelCard, card: ModelCard) -> None:
+    """Check that ``twin`` may run in place of ``card``: its card names the other's digest, and both expect one output.
+
+    Raises:
+        ModelCheckFailed: it may not.
+    """
+    measured = twin.equivalent_to.get(card.sha256)
+    expected = cosine_between(card.golden.output, np.array(twin.golden.output, np.float32))
+    if measured is None or not (measured >= SMALLEST_COSINE and expected >= SMALLEST_COSINE):
+        found = "does not name it in equivalent_to" if measured is None else f"has the cosine {min(measured, expected)}"
+        raise ModelCheckFailed(
+            f"{twin.model} version {twin.version} cannot run {card.model} version {card.version}: its card {found}; "
+            f"expected a cosine of at least {SMALLEST_COSINE}. Write the card with `sameface model seal {twin.model} "
+            f"{twin.version}`, or give other weights another version number",
+            metadata={"model": twin.model, "version": twin.version},
+        )
+
+
+def _ordered(cards: Sequence[ModelCard]) -> tuple[ModelCard, ...]:
+    return tuple(sorted(cards, key=lambda card: (card.model, card.version)))
