@@ -25,13 +25,15 @@ from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollectio
 from sameface_qdrant.engines.edge.erasure_evidence import EdgeErasureEvidence
 from sameface_qdrant.engines.edge.files import check_format
 from sameface_qdrant.engines.edge.lock import lock_folder
-from sameface_qdrant.engines.edge.nearest import nearest
+from sameface_qdrant.engines.edge.nearest import is_indexed, nearest
 from sameface_qdrant.engines.edge.shard import filter_of, open_current, point_of
 from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
 QUICK_IDS = 64
 """Reading up to this many points by id takes less time than the switch to another thread."""
+QUICK_NUMBERS = 1 << 18
+"""So does comparing a probe with vectors that hold this many numbers together: 2,048 of 128."""
 
 
 class EdgeEngine:
@@ -141,10 +143,10 @@ class EdgeEngine:
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
         """See `Engine.nearest`; exact."""
-        # One identity has few points: comparing them takes less time than the switch to another thread.
-        return await self._opened(collection).read(
-            lambda shard: nearest(shard, vector, where, limit, min_score), quick="identity" in where.equals
-        )
+        opened = self._opened(collection)
+        # Comparing few points takes less time than the switch to another thread.
+        quick = "identity" in where.equals or (is_indexed(where) and opened.size * opened.dimension <= QUICK_NUMBERS)
+        return await opened.read(lambda shard: nearest(shard, vector, where, limit, min_score), quick=quick)
 
     async def nearest_each(
         self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]

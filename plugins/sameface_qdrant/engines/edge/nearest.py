@@ -21,6 +21,7 @@ from sameface_qdrant.values.vectors import Vector
 MOST = 0.5
 """A filter that keeps at least this share of the points is tested here instead of by Edge."""
 SPARE, GROWTH = 8, 4
+"""How many neighbours more than ``limit`` the first query asks for, and by which factor the next ones ask for more."""
 
 
 def nearest(shard: edge.EdgeShard, vector: Vector, where: Where, limit: int, min_score: float | None) -> list[Hit]:
@@ -28,8 +29,10 @@ def nearest(shard: edge.EdgeShard, vector: Vector, where: Where, limit: int, min
     query = edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME)
     for_edge, tested_here = _divided(shard, where)
     edge_filter = None if for_edge is None else filter_of(for_edge)
+    # Of one identity few are expired, and payloads that are not needed take longer to read than the comparison.
+    first = limit if "identity" in where.equals else limit + SPARE
     for rounds in itertools.count():
-        most = (limit + SPARE) * GROWTH**rounds
+        most = first * GROWTH**rounds
         found = shard.query(
             edge.QueryRequest(limit=most, query=query, filter=edge_filter, with_payload=True, score_threshold=min_score)
         )
@@ -43,14 +46,8 @@ def _divided(shard: edge.EdgeShard, where: Where) -> tuple[Where | None, Where]:
     """Return the part of a filter that Edge tests, None for nothing, and the part that this module tests."""
     expiry = Where({}, valid_at=where.valid_at)
     others = replace(where, valid_at=None)
-    plain = (
-        not where.among
-        and not where.outside
-        and not where.ids
-        and {*where.equals, *where.excludes} <= set(INDEXED_FIELDS)
-    )
     # One identity has few points, and the index finds them at once.
-    if not plain or "identity" in where.equals:
+    if "identity" in where.equals or where.among or where.outside or not is_indexed(where):
         return others, expiry
     kept = Where(where.equals)
     # An estimate from the index: it takes microseconds, and only the speed depends on it.
@@ -58,6 +55,11 @@ def _divided(shard: edge.EdgeShard, where: Where) -> tuple[Where | None, Where]:
     if matching >= MOST * shard.info().points_count:
         return None, where
     return kept, replace(expiry, excludes=where.excludes)
+
+
+def is_indexed(where: Where) -> bool:
+    """Return whether the index decides a filter, apart from expiry; else Edge reads the payload of every point."""
+    return not where.ids and INDEXED_FIELDS.keys() >= {*where.equals, *where.excludes, *where.among, *where.outside}
 
 
 def _matches(payload: Mapping[str, Any], where: Where) -> bool:
