@@ -1,4 +1,4 @@
-"""Exact nearest neighbours in an Edge shard, without the cost of filters that keep nearly all points.
+"""Nearest neighbours in an Edge shard, without the cost of filters that keep nearly all points.
 
 Edge tests a filter on every point that it scores. At 100,000 points the test of one indexed field adds a third to the
 time of a query. The test of a field without an index (`expires`) adds forty times that time. So this module itself
@@ -14,7 +14,8 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import INDEXED_FIELDS, VECTOR_NAME, Hit, Where
+from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Hit, Where
+from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.edge.shard import filter_of
 from sameface_qdrant.values.vectors import Vector
 
@@ -23,23 +24,56 @@ MOST = 0.5
 SPARE, GROWTH = 8, 4
 """How many neighbours more than ``limit`` the first query asks for, and by which factor the next ones ask for more."""
 
+OVERSAMPLING = 2.0
+"""How many times more candidates the search in 8-bit vectors returns, to be compared by the original ones."""
 
-def nearest(shard: edge.EdgeShard, vector: Vector, where: Where, limit: int, min_score: float | None) -> list[Hit]:
-    """Return the ``limit`` nearest points that match, best first; blocks."""
+
+def nearest(
+    shard: edge.EdgeShard,
+    vector: Vector,
+    where: Where,
+    limit: int,
+    min_score: float | None,
+    graph: EdgeOptions | None = None,
+) -> list[Hit]:
+    """Return the ``limit`` nearest points that match, best first; blocks.
+
+    With ``graph`` large galleries are searched in the shard's graph, in 8-bit vectors; the candidates are then compared
+    by the original ones, so scores are exact.
+    """
     query = edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME)
     for_edge, tested_here = _divided(shard, where)
     edge_filter = None if for_edge is None else filter_of(for_edge)
     # Of one identity few are expired, and payloads that are not needed take longer to read than the comparison.
     first = limit if "identity" in where.equals else limit + SPARE
+    params = edge.SearchParams(exact=True) if graph is None else _search(shard, where, graph)
     for rounds in itertools.count():
         most = first * GROWTH**rounds
         found = shard.query(
-            edge.QueryRequest(limit=most, query=query, filter=edge_filter, with_payload=True, score_threshold=min_score)
+            edge.QueryRequest(
+                limit=most,
+                query=query,
+                filter=edge_filter,
+                with_payload=True,
+                score_threshold=min_score,
+                params=params,
+            )
         )
         passed = [point for point in found if _matches(point.payload or {}, tested_here)]
         if len(passed) >= limit or len(found) < most:
             break
     return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in passed[:limit]]
+
+
+def _search(shard: edge.EdgeShard, where: Where, graph: EdgeOptions) -> edge.SearchParams:
+    """Return how to search: claims, smaller galleries, and by fields without an index exactly."""
+    if TENANT_FIELD in where.equals and "identity" not in where.equals and is_indexed(where):
+        gallery = filter_of(Where({TENANT_FIELD: where.equals[TENANT_FIELD]}))
+        records = shard.count(edge.CountRequest(exact=False, filter=gallery))
+        if records >= graph.index_from:
+            again = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+            return edge.SearchParams(hnsw_ef=graph.ef(records), quantization=again)
+    return edge.SearchParams(exact=True)
 
 
 def _divided(shard: edge.EdgeShard, where: Where) -> tuple[Where | None, Where]:
