@@ -151,7 +151,9 @@ class EdgeEngine:
         # Comparing few points takes less time than the switch to another thread.
         quick = "identity" in where.equals or (is_indexed(where) and opened.size * opened.dimension <= QUICK_NUMBERS)
         graph = self._options if opened.handle.indexed and not self._options.exact else None
-        return await opened.read(lambda shard: nearest(shard, vector, where, limit, min_score, graph), quick=quick)
+        return await opened.read(
+            lambda shard: nearest(shard, vector, where, limit, min_score, graph=graph, few=quick), quick=quick
+        )
 
     async def nearest_each(
         self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]

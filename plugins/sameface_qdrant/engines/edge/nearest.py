@@ -34,18 +34,20 @@ def nearest(
     where: Where,
     limit: int,
     min_score: float | None,
+    *,
     graph: EdgeOptions | None = None,
+    few: bool = False,
 ) -> list[Hit]:
     """Return the ``limit`` nearest points that match, best first; blocks.
 
     With ``graph`` large galleries are searched in the shard's graph, in 8-bit vectors; the candidates are then compared
-    by the original ones, so scores are exact.
+    by the original ones, so scores are exact. With ``few`` the filter leaves few points, or there are few: payloads
+    that are not needed then take longer to read than the comparison.
     """
     query = edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME)
-    for_edge, tested_here = _divided(shard, where)
+    for_edge, tested_here = _divided(shard, where, few)
     edge_filter = None if for_edge is None else filter_of(for_edge)
-    # Of one identity few are expired, and payloads that are not needed take longer to read than the comparison.
-    first = limit if "identity" in where.equals else limit + SPARE
+    first = limit if few else limit + SPARE
     params = edge.SearchParams(exact=True) if graph is None else _search(shard, where, graph)
     for rounds in itertools.count():
         most = first * GROWTH**rounds
@@ -76,12 +78,12 @@ def _search(shard: edge.EdgeShard, where: Where, graph: EdgeOptions) -> edge.Sea
     return edge.SearchParams(exact=True)
 
 
-def _divided(shard: edge.EdgeShard, where: Where) -> tuple[Where | None, Where]:
+def _divided(shard: edge.EdgeShard, where: Where, few: bool) -> tuple[Where | None, Where]:
     """Return the part of a filter that Edge tests, None for nothing, and the part that this module tests."""
     expiry = Where({}, valid_at=where.valid_at)
     others = replace(where, valid_at=None)
     # One identity has few points, and the index finds them at once.
-    if "identity" in where.equals or where.among or where.outside or not is_indexed(where):
+    if few or "identity" in where.equals or where.among or where.outside or not is_indexed(where):
         return others, expiry
     kept = Where(where.equals)
     # An estimate from the index: it takes microseconds, and only the speed depends on it.
