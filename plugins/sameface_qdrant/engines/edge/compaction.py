@@ -37,6 +37,7 @@ from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.values.erasure import ByteEvidence
 
 Result = TypeVar("Result")
+log = logging.getLogger(__name__)
 
 REWRITE_AT_ONCE = 5_000
 """With more points than this, a deletion does not wait until its bytes are gone: that happens in the background."""
@@ -70,7 +71,7 @@ async def compact(opened: EdgeCollection) -> SamefaceError | None:
             except SamefaceError as error:
                 if not indexed:
                     raise
-                logging.getLogger(__name__).warning("no index was built: %s", error.message)
+                log.warning("no index was built: %s", error.message)
                 opened.index_retry_at = time.monotonic() + index.RETRY_S
                 if not opened.pending:
                     raise
@@ -135,6 +136,8 @@ async def _rewrite(opened: EdgeCollection, large: bool, *, indexed: bool) -> int
             raise
     finally:
         opened.changed = None
+    if indexed:
+        log.info("%s has a new index; searches of large galleries use it", opened.folder.name)
     await old.retire()
     await blocking_call(opened.folder, clear_strays, opened.folder, opened.handle.folder)
     await _conclude(opened, due, REST if large else 0.0)
