@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import gallery as gallery_command
 from benchmarks.memory import proportional_set_size
 from benchmarks.pauses import measure_pauses, print_pauses
 from benchmarks.photos import command as photos_command
@@ -30,6 +31,9 @@ def main() -> None:
     if sys.argv[1:2] == ["photos"]:
         photos_command.main(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["gallery"]:
+        gallery_command.main(sys.argv[2:])
+        return
     if sys.argv[1:2] == ["qdrant"]:
         qdrant_command.main(sys.argv[2:])
         return
@@ -37,8 +41,8 @@ def main() -> None:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("service", "plugin", "loop", "security", "photos", "qdrant"),
-        help="what to measure (default: the first four); photos and qdrant have options of their own",
+        choices=("service", "plugin", "loop", "security", "photos", "qdrant", "gallery"),
+        help="what to measure (default: the first four); photos, qdrant and gallery have options of their own",
     )
     parser.add_argument("--templates", type=int, default=100_000, help="plugin: stored templates (default 100000)")
     parser.add_argument("--calls", type=int, default=100, help="service: verifications per side (default 100)")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         recorded_decisions,
     )
     from sameface_qdrant.engines.base import EngineDescription
+    from sameface_qdrant.engines.edge.options import EdgeOptions
     from sameface_qdrant.engines.server.options import ServerOptions
     from sameface_qdrant.metrics.comparisons import (
         Comparisons,
@@ -89,6 +90,7 @@ __all__ = [
     "Counts",
     "Decision",
     "DecisionSetting",
+    "EdgeOptions",
     "EngineDescription",
     "Enrolment",
     "EnrolmentResult",
@@ -167,6 +169,7 @@ _HOMES = {
         "calibration.thresholds": "Calibration Evidence MeasuredThreshold Method",
         "calibration.what_if": "DecisionSetting ErrorRate RecordedDecisions SettingOutcomes WhatIf recorded_decisions",
         "engines.base": "EngineDescription",
+        "engines.edge.options": "EdgeOptions",
         "engines.server.options": "ServerOptions",
         "metrics.comparisons": "Comparisons ComparisonScores ComparisonSource Searches labelled_scores",
         "metrics.intervals": "ConfidenceInterval",

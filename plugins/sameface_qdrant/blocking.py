@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from sameface_qdrant.engines.base import EngineDescription
+from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store import erasure, galleries, identities, templates
@@ -190,6 +191,7 @@ class Store(_Synchronous[aio.Store]):
         *,
         api_key: str | None = None,
         options: ServerOptions | None = None,
+        edge: EdgeOptions | None = None,
         keys: ProtectionKeys | None = None,
         protects_new: bool | None = None,
     ) -> "Store":
@@ -199,7 +201,9 @@ class Store(_Synchronous[aio.Store]):
         """
         thread = _LoopThread()
         try:
-            opening = aio.Store.open(url, api_key=api_key, options=options, keys=keys, protects_new=protects_new)
+            opening = aio.Store.open(
+                url, api_key=api_key, options=options, edge=edge, keys=keys, protects_new=protects_new
+            )
             return cls(thread.wait_for(opening), thread)
         except BaseException:
             thread.stop()

@@ -276,6 +276,7 @@ async def open_store(settings: Settings, deadline: float) -> Store:
         settings.store_url,
         api_key=api_key,
         options=settings.qdrant,
+        edge=settings.edge,
         keys=keys,
         protects_new=keys is not None and settings.protection.new_galleries,
     )

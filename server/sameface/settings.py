@@ -25,7 +25,7 @@ from sameface.inference.embedders import EmbedderRuntime
 from sameface.inference.triton_tls import TritonTls
 from sameface.protection import ProtectionOptions
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
-from sameface_qdrant import Quota, ServerOptions
+from sameface_qdrant import EdgeOptions, Quota, ServerOptions
 
 
 def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
@@ -93,6 +93,10 @@ class Settings(BaseSettings):
     qdrant: ServerOptions = Field(
         default_factory=ServerOptions,
         description="connection to the Qdrant server, and the layout of collections that are made on it",
+    )
+    edge: EdgeOptions = Field(
+        default_factory=EdgeOptions,
+        description="how the embedded store searches large galleries, without a Qdrant server",
     )
     embedder_version: int | None = Field(
         None,

@@ -61,9 +61,15 @@ FILTERS = st.builds(
 
 
 @settings(deadline=None)
-@given(where=FILTERS, limit=st.integers(1, 60), seed=st.integers(0, 50), floor=st.sampled_from([None, 0.2]))
+@given(
+    where=FILTERS,
+    limit=st.integers(1, 60),
+    seed=st.integers(0, 50),
+    floor=st.sampled_from([None, 0.2]),
+    few=st.booleans(),
+)
 def test_the_nearest_that_match_are_found(
-    stored: tuple[edge.EdgeShard, list[Point]], where: Where, limit: int, seed: int, floor: float | None
+    stored: tuple[edge.EdgeShard, list[Point]], where: Where, limit: int, seed: int, floor: float | None, few: bool
 ) -> None:
     shard, points = stored
     vector = unit(random_vector(np.random.default_rng(seed)), 8)
@@ -82,6 +88,6 @@ def test_the_nearest_that_match_are_found(
             if floor is None or score >= floor:
                 expected.append((score, point.id))
     expected.sort(reverse=True)
-    found = nearest(shard, vector, where, limit, floor)
+    found = nearest(shard, vector, where, limit, floor, few=few)
     assert [hit.id for hit in found] == [name for _, name in expected[:limit]]
     assert [hit.score for hit in found] == pytest.approx([score for score, _ in expected[:limit]], abs=1e-5)

@@ -72,6 +72,9 @@ class Where:
 
 POINT_ID = "point id, 16 bytes, big-endian"
 """The representation that shows whether the point itself is there, and not only one with the same vector."""
+INDEXED_POINT_ID = "point id, 16 bytes, little-endian"
+"""The same in files of an indexed segment."""
+POINT_IDS = (POINT_ID, INDEXED_POINT_ID)
 
 
 @dataclass(frozen=True, slots=True)

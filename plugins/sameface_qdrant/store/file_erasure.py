@@ -5,7 +5,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
-from sameface_qdrant.engines.base import POINT_ID, ByteSearch, Engine, ErasureEvidence, Point
+from sameface_qdrant.engines.base import POINT_IDS, ByteSearch, Engine, ErasureEvidence, Point
 from sameface_qdrant.store.payloads import META, moment
 from sameface_qdrant.store.receipts import receipt_of, receipt_point, receipt_point_id
 from sameface_qdrant.values.erasure import ErasureReceipt, ErasureState
@@ -54,7 +54,7 @@ class FileErasure:
         if known.done_at is None:
             return receipt
         # If the process ended before the check: points that are not in the files cannot be read.
-        still_there = any(one.found_after for one in known.evidence if one.representation == POINT_ID)
+        still_there = any(one.found_after for one in known.evidence if one.representation in POINT_IDS)
         return dataclasses.replace(
             receipt,
             state=ErasureState.DONE,

@@ -11,6 +11,7 @@ from sameface_qdrant import recognition
 from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
 from sameface_qdrant.calibration.what_if import WhatIf
 from sameface_qdrant.engines.base import Engine, EngineDescription, Point
+from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_override
@@ -81,14 +82,15 @@ class Store:
         *,
         api_key: str | None = None,
         options: ServerOptions | None = None,
+        edge: EdgeOptions | None = None,
         keys: ProtectionKeys | None = None,
         protects_new: bool | None = None,
     ) -> "Store":
         """Open ``edge:///absolute/folder``, ``http(s)://host:port`` of a Qdrant server, or ``:memory:`` for tests.
 
-        The port of a server is its gRPC port, by default 6334. ``api_key`` and ``options`` are for a server. ``keys``
-        are those of protected galleries; new galleries are protected if there are keys, unless ``protects_new`` is
-        False.
+        The port of a server is its gRPC port, by default 6334. ``api_key`` and ``options`` are for a server, ``edge``
+        for an embedded store. ``keys`` are those of protected galleries; new galleries are protected if there are keys,
+        unless ``protects_new`` is False.
 
         Raises:
             StoreLocked: another process uses the folder.
@@ -98,7 +100,7 @@ class Store:
             InvalidArgument: the URL has another form, or the certificate or the keys cannot be read.
         """
         options = options or ServerOptions()
-        engine = await _open_engine(url, api_key, options)
+        engine = await _open_engine(url, api_key, options, edge or EdgeOptions())
         try:
             return await cls.over(
                 engine,
@@ -367,12 +369,12 @@ class Store:
         return StoredGallerySearch(self._checked, self.identities, self.galleries, tenant), vector
 
 
-async def _open_engine(url: str, api_key: str | None, options: ServerOptions) -> Engine:
+async def _open_engine(url: str, api_key: str | None, options: ServerOptions, edge: EdgeOptions) -> Engine:
     # Imported here, so that only the packages of the chosen engine are loaded.
     if url.startswith("edge://"):
         from sameface_qdrant.engines.edge.engine import EdgeEngine
 
-        return await EdgeEngine.open(Path(url.removeprefix("edge://")))
+        return await EdgeEngine.open(Path(url.removeprefix("edge://")), edge)
     if url == ":memory:" or url.startswith(("http://", "https://")):
         from sameface_qdrant.engines.server.engine import ServerEngine
 

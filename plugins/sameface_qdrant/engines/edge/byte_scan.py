@@ -3,7 +3,6 @@
 A search library such as pyahocorasick would be a further dependency of the plugin, and it does not skip holes in files.
 """
 
-import errno
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,8 @@ from io import FileIO
 from pathlib import Path
 
 import numpy as np
+
+from sameface_qdrant.engines.edge.files import extents
 
 WINDOW = 1 << 18
 ANCHOR = 8
@@ -75,24 +76,10 @@ def _windows(folder: Path, skip: str, overlap: int) -> Iterator[bytes]:
 
 
 def _overlapping(file: FileIO, overlap: int) -> Iterator[bytes]:
-    for begin, end in _extents(file.fileno()):
+    for begin, end in extents(file.fileno()):
         file.seek(begin)
         tail = b""
         while begin < end and (piece := file.read(min(WINDOW, end - begin))):
             begin += len(piece)
             yield tail + piece
             tail = (tail + piece)[-overlap:]
-
-
-def _extents(file: int) -> Iterator[tuple[int, int]]:
-    """Yield where a sparse file has contents. Edge's files are mostly holes while a collection is small."""
-    end = 0
-    while True:
-        try:
-            begin = os.lseek(file, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # no contents after this
-                return
-            raise
-        end = os.lseek(file, begin, os.SEEK_HOLE)
-        yield begin, end

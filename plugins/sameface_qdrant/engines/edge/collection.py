@@ -13,6 +13,7 @@ import qdrant_edge as edge
 from sameface_qdrant.concurrency import to_end
 from sameface_qdrant.engines.edge.erasure_notes import removed
 from sameface_qdrant.engines.edge.files import ROOM_TO_DELETE, ROOM_TO_WRITE, check_room, write_text
+from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.edge.shard import matching_ids
 from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
 
@@ -31,6 +32,11 @@ class Handle:
     folder: Path
     reads: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    indexed: bool = False
+    """Whether the shard has a graph, for most of its vectors."""
+
+    def __post_init__(self) -> None:
+        self.indexed = self.shard.info().indexed_vectors_count > 0
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[edge.EdgeShard]:
@@ -58,6 +64,7 @@ class EdgeCollection:
     folder: Path
     dimension: int
     handle: Handle
+    options: EdgeOptions
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held during a write, a flush and the exchange of the shard. Reads do not need it."""
     next_flush: asyncio.Task[None] | None = None
@@ -70,6 +77,8 @@ class EdgeCollection:
     """Why the latest compaction failed."""
     retry_at: float = 0.0
     """Monotonic seconds before which compaction is not tried again."""
+    index_retry_at: float = 0.0
+    """Monotonic seconds before which no index is built again."""
     closing: bool = False
     writes: int = 0
     counts: dict[str, int] = field(default_factory=dict)

@@ -1,12 +1,14 @@
 """Rewrites a collection's files without the removed points, while reads and writes go on.
 
-It copies the remaining points into a new shard in small steps. It notes the ids of points that are written meanwhile,
-and copies these again; writers wait only for the last of them. Then one rename makes the new shard the current one. The
-old folder is deleted, and the files are searched for the bytes of the removed points. Edge holds Python's interpreter
-lock during each call, so in a large collection every step is short and followed by a pause.
+It copies the remaining points into a new shard in small steps, or has the new one built with an index, see
+`sameface_qdrant.engines.edge.index`. It notes the ids of points that are written meanwhile, and copies these again;
+writers wait only for the last of them. Then one rename makes the new shard the current one. The old folder is deleted,
+and the files are searched for the bytes of the removed points. Edge holds Python's interpreter lock during each call,
+so in a large collection every step is short and followed by a pause.
 """
 
 import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,16 +19,25 @@ from typing import Any, TypeVar
 import numpy as np
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import POINT_ID, VECTOR_NAME, ByteSearch, Where
-from sameface_qdrant.engines.edge import erasure_notes
+from sameface_qdrant.engines.base import POINT_IDS, VECTOR_NAME, ByteSearch, Where
+from sameface_qdrant.engines.edge import erasure_notes, index
 from sameface_qdrant.engines.edge.byte_scan import present
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
 from sameface_qdrant.engines.edge.files import ROOM_TO_WRITE, bytes_on_disk, check_room, clear_strays, read_text
-from sameface_qdrant.engines.edge.shard import CURRENT, copy_changed, copy_from, filter_of, make_current, next_shard
+from sameface_qdrant.engines.edge.shard import (
+    CURRENT,
+    copy_changed,
+    copy_from,
+    filter_of,
+    make_current,
+    next_path,
+    next_shard,
+)
 from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.values.erasure import ByteEvidence
 
 Result = TypeVar("Result")
+log = logging.getLogger(__name__)
 
 REWRITE_AT_ONCE = 5_000
 """With more points than this, a deletion does not wait until its bytes are gone: that happens in the background."""
@@ -44,10 +55,6 @@ VECTOR = "vector, float32, little-endian"
 DIGEST = "keyed digest, text"
 
 
-class _Closing(Exception):
-    """The store is being closed."""
-
-
 async def compact(opened: EdgeCollection) -> SamefaceError | None:
     """Rewrite until no removal is newer than the copy; return the error if that failed.
 
@@ -58,55 +65,86 @@ async def compact(opened: EdgeCollection) -> SamefaceError | None:
     try:
         while True:
             large = opened.size > REWRITE_AT_ONCE
-            begun = await _rewrite(opened, large)
+            indexed = await wants_index(opened)
+            try:
+                begun = await _rewrite(opened, large, indexed=indexed)
+            except SamefaceError as error:
+                if not indexed:
+                    raise
+                log.warning("no index was built: %s", error.message)
+                opened.index_retry_at = time.monotonic() + index.RETRY_S
+                if not opened.pending:
+                    raise
+                # An erasure goes on without an index.
+                begun = await _rewrite(opened, large, indexed=False)
             async with opened.writing:
                 if opened.deletions == begun:
                     await blocking_call(opened.folder, (opened.folder / ERASE_PENDING).unlink, True)
                     return None
     except SamefaceError as error:
         opened.failure = error
-        opened.retry_at = time.monotonic() + (RETRY_S if opened.size > REWRITE_AT_ONCE else 0.0)
+        opened.retry_at = time.monotonic() + (RETRY_S if opened.size > REWRITE_AT_ONCE and opened.pending else 0.0)
         return error
-    except _Closing:
+    except index.Stopped:
         return None
 
 
-async def _rewrite(opened: EdgeCollection, large: bool) -> int:
+async def wants_index(opened: EdgeCollection) -> bool:
+    """Return whether the next shard is to be built with an index."""
+    if opened.options.exact or time.monotonic() < opened.index_retry_at:
+        return False
+    return opened.handle.indexed or await opened.read(lambda shard: index.is_due(shard, opened.options))
+
+
+async def _rewrite(opened: EdgeCollection, large: bool, *, indexed: bool) -> int:
     """Copy, exchange the shard, delete the old one, search the files.
 
     Return ``deletions`` as it was before the copy.
     """
-    await blocking_call(opened.folder, lambda: check_room(opened.folder, _room_for_copy(opened.handle.folder)))
-    async with opened.writing:
-        begun, opened.changed = opened.deletions, set()
-        due = await blocking_call(opened.folder, erasure_notes.due, opened.folder)
+    copies = index.COPIES if indexed else 1
+    await blocking_call(opened.folder, lambda: check_room(opened.folder, _room_for(copies, opened.handle.folder)))
+    path = await blocking_call(opened.folder, next_path, opened.folder)
+    shard: edge.EdgeShard | None = None
     try:
-        shard, path = await blocking_call(opened.folder, next_shard, opened.folder, opened.dimension)
         try:
-            await _copy(opened, shard, large)
+            async with opened.writing:
+                begun, opened.changed = opened.deletions, set()
+                due = await blocking_call(opened.folder, erasure_notes.due, opened.folder)
+                if indexed:
+                    await blocking_call(opened.folder, index.copy_shard, opened, path)
+            if indexed:
+                await index.build(opened, path)
+                shard = new = await blocking_call(opened.folder, edge.EdgeShard.load, str(path))
+            else:
+                shard, path = new, _ = await blocking_call(opened.folder, next_shard, opened.folder, opened.dimension)
+                await _copy_points(opened, new, large)
+            await _catch_up(opened, new, large)
             async with opened.writing:
                 old = opened.handle
-                await blocking_call(opened.folder, copy_changed, old.shard, shard, sorted(opened.changed))
-                await blocking_call(opened.folder, shard.flush)
+                await blocking_call(opened.folder, copy_changed, old.shard, new, sorted(opened.changed))
+                await blocking_call(opened.folder, new.flush)
                 await blocking_call(opened.folder, make_current, path)
-                opened.handle, opened.changed = Handle(shard, path), None
+                opened.handle, opened.changed = Handle(new, path), None
         except BaseException:
-            if read_text(opened.folder / CURRENT) == path.name:
+            if shard is not None and read_text(opened.folder / CURRENT) == path.name:
                 # Cancelled after the exchange: the new shard is the current one, and nothing is lost.
                 opened.handle, opened.changed = Handle(shard, path), None
                 raise
-            await blocking_call(opened.folder, shard.close)
+            if shard is not None:
+                await blocking_call(opened.folder, shard.close)
             await blocking_call(opened.folder, lambda: shutil.rmtree(path, ignore_errors=True))
             raise
     finally:
         opened.changed = None
+    if indexed:
+        log.info("%s has a new index; searches of large galleries use it", opened.folder.name)
     await old.retire()
     await blocking_call(opened.folder, clear_strays, opened.folder, opened.handle.folder)
     await _conclude(opened, due, REST if large else 0.0)
     return begun
 
 
-async def _copy(opened: EdgeCollection, shard: edge.EdgeShard, large: bool) -> None:
+async def _copy_points(opened: EdgeCollection, shard: edge.EdgeShard, large: bool) -> None:
     start, step = None, 0
     while True:
         start = await _step(opened, large, copy_from, opened.handle.shard, shard, start)
@@ -115,6 +153,9 @@ async def _copy(opened: EdgeCollection, shard: edge.EdgeShard, large: bool) -> N
             await _step(opened, large, shard.flush)
         if start is None:
             break
+
+
+async def _catch_up(opened: EdgeCollection, shard: edge.EdgeShard, large: bool) -> None:
     for _ in range(CATCHING_UP):
         async with opened.writing:
             # Under the lock, because the ids of a running write are in the set before they are in the shard.
@@ -131,13 +172,13 @@ async def _step(opened: EdgeCollection, large: bool, call: Callable[..., Result]
     result = await blocking_call(opened.folder, call, *args)
     if large:
         if opened.closing:
-            raise _Closing
+            raise index.Stopped
         await asyncio.sleep(REST * (time.perf_counter() - began))
     return result
 
 
-def _room_for_copy(folder: Path) -> int:
-    return bytes_on_disk(folder) + ROOM_TO_WRITE
+def _room_for(copies: int, folder: Path) -> int:
+    return copies * bytes_on_disk(folder) + ROOM_TO_WRITE
 
 
 async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) -> None:
@@ -164,12 +205,17 @@ async def _after(opened: EdgeCollection, search: ByteSearch, left: set[bytes]) -
 
 def _is_stored(representation: str, needle: bytes, shard: edge.EdgeShard) -> bool:
     """Return whether a point that is stored now has these bytes too."""
-    if representation == POINT_ID:
-        return bool(shard.retrieve(list(erasure_notes.ids_of([needle])), with_payload=False, with_vector=False))
+    if representation in POINT_IDS:
+        point = erasure_notes.id_in(representation, needle)
+        return bool(shard.retrieve([point], with_payload=False, with_vector=False))
     if representation == DIGEST:
         same = filter_of(Where({"digest": needle.decode()}))
         return bool(shard.count(edge.CountRequest(exact=True, filter=same)))
     query = edge.Query.Nearest(np.frombuffer(needle, dtype="<f4").tolist(), using=VECTOR_NAME)
-    near = shard.query(edge.QueryRequest(limit=SAME, query=query, with_vector=True, score_threshold=0.9999))
+    near = shard.query(
+        edge.QueryRequest(
+            limit=SAME, query=query, with_vector=True, score_threshold=0.9999, params=edge.SearchParams(exact=True)
+        )
+    )
     vectors = [point.vector[VECTOR_NAME] for point in near if isinstance(point.vector, dict)]
     return any(np.asarray(vector, dtype="<f4").tobytes() == needle for vector in vectors)

@@ -13,6 +13,7 @@ return removed points, but their bytes stay in its files.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
@@ -20,18 +21,21 @@ from typing import IO, Any
 import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import VECTOR_NAME, EngineDescription, Hit, Point, Where, check_dimension
-from sameface_qdrant.engines.edge import compaction, erasure_notes
+from sameface_qdrant.engines.edge import compaction, erasure_notes, index
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
 from sameface_qdrant.engines.edge.erasure_evidence import EdgeErasureEvidence
 from sameface_qdrant.engines.edge.files import check_format
 from sameface_qdrant.engines.edge.lock import lock_folder
-from sameface_qdrant.engines.edge.nearest import nearest
+from sameface_qdrant.engines.edge.nearest import is_indexed, nearest
+from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.edge.shard import filter_of, open_current, point_of
 from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
 QUICK_IDS = 64
 """Reading up to this many points by id takes less time than the switch to another thread."""
+QUICK_NUMBERS = 1 << 18
+"""So does comparing a probe with vectors that hold this many numbers together: 2,048 of 128."""
 
 
 class EdgeEngine:
@@ -39,8 +43,9 @@ class EdgeEngine:
 
     exclusive = True
 
-    def __init__(self, folder: Path, lock: IO[str]) -> None:
+    def __init__(self, folder: Path, lock: IO[str], options: EdgeOptions) -> None:
         self._folder = folder
+        self._options = options
         self._description = EngineDescription(
             "edge",
             version("qdrant-edge-py"),
@@ -54,7 +59,7 @@ class EdgeEngine:
         self.erasure_evidence = EdgeErasureEvidence(folder, self._collections, self._compact)
 
     @classmethod
-    async def open(cls, folder: Path) -> "EdgeEngine":
+    async def open(cls, folder: Path, options: EdgeOptions = EdgeOptions()) -> "EdgeEngine":  # noqa: B008  # frozen
         """Open or make the store in ``folder``.
 
         Raises:
@@ -63,7 +68,7 @@ class EdgeEngine:
             StoreTooNew: a newer release wrote the folder.
             StoreUnavailable: the folder cannot be made or written.
         """
-        engine = cls(folder, await blocking_call(folder, _claim, folder))
+        engine = cls(folder, await blocking_call(folder, _claim, folder), options)
         pending = await blocking_call(folder, lambda: sorted(mark.parent for mark in folder.glob(f"*/{ERASE_PENDING}")))
         if pending:
             engine._resuming = asyncio.create_task(engine._resume(pending))
@@ -71,8 +76,9 @@ class EdgeEngine:
 
     @property
     def description(self) -> EngineDescription:
-        """What this engine is."""
-        return self._description
+        """What this engine is. It is exact until the first graph is built."""
+        indexed = not self._options.exact and any(opened.handle.indexed for opened in self._collections.values())
+        return replace(self._description, exact=not indexed)
 
     async def ensure(self, collection: str, dimension: int) -> None:
         """See `Engine.ensure`.
@@ -140,10 +146,13 @@ class EdgeEngine:
     async def nearest(
         self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
     ) -> list[Hit]:
-        """See `Engine.nearest`; exact."""
-        # One identity has few points: comparing them takes less time than the switch to another thread.
-        return await self._opened(collection).read(
-            lambda shard: nearest(shard, vector, where, limit, min_score), quick="identity" in where.equals
+        """See `Engine.nearest`; exact, except in galleries of `EdgeOptions.index_from` records and more."""
+        opened = self._opened(collection)
+        # Comparing few points takes less time than the switch to another thread.
+        quick = "identity" in where.equals or (is_indexed(where) and opened.size * opened.dimension <= QUICK_NUMBERS)
+        graph = self._options if opened.handle.indexed and not self._options.exact else None
+        return await opened.read(
+            lambda shard: nearest(shard, vector, where, limit, min_score, graph=graph, few=quick), quick=quick
         )
 
     async def nearest_each(
@@ -191,6 +200,8 @@ class EdgeEngine:
             rewriting = self._compact(opened)
             if erase and opened.size <= compaction.REWRITE_AT_ONCE:
                 await asyncio.shield(rewriting)
+        else:
+            self._index_if_due(opened)
 
     async def aclose(self) -> None:
         """See `Engine.aclose`; erasures in large collections are left for the next opening."""
@@ -219,9 +230,11 @@ class EdgeEngine:
 
     async def _open(self, folder: Path, dimension: int) -> EdgeCollection:
         shard, path, found = await blocking_call(folder, open_current, folder, dimension)
-        opened = EdgeCollection(folder, found, Handle(shard, path))
+        opened = EdgeCollection(folder, found, Handle(shard, path), self._options)
         await blocking_call(folder, erasure_notes.tidy, folder, lambda ids: _living(shard, ids))
         self._collections[folder.name] = opened
+        if not opened.pending:
+            self._index_if_due(opened)
         return opened
 
     async def _resume(self, folders: Sequence[Path]) -> None:
@@ -249,6 +262,14 @@ class EdgeEngine:
             began = time.monotonic()
             await blocking_call(opened.folder, opened.handle.shard.flush)
             opened.flush_s = time.monotonic() - began
+
+    def _index_if_due(self, opened: EdgeCollection) -> None:
+        """Start to build an index in the background, if the collection has grown enough."""
+        busy = opened.compaction is not None and not opened.compaction.done()
+        if busy or opened.closing or time.monotonic() < opened.index_retry_at:
+            return
+        if index.is_due(opened.handle.shard, self._options):
+            self._compact(opened)
 
     def _compact(self, opened: EdgeCollection) -> asyncio.Task[SamefaceError | None]:
         """Start to rewrite a collection, or return the task that does it already."""

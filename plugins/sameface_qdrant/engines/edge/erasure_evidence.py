@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface_qdrant.engines.base import POINT_ID, ByteSearch, Compaction, Point
+from sameface_qdrant.engines.base import INDEXED_POINT_ID, POINT_ID, POINT_IDS, ByteSearch, Compaction, Point
 from sameface_qdrant.engines.edge import erasure_notes
 from sameface_qdrant.engines.edge.byte_scan import present
 from sameface_qdrant.engines.edge.collection import EdgeCollection, blocking_call
@@ -47,9 +47,10 @@ class EdgeErasureEvidence:
             )
             if opened.handle is handle:
                 break
-        return tuple(
+        searches = [
             ByteSearch(name, group, tuple(needle in found for needle in group)) for name, group in sought.items()
-        )
+        ]
+        return _by_segment(searches)
 
     async def note(self, collection: str, receipt: str, searches: Sequence[ByteSearch]) -> None:
         """See `ErasureEvidence.note`."""
@@ -83,6 +84,33 @@ class EdgeErasureEvidence:
         return await blocking_call(self._folder, erasure_notes.collections, self._folder)
 
 
+def _by_segment(searches: Sequence[ByteSearch]) -> tuple[ByteSearch, ...]:
+    """Leave out the representation of an id that the segment of its point does not use.
+
+    A point that was moved from an indexed segment to the other one has both. One that was not found has one.
+    """
+    found = {
+        one.representation: dict(zip(one.needles, one.found, strict=True))
+        for one in searches
+        if one.representation in POINT_IDS
+    }
+    here = {
+        POINT_ID: lambda needle: found[POINT_ID][needle] or not found[INDEXED_POINT_ID][needle[::-1]],
+        INDEXED_POINT_ID: lambda needle: found[INDEXED_POINT_ID][needle],
+    }
+    kept = []
+    for one in searches:
+        chosen = [
+            (needle, was)
+            for needle, was in zip(one.needles, one.found, strict=True)
+            if one.representation not in here or here[one.representation](needle)
+        ]
+        if chosen or not one.needles:
+            needles, was_found = zip(*chosen, strict=True) if chosen else ((), ())
+            kept.append(ByteSearch(one.representation, needles, was_found))
+    return tuple(kept)
+
+
 def _representations(points: Sequence[Point]) -> dict[str, tuple[bytes, ...]]:
     """Return, by representation, the bytes that Edge is known to write for points."""
     vectors = [point.vector for point in points if point.vector is not None]
@@ -92,5 +120,6 @@ def _representations(points: Sequence[Point]) -> dict[str, tuple[bytes, ...]]:
             sorted({vector.astype("<f4").tobytes() for vector in vectors if np.count_nonzero(vector) >= PLAIN})
         ),
         POINT_ID: tuple(sorted(uuid.UUID(point.id).bytes for point in points)),
+        INDEXED_POINT_ID: tuple(sorted(uuid.UUID(point.id).bytes[::-1] for point in points)),
         DIGEST: tuple(sorted(digest.encode() for digest in digests)),
     }

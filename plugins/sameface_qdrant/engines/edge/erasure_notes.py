@@ -8,11 +8,11 @@
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sameface_qdrant.engines.base import POINT_ID, ByteSearch
+from sameface_qdrant.engines.base import POINT_ID, POINT_IDS, ByteSearch
 from sameface_qdrant.engines.edge.files import read_text, write_text
 from sameface_qdrant.values.erasure import ByteEvidence
 
@@ -57,16 +57,21 @@ def tidy(folder: Path, living: Callable[[Sequence[str]], set[str]]) -> None:
         if path.with_suffix(GONE).exists():
             path.unlink()
     for path in (folder / FOLDER).glob("*" + NOTED):
-        ids = [point for one in searches_of(path) if one.representation == POINT_ID for point in ids_of(one.needles)]
-        if living(ids) == set(ids):
+        ids = {point for one in searches_of(path) for point in ids_of(one)}
+        if living(sorted(ids)) == ids:
             path.unlink()  # nothing was removed
         else:
             path.replace(path.with_suffix(DUE))
 
 
-def ids_of(needles: Iterable[bytes]) -> list[str]:
-    """Return the ids in needles of the representation `POINT_ID`."""
-    return [str(uuid.UUID(bytes=needle)) for needle in needles]
+def ids_of(search: ByteSearch) -> list[str]:
+    """Return the ids that a search is for; none if it is for something else."""
+    return [id_in(search.representation, needle) for needle in search.needles if search.representation in POINT_IDS]
+
+
+def id_in(representation: str, needle: bytes) -> str:
+    """Return the id in a needle of one of the representations `POINT_IDS`."""
+    return str(uuid.UUID(int=int.from_bytes(needle, "big" if representation == POINT_ID else "little")))
 
 
 def searches_of(path: Path) -> tuple[ByteSearch, ...]:

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours in an Edge shard, without the cost of filters that keep nearly all points.
+"""Nearest neighbours in an Edge shard, without the cost of filters that keep nearly all points.
 
 Edge tests a filter on every point that it scores. At 100,000 points the test of one indexed field adds a third to the
 time of a query. The test of a field without an index (`expires`) adds forty times that time. So this module itself
@@ -14,24 +14,52 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import INDEXED_FIELDS, VECTOR_NAME, Hit, Where
+from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Hit, Where
+from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.edge.shard import filter_of
 from sameface_qdrant.values.vectors import Vector
 
 MOST = 0.5
 """A filter that keeps at least this share of the points is tested here instead of by Edge."""
 SPARE, GROWTH = 8, 4
+"""How many neighbours more than ``limit`` the first query asks for, and by which factor the next ones ask for more."""
+
+OVERSAMPLING = 2.0
+"""How many times more candidates the search in 8-bit vectors returns, to be compared by the original ones."""
 
 
-def nearest(shard: edge.EdgeShard, vector: Vector, where: Where, limit: int, min_score: float | None) -> list[Hit]:
-    """Return the ``limit`` nearest points that match, best first; blocks."""
+def nearest(
+    shard: edge.EdgeShard,
+    vector: Vector,
+    where: Where,
+    limit: int,
+    min_score: float | None,
+    *,
+    graph: EdgeOptions | None = None,
+    few: bool = False,
+) -> list[Hit]:
+    """Return the ``limit`` nearest points that match, best first; blocks.
+
+    With ``graph`` large galleries are searched in the shard's graph, in 8-bit vectors; the candidates are then compared
+    by the original ones, so scores are exact. With ``few`` the filter leaves few points, or there are few: payloads
+    that are not needed then take longer to read than the comparison.
+    """
     query = edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME)
-    for_edge, tested_here = _divided(shard, where)
+    for_edge, tested_here = _divided(shard, where, few)
     edge_filter = None if for_edge is None else filter_of(for_edge)
+    first = limit if few else limit + SPARE
+    params = edge.SearchParams(exact=True) if graph is None else _search(shard, where, graph)
     for rounds in itertools.count():
-        most = (limit + SPARE) * GROWTH**rounds
+        most = first * GROWTH**rounds
         found = shard.query(
-            edge.QueryRequest(limit=most, query=query, filter=edge_filter, with_payload=True, score_threshold=min_score)
+            edge.QueryRequest(
+                limit=most,
+                query=query,
+                filter=edge_filter,
+                with_payload=True,
+                score_threshold=min_score,
+                params=params,
+            )
         )
         passed = [point for point in found if _matches(point.payload or {}, tested_here)]
         if len(passed) >= limit or len(found) < most:
@@ -39,18 +67,23 @@ def nearest(shard: edge.EdgeShard, vector: Vector, where: Where, limit: int, min
     return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in passed[:limit]]
 
 
-def _divided(shard: edge.EdgeShard, where: Where) -> tuple[Where | None, Where]:
+def _search(shard: edge.EdgeShard, where: Where, graph: EdgeOptions) -> edge.SearchParams:
+    """Return how to search: claims, smaller galleries, and by fields without an index exactly."""
+    if TENANT_FIELD in where.equals and "identity" not in where.equals and is_indexed(where):
+        gallery = filter_of(Where({TENANT_FIELD: where.equals[TENANT_FIELD]}))
+        records = shard.count(edge.CountRequest(exact=False, filter=gallery))
+        if records >= graph.index_from:
+            again = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+            return edge.SearchParams(hnsw_ef=graph.ef(records), quantization=again)
+    return edge.SearchParams(exact=True)
+
+
+def _divided(shard: edge.EdgeShard, where: Where, few: bool) -> tuple[Where | None, Where]:
     """Return the part of a filter that Edge tests, None for nothing, and the part that this module tests."""
     expiry = Where({}, valid_at=where.valid_at)
     others = replace(where, valid_at=None)
-    plain = (
-        not where.among
-        and not where.outside
-        and not where.ids
-        and {*where.equals, *where.excludes} <= set(INDEXED_FIELDS)
-    )
     # One identity has few points, and the index finds them at once.
-    if not plain or "identity" in where.equals:
+    if few or "identity" in where.equals or where.among or where.outside or not is_indexed(where):
         return others, expiry
     kept = Where(where.equals)
     # An estimate from the index: it takes microseconds, and only the speed depends on it.
@@ -58,6 +91,11 @@ def _divided(shard: edge.EdgeShard, where: Where) -> tuple[Where | None, Where]:
     if matching >= MOST * shard.info().points_count:
         return None, where
     return kept, replace(expiry, excludes=where.excludes)
+
+
+def is_indexed(where: Where) -> bool:
+    """Return whether the index decides a filter, apart from expiry; else Edge reads the payload of every point."""
+    return not where.ids and INDEXED_FIELDS.keys() >= {*where.equals, *where.excludes, *where.among, *where.outside}
 
 
 def _matches(payload: Mapping[str, Any], where: Where) -> bool:

@@ -73,12 +73,17 @@ def _index(name: str, kind: str) -> Any:
 
 def next_shard(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path]:
     """Make an empty shard beside the current one, and delete what an interrupted copy left there."""
-    current = read_text(folder / CURRENT)
-    assert current is not None
-    path = folder / f"shard-{int(current.removeprefix('shard-')) + 1}"
+    path = next_path(folder)
     if path.exists():
         shutil.rmtree(path)
     return _create(path, dimension), path
+
+
+def next_path(folder: Path) -> Path:
+    """Return where the next shard belongs."""
+    current = read_text(folder / CURRENT)
+    assert current is not None
+    return folder / f"shard-{int(current.removeprefix('shard-')) + 1}"
 
 
 def make_current(path: Path) -> None:

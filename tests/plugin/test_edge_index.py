@@ -1,0 +1,287 @@
+"""Large galleries on Edge: an index is built in the background, scores and claims stay exact, nothing is lost."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sameface_qdrant import EdgeOptions, Enrolment, ErasureState, NewTemplate, Policy, Probe, Scope, Store
+from sameface_qdrant.engines.base import INDEXED_POINT_ID
+from sameface_qdrant.engines.edge import engine as engine_module
+from sameface_qdrant.engines.edge import index
+from sameface_qdrant.engines.edge.collection import EdgeCollection
+from sameface_qdrant.engines.edge.engine import EdgeEngine
+from sameface_qdrant.errors import InvalidArgument
+from tests.plugin.conftest import CONTRACT, random_vector
+from tests.plugin.oracle import CLOSE, best_scores
+
+SMALL = EdgeOptions(index_from=200, m=8, ef_construct=32, index_threads=1)
+PEOPLE, EACH = 150, 2
+POLICY = Policy(verify_threshold=0.5, identify_threshold=0.5)
+VECTORS = np.random.default_rng(7).normal(size=(2 * PEOPLE, EACH, CONTRACT.dimension)).astype(np.float32)
+
+
+async def fill(store: Store, people: range) -> None:
+    """Enrol ``p<number>`` with the templates ``VECTORS[number]``."""
+    enrolments = [Enrolment(f"p{one}", [NewTemplate(vector, CONTRACT) for vector in VECTORS[one]]) for one in people]
+    async for result in store.enroll_many("people", enrolments):
+        assert result.error is None
+
+
+def collection(store: Store) -> EdgeCollection:
+    assert isinstance(store._engine, EdgeEngine)
+    return store._engine._opened(CONTRACT.key)
+
+
+async def indexed(store: Store) -> None:
+    """Wait until an index was built, and nothing is built any more."""
+    for _ in range(2400):
+        compaction = collection(store).compaction
+        if compaction is not None and compaction.done() and collection(store).handle.indexed:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("no index was built within two minutes")
+
+
+async def scores(store: Store, probe: np.ndarray, limit: int = 5) -> dict[str, float]:
+    decision = await store.identify("people", Probe(probe, CONTRACT), limit=limit)
+    return {candidate.identity: candidate.score for candidate in decision.candidates}
+
+
+def expected(people: range, probe: np.ndarray) -> dict[str, float]:
+    return best_scores([(f"p{one}", vector) for one in people for vector in VECTORS[one]], probe)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a closed store whose collection is indexed, with a small gallery in it too."""
+    folder = tmp_path_factory.mktemp("indexed") / "store"
+
+    async def make() -> None:
+        store = await Store.open(f"edge://{folder}", edge=SMALL)
+        await store.galleries.create("people", CONTRACT, policy=POLICY)
+        await store.galleries.create("few", CONTRACT, policy=POLICY)
+        await store.enroll("few", "ada", [NewTemplate(VECTORS[0, 0], CONTRACT)])
+        assert store.description.exact
+        await fill(store, range(PEOPLE))
+        await indexed(store)
+        await store.aclose()
+
+    asyncio.run(make())
+    return folder
+
+
+@pytest.fixture
+async def store(filled: Path, tmp_path: Path) -> AsyncIterator[Store]:
+    """A store of its own that begins as ``filled``."""
+    shutil.copytree(filled, tmp_path / "store")
+    opened = await Store.open(f"edge://{tmp_path / 'store'}", edge=SMALL)
+    await opened.galleries.get("people")
+    await opened.identities.get("people", "p0")
+    yield opened
+    await opened.aclose()
+
+
+async def test_the_graph_finds_the_nearest_with_exact_scores(store: Store, rng: np.random.Generator) -> None:
+    assert not store.description.exact
+    found = 0
+    for number in range(60):
+        probe = VECTORS[number, 0] + 0.3 * random_vector(rng) if number % 2 else random_vector(rng)
+        known, best = expected(range(PEOPLE), probe), await scores(store, probe)
+        for identity, score in best.items():
+            assert abs(score - known[identity]) < CLOSE
+        found += max(known, key=known.__getitem__) == next(iter(best))
+    assert found >= 57  # of 60; the graph may miss some
+
+
+async def test_claims_and_small_galleries_are_compared_exactly(store: Store, rng: np.random.Generator) -> None:
+    for number in range(0, PEOPLE, 10):
+        probe = random_vector(rng)
+        decision = await store.verify("people", f"p{number}", Probe(probe, CONTRACT), scope=Scope.CLAIM)
+        assert abs((decision.score or 0) - expected(range(PEOPLE), probe)[f"p{number}"]) < CLOSE
+    few = await store.identify("few", Probe(VECTORS[0, 0], CONTRACT))
+    assert [candidate.identity for candidate in few.candidates] == ["ada"]
+
+
+async def test_exact_compares_with_every_template_and_builds_nothing(
+    filled: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    shutil.copytree(filled, tmp_path / "store")
+    store = await Store.open(f"edge://{tmp_path / 'store'}", edge=EdgeOptions(exact=True, index_from=1))
+    await fill(store, range(PEOPLE, PEOPLE + 20))
+    assert store.description.exact
+    assert collection(store).compaction is None
+    for _ in range(20):
+        probe = random_vector(rng)
+        known, best = expected(range(PEOPLE + 20), probe), await scores(store, probe)
+        assert list(best) == sorted(known, key=lambda name: -known[name])[:5]
+    await store.aclose()
+
+
+async def test_what_is_written_during_a_build_counts_and_later_growth_is_indexed(store: Store) -> None:
+    await fill(store, range(PEOPLE, PEOPLE + 40))
+    building = collection(store).compaction
+    assert building is not None
+    assert not building.done()
+    await store.enroll("people", "late", [NewTemplate(VECTORS[-1, 0], CONTRACT)])
+    await store.identities.update("people", "p3", {"display_name": "Ada"})
+    (gone, _) = (await store.templates.list("people", "p1")).items
+    await asyncio.gather(
+        store.templates.delete("people", "p1", gone.id), store.identities.delete("people", "p2", force=True)
+    )
+    assert building.done()
+    assert collection(store).handle.shard.info().indexed_vectors_count > (PEOPLE + 20) * EACH
+    assert next(iter(await scores(store, VECTORS[-1, 0]))) == "late"
+    assert "p2" not in await scores(store, VECTORS[2, 0])
+    assert (await store.identities.get("people", "p1")).template_count == EACH - 1
+    assert (await store.identities.get("people", "p3")).display_name == "Ada"
+    assert next(iter(await scores(store, VECTORS[PEOPLE + 5, 0]))) == f"p{PEOPLE + 5}"
+
+
+async def test_an_erasure_takes_templates_out_of_indexed_files(store: Store, tmp_path: Path) -> None:
+    await store.enroll("people", "late", [NewTemplate(VECTORS[-1, 0], CONTRACT)])
+    identities = ("p5", "late")  # in the indexed segment, and in the other one
+    needles = []
+    for identity in identities:
+        (template, *_) = (await store.templates.list("people", identity)).items
+        vector = (await store.templates.get("people", identity, template.id, with_vector=True)).vector
+        assert vector is not None
+        needles.append(vector.astype("<f4").tobytes())
+        assert holds(tmp_path, needles[-1])
+    receipts = await asyncio.gather(*(store.identities.delete("people", one, force=True) for one in identities))
+    for identity, needle, receipt in zip(identities, needles, receipts, strict=True):
+        assert receipt.state is ErasureState.DONE
+        assert receipt.not_provable == ()
+        assert {one.found_after for one in receipt.evidence} == {0}
+        assert any(one.representation == INDEXED_POINT_ID for one in receipt.evidence) == (identity == "p5")
+        assert not holds(tmp_path, needle)
+    assert collection(store).handle.indexed
+
+
+def holds(folder: Path, needle: bytes) -> bool:
+    return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+async def test_an_erasure_goes_on_where_no_index_can_be_built(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fails.py").write_text("raise MemoryError")
+    monkeypatch.setattr(index, "PROGRAM", tmp_path / "fails.py")
+    receipt = await store.identities.delete("people", "p5", force=True)
+    assert receipt.state is ErasureState.DONE
+    assert store.description.exact
+    assert next(iter(await scores(store, VECTORS[6, 0]))) == "p6"
+
+
+async def test_a_disk_without_room_leaves_the_store_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "COPIES", 1 << 40)
+    await fill(store, range(PEOPLE, PEOPLE + 40))
+    building = collection(store).compaction
+    assert building is not None
+    error = await building
+    assert error is not None
+    assert error.reason == "STORE_FULL"
+    assert next(iter(await scores(store, VECTORS[PEOPLE + 5, 0]))) == f"p{PEOPLE + 5}"
+    await store.enroll("people", "late", [NewTemplate(VECTORS[-1, 0], CONTRACT)])
+    assert collection(store).compaction is building  # not tried again at once
+
+
+async def test_closing_ends_the_build(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "waits.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(index, "PROGRAM", tmp_path / "waits.py")
+    await fill(store, range(PEOPLE, PEOPLE + 40))
+    running = await begun()
+    await store.aclose()
+    assert not running & children()
+    assert len(list((tmp_path / "store" / CONTRACT.key).glob("shard-*"))) == 1
+
+
+def children() -> set[str]:
+    """Process ids of this process's children."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+def ended(process: str) -> bool:
+    """Whether a process has ended; what nobody waited for keeps its number, but no command line."""
+    try:
+        return not Path(f"/proc/{process}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return True
+
+
+async def begun() -> set[str]:
+    """Wait until a child process runs."""
+    for _ in range(3000):
+        if running := children():
+            return running
+        await asyncio.sleep(0.01)
+    raise AssertionError("no process was started within 30 s")
+
+
+KILLED = """
+import asyncio, sys
+from sameface_qdrant import Store
+from tests.plugin import test_edge_index as here
+
+async def main(url):
+    store = await Store.open(url, edge=here.SMALL)
+    await store.galleries.create("people", here.CONTRACT, policy=here.POLICY)
+    await here.fill(store, range(here.PEOPLE))
+    print(*await here.begun(), flush=True)
+    for number in range(here.PEOPLE, 2 * here.PEOPLE):
+        await store.enroll("people", f"p{number}", [here.NewTemplate(v, here.CONTRACT) for v in here.VECTORS[number]])
+        print(number, flush=True)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with the one that started it")
+async def test_nothing_acknowledged_is_lost_by_a_kill_during_a_build(tmp_path: Path) -> None:
+    url = f"edge://{tmp_path / 'store'}"
+    command = [sys.executable, "-c", KILLED, url]
+    writer = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    (child,) = (await writer.stdout.readline()).split()
+    await asyncio.sleep(0.3)
+    writer.send_signal(signal.SIGKILL)
+    acknowledged = [int(line) for line in (await writer.stdout.read()).split(b"\n")[:-1]]
+    await writer.wait()
+    assert acknowledged
+    store = await Store.open(url, edge=SMALL)
+    for number in [*range(PEOPLE), *acknowledged]:
+        assert (await store.identities.get("people", f"p{number}")).template_count == EACH
+    # What was interrupted begins again when the collection is opened.
+    await indexed(store)
+    assert next(iter(await scores(store, VECTORS[3, 0]))) == "p3"
+    await store.aclose()
+    assert ended(child.decode())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("index_from", 0), ("m", 1), ("ef_construct", 5000), ("hnsw_ef", 0), ("index_threads", -1)]
+)
+def test_an_option_out_of_range_is_named(name: str, value: int) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        EdgeOptions(**{name: value})  # type: ignore[arg-type]
+    assert refused.value.metadata["field"] == name
+
+
+def test_a_larger_gallery_is_searched_more_thoroughly() -> None:
+    assert EdgeOptions().ef(1000) == EdgeOptions().ef(100_000) == 256
+    assert 700 < EdgeOptions().ef(1_000_000) < 900
+    assert EdgeOptions(hnsw_ef=64).ef(1_000_000) == 64
+
+
+def test_the_program_that_holds_the_interpreter_is_never_imported() -> None:
+    folder = Path(engine_module.__file__).parent
+    for path in folder.parents[1].rglob("*.py"):
+        assert "import index_process" not in path.read_text()
+        assert "index_process import" not in path.read_text()
