@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +92,8 @@ class TritonProcess:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(
-        cls, runtime: Runtime, repository: Path, models: list[str], sockets: Sockets, region_prefix: str
-    ) -> "TritonProcess":
-        """Start tritonserver on ``repository`` with the given models, without waiting until it is ready."""
+    async def start(cls, runtime: Runtime, repository: Path, sockets: Sockets, region_prefix: str) -> "TritonProcess":
+        """Start tritonserver on ``repository`` without any model, and without waiting until it is ready."""
         command = [
             str(runtime.server),
             f"--model-repository={repository}",
@@ -104,10 +103,9 @@ class TritonProcess:
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
             # The configs are complete. Completing them automatically would triple the time of a cold start.
             "--disable-auto-complete-config",
-            # Needed to restart a dead stub process by loading its model again.
+            # Needed to load models with configs of our own, and to restart a dead stub process by loading its model.
             "--model-control-mode=explicit",
             f"--backend-config=python,shm-region-prefix-name={region_prefix}",
-            *(f"--load-model={model}" for model in models),
         ]
         sockets.clear()
         process = await asyncio.create_subprocess_exec(
@@ -158,6 +156,49 @@ class TritonProcess:
                 self._last_lines.append(line[:LONGEST_LINE])
                 log.debug("tritonserver: %s", line[:LONGEST_LINE])
             rest = rest[-LONGEST_LINE:]
+
+
+class Endings:
+    """Tells at once when one of some processes ends. The kernel does (pidfd_open(2)), so that waiting costs nothing."""
+
+    def __init__(self) -> None:
+        self._happened = asyncio.Event()
+        self._descriptors: dict[int, int] = {}
+
+    def watch(self, pids: Iterable[int]) -> bool:
+        """Watch these processes instead of those before. Return whether the kernel tells of their ends."""
+        self.close()
+        try:
+            for pid in pids:
+                self._descriptors[pid] = descriptor = os.pidfd_open(pid)
+                asyncio.get_running_loop().add_reader(descriptor, self._end, pid)
+        except ProcessLookupError:
+            self._happened.set()
+        except OSError:  # an old kernel, or a sandbox
+            return False
+        return True
+
+    async def wait(self, seconds: float) -> bool:
+        """Return whether a process has ended since the last wait, once one has or after some seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._happened.wait(), max(0.0, seconds))
+        happened = self._happened.is_set()
+        self._happened.clear()
+        return happened
+
+    def close(self) -> None:
+        """Watch nothing more."""
+        for pid in list(self._descriptors):
+            self._forget(pid)
+
+    def _end(self, pid: int) -> None:
+        self._forget(pid)
+        self._happened.set()
+
+    def _forget(self, pid: int) -> None:
+        descriptor = self._descriptors.pop(pid)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def stub_processes(server_pid: int) -> dict[int, str]:
