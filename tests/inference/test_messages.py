@@ -10,7 +10,9 @@ from hypothesis.extra import numpy as arrays
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype
 
+from sameface.inference import messages
 from sameface.inference.messages import decoded_response, encoded_request
+from sameface.inference.shared_inputs import Place
 
 KINDS = st.sampled_from([np.uint8, np.float32, np.int64, np.float64])
 TENSORS = KINDS.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=1, max_dims=4, max_side=9)))
@@ -50,3 +52,31 @@ def test_an_answer_without_values_or_of_an_unknown_kind_has_none() -> None:
     answer.outputs.add(name="negative", datatype="UINT8", shape=[-1, 3])
     answer.outputs.add(name="missing", datatype="UINT8", shape=[2, 3])
     assert decoded_response(answer.SerializeToString()) == {"strange": None, "negative": None, "missing": None}
+
+
+def test_only_the_first_call_with_images_of_a_size_builds_a_message() -> None:
+    messages._header.cache_clear()
+    images = np.zeros((1, 3, 112, 112), np.uint8)
+    sizes = {len(messages.encoded_request("face_embedder", 1, {"images": images + one})) for one in range(5)}
+    assert messages._header.cache_info().misses == 1
+    # One copy of the pixels, and little else.
+    assert images.nbytes < min(sizes) == max(sizes) < images.nbytes + 100
+    shared = encoded_request("face_embedder", 1, {"images": images}, places={"images": Place("region", 8)})
+    assert len(shared) < 200
+
+
+@given(st.integers(1, 8), st.integers(0, 1 << 40), st.booleans())
+def test_a_request_says_where_shared_inputs_are(images: int, offset: int, alone: bool) -> None:
+    pixels = np.zeros((images, 3, 4, 4), np.uint8)
+    size = np.zeros(2, np.int64)
+    content = encoded_request(
+        "a", 1, {"pixels": pixels, "size": size}, alone=alone, places={"pixels": Place("region", offset)}
+    )
+    request = service_pb2.ModelInferRequest.FromString(content)
+    first, second = request.inputs
+    assert first.parameters["shared_memory_region"].string_param == "region"
+    assert first.parameters["shared_memory_offset"].int64_param == offset
+    assert first.parameters["shared_memory_byte_size"].int64_param == pixels.nbytes
+    assert not second.parameters
+    assert list(request.raw_input_contents) == [size.tobytes()]
+    assert request.parameters["alone"].bool_param == alone

@@ -46,7 +46,7 @@ async def test_the_end_of_any_process_is_told_once() -> None:
     assert not await endings.wait(0.0)
     for process in (processes[1], processes[0]):
         process.kill()
-        assert await endings.wait(60.0)
+        assert await endings.wait(60.0) == {process.pid}
         assert not await endings.wait(0.0)
     endings.close()
     processes[2].kill()
@@ -59,7 +59,7 @@ async def test_a_process_that_ended_before_it_was_watched_is_told_too() -> None:
     process.kill()
     await process.wait()
     endings.watch([process.pid])
-    assert await endings.wait(0.0)
+    assert await endings.wait(0.0) == {process.pid}
 
 
 async def test_it_is_known_where_the_kernel_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:

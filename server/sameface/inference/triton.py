@@ -116,29 +116,17 @@ class TritonInference:
         except grpc.aio.AioRpcError:
             return False
 
-    async def load(self, model: str, config: str = "") -> None:
-        """Load a model. ``config`` is used instead of the one in the repository; JSON.
+    async def reload(self, model: str) -> None:
+        """Unload and load a model. This restarts a dead stub process; loading alone does nothing.
 
         Raises:
             ModelUnavailable: the server refused. Only a server in explicit model control mode accepts it.
         """
-        request = service_pb2.RepositoryModelLoadRequest(model_name=model)
-        if config:
-            request.parameters["config"].string_param = config
         try:
-            await self._client.stub.RepositoryModelLoad(request, timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise self._unavailable(model, error) from None
-
-    async def unload(self, model: str) -> None:
-        """Unload a model, which ends its processes.
-
-        Raises:
-            ModelUnavailable: the server refused, see `load`.
-        """
-        request = service_pb2.RepositoryModelUnloadRequest(model_name=model)
-        try:
-            await self._client.stub.RepositoryModelUnload(request, timeout=self._timeout_s)
+            unload = service_pb2.RepositoryModelUnloadRequest(model_name=model)
+            await self._client.stub.RepositoryModelUnload(unload, timeout=self._timeout_s)
+            load = service_pb2.RepositoryModelLoadRequest(model_name=model)
+            await self._client.stub.RepositoryModelLoad(load, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
             raise self._unavailable(model, error) from None
 

@@ -4,11 +4,14 @@ The repository says how many instances of a model there are. The native backend 
 Here one process has one copy for requests that run together.
 """
 
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from google.protobuf import json_format, text_format
+from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+CONFIG = "config.pbtxt"
 BACKENDS = ("onnxruntime", "openvino")
 """Served by this runtime's own backend."""
 UNSAID = 2
@@ -17,12 +20,28 @@ FREE_BATCH = 32
 """Most images of a call to a model whose batch is a free dimension, which Triton itself does not bound."""
 
 
-def local_config(repository: Path, model: str, cores: int) -> str:
-    """Return the config of a model as JSON, for one that this runtime's own backend serves; empty for others.
+def write_repository(target: Path, repository: Path, models: Iterable[str], cores: int) -> None:
+    """Write a repository with configs of our own to ``target``. All else in it are links to ``repository``.
 
     ``cores`` is on how many cores a request runs that is alone.
     """
-    path = repository / model / "config.pbtxt"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for model in models:
+        config = local_config(repository, model, cores)
+        if not config:
+            (target / model).symlink_to(repository / model)
+            continue
+        (target / model).mkdir()
+        for entry in (repository / model).iterdir():
+            if entry.name != CONFIG:
+                (target / model / entry.name).symlink_to(entry)
+        (target / model / CONFIG).write_text(config, encoding="utf-8")
+
+
+def local_config(repository: Path, model: str, cores: int) -> str:
+    """Return the config of a model that this runtime's own backend serves; empty for others."""
+    path = repository / model / CONFIG
     try:
         config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError):
@@ -45,4 +64,4 @@ def local_config(repository: Path, model: str, cores: int) -> str:
     if at_once > 1:
         # Hands over so many requests together, without waiting for any.
         config.dynamic_batching.preferred_batch_size.append(at_once)
-    return json_format.MessageToJson(config, preserving_proto_field_name=True)
+    return text_format.MessageToString(config)

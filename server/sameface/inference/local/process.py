@@ -59,7 +59,8 @@ class Sockets:
     def clear(self) -> None:
         """Remove sockets that an earlier server left. They would keep the next one from listening."""
         for leftover in self.folder.iterdir():
-            leftover.unlink()
+            if leftover.is_socket():
+                leftover.unlink()
 
     @property
     def _grpc_address(self) -> str:
@@ -92,8 +93,10 @@ class TritonProcess:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, runtime: Runtime, repository: Path, sockets: Sockets, region_prefix: str) -> "TritonProcess":
-        """Start tritonserver on ``repository`` without any model, and without waiting until it is ready."""
+    async def start(
+        cls, runtime: Runtime, repository: Path, models: list[str], sockets: Sockets, region_prefix: str
+    ) -> "TritonProcess":
+        """Start tritonserver on ``repository`` with the given models, without waiting until it is ready."""
         command = [
             str(runtime.server),
             f"--model-repository={repository}",
@@ -103,9 +106,10 @@ class TritonProcess:
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
             # The configs are complete. Completing them automatically would triple the time of a cold start.
             "--disable-auto-complete-config",
-            # Needed to load models with configs of our own, and to restart a dead stub process by loading its model.
+            # Needed to restart a dead stub process by loading its model again.
             "--model-control-mode=explicit",
             f"--backend-config=python,shm-region-prefix-name={region_prefix}",
+            *(f"--load-model={model}" for model in models),
         ]
         sockets.clear()
         process = await asyncio.create_subprocess_exec(
@@ -163,6 +167,7 @@ class Endings:
 
     def __init__(self) -> None:
         self._happened = asyncio.Event()
+        self._ended: set[int] = set()
         self._descriptors: dict[int, int] = {}
 
     def watch(self, pids: Iterable[int]) -> bool:
@@ -173,18 +178,19 @@ class Endings:
                 self._descriptors[pid] = descriptor = os.pidfd_open(pid)
                 asyncio.get_running_loop().add_reader(descriptor, self._end, pid)
         except ProcessLookupError:
+            self._ended.add(pid)
             self._happened.set()
         except OSError:  # an old kernel, or a sandbox
             return False
         return True
 
-    async def wait(self, seconds: float) -> bool:
-        """Return whether a process has ended since the last wait, once one has or after some seconds."""
+    async def wait(self, seconds: float) -> set[int]:
+        """Return which processes have ended since the last wait, once one has or after some seconds."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._happened.wait(), max(0.0, seconds))
-        happened = self._happened.is_set()
         self._happened.clear()
-        return happened
+        ended, self._ended = self._ended, set()
+        return ended
 
     def close(self) -> None:
         """Watch nothing more."""
@@ -193,6 +199,7 @@ class Endings:
 
     def _end(self, pid: int) -> None:
         self._forget(pid)
+        self._ended.add(pid)
         self._happened.set()
 
     def _forget(self, pid: int) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from sameface.errors import ModelCheckFailed, ModelUnavailable, RuntimeMissing
 from sameface.inference.cards import ModelCard
 from sameface.inference.check import check_models
-from sameface.inference.local.configs import local_config
+from sameface.inference.local.configs import write_repository
 from sameface.inference.local.metrics import read_inference_counts
 from sameface.inference.local.process import (
     Endings,
@@ -142,17 +142,18 @@ class LocalTriton:
         self._folder.cleanup()
 
     async def _launch(self) -> None:
-        self._process = await TritonProcess.start(self._runtime, self._repository, self._sockets, self._region_prefix)
+        self._process = await TritonProcess.start(
+            self._runtime, self._write_repository(), self._models, self._sockets, self._region_prefix
+        )
         deadline = time.monotonic() + START_S
         while not await self._client.ready():
             if not self._process.alive or time.monotonic() > deadline:
-                raise self._not_ready(self._process)
+                raise RuntimeMissing(
+                    f"tritonserver did not become ready; the end of its log:\n{self._process.last_lines()}",
+                    metadata={"repository": self._repository},
+                )
             await asyncio.sleep(0.05)
         self.shared_inputs = await self._shared_memory()
-        try:
-            await asyncio.gather(*map(self._load, self._models))
-        except ModelUnavailable as error:
-            raise self._not_ready(self._process) from error
         await check_models(self._long_timeout_client, self._cards)
         self._note_stubs()
         self._ready_at = time.monotonic()
@@ -171,20 +172,11 @@ class LocalTriton:
                 memory.unlink()
         return memory
 
-    def _not_ready(self, process: TritonProcess) -> RuntimeMissing:
-        return RuntimeMissing(
-            f"tritonserver did not become ready; the end of its log:\n{process.last_lines()}",
-            metadata={"repository": self._repository},
-        )
-
-    async def _load(self, model: str) -> None:
-        # Read again each time, as tritonserver would do.
-        await self._long_timeout_client.load(model, local_config(self._repository, model, self._cores))
-
-    async def _reload(self, model: str) -> None:
-        # Loading alone has no effect on a model that Triton considers ready.
-        await self._long_timeout_client.unload(model)
-        await self._load(model)
+    def _write_repository(self) -> Path:
+        """Write the models with configs for this runtime beside the sockets, and return where."""
+        target = self._sockets.folder / "models"
+        write_repository(target, self._repository, self._models, self._cores)
+        return target
 
     async def _end_process(self) -> None:
         self.shared_inputs = None
@@ -198,9 +190,10 @@ class LocalTriton:
         troubled = False
         while True:
             pause = LOOK_S if self._told and not troubled else WATCH_S
-            troubled = await self._endings.wait(min(pause, next_canary - time.monotonic()))
+            ended = await self._endings.wait(min(pause, next_canary - time.monotonic()))
+            troubled = bool(ended)
             try:
-                if self._process is None or not self._process.alive:
+                if self._process is None or not self._process.alive or self.pid in ended:
                     troubled = True
                     log.error("tritonserver ended; restarting it")
                     await self._restart()
@@ -246,7 +239,9 @@ class LocalTriton:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         try:
-            await asyncio.gather(*map(self._reload, models))
+            self._write_repository()
+            # Loading alone has no effect on a model that Triton considers ready.
+            await asyncio.gather(*(self._long_timeout_client.reload(model) for model in models))
             await check_models(self._long_timeout_client, [card for card in self._cards if card.model in models])
         except SamefaceError as error:
             log.error("loading again did not help; restarting tritonserver: %s", error.message)
