@@ -126,7 +126,7 @@ async def test_a_model_that_is_not_served_is_not_waited_for(client: TritonInfere
         await client.run("no_model", 1, {"images": IMAGES})
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(given_up=st.lists(st.tuples(st.integers(0, 11), st.floats(0.0, 0.05)), max_size=8))
 async def test_no_call_reads_the_answer_of_another_one_that_was_given_up(
     client: TritonInference, expected_alone: tuple[list[Images], list[Images]], given_up: list[tuple[int, float]]

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tritonclient.grpc import service_pb2
@@ -19,6 +19,7 @@ TENSORS = KINDS.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min
 NAMED = st.dictionaries(st.text(max_size=5), TENSORS, max_size=3)
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=5), st.integers(1, 1 << 40), NAMED, st.booleans())
 def test_a_request_holds_its_tensors(model: str, version: int, inputs: dict[str, Any], turned: bool) -> None:
     if turned:  # not contiguous
@@ -31,6 +32,7 @@ def test_a_request_holds_its_tensors(model: str, version: int, inputs: dict[str,
     assert request == expected
 
 
+@settings(max_examples=40)
 @given(NAMED, st.integers(0, 40))
 def test_an_answer_is_read_as_it_was_written_or_not_at_all(outputs: dict[str, Any], missing: int) -> None:
     answer = service_pb2.ModelInferResponse()
@@ -65,6 +67,7 @@ def test_only_the_first_call_with_images_of_a_size_builds_a_message() -> None:
     assert len(shared) < 200
 
 
+@settings(max_examples=20)
 @given(st.integers(1, 8), st.integers(0, 1 << 40), st.booleans())
 def test_a_request_says_where_shared_inputs_are(images: int, offset: int, alone: bool) -> None:
     pixels = np.zeros((images, 3, 4, 4), np.uint8)

@@ -41,6 +41,11 @@ class Sockets:
         return f"{self._grpc_address}:1"
 
     @property
+    def repository(self) -> Path:
+        """The models with configs for the local runtime, see `sameface.inference.local.configs`."""
+        return self.folder / "models"
+
+    @property
     def metrics(self) -> Path:
         """The socket that serves Prometheus metrics over HTTP."""
         return self.folder / "metrics"
@@ -93,13 +98,12 @@ class TritonProcess:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(
-        cls, runtime: Runtime, repository: Path, models: list[str], sockets: Sockets, region_prefix: str
-    ) -> "TritonProcess":
-        """Start tritonserver on ``repository`` with the given models, without waiting until it is ready."""
+    async def start(cls, runtime: Runtime, models: list[str], sockets: Sockets, region_prefix: str) -> "TritonProcess":
+        """Start tritonserver with the given models of `Sockets.repository`, without waiting until it is ready."""
         command = [
             str(runtime.server),
-            f"--model-repository={repository}",
+            # Not a whole path: the stub processes could not start where that has a space.
+            f"--model-repository={sockets.repository.name}",
             f"--backend-directory={runtime.backends}",
             *sockets.flags(),
             "--allow-gpu-metrics=false",
@@ -118,8 +122,8 @@ class TritonProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=runtime.environment(),
-            # The stub processes import modules from their working folder.
-            cwd=runtime.root,
+            # The stub processes import modules from their working folder, so it is one that no other user can enter.
+            cwd=sockets.folder,
             start_new_session=True,
         )
         return cls(process)

@@ -142,9 +142,8 @@ class LocalTriton:
         self._folder.cleanup()
 
     async def _launch(self) -> None:
-        self._process = await TritonProcess.start(
-            self._runtime, self._write_repository(), self._models, self._sockets, self._region_prefix
-        )
+        self._write_repository()
+        self._process = await TritonProcess.start(self._runtime, self._models, self._sockets, self._region_prefix)
         deadline = time.monotonic() + START_S
         while not await self._client.ready():
             if not self._process.alive or time.monotonic() > deadline:
@@ -172,11 +171,9 @@ class LocalTriton:
                 memory.unlink()
         return memory
 
-    def _write_repository(self) -> Path:
-        """Write the models with configs for this runtime beside the sockets, and return where."""
-        target = self._sockets.folder / "models"
-        write_repository(target, self._repository, self._models, self._cores)
-        return target
+    def _write_repository(self) -> None:
+        # Again at each start and repair: versions may have come.
+        write_repository(self._sockets.repository, self._repository, self._models, self._cores)
 
     async def _end_process(self) -> None:
         self.shared_inputs = None
