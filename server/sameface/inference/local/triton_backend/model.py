@@ -39,8 +39,7 @@ def open_openvino(path, parameters, outputs, at_once, threads):
     """Open a file in OpenVINO, as `open_onnxruntime` does.
 
     The native backend shares the streams and threads of the config among all instances. Here each call has a stream.
-    The model is compiled for one image, and those of a batch run one after the other; `sameface.inference.openvino`
-    says why.
+    The rest is as in `sameface.inference.openvino`, which says why.
     """
     # OpenVINO reports its import to its maker through this package. None forbids that import.
     sys.modules["openvino_telemetry"] = None
@@ -48,20 +47,14 @@ def open_openvino(path, parameters, outputs, at_once, threads):
 
     streams = int(parameters.get("NUM_STREAMS", 1))
     threads = threads or max(1, int(parameters.get("INFERENCE_NUM_THREADS", streams)) // streams)
-    core = openvino.Core()
-    model = core.read_model(path)
-    model.reshape({port: [1, *port.partial_shape[1:]] for port in model.inputs})
-    compiled = core.compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": parameters.get("INFERENCE_PRECISION_HINT", "f32"),
-            "INFERENCE_NUM_THREADS": threads * at_once,
-            "NUM_STREAMS": at_once,
-            # Pinned, the threads of all models would share the first cores.
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
+    options = {
+        "INFERENCE_PRECISION_HINT": parameters.get("INFERENCE_PRECISION_HINT", "f32"),
+        "INFERENCE_NUM_THREADS": threads * at_once,
+        "NUM_STREAMS": at_once,
+        "ENABLE_CPU_PINNING": False,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    }
+    compiled = openvino.Core().compile_model(path, "CPU", options)
     mine = threading.local()
 
     def run(feed):
