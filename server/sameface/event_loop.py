@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the loop: that of uvloop, which takes a fifth less of the processor in a service under load.
+    """Return what makes the loop: that of uvloop, which takes a tenth less of the processor.
 
     None means asyncio's own loop, where uvloop is not installed; it does not exist for Windows.
     """
