@@ -4,15 +4,16 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype
 
-from sameface.inference import messages
+from sameface.inference import messages, shared_inputs
 from sameface.inference.messages import decoded_response, encoded_request
-from sameface.inference.shared_inputs import Place
+from sameface.inference.shared_inputs import Place, SharedInputs
 
 KINDS = st.sampled_from([np.uint8, np.float32, np.int64, np.float64])
 TENSORS = KINDS.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=1, max_dims=4, max_side=9)))
@@ -83,3 +84,10 @@ def test_a_request_says_where_shared_inputs_are(images: int, offset: int, alone:
     assert not second.parameters
     assert list(request.raw_input_contents) == [size.tobytes()]
     assert request.parameters["alone"].bool_param == alone
+
+
+def test_shared_memory_for_which_there_is_no_room_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_inputs, "SLOTS", 1 << 40)
+    with pytest.raises(OSError, match="No space|too large"):
+        SharedInputs("sameface_test_no_room")
+    assert not (shared_inputs.FOLDER / "sameface_test_no_room").exists()
