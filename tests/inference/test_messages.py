@@ -88,6 +88,6 @@ def test_a_request_says_where_shared_inputs_are(images: int, offset: int, alone:
 
 def test_shared_memory_for_which_there_is_no_room_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_inputs, "SLOTS", 1 << 40)
-    with pytest.raises(OSError, match="No space|too large"):
+    with pytest.raises(OSError, match=r"No space|too large"):
         SharedInputs("sameface_test_no_room")
     assert not (shared_inputs.FOLDER / "sameface_test_no_room").exists()
