@@ -34,7 +34,7 @@ from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
 from sameface.pipeline.detector import DetectorSettings
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
-from sameface.settings import Settings, model_repository_source
+from sameface.settings import Settings, available_cpus, model_repository_source
 from sameface.stopping import still_working, unless_stopped
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store.store import Store
@@ -248,15 +248,20 @@ async def _open_inference(
     local = None
     if not settings.triton_url:
         check_digests(settings.model_repository, cards)
-        local = LocalTriton(settings.model_repository, require_runtime(settings.cache_dir), cards)
+        local = LocalTriton(settings.model_repository, require_runtime(settings.cache_dir), cards, available_cpus())
         parts.push_async_callback(local.stop)
         await local.start()
-    inference = TritonInference(
-        local.grpc_url if local else settings.triton_url,
-        timeout_s=settings.triton_timeout_s,
-        recovery_s=settings.triton_recovery_s,
-        resolve_again_s=None if local else RESOLVE_AGAIN_S,
-        tls=settings.triton_tls,
+    timeout_s, recovery_s = settings.triton_timeout_s, settings.triton_recovery_s
+    inference = (
+        local.client(timeout_s=timeout_s, recovery_s=recovery_s)
+        if local
+        else TritonInference(
+            settings.triton_url,
+            timeout_s=timeout_s,
+            recovery_s=recovery_s,
+            resolve_again_s=RESOLVE_AGAIN_S,
+            tls=settings.triton_tls,
+        )
     )
     parts.push_async_callback(inference.aclose)
     return inference, local

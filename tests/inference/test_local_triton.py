@@ -4,23 +4,29 @@ import asyncio
 import functools
 import os
 import signal
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sameface.errors import ModelCheckFailed, ModelNotFound, ModelUnavailable, RuntimeMissing
 from sameface.inference.cards import ModelCard, golden_input, read_cards
 from sameface.inference.check import check_models
 from sameface.inference.local.metrics import read_inference_counts
-from sameface.inference.local.process import TritonProcess
+from sameface.inference.local.process import SHARED_MEMORY, TritonProcess
 from sameface.inference.local.runtime import Runtime, find_runtime
 from sameface.inference.local.server import LocalTriton
-from sameface.inference.onnx import OnnxInference
+from sameface.inference.onnx import OnnxInference, open_session
+from sameface.inference.shared_inputs import SLOTS, SharedInputs
 from sameface.inference.triton import TritonInference
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import cache_folder, model_repository_source
@@ -31,6 +37,7 @@ pytestmark = pytest.mark.triton
 
 REPOSITORY = model_repository_source()
 CARDS = read_cards(REPOSITORY)
+Images: TypeAlias = NDArray[Any]
 IMAGES = np.random.default_rng(11).integers(0, 256, (2, 3, 112, 112), np.uint8)
 
 
@@ -55,6 +62,14 @@ async def client(triton: LocalTriton) -> AsyncIterator[TritonInference]:
     opened = TritonInference(triton.grpc_url, timeout_s=20.0, recovery_s=60.0)
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture(scope="module")
+def expected_alone() -> tuple[list[Images], list[Images]]:
+    """Twelve pictures, and the embedding of each from ONNX Runtime in this process."""
+    session = open_session(REPOSITORY / "face_embedder" / "1" / "model.onnx", 1)
+    pictures = list(np.random.default_rng(14).integers(0, 256, (12, 1, 3, 112, 112), np.uint8))
+    return pictures, [session.run(None, {"images": one})[0] for one in pictures]
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -109,6 +124,122 @@ async def test_a_model_that_is_not_served_is_not_waited_for(client: TritonInfere
         await client.run("face_embedder", 99, {"images": IMAGES})
     with pytest.raises(ModelNotFound):
         await client.run("no_model", 1, {"images": IMAGES})
+
+
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_up=st.lists(st.tuples(st.integers(0, 11), st.floats(0.0, 0.05)), max_size=8))
+async def test_no_call_reads_the_answer_of_another_one_that_was_given_up(
+    client: TritonInference, expected_alone: tuple[list[Images], list[Images]], given_up: list[tuple[int, float]]
+) -> None:
+    pictures, expected = expected_alone
+    calls = [asyncio.create_task(client.run("face_embedder", 1, {"images": one})) for one in pictures]
+    loop = asyncio.get_running_loop()
+    for number, after_s in given_up:
+        loop.call_later(after_s, calls[number].cancel)
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    for number, answer in enumerate(answers):
+        if isinstance(answer, BaseException):
+            assert isinstance(answer, asyncio.CancelledError)
+            assert number in {number for number, _ in given_up}
+        else:
+            np.testing.assert_allclose(answer["embedding"], expected[number], atol=1e-6)
+
+
+async def test_a_late_answer_reaches_nobody(
+    triton: LocalTriton, client: TritonInference, expected_alone: tuple[list[Images], list[Images]]
+) -> None:
+    pictures, expected = expected_alone
+    # Times between those of the fastest and the slowest answer, so that some calls are given up while they run.
+    hurried = [TritonInference(triton.grpc_url, timeout_s=0.002 * (n + 1), recovery_s=0.0) for n in range(12)]
+    calls = (one.run("face_embedder", 1, {"images": each}) for one, each in zip(hurried, pictures, strict=True))
+    for late, wanted in zip(await asyncio.gather(*calls, return_exceptions=True), expected, strict=True):
+        if isinstance(late, BaseException):
+            assert isinstance(late, ModelUnavailable)
+        else:
+            np.testing.assert_allclose(late["embedding"], wanted, atol=1e-6)
+    for each, wanted in zip(pictures, expected, strict=True):
+        answer = await client.run("face_embedder", 1, {"images": each})
+        np.testing.assert_allclose(answer["embedding"], wanted, atol=1e-6)
+    for one in hurried:
+        await one.aclose()
+
+
+async def test_one_process_serves_each_version_and_a_call_alone_has_the_same_answer(
+    triton: LocalTriton, expected_alone: tuple[list[Images], list[Images]]
+) -> None:
+    assert sorted(triton.stubs.values()) == sorted(card.model for card in CARDS)
+    pictures, expected = expected_alone
+    telling = triton.client(timeout_s=20.0, recovery_s=60.0)
+    for one, wanted in zip(pictures, expected, strict=True):
+        answer = await telling.run("face_embedder", 1, {"images": one})
+        np.testing.assert_allclose(answer["embedding"], wanted, atol=1e-6)
+    together = (telling.run("face_embedder", 1, {"images": one}) for one in pictures)
+    for found, wanted in zip(await asyncio.gather(*together), expected, strict=True):
+        np.testing.assert_allclose(found["embedding"], wanted, atol=1e-6)
+    await telling.aclose()
+
+
+@pytest.fixture
+async def sharing(triton: LocalTriton) -> AsyncIterator[TritonInference]:
+    opened = triton.client(timeout_s=20.0, recovery_s=60.0)
+    yield opened
+    await opened.aclose()
+
+
+async def test_large_inputs_through_shared_memory_give_the_same_answers(
+    triton: LocalTriton, client: TritonInference, sharing: TritonInference
+) -> None:
+    memory = triton.shared_inputs
+    assert memory is not None
+    rng = np.random.default_rng(16)
+    # Small ones, large ones, too large ones, and more at a time than there are places.
+    sides = (64, 640, 160, 672, 320, 640, 288, 640, 640, 320, 320, 640, 640, 320)
+    photos = [rng.integers(0, 256, (1, 3, side, side), np.uint8) for side in sides]
+    photos[4] = photos[4].transpose(0, 1, 3, 2)  # not contiguous
+    calls = (sharing.run("face_detector", 1, {"images": photo}) for photo in photos)
+    for photo, found in zip(photos, await asyncio.gather(*calls), strict=True):
+        expected = await client.run("face_detector", 1, {"images": photo})
+        np.testing.assert_array_equal(found["faces"], expected["faces"])
+    assert len(memory._free) == SLOTS
+
+
+async def test_shared_memory_has_no_name_and_no_other_user_can_open_it(triton: LocalTriton) -> None:
+    memory = triton.shared_inputs
+    assert memory is not None
+    assert not (SHARED_MEMORY / memory.name).exists()
+    named = SharedInputs("sameface_test_of_the_mode")
+    try:
+        mode = (SHARED_MEMORY / named.name).stat().st_mode
+        assert stat.S_IMODE(mode) == 0o600
+        with pytest.raises(FileExistsError):
+            SharedInputs(named.name)
+    finally:
+        named.unlink()
+
+
+async def test_a_server_that_does_not_know_the_memory_gets_the_input_itself(
+    triton: LocalTriton, client: TritonInference
+) -> None:
+    unknown = SharedInputs("sameface_test_unknown")
+    unknown.unlink()
+    sharing = TritonInference(triton.grpc_url, recovery_s=0.0, shared_inputs=lambda: unknown)
+    photo = np.random.default_rng(17).integers(0, 256, (1, 3, 320, 320), np.uint8)
+    found = await sharing.run("face_detector", 1, {"images": photo})
+    expected = await client.run("face_detector", 1, {"images": photo})
+    np.testing.assert_array_equal(found["faces"], expected["faces"])
+    await sharing.aclose()
+
+
+async def test_calls_that_are_given_up_give_their_places_back(triton: LocalTriton, sharing: TritonInference) -> None:
+    memory = triton.shared_inputs
+    assert memory is not None
+    photo = np.zeros((1, 3, 640, 640), np.uint8)
+    calls = [asyncio.create_task(sharing.run("face_detector", 1, {"images": photo})) for _ in range(2 * SLOTS)]
+    await asyncio.sleep(0.01)
+    for call in calls[::2]:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert len(memory._free) == SLOTS
 
 
 async def test_metrics_count_what_was_inferred(triton: LocalTriton, client: TritonInference) -> None:
@@ -228,14 +359,18 @@ async def test_a_line_without_end_does_not_stop_the_reader() -> None:
 
 
 async def test_a_killed_server_is_started_again_on_the_same_socket(
-    triton: LocalTriton, client: TritonInference
+    triton: LocalTriton, client: TritonInference, sharing: TritonInference
 ) -> None:
     expected = (await client.run("face_embedder", 1, {"images": IMAGES}))["embedding"]
-    first = triton.pid
+    photo = np.random.default_rng(18).integers(0, 256, (1, 3, 640, 640), np.uint8)
+    faces = (await sharing.run("face_detector", 1, {"images": photo}))["faces"]
+    first, memory = triton.pid, triton.shared_inputs
     os.kill(first, signal.SIGKILL)
     answer = await client.run("face_embedder", 1, {"images": IMAGES})
     np.testing.assert_array_equal(answer["embedding"], expected)
     assert triton.pid != first
+    np.testing.assert_array_equal((await sharing.run("face_detector", 1, {"images": photo}))["faces"], faces)
+    assert triton.shared_inputs not in (None, memory)
 
 
 async def test_nothing_is_left_behind(triton: LocalTriton) -> None:

@@ -1,13 +1,16 @@
-"""The watcher of the local Triton reads files in threads, not on the event loop."""
+"""The watcher of the local Triton reads files in threads, not on the event loop, and is told when a process ends."""
 
 import asyncio
+import errno
+import os
+import sys
 import threading
 
 import pytest
 
 from sameface.inference.cards import read_cards
 from sameface.inference.local import server
-from sameface.inference.local.process import stub_processes
+from sameface.inference.local.process import Endings, stub_processes
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.settings import cache_folder, model_repository_source
@@ -31,3 +34,39 @@ async def test_the_table_of_processes_is_read_in_a_thread(monkeypatch: pytest.Mo
     finally:
         await triton.stop()
     assert threads[0] is not threading.main_thread()
+
+
+async def sleeper() -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", "import sys; sys.stdin.read()", stdin=-1)
+
+
+async def test_the_end_of_any_process_is_told_once() -> None:
+    processes, endings = [await sleeper() for _ in range(3)], Endings()
+    assert endings.watch([process.pid for process in processes])
+    assert not await endings.wait(0.0)
+    for process in (processes[1], processes[0]):
+        process.kill()
+        assert await endings.wait(60.0) == {process.pid}
+        assert not await endings.wait(0.0)
+    endings.close()
+    processes[2].kill()
+    await processes[2].wait()
+    assert not await endings.wait(0.0)
+
+
+async def test_a_process_that_ended_before_it_was_watched_is_told_too() -> None:
+    process, endings = await sleeper(), Endings()
+    process.kill()
+    await process.wait()
+    endings.watch([process.pid])
+    assert await endings.wait(0.0) == {process.pid}
+
+
+async def test_it_is_known_where_the_kernel_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(pid: int) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", unknown)
+    endings = Endings()
+    assert not endings.watch([os.getpid()])
+    assert not await endings.wait(0.0)

@@ -118,7 +118,10 @@ def _written(call: re.Match[str], folder: Path) -> set[Path]:
             return set()
         return {Path(opened["path"])}
     base = Path(at["path"]) if (at := _FOLDER.search(arguments)) else folder
-    return {base / text for text in _TEXT.findall(arguments)}
+    paths = _TEXT.findall(arguments)
+    if call["name"].startswith("symlink"):
+        del paths[0]  # what the link says; nothing is written there
+    return {base / text for text in paths}
 
 
 def clean_environment(home: Path, **more: str) -> dict[str, str]:

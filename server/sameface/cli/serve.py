@@ -102,6 +102,7 @@ def serve(
     if not settings.core_dumps:
         forbid_core_dumps()
     # The service takes long to import; --help and --print-config do not need it.
+    from sameface.event_loop import loop_factory
     from sameface.service import Started, run_service
 
     def announce(started: Started) -> None:
@@ -117,7 +118,8 @@ def serve(
             print(started.line(), flush=True)
 
     try:
-        asyncio.run(run_service(settings, announce))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(run_service(settings, announce))
     finally:
         # Before the command says why it ends: what is left to be logged comes first.
         logging.shutdown()

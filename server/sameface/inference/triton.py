@@ -3,15 +3,18 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-import tritonclient.grpc.aio as triton
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
+from sameface.inference.messages import decoded_response, encoded_request
 from sameface.inference.outputs import checked_outputs
+from sameface.inference.shared_inputs import Place, SharedInputs
 from sameface.inference.triton_tls import PLAIN, TritonTls
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
@@ -22,6 +25,7 @@ RETRY_PAUSE_S = 0.1
 RESOLVE_AGAIN_S = 30.0
 """Seconds between look-ups of a remote Triton's name, so that calls reach new replicas."""
 ANSWER_S = 5.0
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -60,8 +64,13 @@ class TritonInference:
         recovery_s: float = 5.0,
         resolve_again_s: float | None = None,
         tls: TritonTls = PLAIN,
+        tells_alone: bool = False,
+        shared_inputs: Callable[[], SharedInputs | None] = lambda: None,
     ) -> None:
         """Connect to ``url``. A call may take ``timeout_s``; it is retried for ``recovery_s`` while Triton recovers.
+
+        With ``tells_alone``, a call says whether it is the only one at the moment. The local runtime then runs it on
+        more cores. ``shared_inputs`` returns the memory that is shared with Triton at the moment.
 
         Raises:
             InvalidArgument: a file of ``tls`` cannot be read.
@@ -71,6 +80,9 @@ class TritonInference:
         self._timeout_s = timeout_s
         self._recovery_s = recovery_s
         self._resolve_again_s = resolve_again_s
+        self._tells_alone = tells_alone
+        self._shared_inputs = shared_inputs
+        self._running = 0
         self._client = self._connect()
         self._connected = time.monotonic()
         self._replacing: asyncio.Task[None] | None = None
@@ -90,16 +102,18 @@ class TritonInference:
     async def server_version(self) -> str:
         """Return the version that the server reports."""
         try:
-            metadata = await self._client.get_server_metadata(client_timeout=self._timeout_s)
-        except InferenceServerException as error:
+            metadata = await self._client.stub.ServerMetadata(
+                service_pb2.ServerMetadataRequest(), timeout=self._timeout_s
+            )
+        except grpc.aio.AioRpcError as error:
             raise self._unavailable("its metadata", error) from None
         return str(metadata.version)
 
     async def ready(self) -> bool:
         """Return whether the server reports that it is ready. It may still give wrong outputs."""
         try:
-            return bool(await self._client.is_server_ready(client_timeout=1.0))
-        except InferenceServerException:
+            return bool((await self._client.stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=1.0)).ready)
+        except grpc.aio.AioRpcError:
             return False
 
     async def reload(self, model: str) -> None:
@@ -109,10 +123,26 @@ class TritonInference:
             ModelUnavailable: the server refused. Only a server in explicit model control mode accepts it.
         """
         try:
-            await self._client.unload_model(model, client_timeout=self._timeout_s)
-            await self._client.load_model(model, client_timeout=self._timeout_s)
-        except InferenceServerException as error:
+            unload = service_pb2.RepositoryModelUnloadRequest(model_name=model)
+            await self._client.stub.RepositoryModelUnload(unload, timeout=self._timeout_s)
+            load = service_pb2.RepositoryModelLoadRequest(model_name=model)
+            await self._client.stub.RepositoryModelLoad(load, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
             raise self._unavailable(model, error) from None
+
+    async def share(self, memory: SharedInputs) -> None:
+        """Let Triton, which must be on this machine, open a memory.
+
+        Raises:
+            ModelUnavailable: it does not.
+        """
+        request = service_pb2.SystemSharedMemoryRegisterRequest(
+            name=memory.name, key=f"/{memory.name}", byte_size=memory.size
+        )
+        try:
+            await self._client.stub.SystemSharedMemoryRegister(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise self._unavailable("its shared memory", error) from None
 
     async def aclose(self) -> None:
         """See `Inference.aclose`."""
@@ -121,11 +151,14 @@ class TritonInference:
             await asyncio.wait([self._replacing])
         await self._client.close()
 
-    def _connect(self) -> Any:
+    def _connect(self) -> "_Client":
         # Read again for each channel, so that renewed certificates are used without a restart.
         name = [("grpc.ssl_target_name_override", self._tls.server_name)] if self._tls.server_name else []
-        return triton.InferenceServerClient(
-            self._url, creds=self._tls.credentials(), channel_args=[*CHANNEL_OPTIONS, *name]
+        credentials, options = self._tls.credentials(), [*CHANNEL_OPTIONS, *name]
+        return _Client(
+            grpc.aio.secure_channel(self._url, credentials, options)
+            if credentials
+            else grpc.aio.insecure_channel(self._url, options)
         )
 
     def _replace_old_channel(self) -> None:
@@ -143,31 +176,49 @@ class TritonInference:
             log.warning("no second connection to Triton at %s: %s", self._url, error.message)
             return
         try:
-            if await spare.is_server_live(client_timeout=ANSWER_S):
+            if (await spare.stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=ANSWER_S)).live:
                 self._client, spare = spare, self._client
                 # No call lasts longer than this.
                 await asyncio.sleep(self._timeout_s)
-        except InferenceServerException as error:
+        except grpc.aio.AioRpcError as error:
             # The old channel still works, for example if only the name server does not answer.
-            log.warning("no second connection to Triton at %s: %s", self._url, error.message())
+            log.warning("no second connection to Triton at %s: %s", self._url, error.details())
         finally:
             await spare.close()
 
     async def _run_once(self, model: str, version: int, inputs: Tensors) -> Tensors:
+        self._running += 1
+        alone = self._tells_alone and self._running == 1
         try:
-            result = await self._client.infer(
-                model,
-                [_tensor(name, values) for name, values in inputs.items()],
-                model_version=str(version),
-                client_timeout=self._timeout_s,
-            )
-        except InferenceServerException as error:
+            with ExitStack() as held:
+                places = self._written(inputs, held)
+                try:
+                    answer = await self._send(encoded_request(model, version, inputs, alone=alone, places=places))
+                except grpc.aio.AioRpcError as error:
+                    if not places or "shared memory" not in (error.details() or ""):
+                        raise
+                    # This Triton has just started, and does not know the memory yet.
+                    answer = await self._send(encoded_request(model, version, inputs, alone=alone))
+        except grpc.aio.AioRpcError as error:
             raise self._translate(model, version, error) from None
-        outputs = {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
-        return checked_outputs(model, version, outputs)
+        finally:
+            self._running -= 1
+        return checked_outputs(model, version, decoded_response(answer))
 
-    def _translate(self, model: str, version: int, error: Any) -> SamefaceError:
-        status, text = str(error.status() or ""), str(error.message() or "")
+    async def _send(self, request: bytes) -> bytes:
+        answer: bytes = await self._client.infer(request, timeout=self._timeout_s)
+        return answer
+
+    def _written(self, inputs: Tensors, held: ExitStack) -> dict[str, Place]:
+        """Write large inputs to shared memory until ``held`` is closed, and return where they are."""
+        shared = self._shared_inputs()
+        if shared is None:
+            return {}
+        places = ((name, held.enter_context(shared.written(values))) for name, values in inputs.items())
+        return {name: place for name, place in places if place is not None}
+
+    def _translate(self, model: str, version: int, error: grpc.aio.AioRpcError) -> SamefaceError:
+        status, text = str(error.code()), error.details() or ""
         metadata = {"model": model, "version": version}
         if status.endswith("INVALID_ARGUMENT"):
             return InvalidArgument(
@@ -182,15 +233,23 @@ class TritonInference:
             return TritonTimedOut(unavailable.message, metadata=unavailable.metadata, retry_after_s=RETRY_AFTER_S)
         return unavailable
 
-    def _unavailable(self, what: str, error: Any) -> ModelUnavailable:
+    def _unavailable(self, what: str, error: grpc.aio.AioRpcError) -> ModelUnavailable:
         return ModelUnavailable(
-            f"Triton at {self._url} does not answer for {what}: {error.status() or 'error'}, {error.message()}",
+            f"Triton at {self._url} does not answer for {what}: {error.code()}, {error.details()}",
             metadata={"triton_url": self._url},
             retry_after_s=RETRY_AFTER_S,
         )
 
 
-def _tensor(name: str, values: Any) -> Any:
-    tensor = triton.InferInput(name, values.shape, np_to_triton_dtype(values.dtype))
-    tensor.set_data_from_numpy(np.ascontiguousarray(values))
-    return tensor
+class _Client:
+    """A channel and its calls."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+        self.stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self.infer: Any = channel.unary_unary(INFER)
+        """Takes and returns serialized messages."""
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ class Sockets:
         return f"{self._grpc_address}:1"
 
     @property
+    def repository(self) -> Path:
+        """The models with configs for the local runtime, see `sameface.inference.local.configs`."""
+        return self.folder / "models"
+
+    @property
     def metrics(self) -> Path:
         """The socket that serves Prometheus metrics over HTTP."""
         return self.folder / "metrics"
@@ -58,7 +64,8 @@ class Sockets:
     def clear(self) -> None:
         """Remove sockets that an earlier server left. They would keep the next one from listening."""
         for leftover in self.folder.iterdir():
-            leftover.unlink()
+            if leftover.is_socket():
+                leftover.unlink()
 
     @property
     def _grpc_address(self) -> str:
@@ -91,13 +98,12 @@ class TritonProcess:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(
-        cls, runtime: Runtime, repository: Path, models: list[str], sockets: Sockets, region_prefix: str
-    ) -> "TritonProcess":
-        """Start tritonserver on ``repository`` with the given models, without waiting until it is ready."""
+    async def start(cls, runtime: Runtime, models: list[str], sockets: Sockets, region_prefix: str) -> "TritonProcess":
+        """Start tritonserver with the given models of `Sockets.repository`, without waiting until it is ready."""
         command = [
             str(runtime.server),
-            f"--model-repository={repository}",
+            # Not a whole path: the stub processes could not start where that has a space.
+            f"--model-repository={sockets.repository.name}",
             f"--backend-directory={runtime.backends}",
             *sockets.flags(),
             "--allow-gpu-metrics=false",
@@ -116,8 +122,8 @@ class TritonProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=runtime.environment(),
-            # The stub processes import modules from their working folder.
-            cwd=runtime.root,
+            # The stub processes import modules from their working folder, so it is one that no other user can enter.
+            cwd=sockets.folder,
             start_new_session=True,
         )
         return cls(process)
@@ -158,6 +164,52 @@ class TritonProcess:
                 self._last_lines.append(line[:LONGEST_LINE])
                 log.debug("tritonserver: %s", line[:LONGEST_LINE])
             rest = rest[-LONGEST_LINE:]
+
+
+class Endings:
+    """Tells at once when one of some processes ends. The kernel does (pidfd_open(2)), so that waiting costs nothing."""
+
+    def __init__(self) -> None:
+        self._happened = asyncio.Event()
+        self._ended: set[int] = set()
+        self._descriptors: dict[int, int] = {}
+
+    def watch(self, pids: Iterable[int]) -> bool:
+        """Watch these processes instead of those before. Return whether the kernel tells of their ends."""
+        self.close()
+        try:
+            for pid in pids:
+                self._descriptors[pid] = descriptor = os.pidfd_open(pid)
+                asyncio.get_running_loop().add_reader(descriptor, self._end, pid)
+        except ProcessLookupError:
+            self._ended.add(pid)
+            self._happened.set()
+        except OSError:  # an old kernel, or a sandbox
+            return False
+        return True
+
+    async def wait(self, seconds: float) -> set[int]:
+        """Return which processes have ended since the last wait, once one has or after some seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._happened.wait(), max(0.0, seconds))
+        self._happened.clear()
+        ended, self._ended = self._ended, set()
+        return ended
+
+    def close(self) -> None:
+        """Watch nothing more."""
+        for pid in list(self._descriptors):
+            self._forget(pid)
+
+    def _end(self, pid: int) -> None:
+        self._forget(pid)
+        self._ended.add(pid)
+        self._happened.set()
+
+    def _forget(self, pid: int) -> None:
+        descriptor = self._descriptors.pop(pid)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def stub_processes(server_pid: int) -> dict[int, str]:

@@ -1,8 +1,8 @@
 """Starts the local Triton, watches it and repairs it.
 
 Three failures happen in practice, and Triton's readiness shows none of them. A stub process of a model dies: every
-later call fails, and Triton does not restart it. The server dies. A model silently gives wrong outputs. We watch stub
-processes in /proc, the server by its exit, and the outputs by a canary: the golden vector of each model card.
+later call fails, and Triton does not restart it. The server dies. A model silently gives wrong outputs. The kernel
+tells us when a process ends, and a canary shows wrong outputs: the golden vector of each model card.
 """
 
 import asyncio
@@ -19,8 +19,10 @@ from pathlib import Path
 from sameface.errors import ModelCheckFailed, ModelUnavailable, RuntimeMissing
 from sameface.inference.cards import ModelCard
 from sameface.inference.check import check_models
+from sameface.inference.local.configs import write_repository
 from sameface.inference.local.metrics import read_inference_counts
 from sameface.inference.local.process import (
+    Endings,
     Sockets,
     TritonProcess,
     private_folder,
@@ -28,15 +30,19 @@ from sameface.inference.local.process import (
     stub_processes,
 )
 from sameface.inference.local.runtime import Runtime
+from sameface.inference.shared_inputs import SharedInputs
 from sameface.inference.triton import TritonInference, TritonTimedOut
 from sameface_qdrant.errors import SamefaceError
 
 log = logging.getLogger(__name__)
 
 START_S = 60.0
-WATCH_S = 0.25
+WATCH_S, LOOK_S = 0.25, 2.0
+"""Seconds between two looks at the processes. The first is for a kernel that does not tell, and after trouble."""
 CANARY_S, CANARY_TIMEOUT_S = 5.0, 5.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
+MOST_CORES_ALONE = 4
+"""Most cores for a model's call that is alone. Further ones would gain little."""
 STABLE_S = 60.0
 """A server that ran for this many seconds has recovered. One that ends sooner is restarted after a growing pause."""
 
@@ -48,8 +54,10 @@ async def _ignore(serving: bool) -> None:
 class LocalTriton:
     """A tritonserver that only its own user can reach. It serves every model that has a card."""
 
-    def __init__(self, repository: Path, runtime: Runtime, cards: Sequence[ModelCard]) -> None:
+    def __init__(self, repository: Path, runtime: Runtime, cards: Sequence[ModelCard], cores: int = 1) -> None:
+        """Prepare a server on ``repository``. A call that is alone may use ``cores`` cores."""
         self._repository = repository.absolute()
+        self._cores = min(cores, MOST_CORES_ALONE)
         self._runtime = runtime
         self._cards = tuple(cards)
         self._models = sorted({card.model for card in cards})
@@ -59,8 +67,13 @@ class LocalTriton:
         self._process: TritonProcess | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._stubs: dict[int, str] = {}
+        self._endings = Endings()
+        self._told = False
+        """Whether the kernel tells when a process ends."""
         self._serving = False
         self._ready_at = -math.inf
+        self.shared_inputs: SharedInputs | None = None
+        """Memory that the present server reads large inputs from."""
         self._quick_ends = 0
         # Neither client waits for a recovery, because failures must be noticed at once. After a start or a reload the
         # calls of waiting clients come first, so checks need a longer timeout then.
@@ -73,6 +86,16 @@ class LocalTriton:
     def grpc_url(self) -> str:
         """The URL for clients of the same user: ``unix:`` and the path of a socket."""
         return self._sockets.grpc_url
+
+    def client(self, *, timeout_s: float, recovery_s: float) -> TritonInference:
+        """Return a client that shares memory with the server, and tells it which calls are alone."""
+        return TritonInference(
+            self.grpc_url,
+            timeout_s=timeout_s,
+            recovery_s=recovery_s,
+            tells_alone=True,
+            shared_inputs=lambda: self.shared_inputs,
+        )
 
     @property
     def metrics(self) -> Path:
@@ -112,15 +135,15 @@ class LocalTriton:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
             self._watcher = None
+        self._endings.close()
         await self._client.aclose()
         await self._long_timeout_client.aclose()
         await self._end_process()
         self._folder.cleanup()
 
     async def _launch(self) -> None:
-        self._process = await TritonProcess.start(
-            self._runtime, self._repository, self._models, self._sockets, self._region_prefix
-        )
+        self._write_repository()
+        self._process = await TritonProcess.start(self._runtime, self._models, self._sockets, self._region_prefix)
         deadline = time.monotonic() + START_S
         while not await self._client.ready():
             if not self._process.alive or time.monotonic() > deadline:
@@ -129,11 +152,31 @@ class LocalTriton:
                     metadata={"repository": self._repository},
                 )
             await asyncio.sleep(0.05)
+        self.shared_inputs = await self._shared_memory()
         await check_models(self._long_timeout_client, self._cards)
         self._note_stubs()
         self._ready_at = time.monotonic()
 
+    async def _shared_memory(self) -> SharedInputs | None:
+        """Return memory that the server has opened; None if there is no room for it, or the server cannot open it."""
+        memory = None
+        try:
+            memory = SharedInputs(f"sameface_{os.getpid()}_{uuid.uuid4().hex[:8]}-inputs")
+            await self._client.share(memory)
+        except (OSError, ModelUnavailable) as error:
+            log.warning("large photos go to tritonserver over gRPC, not through shared memory: %s", error)
+            return None
+        finally:
+            if memory is not None:
+                memory.unlink()
+        return memory
+
+    def _write_repository(self) -> None:
+        # Again at each start and repair: versions may have come.
+        write_repository(self._sockets.repository, self._repository, self._models, self._cores)
+
     async def _end_process(self) -> None:
+        self.shared_inputs = None
         if self._process is not None:
             await self._process.stop()
             self._process = None
@@ -141,21 +184,28 @@ class LocalTriton:
 
     async def _watch(self) -> None:
         next_canary = time.monotonic() + CANARY_S
+        troubled = False
         while True:
-            await asyncio.sleep(WATCH_S)
+            pause = LOOK_S if self._told and not troubled else WATCH_S
+            ended = await self._endings.wait(min(pause, next_canary - time.monotonic()))
+            troubled = bool(ended)
             try:
-                if self._process is None or not self._process.alive:
+                if self._process is None or not self._process.alive or self.pid in ended:
+                    troubled = True
                     log.error("tritonserver ended; restarting it")
                     await self._restart()
                 elif dead := await asyncio.to_thread(self._models_without_stub):
+                    troubled = True
                     log.error("the stub process of %s ended; loading the model again", ", ".join(dead))
                     await self._repair(dead)
                 elif time.monotonic() >= next_canary:
                     next_canary = time.monotonic() + CANARY_S
                     if failed := await self._failed_canaries():
+                        troubled = True
                         log.error("%s failed the canary; loading the model again", ", ".join(failed))
                         await self._repair(failed)
             except Exception:
+                troubled = True
                 # The watcher must not end, whatever the error is.
                 log.exception("watching tritonserver failed; trying again")
 
@@ -186,6 +236,7 @@ class LocalTriton:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         try:
+            self._write_repository()
             # Loading alone has no effect on a model that Triton considers ready.
             await asyncio.gather(*(self._long_timeout_client.reload(model) for model in models))
             await check_models(self._long_timeout_client, [card for card in self._cards if card.model in models])
@@ -223,6 +274,7 @@ class LocalTriton:
         self._stubs = {
             pid: model for pid, command in commands.items() for model in self._models if f"/{model}/" in command
         }
+        self._told = self._endings.watch([self.pid, *self._stubs])
 
     def _models_without_stub(self) -> list[str]:
         alive = stub_processes(self.pid)
