@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import overload
+from benchmarks import bulk, overload
 from benchmarks.memory import proportional_set_size
 from benchmarks.pauses import measure_pauses, print_pauses
 from benchmarks.photos import command as photos_command
@@ -37,12 +37,15 @@ def main() -> None:
     if sys.argv[1:2] == ["overload"]:
         overload.main(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["bulk"]:
+        bulk.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "part",
         nargs="?",
-        choices=("service", "plugin", "loop", "security", "photos", "qdrant", "overload"),
-        help="what to measure (default: the first four); photos, qdrant and overload have options of their own",
+        choices=("service", "plugin", "loop", "security", "photos", "qdrant", "overload", "bulk"),
+        help="what to measure (default: the first four); photos, qdrant, overload and bulk have options of their own",
     )
     parser.add_argument("--templates", type=int, default=100_000, help="plugin: stored templates (default 100000)")
     parser.add_argument("--calls", type=int, default=100, help="service: verifications per side (default 100)")

@@ -161,7 +161,7 @@ def measure_overload(
     """Start a service with ``flags``, and measure. ``told`` is called with the name of each phase that begins."""
     with TemporaryDirectory(prefix="sf-load-") as name, served(Path(name) / "data", Path(name) / "log", flags) as one:
         request = Path(name) / "request"
-        request.write_bytes(_enrolled(one.address, portraits))
+        request.write_bytes(enrolled(one.address, portraits))
         plan = Plan(one.address, VERIFY, str(request), seconds=2.0, deadline_s=sizes.deadline_s)
 
         def phase(title: str, seconds: float, **given: Any) -> Phase:
@@ -206,7 +206,7 @@ def _divided(plan: Plan, processes: int, *, rate: float = 0.0, callers: int = 0,
     ]
 
 
-def _enrolled(address: str, portraits: Path) -> bytes:
+def enrolled(address: str, portraits: Path) -> bytes:
     """Enrol a portrait, and return a request that verifies another one of the same person."""
     with Client(address) as client:
         client.create_gallery("bench")

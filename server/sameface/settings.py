@@ -121,7 +121,21 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"
     )
-    max_requests: int = Field(64, ge=1, description="most requests in flight; further ones get RESOURCE_EXHAUSTED")
+    max_requests: int = Field(
+        64, ge=1, description="most requests in work or waiting; further ones get RESOURCE_EXHAUSTED"
+    )
+    max_working: int | None = Field(
+        None,
+        ge=1,
+        description="most requests worked on at a time, of those with photos and of the others; further ones wait for "
+        "their turn; null: twice the CPUs, or 16 if that is more and triton_url is set",
+    )
+    max_wait_s: float = Field(
+        0.5,
+        ge=0,
+        description="longest predicted wait for a turn in seconds, and in any case four times as long as the work "
+        "itself takes; beyond it a call gets RESOURCE_EXHAUSTED",
+    )
     max_request_bytes: int = Field(
         256 << 20, ge=1 << 20, description="most bytes of all requests in flight; further ones get RESOURCE_EXHAUSTED"
     )

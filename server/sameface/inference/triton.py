@@ -9,6 +9,7 @@ import numpy as np
 import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from sameface.deadline import within
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
 from sameface.inference.outputs import checked_outputs
@@ -78,7 +79,7 @@ class TritonInference:
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """See `Inference.run`. Waits up to ``recovery_s`` while the model is unavailable."""
         self._replace_old_channel()
-        deadline = time.monotonic() + self._recovery_s
+        deadline = time.monotonic() + within(self._recovery_s)
         while True:
             try:
                 return await self._run_once(model, version, inputs)
@@ -159,7 +160,7 @@ class TritonInference:
                 model,
                 [_tensor(name, values) for name, values in inputs.items()],
                 model_version=str(version),
-                client_timeout=self._timeout_s,
+                client_timeout=within(self._timeout_s),
             )
         except InferenceServerException as error:
             raise self._translate(model, version, error) from None
