@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     max_working: int | None = Field(
         None,
         ge=1,
-        description="most requests worked on at a time, of those with photos and of the others; further ones wait for "
+        description="most requests with photos worked on at a time (four times as many without); further ones wait for "
         "their turn; null: twice the CPUs, or 16 if that is more and triton_url is set",
     )
     max_wait_s: float = Field(

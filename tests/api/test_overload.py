@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
-from benchmarks.calling import Calls
-from benchmarks.overload import Memory, Overload, Phase
+from benchmarks.calling import Calls, Plan, carry_out
+from benchmarks.overload import VERIFY, Memory, Overload, Phase
 from sameface.access.access import OPEN
 from sameface.access.rates import RateOptions, Rates
 from sameface.api.admission import LOOKED_INTO, Admission, Limits
@@ -55,6 +55,7 @@ class Served:
     pipeline: Pipeline
     admission: Admission
     verify: Any
+    address: str
 
     async def fill(self) -> "asyncio.Future[Any]":
         """Begin a call that stays in work, from a caller that is known since."""
@@ -72,7 +73,9 @@ async def served() -> AsyncIterator[Served]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Served(pipeline, admission, face_service_pb2_grpc.FaceServiceStub(channel).VerifyFace)
+        yield Served(
+            pipeline, admission, face_service_pb2_grpc.FaceServiceStub(channel).VerifyFace, f"127.0.0.1:{port}"
+        )
         await channel.close(None)
     await server.stop(None)
 
@@ -153,6 +156,19 @@ async def test_work_ends_when_its_caller_gives_up(served: Served) -> None:
     await until(lambda: not (served.admission.photos.working or served.admission.in_flight))
     served.pipeline.go_on.set()
     await served.verify(PHOTO)
+
+
+@pytest.mark.parametrize("load", [{"rate": 150.0}, {"callers": 4}])
+async def test_the_benchmark_counts_every_call(served: Served, load: dict[str, Any]) -> None:
+    served.pipeline.go_on.set()
+    plan = Plan(served.address, VERIFY, "", seconds=0.2, connections=2, **load)
+    calls = await carry_out(plan, PHOTO.SerializeToString(), lambda: None)
+    assert len(calls.answered_ms) == len(served.pipeline.begun) > 5
+    # Others of this machine may leave so little time that some are refused.
+    assert calls.others == {}
+    assert calls.answered_in_time <= len(calls.answered_ms)
+    if "rate" in load:
+        assert 10 < len(calls.answered_ms) + len(calls.refused_ms) < 70
 
 
 def test_the_benchmark_says_how_throughput_and_latencies_compare() -> None:

@@ -4,7 +4,7 @@ import random
 from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface.api.queueing import (
@@ -35,6 +35,7 @@ def drained(line: Line) -> list[Work]:
     return found
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(CALLERS), EXPECTED, st.sampled_from(["add", "leave", "next"])), max_size=60))
 def test_the_line_holds_what_came_and_neither_left_nor_was_begun(steps: list[tuple[str, float, str]]) -> None:
     line, waiting = Line(), dict[Work, None]()
@@ -59,6 +60,7 @@ def test_the_line_holds_what_came_and_neither_left_nor_was_begun(steps: list[tup
     assert set(drained(line)) == set(waiting)
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from(CALLERS), EXPECTED), min_size=1, max_size=40),
     st.sampled_from(CALLERS),
@@ -78,6 +80,7 @@ def test_the_predicted_wait_is_the_work_that_is_begun_before(
     assert predicted == pytest.approx(sum(one.expected_s for one in order[: order.index(newcomer)]))
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=4), st.integers(0, 1000))
 def test_callers_that_wait_have_equal_parts_whatever_each_sends(counts: list[int], seed: int) -> None:
     rng, line = random.Random(seed), Line()
@@ -106,6 +109,22 @@ def test_a_newcomer_is_begun_before_the_rest_of_a_greedy_caller() -> None:
     assert [one.caller for one in drained(line)][:2].count("modest") == 1
 
 
+def test_a_caller_whose_work_takes_longer_than_expected_has_fewer_turns() -> None:
+    line, begun, now = Line(), Counter[str](), 0.0
+    for caller in ("heavy", "light"):
+        line.add(work(caller))
+    while now < 20.0:
+        one = line.next()
+        assert one is not None
+        took = 0.45 if one.caller == "heavy" else 0.05
+        line.charge(one.caller, took - one.expected_s)
+        now += took
+        begun[one.caller] += 1
+        # Each always has some work waiting.
+        line.add(work(one.caller))
+    assert begun["light"] / begun["heavy"] == pytest.approx(9.0, rel=0.15)
+
+
 def test_callers_are_equal_again_when_nobody_waits_and_are_not_remembered() -> None:
     line = Line()
     for number in range(20):
@@ -120,6 +139,7 @@ def test_callers_are_equal_again_when_nobody_waits_and_are_not_remembered() -> N
     assert len(line._ends) <= MOST_CALLERS
 
 
+@settings(max_examples=40)
 @given(
     st.floats(0, 100),
     st.floats(0.001, 10),
@@ -151,6 +171,7 @@ def test_a_forecast_follows_what_is_measured_and_not_an_outlier() -> None:
     assert 0.001 < forecast.seconds("never seen") < 2.0
 
 
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 1000), max_size=50))
 def test_a_forecast_stays_among_what_was_measured(measured: list[float]) -> None:
     forecast = Forecast()
@@ -168,6 +189,7 @@ def test_kinds_are_limited() -> None:
     assert len(forecast._seconds) <= 1024
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.floats(0, 5), st.floats(0, 0.999)), min_size=1, max_size=50),
     st.floats(0.1, 1000),

@@ -20,6 +20,10 @@ SILENT_S = 10.0
 """Where streams are short, one on which no whole message came for so long gives way to a caller with fewer streams.
 Between callers with as many it is `Limits.arrive_s`: a large photo takes long on a slow network."""
 MOST_REMEMBERED = 4096
+LONG = frozenset({"CalibrateGallery", "WhatIfGallery", "RekeyGallery", "DeleteGallery"})
+"""Calls that may take seconds. They have turns of their own, so that short ones do not wait behind them."""
+OTHERS_AT_ONCE = 4
+"""Times as many calls without photos are worked on at a time: they mostly wait for the store."""
 LOOKED_INTO = 8
 """Of so many requests that would be refused, one is received, to see what it is."""
 
@@ -49,7 +53,7 @@ class Limits:
     unread_s: float = 30.0
     """Seconds that a caller may take to read an answer."""
     at_once: int = 8
-    """Most requests that are worked on at a time, of those with photos and of the others."""
+    """Most requests with photos that are worked on at a time. Those without have turns of their own."""
     wait_s: float = 0.5
     """Longest wait for a turn. Work that takes long itself may wait longer, see `queueing.ROUNDS`."""
 
@@ -121,8 +125,9 @@ class Admission:
         self._idle = asyncio.Event()
         self._idle.set()
         at_once = min(limits.at_once, limits.requests)
-        self.photos, self.others = Lane(at_once, limits.wait_s), Lane(at_once, limits.wait_s)
-        """Turns of work with photos, and of work without."""
+        self.photos, self.long = Lane(at_once, limits.wait_s), Lane(at_once, limits.wait_s)
+        self.others = Lane(min(OTHERS_AT_ONCE * at_once, limits.requests), limits.wait_s)
+        """Turns of work with photos, of calls that may take seconds without, and of all others."""
         self._latest: OrderedDict[tuple[str, str], _Latest] = OrderedDict()
         """Of each caller and rpc: its latest request. The one that came longest ago is first."""
 
@@ -141,7 +146,7 @@ class Admission:
             return _busy("requests", self._working)
         if (latest := self._latest.get((caller, rpc))) is None:
             return None
-        busy = self._lane(latest.photos).refusal(caller, latest.kind, left_s)
+        busy = self._lane(rpc, latest.photos).refusal(caller, latest.kind, left_s)
         latest.refused += busy is not None
         return None if latest.refused % LOOKED_INTO == LOOKED_INTO - 1 else busy
 
@@ -156,10 +161,12 @@ class Admission:
         self._latest.move_to_end((caller, rpc))
         if len(self._latest) > MOST_REMEMBERED:
             self._latest.popitem(last=False)
-        return self._lane(photos).turn(caller, kind, left_s)
+        return self._lane(rpc, photos).turn(caller, kind, left_s)
 
-    def _lane(self, photos: bool) -> Lane:
-        return self.photos if photos else self.others
+    def _lane(self, rpc: str, photos: bool) -> Lane:
+        if photos:
+            return self.photos
+        return self.long if rpc in LONG else self.others
 
     @contextmanager
     def request(self, size: int, caller: str = "") -> Iterator[None]:
@@ -222,7 +229,7 @@ class Admission:
         kind, photos = kind_of(rpc, message)
         try:
             with self._worked_on(caller):
-                async with self._lane(photos).turn(caller, kind, patient=True):
+                async with self._lane(rpc, photos).turn(caller, kind, patient=True):
                     yield
         finally:
             self._samples -= 1

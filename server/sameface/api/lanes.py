@@ -112,7 +112,9 @@ class Lane:
         since = self._doing.pop(work, None)
         if since is not None:
             if measured:
-                self.forecast.add(work.kind, asyncio.get_running_loop().time() - since)
+                took_s = asyncio.get_running_loop().time() - since
+                self.forecast.add(work.kind, took_s)
+                self._line.charge(work.caller, took_s - work.expected_s)
             self._begin()
         elif self._turns.pop(work, None) is not None:
             self._line.leave(work)

@@ -121,6 +121,14 @@ class Line:
                 return work
         return None
 
+    def charge(self, caller: str, seconds: float) -> None:
+        """Note that a caller's work took so many seconds more than expected, or fewer if they are negative.
+
+        So a caller whose work takes long has its turns less often, whatever was expected of it.
+        """
+        if caller in self._ends:
+            self._ends[caller] = max(self._now, self._ends[caller] + seconds)
+
     def ahead_s(self, caller: str) -> float:
         """Return how long the work takes that would be begun before new work of a caller, one after another."""
         start = self._start_of(caller)
