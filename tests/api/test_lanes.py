@@ -11,6 +11,7 @@ from sameface.api import refusals
 from sameface.api.lanes import Lane
 from sameface.api.refusals import MOST_HELD_OF_ONE, Refusals
 from sameface.errors import ServerBusy
+from sameface.turn import give_turn_back
 
 KIND = "VerifyFace 1 0"
 
@@ -147,6 +148,26 @@ async def test_patient_work_waits_for_as_long_as_it_takes() -> None:
         assert not patient.done()
     await patient
     assert worker.begun == ["stream"]
+
+
+async def test_a_turn_can_be_given_back_before_the_call_has_ended() -> None:
+    worker, stored = Worker(lane_of(1)), asyncio.Event()
+
+    async def enroll() -> None:
+        async with worker.lane.turn("ada", KIND):
+            give_turn_back()
+            give_turn_back()
+            await stored.wait()
+
+    enrolling = asyncio.create_task(enroll())
+    await asyncio.sleep(0)
+    worker.ended.set()
+    await worker.work("ben")
+    assert worker.begun == ["ben"]
+    assert not enrolling.done()
+    enrolling.cancel()
+    await asyncio.wait([enrolling])
+    assert worker.lane.working == worker.lane.waiting == 0
 
 
 async def test_whatever_happens_no_place_is_lost() -> None:

@@ -176,8 +176,11 @@ def test_the_benchmark_says_how_throughput_and_latencies_compare() -> None:
         return Phase(name, 10.0, Calls([ms] * answered, answered, [0.5] * 10), service_s=19.0)
 
     memory = Memory([0.0, 10.0, 40.0, 70.0], [500.0, 510.0, 511.0, 512.0])
-    measured = Overload([phase("8", 500, 80.0)], phase("80 %", 400, 100.0), phase("3 ×", 490, 250.0), memory, 3.0, [])
-    figures = measured.summary()
-    assert (figures["throughput_ratio"], figures["p99_ratio"]) == (0.98, 2.5)
+    closed = [[phase("8", 500, 80.0), phase("16", 450, 80.0)], [phase("8", 400, 80.0)], [phase("8", 400, 80.0)]]
+    overloads = [phase("3 ×", 450, 250.0), phase("3 ×", 380, 250.0)]
+    figures = Overload(closed, phase("80 %", 400, 100.0), overloads, memory, []).summary()
+    assert (figures["throughput_ratios"], figures["p99_ratio"]) == ([0.9, 0.95], 2.5)
+    assert figures["best_per_s"] == 50.0
     assert figures["memory"]["slope_mib_per_min"] == 2.0
-    assert figures["phases"][1]["refused_per_s"] == 1.0
+    assert figures["phases"][-1]["refused_per_s"] == 1.0
+    assert figures["times_the_best"] == round((830 + 20) / 20 / 50, 2)

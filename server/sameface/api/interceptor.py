@@ -87,6 +87,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 caller = await caller_of(context)
                 share = share_of(caller, context)
                 if (busy := self._admission.refusal(share, rpc, context.time_remaining())) is not None:
+                    recorded = True
                     return await self._refuse(caller, rpc, busy, context)
                 async with self._arrivals.place(share):
                     request = await only_message(requests)

@@ -1,12 +1,14 @@
 """Turns to work: so many calls are worked on at a time, and the others wait for a time that is known beforehand."""
 
 import asyncio
+import functools
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sameface.api.queueing import Forecast, Line, Pauses, Work, is_refused, longest_wait
 from sameface.errors import ServerBusy
+from sameface.turn import set_turn
 
 NEVER = float("inf")
 
@@ -54,7 +56,7 @@ class Lane:
     async def turn(
         self, caller: str, kind: str, left_s: float | None = None, *, patient: bool = False
     ) -> AsyncIterator[None]:
-        """Wait for a turn to work, and have it inside the block.
+        """Wait for a turn to work, and have it inside the block, or until `sameface.turn.give_turn_back` is called.
 
         Args:
             caller: whose share it takes.
@@ -79,6 +81,7 @@ class Lane:
         try:
             self._begin()
             await turn
+            set_turn(functools.partial(self._end, work, measured=True))
             yield
         except asyncio.CancelledError:
             self._end(work, measured=False)

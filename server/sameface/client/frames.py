@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 Frame = TypeVar("Frame")
 
-UNDER_WAY = 8
-"""As many as the service works on at a time for one stream."""
+UNDER_WAY = 6
+"""Enough to keep a service with two processors busy. With more, answers come later."""
 
 
 class Frames(Generic[Frame]):
