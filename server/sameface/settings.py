@@ -133,8 +133,8 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(
         0.5,
         ge=0,
-        description="longest predicted wait for a turn in seconds, and in any case four times as long as the work "
-        "itself takes; beyond it a call gets RESOURCE_EXHAUSTED",
+        description="longest wait for a turn in seconds, and in any case six times as long as the work itself takes; "
+        "a call that would wait longer gets RESOURCE_EXHAUSTED",
     )
     max_request_bytes: int = Field(
         256 << 20, ge=1 << 20, description="most bytes of all requests in flight; further ones get RESOURCE_EXHAUSTED"

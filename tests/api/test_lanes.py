@@ -130,7 +130,8 @@ async def test_the_queue_is_bounded_by_the_longest_wait_and_a_newcomer_overtakes
         greedy = [worker.start("greedy") for _ in range(30)]
         await asyncio.sleep(0)
         refused = sum(task.done() for task in greedy)
-        assert 15 <= refused <= 21
+        # Eight tenths of a second are planned for, and the first work has just begun.
+        assert 20 <= refused <= 24
         modest = worker.start("modest")
         await asyncio.sleep(0)
         assert not modest.done()

@@ -11,6 +11,7 @@ from sameface.api.queueing import (
     LONGEST_PAUSE_S,
     MOST_CALLERS,
     OUTLIER,
+    PLANNED,
     SHORTEST_PAUSE_S,
     Forecast,
     Line,
@@ -155,7 +156,7 @@ def test_who_need_not_wait_is_taken_and_who_would_be_late_is_refused(
     elif left_s is not None and wait_s + work_s > left_s:
         assert refused
     else:
-        assert refused == (wait_s > longest_wait(longest_s, work_s))
+        assert refused == (wait_s > PLANNED * longest_wait(longest_s, work_s))
 
 
 def test_a_forecast_follows_what_is_measured_and_not_an_outlier() -> None:

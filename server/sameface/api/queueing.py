@@ -20,8 +20,10 @@ OUTLIER = 4.0
 MOST_KINDS = 1024
 MOST_CALLERS = 4096
 """So many are remembered while others wait; then the one is forgotten whose work came longest ago."""
-ROUNDS = 4.0
+ROUNDS = 6.0
 """Work may always wait as long as so much of its own kind takes, however short the longest wait is."""
+PLANNED = 0.8
+"""A call is taken if it would wait at most this part of the longest wait, because predictions err."""
 PRESSURE_S = 2.0
 """Over so many seconds refusals are counted."""
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
@@ -151,7 +153,7 @@ def is_refused(wait_s: float, work_s: float, longest_wait_s: float, left_s: floa
     """
     if wait_s <= 0:
         return False
-    return wait_s > longest_wait(longest_wait_s, work_s) or (left_s is not None and wait_s + work_s > left_s)
+    return wait_s > PLANNED * longest_wait(longest_wait_s, work_s) or (left_s is not None and wait_s + work_s > left_s)
 
 
 def longest_wait(longest_wait_s: float, work_s: float) -> float:
