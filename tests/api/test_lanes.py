@@ -205,6 +205,11 @@ async def test_refusals_that_come_too_fast_are_held_but_not_all_of_a_caller(monk
     await asyncio.sleep(0)
     assert paced.held == MOST_HELD_OF_ONE
     assert sum(task.done() for task in refused) == 200 - MOST_HELD_OF_ONE
+    # Those of another caller are held too, until refusals come slower.
+    other = asyncio.create_task(paced.pace("other", None))
+    await asyncio.sleep(0)
+    assert paced.held == MOST_HELD_OF_ONE + 1
+    refused.append(other)
     # A caller that is gone is not held on to.
     for task in refused:
         task.cancel()

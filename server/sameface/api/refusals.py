@@ -12,10 +12,10 @@ from sameface.api.status import rich_status
 from sameface.errors import ServerBusy
 from sameface_qdrant.errors import SamefaceError
 
-AT_ONCE_PER_S = 200.0
-"""So many calls are refused at once per second. Beyond that, callers repeat at once what was refused, and each refusal
-is held for `HELD_S`: otherwise they would take the processor from the calls that are worked on."""
-HELD_S = 1.0
+AT_ONCE_PER_S = 150.0
+"""So many calls are refused at once per second. Beyond that, callers repeat at once what was refused. Refusals are then
+held for `HELD_S` until they come slower: otherwise they would take the processor from the calls that are worked on."""
+HELD_S = 2.0
 MOST_HELD, MOST_HELD_OF_ONE = 1024, 96
 """Refusals that are held at a time: of all callers, and of one. A connection has 128 calls, of which some must stay."""
 LEAST_LEFT = 4.0
@@ -30,6 +30,7 @@ class Refusals:
     def __init__(self) -> None:
         self._clock = asyncio.get_running_loop().time
         self._at_once = Bucket(AT_ONCE_PER_S, self._clock(), burst_s=1.0)
+        self._holding = False
         self._held: Counter[str] = Counter()
 
     @property
@@ -40,8 +41,11 @@ class Refusals:
     async def pace(self, caller: str, left_s: float | None) -> None:
         """Return at once, or after a while if too many calls are refused."""
         now = self._clock()
-        if self._at_once.wait_s(now) <= 0:
-            self._at_once.take(now)
+        wait_s = self._at_once.wait_s(now)
+        self._holding = wait_s > 0 or (self._holding and self._at_once.wait_s(now, 0.9 * AT_ONCE_PER_S) > 0)
+        if wait_s < 1.0:
+            self._at_once.take(now)  # also for those that are held: they tell how fast refusals come
+        if not self._holding:
             return
         if self._held[caller] >= MOST_HELD_OF_ONE or self.held >= MOST_HELD:
             return
