@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 PAUSE_S = 1.0
+REMOTE_AT_ONCE = 16
+"""Requests that are worked on at a time at least where the models run on other machines."""
 END_S = 10.0
 """Seconds after a second signal in which the parts may close."""
 
@@ -215,7 +217,17 @@ def _limits(settings: Settings) -> Limits:
         arrive_s=settings.arrive_s,
         unread_bytes=settings.max_unread_bytes,
         unread_s=settings.unread_s,
+        at_once=_working_at_once(settings),
+        wait_s=settings.max_wait_s,
     )
+
+
+def _working_at_once(settings: Settings) -> int:
+    """Return how many requests are worked on at a time: more would only take the processor from each other."""
+    if settings.max_working is not None:
+        return settings.max_working
+    at_once = max(2, 2 * available_cpus())
+    return max(at_once, REMOTE_AT_ONCE) if settings.triton_url else at_once
 
 
 async def _sweep(store: Store, every_s: float, recorder: Recorder | None) -> None:

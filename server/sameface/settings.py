@@ -131,7 +131,21 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(
         36 << 20, ge=1 << 20, description="largest gRPC message (CompareFaces takes two photos)"
     )
-    max_requests: int = Field(64, ge=1, description="most requests in flight; further ones get RESOURCE_EXHAUSTED")
+    max_requests: int = Field(
+        64, ge=1, description="most requests in work or waiting; further ones get RESOURCE_EXHAUSTED"
+    )
+    max_working: int | None = Field(
+        None,
+        ge=1,
+        description="most requests with photos worked on at a time (four times as many without); further ones wait for "
+        "their turn; null: twice the CPUs, or 16 if that is more and triton_url is set",
+    )
+    max_wait_s: float = Field(
+        0.5,
+        ge=0,
+        description="longest wait for a turn in seconds, and in any case six times as long as the work itself takes; "
+        "a call that would wait longer gets RESOURCE_EXHAUSTED",
+    )
     max_request_bytes: int = Field(
         256 << 20, ge=1 << 20, description="most bytes of all requests in flight; further ones get RESOURCE_EXHAUSTED"
     )

@@ -130,6 +130,21 @@ def test_a_stream_of_photos_is_identified_in_order(client: Any, gallery: str, po
     assert refused.value.reason == "GALLERY_NOT_FOUND"
 
 
+def test_frames_that_come_too_fast_are_dropped_and_answers_name_the_others(
+    client: Any, gallery: str, portraits: Path
+) -> None:
+    client.enroll(gallery, "obama", portraits / "barack_obama.jpg")
+    frames = [(portraits / "barack_obama.jpg").read_bytes()] * 60
+    answers = list(client.identify_stream(gallery, frames, drop_late=True))
+    numbers = [int(answer.tag) for answer in answers]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == 59
+    assert len(numbers) < 60
+    assert all(answer.faces[0].decision.outcome == decision_pb2.OUTCOME_MATCH for answer in answers)
+    with pytest.raises(ServiceError, match="GALLERY_NOT_FOUND"):
+        list(client.identify_stream("nobody-knows-it", frames, drop_late=True))
+
+
 def test_a_stream_whose_source_fails_gives_its_answers_and_then_that_failure(
     client: Any, gallery: str, portraits: Path
 ) -> None:

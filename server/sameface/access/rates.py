@@ -41,10 +41,10 @@ class RateOptions:
 class Bucket:
     """One token bucket. Times are seconds of any clock."""
 
-    def __init__(self, rate: float, now: float) -> None:
+    def __init__(self, rate: float, now: float, burst_s: float = BURST_S) -> None:
         """``rate`` is tokens a second. The bucket is full at first, and holds one token at least."""
         self._rate = rate
-        self._most = max(1.0, rate * BURST_S)
+        self._most = max(1.0, rate * burst_s)
         self._tokens, self._at = self._most, now
 
     def wait_s(self, now: float, tokens: float = 1.0) -> float:

@@ -4,19 +4,28 @@ A caller is named by its credentials. Where the service asks for none, each conn
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+from sameface.access.rates import photos_in
+from sameface.api.lanes import Lane
+from sameface.api.shares import Shares
 from sameface.errors import ServerBusy
 
 RETRY_AFTER_S = 1.0
 SILENT_S = 10.0
 """Where streams are short, one on which no whole message came for so long gives way to a caller with fewer streams.
 Between callers with as many it is `Limits.arrive_s`: a large photo takes long on a slow network."""
-KEPT = 8
-"""The last eighth of a limit is for callers that hold less than their share."""
+MOST_REMEMBERED = 4096
+LONG = frozenset({"CalibrateGallery", "WhatIfGallery", "RekeyGallery", "DeleteGallery"})
+"""Calls that may take seconds. They have turns of their own, so that short ones do not wait behind them."""
+OTHERS_AT_ONCE = 4
+"""Times as many calls without photos are worked on at a time: they mostly wait for the store."""
+LOOKED_INTO = 8
+"""Of so many requests that would be refused, one is received, to see what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,7 @@ class Limits:
     """Limits of the load."""
 
     requests: int
-    """Most requests and samples of streams in work at a time."""
+    """Most requests and samples of streams that are worked on or wait for their turn."""
     request_bytes: int
     """Most bytes of all requests in work, and half as many of samples of streams. A single one is always admitted."""
     streams: int
@@ -43,49 +52,10 @@ class Limits:
     """Most bytes of answers that callers have not read yet."""
     unread_s: float = 30.0
     """Seconds that a caller may take to read an answer."""
-
-
-class Shares:
-    """How much of a limit is in use, and by whom."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.used = 0
-        self._held: Counter[str] = Counter()
-
-    def refuse(self, caller: str, amount: int = 1) -> bool:
-        """Return whether a caller may not have so much more.
-
-        One caller alone may use all but the last eighth. That part is for callers that hold nothing, or less than an
-        equal share for each caller and one newcomer. A limit below 4 has no such part.
-        """
-        kept = max(1, self.limit // KEPT) if self.limit >= 4 else 0
-        if self.used + amount <= self.limit - kept:
-            return False
-        held = self._held[caller]
-        callers = len(self._held) + (held == 0)
-        return self.used + amount > self.limit or (held > 0 and held + amount > self.limit // (callers + 1))
-
-    def take(self, caller: str, amount: int = 1) -> None:
-        """Count an amount as used by a caller."""
-        self.used += amount
-        self._held[caller] += amount
-
-    def give_back(self, caller: str, amount: int = 1) -> None:
-        """Count it as free again."""
-        self.used -= amount
-        self._held[caller] -= amount
-        if self._held[caller] <= 0:
-            del self._held[caller]
-
-    @contextmanager
-    def held(self, caller: str, amount: int = 1) -> Iterator[None]:
-        """Count an amount as used by a caller, inside the block."""
-        self.take(caller, amount)
-        try:
-            yield
-        finally:
-            self.give_back(caller, amount)
+    at_once: int = 8
+    """Most requests with photos that are worked on at a time. Those without have turns of their own."""
+    wait_s: float = 0.5
+    """Longest wait for a turn. Work that takes long itself may wait longer, see `queueing.ROUNDS`."""
 
 
 @dataclass(eq=False, slots=True)
@@ -96,6 +66,17 @@ class OpenStream:
     """Since when it waits for a whole message, in seconds of the loop's clock; None if it does not."""
     gave_way: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when another stream got its place."""
+
+
+@dataclass(slots=True)
+class _Latest:
+    """The latest request of a caller for one rpc."""
+
+    kind: str
+    photos: bool
+    """Whether it has photos."""
+    refused: int = 0
+    """How many were refused since."""
 
 
 class SampleBytes:
@@ -122,7 +103,10 @@ class SampleBytes:
 
 
 class Admission:
-    """Admits requests up to the limits. Refuses the others at once, so that no hidden queue builds up."""
+    """Admits requests up to the limits, and gives them turns to work.
+
+    Work with photos and work without have lanes of their own, so that a list does not wait behind photos.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -140,15 +124,49 @@ class Admission:
         self._streams: dict[OpenStream, str] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        at_once = min(limits.at_once, limits.requests)
+        self.photos, self.long = Lane(at_once, limits.wait_s), Lane(at_once, limits.wait_s)
+        self.others = Lane(min(OTHERS_AT_ONCE * at_once, limits.requests), limits.wait_s)
+        """Turns of work with photos, of calls that may take seconds without, and of all others."""
+        self._latest: OrderedDict[tuple[str, str], _Latest] = OrderedDict()
+        """Of each caller and rpc: its latest request. The one that came longest ago is first."""
 
-    def check(self, caller: str) -> None:
-        """Check that there is room for a request, before it is received.
+    def refusal(self, caller: str, rpc: str = "", left_s: float | None = None) -> ServerBusy | None:
+        """Return the error for a request, before it is received; None if it may be received.
 
-        Raises:
-            ServerBusy: there is none.
+        A request is expected to be as the caller's latest one for the same rpc. The first one is received, and of those
+        that would be refused one of `LOOKED_INTO`: it may be another one.
+
+        Args:
+            caller: whose request it is.
+            rpc: its name.
+            left_s: time until the caller gives up, in seconds; None if it does not.
         """
         if self._working.refuse(caller):
-            raise _busy("requests", self._working)
+            return _busy("requests", self._working)
+        if (latest := self._latest.get((caller, rpc))) is None:
+            return None
+        busy = self._lane(rpc, latest.photos).refusal(caller, latest.kind, left_s)
+        latest.refused += busy is not None
+        return None if latest.refused % LOOKED_INTO == LOOKED_INTO - 1 else busy
+
+    def turn(self, caller: str, rpc: str, message: Any, left_s: float | None) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn to work on a request, and have it inside the block.
+
+        Raises:
+            ServerBusy: it would wait too long, or has done so.
+        """
+        kind, photos = kind_of(rpc, message)
+        self._latest[caller, rpc] = _Latest(kind, photos)
+        self._latest.move_to_end((caller, rpc))
+        if len(self._latest) > MOST_REMEMBERED:
+            self._latest.popitem(last=False)
+        return self._lane(rpc, photos).turn(caller, kind, left_s)
+
+    def _lane(self, rpc: str, photos: bool) -> Lane:
+        if photos:
+            return self.photos
+        return self.long if rpc in LONG else self.others
 
     @contextmanager
     def request(self, size: int, caller: str = "") -> Iterator[None]:
@@ -157,7 +175,8 @@ class Admission:
         Raises:
             ServerBusy: too many requests or bytes are in work, or too many of them are this caller's.
         """
-        self.check(caller)
+        if self._working.refuse(caller):
+            raise _busy("requests", self._working)
         if self._bytes.used and self._bytes.refuse(caller, size):
             raise _busy("bytes of requests", self._bytes)
         with self._bytes.held(caller, size), self._counted(), self._worked_on(caller):
@@ -201,15 +220,17 @@ class Admission:
         return True
 
     @asynccontextmanager
-    async def sample(self, caller: str = "") -> AsyncIterator[None]:
-        """Wait until there is room for one sample of a stream. A full server delays samples but refuses none."""
+    async def sample(self, caller: str = "", rpc: str = "", message: Any = None) -> AsyncIterator[None]:
+        """Wait for a turn to work on one sample of a stream. A full server delays samples but refuses none."""
         while self._samples >= self._samples_at_most or self._working.refuse(caller):
             self._freed.clear()
             await self._freed.wait()
         self._samples += 1
+        kind, photos = kind_of(rpc, message)
         try:
             with self._worked_on(caller):
-                yield
+                async with self._lane(rpc, photos).turn(caller, kind, patient=True):
+                    yield
         finally:
             self._samples -= 1
 
@@ -248,6 +269,13 @@ class Admission:
             self.in_flight -= 1
             if not self.in_flight:
                 self._idle.set()
+
+
+def kind_of(rpc: str, message: Any) -> tuple[str, bool]:
+    """Return a name for requests that take about as long as this one, and whether it has photos."""
+    photos, size = photos_in(message), 0 if message is None else message.ByteSize()
+    # A photo four times as large takes longer to decode. Of small ones, the models take most.
+    return f"{rpc} {photos} {max(0, size.bit_length() - 16) // 2}", photos > 0
 
 
 def _busy(what: str, shares: Shares) -> ServerBusy:

@@ -119,7 +119,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
                 requests.text_from(request.tag, "tag")
                 if request is not first and request.HasField("settings"):
                     raise InvalidArgument("only the first message may have settings", metadata={"field": "settings"})
-                async with self._admission.sample(share):
+                async with self._admission.sample(share, "StreamIdentifyFaces", request):
                     identified = await self._identify(settings, request.sample)
                 found.faces.extend(identified.faces)
                 found.faces_found = identified.faces_found

@@ -21,8 +21,11 @@ from sameface.api.answers import Answers
 from sameface.api.arrivals import Arrivals
 from sameface.api.failures import failure_of
 from sameface.api.receiving import Parser, messages_of, only_message
+from sameface.api.refusals import Refusals, end_with
 from sameface.api.status import reason_in, rich_status
 from sameface.audit.recorder import Recorder
+from sameface.deadline import set_time_left
+from sameface.errors import ServerBusy
 from sameface_qdrant.errors import SamefaceError
 
 CANCELLED = "CANCELLED"
@@ -52,6 +55,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         self._answers = Answers(limits.unread_bytes, limits.unread_s)
         self._parser = Parser()
         self._always = AlwaysAnswered(self._parser, self._answers)
+        self._refusals = Refusals()
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -82,7 +86,9 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 self._check_audit()
                 caller = await caller_of(context)
                 share = share_of(caller, context)
-                self._admission.check(share)
+                if (busy := self._admission.refusal(share, rpc, context.time_remaining())) is not None:
+                    recorded = True
+                    return await self._refuse(caller, rpc, busy, context)
                 async with self._arrivals.place(share):
                     request = await only_message(requests)
                 with self._admission.request(len(request), share):
@@ -90,7 +96,9 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     self._rates.check(caller, rpc, message)
                     caller.check(rpc, message)
                     begin_call(caller)
-                    answer = await unary(message, context)
+                    set_time_left(left_s := context.time_remaining())
+                    async with self._admission.turn(share, rpc, message, left_s):
+                        answer = await unary(message, context)
                 recorded = True
                 if self._record(caller, rpc, message, "", answer):
                     await self._settle()
@@ -109,7 +117,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             failure = await self._without_names(failure, rpc, message)
             # Outside of the except clause and with the request cleared, so that a refused photo is freed at once.
             request, message = b"", None
-            return await context.abort_with_status(rich_status(failure))
+            return end_with(context, failure)
 
         async def guarded_stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             caller = first = None
@@ -179,6 +187,12 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 message = await anext(others)
             except StopAsyncIteration:
                 return
+
+    async def _refuse(self, caller: Caller, rpc: str, busy: ServerBusy, context: Context) -> None:
+        """End a call for which there is no room, before its message is received."""
+        self._record(caller, rpc, None, busy.reason)
+        await self._refusals.pace(share_of(caller, context), context.time_remaining())
+        end_with(context, busy)
 
     def _check_audit(self) -> None:
         """Raise AuditUnavailable if the call that begins could get no entry."""

@@ -4,9 +4,11 @@ The same photo has the same request id each time, so a folder that is enrolled a
 """
 
 import hashlib
+import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -31,25 +33,18 @@ from sameface.cli.photos import (
     find_photos,
     identity_ids,
 )
+from sameface.cli.resume import resumed
+from sameface.cli.stored import Stored, key_of, look_up, refuse_other_people
 from sameface.cli.work import NotTried, error_record, work_on
 from sameface.client import Client, ServiceError
+from sameface.client.fields import template_name
 from sameface.photo_folders import Skipped
 from sameface.v1 import face_pb2, gallery_pb2
-from sameface_qdrant.errors import IdentityAlreadyExists, InvalidArgument, SamefaceError
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values.ids import check_id
 
 HEADINGS = ("photo", "identity", "", "")
 STATUS_TEXTS = {"ENROLLED": "enrolled", "ALREADY_THERE": "already there", "WOULD_BE_ENROLLED": "would be enrolled"}
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What the gallery already holds of the identities to enrol."""
-
-    display_names: dict[str, str] = field(default_factory=dict)
-    """By id, of the identities that exist."""
-    templates: set[tuple[str, int]] = field(default_factory=set)
-    """Resource name, and time of creation in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ class Passed:
 
     quality: dict[str, float]
     template: gallery_pb2.Template | None
-    """None in a dry run."""
+    """None in a dry run. Only its name, if an earlier run has enrolled the photo."""
     findings: tuple[str, ...] = ()
     """What the gallery's guards found, as text."""
 
@@ -88,6 +83,9 @@ def enroll(
         bool, typer.Option("--merge", help="add to an identity even if its display name is another")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check every photo, but store nothing")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="send every photo again, also those that an interrupted run has enrolled")
+    ] = False,
     face: Selection = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
@@ -97,8 +95,10 @@ def enroll(
     Examples: `sameface enroll staff people`, `sameface enroll staff ada.jpg --as ada`
 
     The name of a sub-folder gives the id. If an id belongs to a person of another name, nothing is enrolled. A photo
-    that is enrolled already is not added again. Exit code: 0 every photo is enrolled, 3 one was refused.
+    that is enrolled already is not added again. A run that was interrupted goes on where it was: what it has enrolled
+    is not sent again. Exit code: 0 every photo is enrolled, 3 one was refused.
     """
+    began = time.monotonic()
     if display_name and not identity:
         raise InvalidArgument(
             "--display-name is for one identity; name it with --as ID", metadata={"field": "display_name"}
@@ -108,12 +108,13 @@ def enroll(
     note_skipped(skipped)
     ids = {identity: identity} if identity else identity_ids(people)
     work = [(name, photo) for name, found in people.items() for photo in found]
-    with connected(address) as client:
+    with ExitStack() as opened:
+        client = opened.enter_context(connected(address))
         try:
             there = not create_gallery or _make_gallery(client, gallery, dry_run=dry_run)
-            stored = _look_up(client, gallery, list(ids.values())) if there else Stored()
+            stored = look_up(client, gallery, list(ids.values())) if there else Stored()
             if not (identity or merge):
-                _refuse_other_people(ids, stored.display_names)
+                refuse_other_people(ids, stored.display_names)
         except (ServiceError, SamefaceError) as error:
             for name, photo in work if as_json else ():
                 print_json({"photo": photo.name, "identity": ids[name], **error_record(error)})
@@ -121,6 +122,14 @@ def enroll(
         for name, chosen in ids.items():
             if name != chosen:
                 note(f"{name} is enrolled as {chosen}")
+        made = client.get_gallery(gallery).create_time.ToNanoseconds() if there else 0
+        resume = (
+            None
+            if dry_run or STDIN in photos
+            else opened.enter_context(resumed(address, gallery, made, [*photos, identity], restart=restart))
+        )
+        if resume is not None and resume.enrolled:
+            note(f"an earlier run has enrolled {len(resume.enrolled)} of these photos, and this one goes on after them")
 
         def send(item: tuple[str, NamedPhoto]) -> Passed:
             name, photo = item
@@ -129,6 +138,9 @@ def enroll(
                 # The gallery does not exist yet. A comparison checks a photo in the same way.
                 answer = client.compare(content, content, face_selection=face)
                 return Passed(_quality(answer.first_face.quality), None)
+            request_id = _request_id(gallery, ids[name], face or "", content)
+            if resume is not None and ids[name] in stored.display_names and (done := resume.enrolled.get(request_id)):
+                return Passed({}, gallery_pb2.Template(name=template_name(gallery, ids[name], done)))
             enrolled = client.enroll(
                 gallery,
                 ids[name],
@@ -137,8 +149,10 @@ def enroll(
                 labels=labels,
                 validate_only=dry_run,
                 face_selection=face,
-                request_id=_request_id(gallery, ids[name], face or "", content),
+                request_id=request_id,
             )
+            if resume is not None:
+                resume.add(request_id, enrolled.template.name.rpartition("/")[2])
             findings = tuple(map(_finding_text, enrolled.findings))
             return Passed(_quality(enrolled.template.quality), None if dry_run else enrolled.template, findings)
 
@@ -169,7 +183,13 @@ def enroll(
                 print_json(record)
             elif not isinstance(answer, NotTried):
                 table.add(row)
-    note(_summary(counts, len(work), len(ids), refused, dry_run=dry_run))
+        if resume is not None and not refused and not not_tried:
+            resume.complete()
+    took_s = time.monotonic() - began
+    note(
+        f"{_summary(counts, len(work), len(ids), refused, dry_run=dry_run)}, in {took_s:.1f} s "
+        f"({len(work) / max(took_s, 1e-3):.1f} photos/s)"
+    )
     if refused or not_tried:
         raise typer.Exit(ExitCode.ERROR)
 
@@ -206,37 +226,6 @@ def _make_gallery(client: Client, gallery: str, *, dry_run: bool) -> bool:
     return True
 
 
-def _look_up(client: Client, gallery: str, identities: list[str]) -> Stored:
-    def look(identity: str) -> tuple[str, list[gallery_pb2.Template]]:
-        return client.get_identity(gallery, identity).display_name, list(client.templates(gallery, identity))
-
-    stored = Stored()
-    for identity, found in work_on(identities, look, "looking up"):
-        if isinstance(found, Exception):
-            if isinstance(found, ServiceError) and found.reason == "IDENTITY_NOT_FOUND":
-                continue
-            raise found
-        stored.display_names[identity], templates = found
-        stored.templates.update(_key(template) for template in templates)
-    return stored
-
-
-def _refuse_other_people(ids: Mapping[str, str], display_names: Mapping[str, str]) -> None:
-    """Raise if the id of a folder belongs to a person of another name (José and Jose both give jose)."""
-    taken = {
-        identity: f"the id of {name!r} would be {identity}, which is the id of {other!r}"
-        for name, identity in ids.items()
-        if identity in display_names
-        and display_name_of(other := display_names[identity] or identity) != display_name_of(name)
-    }
-    if taken:
-        raise IdentityAlreadyExists(
-            f"nothing was enrolled: {'; '.join(taken.values())}. If this is the same person, add the photos with "
-            "--merge. If not, rename the folder, or enrol its photos under another id with --as ID",
-            metadata={"identity": ", ".join(taken)},
-        )
-
-
 def _request_id(gallery: str, identity: str, face: str, content: bytes) -> str:
     """Return a request id, always the same for the same photo of the same identity."""
     digest = hashlib.sha256(content).hexdigest()
@@ -247,14 +236,12 @@ def _status(template: gallery_pb2.Template | None, known: set[tuple[str, int]]) 
     """Return what happened to a photo. Note its template, because another file may be the same photo."""
     if template is None:
         return "WOULD_BE_ENROLLED"
-    key = _key(template)
+    if not template.HasField("create_time"):
+        return "ALREADY_THERE"  # an earlier run has enrolled it
+    key = key_of(template)
     status = "ALREADY_THERE" if key in known else "ENROLLED"
     known.add(key)
     return status
-
-
-def _key(template: gallery_pb2.Template) -> tuple[str, int]:
-    return template.name, template.create_time.ToNanoseconds()
 
 
 def _finding_text(finding: gallery_pb2.Finding) -> str:

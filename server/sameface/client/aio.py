@@ -12,6 +12,7 @@ from sameface.client.calls import Calls
 from sameface.client.connection import channel_options
 from sameface.client.errors import ServiceError
 from sameface.client.faces import stream_settings
+from sameface.client.frames import AsyncFrames
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
@@ -59,21 +60,27 @@ class AsyncClient(Calls):
         self,
         gallery: str,
         samples: AsyncIterable[SampleLike] | Iterable[SampleLike],
+        *,
+        drop_late: bool = False,
         **options: Unpack[IdentifyOptions],
     ) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesResponse]:
         """See `Client`; samples may come from an asynchronous source."""
         settings = stream_settings(gallery, options)
         check_many(samples, asynchronous=True)
         failed: list[Exception] = []
+        frames = AsyncFrames(_each(samples)) if drop_late else None
 
         async def requests() -> AsyncIterator[face_service_pb2.StreamIdentifyFacesRequest]:
             yield settings
             # If grpc.aio writes into a stream that the server has just ended, it loses the server's reason.
             await answers.initial_metadata()
             try:
-                async for sample in _each(samples):
-                    read = await asyncio.to_thread(as_sample, sample)
-                    yield fitting(face_service_pb2.StreamIdentifyFacesRequest(sample=read))
+                numbered = _numbered(_each(samples)) if frames is None else frames
+                async for number, sample in numbered:
+                    request = face_service_pb2.StreamIdentifyFacesRequest(
+                        sample=await asyncio.to_thread(as_sample, sample), tag="" if frames is None else str(number)
+                    )
+                    yield fitting(request)
             except Exception as error:
                 failed.append(error)
 
@@ -85,6 +92,8 @@ class AsyncClient(Calls):
         answers = stream(requests(), metadata=self._metadata)
         try:
             async for answer in answers:
+                if frames is not None:
+                    frames.answered()
                 yield answer
             if failed:
                 raise failed[0]
@@ -135,3 +144,10 @@ async def _each(samples: AsyncIterable[SampleLike] | Iterable[SampleLike]) -> As
     else:
         for sample in samples:
             yield sample
+
+
+async def _numbered(samples: AsyncIterator[SampleLike]) -> AsyncIterator[tuple[int, SampleLike]]:
+    number = 0
+    async for sample in samples:
+        yield number, sample
+        number += 1

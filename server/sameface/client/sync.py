@@ -11,6 +11,7 @@ from sameface.client.calls import Calls
 from sameface.client.connection import channel_options
 from sameface.client.errors import ServiceError
 from sameface.client.faces import stream_settings
+from sameface.client.frames import Frames
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
@@ -75,23 +76,36 @@ class Client(Calls):
         self._channel.close()
 
     def identify_stream(
-        self, gallery: str, samples: Iterable[SampleLike], **options: Unpack[IdentifyOptions]
+        self,
+        gallery: str,
+        samples: Iterable[SampleLike],
+        *,
+        drop_late: bool = False,
+        **options: Unpack[IdentifyOptions],
     ) -> Iterator[face_service_pb2.StreamIdentifyFacesResponse]:
         """Identify one sample after another; the answers come in the order of the samples.
 
         A sample that cannot be identified has an ``error`` in its answer; `ServiceError.of_status` reads it. Where
         ``samples`` raises an exception (a file is missing), the answers to the samples before it come first. A stream
         is not repeated after a failure. It has no deadline; a server that disappears is noticed within 40 s.
+
+        With ``drop_late``, a sample that cannot be sent when the next one comes is dropped: frames of a camera are
+        answered soon, or not at all. The ``tag`` of each answer is then the number of its sample, from "0".
         """
         settings = stream_settings(gallery, options)
         check_many(samples, asynchronous=False)
         failed: list[Exception] = []
+        frames = Frames(samples) if drop_late else None
 
         def requests() -> Iterator[face_service_pb2.StreamIdentifyFacesRequest]:
             yield settings
+            numbered = enumerate(samples) if frames is None else frames
             try:
-                for sample in samples:
-                    yield fitting(face_service_pb2.StreamIdentifyFacesRequest(sample=as_sample(sample)))
+                for number, sample in numbered:
+                    request = face_service_pb2.StreamIdentifyFacesRequest(
+                        sample=as_sample(sample), tag="" if frames is None else str(number)
+                    )
+                    yield fitting(request)
             except Exception as error:
                 failed.append(error)
 
@@ -102,12 +116,17 @@ class Client(Calls):
         )
         answers = stream(requests(), metadata=self._metadata)
         try:
-            yield from answers
+            for answer in answers:
+                if frames is not None:
+                    frames.answered()
+                yield answer
             if failed:
                 raise failed[0]
         except grpc.RpcError as error:
             raise ServiceError.of(error) from None
         finally:
+            if frames is not None:
+                frames.close()
             answers.cancel()
 
     def _list(self, build: Callable[[], Pages[Item]]) -> Iterator[Item]:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from sameface.deadline import within
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
 from sameface.inference.messages import decoded_response, encoded_request
@@ -90,7 +91,7 @@ class TritonInference:
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """See `Inference.run`. Waits up to ``recovery_s`` while the model is unavailable."""
         self._replace_old_channel()
-        deadline = time.monotonic() + self._recovery_s
+        deadline = time.monotonic() + within(self._recovery_s)
         while True:
             try:
                 return await self._run_once(model, version, inputs)
@@ -206,7 +207,7 @@ class TritonInference:
         return checked_outputs(model, version, decoded_response(answer))
 
     async def _send(self, request: bytes) -> bytes:
-        answer: bytes = await self._client.infer(request, timeout=self._timeout_s)
+        answer: bytes = await self._client.infer(request, timeout=within(self._timeout_s))
         return answer
 
     def _written(self, inputs: Tensors, held: ExitStack) -> dict[str, Place]:

@@ -11,6 +11,7 @@ from sameface.inference.embedders import served_version
 from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline, all_of
 from sameface.pipeline.presentation_attacks import AttackDetection, AttackDetector
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
+from sameface.turn import give_turn_back
 from sameface.vision import FaceSelection
 from sameface_qdrant.policy import decide_comparison
 from sameface_qdrant.store.store import Store
@@ -125,6 +126,8 @@ class FaceOperations:
         """Add one template. With ``validate_only``, check everything but store nothing."""
         found = await self.store.galleries.get(gallery)
         vector, made_under, face = await self._probe(sample, found, selection)
+        # The disk is waited for without a turn. So others use the models meanwhile, and more writes share a flush.
+        give_turn_back()
         new = NewTemplate(
             vector=vector,
             contract=made_under,

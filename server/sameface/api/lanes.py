@@ -1,0 +1,135 @@
+"""Turns to work: so many calls are worked on at a time, and the others wait for a time that is known beforehand."""
+
+import asyncio
+import functools
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sameface.api.queueing import Forecast, Line, Pauses, Work, is_refused, longest_wait
+from sameface.errors import ServerBusy
+from sameface.turn import set_turn
+
+NEVER = float("inf")
+
+
+class Lane:
+    """Work that needs the same part of the machine. Times are seconds of the loop's clock."""
+
+    def __init__(self, at_once: int, longest_wait_s: float) -> None:
+        """At most ``at_once`` pieces of work are done at a time. A call waits at most ``longest_wait_s``."""
+        self.at_once = at_once
+        self.longest_wait_s = longest_wait_s
+        self.forecast = Forecast()
+        self._line = Line()
+        self._doing: dict[Work, float] = {}
+        """The work that is done, and since when."""
+        self._turns: dict[Work, asyncio.Future[None]] = {}
+        self._pauses = Pauses()
+
+    @property
+    def waiting(self) -> int:
+        """Number of calls that wait for their turn."""
+        return self._line.length
+
+    @property
+    def working(self) -> int:
+        """Number of calls that are worked on."""
+        return len(self._doing)
+
+    def wait_s(self, caller: str = "") -> float:
+        """Return how long a new call of a caller would wait for its turn."""
+        if len(self._doing) < self.at_once and not self._line.length:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        rest = sum(max(0.0, work.expected_s - (now - since)) for work, since in self._doing.items())
+        return max(1e-6, (rest + self._line.ahead_s(caller)) / self.at_once)
+
+    def refusal(self, caller: str, kind: str, left_s: float | None) -> ServerBusy | None:
+        """Return the error for a call that would wait too long; None if it may wait."""
+        wait_s, work_s = self.wait_s(caller), self.forecast.seconds(kind)
+        if not is_refused(wait_s, work_s, self.longest_wait_s, left_s):
+            return None
+        return self._busy(wait_s)
+
+    @asynccontextmanager
+    async def turn(
+        self, caller: str, kind: str, left_s: float | None = None, *, patient: bool = False
+    ) -> AsyncIterator[None]:
+        """Wait for a turn to work, and have it inside the block, or until `sameface.turn.give_turn_back` is called.
+
+        Args:
+            caller: whose share it takes.
+            kind: names work that takes about as long.
+            left_s: time until the caller gives up; None if it does not.
+            patient: wait for as long as it takes.
+
+        Raises:
+            ServerBusy: it would wait too long, or has done so. The work is not begun.
+        """
+        if not patient and (busy := self.refusal(caller, kind, left_s)) is not None:
+            raise busy
+        loop = asyncio.get_running_loop()
+        begin_by, expected_s = NEVER, self.forecast.seconds(kind)
+        if not patient:
+            longest = longest_wait(self.longest_wait_s, expected_s)
+            begin_by = loop.time() + (longest if left_s is None else min(longest, left_s))
+        work = Work(caller, kind, expected_s, begin_by)
+        self._line.add(work)
+        turn = self._turns[work] = loop.create_future()
+        expiry = None if patient else loop.call_at(begin_by, self._expire, work)
+        try:
+            self._begin()
+            await turn
+            set_turn(functools.partial(self._end, work, measured=True))
+            yield
+        except asyncio.CancelledError:
+            self._end(work, measured=False)
+            raise
+        finally:
+            if expiry is not None:
+                expiry.cancel()
+            self._end(work, measured=True)
+
+    def _begin(self) -> None:
+        """Begin the work whose turn it is. What is too late, or whose caller is gone, is not begun."""
+        now = asyncio.get_running_loop().time()
+        while len(self._doing) < self.at_once and (work := self._line.next()) is not None:
+            turn = self._turns.pop(work)
+            if turn.done():
+                continue
+            if now > work.begin_by:
+                turn.set_exception(self._busy(self.wait_s(work.caller)))
+                continue
+            self._doing[work] = now
+            turn.set_result(None)
+
+    def _expire(self, work: Work) -> None:
+        turn = self._turns.pop(work, None)
+        if turn is not None:
+            self._line.leave(work)
+            if not turn.done():
+                turn.set_exception(self._busy(self.wait_s(work.caller)))
+
+    def _end(self, work: Work, *, measured: bool) -> None:
+        since = self._doing.pop(work, None)
+        if since is not None:
+            if measured:
+                took_s = asyncio.get_running_loop().time() - since
+                self.forecast.add(work.kind, took_s)
+                self._line.charge(work.caller, took_s - work.expected_s)
+            self._begin()
+        elif self._turns.pop(work, None) is not None:
+            self._line.leave(work)
+
+    def _busy(self, wait_s: float) -> ServerBusy:
+        per_s = self.at_once / self.forecast.usual_s
+        now, dice = asyncio.get_running_loop().time(), random.random()  # noqa: S311  # spreads, guards nothing
+        pause_s = self._pauses.next(now, wait_s, per_s, dice)
+        return ServerBusy(
+            "so many calls wait that this one would wait longer than the service allows, or than its deadline; wait as "
+            "RetryInfo says and repeat the call",
+            metadata={"in_flight": self.working + self.waiting, "limit": self.at_once},
+            # In steps, so that few statuses have to be made.
+            retry_after_s=round(pause_s * 20) / 20,
+        )
