@@ -9,7 +9,6 @@ from sameface.vision import SURE, Look, Pixels, Sighting, finer_looks, has_room,
 from sameface.vision.merging import is_among
 from sameface.vision.turns import SEEN_TURNED, turned_back, turned_small
 from sameface.vision.upright import is_surely_upright
-from sameface_qdrant.concurrency import in_thread
 
 GLANCED_WIDTH = 32.0
 """Width in pixels of a face as large as the largest one, in a look for turned faces."""
@@ -69,7 +68,7 @@ async def faces_beside(pixels: Pixels, known: Sequence[Sighting], detector: Dete
     found: list[tuple[int, Sighting]] = []
     tilted_group = len(known) > 1 and not is_surely_upright(best)
     for turns in (QUARTER_TURNS, EIGHTH_TURNS) if tilted_group else (QUARTER_TURNS,):
-        views, matrices = await in_thread(detector.threads, turned_small, pixels, scale, turns)
+        views, matrices = turned_small(pixels, scale, turns)
         seen = await detector.faces_in_views(views, doubtful=True)
         for turn, each, matrix in zip(turns, seen, matrices, strict=True):
             back = turned_back([Sighting(face, scale) for face in each], matrix, least=0.0)
@@ -100,12 +99,12 @@ async def finer_faces(
         return await fine_faces(image, looks, before, detector, every=every)
 
     if not known:
-        return (await faces_at_any_turn(pixels, search, detector.threads, (QUARTER_TURNS,)))[1]
+        return (await faces_at_any_turn(pixels, search, (QUARTER_TURNS,)))[1]
     quarter = turn - turn % 90
     if not quarter:
         return await search(pixels, known)
-    found = await faces_of_turn(pixels, quarter, search, detector.threads)
-    return await in_thread(detector.threads, merge, (*known, *found))
+    found = await faces_of_turn(pixels, quarter, search)
+    return merge((*known, *found))
 
 
 async def fine_faces(
@@ -139,9 +138,9 @@ async def _added(
 ) -> tuple[Sighting, ...]:
     """Return the ``known`` faces with those of the ``new`` ones that a second look confirms, each face once."""
     old = {id(one) for one in known}
-    candidates = [one for one in await in_thread(detector.threads, merge, (*known, *new)) if id(one) not in old]
+    candidates = [one for one in merge((*known, *new)) if id(one) not in old]
     confirmed = await _confirmed(pixels, candidates, detector)
-    return await in_thread(detector.threads, merge, (*known, *confirmed))
+    return merge((*known, *confirmed))
 
 
 async def _confirmed(pixels: Pixels, found: Sequence[Sighting], detector: Detector) -> tuple[Sighting, ...]:
