@@ -10,6 +10,7 @@ from sameface.vision.merging import is_among
 from sameface.vision.turns import SEEN_TURNED, turned_back, turned_small
 from sameface.vision.upright import is_surely_upright
 
+FINE_WIDTH = 100.0
 GLANCED_WIDTH = 32.0
 """Width in pixels of a face as large as the largest one, in a look for turned faces."""
 SMALLEST_SIDE = 80
@@ -58,10 +59,10 @@ async def faces_beside(pixels: Pixels, known: Sequence[Sighting], detector: Dete
     """
     height, width = pixels.shape[:2]
     largest = max((one.face for one in known), key=lambda face: face.area)
-    # The grid of the room is fine enough if the largest face is this wide.
-    fine = 100.0 / largest.box[2]
+    # The grid of the room is fine enough if the largest face is this wide. The exact width decides about a cell.
+    fine = FINE_WIDTH / largest.box[2]
     faces = [one.face.scaled(fine) for one in known]
-    if not has_room(round(width * fine), round(height * fine), faces, largest.scaled(fine).box[2:]):
+    if not has_room(round(width * fine), round(height * fine), faces, (FINE_WIDTH, largest.box[3] * fine)):
         return {}
     scale = min(1.0, detector.settings.longest_side / max(width, height), GLANCED_WIDTH / largest.box[2])
     best = max((one.face for one in known), key=lambda face: face.score)

@@ -43,6 +43,7 @@ async def faces_at_any_turn(
     search: Search,
     rounds: Sequence[Sequence[int]] = (QUARTER_TURNS, EIGHTH_TURNS),
     glance: Glance | None = None,
+    known: tuple[Sighting, ...] | None = None,
 ) -> tuple[int, tuple[Sighting, ...]]:
     """Return the turn of an image at which its best face was found, and its faces at any turn, in its own pixels.
 
@@ -53,12 +54,13 @@ async def faces_at_any_turn(
         pixels: the image.
         search: called with the image and with turned ones.
         rounds: turns in degrees to the left.
+        known: what ``search`` found in the image, if it was called already.
         glance: called where a face is seen upright: another one beside it may be turned.
 
     Raises:
         Whatever ``search`` raises.
     """
-    by_turn = {0: await search(pixels)}
+    by_turn = {0: await search(pixels) if known is None else known}
     if seen_upright(by_turn[0]):
         others = {} if glance is None else await glance(by_turn[0])
         return joined({**by_turn, **others}) if others else (0, by_turn[0])
