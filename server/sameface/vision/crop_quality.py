@@ -140,7 +140,7 @@ def _bands(side: int, enlarged: float) -> NDArray[np.float32]:
 @cache
 def _bits() -> NDArray[np.float64]:
     """Return n · log2(n) of every count of pixels."""
-    counts = np.arange(CROP_SIDE * CROP_SIDE + 1)
+    counts = np.arange(CROP_SIDE * CROP_SIDE + 1, dtype=np.float64)
     bits: NDArray[np.float64] = counts * np.log2(np.maximum(counts, 1))
     return bits
 
