@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 
 from sameface.errors import ModelCheckFailed
@@ -43,6 +44,9 @@ from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.vectors import Vector
 
 Result = TypeVar("Result")
+
+# Photos are processed beside each other. OpenCV's own threads would only add changes of threads.
+cv2.setNumThreads(1)
 
 LARGEST_BATCH = 32
 """``max_batch_size`` of the embedder's Triton config."""
