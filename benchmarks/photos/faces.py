@@ -97,7 +97,7 @@ async def print_faces(data: Path, rounds: int, empty: int, most_pixels: int, mos
 
 async def cut_heads(pipeline: PhotoPipeline, folder: Path, rng: np.random.Generator) -> list[Head]:
     """Cut heads from photos that show one face in full."""
-    detector = Detector(pipeline.inference, pipeline.threads)
+    detector = Detector(pipeline.inference)
     heads = []
     for path in sources(folder, HEADS, rng):
         pixels = decode_image(path.read_bytes(), ImageLimits()).pixels

@@ -66,9 +66,7 @@ def heads(portraits: Path) -> list[tuple[Pixels, Detection]]:
         pipeline, found = PhotoPipeline(OnnxInference(model_repository_source())), []
         for photo in photos:
             pixels = decode_image(photo, ImageLimits()).pixels
-            face = max(
-                await Detector(pipeline.inference, pipeline.threads).faces_in(pixels, 320), key=lambda face: face.area
-            )
+            face = max(await Detector(pipeline.inference).faces_in(pixels, 320), key=lambda face: face.area)
             x, y, width, height = face.box
             reach = round(0.75 * height)
             left, top = max(0, round(x + width / 2) - reach), max(0, round(y + height / 2) - reach)
@@ -295,7 +293,7 @@ async def test_what_is_no_face_at_any_turn_passes_no_gate(pipeline: PhotoPipelin
             (shared_data / "lfw_devtest" / name[:-5] / f"{name}.jpg").read_bytes(), ImageLimits()
         ).pixels
         mask = np.zeros(pixels.shape[:2], dtype=np.uint8)
-        for face in await Detector(pipeline.inference, pipeline.threads).faces_in(pixels, SIDE):
+        for face in await Detector(pipeline.inference).faces_in(pixels, SIDE):
             x, y, width, height = face.box
             middle, axes = (int(x + width / 2), int(y + height / 2)), (int(0.62 * width), int(0.62 * height))
             cv2.ellipse(mask, middle, axes, 0, 0, 360, 255, -1)

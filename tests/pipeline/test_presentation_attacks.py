@@ -1,6 +1,5 @@
 """A score is the softmax of two logits, and a model that returns something else is refused."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from sameface.models.add import add_pad
 from sameface.pipeline.presentation_attacks import AttackDetection, AttackDetector
 from tests.toy_pad import STATED, toy_pad
 
-THREADS = ThreadPoolExecutor(1)
-DETECTOR = AttackDetector(OnnxInference(Path("nowhere")), THREADS, version=1)
+DETECTOR = AttackDetector(OnnxInference(Path("nowhere")), version=1)
 LOGITS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
@@ -43,7 +41,7 @@ def test_what_is_not_two_finite_logits_is_refused(logits: Tensor | None) -> None
 def test_the_highest_version_is_used_and_its_crop_must_be_known(tmp_path: Path) -> None:
     (tmp_path / "toy.onnx").write_bytes(toy_pad())
     cards = [add_pad(tmp_path / "models", tmp_path / "toy.onnx", STATED, version) for version in (1, 10, 9)]
-    detection = AttackDetection(OnnxInference(tmp_path / "models"), THREADS, cards)
+    detection = AttackDetection(OnnxInference(tmp_path / "models"), cards)
     found = detection.detector()
     assert found is not None
     assert found.version == 10

@@ -11,8 +11,8 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 FloatArray: TypeAlias = NDArray[np.float32]
 
 
-class Inference(Protocol):
-    """Runs the models of one model repository. Implementations: `triton.TritonInference`, `onnx.OnnxInference`."""
+class ModelRuns(Protocol):
+    """Runs models."""
 
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """Run one model version on named input tensors (batch first) and return all its outputs.
@@ -25,6 +25,13 @@ class Inference(Protocol):
         """
         ...
 
+
+class Inference(ModelRuns, Protocol):
+    """Runs the models of one model repository. Implementations: `triton.TritonInference`, `onnx.OnnxInference`.
+
+    See `runs_off_loop` for what an implementation in process may state.
+    """
+
     async def server_version(self) -> str:
         """Return the version that the runtime reports."""
         ...
@@ -32,3 +39,11 @@ class Inference(Protocol):
     async def aclose(self) -> None:
         """Release connections, shared memory and sessions. Safe to call twice."""
         ...
+
+
+def runs_off_loop(inference: ModelRuns) -> bool:
+    """Whether a thread without an event loop may run `ModelRuns.run` to its end: nothing in it is awaited there.
+
+    An implementation states it with the class attribute ``OFF_LOOP``.
+    """
+    return bool(getattr(type(inference), "OFF_LOOP", False))

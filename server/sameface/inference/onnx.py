@@ -1,6 +1,7 @@
 """Runs the ONNX files of the model repository in process: in ONNX Runtime, or in OpenVINO those made for it."""
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,34 @@ from sameface_qdrant.errors import InvalidArgument
 
 
 class OnnxInference:
-    """Implements `Inference`. Opens each session on first use, and runs it in worker threads."""
+    """Implements `Inference`. Opens each session on first use.
+
+    On an event loop it runs models in worker threads, and in a thread without one right there.
+    """
+
+    OFF_LOOP = True
 
     def __init__(self, repository: Path, *, threads: int = 1, workers: int = 2) -> None:
         """Serve the models in ``repository``, with ``threads`` per run and at most ``workers`` runs at a time."""
         self._repository = repository
         self._threads = threads
         self._at_once = workers
-        self._sessions: dict[tuple[str, int], Any] = {}
-        self._opening = asyncio.Lock()
+        self._sessions: dict[tuple[str, int], tuple[Any, list[str]]] = {}
+        self._opening = threading.Lock()
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="models")
 
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
         """See `Inference.run`."""
-        session = self._sessions.get((model, version)) or await self._open(model, version)
+        here = not on_event_loop()
+        opened = self._sessions.get((model, version))
+        if opened is None:
+            opened = self._open(model, version) if here else await asyncio.to_thread(self._open, model, version)
+        session, names = opened
         try:
-            outputs = await in_thread(self._workers, session.run, None, dict(inputs))
+            if here:
+                outputs = session.run(None, dict(inputs))
+            else:
+                outputs = await in_thread(self._workers, session.run, None, dict(inputs))
         except Exception as error:
             # ONNX Runtime's exception types are private, so compare names. These two mean a wrong name, shape or type.
             kind = type(error).__name__
@@ -42,7 +55,6 @@ class OnnxInference:
                 metadata={"model": model, "version": version},
                 retry_after_s=1.0,
             ) from error
-        names = [output.name for output in session.get_outputs()]
         return checked_outputs(model, version, dict(zip(names, outputs, strict=True)))
 
     async def server_version(self) -> str:
@@ -56,8 +68,9 @@ class OnnxInference:
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._sessions.clear()
 
-    async def _open(self, model: str, version: int) -> Any:
-        async with self._opening:
+    def _open(self, model: str, version: int) -> tuple[Any, list[str]]:
+        """Return the session of a model and the names of its outputs."""
+        with self._opening:
             if (model, version) not in self._sessions:
                 path = self._repository / model / str(version) / "model.onnx"
                 if not path.is_file():
@@ -65,10 +78,18 @@ class OnnxInference:
                         f"{path} does not exist; build the models with `sameface model build`",
                         metadata={"model": model, "version": version},
                     )
-                self._sessions[model, version] = await asyncio.to_thread(
-                    open_model, model, path, self._threads, self._at_once
-                )
+                session = open_model(model, path, self._threads, self._at_once)
+                self._sessions[model, version] = session, [output.name for output in session.get_outputs()]
             return self._sessions[model, version]
+
+
+def on_event_loop() -> bool:
+    """Whether this thread runs an event loop, which must not be blocked."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def open_model(model: str, file: Path | bytes, threads: int = 1, at_once: int = 1) -> Any:

@@ -1,14 +1,13 @@
 """Runs the face detector on images: pixels in, faces out."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.inference.base import FloatArray, Inference
+from sameface.inference.base import FloatArray, ModelRuns
 from sameface.vision import (
     DOUBT,
     Detection,
@@ -22,7 +21,6 @@ from sameface.vision import (
     faces_of_tile,
     tile_pixels,
 )
-from sameface_qdrant.concurrency import in_thread
 
 Matrix: TypeAlias = NDArray[np.float64]
 
@@ -43,10 +41,9 @@ class DetectorSettings:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """The detector model. Its input and output are processed in ``threads``."""
+    """The detector model."""
 
-    inference: Inference
-    threads: ThreadPoolExecutor
+    inference: ModelRuns
     settings: DetectorSettings = field(default_factory=DetectorSettings)
 
     async def faces_in(self, pixels: Pixels, longest_side: int, *, doubtful: bool = False) -> tuple[Detection, ...]:
@@ -57,9 +54,9 @@ class Detector:
         Raises:
             ModelUnavailable: the detector does not answer at the moment.
         """
-        tensor, scale = await in_thread(self.threads, detector_input, pixels, longest_side)
+        tensor, scale = detector_input(pixels, longest_side)
         outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-        (faces,) = await in_thread(self.threads, _decoded, outputs["faces"], tensor, scale, self._least(doubtful))
+        (faces,) = _decoded(outputs["faces"], tensor, scale, self._least(doubtful))
         return faces
 
     async def faces_in_tile(self, pixels: Pixels, look: Look, tile: Tile) -> tuple[Detection, ...]:
@@ -68,9 +65,9 @@ class Detector:
         Raises:
             ModelUnavailable: the detector does not answer at the moment.
         """
-        part = await in_thread(self.threads, tile_pixels, pixels, look, tile)
+        part = tile_pixels(pixels, look, tile)
         faces = await self.faces_in(part, max(part.shape[:2]), doubtful=True)
-        return await in_thread(self.threads, faces_of_tile, faces, look, tile)
+        return faces_of_tile(faces, look, tile)
 
     async def faces_in_views(self, views: Pixels, *, doubtful: bool = False) -> list[tuple[Detection, ...]]:
         """Return the faces of each of up to eight views, in its pixels, from one run of the detector.
@@ -80,9 +77,9 @@ class Detector:
         Raises:
             ModelUnavailable: the detector does not answer at the moment.
         """
-        tensor = await in_thread(self.threads, _batch, views)
+        tensor = _batch(views)
         outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-        return await in_thread(self.threads, _decoded, outputs["faces"], tensor, 1.0, self._least(doubtful))
+        return _decoded(outputs["faces"], tensor, 1.0, self._least(doubtful))
 
     def _least(self, doubtful: bool) -> float:
         threshold = self.settings.score_threshold
@@ -97,10 +94,10 @@ class Detector:
         kept: list[Detection | None] = []
         for start in range(0, len(faces), LARGEST_BATCH):
             batch = faces[start : start + LARGEST_BATCH]
-            tensor, matrices = await in_thread(self.threads, _views, pixels, batch)
+            tensor, matrices = _views(pixels, batch)
             outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
             least = self.settings.score_threshold
-            kept += await in_thread(self.threads, _confirmed, batch, outputs["faces"], tensor, matrices, least)
+            kept += _confirmed(batch, outputs["faces"], tensor, matrices, least)
         return kept
 
 

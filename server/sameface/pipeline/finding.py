@@ -9,8 +9,8 @@ from sameface.vision import SURE, Look, Pixels, Sighting, finer_looks, has_room,
 from sameface.vision.merging import is_among
 from sameface.vision.turns import SEEN_TURNED, turned_back, turned_small
 from sameface.vision.upright import is_surely_upright
-from sameface_qdrant.concurrency import in_thread
 
+FINE_WIDTH = 100.0
 GLANCED_WIDTH = 32.0
 """Width in pixels of a face as large as the largest one, in a look for turned faces."""
 SMALLEST_SIDE = 80
@@ -59,17 +59,17 @@ async def faces_beside(pixels: Pixels, known: Sequence[Sighting], detector: Dete
     """
     height, width = pixels.shape[:2]
     largest = max((one.face for one in known), key=lambda face: face.area)
-    # The grid of the room is fine enough if the largest face is this wide.
-    fine = 100.0 / largest.box[2]
+    # The grid of the room is fine enough if the largest face is this wide. The exact width decides about a cell.
+    fine = FINE_WIDTH / largest.box[2]
     faces = [one.face.scaled(fine) for one in known]
-    if not has_room(round(width * fine), round(height * fine), faces, largest.scaled(fine).box[2:]):
+    if not has_room(round(width * fine), round(height * fine), faces, (FINE_WIDTH, largest.box[3] * fine)):
         return {}
     scale = min(1.0, detector.settings.longest_side / max(width, height), GLANCED_WIDTH / largest.box[2])
     best = max((one.face for one in known), key=lambda face: face.score)
     found: list[tuple[int, Sighting]] = []
     tilted_group = len(known) > 1 and not is_surely_upright(best)
     for turns in (QUARTER_TURNS, EIGHTH_TURNS) if tilted_group else (QUARTER_TURNS,):
-        views, matrices = await in_thread(detector.threads, turned_small, pixels, scale, turns)
+        views, matrices = turned_small(pixels, scale, turns)
         seen = await detector.faces_in_views(views, doubtful=True)
         for turn, each, matrix in zip(turns, seen, matrices, strict=True):
             back = turned_back([Sighting(face, scale) for face in each], matrix, least=0.0)
@@ -100,12 +100,12 @@ async def finer_faces(
         return await fine_faces(image, looks, before, detector, every=every)
 
     if not known:
-        return (await faces_at_any_turn(pixels, search, detector.threads, (QUARTER_TURNS,)))[1]
+        return (await faces_at_any_turn(pixels, search, (QUARTER_TURNS,)))[1]
     quarter = turn - turn % 90
     if not quarter:
         return await search(pixels, known)
-    found = await faces_of_turn(pixels, quarter, search, detector.threads)
-    return await in_thread(detector.threads, merge, (*known, *found))
+    found = await faces_of_turn(pixels, quarter, search)
+    return merge((*known, *found))
 
 
 async def fine_faces(
@@ -139,9 +139,9 @@ async def _added(
 ) -> tuple[Sighting, ...]:
     """Return the ``known`` faces with those of the ``new`` ones that a second look confirms, each face once."""
     old = {id(one) for one in known}
-    candidates = [one for one in await in_thread(detector.threads, merge, (*known, *new)) if id(one) not in old]
+    candidates = [one for one in merge((*known, *new)) if id(one) not in old]
     confirmed = await _confirmed(pixels, candidates, detector)
-    return await in_thread(detector.threads, merge, (*known, *confirmed))
+    return merge((*known, *confirmed))
 
 
 async def _confirmed(pixels: Pixels, found: Sequence[Sighting], detector: Detector) -> tuple[Sighting, ...]:

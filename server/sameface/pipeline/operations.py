@@ -105,7 +105,7 @@ class FaceOperations:
     @property
     def attack_detection(self) -> AttackDetection:
         """The model of presentation attack detection, if one is served."""
-        return AttackDetection(self.photos.inference, self.photos.threads, self.cards)
+        return AttackDetection(self.photos.inference, self.cards)
 
     async def enroll(
         self,
@@ -262,8 +262,8 @@ class FaceOperations:
         if isinstance(sample, EmbeddingSample):
             return sample.vector, sample.contract, None
         version = self._version_for(contract)
-        face = await self.photos.select_face(sample.content, selection or self.default_selection, attacks)
-        (vector,) = await self.photos.embed([face.crop], version)
+        chosen = selection or self.default_selection
+        face, vector = await self.photos.embed_face(sample.content, chosen, version, attacks)
         return vector, contract, face
 
     def _content(self, sample: Sample, selection: FaceSelection | None) -> bytes:

@@ -1,13 +1,14 @@
 """The steps of one photo: bytes → decode → detector → faces with quality → 112×112 crop → embedder → unit vector."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 
 from sameface.errors import ModelCheckFailed
@@ -15,6 +16,7 @@ from sameface.inference.base import Inference, Tensor
 from sameface.inference.cards import EMBEDDER
 from sameface.pipeline.detector import Detector, DetectorSettings
 from sameface.pipeline.finding import coarse_faces, faces_beside, finer_faces
+from sameface.pipeline.off_loop import OffLoop, off_loop
 from sameface.pipeline.presentation_attacks import AttackDetector, PadResult
 from sameface.pipeline.turning import faces_at_any_turn, upright_face
 from sameface.vision import (
@@ -36,11 +38,15 @@ from sameface.vision import (
     quality_issues,
     select_face,
 )
-from sameface_qdrant.concurrency import ended, in_thread
+from sameface.vision.turns import seen_upright
+from sameface_qdrant.concurrency import ended
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.vectors import Vector
 
 Result = TypeVar("Result")
+
+# Photos are processed beside each other. OpenCV's own threads would only add changes of threads.
+cv2.setNumThreads(1)
 
 LARGEST_BATCH = 32
 """``max_batch_size`` of the embedder's Triton config."""
@@ -78,7 +84,11 @@ class FoundFaces:
 
 @dataclass(frozen=True, slots=True)
 class PhotoPipeline:
-    """Processes photos: image processing in a bounded pool of threads, models through `Inference`."""
+    """Processes photos: image processing in a bounded pool of threads, models through `Inference`.
+
+    A thread keeps a photo until the photo waits for a model, so that few changes of threads are needed (see
+    `sameface.pipeline.off_loop`).
+    """
 
     inference: Inference
     image_limits: ImageLimits = field(default_factory=ImageLimits)
@@ -102,12 +112,21 @@ class PhotoPipeline:
             ImageUndecodable, ImageTooLarge: see `sameface.vision.decode_image`.
             ModelUnavailable: a model does not answer at the moment.
         """
-        async with self._seen(photo, every=True) as seen:
+
+        async def first(place: OffLoop) -> tuple["_Seen", list[Detection], list[FoundFace]]:
+            seen = await self._see(place, places, photo, every=True)
             ranked = largest_first(seen.faces, seen.width, seen.height)
-            faces: list[FoundFace] = []
-            for start in range(0, min(len(ranked), MOST_FOUND), AT_ONCE):
+            alone = ranked if len(ranked) == 1 else []
+            return seen, ranked, [await self._examine(place, seen, face, attacks) for face in alone]
+
+        async def examined(face: Detection) -> FoundFace:
+            return await self._off_loop(lambda place: self._examine(place, seen, face, attacks))
+
+        async with AsyncExitStack() as places:
+            seen, ranked, faces = await self._off_loop(first)
+            for start in range(len(faces), min(len(ranked), MOST_FOUND), AT_ONCE):
                 some = ranked[start : min(start + AT_ONCE, MOST_FOUND)]
-                faces += await all_of(*(self._examine(seen, face, attacks) for face in some))
+                faces += await all_of(*(examined(face) for face in some))
         chosen = sorted(range(len(faces)), key=lambda index: bool(faces[index].issues))[:most]
         return FoundFaces(tuple(faces[index] for index in sorted(chosen)), len(ranked), seen.width, seen.height)
 
@@ -126,11 +145,27 @@ class PhotoPipeline:
             PresentationAttackSuspected: the attack detector rejects the face.
             ModelUnavailable: a model does not answer at the moment.
         """
-        async with self._seen(photo, every=selection is not FaceSelection.LARGEST) as seen:
-            face = await self._examine(seen, select_face(seen.faces, selection, seen.width, seen.height), attacks)
-        if face.issues:
-            raise face.issues[0]
-        return face
+        async with AsyncExitStack() as places:
+            return await self._off_loop(lambda place: self._select(place, places, photo, selection, attacks))
+
+    async def embed_face(
+        self, photo: bytes, selection: FaceSelection, version: int, attacks: AttackDetector | None = None
+    ) -> tuple[FoundFace, Vector]:
+        """Return the selected face of a photo and its unit embedding from one version of the embedder.
+
+        It is `select_face` and `embed` without a change of threads between them.
+
+        Raises:
+            Whatever these raise.
+        """
+
+        async def work(place: OffLoop) -> tuple[FoundFace, Vector]:
+            face = await self._select(place, places, photo, selection, attacks)
+            (vector,) = await self._embed(place, [face.crop], version)
+            return face, vector
+
+        async with AsyncExitStack() as places:
+            return await self._off_loop(work)
 
     async def embed(self, crops: Sequence[Pixels], version: int) -> tuple[Vector, ...]:
         """Return the unit embedding of each aligned crop from one version of the embedder.
@@ -139,51 +174,78 @@ class PhotoPipeline:
             ModelNotFound, ModelUnavailable: the version is not served, or does not answer at the moment.
             ModelCheckFailed: the model returned a value that is not finite, or a vector without unit norm.
         """
-        if not crops:
-            return ()
-        batches = await in_thread(self.threads, _batches, crops)
-        model = self.embedders.get(version, EMBEDDER)
-        outputs = [await self.inference.run(model, version, {"images": batch}) for batch in batches]
-        return await in_thread(self.threads, _checked, [output["embedding"] for output in outputs], version)
+        return await self._off_loop(lambda place: self._embed(place, crops, version)) if crops else ()
 
-    @asynccontextmanager
-    async def _seen(self, photo: bytes, *, every: bool) -> AsyncIterator["_Seen"]:
+    async def _off_loop(self, work: Callable[[OffLoop], Coroutine[Any, Any, Result]]) -> Result:
+        return await off_loop(self.threads, self.inference, work)
+
+    async def _select(
+        self,
+        place: OffLoop,
+        places: AsyncExitStack,
+        photo: bytes,
+        selection: FaceSelection,
+        attacks: AttackDetector | None,
+    ) -> FoundFace:
+        seen = await self._see(place, places, photo, every=selection is not FaceSelection.LARGEST)
+        selected = select_face(seen.faces, selection, seen.width, seen.height)
+        face = await self._examine(place, seen, selected, attacks)
+        if seen.whole is not seen.reduced:
+            await place.on_loop(places.aclose)
+        if face.issues:
+            raise face.issues[0]
+        return face
+
+    async def _embed(self, place: OffLoop, crops: Sequence[Pixels], version: int) -> tuple[Vector, ...]:
+        brief, model = len(crops) == 1, self.embedders.get(version, EMBEDDER)
+        outputs = [await place.run(model, version, {"images": batch}, brief=brief) for batch in _batches(crops)]
+        return _checked([output["embedding"] for output in outputs], version)
+
+    async def _see(self, place: OffLoop, places: AsyncExitStack, photo: bytes, *, every: bool) -> "_Seen":
         """Find the faces of a photo: at least the largest one, or ``every`` one.
 
         The photo is decoded at its full size only for faces that are too small for a reduced one. Then it occupies one
-        of the places for large photos until the caller has ended.
+        of the places for large photos, until ``places`` is closed. If the largest face alone is wanted, a large JPEG is
+        first decoded no larger than the detector needs, which is enough for an upright face of some 350 pixels in a
+        photo of 12 megapixels.
         """
-        image = await self._decode(photo, self.image_limits)
+        detector = Detector(place, self.detector)
+        search = partial(coarse_faces, detector=detector)
+        image = self._decode(place, photo, self.image_limits, None if every else self.detector.longest_side)
+        known = None
+        if image.scale < 1.0 and max(image.pixels.shape[:2]) < self.image_limits.max_side:
+            # The detector sees as much in an image of this size. A large face is also large enough for the crop.
+            known = await search(image.pixels)
+            if not (seen_upright(known) and _eyes(_largest(known, image).face) >= ENOUGH_EYES):
+                image, known = self._decode(place, photo, self.image_limits), None
         width, height = image.original_width, image.original_height
-        search = partial(coarse_faces, detector=self._detector)
-        glance = partial(faces_beside, image.pixels, detector=self._detector)
-        turn, coarse = await faces_at_any_turn(image.pixels, search, self.threads, glance=glance)
+        glance = partial(faces_beside, image.pixels, detector=detector)
+        turn, coarse = await faces_at_any_turn(image.pixels, search, known=known, glance=glance)
+        finer = (every or not coarse) and bool(finer_looks(width, height, self.detector.longest_side))
+        examined = coarse if every else [_largest(coarse, image)] if coarse else ()
         found = tuple(Sighting(one.face.scaled(1 / image.scale), one.scale * image.scale) for one in coarse)
-        finer = (every or not found) and bool(finer_looks(width, height, self.detector.longest_side))
-        async with AsyncExitStack() as places:
-            whole = image
-            if image.scale < 1.0 and (finer or any(_eyes(one.face) * image.scale < ENOUGH_EYES for one in found)):
-                await places.enter_async_context(self.large_photos)
-                whole = await self._decode(photo, replace(self.image_limits, max_side=max(width, height)))
-            if finer:
-                found = await finer_faces(whole.pixels, turn, found, self._detector, every=every)
-            yield _Seen(tuple(one.face for one in found), image, whole)
+        whole = image
+        if image.scale < 1.0 and (finer or any(_eyes(one.face) < ENOUGH_EYES for one in examined)):
+            await place.on_loop(partial(places.enter_async_context, self.large_photos))
+            whole = self._decode(place, photo, replace(self.image_limits, max_side=max(width, height)))
+        if finer:
+            found = await finer_faces(whole.pixels, turn, found, detector, every=every)
+        return _Seen(tuple(one.face for one in found), image, whole)
 
-    async def _decode(self, photo: bytes, limits: ImageLimits) -> DecodedImage:
+    def _decode(self, place: OffLoop, photo: bytes, limits: ImageLimits, enough: int | None = None) -> DecodedImage:
         work = PhotoWork(limits.max_cpu_s)
-        return await in_thread(self.threads, decode_image, photo, limits, work, stop=work.stop)
+        place.stop_with(work.stop)
+        return decode_image(photo, limits, work, enough=enough)
 
-    @property
-    def _detector(self) -> Detector:
-        return Detector(self.inference, self.threads, self.detector)
-
-    async def _examine(self, seen: "_Seen", found: Detection, attacks: AttackDetector | None) -> FoundFace:
+    async def _examine(
+        self, place: OffLoop, seen: "_Seen", found: Detection, attacks: AttackDetector | None
+    ) -> FoundFace:
         image = seen.image_for(found)
-        upright = await upright_face(image.pixels, found.scaled(image.scale), self._detector)
-        face = await in_thread(self.threads, self._judge, image, upright)
+        upright = await upright_face(image.pixels, found.scaled(image.scale), Detector(place, self.detector))
+        face = self._judge(image, upright)
         if attacks is None:
             return face
-        result = await attacks.examine(image.pixels, upright)
+        result = await replace(attacks, inference=place).examine(image.pixels, upright)
         refused = (result.refusal(),) if attacks.rejects and result.suspected else ()
         return replace(face, pad=result, issues=(*face.issues, *refused))
 
@@ -216,11 +278,20 @@ class _Seen:
 
     def image_for(self, face: Detection) -> DecodedImage:
         """Return the image for the crop of a face: the reduced one if it has enough pixels."""
-        return self.reduced if _eyes(face) * self.reduced.scale >= ENOUGH_EYES else self.whole
+        return (
+            self.reduced
+            if self.whole is self.reduced or _eyes(face) * self.reduced.scale >= ENOUGH_EYES
+            else self.whole
+        )
 
 
 def _eyes(face: Detection) -> float:
     return head_pose(face).inter_eye_distance
+
+
+def _largest(found: Sequence[Sighting], image: DecodedImage) -> Sighting:
+    height, width = image.pixels.shape[:2]
+    return max(found, key=lambda one: one.face.area_inside(width, height))
 
 
 def _batches(crops: Sequence[Pixels]) -> list[Pixels]:

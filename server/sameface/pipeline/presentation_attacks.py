@@ -2,17 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sameface.errors import ModelCheckFailed, ModelNotFound, PhotoRequired, PresentationAttackSuspected
-from sameface.inference.base import Inference, Tensor
+from sameface.inference.base import ModelRuns, Tensor
 from sameface.inference.cards import PAD, ModelCard
 from sameface.pipeline.samples import EmbeddingSample, Sample
 from sameface.vision import PAD_PREPROCESSING, Detection, Pixels, pad_crop
-from sameface_qdrant.concurrency import in_thread
 from sameface_qdrant.values.gallery import Gallery, PresentationAttackAction
 
 
@@ -50,8 +48,7 @@ class PadResult:
 class AttackDetector:
     """One version of the model `face_pad`, and what a gallery asks of it."""
 
-    inference: Inference
-    threads: ThreadPoolExecutor
+    inference: ModelRuns
     version: int
     threshold: float | None = None
     rejects: bool = False
@@ -64,7 +61,7 @@ class AttackDetector:
             ModelNotFound, ModelUnavailable: the model is not served, or does not answer at the moment.
             ModelCheckFailed: it returned something else than two finite logits.
         """
-        images = await in_thread(self.threads, _input, pixels, face)
+        images = _input(pixels, face)
         outputs = await self.inference.run(PAD, self.version, {"images": images})
         return PadResult(self._score(outputs.get("logits")), self.threshold, self.version)
 
@@ -84,8 +81,7 @@ class AttackDetector:
 class AttackDetection:
     """What the service can do about presentation attacks with the models that it serves."""
 
-    inference: Inference
-    threads: ThreadPoolExecutor
+    inference: ModelRuns
     cards: Sequence[ModelCard]
 
     def check(self, action: PresentationAttackAction | None) -> None:
@@ -108,7 +104,7 @@ class AttackDetection:
                 f"release makes {PAD_PREPROCESSING!r}; add the model again with `sameface model add`",
                 metadata={"model": PAD, "version": card.version},
             )
-        return AttackDetector(self.inference, self.threads, card.version)
+        return AttackDetector(self.inference, card.version)
 
     def detector_for(self, gallery: Gallery, sample: Sample) -> AttackDetector | None:
         """Return the detector that a gallery's policy asks for; None if it asks for none.

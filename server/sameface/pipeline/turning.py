@@ -1,7 +1,6 @@
 """Finds faces at any turn, and turns each one upright before its landmarks count."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
 
 import numpy as np
@@ -29,7 +28,6 @@ from sameface.vision.upright import (
     tilted_by,
     upright_view,
 )
-from sameface_qdrant.concurrency import in_thread
 
 Glance: TypeAlias = Callable[[tuple[Sighting, ...]], Awaitable[Mapping[int, Sequence[Sighting]]]]
 """Looks for faces in turns of an image beside those that were found, and returns them by turn, in its pixels."""
@@ -43,9 +41,9 @@ EIGHTH_TURNS = (45, 135, 225, 315)
 async def faces_at_any_turn(
     pixels: Pixels,
     search: Search,
-    threads: ThreadPoolExecutor,
     rounds: Sequence[Sequence[int]] = (QUARTER_TURNS, EIGHTH_TURNS),
     glance: Glance | None = None,
+    known: tuple[Sighting, ...] | None = None,
 ) -> tuple[int, tuple[Sighting, ...]]:
     """Return the turn of an image at which its best face was found, and its faces at any turn, in its own pixels.
 
@@ -55,30 +53,28 @@ async def faces_at_any_turn(
     Args:
         pixels: the image.
         search: called with the image and with turned ones.
-        threads: in which images are turned.
         rounds: turns in degrees to the left.
+        known: what ``search`` found in the image, if it was called already.
         glance: called where a face is seen upright: another one beside it may be turned.
 
     Raises:
         Whatever ``search`` raises.
     """
-    by_turn = {0: await search(pixels)}
+    by_turn = {0: await search(pixels) if known is None else known}
     if seen_upright(by_turn[0]):
         others = {} if glance is None else await glance(by_turn[0])
-        return await in_thread(threads, joined, {**by_turn, **others}) if others else (0, by_turn[0])
+        return joined({**by_turn, **others}) if others else (0, by_turn[0])
     for turns in rounds:
         for degrees in turns:
-            by_turn[degrees] = await faces_of_turn(pixels, degrees, search, threads)
+            by_turn[degrees] = await faces_of_turn(pixels, degrees, search)
         if any(by_turn.values()):
             break
-    return await in_thread(threads, joined, by_turn)
+    return joined(by_turn)
 
 
-async def faces_of_turn(
-    pixels: Pixels, degrees: int, search: Search, threads: ThreadPoolExecutor
-) -> tuple[Sighting, ...]:
+async def faces_of_turn(pixels: Pixels, degrees: int, search: Search) -> tuple[Sighting, ...]:
     """Return the faces that ``search`` finds in an image turned to the left, in pixels of the image itself."""
-    image, matrix = await in_thread(threads, turned, pixels, degrees)
+    image, matrix = turned(pixels, degrees)
     return turned_back(await search(image), matrix)
 
 
@@ -99,7 +95,7 @@ async def upright_face(pixels: Pixels, face: Detection, detector: Detector) -> D
 
     async def scores(roll: float, turns: Sequence[int]) -> NDArray[np.float64]:
         nonlocal best
-        views = await in_thread(detector.threads, small_views, pixels, face, [roll + turn for turn in turns])
+        views = small_views(pixels, face, [roll + turn for turn in turns])
         found = scores_in(face, await detector.faces_in_views(views))
         best = max(best, float(found.max()))
         return found
@@ -122,7 +118,7 @@ async def upright_face(pixels: Pixels, face: Detection, detector: Detector) -> D
         return face if abs(roll - first) <= BORNE else tilted_by(face, roll - first)
     looks = []
     for scale in VIEW_SCALES:
-        view, matrix = await in_thread(detector.threads, upright_view, pixels, face, roll, scale)
+        view, matrix = upright_view(pixels, face, roll, scale)
         (seen,) = await detector.faces_in_views(view[np.newaxis])
         looks.append(look_again(face, seen, len(view), matrix))
     return averaged(looks)

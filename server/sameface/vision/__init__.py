@@ -2,13 +2,14 @@
 
 from sameface.vision.align import align
 from sameface.vision.confirming import DOUBT, SURE, confirm_view, confirmed, is_clear
-from sameface.vision.decode import DecodedImage, Pixels, decode_image
+from sameface.vision.decode import DecodedImage, decode_image
 from sameface.vision.detection import Detection, decode_faces, detector_input
 from sameface.vision.formats import FORMATS, name_of_format
 from sameface.vision.levels import Look, Tile, faces_of_tile, finer_looks, has_room, has_room_for_larger, tile_pixels
 from sameface.vision.limits import ImageLimits
 from sameface.vision.merging import Sighting, merge
 from sameface.vision.pad_crop import PAD_PREPROCESSING, PAD_SIDE, pad_crop
+from sameface.vision.pixels import Pixels
 from sameface.vision.pose import head_pose
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
 from sameface.vision.selection import FaceSelection, largest_first, select_face

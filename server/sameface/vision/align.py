@@ -1,10 +1,12 @@
 """Aligns a face by its landmarks to the 112×112 crop that the embedder takes."""
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.vision.decode import Pixels
+from sameface.vision.pixels import Pixels
 
 CROP_SIDE = 112
 USUAL_SLACK = 8
@@ -16,23 +18,27 @@ TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
     dtype=np.float64,
 )
-_COMPLEX = np.array([1.0, 1.0j])
 
 
-def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+def similarity_transform(source: NDArray[np.floating], target: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the [2, 3] matrix of rotation, uniform scale and shift that best maps ``source`` [N, 2] to ``target``.
 
     Least squares without reflection (Umeyama 1991, equations 34 to 43). In the plane, with points as complex numbers,
     it is one division. OpenCV's `estimateAffinePartial2D` is a robust estimate: it leaves out landmarks that it takes
     for outliers.
     """
-    points, goals = source @ _COMPLEX, target @ _COMPLEX
-    middle, goal = points.mean(), goals.mean()
-    points = points - middle
-    spread = np.vdot(points, points).real
+    # Plain numbers: for five points they are faster than arrays.
+    points = [complex(x, y) for x, y in source.tolist()]
+    goals = [complex(x, y) for x, y in target.tolist()]
+    middle, goal = sum(points) / len(points), sum(goals) / len(goals)
+    spread, product = 0.0, 0j
+    for point, wanted in zip(points, goals, strict=True):
+        offset = (point - middle).conjugate()
+        spread += offset.real * offset.real + offset.imag * offset.imag
+        product += offset * (wanted - goal)
     # Rotation and scale: the argument and the length of one complex number.
-    turn = complex(np.vdot(points, goals - goal) / spread) if spread > 0 else 1.0 + 0.0j
-    shift = complex(goal - turn * middle)
+    turn = product / spread if spread > 0 else 1.0 + 0.0j
+    shift = goal - turn * middle
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
@@ -48,9 +54,10 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pix
     points = landmarks.astype(np.float64)
     target, side = TEMPLATE + slack, CROP_SIDE + 2 * slack
     matrix = similarity_transform(points, target)
-    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    scale = math.hypot(matrix[0, 0], matrix[1, 0])
     if scale < 0.5 or max(pixels.shape[:2]) > LARGEST_SOURCE:
         pixels, points = _around(pixels, points, max(slack, USUAL_SLACK))
+        matrix = similarity_transform(points, target)
     if scale < 0.5:
         shrink = 2.0 * scale
         height, width = pixels.shape[:2]
@@ -59,7 +66,7 @@ def align(pixels: Pixels, landmarks: NDArray[np.float32], slack: int = 0) -> Pix
         ratio = np.array([size[0] / width, size[1] / height])
         points = (points + 0.5) * ratio - 0.5
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    matrix = similarity_transform(points, target)
+        matrix = similarity_transform(points, target)
     crop: Pixels = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR)
     return crop
 

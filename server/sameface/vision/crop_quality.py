@@ -1,7 +1,7 @@
 """Measures the aligned crop, which is all that the embedder sees: detail, noise, exposure, and the eye region."""
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 import cv2
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface.vision.align import CROP_SIDE, TEMPLATE, similarity_transform
-from sameface.vision.decode import Pixels
+from sameface.vision.pixels import Pixels
 
 Grey: TypeAlias = NDArray[np.uint8]
 """Grey levels, [height, width]."""
@@ -27,7 +27,7 @@ _REACH = 4
 _SECOND_DIFFERENCE = np.array([1, -2, 1], np.float32)
 
 
-def detail_beyond_noise(pixels: Pixels, crop: Pixels, landmarks: NDArray[np.float32]) -> float:
+def detail_beyond_noise(pixels: Pixels, grey: Grey, landmarks: NDArray[np.float32]) -> float:
     """Return how much detail of the face stands out from noise, in decibels relative to its contrast.
 
     It is the power at `FINE` frequencies, less what noise adds to it, over the power at `COARSE` frequencies and that
@@ -39,7 +39,7 @@ def detail_beyond_noise(pixels: Pixels, crop: Pixels, landmarks: NDArray[np.floa
 
     Args:
         pixels: the image in which the face was found.
-        crop: the aligned face, [112, 112, 3].
+        grey: the aligned face, [112, 112].
         landmarks: of the face in the image, [5, 2].
     """
     matrix = similarity_transform(landmarks.astype(np.float64), TEMPLATE)
@@ -47,9 +47,9 @@ def detail_beyond_noise(pixels: Pixels, crop: Pixels, landmarks: NDArray[np.floa
     if enlarged > 1.05:
         side = round(CROP_SIDE / enlarged)
         crop = cv2.warpAffine(pixels, matrix / enlarged, (side, side)).astype(np.uint8, copy=False)
+        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
     else:
         enlarged = 1.0
-    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
     noise = _noise_power(grey, enlarged) * enlarged**2
     coarse, fine = _powers(grey, enlarged)
     return 10.0 * float(np.log10(max(fine - 3.0 * noise, 0.03) / (coarse + 4000.0 * noise + 50.0)))
@@ -62,9 +62,9 @@ def mean_luminance(grey: Grey) -> float:
 
 def dynamic_range(grey: Grey) -> float:
     """Return the entropy of the face's grey levels in bits, 0 to 8 (ISO/IEC 29794-5, dynamic range)."""
-    counts = np.bincount(grey[INNER].ravel(), minlength=256)
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log2(shares)).sum())
+    inner = grey[INNER]
+    counts = np.bincount(inner.ravel(), minlength=256)
+    return math.log2(inner.size) - float(_bits()[counts].sum()) / inner.size
 
 
 def eye_brightness(grey: Grey) -> float:
@@ -99,9 +99,10 @@ def _powers(grey: Grey, enlarged: float) -> tuple[float, float]:
     left = (grey.shape[1] - side) // 2
     window, bands = _window(side), _bands(side, enlarged)
     part = grey[top : top + side, left : left + side]
-    spectrum = cv2.dft((part - np.vdot(part, window) / window.sum()) * window, flags=cv2.DFT_COMPLEX_OUTPUT)
-    coarse, fine = bands @ (spectrum * spectrum).reshape(-1, 2).sum(axis=1)
-    return float(coarse), float(fine)
+    mean = float(np.vdot(part, window)) / _window_sum(side)
+    spectrum = cv2.dft((part - np.float32(mean)) * window, flags=cv2.DFT_COMPLEX_OUTPUT).ravel()
+    coarse, fine = (bands @ (spectrum * spectrum)).tolist()
+    return coarse, fine
 
 
 def _quantile(values: NDArray[Any], share: float) -> float:
@@ -117,15 +118,31 @@ def _window(side: int) -> NDArray[np.float32]:
     return window
 
 
+@cache
+def _window_sum(side: int) -> float:
+    return float(_window(side).sum())
+
+
 @lru_cache(maxsize=16)
 def _bands(side: int, enlarged: float) -> NDArray[np.float32]:
-    """Return the weights, [2, side²], that give the mean power of the coarse and of the fine frequencies."""
+    """Return the weights, [2, 2·side²], that give the mean power of the coarse and of the fine frequencies.
+
+    Every weight is there twice, for the real and the imaginary part.
+    """
     line = np.fft.fftfreq(side) / enlarged
     frequency = np.hypot(line[:, None], line)
     bands = np.array([(frequency >= low) & (frequency < high) for low, high in (COARSE, FINE)]).reshape(2, -1)
     scale = enlarged**2 / float((_window(side) ** 2).sum())
     weights: NDArray[np.float32] = (bands * (scale / bands.sum(axis=1, keepdims=True))).astype(np.float32)
-    return weights
+    return np.repeat(weights, 2, axis=1)
+
+
+@cache
+def _bits() -> NDArray[np.float64]:
+    """Return n · log2(n) of every count of pixels."""
+    counts = np.arange(CROP_SIDE * CROP_SIDE + 1, dtype=np.float64)
+    bits: NDArray[np.float64] = counts * np.log2(np.maximum(counts, 1))
+    return bits
 
 
 def _around(grey: Grey, x: int, y: int, half_width: int, half_height: int) -> Grey:

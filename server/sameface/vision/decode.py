@@ -2,23 +2,22 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from sameface.errors import ImageTooLarge, ImageUndecodable, ServerBusy
 from sameface.vision.depth import DEEP_MODES, check_colours, check_inks, eight_bit, white_of
 from sameface.vision.formats import FORMATS, name_of_format, not_read, refused
+from sameface.vision.ifd import orientation
+from sameface.vision.jpeg import plain_jpeg
 from sameface.vision.light import in_srgb
 from sameface.vision.limits import ImageLimits
-from sameface.vision.opening import Opened, open_photo
+from sameface.vision.opening import Opened, open_jpeg, open_photo
+from sameface.vision.pixels import Pixels
 from sameface.vision.profiles import converted, from_lab, mode_of_profile
+from sameface.vision.small_jpeg import small_pixels
 from sameface.vision.work import PhotoWork, WorkStopped
-
-Pixels: TypeAlias = NDArray[np.uint8]
-"""RGB, shape [height, width, 3]."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,11 +43,16 @@ class DecodedImage:
     scale: float
 
 
-def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = None) -> DecodedImage:
+def decode_image(
+    content: bytes, limits: ImageLimits, work: PhotoWork | None = None, *, enough: int | None = None
+) -> DecodedImage:
     """Decode one image file: first frame, upright by its EXIF or container, sRGB, transparency over white.
 
     A large JPEG is decoded at an eighth, a quarter or half of its size if that is large enough. Another thread can stop
     the decoding through ``work``.
+
+    A JPEG above ``limits.max_side`` is decoded at the smallest of these scales whose longest side is at least
+    ``enough`` pixels, if that is given.
 
     Raises:
         ImageTooLarge: the file has too many bytes, pixels, scans or segments (found before decoding), or needs too much
@@ -67,9 +71,19 @@ def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = N
     if name not in FORMATS:
         raise not_read(name)
     try:
+        jpeg = plain_jpeg(content, work) if name == "JPEG" else None
+        small = None if jpeg is None else small_pixels(jpeg, limits)
+        if jpeg is not None and small is not None:
+            work.check()
+            return _whole(small, orientation(jpeg.exif, jpeg.xmp))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(open_photo(content, name, limits, work), name, limits, work)
+            photo = (
+                open_photo(content, name, limits, work)
+                if jpeg is None
+                else open_jpeg(jpeg, len(content), limits, work, enough)
+            )
+            return _decode(photo, name, limits, work)
     except (ImageTooLarge, ImageUndecodable, WorkStopped):
         raise
     except MemoryError:
@@ -86,6 +100,13 @@ def decode_image(content: bytes, limits: ImageLimits, work: PhotoWork | None = N
             "sRGB JPEG or PNG",
             metadata={"format": name, "bytes": len(content)},
         ) from None
+
+
+def _whole(pixels: Pixels, place: int) -> DecodedImage:
+    """Return an image at its full size, upright by its EXIF orientation."""
+    if place in _TURNS:
+        pixels = np.asarray(Image.fromarray(pixels).transpose(_TURNS[place]))
+    return DecodedImage(pixels, pixels.shape[1], pixels.shape[0], scale=1.0)
 
 
 def _decode(photo: Opened, name: str, limits: ImageLimits, work: PhotoWork) -> DecodedImage:

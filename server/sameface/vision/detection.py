@@ -3,16 +3,19 @@
 Decoding follows OpenCV's FaceDetectorYN (YuNet; Wu, Peng and Yu 2023) and gives the same boxes, landmarks and scores.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.vision.decode import Pixels
+from sameface.vision.pixels import Pixels
 
 STRIDES = (8, 16, 32)
 MULTIPLE = 32
+_NEARLY = 0.9999
+"""Lowers the first threshold, so that rounding loses no anchor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,46 +95,48 @@ def decode_faces(
         nms_threshold: if two boxes overlap more than this (intersection over union), only the better one is kept.
         top_k: most candidates for non-maximum suppression.
     """
-    scores = np.sqrt(np.clip(raw[:, 0], 0.0, 1.0) * np.clip(raw[:, 1], 0.0, 1.0))
-    kept = np.flatnonzero(scores >= score_threshold)
-    if kept.size == 0:
-        return ()
-    columns, rows, strides = _anchors(kept, *size)
-    raw, scores = raw[kept], scores[kept]
-    centre_x = (columns + raw[:, 2]) * strides
-    centre_y = (rows + raw[:, 3]) * strides
-    width, height = np.exp(raw[:, 4]) * strides, np.exp(raw[:, 5]) * strides
-    boxes = np.stack([centre_x - width / 2, centre_y - height / 2, width, height], axis=1)
-    offsets = raw[:, 6:16].reshape(-1, 5, 2)
-    landmarks = (offsets + np.stack([columns, rows], axis=1)[:, np.newaxis]) * strides[:, np.newaxis, np.newaxis]
-    return tuple(
-        Detection(
-            (
-                boxes[i, 0].item() / scale,
-                boxes[i, 1].item() / scale,
-                boxes[i, 2].item() / scale,
-                boxes[i, 3].item() / scale,
-            ),
-            (landmarks[i] / scale).astype(np.float32),
-            scores[i].item(),
-        )
-        for i in cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, nms_threshold, top_k=top_k)
-    )
+    # Few calls of NumPy, and plain numbers for the few anchors that are left: between two runs of a model every other
+    # function is read from memory anew.
+    kept: list[int] = np.flatnonzero(raw[:, 0] * raw[:, 1] >= score_threshold * score_threshold * _NEARLY).tolist()
+    candidates = list[tuple[int, int, int, list[float]]]()
+    scores, boxes = list[float](), list[tuple[float, float, float, float]]()
+    for place in kept if score_threshold > 0.0 else range(len(raw)):
+        values = raw[place].tolist()
+        score = math.sqrt(min(1.0, max(0.0, values[0])) * min(1.0, max(0.0, values[1])))
+        if score < score_threshold:
+            continue
+        column, row, stride = _anchor(place, *size)
+        width, height = math.exp(values[4]) * stride, math.exp(values[5]) * stride
+        x, y = (column + values[2]) * stride - width / 2, (row + values[3]) * stride - height / 2
+        candidates.append((column, row, stride, values))
+        scores.append(score)
+        boxes.append((x, y, width, height))
+    chosen = cv2.dnn.NMSBoxes(boxes, scores, 0.0, nms_threshold, top_k=top_k) if len(boxes) > 1 else range(len(boxes))
+    faces = []
+    for number in chosen:
+        column, row, stride, values = candidates[number]
+        left, top, width, height = boxes[number]
+        landmarks = [
+            ((values[at] + column) * stride / scale, (values[at + 1] + row) * stride / scale) for at in range(6, 16, 2)
+        ]
+        box = (left / scale, top / scale, width / scale, height / scale)
+        faces.append(Detection(box, np.array(landmarks, np.float32), scores[number]))
+    return tuple(faces)
 
 
 def _round_up(length: int) -> int:
     return -(-length // MULTIPLE) * MULTIPLE
 
 
-def _anchors(
-    places: NDArray[np.intp], width: int, height: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return column, row and stride of the anchors at these places of the detector's output.
+def _anchor(place: int, width: int, height: int) -> tuple[int, int, int]:
+    """Return column, row and stride of the anchor at this place of the detector's output.
 
     The output has the anchors of each stride in turn, row by row.
     """
-    strides = np.array(STRIDES)
-    ends = np.cumsum((height // strides) * (width // strides))
-    which = np.searchsorted(ends, places, side="right")
-    rows, columns = np.divmod(places - np.concatenate([[0], ends])[which], (width // strides)[which])
-    return columns.astype(np.float32), rows.astype(np.float32), strides[which].astype(np.float32)
+    for stride in STRIDES:
+        columns = width // stride
+        count = (height // stride) * columns
+        if place < count:
+            return place % columns, place // columns, stride
+        place -= count
+    raise IndexError(place)

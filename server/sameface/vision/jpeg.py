@@ -1,6 +1,7 @@
 """The segments of a JPEG file (ITU-T T.81, annex B): takes the metadata apart and finds the scans."""
 
 import re
+import struct
 from dataclasses import dataclass, field
 
 from sameface.errors import ImageTooLarge
@@ -29,6 +30,10 @@ _OTHER_JPEGS = {
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
     0xF7: "JPEG-LS",
 }
+_SEQUENTIAL = (0xC0, 0xC1)
+_DQT = 0xDB
+_TABLE_BYTES = 65
+_SIZE = struct.Struct(">HH")
 # These hold the colour space.
 _KEPT = (b"JFIF\0", b"Adobe")
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -53,6 +58,11 @@ class PlainJpeg:
     exif: bytes | None
     xmp: bytes | None
     profile: bytes | None
+    width: int
+    """0 if the frame's header is broken."""
+    height: int
+    ordinary: bool
+    """Whether it is sequential, of three components, and its frame and quantisation tables are well formed."""
 
     def prolonged(self) -> bytes:
         """Return the content with other bytes between the last scan and its end.
@@ -72,11 +82,21 @@ class _Script:
 
     progressive: bool = False
     missing: dict[int, set[int]] = field(default_factory=dict)
+    width: int = 0
+    height: int = 0
+    ordinary: bool = False
 
     def frame(self, marker: int, content: bytes, start: int) -> None:
         self.progressive = marker == _PROGRESSIVE
-        components = content[start + 10 : start + 10 + 3 * content[start + 9] : 3]
-        self.missing = {component: set(range(64)) for component in components}
+        count = content[start + 9]
+        components = content[start + 10 : start + 10 + 3 * count : 3]
+        self.missing = {component: set(range(64)) if self.progressive else {0} for component in components}
+        self.height, self.width = _SIZE.unpack_from(content, start + 5)
+        # One frame, with as many components as it names.
+        again, self.ordinary = self.ordinary, False
+        length = int.from_bytes(content[start + 2 : start + 4], "big")
+        if marker in _SEQUENTIAL and not again and count == 3 and length == 17:
+            self.ordinary = len(self.missing) == count
 
     def scan(self, content: bytes, start: int) -> None:
         count = content[start + 4]
@@ -142,9 +162,10 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
     """
     header, scans, metadata, script = bytearray(content[:2]), list[int](), _Metadata(), _Script()
     # Every byte from the first scan to the end of the image is kept. ``shift`` is how far these bytes move.
-    shift, position, end, ended = 0, 2, len(content), False
-    for _ in range(MAX_SEGMENTS):
-        work.check()
+    shift, position, end, ended, tables = 0, 2, len(content), False, True
+    for number in range(MAX_SEGMENTS):
+        if scans or number % 16 == 0:
+            work.check()
         found = _MARKER.search(content, position)
         if found is None:
             break
@@ -168,6 +189,8 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
             _check_frame(marker, content[start + 4 : start + 5])
             if not scans and start + 10 <= len(content):
                 script.frame(marker, content, start)
+        elif marker == _DQT and (position - start - 4) % _TABLE_BYTES:
+            tables = False
         if scans or marker == _COM or (marker in _APPLICATION and not metadata.take(content, start, position)):
             continue
         header += content[start:position]
@@ -188,6 +211,9 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
         exif=found_metadata.get(_EXIF),
         xmp=found_metadata.get(_XMP),
         profile=metadata.joined_profile(),
+        width=script.width,
+        height=script.height,
+        ordinary=script.ordinary and tables,
     )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sameface.vision.decode import Pixels
 from sameface.vision.detection import MULTIPLE, Detection
+from sameface.vision.pixels import Pixels
 
 FINEST = 0.5
 """Scale of the finest look, relative to the photo: eyes that are 20 px apart are 10 px apart in it."""

@@ -10,7 +10,7 @@ from sameface.errors import ImageUndecodable
 from sameface.vision.formats import refused
 from sameface.vision.heif import open_heic, read_container
 from sameface.vision.ifd import orientation
-from sameface.vision.jpeg import PlainJpeg, plain_jpeg
+from sameface.vision.jpeg import PlainJpeg
 from sameface.vision.light import Light
 from sameface.vision.limits import ImageLimits
 from sameface.vision.png import plain_png
@@ -43,7 +43,7 @@ class Opened:
 
 
 def open_photo(content: bytes, name: str, limits: ImageLimits, work: PhotoWork) -> Opened:
-    """Decode a photo of one of `sameface.vision.formats.FORMATS`.
+    """Decode a photo of one of `sameface.vision.formats.FORMATS`, but a JPEG (see `open_jpeg`).
 
     Raises:
         ImageTooLarge, ImageUndecodable, WorkStopped: see `sameface.vision.decode_image`.
@@ -52,14 +52,17 @@ def open_photo(content: bytes, name: str, limits: ImageLimits, work: PhotoWork) 
     return _OPENERS[name](content, limits, work)
 
 
-def _jpeg(content: bytes, limits: ImageLimits, work: PhotoWork) -> Opened:
-    jpeg = plain_jpeg(content, work)
-    image, width, height = _decoded_jpeg(jpeg, jpeg.content, limits, work)
+def open_jpeg(jpeg: PlainJpeg, size: int, limits: ImageLimits, work: PhotoWork, enough: int | None = None) -> Opened:
+    """Decode a JPEG without metadata. ``size`` is that of the file in bytes. See `open_photo`.
+
+    ``enough``: see `sameface.vision.decode_image`.
+    """
+    image, width, height = _decoded_jpeg(jpeg, jpeg.content, limits, work, enough)
     doubtful = not (jpeg.ended and jpeg.complete) or _ends_in_grey(image)
-    if not jpeg.in_colour or (doubtful and not _is_whole(image, jpeg, limits, work)):
+    if not jpeg.in_colour or (doubtful and not _is_whole(image, jpeg, limits, work, enough)):
         raise ImageUndecodable(
             "the JPEG image is truncated or broken: its last rows or colours are missing; send the complete file",
-            metadata={"format": "JPEG", "bytes": len(content)},
+            metadata={"format": "JPEG", "bytes": size},
         )
     if image.mode == "CMYK" and not jpeg.adobe:
         raise refused("JPEG", "has four inks without Adobe's marker, which says whether they are inverted", mode="CMYK")
@@ -67,7 +70,7 @@ def _jpeg(content: bytes, limits: ImageLimits, work: PhotoWork) -> Opened:
 
 
 def _decoded_jpeg(
-    jpeg: PlainJpeg, content: bytes, limits: ImageLimits, work: PhotoWork
+    jpeg: PlainJpeg, content: bytes, limits: ImageLimits, work: PhotoWork, enough: int | None
 ) -> tuple[ImageFile.ImageFile, int, int]:
     with Image.open(PhotoFile(content, work, cuts=jpeg.scans), formats=("JPEG",)) as image:
         width, height = image.size
@@ -76,7 +79,7 @@ def _decoded_jpeg(
         longest = max(width, height)
         if longest > limits.max_side:
             # Decode at the smallest of 1/8, 1/4, 1/2 that is not below the wanted size.
-            wanted = limits.max_side / longest
+            wanted = min(enough or limits.max_side, limits.max_side) / longest
             image.draft("RGB", (max(1, int(width * wanted)), max(1, int(height * wanted))))
         _load(image, work)
         return image, width, height
@@ -88,11 +91,11 @@ def _ends_in_grey(image: Image.Image) -> bool:
     return all(value in (127, 128) for value in (last if isinstance(last, tuple) else (last,)))
 
 
-def _is_whole(image: Image.Image, jpeg: PlainJpeg, limits: ImageLimits, work: PhotoWork) -> bool:
+def _is_whole(image: Image.Image, jpeg: PlainJpeg, limits: ImageLimits, work: PhotoWork, enough: int | None) -> bool:
     """Return whether more data would change nothing: then every row was there."""
     if not (jpeg.ended or jpeg.complete):
         return False
-    prolonged, _, _ = _decoded_jpeg(jpeg, jpeg.prolonged(), limits, work)
+    prolonged, _, _ = _decoded_jpeg(jpeg, jpeg.prolonged(), limits, work, enough)
     return bool(np.array_equal(np.asarray(image), np.asarray(prolonged)))
 
 
@@ -158,7 +161,6 @@ def _other(name: str) -> Callable[[bytes, ImageLimits, PhotoWork], Opened]:
 
 
 _OPENERS = {
-    "JPEG": _jpeg,
     "PNG": _png,
     "TIFF": _tiff,
     "WebP": _webp,

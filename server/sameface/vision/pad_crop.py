@@ -7,8 +7,8 @@ larger than the face.
 import cv2
 import numpy as np
 
-from sameface.vision.decode import Pixels
 from sameface.vision.detection import Detection
+from sameface.vision.pixels import Pixels
 from sameface.vision.pose import head_pose
 
 PAD_SIDE = 128

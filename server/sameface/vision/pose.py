@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sameface.vision.detection import Detection
 
@@ -24,7 +23,8 @@ _CENTRED = MEAN_FACE - MEAN_FACE.mean(axis=0)
 _FLAT = 1e-24
 """It keeps landmarks that lie on one line, or on one point, from a division by zero."""
 _EYES = float(np.linalg.norm(MEAN_FACE[1] - MEAN_FACE[0]))
-_INVERSE: NDArray[np.float64] = np.linalg.pinv(_CENTRED)
+_INVERSE: list[list[float]] = np.linalg.pinv(_CENTRED).T.tolist()
+"""By landmark, the weights of its place in the three columns of the fitted matrix. They sum to 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,28 @@ def head_pose(face: Detection) -> HeadPose:
     The linear fit gives a 2×3 matrix. The scaled rotation nearest to it gives the angles. Profiles need no special
     case: there the depth of the nose determines the scale instead of the eyes.
     """
-    landmarks = face.landmarks.astype(np.float64)
-    fitted = (_INVERSE @ (landmarks - landmarks.mean(axis=0))).T
+    # Plain floats: for five points they are faster than arrays. Any origin near the points will do.
+    a = b = c = d = e = f = 0.0
+    origin_x, origin_y = face.landmarks[2].tolist()
+    for (x, y), (of_x, of_y, of_z) in zip(face.landmarks.tolist(), _INVERSE, strict=True):
+        x, y = x - origin_x, y - origin_y
+        a, b, c = a + of_x * x, b + of_y * x, c + of_z * x
+        d, e, f = d + of_x * y, e + of_y * y, f + of_z * y
     # The nearest matrix with orthonormal rows is (M·Mᵀ)^−½ · M. The root of a 2×2 matrix S is (S + √det S · I) / trace
     # of the root.
-    (p, q), (_, r) = (fitted @ fitted.T).tolist()
+    p, q, r = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
     root = math.sqrt(max(p * r - q * q, _FLAT * (p + r) ** 2))
     trace = math.sqrt(p + r + 2.0 * root)
-    inverse = np.array([[r + root, -q], [-q, p + root]]) / (max(root, _FLAT) * max(trace, _FLAT))
-    (a, b, c), (d, e, f) = (inverse @ fitted).tolist()
+    scale = max(root, _FLAT) * max(trace, _FLAT)
+    upper, mixed, lower = (r + root) / scale, -q / scale, (p + root) / scale
+    a, b, c, d, e, f = (
+        upper * a + mixed * d,
+        upper * b + mixed * e,
+        upper * c + mixed * f,
+        mixed * a + lower * d,
+        mixed * b + lower * e,
+        mixed * c + lower * f,
+    )
     # The third axis of the rotation is the cross product of the two.
     return HeadPose(
         yaw=math.degrees(math.atan2(b * f - c * e, a * e - b * d)),

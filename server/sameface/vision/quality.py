@@ -16,8 +16,9 @@ from annotated_types import Ge, Le
 
 from sameface.errors import ExtremePose, FaceTooSmall, QualityTooLow
 from sameface.vision.crop_quality import detail_beyond_noise, dynamic_range, eye_brightness, mean_luminance
-from sameface.vision.decode import DecodedImage, Pixels
+from sameface.vision.decode import DecodedImage
 from sameface.vision.detection import Detection
+from sameface.vision.pixels import Pixels
 from sameface.vision.pose import head_pose
 from sameface.vision.visible import visible_share
 from sameface_qdrant.errors import InvalidArgument
@@ -79,7 +80,7 @@ def assess_quality(image: DecodedImage, face: Detection, crop: Pixels) -> tuple[
     mean = mean_luminance(grey)
     bits = dynamic_range(grey)
     eyes = eye_brightness(grey)
-    detail = detail_beyond_noise(image.pixels, crop, face.landmarks)
+    detail = detail_beyond_noise(image.pixels, grey, face.landmarks)
     visible = visible_share(image.pixels, face.landmarks)
     sharpness = _ramp(detail, -26, -11)
     return (

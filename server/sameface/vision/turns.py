@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.vision.decode import Pixels
 from sameface.vision.detection import MULTIPLE, Detection
 from sameface.vision.merging import Sighting, is_among
+from sameface.vision.pixels import Pixels
 
 SEEN_UPRIGHT = 0.88
 """A face of an upright photo scores more in 99 of 100 photos (LFW and London)."""

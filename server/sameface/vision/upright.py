@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.vision.decode import Pixels
 from sameface.vision.detection import MULTIPLE, Detection
+from sameface.vision.pixels import Pixels
 from sameface.vision.pose import head_pose
 from sameface.vision.views import turned_views
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.vision.decode import Pixels
+from sameface.vision.pixels import Pixels
 
 
 def turned_view(

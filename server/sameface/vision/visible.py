@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface.vision.align import TEMPLATE, similarity_transform
-from sameface.vision.decode import Pixels
+from sameface.vision.pixels import Pixels
 
 # The face in the aligned crop: an ellipse from the hairline to the chin and from ear to ear, in pixels of the crop.
 CENTRE = np.array([56.0, 62.0])
 RADII = np.array([36.0, 48.0])
+_CENTRE_X, _CENTRE_Y = CENTRE.tolist()
+_LONGEST_RADIUS = float(RADII.max())
 _EYES = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
 _EYES_TO_MOUTH = float(np.linalg.norm(TEMPLATE[3:].mean(axis=0) - TEMPLATE[:2].mean(axis=0)))
 
@@ -28,16 +30,19 @@ def visible_share(pixels: Pixels, landmarks: NDArray[np.float32]) -> float:
     squeeze the landmarks into what is left. The face is therefore taken to be as large as the longer of its two sides
     says: eye to eye, or eyes to mouth.
     """
-    points = landmarks.astype(np.float64)
-    matrix = similarity_transform(points, TEMPLATE)
-    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    right_eye, left_eye, _, *mouth = points
-    eyes = math.dist(right_eye, left_eye) / _EYES
-    height = math.dist((mouth[0] + mouth[1]) / 2, (right_eye + left_eye) / 2) / _EYES_TO_MOUTH
+    matrix = similarity_transform(landmarks, TEMPLATE)
+    # Plain numbers: most faces need no arrays.
+    (turn, _, shift_x), (skew, _, shift_y) = matrix.tolist()
+    scale = math.hypot(turn, skew)
+    (right_x, right_y), (left_x, left_y), _, *mouth = landmarks.tolist()
+    mouth_x, mouth_y = (sum(values) / 2 for values in zip(*mouth, strict=True))
+    eyes = math.hypot(right_x - left_x, right_y - left_y) / _EYES
+    height = math.hypot(mouth_x - (right_x + left_x) / 2, mouth_y - (right_y + left_y) / 2) / _EYES_TO_MOUTH
     grown = max(1.0, scale * max(eyes, height))
     left, top, right, bottom = picture_bounds(pixels)
-    x, y = (CENTRE - matrix[:, 2]) @ matrix[:, :2] / scale**2
-    if min(x - left, y - top, right - x, bottom - y) > grown * RADII.max() / scale + 0.5:
+    from_x, from_y = _CENTRE_X - shift_x, _CENTRE_Y - shift_y
+    x, y = (from_x * turn + from_y * skew) / scale**2, (from_y * turn - from_x * skew) / scale**2
+    if min(x - left, y - top, right - x, bottom - y) > grown * _LONGEST_RADIUS / scale + 0.5:
         return 1.0
     places = (CENTRE + grown * RADII * _DISK - matrix[:, 2]) @ matrix[:, :2] / scale**2
     inside = (
