@@ -73,6 +73,8 @@ def bars(values: Mapping[str, Mapping[str, float]], label: str) -> str:
 
 def lines(curves: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str) -> str:
     """Draw curves on logarithmic axes, with a mark at each measured point."""
+    from matplotlib.ticker import LogLocator
+
     figure, axes = new_figure()
     marks, styles = "os^D", ("-", "--", ":")
     for place, (name, points) in enumerate(curves.items()):
@@ -88,9 +90,10 @@ def lines(curves: Mapping[str, Sequence[tuple[float, float]]], across: str, up: 
     axes.set_xscale("log")
     axes.set_yscale("log")
     ticks = sorted({x for points in curves.values() for x, _ in points})
-    axes.set_xticks(ticks, [f"{tick:g}" if tick < 1e4 else f"{tick:,.0f}" for tick in ticks], minor=False)
+    axes.set_xticks(ticks, [f"{tick:,.10g}" for tick in ticks])
     axes.set_xlabel(across)
     axes.set_ylabel(up)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     style_axes(axes)

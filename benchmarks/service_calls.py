@@ -13,6 +13,7 @@ import grpc
 
 from sameface.access.api_keys import KeyFile
 from sameface.access.caller import Grant
+from sameface.client import ServiceError
 from sameface.client.connection import CHANNEL_OPTIONS
 from sameface.launcher import Service, served
 from sameface.v1 import face_pb2, face_service_pb2, gallery_pb2, gallery_service_pb2
@@ -23,7 +24,7 @@ IDENTITY = "someone"
 CONNECTIONS = 4
 """Without credentials each connection counts as a caller, and a caller gets only a share of a busy service."""
 WAIT_S = 0.02
-"""Wait of a caller who was refused because the service is busy."""
+"""Wait of a caller who was refused because the service is busy, if the service names no time."""
 FACES, GALLERIES = "/sameface.v1.FaceService", "/sameface.v1.GalleryService"
 CONFIG = """
 [tls]
@@ -147,7 +148,7 @@ class ServiceCalls:
                 if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise
                 self.refused += 1
-                await asyncio.sleep(WAIT_S)
+                await asyncio.sleep(ServiceError.of(error).retry_after_s or WAIT_S)
 
 
 def operations_of(calls: ServiceCalls, photo: bytes) -> dict[str, Call]:

@@ -1,8 +1,10 @@
 """Measures how cost grows: with the gallery, with the faces of a photo, and with the number of Tritons."""
 
+import gc
 import io
 import itertools
 import os
+import random
 import shutil
 import statistics
 import time
@@ -40,63 +42,71 @@ INSTANCES = 4
 
 
 async def measure_gallery(sizes: Sequence[int], probes: int, progress: Progress) -> Points:
-    """Grow one gallery on Qdrant Edge, and measure at each size: claim, identification, memory, files, filling.
+    """Fill a gallery of each size on Qdrant Edge, then search all in turns: claim, identification, memory, files.
 
     Processor time is that of all threads. ``identify`` searches exactly.
     """
-    people, found = People(1), Points()
-    with TemporaryDirectory(prefix="sameface-bench-") as folder:
-        empty = proportional_set_size(os.getpid())
-        engine = await EdgeEngine.open(Path(folder) / "store")
-        store = await Store.over(engine)
-        await store.galleries.create("bench", CONTRACT, policy=POLICY)
-        tenant = await store.galleries.tenant("bench")
-        done, filling_s, block = 0, 0.0, 0
+    people, stores, found = People(1), dict[int, Store](), dict[int, dict[str, float]]()
+    with TemporaryDirectory(prefix="sameface-bench-") as name:
         for size in sizes:
-            progress(f"filling to {size:,} templates")
-            began = time.perf_counter()
-            while done < size:
-                # Every block is another group of simulated people.
-                count = min(BATCH, size - done) // EACH
-                vectors = people.templates(block, count, EACH)
-                points = [point for one in points_of(tenant, vectors, done // EACH) for point in one]
-                await engine.upsert(tenant.collection, points)
-                done, block = done + count * EACH, block + 1
-            await engine.commit(tenant.collection)
-            filling_s += time.perf_counter() - began
-            progress(f"searching {size:,} templates")
-            found.append(
-                {
-                    "templates": size,
-                    **await _searched(store, people, probes),
-                    "memory_mib": round(proportional_set_size(os.getpid()) - empty, 1),
-                    "files_mib": round(_size_of(Path(folder)) / 2**20, 1),
-                    "filling_s": round(filling_s, 2),
-                }
-            )
-        await store.aclose()
-    return found
+            progress(f"filling {size:,} templates")
+            gc.collect()
+            before, began, folder = proportional_set_size(os.getpid()), time.perf_counter(), Path(name) / str(size)
+            stores[size] = await _filled(folder, people, size)
+            seconds = time.perf_counter() - began
+            gc.collect()
+            found[size] = {
+                "templates": size,
+                "memory_mib": round(proportional_set_size(os.getpid()) - before, 1),
+                "files_mib": round(_size_of(folder) / 2**20, 1),
+                "filling_s": round(seconds, 2),
+            }
+        progress("searching galleries of all sizes in turns")
+        for size, times in (await _searched(stores, people, probes)).items():
+            found[size] |= {figure: round(statistics.median(values), 3) for figure, values in times.items()}
+        for store in stores.values():
+            await store.aclose()
+    return list(found.values())
+
+
+async def _filled(folder: Path, people: People, size: int) -> Store:
+    """Open a store and write so many templates, four of each identity."""
+    engine = await EdgeEngine.open(folder)
+    store = await Store.over(engine)
+    await store.galleries.create("bench", CONTRACT, policy=POLICY)
+    tenant = await store.galleries.tenant("bench")
+    for number, done in enumerate(range(0, size, BATCH)):
+        # Every block is another group of simulated people.
+        vectors = people.templates(number, min(BATCH, size - done) // EACH, EACH)
+        await engine.upsert(
+            tenant.collection, [point for one in points_of(tenant, vectors, done // EACH) for point in one]
+        )
+    await engine.commit(tenant.collection)
+    return store
 
 
 def _size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-async def _searched(store: Store, people: People, probes: int) -> dict[str, float]:
+async def _searched(stores: dict[int, Store], people: People, probes: int) -> dict[int, dict[str, list[float]]]:
+    """Send each probe to every store, in another order each time. Return the milliseconds by store and figure."""
     vectors, _ = people.probes(0, 100, probes)
-    times: dict[str, list[float]] = {"identify_ms": [], "identify_cpu_ms": [], "claim_ms": []}
-    for number, vector in enumerate(np.concatenate([vectors[:3], vectors])):
-        probe = Probe(vector, CONTRACT)
-        began, cpu = time.perf_counter(), time.process_time()
-        await store.identify("bench", probe)
-        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-        began = time.perf_counter()
-        await store.verify("bench", identity_id(0), probe, scope=Scope.CLAIM)
-        if number >= 3:
-            times["claim_ms"].append((time.perf_counter() - began) * 1e3)
-            times["identify_ms"].append(wall * 1e3)
-            times["identify_cpu_ms"].append(cpu * 1e3)
-    return {name: round(statistics.median(values), 3) for name, values in times.items()}
+    found: dict[int, dict[str, list[float]]] = {
+        size: {"identify_ms": [], "identify_cpu_ms": [], "claim_ms": []} for size in stores
+    }
+    for number in range(-3, probes):
+        probe = Probe(vectors[number], CONTRACT)
+        for size in random.Random(number).sample(list(stores), len(stores)):
+            began, cpu = time.perf_counter(), time.process_time()
+            await stores[size].identify("bench", probe)
+            middle, cpu = time.perf_counter(), time.process_time() - cpu
+            await stores[size].verify("bench", identity_id(0), probe, scope=Scope.CLAIM)
+            if number >= 0:
+                found[size]["claim_ms"].append((time.perf_counter() - middle) * 1e3)
+                found[size]["identify_ms"].append((middle - began) * 1e3)
+                found[size]["identify_cpu_ms"].append(cpu * 1e3)
+    return found
 
 
 def crowd(portrait: bytes, faces: int) -> bytes:

@@ -72,7 +72,7 @@ def _gallery_table(curve: dict[str, Any]) -> Table:
         "identify, processor ms",
         "memory, MiB",
         "files, MiB",
-        "filled after, s",
+        "filled in, s",
     )
     notes = ("In brackets: what the model predicts for a size that it was not made from.", _told(curve))
     return Table("One gallery on Qdrant Edge, exact search", headings, rows, notes)
