@@ -90,7 +90,10 @@ async def measure_serving(
                     continue
                 for name, each_core in ((_alone(peer.title), False), (_each_core(peer.title), True)):
                     processes = peer_processes(peer, settings.cache_dir, photos, each_core=each_core)
-                    contenders[name] = open_things.enter_context(processes).turn
+                    try:
+                        contenders[name] = open_things.enter_context(processes).turn
+                    except RuntimeError as error:
+                        absent[name] = f"cannot run: {error}"
         loads = await in_turns(contenders, *size, progress)
     return {"loads": loads, "absent": absent, "embedder": version, "cores": cores, "turn_s": size[1]}
 

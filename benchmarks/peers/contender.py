@@ -70,5 +70,5 @@ def _line(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"the peer ended: {' '.join(map(str, process.args))}")  # type: ignore[arg-type]
+        raise RuntimeError(f"the process ended with {process.wait()}")
     return line

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from benchmarks.conditions import conditions, processor_of
 from benchmarks.in_turns import difference, in_turns, percentile, ratio
 from benchmarks.load import Load
 from benchmarks.operations import measure_operations
+from benchmarks.peers import command as peers
+from benchmarks.peers.contender import peer_processes
+from benchmarks.peers.environments import PEERS, Peer, peer_folder
 from benchmarks.results import read_results, refreshed, write_results
 from benchmarks.serving import BARE_1, BARE_MOST, BARE_N, goals, measure_serving, most_of_bare
 from sameface.launcher import Service
@@ -103,3 +107,24 @@ def test_goals_are_judged_by_the_median(per_s: float, met: bool) -> None:
     loads |= {BARE_MOST: [summary(100)], "verify over gRPC, 16 at a time": [summary(per_s)]}
     (goal,) = [one for one in goals(loads) if one.name == "verify, 16 callers ÷ the most of the bare models"]
     assert (goal.wanted, goal.met) == ("≥ 0.92", met)
+
+
+def test_a_peer_that_is_not_installed_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMEFACE_CACHE_DIR", str(tmp_path))
+    peers.main([])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [f"{peer.title}: not installed" for peer in PEERS]
+
+
+def test_a_peer_that_ends_is_told_and_leaves_no_process(tmp_path: Path) -> None:
+    peer = Peer("ends", "a peer that ends", ("opencv",))
+    python = peer_folder(peer, tmp_path) / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(shutil.which("false") or "/bin/false")
+    with (
+        pytest.raises(RuntimeError, match="ended with 1"),
+        peer_processes(peer, tmp_path, (tmp_path / "a", tmp_path / "b"), each_core=True),
+    ):
+        pass
