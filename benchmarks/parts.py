@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.embedders import embedders_tables, measure_embedders
 from benchmarks.operations import measure_operations, operations_tables
 from benchmarks.overload import LIMITS as OVERLOAD_LIMITS
 from benchmarks.overload import Sizes, measure_overload
@@ -83,6 +84,11 @@ def _stages_pictures(found: Figures) -> list[Picture]:
     return [Picture("Stages of one verification in process, by size of the photo.", svg=bars(times, "milliseconds"))]
 
 
+def _embedders(options: argparse.Namespace, progress: Progress) -> Figures:
+    size = (1, 0.2) if options.quick else (options.rounds, options.turn_s)
+    return asyncio.run(measure_embedders(size, progress))
+
+
 def _overload(options: argparse.Namespace, progress: Progress) -> Figures:
     sizes = Sizes(best_s=1.0, usual_s=2.0, overload_s=2.0, compared=()) if options.quick else Sizes()
     return measure_overload(options.portraits, sizes, told=progress).summary()
@@ -134,6 +140,7 @@ PARTS: dict[str, Part] = {
     "start": Part("start and memory", _start, start_tables),
     "serving": Part("one photo, beside the bare models and the peers", _serving, serving_tables, serving_pictures),
     "stages": Part("stages of one photo", _stages, _stages_tables, _stages_pictures),
+    "embedders": Part("speed of the embedders", _embedders, embedders_tables),
     "operations": Part("operations by size and callers", _operations, operations_tables, operations_pictures),
     "overload": Part("more calls than can be answered", _overload, _overload_tables),
     "loop": Part("pauses of the event loop", _loop, _loop_tables),
