@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks.conditions import conditions
 from benchmarks.results import markdown, print_tables
-from benchmarks.scaling.capacity import Demand, Machine, Measured, plan
+from benchmarks.scaling.capacity import Demand, Line, Machine, Measured, plan
 from benchmarks.scaling.measure import measure_faces, measure_gallery, measure_tritons
 from benchmarks.scaling.tables import curves_of, plan_table, plots, scaling_tables
 
@@ -77,6 +77,12 @@ def capacity_main(arguments: Sequence[str]) -> None:
     parser.add_argument("--identifications-per-s", type=float, default=0.0)
     parser.add_argument("--templates-per-identity", type=float, default=1.0)
     parser.add_argument("--faces-per-photo", type=float, default=1.0)
+    parser.add_argument(
+        "--photo-cpu-ms",
+        type=float,
+        default=None,
+        help="processor time of a photo with one face (default: that of 2000×1000 pixels in which every face is sought)",
+    )
     parser.add_argument("--search-budget-ms", type=float, default=100.0, help="for the search of one shard")
     parser.add_argument("--cores", type=int, default=16, help="of a machine")
     parser.add_argument("--memory-gib", type=float, default=64.0, help="of a machine")
@@ -87,6 +93,10 @@ def capacity_main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
+    measured = Measured.of(curves_of(json.loads(CURVES.read_text())))
+    if options.photo_cpu_ms is not None:
+        each = measured.photo_cpu_ms.each
+        measured = replace(measured, photo_cpu_ms=Line(options.photo_cpu_ms - each, each))
     needed = plan(
         Demand(
             identities=options.identities,
@@ -103,7 +113,7 @@ def capacity_main(arguments: Sequence[str]) -> None:
             copies=options.copies,
             photos_per_gpu_s=options.photos_per_gpu_s,
         ),
-        Measured.of(curves_of(json.loads(CURVES.read_text()))),
+        measured,
     )
     if options.json:
         print(json.dumps(asdict(needed), indent=2))
