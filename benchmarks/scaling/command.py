@@ -81,7 +81,7 @@ def capacity_main(arguments: Sequence[str]) -> None:
         "--photo-cpu-ms",
         type=float,
         default=None,
-        help="processor time of a photo with one face (default: that of 2000×1000 pixels in which every face is sought)",
+        help="processor time of a photo with one face (default: of 2000×1000 pixels, every face sought)",
     )
     parser.add_argument("--search-budget-ms", type=float, default=100.0, help="for the search of one shard")
     parser.add_argument("--cores", type=int, default=16, help="of a machine")
