@@ -86,8 +86,9 @@ qdrant: install-dev ## Test a Qdrant server (QDRANT_URL=…) or a cluster that i
 	@$(BIN)/python -m tests.qdrant --url "$(QDRANT_URL)" $(if $(QDRANT_NODES),--nodes "$(QDRANT_NODES)") \
 		--seed $(SEED) --runs $(QDRANT_RUNS) --seconds $(QDRANT_SECONDS) $(QDRANT_ARGUMENTS)
 
-bench: models triton ## Print the figures of docs/benchmarks.md
+bench: models triton ## Measure, beside the bare models and other libraries; writes build/bench/index.html
 	@tools/bootstrap.sh bench
+	@$(BIN)/python -m benchmarks peers --install
 	@$(BIN)/python -m benchmarks
 
 clean: ## Remove what was built here (not the cache folder, not data)

@@ -1,73 +1,52 @@
-"""Measures one verification of a 250×250 photo: alternately over gRPC with Triton, and the same stages in process."""
+"""One verification in process, and the photos that it takes."""
 
-import asyncio
 import io
-import statistics
-import time
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from PIL import Image
 
-from sameface.client import connect
+from sameface.inference.base import Inference
 from sameface.inference.cards import read_cards
-from sameface.inference.onnx import OnnxInference
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.pipeline.samples import PhotoSample
 from sameface.settings import Settings
-from sameface.v1 import face_pb2, face_service_pb2, gallery_service_pb2
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.gallery import Policy
 
 WARM_UP = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Latencies:
-    """Milliseconds of every call, by side."""
-
-    over_grpc: list[float]
-    in_process: list[float]
-
-    @property
-    def ratio(self) -> float:
-        """Median over gRPC divided by median in process."""
-        return statistics.median(self.over_grpc) / statistics.median(self.in_process)
-
-    def summary(self) -> dict[str, Any]:
-        """Return medians and ratio, rounded."""
-        return {
-            "verify_over_grpc_ms": round(statistics.median(self.over_grpc), 2),
-            "verify_in_process_ms": round(statistics.median(self.in_process), 2),
-            "ratio": round(self.ratio, 3),
-            "calls": len(self.over_grpc),
-        }
+REFERENCE, PROBE = "jacinda_ardern_2018.jpg", "jacinda_ardern_2022.jpg"
+SIZES = {"250×250": 0.0625, "1 MP": 1.0, "12 MP": 12.0}
+"""Megapixels of the photos by their name in tables."""
 
 
 def photo_250(path: Path) -> bytes:
     """Return a portrait as a 250×250 JPEG, the size of an LFW photo."""
+    return photo_of(path, SIZES["250×250"])
+
+
+def photo_of(path: Path, megapixels: float) -> bytes:
+    """Return the middle of a portrait as a square JPEG of so many million pixels, quality 95."""
     with Image.open(path) as image:
-        side = min(image.size)
+        side, wanted = min(image.size), round((megapixels * 1e6) ** 0.5)
         left = (image.width - side) // 2
-        square = image.convert("RGB").crop((left, 0, left + side, side)).resize((250, 250), Image.Resampling.LANCZOS)
+        square = image.convert("RGB").crop((left, 0, left + side, side))
     buffer = io.BytesIO()
-    square.save(buffer, format="JPEG", quality=95)
+    square.resize((wanted, wanted), Image.Resampling.LANCZOS).save(buffer, format="JPEG", quality=95)
     return buffer.getvalue()
 
 
-async def measure_verification(address: str, portraits: Path, calls: int) -> Latencies:
-    """Enrol one portrait on both sides, then verify another one ``calls`` times on each side, alternately."""
-    reference = photo_250(portraits / "jacinda_ardern_2018.jpg")
-    probe = photo_250(portraits / "jacinda_ardern_2022.jpg")
-    repository = Settings().model_repository
-    name = "galleries/bench/identities/someone"
-    with TemporaryDirectory(prefix="sameface-bench-") as folder, connect(address) as connection:
+@asynccontextmanager
+async def verification_in_process(
+    inference: Inference, reference: bytes, probe: bytes
+) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    """Yield a call that verifies ``probe`` in this process, against ``reference`` in a gallery on disk."""
+    with TemporaryDirectory(prefix="sameface-bench-") as folder:
         store = await Store.open(f"edge://{folder}/store")
-        inference = OnnxInference(repository, threads=1)
-        operations = FaceOperations(PhotoPipeline(inference), store, read_cards(repository))
+        operations = FaceOperations(PhotoPipeline(inference), store, read_cards(Settings().model_repository))
         await operations.create_gallery("bench", embedder_version=None, display_name="", policy=Policy(), request_id="")
         await operations.enroll(
             "bench",
@@ -80,32 +59,7 @@ async def measure_verification(address: str, portraits: Path, calls: int) -> Lat
             validate_only=False,
             selection=None,
         )
-        connection.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id="bench"))
-        connection.faces.EnrollTemplate(
-            face_service_pb2.EnrollTemplateRequest(
-                parent=name, sample=face_pb2.Sample(photo=reference), allow_missing=True
-            )
+        yield lambda: operations.verify(
+            "bench", "someone", PhotoSample(probe), scope=None, threshold=None, margin=None, selection=None
         )
-        request = face_service_pb2.VerifyFaceRequest(name=name, sample=face_pb2.Sample(photo=probe))
-
-        async def once_in_process() -> float:
-            began = time.perf_counter()
-            await operations.verify(
-                "bench", "someone", PhotoSample(probe), scope=None, threshold=None, margin=None, selection=None
-            )
-            return (time.perf_counter() - began) * 1e3
-
-        def once_over_grpc() -> float:
-            began = time.perf_counter()
-            connection.faces.VerifyFace(request)
-            return (time.perf_counter() - began) * 1e3
-
-        over_grpc, in_process = [], []
-        for number in range(WARM_UP + calls):
-            pair = await asyncio.to_thread(once_over_grpc), await once_in_process()
-            if number >= WARM_UP:
-                over_grpc.append(pair[0])
-                in_process.append(pair[1])
-        await inference.aclose()
         await store.aclose()
-    return Latencies(over_grpc, in_process)

@@ -38,3 +38,9 @@ compile server/sameface/inference/local/backend.lock server/sameface/inference/l
 compile server/sameface/inference/local/openvino.lock --no-deps server/sameface/inference/local/openvino.in
 compile server/sameface/models/source.lock --no-deps server/sameface/models/source.in
 compile tests/models/old_runtime.lock --no-deps tests/models/old_runtime.in
+
+# What the benchmarks compare with. The one package without a wheel holds the models of face_recognition.
+for peer in opencv deepface; do compile "benchmarks/peers/$peer.lock" "benchmarks/peers/$peer.in"; done
+compile benchmarks/peers/face_recognition.lock --no-deps benchmarks/peers/face_recognition.in
+compile benchmarks/peers/face_recognition_models.lock --no-deps --no-binary face-recognition-models \
+    benchmarks/peers/face_recognition_models.in

@@ -62,7 +62,7 @@ async def fill(
         made = people.templates(number, identities, each)
         began = time.perf_counter()
         async with asyncio.TaskGroup() as writes:
-            for points in _points(tenant, made):
+            for points in points_of(tenant, made):
                 batch += points
                 if len(batch) >= BATCH:
                     await free.acquire()
@@ -81,10 +81,10 @@ async def set_indexing(client: AsyncQdrantClient, collection: str, on: bool) -> 
     await client.update_collection(collection, optimizers_config=threshold)
 
 
-def _points(tenant: Tenant, vectors: Floats) -> Iterator[list[Point]]:
-    """Yield the record and the templates of each identity."""
+def points_of(tenant: Tenant, vectors: Floats, first: int = 0) -> Iterator[list[Point]]:
+    """Yield the record and the templates of each identity, numbered from ``first`` on."""
     now = time.time()
-    for number, own in enumerate(vectors):
+    for number, own in enumerate(vectors, first):
         identity = identity_id(number)
         templates = [
             payloads.template_point(

@@ -111,13 +111,14 @@ def test_the_version_is_the_packages(sameface: Run) -> None:
     assert tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"] == __version__
 
 
-def test_the_benchmark_prints_its_figures() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--json", "--calls", "3", "--starts", "1"]
+def test_the_benchmark_prints_its_figures_and_writes_the_page(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "start", "--json", "--starts", "1", "--folder", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=170)
-    figures = json.loads(result.stdout)
-    assert figures["calls"] == 3
-    for name in ("ready_s", "idle_memory_mib", "verify_over_grpc_ms", "verify_in_process_ms", "ratio"):
-        assert figures[name]
+    figures = json.loads(result.stdout)["start"]["figures"]
+    assert len(figures["ready_s"]) == 1
+    assert figures["idle_memory_mib"] > 0
+    assert figures["processes"]["service"] == 1
+    assert "Start and memory" in (tmp_path / "index.html").read_text()
 
 
 @pytest.mark.parametrize(

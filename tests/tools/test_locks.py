@@ -22,7 +22,8 @@ from sameface.inference.local import runtime
 from sameface.models import source
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = sorted(path for folder in ("requirements", "server", "tests") for path in (ROOT / folder).rglob("*.lock"))
+FOLDERS = ("requirements", "server", "tests", "benchmarks")
+LOCKS = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.lock"))
 ENTRY = re.compile(
     r"(?P<requirement>[a-z0-9-]+==[^\s;]+(?: ; [^\\]+?)?)(?P<hashes>( \\\n    --hash=sha256:[0-9a-f]{64})+)\n"
 )
