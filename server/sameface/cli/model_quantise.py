@@ -20,7 +20,7 @@ def quantise(
 ) -> None:
     """Quantise a version of the embedder to 8 bits, for OpenVINO. Its answers are others, so it gets a new number.
 
-    Example: `sameface model quantise crops --of 2 --version 1003`
+    Example: `sameface model quantise crops --of 2 --version 1101`
     """
     from sameface.inference.cards import OPENVINO_EMBEDDER
     from sameface.models.quantised_version import make_quantised_version
