@@ -42,12 +42,13 @@ class Lane:
         if len(self._doing) < self.at_once and not self._line.length:
             return 0.0
         now = asyncio.get_running_loop().time()
-        rest = sum(max(0.0, work.expected_s - (now - since)) for work, since in self._doing.items())
-        return max(1e-6, (rest + self._line.ahead_s(caller)) / self.at_once)
+        # The next turn comes when the first of them ends, however long the others take.
+        rest_s = min((max(0.0, work.expected_s - (now - since)) for work, since in self._doing.items()), default=0.0)
+        return max(1e-6, rest_s + self._line.ahead_s(caller) / self.at_once)
 
     def refusal(self, caller: str, kind: str, left_s: float | None) -> ServerBusy | None:
         """Return the error for a call that would wait too long; None if it may wait."""
-        wait_s, work_s = self.wait_s(caller), self.forecast.seconds(kind)
+        wait_s, work_s = self.wait_s(caller), self.forecast.seconds_within(left_s, kind, caller)
         if not is_refused(wait_s, work_s, self.longest_wait_s, left_s):
             return None
         return self._busy(wait_s)
@@ -70,7 +71,7 @@ class Lane:
         if not patient and (busy := self.refusal(caller, kind, left_s)) is not None:
             raise busy
         loop = asyncio.get_running_loop()
-        begin_by, expected_s = NEVER, self.forecast.seconds(kind)
+        begin_by, expected_s = NEVER, self.forecast.seconds(kind, caller)
         if not patient:
             longest = longest_wait(self.longest_wait_s, expected_s)
             begin_by = loop.time() + (longest if left_s is None else min(longest, left_s))
@@ -114,9 +115,10 @@ class Lane:
     def _end(self, work: Work, *, measured: bool) -> None:
         since = self._doing.pop(work, None)
         if since is not None:
-            if measured:
-                took_s = asyncio.get_running_loop().time() - since
-                self.forecast.add(work.kind, took_s)
+            took_s = asyncio.get_running_loop().time() - since
+            # Work whose caller has gone would have taken longer. It took that time from others all the same.
+            if measured or took_s > work.expected_s:
+                self.forecast.add(work.kind, took_s, work.caller)
                 self._line.charge(work.caller, took_s - work.expected_s)
             self._begin()
         elif self._turns.pop(work, None) is not None:
