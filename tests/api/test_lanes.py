@@ -141,6 +141,18 @@ async def test_the_queue_is_bounded_by_the_longest_wait_and_a_newcomer_overtakes
     assert worker.begun.index("modest") <= 1
 
 
+async def test_calls_that_were_taken_are_answered_although_the_machine_has_become_slower() -> None:
+    worker = Worker(lane_of(2, longest_wait_s=0.2, takes_s=0.002))
+    calls = [worker.start("ada") for _ in range(6)]
+    await asyncio.sleep(0)
+    assert worker.lane.waiting == 4
+    # Much longer than they were to wait.
+    await asyncio.sleep(0.3)
+    worker.ended.set()
+    await asyncio.gather(*calls)
+    assert len(worker.begun) == 6
+
+
 async def test_patient_work_waits_for_as_long_as_it_takes() -> None:
     worker = Worker(lane_of(1, longest_wait_s=0.0, takes_s=0.001))
     async with busy(worker):

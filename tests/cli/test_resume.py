@@ -121,7 +121,7 @@ def test_an_enrolment_that_was_killed_goes_on_where_it_was(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
 def test_a_disk_that_becomes_full_costs_only_the_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = os.open
-    monkeypatch.setattr(resume.os, "open", lambda path, *mode: opened("/dev/full", os.O_WRONLY))
+    monkeypatch.setattr(os, "open", lambda path, *mode: opened("/dev/full", os.O_WRONLY))
     with resumed("here:1", "staff", 5, ["people"], restart=False) as first:
         first.add(ONE, TWO)
 

@@ -97,7 +97,7 @@ async def test_an_answer_that_is_no_message_of_triton_says_so() -> None:
         return b"\xff" * 9
 
     server = grpc.aio.server()
-    handlers = {"ModelInfer": grpc.unary_unary_rpc_method_handler(garbage)}
+    handlers: dict[str, Any] = {"ModelInfer": grpc.unary_unary_rpc_method_handler(garbage)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -90,6 +90,10 @@ class Work:
     expected_s: float
     begin_by: float
     """It is not begun after this time."""
+    came: float = 0.0
+    """When it came."""
+    gives_up: float = float("inf")
+    """When its caller gives up."""
     starts: float = 0.0
     """Its place in the order: the virtual time at which it starts."""
     gone: bool = False
