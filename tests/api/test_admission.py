@@ -154,6 +154,24 @@ async def test_samples_that_streams_hold_are_limited_by_their_bytes_and_given_ba
         assert first.held == 80
 
 
+async def test_samples_of_one_caller_leave_room_for_those_of_another() -> None:
+    admitted, working, free = admission(requests=64, request_bytes=1 << 20), list[str](), asyncio.Event()
+
+    async def sample(caller: str) -> None:
+        async with admitted.sample(caller, "StreamIdentifyFaces"):
+            working.append(caller)
+            await free.wait()
+
+    samples = [asyncio.create_task(sample("greedy")) for _ in range(64)]
+    await asyncio.sleep(0)
+    samples.append(asyncio.create_task(sample("modest")))
+    await asyncio.sleep(0)
+    assert "modest" in working
+    free.set()
+    await asyncio.gather(*samples)
+    assert len(working) == 65
+
+
 async def test_samples_of_streams_leave_room_for_unary_calls() -> None:
     admitted, working = admission(requests=16, request_bytes=1 << 20), 0
 

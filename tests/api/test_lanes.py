@@ -141,6 +141,18 @@ async def test_the_queue_is_bounded_by_the_longest_wait_and_a_newcomer_overtakes
     assert worker.begun.index("modest") <= 1
 
 
+async def test_calls_that_were_taken_are_answered_although_the_machine_has_become_slower() -> None:
+    worker = Worker(lane_of(2, longest_wait_s=0.2, takes_s=0.002))
+    calls = [worker.start("ada") for _ in range(6)]
+    await asyncio.sleep(0)
+    assert worker.lane.waiting == 4
+    # Much longer than they were to wait.
+    await asyncio.sleep(0.3)
+    worker.ended.set()
+    await asyncio.gather(*calls)
+    assert len(worker.begun) == 6
+
+
 async def test_patient_work_waits_for_as_long_as_it_takes() -> None:
     worker = Worker(lane_of(1, longest_wait_s=0.0, takes_s=0.001))
     async with busy(worker):
@@ -169,6 +181,40 @@ async def test_a_turn_can_be_given_back_before_the_call_has_ended() -> None:
     enrolling.cancel()
     await asyncio.wait([enrolling])
     assert worker.lane.working == worker.lane.waiting == 0
+
+
+async def test_long_work_of_a_caller_that_always_leaves_early_counts_as_its_share() -> None:
+    worker = Worker(lane_of(1, takes_s=0.002))
+    left = worker.start("greedy", patient=True)
+    await asyncio.sleep(0)
+    # Others wait, so that shares are counted.
+    waiting = [worker.start(caller, patient=True) for caller in ("greedy", "modest", "modest", "modest")]
+    await asyncio.sleep(0.02)
+    left.cancel()
+    await asyncio.wait([left])
+    assert worker.lane.forecast.seconds(KIND, "greedy") >= 0.015
+    assert worker.lane.forecast.seconds(KIND, "modest") < 0.015
+    waiting += [worker.start(caller, patient=True) for caller in ("greedy", "modest")]
+    worker.ended.set()
+    await asyncio.gather(*waiting)
+    assert worker.begun[-1] == "greedy"
+
+
+async def test_long_work_of_one_caller_refuses_no_short_work_of_another() -> None:
+    worker = Worker(lane_of(2, longest_wait_s=0.5, takes_s=0.01))
+    for _ in range(50):
+        worker.lane.forecast.add(KIND, 30.0, "greedy")
+    worker.lane.forecast.add(KIND, 0.01, "usual")
+    # One place is taken for half a minute. The other is free at once, and again and again.
+    tasks = [worker.start("greedy"), worker.start("usual")]
+    await asyncio.sleep(0)
+    assert worker.lane.working == 2
+    known, newcomer = worker.start("usual", left_s=1.0), worker.start("newcomer", left_s=1.0)
+    await asyncio.sleep(0)
+    refused = [one.done() for one in (newcomer, known)]
+    worker.ended.set()
+    await asyncio.gather(*tasks, newcomer, known)
+    assert refused == [False, False]
 
 
 async def test_whatever_happens_no_place_is_lost() -> None:

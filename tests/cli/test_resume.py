@@ -1,5 +1,6 @@
 """What an interrupted enrolment has done is not done again, and nothing else is skipped."""
 
+import os
 import subprocess
 import sys
 import time
@@ -115,6 +116,26 @@ def test_an_enrolment_that_was_killed_goes_on_where_it_was(
     listed = lines(sameface("identity", "list", gallery, "--json").stdout)
     assert [one["template_count"] for one in listed] == [1] * 33
     assert not list(cache.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_disk_that_becomes_full_costs_only_the_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+    monkeypatch.setattr(os, "open", lambda path, *mode: opened("/dev/full", os.O_WRONLY))
+    with resumed("here:1", "staff", 5, ["people"], restart=False) as first:
+        first.add(ONE, TWO)
+
+
+def test_a_photo_whose_template_was_deleted_since_is_enrolled_again(sameface: Run, gallery: str, people: Path) -> None:
+    (people / "Barack Obama" / "broken.jpg").write_bytes(b"no photo")
+    assert sameface("enroll", gallery, str(people)).returncode == 3
+    (template,) = lines(sameface("template", "list", gallery, "emmanuel-macron", "--json").stdout)
+    name = template["name"].rpartition("/")[2]
+    assert sameface("template", "delete", gallery, "emmanuel-macron", name).returncode == 0
+    again = sameface("enroll", gallery, str(people), "--json")
+    statuses = {one["identity"]: one.get("status") for one in lines(again.stdout) if one["identity"] != "barack-obama"}
+    assert statuses["emmanuel-macron"] == "ENROLLED"
+    assert len(lines(sameface("template", "list", gallery, "emmanuel-macron", "--json").stdout)) == 1
 
 
 def test_a_person_who_was_erased_since_is_enrolled_again(

@@ -57,6 +57,15 @@ def test_an_answer_without_values_or_of_an_unknown_kind_has_none() -> None:
     assert decoded_response(answer.SerializeToString()) == {"strange": None, "negative": None, "missing": None}
 
 
+@pytest.mark.parametrize(
+    ("datatype", "shape"), [("BYTES", [1]), ("UINT8", [-2, -4]), ("UINT8", [-1, -8]), ("BOOL", [])]
+)
+def test_an_answer_that_holds_no_array_has_none(datatype: str, shape: list[int]) -> None:
+    answer = service_pb2.ModelInferResponse(raw_output_contents=[bytes(8)])
+    answer.outputs.add(name="strange", datatype=datatype, shape=shape)
+    assert decoded_response(answer.SerializeToString()) == {"strange": None}
+
+
 def test_only_the_first_call_with_images_of_a_size_builds_a_message() -> None:
     messages._header.cache_clear()
     images = np.zeros((1, 3, 112, 112), np.uint8)

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from sameface.errors import ModelCheckFailed
+from sameface.errors import ModelCheckFailed, ModelUnavailable
 from sameface.inference.base import Inference
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import TritonInference
@@ -90,3 +90,21 @@ def test_values_that_are_no_numbers_are_one_kind_of_failure_in_every_runtime(
                 assert failed.value.metadata == {"model": model, "version": "1"}
 
     asyncio.run(compare())
+
+
+async def test_an_answer_that_is_no_message_of_triton_says_so() -> None:
+    async def garbage(request: bytes, context: object) -> bytes:
+        return b"\xff" * 9
+
+    server = grpc.aio.server()
+    handlers: dict[str, Any] = {"ModelInfer": grpc.unary_unary_rpc_method_handler(garbage)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    inference = TritonInference(f"127.0.0.1:{port}", recovery_s=0.0)
+    try:
+        with pytest.raises(ModelUnavailable, match="something else than a ModelInferResponse"):
+            await inference.run("face_detector", 1, {"images": np.zeros((1, 3), np.float32)})
+    finally:
+        await inference.aclose()
+        await server.stop(None)

@@ -6,7 +6,7 @@ A caller is named by its credentials. Where the service asks for none, each conn
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +119,7 @@ class Admission:
         self._bytes_of_streams = Shares(limits.request_bytes // 2)
         # Work of streams waits for room, so it must not take all of it: unary calls are refused when there is none.
         self._samples_at_most = min(limits.requests, max(2, limits.requests // 4))
-        self._samples = 0
+        self._samples = Shares(self._samples_at_most)
         self._freed = asyncio.Event()
         self._streams: dict[OpenStream, str] = {}
         self._idle = asyncio.Event()
@@ -222,17 +222,14 @@ class Admission:
     @asynccontextmanager
     async def sample(self, caller: str = "", rpc: str = "", message: Any = None) -> AsyncIterator[None]:
         """Wait for a turn to work on one sample of a stream. A full server delays samples but refuses none."""
-        while self._samples >= self._samples_at_most or self._working.refuse(caller):
+        while self._samples.refuse(caller) or self._working.refuse(caller):
             self._freed.clear()
             await self._freed.wait()
-        self._samples += 1
         kind, photos = kind_of(rpc, message)
-        try:
-            with self._worked_on(caller):
-                async with self._lane(rpc, photos).turn(caller, kind, patient=True):
-                    yield
-        finally:
-            self._samples -= 1
+        # The place of the sample is free before the others are woken.
+        with self._worked_on(caller, self._samples):
+            async with self._lane(rpc, photos).turn(caller, kind, patient=True):
+                yield
 
     @contextmanager
     def bytes_of_samples(self, caller: str = "") -> "Iterator[SampleBytes]":
@@ -252,9 +249,11 @@ class Admission:
                 return
 
     @contextmanager
-    def _worked_on(self, caller: str) -> Iterator[None]:
+    def _worked_on(self, caller: str, *further: Shares) -> Iterator[None]:
         try:
-            with self._working.held(caller):
+            with ExitStack() as held:
+                for shares in (self._working, *further):
+                    held.enter_context(shares.held(caller))
                 yield
         finally:
             self._freed.set()

@@ -191,7 +191,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
     async def _refuse(self, caller: Caller, rpc: str, busy: ServerBusy, context: Context) -> None:
         """End a call for which there is no room, before its message is received."""
         self._record(caller, rpc, None, busy.reason)
-        await self._refusals.pace(share_of(caller, context), context.time_remaining())
+        await self._refusals.pace(context.peer(), context.time_remaining())
         end_with(context, busy)
 
     def _check_audit(self) -> None:

@@ -6,11 +6,13 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sameface.api.queueing import Forecast, Line, Pauses, Work, is_refused, longest_wait
+from sameface.api.queueing import ROUNDS, Forecast, Line, Pauses, Work, is_refused, longest_wait
 from sameface.errors import ServerBusy
 from sameface.turn import set_turn
 
 NEVER = float("inf")
+SLOWER = 4.0
+"""Calls that were taken wait up to so many times the longest wait, if the machine has suddenly become slower."""
 
 
 class Lane:
@@ -42,12 +44,13 @@ class Lane:
         if len(self._doing) < self.at_once and not self._line.length:
             return 0.0
         now = asyncio.get_running_loop().time()
-        rest = sum(max(0.0, work.expected_s - (now - since)) for work, since in self._doing.items())
-        return max(1e-6, (rest + self._line.ahead_s(caller)) / self.at_once)
+        # The next turn comes when the first of them ends, however long the others take.
+        rest_s = min((max(0.0, work.expected_s - (now - since)) for work, since in self._doing.items()), default=0.0)
+        return max(1e-6, rest_s + self._line.ahead_s(caller) / self.at_once)
 
     def refusal(self, caller: str, kind: str, left_s: float | None) -> ServerBusy | None:
         """Return the error for a call that would wait too long; None if it may wait."""
-        wait_s, work_s = self.wait_s(caller), self.forecast.seconds(kind)
+        wait_s, work_s = self.wait_s(caller), self.forecast.seconds_within(left_s, kind, caller)
         if not is_refused(wait_s, work_s, self.longest_wait_s, left_s):
             return None
         return self._busy(wait_s)
@@ -70,11 +73,12 @@ class Lane:
         if not patient and (busy := self.refusal(caller, kind, left_s)) is not None:
             raise busy
         loop = asyncio.get_running_loop()
-        begin_by, expected_s = NEVER, self.forecast.seconds(kind)
+        begin_by, expected_s = NEVER, self.forecast.seconds(kind, caller)
         if not patient:
             longest = longest_wait(self.longest_wait_s, expected_s)
             begin_by = loop.time() + (longest if left_s is None else min(longest, left_s))
-        work = Work(caller, kind, expected_s, begin_by)
+        came = loop.time()
+        work = Work(caller, kind, expected_s, begin_by, came, NEVER if left_s is None else came + left_s)
         self._line.add(work)
         turn = self._turns[work] = loop.create_future()
         expiry = None if patient else loop.call_at(begin_by, self._expire, work)
@@ -98,25 +102,41 @@ class Lane:
             turn = self._turns.pop(work)
             if turn.done():
                 continue
-            if now > work.begin_by:
+            if now > work.begin_by and self._is_late(work, now):
                 turn.set_exception(self._busy(self.wait_s(work.caller)))
                 continue
             self._doing[work] = now
             turn.set_result(None)
 
     def _expire(self, work: Work) -> None:
-        turn = self._turns.pop(work, None)
-        if turn is not None:
-            self._line.leave(work)
-            if not turn.done():
-                turn.set_exception(self._busy(self.wait_s(work.caller)))
+        if (turn := self._turns.get(work)) is None:
+            return
+        loop = asyncio.get_running_loop()
+        if not turn.done() and not self._is_late(work, loop.time()):
+            loop.call_at(work.begin_by, self._expire, work)
+            return
+        del self._turns[work]
+        self._line.leave(work)
+        if not turn.done():
+            turn.set_exception(self._busy(self.wait_s(work.caller)))
+
+    def _is_late(self, work: Work, now: float) -> bool:
+        """Return whether work has waited too long, and let it wait on if work has become slower since it came."""
+        begin_by = work.came + longest_wait(self.longest_wait_s, self.forecast.seconds(work.kind, work.caller))
+        if self._doing:
+            # Nothing has ended for so long. What was measured does not say that yet.
+            since_s = now - max(self._doing.values())
+            begin_by = max(begin_by, work.came + min(ROUNDS * since_s, SLOWER * self.longest_wait_s))
+        work.begin_by = max(work.begin_by, min(begin_by, work.gives_up))
+        return now >= work.begin_by - 1e-3
 
     def _end(self, work: Work, *, measured: bool) -> None:
         since = self._doing.pop(work, None)
         if since is not None:
-            if measured:
-                took_s = asyncio.get_running_loop().time() - since
-                self.forecast.add(work.kind, took_s)
+            took_s = asyncio.get_running_loop().time() - since
+            # Work whose caller has gone would have taken longer. It took that time from others all the same.
+            if measured or took_s > work.expected_s:
+                self.forecast.add(work.kind, took_s, work.caller)
                 self._line.charge(work.caller, took_s - work.expected_s)
             self._begin()
         elif self._turns.pop(work, None) is not None:

@@ -10,6 +10,9 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+Key = TypeVar("Key")
 
 FIRST_S = 0.05
 """Work of which nothing is known is expected to take so long."""
@@ -18,6 +21,7 @@ WEIGHT = 0.1
 OUTLIER = 4.0
 """A measurement counts as at most so many times what was expected, and at least as its inverse."""
 MOST_KINDS = 1024
+"""So many kinds are remembered of all callers together, and as many of single callers."""
 MOST_CALLERS = 4096
 """So many are remembered while others wait; then the one is forgotten whose work came longest ago."""
 ROUNDS = 6.0
@@ -30,29 +34,46 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 
 
 class Forecast:
-    """How long work of each kind takes, by what was measured."""
+    """How long work of each kind takes, by what was measured: of the caller itself where it is known."""
 
     def __init__(self) -> None:
         self._seconds: OrderedDict[str, float] = OrderedDict()
         """By kind; the one that was measured longest ago first."""
+        self._own: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """The same by caller and kind."""
         self.usual_s = FIRST_S
         """How long work of any kind takes."""
 
-    def seconds(self, kind: str) -> float:
+    def seconds(self, kind: str, caller: str = "") -> float:
         """Return how long work of a kind is expected to take, more than 0."""
-        return self._seconds.get(kind, self.usual_s)
+        return self._own.get((caller, kind)) or self._seconds.get(kind, self.usual_s)
 
-    def add(self, kind: str, seconds: float) -> None:
+    def seconds_within(self, left_s: float | None, kind: str, caller: str) -> float:
+        """Return the same for work that is to end within ``left_s``.
+
+        What others have measured may not fit a caller: their photos may take much longer. So of a caller that is not
+        known, the work is expected to take half of the time at most.
+        """
+        expected_s = self.seconds(kind, caller)
+        return expected_s if left_s is None or (caller, kind) in self._own else min(expected_s, max(0.0, left_s / 2))
+
+    def add(self, kind: str, seconds: float, caller: str = "") -> None:
         """Learn how long one piece of work took."""
-        if kind in self._seconds:
-            self._seconds[kind] = _nearer(self._seconds[kind], seconds)
-        else:
-            # The first of its kind is no outlier: a large photo takes much longer than the usual one.
-            self._seconds[kind] = max(1e-4, seconds)
-            if len(self._seconds) > MOST_KINDS:
-                self._seconds.popitem(last=False)
-        self._seconds.move_to_end(kind)
+        _learn(self._seconds, kind, seconds)
+        if caller:
+            _learn(self._own, (caller, kind), seconds)
         self.usual_s = _nearer(self.usual_s, seconds)
+
+
+def _learn(known: OrderedDict[Key, float], key: Key, seconds: float) -> None:
+    if key in known:
+        known[key] = _nearer(known[key], seconds)
+    else:
+        # The first of its kind is no outlier: a large photo takes much longer than the usual one.
+        known[key] = max(1e-4, seconds)
+        if len(known) > MOST_KINDS:
+            known.popitem(last=False)
+    known.move_to_end(key)
 
 
 def _nearer(expected: float, measured: float) -> float:
@@ -69,6 +90,10 @@ class Work:
     expected_s: float
     begin_by: float
     """It is not begun after this time."""
+    came: float = 0.0
+    """When it came."""
+    gives_up: float = float("inf")
+    """When its caller gives up."""
     starts: float = 0.0
     """Its place in the order: the virtual time at which it starts."""
     gone: bool = False

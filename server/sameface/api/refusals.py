@@ -16,8 +16,10 @@ AT_ONCE_PER_S = 150.0
 """So many calls are refused at once per second. Beyond that, callers repeat at once what was refused. Refusals are then
 held for `HELD_S` until they come slower: otherwise they would take the processor from the calls that are worked on."""
 HELD_S = 2.0
-MOST_HELD, MOST_HELD_OF_ONE = 1024, 96
-"""Refusals that are held at a time: of all callers, and of one. A connection has 128 calls, of which some must stay."""
+MOST_HELD, MOST_HELD_OF_ONE = 1024, 64
+"""Refusals that are held at a time: of all connections, and of one. A connection has 128 calls, and a proxy's has those
+of many callers. So half of them stay, even where one caller has as many in work as it may.
+"""
 LEAST_LEFT = 4.0
 """A refusal is held for at most one of so many parts of the time until its caller gives up."""
 
@@ -38,7 +40,7 @@ class Refusals:
         """Number of refusals that are held."""
         return self._held.total()
 
-    async def pace(self, caller: str, left_s: float | None) -> None:
+    async def pace(self, connection: str, left_s: float | None) -> None:
         """Return at once, or after a while if too many calls are refused."""
         now = self._clock()
         wait_s = self._at_once.wait_s(now)
@@ -47,15 +49,15 @@ class Refusals:
             self._at_once.take(now)  # also for those that are held: they tell how fast refusals come
         if not self._holding:
             return
-        if self._held[caller] >= MOST_HELD_OF_ONE or self.held >= MOST_HELD:
+        if self._held[connection] >= MOST_HELD_OF_ONE or self.held >= MOST_HELD:
             return
-        self._held[caller] += 1
+        self._held[connection] += 1
         try:
             await asyncio.sleep(HELD_S if left_s is None else max(0.0, min(HELD_S, left_s / LEAST_LEFT)))
         finally:
-            self._held[caller] -= 1
-            if not self._held[caller]:
-                del self._held[caller]
+            self._held[connection] -= 1
+            if not self._held[connection]:
+                del self._held[connection]
 
 
 def end_with(context: Context, failure: SamefaceError) -> None:

@@ -131,6 +131,8 @@ def enroll(
         if resume is not None and resume.enrolled:
             note(f"an earlier run has enrolled {len(resume.enrolled)} of these photos, and this one goes on after them")
 
+        kept = frozenset(name for name, _ in stored.templates)
+
         def send(item: tuple[str, NamedPhoto]) -> Passed:
             name, photo = item
             content = photo.read()
@@ -139,8 +141,10 @@ def enroll(
                 answer = client.compare(content, content, face_selection=face)
                 return Passed(_quality(answer.first_face.quality), None)
             request_id = _request_id(gallery, ids[name], face or "", content)
-            if resume is not None and ids[name] in stored.display_names and (done := resume.enrolled.get(request_id)):
-                return Passed({}, gallery_pb2.Template(name=template_name(gallery, ids[name], done)))
+            done = resume.enrolled.get(request_id, "") if resume is not None else ""
+            # It may have been deleted since, alone or with its person.
+            if done and (earlier := template_name(gallery, ids[name], done)) in kept:
+                return Passed({}, gallery_pb2.Template(name=earlier))
             enrolled = client.enroll(
                 gallery,
                 ids[name],

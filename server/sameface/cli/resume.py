@@ -11,9 +11,8 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from sameface.folders import cache_folder
 
@@ -23,18 +22,18 @@ LINE = re.compile(r"([0-9a-f-]{36}) ([0-9a-f-]{36})\n")
 class Resume:
     """What earlier runs and this one have enrolled."""
 
-    def __init__(self, path: Path, enrolled: dict[str, str], file: IO[str] | None) -> None:
+    def __init__(self, path: Path, enrolled: dict[str, str], file: int | None) -> None:
         self.enrolled = enrolled
         """The id of the template, by request id, of what earlier runs have enrolled."""
         self._path, self._file = path, file
         self._complete = False
 
     def add(self, request_id: str, template: str) -> None:
-        """Note that a photo is enrolled."""
+        """Note that a photo is enrolled, where there is room to note it."""
         if self._file is not None:
-            # One write of less than a page: several runs may write here.
-            self._file.write(f"{request_id} {template}\n")
-            self._file.flush()
+            with suppress(OSError):
+                # One write of less than a page: several threads and runs may write here.
+                os.write(self._file, f"{request_id} {template}\n".encode("ascii"))
 
     def complete(self) -> None:
         """Note that every photo is enrolled, so that nothing is left to resume."""
@@ -57,7 +56,7 @@ def resumed(address: str, gallery: str, made: int, photos: list[str], *, restart
     named = json.dumps([address, gallery, made, [os.path.abspath(one) for one in photos]])
     folder = cache_folder() / "enroll"
     path = folder / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.txt"
-    file: IO[str] | None = None
+    file: int | None = None
     enrolled: dict[str, str] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -65,9 +64,9 @@ def resumed(address: str, gallery: str, made: int, photos: list[str], *, restart
             path.unlink(missing_ok=True)
         elif path.exists():
             enrolled = dict(_lines(path))
-        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w", encoding="ascii")
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         # The last line of a run that was killed may lack its end.
-        file.write("\n" if path.stat().st_size else "")
+        os.write(file, b"\n" if path.stat().st_size else b"")
     except (OSError, UnicodeDecodeError):
         enrolled = {}
     resume = Resume(path, enrolled, file)
@@ -75,7 +74,7 @@ def resumed(address: str, gallery: str, made: int, photos: list[str], *, restart
         yield resume
     finally:
         if file is not None:
-            file.close()
+            os.close(file)
             if resume._complete:
                 path.unlink(missing_ok=True)
 

@@ -44,7 +44,11 @@ def encoded_request(
 
 
 def decoded_response(content: bytes) -> Mapping[str, Tensor | None]:
-    """Return the outputs in a serialized ModelInferResponse; None for one whose values are missing or too few."""
+    """Return the outputs in a serialized ModelInferResponse; None for one whose values are missing or no numbers.
+
+    Raises:
+        DecodeError: it is no such message.
+    """
     response = service_pb2.ModelInferResponse.FromString(content)
     values = response.raw_output_contents
     return {
@@ -55,7 +59,9 @@ def decoded_response(content: bytes) -> Mapping[str, Tensor | None]:
 
 def _tensor(output: service_pb2.ModelInferResponse.InferOutputTensor, content: bytes) -> Tensor | None:
     kind, shape = triton_to_np_dtype(output.datatype), tuple(output.shape)
-    if kind is None or len(content) != np.dtype(kind).itemsize * math.prod(shape):
+    if kind is None or np.dtype(kind).hasobject or any(side < 0 for side in shape):
+        return None
+    if len(content) != np.dtype(kind).itemsize * math.prod(shape):
         return None
     return np.frombuffer(content, kind).reshape(shape)
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from sameface.deadline import within
@@ -204,7 +205,16 @@ class TritonInference:
             raise self._translate(model, version, error) from None
         finally:
             self._running -= 1
-        return checked_outputs(model, version, decoded_response(answer))
+        try:
+            outputs = decoded_response(answer)
+        except DecodeError:
+            raise ModelUnavailable(
+                f"Triton at {self._url} answers for {model} version {version} with something else than a "
+                "ModelInferResponse; check that it is a Triton",
+                metadata={"triton_url": self._url},
+                retry_after_s=RETRY_AFTER_S,
+            ) from None
+        return checked_outputs(model, version, outputs)
 
     async def _send(self, request: bytes) -> bytes:
         answer: bytes = await self._client.infer(request, timeout=within(self._timeout_s))
