@@ -1,6 +1,7 @@
 """Large galleries on Edge: an index is built in the background, scores and claims stay exact, nothing is lost."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -12,13 +13,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sameface_qdrant import EdgeOptions, Enrolment, ErasureState, NewTemplate, Policy, Probe, Scope, Store
+from sameface_qdrant import (
+    EdgeOptions,
+    Enrolment,
+    ErasureState,
+    NewTemplate,
+    Policy,
+    PolicyChanges,
+    Probe,
+    Scope,
+    Store,
+)
 from sameface_qdrant.engines.base import INDEXED_POINT_ID
+from sameface_qdrant.engines.edge import compaction, index
 from sameface_qdrant.engines.edge import engine as engine_module
-from sameface_qdrant.engines.edge import index
+from sameface_qdrant.engines.edge import nearest as nearest_module
 from sameface_qdrant.engines.edge.collection import EdgeCollection
 from sameface_qdrant.engines.edge.engine import EdgeEngine
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.errors import IdentityCollision, InvalidArgument, StoreUnavailable
+from sameface_qdrant.values.gallery import GuardAction
+from sameface_qdrant.values.schema import schema_of
 from tests.plugin.conftest import CONTRACT, random_vector
 from tests.plugin.oracle import CLOSE, best_scores
 
@@ -43,8 +57,8 @@ def collection(store: Store) -> EdgeCollection:
 async def indexed(store: Store) -> None:
     """Wait until an index was built, and nothing is built any more."""
     for _ in range(2400):
-        compaction = collection(store).compaction
-        if compaction is not None and compaction.done() and collection(store).handle.indexed:
+        building = collection(store).compaction
+        if building is not None and building.done() and collection(store).handle.indexed:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("no index was built within two minutes")
@@ -110,6 +124,23 @@ async def test_claims_and_small_galleries_are_compared_exactly(store: Store, rng
     assert [candidate.identity for candidate in few.candidates] == ["ada"]
 
 
+async def test_guards_search_outside_the_graph(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom a graph misses cannot be enrolled a second time."""
+
+    def graph(*arguments: object) -> None:
+        raise LookupError("searched in the graph")
+
+    await store.galleries.update("people", policy=PolicyChanges(on_collision=GuardAction.REJECT))
+    monkeypatch.setattr(nearest_module, "_search", graph)
+    for number in (0, 70, PEOPLE - 1):
+        with pytest.raises(IdentityCollision):
+            await store.enroll("people", "somebody", [NewTemplate(VECTORS[number, 0], CONTRACT)])
+    with pytest.raises(StoreUnavailable, match="in the graph"):
+        await scores(store, VECTORS[0, 0])
+    with pytest.raises(StoreUnavailable, match="in the graph"):
+        await store.verify("people", "p0", Probe(VECTORS[0, 0], CONTRACT))
+
+
 async def test_exact_compares_with_every_template_and_builds_nothing(
     filled: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
@@ -172,12 +203,57 @@ def holds(folder: Path, needle: bytes) -> bool:
 async def test_an_erasure_goes_on_where_no_index_can_be_built(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "fails.py").write_text("raise MemoryError")
-    monkeypatch.setattr(index, "PROGRAM", tmp_path / "fails.py")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # as after an upgrade of the environment
     receipt = await store.identities.delete("people", "p5", force=True)
     assert receipt.state is ErasureState.DONE
     assert store.description.exact
     assert next(iter(await scores(store, VECTORS[6, 0]))) == "p6"
+
+
+@pytest.mark.parametrize(
+    ("executable", "program", "said"),
+    [
+        ("/gone/python3", "", "could be started"),
+        ("/usr/bin/true", "", "no Python interpreter"),  # an app that was frozen into one file
+        (None, "", "no Python interpreter"),
+        (sys.executable, "raise MemoryError('no room')", "no room"),
+    ],
+)
+async def test_a_build_that_cannot_run_is_a_typed_error(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str | None, program: str, said: str
+) -> None:
+    (tmp_path / "program.py").write_text(program)
+    monkeypatch.setattr(index, "PROGRAM", tmp_path / "program.py")
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(StoreUnavailable, match=said):
+        await index.build(collection(store), tmp_path)
+
+
+async def test_the_program_finds_what_this_process_has_imported(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter below an environment has no packages of its own."""
+    monkeypatch.setattr(sys, "executable", sys._base_executable)  # type: ignore[attr-defined]
+    index.copy_shard(collection(store), tmp_path / "copy")
+    await index.build(collection(store), tmp_path / "copy")
+
+
+async def test_a_collection_that_shrank_loses_its_index(store: Store) -> None:
+    opened = collection(store)
+    assert await compaction.wants_index(opened)
+    opened.options = EdgeOptions(index_from=2 * opened.size)
+    assert await compaction.wants_index(opened)
+    opened.options = EdgeOptions(index_from=2 * opened.size + 2)
+    assert not await compaction.wants_index(opened)
+
+
+async def test_releases_without_graphs_refuse_a_folder_with_one(store: Store, tmp_path: Path) -> None:
+    def least_reader(folder: Path) -> int:
+        return schema_of(json.loads((folder / "FORMAT").read_text())).least_reader
+
+    new = await Store.open(f"edge://{tmp_path / 'new'}", edge=SMALL)
+    await new.aclose()
+    assert (least_reader(tmp_path / "new"), least_reader(tmp_path / "store")) == (1, 3)
 
 
 async def test_a_disk_without_room_leaves_the_store_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

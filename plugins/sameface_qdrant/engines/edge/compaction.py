@@ -23,7 +23,14 @@ from sameface_qdrant.engines.base import POINT_IDS, VECTOR_NAME, ByteSearch, Whe
 from sameface_qdrant.engines.edge import erasure_notes, index
 from sameface_qdrant.engines.edge.byte_scan import present
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
-from sameface_qdrant.engines.edge.files import ROOM_TO_WRITE, bytes_on_disk, check_room, clear_strays, read_text
+from sameface_qdrant.engines.edge.files import (
+    ROOM_TO_WRITE,
+    bytes_on_disk,
+    check_room,
+    clear_strays,
+    note_index,
+    read_text,
+)
 from sameface_qdrant.engines.edge.shard import (
     CURRENT,
     copy_changed,
@@ -93,7 +100,10 @@ async def wants_index(opened: EdgeCollection) -> bool:
     """Return whether the next shard is to be built with an index."""
     if opened.options.exact or time.monotonic() < opened.index_retry_at:
         return False
-    return opened.handle.indexed or await opened.read(lambda shard: index.is_due(shard, opened.options))
+    if opened.handle.indexed:
+        # Not for ever: each erasure builds it again, and a small collection needs none.
+        return opened.size >= index.KEPT * opened.options.index_from
+    return await opened.read(lambda shard: index.is_due(shard, opened.options))
 
 
 async def _rewrite(opened: EdgeCollection, large: bool, *, indexed: bool) -> int:
@@ -114,6 +124,7 @@ async def _rewrite(opened: EdgeCollection, large: bool, *, indexed: bool) -> int
                     await blocking_call(opened.folder, index.copy_shard, opened, path)
             if indexed:
                 await index.build(opened, path)
+                await blocking_call(opened.folder, note_index, opened.folder.parent)
                 shard = new = await blocking_call(opened.folder, edge.EdgeShard.load, str(path))
             else:
                 shard, path = new, _ = await blocking_call(opened.folder, next_shard, opened.folder, opened.dimension)
