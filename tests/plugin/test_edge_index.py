@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,11 +29,13 @@ from sameface_qdrant.engines.edge import engine as engine_module
 from sameface_qdrant.engines.edge import nearest as nearest_module
 from sameface_qdrant.engines.edge.collection import EdgeCollection
 from sameface_qdrant.engines.edge.engine import EdgeEngine
+from sameface_qdrant.engines.edge.files import copy_files
 from sameface_qdrant.errors import IdentityCollision, InvalidArgument, StoreUnavailable
 from sameface_qdrant.values.gallery import GuardAction
 from sameface_qdrant.values.schema import schema_of
 from tests.plugin.conftest import CONTRACT, random_vector
 from tests.plugin.oracle import CLOSE, best_scores
+from tests.plugin.protection.conftest import FIRST
 
 SMALL = EdgeOptions(index_from=200, m=8, ef_construct=32, index_threads=1)
 PEOPLE, EACH = 150, 2
@@ -95,7 +96,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def store(filled: Path, tmp_path: Path) -> AsyncIterator[Store]:
     """A store of its own that begins as ``filled``."""
-    shutil.copytree(filled, tmp_path / "store")
+    copy_files(filled, tmp_path / "store")  # keeps holes
     opened = await Store.open(f"edge://{tmp_path / 'store'}", edge=SMALL)
     await opened.galleries.get("people")
     await opened.identities.get("people", "p0")
@@ -141,10 +142,27 @@ async def test_guards_search_outside_the_graph(store: Store, monkeypatch: pytest
         await store.verify("people", "p0", Probe(VECTORS[0, 0], CONTRACT))
 
 
+async def test_a_protected_gallery_is_searched_in_a_graph_too(tmp_path: Path, rng: np.random.Generator) -> None:
+    store = await Store.open(f"edge://{tmp_path / 'store'}", edge=SMALL, keys=FIRST)
+    await store.galleries.create("people", CONTRACT, policy=POLICY)
+    await fill(store, range(PEOPLE))
+    await indexed(store)
+    for number in range(0, PEOPLE, 10):
+        probe = VECTORS[number, 0] + 0.3 * random_vector(rng)
+        known, best = expected(range(PEOPLE), probe), await scores(store, probe)
+        assert next(iter(best)) == max(known, key=known.__getitem__)
+        assert all(abs(score - known[identity]) < CLOSE for identity, score in best.items())
+    receipt = await store.identities.delete("people", "p5", force=True)
+    assert receipt.state is ErasureState.DONE
+    assert {one.found_after for one in receipt.evidence} == {0}
+    assert collection(store).handle.indexed
+    await store.aclose()
+
+
 async def test_exact_compares_with_every_template_and_builds_nothing(
     filled: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    shutil.copytree(filled, tmp_path / "store")
+    copy_files(filled, tmp_path / "store")  # keeps holes
     store = await Store.open(f"edge://{tmp_path / 'store'}", edge=EdgeOptions(exact=True, index_from=1))
     await fill(store, range(PEOPLE, PEOPLE + 20))
     assert store.description.exact
