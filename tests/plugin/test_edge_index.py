@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from sameface_qdrant import (
     Scope,
     Store,
 )
-from sameface_qdrant.engines.base import INDEXED_POINT_ID
-from sameface_qdrant.engines.edge import compaction, index
+from sameface_qdrant.engines.base import INDEXED_POINT_ID, POINT_ID, ByteSearch
+from sameface_qdrant.engines.edge import compaction, erasure_notes, index
 from sameface_qdrant.engines.edge import engine as engine_module
 from sameface_qdrant.engines.edge import nearest as nearest_module
 from sameface_qdrant.engines.edge.collection import EdgeCollection
@@ -216,6 +217,17 @@ async def test_an_erasure_takes_templates_out_of_indexed_files(store: Store, tmp
 
 def holds(folder: Path, needle: bytes) -> bool:
     return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+async def test_an_id_is_searched_for_as_the_files_have_it_now(store: Store) -> None:
+    """A template that was noted in the other segment may be indexed before it is removed."""
+    opened = collection(store)
+    (template, *_) = (await store.templates.list("people", "p5")).items
+    erasure_notes.note(opened.folder, "receipt", [ByteSearch(POINT_ID, (uuid.UUID(template.id).bytes,), (True,))])
+    erasure_notes.removed(opened.folder)
+    await compaction._conclude(opened, erasure_notes.due(opened.folder), 0.0)
+    _, (evidence,) = erasure_notes.outcome(opened.folder, "receipt") or (None, ())
+    assert (evidence.found_after, evidence.held_elsewhere) == (1, 1)
 
 
 async def test_an_erasure_goes_on_where_no_index_can_be_built(

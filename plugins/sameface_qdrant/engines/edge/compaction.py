@@ -195,7 +195,13 @@ def _room_for(copies: int, folder: Path) -> int:
 async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) -> None:
     """Search for the bytes of points removed before the copy began, and store what was found."""
     looked_for = {path: await blocking_call(opened.folder, erasure_notes.searches_of, path) for path in due}
-    needles = [needle for searches in looked_for.values() for one in searches for needle in one.needles]
+    needles = [
+        form
+        for searches in looked_for.values()
+        for one in searches
+        for needle in one.needles
+        for form in _forms(one, needle)
+    ]
     left = await blocking_call(
         opened.folder, lambda: present(opened.folder, needles, skip=erasure_notes.FOLDER, rest=rest)
     )
@@ -206,12 +212,17 @@ async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) ->
 
 
 async def _after(opened: EdgeCollection, search: ByteSearch, left: set[bytes]) -> ByteEvidence:
-    found = [needle for needle in search.needles if needle in left]
+    found = [needle for needle in search.needles if left.intersection(_forms(search, needle))]
     in_stored_points = 0
     for needle in found:
         in_stored_points += await opened.read(partial(_is_stored, search.representation, needle))
     control = erasure_notes.before(search)
     return ByteEvidence(control.representation, control.sought, control.found_before, len(found), in_stored_points)
+
+
+def _forms(search: ByteSearch, needle: bytes) -> tuple[bytes, ...]:
+    """Return what to look for: an id in both byte orders, for its point may have been indexed since it was noted."""
+    return (needle, needle[::-1]) if search.representation in POINT_IDS else (needle,)
 
 
 def _is_stored(representation: str, needle: bytes, shard: edge.EdgeShard) -> bool:
