@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface_qdrant import Contract, ErasureState, Policy, Probe, Store
+from sameface_qdrant import Contract, EdgeOptions, ErasureState, Policy, Probe, Store
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import change_of
@@ -22,7 +22,7 @@ BATCH, EACH = 1000, 4
 async def main(templates: int, seconds: float) -> None:
     """Print latencies of identifications and writes, without and during a compaction."""
     with tempfile.TemporaryDirectory() as folder:
-        store = await Store.open(f"edge://{Path(folder)}")
+        store = await Store.open(f"edge://{Path(folder)}", edge=EdgeOptions(exact=True))
         policy = Policy(verify_threshold=0.5, identify_threshold=0.5)
         await store.galleries.create("people", CONTRACT, policy=policy)
         await _fill(store, templates)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from sameface_qdrant import Contract, GuardAction, NewTemplate, Policy, Probe, Scope, Store
+from sameface_qdrant import Contract, EdgeOptions, GuardAction, NewTemplate, Policy, Probe, Scope, Store
 from sameface_qdrant.engines.base import VECTOR_NAME, Where
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 
@@ -73,7 +73,7 @@ async def measure_plugin(templates: int, calls: int) -> Figures:
     made = multiplied(templates // EACH, EACH + 1, np.random.default_rng(1))
     stored, probes = made[:, :EACH], made[:calls, EACH]
     with TemporaryDirectory(prefix="sameface-bench-") as folder:
-        engine = await EdgeEngine.open(Path(folder) / "store")
+        engine = await EdgeEngine.open(Path(folder) / "store", EdgeOptions(exact=True))
         store = await Store.over(engine)
         await store.galleries.create("bench", CONTRACT, policy=POLICY)
         began = time.perf_counter()

@@ -31,7 +31,7 @@ from sameface.launcher import served
 from sameface.settings import Settings
 from sameface.v1 import face_pb2, face_service_pb2
 from sameface.vision import Pixels
-from sameface_qdrant import Probe, Scope, Store
+from sameface_qdrant import EdgeOptions, Probe, Scope, Store
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 
 Progress = Callable[[str], None]
@@ -71,7 +71,7 @@ async def measure_gallery(sizes: Sequence[int], probes: int, progress: Progress)
 
 async def _filled(folder: Path, people: People, size: int) -> Store:
     """Open a store and write so many templates, four of each identity."""
-    engine = await EdgeEngine.open(folder)
+    engine = await EdgeEngine.open(folder, EdgeOptions(exact=True))
     store = await Store.over(engine)
     await store.galleries.create("bench", CONTRACT, policy=POLICY)
     tenant = await store.galleries.tenant("bench")

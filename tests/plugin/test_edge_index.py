@@ -1,26 +1,42 @@
 """Large galleries on Edge: an index is built in the background, scores and claims stay exact, nothing is lost."""
 
 import asyncio
+import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sameface_qdrant import EdgeOptions, Enrolment, ErasureState, NewTemplate, Policy, Probe, Scope, Store
-from sameface_qdrant.engines.base import INDEXED_POINT_ID
+from sameface_qdrant import (
+    EdgeOptions,
+    Enrolment,
+    ErasureState,
+    NewTemplate,
+    Policy,
+    PolicyChanges,
+    Probe,
+    Scope,
+    Store,
+)
+from sameface_qdrant.engines.base import INDEXED_POINT_ID, POINT_ID, ByteSearch
+from sameface_qdrant.engines.edge import compaction, erasure_notes, index
 from sameface_qdrant.engines.edge import engine as engine_module
-from sameface_qdrant.engines.edge import index
+from sameface_qdrant.engines.edge import nearest as nearest_module
 from sameface_qdrant.engines.edge.collection import EdgeCollection
 from sameface_qdrant.engines.edge.engine import EdgeEngine
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.engines.edge.files import copy_files
+from sameface_qdrant.errors import IdentityCollision, InvalidArgument, StoreUnavailable
+from sameface_qdrant.values.gallery import GuardAction
+from sameface_qdrant.values.schema import schema_of
 from tests.plugin.conftest import CONTRACT, random_vector
 from tests.plugin.oracle import CLOSE, best_scores
+from tests.plugin.protection.conftest import FIRST
 
 SMALL = EdgeOptions(index_from=200, m=8, ef_construct=32, index_threads=1)
 PEOPLE, EACH = 150, 2
@@ -43,8 +59,8 @@ def collection(store: Store) -> EdgeCollection:
 async def indexed(store: Store) -> None:
     """Wait until an index was built, and nothing is built any more."""
     for _ in range(2400):
-        compaction = collection(store).compaction
-        if compaction is not None and compaction.done() and collection(store).handle.indexed:
+        building = collection(store).compaction
+        if building is not None and building.done() and collection(store).handle.indexed:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("no index was built within two minutes")
@@ -81,7 +97,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def store(filled: Path, tmp_path: Path) -> AsyncIterator[Store]:
     """A store of its own that begins as ``filled``."""
-    shutil.copytree(filled, tmp_path / "store")
+    copy_files(filled, tmp_path / "store")  # keeps holes
     opened = await Store.open(f"edge://{tmp_path / 'store'}", edge=SMALL)
     await opened.galleries.get("people")
     await opened.identities.get("people", "p0")
@@ -110,10 +126,44 @@ async def test_claims_and_small_galleries_are_compared_exactly(store: Store, rng
     assert [candidate.identity for candidate in few.candidates] == ["ada"]
 
 
+async def test_guards_search_outside_the_graph(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom a graph misses cannot be enrolled a second time."""
+
+    def graph(*arguments: object) -> None:
+        raise LookupError("searched in the graph")
+
+    await store.galleries.update("people", policy=PolicyChanges(on_collision=GuardAction.REJECT))
+    monkeypatch.setattr(nearest_module, "_search", graph)
+    for number in (0, 70, PEOPLE - 1):
+        with pytest.raises(IdentityCollision):
+            await store.enroll("people", "somebody", [NewTemplate(VECTORS[number, 0], CONTRACT)])
+    with pytest.raises(StoreUnavailable, match="in the graph"):
+        await scores(store, VECTORS[0, 0])
+    with pytest.raises(StoreUnavailable, match="in the graph"):
+        await store.verify("people", "p0", Probe(VECTORS[0, 0], CONTRACT))
+
+
+async def test_a_protected_gallery_is_searched_in_a_graph_too(tmp_path: Path, rng: np.random.Generator) -> None:
+    store = await Store.open(f"edge://{tmp_path / 'store'}", edge=SMALL, keys=FIRST)
+    await store.galleries.create("people", CONTRACT, policy=POLICY)
+    await fill(store, range(PEOPLE))
+    await indexed(store)
+    for number in range(0, PEOPLE, 10):
+        probe = VECTORS[number, 0] + 0.3 * random_vector(rng)
+        known, best = expected(range(PEOPLE), probe), await scores(store, probe)
+        assert next(iter(best)) == max(known, key=known.__getitem__)
+        assert all(abs(score - known[identity]) < CLOSE for identity, score in best.items())
+    receipt = await store.identities.delete("people", "p5", force=True)
+    assert receipt.state is ErasureState.DONE
+    assert {one.found_after for one in receipt.evidence} == {0}
+    assert collection(store).handle.indexed
+    await store.aclose()
+
+
 async def test_exact_compares_with_every_template_and_builds_nothing(
     filled: Path, tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    shutil.copytree(filled, tmp_path / "store")
+    copy_files(filled, tmp_path / "store")  # keeps holes
     store = await Store.open(f"edge://{tmp_path / 'store'}", edge=EdgeOptions(exact=True, index_from=1))
     await fill(store, range(PEOPLE, PEOPLE + 20))
     assert store.description.exact
@@ -169,15 +219,71 @@ def holds(folder: Path, needle: bytes) -> bool:
     return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
+async def test_an_id_is_searched_for_as_the_files_have_it_now(store: Store) -> None:
+    """A template that was noted in the other segment may be indexed before it is removed."""
+    opened = collection(store)
+    (template, *_) = (await store.templates.list("people", "p5")).items
+    erasure_notes.note(opened.folder, "receipt", [ByteSearch(POINT_ID, (uuid.UUID(template.id).bytes,), (True,))])
+    erasure_notes.removed(opened.folder)
+    await compaction._conclude(opened, erasure_notes.due(opened.folder), 0.0)
+    _, (evidence,) = erasure_notes.outcome(opened.folder, "receipt") or (None, ())
+    assert (evidence.found_after, evidence.held_elsewhere) == (1, 1)
+
+
 async def test_an_erasure_goes_on_where_no_index_can_be_built(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "fails.py").write_text("raise MemoryError")
-    monkeypatch.setattr(index, "PROGRAM", tmp_path / "fails.py")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # as after an upgrade of the environment
     receipt = await store.identities.delete("people", "p5", force=True)
     assert receipt.state is ErasureState.DONE
     assert store.description.exact
     assert next(iter(await scores(store, VECTORS[6, 0]))) == "p6"
+
+
+@pytest.mark.parametrize(
+    ("executable", "program", "said"),
+    [
+        ("/gone/python3", "", "could be started"),
+        ("/usr/bin/true", "", "no Python interpreter"),  # an app that was frozen into one file
+        (None, "", "no Python interpreter"),
+        (sys.executable, "raise MemoryError('no room')", "no room"),
+    ],
+)
+async def test_a_build_that_cannot_run_is_a_typed_error(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str | None, program: str, said: str
+) -> None:
+    (tmp_path / "program.py").write_text(program)
+    monkeypatch.setattr(index, "PROGRAM", tmp_path / "program.py")
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(StoreUnavailable, match=said):
+        await index.build(collection(store), tmp_path)
+
+
+async def test_the_program_finds_what_this_process_has_imported(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter below an environment has no packages of its own."""
+    monkeypatch.setattr(sys, "executable", sys._base_executable)  # type: ignore[attr-defined]
+    index.copy_shard(collection(store), tmp_path / "copy")
+    await index.build(collection(store), tmp_path / "copy")
+
+
+async def test_a_collection_that_shrank_loses_its_index(store: Store) -> None:
+    opened = collection(store)
+    assert await compaction.wants_index(opened)
+    opened.options = EdgeOptions(index_from=2 * opened.size)
+    assert await compaction.wants_index(opened)
+    opened.options = EdgeOptions(index_from=2 * opened.size + 2)
+    assert not await compaction.wants_index(opened)
+
+
+async def test_releases_without_graphs_refuse_a_folder_with_one(store: Store, tmp_path: Path) -> None:
+    def least_reader(folder: Path) -> int:
+        return schema_of(json.loads((folder / "FORMAT").read_text())).least_reader
+
+    new = await Store.open(f"edge://{tmp_path / 'new'}", edge=SMALL)
+    await new.aclose()
+    assert (least_reader(tmp_path / "new"), least_reader(tmp_path / "store")) == (1, 3)
 
 
 async def test_a_disk_without_room_leaves_the_store_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

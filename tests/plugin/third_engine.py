@@ -123,7 +123,13 @@ class SqliteEngine:
         return await self._call(work)
 
     async def nearest_each(
-        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+        self,
+        collection: str,
+        searches: Sequence[tuple[Vector, Where]],
+        limit: int,
+        *,
+        fields: Sequence[str],
+        exact: bool = False,
     ) -> list[list[Hit]]:
         return [await self.nearest(collection, vector, where, limit) for vector, where in searches]
 

@@ -238,11 +238,18 @@ class Engine(Protocol):
         ...
 
     async def nearest_each(
-        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+        self,
+        collection: str,
+        searches: Sequence[tuple[Vector, Where]],
+        limit: int,
+        *,
+        fields: Sequence[str],
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """Return what `nearest` returns for each search, from one request if the engine has such.
 
-        Of the payloads only ``fields`` are needed. An engine may return more.
+        Of the payloads only ``fields`` are needed. An engine may return more. With ``exact`` none is missed, even where
+        ``description.exact`` is False, unless an option of the engine says otherwise. Guards ask for that.
         """
         ...
 

@@ -44,10 +44,17 @@ class _CheckedEngine:
         return hits
 
     async def nearest_each(
-        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+        self,
+        collection: str,
+        searches: Sequence[tuple[Vector, Where]],
+        limit: int,
+        *,
+        fields: Sequence[str],
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """See `Engine.nearest_each`."""
-        found = await self._engine.nearest_each(collection, searches, limit, fields=(*fields, *_CHECKED))
+        needed = (*fields, *_CHECKED)
+        found = await self._engine.nearest_each(collection, searches, limit, fields=needed, exact=exact)
         for hits in found:
             _check(hits)
         return found

@@ -77,7 +77,8 @@ class Guards:
         for start in range(0, len(searches), SEARCHES_AT_ONCE):
             some = searches[start : start + SEARCHES_AT_ONCE]
             vectors = [(point.vector, where) for point, where in some if point.vector is not None]
-            hits = await self._engine.nearest_each(tenant.collection, vectors, limit, fields=("identity",))
+            # Exact at any size: who is already enrolled must not be enrolled again because a graph missed them.
+            hits = await self._engine.nearest_each(tenant.collection, vectors, limit, fields=("identity",), exact=True)
             found.update(zip((point.id for point, _ in some), hits, strict=True))
         return found
 

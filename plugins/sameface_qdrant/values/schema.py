@@ -34,6 +34,9 @@ the setting would accept the attacks."""
 PROTECTED = SchemaVersion(version=3, least_reader=3, least_writer=3)
 """Everything of a protected gallery, and a store that has had one. A release that does not know protection would take
 what is encrypted for the values."""
+INDEXED = SchemaVersion(version=3, least_reader=3, least_writer=3)
+"""A folder of Qdrant Edge with a graph. A release that does not know graphs would search in them without noticing that
+it may miss somebody."""
 
 
 def stamped(payload: Mapping[str, Any], form: SchemaVersion = CURRENT) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class EdgeCollection:
     """Monotonic seconds before which compaction is not tried again."""
     index_retry_at: float = 0.0
     """Monotonic seconds before which no index is built again."""
+    index_look_at: int = 0
+    """The size from which on it is looked again whether an index is due."""
     closing: bool = False
     writes: int = 0
     counts: dict[str, int] = field(default_factory=dict)

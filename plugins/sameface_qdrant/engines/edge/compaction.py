@@ -23,7 +23,14 @@ from sameface_qdrant.engines.base import POINT_IDS, VECTOR_NAME, ByteSearch, Whe
 from sameface_qdrant.engines.edge import erasure_notes, index
 from sameface_qdrant.engines.edge.byte_scan import present
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
-from sameface_qdrant.engines.edge.files import ROOM_TO_WRITE, bytes_on_disk, check_room, clear_strays, read_text
+from sameface_qdrant.engines.edge.files import (
+    ROOM_TO_WRITE,
+    bytes_on_disk,
+    check_room,
+    clear_strays,
+    note_index,
+    read_text,
+)
 from sameface_qdrant.engines.edge.shard import (
     CURRENT,
     copy_changed,
@@ -93,7 +100,10 @@ async def wants_index(opened: EdgeCollection) -> bool:
     """Return whether the next shard is to be built with an index."""
     if opened.options.exact or time.monotonic() < opened.index_retry_at:
         return False
-    return opened.handle.indexed or await opened.read(lambda shard: index.is_due(shard, opened.options))
+    if opened.handle.indexed:
+        # Not for ever: each erasure builds it again, and a small collection needs none.
+        return opened.size >= index.KEPT * opened.options.index_from
+    return await opened.read(lambda shard: index.is_due(shard, opened.options))
 
 
 async def _rewrite(opened: EdgeCollection, large: bool, *, indexed: bool) -> int:
@@ -114,6 +124,7 @@ async def _rewrite(opened: EdgeCollection, large: bool, *, indexed: bool) -> int
                     await blocking_call(opened.folder, index.copy_shard, opened, path)
             if indexed:
                 await index.build(opened, path)
+                await blocking_call(opened.folder, note_index, opened.folder.parent)
                 shard = new = await blocking_call(opened.folder, edge.EdgeShard.load, str(path))
             else:
                 shard, path = new, _ = await blocking_call(opened.folder, next_shard, opened.folder, opened.dimension)
@@ -184,7 +195,13 @@ def _room_for(copies: int, folder: Path) -> int:
 async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) -> None:
     """Search for the bytes of points removed before the copy began, and store what was found."""
     looked_for = {path: await blocking_call(opened.folder, erasure_notes.searches_of, path) for path in due}
-    needles = [needle for searches in looked_for.values() for one in searches for needle in one.needles]
+    needles = [
+        form
+        for searches in looked_for.values()
+        for one in searches
+        for needle in one.needles
+        for form in _forms(one, needle)
+    ]
     left = await blocking_call(
         opened.folder, lambda: present(opened.folder, needles, skip=erasure_notes.FOLDER, rest=rest)
     )
@@ -195,12 +212,17 @@ async def _conclude(opened: EdgeCollection, due: Sequence[Path], rest: float) ->
 
 
 async def _after(opened: EdgeCollection, search: ByteSearch, left: set[bytes]) -> ByteEvidence:
-    found = [needle for needle in search.needles if needle in left]
+    found = [needle for needle in search.needles if left.intersection(_forms(search, needle))]
     in_stored_points = 0
     for needle in found:
         in_stored_points += await opened.read(partial(_is_stored, search.representation, needle))
     control = erasure_notes.before(search)
     return ByteEvidence(control.representation, control.sought, control.found_before, len(found), in_stored_points)
+
+
+def _forms(search: ByteSearch, needle: bytes) -> tuple[bytes, ...]:
+    """Return what to look for: an id in both byte orders, for its point may have been indexed since it was noted."""
+    return (needle, needle[::-1]) if search.representation in POINT_IDS else (needle,)
 
 
 def _is_stored(representation: str, needle: bytes, shard: edge.EdgeShard) -> bool:

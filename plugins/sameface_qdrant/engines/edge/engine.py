@@ -36,6 +36,8 @@ QUICK_IDS = 64
 """Reading up to this many points by id takes less time than the switch to another thread."""
 QUICK_NUMBERS = 1 << 18
 """So does comparing a probe with vectors that hold this many numbers together: 2,048 of 128."""
+LOOK_SHARE = 200
+"""It is looked again whether an index is due once a collection has grown by one in so many points."""
 
 
 class EdgeEngine:
@@ -144,22 +146,35 @@ class EdgeEngine:
             await opened.remove(edge.UpdateOperation.delete_points(list(where)), list(where))
 
     async def nearest(
-        self, collection: str, vector: Vector, where: Where, limit: int, *, min_score: float | None = None
+        self,
+        collection: str,
+        vector: Vector,
+        where: Where,
+        limit: int,
+        *,
+        min_score: float | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         """See `Engine.nearest`; exact, except in galleries of `EdgeOptions.index_from` records and more."""
         opened = self._opened(collection)
         # Comparing few points takes less time than the switch to another thread.
         quick = "identity" in where.equals or (is_indexed(where) and opened.size * opened.dimension <= QUICK_NUMBERS)
-        graph = self._options if opened.handle.indexed and not self._options.exact else None
+        graph = self._options if opened.handle.indexed and not (exact or self._options.exact) else None
         return await opened.read(
             lambda shard: nearest(shard, vector, where, limit, min_score, graph=graph, few=quick), quick=quick
         )
 
     async def nearest_each(
-        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+        self,
+        collection: str,
+        searches: Sequence[tuple[Vector, Where]],
+        limit: int,
+        *,
+        fields: Sequence[str],
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """See `Engine.nearest_each`; one search after the other, with whole payloads."""
-        return [await self.nearest(collection, vector, where, limit) for vector, where in searches]
+        return [await self.nearest(collection, vector, where, limit, exact=exact) for vector, where in searches]
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
@@ -266,10 +281,14 @@ class EdgeEngine:
     def _index_if_due(self, opened: EdgeCollection) -> None:
         """Start to build an index in the background, if the collection has grown enough."""
         busy = opened.compaction is not None and not opened.compaction.done()
-        if busy or opened.closing or time.monotonic() < opened.index_retry_at:
+        size = opened.size
+        if busy or opened.closing or time.monotonic() < opened.index_retry_at or size < opened.index_look_at:
             return
         if index.is_due(opened.handle.shard, self._options):
             self._compact(opened)
+        else:
+            # A look takes the longer, the more galleries there are.
+            opened.index_look_at = size + size // LOOK_SHARE
 
     def _compact(self, opened: EdgeCollection) -> asyncio.Task[SamefaceError | None]:
         """Start to rewrite a collection, or return the task that does it already."""

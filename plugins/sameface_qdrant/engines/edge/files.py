@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sameface_qdrant.errors import StoreCorrupt, StoreFull
-from sameface_qdrant.values.schema import CURRENT, SchemaVersion, check_writable, schema_of, stamped
+from sameface_qdrant.values.schema import CURRENT, INDEXED, SchemaVersion, check_writable, schema_of, stamped
 
 FORMAT_FILE, FORMAT = "FORMAT", "sameface-edge"
 FIRST_FORMAT = "sameface-edge-1"
@@ -44,6 +44,14 @@ def check_format(folder: Path) -> None:
         contextlib.suppress(OSError) if found is not None else contextlib.nullcontext()
     ):  # a full disk opens for reading
         write_text(folder / FORMAT_FILE, json.dumps(stamped({"format": FORMAT})))
+
+
+def note_index(folder: Path) -> None:
+    """Note durably that a store has a graph, so that releases which know none refuse it."""
+    found = read_text(folder / FORMAT_FILE)
+    noted = {"format": FORMAT} if found in (None, FIRST_FORMAT) else json.loads(found or "")
+    if schema_of(noted).least_reader < INDEXED.least_reader:
+        write_text(folder / FORMAT_FILE, json.dumps(stamped(noted, INDEXED)))
 
 
 def _version_in(text: str) -> SchemaVersion | None:

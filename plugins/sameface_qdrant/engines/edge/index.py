@@ -26,6 +26,8 @@ COPIES = 3
 """The copy, the new segment, and what is made on the way take at most so many times the room of the shard."""
 GROWN, GROWN_SHARE = 4, 0.02
 """The segment without an index may hold `index_from` / GROWN vectors, or this share of all, before it is indexed."""
+KEPT = 0.5
+"""A collection with fewer points than this share of `index_from` loses its index when it is written again."""
 LOOK_S = 0.25
 RETRY_S = 600.0
 """Seconds before a failed build is tried again."""
@@ -76,12 +78,19 @@ async def build(opened: EdgeCollection, path: Path) -> None:
         "ef_construct": options.ef_construct,
         "threads": options.index_threads,
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", str(PROGRAM), str(path), str(os.getpid()), json.dumps(settings)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    if not Path(sys.executable or "").name.lower().startswith(("python", "pypy")):
+        raise _failed(opened, f"{sys.executable!r} is no Python interpreter, so it cannot run the program; set exact")
+    # The program imports what this process imports, wherever that is installed.
+    found_at = json.dumps([folder for folder in sys.path if folder])
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", str(PROGRAM), str(path), str(os.getpid()), json.dumps(settings), found_at),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except (OSError, RuntimeError) as error:  # no such file, too many processes; an event loop that starts none
+        raise _failed(opened, f"no process could be started: {error}") from error
     ending = asyncio.create_task(process.communicate())
     try:
         while not (await asyncio.wait([ending], timeout=LOOK_S))[0]:
@@ -100,8 +109,11 @@ async def build(opened: EdgeCollection, path: Path) -> None:
                 f"the disk under {opened.folder} is full; the index was not built; free some space",
                 metadata={"path": opened.folder},
             )
-        raise StoreUnavailable(
-            f"building the index of {opened.folder} failed with exit code {process.returncode}: {''.join(said)[:200]}; "
-            "searches stay exact, and it is tried again later; check the free memory",
-            metadata={"path": opened.folder},
-        )
+        raise _failed(opened, f"exit code {process.returncode}: {''.join(said)[:200]}; check the free memory")
+
+
+def _failed(opened: EdgeCollection, why: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"the index of {opened.folder} was not built: {why}; searches stay exact, and it is tried again later",
+        metadata={"path": opened.folder},
+    )

@@ -1,7 +1,9 @@
 """Builds the index of a shard that no process has open. Run as a program, because Edge holds Python's interpreter lock
 for the whole time, which may be an hour.
 
-    python index_process.py FOLDER '{"dimension": 128, "m": 32, "ef_construct": 200, "threads": 0}'
+    python index_process.py FOLDER PARENT '{"dimension": 128, "m": 32, "ef_construct": 200, "threads": 0}' '["/path"]'
+
+PARENT is the process id of the caller, the last argument the folders that modules are imported from.
 
 It leaves one indexed segment with 8-bit copies of the vectors, without any removed point, and makes the files durable.
 It must not be imported: `sameface_qdrant.engines.edge.index` starts it on a copy of the open shard.
@@ -14,6 +16,9 @@ import os
 import signal
 import sys
 from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[:] = json.loads(sys.argv[4])
 
 import qdrant_edge as edge
 

@@ -18,9 +18,10 @@ class EdgeOptions:
 
     exact: bool = False
     """Compare with every template of a gallery, whatever its size, and build no index."""
-    index_from: int = 50_000
+    index_from: int = 100_000
     """From this many records on a gallery is searched in an HNSW graph, which may miss the nearest identity. Smaller
-    galleries and claims are always exact, and so is a large gallery until its graph is built in the background."""
+    galleries, claims and guards are always exact, and so is a large gallery until its graph is built in the
+    background."""
     m: int = 32
     """Links of each template in the graph."""
     ef_construct: int = 200

@@ -209,9 +209,15 @@ class ServerEngine:
         return hits_of(answer)
 
     async def nearest_each(
-        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+        self,
+        collection: str,
+        searches: Sequence[tuple[Vector, Where]],
+        limit: int,
+        *,
+        fields: Sequence[str],
+        exact: bool = False,
     ) -> list[list[Hit]]:
-        """See `Engine.nearest_each`; one request."""
+        """See `Engine.nearest_each`; one request. `ServerOptions.exact` decides for guards too, not ``exact``."""
         requests = [
             models.QueryRequest(
                 query=vector.tolist(),

@@ -93,12 +93,18 @@ class ProtectedEngine:
         return await self._attempts(collection).reading(known.uid, read, vectors=True)
 
     async def nearest_each(
-        self, collection: str, searches: Sequence[tuple[Vector, Where]], limit: int, *, fields: Sequence[str]
+        self,
+        collection: str,
+        searches: Sequence[tuple[Vector, Where]],
+        limit: int,
+        *,
+        fields: Sequence[str],
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """See `Engine.nearest_each`."""
         owners = {known and known.uid for _, where in searches for known in [self._of_filter(collection, where)]}
         if owners <= {None}:
-            return await self.stored.nearest_each(collection, searches, limit, fields=fields)
+            return await self.stored.nearest_each(collection, searches, limit, fields=fields, exact=exact)
         assert len(owners) == 1, "searches of one call concern one gallery"
         uid = cast(str, owners.pop())
 
@@ -108,7 +114,8 @@ class ProtectedEngine:
                 # One probe is often compared under several filters.
                 turned = {id(vector): form.turned(vector) for vector, _ in searches}
                 mapped = [(cast(Vector, turned[id(vector)]), form.where(where)) for vector, where in searches]
-                results = await self.stored.nearest_each(collection, mapped, limit, fields=form.needed(fields))
+                needed = form.needed(fields)
+                results = await self.stored.nearest_each(collection, mapped, limit, fields=needed, exact=exact)
                 found.append([[form.opened_hit(hit) for hit in hits] for hits in results])
             return [merged(lists, limit) for lists in zip(*found, strict=True)]
 
