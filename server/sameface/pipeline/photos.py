@@ -54,7 +54,7 @@ MOST_FOUND = 1000
 """Most faces of a photo that are examined and returned. A photo of 50 megapixels holds some 8,000 of the smallest."""
 AT_ONCE = 4
 """Faces of a photo that are examined at the same time. More would delay the photos of others."""
-ENOUGH_EYES = 40.0
+ENOUGH_EYES = 30.0
 """Pixels between the eyes from which a reduced photo is enough for the crop, whose eyes are 35 px apart."""
 
 
@@ -206,7 +206,7 @@ class PhotoPipeline:
 
         The photo is decoded at its full size only for faces that are too small for a reduced one. Then it occupies one
         of the places for large photos, until ``places`` is closed. If the largest face alone is wanted, a large JPEG is
-        first decoded no larger than the detector needs, which is enough for an upright face of some 350 pixels in a
+        first decoded no larger than the detector needs, which is enough for an upright face of some 300 pixels in a
         photo of 12 megapixels.
         """
         detector = Detector(place, self.detector)
