@@ -9,6 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.embedders import embedders_tables, measure_embedders
+from benchmarks.large_photos import GOAL as DECODING_GOAL
+from benchmarks.large_photos import measure_large_photos
 from benchmarks.operations import measure_operations, operations_tables
 from benchmarks.overload import LIMITS as OVERLOAD_LIMITS
 from benchmarks.overload import Sizes, measure_overload
@@ -65,10 +67,13 @@ def _stages(options: argparse.Namespace, progress: Progress) -> Figures:
         progress(f"stages, {name}")
         times = measure_stages(photo_of(options.portraits / PROBE, megapixels), 5 if options.quick else options.calls)
         found[name] = {stage: asdict(time) for stage, time in times.items()}
-    return found
+    progress("stages, decoding of large photos")
+    decoding = measure_large_photos(options.portraits, 1 if options.quick else 9)
+    return {"stages": found, "decoding": decoding}
 
 
-def _stages_tables(found: Figures) -> list[Table]:
+def _stages_tables(figures: Figures) -> list[Table]:
+    found = figures["stages"]
     stages = list(next(iter(found.values())))
     rows = [(stage, *(f"{found[name][stage]['wall_ms']:.2f}" for name in found)) for stage in stages]
     rows.append(("together", *(f"{sum(one['wall_ms'] for one in found[name].values()):.2f}" for name in found)))
@@ -76,10 +81,29 @@ def _stages_tables(found: Figures) -> list[Table]:
         "In process, one thread, one stage after another as for a real photo. Medians. The wire is the difference "
         "between a verification over gRPC and one in process, in the table of contenders.",
     )
-    return [Table("Stages of one verification, ms", ("stage", *found), tuple(rows), notes)]
+    decoding = tuple(
+        (
+            name,
+            str(one["decodings"]),
+            f"{one['decode_ms']:.1f}",
+            f"{one['whole_ms']:.1f}",
+            f"{one['ratio']:.2f}",
+            "" if one["ratio"] <= DECODING_GOAL else "missed",
+        )
+        for name, one in figures["decoding"].items()
+    )
+    headings = ("JPEG of 12 megapixels", "decodings", "decode stage, ms", "decoded at full size, ms", "ratio", "≤ 1/3")
+    of_decoding = (
+        "Processor time, medians, in turns; a ratio is of the same turn. The same code decodes the full size.",
+    )
+    return [
+        Table("Stages of one verification, ms", ("stage", *found), tuple(rows), notes),
+        Table("Decoding of large photos", headings, decoding, of_decoding),
+    ]
 
 
-def _stages_pictures(found: Figures) -> list[Picture]:
+def _stages_pictures(figures: Figures) -> list[Picture]:
+    found = figures["stages"]
     times = {name: {stage: one["wall_ms"] for stage, one in stages.items()} for name, stages in found.items()}
     return [Picture("Stages of one verification in process, by size of the photo.", svg=bars(times, "milliseconds"))]
 

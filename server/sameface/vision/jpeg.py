@@ -4,6 +4,8 @@ import re
 import struct
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from sameface.errors import ImageTooLarge
 from sameface.vision.formats import not_read
 from sameface.vision.profiles import LARGEST_PROFILE
@@ -16,6 +18,9 @@ MAX_SEGMENTS = 2000
 
 # FF followed by any byte but 00 (a stuffed byte of a scan), FF (a fill byte) and RST0 to RST7 (inside a scan).
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_MARKS = np.array([_MARKER.match(bytes((0xFF, second))) is not None for second in range(256)])
+"""Whether this byte after FF makes a marker."""
+_NEAR, _BLOCK = 64, 1 << 17
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _FIRST_WITH_LENGTH = 0xC0
 _APPLICATION = range(0xE0, 0xF0)
@@ -166,10 +171,10 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
     for number in range(MAX_SEGMENTS):
         if scans or number % 16 == 0:
             work.check()
-        found = _MARKER.search(content, position)
-        if found is None:
+        start = next_marker(content, position)
+        if start is None:
             break
-        start, position, marker = found.start(), found.end(), content[found.end() - 1]
+        position, marker = start + 2, content[start + 1]
         if marker == _EOI:
             end, ended = start, True
             break
@@ -199,7 +204,7 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
     if not ended:
         # Half an end marker.
         end = len(content.rstrip(b"\xff"))
-    rest = content[shift + len(header) : end] if scans else b""
+    rest = memoryview(content)[shift + len(header) : end] if scans else b""
     found_metadata = metadata.found
     return PlainJpeg(
         content=b"".join((header, rest, b"\xff\xd9")),
@@ -215,6 +220,26 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
         height=script.height,
         ordinary=script.ordinary and tables,
     )
+
+
+def next_marker(content: bytes, position: int) -> int | None:
+    """Return the offset of the first marker from ``position`` on, or None if there is none.
+
+    Segments follow each other closely. The bytes of a scan have a stuffed FF in about 200 bytes, where a regular
+    expression stops each time. So these bytes are compared in blocks.
+    """
+    found = _MARKER.search(content, position, position + _NEAR)
+    if found is not None:
+        return found.start()
+    octets = np.frombuffer(content, dtype=np.uint8)
+    for start in range(position, len(content) - 1, _BLOCK):
+        # A block ends with the first byte of the next one.
+        block = octets[start : start + _BLOCK + 1]
+        candidates = np.flatnonzero(block[:-1] == 0xFF)
+        marks = _MARKS[block[candidates + 1]]
+        if marks.any():
+            return start + int(candidates[marks.argmax()])
+    return None
 
 
 def _check_frame(marker: int, precision: bytes) -> None:
