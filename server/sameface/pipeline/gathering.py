@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 SHARE = 4.0
 """Between two writes passes so many times what the first one took, while further enrolments are being made."""
-LONGEST_S = 0.5
+LONGEST_S = 1.0
 """The longest time that an enrolment waits for others."""
 MOST = 64
 """So many are written at once without a wait. The store makes one batch of so many."""
