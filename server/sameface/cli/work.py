@@ -19,8 +19,8 @@ from sameface_qdrant.errors import SamefaceError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-IN_FLIGHT = 24
-"""As many as keep the service busy, also while some wait for its disk. What it has no room for is sent again later."""
+IN_FLIGHT = 40
+"""As many as keep the service busy, also while most wait to be written. What it has no room for is sent again later."""
 # One slow photo must not delay the others, and a folder of thousands must not be read into memory.
 WINDOW = 2 * IN_FLIGHT
 

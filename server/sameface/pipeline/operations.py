@@ -1,13 +1,15 @@
 """The operations of the service: enrol, verify, identify, search, compare, detect, embed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 
 from sameface.inference.cards import ModelCard
 from sameface.inference.embedders import served_version
+from sameface.pipeline.gathering import Gathering
 from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline, all_of
 from sameface.pipeline.presentation_attacks import AttackDetection, AttackDetector
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
@@ -54,7 +56,7 @@ class Identification:
 
 @dataclass(frozen=True, slots=True)
 class FaceOperations:
-    """Combines the photo pipeline, the model cards and the gallery store. It has no state."""
+    """Combines the photo pipeline, the model cards and the gallery store."""
 
     photos: PhotoPipeline
     store: Store
@@ -64,6 +66,8 @@ class FaceOperations:
     max_faces: int = 100
     """Most faces of a photo that are embedded."""
     max_faces_detected: int = 1000
+    gathering: Gathering = field(default_factory=Gathering)
+    """The enrolments that are under way."""
 
     def embedder_card(self, version: int | None = None) -> ModelCard:
         """Return the card of an embedder version; None means the default version.
@@ -124,29 +128,33 @@ class FaceOperations:
         purpose: str = "",
     ) -> Enrolment:
         """Add one template. With ``validate_only``, check everything but store nothing."""
-        found = await self.store.galleries.get(gallery)
-        vector, made_under, face = await self._probe(sample, found, selection)
-        # The disk is waited for without a turn. So others use the models meanwhile, and more writes share a flush.
-        give_turn_back()
-        new = NewTemplate(
-            vector=vector,
-            contract=made_under,
-            provenance=_provenance(face),
-            content=self._content(sample, selection),
-            expire_time=expire_time,
-        )
-        (template,) = await self.store.enroll(
-            gallery,
-            identity,
-            [new],
-            request_id=request_id,
-            create_identity=allow_missing,
-            display_name=display_name,
-            labels=labels,
-            consent_reference=consent_reference,
-            purpose=purpose,
-            validate_only=validate_only,
-        )
+        # Where the disk is the store's, an enrolment waits for others, to be written together with them.
+        gathers = not validate_only and self.store.engine.exclusive
+        with self.gathering.enrolment() as making:
+            found = await self.store.galleries.get(gallery)
+            vector, made_under, face = await self._probe(sample, found, selection)
+            # The disk is waited for without a turn. So others use the models meanwhile, and more writes share a flush.
+            give_turn_back()
+            new = NewTemplate(
+                vector=vector,
+                contract=made_under,
+                provenance=_provenance(face),
+                content=self._content(sample, selection),
+                expire_time=expire_time,
+            )
+            async with making.written() if gathers else nullcontext():
+                (template,) = await self.store.enroll(
+                    gallery,
+                    identity,
+                    [new],
+                    request_id=request_id,
+                    create_identity=allow_missing,
+                    display_name=display_name,
+                    labels=labels,
+                    consent_reference=consent_reference,
+                    purpose=purpose,
+                    validate_only=validate_only,
+                )
         return Enrolment(template, face)
 
     async def verify(
