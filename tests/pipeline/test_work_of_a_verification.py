@@ -27,13 +27,13 @@ from tests.pipeline.counted_work import Counter, Work, above
 LIMITS = {
     "runs of models": 2,
     "bytes to models": 256 * 256 * 3 + 112 * 112 * 3,
-    "decoding": 4,
-    "thread hops": 9,
+    "decoding": 2,
+    "thread hops": 1,
     "messages parsed and encoded": 1,
-    "large allocations": 22,
-    "kilobytes of them": 1030,
-    "calls of own functions": 680,
-    "calls of others' functions": 530,
+    "large allocations": 19,
+    "kilobytes of them": 990,
+    "calls of own functions": 580,
+    "calls of others' functions": 370,
 }
 SHARP = 1.3
 """A limit that is so many times what was counted no longer guards."""

@@ -23,6 +23,8 @@ IN_FLIGHT = 40
 """As many as keep the service busy, also while most wait to be written. What it has no room for is sent again later."""
 # One slow photo must not delay the others, and a folder of thousands must not be read into memory.
 WINDOW = 2 * IN_FLIGHT
+FIRST = 4
+"""So many are tried before the first answer: a service that cannot be reached is not asked for every item."""
 
 
 class NotTried(Exception):
@@ -74,7 +76,7 @@ def work_on(
         bar = progress.add_task(label, total=len(items))
         remaining = iter(items)
         under_way: deque[tuple[Item, Future[Result | Exception]]] = deque(
-            (item, threads.submit(attempt, item)) for item in islice(remaining, WINDOW)
+            (item, threads.submit(attempt, item)) for item in islice(remaining, FIRST)
         )
         try:
             reachable = True
@@ -87,7 +89,8 @@ def work_on(
                     for _, waiting in under_way:
                         waiting.cancel()
                 if reachable:
-                    under_way.extend((later, threads.submit(attempt, later)) for later in islice(remaining, 1))
+                    more = islice(remaining, WINDOW - len(under_way))
+                    under_way.extend((later, threads.submit(attempt, later)) for later in more)
                 progress.advance(bar)
                 yield item, result
         finally:

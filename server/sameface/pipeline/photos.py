@@ -243,7 +243,7 @@ class PhotoPipeline:
     def _decode(self, place: OffLoop, photo: bytes, limits: ImageLimits, enough: int | None = None) -> DecodedImage:
         work = PhotoWork(limits.max_cpu_s)
         place.stop_with(work.stop)
-        return decode_image(photo, limits, work, enough=enough)
+        return decode_image(photo, limits, work) if enough is None else decode_image(photo, limits, work, enough)
 
     async def _examine(
         self, place: OffLoop, seen: "_Seen", found: Detection, attacks: AttackDetector | None

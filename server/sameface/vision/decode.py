@@ -44,7 +44,7 @@ class DecodedImage:
 
 
 def decode_image(
-    content: bytes, limits: ImageLimits, work: PhotoWork | None = None, *, enough: int | None = None
+    content: bytes, limits: ImageLimits, work: PhotoWork | None = None, enough: int | None = None
 ) -> DecodedImage:
     """Decode one image file: first frame, upright by its EXIF or container, sRGB, transparency over white.
 
