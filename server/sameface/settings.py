@@ -144,7 +144,8 @@ class Settings(BaseSettings):
         0.5,
         ge=0,
         description="longest wait for a turn in seconds, and in any case six times as long as the work itself takes; "
-        "a call that would wait longer gets RESOURCE_EXHAUSTED",
+        "a call that would wait longer gets RESOURCE_EXHAUSTED; one that waits already may wait up to four times as "
+        "long if the machine becomes slower",
     )
     max_request_bytes: int = Field(
         256 << 20, ge=1 << 20, description="most bytes of all requests in flight; further ones get RESOURCE_EXHAUSTED"
