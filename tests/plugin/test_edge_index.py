@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from pathlib import Path
 
 import numpy as np
@@ -302,8 +302,10 @@ async def test_a_disk_without_room_leaves_the_store_as_it_was(store: Store, monk
 async def test_closing_ends_the_build(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "waits.py").write_text("import time; time.sleep(600)")
     monkeypatch.setattr(index, "PROGRAM", tmp_path / "waits.py")
+    # Other tests in this process may have left servers running.
+    others = children()
     await fill(store, range(PEOPLE, PEOPLE + 40))
-    running = await begun()
+    running = await begun(others)
     await store.aclose()
     assert not running & children()
     assert len(list((tmp_path / "store" / CONTRACT.key).glob("shard-*"))) == 1
@@ -322,10 +324,10 @@ def ended(process: str) -> bool:
         return True
 
 
-async def begun() -> set[str]:
-    """Wait until a child process runs."""
+async def begun(others: Set[str] = frozenset()) -> set[str]:
+    """Wait until a child process runs that is none of the ``others``."""
     for _ in range(3000):
-        if running := children():
+        if running := children() - others:
             return running
         await asyncio.sleep(0.01)
     raise AssertionError("no process was started within 30 s")

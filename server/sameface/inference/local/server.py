@@ -235,6 +235,7 @@ class LocalTriton:
                 # A hanging stub process would survive the unloading of its model.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        self._stubs = {pid: model for pid, model in self._stubs.items() if model not in models}
         try:
             self._write_repository()
             # Loading alone has no effect on a model that Triton considers ready.
