@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test lint lint-types lint-style lint-imports lint-documents lint-protos bench protos chaos qdrant docs site
+.PHONY: help demo test lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos qdrant docs site
 .PHONY: install install-dev lock pin-images models triton clean
 
 help: ## List the commands
@@ -38,8 +38,12 @@ WORKERS ?= 3
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: install-dev ## Run every gate and every test; prints the slowest twenty
-	@$(MAKE) --no-print-directory -j$(WORKERS) lint models triton
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
+	@$(MAKE) --no-print-directory -j$(WORKERS) lint collect models triton
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --durations=20
+
+# The first import of a test rewrites and compiles it. The workers would each do that, all at the same time.
+collect: install-dev
+	@$(BIN)/pytest --collect-only -q >/dev/null || $(BIN)/pytest --collect-only -q
 
 # Each step is a target, so that `make -j2 lint` runs two at once; the longest comes first.
 lint: lint-types lint-style lint-imports lint-documents lint-protos ## ruff, mypy, import rules, protos, generated documents

@@ -266,16 +266,24 @@ async def test_a_gallery_deleted_during_its_export_is_told(tmp_path: Path) -> No
 
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, sys, time
 from pathlib import Path
 from sameface_qdrant import Store
 from sameface_qdrant.transfer import exporting, gallery_import
 from sameface_qdrant.transfer.exporting import export_store
 from sameface_qdrant.transfer.importing import import_store
 from sameface_qdrant.transfer.keys import ExportKey
-what, folder, file = sys.argv[1:]
+what, folder, file, lines = sys.argv[1:]
 exporting.FRAME_POINTS, gallery_import.NOTED_EVERY = 4, 2
-told = lambda what, *progress: what == "staff" and print(what, *progress, flush=True)
+told_lines = 0
+def told(gallery, *progress):
+    global told_lines
+    if gallery == "staff":
+        print(gallery, *progress, flush=True)
+        told_lines += 1
+        # An export may end before the signal comes; an import is killed wherever it is.
+        if what == "export" and told_lines == int(lines):
+            time.sleep(60)
 async def run():
     store = await Store.open(f"edge://{folder}")
     key = ExportKey("key-file", bytes(range(32)))
@@ -291,7 +299,7 @@ asyncio.run(run())
 def killed(what: str, folder: Path, file: Path, lines: int) -> bool:
     """Run an export or import, and kill it after some lines of progress; return whether it was still running."""
     child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, what, str(folder), str(file)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, what, str(folder), str(file), str(lines)], stdout=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
     for _ in range(lines):

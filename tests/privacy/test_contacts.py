@@ -1,6 +1,5 @@
 """No process of ours contacts anybody but whom its settings name, or writes anywhere but in its own folders."""
 
-import asyncio
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from sameface.inference.local.process import SHARED_MEMORY
 from sameface.libraries import NO_TELEMETRY
 from sameface.settings import cache_folder
 from tests.conftest import PORTRAITS
-from tests.plugin.wire import Double
+from tests.privacy.on_a_server import PLUGIN
 from tests.privacy.watch import Seen, clean_environment, read, traced, watch, why_not
 from tests.processes import descendants
 from tests.training.glyphs import glyphs, write_glyphs
@@ -29,17 +28,6 @@ SAMEFACE = [sys.executable, "-P", "-m", "sameface.cli"]
 PHOTOS = [str(PORTRAITS / name) for name in ("emmanuel_macron_2014.jpg", "emmanuel_macron_2025.jpg")]
 MODEL = Path(__file__).resolve().parents[2] / "model_repository" / "face_detector" / "1" / "model.onnx"
 
-PLUGIN = """
-import sys
-import numpy as np
-from sameface_qdrant import Contract, NewTemplate, Policy, Probe
-from sameface_qdrant.blocking import Store
-contract = Contract("voices", version=1, sha256="0" * 64, dimension=4, preprocessing="none")
-with Store.open(sys.argv[1]) as store:
-    store.galleries.create("staff", contract, policy=Policy(verify_threshold=0.5))
-    store.enroll("staff", "ada", [NewTemplate(np.ones(4), contract)])
-    print(store.verify("staff", "ada", Probe(np.ones(4), contract)).outcome)
-"""
 CLIENT = """
 import sys
 from sameface.client import Client
@@ -189,25 +177,13 @@ def test_the_plugin_alone(tmp_path: Path) -> None:
 
 
 def test_the_plugin_on_a_server(tmp_path: Path) -> None:
-    # In a process of its own: one that has used gRPC before ended at times while it served and started another one.
-    program = (
-        "import asyncio, sys; import tests.privacy.test_contacts as own; asyncio.run(own.on_a_server(sys.argv[1]))"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path)]
+    command = [sys.executable, "-m", "tests.privacy.on_a_server", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert result.returncode == 0, result.stderr
-
-
-async def on_a_server(folder: str) -> None:
-    """Watch the plugin while it uses a server."""
-    server = await Double().start()
-    try:
-        command = [sys.executable, "-P", "-c", PLUGIN, server.url]
-        seen = await asyncio.to_thread(watch, command, Path(folder), clean_environment(Path(folder) / "home"))
-    finally:
-        await server.stop()
-    expect(seen, f"127.0.0.1:{server.port}")
-    assert seen.output == "MATCH\n"
+    told = json.loads(result.stdout)
+    written = frozenset(map(Path, told["written"]))
+    expect(Seen(told["returncode"], told["output"], frozenset(told["contacts"]), written), told["server"])
+    assert told["output"] == "MATCH\n"
 
 
 def test_what_native_code_looks_up_and_writes_is_seen(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_the_most_scans_that_are_allowed_cost_a_bounded_multiple_of_a_photo() ->
 
 
 def test_decoding_of_a_jpeg_ends_within_one_scan() -> None:
-    content = jpeg(800, 800, 90, entropy=refinement(800, 800))
+    content = jpeg(400, 400, 90, entropy=refinement(400, 400))
     whole = CountedWork()
     decode_image(content, LIMITS, whole)
     for last in range(1, whole.checks):
