@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import overload
+from benchmarks import bulk, gallery, overload
 from benchmarks.conditions import conditions
 from benchmarks.parts import PARTS
 from benchmarks.peers import command as peers
@@ -23,6 +23,8 @@ from benchmarks.results import print_tables, read_results, refreshed, write_resu
 from benchmarks.scaling import command as scaling
 
 OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
+    "bulk": bulk.main,
+    "gallery": gallery.main,
     "peers": peers.main,
     "photos": photos.main,
     "qdrant": qdrant.main,
