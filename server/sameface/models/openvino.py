@@ -10,14 +10,12 @@
 from collections.abc import Iterable
 
 import numpy as np
-import onnx
 
-from sameface.inference.cards import EMBEDDER
 from sameface.models.contract import check_tensor_contract
-from sameface.models.embedder import DIMENSION
 from sameface.models.folding import fold, fold_casts
 from sameface.models.graph import GraphWriter
-from sameface.models.layers import Array, Convolution, Dense, Layer, PixelStep, Slopes, read_layers
+from sameface.models.layers import Array, Layer, read_layers
+from sameface.models.plain import write_plain
 from sameface.models.rescaling import channels_between, input_weights, moved
 
 WEIGHT_STEPS = 127
@@ -43,31 +41,14 @@ def write_for_openvino(layers: Iterable[Layer], dense_steps: int | None = WEIGHT
 
     With None for ``dense_steps`` the dense layer stays as it is, and nothing is scaled.
     """
-    layers = list(layers) if dense_steps is None else _alike_in_the_dense_layer(list(layers))
-    writer = GraphWriter(EMBEDDER)
-    current = writer.node("Cast", ["images"], "pixels", to=onnx.TensorProto.FLOAT)
-    for layer in layers:
-        match layer:
-            case PixelStep():
-                constant = writer.constant(layer.constant_name or f"{layer.name}_constant", layer.constant)
-                current = writer.node(layer.operator, [current, constant], layer.name)
-            case Convolution():
-                weights = writer.constant(f"{layer.name}_weight", layer.weights)
-                bias = writer.constant(f"{layer.name}_bias", layer.bias)
-                current = writer.node("Conv", [current, weights, bias], layer.name, **layer.attributes)
-            case Slopes():
-                slopes = writer.constant(f"{layer.name}_slope", layer.values.reshape(-1, 1, 1))
-                current = writer.node("PRelu", [current, slopes], layer.name)
-            case Dense():
-                flat = writer.node("Flatten", [current], "flat", axis=1)
-                if dense_steps is None:
-                    weights = writer.constant(f"{layer.name}_weight", layer.weights)
-                else:
-                    weights, _ = write_whole_numbers(writer, f"{layer.name}_weight", layer.weights, dense_steps)
-                bias = writer.constant(f"{layer.name}_bias", layer.bias)
-                current = writer.node("Gemm", [flat, weights, bias], layer.name, transB=1)
-    writer.node("LpNormalization", [current], "embedding", axis=1, p=2)
-    return writer.model(["N", 3, 112, 112], "embedding", ["N", DIMENSION])
+    if dense_steps is None:
+        return write_plain(layers, convolution=GraphWriter.constant, dense=GraphWriter.constant)
+
+    def whole_numbers(writer: GraphWriter, name: str, weights: Array) -> str:
+        return write_whole_numbers(writer, name, weights, dense_steps)[0]
+
+    layers = _alike_in_the_dense_layer(list(layers))
+    return write_plain(layers, convolution=GraphWriter.constant, dense=whole_numbers)
 
 
 def _alike_in_the_dense_layer(layers: list[Layer]) -> list[Layer]:

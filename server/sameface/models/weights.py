@@ -1,8 +1,7 @@
 """`weights.onnx`: the committed form of our weights, beside their card. `sameface model build` builds the served form.
 
-It is plain ONNX that keeps the tensor contract and can be loaded: Cast, (Sub, Mul), Conv with bias, PRelu with a slope
-per channel, Flatten, Gemm, LpNormalization. Convolution and dense weights are stored in half precision behind a Cast,
-which halves the file. Biases and slopes are small and stay in fp32. Batch norms are already folded in.
+It is plain ONNX (see `plain`) that keeps the tensor contract and can be loaded. Convolution and dense weights are
+stored in half precision behind a Cast, which halves the file. Batch norms are already folded in.
 
 The fast, served form is never stored in half precision. For a slope near 1 its constants differ by orders of magnitude,
 and their rounding errors would not cancel.
@@ -10,14 +9,12 @@ and their rounding errors would not cancel.
 
 from collections.abc import Iterable
 
-import onnx
-
-from sameface.inference.cards import EMBEDDER
 from sameface.models.contract import check_tensor_contract
-from sameface.models.embedder import DIMENSION, write_embedder
+from sameface.models.embedder import write_embedder
 from sameface.models.folding import fold, fold_casts
 from sameface.models.graph import GraphWriter
-from sameface.models.layers import Convolution, Dense, Layer, PixelStep, Slopes, read_layers
+from sameface.models.layers import Layer, read_layers
+from sameface.models.plain import write_plain
 
 FILE_NAME = "weights.onnx"
 LARGEST_BYTES = 20_000_000
@@ -30,27 +27,7 @@ def write_weights(layers: Iterable[Layer]) -> bytes:
     Raises:
         ModelCheckFailed: a weight is not finite, or too large for half precision.
     """
-    writer = GraphWriter(EMBEDDER)
-    current = writer.node("Cast", ["images"], "pixels", to=onnx.TensorProto.FLOAT)
-    for layer in layers:
-        match layer:
-            case PixelStep():
-                constant = writer.constant(layer.constant_name or f"{layer.name}_constant", layer.constant)
-                current = writer.node(layer.operator, [current, constant], layer.name)
-            case Convolution():
-                weights = writer.half_constant(f"{layer.name}_weight", layer.weights)
-                bias = writer.constant(f"{layer.name}_bias", layer.bias)
-                current = writer.node("Conv", [current, weights, bias], layer.name, **layer.attributes)
-            case Slopes():
-                slopes = writer.constant(f"{layer.name}_slope", layer.values.reshape(-1, 1, 1))
-                current = writer.node("PRelu", [current, slopes], layer.name)
-            case Dense():
-                flat = writer.node("Flatten", [current], "flat", axis=1)
-                weights = writer.half_constant(f"{layer.name}_weight", layer.weights)
-                bias = writer.constant(f"{layer.name}_bias", layer.bias)
-                current = writer.node("Gemm", [flat, weights, bias], layer.name, transB=1)
-    writer.node("LpNormalization", [current], "embedding", axis=1, p=2)
-    return writer.model(["N", 3, 112, 112], "embedding", ["N", DIMENSION])
+    return write_plain(layers, convolution=GraphWriter.half_constant, dense=GraphWriter.half_constant)
 
 
 def build_from_weights(content: bytes) -> bytes:
