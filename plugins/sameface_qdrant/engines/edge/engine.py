@@ -190,14 +190,17 @@ class EdgeEngine:
 
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`."""
-        request = edge.CountRequest(exact=True, filter=filter_of(where))
         opened = self._opened(collection)
+
+        def count(shard: edge.EdgeShard) -> int:
+            return int(shard.count(edge.CountRequest(exact=True, filter=filter_of(where))))
+
         if "identity" in where.equals:
-            return await opened.read(lambda shard: shard.count(request), quick=True)
+            return await opened.read(count, quick=True)
         key, writes = repr(where), opened.writes
         if key in opened.counts:
             return opened.counts[key]
-        counted = await opened.read(lambda shard: shard.count(request))
+        counted = await opened.read(count)
         # A write that was running meanwhile may or may not be counted.
         if where.valid_at is None and writes == opened.writes and not opened.writing.locked():
             opened.counts[key] = counted
