@@ -22,6 +22,7 @@ from benchmarks.start import measure_start, start_tables
 from benchmarks.verification import PROBE, SIZES, photo_of
 from sameface.evaluation.report import Picture
 from sameface.evaluation.tables import Table
+from sameface.event_loop import loop_factory
 
 Progress = Callable[[str], None]
 Figures = dict[str, Any]
@@ -49,7 +50,9 @@ def _serving(options: argparse.Namespace, progress: Progress) -> Figures:
         size = (1, 0.3) if options.quick else (options.rounds, options.turn_s)
         with_peers = not (options.quick or options.no_peers)
         work = measure_serving(plain, secured, options.portraits, size, progress, with_peers=with_peers)
-        return asyncio.run(work)
+        # What runs in this process has the event loop of the service.
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(work)
 
 
 def _operations(options: argparse.Namespace, progress: Progress) -> Figures:

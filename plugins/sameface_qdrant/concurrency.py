@@ -23,16 +23,32 @@ async def in_thread(
     A cancelled caller waits until the call has ended. So a lock or an admission of the caller covers all of the work. A
     call that has not begun is dropped. ``stop`` is called on cancellation, to end the call early.
     """
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
     future = threads.submit(call, *args)
-    waiting = asyncio.wrap_future(future)
+
+    def wake(_: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_set, done)
+
+    # `asyncio.wrap_future` and `asyncio.shield` would take two futures more, and another turn of the loop.
+    future.add_done_callback(wake)
     try:
-        return await asyncio.shield(waiting)
+        await done
     except asyncio.CancelledError:
         future.cancel()
         if stop is not None:
             stop()
-        await ended(waiting)
+        await ended(asyncio.wrap_future(future))
         raise
+    if future.cancelled():  # its pool was shut down
+        raise asyncio.CancelledError
+    return future.result()
+
+
+def _set(done: asyncio.Future[None]) -> None:
+    if not done.done():  # its caller was cancelled
+        done.set_result(None)
 
 
 async def to_end(work: Awaitable[Result]) -> Result:

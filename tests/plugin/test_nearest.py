@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface_qdrant.engines.base import VECTOR_NAME, Point, Where
-from sameface_qdrant.engines.edge.nearest import nearest
+from sameface_qdrant.engines.edge.nearest import nearest, nearest_of_few
 from sameface_qdrant.engines.edge.shard import open_current
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.vectors import unit
@@ -91,3 +91,15 @@ def test_the_nearest_that_match_are_found(
     found = nearest(shard, vector, where, limit, floor, few=few)
     assert [hit.id for hit in found] == [name for _, name in expected[:limit]]
     assert [hit.score for hit in found] == pytest.approx([score for score, _ in expected[:limit]], abs=1e-5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(filters=st.lists(FILTERS, min_size=1, max_size=3), limit=st.integers(1, 60), seed=st.integers(0, 50))
+def test_searches_in_one_call_find_what_each_finds_alone(
+    stored: tuple[edge.EdgeShard, list[Point]], filters: list[Where], limit: int, seed: int
+) -> None:
+    shard, _ = stored
+    rng = np.random.default_rng(seed)
+    searches = [(unit(random_vector(rng), 8), where) for where in filters]
+    alone = [nearest(shard, vector, where, limit, None, few=True) for vector, where in searches]
+    assert nearest_of_few(shard, searches, limit) == alone

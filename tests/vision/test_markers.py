@@ -9,7 +9,7 @@ from sameface.vision.jpeg import next_marker
 
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 NO_MARKERS = [b"\x00", b"\xff\x00", b"\xff\xd0", b"\xff\xd7", b"\xff\xff", b"\x12\x34"]
-EDGES = (0, 64, 1 << 17, 2 << 17)
+EDGES = (0, 1 << 16, 3 << 16, 5 << 16)
 """Where the search changes from near to far, and from block to block."""
 
 pieces = st.lists(

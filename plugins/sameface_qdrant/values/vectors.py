@@ -1,5 +1,6 @@
 """Checks embeddings and scales them to unit norm."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
@@ -40,13 +41,14 @@ def unit(vector: Vector, dimension: int) -> Vector:
             f"the embedding has shape {list(values.shape)}; expected [{dimension}]",
             metadata={"field": "embedding", "given": list(values.shape), "expected": dimension},
         )
-    if not np.isfinite(values).all():
+    # The largest of them is not finite if any is not.
+    largest = float(np.abs(values).max(initial=0.0))
+    if not math.isfinite(largest):
         position = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InvalidEmbedding(
             f"the embedding has a value that is not a finite number, first at position {position}; check the model",
             metadata={"field": "embedding", "position": position},
         )
-    largest = float(np.abs(values).max(initial=0.0))
     if largest < 1e-30:
         raise InvalidEmbedding(
             "the embedding has zero norm; expected a number that is not zero; check the model",
@@ -54,7 +56,7 @@ def unit(vector: Vector, dimension: int) -> Vector:
         )
     # Scaled first, so that squares of very large or small values neither overflow nor vanish.
     scaled = values / largest
-    return (scaled / np.linalg.norm(scaled)).astype(np.float32)
+    return (scaled / math.sqrt(scaled.dot(scaled))).astype(np.float32)
 
 
 def units_under(contract: Contract, embeddings: Sequence[Embedding]) -> list[Vector]:

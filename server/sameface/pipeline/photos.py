@@ -304,14 +304,16 @@ def _largest(found: Sequence[Sighting], image: DecodedImage) -> Sighting:
 
 def _batches(crops: Sequence[Pixels]) -> list[Pixels]:
     """Return the crops as inputs of the embedder, each uint8 [up to 32, 3, 112, 112]."""
-    images = np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2))
+    each = np.stack(crops) if len(crops) > 1 else crops[0][np.newaxis]
+    images = np.ascontiguousarray(each.transpose(0, 3, 1, 2))
     return [images[start : start + LARGEST_BATCH] for start in range(0, len(images), LARGEST_BATCH)]
 
 
 def _checked(embeddings: Sequence[Tensor], version: int) -> tuple[Vector, ...]:
     vectors = np.concatenate(embeddings).astype(np.float32, copy=False)
-    norms = np.linalg.norm(vectors, axis=1)
-    if not (np.isfinite(vectors).all() and (np.abs(norms - 1.0) < 1e-3).all()):
+    norms = np.sqrt((vectors * vectors).sum(axis=1))
+    # The norm of a vector with a value that is not finite is not near 1 either.
+    if not (np.abs(norms - 1.0) < 1e-3).all():
         raise ModelCheckFailed(
             f"{EMBEDDER} version {version} returned vectors with norms {norms.round(4).tolist()}; expected unit norm; "
             "check the model with `sameface model check`",

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.vision.align import CROP_SIDE, TEMPLATE, similarity_transform
+from sameface.vision.align import CROP_SIDE
 from sameface.vision.pixels import Pixels
 
 Grey: TypeAlias = NDArray[np.uint8]
@@ -27,7 +27,7 @@ _REACH = 4
 _SECOND_DIFFERENCE = np.array([1, -2, 1], np.float32)
 
 
-def detail_beyond_noise(pixels: Pixels, grey: Grey, landmarks: NDArray[np.float32]) -> float:
+def detail_beyond_noise(pixels: Pixels, grey: Grey, matrix: NDArray[np.float64]) -> float:
     """Return how much detail of the face stands out from noise, in decibels relative to its contrast.
 
     It is the power at `FINE` frequencies, less what noise adds to it, over the power at `COARSE` frequencies and that
@@ -40,9 +40,8 @@ def detail_beyond_noise(pixels: Pixels, grey: Grey, landmarks: NDArray[np.float3
     Args:
         pixels: the image in which the face was found.
         grey: the aligned face, [112, 112].
-        landmarks: of the face in the image, [5, 2].
+        matrix: from the image to the aligned face, [2, 3].
     """
-    matrix = similarity_transform(landmarks.astype(np.float64), TEMPLATE)
     enlarged = min(MOST_ENLARGED, float(np.hypot(matrix[0, 0], matrix[1, 0])))
     if enlarged > 1.05:
         side = round(CROP_SIDE / enlarged)
@@ -107,8 +106,9 @@ def _powers(grey: Grey, enlarged: float) -> tuple[float, float]:
 
 def _quantile(values: NDArray[Any], share: float) -> float:
     """Return the value that this share of the values do not exceed (nearest rank). It is faster than NumPy's own."""
-    rank = math.ceil(share * values.size) - 1
-    return float(np.partition(values, rank, axis=None)[rank])
+    rank, sorted_to_rank = math.ceil(share * values.size) - 1, values.flatten()
+    sorted_to_rank.partition(rank)
+    return float(sorted_to_rank[rank])
 
 
 @lru_cache

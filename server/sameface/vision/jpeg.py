@@ -20,7 +20,7 @@ MAX_SEGMENTS = 2000
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _MARKS = np.array([_MARKER.match(bytes((0xFF, second))) is not None for second in range(256)])
 """Whether this byte after FF makes a marker."""
-_NEAR, _BLOCK = 64, 1 << 17
+_NEAR, _BLOCK = 1 << 16, 1 << 17
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _FIRST_WITH_LENGTH = 0xC0
 _APPLICATION = range(0xE0, 0xF0)
@@ -225,15 +225,15 @@ def plain_jpeg(content: bytes, work: PhotoWork) -> PlainJpeg:
 def next_marker(content: bytes, position: int) -> int | None:
     """Return the offset of the first marker from ``position`` on, or None if there is none.
 
-    Segments follow each other closely. The bytes of a scan have a stuffed FF in about 200 bytes, where a regular
-    expression stops each time. So these bytes are compared in blocks.
+    Segments follow each other closely, and a small photo ends soon. The bytes of a scan have a stuffed FF in about 200
+    bytes, where a regular expression stops each time. So the bytes of a long scan are compared in blocks.
     """
     found = _MARKER.search(content, position, position + _NEAR)
     if found is not None:
         return found.start()
     octets = np.frombuffer(content, dtype=np.uint8)
-    for start in range(position, len(content) - 1, _BLOCK):
-        # A block ends with the first byte of the next one.
+    # The near part, and each block, ends with the first byte of a marker that may begin there.
+    for start in range(position + _NEAR - 1, len(content) - 1, _BLOCK):
         block = octets[start : start + _BLOCK + 1]
         candidates = np.flatnonzero(block[:-1] == 0xFF)
         marks = _MARKS[block[candidates + 1]]

@@ -15,6 +15,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from sameface.errors import ExtremePose, FaceTooSmall, QualityTooLow
+from sameface.vision.align import TEMPLATE, similarity_transform
 from sameface.vision.crop_quality import detail_beyond_noise, dynamic_range, eye_brightness, mean_luminance
 from sameface.vision.decode import DecodedImage
 from sameface.vision.detection import Detection
@@ -80,8 +81,9 @@ def assess_quality(image: DecodedImage, face: Detection, crop: Pixels) -> tuple[
     mean = mean_luminance(grey)
     bits = dynamic_range(grey)
     eyes = eye_brightness(grey)
-    detail = detail_beyond_noise(image.pixels, grey, face.landmarks)
-    visible = visible_share(image.pixels, face.landmarks)
+    matrix = similarity_transform(face.landmarks, TEMPLATE)
+    detail = detail_beyond_noise(image.pixels, grey, matrix)
+    visible = visible_share(image.pixels, face.landmarks, matrix)
     sharpness = _ramp(detail, -26, -11)
     return (
         QualityComponent("UnifiedQualityScore", unified(sharpness, face.score), unified(sharpness, face.score)),

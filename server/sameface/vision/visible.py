@@ -23,14 +23,14 @@ BAR_MEAN, BAR_MOST = 1.5, 8
 """Neighbouring lines of a bar differ by less than this, on average and at most, in grey levels. JPEG leaves traces."""
 
 
-def visible_share(pixels: Pixels, landmarks: NDArray[np.float32]) -> float:
+def visible_share(pixels: Pixels, landmarks: NDArray[np.float32], matrix: NDArray[np.float64] | None = None) -> float:
     """Return the share of the face that lies inside the picture, 0 to 1.
 
     Bars at the borders of the image do not belong to the picture (see `picture_bounds`). In a cut face the detector may
     squeeze the landmarks into what is left. The face is therefore taken to be as large as the longer of its two sides
-    says: eye to eye, or eyes to mouth.
+    says: eye to eye, or eyes to mouth. ``matrix``, if it is known, is the one that leads to the aligned crop.
     """
-    matrix = similarity_transform(landmarks, TEMPLATE)
+    matrix = similarity_transform(landmarks, TEMPLATE) if matrix is None else matrix
     # Plain numbers: most faces need no arrays.
     (turn, _, shift_x), (skew, _, shift_y) = matrix.tolist()
     scale = math.hypot(turn, skew)

@@ -26,7 +26,7 @@ from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollectio
 from sameface_qdrant.engines.edge.erasure_evidence import EdgeErasureEvidence
 from sameface_qdrant.engines.edge.files import check_format
 from sameface_qdrant.engines.edge.lock import lock_folder
-from sameface_qdrant.engines.edge.nearest import is_indexed, nearest
+from sameface_qdrant.engines.edge.nearest import is_indexed, nearest, nearest_of_few
 from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.edge.shard import filter_of, open_current, point_of
 from sameface_qdrant.errors import SamefaceError, StoreUnavailable
@@ -157,8 +157,7 @@ class EdgeEngine:
     ) -> list[Hit]:
         """See `Engine.nearest`; exact, except in galleries of `EdgeOptions.index_from` records and more."""
         opened = self._opened(collection)
-        # Comparing few points takes less time than the switch to another thread.
-        quick = "identity" in where.equals or (is_indexed(where) and opened.size * opened.dimension <= QUICK_NUMBERS)
+        quick = _is_quick(opened, where)
         graph = self._options if opened.handle.indexed and not (exact or self._options.exact) else None
         return await opened.read(
             lambda shard: nearest(shard, vector, where, limit, min_score, graph=graph, few=quick), quick=quick
@@ -173,7 +172,10 @@ class EdgeEngine:
         fields: Sequence[str],
         exact: bool = False,
     ) -> list[list[Hit]]:
-        """See `Engine.nearest_each`; one search after the other, with whole payloads."""
+        """See `Engine.nearest_each`; with whole payloads, and one search after the other if one of them takes long."""
+        opened = self._opened(collection)
+        if all(_is_quick(opened, where) for _, where in searches):
+            return await opened.read(lambda shard: nearest_of_few(shard, searches, limit), quick=True)
         return [await self.nearest(collection, vector, where, limit, exact=exact) for vector, where in searches]
 
     async def scroll(
@@ -188,14 +190,17 @@ class EdgeEngine:
 
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`."""
-        request = edge.CountRequest(exact=True, filter=filter_of(where))
         opened = self._opened(collection)
+
+        def count(shard: edge.EdgeShard) -> int:
+            return int(shard.count(edge.CountRequest(exact=True, filter=filter_of(where))))
+
         if "identity" in where.equals:
-            return await opened.read(lambda shard: shard.count(request), quick=True)
+            return await opened.read(count, quick=True)
         key, writes = repr(where), opened.writes
         if key in opened.counts:
             return opened.counts[key]
-        counted = await opened.read(lambda shard: shard.count(request))
+        counted = await opened.read(count)
         # A write that was running meanwhile may or may not be counted.
         if where.valid_at is None and writes == opened.writes and not opened.writing.locked():
             opened.counts[key] = counted
@@ -295,6 +300,11 @@ class EdgeEngine:
         if opened.compaction is None or opened.compaction.done():
             opened.compaction = asyncio.create_task(compaction.compact(opened))
         return opened.compaction
+
+
+def _is_quick(opened: EdgeCollection, where: Where) -> bool:
+    """Whether a search compares so few points that it takes less time than the switch to another thread."""
+    return "identity" in where.equals or (is_indexed(where) and opened.size * opened.dimension <= QUICK_NUMBERS)
 
 
 def _living(shard: edge.EdgeShard, ids: Sequence[str]) -> set[str]:

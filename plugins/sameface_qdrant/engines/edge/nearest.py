@@ -8,7 +8,7 @@ selective filters.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,7 +64,44 @@ def nearest(
         passed = [point for point in found if _matches(point.payload or {}, tested_here)]
         if len(passed) >= limit or len(found) < most:
             break
-    return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in passed[:limit]]
+    return [_hit(point) for point in passed[:limit]]
+
+
+def nearest_of_few(shard: edge.EdgeShard, searches: Sequence[tuple[Vector, Where]], limit: int) -> list[list[Hit]]:
+    """Return the result of `nearest` with ``few`` for each search; blocks.
+
+    One call of Edge looks for all of them. A call takes longer than the comparison of few vectors.
+    """
+    params = edge.SearchParams(exact=True)
+    found = shard.query_batch(
+        edge.QueryBatchRequest(
+            [
+                edge.QueryRequest(
+                    limit=limit,
+                    query=edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME),
+                    filter=filter_of(where, expiry=False),
+                    with_payload=True,
+                    params=params,
+                )
+                for vector, where in searches
+            ]
+        )
+    )
+    return [_in_force(shard, *search, limit, points) for search, points in zip(searches, found, strict=True)]
+
+
+def _in_force(
+    shard: edge.EdgeShard, vector: Vector, where: Where, limit: int, found: Sequence[edge.ScoredPoint]
+) -> list[Hit]:
+    """Return the first points of a search whose expiry was not tested; search again if one of them has expired."""
+    expiry = Where({}, valid_at=where.valid_at)
+    if all(_matches(point.payload or {}, expiry) for point in found):
+        return [_hit(point) for point in found]
+    return nearest(shard, vector, where, limit, None, few=True)
+
+
+def _hit(point: edge.ScoredPoint) -> Hit:
+    return Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {})
 
 
 def _search(shard: edge.EdgeShard, where: Where, graph: EdgeOptions) -> edge.SearchParams:

@@ -130,8 +130,8 @@ def matching_ids(shard: edge.EdgeShard, where: edge.Filter) -> list[str]:
             return found
 
 
-def filter_of(where: Where) -> edge.Filter:
-    """Return Edge's form of a filter."""
+def filter_of(where: Where, *, expiry: bool = True) -> edge.Filter:
+    """Return Edge's form of a filter; without ``expiry`` what has expired by ``where.valid_at`` passes it."""
     must: list[Any] = [
         edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.equals.items()
     ]
@@ -140,7 +140,7 @@ def filter_of(where: Where) -> edge.Filter:
         must.append(edge.HasIdCondition(set(where.ids)))
     if where.expired_at is not None:
         must.append(edge.FieldCondition(key="expires", range=edge.RangeFloat(lte=where.expired_at)))
-    if where.valid_at is not None:
+    if where.valid_at is not None and expiry:
         later = edge.FieldCondition(key="expires", range=edge.RangeFloat(gt=where.valid_at))
         must.append(edge.Filter(should=[edge.IsEmptyCondition("expires"), later]))
     must_not: list[Any] = [
