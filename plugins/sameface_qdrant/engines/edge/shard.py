@@ -9,6 +9,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Point, Where
+from sameface_qdrant.engines.edge import write_log
 from sameface_qdrant.engines.edge.files import (
     ROOM_TO_OPEN,
     ROOM_TO_WRITE,
@@ -46,6 +47,7 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
             f"{path} cannot be opened by this version of Qdrant Edge: {error}; restore the folder from a backup",
             metadata={"path": path},
         ) from error
+    write_log.write_again(shard, path)
     # Only now: if the current shard cannot be opened, the others may be all that is left.
     clear_strays(folder, path)
     return shard, path, int(read_text(folder / DIMENSION) or dimension)
