@@ -39,7 +39,7 @@ import numpy as np
 import pytest
 
 from sameface_qdrant import NewTemplate, Policy, Probe, Provenance, Store, Template
-from sameface_qdrant.engines.base import INDEXED_FIELDS, Point
+from sameface_qdrant.engines.base import INDEXED_FIELDS, Point, Where
 from sameface_qdrant.engines.edge import engine as engine_module
 from sameface_qdrant.engines.edge import index, shard
 from sameface_qdrant.engines.edge.engine import EdgeEngine
@@ -261,6 +261,43 @@ async def test_every_field_that_searches_filter_by_is_indexed(tmp_path: Path) ->
     indexed = engine._collections["things"].handle.shard.info().payload_schema.keys()
     assert set(indexed) == INDEXED_FIELDS.keys()
     await engine.aclose()
+
+
+async def test_a_shard_that_grows_gets_more_search_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard, "SMALL", 4 * 40)
+    several = 4 * (os.cpu_count() or 1)
+    engine = await EdgeEngine.open(tmp_path)
+    await engine.ensure("things", 4)
+    opened = engine._collections["things"]
+    vectors = np.random.default_rng(1).normal(size=(60, 4)).astype(np.float32)
+
+    async def add(numbers: range) -> None:
+        await engine.upsert(
+            "things", [Point(point_id(str(one)), {"gallery": "g", "number": one}, vectors[one]) for one in numbers]
+        )
+        await engine.commit("things")
+
+    async def nearest() -> list[int]:
+        found = [await engine.nearest("things", vector, Where({"gallery": "g"}), 1) for vector in vectors]
+        return [one.payload["number"] for (one,) in found]
+
+    await add(range(30))
+    assert (opened.handle.threads, shard.threads_of(opened.handle.folder)) == (1, 1)
+    async with opened.handle.reading():
+        await add(range(30, 50))
+        assert opened.handle.threads == 1  # not while somebody reads
+    await add(range(50, 60))
+    assert (opened.handle.threads, shard.threads_of(opened.handle.folder)) == (several, several)
+    await add(range(5))
+    assert await nearest() == list(range(60))
+    await engine.aclose()
+    for small, threads in ((4 * 40, several), (4 * 1000, 1)):
+        monkeypatch.setattr(shard, "SMALL", small)
+        engine = await EdgeEngine.open(tmp_path)
+        await engine.ensure("things", 4)
+        assert shard.threads_of(engine._collections["things"].handle.folder) == threads
+        assert await nearest() == list(range(60))
+        await engine.aclose()
 
 
 def test_no_call_rewrites_a_collection_in_one_go() -> None:

@@ -15,7 +15,7 @@ from sameface_qdrant.concurrency import to_end
 from sameface_qdrant.engines.edge.erasure_notes import removed
 from sameface_qdrant.engines.edge.files import LOG, ROOM_TO_DELETE, ROOM_TO_WRITE, check_room, write_text
 from sameface_qdrant.engines.edge.options import EdgeOptions
-from sameface_qdrant.engines.edge.shard import matching_ids
+from sameface_qdrant.engines.edge.shard import load, matching_ids, threads_for, threads_of
 from sameface_qdrant.engines.edge.write_log import WriteLog
 from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
 
@@ -36,11 +36,14 @@ class Handle:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     indexed: bool = False
     """Whether the shard has a graph, for most of its vectors."""
+    threads: int = 1
+    """How many searches run at the same time."""
     log: WriteLog = field(init=False)
     """What was written since the latest flush."""
 
     def __post_init__(self) -> None:
         self.indexed = self.shard.info().indexed_vectors_count > 0
+        self.threads = threads_of(self.folder)
         self.log = WriteLog(self.folder / LOG)
 
     def flush(self) -> None:
@@ -140,6 +143,18 @@ class EdgeCollection:
             self.deletions += 1
             await self._apply(operation, touched)
             await blocking_call(self.folder, removed, self.folder)
+
+    def add_threads(self) -> None:
+        """Open a shard that has grown with more search threads, unless it is in use; all calls wait meanwhile."""
+        handle, wanted = self.handle, threads_for(self.size, self.dimension)
+        if wanted <= handle.threads or handle.reads or self.writing.locked() or self.changed is not None:
+            return
+        handle.threads = wanted
+        with contextlib.suppress(Exception):  # the open shard goes on
+            handle.flush()
+            grown = load(handle.folder, self.dimension)
+            handle.shard.close()
+            handle.shard = grown
 
     async def make_durable(self) -> None:
         """Make every write so far durable. The caller holds ``writing``."""

@@ -186,14 +186,15 @@ class EdgeEngine:
 
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`."""
-        request = edge.CountRequest(exact=True, filter=filter_of(where))
         opened = self._opened(collection)
-        if "identity" in where.equals:
-            return await opened.read(lambda shard: shard.count(request), quick=True)
-        key, writes = repr(where), opened.writes
+        of_identity = "identity" in where.equals
+        key, writes = "" if of_identity else repr(where), opened.writes
         if key in opened.counts:
             return opened.counts[key]
-        counted = await opened.read(lambda shard: shard.count(request))
+        request = edge.CountRequest(exact=True, filter=filter_of(where))
+        counted = await opened.read(lambda shard: shard.count(request), quick=of_identity)
+        if of_identity:
+            return counted
         # A write that was running meanwhile may or may not be counted.
         if where.valid_at is None and writes == opened.writes and not opened.writing.locked():
             opened.counts[key] = counted
@@ -215,6 +216,7 @@ class EdgeEngine:
                 await asyncio.shield(rewriting)
         else:
             self._index_if_due(opened)
+        opened.add_threads()
 
     async def aclose(self) -> None:
         """See `Engine.aclose`; erasures in large collections are left for the next opening."""
