@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import overload
+from benchmarks import bulk, gallery, overload
 from benchmarks.conditions import conditions
 from benchmarks.parts import PARTS
 from benchmarks.peers import command as peers
@@ -26,9 +26,12 @@ OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "peers": peers.main,
     "photos": photos.main,
     "qdrant": qdrant.main,
+    "gallery": gallery.main,
+    "bulk": bulk.main,
     "scaling": scaling.main,
     "capacity": scaling.capacity_main,
 }
+NAMES = (*PARTS, "report", "plugin", *OTHERS)
 
 
 def main() -> None:
@@ -73,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=(*PARTS, "report", "plugin", *OTHERS),
+        choices=NAMES,
         help="what to measure; report: only write the page again from the last figures",
     )
     parser.add_argument("--quick", action="store_true", help="a few calls of each, to see that it works")
