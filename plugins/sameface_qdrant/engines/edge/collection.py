@@ -147,7 +147,7 @@ class EdgeCollection:
     def add_threads(self) -> None:
         """Open a shard that has grown with more search threads, unless it is in use; all calls wait meanwhile."""
         handle, wanted = self.handle, threads_for(self.size, self.dimension)
-        if wanted <= handle.threads or handle.reads or self.writing.locked() or self.changed is not None:
+        if handle.threads != 1 or wanted == 1 or handle.reads or self.writing.locked() or self.changed is not None:
             return
         handle.threads = wanted
         with contextlib.suppress(Exception):  # the open shard goes on

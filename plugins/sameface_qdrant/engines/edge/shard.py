@@ -26,6 +26,8 @@ COPY_BATCH = 250
 CURRENT, DIMENSION = "CURRENT", "DIMENSION"
 SMALL = 1 << 20
 """A search of a shard with fewer numbers, 8,192 vectors of 128, is over before a second thread could help."""
+EDGES_OWN = 4
+"""Search threads for each core, if a shard notes no number."""
 
 
 def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, int]:
@@ -58,18 +60,18 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
 
 
 def threads_for(points: int, dimension: int) -> int:
-    """Return how many search threads a shard has.
+    """Return how many search threads a shard has: one, or one for each core if it is large.
 
-    With several, each search wakes some that find nothing to do. With one, searches wait for each other. The larger
-    number is Edge's own.
+    Each search wakes threads that find nothing to do, so more of them cost processor time. With one, searches wait for
+    each other.
     """
-    return 1 if points * dimension < SMALL else 4 * (os.cpu_count() or 1)
+    return 1 if points * dimension < SMALL else max(2, os.cpu_count() or 1)
 
 
 def threads_of(path: Path) -> int:
     """Return how many search threads a shard that is opened now would have."""
     noted = json.loads(read_text(path / "edge_config.json") or "{}").get("max_search_threads")
-    return int(noted or 4 * (os.cpu_count() or 1))
+    return int(noted or EDGES_OWN * (os.cpu_count() or 1))
 
 
 def load(path: Path, dimension: int) -> edge.EdgeShard:
