@@ -13,7 +13,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -211,7 +211,7 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     """Measure, and print a Markdown table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks gallery", description=__doc__)
     parser.add_argument("--templates", type=int, nargs="+", default=[100_000], help="sizes (default 100000)")

@@ -26,13 +26,14 @@ A test covers each problem that was found in Qdrant Edge:
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -49,28 +50,24 @@ from tests.plugin.conftest import CONTRACT, random_vector
 
 BATCH = 3
 
-# Enrols identities of three templates, three at a time, and prints each one once it is acknowledged.
-WRITER = """
-import asyncio, sys
-import numpy as np
-from sameface_qdrant import NewTemplate, Store
-from tests.plugin.conftest import CONTRACT
 
-async def main(url, start):
-    store = await Store.open(url)
-    print("open", flush=True)
+def write(url: str, start: int, told: Connection) -> None:
+    """Enrol identities of three templates, three at a time, and tell each one once it is acknowledged."""
 
-    async def enroll(number):
-        vectors = np.random.default_rng(number).normal(size=(3, CONTRACT.dimension)).astype(np.float32)
-        await store.enroll("people", f"p{number}", [NewTemplate(vector, CONTRACT) for vector in vectors])
-        print(number, flush=True)
+    async def main(first: int) -> None:
+        store = await Store.open(url)
+        told.send("open")
 
-    while True:
-        await asyncio.gather(*(enroll(number) for number in range(start, start + 3)))
-        start += 3
+        async def enroll(number: int) -> None:
+            vectors = np.random.default_rng(number).normal(size=(BATCH, CONTRACT.dimension)).astype(np.float32)
+            await store.enroll("people", f"p{number}", [NewTemplate(vector, CONTRACT) for vector in vectors])
+            told.send(number)
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-"""
+        while True:
+            await asyncio.gather(*(enroll(number) for number in range(first, first + 3)))
+            first += 3
+
+    asyncio.run(main(start))
 
 
 async def test_nothing_acknowledged_is_lost_and_no_identity_is_half_written(tmp_path: Path) -> None:
@@ -80,16 +77,21 @@ async def test_nothing_acknowledged_is_lost_and_no_identity_is_half_written(tmp_
     await store.aclose()
     moments = random.Random(20261124)
     acknowledged: set[int] = set()
+    # Forked from a process that has imported the store, and has none open.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.plugin.test_edge"])
     for run in range(6):
-        command = [sys.executable, "-c", WRITER, url, str(run * 10_000)]
-        writer = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-        assert writer.stdout is not None
-        assert await writer.stdout.readline() == b"open\n"
+        told, theirs = context.Pipe(duplex=False)
+        writer = context.Process(target=write, args=(url, run * 10_000, theirs))
+        writer.start()
+        theirs.close()
+        assert told.recv() == "open"
         await asyncio.sleep(moments.uniform(0.05, 0.4))
-        writer.send_signal(signal.SIGKILL)
-        # An incomplete line is no acknowledgement.
-        acknowledged |= {int(line) for line in (await writer.stdout.read()).split(b"\n")[:-1]}
-        await writer.wait()
+        writer.kill()
+        writer.join()
+        with contextlib.suppress(EOFError, OSError):  # what was cut off is no acknowledgement
+            while True:
+                acknowledged.add(told.recv())
 
         store = await Store.open(url)
         stored: dict[str, int] = {}

@@ -146,10 +146,12 @@ class EdgeCollection:
 
     def add_threads(self) -> None:
         """Open a shard that has grown with more search threads, unless it is in use; all calls wait meanwhile."""
-        handle, wanted = self.handle, threads_for(self.size, self.dimension)
-        if handle.threads != 1 or wanted == 1 or handle.reads or self.writing.locked() or self.changed is not None:
+        handle = self.handle
+        if handle.threads != 1 or handle.reads or self.writing.locked() or self.changed is not None:
             return
-        handle.threads = wanted
+        handle.threads = threads_for(self.size, self.dimension)
+        if handle.threads == 1:
+            return
         with contextlib.suppress(Exception):  # the open shard goes on
             handle.flush()
             grown = load(handle.folder, self.dimension)
