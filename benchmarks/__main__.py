@@ -23,14 +23,15 @@ from benchmarks.results import print_tables, read_results, refreshed, write_resu
 from benchmarks.scaling import command as scaling
 
 OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
-    "bulk": bulk.main,
-    "gallery": gallery.main,
     "peers": peers.main,
     "photos": photos.main,
     "qdrant": qdrant.main,
+    "gallery": gallery.main,
+    "bulk": bulk.main,
     "scaling": scaling.main,
     "capacity": scaling.capacity_main,
 }
+NAMES = (*PARTS, "report", "plugin", *OTHERS)
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "part",
         nargs="?",
-        choices=(*PARTS, "report", "plugin", *OTHERS),
+        choices=NAMES,
         help="what to measure; report: only write the page again from the last figures",
     )
     parser.add_argument("--quick", action="store_true", help="a few calls of each, to see that it works")

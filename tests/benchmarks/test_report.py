@@ -3,19 +3,16 @@
 import asyncio
 import json
 import math
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import OTHERS
 from benchmarks.conditions import conditions, processor_of
 from benchmarks.in_turns import difference, in_turns, percentile, ratio
 from benchmarks.load import Load
 from benchmarks.operations import measure_operations
-from benchmarks.parts import PARTS
 from benchmarks.peers import command as peers
 from benchmarks.peers.contender import peer_processes
 from benchmarks.peers.environments import PEERS, Peer, peer_folder
@@ -131,10 +128,3 @@ def test_a_peer_that_ends_is_told_and_leaves_no_process(tmp_path: Path) -> None:
         peer_processes(peer, tmp_path, (tmp_path / "a", tmp_path / "b"), each_core=True),
     ):
         pass
-
-
-def test_every_part_that_a_document_names_is_there() -> None:
-    documents = [*Path("docs").rglob("*.md"), Path("README.md"), Path("CHANGELOG.md")]
-    named = {name for path in documents for name in re.findall(r"python -m benchmarks ([a-z]+)", path.read_text())}
-    assert named >= {"gallery", "bulk"}
-    assert named <= {*PARTS, *OTHERS, "report", "plugin"}

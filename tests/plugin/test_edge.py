@@ -26,20 +26,21 @@ A test covers each problem that was found in Qdrant Edge:
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sameface_qdrant import NewTemplate, Policy, Probe, Provenance, Store, Template
-from sameface_qdrant.engines.base import INDEXED_FIELDS, Point
+from sameface_qdrant.engines.base import INDEXED_FIELDS, Point, Where
 from sameface_qdrant.engines.edge import engine as engine_module
 from sameface_qdrant.engines.edge import index, shard
 from sameface_qdrant.engines.edge.engine import EdgeEngine
@@ -49,28 +50,24 @@ from tests.plugin.conftest import CONTRACT, random_vector
 
 BATCH = 3
 
-# Enrols identities of three templates, three at a time, and prints each one once it is acknowledged.
-WRITER = """
-import asyncio, sys
-import numpy as np
-from sameface_qdrant import NewTemplate, Store
-from tests.plugin.conftest import CONTRACT
 
-async def main(url, start):
-    store = await Store.open(url)
-    print("open", flush=True)
+def write(url: str, start: int, told: Connection) -> None:
+    """Enrol identities of three templates, three at a time, and tell each one once it is acknowledged."""
 
-    async def enroll(number):
-        vectors = np.random.default_rng(number).normal(size=(3, CONTRACT.dimension)).astype(np.float32)
-        await store.enroll("people", f"p{number}", [NewTemplate(vector, CONTRACT) for vector in vectors])
-        print(number, flush=True)
+    async def main(first: int) -> None:
+        store = await Store.open(url)
+        told.send("open")
 
-    while True:
-        await asyncio.gather(*(enroll(number) for number in range(start, start + 3)))
-        start += 3
+        async def enroll(number: int) -> None:
+            vectors = np.random.default_rng(number).normal(size=(BATCH, CONTRACT.dimension)).astype(np.float32)
+            await store.enroll("people", f"p{number}", [NewTemplate(vector, CONTRACT) for vector in vectors])
+            told.send(number)
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-"""
+        while True:
+            await asyncio.gather(*(enroll(number) for number in range(first, first + 3)))
+            first += 3
+
+    asyncio.run(main(start))
 
 
 async def test_nothing_acknowledged_is_lost_and_no_identity_is_half_written(tmp_path: Path) -> None:
@@ -80,16 +77,21 @@ async def test_nothing_acknowledged_is_lost_and_no_identity_is_half_written(tmp_
     await store.aclose()
     moments = random.Random(20261124)
     acknowledged: set[int] = set()
+    # Forked from a process that has imported the store, and has none open.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.plugin.test_edge"])
     for run in range(6):
-        command = [sys.executable, "-c", WRITER, url, str(run * 10_000)]
-        writer = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-        assert writer.stdout is not None
-        assert await writer.stdout.readline() == b"open\n"
+        told, theirs = context.Pipe(duplex=False)
+        writer = context.Process(target=write, args=(url, run * 10_000, theirs))
+        writer.start()
+        theirs.close()
+        assert told.recv() == "open"
         await asyncio.sleep(moments.uniform(0.05, 0.4))
-        writer.send_signal(signal.SIGKILL)
-        # An incomplete line is no acknowledgement.
-        acknowledged |= {int(line) for line in (await writer.stdout.read()).split(b"\n")[:-1]}
-        await writer.wait()
+        writer.kill()
+        writer.join()
+        with contextlib.suppress(EOFError, OSError):  # what was cut off is no acknowledgement
+            while True:
+                acknowledged.add(told.recv())
 
         store = await Store.open(url)
         stored: dict[str, int] = {}
@@ -261,6 +263,43 @@ async def test_every_field_that_searches_filter_by_is_indexed(tmp_path: Path) ->
     indexed = engine._collections["things"].handle.shard.info().payload_schema.keys()
     assert set(indexed) == INDEXED_FIELDS.keys()
     await engine.aclose()
+
+
+async def test_a_shard_that_grows_gets_more_search_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard, "SMALL", 4 * 40)
+    several = max(2, os.cpu_count() or 1)
+    engine = await EdgeEngine.open(tmp_path)
+    await engine.ensure("things", 4)
+    opened = engine._collections["things"]
+    vectors = np.random.default_rng(1).normal(size=(60, 4)).astype(np.float32)
+
+    async def add(numbers: range) -> None:
+        await engine.upsert(
+            "things", [Point(point_id(str(one)), {"gallery": "g", "number": one}, vectors[one]) for one in numbers]
+        )
+        await engine.commit("things")
+
+    async def nearest() -> list[int]:
+        found = [await engine.nearest("things", vector, Where({"gallery": "g"}), 1) for vector in vectors]
+        return [one.payload["number"] for (one,) in found]
+
+    await add(range(30))
+    assert (opened.handle.threads, shard.threads_of(opened.handle.folder)) == (1, 1)
+    async with opened.handle.reading():
+        await add(range(30, 50))
+        assert opened.handle.threads == 1  # not while somebody reads
+    await add(range(50, 60))
+    assert (opened.handle.threads, shard.threads_of(opened.handle.folder)) == (several, several)
+    await add(range(5))
+    assert await nearest() == list(range(60))
+    await engine.aclose()
+    for small, threads in ((4 * 40, several), (4 * 1000, 1)):
+        monkeypatch.setattr(shard, "SMALL", small)
+        engine = await EdgeEngine.open(tmp_path)
+        await engine.ensure("things", 4)
+        assert shard.threads_of(engine._collections["things"].handle.folder) == threads
+        assert await nearest() == list(range(60))
+        await engine.aclose()
 
 
 def test_no_call_rewrites_a_collection_in_one_go() -> None:

@@ -386,8 +386,9 @@ class StoreMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-# Qdrant Edge rewrites its files whenever something is erased, which takes far longer than the rest.
-EXAMPLES = {"edge": 6, "server": 6}
+# Qdrant Edge rewrites its files whenever something is erased, which takes far longer than the rest. The store itself is
+# the same on all engines, and sqlite answers three times as fast as Qdrant's client in memory.
+EXAMPLES = {"edge": 6, "server": 6, "memory": 30}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -1,8 +1,8 @@
 """Enrolments that are made at the same time are written together.
 
-An enrolment is acknowledged once the store has flushed it. Qdrant Edge takes 5 to 100 ms for a flush, however many
-writes share it, and Python stands still meanwhile. If each photo were flushed alone, a folder of photos would wait for
-the disk most of the time, and so would everybody else. So an enrolment that is ready waits for others that are being
+An enrolment is acknowledged once it is durable. That takes 2 to 100 ms, however many writes share it: a wait for the
+disk, and on Qdrant Edge sometimes a flush, during which Python stands still. If each photo waited alone, a folder of
+photos would wait for the disk most of the time. So an enrolment that is ready waits for others that are being
 made. Nothing else changes: each is answered once it is durable. A caller that enrols one photo after another does not
 wait.
 """

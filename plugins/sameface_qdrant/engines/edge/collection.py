@@ -1,6 +1,7 @@
 """One open collection of Qdrant Edge: its shard, its reads and writes, and the points changed during a copy."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,9 +13,10 @@ import qdrant_edge as edge
 
 from sameface_qdrant.concurrency import to_end
 from sameface_qdrant.engines.edge.erasure_notes import removed
-from sameface_qdrant.engines.edge.files import ROOM_TO_DELETE, ROOM_TO_WRITE, check_room, write_text
+from sameface_qdrant.engines.edge.files import LOG, ROOM_TO_DELETE, ROOM_TO_WRITE, check_room, write_text
 from sameface_qdrant.engines.edge.options import EdgeOptions
-from sameface_qdrant.engines.edge.shard import matching_ids
+from sameface_qdrant.engines.edge.shard import load, matching_ids, threads_for, threads_of
+from sameface_qdrant.engines.edge.write_log import WriteLog
 from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
 
 Result = TypeVar("Result")
@@ -34,9 +36,20 @@ class Handle:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     indexed: bool = False
     """Whether the shard has a graph, for most of its vectors."""
+    threads: int = 1
+    """How many searches run at the same time."""
+    log: WriteLog = field(init=False)
+    """What was written since the latest flush."""
 
     def __post_init__(self) -> None:
         self.indexed = self.shard.info().indexed_vectors_count > 0
+        self.threads = threads_of(self.folder)
+        self.log = WriteLog(self.folder / LOG)
+
+    def flush(self) -> None:
+        """Make the shard durable, so that it needs no log; blocks. The caller keeps writers out."""
+        self.shard.flush()
+        self.log.empty()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[edge.EdgeShard]:
@@ -55,6 +68,7 @@ class Handle:
         if self.reads:
             await self.idle.wait()
         await blocking_call(self.folder, self.shard.close)
+        self.log.close()
 
 
 @dataclass(slots=True)
@@ -108,15 +122,17 @@ class EdgeCollection:
         async with self.handle.reading() as shard:
             return await blocking_call(self.folder, call, shard)
 
-    async def update(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
-        """Apply a write; ``touched`` are the points that it may change.
+    async def update(
+        self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter, record: bytes | None = None
+    ) -> None:
+        """Apply a write; ``touched`` are the points that it may change, and ``record`` is what the log keeps of it.
 
         Raises:
             StoreFull: too little room is left to write through memory maps, see `files.ROOM_TO_WRITE`.
         """
         async with self.writing:
             await blocking_call(self.folder, check_room, self.folder, ROOM_TO_WRITE)
-            await self._apply(operation, touched)
+            await self._apply(operation, touched, record)
 
     async def remove(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
         """Apply a removal. Before the first point is removed, note that bytes must be erased."""
@@ -128,14 +144,56 @@ class EdgeCollection:
             await self._apply(operation, touched)
             await blocking_call(self.folder, removed, self.folder)
 
-    async def _apply(self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter) -> None:
+    def add_threads(self) -> None:
+        """Open a shard that has grown with more search threads, unless it is in use; all calls wait meanwhile."""
+        handle = self.handle
+        if handle.threads != 1 or handle.reads or self.writing.locked() or self.changed is not None:
+            return
+        handle.threads = threads_for(self.size, self.dimension)
+        if handle.threads == 1:
+            return
+        with contextlib.suppress(Exception):  # the open shard goes on
+            handle.flush()
+            grown = load(handle.folder, self.dimension)
+            handle.shard.close()
+            handle.shard = grown
+
+    async def make_durable(self) -> None:
+        """Make every write so far durable. The caller holds ``writing``."""
+        handle = self.handle
+        await blocking_call(self.folder, handle.log.sync if handle.log.suffices else handle.flush)
+
+    async def empty_log(self) -> None:
+        """Flush the shard if there is something in its log. The caller holds ``writing``."""
+        if not self.handle.log.is_empty:
+            await blocking_call(self.folder, self.handle.flush)
+
+    async def close(self) -> None:
+        """Flush and close the shard once no read is running."""
+        async with self.writing:
+            with contextlib.suppress(SamefaceError):  # what is in the log is written again
+                await self.empty_log()
+            await self.handle.retire()
+
+    async def _apply(
+        self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter, record: bytes | None = None
+    ) -> None:
+        if record is None:
+            # What is in the log now must not be written again after this.
+            await self.empty_log()
         if self.changed is not None:
             if isinstance(touched, edge.Filter):
                 touched = await blocking_call(self.folder, matching_ids, self.handle.shard, touched)
             self.changed.update(touched)
         self.writes += 1
         self.counts.clear()
-        await blocking_call(self.folder, self.handle.shard.update, operation)
+        log = self.handle.log
+        try:
+            await blocking_call(self.folder, self.handle.shard.update, operation)
+        except SamefaceError:
+            log.note(None)  # a part of it may have been written
+            raise
+        log.note(record)
 
     async def coalesce(self) -> None:
         """Wait while more writes arrive, at most twice as long as a flush takes, so that they share one flush."""

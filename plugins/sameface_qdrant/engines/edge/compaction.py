@@ -36,6 +36,7 @@ from sameface_qdrant.engines.edge.shard import (
     copy_changed,
     copy_from,
     filter_of,
+    load,
     make_current,
     next_path,
     next_shard,
@@ -125,9 +126,10 @@ async def _rewrite(opened: EdgeCollection, large: bool, *, indexed: bool) -> int
             if indexed:
                 await index.build(opened, path)
                 await blocking_call(opened.folder, note_index, opened.folder.parent)
-                shard = new = await blocking_call(opened.folder, edge.EdgeShard.load, str(path))
+                shard = new = await blocking_call(opened.folder, load, path, opened.dimension)
             else:
-                shard, path = new, _ = await blocking_call(opened.folder, next_shard, opened.folder, opened.dimension)
+                make = partial(next_shard, opened.folder, opened.dimension, opened.size)
+                shard, path = new, _ = await blocking_call(opened.folder, make)
                 await _copy_points(opened, new, large)
             await _catch_up(opened, new, large)
             async with opened.writing:

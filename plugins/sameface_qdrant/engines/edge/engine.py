@@ -1,8 +1,9 @@
 """Qdrant Edge: the embedded engine, one folder per collection, one process per data folder.
 
 Edge is opened without its write-ahead log, because that keeps erased payloads readable. Without it a write is durable
-only once `flush()` has returned, so every acknowledged write waits for a flush; writers that wait at the same time
-share one. Calls into Edge block, so they run in threads.
+only once `flush()` has returned. That takes long, so enrolments are made durable by a log of our own, see
+`sameface_qdrant.engines.edge.write_log`, and other writes by a flush. Writers that wait at the same time share one.
+Calls into Edge block, so they run in threads.
 
 Removed points stay in Edge's files until these are rewritten, see `sameface_qdrant.engines.edge.compaction`. A deletion
 in a collection of at most `compaction.REWRITE_AT_ONCE` points waits for that. In a larger one it goes on in the
@@ -20,15 +21,16 @@ from typing import IO, Any
 
 import qdrant_edge as edge
 
-from sameface_qdrant.engines.base import VECTOR_NAME, EngineDescription, Hit, Point, Where, check_dimension
+from sameface_qdrant.engines.base import EngineDescription, Hit, Point, Where, check_dimension
 from sameface_qdrant.engines.edge import compaction, erasure_notes, index
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
 from sameface_qdrant.engines.edge.erasure_evidence import EdgeErasureEvidence
-from sameface_qdrant.engines.edge.files import check_format
+from sameface_qdrant.engines.edge.files import check_format, forget_log
 from sameface_qdrant.engines.edge.lock import lock_folder
 from sameface_qdrant.engines.edge.nearest import is_indexed, nearest, nearest_of_few
 from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.edge.shard import filter_of, open_current, point_of
+from sameface_qdrant.engines.edge.write_log import edge_point, record_of, upsert_of
 from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
@@ -106,20 +108,16 @@ class EdgeEngine:
         """See `Engine.upsert`."""
         if companions:
             await self.upsert(collection, companions, insert_only=True)
-        mode = edge.UpdateMode.Upsert if only_if is None else edge.UpdateMode.UpdateOnly
-        operation = edge.UpdateOperation.upsert_points(
+        operation = upsert_of(
             [
-                edge.Point(
-                    point.id,
-                    {} if point.vector is None else {VECTOR_NAME: point.vector.tolist()},
-                    dict(point.payload),
-                )
+                edge_point(point.id, [] if point.vector is None else point.vector.tolist(), dict(point.payload))
                 for point in points
             ],
+            insert_only=insert_only,
             condition=None if only_if is None else filter_of(only_if),
-            update_mode=edge.UpdateMode.InsertOnly if insert_only else mode,
         )
-        await self._opened(collection).update(operation, [point.id for point in points])
+        record = record_of(points, insert_only=insert_only) if only_if is None else None
+        await self._opened(collection).update(operation, [point.id for point in points], record)
 
     async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
         """See `Engine.set_payload`."""
@@ -222,6 +220,7 @@ class EdgeEngine:
                 await asyncio.shield(rewriting)
         else:
             self._index_if_due(opened)
+        opened.add_threads()
 
     async def aclose(self) -> None:
         """See `Engine.aclose`; erasures in large collections are left for the next opening."""
@@ -238,7 +237,8 @@ class EdgeEngine:
                     await asyncio.wait([opened.next_flush])
                 if opened.compaction is not None:
                     await asyncio.wait([opened.compaction])
-                await opened.handle.retire()
+                await opened.close()
+            await blocking_call(self._folder, forget_log, self._folder)
         finally:
             self._collections.clear()
             lock.close()
@@ -280,7 +280,7 @@ class EdgeEngine:
             # From here on a new write needs the next flush, which waits for this one.
             opened.next_flush = None
             began = time.monotonic()
-            await blocking_call(opened.folder, opened.handle.shard.flush)
+            await opened.make_durable()
             opened.flush_s = time.monotonic() - began
 
     def _index_if_due(self, opened: EdgeCollection) -> None:

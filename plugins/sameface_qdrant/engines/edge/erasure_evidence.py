@@ -40,6 +40,8 @@ class EdgeErasureEvidence:
         sought = _representations(points)
         needles = [needle for group in sought.values() for needle in group]
         found: set[bytes] = set()
+        async with opened.writing:
+            await opened.empty_log()  # the positive control is of the shard's files
         for _ in range(LOOKS):
             handle = opened.handle
             found |= await blocking_call(

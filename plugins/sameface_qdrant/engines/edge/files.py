@@ -5,8 +5,10 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sameface_qdrant.errors import StoreCorrupt, StoreFull
 from sameface_qdrant.values.schema import CURRENT, INDEXED, SchemaVersion, check_writable, schema_of, stamped
@@ -14,6 +16,9 @@ from sameface_qdrant.values.schema import CURRENT, INDEXED, SchemaVersion, check
 FORMAT_FILE, FORMAT = "FORMAT", "sameface-edge"
 FIRST_FORMAT = "sameface-edge-1"
 """The text of the file before it had a schema version; it means version 1."""
+LOG, LOGGED = "writes.log", "has_log"
+"""The log in a shard's folder, and a field of the format while only logs keep older releases out."""
+_noting = threading.Lock()
 MIB = 1 << 20
 ROOM_TO_WRITE, ROOM_TO_DELETE, ROOM_TO_OPEN = 64 * MIB, 16 * MIB, 4 * MIB
 """With fewer free bytes, each of these is refused. Edge writes to sparse files through memory maps. If the disk has no
@@ -48,10 +53,33 @@ def check_format(folder: Path) -> None:
 
 def note_index(folder: Path) -> None:
     """Note durably that a store has a graph, so that releases which know none refuse it."""
+    with _noting:
+        noted = _noted(folder)
+        if noted.pop(LOGGED, False) or schema_of(noted).least_reader < INDEXED.least_reader:
+            write_text(folder / FORMAT_FILE, json.dumps(stamped(noted, INDEXED)))
+
+
+def note_log(folder: Path) -> None:
+    """Note durably that a store has a log of writes, so that releases which know none refuse it until it is closed."""
+    with _noting:
+        noted = _noted(folder)
+        if schema_of(noted).least_reader < INDEXED.least_reader:
+            write_text(folder / FORMAT_FILE, json.dumps({**stamped(noted, INDEXED), LOGGED: True}))
+
+
+def forget_log(folder: Path) -> None:
+    """Take back what `note_log` noted, if every log is empty."""
+    if any(path.stat().st_size for path in folder.glob(f"*/shard-*/{LOG}")):
+        return  # of a collection that was not opened since a crash, or that could not be flushed
+    with _noting:
+        noted = _noted(folder)
+        if noted.pop(LOGGED, False):
+            write_text(folder / FORMAT_FILE, json.dumps(stamped(noted)))
+
+
+def _noted(folder: Path) -> dict[str, Any]:
     found = read_text(folder / FORMAT_FILE)
-    noted = {"format": FORMAT} if found in (None, FIRST_FORMAT) else json.loads(found or "")
-    if schema_of(noted).least_reader < INDEXED.least_reader:
-        write_text(folder / FORMAT_FILE, json.dumps(stamped(noted, INDEXED)))
+    return {"format": FORMAT} if found in (None, FIRST_FORMAT) else json.loads(found or "")
 
 
 def _version_in(text: str) -> SchemaVersion | None:

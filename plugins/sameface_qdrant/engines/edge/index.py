@@ -59,7 +59,7 @@ def copy_shard(opened: EdgeCollection, path: Path) -> None:
     """Copy the files of the open shard to ``path``; blocks. The caller keeps writers out meanwhile."""
     if path.exists():
         shutil.rmtree(path)
-    opened.handle.shard.flush()
+    opened.handle.flush()
     copy_files(opened.handle.folder, path)
 
 

@@ -22,9 +22,9 @@ from sameface_qdrant.values.vectors import Vector
 MOST = 0.5
 """A filter that keeps at least this share of the points is tested here instead of by Edge."""
 SPARE, GROWTH = 8, 4
-"""How many neighbours more than ``limit`` the first query asks for, and by which factor the next ones ask for more."""
-
-OVERSAMPLING = 2.0
+"""How many neighbours more than ``limit`` the first query asks for where an identity is left out, and by which factor
+the next queries ask for more."""
+OVERSAMPLING = 3.0
 """How many times more candidates the search in 8-bit vectors returns, to be compared by the original ones."""
 
 
@@ -45,10 +45,12 @@ def nearest(
     that are not needed then take longer to read than the comparison.
     """
     query = edge.Query.Nearest(vector.tolist(), using=VECTOR_NAME)
-    for_edge, tested_here = _divided(shard, where, few)
+    records = _records(shard, where, few)
+    for_edge, tested_here = _divided(shard, where, few, records)
     edge_filter = None if for_edge is None else filter_of(for_edge)
-    first = limit if few else limit + SPARE
-    params = edge.SearchParams(exact=True) if graph is None else _search(shard, where, graph)
+    # Its templates are the nearest of all, and each payload takes as long as a part of the search.
+    first = limit + SPARE if tested_here.excludes else limit
+    params = edge.SearchParams(exact=True) if graph is None else _search(graph, records)
     for rounds in itertools.count():
         most = first * GROWTH**rounds
         found = shard.query(
@@ -104,18 +106,26 @@ def _hit(point: edge.ScoredPoint) -> Hit:
     return Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {})
 
 
-def _search(shard: edge.EdgeShard, where: Where, graph: EdgeOptions) -> edge.SearchParams:
+def _records(shard: edge.EdgeShard, where: Where, few: bool) -> int:
+    """Return about how many records the gallery of a filter has; 0 if a search does not depend on it.
+
+    An estimate from the index: it takes microseconds, and only the speed depends on it.
+    """
+    if few or TENANT_FIELD not in where.equals or "identity" in where.equals or not is_indexed(where):
+        return 0
+    gallery = filter_of(Where({TENANT_FIELD: where.equals[TENANT_FIELD]}))
+    return int(shard.count(edge.CountRequest(exact=False, filter=gallery)))
+
+
+def _search(graph: EdgeOptions, records: int) -> edge.SearchParams:
     """Return how to search: claims, smaller galleries, and by fields without an index exactly."""
-    if TENANT_FIELD in where.equals and "identity" not in where.equals and is_indexed(where):
-        gallery = filter_of(Where({TENANT_FIELD: where.equals[TENANT_FIELD]}))
-        records = shard.count(edge.CountRequest(exact=False, filter=gallery))
-        if records >= graph.index_from:
-            again = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-            return edge.SearchParams(hnsw_ef=graph.ef(records), quantization=again)
+    if records and records >= graph.index_from:
+        again = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+        return edge.SearchParams(hnsw_ef=graph.ef(records), quantization=again)
     return edge.SearchParams(exact=True)
 
 
-def _divided(shard: edge.EdgeShard, where: Where, few: bool) -> tuple[Where | None, Where]:
+def _divided(shard: edge.EdgeShard, where: Where, few: bool, records: int) -> tuple[Where | None, Where]:
     """Return the part of a filter that Edge tests, None for nothing, and the part that this module tests."""
     expiry = Where({}, valid_at=where.valid_at)
     others = replace(where, valid_at=None)
@@ -123,8 +133,9 @@ def _divided(shard: edge.EdgeShard, where: Where, few: bool) -> tuple[Where | No
     if few or "identity" in where.equals or where.among or where.outside or not is_indexed(where):
         return others, expiry
     kept = Where(where.equals)
-    # An estimate from the index: it takes microseconds, and only the speed depends on it.
-    matching = shard.count(edge.CountRequest(exact=False, filter=filter_of(kept)))
+    matching = records
+    if len(where.equals) > 1 or not records:
+        matching = shard.count(edge.CountRequest(exact=False, filter=filter_of(kept)))
     if matching >= MOST * shard.info().points_count:
         return None, where
     return kept, replace(expiry, excludes=where.excludes)

@@ -1,5 +1,7 @@
 """One Edge shard on disk: makes it with its indexes, opens it, copies its points to another. Every call blocks."""
 
+import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Point, Where
+from sameface_qdrant.engines.edge import write_log
 from sameface_qdrant.engines.edge.files import (
     ROOM_TO_OPEN,
     ROOM_TO_WRITE,
@@ -21,6 +24,10 @@ from sameface_qdrant.errors import StoreCorrupt
 
 COPY_BATCH = 250
 CURRENT, DIMENSION = "CURRENT", "DIMENSION"
+SMALL = 1 << 20
+"""A search of a shard with fewer numbers, 8,192 vectors of 128, is over before a second thread could help."""
+EDGES_OWN = 4
+"""Search threads for each core, if a shard notes no number."""
 
 
 def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, int]:
@@ -33,29 +40,59 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
         folder.mkdir(exist_ok=True)
         clear_strays(folder, None)
         write_text(folder / DIMENSION, str(dimension))
-        shard = _create(folder / "shard-1", dimension)
+        shard = _create(folder / "shard-1", dimension, threads_for(0, dimension))
         shard.flush()
         write_text(folder / CURRENT, "shard-1")
         return shard, folder / "shard-1", dimension
-    path = folder / current
+    path, dimension = folder / current, int(read_text(folder / DIMENSION) or dimension)
     check_room(folder, ROOM_TO_OPEN)
     try:
-        shard = edge.EdgeShard.load(str(path))
+        shard = load(path, dimension)
     except Exception as error:
         raise StoreCorrupt(
             f"{path} cannot be opened by this version of Qdrant Edge: {error}; restore the folder from a backup",
             metadata={"path": path},
         ) from error
+    write_log.write_again(shard, path)
     # Only now: if the current shard cannot be opened, the others may be all that is left.
     clear_strays(folder, path)
-    return shard, path, int(read_text(folder / DIMENSION) or dimension)
+    return shard, path, dimension
 
 
-def _create(path: Path, dimension: int) -> edge.EdgeShard:
+def threads_for(points: int, dimension: int) -> int:
+    """Return how many search threads a shard has: one, or one for each core if it is large.
+
+    Each search wakes threads that find nothing to do, so more of them cost processor time. With one, searches wait for
+    each other.
+    """
+    return 1 if points * dimension < SMALL else max(2, os.cpu_count() or 1)
+
+
+def threads_of(path: Path) -> int:
+    """Return how many search threads a shard that is opened now would have."""
+    noted = json.loads(read_text(path / "edge_config.json") or "{}").get("max_search_threads")
+    return int(noted or EDGES_OWN * (os.cpu_count() or 1))
+
+
+def load(path: Path, dimension: int) -> edge.EdgeShard:
+    """Open a shard with the search threads that fit its size."""
+    shard = edge.EdgeShard.load(str(path))
+    threads = threads_for(shard.info().points_count, dimension)
+    if threads != threads_of(path):
+        shard.close()
+        shard = edge.EdgeShard.load(str(path), edge.EdgeConfig(vectors=_vectors(dimension), max_search_threads=threads))
+    return shard
+
+
+def _vectors(dimension: int) -> dict[str, edge.EdgeVectorParams]:
+    return {VECTOR_NAME: edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)}
+
+
+def _create(path: Path, dimension: int, threads: int) -> edge.EdgeShard:
     check_room(path.parent, ROOM_TO_WRITE)
     path.mkdir()
-    params = edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Cosine)
-    shard = edge.EdgeShard.create(str(path), edge.EdgeConfig(vectors={VECTOR_NAME: params}, wal_enabled=False))
+    config = edge.EdgeConfig(vectors=_vectors(dimension), wal_enabled=False, max_search_threads=threads)
+    shard = edge.EdgeShard.create(str(path), config)
     for name, kind in INDEXED_FIELDS.items():
         shard.update(edge.UpdateOperation.create_field_index(name, _index(name, kind)))
     return shard
@@ -71,12 +108,12 @@ def _index(name: str, kind: str) -> Any:
             return edge.KeywordIndexParams(is_tenant=name == TENANT_FIELD)
 
 
-def next_shard(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path]:
-    """Make an empty shard beside the current one, and delete what an interrupted copy left there."""
+def next_shard(folder: Path, dimension: int, points: int) -> tuple[edge.EdgeShard, Path]:
+    """Make an empty shard for so many points beside the current one; delete what an interrupted copy left there."""
     path = next_path(folder)
     if path.exists():
         shutil.rmtree(path)
-    return _create(path, dimension), path
+    return _create(path, dimension, threads_for(points, dimension)), path
 
 
 def next_path(folder: Path) -> Path:
