@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
 Result = TypeVar("Result")
@@ -23,16 +24,29 @@ async def in_thread(
     A cancelled caller waits until the call has ended. So a lock or an admission of the caller covers all of the work. A
     call that has not begun is dropped. ``stop`` is called on cancellation, to end the call early.
     """
-    future = threads.submit(call, *args)
-    waiting = asyncio.wrap_future(future)
+    loop = asyncio.get_running_loop()
+    future, woken = threads.submit(call, *args), loop.create_future()
+    # Not `asyncio.wrap_future` and `shield`: together they make three futures more, and copy the result through them.
+    future.add_done_callback(partial(_wake, loop, woken))
     try:
-        return await asyncio.shield(waiting)
+        await woken
     except asyncio.CancelledError:
         future.cancel()
         if stop is not None:
             stop()
-        await ended(waiting)
+        await ended(asyncio.wrap_future(future))
         raise
+    return future.result()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, waiting: "asyncio.Future[None]", _: object) -> None:
+    with suppress(RuntimeError):  # the loop was closed meanwhile
+        loop.call_soon_threadsafe(_answered, waiting)
+
+
+def _answered(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 async def to_end(work: Awaitable[Result]) -> Result:
