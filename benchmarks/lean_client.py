@@ -20,6 +20,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 LARGEST_WINDOW, FIRST_WINDOW, FIRST_FRAME = (1 << 31) - 1, 65535, 16384
 ROOM = 1 << 30
 """Bytes of answers after which the window of the connection is opened again."""
+REFUSED_STREAM, AGAIN_S = 0x7, 0.002
+"""A call that the server has not begun is sent again after so many seconds."""
 UNKNOWN, UNAVAILABLE = 2, 14
 """Codes of gRPC for calls that ended without one, and whose connection is lost."""
 
@@ -57,6 +59,9 @@ class Connection(asyncio.Protocol):
 
     def call(self, ended: Ended) -> None:
         """Begin a call, or let it wait until the server has room. ``ended`` is told how it ends."""
+        if self._transport.is_closing():
+            ended(UNAVAILABLE, 0.0)
+            return
         self._waiting.append(ended)
         self._send()
 
@@ -110,7 +115,12 @@ class Connection(asyncio.Protocol):
                 code = int(fields.get(b"grpc-status", b"%d" % UNKNOWN))
                 ended(code, pause_in(fields) if code and self._pauses else 0.0)
         elif kind == RESET:
-            if (ended := self._open.pop(stream, None)) is not None:
+            if (ended := self._open.pop(stream, None)) is None:
+                return  # a refusal has come before, and the server reads no more of the request
+            if int.from_bytes(content, "big") == REFUSED_STREAM:
+                # The server still counts one that has ended. It has not looked at this one.
+                asyncio.get_running_loop().call_later(AGAIN_S, self.call, ended)
+            else:
                 ended(UNKNOWN, 0.0)
         elif kind == WINDOW_UPDATE:
             # A request fits in the window of its stream, so only that of the connection counts.
