@@ -12,17 +12,22 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+from google.rpc import code_pb2
+
+from benchmarks.lean_client import Connection
+from sameface.event_loop import loop_factory
 
 START_S = 60.0
 """Most seconds that the processes take to begin."""
-OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
+PATIENCE_S = 5.0
+"""So long after its deadline a call is given up."""
+OK, BUSY = code_pb2.OK, code_pb2.RESOURCE_EXHAUSTED
+_NAMES: dict[int, str] = {number: name for name, number in code_pb2.Code.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,80 +110,95 @@ def call_from_processes(plans: Sequence[Plan]) -> Calls:
 
 async def carry_out(plan: Plan, request: bytes, begin: Callable[[], None]) -> Calls:
     """Make the calls of a plan. ``begin`` is called when the connections stand, just before the first call."""
-    calls = Calls()
-    channels = [
-        grpc.aio.insecure_channel(plan.address, options=[OWN_CONNECTION]) for _ in range(max(1, plan.connections))
+    connections = [
+        await Connection.open(plan.address, plan.path, request, plan.deadline_s, pauses=plan.patient)
+        for _ in range(max(1, plan.connections))
     ]
     try:
-        for channel in channels:
-            await channel.channel_ready()
         await asyncio.to_thread(begin)
-        rpcs: list[Any] = [channel.unary_unary(plan.path) for channel in channels]
-        processor = time.process_time()
-        if plan.rate:
-            await _open(plan, calls, rpcs, request)
-        else:
-            await _closed(plan, calls, rpcs, request)
-        calls.processor_s = time.process_time() - processor
+        calling, processor = _Calling(plan, connections), time.process_time()
+        await calling.all()
+        calling.calls.processor_s = time.process_time() - processor
     finally:
-        for channel in channels:
-            await channel.close(None)
-    return calls
+        for connection in connections:
+            connection.close()
+    return calling.calls
 
 
-async def _open(plan: Plan, calls: Calls, rpcs: Sequence[Any], request: bytes) -> None:
-    rng, began = random.Random(plan.seed), time.perf_counter()  # arrivals, no secret
-    ends, due, running = began + plan.seconds, began, set[asyncio.Task[float]]()
-    number = 0
-    while (due := due + rng.expovariate(plan.rate)) < ends:
-        if (pause := due - time.perf_counter()) > 0:
-            await asyncio.sleep(pause)
-        calls.late_ms = max(calls.late_ms, (time.perf_counter() - due) * 1e3)
-        task = asyncio.create_task(_call(plan, calls, rpcs[number % len(rpcs)], request, due, ends))
-        number += 1
-        running.add(task)
-        task.add_done_callback(running.discard)
-    if running:
-        await asyncio.wait(running)
+class _Calling:
+    """The calls of a plan while they are made. Functions that are called back, because tasks take longer."""
 
+    def __init__(self, plan: Plan, connections: Sequence[Connection]) -> None:
+        self.calls = Calls()
+        self._plan, self._connections = plan, connections
+        self._loop = asyncio.get_running_loop()
+        self._rng = random.Random(plan.seed)  # arrivals, no secret
+        self._due = self._loop.time()
+        self._ends = self._due + plan.seconds
+        self._number = self._open = 0
+        self._more = True
+        self._over = asyncio.Event()
 
-async def _closed(plan: Plan, calls: Calls, rpcs: Sequence[Any], request: bytes) -> None:
-    ends = time.perf_counter() + plan.seconds
+    async def all(self) -> None:
+        """Return when every call has ended. A deadline that the service does not keep ends them too."""
+        if self._plan.rate:
+            self._due += self._rng.expovariate(self._plan.rate)
+            self._begin_due()
+        else:
+            for number in range(self._plan.callers):
+                self._repeat(number)
+            self._loop.call_at(self._ends, self._begin_no_more)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), self._plan.seconds + self._plan.deadline_s + PATIENCE_S)
+        self._count("DEADLINE_EXCEEDED", self._open)
 
-    async def caller(number: int) -> None:
-        while (now := time.perf_counter()) < ends:
-            pause = await _call(plan, calls, rpcs[number % len(rpcs)], request, now, ends)
-            if plan.patient and pause:
-                await asyncio.sleep(min(pause, max(0.0, ends - time.perf_counter())))
+    def _begin_due(self) -> None:
+        """Open: begin every call that is due, and come back for the next one."""
+        while (due := self._due) < min(self._ends, now := self._loop.time()):
+            self._due += self._rng.expovariate(self._plan.rate)
+            self.calls.late_ms = max(self.calls.late_ms, (now - due) * 1e3)
+            self._begin(self._number, due, None)
+            self._number += 1
+        if self._due < self._ends:
+            self._loop.call_at(self._due, self._begin_due)
+        else:
+            self._begin_no_more()
 
-    await asyncio.gather(*(caller(number) for number in range(plan.callers)))
+    def _repeat(self, number: int) -> None:
+        """Closed: begin the next call of a caller."""
+        if (now := self._loop.time()) < self._ends:
+            self._begin(number, now, number)
 
+    def _begin(self, number: int, due: float, caller: int | None) -> None:
+        self._open += 1
+        self._connections[number % len(self._connections)].call(partial(self._ended, due, caller))
 
-async def _call(plan: Plan, calls: Calls, rpc: Any, request: bytes, due: float, ends: float) -> float:
-    """Make one call. Return after how many seconds the service says to repeat it."""
-    try:
-        await rpc(request, timeout=plan.deadline_s)
-    except grpc.aio.AioRpcError as error:
-        took_ms = (time.perf_counter() - due) * 1e3
-        if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-            name = error.code().name
-            calls.others[name] = calls.others.get(name, 0) + 1
-            return 0.0
-        calls.refused_ms.append(took_ms)
-        return _retry_s(error) if plan.patient else 0.0
-    now = time.perf_counter()
-    calls.answered_ms.append((now - due) * 1e3)
-    calls.answered_in_time += now <= ends
-    return 0.0
+    def _ended(self, due: float, caller: int | None, code: int, pause_s: float) -> None:
+        self._open -= 1
+        now = self._loop.time()
+        if code == OK:
+            self.calls.answered_ms.append((now - due) * 1e3)
+            self.calls.answered_in_time += now <= self._ends
+        elif code == BUSY:
+            self.calls.refused_ms.append((now - due) * 1e3)
+        else:
+            self._count(_NAMES.get(code, str(code)), 1)
+        if caller is not None and now < self._ends:
+            # Not at once: a connection that is lost would end the next call before this one has returned.
+            self._loop.call_later(pause_s, self._repeat, caller)
+        self._look_whether_over()
 
+    def _begin_no_more(self) -> None:
+        self._more = False
+        self._look_whether_over()
 
-def _retry_s(error: grpc.aio.AioRpcError) -> float:
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it reads trailing metadata alone
-    retry = error_details_pb2.RetryInfo()
-    for detail in status.details if status is not None else ():
-        if detail.Unpack(retry):
-            return float(retry.retry_delay.ToNanoseconds()) / 1e9
-    return 0.0
+    def _look_whether_over(self) -> None:
+        if not self._open and not self._more:
+            self._over.set()
+
+    def _count(self, name: str, calls: int) -> None:
+        if calls:
+            self.calls.others[name] = self.calls.others.get(name, 0) + calls
 
 
 def _main() -> None:
@@ -188,7 +208,8 @@ def _main() -> None:
         print("ready", flush=True)
         sys.stdin.readline()
 
-    json.dump(asdict(asyncio.run(carry_out(plan, Path(plan.request).read_bytes(), begin))), sys.stdout)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        json.dump(asdict(runner.run(carry_out(plan, Path(plan.request).read_bytes(), begin))), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar, overload
 
 Result = TypeVar("Result")
@@ -24,17 +25,11 @@ async def in_thread(
     call that has not begun is dropped. ``stop`` is called on cancellation, to end the call early.
     """
     loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    future = threads.submit(call, *args)
-
-    def wake(_: object) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_set, done)
-
-    # `asyncio.wrap_future` and `asyncio.shield` would take two futures more, and another turn of the loop.
-    future.add_done_callback(wake)
+    future, woken = threads.submit(call, *args), loop.create_future()
+    # Not `asyncio.wrap_future` and `shield`: together they make three futures more, and copy the result through them.
+    future.add_done_callback(partial(_wake, loop, woken))
     try:
-        await done
+        await woken
     except asyncio.CancelledError:
         future.cancel()
         if stop is not None:
@@ -46,9 +41,14 @@ async def in_thread(
     return future.result()
 
 
-def _set(done: asyncio.Future[None]) -> None:
-    if not done.done():  # its caller was cancelled
-        done.set_result(None)
+def _wake(loop: asyncio.AbstractEventLoop, waiting: "asyncio.Future[None]", _: object) -> None:
+    with suppress(RuntimeError):  # the loop was closed meanwhile
+        loop.call_soon_threadsafe(_answered, waiting)
+
+
+def _answered(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 async def to_end(work: Awaitable[Result]) -> Result:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import quote
 
 import grpc
@@ -11,7 +12,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 import sameface.errors
 import sameface_qdrant.errors
-from sameface.api.status import ERRORS, UnexpectedError, rich_status
+from sameface.api.refusals import end_with
+from sameface.api.status import ERRORS, UnexpectedError, rich_status, status_of
+from sameface.errors import ServerBusy
 from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable, TemplateLimitReached
 
 # With these errors a server does not start, so no caller ever gets them.
@@ -41,6 +44,36 @@ def details(error: SamefaceError) -> dict[str, object]:
                 packed.Unpack(message)
                 unpacked[kind.DESCRIPTOR.name] = message
     return unpacked
+
+
+class Ended:
+    """How a call was ended."""
+
+    def __init__(self) -> None:
+        self.code, self.details, self.trailers = grpc.StatusCode.OK, "", ()
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        self.code = code
+
+    def set_details(self, details: str) -> None:
+        self.details = details
+
+    def set_trailing_metadata(self, trailers: tuple[()]) -> None:
+        self.trailers = trailers
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 0.0, 0.05, 12.35])
+@pytest.mark.parametrize("metadata", [{}, {"in_flight": 12, "limit": 4}, {"format": "JPEG", "bytes": "x" * 300}])
+@pytest.mark.parametrize("message", ["busy", "ä" * 400])
+def test_the_status_of_a_refusal_in_parts_is_the_status_of_its_error(
+    message: str, metadata: dict[str, object], retry_after_s: float | None
+) -> None:
+    error, ended = ServerBusy(message, metadata=metadata, retry_after_s=retry_after_s), Ended()
+    end_with(cast(Any, ended), error)
+    ((key, content),) = cast(Any, ended.trailers)
+    whole = rich_status(error)
+    assert (ended.code, ended.details, key) == (whole.code, whole.details, whole.trailing_metadata[0][0])
+    assert status_pb2.Status.FromString(content) == status_of(error)
 
 
 def test_every_error_is_in_the_table_and_nothing_else() -> None:

@@ -215,7 +215,8 @@ class ApiKeys:
 
 def digest_of(pepper: bytes, key: str) -> str:
     """Return the HMAC-SHA256 of a key, in hex."""
-    return hmac.new(pepper, key.encode(), hashlib.sha256).hexdigest()
+    # In one step: an object for it takes three times as long, and each call needs one.
+    return hmac.digest(pepper, key.encode(), "sha256").hex()
 
 
 def _seal_of(pepper: bytes, keys: Mapping[str, ApiKey]) -> str:

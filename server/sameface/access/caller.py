@@ -49,9 +49,11 @@ class Caller:
 
     def roles_in(self, gallery: str | None) -> frozenset[Role]:
         """Return its roles in a gallery; "" for all galleries together, None for any one."""
-        return frozenset().union(
-            *(grant.roles for grant in self.grants if gallery is None or grant.covers(gallery)),
-        )
+        roles: frozenset[Role] = frozenset()
+        for grant in self.grants:
+            if gallery is None or grant.covers(gallery):
+                roles = roles | grant.roles if roles else grant.roles
+        return roles
 
     def may_know(self, gallery: str | None) -> bool:
         """Return whether it may know scores, embeddings and whom a face is like; None: in any gallery."""
@@ -65,9 +67,10 @@ class Caller:
         """
         rule = RULES.get(rpc)
         gallery = None if rule is None else gallery_of(rule, request)
-        if rule is None or not self.roles_in(gallery) & rule.roles:
+        roles = self.roles_in(gallery)
+        if rule is None or not roles & rule.roles:
             raise PermissionDenied(f"this caller may not call {rpc} here", metadata={"rpc": rpc})
-        if not self.may_know(gallery) and (tuned := tuned_by(rule, request)):
+        if not roles & KNOWING and (tuned := tuned_by(rule, request)):
             raise PermissionDenied(
                 f"this caller may not set {' and '.join(tuned)} in {rpc}: its role knows no scores",
                 metadata={"rpc": rpc, "field": tuned[0]},

@@ -1,6 +1,7 @@
 """A file that is read again when it has changed, so that the service need not be restarted."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -60,7 +61,7 @@ class ChangingFiles(Generic[Content]):
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return None
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

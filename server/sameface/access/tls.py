@@ -4,7 +4,7 @@ The files are read again when they have changed; new connections then use them. 
 """
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +85,13 @@ def check_encrypted(listen: str, options: TlsOptions, allow_plaintext: bool) -> 
         )
 
 
-def certificate_names(peer: Mapping[str, Iterable[bytes]]) -> list[str]:
-    """Return the names of the client certificate of a connection; ``peer`` is gRPC's authentication context."""
-    return list(dict.fromkeys(name.decode(errors="replace") for key in NAMES for name in peer.get(key, ())))
+def certificate_names(peer: Callable[[], Mapping[str, Iterable[bytes]]]) -> Iterator[str]:
+    """Yield the names of the client certificate of a connection; ``peer`` returns gRPC's authentication context.
+
+    It is asked for only where somebody reads the names: gRPC copies it for each call.
+    """
+    known = peer()
+    yield from dict.fromkeys(name.decode(errors="replace") for key in NAMES for name in known.get(key, ()))
 
 
 def is_loopback(host: str) -> bool:

@@ -6,13 +6,13 @@ A caller is named by its credentials. Where the service asks for none, each conn
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from sameface.access.rates import photos_in
 from sameface.api.lanes import Lane
-from sameface.api.shares import Shares
+from sameface.api.shares import SampleBytes, Shares
 from sameface.errors import ServerBusy
 
 RETRY_AFTER_S = 1.0
@@ -77,29 +77,6 @@ class _Latest:
     """Whether it has photos."""
     refused: int = 0
     """How many were refused since."""
-
-
-class SampleBytes:
-    """The bytes of the samples that one stream holds, of those that all streams may hold together."""
-
-    def __init__(self, shares: Shares, caller: str, freed: asyncio.Event) -> None:
-        self.held = 0
-        self._shares, self._caller, self._freed = shares, caller, freed
-
-    async def enter(self, size: int) -> None:
-        """Wait until there is room for one more sample. A single one is always admitted."""
-        while self._shares.used and self._shares.refuse(self._caller, size):
-            self._freed.clear()
-            await self._freed.wait()
-        self._shares.take(self._caller, size)
-        self.held += size
-
-    def leave(self, size: int) -> None:
-        """Count the bytes of a sample as free again, unless the stream has ended."""
-        size = min(size, self.held)
-        self.held -= size
-        self._shares.give_back(self._caller, size)
-        self._freed.set()
 
 
 class Admission:
@@ -168,19 +145,30 @@ class Admission:
             return self.photos
         return self.long if rpc in LONG else self.others
 
-    @contextmanager
-    def request(self, size: int, caller: str = "") -> Iterator[None]:
+    def request(self, size: int, caller: str = "") -> AbstractContextManager[None]:
         """Count one request of ``size`` bytes while it is in work.
 
         Raises:
             ServerBusy: too many requests or bytes are in work, or too many of them are this caller's.
         """
+        return _InWork(self, caller, size)
+
+    def take(self, caller: str, size: int) -> None:
+        """Count a request as in work, see `request`."""
         if self._working.refuse(caller):
             raise _busy("requests", self._working)
         if self._bytes.used and self._bytes.refuse(caller, size):
             raise _busy("bytes of requests", self._bytes)
-        with self._bytes.held(caller, size), self._counted(), self._worked_on(caller):
-            yield
+        self._bytes.take(caller, size)
+        self._working.take(caller)
+        self._begin()
+
+    def give_back(self, caller: str, size: int) -> None:
+        """Count a request as done."""
+        self._working.give_back(caller)
+        self._freed.set()
+        self._end()
+        self._bytes.give_back(caller, size)
 
     @contextmanager
     def stream(self, caller: str = "") -> Iterator[OpenStream]:
@@ -197,10 +185,11 @@ class Admission:
             raise busy("streams", len(self._streams), most)
         stream = OpenStream()
         self._streams[stream] = caller
+        self._begin()
         try:
-            with self._counted():
-                yield stream
+            yield stream
         finally:
+            self._end()
             self._streams.pop(stream, None)
 
     def _make_room_for_a_stream(self, wanted: int) -> bool:
@@ -226,10 +215,13 @@ class Admission:
             self._freed.clear()
             await self._freed.wait()
         kind, photos = kind_of(rpc, message)
-        # The place of the sample is free before the others are woken.
-        with self._worked_on(caller, self._samples):
-            async with self._lane(rpc, photos).turn(caller, kind, patient=True):
-                yield
+        try:
+            # The place of the sample is free before the others are woken.
+            with self._working.held(caller), self._samples.held(caller):
+                async with self._lane(rpc, photos).turn(caller, kind, patient=True):
+                    yield
+        finally:
+            self._freed.set()
 
     @contextmanager
     def bytes_of_samples(self, caller: str = "") -> "Iterator[SampleBytes]":
@@ -248,26 +240,29 @@ class Admission:
             if self._idle.is_set():
                 return
 
-    @contextmanager
-    def _worked_on(self, caller: str, *further: Shares) -> Iterator[None]:
-        try:
-            with ExitStack() as held:
-                for shares in (self._working, *further):
-                    held.enter_context(shares.held(caller))
-                yield
-        finally:
-            self._freed.set()
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _begin(self) -> None:
         self.in_flight += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._idle.set()
+
+    def _end(self) -> None:
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+
+class _InWork:
+    """A request that counts as in work inside the block. Not a generator, which takes longer: each call has one."""
+
+    __slots__ = ("_admission", "_caller", "_size")
+
+    def __init__(self, admission: Admission, caller: str, size: int) -> None:
+        self._admission, self._caller, self._size = admission, caller, size
+
+    def __enter__(self) -> None:
+        self._admission.take(self._caller, self._size)
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.give_back(self._caller, self._size)
 
 
 def kind_of(rpc: str, message: Any) -> tuple[str, bool]:

@@ -14,9 +14,8 @@ again and again falls behind one who has only begun to send.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from sameface.api.admission import RETRY_AFTER_S, busy
 from sameface.errors import ServerBusy, StreamIdle
@@ -41,6 +40,8 @@ class _Arrival:
     since: float = 0.0
     """When its turn began, in seconds of the loop's clock."""
     limit: asyncio.Timeout | None = None
+    turn: asyncio.TimerHandle | None = None
+    """Ends its turn."""
     gave_way: bool = False
 
 
@@ -88,58 +89,62 @@ class Arrivals:
         self._in_vain = _InVain()
         self._waiting = self._in_turn = self._slow = 0
 
-    @asynccontextmanager
-    async def place(self, caller: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have a place while the request arrives.
+    def place(self, caller: str) -> "_Place":
+        """Wait for a turn, and have a place inside the block, while the request arrives.
 
         Raises:
             ServerBusy: there was no turn, or the request was slow and others needed its place.
             StreamIdle: the request did not arrive in time.
         """
-        loop = asyncio.get_running_loop()
-        arrival, arrived = _Arrival(caller, loop.create_future()), False
+        return _Place(self, caller)
+
+    def enter(self, arrival: _Arrival) -> None:
+        """Let a request wait for its turn, or have it at once."""
         if self._waiting >= MOST_WAITING:
             self._refuse_one()
-        self._callers.setdefault(caller, _Caller()).waiting.append(arrival)
+        if (requests := self._callers.get(arrival.caller)) is None:
+            requests = self._callers[arrival.caller] = _Caller()
+        requests.waiting.append(arrival)
         self._waiting += 1
-        try:
-            self._serve()
-            if not arrival.granted.done():
-                await asyncio.wait([arrival.granted], timeout=WAIT_S)
-            if not arrival.granted.done():
-                raise ServerBusy(
-                    f"the request had no turn to arrive within {WAIT_S:g} s; wait and repeat the call",
-                    metadata={"in_flight": self._waiting, "limit": self._turns},
-                    retry_after_s=RETRY_AFTER_S,
-                )
-            arrival.granted.result()
-            async with asyncio.timeout(self._arrive_s) as arrival.limit:
-                # One round of the loop later than due: if the loop was held up, what came meanwhile is read first.
-                turn = loop.call_later(self._turn_s, loop.call_soon, self._end_turn, arrival)
-                try:
-                    yield
-                    arrived = True
-                finally:
-                    turn.cancel()
-        except TimeoutError:
-            # A `TimeoutError` of the connection is not taken for ours.
-            if arrival.limit is None or not arrival.limit.expired():
-                raise
-            if arrival.gave_way:
-                raise ServerBusy(
-                    "the request was slow to arrive, and others needed its place; wait and repeat the call",
-                    metadata={"in_flight": self._slow, "limit": self._places},
-                    retry_after_s=RETRY_AFTER_S,
-                ) from None
-            raise StreamIdle(
-                f"the request did not arrive within {self._arrive_s:g} s; send it again",
-                metadata={"limit": f"{self._arrive_s:g}"},
-            ) from None
-        finally:
-            if arrival.since and not arrived:
-                self._in_vain.add(caller, loop.time() - arrival.since)
-            self._leave(arrival)
-            self._serve()
+        self._serve()
+
+    async def granted(self, arrival: _Arrival) -> None:
+        """Wait for the turn of a request."""
+        if not arrival.granted.done():
+            await asyncio.wait([arrival.granted], timeout=WAIT_S)
+        if not arrival.granted.done():
+            raise ServerBusy(
+                f"the request had no turn to arrive within {WAIT_S:g} s; wait and repeat the call",
+                metadata={"in_flight": self._waiting, "limit": self._turns},
+                retry_after_s=RETRY_AFTER_S,
+            )
+        arrival.granted.result()
+        loop, arrival.limit = asyncio.get_running_loop(), asyncio.timeout(self._arrive_s)
+        await arrival.limit.__aenter__()
+        # One round of the loop later than due: if the loop was held up, what came meanwhile is read first.
+        arrival.turn = loop.call_later(self._turn_s, loop.call_soon, self._end_turn, arrival)
+
+    def late(self, arrival: _Arrival) -> ServerBusy | StreamIdle:
+        """Return the error for a request that has had its place for too long."""
+        if arrival.gave_way:
+            return ServerBusy(
+                "the request was slow to arrive, and others needed its place; wait and repeat the call",
+                metadata={"in_flight": self._slow, "limit": self._places},
+                retry_after_s=RETRY_AFTER_S,
+            )
+        return StreamIdle(
+            f"the request did not arrive within {self._arrive_s:g} s; send it again",
+            metadata={"limit": f"{self._arrive_s:g}"},
+        )
+
+    def leave(self, arrival: _Arrival, *, arrived: bool) -> None:
+        """Give the place of a request to others."""
+        if arrival.turn is not None:
+            arrival.turn.cancel()
+        if arrival.since and not arrived:
+            self._in_vain.add(arrival.caller, asyncio.get_running_loop().time() - arrival.since)
+        self._leave(arrival)
+        self._serve()
 
     def _leave(self, arrival: _Arrival) -> None:
         requests = self._callers.get(arrival.caller)
@@ -160,10 +165,8 @@ class Arrivals:
     def _serve(self) -> None:
         """Begin turns: first for the caller that has fewest requests arriving."""
         while self._waiting and self._in_turn < self._turns:
-            name = min(
-                (one for one, requests in self._callers.items() if requests.waiting),
-                key=lambda one: len(self._callers[one].in_turn) + len(self._callers[one].slow),
-            )
+            waiting = [one for one, requests in self._callers.items() if requests.waiting]
+            name = waiting[0] if len(waiting) == 1 else min(waiting, key=self._arriving)
             # Behind the others, so that equals take turns.
             requests = self._callers[name] = self._callers.pop(name)
             arrival = requests.waiting.popleft()
@@ -172,6 +175,10 @@ class Arrivals:
             self._in_turn += 1
             arrival.since = asyncio.get_running_loop().time()
             arrival.granted.set_result(None)
+
+    def _arriving(self, caller: str) -> int:
+        requests = self._callers[caller]
+        return len(requests.in_turn) + len(requests.slow)
 
     def _end_turn(self, arrival: _Arrival) -> None:
         requests = self._callers.get(arrival.caller)
@@ -216,6 +223,36 @@ class Arrivals:
         requests = max(self._callers.values(), key=lambda requests: len(requests.waiting))
         requests.waiting.pop().granted.set_exception(busy("requests waiting", self._waiting, MOST_WAITING))
         self._waiting -= 1
+
+
+class _Place:
+    """The place of one request, see `Arrivals.place`. Not a generator, which takes longer: each call has one."""
+
+    __slots__ = ("_arrival", "_arrivals")
+
+    def __init__(self, arrivals: Arrivals, caller: str) -> None:
+        self._arrivals, self._arrival = arrivals, _Arrival(caller, asyncio.get_running_loop().create_future())
+
+    async def __aenter__(self) -> None:
+        try:
+            self._arrivals.enter(self._arrival)
+            await self._arrivals.granted(self._arrival)
+        except BaseException:
+            self._arrivals.leave(self._arrival, arrived=False)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        limit = self._arrival.limit
+        assert limit is not None
+        try:
+            # It makes a `TimeoutError` of its own cancellation, and leaves one of the connection alone.
+            await limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise self._arrivals.late(self._arrival) from None
+        finally:
+            self._arrivals.leave(self._arrival, arrived=kind is None)
 
 
 def _end(arrival: _Arrival) -> None:

@@ -4,7 +4,7 @@ into statuses.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
 
@@ -56,26 +56,28 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         self._parser = Parser()
         self._always = AlwaysAnswered(self._parser, self._answers)
         self._refusals = Refusals()
+        self._guarded: dict[str, Handler] = {}
+        """By method. A caller cannot add to them: methods without a handler have none here."""
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> "Handler | None":
-        """Wrap the handler of one call, either unary or a bidirectional stream."""
-        handler = await continuation(handler_call_details)
+        """Return the wrapped handler of a method, which is made with its first call."""
         method = handler_call_details.method
-        if handler is None:
+        if (guarded := self._guarded.get(method)) is not None:
+            return guarded
+        if (handler := await continuation(handler_call_details)) is None:
             return None
-        if method.startswith(PREFIX):
-            return self._always.guarded(method, handler)
+        guard = self._always.guarded if method.startswith(PREFIX) else self._wrapped
+        return self._guarded.setdefault(method, guard(method, handler))
+
+    def _wrapped(self, method: str, handler: Handler) -> Handler:
+        """Wrap a handler, either unary or a bidirectional stream."""
         # Any: grpc types these for the threaded server.
         unary: Any = handler.unary_unary
         stream: Any = handler.stream_stream
         parse: Any = handler.request_deserializer
         rpc = method.rpartition("/")[2]
-        metadata = handler_call_details.invocation_metadata or ()
-
-        async def caller_of(context: Context) -> Caller:
-            return await self._access.caller(metadata, certificate_names(context.auth_context()))
 
         # We parse messages here, because gRPC would answer UNKNOWN to a malformed one. We also receive them here,
         # because gRPC would receive the messages of refused calls too.
@@ -84,7 +86,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             recorded = False
             try:
                 self._check_audit()
-                caller = await caller_of(context)
+                caller = await self._caller_of(context)
                 share = share_of(caller, context)
                 if (busy := self._admission.refusal(share, rpc, context.time_remaining())) is not None:
                     recorded = True
@@ -124,7 +126,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             idle_s, draining = self._admission.limits.stream_idle_s, self._admission.draining
             try:
                 self._check_audit()
-                caller = await caller_of(context)
+                caller = await self._caller_of(context)
                 share = share_of(caller, context)
                 with self._admission.stream(share) as opened:
                     begin_call(caller)
@@ -137,7 +139,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     if first is None:
                         return
                     answers = 0
-                    paced = self._paced(caller, rpc, first, messages, lambda: caller_of(context))
+                    paced = self._paced(caller, rpc, first, messages, lambda: self._caller_of(context))
                     async with aclosing(stream(paced, context)) as answering:
                         async for answer in answering:
                             self._record(caller, rpc, first, reason_in(answer), answer)
@@ -161,6 +163,9 @@ class RequestGuard(grpc.aio.ServerInterceptor):
         if stream is not None:
             return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_stream), response_serializer=serializer)
         return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_unary), response_serializer=serializer)
+
+    async def _caller_of(self, context: Context) -> Caller:
+        return await self._access.caller(_metadata(context), certificate_names(context.auth_context))
 
     async def _paced(
         self,
@@ -210,6 +215,11 @@ class RequestGuard(grpc.aio.ServerInterceptor):
 
     async def _without_names(self, failure: SamefaceError, rpc: str, message: Any) -> SamefaceError:
         return failure if self._recorder is None else await self._recorder.without_names(failure, rpc, message)
+
+
+def _metadata(context: Context) -> Iterator[tuple[str, str | bytes]]:
+    """Yield the metadata of a call. gRPC copies it, so it is asked for only where somebody reads it."""
+    yield from context.invocation_metadata() or ()
 
 
 def share_of(caller: Caller, context: Context) -> str:

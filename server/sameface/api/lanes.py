@@ -3,8 +3,6 @@
 import asyncio
 import functools
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from sameface.api.queueing import ROUNDS, Forecast, Line, Pauses, Work, is_refused, longest_wait
 from sameface.errors import ServerBusy
@@ -43,9 +41,11 @@ class Lane:
         """Return how long a new call of a caller would wait for its turn."""
         if len(self._doing) < self.at_once and not self._line.length:
             return 0.0
-        now = asyncio.get_running_loop().time()
-        # The next turn comes when the first of them ends, however long the others take.
-        rest_s = min((max(0.0, work.expected_s - (now - since)) for work, since in self._doing.items()), default=0.0)
+        ends = NEVER if self._doing else 0.0
+        for work, since in self._doing.items():
+            # The next turn comes when the first of them ends, however long the others take.
+            ends = min(ends, since + work.expected_s)
+        rest_s = max(0.0, ends - asyncio.get_running_loop().time())
         return max(1e-6, rest_s + self._line.ahead_s(caller) / self.at_once)
 
     def refusal(self, caller: str, kind: str, left_s: float | None) -> ServerBusy | None:
@@ -55,10 +55,7 @@ class Lane:
             return None
         return self._busy(wait_s)
 
-    @asynccontextmanager
-    async def turn(
-        self, caller: str, kind: str, left_s: float | None = None, *, patient: bool = False
-    ) -> AsyncIterator[None]:
+    def turn(self, caller: str, kind: str, left_s: float | None = None, *, patient: bool = False) -> "_Turn":
         """Wait for a turn to work, and have it inside the block, or until `sameface.turn.give_turn_back` is called.
 
         Args:
@@ -70,30 +67,46 @@ class Lane:
         Raises:
             ServerBusy: it would wait too long, or has done so. The work is not begun.
         """
+        return _Turn(self, (caller, kind, left_s, patient))
+
+    def add(self, caller: str, kind: str, left_s: float | None, patient: bool) -> Work:
+        """Put work in the line, see `turn`."""
         if not patient and (busy := self.refusal(caller, kind, left_s)) is not None:
             raise busy
-        loop = asyncio.get_running_loop()
-        begin_by, expected_s = NEVER, self.forecast.seconds(kind, caller)
-        if not patient:
-            longest = longest_wait(self.longest_wait_s, expected_s)
-            begin_by = loop.time() + (longest if left_s is None else min(longest, left_s))
-        came = loop.time()
-        work = Work(caller, kind, expected_s, begin_by, came, NEVER if left_s is None else came + left_s)
+        came, expected_s = asyncio.get_running_loop().time(), self.forecast.seconds(kind, caller)
+        begin_by = gives_up = NEVER if left_s is None else came + left_s
+        begin_by = NEVER if patient else min(begin_by, came + longest_wait(self.longest_wait_s, expected_s))
+        work = Work(caller, kind, expected_s, begin_by, came, gives_up)
         self._line.add(work)
+        return work
+
+    async def begun(self, work: Work) -> None:
+        """Wait until the work is begun."""
+        loop = asyncio.get_running_loop()
         turn = self._turns[work] = loop.create_future()
-        expiry = None if patient else loop.call_at(begin_by, self._expire, work)
+        self._begin()
+        if turn.done():
+            turn.result()
+            return
+        expiry = None if work.begin_by == NEVER else loop.call_at(work.begin_by, self._expire, work)
         try:
-            self._begin()
             await turn
-            set_turn(functools.partial(self._end, work, measured=True))
-            yield
-        except asyncio.CancelledError:
-            self._end(work, measured=False)
-            raise
         finally:
             if expiry is not None:
                 expiry.cancel()
-            self._end(work, measured=True)
+
+    def end(self, work: Work, *, measured: bool = True) -> None:
+        """Note that work has ended, or is waited for no longer. Begin what is next. It may be called again."""
+        since = self._doing.pop(work, None)
+        if since is not None:
+            took_s = asyncio.get_running_loop().time() - since
+            # Work whose caller has gone would have taken longer. It took that time from others all the same.
+            if measured or took_s > work.expected_s:
+                self.forecast.add(work.kind, took_s, work.caller)
+                self._line.charge(work.caller, took_s - work.expected_s)
+            self._begin()
+        elif self._turns.pop(work, None) is not None:
+            self._line.leave(work)
 
     def _begin(self) -> None:
         """Begin the work whose turn it is. What is too late, or whose caller is gone, is not begun."""
@@ -130,18 +143,6 @@ class Lane:
         work.begin_by = max(work.begin_by, min(begin_by, work.gives_up))
         return now >= work.begin_by - 1e-3
 
-    def _end(self, work: Work, *, measured: bool) -> None:
-        since = self._doing.pop(work, None)
-        if since is not None:
-            took_s = asyncio.get_running_loop().time() - since
-            # Work whose caller has gone would have taken longer. It took that time from others all the same.
-            if measured or took_s > work.expected_s:
-                self.forecast.add(work.kind, took_s, work.caller)
-                self._line.charge(work.caller, took_s - work.expected_s)
-            self._begin()
-        elif self._turns.pop(work, None) is not None:
-            self._line.leave(work)
-
     def _busy(self, wait_s: float) -> ServerBusy:
         per_s = self.at_once / self.forecast.usual_s
         now, dice = asyncio.get_running_loop().time(), random.random()  # noqa: S311  # spreads, guards nothing
@@ -153,3 +154,26 @@ class Lane:
             # In steps, so that few statuses have to be made.
             retry_after_s=round(pause_s * 20) / 20,
         )
+
+
+class _Turn:
+    """A turn of one call, see `Lane.turn`. Not a generator: each call has one, and that takes three times as long."""
+
+    __slots__ = ("_lane", "_wanted", "_work")
+
+    def __init__(self, lane: Lane, wanted: tuple[str, str, float | None, bool]) -> None:
+        self._lane, self._wanted = lane, wanted
+
+    async def __aenter__(self) -> None:
+        lane = self._lane
+        self._work = work = lane.add(*self._wanted)
+        try:
+            await lane.begun(work)
+        except BaseException as error:
+            lane.end(work, measured=not isinstance(error, asyncio.CancelledError))
+            raise
+        set_turn(functools.partial(lane.end, work))
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        left = kind is not None and issubclass(kind, asyncio.CancelledError)
+        self._lane.end(self._work, measured=not left)

@@ -47,4 +47,4 @@ def receipt_name(receipt: str) -> str:
 
 def make_name(*ids: str) -> str:
     """Join one to three ids into a resource name."""
-    return "/".join(f"{collection}/{part}" for collection, part in zip(_COLLECTIONS, ids, strict=False))
+    return "/".join([f"{collection}/{part}" for collection, part in zip(_COLLECTIONS, ids, strict=False)])

@@ -54,8 +54,10 @@ class Forecast:
         What others have measured may not fit a caller: their photos may take much longer. So of a caller that is not
         known, the work is expected to take half of the time at most.
         """
-        expected_s = self.seconds(kind, caller)
-        return expected_s if left_s is None or (caller, kind) in self._own else min(expected_s, max(0.0, left_s / 2))
+        if (own := self._own.get((caller, kind))) is not None:
+            return own
+        expected_s = self._seconds.get(kind, self.usual_s)
+        return expected_s if left_s is None else min(expected_s, max(0.0, left_s / 2))
 
     def add(self, kind: str, seconds: float, caller: str = "") -> None:
         """Learn how long one piece of work took."""
@@ -158,8 +160,11 @@ class Line:
 
     def ahead_s(self, caller: str) -> float:
         """Return how long the work takes that would be begun before new work of a caller, one after another."""
-        start = self._start_of(caller)
-        return sum(work.expected_s for starts, _, work in self._heap if starts <= start and not work.gone)
+        start, ahead_s = self._start_of(caller), 0.0
+        for starts, _, work in self._heap:  # each call asks this, and a generator takes twice the time
+            if starts <= start and not work.gone:
+                ahead_s += work.expected_s
+        return ahead_s
 
     def _start_of(self, caller: str) -> float:
         return max(self._now, self._ends.get(caller, 0.0))

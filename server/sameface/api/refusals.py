@@ -6,9 +6,10 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 import grpc
+from google.rpc import status_pb2
 
 from sameface.access.rates import Bucket
-from sameface.api.status import rich_status
+from sameface.api.status import retry_info, rich_status, status_of
 from sameface.errors import ServerBusy
 from sameface_qdrant.errors import SamefaceError
 
@@ -22,6 +23,11 @@ of many callers. So half of them stay, even where one caller has as many in work
 """
 LEAST_LEFT = 4.0
 """A refusal is held for at most one of so many parts of the time until its caller gives up."""
+
+DETAILS_KEY = "grpc-status-details-bin"
+MOST_KEPT = 256
+"""So many parts of statuses are kept: some 200 KB. How full the server is and after how long to come again changes with
+each refusal, so whole statuses would hardly ever be the same."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -65,28 +71,29 @@ def end_with(context: Context, failure: SamefaceError) -> None:
 
     ``context.abort_with_status`` does the same with an exception, which takes twice the processor time.
     """
-    status = _busy_status(_Busy(failure)) if isinstance(failure, ServerBusy) else rich_status(failure)
+    if isinstance(failure, ServerBusy):
+        message, details = _busy_part(failure.message, *failure.metadata.items())
+        # The parts of a serialized message may simply follow each other.
+        content = details if failure.retry_after_s is None else details + _retry_part(failure.retry_after_s)
+        context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
+        context.set_details(message)
+        context.set_trailing_metadata(((DETAILS_KEY, content),))
+        return
+    status = rich_status(failure)
     context.set_code(status.code)
     context.set_details(status.details)
     context.set_trailing_metadata(status.trailing_metadata)
 
 
-class _Busy:
-    """An error as the key of its status."""
-
-    __slots__ = ("error", "key")
-
-    def __init__(self, error: ServerBusy) -> None:
-        self.error = error
-        self.key = (error.message, tuple(error.metadata.items()), error.retry_after_s)
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Busy) and self.key == other.key
+@lru_cache(MOST_KEPT)
+def _busy_part(message: str, *metadata: tuple[str, str]) -> tuple[str, bytes]:
+    """Return the message of a status, and the serialized status without its RetryInfo."""
+    status = status_of(ServerBusy(message, metadata=dict(metadata)))
+    return status.message, status.SerializeToString()
 
 
-@lru_cache(maxsize=4096)
-def _busy_status(busy: _Busy) -> grpc.Status:
-    return rich_status(busy.error)
+@lru_cache(MOST_KEPT)
+def _retry_part(seconds: float) -> bytes:
+    """Return what a serialized status has more with a RetryInfo."""
+    part: bytes = status_pb2.Status(details=[retry_info(seconds)]).SerializeToString()
+    return part

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,20 @@ class ApiServer:
         await stopping
 
 
+class _Unregistered:
+    """Adds methods that gRPC looks up by their name when they are called.
+
+    It would wait for the next call of each registered method in a task of its own, and with each call go through all of
+    these tasks. Health and reflection are registered: their calls do not stand behind others.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, object]) -> None:
+        """Leave the methods of a service unregistered."""
+
+
 async def start_server(
     listen: str,
     *,
@@ -122,9 +137,10 @@ async def start_server(
             ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_S * 1000),
         ],
     )
-    face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission, counted), server)
-    gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), server)
-    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts, server_info), server)
+    found = _Unregistered(server)
+    face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission, counted), found)
+    gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), found)
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts, server_info), found)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if reflect:

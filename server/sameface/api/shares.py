@@ -1,5 +1,6 @@
 """How callers share a limit."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,3 +50,26 @@ class Shares:
             yield
         finally:
             self.give_back(caller, amount)
+
+
+class SampleBytes:
+    """The bytes of the samples that one stream holds, of those that all streams may hold together."""
+
+    def __init__(self, shares: Shares, caller: str, freed: asyncio.Event) -> None:
+        self.held = 0
+        self._shares, self._caller, self._freed = shares, caller, freed
+
+    async def enter(self, size: int) -> None:
+        """Wait until there is room for one more sample. A single one is always admitted."""
+        while self._shares.used and self._shares.refuse(self._caller, size):
+            self._freed.clear()
+            await self._freed.wait()
+        self._shares.take(self._caller, size)
+        self.held += size
+
+    def leave(self, size: int) -> None:
+        """Count the bytes of a sample as free again, unless the stream has ended."""
+        size = min(size, self.held)
+        self.held -= size
+        self._shares.give_back(self._caller, size)
+        self._freed.set()

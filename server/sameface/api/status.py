@@ -250,14 +250,21 @@ def status_of(error: SamefaceError) -> status_pb2.Status:
     if isinstance(error, InvalidArgument) and (field := error.metadata.get("field")):
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    packed = [_packed(detail) for detail in details]
     if error.retry_after_s is not None:
-        details.append(error_details_pb2.RetryInfo(retry_delay=timedelta(seconds=error.retry_after_s)))
-    packed = []
-    for detail in details:
-        holder = any_pb2.Any()
-        holder.Pack(detail)
-        packed.append(holder)
+        packed.append(retry_info(error.retry_after_s))
     return status_pb2.Status(code=getattr(code_pb2, row.code.name), message=message, details=packed)
+
+
+def retry_info(seconds: float) -> any_pb2.Any:
+    """Return the detail that says after how many seconds to repeat a call."""
+    return _packed(error_details_pb2.RetryInfo(retry_delay=timedelta(seconds=seconds)))
+
+
+def _packed(detail: Any) -> any_pb2.Any:
+    holder = any_pb2.Any()
+    holder.Pack(detail)
+    return holder
 
 
 def reason_in(answer: Any) -> str:

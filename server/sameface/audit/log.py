@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -108,7 +108,8 @@ class AuditLog:
                 "`sameface audit verify` says what is wrong",
                 metadata={"path": folder},
             ) from None
-        self._waiting: list[Entry] = []
+        self._waiting: list[tuple[float, Entry]] = []
+        """With the time, in seconds of the epoch."""
         self._appended = self._durable = 0
         """How many entries there were, and how many of them are on the disk."""
         self._hurried = False
@@ -138,14 +139,16 @@ class AuditLog:
 
     def append(self, entry: Entry) -> None:
         """Add an entry, which is on the disk soon. The time is added."""
-        stamped = replace(entry, fields={**entry.fields, "time": _now()})
+        now = time.time()
         with self._changed:
             if self._closing:
                 log.error("an entry came after the audit log was closed: %s", entry.fields["rpc"])
                 return
-            self._waiting.append(stamped)
+            self._waiting.append((now, entry))
             self._appended += 1
-            self._changed.notify_all()
+            if len(self._waiting) == 1:
+                # The thread waits for the first entry of a group. Waking it for each one would take a core from calls.
+                self._changed.notify_all()
 
     def settle(self) -> None:
         """Return when every entry so far is on the disk, and everybody forgotten whom they say to forget.
@@ -188,7 +191,7 @@ class AuditLog:
                 group, self._waiting, self._hurried = self._waiting, [], False
             try:
                 while group:
-                    self._link(self._with_pseudonyms(group[0]))
+                    self._link(self._with_pseudonyms(*group[0]))
                     self._unsealed = True
                     del group[0]
                 if self._unsealed and (closing or time.monotonic() - self._sealed >= self._options.seal_every_s):
@@ -218,8 +221,10 @@ class AuditLog:
             if closing:
                 return
 
-    def _with_pseudonyms(self, entry: Entry) -> dict[str, Any]:
-        """Return the fields of an entry with pseudonyms for its people, and forget whom it says to forget."""
+    def _with_pseudonyms(self, now: float, entry: Entry) -> dict[str, Any]:
+        """Return the fields of an entry with its time, and with pseudonyms for its people; forget whom it says to
+        forget.
+        """
 
         def name(gallery: str, identity: str) -> str:
             if not entry.exist:
@@ -231,7 +236,8 @@ class AuditLog:
         }
         for one in entry.forgotten:
             self.pseudonyms.forget(*one, erased=entry.erased)
-        return {**entry.fields, **{field: ones[0] if len(ones) == 1 else ones for field, ones in people.items()}}
+        named = {field: ones[0] if len(ones) == 1 else ones for field, ones in people.items()}
+        return {**entry.fields, **named, "time": _text_of(now)}
 
     def _link(self, fields: Mapping[str, Any]) -> None:
         """Give an entry its place in the chain. Entries are written in this order, however long it takes."""
@@ -297,4 +303,8 @@ class AuditLog:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return _text_of(time.time())
+
+
+def _text_of(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -5,7 +5,6 @@ under a random secret, so the table holds no ids either. When the person is eras
 nothing links them to anybody.
 """
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -120,4 +119,4 @@ class Pseudonyms:
 
     def key(self, *ids: str) -> bytes:
         """Return the key of a gallery, or of a gallery's identity. An id contains no slash."""
-        return hmac.new(self._secret, "/".join(ids).encode(), hashlib.sha256).digest()
+        return hmac.digest(self._secret, "/".join(ids).encode(), "sha256")

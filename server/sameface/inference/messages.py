@@ -35,7 +35,7 @@ def encoded_request(
     ``alone`` tells the local runtime that no other request is in work. ``places`` are of the inputs that are in shared
     memory.
     """
-    shapes = tuple((name, one.dtype, one.shape, places.get(name)) for name, one in inputs.items())
+    shapes = tuple([(name, one.dtype, one.shape, places.get(name)) for name, one in inputs.items()])
     parts: list[bytes | memoryview] = [_header(model, version, shapes, alone)]
     for name, values in inputs.items():
         if name not in places:
@@ -58,12 +58,20 @@ def decoded_response(content: bytes) -> Mapping[str, Tensor | None]:
 
 
 def _tensor(output: service_pb2.ModelInferResponse.InferOutputTensor, content: bytes) -> Tensor | None:
-    kind, shape = triton_to_np_dtype(output.datatype), tuple(output.shape)
+    shape = tuple(output.shape)
+    layout = _layout(output.datatype, shape)
+    if layout is None or len(content) != layout[1]:
+        return None
+    return np.frombuffer(content, layout[0]).reshape(shape)
+
+
+@lru_cache(MOST_HEADERS)
+def _layout(datatype: str, shape: tuple[int, ...]) -> tuple[np.dtype[Any], int] | None:
+    """Return the type of a tensor's numbers and its bytes; None if it holds none."""
+    kind = triton_to_np_dtype(datatype)
     if kind is None or np.dtype(kind).hasobject or any(side < 0 for side in shape):
         return None
-    if len(content) != np.dtype(kind).itemsize * math.prod(shape):
-        return None
-    return np.frombuffer(content, kind).reshape(shape)
+    return np.dtype(kind), np.dtype(kind).itemsize * math.prod(shape)
 
 
 @lru_cache(MOST_HEADERS)

@@ -7,14 +7,13 @@ Triton may still read, can spoil nobody's answer.
 
 import mmap
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from sameface.inference.base import Tensor
+from sameface.inference.base import Tensors
 
 FOLDER = Path("/dev/shm")  # noqa: S108  # the system's folder of shared memory
 SLOTS, SLOT_BYTES = 8, 3 * 640 * 640
@@ -23,8 +22,7 @@ LEAST_BYTES = 64 << 10
 """Smaller tensors go over gRPC, which is as fast for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a tensor is."""
 
     region: str
@@ -65,16 +63,18 @@ class SharedInputs:
         """Remove the name. The memory is free when the last process that has it ends, also if that is killed."""
         self._path.unlink(missing_ok=True)
 
-    @contextmanager
-    def written(self, tensor: Tensor) -> Iterator[Place | None]:
-        """Hold a copy of a tensor, and yield where; None if it is small, too large, or there is no room."""
-        if not LEAST_BYTES <= tensor.nbytes <= SLOT_BYTES or not self._free:
-            yield None
-            return
-        offset = self._free.pop()
-        try:
-            there = np.frombuffer(self._memory, tensor.dtype, tensor.size, offset)
-            np.copyto(there.reshape(tensor.shape), tensor)
-            yield Place(self.name, offset)
-        finally:
-            self._free.append(offset)
+    def write(self, tensors: Tensors) -> dict[str, Place]:
+        """Copy tensors, and return where they are until `free`. Small and too large ones, and where there is no room,
+        are left out.
+        """
+        places: dict[str, Place] = {}
+        for name, tensor in tensors.items():
+            if LEAST_BYTES <= tensor.nbytes <= SLOT_BYTES and self._free:
+                places[name] = place = Place(self.name, self._free.pop())
+                there = np.frombuffer(self._memory, tensor.dtype, tensor.size, place.offset)
+                np.copyto(there.reshape(tensor.shape), tensor)
+        return places
+
+    def free(self, places: Iterable[Place]) -> None:
+        """Let others use the places."""
+        self._free += [place.offset for place in places]

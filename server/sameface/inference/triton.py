@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -16,7 +15,7 @@ from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
 from sameface.inference.messages import decoded_response, encoded_request
 from sameface.inference.outputs import checked_outputs
-from sameface.inference.shared_inputs import Place, SharedInputs
+from sameface.inference.shared_inputs import SharedInputs
 from sameface.inference.triton_tls import PLAIN, TritonTls
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
@@ -31,6 +30,12 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
+    # Calls are repeated here, so gRPC need not keep them for that.
+    ("grpc.enable_retries", 0),
+    # Otherwise gRPC sends pings beside the answers, to find the best size of its window. The largest answer, of the
+    # detector for 640×640 pixels, has half a megabyte.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 20),
     # Spread calls over all replicas behind a headless Service.
     ("grpc.lb_policy_name", "round_robin"),
     # Reconnect to a restarted server at once. gRPC's default is up to two minutes.
@@ -189,22 +194,24 @@ class TritonInference:
             await spare.close()
 
     async def _run_once(self, model: str, version: int, inputs: Tensors) -> Tensors:
+        shared = self._shared_inputs()
+        places = shared.write(inputs) if shared is not None else {}
         self._running += 1
         alone = self._tells_alone and self._running == 1
         try:
-            with ExitStack() as held:
-                places = self._written(inputs, held)
-                try:
-                    answer = await self._send(encoded_request(model, version, inputs, alone=alone, places=places))
-                except grpc.aio.AioRpcError as error:
-                    if not places or "shared memory" not in (error.details() or ""):
-                        raise
-                    # This Triton has just started, and does not know the memory yet.
-                    answer = await self._send(encoded_request(model, version, inputs, alone=alone))
+            try:
+                answer = await self._infer(encoded_request(model, version, inputs, alone=alone, places=places))
+            except grpc.aio.AioRpcError as error:
+                if not places or "shared memory" not in (error.details() or ""):
+                    raise
+                # This Triton has just started, and does not know the memory yet.
+                answer = await self._infer(encoded_request(model, version, inputs, alone=alone))
         except grpc.aio.AioRpcError as error:
             raise self._translate(model, version, error) from None
         finally:
             self._running -= 1
+            if shared is not None:
+                shared.free(places.values())
         try:
             outputs = decoded_response(answer)
         except DecodeError:
@@ -216,17 +223,9 @@ class TritonInference:
             ) from None
         return checked_outputs(model, version, outputs)
 
-    async def _send(self, request: bytes) -> bytes:
-        answer: bytes = await self._client.infer(request, timeout=within(self._timeout_s))
+    def _infer(self, request: bytes) -> Awaitable[bytes]:
+        answer: Awaitable[bytes] = self._client.infer(request, timeout=within(self._timeout_s))
         return answer
-
-    def _written(self, inputs: Tensors, held: ExitStack) -> dict[str, Place]:
-        """Write large inputs to shared memory until ``held`` is closed, and return where they are."""
-        shared = self._shared_inputs()
-        if shared is None:
-            return {}
-        places = ((name, held.enter_context(shared.written(values))) for name, values in inputs.items())
-        return {name: place for name, place in places if place is not None}
 
     def _translate(self, model: str, version: int, error: grpc.aio.AioRpcError) -> SamefaceError:
         status, text = str(error.code()), error.details() or ""
