@@ -195,6 +195,7 @@ async def _open(
     parts.push_async_callback(api.drain, 0.0)
     if local:
         local.on_state_change = api.set_serving
+        local.works_alone = lambda: api.admission.photos.working <= 1
     host = settings.listen.rpartition(":")[0]
     return api, Started(
         address=f"{host}:{api.port}",

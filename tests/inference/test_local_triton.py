@@ -50,7 +50,7 @@ def runtime() -> Runtime:
 @pytest.fixture(scope="module")
 async def triton() -> AsyncIterator[LocalTriton]:
     """One server for all tests here. It repairs what they break."""
-    server = LocalTriton(REPOSITORY, runtime(), CARDS)
+    server = LocalTriton(REPOSITORY, runtime(), CARDS, cores=2)
     await server.start()
     yield server
     await server.stop()
@@ -176,6 +176,34 @@ async def test_one_process_serves_each_version_and_a_call_alone_has_the_same_ans
     together = (telling.run("face_embedder", 1, {"images": one}) for one in pictures)
     for found, wanted in zip(await asyncio.gather(*together), expected, strict=True):
         np.testing.assert_allclose(found["embedding"], wanted, atol=1e-6)
+    await telling.aclose()
+
+
+def wake_ups(triton: LocalTriton, model: str) -> dict[Path, int]:
+    """Each thread of the model's processes → how often it has had a processor."""
+    folders = [Path(f"/proc/{pid}/task") for pid, one in triton.stubs.items() if one == model]
+    tasks = (task for folder in folders for task in folder.iterdir())
+    return {task: int((task / "schedstat").read_text().split()[2]) for task in tasks}
+
+
+async def test_a_call_runs_on_more_threads_only_where_nothing_else_is_in_work(triton: LocalTriton) -> None:
+    telling = triton.client(timeout_s=20.0, recovery_s=60.0)
+
+    async def woken() -> dict[Path, int]:
+        before = wake_ups(triton, "face_embedder")
+        for _ in range(8):
+            await telling.run("face_embedder", 2, {"images": IMAGES})
+        after = wake_ups(triton, "face_embedder")
+        return {task: grown for task, count in after.items() if (grown := count - before.get(task, count))}
+
+    triton.works_alone = lambda: False
+    try:
+        beside_others = await woken()
+    finally:
+        triton.works_alone = lambda: True
+    alone = await woken()
+    # A layer wakes the second thread. Others of the process look after it now and then.
+    assert [count for task, count in alone.items() if task not in beside_others and count > 40]
     await telling.aclose()
 
 

@@ -44,12 +44,14 @@ class Replica(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
 
     def __init__(self) -> None:
         self.asked = 0
+        self.alone: list[bool] = []
 
     async def ServerLive(self, request: object, context: object) -> object:  # noqa: N802
         return service_pb2.ServerLiveResponse(live=True)
 
-    async def ModelInfer(self, request: object, context: object) -> object:  # noqa: N802
+    async def ModelInfer(self, request: Any, context: object) -> object:  # noqa: N802
         self.asked += 1
+        self.alone.append(request.parameters["alone"].bool_param)
         return service_pb2.ModelInferResponse()
 
 
@@ -152,4 +154,22 @@ async def test_a_host_that_acknowledges_nothing_is_given_up_after_seconds(replic
             if len(peer) > 1 and peer[0].endswith(HOSTS[0]) and peer[1] == port:
                 timeouts.append(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
     assert timeouts == [5000]
+    await inference.aclose()
+
+
+async def test_a_request_says_that_it_is_alone_only_where_nothing_else_is_in_work(replicas: Replicas) -> None:
+    found, _, port = replicas
+    nothing_else = True
+    inference = TritonInference(f"{HOSTS[0]}:{port}", timeout_s=2.0, tells_alone=lambda: nothing_else)
+    silent = TritonInference(f"{HOSTS[0]}:{port}", timeout_s=2.0)
+    await ask(inference, 2)
+    await ask(silent, 1)
+    nothing_else = False
+    await ask(inference, 1)
+    nothing_else = True
+    await asyncio.gather(*(ask(inference, 1) for _ in range(3)))
+    alone = found[HOSTS[0]].alone
+    assert alone[:4] == [True, True, False, False]
+    assert sorted(alone[4:]) == [False, False, True]
+    await silent.aclose()
     await inference.aclose()

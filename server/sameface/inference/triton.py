@@ -71,13 +71,14 @@ class TritonInference:
         recovery_s: float = 5.0,
         resolve_again_s: float | None = None,
         tls: TritonTls = PLAIN,
-        tells_alone: bool = False,
+        tells_alone: Callable[[], bool] = lambda: False,
         shared_inputs: Callable[[], SharedInputs | None] = lambda: None,
     ) -> None:
         """Connect to ``url``. A call may take ``timeout_s``; it is retried for ``recovery_s`` while Triton recovers.
 
-        With ``tells_alone``, a call says whether it is the only one at the moment. The local runtime then runs it on
-        more cores. ``shared_inputs`` returns the memory that is shared with Triton at the moment.
+        ``tells_alone`` returns whether the processors have nothing else to do at the moment. If no other call runs
+        either, the request says so, and the local runtime runs it on more cores. ``shared_inputs`` returns the memory
+        that is shared with Triton at the moment.
 
         Raises:
             InvalidArgument: a file of ``tls`` cannot be read.
@@ -197,7 +198,7 @@ class TritonInference:
         shared = self._shared_inputs()
         places = shared.write(inputs) if shared is not None else {}
         self._running += 1
-        alone = self._tells_alone and self._running == 1
+        alone = self._running == 1 and self._tells_alone()
         try:
             try:
                 answer = await self._infer(encoded_request(model, version, inputs, alone=alone, places=places))

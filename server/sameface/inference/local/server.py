@@ -51,6 +51,11 @@ async def _ignore(serving: bool) -> None:
     """Do nothing: the default of `LocalTriton.on_state_change`."""
 
 
+def _always() -> bool:
+    """Return True: the default of `LocalTriton.works_alone`."""
+    return True
+
+
 class LocalTriton:
     """A tritonserver that only its own user can reach. It serves every model that has a card."""
 
@@ -81,6 +86,8 @@ class LocalTriton:
         self._long_timeout_client = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
         self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
         """Called with False when outputs cannot be trusted, and with True when they can be trusted again."""
+        self.works_alone: Callable[[], bool] = _always
+        """Tells whether the processors have nothing else to do than one call of a model."""
 
     @property
     def grpc_url(self) -> str:
@@ -93,7 +100,7 @@ class LocalTriton:
             self.grpc_url,
             timeout_s=timeout_s,
             recovery_s=recovery_s,
-            tells_alone=True,
+            tells_alone=lambda: self.works_alone(),
             shared_inputs=lambda: self.shared_inputs,
         )
 

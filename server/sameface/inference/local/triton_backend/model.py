@@ -4,8 +4,9 @@ Both folders have this file; the model's config names the backend, and so the li
 stub, in the runtime's own environment. The official image has native backends of the same names, which Triton finds
 first.
 
-Requests that come together run at a time, in threads that share one copy of the weights. One that comes by itself runs
-on more threads, with a copy of its own. `sameface.inference.local.configs` sets the two parameters.
+Requests that come together run at a time, in threads that share one copy of the weights. While the service works on
+nothing else, a request runs on more threads, with a copy of its own. It is answered sooner, but takes more of the
+processors, which others would lack. `sameface.inference.local.configs` sets the two parameters.
 """
 
 import ctypes
@@ -39,7 +40,7 @@ def open_openvino(path, parameters, outputs, at_once, threads):
     """Open a file in OpenVINO, as `open_onnxruntime` does.
 
     The native backend shares the streams and threads of the config among all instances. Here each call has a stream.
-    The rest is as in `sameface.inference.openvino`, which says why.
+    The rest, one image after the other too, is as in `sameface.inference.openvino`, which says why.
     """
     # OpenVINO reports its import to its maker through this package. None forbids that import.
     sys.modules["openvino_telemetry"] = None
@@ -101,8 +102,7 @@ class TritonPythonModel:
         """Answer requests. No further ones come before these are done."""
         if len(requests) > 1:
             return list(self.threads.map(self._answer, requests, [self.shared] * len(requests)))
-        # Where no other request of this model can run meanwhile, all cores are its own.
-        return [self._answer(requests[0], self.alone if self.at_once > 1 or _is_alone(requests[0]) else self.shared)]
+        return [self._answer(requests[0], self.alone if _is_alone(requests[0]) else self.shared)]
 
     def finalize(self):
         """End the threads."""
