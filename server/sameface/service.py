@@ -195,7 +195,7 @@ async def _open(
     parts.push_async_callback(api.drain, 0.0)
     if local:
         local.on_state_change = api.set_serving
-        local.works_alone = lambda: api.admission.photos.working <= 1
+        local.photos_in_work = lambda: api.admission.photos.working
     host = settings.listen.rpartition(":")[0]
     return api, Started(
         address=f"{host}:{api.port}",

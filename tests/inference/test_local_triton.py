@@ -196,11 +196,11 @@ async def test_a_call_runs_on_more_threads_only_where_nothing_else_is_in_work(tr
         after = wake_ups(triton, "face_embedder")
         return {task: grown for task, count in after.items() if (grown := count - before.get(task, count))}
 
-    triton.works_alone = lambda: False
+    triton.photos_in_work = lambda: 2
     try:
         beside_others = await woken()
     finally:
-        triton.works_alone = lambda: True
+        triton.photos_in_work = lambda: 1
     alone = await woken()
     # A layer wakes the second thread. Others of the process look after it now and then.
     assert [count for task, count in alone.items() if task not in beside_others and count > 40]

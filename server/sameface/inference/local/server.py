@@ -51,9 +51,9 @@ async def _ignore(serving: bool) -> None:
     """Do nothing: the default of `LocalTriton.on_state_change`."""
 
 
-def _always() -> bool:
-    """Return True: the default of `LocalTriton.works_alone`."""
-    return True
+def _one() -> int:
+    """Return 1: the default of `LocalTriton.photos_in_work`."""
+    return 1
 
 
 class LocalTriton:
@@ -63,6 +63,7 @@ class LocalTriton:
         """Prepare a server on ``repository``. A call that is alone may use ``cores`` cores."""
         self._repository = repository.absolute()
         self._cores = min(cores, MOST_CORES_ALONE)
+        self._photos_with_room = max(1, cores // self._cores)
         self._runtime = runtime
         self._cards = tuple(cards)
         self._models = sorted({card.model for card in cards})
@@ -86,8 +87,8 @@ class LocalTriton:
         self._long_timeout_client = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
         self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
         """Called with False when outputs cannot be trusted, and with True when they can be trusted again."""
-        self.works_alone: Callable[[], bool] = _always
-        """Tells whether the processors have nothing else to do than one call of a model."""
+        self.photos_in_work: Callable[[], int] = _one
+        """Tells how many photos the service works on. A call is alone while there are cores enough for each of them."""
 
     @property
     def grpc_url(self) -> str:
@@ -100,7 +101,7 @@ class LocalTriton:
             self.grpc_url,
             timeout_s=timeout_s,
             recovery_s=recovery_s,
-            tells_alone=lambda: self.works_alone(),
+            tells_alone=lambda: self.photos_in_work() <= self._photos_with_room,
             shared_inputs=lambda: self.shared_inputs,
         )
 
