@@ -171,27 +171,3 @@ print("made")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "made\n", "")
     with blocking.Store.open(f"edge://{tmp_path}/store") as again:
         assert again.galleries.get("people").id == "people"
-
-
-def test_callers_are_type_checked(tmp_path: Path) -> None:
-    """mypy sees the parameters and results that the asynchronous store declares."""
-    program = tmp_path / "caller.py"
-    program.write_text(
-        "from sameface_qdrant import Contract, Probe\n"
-        "from sameface_qdrant.blocking import Store\n"
-        "def use(store: Store, probe: Probe, contract: Contract) -> None:\n"
-        "    reveal_type(store.verify('g', 'ada', probe, threshold=0.5))\n"
-        "    reveal_type(store.galleries.list(page_size=3))\n"
-        "    store.verify('g', 'ada', probe, treshold=0.5)\n"
-        "    store.galleries.create('g', 'contract')\n"
-    )
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--config-file=", str(program)]
-    said = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={"MYPYPATH": str(Path("plugins").resolve())}
-    ).stdout
-    assert 'caller.py:4: note: Revealed type is "sameface_qdrant.values.decision.Decision"' in said, said
-    page = "sameface_qdrant.values.paging.Page[sameface_qdrant.values.gallery.Gallery]"
-    assert f'caller.py:5: note: Revealed type is "{page}"' in said
-    assert 'caller.py:6: error: Unexpected keyword argument "treshold"' in said
-    assert "caller.py:7: error: Argument 2" in said
-    assert "Found 2 errors" in said, said
