@@ -3,12 +3,17 @@
 A power cut is simulated at its worst: of the shard's files it leaves what they were at the latest flush.
 """
 
+import asyncio
+import io
 import json
 import shutil
+import struct
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +23,13 @@ from hypothesis import strategies as st
 
 from sameface_qdrant.engines.base import Point, Where
 from sameface_qdrant.engines.edge import collection as collection_module
-from sameface_qdrant.engines.edge import write_log
+from sameface_qdrant.engines.edge import engine as engine_module
+from sameface_qdrant.engines.edge import erasure_notes, files, write_log
+from sameface_qdrant.engines.edge import shard as shard_module
 from sameface_qdrant.engines.edge.engine import EdgeEngine
-from sameface_qdrant.engines.edge.files import LOG, copy_files
+from sameface_qdrant.engines.edge.files import LOG, ROOM_TO_OPEN, copy_files
+from sameface_qdrant.engines.edge.numbering import catch_up
+from sameface_qdrant.engines.edge.shard import load, open_current
 from sameface_qdrant.errors import StoreFull
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.schema import schema_of
@@ -77,13 +86,25 @@ class Disk:
 
     async def after_a_power_cut(self) -> State:
         """Return what is stored when the files are opened as they are on the disk now."""
+        return await stored_in(self.left_by_a_power_cut())
+
+    def left_by_a_power_cut(self) -> Path:
+        """Return a folder with the files as they are on the disk now."""
         left = self.folder.with_name("left")
         shutil.rmtree(left, ignore_errors=True)
         shutil.copytree(self.folder, left, ignore=shutil.ignore_patterns("shard-*"))
         copy_files(self.flushed, left / THINGS / self.shard.name)
         if self.log.exists():
             shutil.copy(self.log, left / THINGS / self.shard.name / LOG)
-        return await stored_in(left)
+        return left
+
+
+def is_closed(shard: Any) -> bool:
+    try:
+        shard.info()
+    except Exception:
+        return True
+    return False
 
 
 def vector(value: int) -> Any:
@@ -131,6 +152,8 @@ async def disk(factory: pytest.TempPathFactory) -> AsyncIterator[Disk]:
             yield opened
         finally:
             await engine.aclose()
+            # In memory, a shard takes some 50 MiB: a failing property would fill it while its example is made smaller.
+            shutil.rmtree(folder)
 
 
 some_ids = st.lists(st.sampled_from(IDS), min_size=1, max_size=3, unique=True)
@@ -205,6 +228,193 @@ async def test_a_record_that_was_cut_off_or_damaged_ends_the_log(tmp_path_factor
             opened.log.write_bytes(left)
             assert await opened.after_a_power_cut() == rounded(before)
         opened.log.write_bytes(contents)
+        assert await opened.after_a_power_cut() == rounded(opened.stored)
+
+
+@pytest.mark.parametrize("tail", [bytes(64), b"\x00", b"\xff" * 64, struct.pack("<II", 2**32 - 1, 0)])
+async def test_a_tail_that_is_no_record_ends_the_log(tmp_path_factory: pytest.TempPathFactory, tail: bytes) -> None:
+    async with disk(tmp_path_factory) as opened:
+        await opened.upsert(IDS, 2)
+        await opened.commit()
+        with opened.log.open("ab") as file:
+            file.write(tail)
+        assert await opened.after_a_power_cut() == rounded(opened.stored)
+
+
+def test_no_more_is_read_of_a_log_than_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            asked.append(size or 0)
+            return super().read(size)
+
+    log = tmp_path / LOG
+    contents = struct.pack("<II", 2**32 - 1, 0) + bytes(8)
+    log.write_bytes(contents)
+    monkeypatch.setattr(Path, "open", lambda *_: Watched(contents))
+    assert list(write_log._records(log)) == []
+    assert max(asked) <= 16
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.tuples(some_ids, st.booleans()), min_size=2, max_size=5), st.booleans(), st.booleans())
+async def test_later_writes_take_effect_after_a_flush_that_was_cut_off(
+    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[list[str], bool]], logged: bool, at_once: bool
+) -> None:
+    """A flush writes the versions of points before the number of the latest operation; here it ends between them."""
+    async with disk(tmp_path_factory) as opened:
+        before = {path.relative_to(opened.flushed): path.read_bytes() for path in opened.flushed.rglob("segment.json")}
+        for number, (ids, insert_only) in enumerate([*history, (IDS, False)], 2):
+            await opened.upsert(ids, number, insert_only)
+        await opened.commit()
+        log = opened.log.read_bytes()
+        opened.engine._opened(THINGS).handle.flush()
+        for name, contents in before.items():
+            (opened.flushed / name).write_bytes(contents)
+        if logged:
+            opened.log.write_bytes(log)
+        left = opened.left_by_a_power_cut()
+        if not at_once:
+            assert await stored_in(left) == rounded(opened.stored)
+        engine = await EdgeEngine.open(left)
+        await engine.ensure(THINGS, DIMENSION)
+        await engine.delete(THINGS, IDS[:1])
+        await engine.upsert(THINGS, [Point(IDS[1], {"gallery": "g", "value": 50}, vector(50))])
+        await engine.set_payload(THINGS, Where({}, ids=frozenset(IDS[2:3])), {"value": 60})
+        await engine.commit(THINGS)
+        await engine.aclose()
+        values = {one: value for one, (value, _) in (await stored_in(left)).items()}
+        assert values == {IDS[1]: 50, IDS[2]: 60, IDS[3]: opened.stored[IDS[3]][0]}
+
+
+@pytest.mark.parametrize("unknown", ["no versions", "no number", "large versions"])
+async def test_versions_of_another_shape_are_reported_and_refuse_nothing(
+    tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture, unknown: str
+) -> None:
+    async with disk(tmp_path_factory) as opened:
+        shard = opened.engine._opened(THINGS).handle.shard
+        segment = next(opened.flushed.glob("segments/*"))
+        match unknown:
+            case "no versions":
+                next(segment.glob("*.versions")).unlink()
+            case "no number":
+                (segment / "segment.json").write_text("{}")
+            case _:
+                next(segment.glob("*.versions")).write_bytes(b"\xff" * 15)
+        catch_up(shard, opened.flushed)
+        assert "were not checked" in caplog.text
+
+
+async def test_a_shard_is_closed_if_its_opening_fails(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+
+    def watched(path: Path, dimension: int) -> Any:
+        loaded.append(load(path, dimension))
+        return loaded[-1]
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shard_module, "load", watched)
+    async with disk(tmp_path_factory) as opened:
+        left = opened.left_by_a_power_cut()
+        engine = await EdgeEngine.open(left)
+        for module, name in ((shard_module, "catch_up"), (write_log, "write_again"), (erasure_notes, "tidy")):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, name, fails)
+                with pytest.raises(StoreFull):
+                    await engine.ensure(THINGS, DIMENSION)
+        assert [is_closed(shard) for shard in loaded] == [True, True, True]
+        await engine.aclose()
+
+
+async def test_no_shard_is_loaded_without_room_to_write_its_log_again(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def usage(_: Path) -> Any:
+        return SimpleNamespace(free=ROOM_TO_OPEN)
+
+    def loaded(*_: object) -> Any:
+        raise AssertionError
+
+    async with disk(tmp_path_factory) as opened:
+        await opened.upsert(IDS, 2)
+        await opened.commit()
+        left = opened.left_by_a_power_cut()
+        monkeypatch.setattr(files.shutil, "disk_usage", usage)
+        monkeypatch.setattr(shard_module, "load", loaded)
+        with pytest.raises(StoreFull):
+            await stored_in(left)
+
+
+async def test_a_shard_is_closed_if_its_opening_is_cancelled(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    shards: list[Any] = []
+
+    def slow(folder: Path, dimension: int) -> Any:
+        found = open_current(folder, dimension)
+        shards.append(found[0])
+        begun.set()
+        assert go_on.wait(10)
+        return found
+
+    monkeypatch.setattr(engine_module, "open_current", slow)
+    engine = await EdgeEngine.open(tmp_path_factory.mktemp("store"))
+    opening = asyncio.create_task(engine.ensure(THINGS, DIMENSION))
+    assert await asyncio.to_thread(begun.wait, 10)
+    opening.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert is_closed(shards[0])
+    await engine.aclose()
+
+
+class Panic(BaseException):
+    """As an error that Rust did not expect reaches Python."""
+
+
+class Steered:
+    """A shard whose next update is applied, and then waits, or fails."""
+
+    def __init__(self, shard: Any, *, fails: bool) -> None:
+        self._shard, self._fails = shard, fails
+        self.applied, self.go_on = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shard, name)
+
+    def update(self, operation: Any) -> None:
+        self._shard.update(operation)
+        self.applied.set()
+        assert self.go_on.wait(10)
+        if self._fails:
+            raise Panic
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_write_that_was_cancelled_or_failed_is_durable_after_the_next_commit(
+    tmp_path_factory: pytest.TempPathFactory, fails: bool
+) -> None:
+    async with disk(tmp_path_factory) as opened:
+        handle = opened.engine._opened(THINGS).handle
+        shard = handle.shard
+        handle.shard = steered = Steered(shard, fails=fails)  # type: ignore[assignment]
+        writing = asyncio.create_task(opened.upsert(IDS[1:2], 2))
+        assert await asyncio.to_thread(steered.applied.wait, 10)
+        if not fails:
+            writing.cancel()
+        steered.go_on.set()
+        with pytest.raises(Panic if fails else asyncio.CancelledError):
+            await writing
+        handle.shard = shard
+        opened.stored[IDS[1]] = 2, tuple(vector(2).tolist())
+        await opened.commit()
         assert await opened.after_a_power_cut() == rounded(opened.stored)
 
 

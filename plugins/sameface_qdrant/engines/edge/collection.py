@@ -67,8 +67,10 @@ class Handle:
         """Close the shard when no read is running."""
         if self.reads:
             await self.idle.wait()
-        await blocking_call(self.folder, self.shard.close)
-        self.log.close()
+        try:
+            await blocking_call(self.folder, self.shard.close)
+        finally:
+            self.log.close()
 
 
 @dataclass(slots=True)
@@ -190,8 +192,8 @@ class EdgeCollection:
         log = self.handle.log
         try:
             await blocking_call(self.folder, self.handle.shard.update, operation)
-        except SamefaceError:
-            log.note(None)  # a part of it may have been written
+        except BaseException:
+            log.note(None)  # all or a part of it may have been written, also if the caller was cancelled
             raise
         log.note(record)
 

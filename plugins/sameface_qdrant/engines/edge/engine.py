@@ -29,7 +29,7 @@ from sameface_qdrant.engines.edge.files import check_format, forget_log
 from sameface_qdrant.engines.edge.lock import lock_folder
 from sameface_qdrant.engines.edge.nearest import is_indexed, nearest, nearest_of_few
 from sameface_qdrant.engines.edge.options import EdgeOptions
-from sameface_qdrant.engines.edge.shard import filter_of, open_current, point_of
+from sameface_qdrant.engines.edge.shard import closed_on_failure, filter_of, open_current, point_of
 from sameface_qdrant.engines.edge.write_log import edge_point, record_of, upsert_of
 from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
@@ -249,10 +249,22 @@ class EdgeEngine:
         return self._collections[collection]
 
     async def _open(self, folder: Path, dimension: int) -> EdgeCollection:
-        shard, path, found = await blocking_call(folder, open_current, folder, dimension)
-        opened = EdgeCollection(folder, found, Handle(shard, path), self._options)
-        await blocking_call(folder, erasure_notes.tidy, folder, lambda ids: _living(shard, ids))
-        self._collections[folder.name] = opened
+        made: list[EdgeCollection] = []
+
+        def open_collection() -> None:
+            shard, path, found = open_current(folder, dimension)
+            with closed_on_failure(shard):
+                opened = EdgeCollection(folder, found, Handle(shard, path), self._options)
+                erasure_notes.tidy(folder, lambda ids: _living(shard, ids))
+            made.append(opened)
+
+        try:
+            await blocking_call(folder, open_collection)
+        except asyncio.CancelledError:
+            for opened in made:
+                await opened.handle.retire()
+            raise
+        opened = self._collections[folder.name] = made[0]
         if not opened.pending:
             self._index_if_due(opened)
         return opened

@@ -1,9 +1,10 @@
 """One Edge shard on disk: makes it with its indexes, opens it, copies its points to another. Every call blocks."""
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sameface_qdrant.engines.edge.files import (
     read_text,
     write_text,
 )
+from sameface_qdrant.engines.edge.numbering import catch_up
 from sameface_qdrant.errors import StoreCorrupt
 
 COPY_BATCH = 250
@@ -41,11 +43,12 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
         clear_strays(folder, None)
         write_text(folder / DIMENSION, str(dimension))
         shard = _create(folder / "shard-1", dimension, threads_for(0, dimension))
-        shard.flush()
-        write_text(folder / CURRENT, "shard-1")
+        with closed_on_failure(shard):
+            shard.flush()
+            write_text(folder / CURRENT, "shard-1")
         return shard, folder / "shard-1", dimension
     path, dimension = folder / current, int(read_text(folder / DIMENSION) or dimension)
-    check_room(folder, ROOM_TO_OPEN)
+    check_room(folder, ROOM_TO_OPEN + write_log.room_again(path))
     try:
         shard = load(path, dimension)
     except Exception as error:
@@ -53,10 +56,25 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
             f"{path} cannot be opened by this version of Qdrant Edge: {error}; restore the folder from a backup",
             metadata={"path": path},
         ) from error
-    write_log.write_again(shard, path)
-    # Only now: if the current shard cannot be opened, the others may be all that is left.
-    clear_strays(folder, path)
+    with closed_on_failure(shard):
+        catch_up(shard, path)
+        write_log.write_again(shard, path)
+        # Only now: if the current shard cannot be opened, the others may be all that is left.
+        clear_strays(folder, path)
     return shard, path, dimension
+
+
+@contextlib.contextmanager
+def closed_on_failure(shard: edge.EdgeShard) -> Iterator[None]:
+    """Close a shard if what is done with it fails.
+
+    Otherwise it would write its files once Python drops it, maybe when they are open again.
+    """
+    try:
+        yield
+    except BaseException:
+        shard.close()
+        raise
 
 
 def threads_for(points: int, dimension: int) -> int:

@@ -25,7 +25,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import VECTOR_NAME, Point
-from sameface_qdrant.engines.edge.files import LOG, MIB, ROOM_TO_OPEN, check_room, note_log, sync_folder
+from sameface_qdrant.engines.edge.files import LOG, MIB, note_log, sync_folder
 
 LONGEST_S, LARGEST = 30.0, 16 * MIB
 """A log that is older or larger gives way to a flush at the next commit. Ten thousand points are written again within
@@ -118,16 +118,17 @@ def record_of(points: Sequence[Point], *, insert_only: bool) -> bytes | None:
     return _HEAD.pack(len(contents), zlib.crc32(contents)) + contents
 
 
-def write_again(shard: edge.EdgeShard, folder: Path) -> None:
-    """Write to a shard what the log in its folder holds, flush the shard, and empty the log; blocks.
-
-    Raises:
-        StoreFull: the disk has too little room for it.
-    """
+def room_again(folder: Path) -> int:
+    """Return how many bytes `write_again` may take on the disk."""
     path = folder / LOG
-    if not path.exists() or not (size := path.stat().st_size):
+    return ROOM_AGAIN * path.stat().st_size if path.exists() else 0
+
+
+def write_again(shard: edge.EdgeShard, folder: Path) -> None:
+    """Write to a shard what the log in its folder holds, flush the shard, and empty the log; blocks."""
+    path = folder / LOG
+    if not path.exists() or not path.stat().st_size:
         return
-    check_room(folder, ROOM_TO_OPEN + ROOM_AGAIN * size)
     for contents in _records(path):
         shard.update(_operation(contents))
     shard.flush()
@@ -163,11 +164,13 @@ def _operation(contents: bytes) -> Any:
 
 
 def _records(path: Path) -> Iterator[bytes]:
+    left = path.stat().st_size
     with path.open("rb") as file:
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
             length, checksum = _HEAD.unpack(head)
-            contents = file.read(length)
-            if len(contents) != length or zlib.crc32(contents) != checksum:
+            left -= _HEAD.size + length
+            # A tail that the system filled with zeros has the right checksum of a record without contents.
+            if length < _SIZE.size or left < 0 or zlib.crc32(contents := file.read(length)) != checksum:
                 return
             yield contents
 
