@@ -27,7 +27,7 @@ from sameface_qdrant.engines.edge import engine as engine_module
 from sameface_qdrant.engines.edge import erasure_notes, files, write_log
 from sameface_qdrant.engines.edge import shard as shard_module
 from sameface_qdrant.engines.edge.engine import EdgeEngine
-from sameface_qdrant.engines.edge.files import LOG, ROOM_TO_OPEN, copy_files
+from sameface_qdrant.engines.edge.files import FIRST_FORMAT, LOG, ROOM_TO_OPEN, copy_files
 from sameface_qdrant.engines.edge.numbering import catch_up
 from sameface_qdrant.engines.edge.shard import load, open_current
 from sameface_qdrant.errors import StoreFull
@@ -461,3 +461,63 @@ async def test_releases_that_know_no_log_refuse_a_folder_with_one(
 
 def test_a_payload_that_json_cannot_hold_is_not_logged() -> None:
     assert write_log.record_of([Point(IDS[0], {"value": np.float32(1)}, None)], insert_only=False) is None
+
+
+def test_what_waits_is_bounded_and_a_flush_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_log, "LARGEST", 100)
+    log = write_log.WriteLog(tmp_path / LOG)
+    log._flushed_at = float("inf")
+    for _ in range(3):
+        assert log.suffices
+        log.note(b"x" * 40)
+    assert not log.suffices
+    assert log.is_empty
+    log.empty()
+    log._flushed_at = float("inf")
+    assert log.suffices
+
+
+def test_a_log_whose_emptying_failed_does_not_suffice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "things" / "shard-1"
+    folder.mkdir(parents=True)
+    (tmp_path / "FORMAT").write_text(FIRST_FORMAT)
+    log = write_log.WriteLog(folder / LOG)
+    log.note(b"x" * 40)
+    log.sync()
+    assert (folder / LOG).read_bytes() == b"x" * 40
+
+    def fails(file: int) -> None:
+        raise OSError(5, "made up")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(write_log.os, "fsync", fails)
+        with pytest.raises(OSError, match="made up"):
+            log.empty()
+    assert not log.suffices
+    assert not log.is_empty
+    log.empty()
+    assert log.is_empty
+    log.close()
+
+
+def test_a_log_whose_name_is_not_durable_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "things" / "shard-1"
+    folder.mkdir(parents=True)
+    (tmp_path / "FORMAT").write_text(FIRST_FORMAT)
+    log, synced = write_log.WriteLog(folder / LOG), list[Path]()
+
+    def sync_folder(path: Path) -> None:
+        synced.append(path)
+        if len(synced) == 1:
+            raise OSError(5, "made up")
+
+    monkeypatch.setattr(write_log, "sync_folder", sync_folder)
+    log.note(b"x")
+    with pytest.raises(OSError, match="made up"):
+        log.sync()
+    log.empty()
+    log.note(b"y")
+    log.sync()
+    assert synced == [folder, folder]
+    assert (folder / LOG).read_bytes() == b"y"
+    log.close()

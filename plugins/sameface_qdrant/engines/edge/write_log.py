@@ -46,6 +46,7 @@ class WriteLog:
     size: int = 0
     """Durable bytes."""
     _waiting: list[bytes] = field(default_factory=list)
+    _waiting_bytes: int = 0
     _flushed_at: float = float("-inf")
     _file: int = -1
 
@@ -55,6 +56,11 @@ class WriteLog:
             self.whole = False
         elif self.whole:
             self._waiting.append(record)
+            self._waiting_bytes += len(record)
+            if self._waiting_bytes >= LARGEST:  # it will not suffice, so it need not be kept
+                self.whole = False
+        if not self.whole:
+            self._waiting, self._waiting_bytes = [], 0
 
     @property
     def is_empty(self) -> bool:
@@ -65,9 +71,7 @@ class WriteLog:
     def suffices(self) -> bool:
         """Whether `sync` makes everything durable that was written; otherwise the shard has to be flushed."""
         return (
-            self.whole
-            and time.monotonic() - self._flushed_at < LONGEST_S
-            and self.size + sum(map(len, self._waiting)) < LARGEST
+            self.whole and time.monotonic() - self._flushed_at < LONGEST_S and self.size + self._waiting_bytes < LARGEST
         )
 
     def sync(self) -> None:
@@ -76,9 +80,7 @@ class WriteLog:
             return
         try:
             if self._file < 0:
-                note_log(self.path.parents[2])
-                self._file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-                sync_folder(self.path.parent)
+                self._file = self._made()
             added = b"".join(self._waiting)
             _write(self._file, added)
             _sync_contents(self._file)
@@ -90,20 +92,33 @@ class WriteLog:
                     os.ftruncate(self._file, self.size)
             raise
         self.size += len(added)
-        self._waiting = []
+        self._waiting, self._waiting_bytes = [], 0
 
     def empty(self) -> None:
         """Empty the log durably; the shard was flushed, and nothing was written since."""
+        # Until it is empty for certain, only flushes make anything durable.
+        self.whole = False
         if self._file >= 0:
             os.ftruncate(self._file, 0)
             os.fsync(self._file)
-        self.whole, self.size, self._waiting, self._flushed_at = True, 0, [], time.monotonic()
+        self.whole, self.size, self._waiting, self._waiting_bytes = True, 0, [], 0
+        self._flushed_at = time.monotonic()
 
     def close(self) -> None:
         """Close the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def _made(self) -> int:
+        note_log(self.path.parents[2])
+        file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        try:
+            sync_folder(self.path.parent)
+        except BaseException:
+            os.close(file)
+            raise
+        return file
 
 
 def record_of(points: Sequence[Point], *, insert_only: bool) -> bytes | None:
