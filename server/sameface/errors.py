@@ -139,3 +139,9 @@ class RuntimeMissing(SamefaceError):
     """A part that the command needs is missing or cannot start. The message says what to do."""
 
     reason = "RUNTIME_MISSING"
+
+
+class ServerEnded(SamefaceError):
+    """The gRPC server has ended although nobody asked it to. The process ends, so that it can be started again."""
+
+    reason = "SERVER_ENDED"

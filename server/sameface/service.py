@@ -85,7 +85,7 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
     128 and the signal's number; also if the parts do not close within `END_S`. Whatever was acknowledged is stored.
 
     Raises:
-        SamefaceError: a part cannot be started. Nothing is left running.
+        SamefaceError: a part cannot be started, or gRPC's server has ended unasked. Nothing is left running.
     """
     began = time.monotonic()
     stopping, aborting, status = asyncio.Event(), asyncio.Event(), 0
@@ -109,7 +109,7 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
         if opened is not None:
             api, started = opened
             on_ready(started)
-            await stopping.wait()
+            await unless_stopped(stopping, api.until_ended())
             log.info("stopping: no new requests")
             await api.drain(settings.drain_s, aborting)
     if aborting.is_set() and await still_working():

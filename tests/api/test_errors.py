@@ -17,8 +17,8 @@ from sameface.api.status import ERRORS, UnexpectedError, rich_status, status_of
 from sameface.errors import ServerBusy
 from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable, TemplateLimitReached
 
-# With these errors a server does not start, so no caller ever gets them.
-AT_START_ONLY = {"STORE_LOCKED", "RUNTIME_MISSING"}
+# With these errors a server does not start, or has ended, so no caller ever gets them.
+UNSERVED = {"STORE_LOCKED", "RUNTIME_MISSING", "SERVER_ENDED"}
 
 
 def every_error() -> set[type[SamefaceError]]:
@@ -77,7 +77,7 @@ def test_the_status_of_a_refusal_in_parts_is_the_status_of_its_error(
 
 
 def test_every_error_is_in_the_table_and_nothing_else() -> None:
-    assert {error.reason for error in every_error()} - AT_START_ONLY == ERRORS.keys()
+    assert {error.reason for error in every_error()} - UNSERVED == ERRORS.keys()
 
 
 def test_reasons_differ() -> None:
@@ -101,7 +101,7 @@ def test_the_protos_name_reasons_of_the_table_beside_their_status() -> None:
 
 @pytest.mark.parametrize("error", sorted(every_error(), key=str), ids=str)
 def test_every_error_carries_its_reason_and_metadata(error: type[SamefaceError]) -> None:
-    if error.reason in AT_START_ONLY:
+    if error.reason in UNSERVED:
         return
     raised = error("what was given, what was expected", metadata={"limit": 3})
     status = rich_status(raised)

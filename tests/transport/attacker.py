@@ -29,7 +29,14 @@ class Attacker:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, window: int, reads: bool) -> None:
         self._reader, self._writer, self._reads = reader, writer, reads
-        self._http = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._http = H2Connection(
+            H2Configuration(
+                client_side=True,
+                header_encoding="utf-8",
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
         self._http.local_settings = Settings(
             client=True, initial_values={SettingCodes.INITIAL_WINDOW_SIZE: window, SettingCodes.ENABLE_PUSH: 0}
         )
@@ -56,6 +63,11 @@ class Attacker:
         return opened
 
     @property
+    def closed(self) -> bool:
+        """Whether the server has closed the connection."""
+        return self._receiving.done()
+
+    @property
     def open_streams(self) -> int:
         """How many streams neither side has ended."""
         return self._http.open_outbound_streams
@@ -65,15 +77,15 @@ class Attacker:
         """How many streams the server allows."""
         return self._http.remote_settings.max_concurrent_streams
 
-    def begin(self, path: str, metadata: Iterable[tuple[str, str]] = ()) -> int:
+    def begin(self, path: str | bytes, metadata: Iterable[tuple[str, str]] = ()) -> int:
         """Open a stream with the headers of a call."""
         stream = self._http.get_next_available_stream_id()
-        headers = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost")]
-        headers += [("content-type", "application/grpc"), ("te", "trailers"), *metadata]
+        headers: list[tuple[str, str | bytes]] = [(":method", "POST"), (":scheme", "http"), (":path", path)]
+        headers += [(":authority", "localhost"), ("content-type", "application/grpc"), ("te", "trailers"), *metadata]
         self._http.send_headers(stream, headers)
         return stream
 
-    def call(self, path: str, message: bytes = b"") -> int:
+    def call(self, path: str | bytes, message: bytes = b"") -> int:
         """Begin a unary call and send its request."""
         stream = self.begin(path)
         self._http.send_data(stream, framed(message), end_stream=True)
@@ -118,12 +130,14 @@ class Attacker:
         self._writer.close()
 
     async def _receive(self) -> None:
-        while content := await self._reader.read(1 << 16):
-            for event in self._http.receive_data(content):
-                self._note(event)
-            self._writer.write(self._http.data_to_send())
+        try:
+            while content := await self._reader.read(1 << 16):
+                for event in self._http.receive_data(content):
+                    self._note(event)
+                self._writer.write(self._http.data_to_send())
+                self.changed.set()
+        finally:
             self.changed.set()
-        self.changed.set()
 
     def _note(self, event: Any) -> None:
         match event:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -19,7 +19,7 @@ from sameface.api.gallery_service import GalleryServicer
 from sameface.api.interceptor import RequestGuard
 from sameface.api.system_service import ServedParts, SystemServicer
 from sameface.audit.recorder import Recorder
-from sameface.errors import RuntimeMissing
+from sameface.errors import RuntimeMissing, ServerEnded
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import (
     face_service_pb2,
@@ -33,6 +33,8 @@ from sameface.v1 import (
 log = logging.getLogger(__name__)
 
 LAST_ANSWERS_S = 0.25
+LOOK_S = 1.0
+"""Seconds between looks at whether gRPC's server has failed."""
 MAX_CONNECTION_AGE_S = 600
 
 NO_TLS, NO_RATES = TlsOptions(), RateOptions()
@@ -58,6 +60,21 @@ class ApiServer:
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             await self._health.set(service, status)
+
+    async def until_ended(self) -> NoReturn:
+        """Wait until gRPC's server ends by itself. It can do so after a defect in gRPC.
+
+        Raises:
+            ServerEnded: it has ended, and takes no more calls.
+        """
+        failure: Exception | None = None
+        try:
+            # Only a wait that times out tells of a failure while calls are open.
+            while await self._server.wait_for_termination(LOOK_S):
+                pass
+        except Exception as error:
+            failure = error
+        raise ServerEnded(f"gRPC's server has ended unasked: {failure!r}") from failure
 
     async def drain(self, grace_s: float, aborting: asyncio.Event | None = None) -> None:
         """Report NOT_SERVING, refuse new requests, and wait at most ``grace_s`` seconds for requests in flight.
