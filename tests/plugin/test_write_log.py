@@ -6,6 +6,7 @@ A power cut is simulated at its worst: of the shard's files it leaves what they 
 import asyncio
 import io
 import json
+import os
 import shutil
 import struct
 import threading
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from sameface_qdrant.engines.base import Point, Where
 from sameface_qdrant.engines.edge import collection as collection_module
 from sameface_qdrant.engines.edge import engine as engine_module
-from sameface_qdrant.engines.edge import erasure_notes, files, write_log
+from sameface_qdrant.engines.edge import erasure_notes, write_log
 from sameface_qdrant.engines.edge import shard as shard_module
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.engines.edge.files import FIRST_FORMAT, LOG, ROOM_TO_OPEN, copy_files
@@ -281,7 +282,7 @@ async def test_later_writes_take_effect_after_a_flush_that_was_cut_off(
         await engine.ensure(THINGS, DIMENSION)
         await engine.delete(THINGS, IDS[:1])
         await engine.upsert(THINGS, [Point(IDS[1], {"gallery": "g", "value": 50}, vector(50))])
-        await engine.set_payload(THINGS, Where({}, ids=frozenset(IDS[2:3])), {"value": 60})
+        await engine.set_payload(THINGS, Where({}, ids=tuple(IDS[2:3])), {"value": 60})
         await engine.commit(THINGS)
         await engine.aclose()
         values = {one: value for one, (value, _) in (await stored_in(left)).items()}
@@ -344,7 +345,7 @@ async def test_no_shard_is_loaded_without_room_to_write_its_log_again(
         await opened.upsert(IDS, 2)
         await opened.commit()
         left = opened.left_by_a_power_cut()
-        monkeypatch.setattr(files.shutil, "disk_usage", usage)
+        monkeypatch.setattr(shutil, "disk_usage", usage)
         monkeypatch.setattr(shard_module, "load", loaded)
         with pytest.raises(StoreFull):
             await stored_in(left)
@@ -490,7 +491,7 @@ def test_a_log_whose_emptying_failed_does_not_suffice(tmp_path: Path, monkeypatc
         raise OSError(5, "made up")
 
     with monkeypatch.context() as patch:
-        patch.setattr(write_log.os, "fsync", fails)
+        patch.setattr(os, "fsync", fails)
         with pytest.raises(OSError, match="made up"):
             log.empty()
     assert not log.suffices

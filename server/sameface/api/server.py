@@ -144,6 +144,10 @@ async def start_server(
             ("grpc.http2.bdp_probe", 0),
             # No compressed requests: 30 KB could become 30 MiB. Photos are compressed already.
             ("grpc.compression_enabled_algorithms_bitset", 1),
+            # Calls of most methods wait in one queue of gRPC's. It would cancel some of anybody's at random once more
+            # than 1,000 wait. Connections and their calls are bounded, so no more than these wait.
+            ("grpc.server.max_pending_requests", 100_000),
+            ("grpc.server.max_pending_requests_hard_limit", 200_000),
             # Without this, a second server could share the port unnoticed.
             ("grpc.so_reuseport", 0),
             # Detect clients that vanished, and allow clients to send pings as often.

@@ -30,12 +30,6 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # Calls are repeated here, so gRPC need not keep them for that.
-    ("grpc.enable_retries", 0),
-    # Otherwise gRPC sends pings beside the answers, to find the best size of its window. The largest answer, of the
-    # detector for 640×640 pixels, has half a megabyte.
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 1 << 20),
     # Spread calls over all replicas behind a headless Service.
     ("grpc.lb_policy_name", "round_robin"),
     # Reconnect to a restarted server at once. gRPC's default is up to two minutes.
@@ -49,6 +43,15 @@ CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
 ]
+SOCKET_OPTIONS = [
+    # No proxy ends these connections, and calls are repeated here. So gRPC need not keep them for that.
+    ("grpc.enable_retries", 0),
+    # Otherwise gRPC sends pings beside the answers, to find a window that fits the delay. Here there is none. The
+    # largest answer, of the detector for 640×640 pixels, has half a megabyte.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 20),
+]
+"""Further options for a Triton on a socket of this machine."""
 
 
 class TritonTimedOut(ModelUnavailable):
@@ -162,7 +165,8 @@ class TritonInference:
     def _connect(self) -> "_Client":
         # Read again for each channel, so that renewed certificates are used without a restart.
         name = [("grpc.ssl_target_name_override", self._tls.server_name)] if self._tls.server_name else []
-        credentials, options = self._tls.credentials(), [*CHANNEL_OPTIONS, *name]
+        near = SOCKET_OPTIONS if self._url.startswith("unix:") else []
+        credentials, options = self._tls.credentials(), [*CHANNEL_OPTIONS, *near, *name]
         return _Client(
             grpc.aio.secure_channel(self._url, credentials, options)
             if credentials
@@ -198,8 +202,8 @@ class TritonInference:
         shared = self._shared_inputs()
         places = shared.write(inputs) if shared is not None else {}
         self._running += 1
-        alone = self._running == 1 and self._tells_alone()
         try:
+            alone = self._running == 1 and self._tells_alone()
             try:
                 answer = await self._infer(encoded_request(model, version, inputs, alone=alone, places=places))
             except grpc.aio.AioRpcError as error:
