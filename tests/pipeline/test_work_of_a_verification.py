@@ -83,11 +83,11 @@ async def test_the_limits_are_near_what_is_counted(watched: Watched) -> None:
 
 
 async def test_grpc_waits_for_few_methods_by_their_names(watched: Watched) -> None:
-    # With each call it goes through all tasks that wait for one.
+    # From 1.84 on gRPC has a task for each registered method, and with each call goes through all of them.
     waiting = [
         task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_request_registered_call"
     ]
-    assert len(waiting) == 3  # health check, watch, reflection
+    assert len(waiting) <= 3  # health check, watch, reflection
 
 
 async def copied_tensors(run: Callable[..., Any], self: Any, model: str, version: int, inputs: Any) -> Any:

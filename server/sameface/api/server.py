@@ -100,8 +100,8 @@ class ApiServer:
 class _Unregistered:
     """Adds methods that gRPC looks up by their name when they are called.
 
-    It would wait for the next call of each registered method in a task of its own, and with each call go through all of
-    these tasks. Health and reflection are registered: their calls do not stand behind others.
+    From 1.84 on it waits for the next call of each registered method in a task of its own, and with each call goes
+    through all of these tasks. Health and reflection are registered: their calls do not stand behind others.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
