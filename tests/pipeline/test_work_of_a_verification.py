@@ -82,14 +82,6 @@ async def test_the_limits_are_near_what_is_counted(watched: Watched) -> None:
     assert {kind: (counted[kind], limit) for kind, limit in LIMITS.items() if limit > SHARP * counted[kind]} == {}
 
 
-async def test_grpc_waits_for_few_methods_by_their_names(watched: Watched) -> None:
-    # From 1.84 on gRPC has a task for each registered method, and with each call goes through all of them.
-    waiting = [
-        task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_request_registered_call"
-    ]
-    assert len(waiting) <= 3  # health check, watch, reflection
-
-
 async def copied_tensors(run: Callable[..., Any], self: Any, model: str, version: int, inputs: Any) -> Any:
     return await run(self, model, version, {name: tensor.copy() for name, tensor in inputs.items()})
 

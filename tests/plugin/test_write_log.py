@@ -522,3 +522,17 @@ def test_a_log_whose_name_is_not_durable_is_made_again(tmp_path: Path, monkeypat
     assert synced == [folder, folder]
     assert (folder / LOG).read_bytes() == b"y"
     log.close()
+
+
+async def test_a_full_disk_does_not_keep_a_store_from_closing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(folder: Path) -> None:
+        raise StoreFull("made up", metadata={})
+
+    engine = await EdgeEngine.open(tmp_path)
+    await engine.ensure(THINGS, DIMENSION)
+    monkeypatch.setattr(engine_module, "forget_log", full)
+    await engine.aclose()
+    again = await EdgeEngine.open(tmp_path)
+    await again.ensure(THINGS, DIMENSION)
+    monkeypatch.undo()
+    await again.aclose()

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -97,20 +96,6 @@ class ApiServer:
         await stopping
 
 
-class _Unregistered:
-    """Adds methods that gRPC looks up by their name when they are called.
-
-    From 1.84 on it waits for the next call of each registered method in a task of its own, and with each call goes
-    through all of these tasks. Health and reflection are registered: their calls do not stand behind others.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, object]) -> None:
-        """Leave the methods of a service unregistered."""
-
-
 async def start_server(
     listen: str,
     *,
@@ -144,7 +129,7 @@ async def start_server(
             ("grpc.http2.bdp_probe", 0),
             # No compressed requests: 30 KB could become 30 MiB. Photos are compressed already.
             ("grpc.compression_enabled_algorithms_bitset", 1),
-            # Calls of most methods wait in one queue of gRPC's. It would cancel some of anybody's at random once more
+            # Calls of all methods wait in one queue of gRPC's. It would cancel some of anybody's at random once more
             # than 1,000 wait. Connections and their calls are bounded, so no more than these wait.
             ("grpc.server.max_pending_requests", 100_000),
             ("grpc.server.max_pending_requests_hard_limit", 200_000),
@@ -158,10 +143,9 @@ async def start_server(
             ("grpc.max_connection_age_ms", MAX_CONNECTION_AGE_S * 1000),
         ],
     )
-    found = _Unregistered(server)
-    face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission, counted), found)
-    gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), found)
-    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts, server_info), found)
+    face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission, counted), server)
+    gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), server)
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts, server_info), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if reflect:
