@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -57,6 +58,26 @@ async def test_slow_requests_hold_up_nobody(connections: int) -> None:
     for _ in range(5):
         await honest.send()
     assert honest.ends == {"arrived": 5}
+    for one in sending:
+        one.cancel()
+    await asyncio.gather(*sending, return_exceptions=True)
+
+
+async def test_what_came_while_the_loop_was_held_up_is_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "TURN_S", 0.1)
+    places, never, complete = Arrivals(PLACES, arrive_s=60.0), asyncio.Event(), asyncio.Event()
+    slow = [Sender(places, f"slow-{number}") for number in range(SLOW)]
+    sending = [asyncio.create_task(one.send(never)) for one in slow]
+    await until(lambda: places._slow == SLOW)
+    honest = Sender(places, "honest")
+    sending.append(asyncio.create_task(honest.send(complete)))
+    await until(lambda: honest.arriving == 1)
+    time.sleep(0.3)  # noqa: ASYNC251  # nothing else runs in the loop
+    for _ in range(10):
+        await asyncio.sleep(0)
+    complete.set()
+    await sending.pop()
+    assert honest.ends == {"arrived": 1}
     for one in sending:
         one.cancel()
     await asyncio.gather(*sending, return_exceptions=True)

@@ -99,12 +99,47 @@ def test_files_are_ended_when_they_are_large_and_removed_when_they_are_old(tmp_p
     kept = len(files_of(tmp_path))
     for _ in range(100):
         log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
-    until(lambda: files_of(tmp_path)[0].stat().st_mtime > 0)
+    until(lambda: not file.exists())
     log.close()
     report = checked(tmp_path)
     assert report.first_number > 1
     assert report.problems == ()
     assert kept > 2
+
+
+def test_a_log_is_whole_at_every_moment_of_a_removal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "log"
+    log = AuditLog(folder, AuditOptions(durable_within_s=0.01, file_bytes=4096, retention_days=1e-9))
+    unlink, wrong = Path.unlink, list[str]()
+
+    def watched(path: Path, *, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        if path.name.startswith("audit-"):
+            wrong.extend(broken(folder))
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    for _ in range(5):
+        for _ in range(20):
+            log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
+        log.settle()
+    log.close()
+    assert checked(folder).first_number > 40
+    assert wrong + broken(folder) == []
+
+
+def test_files_that_are_removed_while_they_are_read_are_left_out(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, AuditOptions(durable_within_s=0.01, file_bytes=4096))
+    for _ in range(100):
+        log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
+        log.settle()
+    log.close()
+    lines = lines_of(tmp_path)
+    next(lines)
+    first, *others = files_of(tmp_path)
+    for file in others[:-1]:
+        file.unlink()
+    places = {place.partition(":")[0] for place, _ in lines}
+    assert places == {first.name, others[-1].name}
 
 
 PROGRAM = """

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def lines_of(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every line of a log, with its place."""
+    """Yield every line of a log, with its place. A file that its service removes meanwhile is left out."""
     for file in files_of(folder):
-        with file.open("rb") as lines:
+        with suppress(FileNotFoundError), file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 yield f"{file.name}:{number}", line.rstrip(b"\n")
 

@@ -118,6 +118,8 @@ class AuditLog:
         self._changed = threading.Condition()
         self._failure = ""
         self._closing = False
+        self._due: list[Path] = []
+        """Files that are removed once the entry that says so is on the disk."""
         self._sealed, self._unsealed = time.monotonic(), False
         self._thread = threading.Thread(target=self._write_groups, name="audit", daemon=True)
         self._remove_old()
@@ -218,7 +220,7 @@ class AuditLog:
             with self._changed:
                 self._durable = self._appended - len(self._waiting)
                 self._changed.notify_all()
-            if closing:
+            if closing and not self._unwritten:
                 return
 
     def _with_pseudonyms(self, now: float, entry: Entry) -> dict[str, Any]:
@@ -257,6 +259,8 @@ class AuditLog:
             for mirror in self._mirrors:
                 mirror.send(self._unwritten.decode().splitlines())
             self._unwritten.clear()
+            while self._due:
+                self._due.pop(0).unlink(missing_ok=True)
         self._reserve()
         if self._is_full():
             file = begin_file(self._folder, self._number + 1)
@@ -290,6 +294,7 @@ class AuditLog:
             os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
 
     def _remove_old(self) -> None:
+        """Say in the log which files are too old. They are removed afterwards."""
         if self._options.retention_days is None:
             return
         oldest = time.time() - self._options.retention_days * DAY_S
@@ -299,7 +304,7 @@ class AuditLog:
                 # So that a check tells files that were removed for their age from files that somebody took away.
                 self._link({"rpc": REMOVED, "until": last["number"], "last_hash": last["hash"], "time": _now()})
                 self._unsealed = True
-            file.unlink()
+            self._due.append(file)
 
 
 def _now() -> str:
