@@ -39,10 +39,13 @@ def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in OTHERS:
         OTHERS[sys.argv[1]](sys.argv[2:])
         return
-    if sys.argv[1:2] == ["overload"] and len(sys.argv) > 2:
+    parser = _parser()
+    options, own = parser.parse_known_args()
+    if own and options.part == "overload":
         overload.main(sys.argv[2:])
         return
-    options = _options()
+    if own:
+        parser.error(f"unknown: {' '.join(own)}")
     if options.part == "plugin":
         print_plugin(options.templates, options.calls)
         return
@@ -69,9 +72,12 @@ def main() -> None:
         console.print(f"page: {options.folder / 'index.html'}")
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "part",
@@ -93,7 +99,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="where figures and page are written")
     parser.add_argument("--docs", action="store_true", help="also write the tables into docs/benchmarks.md")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

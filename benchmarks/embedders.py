@@ -11,7 +11,7 @@ from benchmarks.in_turns import Loads, Turn, in_turns, middle, of, ratio
 from benchmarks.load import measure_load
 from sameface.errors import RuntimeMissing
 from sameface.evaluation.tables import Table
-from sameface.inference.cards import ModelCard, read_cards
+from sameface.inference.cards import ModelCard, read_all_cards
 from sameface.inference.defaults import chosen_version
 from sameface.inference.onnx import OnnxInference
 from sameface.settings import Settings
@@ -26,7 +26,7 @@ async def measure_embedders(size: tuple[int, float], progress: Callable[[str], N
     contenders: dict[str, Turn] = {}
     absent: dict[str, str] = {}
     first = ""
-    for card in (one for one in read_cards(repository) if one.is_embedder):
+    for card in (one for one in read_all_cards(repository) if one.is_embedder):
         call = partial(inference.run, card.model, card.version, {"images": crop})
         try:
             await call()

@@ -29,6 +29,7 @@ from sameface_qdrant.engines.edge.engine import EdgeEngine
 SAME_SCORE = 1e-5
 WARM_UP = 5
 EXACT_EVERY = 4
+FEWEST = 2 * EXACT_EVERY
 """One probe in so many is timed by comparing with every template; all of them are compared for the recall by numpy."""
 
 
@@ -222,6 +223,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--hnsw-ef", type=int, default=None)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     chosen = parser.parse_args(arguments)
+    if chosen.calls < FEWEST or min(chosen.templates) < EACH * chosen.calls:
+        parser.error(
+            f"--calls {chosen.calls} and --templates {min(chosen.templates)} were given; expected {FEWEST} calls or more, "
+            f"and {EACH} templates or more for each call"
+        )
     options = EdgeOptions(
         index_from=chosen.index_from, m=chosen.m, ef_construct=chosen.ef_construct, hnsw_ef=chosen.hnsw_ef
     )

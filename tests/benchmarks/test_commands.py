@@ -1,9 +1,14 @@
 """The benchmarks that the documentation names can be run."""
 
+import json
 import re
+import sys
 from pathlib import Path
 
-from benchmarks.__main__ import NAMES
+import pytest
+
+from benchmarks import gallery
+from benchmarks.__main__ import NAMES, main
 
 NAMED = re.compile(r"python -m benchmarks (\w+)")
 
@@ -11,3 +16,30 @@ NAMED = re.compile(r"python -m benchmarks (\w+)")
 def test_every_benchmark_that_a_page_names_is_a_command() -> None:
     named = {name for page in Path("docs").glob("*.md") for name in NAMED.findall(page.read_text(encoding="utf-8"))}
     assert {"gallery", "bulk", "serving"} <= named <= set(NAMES)
+
+
+def test_a_small_gallery_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    gallery.main(["--templates", "120", "--calls", "8", "--index-from", "100", "--json"])
+    (found,) = json.loads(capsys.readouterr().out)["galleries"]
+    assert found["index_s"] > 0
+    assert (found["recall_enrolled"], found["recall_strangers"]) == (1.0, 1.0)
+    assert all(one["p50"] > 0 for one in found["milliseconds"].values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["gallery", "--templates", "300", "--calls", "5"], "expected 8 calls or more"),
+        (["gallery", "--templates", "30", "--calls", "8"], "4 templates or more for each call"),
+        (["serving", "--wrong"], "--wrong"),
+        (["overload", "--docs", "--wrong"], "--wrong"),
+    ],
+)
+def test_wrong_options_are_named(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.conditions import conditions, processor_of
+from benchmarks.embedders import measure_embedders
 from benchmarks.in_turns import difference, in_turns, percentile, ratio
 from benchmarks.load import Load
 from benchmarks.operations import measure_operations
@@ -19,6 +20,7 @@ from benchmarks.peers.environments import PEERS, Peer, peer_folder
 from benchmarks.results import read_results, refreshed, write_results
 from benchmarks.serving import BARE_1, BARE_MOST, BARE_N, goals, measure_serving, most_of_bare
 from sameface.launcher import Service
+from sameface.settings import Settings
 
 
 def summary(per_s: float) -> dict[str, Any]:
@@ -54,6 +56,13 @@ async def test_a_running_service_is_measured_and_shown(service: Service, portrai
     # A second time nothing changes, and what was not measured stays.
     assert refreshed(told, results) == told
     assert "old" in refreshed("<!-- figures: start -->\nold\n<!-- end of figures -->", results)
+
+
+async def test_every_version_in_every_runtime_is_measured() -> None:
+    figures = await measure_embedders((1, 0.02), lambda step: None)
+    folders = Settings().model_repository.glob("face_embedder*/*/card.json")
+    assert {f"{card.parts[-3]} version {card.parts[-2]}" for card in folders} == {*figures["loads"], *figures["absent"]}
+    assert {name.partition(" ")[0] for name in figures["loads"]} == {"face_embedder", "face_embedder_openvino"}
 
 
 def test_ratios_are_of_the_same_round() -> None:
