@@ -225,8 +225,8 @@ def main(arguments: Sequence[str]) -> None:
     chosen = parser.parse_args(arguments)
     if chosen.calls < FEWEST or min(chosen.templates) < EACH * chosen.calls:
         parser.error(
-            f"--calls {chosen.calls} and --templates {min(chosen.templates)} were given; expected {FEWEST} calls or more, "
-            f"and {EACH} templates or more for each call"
+            f"--calls {chosen.calls} and --templates {min(chosen.templates)} were given; expected {FEWEST} calls or "
+            f"more, and {EACH} templates or more for each call"
         )
     options = EdgeOptions(
         index_from=chosen.index_from, m=chosen.m, ef_construct=chosen.ef_construct, hnsw_ef=chosen.hnsw_ef
