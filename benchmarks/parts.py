@@ -45,18 +45,19 @@ def _start(options: argparse.Namespace, progress: Progress) -> Figures:
 def _serving(options: argparse.Namespace, progress: Progress) -> Figures:
     with (
         TemporaryDirectory(prefix="sf-") as folder,
-        running_services(Path(folder), secured=not options.quick) as (plain, secured),
+        running_services(Path(folder), all_of_them=not options.quick) as services,
     ):
         size = (1, 0.3) if options.quick else (options.rounds, options.turn_s)
         with_peers = not (options.quick or options.no_peers)
-        work = measure_serving(plain, secured, options.portraits, size, progress, with_peers=with_peers)
+        work = measure_serving(services, options.portraits, size, progress, with_peers=with_peers)
         # What runs in this process has the event loop of the service.
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(work)
 
 
 def _operations(options: argparse.Namespace, progress: Progress) -> Figures:
-    with TemporaryDirectory(prefix="sf-") as folder, running_services(Path(folder), secured=False) as (service, _):
+    with TemporaryDirectory(prefix="sf-") as folder, running_services(Path(folder), all_of_them=False) as services:
+        service = services.plain
         if options.quick:
             work = measure_operations(service, options.portraits, (1, 0.2), progress, (1, 4), ("250×250",))
         else:

@@ -18,7 +18,7 @@ from benchmarks.peers import command as peers
 from benchmarks.peers.contender import peer_processes
 from benchmarks.peers.environments import PEERS, Peer, peer_folder
 from benchmarks.results import read_results, refreshed, write_results
-from benchmarks.serving import BARE_1, BARE_MOST, BARE_N, goals, measure_serving, most_of_bare
+from benchmarks.serving import BARE_1, BARE_MOST, BARE_N, Services, goals, measure_serving, most_of_bare
 from sameface.launcher import Service
 from sameface.settings import Settings
 
@@ -32,7 +32,7 @@ async def test_a_running_service_is_measured_and_shown(service: Service, portrai
     results = {
         "serving": {
             "conditions": conditions(),
-            "figures": await measure_serving(service, None, portraits, (1, 0.05), steps.append, with_peers=False),
+            "figures": await measure_serving(Services(service), portraits, (1, 0.05), steps.append, with_peers=False),
         },
         "operations": {
             "conditions": conditions(),
