@@ -40,12 +40,13 @@ def main() -> None:
         OTHERS[sys.argv[1]](sys.argv[2:])
         return
     parser = _parser()
-    options, own = parser.parse_known_args()
-    if own and options.part == "overload":
-        overload.main(sys.argv[2:])
+    arguments = [one for one in sys.argv[1:] if one not in ("-h", "--help")]
+    options, own = parser.parse_known_args(arguments)
+    if options.part == "overload" and (own or len(arguments) < len(sys.argv) - 1):
+        sys.argv.remove("overload")
+        overload.main(sys.argv[1:])
         return
-    if own:
-        parser.error(f"unknown: {' '.join(own)}")
+    parser.parse_args()
     if options.part == "plugin":
         print_plugin(options.templates, options.calls)
         return

@@ -29,8 +29,10 @@ from sameface_qdrant.engines.edge.engine import EdgeEngine
 SAME_SCORE = 1e-5
 WARM_UP = 5
 EXACT_EVERY = 4
-FEWEST = 2 * EXACT_EVERY
 """One probe in so many is timed by comparing with every template; all of them are compared for the recall by numpy."""
+
+FEWEST = 2 * EXACT_EVERY
+"""Probes; two are then timed by comparing with every template."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ class PermissionDenied(SamefaceError):
 
 
 class AuditUnavailable(SamefaceError):
-    """The audit log cannot be written, and no call is made without an entry."""
+    """The audit log cannot be written, and no call is made without an entry. Or it lost old files while it was read."""
 
     reason = "AUDIT_UNAVAILABLE"
 

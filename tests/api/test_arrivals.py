@@ -63,21 +63,21 @@ async def test_slow_requests_hold_up_nobody(connections: int) -> None:
     await asyncio.gather(*sending, return_exceptions=True)
 
 
-async def test_what_came_while_the_loop_was_held_up_is_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "TURN_S", 0.1)
-    places, never, complete = Arrivals(PLACES, arrive_s=60.0), asyncio.Event(), asyncio.Event()
+@pytest.mark.parametrize(("held_up_s", "ends"), [(0.3, "arrived"), (0.9, "SERVER_BUSY")])
+async def test_what_came_while_the_loop_was_held_up_is_read_first(held_up_s: float, ends: str) -> None:
+    places, never, complete = Arrivals(PLACES, arrive_s=60.0, turn_s=0.2), asyncio.Event(), asyncio.Event()
     slow = [Sender(places, f"slow-{number}") for number in range(SLOW)]
     sending = [asyncio.create_task(one.send(never)) for one in slow]
     await until(lambda: places._slow == SLOW)
     honest = Sender(places, "honest")
     sending.append(asyncio.create_task(honest.send(complete)))
     await until(lambda: honest.arriving == 1)
-    time.sleep(0.3)  # noqa: ASYNC251  # nothing else runs in the loop
-    for _ in range(10):
+    time.sleep(held_up_s)  # noqa: ASYNC251  # nothing else runs in the loop
+    for _ in range(5):
         await asyncio.sleep(0)
     complete.set()
     await sending.pop()
-    assert honest.ends == {"arrived": 1}
+    assert honest.ends == {ends: 1}
     for one in sending:
         one.cancel()
     await asyncio.gather(*sending, return_exceptions=True)

@@ -70,9 +70,14 @@ def test_a_beginning_that_is_missing_needs_an_entry_that_says_so() -> None:
     seal, _ = linked({"rpc": SEAL, "signature": KEY.sign(signed_content(head)).hex()}, 10, head)
     assert kinds([*lines[3:], told, seal]) == []
     assert kinds([*lines[4:], told, seal]) == ["missing"]
-    # Who reads while the service removes may have the first file, and not the second one.
-    assert kinds([*lines[:2], *lines[3:], told, seal]) == []
-    assert kinds([*lines[:2], *lines[4:], told, seal]) == ["missing"]
+
+
+def test_an_entry_about_removed_files_excuses_no_gap() -> None:
+    lines = chain(10, seals=(6, 10))
+    third, sixth = (json.loads(lines[number]) for number in (2, 5))
+    forged, _ = linked({"rpc": REMOVED, "until": 6, "last_hash": sixth["hash"]}, 4, third["hash"])
+    assert kinds([*lines[:3], forged, *lines[6:]]) == ["missing"]
+    assert kinds([*lines[:2], *lines[6:]]) == ["missing"]
 
 
 @given(data=st.data())

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from sameface.audit import files
 from sameface.audit.chain import Checked, check
 from sameface.audit.files import files_of, lines_of
 from sameface.audit.log import MENDED, UNKNOWN, AuditLog, AuditOptions, Entry
@@ -127,19 +128,55 @@ def test_a_log_is_whole_at_every_moment_of_a_removal(tmp_path: Path, monkeypatch
     assert wrong + broken(folder) == []
 
 
-def test_files_that_are_removed_while_they_are_read_are_left_out(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path, AuditOptions(durable_within_s=0.01, file_bytes=4096))
-    for _ in range(100):
-        log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
-        log.settle()
+def test_who_reads_while_files_are_removed_reads_all_or_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = AuditLog(tmp_path, AuditOptions(durable_within_s=0.01, file_bytes=4096, retention_days=1.0))
+
+    def write(count: int) -> None:
+        for _ in range(count):
+            log.append(Entry({"rpc": "VerifyFace", "outcome": "OK"}))
+            log.settle()
+
+    def grow_old(files: int) -> None:
+        for file in files_of(tmp_path)[:files]:
+            os.utime(file, (0, 0))
+        before = len(files_of(tmp_path)[files:])
+        while len(files_of(tmp_path)) != before + 1 or files_of(tmp_path)[0].stat().st_mtime == 0:
+            write(1)
+        write(1)
+
+    write(60)
+    reading = lines_of(tmp_path)
+    first = next(reading)
+    grow_old(1)
+    # The file that was open is read to its end, and the next one is there.
+    assert [place for place, _ in reading][-1] > first[0]
+    reading = lines_of(tmp_path)
+    next(reading)
+    write(60)
+    grow_old(2)
+    with pytest.raises(AuditUnavailable, match="repeat the command"):
+        list(reading)
+    # A file goes between the look into the folder and its opening: the entry that says so is read too.
+    write(60)
+    look = files.files_of
+    taken: list[list[Path]] = []
+
+    def looked(folder: Path) -> list[Path]:
+        taken.append(look(folder))
+        if len(taken) == 1:
+            grow_old(1)
+        return taken[-1] if len(taken) > 1 else taken[0]
+
+    monkeypatch.setattr(files, "files_of", looked)
+    lines = list(lines_of(tmp_path))
+    monkeypatch.undo()
     log.close()
-    lines = lines_of(tmp_path)
-    next(lines)
-    first, *others = files_of(tmp_path)
-    for file in others[:-1]:
-        file.unlink()
-    places = {place.partition(":")[0] for place, _ in lines}
-    assert places == {first.name, others[-1].name}
+    key = load_pem_public_key((tmp_path / "public-key.pem").read_bytes())
+    assert isinstance(key, Ed25519PublicKey)
+    assert len(taken) == 2
+    assert [one.kind for one in check(lines, key).problems if one.kind != "unsealed"] == []
 
 
 PROGRAM = """

@@ -97,7 +97,8 @@ async def test_a_check_has_a_turn_among_more_than_there_are(start: Callable[[], 
     )
     try:
         assert flood.stdout is not None
-        assert await flood.stdout.readline() == b"flooded\n"
+        async with asyncio.timeout(60):
+            assert await flood.stdout.readline() == b"flooded\n"
         for _ in range(5):
             assert await status_of_a_check(served) == "0"
         assert flood.returncode is None

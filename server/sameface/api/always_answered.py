@@ -21,7 +21,7 @@ from sameface_qdrant.errors import InvalidArgument
 
 PREFIX = "/grpc."
 ARRIVE_S = 5.0
-TURNS, SLOW = 256, 4
+TURNS, SLOW, TURN_S = 256, 4, 0.05
 """Requests that arrive at a time. gRPC lets a message in up to the size that it announces, but not much in one turn."""
 MOST_WATCHES, WATCHES_PER_CONNECTION = 256, 8
 LOOK_S = 0.2
@@ -38,7 +38,7 @@ class AlwaysAnswered:
 
     def __init__(self, parser: Parser, answers: Answers) -> None:
         self._parser, self._answers = parser, answers
-        self._arrivals = Arrivals(TURNS + SLOW, ARRIVE_S, turns=TURNS)
+        self._arrivals = Arrivals(TURNS + SLOW, ARRIVE_S, turns=TURNS, turn_s=TURN_S)
         self._watches = _Open("health watches", MOST_WATCHES, WATCHES_PER_CONNECTION)
         self._reflections = _Open("reflections", MOST_REFLECTIONS, REFLECTIONS_PER_CONNECTION)
 

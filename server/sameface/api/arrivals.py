@@ -21,9 +21,9 @@ from sameface.api.admission import RETRY_AFTER_S, busy
 from sameface.errors import ServerBusy, StreamIdle
 
 TURN_S = 0.1
-STEPS = 5
+STEPS, LONGEST = 3, 4
 """A turn passes in so many steps, each at least one round of the event loop. So it lasts longer where the loop is held
-up: reading a message takes some rounds."""
+up, because reading a message takes some rounds: up to so many times as long."""
 WAIT_S = 10.0
 """Seconds that a request waits for its turn."""
 MOST_WAITING = 1024
@@ -79,12 +79,13 @@ class _InVain:
 class Arrivals:
     """Shares places among callers."""
 
-    def __init__(self, places: int, arrive_s: float, *, turns: int | None = None) -> None:
+    def __init__(self, places: int, arrive_s: float, *, turns: int | None = None, turn_s: float | None = None) -> None:
         """At most ``places`` requests (2 or more) arrive at a time, each within ``arrive_s`` seconds.
 
-        ``turns`` of the places (1 to ``places`` - 1) are for turns, the others for slow requests.
+        ``turns`` of the places (1 to ``places`` - 1) are for turns of ``turn_s`` seconds, the others for slow requests.
         """
         self._turns = max(1, places // QUICK) if turns is None else turns
+        self._turn_s = TURN_S if turn_s is None else turn_s
         self._places = places - self._turns
         self._arrive_s = arrive_s
         self._callers: dict[str, _Caller] = {}
@@ -127,9 +128,9 @@ class Arrivals:
 
     def _pass(self, arrival: _Arrival, steps: int) -> None:
         """Let the steps of a turn pass, then end it."""
-        if steps:
-            loop = asyncio.get_running_loop()
-            arrival.turn = loop.call_later(TURN_S / STEPS, self._pass, arrival, steps - 1)
+        loop = asyncio.get_running_loop()
+        if steps and loop.time() < arrival.since + LONGEST * self._turn_s:
+            arrival.turn = loop.call_later(self._turn_s / STEPS, self._pass, arrival, steps - 1)
         else:
             self._end_turn(arrival)
 

@@ -71,23 +71,19 @@ def check(places: Iterable[tuple[str, bytes]], key: Ed25519PublicKey | None, exp
     """
     problems: list[Problem] = []
     number, before, entries, seals, unsealed, first, heads = 0, "", 0, 0, 0, 0, set[str]()
-    removed, since, until = set[tuple[int, str]](), "", ""
-    gaps: list[tuple[Problem, tuple[int, str]]] = []
+    begins, removed, since, until = "", set[tuple[int, str]](), "", ""
     for place, entry in _read(places, problems):
         entries, unsealed = entries + 1, unsealed + 1
         own = entry.pop("hash")
         if own != _hash(entry):
             problems.append(Problem("changed", place, f"entry {entry['number']} does not have the hash that it names"))
         if not before:
-            first = entry["number"]
+            first, begins = entry["number"], entry["before"]
             if first == 1 and entry["before"] != FIRST:
                 problems.append(Problem("missing", place, "entry 1 names an entry before it"))
-        if entry["number"] > number + 1:
-            what = f"entry {entry['number']} follows entry {number}, and no entry says that those between were removed"
-            gaps.append((Problem("missing", place, what), (entry["number"] - 1, entry["before"])))
         elif entry["number"] != number + 1:
             problems.append(Problem("missing", place, f"entry {entry['number']} follows entry {number}"))
-        elif before and entry["before"] != before:
+        elif entry["before"] != before:
             problems.append(Problem("changed", place, f"entry {number} is not the one that entry {number + 1} follows"))
         if entry.get("rpc") == SEAL:
             seals, unsealed, since = seals + 1, 0, ""
@@ -101,7 +97,8 @@ def check(places: Iterable[tuple[str, bytes]], key: Ed25519PublicKey | None, exp
         heads.add(own)
     if not entries:
         problems.append(Problem("empty", "the log", "there is no entry"))
-    problems += [problem for problem, end in gaps if end not in removed]
+    if first > 1 and (first - 1, begins) not in removed:
+        problems.append(Problem("missing", "the beginning", f"no entry says that those before {first} were removed"))
     if unsealed and key is not None and (not seals or _seconds(since, until) > UNSEALED_S):
         problems.append(
             Problem("unsealed", "the end", f"{unsealed} entries come after the last seal; one is made every minute")

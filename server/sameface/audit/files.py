@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sameface.audit.chain import FIRST, entry_of
+from sameface.errors import AuditUnavailable
+
+RETRY_S = 1.0
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -24,11 +26,29 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def lines_of(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every line of a log, with its place. A file that its service removes meanwhile is left out."""
-    for file in files_of(folder):
-        with suppress(FileNotFoundError), file.open("rb") as lines:
+    """Yield every line of a log, with its place.
+
+    Raises:
+        AuditUnavailable: the service has removed files for their age that were not read yet. Read again.
+    """
+    files = files_of(folder)
+    begun = False
+    while files:
+        try:
+            lines = files[0].open("rb")
+        except FileNotFoundError:
+            if begun:
+                raise AuditUnavailable(
+                    f"{files[0]} was removed while the log was read; repeat the command", retry_after_s=RETRY_S
+                ) from None
+            # The entry that says so may be in a file that was not there yet.
+            files = files_of(folder)
+            continue
+        begun = True
+        with lines:
             for number, line in enumerate(lines, 1):
-                yield f"{file.name}:{number}", line.rstrip(b"\n")
+                yield f"{files[0].name}:{number}", line.rstrip(b"\n")
+        del files[0]
 
 
 def signing_key(folder: Path) -> Ed25519PrivateKey:

@@ -24,7 +24,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt
 
 from sameface.audit.chain import REMOVED, SEAL, linked, signed_content
-from sameface.audit.files import begin_file, end_of, files_of, last_entry, signing_key
+from sameface.audit.files import RETRY_S, begin_file, end_of, files_of, last_entry, signing_key
 from sameface.audit.mirrors import Mirror, StandardOutput, Syslog
 from sameface.audit.pseudonyms import Pseudonyms
 from sameface.errors import AuditUnavailable, RuntimeMissing
@@ -32,7 +32,6 @@ from sameface.errors import AuditUnavailable, RuntimeMissing
 log = logging.getLogger(__name__)
 
 RESERVE_BYTES = 1 << 20
-RETRY_S = 1.0
 MOST_WAITING = 100_000
 MOST_PEOPLE = 100
 DAY_S = 86400.0
@@ -259,8 +258,9 @@ class AuditLog:
             for mirror in self._mirrors:
                 mirror.send(self._unwritten.decode().splitlines())
             self._unwritten.clear()
-            while self._due:
-                self._due.pop(0).unlink(missing_ok=True)
+        while self._due:
+            self._due[0].unlink(missing_ok=True)
+            del self._due[0]
         self._reserve()
         if self._is_full():
             file = begin_file(self._folder, self._number + 1)
