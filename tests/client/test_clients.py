@@ -243,6 +243,28 @@ def test_a_gallery_is_calibrated_and_asked_what_if(client: Any, gallery: str, po
         client.what_if_gallery(gallery, "verification", limit=0.5)
 
 
+def test_a_photo_that_is_enrolled_again_in_any_form_is_one_template(client: Any, gallery: str, portraits: Path) -> None:
+    path = portraits / "barack_obama.jpg"
+    forms = [path, str(path), path.read_bytes(), path.read_bytes()]
+    assert len({client.enroll(gallery, "obama", form).template.name for form in forms}) == 1
+    assert len(list(client.templates(gallery, "obama"))) == 1
+    again = client.enroll(gallery, "obama", path, request_id=str(uuid.uuid4()))
+    assert {again.template.name} < {one.name for one in client.templates(gallery, "obama")}
+
+
+def test_what_exists_is_returned_unchanged_if_that_is_wanted(client: Any, gallery: str) -> None:
+    with pytest.raises(ServiceError, match="GALLERY_ALREADY_EXISTS"):
+        client.create_gallery(gallery)
+    there = client.create_gallery(gallery, exist_ok=True, display_name="New", runner_up_margin=0.2)
+    assert there == client.get_gallery(gallery)
+    assert (there.display_name, there.policy.revision) == ("People", 1)
+    made = client.create_identity(gallery, "ada", exist_ok=True, display_name="Ada")
+    assert made.display_name == "Ada"
+    with pytest.raises(ServiceError, match="IDENTITY_ALREADY_EXISTS"):
+        client.create_identity(gallery, "ada")
+    assert client.create_identity(gallery, "ada", exist_ok=True, display_name="Bob") == made
+
+
 def test_a_refusal_carries_what_a_program_needs(client: Any, gallery: str, portraits: Path) -> None:
     with pytest.raises(ServiceError, match="FACE_NOT_FOUND") as refused:
         client.identify(gallery, np.zeros((200, 300, 3), np.uint8))

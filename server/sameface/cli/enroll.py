@@ -222,11 +222,7 @@ def _make_gallery(client: Client, gallery: str, *, dry_run: bool) -> bool:
             note(f"the gallery {gallery} would be made")
             return False
         return True
-    try:
-        client.create_gallery(gallery)
-    except ServiceError as error:
-        if error.reason != "GALLERY_ALREADY_EXISTS":
-            raise
+    client.create_gallery(gallery, exist_ok=True)
     return True
 
 

@@ -53,6 +53,9 @@ def create_gallery(
         bool | None,
         typer.Option("--protected/--unprotected", help="rotate templates, encrypt names", show_default="by setting"),
     ] = None,
+    exist_ok: Annotated[
+        bool, typer.Option("--exist-ok", help="if it exists, show it as it is; the other options change nothing")
+    ] = False,
     policy: PolicyOptions,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
@@ -63,7 +66,12 @@ def create_gallery(
     """
     with connected(address) as client:
         made = client.create_gallery(
-            gallery, display_name=display_name or "", embedder_version=embedder_version, protected=protected, **policy
+            gallery,
+            display_name=display_name or "",
+            embedder_version=embedder_version,
+            protected=protected,
+            exist_ok=exist_ok,
+            **policy,
         )
     _show_gallery(made, as_json)
     if made.licence_restriction:

@@ -116,13 +116,13 @@ class AsyncClient(Calls):
         # In a thread, because some requests read and encode a photo.
         return await self._answer(await asyncio.to_thread(build))
 
-    async def _answer(self, call: Call[Result]) -> Result:
+    async def _answer(self, call: Call[Result], deadline: float | None = None) -> Result:
         rpc: Any = self._channel.unary_unary(
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.answer.FromString,
         )
-        attempts = Attempts(call, time.monotonic() + self._timeout_s, self._unreachable_s)
+        attempts = Attempts(call, deadline or time.monotonic() + self._timeout_s, self._unreachable_s)
         while True:
             try:
                 left_s = max(0.0, attempts.deadline - time.monotonic())
@@ -131,6 +131,8 @@ class AsyncClient(Calls):
                 error = ServiceError.of(failed)
             if attempts.already_done(error):
                 return call.result(call.answer())
+            if call.instead is not None and error.reason == call.exists:
+                return await self._answer(call.instead, attempts.deadline)
             pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing
             if pause is None:
                 raise error

@@ -1,6 +1,5 @@
 """The methods of the clients that compare faces."""
 
-import uuid
 from typing import Any, Unpack
 
 from sameface.client.fields import check_known, filled, gallery_name, identity_name
@@ -23,16 +22,18 @@ class FaceCalls:
     def enroll(
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
     ) -> Call[protos.EnrollTemplateResponse]:
-        """Add a template to an identity; make the identity if it does not exist."""
+        """Add a template to an identity; make the identity if it does not exist.
+
+        A photo that the identity has already adds nothing: the answer has the template that is there.
+        """
         check_known(options, EnrollOptions.__annotations__)
         values = dict(options)
-        request_id = values.pop("request_id", None)
         request = filled(
             protos.EnrollTemplateRequest,
             parent=identity_name(gallery, identity),
             sample=as_sample(sample),
             allow_missing=values.pop("create_identity", True),
-            request_id=str(uuid.uuid4()) if request_id is None else request_id,
+            request_id=values.pop("request_id", None) or "",
             **values,
         )
         return Call(fitting(request), repeat_lost_races=True)

@@ -27,9 +27,13 @@ class GalleryCalls:
         display_name: str = "",
         embedder_version: int = 0,
         protected: bool | None = None,
+        exist_ok: bool = False,
         **policy: "Unpack[PolicyOptions]",
     ) -> Call[gallery_pb2.Gallery]:
-        """Make a gallery. ``protected`` overrides the server's setting, see docs/template-protection.md."""
+        """Make a gallery. ``protected`` overrides the server's setting, see docs/template-protection.md.
+
+        With ``exist_ok``, a gallery that exists is returned as it is: the other options change nothing in it.
+        """
         request = protos.CreateGalleryRequest(
             gallery_id=gallery,
             gallery=gallery_pb2.Gallery(display_name=display_name, policy=_policy(policy)),
@@ -37,7 +41,8 @@ class GalleryCalls:
             request_id=str(uuid.uuid4()),
             protected=protected,
         )
-        return Call(request)
+        existing = protos.GetGalleryRequest(name=gallery_name(gallery))
+        return Call(request, exists="GALLERY_ALREADY_EXISTS", instead=Call(existing) if exist_ok else None)
 
     @Rpc
     def rekey_gallery(self, gallery: str) -> Call[protos.RekeyGalleryResponse]:

@@ -19,9 +19,12 @@ class IdentityCalls:
 
     @Rpc
     def create_identity(
-        self, gallery: str, identity: str, **fields: Unpack[IdentityOptions]
+        self, gallery: str, identity: str, *, exist_ok: bool = False, **fields: Unpack[IdentityOptions]
     ) -> Call[gallery_pb2.Identity]:
-        """Make an identity without templates."""
+        """Make an identity without templates.
+
+        With ``exist_ok``, an identity that exists is returned as it is: the other options change nothing in it.
+        """
         check_known(fields, IdentityOptions.__annotations__)
         request = protos.CreateIdentityRequest(
             parent=gallery_name(gallery),
@@ -29,7 +32,8 @@ class IdentityCalls:
             identity=filled(gallery_pb2.Identity, **fields),
             request_id=str(uuid.uuid4()),
         )
-        return Call(request)
+        existing = protos.GetIdentityRequest(name=identity_name(gallery, identity))
+        return Call(request, exists="IDENTITY_ALREADY_EXISTS", instead=Call(existing) if exist_ok else None)
 
     @Rpc
     def get_identity(self, gallery: str, identity: str) -> Call[gallery_pb2.Identity]:

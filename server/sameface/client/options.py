@@ -24,8 +24,8 @@ class EnrollOptions(TypedDict, total=False):
     purpose: str
     expire_time: datetime | None
     request_id: str | None
-    """A UUID that names this enrolment. None makes one for each call, so that its repeats add one template. With an
-    empty one the server recognises a repeat by the photo or embedding itself, at any later time."""
+    """A UUID that names this enrolment: a call with the same one adds no second template. None or empty: the service
+    recognises the photo or embedding itself, at any later time."""
     validate_only: bool
 
 

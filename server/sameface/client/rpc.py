@@ -34,6 +34,9 @@ class Call(Generic[Result]):
     """Whether to send it again after another writer was faster (CONCURRENT_UPDATE)."""
     gone: str = ""
     """For a deletion: the reason of an error that means there is nothing to delete."""
+    exists: str = ""
+    """For a creation: the reason of an error that means it exists. ``instead`` is then sent."""
+    instead: "Call[Result] | None" = None
 
     @property
     def method(self) -> MethodDescriptor:

@@ -23,7 +23,7 @@ class Client(Calls):
     """Calls a sameface service; safe to share between threads.
 
     >>> with Client("127.0.0.1:50051") as sameface:  # doctest: +SKIP
-    ...     sameface.create_gallery("staff")
+    ...     sameface.create_gallery("staff", exist_ok=True)
     ...     sameface.enroll("staff", "ada", "ada.jpg")
     ...     print(sameface.verify("staff", "ada", "ada_again.jpg").decision)
 
@@ -31,7 +31,7 @@ class Client(Calls):
     protos/sameface/v1. `Calls` declares the methods.
 
     Every call has a deadline. Within it, a call is sent again after a failure that may pass: the service is not
-    reachable, or it says when to come back. A repeated enrolment adds one template, not two.
+    reachable, or it says when to come back. A photo that is enrolled again adds no second template.
 
     Every method raises `ServiceError` where the service refuses or does not answer in time.
     """
@@ -141,13 +141,13 @@ class Client(Calls):
     def _send(self, build: Callable[[], Call[Result]]) -> Result:
         return self._answer(build())
 
-    def _answer(self, call: Call[Result]) -> Result:
+    def _answer(self, call: Call[Result], deadline: float | None = None) -> Result:
         rpc: Any = self._channel.unary_unary(
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.answer.FromString,
         )
-        attempts = Attempts(call, time.monotonic() + self._timeout_s, self._unreachable_s)
+        attempts = Attempts(call, deadline or time.monotonic() + self._timeout_s, self._unreachable_s)
         while True:
             try:
                 left_s = max(0.0, attempts.deadline - time.monotonic())
@@ -156,6 +156,8 @@ class Client(Calls):
                 error = ServiceError.of(failed)
             if attempts.already_done(error):
                 return call.result(call.answer())
+            if call.instead is not None and error.reason == call.exists:
+                return self._answer(call.instead, attempts.deadline)
             pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing
             if pause is None:
                 raise error
