@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal, TypedDict
 
+from sameface.client.answers.evidence import Cohort, LabelledScores, RecordedDecisions
+from sameface.client.enums import Origin, Scope
 from sameface.v1 import calibration_pb2
 
 ScopeName = Literal["claim", "gallery"]
@@ -32,7 +34,7 @@ class EnrollOptions(TypedDict, total=False):
 class VerifyOptions(TypedDict, total=False):
     """Options of a verification; None is the default."""
 
-    scope: ScopeName | None
+    scope: ScopeName | Scope | None
     verify_threshold: float | None
     runner_up_margin: float | None
     face_selection: SelectionName | None
@@ -64,7 +66,7 @@ class SearchOptions(TypedDict, total=False):
     identities: Iterable[str]
     exclude_identities: Iterable[str]
     labels: Mapping[str, str]
-    origin: OriginName | None
+    origin: OriginName | Origin | None
     max_results: int
     min_score: float | None
 
@@ -75,8 +77,8 @@ class CalibrateOptions(TypedDict, total=False):
     validate_only: bool
     accept_supported: bool
     operation: OperationName | None
-    scores: calibration_pb2.LabelledScores | None
-    cohort: calibration_pb2.Cohort | None
+    scores: LabelledScores | calibration_pb2.LabelledScores | None
+    cohort: Cohort | calibration_pb2.Cohort | None
     """Give ``scores`` or ``cohort``. Without both, the gallery's own templates are compared."""
     propose_identity_thresholds: bool
     etag: str
@@ -87,7 +89,7 @@ class WhatIfOptions(TypedDict, total=False):
 
     threshold: float | None
     runner_up_margin: float | None
-    decisions: calibration_pb2.RecordedDecisions | None
+    decisions: RecordedDecisions | calibration_pb2.RecordedDecisions | None
 
 
 class IdentityOptions(TypedDict, total=False):
