@@ -43,10 +43,11 @@ from sameface.client import (
 )
 from sameface.client.answer import read
 from sameface.client.calls import Calls
+from sameface.client.options import PolicyOptions
 from sameface.client.rpc import Call, Pages
 from sameface.client.samples import as_sample, check_many
 from sameface.enums import short_name
-from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
+from sameface.v1 import calibration_pb2, decision_pb2, face_pb2, gallery_pb2
 from sameface_qdrant.values import decision, erasure, finding, gallery
 from tests.client.photos import PHOTO
 
@@ -107,7 +108,8 @@ def values_of(field: Any, kind: Any) -> st.SearchStrategy[Any]:
         return st.datetimes(datetime(1900, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC))
     if kind is ServiceError:
         codes = st.sampled_from([code for code in grpc.StatusCode if code.value[0]])
-        details = st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2)
+        # At most one, because the order in the bytes of several is not fixed.
+        details = st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=1)
         waits = st.none() | st.integers(0, 10**6).map(lambda ms: ms / 1000)
         return st.builds(ServiceError, codes, st.just("FACE_NOT_FOUND"), st.text(), details, waits).map(
             ServiceError.status
@@ -215,6 +217,30 @@ def test_a_word_is_text_a_time_has_a_zone_and_nothing_is_none() -> None:
     assert (found.kind, found.as_dict()["kind"]) == (FindingKind.COLLISION, "COLLISION")
 
 
+def test_the_words_and_options_of_a_policy_are_taken_as_they_were_returned() -> None:
+    assert list(PolicyOptions.__annotations__) == [setting.name for setting in gallery.POLICY_SETTINGS]
+    reject: Any = gallery_pb2.GUARD_ACTION_REJECT
+    for word in (GuardAction.REJECT, gallery.GuardAction.REJECT, "reject"):
+        assert BUILT.create_gallery("g", on_collision=word).request.gallery.policy.on_collision == reject
+    verify: Any = BUILT.verify("g", "i", SAMPLE, scope=Scope.CLAIM)
+    assert verify.request.scope == decision_pb2.SCOPE_CLAIM
+    with pytest.raises(ValueError, match="UNKNOWN"):
+        BUILT.verify("g", "i", SAMPLE, scope=Scope.UNKNOWN)
+
+
+def test_what_a_calibration_is_given_may_be_made_of_what_was_returned() -> None:
+    member = client.CohortMember(identity="someone", values=(0.25, 0.5))
+    cohort = client.Cohort(contract=SAMPLE.contract, members=(member,))
+    request: Any = BUILT.calibrate_gallery("g", cohort=cohort).request
+    assert request.cohort == calibration_pb2.Cohort(
+        contract=EMBEDDING.contract,
+        members=[calibration_pb2.Cohort.Member(identity="someone", values=[0.25, 0.5])],
+    )
+    recorded = client.RecordedDecisions(scores=(0.5,))
+    asked: Any = BUILT.what_if_gallery("g", "verification", decisions=recorded).request
+    assert asked.decisions == calibration_pb2.RecordedDecisions(scores=[0.5])
+
+
 def test_a_repr_shows_neither_an_embedding_nor_a_message() -> None:
     value = read(Embedding, EMBEDDING)
     assert repr(value) == (
@@ -302,10 +328,13 @@ class Built(Calls):
         return build()
 
 
+BUILT: Any = Built()
+
+
 @pytest.mark.parametrize("name", [name for name in dir(Calls) if not name.startswith("_")])
 def test_a_method_returns_the_value_of_what_its_rpc_answers(name: str) -> None:
     arguments = ARGUMENTS.get(name, ("g", "i", "t") if "template" in name else ("g",))
-    built: Any = getattr(Built(), name)(*arguments, **OPTIONS.get(name, {}))
+    built: Any = getattr(BUILT, name)(*arguments, **OPTIONS.get(name, {}))
     (declared,) = typing.get_args(inspect.signature(getattr(Calls, name)).return_annotation)
     call = built.page("") if isinstance(built, Pages) else built
     answered, part = call.method.output_type, built.items if isinstance(built, Pages) else built.part
@@ -313,4 +342,4 @@ def test_a_method_returns_the_value_of_what_its_rpc_answers(name: str) -> None:
     assert built.kind is declared
     assert declared._message.DESCRIPTOR is answered
     if "exist_ok" in inspect.signature(getattr(Calls, name)).parameters:
-        assert getattr(Built(), name)(*arguments, exist_ok=True).instead.kind is declared
+        assert getattr(BUILT, name)(*arguments, exist_ok=True).instead.kind is declared

@@ -1,7 +1,7 @@
 """The methods of the clients for galleries and their policies."""
 
 import uuid
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from google.protobuf import field_mask_pb2
 
@@ -10,14 +10,10 @@ from sameface.client.answers.erasures import ErasureReceipt
 from sameface.client.answers.galleries import Gallery, Policy, Rekeyed
 from sameface.client.answers.what_if import WhatIf
 from sameface.client.fields import check_known, filled, gallery_name, writable
-from sameface.client.options import CalibrateOptions, OperationName, WhatIfOptions
+from sameface.client.options import CalibrateOptions, OperationName, PolicyOptions, WhatIfOptions
 from sameface.client.rpc import Call, Listing, Pages, Rpc
 from sameface.v1 import gallery_pb2
 from sameface.v1 import gallery_service_pb2 as protos
-
-# The package of the plugin loads the whole store, which a client does not need.
-if TYPE_CHECKING:
-    from sameface_qdrant.values.gallery import PolicyOptions
 
 
 class GalleryCalls:
@@ -32,7 +28,7 @@ class GalleryCalls:
         embedder_version: int = 0,
         protected: bool | None = None,
         exist_ok: bool = False,
-        **policy: "Unpack[PolicyOptions]",
+        **policy: Unpack[PolicyOptions],
     ) -> Call[Gallery]:
         """Make a gallery. ``protected`` overrides the server's setting, see docs/template-protection.md.
 
@@ -66,7 +62,7 @@ class GalleryCalls:
 
     @Rpc
     def update_gallery(
-        self, gallery: str, *, display_name: str | None = None, etag: str = "", **policy: "Unpack[PolicyOptions]"
+        self, gallery: str, *, display_name: str | None = None, etag: str = "", **policy: Unpack[PolicyOptions]
     ) -> Call[Gallery]:
         """Change the given fields of a gallery. A changed policy is a new revision."""
         paths = [f"policy.{field}" for field in policy] + ([] if display_name is None else ["display_name"])
@@ -102,6 +98,6 @@ class GalleryCalls:
         return Call(request, ErasureReceipt, part="receipt", gone="GALLERY_NOT_FOUND")
 
 
-def _policy(options: "PolicyOptions") -> gallery_pb2.Policy:
+def _policy(options: PolicyOptions) -> gallery_pb2.Policy:
     check_known(options, writable(gallery_pb2.Policy))
     return filled(gallery_pb2.Policy, **options)

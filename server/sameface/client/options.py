@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from sameface.client.answers.evidence import Cohort, LabelledScores, RecordedDecisions
-from sameface.client.enums import Origin, Scope
+from sameface.client.enums import GuardAction, Origin, PresentationAttackAction, Scope, WhenFull
 from sameface.v1 import calibration_pb2
+
+# The package of the plugin loads the whole store, which a client does not need.
+if TYPE_CHECKING:
+    from sameface_qdrant.values import gallery as plugin
 
 ScopeName = Literal["claim", "gallery"]
 SelectionName = Literal["largest", "most_central", "error"]
@@ -69,6 +73,27 @@ class SearchOptions(TypedDict, total=False):
     origin: OriginName | Origin | None
     max_results: int
     min_score: float | None
+
+
+class PolicyOptions(TypedDict, total=False):
+    """Settings of a policy; None resets one to its default."""
+
+    verify_threshold: float | None
+    identify_threshold: float | None
+    runner_up_margin: float | None
+    target_fmr: float | None
+    target_fpir: float | None
+    max_templates: int | None
+    when_full: "WhenFull | plugin.WhenFull | plugin.WhenFullName | None"
+    on_collision: "GuardAction | plugin.GuardAction | plugin.GuardActionName | None"
+    collision_threshold: float | None
+    on_duplicate: "GuardAction | plugin.GuardAction | plugin.GuardActionName | None"
+    on_outlier: "GuardAction | plugin.GuardAction | plugin.GuardActionName | None"
+    outlier_threshold: float | None
+    presentation_attack: (
+        "PresentationAttackAction | plugin.PresentationAttackAction | plugin.PresentationAttackActionName | None"
+    )
+    presentation_attack_threshold: float | None
 
 
 class CalibrateOptions(TypedDict, total=False):
