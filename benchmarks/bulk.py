@@ -162,7 +162,7 @@ async def _streamed(address: str, frame: bytes, seconds: float) -> float:
 
     async with AsyncClient(address) as client:
         async for answer in client.identify_stream("bench", frames()):
-            if answer.HasField("error"):
+            if answer.error is not None:
                 raise RuntimeError(f"a frame was refused: {answer.error.message}")
             done += time.perf_counter() < ends
     return done / seconds

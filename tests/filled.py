@@ -7,8 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.client import Client
-from sameface.v1 import face_pb2
+from sameface.client import Client, Embedding
 from tests.plugin.simulated import people
 
 
@@ -20,6 +19,6 @@ def filled_gallery(client: Client, count: int, each: int = 2) -> Iterator[tuple[
     # Spread so that scores of one person lie where those of real photos do.
     vectors, names = people(np.random.default_rng(1), count, each, dimension=made.contract.dimension, spread=0.8)
     for vector, name in zip(vectors, names, strict=True):
-        client.enroll(gallery, name, face_pb2.Embedding(values=vector, contract=made.contract))
+        client.enroll(gallery, name, Embedding(values=tuple(vector.tolist()), contract=made.contract))
     yield gallery, vectors
     client.delete_gallery(gallery, force=True)

@@ -6,10 +6,10 @@ import grpc
 import numpy as np
 import pytest
 
-from sameface.client import Client, ServiceError
+from sameface.client import Client, Embedding, ServiceError
 from sameface.client.connection import Connection
 from sameface.launcher import Service
-from sameface.v1 import calibration_pb2, decision_pb2, face_pb2, face_service_pb2, gallery_pb2, gallery_service_pb2
+from sameface.v1 import calibration_pb2, decision_pb2, face_pb2, gallery_pb2, gallery_service_pb2
 from tests.filled import filled_gallery
 from tests.plugin.simulated import people
 
@@ -201,11 +201,12 @@ def test_decisions_say_when_the_calibration_is_stale(service: Service) -> None:
         client.update_gallery(gallery, target_fpir=0.2)  # a rate that thirty people support
         calibrated = client.calibrate_gallery(gallery, operation="identification")
         assert calibrated.gallery.policy.calibrated_size == 30
-        probe = face_pb2.Embedding(values=vectors[0], contract=calibrated.gallery.contract)
+        probe = Embedding(values=tuple(vectors[0].tolist()), contract=calibrated.gallery.contract)
 
         def stale() -> bool:
-            answer: face_service_pb2.IdentifyFacesResponse = client.identify(gallery, probe)
-            return answer.faces[0].decision.threshold_stale
+            decision = client.identify(gallery, probe).faces[0].decision
+            assert decision is not None
+            return decision.threshold_stale
 
         for number in range(29):
             client.create_identity(gallery, f"more-{number}")

@@ -69,7 +69,7 @@ async def test_a_person_is_followed_by_a_pseudonym_until_the_erasure(watched: Wa
     await service.store.enroll("staff", "ada-lovelace", [NewTemplate(vector, service.contract)])
     async with service.client(service.key(Role.ADMIN)) as client:
         values = embedding(service, vector).embedding
-        assert (await client.verify("staff", "ada-lovelace", values)).decision.outcome
+        assert (await client.verify("staff", "ada-lovelace", values)).matched
         await client.identify("staff", values)
         await client.move_identity("staff", "ada-lovelace", "countess")
         await client.verify("staff", "countess", values)

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageDraw
 
 from sameface.cli import draw
 from sameface.cli.draw import save_drawing
-from sameface.v1 import face_pb2
+from sameface.client import BoundingBox, Face, Landmarks, Point
 from sameface.vision.align import CROP_SIDE, TEMPLATE
 from tests.cli.conftest import Run
 
@@ -39,7 +39,18 @@ COLOURS = np.array([[230, 30, 30], [30, 200, 30], [30, 30, 230], [230, 230, 30],
 """Of the five landmarks."""
 
 
-def dotted(turn: float, scale: float) -> tuple[Image.Image, face_pb2.Face]:
+def face_at(box: BoundingBox, landmarks: Landmarks) -> Face:
+    return Face(
+        bounding_box=box,
+        landmarks=landmarks,
+        detection_score=1.0,
+        quality=(),
+        issues=(),
+        presentation_attack_detection=None,
+    )
+
+
+def dotted(turn: float, scale: float) -> tuple[Image.Image, Face]:
     """Return a picture with a dot on each landmark of a face that is turned and scaled, and the face."""
     spin = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     points = (TEMPLATE - TEMPLATE.mean(axis=0)) @ spin.T + [400, 300]
@@ -48,10 +59,10 @@ def dotted(turn: float, scale: float) -> tuple[Image.Image, face_pb2.Face]:
     for (x, y), colour in zip(points, COLOURS, strict=True):
         reach = 5 * scale
         canvas.ellipse((x - reach, y - reach, x + reach, y + reach), fill=tuple(map(int, colour)))
-    marks = [face_pb2.Point(x=x, y=y) for x, y in points]
+    marks = [Point(x=x, y=y) for x, y in points]
     names = ("right_eye", "left_eye", "nose_tip", "mouth_right", "mouth_left")
-    box = face_pb2.BoundingBox(x=300, y=200, width=200, height=200)
-    return image, face_pb2.Face(bounding_box=box, landmarks=face_pb2.Landmarks(**dict(zip(names, marks, strict=True))))
+    box = BoundingBox(x=300, y=200, width=200, height=200)
+    return image, face_at(box, Landmarks(**dict(zip(names, marks, strict=True))))
 
 
 def written(image: Image.Image, orientation: int) -> bytes:
@@ -87,9 +98,9 @@ def test_any_number_of_faces_fits_below_any_photo(count: int, size: tuple[int, i
     file = io.BytesIO()
     Image.new("RGB", size).save(file, "PNG")
     # All landmarks in one point, perhaps far outside.
-    point = face_pb2.Point(x=place, y=place)
-    marks = face_pb2.Landmarks(right_eye=point, left_eye=point, nose_tip=point, mouth_right=point, mouth_left=point)
-    face = face_pb2.Face(bounding_box=face_pb2.BoundingBox(x=place, y=place, width=9, height=9), landmarks=marks)
+    point = Point(x=place, y=place)
+    marks = Landmarks(right_eye=point, left_eye=point, nose_tip=point, mouth_right=point, mouth_left=point)
+    face = face_at(BoundingBox(x=place, y=place, width=9, height=9), marks)
     drawing = draw.draw_faces(file.getvalue(), [(face, "AMBIGUOUS", "0.50")] * count, crops=True)
     with Image.open(io.BytesIO(drawing)) as drawn:
         width = max(size[0], CROP_SIDE + 2 * draw.GAP) if count else size[0]

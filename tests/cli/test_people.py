@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from sameface.client import Client
@@ -92,6 +93,9 @@ def test_galleries_identities_and_templates_are_looked_after(sameface: Run, gall
     run("identity", "delete", gallery, "obama")
     other = f"{gallery}-2"
     run("gallery", "create", other, "--runner-up-margin", "0.1")
+    assert sameface("gallery", "create", other).returncode == 3
+    (there,) = lines(run("gallery", "create", other, "--exist-ok", "--runner-up-margin", "0.2", "--json"))
+    assert there["policy"]["runner_up_margin"] == pytest.approx(0.1)
     run("gallery", "delete", other)
     assert other not in run("gallery", "list")
 

@@ -19,7 +19,7 @@ def test_every_setting_is_set_shown_and_put_back(sameface: Run, gallery: str, se
     result = sameface("gallery", "update", gallery, *(f"--{name}={value}" for name, value in options.items()))
     assert result.returncode == 0, result.stderr
     with Client(service.address) as client:
-        assert policy_from(client.get_gallery(gallery).policy) == wanted
+        assert policy_from(client.get_gallery(gallery).policy.proto) == wanted
     shown = sameface("gallery", "show", gallery).stdout
     for name, value in options.items():
         assert f"{name.replace('-', ' ')}" in shown
@@ -28,7 +28,7 @@ def test_every_setting_is_set_shown_and_put_back(sameface: Run, gallery: str, se
     assert result.returncode == 0, result.stderr
     with Client(service.address) as client:
         # Through the proto, whose floats have 32 bits.
-        assert policy_from(client.get_gallery(gallery).policy) == policy_from(policy_to(Policy()))
+        assert policy_from(client.get_gallery(gallery).policy.proto) == policy_from(policy_to(Policy()))
         assert client.get_gallery(gallery).policy.revision == before.revision + 2
 
 

@@ -3,6 +3,8 @@
 import pytest
 
 from sameface.cli.erasures import show_receipts
+from sameface.client import ErasureReceipt
+from sameface.client.answer import read
 from sameface.v1 import gallery_pb2
 
 Receipt = gallery_pb2.ErasureReceipt
@@ -27,5 +29,5 @@ TEXTS = {
 def test_a_receipt_says_no_more_than_was_done(case: str, capsys: pytest.CaptureFixture[str]) -> None:
     receipt, text = TEXTS[case]
     receipt.name = "erasureReceipts/1"
-    show_receipts([receipt], as_json=False)
+    show_receipts([read(ErasureReceipt, receipt)], as_json=False)
     assert text in " ".join(capsys.readouterr().out.split())

@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import message_factory
 from PIL import Image
 
-from sameface.client import AsyncClient, Client, NotAPhoto, ServiceError
+from sameface.client import AsyncClient, Client, NotAPhoto, Outcome, Scope, ServiceError
 from sameface.client.calls import Calls
 from sameface.client.connection import MAX_MESSAGE_BYTES
 from sameface.client.rpc import Call
@@ -23,7 +23,6 @@ from sameface.client.samples import photo_bytes
 from sameface.launcher import Service
 from sameface.v1 import (
     calibration_pb2,
-    decision_pb2,
     face_pb2,
     face_service_pb2,
     gallery_service_pb2,
@@ -107,11 +106,11 @@ def test_a_person_is_enrolled_verified_identified_and_found(client: Any, gallery
     assert enrolled.template.name.startswith(f"galleries/{gallery}/identities/macron/templates/")
     client.enroll(gallery, "obama", str(portraits / "barack_obama.jpg"))
     probe = (portraits / "emmanuel_macron_2025.jpg").read_bytes()
-    verified = client.verify(gallery, "macron", probe, scope="gallery", face_selection="largest")
-    assert verified.decision.outcome == decision_pb2.OUTCOME_MATCH
-    assert verified.decision.scope == decision_pb2.SCOPE_GALLERY
+    verified = client.verify(gallery, "macron", probe, scope=Scope.GALLERY, face_selection="largest")
+    assert verified.decision.outcome is Outcome.MATCH
+    assert verified.decision.scope is Scope.GALLERY
     strict = client.verify(gallery, "macron", probe, verify_threshold=0.99, scope="claim")
-    assert strict.decision.outcome == decision_pb2.OUTCOME_NO_MATCH
+    assert strict.decision.outcome is Outcome.NO_MATCH
     identified = client.identify(gallery, probe, max_candidates=1)
     assert identified.faces[0].decision.candidates[0].display_name == "Macron"
     found = client.search(gallery, probe, labels={"country": "fr"}, origin="photo", exclude_identities=["obama"])
@@ -122,9 +121,9 @@ def test_a_stream_of_photos_is_identified_in_order(client: Any, gallery: str, po
     client.enroll(gallery, "obama", portraits / "barack_obama.jpg")
     photos = [portraits / "barack_obama.jpg", b"no photo", portraits / "rishi_sunak.jpg"]
     first, bad, last = client.identify_stream(gallery, photos)
-    assert first.faces[0].decision.outcome == decision_pb2.OUTCOME_MATCH
-    assert ServiceError.of_status(bad.error).reason == "IMAGE_UNDECODABLE"
-    assert last.faces[0].decision.outcome == decision_pb2.OUTCOME_NO_MATCH
+    assert first.faces[0].decision.outcome is Outcome.MATCH
+    assert bad.error.reason == "IMAGE_UNDECODABLE"
+    assert last.faces[0].decision.outcome is Outcome.NO_MATCH
     with pytest.raises(ServiceError) as refused:
         list(client.identify_stream("nobody-knows-it", photos))
     assert refused.value.reason == "GALLERY_NOT_FOUND"
@@ -140,7 +139,7 @@ def test_frames_that_come_too_fast_are_dropped_and_answers_name_the_others(
     assert numbers == sorted(set(numbers))
     assert numbers[-1] == 59
     assert len(numbers) < 60
-    assert all(answer.faces[0].decision.outcome == decision_pb2.OUTCOME_MATCH for answer in answers)
+    assert all(answer.faces[0].decision.outcome is Outcome.MATCH for answer in answers)
     with pytest.raises(ServiceError, match="GALLERY_NOT_FOUND"):
         list(client.identify_stream("nobody-knows-it", frames, drop_late=True))
 
@@ -194,7 +193,7 @@ def test_an_embedding_takes_the_place_of_its_photo(client: Any, gallery: str, po
     client.enroll(gallery, "ardern", embedding)
     assert client.verify(gallery, "ardern", photo).decision.score == pytest.approx(1.0, abs=1e-5)
     same = client.compare(embedding, photo, target_fmr=1e-3)
-    assert same.decision.outcome == decision_pb2.OUTCOME_MATCH
+    assert same.decision.outcome is Outcome.MATCH
 
 
 def test_resources_are_made_changed_listed_and_erased(client: Any, gallery: str, portraits: Path) -> None:
@@ -210,7 +209,7 @@ def test_resources_are_made_changed_listed_and_erased(client: Any, gallery: str,
     assert client.get_identity(gallery, "ada").display_name == "Ada"
     renamed = client.update_identity(gallery, "ada", labels={"team": "two"}, verify_threshold=0.7)
     assert (renamed.display_name, dict(renamed.labels)) == ("Ada", {"team": "two"})
-    assert not client.update_identity(gallery, "ada", verify_threshold=None).HasField("verify_threshold")
+    assert client.update_identity(gallery, "ada", verify_threshold=None).verify_threshold is None
     for number in range(3):
         client.create_identity(gallery, f"more-{number}")
     assert len(list(client.identities(gallery))) == 4
@@ -241,6 +240,28 @@ def test_a_gallery_is_calibrated_and_asked_what_if(client: Any, gallery: str, po
     assert (answer.before.no_matches, answer.after.matches) == (2, 2)
     with pytest.raises(TypeError, match="no option"):
         client.what_if_gallery(gallery, "verification", limit=0.5)
+
+
+def test_a_photo_that_is_enrolled_again_in_any_form_is_one_template(client: Any, gallery: str, portraits: Path) -> None:
+    path = portraits / "barack_obama.jpg"
+    forms = [path, str(path), path.read_bytes(), path.read_bytes()]
+    assert len({client.enroll(gallery, "obama", form).template.name for form in forms}) == 1
+    assert len(list(client.templates(gallery, "obama"))) == 1
+    again = client.enroll(gallery, "obama", path, request_id=str(uuid.uuid4()))
+    assert {again.template.name} < {one.name for one in client.templates(gallery, "obama")}
+
+
+def test_what_exists_is_returned_unchanged_if_that_is_wanted(client: Any, gallery: str) -> None:
+    with pytest.raises(ServiceError, match="GALLERY_ALREADY_EXISTS"):
+        client.create_gallery(gallery)
+    there = client.create_gallery(gallery, exist_ok=True, display_name="New", runner_up_margin=0.2)
+    assert there == client.get_gallery(gallery)
+    assert (there.display_name, there.policy.revision) == ("People", 1)
+    made = client.create_identity(gallery, "ada", exist_ok=True, display_name="Ada")
+    assert made.display_name == "Ada"
+    with pytest.raises(ServiceError, match="IDENTITY_ALREADY_EXISTS"):
+        client.create_identity(gallery, "ada")
+    assert client.create_identity(gallery, "ada", exist_ok=True, display_name="Bob") == made
 
 
 def test_a_refusal_carries_what_a_program_needs(client: Any, gallery: str, portraits: Path) -> None:

@@ -27,7 +27,13 @@ from sameface.v1 import (
     gallery_service_pb2,
     gallery_service_pb2_grpc,
 )
-from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, IdentityNotFound, SamefaceError
+from sameface_qdrant.errors import (
+    ConcurrentUpdate,
+    GalleryAlreadyExists,
+    GalleryNotFound,
+    IdentityNotFound,
+    SamefaceError,
+)
 
 DOWN = ModelUnavailable("down", retry_after_s=0.02)
 BUSY = ServerBusy("busy", retry_after_s=0.02)
@@ -66,6 +72,9 @@ def scripted() -> Iterator[tuple[Scripted, str]]:
     class Galleries(gallery_service_pb2_grpc.GalleryServiceServicer):  # type: ignore[misc]
         def CreateGallery(self, request: Any, context: Any) -> Any:  # noqa: N802
             return script.answer(request, context, gallery_pb2.Gallery())
+
+        def GetGallery(self, request: Any, context: Any) -> Any:  # noqa: N802
+            return script.answer(request, context, gallery_pb2.Gallery(display_name="as it is"))
 
         def UpdateGallery(self, request: Any, context: Any) -> Any:  # noqa: N802
             return script.answer(request, context, gallery_pb2.Gallery())
@@ -113,16 +122,55 @@ def test_a_service_that_says_when_to_come_back_is_asked_again(
     assert len(script.requests) == 4
 
 
-def test_a_retried_enrolment_keeps_its_request_id(run: Callable[..., Any], scripted: tuple[Scripted, str]) -> None:
+def test_a_retried_enrolment_is_recognised_by_its_photo(
+    run: Callable[..., Any], scripted: tuple[Scripted, str]
+) -> None:
     script, _ = scripted
     script.script = [DOWN, ConcurrentUpdate("overtaken"), None]
     run(lambda client: client.enroll("g", "i", b"photo"))
     assert len(script.requests) == 3
-    assert len({request.request_id for request in script.requests}) == 1
-    run(lambda client: client.enroll("g", "i", b"photo"))
-    assert len({request.request_id for request in script.requests}) == 2
+    assert {(request.request_id, request.sample.photo) for request in script.requests} == {("", b"photo")}
+    script.requests.clear()
+    run(lambda client: client.enroll("g", "i", b"photo", request_id=None))
+    assert script.requests[0].request_id == ""
+
+
+def test_a_retried_creation_keeps_its_request_id(run: Callable[..., Any], scripted: tuple[Scripted, str]) -> None:
+    script, _ = scripted
+    script.script = [DOWN, grpc.StatusCode.UNAVAILABLE, None]
     run(lambda client: client.create_gallery("g"))
-    assert script.requests[-1].request_id
+    assert len(script.requests) == 3
+    assert len({request.request_id for request in script.requests} - {""}) == 1
+    run(lambda client: client.create_gallery("g"))
+    assert len({request.request_id for request in script.requests}) == 2
+
+
+def test_what_exists_is_read_within_the_deadline_of_its_creation(
+    run: Callable[..., Any], scripted: tuple[Scripted, str]
+) -> None:
+    script, _ = scripted
+    script.script = [DOWN, GalleryAlreadyExists("there"), DOWN, None]
+    assert run(lambda client: client.create_gallery("g", exist_ok=True)).display_name == "as it is"
+    assert [type(request).__name__ for request in script.requests] == ["CreateGalleryRequest"] * 2 + [
+        "GetGalleryRequest"
+    ] * 2
+    assert script.requests[-1].name == "galleries/g"
+    script.script = [GalleryAlreadyExists("there"), *[ModelUnavailable("down", retry_after_s=0.5)] * 50]
+    script.requests.clear()
+    with pytest.raises(ServiceError, match="MODEL_UNAVAILABLE"):
+        run(lambda client: client.create_gallery("g", exist_ok=True), timeout_s=1.5)
+    assert 2 < len(script.requests) < 6
+
+
+@pytest.mark.parametrize("exist_ok", [False, True])
+def test_only_what_exists_already_stands_in_for_a_creation(
+    run: Callable[..., Any], scripted: tuple[Scripted, str], exist_ok: bool
+) -> None:
+    script, _ = scripted
+    script.script = [IdentityNotFound("other") if exist_ok else GalleryAlreadyExists("there")]
+    with pytest.raises(ServiceError):
+        run(lambda client: client.create_gallery("g", exist_ok=exist_ok))
+    assert len(script.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,16 @@ def test_every_block_runs_as_it_stands(document: Path, address: str, tmp_path: P
         assert result.returncode == 0, f"{document}:\n{code}\n{result.stdout}\n{result.stderr}"
 
 
+def test_the_examples_of_the_readme_and_of_the_clients_run_one_after_the_other_and_again(address: str) -> None:
+    readme, clients = (
+        next(code for language, code in blocks(Path(name)) if language == "python")
+        for name in ("README.md", "docs/clients.md")
+    )
+    code = "\n".join([readme, readme, clients]).replace(ADDRESS, address)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stderr
+
+
 def test_blocks_that_are_not_run_say_why() -> None:
     assert len(RUNNABLE) >= 3
     for document in DOCUMENTS:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sameface.client import Client, connect
+from sameface.client import Client, Outcome, connect
 from sameface.errors import ModelCheckFailed, ModelNotFound, RuntimeMissing
 from sameface.inference.cards import read_cards
 from sameface.inference.defaults import (
@@ -29,7 +29,7 @@ from sameface.launcher import served
 from sameface.models.build import build_models
 from sameface.models.seal import write_card
 from sameface.settings import cache_folder, model_repository_source
-from sameface.v1 import decision_pb2, system_service_pb2
+from sameface.v1 import system_service_pb2
 from tests.cli.conftest import Run, lines
 from tests.models.conftest import OWN, RESTRICTION, add_version, embedder_card
 
@@ -257,7 +257,7 @@ def test_old_galleries_keep_their_version_and_new_ones_get_the_promoted(
     with served(tmp_path / "data", log, flags) as service, Client(service.address) as client:
         assert f"bound to face_embedder version {OWN}, by {repository / 'defaults.json'}" in log.read_text()
         again = client.verify("old", "macron", probe).decision
-        assert (again.outcome, again.score) == (decision_pb2.OUTCOME_MATCH, score)
+        assert (again.outcome, again.score) == (Outcome.MATCH, score)
         created = sameface("gallery", "create", "new", "--json", SAMEFACE_ADDRESS=service.address)
         (gallery,) = lines(created.stdout)
         assert (gallery["contract"]["version"], gallery["licence_restriction"]) == (OWN, RESTRICTION)

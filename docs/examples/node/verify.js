@@ -53,7 +53,8 @@ const pauseAfter = (error, attempt) => {
   return unreached ? Math.min(100 * 2 ** attempt, 2000) : undefined;
 };
 
-// Makes one call and repeats it within its deadline. A write carries a request_id, so a repeat does not write twice.
+// Makes one call and repeats it within its deadline. A repeat does not write twice: a creation carries a request_id, and
+// the service recognises an enrolment by its photo.
 const call = async (client, rpc, request, timeout = 30_000) => {
   const deadline = Date.now() + timeout;
   for (let attempt = 0; ; attempt++) {
@@ -78,7 +79,6 @@ try {
     parent: name,
     sample: { photo: readFileSync(reference) },
     allow_missing: true,
-    request_id: randomUUID(),
   });
   const { decision } = await call(faces, "VerifyFace", { name, sample: { photo: readFileSync(probe) } });
   const outcome = decision.outcome.replace("OUTCOME_", "");

@@ -13,15 +13,17 @@ import typer
 
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, Etag, GalleryArgument, connected
 from sameface.cli.output import Cell, as_dict, coloured, note, print_json, print_table
-from sameface.client import Client
-from sameface.v1 import calibration_pb2, decision_pb2
+from sameface.client import Calibration, Client, ErrorRate, IdentityThresholds, MeasuredThreshold, Outcome
+from sameface.client import ConfidenceInterval as ReceivedInterval
+from sameface.client.fields import last_part
+from sameface.v1 import calibration_pb2
 from sameface_qdrant.calibration.inputs import read_cohort, read_scores
 from sameface_qdrant.calibration.report import MarkedThreshold, interval_text, rate_text, write_html, write_png
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.curves import Curves
 from sameface_qdrant.metrics.intervals import ConfidenceInterval
 
-OUTCOMES = (decision_pb2.OUTCOME_MATCH, decision_pb2.OUTCOME_AMBIGUOUS, decision_pb2.OUTCOME_NO_MATCH)
+OUTCOMES = (Outcome.MATCH, Outcome.AMBIGUOUS, Outcome.NO_MATCH)
 OperationName = Literal["verification", "identification"]
 
 
@@ -90,7 +92,7 @@ def calibrate(
     )
     for sentence in (f"Identification: {measured.identification.reason}.", *measured.findings):
         print(f"- {sentence}")
-    if identities:
+    if answer.identity_thresholds is not None:
         _print_proposals(answer.identity_thresholds)
     revision = answer.gallery.policy.revision
     note(
@@ -142,18 +144,14 @@ def what_if(
             _change(coloured("MATCH"), before.matches, after.matches),
             _change(coloured("AMBIGUOUS"), before.ambiguous, after.ambiguous),
             _change(coloured("NO_MATCH"), before.no_matches, after.no_matches),
-            (names[0], *(_error(side.false_matches, side.HasField("false_matches")) for side in (before, after)), ""),
-            (
-                names[1],
-                *(_error(side.false_non_matches, side.HasField("false_non_matches")) for side in (before, after)),
-                "",
-            ),
+            (names[0], *(_error(side.false_matches) for side in (before, after)), ""),
+            (names[1], *(_error(side.false_non_matches) for side in (before, after)), ""),
         ],
     )
     moved = {(one.before, one.after): one.count for one in answer.transitions}
     print_table(
-        ("before ↓  after →", *map(_outcome, OUTCOMES)),
-        [(_outcome(one), *(f"{moved.get((one, other), 0):,}" for other in OUTCOMES)) for one in OUTCOMES],
+        ("before ↓  after →", *map(coloured, OUTCOMES)),
+        [(coloured(one), *(f"{moved.get((one, other), 0):,}" for other in OUTCOMES)) for one in OUTCOMES],
     )
 
 
@@ -171,7 +169,7 @@ def _members(client: Client, gallery: str, path: Path) -> calibration_pb2.Cohort
     """Return the cohort of a file. The file names no contract; the user must make sure that it is the gallery's."""
     read = read_cohort(path)
     return calibration_pb2.Cohort(
-        contract=client.get_gallery(gallery).contract,
+        contract=client.get_gallery(gallery).contract.proto,
         members=[
             calibration_pb2.Cohort.Member(identity=identity, values=vector)
             for identity, vector in zip(read.identities, read.vectors, strict=True)
@@ -199,23 +197,22 @@ def _decisions(source: str) -> calibration_pb2.RecordedDecisions:
         ) from None
 
 
-def _row(name: str, rate: str, one: calibration_pb2.MeasuredThreshold) -> Sequence[Cell]:
+def _row(name: str, rate: str, one: MeasuredThreshold) -> Sequence[Cell]:
     target: Cell = f"{rate} {one.target:g}"
     if one.supported > one.target:
         target = coloured(f"{rate} {one.supported:.2g} instead of {one.target:g}", colour="yellow")
-    has_fnmr = one.HasField("fnmr")
     return (
         name,
         f"{one.threshold:.4f}",
         target,
         rate_text(one.rate),
         interval_text(_interval(one.interval)),
-        rate_text(one.fnmr) if has_fnmr else "–",
-        interval_text(_interval(one.fnmr_interval)) if has_fnmr else "",
+        "–" if one.fnmr is None else rate_text(one.fnmr),
+        "" if one.fnmr_interval is None else interval_text(_interval(one.fnmr_interval)),
     )
 
 
-def _print_proposals(found: calibration_pb2.IdentityThresholds) -> None:
+def _print_proposals(found: IdentityThresholds) -> None:
     if not found.proposals:
         print("- No identity attracts significantly more impostors than the others.")
         return
@@ -223,7 +220,7 @@ def _print_proposals(found: calibration_pb2.IdentityThresholds) -> None:
         ("identity", "threshold", "impostors with a high score", "p (corrected)"),
         [
             (
-                one.identity.rpartition("/")[2],
+                last_part(one.identity),
                 f"{one.verify_threshold:.4f}",
                 f"{one.impostors_in_tail} of {one.impostors}",
                 f"{one.p_value:.1g}",
@@ -236,13 +233,13 @@ def _print_proposals(found: calibration_pb2.IdentityThresholds) -> None:
         ("these thresholds", found.after),
         ("one threshold, raised to the same FNMR", found.raised),
     ):
-        if errors.HasField("fmr_interval"):
-            fnmr = rate_text(errors.fnmr) if errors.HasField("fnmr") else "–"
+        if errors is not None and errors.fmr_interval is not None:
+            fnmr = "–" if errors.fnmr is None else rate_text(errors.fnmr)
             rates = f"FMR {rate_text(errors.fmr)} ({interval_text(_interval(errors.fmr_interval))}), FNMR {fnmr}"
             print(f"- {name}: {rates}, measured on impostors who took no part in choosing")
 
 
-def _write_report(path: Path, gallery: str, measured: calibration_pb2.Calibration) -> None:
+def _write_report(path: Path, gallery: str, measured: Calibration) -> None:
     received = measured.curves
     curves = Curves(
         np.array(received.thresholds),
@@ -260,8 +257,8 @@ def _write_report(path: Path, gallery: str, measured: calibration_pb2.Calibratio
             one.threshold,
             one.fmr,
             _interval(one.fmr_interval),
-            one.fnmr if one.HasField("fnmr") else None,
-            _interval(one.fnmr_interval) if one.HasField("fnmr") else None,
+            one.fnmr,
+            None if one.fnmr_interval is None else _interval(one.fnmr_interval),
             below,
         )
         for label, one, below in (("verify", measured.verification, ""), ("identify", identification, fpir))
@@ -274,20 +271,16 @@ def _write_report(path: Path, gallery: str, measured: calibration_pb2.Calibratio
     note(f"report in {path}")
 
 
-def _interval(message: calibration_pb2.ConfidenceInterval) -> ConfidenceInterval:
-    return ConfidenceInterval(message.low, message.high)
+def _interval(received: ReceivedInterval) -> ConfidenceInterval:
+    return ConfidenceInterval(received.low, received.high)
 
 
 def _change(name: Cell, before: int, after: int) -> Sequence[Cell]:
     return name, f"{before:,}", f"{after:,}", f"{after - before:+,}" if after != before else ""
 
 
-def _error(rate: calibration_pb2.SettingOutcomes.ErrorRate, known: bool) -> str:
-    if not known:
+def _error(rate: ErrorRate | None) -> str:
+    if rate is None:
         return "–"
-    interval = f" ({interval_text(_interval(rate.interval))})" if rate.HasField("interval") else ""
+    interval = "" if rate.interval is None else f" ({interval_text(_interval(rate.interval))})"
     return f"{rate_text(rate.errors / rate.trials)}{interval}"
-
-
-def _outcome(value: int) -> Cell:
-    return coloured(decision_pb2.Outcome.Name(value).removeprefix("OUTCOME_"))

@@ -31,12 +31,12 @@ from sameface.cli.output import (
     note_skipped,
     print_json,
     print_table,
+    time_text,
     worst,
 )
 from sameface.cli.photos import NamedPhoto, find_photos, one_photo_each
 from sameface.cli.work import NotTried, error_record, work_on
-from sameface.client import NotAPhoto, ServiceError
-from sameface.v1 import decision_pb2, face_pb2
+from sameface.client import Decision, Face, NotAPhoto, ServiceError
 
 Threshold = Annotated[
     float | None,
@@ -53,7 +53,7 @@ DrawInto = Annotated[
     typer.Option("--draw", help="write copies with boxes and outcomes into this folder", show_default=False),
 ]
 HEADINGS = ("photo", "claim", "nearest", "score", "threshold", "source", "lead", "outcome")
-Judged = tuple[decision_pb2.Decision | None, face_pb2.Face | None]
+Judged = tuple[Decision | None, Face | None]
 Result = tuple[bytes, Sequence[Judged]]
 
 
@@ -95,7 +95,7 @@ def verify(
                 runner_up_margin=margin,
                 face_selection=face,
             )
-            return content if draw else b"", [(answer.decision, answer.face if answer.HasField("face") else None)]
+            return content if draw else b"", [(answer.decision, answer.face)]
 
         results = work_on(named, decide, "verifying")
         _report([photo.name for photo in named], (result for _, result in results), identity, draw, as_json)
@@ -135,10 +135,7 @@ def identify(
                 max_candidates=candidates,
             )
             note_cut(photo.name, len(answer.faces), answer.faces_found)
-            return content if draw else b"", [
-                (one.decision if one.HasField("decision") else None, one.face if one.HasField("face") else None)
-                for one in answer.faces
-            ]
+            return content if draw else b"", [(one.decision, one.face) for one in answer.faces]
 
         results = work_on(named, decide, "identifying")
         _report([photo.name for photo in named], (result for _, result in results), "", draw, as_json)
@@ -201,7 +198,7 @@ def search(
     rows = []
     for one in found:
         _, _, _, identity, _, template = one.template.name.split("/")
-        enrolled = f"{one.template.create_time.ToDatetime():%Y-%m-%d}"
+        enrolled = time_text(one.template.create_time)[:10]
         rows.append((f"{one.score:.3f}", identity, one.display_name, template, enrolled))
     print_table(("score", "identity", "display name", "template", "enrolled"), rows)
 
@@ -223,7 +220,7 @@ def _report(
             rows = [] if isinstance(result, NotTried) else [_unjudged_row(name, claim, outcome)]
         else:
             content, judged = result
-            codes += [OF_OUTCOME[decision.outcome] if decision else ExitCode.ERROR for decision, _ in judged]
+            codes += [OF_OUTCOME.get(_outcome(decision), ExitCode.ERROR) for decision, _ in judged]
             codes += [] if judged else [ExitCode.NO_MATCH]
             records, rows = _records(judged), _rows(name, claim, judged)
         if as_json:
@@ -245,7 +242,7 @@ def _records(judged: Sequence[Judged]) -> Iterator[dict[str, Any]]:
     for decision, face in judged:
         yield {
             "outcome": _outcome(decision),
-            "decision": as_dict(decision) if decision else None,
+            "decision": None if decision is None else as_dict(decision),
             "face": as_dict(face) if face else None,
         }
 
@@ -262,10 +259,10 @@ def _rows(name: str, claim: str, judged: Sequence[Judged]) -> Iterator[Sequence[
             name,
             claim,
             _nearest(decision),
-            f"{decision.score:.3f}" if decision.HasField("score") else "–",
+            f"{decision.score:.3f}" if decision.score is not None else "–",
             f"{decision.threshold:.3f}",
-            decision_pb2.ThresholdSource.Name(decision.threshold_source).removeprefix("THRESHOLD_SOURCE_"),
-            f"{decision.lead:.3f}" if decision.HasField("lead") else "–",
+            decision.threshold_source,
+            f"{decision.lead:.3f}" if decision.lead is not None else "–",
             coloured(_outcome(decision)),
         )
 
@@ -274,15 +271,15 @@ def _unjudged_row(name: str, claim: str, outcome: Text) -> Sequence[Cell]:
     return (name, claim, "", "", "", "", "", outcome)
 
 
-def _outcome(decision: decision_pb2.Decision | None) -> str:
-    return decision_pb2.Outcome.Name(decision.outcome).removeprefix("OUTCOME_") if decision else ""
+def _outcome(decision: Decision | None) -> str:
+    return "" if decision is None else decision.outcome
 
 
-def _nearest(decision: decision_pb2.Decision) -> str:
-    return decision.candidates[0].identity.rpartition("/")[2] if decision.candidates else "–"
+def _nearest(decision: Decision) -> str:
+    return decision.candidates[0].identity_id if decision.candidates else "–"
 
 
-def _caption(decision: decision_pb2.Decision | None) -> str:
-    if decision is None or not decision.HasField("score"):
+def _caption(decision: Decision | None) -> str:
+    if decision is None or decision.score is None:
         return ""
     return f"{_nearest(decision)} {decision.score:.2f}"

@@ -11,7 +11,7 @@ from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, ExitCode, Pho
 from sameface.cli.output import Cell, GrowingTable, as_dict, coloured, note_cut, note_skipped, print_json
 from sameface.cli.photos import NamedPhoto, find_photos
 from sameface.cli.work import NotTried, error_record, work_on
-from sameface.v1 import face_pb2, face_service_pb2
+from sameface.client import DetectedFaces, Face
 
 HEADINGS = ("photo", "face", "score", "eyes", "yaw, pitch, roll", "bona fide score", "quality", "components, 0 to 100")
 BONA_FIDE = HEADINGS.index("bona fide score")
@@ -43,7 +43,7 @@ def detect(
     table, failed = _FaceTable([photo.name for photo in named]), False
     with connected(address) as client:
 
-        def look(photo: NamedPhoto) -> tuple[bytes, face_service_pb2.DetectFacesResponse]:
+        def look(photo: NamedPhoto) -> tuple[bytes, DetectedFaces]:
             content = photo.read()
             return content if draw else b"", client.detect(content)
 
@@ -78,11 +78,11 @@ class _FaceTable:
         self._table: GrowingTable | None = None
         self._kept: list[int] = []
 
-    def add(self, rows: Iterable[Sequence[Cell]], faces: Sequence[face_pb2.Face] = ()) -> None:
+    def add(self, rows: Iterable[Sequence[Cell]], faces: Sequence[Face] = ()) -> None:
         """Print rows, each with a cell for every heading, and the rows that have waited."""
         self._waiting += rows
         if faces and self._table is None:
-            self._open(any(face.HasField("presentation_attack_detection") for face in faces))
+            self._open(any(face.presentation_attack_detection is not None for face in faces))
         self._print()
 
     def end(self) -> None:
@@ -102,7 +102,7 @@ class _FaceTable:
             self._waiting.clear()
 
 
-def _rows(name: str, answer: face_service_pb2.DetectFacesResponse) -> Iterator[Sequence[Cell]]:
+def _rows(name: str, answer: DetectedFaces) -> Iterator[Sequence[Cell]]:
     if not answer.faces:
         yield (name, "0", "", "", "", "", "no face", "")
     # A service may return fewer faces than it found, and an older one does not say how many that were.
@@ -117,13 +117,13 @@ def _rows(name: str, answer: face_service_pb2.DetectFacesResponse) -> Iterator[S
             f"{face.detection_score:.2f}",
             f"{quality['InterEyeDistance'].measurement:.0f} px",
             " ".join(angles),
-            f"{face.presentation_attack_detection.score:.3f}" if face.HasField("presentation_attack_detection") else "",
+            f"{examined.score:.3f}" if (examined := face.presentation_attack_detection) is not None else "",
             coloured(issues) if issues else coloured("good", colour="green"),
             ", ".join(f"{part.name} {part.value:.0f}" for part in face.quality if part.name not in ELSEWHERE),
         )
 
 
-def _shown(answer: face_service_pb2.DetectFacesResponse) -> list[Shown]:
+def _shown(answer: DetectedFaces) -> list[Shown]:
     """Return every face with its number, if there are several, and its score; AMBIGUOUS colours what is refused."""
     several = len(answer.faces) > 1
     return [

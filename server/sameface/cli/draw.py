@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from sameface.cli.output import note
+from sameface.client import Face
 from sameface.client.connection import MAX_MESSAGE_BYTES
-from sameface.v1 import face_pb2
 
 COLOURS = {"MATCH": (18, 160, 110), "NO_MATCH": (200, 50, 60), "AMBIGUOUS": (215, 140, 20), "": (47, 111, 237)}
 MOST_PIXELS = 200_000_000
@@ -20,7 +20,7 @@ SMALLEST_TEXT = 12
 GAP = 8
 """Pixels between the crops below a photo."""
 
-Shown: TypeAlias = tuple[face_pb2.Face, str, str]
+Shown: TypeAlias = tuple[Face, str, str]
 """A face with its outcome (MATCH, NO_MATCH, AMBIGUOUS or empty) and the text above its box."""
 
 
@@ -60,7 +60,7 @@ def draw_faces(photo: bytes, faces: Sequence[Shown], crops: bool = False) -> byt
     return written.getvalue()
 
 
-def _draw_face(canvas: ImageDraw.ImageDraw, side: int, face: face_pb2.Face, outcome: str, text: str) -> None:
+def _draw_face(canvas: ImageDraw.ImageDraw, side: int, face: Face, outcome: str, text: str) -> None:
     colour, box = COLOURS.get(outcome, COLOURS[""]), face.bounding_box
     # Large enough to be seen in the whole photo, but not larger than a small face of a group.
     width = max(2, min(round(side / 300), round(box.width / 25)))
@@ -115,7 +115,7 @@ def _with_strip(image: Image.Image, crops: Sequence[tuple[Image.Image, str, str]
     return sheet
 
 
-def _points(face: face_pb2.Face) -> NDArray[np.float32]:
+def _points(face: Face) -> NDArray[np.float32]:
     """Return the five landmarks, [5, 2]."""
     marks = face.landmarks
     points = (marks.right_eye, marks.left_eye, marks.nose_tip, marks.mouth_right, marks.mouth_left)

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -36,10 +37,9 @@ from sameface.cli.photos import (
 from sameface.cli.resume import resumed
 from sameface.cli.stored import Stored, key_of, look_up, refuse_other_people
 from sameface.cli.work import NotTried, error_record, work_on
-from sameface.client import Client, ServiceError
-from sameface.client.fields import template_name
+from sameface.client import Client, Finding, QualityComponent, ServiceError, Template
+from sameface.client.fields import last_part, template_name
 from sameface.photo_folders import Skipped
-from sameface.v1 import face_pb2, gallery_pb2
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values.ids import check_id
 
@@ -52,8 +52,10 @@ class Passed:
     """A photo that was enrolled, or that passed in a dry run."""
 
     quality: dict[str, float]
-    template: gallery_pb2.Template | None
-    """None in a dry run. Only its name, if an earlier run has enrolled the photo."""
+    name: str
+    """Resource name of the template; empty in a dry run."""
+    template: Template | None
+    """None in a dry run, and if an earlier run has enrolled the photo."""
     findings: tuple[str, ...] = ()
     """What the gallery's guards found, as text."""
 
@@ -122,7 +124,7 @@ def enroll(
         for name, chosen in ids.items():
             if name != chosen:
                 note(f"{name} is enrolled as {chosen}")
-        made = client.get_gallery(gallery).create_time.ToNanoseconds() if there else 0
+        made = client.get_gallery(gallery).proto.create_time.ToNanoseconds() if there else 0
         resume = (
             None
             if dry_run or STDIN in photos
@@ -139,12 +141,12 @@ def enroll(
             if not there:
                 # The gallery does not exist yet. A comparison checks a photo in the same way.
                 answer = client.compare(content, content, face_selection=face)
-                return Passed(_quality(answer.first_face.quality), None)
+                return Passed(_quality(answer.first_face.quality if answer.first_face else ()), "", None)
             request_id = _request_id(gallery, ids[name], face or "", content)
             done = resume.enrolled.get(request_id, "") if resume is not None else ""
             # It may have been deleted since, alone or with its person.
             if done and (earlier := template_name(gallery, ids[name], done)) in kept:
-                return Passed({}, gallery_pb2.Template(name=earlier))
+                return Passed({}, earlier, None)
             enrolled = client.enroll(
                 gallery,
                 ids[name],
@@ -156,9 +158,10 @@ def enroll(
                 request_id=request_id,
             )
             if resume is not None:
-                resume.add(request_id, enrolled.template.name.rpartition("/")[2])
+                resume.add(request_id, enrolled.template.id)
             findings = tuple(map(_finding_text, enrolled.findings))
-            return Passed(_quality(enrolled.template.quality), None if dry_run else enrolled.template, findings)
+            stored_as = None if dry_run else enrolled.template
+            return Passed(_quality(enrolled.template.quality), stored_as.name if stored_as else "", stored_as, findings)
 
         counts = dict.fromkeys(STATUS_TEXTS, 0)
         refused = not_tried = 0
@@ -172,12 +175,11 @@ def enroll(
                 record |= failure
                 row = (photo.name, ids[name], coloured(failure["error"], colour="red"), failure["message"])
             else:
-                status = _status(answer.template, stored.templates)
+                status = _status(answer, stored.templates)
                 counts[status] += 1
-                template = answer.template.name if answer.template else ""
                 record |= {
                     "status": status,
-                    "template": template,
+                    "template": answer.name,
                     "quality": answer.quality,
                     "findings": list(answer.findings),
                 }
@@ -222,11 +224,7 @@ def _make_gallery(client: Client, gallery: str, *, dry_run: bool) -> bool:
             note(f"the gallery {gallery} would be made")
             return False
         return True
-    try:
-        client.create_gallery(gallery)
-    except ServiceError as error:
-        if error.reason != "GALLERY_ALREADY_EXISTS":
-            raise
+    client.create_gallery(gallery, exist_ok=True)
     return True
 
 
@@ -236,21 +234,19 @@ def _request_id(gallery: str, identity: str, face: str, content: bytes) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sameface:enroll/{gallery}/{identity}/{face}/{digest}"))
 
 
-def _status(template: gallery_pb2.Template | None, known: set[tuple[str, int]]) -> str:
+def _status(passed: Passed, known: set[tuple[str, datetime | None]]) -> str:
     """Return what happened to a photo. Note its template, because another file may be the same photo."""
-    if template is None:
-        return "WOULD_BE_ENROLLED"
-    if not template.HasField("create_time"):
-        return "ALREADY_THERE"  # an earlier run has enrolled it
-    key = key_of(template)
+    if passed.template is None:
+        return "ALREADY_THERE" if passed.name else "WOULD_BE_ENROLLED"
+    key = key_of(passed.template)
     status = "ALREADY_THERE" if key in known else "ENROLLED"
     known.add(key)
     return status
 
 
-def _finding_text(finding: gallery_pb2.Finding) -> str:
+def _finding_text(finding: Finding) -> str:
     """Return what a guard found, as text."""
-    kind = gallery_pb2.Finding.Kind.Name(finding.kind).removeprefix("KIND_")
+    kind = finding.kind
     sentence = {
         "COLLISION": "looks like another identity",
         "DUPLICATE": "is enrolled already",
@@ -259,11 +255,11 @@ def _finding_text(finding: gallery_pb2.Finding) -> str:
         "NOT_CHECKED": "no threshold to check against",
     }.get(kind, kind)
     if finding.identity and kind in ("COLLISION", "DUPLICATE"):
-        sentence += f": {finding.identity.rpartition('/')[2]}"
-    return sentence + (f" ({finding.score:.3f})" if finding.HasField("score") else "")
+        sentence += f": {last_part(finding.identity)}"
+    return sentence + (f" ({finding.score:.3f})" if finding.score is not None else "")
 
 
-def _quality(parts: Iterable[face_pb2.QualityComponent]) -> dict[str, float]:
+def _quality(parts: Iterable[QualityComponent]) -> dict[str, float]:
     return {part.name: round(part.value, 1) for part in parts}
 
 

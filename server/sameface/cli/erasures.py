@@ -1,13 +1,16 @@
 """`sameface erasure …`: lists and shows the receipts of erasures."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, connected
-from sameface.cli.output import as_dict, print_json, print_table
-from sameface.v1 import gallery_pb2
+from sameface.cli.output import as_dict, print_json, print_table, time_text
+
+if TYPE_CHECKING:
+    from sameface.client import ByteEvidence, ErasureReceipt
 
 app = typer.Typer(help="List and show the receipts of erasures.", no_args_is_help=True)
 
@@ -31,7 +34,7 @@ def list_receipts(
 ) -> None:
     """List the receipts of erasures, newest first."""
     with connected(address) as client:
-        found = sorted(client.erasure_receipts(gallery), key=lambda one: -one.erase_time.ToNanoseconds())
+        found = sorted(client.erasure_receipts(gallery), key=_erased, reverse=True)
     if as_json:
         for one in found:
             print_json(as_dict(one))
@@ -39,13 +42,13 @@ def list_receipts(
     print_table(
         ("receipt", "erased", "templates", "when", "state"),
         [
-            (_id(one), one.erased, str(one.templates), f"{one.erase_time.ToDatetime():%Y-%m-%d %H:%M:%S}", _state(one))
+            (one.id, one.erased, str(one.templates), time_text(one.erase_time, "seconds"), one.state.lower())
             for one in found
         ],
     )
 
 
-def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool) -> None:
+def show_receipts(receipts: "Sequence[ErasureReceipt]", as_json: bool) -> None:
     """Print receipts: what was erased, what was checked, and what the check does not cover."""
     for one in receipts:
         if as_json:
@@ -53,7 +56,7 @@ def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool)
             continue
         rows = [
             ("erased", one.erased),
-            ("receipt", _id(one)),
+            ("receipt", one.id),
             ("templates", f"{one.templates} (other records: {one.records})"),
             ("unreadable", "checked" if one.unreadable else "not checked yet"),
             ("files", _files(one)),
@@ -63,31 +66,27 @@ def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool)
         print_table(("", ""), rows)
 
 
-def _files(one: gallery_pb2.ErasureReceipt) -> str:
+def _files(one: "ErasureReceipt") -> str:
     if one.compacted and not one.evidence:
         return "the server reports that it has written every segment again"
     if one.compacted:
         return "rewritten without the erased records; the old files are deleted"
     if one.failure:
-        return f"not rewritten{' yet' if _state(one) == 'pending' else ''}: {one.failure}"
-    if _state(one) == "pending":
+        return f"not rewritten{' yet' if one.state == 'PENDING' else ''}: {one.failure}"
+    if one.state == "PENDING":
         return "being rewritten; ask again: sameface erasure show"
     return "not rewritten; the server decides when its files are purged"
 
 
-def _evidence(one: gallery_pb2.ErasureReceipt.ByteEvidence) -> str:
+def _evidence(one: "ByteEvidence") -> str:
     before = f"{one.representation}: {one.found_before} of {one.sought} found before"
     if not one.found_before:
         return f"{before}, so the scan proves nothing"
-    if not one.HasField("found_after"):
+    if one.found_after is None:
         return before
     elsewhere = f" ({one.held_elsewhere} belong to records that are stored now)" if one.held_elsewhere else ""
     return f"{before}, {one.found_after} after{elsewhere}"
 
 
-def _state(one: gallery_pb2.ErasureReceipt) -> str:
-    return gallery_pb2.ErasureReceipt.State.Name(one.state).removeprefix("STATE_").lower()
-
-
-def _id(one: gallery_pb2.ErasureReceipt) -> str:
-    return one.name.rpartition("/")[2]
+def _erased(one: "ErasureReceipt") -> datetime:
+    return one.erase_time or datetime.min.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
 """`sameface gallery …`: makes, shows, changes and erases galleries."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -17,10 +17,12 @@ from sameface.cli.options import (
     GalleryArgument,
     connected,
 )
-from sameface.cli.output import last_part, note, show_messages
+from sameface.cli.output import note, show_answers, time_text
 from sameface.cli.policies import policy_options, policy_text
-from sameface.v1 import gallery_pb2
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, PolicyOptions
+
+if TYPE_CHECKING:
+    from sameface.client import Gallery
 
 REKEY_S = 24 * 3600.0
 """Deadline of a re-key, which takes as long as the gallery is large."""
@@ -53,6 +55,9 @@ def create_gallery(
         bool | None,
         typer.Option("--protected/--unprotected", help="rotate templates, encrypt names", show_default="by setting"),
     ] = None,
+    exist_ok: Annotated[
+        bool, typer.Option("--exist-ok", help="if it exists, show it as it is; the other options change nothing")
+    ] = False,
     policy: PolicyOptions,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
@@ -63,7 +68,12 @@ def create_gallery(
     """
     with connected(address) as client:
         made = client.create_gallery(
-            gallery, display_name=display_name or "", embedder_version=embedder_version, protected=protected, **policy
+            gallery,
+            display_name=display_name or "",
+            embedder_version=embedder_version,
+            protected=protected,
+            exist_ok=exist_ok,
+            **policy,
         )
     _show_gallery(made, as_json)
     if made.licence_restriction:
@@ -86,10 +96,9 @@ def rekey_gallery(gallery: GalleryArgument, address: Address = DEFAULT_ADDRESS, 
     with connected(address, timeout_s=REKEY_S) as client:
         done = client.rekey_gallery(gallery)
     if as_json:
-        show_messages([done], True, (), [])
+        show_answers([done], True, (), [])
     else:
-        protection = done.gallery.protection
-        print(f"{gallery}: key {protection.key_id}, generation {protection.generation}, {done.moved} records written")
+        print(f"{gallery}: {_keys(done.gallery)}, {done.moved} records written")
 
 
 @gallery_app.command("list")
@@ -97,17 +106,17 @@ def list_galleries(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) 
     """List every gallery."""
     with connected(address) as client:
         found = sorted(client.galleries(), key=lambda one: one.name)
-    show_messages(
+    show_answers(
         found,
         as_json,
         ("gallery", "display name", "contract", "policy revision", "made"),
         [
             (
-                last_part(one.name),
+                one.id,
                 one.display_name,
                 f"{one.contract.model} v{one.contract.version}",
                 str(one.policy.revision),
-                f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M}",
+                time_text(one.create_time),
             )
             for one in found
         ],
@@ -138,14 +147,14 @@ def policy_revisions(gallery: GalleryArgument, address: Address = DEFAULT_ADDRES
     """List every revision of a gallery's policy, newest first."""
     with connected(address) as client:
         found = list(client.policy_revisions(gallery))
-    show_messages(
+    show_answers(
         found,
         as_json,
         ("revision", "made", *(setting.name.replace("_", " ") for setting in POLICY_SETTINGS), "author"),
         [
             (
                 str(one.revision),
-                f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M:%S}",
+                time_text(one.create_time, "seconds"),
                 *(policy_text(one, setting) for setting in POLICY_SETTINGS),
                 one.author,
             )
@@ -168,17 +177,21 @@ def delete_gallery(
     show_receipts([receipt], as_json)
 
 
-def _show_gallery(one: gallery_pb2.Gallery, as_json: bool) -> None:
-    rows = [("gallery", last_part(one.name)), ("display name", one.display_name)]
+def _keys(one: "Gallery") -> str:
+    return "" if one.protection is None else f"key {one.protection.key_id}, generation {one.protection.generation}"
+
+
+def _show_gallery(one: "Gallery", as_json: bool) -> None:
+    rows = [("gallery", one.id), ("display name", one.display_name)]
     rows += [("contract", f"{one.contract.model} v{one.contract.version}, {one.contract.sha256[:12]}…")]
-    if one.HasField("protection"):
+    if one.protection is not None:
         rekeying = ", being re-keyed" if one.protection.rekeying else ""
-        rows += [("protection", f"key {one.protection.key_id}, generation {one.protection.generation}{rekeying}")]
+        rows += [("protection", f"{_keys(one)}{rekeying}")]
     if one.licence_restriction:
         rows += [("licence", one.licence_restriction)]
     for setting in POLICY_SETTINGS:
         rows += [(setting.name.replace("_", " "), policy_text(one.policy, setting, absent=setting.absent))]
-    if one.policy.HasField("calibrated_size"):
+    if one.policy.calibrated_size is not None:
         rows += [("calibrated at", f"{one.policy.calibrated_size} identities")]
     rows += [("policy revision", str(one.policy.revision)), ("etag", one.etag)]
-    show_messages([one], as_json, ("", ""), rows)
+    show_answers([one], as_json, ("", ""), rows)

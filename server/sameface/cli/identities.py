@@ -1,6 +1,6 @@
 """`sameface identity …` and `template …`: lists, shows, changes and erases identities and templates."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,8 +21,10 @@ from sameface.cli.options import (
     in_utc,
     parse_labels,
 )
-from sameface.cli.output import last_part, show_messages
-from sameface.v1 import gallery_pb2
+from sameface.cli.output import show_answers, time_text
+
+if TYPE_CHECKING:
+    from sameface.client import Identity, Template
 
 identity_app = typer.Typer(
     help="List, show, change, move and erase identities: one enrolled person each.", no_args_is_help=True
@@ -48,7 +50,7 @@ def list_identities(
     """List the identities of a gallery."""
     with connected(address) as client:
         found = sorted(client.identities(gallery, labels=parse_labels(label or [])), key=lambda one: one.name)
-    show_messages(found, as_json, IDENTITY_HEADINGS, map(_identity_row, found))
+    show_answers(found, as_json, IDENTITY_HEADINGS, map(_identity_row, found))
 
 
 @identity_app.command("show")
@@ -58,7 +60,7 @@ def show_identity(
     """Show an identity."""
     with connected(address) as client:
         found = client.get_identity(gallery, identity)
-    show_messages([found], as_json, IDENTITY_HEADINGS, [_identity_row(found)])
+    show_answers([found], as_json, IDENTITY_HEADINGS, [_identity_row(found)])
 
 
 @identity_app.command("update")
@@ -105,7 +107,7 @@ def update_identity(
         fields["expire_time"] = in_utc(expires)
     with connected(address) as client:
         changed = client.update_identity(gallery, identity, etag=etag, **fields)
-    show_messages([changed], as_json, IDENTITY_HEADINGS, [_identity_row(changed)])
+    show_answers([changed], as_json, IDENTITY_HEADINGS, [_identity_row(changed)])
 
 
 @identity_app.command("move")
@@ -120,7 +122,7 @@ def move_identity(
     """Give an identity another id, or with --merge add its templates to another identity."""
     with connected(address) as client:
         moved = client.move_identity(gallery, identity, new_id, merge=merge)
-    show_messages([moved], as_json, IDENTITY_HEADINGS, [_identity_row(moved)])
+    show_answers([moved], as_json, IDENTITY_HEADINGS, [_identity_row(moved)])
 
 
 @identity_app.command("delete")
@@ -145,7 +147,7 @@ def list_templates(
     """List the templates of an identity."""
     with connected(address) as client:
         found = list(client.templates(gallery, identity))
-    show_messages(found, as_json, TEMPLATE_HEADINGS, map(_template_row, found))
+    show_answers(found, as_json, TEMPLATE_HEADINGS, map(_template_row, found))
 
 
 @template_app.command("update")
@@ -163,7 +165,7 @@ def update_template(
         raise typer.BadParameter("give either --expires or --never-expires")
     with connected(address) as client:
         changed = client.update_template(gallery, identity, template, expire_time=in_utc(expires))
-    show_messages([changed], as_json, TEMPLATE_HEADINGS, [_template_row(changed)])
+    show_answers([changed], as_json, TEMPLATE_HEADINGS, [_template_row(changed)])
 
 
 @template_app.command("delete")
@@ -180,28 +182,24 @@ def delete_template(
     show_receipts([receipt], as_json)
 
 
-def _template_row(one: gallery_pb2.Template) -> tuple[str, ...]:
+def _template_row(one: "Template") -> tuple[str, ...]:
     return (
-        last_part(one.name),
-        gallery_pb2.Template.Origin.Name(one.origin).removeprefix("ORIGIN_").lower(),
-        f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M}",
-        _expiry(one),
+        one.id,
+        one.origin.lower(),
+        time_text(one.create_time),
+        time_text(one.expire_time),
         ", ".join(f"{part.name} {part.value:.0f}" for part in one.quality),
     )
 
 
-def _expiry(one: gallery_pb2.Identity | gallery_pb2.Template) -> str:
-    return f"{one.expire_time.ToDatetime():%Y-%m-%d %H:%M}" if one.HasField("expire_time") else "–"
-
-
-def _identity_row(one: gallery_pb2.Identity) -> tuple[str, ...]:
+def _identity_row(one: "Identity") -> tuple[str, ...]:
     return (
-        last_part(one.name),
+        one.id,
         one.display_name,
         str(one.template_count),
-        f"{one.verify_threshold:g}" if one.HasField("verify_threshold") else "–",
+        f"{one.verify_threshold:g}" if one.verify_threshold is not None else "–",
         ", ".join(f"{key}={value}" for key, value in sorted(one.labels.items())),
         one.purpose,
-        _expiry(one),
-        f"{one.update_time.ToDatetime():%Y-%m-%d %H:%M}",
+        time_text(one.expire_time),
+        time_text(one.update_time),
     )

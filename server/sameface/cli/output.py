@@ -9,26 +9,24 @@ import json
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sameface.cli.options import ExitCode
 from sameface.photo_folders import Skipped, describe_skipped
-from sameface.v1 import decision_pb2
+
+if TYPE_CHECKING:
+    from sameface.client.answer import Answer
 
 Cell: TypeAlias = str | Text
 
 WORST_FIRST = (ExitCode.ERROR, ExitCode.AMBIGUOUS, ExitCode.NO_MATCH, ExitCode.OK)
-OF_OUTCOME = {
-    decision_pb2.OUTCOME_MATCH: ExitCode.OK,
-    decision_pb2.OUTCOME_AMBIGUOUS: ExitCode.AMBIGUOUS,
-    decision_pb2.OUTCOME_NO_MATCH: ExitCode.NO_MATCH,
-}
+OF_OUTCOME = {"MATCH": ExitCode.OK, "AMBIGUOUS": ExitCode.AMBIGUOUS, "NO_MATCH": ExitCode.NO_MATCH}
 COLOURS = {"MATCH": "green", "NO_MATCH": "red", "AMBIGUOUS": "yellow"}
 
 
@@ -73,9 +71,9 @@ def print_json(record: dict[str, Any]) -> None:
     print(json.dumps(record, ensure_ascii=not is_utf8), flush=True)
 
 
-def as_dict(message: Message) -> dict[str, Any]:
-    """Return a message with the field names of the protos; fields that are zero, false or empty are included."""
-    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+def as_dict(answer: "Answer") -> dict[str, Any]:
+    """Return an answer as its message has it; fields that are zero, false or empty are included."""
+    return MessageToDict(answer.proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def print_table(headings: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> None:
@@ -133,17 +131,17 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
     return next((code for code in WORST_FIRST if code in found), ExitCode.OK)
 
 
-def show_messages(
-    messages: Iterable[Message], as_json: bool, headings: Sequence[str], rows: Iterable[Sequence[str]]
+def show_answers(
+    answers: "Iterable[Answer]", as_json: bool, headings: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> None:
-    """Print messages as one JSON object a line, or ``rows`` as a table."""
+    """Print answers as one JSON object a line, or ``rows`` as a table."""
     if as_json:
-        for message in messages:
-            print_json(as_dict(message))
+        for answer in answers:
+            print_json(as_dict(answer))
         return
     print_table(headings, rows)
 
 
-def last_part(name: str) -> str:
-    """Return the id at the end of a resource name."""
-    return name.rpartition("/")[2]
+def time_text(time: datetime | None, timespec: str = "minutes") -> str:
+    """Return a time in UTC as text, to the minute or to ``seconds``."""
+    return "–" if time is None else time.replace(tzinfo=None).isoformat(" ", timespec)

@@ -4,16 +4,15 @@ import functools
 import inspect
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sameface.enums import short_name
-from sameface.v1 import gallery_pb2
 from sameface_qdrant.values.gallery import POLICY_SETTINGS
 from sameface_qdrant.values.settings import Setting
 
-_FIELDS: Any = gallery_pb2.Policy.DESCRIPTOR.fields_by_name
+if TYPE_CHECKING:
+    from sameface.client import Policy
 
 
 def policy_options(*, reset: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -47,14 +46,12 @@ def policy_options(*, reset: bool = False) -> Callable[[Callable[..., None]], Ca
     return decorate
 
 
-def policy_text(policy: gallery_pb2.Policy, setting: Setting, absent: str = "–") -> str:
+def policy_text(policy: "Policy", setting: Setting, absent: str = "–") -> str:
     """Return a setting of a policy as text."""
-    if not policy.HasField(setting.name):
-        return absent
     value = getattr(policy, setting.name)
-    if issubclass(setting.kind, StrEnum):
-        return (short_name(_FIELDS[setting.name].enum_type, value) or str(value)).lower()
-    return f"{value:g}"
+    if value is None:
+        return absent
+    return value.lower() if isinstance(value, StrEnum) else f"{value:g}"
 
 
 def _option(name: str, kind: Any, help_text: str, default: Any) -> inspect.Parameter:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sameface.cli.photos import display_name_of
 from sameface.cli.work import work_on
-from sameface.client import Client, ServiceError
-from sameface.v1 import gallery_pb2
+from sameface.client import Client, ServiceError, Template
 from sameface_qdrant.errors import IdentityAlreadyExists
 
 LISTED_FROM, LISTED_FOR_ONE = 50, 20
@@ -19,14 +19,14 @@ class Stored:
 
     display_names: dict[str, str] = field(default_factory=dict)
     """By id, of the identities that exist."""
-    templates: set[tuple[str, int]] = field(default_factory=set)
-    """Resource name, and time of creation in nanoseconds."""
+    templates: set[tuple[str, datetime | None]] = field(default_factory=set)
+    """Resource name, and time of creation."""
 
 
 def look_up(client: Client, gallery: str, identities: list[str]) -> Stored:
     """Return what the gallery holds of the identities to enrol."""
 
-    def look(identity: str) -> tuple[str, list[gallery_pb2.Template]]:
+    def look(identity: str) -> tuple[str, list[Template]]:
         return client.get_identity(gallery, identity).display_name, list(client.templates(gallery, identity))
 
     stored = Stored()
@@ -48,7 +48,7 @@ def _existing(client: Client, gallery: str, identities: list[str]) -> list[str]:
     for number, one in enumerate(client.identities(gallery)):
         if number >= LISTED_FOR_ONE * len(identities):
             return identities
-        there.add(one.name.rpartition("/")[2])
+        there.add(one.id)
     return [one for one in identities if one in there]
 
 
@@ -68,6 +68,6 @@ def refuse_other_people(ids: Mapping[str, str], display_names: Mapping[str, str]
         )
 
 
-def key_of(template: gallery_pb2.Template) -> tuple[str, int]:
+def key_of(template: Template) -> tuple[str, datetime | None]:
     """Return what tells a template from one that was made anew."""
-    return template.name, template.create_time.ToNanoseconds()
+    return template.name, template.create_time

@@ -8,6 +8,8 @@ from typing import Any, Unpack
 
 import grpc
 
+from sameface.client.answer import read
+from sameface.client.answers.decisions import StreamAnswer
 from sameface.client.calls import Calls
 from sameface.client.connection import channel_options
 from sameface.client.errors import ServiceError
@@ -63,7 +65,7 @@ class AsyncClient(Calls):
         *,
         drop_late: bool = False,
         **options: Unpack[IdentifyOptions],
-    ) -> AsyncIterator[face_service_pb2.StreamIdentifyFacesResponse]:
+    ) -> AsyncIterator[StreamAnswer]:
         """See `Client`; samples may come from an asynchronous source."""
         settings = stream_settings(gallery, options)
         check_many(samples, asynchronous=True)
@@ -94,7 +96,7 @@ class AsyncClient(Calls):
             async for answer in answers:
                 if frames is not None:
                     frames.answered()
-                yield answer
+                yield read(StreamAnswer, answer)
             if failed:
                 raise failed[0]
         except grpc.RpcError as error:
@@ -106,7 +108,7 @@ class AsyncClient(Calls):
         pages, token = build(), ""
         while True:
             answer = await self._answer(pages.page(token))
-            for item in getattr(answer, pages.items):
+            for item in pages.of_page(answer):
                 yield item
             token = answer.next_page_token
             if not token:
@@ -116,13 +118,13 @@ class AsyncClient(Calls):
         # In a thread, because some requests read and encode a photo.
         return await self._answer(await asyncio.to_thread(build))
 
-    async def _answer(self, call: Call[Result]) -> Result:
+    async def _answer(self, call: Call[Result], deadline: float | None = None) -> Result:
         rpc: Any = self._channel.unary_unary(
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.answer.FromString,
         )
-        attempts = Attempts(call, time.monotonic() + self._timeout_s, self._unreachable_s)
+        attempts = Attempts(call, deadline or time.monotonic() + self._timeout_s, self._unreachable_s)
         while True:
             try:
                 left_s = max(0.0, attempts.deadline - time.monotonic())
@@ -131,6 +133,8 @@ class AsyncClient(Calls):
                 error = ServiceError.of(failed)
             if attempts.already_done(error):
                 return call.result(call.answer())
+            if call.instead is not None and error.reason == call.exists:
+                return await self._answer(call.instead, attempts.deadline)
             pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing
             if pause is None:
                 raise error

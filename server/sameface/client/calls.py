@@ -1,5 +1,6 @@
 """Every method that both clients have, each declared once."""
 
+from sameface.client.answers.service import ServerInfo
 from sameface.client.faces import FaceCalls
 from sameface.client.galleries import GalleryCalls
 from sameface.client.identities import ErasureCalls, IdentityCalls, TemplateCalls
@@ -16,6 +17,6 @@ class Calls(FaceCalls, GalleryCalls, IdentityCalls, TemplateCalls, ErasureCalls)
     """
 
     @Rpc
-    def server_info(self) -> Call[system_service_pb2.GetServerInfoResponse]:
+    def server_info(self) -> Call[ServerInfo]:
         """Return versions, models and where they run."""
-        return Call(system_service_pb2.GetServerInfoRequest())
+        return Call(system_service_pb2.GetServerInfoRequest(), ServerInfo)

@@ -1,5 +1,7 @@
 """The errors of the clients: a call failed, or what was handed over cannot be sent."""
 
+from typing import Any
+
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -52,6 +54,22 @@ class ServiceError(Exception):
     def too_large(self) -> bool:
         """Whether gRPC refused the message itself for its size, on either side."""
         return not self.reason and "larger than max" in self.message
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the attributes as `json.dumps` takes them; the code by its name."""
+        return {**vars(self), "code": self.code.name}
+
+    def status(self) -> status_pb2.Status:
+        """Return the error as it stands in the answer of a stream."""
+        number: int = self.code.value[0]
+        status = status_pb2.Status(code=number, message=self.message)
+        if self.reason:
+            status.details.add().Pack(error_details_pb2.ErrorInfo(reason=self.reason, metadata=self.metadata))
+        if self.retry_after_s is not None:
+            wait = error_details_pb2.RetryInfo()
+            wait.retry_delay.FromNanoseconds(round(self.retry_after_s * 1e9))
+            status.details.add().Pack(wait)
+        return status
 
     @classmethod
     def of(cls, error: grpc.RpcError) -> "ServiceError":

@@ -1,8 +1,10 @@
 """The methods of the clients that compare faces."""
 
-import uuid
 from typing import Any, Unpack
 
+from sameface.client.answers.decisions import Comparison, Identification, Verification
+from sameface.client.answers.faces import DetectedFaces, EmbeddedFaces
+from sameface.client.answers.templates import Enrollment, SearchResult
 from sameface.client.fields import check_known, filled, gallery_name, identity_name
 from sameface.client.options import (
     CompareOptions,
@@ -22,63 +24,61 @@ class FaceCalls:
     @Rpc
     def enroll(
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
-    ) -> Call[protos.EnrollTemplateResponse]:
-        """Add a template to an identity; make the identity if it does not exist."""
+    ) -> Call[Enrollment]:
+        """Add a template to an identity; make the identity if it does not exist.
+
+        A photo that the identity has already adds nothing: the answer has the template that is there.
+        """
         check_known(options, EnrollOptions.__annotations__)
         values = dict(options)
-        request_id = values.pop("request_id", None)
         request = filled(
             protos.EnrollTemplateRequest,
             parent=identity_name(gallery, identity),
             sample=as_sample(sample),
             allow_missing=values.pop("create_identity", True),
-            request_id=str(uuid.uuid4()) if request_id is None else request_id,
+            request_id=values.pop("request_id", None) or "",
             **values,
         )
-        return Call(fitting(request), repeat_lost_races=True)
+        return Call(fitting(request), Enrollment, repeat_lost_races=True)
 
     @Rpc
     def verify(
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[VerifyOptions]
-    ) -> Call[protos.VerifyFaceResponse]:
+    ) -> Call[Verification]:
         """Verify (1:1): is the sample of the claimed identity?"""
         check_known(options, VerifyOptions.__annotations__)
         name = identity_name(gallery, identity)
-        return Call(fitting(filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample), **options)))
+        request = filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample), **options)
+        return Call(fitting(request), Verification)
 
     @Rpc
-    def identify(
-        self, gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]
-    ) -> Call[protos.IdentifyFacesResponse]:
+    def identify(self, gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]) -> Call[Identification]:
         """Identify (1:N): which identity of the gallery is the sample of, if any?"""
         check_known(options, IdentifyOptions.__annotations__)
         name = gallery_name(gallery)
-        return Call(fitting(filled(protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample), **options)))
+        request = filled(protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample), **options)
+        return Call(fitting(request), Identification)
 
     @Rpc
-    def compare(
-        self, first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]
-    ) -> Call[protos.CompareFacesResponse]:
+    def compare(self, first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]) -> Call[Comparison]:
         """Compare two samples. Nothing is stored."""
         check_known(options, CompareOptions.__annotations__)
         request = filled(protos.CompareFacesRequest, first=as_sample(first), second=as_sample(second), **options)
-        return Call(fitting(request))
+        return Call(fitting(request), Comparison)
 
     @Rpc
-    def detect(self, photo: Photo) -> Call[protos.DetectFacesResponse]:
+    def detect(self, photo: Photo) -> Call[DetectedFaces]:
         """Find every face of a photo, largest first; ``faces_found`` says how many there are."""
-        return Call(fitting(protos.DetectFacesRequest(photo=photo_bytes(photo))))
+        return Call(fitting(protos.DetectFacesRequest(photo=photo_bytes(photo))), DetectedFaces)
 
     @Rpc
-    def embed(self, photo: Photo, *, embedder_version: int = 0) -> Call[protos.EmbedFacesResponse]:
+    def embed(self, photo: Photo, *, embedder_version: int = 0) -> Call[EmbeddedFaces]:
         """Return the embeddings of the faces of a photo, largest first; ``faces_found`` says how many there are."""
         request = protos.EmbedFacesRequest(photo=photo_bytes(photo), embedder_version=embedder_version)
-        return Call(fitting(request))
+        return Call(fitting(request), EmbeddedFaces)
 
     @Rpc
-    def search(
-        self, gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]
-    ) -> Call[protos.SearchTemplatesResponse]:
+    def search(self, gallery: str, sample: SampleLike, **options: Unpack[SearchOptions]) -> Call[SearchResult]:
         """Find the nearest templates under a filter. Nothing is decided."""
         check_known(options, SearchOptions.__annotations__)
         values: dict[str, Any] = dict(options)
@@ -96,7 +96,7 @@ class FaceCalls:
             filter=where,
             **values,
         )
-        return Call(fitting(request))
+        return Call(fitting(request), SearchResult)
 
 
 def stream_settings(gallery: str, options: IdentifyOptions) -> protos.StreamIdentifyFacesRequest:

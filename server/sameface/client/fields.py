@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from google.api import field_behavior_pb2
 from google.protobuf.message import Message
 
+from sameface.client.answer import Answer
 from sameface.enums import full_name
 
 Kind = TypeVar("Kind", bound=Message)
@@ -25,6 +26,11 @@ def identity_name(gallery: str, identity: str) -> str:
 def template_name(gallery: str, identity: str, template: str) -> str:
     """Return the resource name of a template."""
     return f"{identity_name(gallery, identity)}/templates/{template}"
+
+
+def last_part(name: str) -> str:
+    """Return the id at the end of a resource name."""
+    return name.rpartition("/")[2]
 
 
 def check_known(options: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -58,6 +64,8 @@ def filled(kind: type[Kind], /, **values: Any) -> Kind:
             # Protobuf takes a time without a time zone for UTC.
             if value.tzinfo is None:
                 raise ValueError(f"{name} is {value}, without a time zone; add one, for instance datetime.UTC")
+        elif isinstance(value, Answer):
+            values[name] = value.proto
         elif isinstance(value, str) and fields[name].enum_type is not None:
             enum: Any = fields[name].enum_type
             values[name] = full_name(enum, value) if value else None

@@ -2,9 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
+from sameface.client.answers.evidence import Cohort, LabelledScores, RecordedDecisions
+from sameface.client.enums import GuardAction, Origin, PresentationAttackAction, Scope, WhenFull
 from sameface.v1 import calibration_pb2
+
+# The package of the plugin loads the whole store, which a client does not need.
+if TYPE_CHECKING:
+    from sameface_qdrant.values import gallery as plugin
 
 ScopeName = Literal["claim", "gallery"]
 SelectionName = Literal["largest", "most_central", "error"]
@@ -24,15 +30,15 @@ class EnrollOptions(TypedDict, total=False):
     purpose: str
     expire_time: datetime | None
     request_id: str | None
-    """A UUID that names this enrolment. None makes one for each call, so that its repeats add one template. With an
-    empty one the server recognises a repeat by the photo or embedding itself, at any later time."""
+    """A UUID that names this enrolment: a call with the same one adds no second template. None or empty: the service
+    recognises the photo or embedding itself, at any later time."""
     validate_only: bool
 
 
 class VerifyOptions(TypedDict, total=False):
     """Options of a verification; None is the default."""
 
-    scope: ScopeName | None
+    scope: ScopeName | Scope | None
     verify_threshold: float | None
     runner_up_margin: float | None
     face_selection: SelectionName | None
@@ -64,9 +70,30 @@ class SearchOptions(TypedDict, total=False):
     identities: Iterable[str]
     exclude_identities: Iterable[str]
     labels: Mapping[str, str]
-    origin: OriginName | None
+    origin: OriginName | Origin | None
     max_results: int
     min_score: float | None
+
+
+class PolicyOptions(TypedDict, total=False):
+    """Settings of a policy; None resets one to its default."""
+
+    verify_threshold: float | None
+    identify_threshold: float | None
+    runner_up_margin: float | None
+    target_fmr: float | None
+    target_fpir: float | None
+    max_templates: int | None
+    when_full: "WhenFull | plugin.WhenFull | plugin.WhenFullName | None"
+    on_collision: "GuardAction | plugin.GuardAction | plugin.GuardActionName | None"
+    collision_threshold: float | None
+    on_duplicate: "GuardAction | plugin.GuardAction | plugin.GuardActionName | None"
+    on_outlier: "GuardAction | plugin.GuardAction | plugin.GuardActionName | None"
+    outlier_threshold: float | None
+    presentation_attack: (
+        "PresentationAttackAction | plugin.PresentationAttackAction | plugin.PresentationAttackActionName | None"
+    )
+    presentation_attack_threshold: float | None
 
 
 class CalibrateOptions(TypedDict, total=False):
@@ -75,8 +102,8 @@ class CalibrateOptions(TypedDict, total=False):
     validate_only: bool
     accept_supported: bool
     operation: OperationName | None
-    scores: calibration_pb2.LabelledScores | None
-    cohort: calibration_pb2.Cohort | None
+    scores: LabelledScores | calibration_pb2.LabelledScores | None
+    cohort: Cohort | calibration_pb2.Cohort | None
     """Give ``scores`` or ``cohort``. Without both, the gallery's own templates are compared."""
     propose_identity_thresholds: bool
     etag: str
@@ -87,7 +114,7 @@ class WhatIfOptions(TypedDict, total=False):
 
     threshold: float | None
     runner_up_margin: float | None
-    decisions: calibration_pb2.RecordedDecisions | None
+    decisions: RecordedDecisions | calibration_pb2.RecordedDecisions | None
 
 
 class IdentityOptions(TypedDict, total=False):

@@ -14,6 +14,8 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from sameface.client.answer import read
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -28,12 +30,17 @@ class Call(Generic[Result]):
     """
 
     request: Message
+    kind: type[Result] | None = None
+    """What the caller gets it as, an `Answer`; None for the message itself."""
     part: str = ""
     """The field of the answer that is the result; empty for the whole answer."""
     repeat_lost_races: bool = False
     """Whether to send it again after another writer was faster (CONCURRENT_UPDATE)."""
     gone: str = ""
     """For a deletion: the reason of an error that means there is nothing to delete."""
+    exists: str = ""
+    """For a creation: the reason of an error that means it exists. ``instead`` is then sent."""
+    instead: "Call[Result] | None" = None
 
     @property
     def method(self) -> MethodDescriptor:
@@ -55,7 +62,8 @@ class Call(Generic[Result]):
 
     def result(self, answer: Any) -> Result:
         """Return the part of an answer that the caller gets."""
-        result: Result = getattr(answer, self.part) if self.part else answer
+        message: Any = getattr(answer, self.part) if self.part else answer
+        result: Result = message if self.kind is None else _read(self.kind, message)
         return result
 
 
@@ -66,6 +74,12 @@ class Pages(Generic[Item]):
     request: Message
     items: str
     """The field of the answer that holds the items of a page."""
+    kind: type[Item]
+    """What the caller gets each of them as, an `Answer`."""
+
+    def of_page(self, answer: Any) -> list[Item]:
+        """Return the items of a page."""
+        return [_read(self.kind, item) for item in getattr(answer, self.items)]
 
     def page(self, token: str) -> Call[Any]:
         """Return the call for the page that ``token`` names."""
@@ -73,6 +87,10 @@ class Pages(Generic[Item]):
         request.CopyFrom(self.request)
         request.page_token = token  # type: ignore[attr-defined]  # every list request has it
         return Call(request)
+
+
+def _read(kind: Any, message: Message) -> Any:
+    return read(kind, message)
 
 
 class Blocking(Protocol):

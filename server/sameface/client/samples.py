@@ -9,6 +9,7 @@ import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from sameface.client.answers.faces import Embedding
 from sameface.client.connection import MAX_MESSAGE_BYTES
 from sameface.client.errors import NotAPhoto
 from sameface.client.files import (
@@ -42,7 +43,7 @@ Photo: TypeAlias = (
 """A path; the bytes of an image file; pixels (uint8, RGB [height, width, 3], RGBA [height, width, 4] or grey [height,
 width]); a Pillow image; a file object."""
 Request = TypeVar("Request", bound=Message)
-SampleLike: TypeAlias = "Photo | face_pb2.Embedding | face_pb2.Sample"
+SampleLike: TypeAlias = "Photo | Embedding | face_pb2.Embedding | face_pb2.Sample"
 
 
 def photo_bytes(photo: Photo) -> bytes:
@@ -64,6 +65,8 @@ def as_sample(sample: SampleLike) -> face_pb2.Sample:
     """Return a photo or an embedding as it is sent."""
     if isinstance(sample, face_pb2.Sample):
         return sample
+    if isinstance(sample, Embedding):
+        return face_pb2.Sample(embedding=sample.proto)
     if isinstance(sample, face_pb2.Embedding):
         return face_pb2.Sample(embedding=sample)
     return face_pb2.Sample(photo=photo_bytes(sample))
@@ -88,7 +91,8 @@ def check_many(samples: Any, *, asynchronous: bool) -> None:
         NotAPhoto: ``samples`` is one photo, cannot be iterated, or only asynchronously where that does not help.
     """
     refuse_awaitable(samples)
-    one = isinstance(samples, str | bytes | bytearray | memoryview | os.PathLike | face_pb2.Sample | face_pb2.Embedding)
+    messages = face_pb2.Sample | face_pb2.Embedding
+    one = isinstance(samples, str | bytes | bytearray | memoryview | os.PathLike | Embedding | messages)
     rows = hasattr(samples, "__array__") and getattr(samples, "ndim", 0) < 4
     if one or rows or hasattr(samples, "read") or is_pillow_image(samples):
         raise NotAPhoto(f"{described(samples)} is one photo; expected several, for instance a list of paths")

@@ -7,6 +7,8 @@ from typing import Any, Unpack
 
 import grpc
 
+from sameface.client.answer import read
+from sameface.client.answers.decisions import StreamAnswer
 from sameface.client.calls import Calls
 from sameface.client.connection import channel_options
 from sameface.client.errors import ServiceError
@@ -23,15 +25,15 @@ class Client(Calls):
     """Calls a sameface service; safe to share between threads.
 
     >>> with Client("127.0.0.1:50051") as sameface:  # doctest: +SKIP
-    ...     sameface.create_gallery("staff")
+    ...     sameface.create_gallery("staff", exist_ok=True)
     ...     sameface.enroll("staff", "ada", "ada.jpg")
-    ...     print(sameface.verify("staff", "ada", "ada_again.jpg").decision)
+    ...     print(sameface.verify("staff", "ada", "ada_again.jpg").matched)
 
-    A photo is a path, the bytes of a file, a numpy array of pixels or an open file. Answers are the messages of
-    protos/sameface/v1. `Calls` declares the methods.
+    A photo is a path, the bytes of a file, a numpy array of pixels or an open file. Answers are frozen dataclasses with
+    the fields of protos/sameface/v1; each has ``as_dict()`` and its message as ``proto``. `Calls` declares the methods.
 
     Every call has a deadline. Within it, a call is sent again after a failure that may pass: the service is not
-    reachable, or it says when to come back. A repeated enrolment adds one template, not two.
+    reachable, or it says when to come back. A photo that is enrolled again adds no second template.
 
     Every method raises `ServiceError` where the service refuses or does not answer in time.
     """
@@ -82,10 +84,10 @@ class Client(Calls):
         *,
         drop_late: bool = False,
         **options: Unpack[IdentifyOptions],
-    ) -> Iterator[face_service_pb2.StreamIdentifyFacesResponse]:
+    ) -> Iterator[StreamAnswer]:
         """Identify one sample after another; the answers come in the order of the samples.
 
-        A sample that cannot be identified has an ``error`` in its answer; `ServiceError.of_status` reads it. Where
+        A sample that cannot be identified has an ``error`` in its answer, a `ServiceError` that is not raised. Where
         ``samples`` raises an exception (a file is missing), the answers to the samples before it come first. A stream
         is not repeated after a failure. It has no deadline; a server that disappears is noticed within 40 s.
 
@@ -119,7 +121,7 @@ class Client(Calls):
             for answer in answers:
                 if frames is not None:
                     frames.answered()
-                yield answer
+                yield read(StreamAnswer, answer)
             if failed:
                 raise failed[0]
         except grpc.RpcError as error:
@@ -133,7 +135,7 @@ class Client(Calls):
         pages, token = build(), ""
         while True:
             answer = self._answer(pages.page(token))
-            yield from getattr(answer, pages.items)
+            yield from pages.of_page(answer)
             token = answer.next_page_token
             if not token:
                 return
@@ -141,13 +143,13 @@ class Client(Calls):
     def _send(self, build: Callable[[], Call[Result]]) -> Result:
         return self._answer(build())
 
-    def _answer(self, call: Call[Result]) -> Result:
+    def _answer(self, call: Call[Result], deadline: float | None = None) -> Result:
         rpc: Any = self._channel.unary_unary(
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.answer.FromString,
         )
-        attempts = Attempts(call, time.monotonic() + self._timeout_s, self._unreachable_s)
+        attempts = Attempts(call, deadline or time.monotonic() + self._timeout_s, self._unreachable_s)
         while True:
             try:
                 left_s = max(0.0, attempts.deadline - time.monotonic())
@@ -156,6 +158,8 @@ class Client(Calls):
                 error = ServiceError.of(failed)
             if attempts.already_done(error):
                 return call.result(call.answer())
+            if call.instead is not None and error.reason == call.exists:
+                return self._answer(call.instead, attempts.deadline)
             pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing
             if pause is None:
                 raise error

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from sameface.client import Client
+from sameface.client import Client, EmbeddedFace, EmbeddedFaces
 from sameface.evaluation.degradations import Landmarks, Pixels, degrade
 from sameface.evaluation.embedding import IN_FLIGHT, faces_in, most_central
 from sameface.evaluation.samples import FACE_NOT_FOUND, Failure, Samples
-from sameface.v1.face_service_pb2 import EmbedFacesResponse
 from sameface_qdrant.metrics.discard import Qualities
 
 LARGEST_SIDE = 1600
@@ -48,7 +47,7 @@ def assess_photos(
         ServiceError: the service did not answer, or refused a photo for another reason than that it is none.
     """
 
-    def ask(path: Path) -> EmbedFacesResponse.EmbeddedFace | str:
+    def ask(path: Path) -> EmbeddedFace | str:
         answer = faces_in(client, path, version)
         advance()
         return answer if isinstance(answer, str) else most_central(answer)
@@ -87,7 +86,7 @@ def assess_copies(
     seeds = [crc32(f"{seed}/{name}".encode()) for name in names]
     drawn = [kinds[int(np.random.default_rng(each).integers(len(kinds)))] for each in seeds]
 
-    def ask(place: int) -> EmbedFacesResponse.EmbeddedFace | str:
+    def ask(place: int) -> EmbeddedFace | str:
         pixels, shrink = _pixels(root / names[place])
         strength = float(np.random.default_rng(seeds[place] + 1).random())
         copy = degrade(drawn[place], pixels, photos.landmarks[place] * shrink, strength, seeds[place])
@@ -103,7 +102,7 @@ def assess_copies(
 def _collected(
     names: Sequence[str],
     identities: Sequence[str],
-    answers: Sequence[EmbedFacesResponse.EmbeddedFace | str],
+    answers: Sequence[EmbeddedFace | str],
     kinds: Sequence[str],
 ) -> AssessedPhotos:
     found = [(place, answer) for place, answer in enumerate(answers) if not isinstance(answer, str)]
@@ -134,22 +133,22 @@ def _collected(
     )
 
 
-def _reasons(faces: Sequence[EmbedFacesResponse.EmbeddedFace]) -> dict[str, int]:
+def _reasons(faces: Sequence[EmbeddedFace]) -> dict[str, int]:
     reasons = [face.face.issues[0].reason for face in faces if face.face.issues]
     return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
 
 
-def _landmarks(face: EmbedFacesResponse.EmbeddedFace) -> Landmarks:
+def _landmarks(face: EmbeddedFace) -> Landmarks:
     named = face.face.landmarks
     points = (named.right_eye, named.left_eye, named.nose_tip, named.mouth_right, named.mouth_left)
     return np.array([[point.x, point.y] for point in points])
 
 
-def _nearest(answer: EmbedFacesResponse, expected: Landmarks) -> EmbedFacesResponse.EmbeddedFace | str:
+def _nearest(answer: EmbeddedFaces, expected: Landmarks) -> EmbeddedFace | str:
     """Return the face at the expected place, or that there is none."""
     middle = expected.mean(axis=0)
 
-    def distance(face: EmbedFacesResponse.EmbeddedFace) -> float:
+    def distance(face: EmbeddedFace) -> float:
         return float(np.linalg.norm(_landmarks(face).mean(axis=0) - middle))
 
     face = min(answer.faces, key=distance)

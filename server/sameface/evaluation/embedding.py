@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface.client import Client, NotAPhoto, ServiceError
+from sameface.client import Client, Contract, EmbeddedFace, EmbeddedFaces, NotAPhoto, ServiceError
 from sameface.client.samples import Photo
 from sameface.evaluation.samples import FACE_NOT_FOUND, Failure, Samples
-from sameface.v1 import face_pb2, face_service_pb2
 
 IN_FLIGHT = 4
 NO_PHOTO = {"IMAGE_UNDECODABLE", "IMAGE_TOO_LARGE"}
@@ -21,7 +20,8 @@ NO_PHOTO = {"IMAGE_UNDECODABLE", "IMAGE_TOO_LARGE"}
 class EmbeddedPhotos:
     """One embedding per photo, of its most central face. What the quality gate would refuse is counted, not refused."""
 
-    contract: face_pb2.Contract
+    contract: Contract | None
+    """None if no photo has a face."""
     samples: Samples
 
 
@@ -43,7 +43,7 @@ def embed_photos(
         ServiceError: the service did not answer, or refused a photo for another reason.
     """
 
-    def embed(path: Path) -> face_service_pb2.EmbedFacesResponse | str:
+    def embed(path: Path) -> EmbeddedFaces | str:
         try:
             return faces_in(client, path, version)
         finally:
@@ -52,18 +52,18 @@ def embed_photos(
     with ThreadPoolExecutor(IN_FLIGHT) as threads:
         answers = dict(zip(photos, threads.map(embed, photos), strict=True))
     chosen = {path: most_central(answer) for path, answer in answers.items() if not isinstance(answer, str)}
-    contract = next(iter(chosen.values())).embedding.contract if chosen else face_pb2.Contract()
+    contract = next(iter(chosen.values())).embedding.contract if chosen else None
     names = {path: path.relative_to(root).as_posix() for path in photos}
     samples = Samples(
         vectors=np.array([face.embedding.values for face in chosen.values()], np.float32).reshape(
-            len(chosen), contract.dimension
+            len(chosen), contract.dimension if contract else 0
         ),
         identity=tuple(photos[path] for path in chosen),
         sample=tuple(names[path] for path in chosen),
         failures=tuple(
             Failure(names[path], photos[path], answer) for path, answer in answers.items() if isinstance(answer, str)
         ),
-        model=f"{contract.model} version {contract.version}, sha256 {contract.sha256}" if chosen else "",
+        model=f"{contract.model} version {contract.version}, sha256 {contract.sha256}" if contract else "",
         preprocessed="detected, aligned and cropped by the service",
         refusals=dict(
             Counter(face.face.issues[0].reason for face in chosen.values() if face.face.issues).most_common()
@@ -72,7 +72,7 @@ def embed_photos(
     return EmbeddedPhotos(contract, samples)
 
 
-def faces_in(client: Client, photo: Photo, version: int) -> face_service_pb2.EmbedFacesResponse | str:
+def faces_in(client: Client, photo: Photo, version: int) -> EmbeddedFaces | str:
     """Return the service's answer for a photo, or the reason why there is no face to embed.
 
     Raises:
@@ -93,10 +93,10 @@ def faces_in(client: Client, photo: Photo, version: int) -> face_service_pb2.Emb
     return answer if answer.faces else FACE_NOT_FOUND
 
 
-def most_central(answer: face_service_pb2.EmbedFacesResponse) -> face_service_pb2.EmbedFacesResponse.EmbeddedFace:
+def most_central(answer: EmbeddedFaces) -> EmbeddedFace:
     """Return the face nearest to the middle of the photo."""
 
-    def distance(face: face_service_pb2.EmbedFacesResponse.EmbeddedFace) -> float:
+    def distance(face: EmbeddedFace) -> float:
         box = face.face.bounding_box
         return float(
             (box.x + box.width / 2 - answer.width / 2) ** 2 + (box.y + box.height / 2 - answer.height / 2) ** 2

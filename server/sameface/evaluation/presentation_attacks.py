@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface.client import Client, NotAPhoto, ServiceError
+from sameface.client import Client, Face, NotAPhoto, ServiceError
 from sameface.errors import ModelNotFound
 from sameface.evaluation.dataset import entries, photos_within
 from sameface.evaluation.embedding import IN_FLIGHT, NO_PHOTO
 from sameface.photo_folders import Skipped, is_folder, why_skipped
-from sameface.v1 import face_pb2
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.error_rates import Scores
 from sameface_qdrant.metrics.presentation_attacks import (
@@ -151,7 +150,7 @@ def examine(client: Client, root: Path, photos: Sequence[Path], advance: Callabl
         ServiceError: the service did not answer, or refused a photo for another reason than its file.
     """
 
-    def look(path: Path) -> face_pb2.Face | str | None:
+    def look(path: Path) -> Face | str | None:
         try:
             faces = client.detect(path).faces
         except OSError as error:
@@ -169,14 +168,19 @@ def examine(client: Client, root: Path, photos: Sequence[Path], advance: Callabl
     with ThreadPoolExecutor(IN_FLIGHT) as threads:
         answers = dict(zip(photos, threads.map(look, photos), strict=True))
     names = {path: path.relative_to(root).as_posix() for path in photos}
-    faces = {path: face for path, face in answers.items() if isinstance(face, face_pb2.Face)}
+    faces = {path: face for path, face in answers.items() if isinstance(face, Face)}
     return Presentations(
         samples=tuple(names[path] for path in faces),
-        scores=np.array([face.presentation_attack_detection.score for face in faces.values()], dtype=np.float64),
+        scores=np.array([_bona_fide_score(face) for face in faces.values()], dtype=np.float64),
         without_face=tuple(names[path] for path, answer in answers.items() if answer is None),
         unreadable=tuple(names[path] for path, answer in answers.items() if isinstance(answer, str)),
         refusals=dict(Counter(face.issues[0].reason for face in faces.values() if face.issues).most_common()),
     )
+
+
+def _bona_fide_score(face: Face) -> float:
+    examined = face.presentation_attack_detection
+    return 0.0 if examined is None else examined.score
 
 
 def measure_attacks(

@@ -9,7 +9,7 @@ from sameface.cli.evaluate.sources import Address, AsJson, FolderOfPhotos, Runti
 from sameface.cli.serve import load_settings
 
 if TYPE_CHECKING:
-    from sameface.v1 import face_pb2
+    from sameface.client import Contract
 
 
 def operating_points(
@@ -50,7 +50,7 @@ def operating_points(
         }
         for point in measured
     ]
-    if write:
+    if write and embedded.contract is not None:
         _write_points(embedded.contract, points)
     found = conditions(name, embedded.samples)
     rows = tuple(
@@ -66,7 +66,7 @@ def operating_points(
     show([table, conditions_table(found)], {"operating_points": points, "conditions": found}, as_json)
 
 
-def _write_points(contract: "face_pb2.Contract", points: list[dict[str, Any]]) -> None:
+def _write_points(contract: "Contract", points: list[dict[str, Any]]) -> None:
     from sameface.inference.cards import ModelCard, read_card
     from sameface.models.seal import write_card
 

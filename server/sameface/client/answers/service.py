@@ -1,0 +1,51 @@
+"""What a service is made of."""
+
+from sameface.client.answer import Answer, reads
+from sameface.client.answers.faces import Contract
+from sameface.v1 import system_service_pb2
+
+
+@reads(system_service_pb2.GetServerInfoResponse.Model)
+class Model(Answer):
+    """One served model version."""
+
+    name: str
+    """Name of the model, for example ``face_embedder``."""
+    version: int
+    """Version of the model."""
+    title: str
+    """Title of the model version, for people."""
+    licence: str
+    """Licence of the weights."""
+    contract: Contract | None
+    """The embedding contract of this version. Galleries are bound to it. None if it makes no embeddings."""
+    default_embedder: bool
+    """Whether new galleries are bound to this version by default."""
+    licence_restriction: str
+    """What the licence forbids, in words for people who create a gallery. Empty if it forbids nothing."""
+    runtime: str
+    """What runs the model, in process or on Triton: ``onnxruntime`` or ``openvino``."""
+
+
+@reads(system_service_pb2.GetServerInfoResponse)
+class ServerInfo(Answer):
+    """What a service is made of."""
+
+    version: str
+    """Version of sameface."""
+    inference_runtime: str
+    """What runs the models: ``triton`` or ``onnxruntime``."""
+    inference_version: str
+    """The version that this runtime reports."""
+    inference_metrics_url: str
+    """Where to read Triton's metrics on the server's machine: ``unix:`` and the path of a socket that speaks HTTP.
+    Empty without a local Triton."""
+    store_engine: str
+    """The engine that stores templates: ``edge``, ``server`` or ``memory``."""
+    store_version: str
+    """Version of this engine."""
+    models: tuple[Model, ...]
+    """Every served model version."""
+    default_embedder_origin: str
+    """Where the default embedder version is set: ``settings``, ``model repository``, or ``package`` if neither sets
+    it."""
