@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from sameface.access.tls import TlsOptions
+    from sameface.client.connection import Target
 
 # Addresses that stand for every address of the machine, and where a service on them is reached from this machine.
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
@@ -37,16 +38,19 @@ def health(
     certificates, it is shown that of SAMEFACE_CLIENT_CERTIFICATE, or its own.
     Exit code: 0 it serves, 3 it does not serve or does not answer.
     """
+    encryption = encryption_of_environment()
+    if address is None:
+        settings = load_settings(None)
+        address = _where_it_listens(settings.listen)
+        if settings.tls.certificate and not os.environ.get("SAMEFACE_CLIENT_CA"):
+            encryption = encryption_of(settings.tls)
     try:
-        encryption = encryption_of_environment()
-        if address is None:
-            settings = load_settings(None)
-            address = _where_it_listens(settings.listen)
-            if settings.tls.certificate and not os.environ.get("SAMEFACE_CLIENT_CA"):
-                encryption = encryption_of(settings.tls)
         status = ask_health(address, timeout_s, encryption=encryption)
     except grpc.RpcError as error:
-        status = f"no answer from {address} ({error.code().name})"
+        from sameface.client import ServiceError
+
+        explained = _target(address, encryption).explained(ServiceError.of(error))
+        status = f"no answer from {address} ({explained.code.name}: {explained.message})"
     print(status)
     if status != "SERVING":
         raise typer.Exit(ExitCode.ERROR)
@@ -112,19 +116,22 @@ def ask_health(address: str, timeout_s: float, service: str = "", encryption: En
     Without ``encryption`` the variables ``SAMEFACE_CLIENT_…`` say how to connect.
 
     Raises:
+        NotAnAddress: ``address`` has another form.
         grpc.RpcError: there is no answer, it is not a gRPC server, or it does not know the service.
     """
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    encryption = encryption or encryption_of_environment()
-    options = [("grpc.ssl_target_name_override", encryption.server_name)] if encryption.server_name else []
-    credentials = encryption.credentials
-    opened = grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address)
-    with opened as channel:
+    with _target(address, encryption or encryption_of_environment()).open() as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name
+
+
+def _target(address: str, encryption: Encryption) -> "Target":
+    from sameface.client.connection import Target
+
+    return Target(address, encryption.credentials, encryption.server_name)
 
 
 def _where_it_listens(listen: str) -> str:

@@ -4,9 +4,19 @@ Most programs use `Client` or `AsyncClient`. `connect` gives the generated stubs
 """
 
 from sameface.client.aio import AsyncClient
-from sameface.client.connection import connect
-from sameface.client.errors import NotAPhoto, ServiceError
+from sameface.client.connection import connect, tls_credentials
+from sameface.client.errors import NotAnAddress, NotAPhoto, ServiceError
 from sameface.client.samples import Photo, SampleLike
 from sameface.client.sync import Client
 
-__all__ = ["AsyncClient", "Client", "NotAPhoto", "Photo", "SampleLike", "ServiceError", "connect"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "NotAPhoto",
+    "NotAnAddress",
+    "Photo",
+    "SampleLike",
+    "ServiceError",
+    "connect",
+    "tls_credentials",
+]
