@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sameface.client.connection import Target
 
 # Addresses that stand for every address of the machine, and where a service on them is reached from this machine.
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
 
 
 def health(
@@ -41,7 +41,7 @@ def health(
     encryption = encryption_of_environment()
     if address is None:
         settings = load_settings(None)
-        address = _where_it_listens(settings.listen)
+        address = where_it_listens(settings.listen)
         if settings.tls.certificate and not os.environ.get("SAMEFACE_CLIENT_CA"):
             encryption = encryption_of(settings.tls)
     try:
@@ -134,11 +134,17 @@ def _target(address: str, encryption: Encryption) -> "Target":
     return Target(address, encryption.credentials, encryption.server_name)
 
 
-def _where_it_listens(listen: str) -> str:
+def where_it_listens(listen: str) -> str:
+    """Return the address at which a service with the setting ``listen`` is reached from this machine.
+
+    Raises:
+        InvalidArgument: the service chooses its port.
+    """
     host, _, port = listen.rpartition(":")
     if int(port) == 0:
         raise InvalidArgument(
             f"the setting listen is {listen}, so the port is chosen at the start; give the address with --address",
             metadata={"field": "address"},
         )
-    return f"{ANYWHERE.get(host, host)}:{port}"
+    bare = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"{ANYWHERE.get(bare, bare)}:{port}"
