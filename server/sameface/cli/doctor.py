@@ -189,7 +189,7 @@ def _address(settings: "Settings") -> Finding:
     if any(failure.errno == errno.EADDRINUSE for failure in failures):
         try:
             status = ask_health(where_it_listens(settings.listen), ANSWER_S, SERVICE, encryption_of(settings.tls))
-        except (grpc.RpcError, SamefaceError, ValueError):  # also if its certificate cannot be read
+        except (grpc.RpcError, SamefaceError):  # also if its certificate cannot be read
             return Finding("address", False, f"{settings.listen} is in use by something else", remedy)
         return Finding(
             "address",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import grpc
 import typer
 
+from sameface.addresses import check_target, proxy_options
 from sameface.cli.options import ExitCode, credentials_of
 from sameface.cli.serve import load_settings
 from sameface_qdrant.errors import InvalidArgument
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from sameface.access.tls import TlsOptions
-    from sameface.client.connection import Target
 
 # Addresses that stand for every address of the machine, and where a service on them is reached from this machine.
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
@@ -47,10 +47,13 @@ def health(
     try:
         status = ask_health(address, timeout_s, encryption=encryption)
     except grpc.RpcError as error:
+        # Only then: to import the client takes longer than the call.
         from sameface.client import ServiceError
+        from sameface.client.hints import why_unreachable
 
-        explained = _target(address, encryption).explained(ServiceError.of(error))
-        status = f"no answer from {address} ({explained.code.name}: {explained.message})"
+        encrypted = encryption.credentials is not None
+        hint = why_unreachable(ServiceError.of(error), address, encrypted=encrypted)
+        status = f"no answer from {address} ({error.code().name}){hint and f': {hint}'}"
     print(status)
     if status != "SERVING":
         raise typer.Exit(ExitCode.ERROR)
@@ -116,22 +119,26 @@ def ask_health(address: str, timeout_s: float, service: str = "", encryption: En
     Without ``encryption`` the variables ``SAMEFACE_CLIENT_…`` say how to connect.
 
     Raises:
-        NotAnAddress: ``address`` has another form.
+        InvalidArgument: ``address`` is not one.
         grpc.RpcError: there is no answer, it is not a gRPC server, or it does not know the service.
     """
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with _target(address, encryption or encryption_of_environment()).open() as channel:
+    try:
+        check_target(address)
+    except ValueError as error:
+        raise InvalidArgument(str(error), metadata={"field": "address"}) from None
+    encryption = encryption or encryption_of_environment()
+    name = [("grpc.ssl_target_name_override", encryption.server_name)] if encryption.server_name else []
+    options, credentials = [*proxy_options(address), *name], encryption.credentials
+    opened = (
+        grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
+    )
+    with opened as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name
-
-
-def _target(address: str, encryption: Encryption) -> "Target":
-    from sameface.client.connection import Target
-
-    return Target(address, encryption.credentials, encryption.server_name)
 
 
 def where_it_listens(listen: str) -> str:

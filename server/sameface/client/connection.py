@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from sameface.addresses import check_target, is_here
+from sameface.addresses import check_target, proxy_options
 from sameface.client.errors import NotAnAddress, ServiceError
 from sameface.client.forks import check_usable, use_asynchronously
 from sameface.client.hints import why_unreachable
@@ -36,11 +36,6 @@ OF_GRPC = frozenset(
 """Keys that gRPC sets itself, or that HTTP/2 does not have. What is given under them would be lost."""
 
 
-def no_proxy_here(address: str) -> tuple[tuple[str, Any], ...]:
-    """Return the option that keeps calls to this machine away from a proxy of the environment."""
-    return (("grpc.enable_http_proxy", 0),) if is_here(address) else ()
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a service is, and how it is reached."""
@@ -59,7 +54,7 @@ class Target:
     def options(self) -> tuple[tuple[str, Any], ...]:
         """The options of a channel."""
         name = (("grpc.ssl_target_name_override", self.server_name),) if self.server_name else ()
-        return (*CHANNEL_OPTIONS, *no_proxy_here(self.address), *name)
+        return (*CHANNEL_OPTIONS, *proxy_options(self.address), *name)
 
     def open(self, *further: tuple[str, Any]) -> grpc.Channel:
         """Return a channel with further options. Raises RuntimeError as `check_usable` does."""

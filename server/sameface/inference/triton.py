@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from sameface.addresses import TRITON, check_target, is_here
+from sameface.addresses import TRITON, check_target, proxy_options
 from sameface.connection_faults import broken_off, fault_of, speaks_tls
 from sameface.deadline import within
 from sameface.errors import ModelNotFound, ModelUnavailable
@@ -173,8 +173,7 @@ class TritonInference:
         # Read again for each channel, so that renewed certificates are used without a restart.
         name = [("grpc.ssl_target_name_override", self._tls.server_name)] if self._tls.server_name else []
         near = SOCKET_OPTIONS if self._url.startswith("unix:") else []
-        direct = [("grpc.enable_http_proxy", 0)] if is_here(self._url) else []
-        credentials, options = self._tls.credentials(), [*CHANNEL_OPTIONS, *near, *direct, *name]
+        credentials, options = self._tls.credentials(), [*CHANNEL_OPTIONS, *near, *proxy_options(self._url), *name]
         return _Client(
             grpc.aio.secure_channel(self._url, credentials, options)
             if credentials
