@@ -306,7 +306,8 @@ async def open_store(settings: Settings, deadline: float) -> Store:
 async def until_available(what: str, ask: Callable[[], Awaitable[Result]], deadline: float) -> Result:
     """Call ``ask`` until a remote part is available, or until ``deadline`` (monotonic seconds).
 
-    A store that refuses its key or certificate is not asked again: waiting does not help.
+    A part whose error names no time to wait is not asked again: it refuses a key or a certificate, or only one side
+    uses TLS.
 
     Raises:
         ModelUnavailable, StoreUnavailable: the last error, if the part is not available in time.
@@ -315,7 +316,7 @@ async def until_available(what: str, ask: Callable[[], Awaitable[Result]], deadl
         try:
             return await ask()
         except (ModelUnavailable, StoreUnavailable) as error:
-            if isinstance(error, StoreUnavailable) and error.retry_after_s is None:
+            if error.retry_after_s is None:
                 raise
             left = deadline - time.monotonic()
             if left <= 0:

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sameface.access.access import AccessOptions
 from sameface.access.rates import RateOptions
 from sameface.access.tls import TlsOptions
+from sameface.addresses import TRITON, check_target
 from sameface.audit.log import AuditOptions
 from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
@@ -26,6 +27,8 @@ from sameface.inference.triton_tls import TritonTls
 from sameface.protection import ProtectionOptions
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
 from sameface_qdrant import EdgeOptions, Quota, ServerOptions
+from sameface_qdrant.engines.server.addresses import addresses
+from sameface_qdrant.errors import InvalidArgument
 
 
 def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
@@ -205,11 +208,18 @@ class Settings(BaseSettings):
 
     @field_validator("qdrant_url")
     @classmethod
-    def _qdrant_url_has_scheme(cls, value: str) -> str:
-        for one in value.split(",") if value else ():
-            if not one.strip().startswith(("http://", "https://")):
-                raise ValueError(f"{one!r} is not a URL, for instance http://localhost:6334")
+    def _qdrant_url_names_nodes(cls, value: str) -> str:
+        try:
+            if value:
+                addresses(value)
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
         return value
+
+    @field_validator("triton_url")
+    @classmethod
+    def _triton_url_is_an_address(cls, value: str) -> str:
+        return check_target(value, TRITON) if value else value
 
     @model_validator(mode="after")
     def _one_way_to_run_models(self) -> "Settings":

@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
-from sameface.access.tls import TlsOptions, check_encrypted, is_loopback, server_credentials
+from sameface.access.tls import TlsOptions, check_encrypted, server_credentials
+from sameface.addresses import is_loopback
 from sameface.client import ServiceError
 from sameface.settings import Settings
 from sameface_qdrant.errors import InvalidArgument

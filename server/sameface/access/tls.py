@@ -3,7 +3,6 @@
 The files are read again when they have changed; new connections then use them. Connections that are open stay.
 """
 
-import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sameface.access.changing_file import ChangingFiles
+from sameface.addresses import is_loopback
 from sameface_qdrant.errors import InvalidArgument
 
 NAMES = ("x509_subject_alternative_name", "x509_common_name")
@@ -92,14 +92,6 @@ def certificate_names(peer: Callable[[], Mapping[str, Iterable[bytes]]]) -> Iter
     """
     known = peer()
     yield from dict.fromkeys(name.decode(errors="replace") for key in NAMES for name in known.get(key, ()))
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address to listen on can be reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _configuration(pem: _Pem) -> grpc.ServerCertificateConfiguration:

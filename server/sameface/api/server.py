@@ -11,7 +11,8 @@ from grpc_reflection.v1alpha import reflection
 
 from sameface.access.access import OPEN, Access
 from sameface.access.rates import RateOptions, Rates
-from sameface.access.tls import TlsOptions, is_loopback, server_credentials
+from sameface.access.tls import TlsOptions, server_credentials
+from sameface.addresses import is_loopback
 from sameface.api.admission import Admission, Limits
 from sameface.api.face_service import FaceServicer
 from sameface.api.gallery_service import GalleryServicer

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import grpc
 import typer
 
-from sameface.cli.health import ask_health, encryption_of
+from sameface.cli.health import ask_health, encryption_of, where_it_listens
 from sameface.cli.options import AsJson, ExitCode
 from sameface.cli.output import coloured, print_json, print_table
 from sameface.cli.serve import load_settings
@@ -188,7 +188,7 @@ def _address(settings: "Settings") -> Finding:
     failures = [failure for family, _, _, _, address in addresses if (failure := _cannot_bind(family, address))]
     if any(failure.errno == errno.EADDRINUSE for failure in failures):
         try:
-            status = ask_health(settings.listen, ANSWER_S, SERVICE, encryption_of(settings.tls))
+            status = ask_health(where_it_listens(settings.listen), ANSWER_S, SERVICE, encryption_of(settings.tls))
         except (grpc.RpcError, SamefaceError):  # also if its certificate cannot be read
             return Finding("address", False, f"{settings.listen} is in use by something else", remedy)
         return Finding(

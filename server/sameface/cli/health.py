@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import grpc
 import typer
 
+from sameface.addresses import check_target, proxy_options
 from sameface.cli.options import ExitCode, credentials_of
 from sameface.cli.serve import load_settings
 from sameface_qdrant.errors import InvalidArgument
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sameface.access.tls import TlsOptions
 
 # Addresses that stand for every address of the machine, and where a service on them is reached from this machine.
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}  # noqa: S104
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
 
 
 def health(
@@ -37,16 +38,22 @@ def health(
     certificates, it is shown that of SAMEFACE_CLIENT_CERTIFICATE, or its own.
     Exit code: 0 it serves, 3 it does not serve or does not answer.
     """
+    encryption = encryption_of_environment()
+    if address is None:
+        settings = load_settings(None)
+        address = where_it_listens(settings.listen)
+        if settings.tls.certificate and not os.environ.get("SAMEFACE_CLIENT_CA"):
+            encryption = encryption_of(settings.tls)
     try:
-        encryption = encryption_of_environment()
-        if address is None:
-            settings = load_settings(None)
-            address = _where_it_listens(settings.listen)
-            if settings.tls.certificate and not os.environ.get("SAMEFACE_CLIENT_CA"):
-                encryption = encryption_of(settings.tls)
         status = ask_health(address, timeout_s, encryption=encryption)
     except grpc.RpcError as error:
-        status = f"no answer from {address} ({error.code().name})"
+        # Only then: to import the client takes longer than the call.
+        from sameface.client import ServiceError
+        from sameface.client.hints import why_unreachable
+
+        encrypted = encryption.credentials is not None
+        hint = why_unreachable(ServiceError.of(error), address, encrypted=encrypted)
+        status = f"no answer from {address} ({error.code().name}){hint and f': {hint}'}"
     print(status)
     if status != "SERVING":
         raise typer.Exit(ExitCode.ERROR)
@@ -112,14 +119,21 @@ def ask_health(address: str, timeout_s: float, service: str = "", encryption: En
     Without ``encryption`` the variables ``SAMEFACE_CLIENT_…`` say how to connect.
 
     Raises:
+        InvalidArgument: ``address`` is not one.
         grpc.RpcError: there is no answer, it is not a gRPC server, or it does not know the service.
     """
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    try:
+        check_target(address)
+    except ValueError as error:
+        raise InvalidArgument(str(error), metadata={"field": "address"}) from None
     encryption = encryption or encryption_of_environment()
-    options = [("grpc.ssl_target_name_override", encryption.server_name)] if encryption.server_name else []
-    credentials = encryption.credentials
-    opened = grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address)
+    name = [("grpc.ssl_target_name_override", encryption.server_name)] if encryption.server_name else []
+    options, credentials = [*proxy_options(address), *name], encryption.credentials
+    opened = (
+        grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
+    )
     with opened as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
@@ -127,11 +141,17 @@ def ask_health(address: str, timeout_s: float, service: str = "", encryption: En
     return name
 
 
-def _where_it_listens(listen: str) -> str:
+def where_it_listens(listen: str) -> str:
+    """Return the address at which a service with the setting ``listen`` is reached from this machine.
+
+    Raises:
+        InvalidArgument: the service chooses its port.
+    """
     host, _, port = listen.rpartition(":")
     if int(port) == 0:
         raise InvalidArgument(
             f"the setting listen is {listen}, so the port is chosen at the start; give the address with --address",
             metadata={"field": "address"},
         )
-    return f"{ANYWHERE.get(host, host)}:{port}"
+    bare = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"{ANYWHERE.get(bare, bare)}:{port}"

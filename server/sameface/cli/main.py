@@ -113,11 +113,11 @@ def _run() -> int:
             # A usage error. Typer's exit code for it, 2, means AMBIGUOUS here.
             error.show()
             return ExitCode.ERROR
-        from sameface.client import NotAPhoto, ServiceError
+        from sameface.client import NotAnAddress, NotAPhoto, ServiceError
 
         if isinstance(error, ServiceError):
             return _fail(str(error))
-        if isinstance(error, NotAPhoto):
+        if isinstance(error, NotAPhoto | NotAnAddress):
             return _fail(f"{error.reason}: {error.message}")
         # Python itself would end with 1, which means NO_MATCH here.
         return _fail(f"unexpected {type(error).__name__}: {error} (SAMEFACE_DEBUG=1 shows where)")

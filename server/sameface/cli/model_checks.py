@@ -58,7 +58,7 @@ def checked_models(settings: "Settings", cards: Sequence["ModelCard"], triton_ur
 
     async def run() -> list[CheckedModel]:
         inference = (
-            TritonInference(url, timeout_s=settings.triton_timeout_s, recovery_s=0.0)
+            TritonInference(url, timeout_s=settings.triton_timeout_s, recovery_s=0.0, tls=settings.triton_tls)
             if url
             else OnnxInference(settings.model_repository)
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sameface.addresses import is_here
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -68,9 +69,11 @@ def in_utc(moment: datetime | None) -> datetime | None:
 def connected(address: str, *, timeout_s: float = 30.0) -> "Client":
     """Return a client of the service, with the credentials of the environment."""
     from sameface.client import Client
+    from sameface.client.connection import check_address
 
+    check_address(address)
     credentials, key = credentials_of(os.environ), key_of(os.environ)
-    if key and credentials is None and not _is_here(address):
+    if key and credentials is None and not is_here(address):
         raise InvalidArgument(
             f"SAMEFACE_API_KEY would travel unencrypted to {address}; set SAMEFACE_CLIENT_CA to the PEM file of the "
             "service's authority, or to public",
@@ -85,11 +88,6 @@ def connected(address: str, *, timeout_s: float = 30.0) -> "Client":
         metadata=key,
         server_name=os.environ.get("SAMEFACE_CLIENT_SERVER_NAME", ""),
     )
-
-
-def _is_here(address: str) -> bool:
-    host = address.rpartition(":")[0].rpartition("/")[2]
-    return address.startswith("unix:") or host in ("localhost", "[::1]") or host.startswith("127.")
 
 
 def credentials_of(environment: Mapping[str, str]) -> "grpc.ChannelCredentials | None":
@@ -115,8 +113,17 @@ def credentials_of(environment: Mapping[str, str]) -> "grpc.ChannelCredentials |
 
 
 def key_of(environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the metadata with the API key or token in ``SAMEFACE_API_KEY``, if it is set."""
+    """Return the metadata with the API key or token in ``SAMEFACE_API_KEY``, if it is set.
+
+    Raises:
+        InvalidArgument: it has a character that no key and no token has.
+    """
     key = environment.get("SAMEFACE_API_KEY", "")
+    if not (key.isascii() and key.isprintable()) or key != key.strip():
+        raise InvalidArgument(
+            "SAMEFACE_API_KEY has a line break, a space around it, or a character that is not ASCII; remove it",
+            metadata={"field": "key"},
+        )
     return [("authorization", f"Bearer {key}")] if key else []
 
 

@@ -45,7 +45,7 @@ from sameface.client.answers.galleries import Gallery, Policy, Rekeyed, Template
 from sameface.client.answers.service import Model, ServerInfo
 from sameface.client.answers.templates import Enrollment, Finding, FoundTemplate, Identity, SearchResult, Template
 from sameface.client.answers.what_if import ErrorRate, OutcomeTransition, SettingOutcomes, WhatIf
-from sameface.client.connection import connect
+from sameface.client.connection import connect, tls_credentials
 from sameface.client.enums import (
     ErasureState,
     FindingKind,
@@ -59,7 +59,7 @@ from sameface.client.enums import (
     ThresholdSource,
     WhenFull,
 )
-from sameface.client.errors import NotAPhoto, ServiceError
+from sameface.client.errors import NotAnAddress, NotAPhoto, ServiceError
 from sameface.client.samples import Photo, SampleLike
 from sameface.client.sync import Client
 
@@ -104,6 +104,7 @@ __all__ = [
     "Method",
     "Model",
     "NotAPhoto",
+    "NotAnAddress",
     "Origin",
     "Outcome",
     "OutcomeTransition",
@@ -132,4 +133,5 @@ __all__ = [
     "WhatIf",
     "WhenFull",
     "connect",
+    "tls_credentials",
 ]

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Any, Unpack
 
 import grpc
@@ -11,9 +11,10 @@ import grpc
 from sameface.client.answer import read
 from sameface.client.answers.decisions import StreamAnswer
 from sameface.client.calls import Calls
-from sameface.client.connection import channel_options
+from sameface.client.connection import Metadata, Target, checked_metadata
 from sameface.client.errors import ServiceError
 from sameface.client.faces import stream_settings
+from sameface.client.forks import check_usable
 from sameface.client.frames import AsyncFrames
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
@@ -25,7 +26,8 @@ from sameface.v1 import face_service_pb2
 class AsyncClient(Calls):
     """Calls a sameface service from one event loop; the methods are those of `sameface.client.Client`.
 
-    Photos are read and encoded in threads.
+    It may be made anywhere, and belongs to the event loop of its first call. When that loop is closed, the next one may
+    use it. Photos are read and encoded in threads.
     """
 
     def __init__(
@@ -35,18 +37,32 @@ class AsyncClient(Calls):
         timeout_s: float = 30.0,
         unreachable_s: float = 5.0,
         credentials: grpc.ChannelCredentials | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: Metadata = (),
         server_name: str = "",
     ) -> None:
         """See `Client`."""
-        self._channel = (
-            grpc.aio.secure_channel(address, credentials, options=channel_options(server_name))
-            if credentials
-            else grpc.aio.insecure_channel(address, options=channel_options(server_name))
-        )
+        self._target = Target(address, credentials, server_name)
         self._timeout_s = timeout_s
         self._unreachable_s = unreachable_s
-        self._metadata = tuple(metadata)
+        self._metadata = checked_metadata(metadata)
+        self._opened: tuple[asyncio.AbstractEventLoop, grpc.aio.Channel] | None = None
+        self._closed = False
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        if self._closed:
+            raise RuntimeError("this AsyncClient is closed; make another one")
+        check_usable()
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError("an AsyncClient is used from a coroutine; elsewhere, use Client") from None
+        if self._opened is None or (self._opened[0] is not running and self._opened[0].is_closed()):
+            self._opened = running, self._target.open_asynchronously()
+        loop, channel = self._opened
+        if loop is not running:
+            raise RuntimeError("this AsyncClient belongs to another event loop, which is open; make one for each loop")
+        return channel
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -55,8 +71,10 @@ class AsyncClient(Calls):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the channel."""
-        await self._channel.close()
+        """Close the channel. Do so in the event loop that used the client."""
+        if not self._closed and self._opened is not None and not self._opened[0].is_closed():
+            await self._channel.close()
+        self._closed = True
 
     async def identify_stream(
         self,
@@ -100,7 +118,7 @@ class AsyncClient(Calls):
             if failed:
                 raise failed[0]
         except grpc.RpcError as error:
-            raise ServiceError.of(error) from None
+            raise await asyncio.to_thread(self._target.explained, ServiceError.of(error)) from None
         finally:
             answers.cancel()
 
@@ -137,7 +155,7 @@ class AsyncClient(Calls):
                 return await self._answer(call.instead, attempts.deadline)
             pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing
             if pause is None:
-                raise error
+                raise await asyncio.to_thread(self._target.explained, error)
             await asyncio.sleep(pause)
 
 

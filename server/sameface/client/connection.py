@@ -1,6 +1,7 @@
 """One channel with the stubs of the three services, and message limits that are large enough for photos."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,10 @@ from typing import Any
 
 import grpc
 
+from sameface.addresses import check_target, proxy_options
+from sameface.client.errors import NotAnAddress, ServiceError
+from sameface.client.forks import check_usable, use_asynchronously
+from sameface.client.hints import why_unreachable
 from sameface.v1 import face_service_pb2_grpc, gallery_service_pb2_grpc, system_service_pb2_grpc
 
 MAX_MESSAGE_BYTES = 36 << 20
@@ -22,9 +27,106 @@ CHANNEL_OPTIONS = (
 )
 
 
-def channel_options(server_name: str = "") -> tuple[tuple[str, Any], ...]:
-    """Return the options of a channel. ``server_name`` is the name to expect in the service's certificate."""
-    return (*CHANNEL_OPTIONS, *((("grpc.ssl_target_name_override", server_name),) if server_name else ()))
+Metadata = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
+"""Sent with every call: ``{"authorization": "Bearer …"}``, or pairs."""
+
+OF_GRPC = frozenset(
+    ("connection", "content-length", "content-type", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent")
+)
+"""Keys that gRPC sets itself, or that HTTP/2 does not have. What is given under them would be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a service is, and how it is reached."""
+
+    address: str
+    credentials: grpc.ChannelCredentials | None = None
+    """None: without encryption."""
+    server_name: str = ""
+    """The name to expect in the service's certificate; empty: that of the address."""
+
+    def __post_init__(self) -> None:
+        """Raise NotAnAddress."""
+        check_address(self.address)
+
+    @property
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        """The options of a channel."""
+        name = (("grpc.ssl_target_name_override", self.server_name),) if self.server_name else ()
+        return (*CHANNEL_OPTIONS, *proxy_options(self.address), *name)
+
+    def open(self, *further: tuple[str, Any]) -> grpc.Channel:
+        """Return a channel with further options. Raises RuntimeError as `check_usable` does."""
+        check_usable()
+        options = (*self.options, *further)
+        if self.credentials:
+            return grpc.secure_channel(self.address, self.credentials, options=options)
+        return grpc.insecure_channel(self.address, options=options)
+
+    def open_asynchronously(self) -> grpc.aio.Channel:
+        """Return a channel of the running event loop. Raises RuntimeError as `check_usable` does."""
+        use_asynchronously()
+        if self.credentials:
+            return grpc.aio.secure_channel(self.address, self.credentials, options=self.options)
+        return grpc.aio.insecure_channel(self.address, options=self.options)
+
+    def explained(self, error: ServiceError) -> ServiceError:
+        """Return an error that ends a call with what to do about it. May look at the port, for a second at most."""
+        hint = why_unreachable(error, self.address, encrypted=self.credentials is not None)
+        if not hint:
+            return error
+        return ServiceError(error.code, error.reason, f"{error.message}; {hint}", error.metadata, error.retry_after_s)
+
+
+def check_address(address: str) -> str:
+    """Return ``address`` if it is one.
+
+    Raises:
+        NotAnAddress: it is not. The message says what to write.
+    """
+    try:
+        return check_target(address)
+    except ValueError as error:
+        raise NotAnAddress(str(error)) from None
+
+
+def checked_metadata(metadata: Metadata) -> tuple[tuple[str, str | bytes], ...]:
+    """Return pairs that gRPC can send, with keys in lower case.
+
+    Raises:
+        ValueError: a key or value cannot be sent. The message names the key, and never quotes a value.
+    """
+    if isinstance(metadata, str | bytes) or not isinstance(metadata, Iterable):
+        raise ValueError(f"metadata is a mapping, or pairs of key and value; got {type(metadata).__name__}")
+    pairs = list(metadata.items() if isinstance(metadata, Mapping) else metadata)
+    for number, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise ValueError(f"metadata is a mapping, or pairs of key and value; entry {number} is not a pair")
+    return tuple((_checked_key(key), _checked_value(key, value)) for key, value in pairs)
+
+
+def _checked_key(key: str) -> str:
+    lower = key.lower()
+    if not re.fullmatch(r"[0-9a-z_.-]+", lower):
+        raise ValueError(f"metadata has the key {key!r}; expected letters, digits, hyphens, underscores and dots")
+    if lower.startswith("grpc-") or lower in OF_GRPC:
+        raise ValueError(f"metadata has the key {key!r}, which gRPC keeps for itself; leave it out")
+    return lower
+
+
+def _checked_value(key: str, value: str | bytes) -> str | bytes:
+    if key.lower().endswith("-bin"):
+        if not isinstance(value, bytes):
+            raise ValueError(f"the value of metadata {key!r} is {type(value).__name__}; a key in -bin takes bytes")
+        return value
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if not isinstance(text, str):
+        raise ValueError(f"the value of metadata {key!r} is {type(value).__name__}; expected text")
+    if not (text.isascii() and text.isprintable()):
+        what = "a line break" if "\n" in text or "\r" in text else "a character that is not printable ASCII"
+        raise ValueError(f"the value of metadata {key!r} has {what}; remove it, or send bytes under a key in -bin")
+    return text
 
 
 def tls_credentials(
@@ -62,9 +164,10 @@ def connect(address: str, *, ready_s: float = 10.0) -> Iterator[Connection]:
     """Open a channel to ``host:port`` and close it at the end.
 
     Raises:
+        NotAnAddress: ``address`` is something else.
         grpc.FutureTimeoutError: there is no answer within ``ready_s`` seconds.
     """
-    with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+    with Target(address).open() as channel:
         grpc.channel_ready_future(channel).result(timeout=ready_s)
         yield Connection(
             channel=channel,

@@ -1,10 +1,27 @@
-"""The errors of the clients: a call failed, or what was handed over cannot be sent."""
+"""The errors of the clients: a call failed, or what was handed over cannot be sent or reached."""
 
 from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
+from sameface.connection_faults import fault_of
+
+
+class NotAnAddress(ValueError):
+    """What was handed over is not the address of a service. Nothing was sent.
+
+    Attributes:
+        reason: INVALID_ARGUMENT, as `ServiceError.reason` would be.
+        message: text for people: what was given, and what to write instead.
+    """
+
+    reason = "INVALID_ARGUMENT"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 class NotAPhoto(ValueError, TypeError):
@@ -70,6 +87,11 @@ class ServiceError(Exception):
             wait.retry_delay.FromNanoseconds(round(self.retry_after_s * 1e9))
             status.details.add().Pack(wait)
         return status
+
+    @property
+    def unconnectable(self) -> bool:
+        """Whether no later attempt can connect: only one side uses TLS, or a certificate is refused."""
+        return self.code == grpc.StatusCode.UNAVAILABLE and not self.reason and fault_of(self.message) is not None
 
     @classmethod
     def of(cls, error: grpc.RpcError) -> "ServiceError":

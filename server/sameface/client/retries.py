@@ -43,9 +43,10 @@ class Attempts:
             dice: uniform in [0, 1).
 
         Where the server says how long to wait, that is the pause. After a failed connection, a server without room, or
-        a lost race the pause grows. Every other failure is final: a limit, a missing resource, a wrong photo.
+        a lost race the pause grows. Every other failure is final: a limit, a missing resource, a wrong photo, a
+        certificate that is refused.
         """
-        unreachable = error.code == grpc.StatusCode.UNAVAILABLE and not error.reason
+        unreachable = error.code == grpc.StatusCode.UNAVAILABLE and not error.reason and not error.unconnectable
         # gRPC itself refuses what is beyond the server's room, before any handler has seen it.
         no_room = error.code == grpc.StatusCode.RESOURCE_EXHAUSTED and not error.reason and not error.too_large
         lost_race = error.reason == "CONCURRENT_UPDATE" and self.call.repeat_lost_races

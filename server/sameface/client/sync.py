@@ -1,8 +1,9 @@
 """The synchronous client."""
 
+import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Unpack
 
 import grpc
@@ -10,7 +11,7 @@ import grpc
 from sameface.client.answer import read
 from sameface.client.answers.decisions import StreamAnswer
 from sameface.client.calls import Calls
-from sameface.client.connection import channel_options
+from sameface.client.connection import Metadata, Target, checked_metadata
 from sameface.client.errors import ServiceError
 from sameface.client.faces import stream_settings
 from sameface.client.frames import Frames
@@ -45,27 +46,41 @@ class Client(Calls):
         timeout_s: float = 30.0,
         unreachable_s: float = 5.0,
         credentials: grpc.ChannelCredentials | None = None,
-        metadata: Sequence[tuple[str, str]] = (),
+        metadata: Metadata = (),
         server_name: str = "",
     ) -> None:
         """Connect to ``host:port``.
 
         Args:
-            address: any gRPC target; ``dns:///service:50051`` spreads calls over every address behind a name.
+            address: ``host:port``, ``[v6]:port``, ``unix:path``, or another target of gRPC; ``dns:///service:50051``
+                spreads calls over every address behind a name.
             timeout_s: deadline of a call in seconds, all its attempts together.
             unreachable_s: how many seconds to try again while nothing answers at the address.
             credentials: for TLS; None connects without encryption.
-            metadata: sent with every call, for instance an authorisation header.
+            metadata: sent with every call, for instance ``{"authorization": "Bearer …"}``; a mapping, or pairs.
             server_name: the name in the service's certificate, if it is not the one in the address.
+
+        Raises:
+            NotAnAddress: ``address`` has another form; nothing is sent.
+            ValueError: ``metadata`` cannot be sent.
         """
-        self._channel = (
-            grpc.secure_channel(address, credentials, options=channel_options(server_name))
-            if credentials
-            else grpc.insecure_channel(address, options=channel_options(server_name))
-        )
+        self._target = Target(address, credentials, server_name)
         self._timeout_s = timeout_s
         self._unreachable_s = unreachable_s
-        self._metadata = tuple(metadata)
+        self._metadata = checked_metadata(metadata)
+        self._opened = self._target.open()
+        self._process = os.getpid()
+        self._inherited: list[grpc.Channel] = []
+
+    @property
+    def _channel(self) -> grpc.Channel:
+        if self._process != os.getpid():
+            # Kept: its end would end the parent's connection.
+            self._inherited.append(self._opened)
+            # A channel with the same options would share that connection.
+            self._opened = self._target.open(("grpc.use_local_subchannel_pool", 1))
+            self._process = os.getpid()
+        return self._opened
 
     def __enter__(self) -> "Client":
         return self
@@ -75,7 +90,8 @@ class Client(Calls):
 
     def close(self) -> None:
         """Close the channel."""
-        self._channel.close()
+        if self._process == os.getpid():
+            self._opened.close()
 
     def identify_stream(
         self,
@@ -125,7 +141,7 @@ class Client(Calls):
             if failed:
                 raise failed[0]
         except grpc.RpcError as error:
-            raise ServiceError.of(error) from None
+            raise self._target.explained(ServiceError.of(error)) from None
         finally:
             if frames is not None:
                 frames.close()
@@ -162,5 +178,5 @@ class Client(Calls):
                 return self._answer(call.instead, attempts.deadline)
             pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing
             if pause is None:
-                raise error
+                raise self._target.explained(error)
             time.sleep(pause)

@@ -10,13 +10,15 @@ import grpc
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from sameface.addresses import TRITON, check_target, proxy_options
+from sameface.connection_faults import broken_off, fault_of, speaks_tls
 from sameface.deadline import within
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
 from sameface.inference.messages import decoded_response, encoded_request
 from sameface.inference.outputs import checked_outputs
 from sameface.inference.shared_inputs import SharedInputs
-from sameface.inference.triton_tls import PLAIN, TritonTls
+from sameface.inference.triton_tls import PLAIN, SPEAKS_TLS, WHAT_TO_DO, TritonTls
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 log = logging.getLogger(__name__)
@@ -84,9 +86,12 @@ class TritonInference:
         that is shared with Triton at the moment.
 
         Raises:
-            InvalidArgument: a file of ``tls`` cannot be read.
+            InvalidArgument: ``url`` is no address, or a file of ``tls`` cannot be read.
         """
-        self._url = url
+        try:
+            self._url = check_target(url, TRITON)
+        except ValueError as error:
+            raise InvalidArgument(f"Triton's address: {error}", metadata={"field": "triton_url"}) from None
         self._tls = tls
         self._timeout_s = timeout_s
         self._recovery_s = recovery_s
@@ -94,19 +99,20 @@ class TritonInference:
         self._tells_alone = tells_alone
         self._shared_inputs = shared_inputs
         self._running = 0
+        self._looked = False
         self._client = self._connect()
         self._connected = time.monotonic()
         self._replacing: asyncio.Task[None] | None = None
 
     async def run(self, model: str, version: int, inputs: Tensors) -> Tensors:
-        """See `Inference.run`. Waits up to ``recovery_s`` while the model is unavailable."""
+        """See `Inference.run`. Waits up to ``recovery_s`` while the model is unavailable, if waiting can help."""
         self._replace_old_channel()
         deadline = time.monotonic() + within(self._recovery_s)
         while True:
             try:
                 return await self._run_once(model, version, inputs)
-            except ModelUnavailable:
-                if time.monotonic() + RETRY_PAUSE_S >= deadline:
+            except ModelUnavailable as error:
+                if error.retry_after_s is None or time.monotonic() + RETRY_PAUSE_S >= deadline:
                     raise
                 await asyncio.sleep(RETRY_PAUSE_S)
 
@@ -117,7 +123,7 @@ class TritonInference:
                 service_pb2.ServerMetadataRequest(), timeout=self._timeout_s
             )
         except grpc.aio.AioRpcError as error:
-            raise self._unavailable("its metadata", error) from None
+            raise await self._unavailable("its metadata", error) from None
         return str(metadata.version)
 
     async def ready(self) -> bool:
@@ -139,7 +145,7 @@ class TritonInference:
             load = service_pb2.RepositoryModelLoadRequest(model_name=model)
             await self._client.stub.RepositoryModelLoad(load, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise self._unavailable(model, error) from None
+            raise await self._unavailable(model, error) from None
 
     async def share(self, memory: SharedInputs) -> None:
         """Let Triton, which must be on this machine, open a memory.
@@ -153,7 +159,7 @@ class TritonInference:
         try:
             await self._client.stub.SystemSharedMemoryRegister(request, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise self._unavailable("its shared memory", error) from None
+            raise await self._unavailable("its shared memory", error) from None
 
     async def aclose(self) -> None:
         """See `Inference.aclose`."""
@@ -163,10 +169,11 @@ class TritonInference:
         await self._client.close()
 
     def _connect(self) -> "_Client":
+        self._looked = False
         # Read again for each channel, so that renewed certificates are used without a restart.
         name = [("grpc.ssl_target_name_override", self._tls.server_name)] if self._tls.server_name else []
         near = SOCKET_OPTIONS if self._url.startswith("unix:") else []
-        credentials, options = self._tls.credentials(), [*CHANNEL_OPTIONS, *near, *name]
+        credentials, options = self._tls.credentials(), [*CHANNEL_OPTIONS, *near, *proxy_options(self._url), *name]
         return _Client(
             grpc.aio.secure_channel(self._url, credentials, options)
             if credentials
@@ -212,7 +219,7 @@ class TritonInference:
                 # This Triton has just started, and does not know the memory yet.
                 answer = await self._infer(encoded_request(model, version, inputs, alone=alone))
         except grpc.aio.AioRpcError as error:
-            raise self._translate(model, version, error) from None
+            raise await self._translate(model, version, error) from None
         finally:
             self._running -= 1
             if shared is not None:
@@ -232,7 +239,7 @@ class TritonInference:
         answer: Awaitable[bytes] = self._client.infer(request, timeout=within(self._timeout_s))
         return answer
 
-    def _translate(self, model: str, version: int, error: grpc.aio.AioRpcError) -> SamefaceError:
+    async def _translate(self, model: str, version: int, error: grpc.aio.AioRpcError) -> SamefaceError:
         status, text = str(error.code()), error.details() or ""
         metadata = {"model": model, "version": version}
         if status.endswith("INVALID_ARGUMENT"):
@@ -243,17 +250,31 @@ class TritonInference:
         # together mean that the model or version was never in the repository.
         if status.endswith("NOT_FOUND") and "unknown model" in text and "not found" in text:
             return ModelNotFound(f"{self._url} does not serve {model} version {version}: {text}", metadata=metadata)
-        unavailable = self._unavailable(f"{model} version {version}", error)
+        unavailable = await self._unavailable(f"{model} version {version}", error)
         if status.endswith("DEADLINE_EXCEEDED"):
             return TritonTimedOut(unavailable.message, metadata=unavailable.metadata, retry_after_s=RETRY_AFTER_S)
         return unavailable
 
-    def _unavailable(self, what: str, error: grpc.aio.AioRpcError) -> ModelUnavailable:
+    async def _unavailable(self, what: str, error: grpc.aio.AioRpcError) -> ModelUnavailable:
+        text = error.details() or ""
+        told = f"Triton at {self._url} does not answer for {what}: {error.code()}, {text}"
+        hint = await self._what_to_do(text)
         return ModelUnavailable(
-            f"Triton at {self._url} does not answer for {what}: {error.code()}, {error.details()}",
+            f"{told}; {hint}" if hint else told,
             metadata={"triton_url": self._url},
-            retry_after_s=RETRY_AFTER_S,
+            # Without a time where waiting does not help.
+            retry_after_s=None if hint else RETRY_AFTER_S,
         )
+
+    async def _what_to_do(self, text: str) -> str:
+        """Return what to change before Triton can be reached; empty if it may be reached later."""
+        if fault := fault_of(text):
+            return WHAT_TO_DO[fault]
+        if self._tls.enabled or self._looked or not broken_off(text):
+            return ""
+        # Once a channel: this text also comes while Triton restarts behind something that accepts connections for it.
+        self._looked = True
+        return SPEAKS_TLS if await asyncio.to_thread(speaks_tls, self._url) else ""
 
 
 class _Client:

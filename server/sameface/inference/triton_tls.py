@@ -5,7 +5,18 @@ from pathlib import Path
 
 import grpc
 
+from sameface.connection_faults import Fault
 from sameface_qdrant.errors import InvalidArgument
+
+WHAT_TO_DO = {
+    Fault.NOT_TLS: "it does not speak TLS: leave SAMEFACE_TRITON_TLS__ENABLED out, or start Triton with --grpc-use-ssl",
+    Fault.EXPIRED: "its certificate has expired: renew it, and check both clocks",
+    Fault.AUTHORITY: "its certificate is of another authority: set SAMEFACE_TRITON_TLS__CA to its PEM file",
+    Fault.NAME: "its certificate is for another name: set SAMEFACE_TRITON_TLS__SERVER_NAME to that name",
+    Fault.PEM: "the files of SAMEFACE_TRITON_TLS__… cannot be used: expected PEM files",
+    Fault.NOT_GRPC: "it speaks HTTP and not gRPC: give Triton's gRPC port, by default 8001",
+}
+SPEAKS_TLS = "it speaks TLS: set SAMEFACE_TRITON_TLS__ENABLED=true"
 
 
 @dataclass(frozen=True, slots=True)

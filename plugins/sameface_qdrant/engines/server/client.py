@@ -9,14 +9,14 @@ and a second delete would remove templates that it has acknowledged.
 """
 
 import json
-from urllib.parse import urlsplit
 
 from qdrant_client import AsyncQdrantClient
 
+from sameface_qdrant.engines.server.addresses import addresses as addresses
+from sameface_qdrant.engines.server.addresses import is_here, port_of
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 
-DEFAULT_GRPC_PORT = 6334
 KEEPALIVE_S, KEEPALIVE_PATIENCE_S = 1.0, 2.0
 """A call that has waited for so long asks whether the node is still there, and how long it waits for that."""
 SAFE_TO_REPEAT = (
@@ -24,29 +24,6 @@ SAFE_TO_REPEAT = (
     ("qdrant.Collections", ("Get", "CollectionExists")),
     ("qdrant.Qdrant", ("HealthCheck",)),
 )
-
-
-def addresses(url: str) -> tuple[str, ...]:
-    """Return the address of every node in ``http(s)://host:port,http(s)://host:port``.
-
-    Raises:
-        InvalidArgument: an address has another form or occurs twice, or their schemes differ.
-    """
-    found = tuple(one.strip() for one in url.split(","))
-    for one in found:
-        parts = urlsplit(one)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise InvalidArgument(
-                f"{one!r} is not the address of a Qdrant node; expected http(s)://host:port, several with commas "
-                "between them",
-                metadata={"field": "url"},
-            )
-        _port_of(one)
-    if len({urlsplit(one).scheme for one in found}) > 1:
-        raise InvalidArgument(f"{url!r} mixes http and https; use one of them", metadata={"field": "url"})
-    if len({one.rstrip("/") for one in found}) < len(found):
-        raise InvalidArgument(f"{url!r} names a node twice", metadata={"field": "url"})
-    return found
 
 
 def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdrantClient:
@@ -60,24 +37,15 @@ def connect(url: str, api_key: str | None, options: ServerOptions) -> AsyncQdran
     """
     return AsyncQdrantClient(
         url=url,
-        grpc_port=_port_of(url),
+        grpc_port=port_of(url),
         api_key=api_key,
         prefer_grpc=True,
         timeout=whole_seconds(options),
         pool_size=options.pool_size,
         # The check would need the REST port, which may be closed.
         check_compatibility=False,
-        grpc_options=_channel_options(options, url.startswith("https://")),
+        grpc_options=_channel_options(options, url),
     )
-
-
-def _port_of(url: str) -> int:
-    try:
-        return urlsplit(url).port or DEFAULT_GRPC_PORT
-    except ValueError as error:
-        raise InvalidArgument(
-            f"{url!r} has no valid port: {error}; expected http(s)://host:port", metadata={"field": "url"}
-        ) from error
 
 
 def whole_seconds(options: ServerOptions) -> int:
@@ -85,7 +53,7 @@ def whole_seconds(options: ServerOptions) -> int:
     return max(1, -int(-options.timeout_s // 1))
 
 
-def _channel_options(options: ServerOptions, encrypted: bool) -> dict[str, object]:
+def _channel_options(options: ServerOptions, url: str) -> dict[str, object]:
     chosen: dict[str, object] = {
         # A node that is paused or cut off still has connections, but answers no ping. One that is only slow does. Pings
         # are sent while a call waits.
@@ -103,9 +71,12 @@ def _channel_options(options: ServerOptions, encrypted: bool) -> dict[str, objec
         # Without it all channels of the pool would share one connection.
         "grpc.use_local_subchannel_pool": 1,
     }
+    if is_here(url):
+        # A proxy of the environment does not reach this machine.
+        chosen["grpc.enable_http_proxy"] = 0
     if options.retries:
         chosen["grpc.service_config"] = json.dumps({"methodConfig": [_retried(options.retries)]})
-    if options.client_certificate is not None and not encrypted:
+    if options.client_certificate is not None and not url.startswith("https://"):
         raise InvalidArgument(
             "a client certificate is set, but the URL begins with http, so it would not be used; use https",
             metadata={"field": "client_certificate"},

@@ -5,7 +5,7 @@ import ssl
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from sameface_qdrant.engines.server.client import DEFAULT_GRPC_PORT, addresses
+from sameface_qdrant.engines.server.addresses import addresses, port_of
 from sameface_qdrant.engines.server.options import ServerOptions
 
 PATIENCE_S = 2.0
@@ -38,7 +38,7 @@ async def _fault_of(url: str, options: ServerOptions) -> str:
         async with asyncio.timeout(PATIENCE_S):
             _, writer = await asyncio.open_connection(
                 parts.hostname,
-                parts.port or DEFAULT_GRPC_PORT,
+                port_of(url),
                 ssl=context,
                 server_hostname=options.server_name or parts.hostname,
             )

@@ -26,8 +26,9 @@ from sameface_qdrant.engines.base import (
     Where,
     check_dimension,
 )
+from sameface_qdrant.engines.server.addresses import addresses
 from sameface_qdrant.engines.server.calls import call as call
-from sameface_qdrant.engines.server.client import addresses, connect
+from sameface_qdrant.engines.server.client import connect
 from sameface_qdrant.engines.server.conversion import filter_of, hits_of, point_of, upsert_of
 from sameface_qdrant.engines.server.diagnosis import encryption_fault
 from sameface_qdrant.engines.server.erasure import ServerSegments

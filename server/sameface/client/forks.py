@@ -1,0 +1,35 @@
+"""Clients in a process that was forked.
+
+The thread of grpc.aio that waits for answers does not live on in a child, and gRPC then prepares no other channel for
+the fork either: a call would never end.
+"""
+
+import os
+
+TELL = (
+    "this process was forked from one that has used an AsyncClient, and gRPC does not work in it; start workers with "
+    "spawn (multiprocessing.get_context('spawn')), or make the first AsyncClient after the fork"
+)
+_used = _lost = False
+
+
+def use_asynchronously() -> None:
+    """Note that this process uses grpc.aio. Raises RuntimeError as `check_usable` does."""
+    global _used
+    check_usable()
+    _used = True
+
+
+def check_usable() -> None:
+    """Raise RuntimeError if this process is the child of one that has used an AsyncClient."""
+    if _lost:
+        raise RuntimeError(TELL)
+
+
+def _in_child() -> None:
+    global _lost
+    _lost = _lost or _used
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_in_child)
