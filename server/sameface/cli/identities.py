@@ -31,7 +31,9 @@ template_app = typer.Typer(
     help="List, change and erase templates: one stored reference embedding each.", no_args_is_help=True
 )
 
-IDENTITY_HEADINGS = ("identity", "display name", "templates", "threshold", "labels", "purpose", "expires", "changed")
+IDENTITY_HEADINGS = (
+    *("identity", "display name", "templates", "threshold", "labels", "purpose", "consent", "expires", "changed"),
+)
 TEMPLATE_HEADINGS = ("template", "made from", "enrolled", "expires", "quality")
 
 
@@ -58,7 +60,7 @@ def show_identity(
     """Show an identity."""
     with connected(address) as client:
         found = client.get_identity(gallery, identity)
-    show_messages([found], as_json, IDENTITY_HEADINGS, [_identity_row(found)])
+    _show_identity(found, as_json)
 
 
 @identity_app.command("update")
@@ -105,7 +107,7 @@ def update_identity(
         fields["expire_time"] = in_utc(expires)
     with connected(address) as client:
         changed = client.update_identity(gallery, identity, etag=etag, **fields)
-    show_messages([changed], as_json, IDENTITY_HEADINGS, [_identity_row(changed)])
+    _show_identity(changed, as_json)
 
 
 @identity_app.command("move")
@@ -120,7 +122,7 @@ def move_identity(
     """Give an identity another id, or with --merge add its templates to another identity."""
     with connected(address) as client:
         moved = client.move_identity(gallery, identity, new_id, merge=merge)
-    show_messages([moved], as_json, IDENTITY_HEADINGS, [_identity_row(moved)])
+    _show_identity(moved, as_json)
 
 
 @identity_app.command("delete")
@@ -202,6 +204,13 @@ def _identity_row(one: gallery_pb2.Identity) -> tuple[str, ...]:
         f"{one.verify_threshold:g}" if one.HasField("verify_threshold") else "–",
         ", ".join(f"{key}={value}" for key, value in sorted(one.labels.items())),
         one.purpose,
+        one.consent_reference,
         _expiry(one),
         f"{one.update_time.ToDatetime():%Y-%m-%d %H:%M}",
     )
+
+
+def _show_identity(one: gallery_pb2.Identity, as_json: bool) -> None:
+    rows = [*zip(IDENTITY_HEADINGS, _identity_row(one), strict=True)]
+    rows += [("made", f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M}"), ("etag", one.etag)]
+    show_messages([one], as_json, ("", ""), rows)
