@@ -11,7 +11,9 @@ from pathlib import Path
 
 from anyascii import anyascii
 
-from sameface.client.files import check_content, meant_otherwise, named, quotable, read_file, read_path
+from sameface.cli.options import max_photo_bytes_of
+from sameface.client.files import check_content, meant_otherwise, read_file, read_path
+from sameface.client.naming import named, quotable
 from sameface.file_types import PHOTOS
 from sameface.photo_folders import Skipped, describe_skipped, is_folder, photos_below, why_skipped
 from sameface_qdrant.errors import InvalidArgument
@@ -34,8 +36,9 @@ class NamedPhoto:
             NotAPhoto: it is no file, empty, too large, or the text of a photo.
             OSError: it cannot be read.
         """
-        content = read_file(sys.stdin.buffer, "stdin") if self.path is None else read_path(self.path)
-        check_content(content, "stdin" if self.path is None else named(str(self.path)))
+        most = max_photo_bytes_of(os.environ)
+        content = read_file(sys.stdin.buffer, "stdin", most) if self.path is None else read_path(self.path, most)
+        check_content(content, "stdin" if self.path is None else named(str(self.path)), most)
         return content
 
 

@@ -9,14 +9,14 @@ from typing import Any, Unpack
 import grpc
 
 from sameface.client.calls import Calls
-from sameface.client.connection import channel_options
+from sameface.client.connection import MAX_PHOTO_BYTES, channel_options, checked_photo_bytes
 from sameface.client.errors import ServiceError
 from sameface.client.faces import stream_settings
 from sameface.client.frames import AsyncFrames
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
-from sameface.client.samples import SampleLike, as_sample, check_many, fitting
+from sameface.client.samples import SampleLike, as_sample, check_many, fitting, holds_photo
 from sameface.v1 import face_service_pb2
 
 
@@ -35,8 +35,10 @@ class AsyncClient(Calls):
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str]] = (),
         server_name: str = "",
+        max_photo_bytes: int = MAX_PHOTO_BYTES,
     ) -> None:
         """See `Client`."""
+        self.max_photo_bytes = checked_photo_bytes(max_photo_bytes)
         self._channel = (
             grpc.aio.secure_channel(address, credentials, options=channel_options(server_name))
             if credentials
@@ -78,7 +80,8 @@ class AsyncClient(Calls):
                 numbered = _numbered(_each(samples)) if frames is None else frames
                 async for number, sample in numbered:
                     request = face_service_pb2.StreamIdentifyFacesRequest(
-                        sample=await asyncio.to_thread(as_sample, sample), tag="" if frames is None else str(number)
+                        sample=await asyncio.to_thread(as_sample, sample, self.max_photo_bytes),
+                        tag="" if frames is None else str(number),
                     )
                     yield fitting(request)
             except Exception as error:
@@ -98,7 +101,7 @@ class AsyncClient(Calls):
             if failed:
                 raise failed[0]
         except grpc.RpcError as error:
-            raise ServiceError.of(error) from None
+            raise ServiceError.of(error, with_photo=True) from None
         finally:
             answers.cancel()
 
@@ -128,7 +131,7 @@ class AsyncClient(Calls):
                 left_s = max(0.0, attempts.deadline - time.monotonic())
                 return call.result(await rpc(call.request, timeout=left_s, metadata=self._metadata))
             except grpc.RpcError as failed:
-                error = ServiceError.of(failed)
+                error = ServiceError.of(failed, with_photo=holds_photo(call.request))
             if attempts.already_done(error):
                 return call.result(call.answer())
             pause = attempts.pause(error, time.monotonic(), random.random())  # noqa: S311  # spreads, guards nothing

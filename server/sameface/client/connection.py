@@ -11,6 +11,8 @@ import grpc
 from sameface.v1 import face_service_pb2_grpc, gallery_service_pb2_grpc, system_service_pb2_grpc
 
 MAX_MESSAGE_BYTES = 36 << 20
+MAX_PHOTO_BYTES = 16 << 20
+"""What a service takes unless it is set otherwise (SAMEFACE_IMAGE__MAX_BYTES)."""
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -20,6 +22,17 @@ CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
+
+
+def checked_photo_bytes(limit: int) -> int:
+    """Return a limit of the bytes of a photo.
+
+    Raises:
+        ValueError: it is not 1 to `MAX_MESSAGE_BYTES`.
+    """
+    if not 1 <= limit <= MAX_MESSAGE_BYTES:
+        raise ValueError(f"max_photo_bytes is {limit}; expected 1 to {MAX_MESSAGE_BYTES}, which a message may have")
+    return limit
 
 
 def channel_options(server_name: str = "") -> tuple[tuple[str, Any], ...]:

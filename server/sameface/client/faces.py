@@ -3,6 +3,7 @@
 import uuid
 from typing import Any, Unpack
 
+from sameface.client.connection import MAX_PHOTO_BYTES
 from sameface.client.fields import check_known, filled, gallery_name, identity_name
 from sameface.client.options import (
     CompareOptions,
@@ -19,6 +20,8 @@ from sameface.v1 import face_service_pb2 as protos
 class FaceCalls:
     """Enrolment, verification, identification, and calls that need no gallery."""
 
+    max_photo_bytes: int = MAX_PHOTO_BYTES
+
     @Rpc
     def enroll(
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
@@ -30,7 +33,7 @@ class FaceCalls:
         request = filled(
             protos.EnrollTemplateRequest,
             parent=identity_name(gallery, identity),
-            sample=as_sample(sample),
+            sample=as_sample(sample, self.max_photo_bytes),
             allow_missing=values.pop("create_identity", True),
             request_id=str(uuid.uuid4()) if request_id is None else request_id,
             **values,
@@ -44,7 +47,11 @@ class FaceCalls:
         """Verify (1:1): is the sample of the claimed identity?"""
         check_known(options, VerifyOptions.__annotations__)
         name = identity_name(gallery, identity)
-        return Call(fitting(filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample), **options)))
+        return Call(
+            fitting(
+                filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample, self.max_photo_bytes), **options)
+            )
+        )
 
     @Rpc
     def identify(
@@ -53,7 +60,13 @@ class FaceCalls:
         """Identify (1:N): which identity of the gallery is the sample of, if any?"""
         check_known(options, IdentifyOptions.__annotations__)
         name = gallery_name(gallery)
-        return Call(fitting(filled(protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample), **options)))
+        return Call(
+            fitting(
+                filled(
+                    protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample, self.max_photo_bytes), **options
+                )
+            )
+        )
 
     @Rpc
     def compare(
@@ -61,18 +74,25 @@ class FaceCalls:
     ) -> Call[protos.CompareFacesResponse]:
         """Compare two samples. Nothing is stored."""
         check_known(options, CompareOptions.__annotations__)
-        request = filled(protos.CompareFacesRequest, first=as_sample(first), second=as_sample(second), **options)
+        request = filled(
+            protos.CompareFacesRequest,
+            first=as_sample(first, self.max_photo_bytes),
+            second=as_sample(second, self.max_photo_bytes),
+            **options,
+        )
         return Call(fitting(request))
 
     @Rpc
     def detect(self, photo: Photo) -> Call[protos.DetectFacesResponse]:
         """Find every face of a photo, largest first; ``faces_found`` says how many there are."""
-        return Call(fitting(protos.DetectFacesRequest(photo=photo_bytes(photo))))
+        return Call(fitting(protos.DetectFacesRequest(photo=photo_bytes(photo, self.max_photo_bytes))))
 
     @Rpc
     def embed(self, photo: Photo, *, embedder_version: int = 0) -> Call[protos.EmbedFacesResponse]:
         """Return the embeddings of the faces of a photo, largest first; ``faces_found`` says how many there are."""
-        request = protos.EmbedFacesRequest(photo=photo_bytes(photo), embedder_version=embedder_version)
+        request = protos.EmbedFacesRequest(
+            photo=photo_bytes(photo, self.max_photo_bytes), embedder_version=embedder_version
+        )
         return Call(fitting(request))
 
     @Rpc
@@ -92,7 +112,7 @@ class FaceCalls:
         request = filled(
             protos.SearchTemplatesRequest,
             gallery=gallery_name(gallery),
-            sample=as_sample(sample),
+            sample=as_sample(sample, self.max_photo_bytes),
             filter=where,
             **values,
         )
