@@ -141,7 +141,13 @@ class RuntimeMissing(SamefaceError):
     reason = "RUNTIME_MISSING"
 
 
+class AddressUnavailable(SamefaceError):
+    """The service cannot listen on its address: it is in use, or not of this machine. The message says which."""
+
+    reason = "ADDRESS_UNAVAILABLE"
+
+
 class ServerEnded(SamefaceError):
-    """The gRPC server has ended although nobody asked it to. The process ends, so that it can be started again."""
+    """A server has ended although nobody asked it to: the gRPC server of this process, or one that it has started."""
 
     reason = "SERVER_ENDED"

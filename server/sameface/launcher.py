@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sameface.errors import RuntimeMissing
+from sameface.errors import ServerEnded
 from sameface.lifeline import ending_with_parent
 
 STOP_S = 30.0
@@ -27,7 +27,7 @@ def served(data_dir: Path, log_path: Path, flags: Sequence[str] = ()) -> Iterato
     """Start a service on a free loopback port, yield its address and process id, and stop it at the end.
 
     Raises:
-        RuntimeMissing: the service did not become ready, or did not stop cleanly. The message ends with its log.
+        ServerEnded: the service did not become ready, or did not stop cleanly. The message ends with its log.
     """
     # -P: import nothing from the current folder.
     command = [sys.executable, "-P", "-m", "sameface.cli", "serve", "--json", "--listen", "127.0.0.1:0"]
@@ -39,7 +39,7 @@ def served(data_dir: Path, log_path: Path, flags: Sequence[str] = ()) -> Iterato
         line = process.stdout.readline()
         if not line:
             process.wait(STOP_S)
-            raise RuntimeMissing(f"the service did not start:\n{_tail(log_path)}", metadata={"log": log_path})
+            raise ServerEnded(f"the service did not start:\n{_tail(log_path)}", metadata={"log": log_path})
         yield Service(json.loads(line)["address"], process.pid)
     finally:
         process.terminate()
@@ -49,7 +49,7 @@ def served(data_dir: Path, log_path: Path, flags: Sequence[str] = ()) -> Iterato
             process.kill()
             status = process.wait()
     if status != 0:
-        raise RuntimeMissing(f"the service ended with {status}:\n{_tail(log_path)}", metadata={"log": log_path})
+        raise ServerEnded(f"the service ended with {status}:\n{_tail(log_path)}", metadata={"log": log_path})
 
 
 def _tail(log_path: Path) -> str:

@@ -31,6 +31,7 @@ from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
+from sameface.listening import check_free
 from sameface.pipeline.detector import DetectorSettings
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
@@ -122,6 +123,8 @@ async def run_service(settings: Settings, on_ready: Callable[[Started], None]) -
 async def _open(
     settings: Settings, parts: AsyncExitStack, began: float, aborting: asyncio.Event
 ) -> tuple[ApiServer, Started]:
+    # First, because all that follows takes seconds. Somebody else may still be faster.
+    await asyncio.to_thread(check_free, settings.listen)
     models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, models.cards)

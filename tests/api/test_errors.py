@@ -18,7 +18,7 @@ from sameface.errors import ServerBusy
 from sameface_qdrant.errors import InvalidArgument, SamefaceError, StoreUnavailable, TemplateLimitReached
 
 # With these errors a server does not start, or has ended, so no caller ever gets them.
-UNSERVED = {"STORE_LOCKED", "RUNTIME_MISSING", "SERVER_ENDED"}
+UNSERVED = {"STORE_LOCKED", "RUNTIME_MISSING", "ADDRESS_UNAVAILABLE", "SERVER_ENDED"}
 
 
 def every_error() -> set[type[SamefaceError]]:

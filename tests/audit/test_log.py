@@ -20,7 +20,7 @@ from sameface.audit import files
 from sameface.audit.chain import Checked, check
 from sameface.audit.files import files_of, lines_of
 from sameface.audit.log import MENDED, UNKNOWN, AuditLog, AuditOptions, Entry
-from sameface.errors import AuditUnavailable, RuntimeMissing
+from sameface.errors import AuditUnavailable
 
 QUICK = AuditOptions(durable_within_s=0.02, seal_every_s=1000)
 
@@ -82,7 +82,7 @@ def test_the_chain_goes_on_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_two_services_do_not_write_one_log(tmp_path: Path, log: AuditLog) -> None:
-    with pytest.raises(RuntimeMissing, match="another service"):
+    with pytest.raises(AuditUnavailable, match="another service"):
         AuditLog(tmp_path, QUICK)
 
 
@@ -222,7 +222,7 @@ def test_a_log_whose_end_was_changed_is_not_continued(tmp_path: Path) -> None:
     AuditLog(tmp_path, QUICK).close()
     (file,) = files_of(tmp_path)
     file.write_bytes(b"something else\n")
-    with pytest.raises(RuntimeMissing, match="audit verify"):
+    with pytest.raises(AuditUnavailable, match="audit verify"):
         AuditLog(tmp_path, QUICK)
     assert file.read_bytes() == b"something else\n"
 

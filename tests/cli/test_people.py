@@ -80,6 +80,14 @@ def test_galleries_identities_and_templates_are_looked_after(sameface: Run, gall
     run("identity", "update", gallery, "obama", "--display-name", "Barack Obama", "--verify-threshold", "0.7")
     (identity,) = lines(run("identity", "show", gallery, "obama", "--json"))
     assert (identity["display_name"], identity["labels"]) == ("Barack Obama", {"country": "us"})
+    changed = run("identity", "update", gallery, "obama", "--consent", "form 17", "--purpose", "door")
+    shown_identity = run("identity", "show", gallery, "obama")
+    assert changed == shown_identity
+    told = [line.split(maxsplit=1) for line in shown_identity.splitlines()]
+    assert {("consent", "form 17"), ("purpose", "door"), ("templates", "1"), ("labels", "country=us")} <= {
+        (line[0], line[1].strip()) for line in told if len(line) == 2
+    }
+    assert "form 17" in run("identity", "list", gallery)
     run("identity", "update", gallery, "obama", "--reset-threshold", "--label", "country=fr")
     (identity,) = lines(run("identity", "show", gallery, "obama", "--json"))
     assert "verify_threshold" not in identity

@@ -55,6 +55,19 @@ def crash(error: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
 
 
+def test_a_package_that_a_command_lacks_is_named_with_what_to_install() -> None:
+    """Somebody has installed the client, and typer by chance."""
+    program = CRASH.format(error="ModuleNotFoundError('No module named anyascii', name='anyascii')")
+    program = program.replace("main.main()", "from sameface.cli.start import main as start\nstart()")
+    command = [sys.executable, "-c", program, "doctor"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert ended.stderr == (
+        "sameface: the command line needs more packages (anyascii is not installed); run: "
+        "pip install 'sameface[server]'\n"
+    )
+
+
 @pytest.mark.parametrize("error", ["RuntimeError('one\\ntwo')", "KeyError('one two')", "ZeroDivisionError('one two')"])
 def test_a_crash_is_one_line_and_no_decision(error: str) -> None:
     result = crash(error)

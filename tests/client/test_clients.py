@@ -17,7 +17,7 @@ from PIL import Image
 
 from sameface.client import AsyncClient, Client, NotAPhoto, Outcome, Scope, ServiceError
 from sameface.client.calls import Calls
-from sameface.client.connection import MAX_MESSAGE_BYTES
+from sameface.client.connection import MAX_PHOTO_BYTES
 from sameface.client.rpc import Call
 from sameface.client.samples import photo_bytes
 from sameface.launcher import Service
@@ -167,9 +167,10 @@ def test_a_stream_whose_source_fails_gives_its_answers_and_then_that_failure(
         assert [next(stream).index for _ in range(3)] == [0, 1, 2]
 
 
-def test_a_sample_of_a_stream_that_no_message_can_hold_is_named(client: Any, gallery: str) -> None:
-    for huge in (bytes(MAX_MESSAGE_BYTES), face_pb2.Sample(photo=bytes(MAX_MESSAGE_BYTES))):
-        with pytest.raises(NotAPhoto, match="a message holds at most") as error:
+def test_a_sample_of_a_stream_that_is_too_large_is_named(client: Any, gallery: str) -> None:
+    size = MAX_PHOTO_BYTES + 1
+    for huge in (bytes(size), face_pb2.Sample(photo=bytes(size))):
+        with pytest.raises(NotAPhoto, match=f"a photo may have at most {MAX_PHOTO_BYTES}") as error:
             list(client.identify_stream(gallery, [huge]))
         assert error.value.reason == "IMAGE_TOO_LARGE"
 

@@ -21,6 +21,7 @@ from sameface.client.retries import LONGEST_PAUSE_S, SPREAD, Attempts
 from sameface.client.rpc import Call
 from sameface.errors import FaceNotFound, ModelUnavailable, ServerBusy
 from sameface.v1 import (
+    face_pb2,
     face_service_pb2,
     face_service_pb2_grpc,
     gallery_pb2,
@@ -251,6 +252,20 @@ def test_a_server_without_room_is_asked_again_but_not_with_what_is_too_large(
     with pytest.raises(ServiceError, match="larger than max"):
         run(lambda client: client.create_identity("g", "i", display_name="x" * (37 << 20)))
     assert len(script.requests) == 2
+
+
+def test_a_photo_beyond_the_messages_of_a_server_has_the_reason_of_every_large_photo(
+    run: Callable[..., Any], scripted: tuple[Scripted, str]
+) -> None:
+    script, _ = scripted
+    for use in (lambda client: client.verify("g", "i", bytes(5 << 20)), lambda client: client.detect(bytes(5 << 20))):
+        with pytest.raises(ServiceError, match="larger than max") as error:
+            run(use)
+        assert error.value.reason == "IMAGE_TOO_LARGE"
+    with pytest.raises(ServiceError, match="larger than max") as error:
+        run(lambda client: client.enroll("g", "i", face_pb2.Embedding(), display_name="x" * (5 << 20)))
+    assert error.value.reason == ""
+    assert script.requests == []
 
 
 def test_a_request_id_is_the_callers_to_choose_or_to_leave_out(

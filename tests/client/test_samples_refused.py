@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sameface.client import AsyncClient, Client, NotAPhoto
-from sameface.client.connection import MAX_MESSAGE_BYTES
+from sameface.client.connection import MAX_MESSAGE_BYTES, MAX_PHOTO_BYTES
 from sameface.client.samples import as_sample, photo_bytes
 from sameface.v1 import face_pb2
 from tests.client.photos import LONGEST_MESSAGE, PHOTO, PIXELS, refused, written
@@ -119,7 +119,7 @@ def test_an_image_that_cannot_be_loaded_is_refused() -> None:
         ((photo for photo in [PHOTO]), "an object of type generator is not a photo; hand over one photo at a time, or"),
         (io.BytesIO, "the class BytesIO"),
         (io.BytesIO(PHOTO).getvalue, "builtin_function_or_method is not a photo; call it"),
-        (Upload(), "coroutine is not a photo; await it"),
+        (Upload(), r"read\(\) of the Upload is asynchronous; hand over its bytes: await file\.read\(\)"),
         (face_pb2.Sample(photo=PHOTO), "an object of type Sample is not a photo"),
     ],
 )
@@ -136,19 +136,19 @@ def test_files_that_hold_no_photo_are_refused_before_they_are_read(tmp_path: Pat
     refused(tmp_path / "text.jpg", r"text.jpg' is not a photo but looks like: JPEG as base64 text")
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(1 << 40)
-    refused(tmp_path / "huge.jpg", f"has {1 << 40} bytes; a message holds at most {MAX_MESSAGE_BYTES}")
+    refused(tmp_path / "huge.jpg", f"has {1 << 40} bytes; a photo may have at most {MAX_PHOTO_BYTES}")
     with (tmp_path / "huge.jpg").open("rb") as file:
-        refused(file, f"BufferedReader has more than {MAX_MESSAGE_BYTES} bytes")
-    huge = bytes(MAX_MESSAGE_BYTES + 1)
+        refused(file, f"BufferedReader has more than {MAX_PHOTO_BYTES} bytes")
+    huge = bytes(MAX_PHOTO_BYTES + 1)
     for content in (huge, bytearray(huge), memoryview(huge), array.array("B", huge)):
-        refused(content, f"{type(content).__name__} has {MAX_MESSAGE_BYTES + 1} bytes; a message holds at most")
+        refused(content, f"{type(content).__name__} has {MAX_PHOTO_BYTES + 1} bytes; a photo may have at most")
     os.mkfifo(tmp_path / "pipe.jpg")
     refused(tmp_path / "pipe.jpg", "is a named pipe")
     refused("/dev/zero", "'/dev/zero' is a device")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket.jpg"))
         refused(tmp_path / "socket.jpg", "is a socket")
-    with pytest.raises(IsADirectoryError, match="folder; expected the file of one photo"):
+    with pytest.raises(IsADirectoryError, match=r"folder; expected the file of one photo .*sameface enroll"):
         photo_bytes(tmp_path)
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     with pytest.raises(OSError, match=r"loop.jpg"):
@@ -174,8 +174,9 @@ def test_a_name_with_brackets_or_quotes_is_still_a_name() -> None:
             photo_bytes(name)
 
 
-HUGE = bytes(MAX_MESSAGE_BYTES)
-NOISE = np.random.default_rng(8).integers(0, 256, (3600, 3600, 3), np.uint8)
+HUGE = bytes(MAX_PHOTO_BYTES + 1)
+NOISE = np.random.default_rng(8).integers(0, 256, (2400, 2400, 3), np.uint8)
+LARGEST = bytes(MAX_MESSAGE_BYTES // 2)
 
 
 @pytest.mark.parametrize(
@@ -187,18 +188,44 @@ NOISE = np.random.default_rng(8).integers(0, 256, (3600, 3600, 3), np.uint8)
         lambda client: client.verify("g", "ada", face_pb2.Sample(photo=HUGE)),
         lambda client: client.enroll("g", "ada", face_pb2.Sample(photo=HUGE)),
         lambda client: client.search("g", HUGE),
-        lambda client: client.compare(HUGE[1::2], HUGE[::2]),
+        lambda client: client.compare(PHOTO, HUGE),
     ],
 )
-async def test_what_no_message_can_hold_is_refused_before_it_is_sent(call: Callable[[Any], Any]) -> None:
+async def test_a_photo_that_is_too_large_is_refused_before_it_is_sent(call: Callable[[Any], Any]) -> None:
+    limit = rf"a photo may have at most {MAX_PHOTO_BYTES} \(16 MiB\); send"
     # Nothing listens there.
-    with Client("127.0.0.1:1") as client, pytest.raises(NotAPhoto, match="a message holds at most") as error:
+    with Client("127.0.0.1:1") as client, pytest.raises(NotAPhoto, match=limit) as error:
         call(client)
     assert error.value.reason == "IMAGE_TOO_LARGE"
-    assert str(MAX_MESSAGE_BYTES) in error.value.message
+    assert "SAMEFACE_IMAGE__MAX_BYTES" in error.value.message
     async with AsyncClient("127.0.0.1:1") as waiting:
-        with pytest.raises(NotAPhoto, match="a message holds at most"):
+        with pytest.raises(NotAPhoto, match=limit):
             await call(waiting)
+
+
+async def test_photos_that_fit_alone_are_refused_if_they_do_not_fit_together() -> None:
+    limit = f"the request CompareFacesRequest has .* bytes; a message may have at most {MAX_MESSAGE_BYTES}"
+    with Client("127.0.0.1:1", max_photo_bytes=len(LARGEST)) as client:
+        with pytest.raises(NotAPhoto, match=limit) as error:
+            client.compare(LARGEST, LARGEST)
+        assert error.value.reason == "IMAGE_TOO_LARGE"
+    async with AsyncClient("127.0.0.1:1", max_photo_bytes=len(LARGEST)) as waiting:
+        with pytest.raises(NotAPhoto, match=limit):
+            await waiting.compare(LARGEST, LARGEST)
+
+
+def test_the_limit_of_a_photo_may_be_lowered_and_raised_up_to_a_message() -> None:
+    with Client("127.0.0.1:1", max_photo_bytes=10) as client, pytest.raises(NotAPhoto, match="at most 10 "):
+        client.detect(PHOTO)
+    for limit in (0, -1, MAX_MESSAGE_BYTES + 1):
+        for kind in (Client, AsyncClient):
+            with pytest.raises(ValueError, match=f"max_photo_bytes is {limit}; expected 1 to {MAX_MESSAGE_BYTES}"):
+                kind("127.0.0.1:1", max_photo_bytes=limit)
+
+
+def test_pixels_that_are_too_large_as_a_png_may_be_small_as_a_jpeg() -> None:
+    refused(NOISE, "the array as a PNG has .*; send a JPEG instead, or")
+    refused(Image.fromarray(NOISE), "the Pillow image as a PNG has .*; send a JPEG instead, or")
 
 
 @pytest.mark.parametrize("mode", ["r", "w", "wb", "a+", "closed"])

@@ -108,6 +108,28 @@ def test_members_of_an_archive_are_taken() -> None:
         assert photo_bytes(member) == PHOTO
 
 
+class Upload:
+    """A file that was uploaded to an asynchronous web framework, as Starlette and FastAPI hand it over."""
+
+    def __init__(self) -> None:
+        self.file = tempfile.SpooledTemporaryFile(max_size=100)  # noqa: SIM115  # the test closes it
+        self.file.write(PHOTO)
+
+    async def read(self, size: int = -1) -> bytes:
+        return self.file.read(size)
+
+    async def seek(self, offset: int) -> None:
+        self.file.seek(offset)
+
+
+def test_an_upload_is_read_from_its_beginning_without_a_loop() -> None:
+    upload: Any = Upload()
+    assert photo_bytes(upload) == PHOTO
+    assert photo_bytes(upload) == PHOTO
+    upload.file.close()
+    refused(upload, "Upload is closed; ")
+
+
 @pytest.fixture
 def answer() -> Iterator[http.client.HTTPResponse]:
     """The answer of a web server, whose body cannot seek and comes in parts."""

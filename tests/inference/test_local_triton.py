@@ -439,7 +439,7 @@ async def test_a_folder_whose_path_is_too_long_for_a_socket_is_named(
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    with pytest.raises(RuntimeMissing, match="TMPDIR"):
+    with pytest.raises(InvalidArgument, match="TMPDIR"):
         LocalTriton(REPOSITORY, runtime(), CARDS)
     assert list(long.iterdir()) == []
 

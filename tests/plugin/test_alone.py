@@ -105,3 +105,10 @@ def test_the_client_extra_brings_the_client_and_nothing_heavy(
     install(alone, f"{wheel}[client]", wheels)
     run(alone, "-c", CLIENT, cwd=tmp_path)
     absent(alone, HEAVY)
+    absent(alone, ("typer", "rich", "platformdirs"))
+    for command, extra in (("sameface", "server"), ("sameface-train", "train")):
+        ended = subprocess.run([alone.with_name(command), "--help"], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (3, "")
+        assert ended.stderr.startswith(f"{command}: ")
+        assert f"pip install 'sameface[{extra}]'" in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1

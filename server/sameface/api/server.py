@@ -19,7 +19,8 @@ from sameface.api.gallery_service import GalleryServicer
 from sameface.api.interceptor import RequestGuard
 from sameface.api.system_service import ServedParts, SystemServicer
 from sameface.audit.recorder import Recorder
-from sameface.errors import RuntimeMissing, ServerEnded
+from sameface.errors import ServerEnded
+from sameface.listening import unavailable
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import (
     face_service_pb2,
@@ -115,7 +116,7 @@ async def start_server(
 
     Raises:
         InvalidArgument: the certificate or its key cannot be used.
-        RuntimeMissing: the server cannot listen on the address.
+        AddressUnavailable: the server cannot listen on the address.
     """
     admission, counted = Admission(limits), Rates(rates)
     server = grpc.aio.server(
@@ -155,10 +156,8 @@ async def start_server(
     try:
         port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
     except RuntimeError as error:
-        raise RuntimeMissing(
-            f"cannot listen on {listen}: the address is in use, or does not belong to this machine; choose another "
-            "address with --listen",
-            metadata={"listen": listen},
+        raise unavailable(
+            listen, "the address is in use, or does not belong to this machine; choose another one"
         ) from error
     await server.start()
     if not access.required and not is_loopback(listen.rpartition(":")[0]):

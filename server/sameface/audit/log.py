@@ -27,7 +27,7 @@ from sameface.audit.chain import REMOVED, SEAL, linked, signed_content
 from sameface.audit.files import RETRY_S, begin_file, end_of, files_of, last_entry, signing_key
 from sameface.audit.mirrors import Mirror, StandardOutput, Syslog
 from sameface.audit.pseudonyms import Pseudonyms
-from sameface.errors import AuditUnavailable, RuntimeMissing
+from sameface.errors import AuditUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class AuditLog:
         """Open the folder and continue its chain.
 
         Raises:
-            RuntimeMissing: another process writes here, or the folder cannot be used.
+            AuditUnavailable: another process writes here, or the folder cannot be used.
             InvalidArgument: the address of the syslog has another form.
         """
         self._folder, self._options = folder, options
@@ -102,7 +102,7 @@ class AuditLog:
             self._file, self._begun = begin_file(folder, self._number + 1), time.time()
             self._reserve()
         except (OSError, ValueError, sqlite3.Error) as error:
-            raise RuntimeMissing(
+            raise AuditUnavailable(
                 f"the audit log in {folder} cannot be continued: {error}; another service may be using it, or "
                 "`sameface audit verify` says what is wrong",
                 metadata={"path": folder},

@@ -1,5 +1,5 @@
 """Runs `sameface` as `python -m sameface.cli`, which does not depend on PATH."""
 
-from sameface.cli.main import main
+from sameface.cli.start import main
 
 main()

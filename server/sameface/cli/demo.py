@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sameface.cli.options import InferenceName
 from sameface.cli.output import coloured, note, visible
-from sameface.errors import RuntimeMissing
+from sameface_qdrant.errors import InvalidArgument
 
 
 def demo(
@@ -36,9 +36,9 @@ def demo(
     from sameface.launcher import served
 
     if not portraits.is_dir():
-        raise RuntimeMissing(
+        raise InvalidArgument(
             f"{portraits} is not a folder; run this in a checkout, or give the folder with --portraits",
-            metadata={"path": portraits},
+            metadata={"field": "portraits"},
         )
     console = Console(stderr=True)
     output.mkdir(parents=True, exist_ok=True)

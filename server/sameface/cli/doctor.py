@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import grpc
@@ -20,6 +20,7 @@ from sameface.cli.options import AsJson, ExitCode
 from sameface.cli.output import coloured, print_json, print_table
 from sameface.cli.serve import load_settings
 from sameface.errors import ModelNotFound, RuntimeMissing
+from sameface.listening import bind_failures
 from sameface_qdrant.errors import SamefaceError, StoreLocked
 
 if TYPE_CHECKING:
@@ -179,13 +180,11 @@ def _lock_holder(holder: str) -> str:
 
 
 def _address(settings: "Settings") -> Finding:
-    host, _, port = settings.listen.rpartition(":")
     remedy = "stop the program that uses it, or set SAMEFACE_LISTEN"
     try:
-        addresses = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        failures, known = bind_failures(settings.listen)
     except (OSError, UnicodeError) as error:
         return Finding("address", False, f"{settings.listen}: {error}", "correct SAMEFACE_LISTEN")
-    failures = [failure for family, _, _, _, address in addresses if (failure := _cannot_bind(family, address))]
     if any(failure.errno == errno.EADDRINUSE for failure in failures):
         try:
             status = ask_health(where_it_listens(settings.listen), ANSWER_S, SERVICE, encryption_of(settings.tls))
@@ -198,19 +197,9 @@ def _address(settings: "Settings") -> Finding:
             "wait, or see its log",
         )
     # A name may have several addresses (localhost). The service listens on those that this machine has.
-    if len(failures) == len(addresses):
+    if len(failures) == known:
         return Finding("address", False, f"{settings.listen}: {failures[0].strerror}", remedy)
     return Finding("address", True, f"{settings.listen} is free")
-
-
-def _cannot_bind(family: int, address: Any) -> OSError | None:
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        return error
-    return None
 
 
 def _writable(name: str, folder: Path, setting: str) -> Finding:

@@ -6,15 +6,15 @@ The same photo has the same request id each time, so a folder that is enrolled a
 import hashlib
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sameface.cli.findings import counted, finding_text, findings_summary
 from sameface.cli.options import (
     DEFAULT_ADDRESS,
     Address,
@@ -30,16 +30,15 @@ from sameface.cli.photos import (
     STDIN,
     NamedPhoto,
     display_name_of,
-    find_people,
-    find_photos,
     identity_ids,
+    people_named,
+    reader,
 )
 from sameface.cli.resume import resumed
 from sameface.cli.stored import Stored, key_of, look_up, refuse_other_people
 from sameface.cli.work import NotTried, error_record, work_on
-from sameface.client import Client, Finding, QualityComponent, ServiceError, Template
-from sameface.client.fields import last_part, template_name
-from sameface.photo_folders import Skipped
+from sameface.client import Client, QualityComponent, ServiceError, Template
+from sameface.client.fields import template_name
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values.ids import check_id
 
@@ -58,6 +57,8 @@ class Passed:
     """None in a dry run, and if an earlier run has enrolled the photo."""
     findings: tuple[str, ...] = ()
     """What the gallery's guards found, as text."""
+    kinds: tuple[str, ...] = ()
+    """The kinds of these findings."""
 
 
 def enroll(
@@ -85,6 +86,9 @@ def enroll(
         bool, typer.Option("--merge", help="add to an identity even if its display name is another")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check every photo, but store nothing")] = False,
+    allow_unlike: Annotated[
+        bool, typer.Option("--allow-unlike", help="enrol photos under one id although they do not resemble each other")
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="send every photo again, also those that an interrupted run has enrolled")
     ] = False,
@@ -98,7 +102,8 @@ def enroll(
 
     The name of a sub-folder gives the id. If an id belongs to a person of another name, nothing is enrolled. A photo
     that is enrolled already is not added again. A run that was interrupted goes on where it was: what it has enrolled
-    is not sent again. Exit code: 0 every photo is enrolled, 3 one was refused.
+    is not sent again. Photos under one id that do not resemble each other are asked about on a terminal, and refused
+    otherwise. Exit code: 0 every photo is enrolled, 3 one was refused.
     """
     began = time.monotonic()
     if display_name and not identity:
@@ -106,10 +111,11 @@ def enroll(
             "--display-name is for one identity; name it with --as ID", metadata={"field": "display_name"}
         )
     labels = parse_labels(label)
-    people, skipped = _people(photos, identity)
+    people, skipped = people_named(photos, identity)
     note_skipped(skipped)
     ids = {identity: identity} if identity else identity_ids(people)
     work = [(name, photo) for name, found in people.items() for photo in found]
+    read = reader()
     with ExitStack() as opened:
         client = opened.enter_context(connected(address))
         try:
@@ -124,7 +130,8 @@ def enroll(
         for name, chosen in ids.items():
             if name != chosen:
                 note(f"{name} is enrolled as {chosen}")
-        made = client.get_gallery(gallery).proto.create_time.ToNanoseconds() if there else 0
+        found = client.get_gallery(gallery) if there else None
+        made = found.proto.create_time.ToNanoseconds() if found else 0
         resume = (
             None
             if dry_run or STDIN in photos
@@ -135,18 +142,39 @@ def enroll(
 
         kept = frozenset(name for name, _ in stored.templates)
 
-        def send(item: tuple[str, NamedPhoto]) -> Passed:
+        def earlier(name: str, request_id: str) -> str:
+            """Return the template that an earlier run has made of a photo, if it is still there; else nothing."""
+            done = resume.enrolled.get(request_id, "") if resume is not None else ""
+            # It may have been deleted since, alone or with its person.
+            template = template_name(gallery, ids[name], done) if done else ""
+            return template if template in kept else ""
+
+        def to_compare(name: str, photo: NamedPhoto) -> bytes | None:
+            content = read(photo)
+            return None if earlier(name, _request_id(gallery, ids[name], face or "", content)) else content
+
+        unlike: dict[str, list[NamedPhoto]] = {}
+        if not allow_unlike and any(len(several) > 1 for several in people.values()):
+            # It imports numpy, which photos of one each do not need.
+            from sameface.cli.likeness import ask, find_unlike, refusal
+
+            unlike = find_unlike(client, found, people, to_compare, face)
+            may_ask = identity and not (as_json or dry_run or STDIN in photos)
+            if unlike and may_ask and ask(identity, unlike[identity], len(work)):
+                unlike = {}
+
+        def send(item: tuple[str, NamedPhoto]) -> Passed | SamefaceError:
             name, photo = item
-            content = photo.read()
+            if name in unlike:
+                return refusal(photo, ids[name], unlike[name], len(people[name]))
+            content = read(photo)
             if not there:
                 # The gallery does not exist yet. A comparison checks a photo in the same way.
                 answer = client.compare(content, content, face_selection=face)
                 return Passed(_quality(answer.first_face.quality if answer.first_face else ()), "", None)
             request_id = _request_id(gallery, ids[name], face or "", content)
-            done = resume.enrolled.get(request_id, "") if resume is not None else ""
-            # It may have been deleted since, alone or with its person.
-            if done and (earlier := template_name(gallery, ids[name], done)) in kept:
-                return Passed({}, earlier, None)
+            if there_already := earlier(name, request_id):
+                return Passed({}, there_already, None)
             enrolled = client.enroll(
                 gallery,
                 ids[name],
@@ -159,11 +187,16 @@ def enroll(
             )
             if resume is not None:
                 resume.add(request_id, enrolled.template.id)
-            findings = tuple(map(_finding_text, enrolled.findings))
             stored_as = None if dry_run else enrolled.template
-            return Passed(_quality(enrolled.template.quality), stored_as.name if stored_as else "", stored_as, findings)
+            return Passed(
+                _quality(enrolled.template.quality),
+                stored_as.name if stored_as else "",
+                stored_as,
+                tuple(map(finding_text, enrolled.findings)),
+                tuple(str(finding.kind) for finding in enrolled.findings),
+            )
 
-        counts = dict.fromkeys(STATUS_TEXTS, 0)
+        counts, kinds = dict.fromkeys(STATUS_TEXTS, 0), []
         refused = not_tried = 0
         table = GrowingTable(HEADINGS, [photo.name for _, photo in work])
         for (name, photo), answer in work_on(work, send, "enrolling"):
@@ -177,6 +210,7 @@ def enroll(
             else:
                 status = _status(answer, stored.templates)
                 counts[status] += 1
+                kinds.append(answer.kinds)
                 record |= {
                     "status": status,
                     "template": answer.name,
@@ -193,23 +227,11 @@ def enroll(
             resume.complete()
     took_s = time.monotonic() - began
     note(
-        f"{_summary(counts, len(work), len(ids), refused, dry_run=dry_run)}, in {took_s:.1f} s "
+        f"{_summary(counts, kinds, len(work), len(ids), refused, dry_run=dry_run)}, in {took_s:.1f} s "
         f"({len(work) / max(took_s, 1e-3):.1f} photos/s)"
     )
     if refused or not_tried:
         raise typer.Exit(ExitCode.ERROR)
-
-
-def _people(photos: list[str], identity: str) -> tuple[dict[str, list[NamedPhoto]], list[Skipped]]:
-    if identity:
-        found, skipped = find_photos(photos)
-        return {identity: found}, skipped
-    if len(photos) != 1 or photos[0] == STDIN or not Path(photos[0]).is_dir():
-        raise InvalidArgument(
-            "expected one folder with a sub-folder per person; for photos of one person give its id with --as ID",
-            metadata={"field": "photo"},
-        )
-    return find_people(Path(photos[0]))
 
 
 def _make_gallery(client: Client, gallery: str, *, dry_run: bool) -> bool:
@@ -244,29 +266,23 @@ def _status(passed: Passed, known: set[tuple[str, datetime | None]]) -> str:
     return status
 
 
-def _finding_text(finding: Finding) -> str:
-    """Return what a guard found, as text."""
-    kind = finding.kind
-    sentence = {
-        "COLLISION": "looks like another identity",
-        "DUPLICATE": "is enrolled already",
-        "OUTLIER": "is unlike the identity's other photos",
-        "REPLACED": "replaces an older template",
-        "NOT_CHECKED": "no threshold to check against",
-    }.get(kind, kind)
-    if finding.identity and kind in ("COLLISION", "DUPLICATE"):
-        sentence += f": {last_part(finding.identity)}"
-    return sentence + (f" ({finding.score:.3f})" if finding.score is not None else "")
-
-
 def _quality(parts: Iterable[QualityComponent]) -> dict[str, float]:
     return {part.name: round(part.value, 1) for part in parts}
 
 
-def _summary(counts: Mapping[str, int], photos: int, identities: int, refused: int, *, dry_run: bool) -> str:
+def _summary(
+    counts: Mapping[str, int],
+    kinds: Sequence[tuple[str, ...]],
+    photos: int,
+    identities: int,
+    refused: int,
+    *,
+    dry_run: bool,
+) -> str:
     done = f"{counts['WOULD_BE_ENROLLED']} of {photos} photos pass"
     if not dry_run:
         done = f"{counts['ENROLLED']} of {photos} photos enrolled"
         if there := counts["ALREADY_THERE"]:
             done += f", {there} already there"
-    return f"{done}, {identities} identities, {refused} refused"
+    parts = (done, findings_summary(kinds), counted(identities, "identity"), f"{refused} refused")
+    return ", ".join(filter(None, parts))

@@ -33,7 +33,9 @@ template_app = typer.Typer(
     help="List, change and erase templates: one stored reference embedding each.", no_args_is_help=True
 )
 
-IDENTITY_HEADINGS = ("identity", "display name", "templates", "threshold", "labels", "purpose", "expires", "changed")
+IDENTITY_HEADINGS = (
+    *("identity", "display name", "templates", "threshold", "labels", "purpose", "consent", "expires", "changed"),
+)
 TEMPLATE_HEADINGS = ("template", "made from", "enrolled", "expires", "quality")
 
 
@@ -60,7 +62,7 @@ def show_identity(
     """Show an identity."""
     with connected(address) as client:
         found = client.get_identity(gallery, identity)
-    show_answers([found], as_json, IDENTITY_HEADINGS, [_identity_row(found)])
+    _show_identity(found, as_json)
 
 
 @identity_app.command("update")
@@ -107,7 +109,7 @@ def update_identity(
         fields["expire_time"] = in_utc(expires)
     with connected(address) as client:
         changed = client.update_identity(gallery, identity, etag=etag, **fields)
-    show_answers([changed], as_json, IDENTITY_HEADINGS, [_identity_row(changed)])
+    _show_identity(changed, as_json)
 
 
 @identity_app.command("move")
@@ -122,7 +124,7 @@ def move_identity(
     """Give an identity another id, or with --merge add its templates to another identity."""
     with connected(address) as client:
         moved = client.move_identity(gallery, identity, new_id, merge=merge)
-    show_answers([moved], as_json, IDENTITY_HEADINGS, [_identity_row(moved)])
+    _show_identity(moved, as_json)
 
 
 @identity_app.command("delete")
@@ -200,6 +202,13 @@ def _identity_row(one: "Identity") -> tuple[str, ...]:
         f"{one.verify_threshold:g}" if one.verify_threshold is not None else "–",
         ", ".join(f"{key}={value}" for key, value in sorted(one.labels.items())),
         one.purpose,
+        one.consent_reference,
         time_text(one.expire_time),
         time_text(one.update_time),
     )
+
+
+def _show_identity(one: "Identity", as_json: bool) -> None:
+    rows = [*zip(IDENTITY_HEADINGS, _identity_row(one), strict=True)]
+    rows += [("made", time_text(one.create_time)), ("etag", one.etag)]
+    show_answers([one], as_json, ("", ""), rows)

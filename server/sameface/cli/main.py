@@ -14,6 +14,7 @@ from sameface import __version__
 from sameface.cli.deferred import DeferredGroup
 from sameface.cli.options import ExitCode
 from sameface.cli.output import visible
+from sameface.cli.start import missing_package
 from sameface.folders import cache_folder
 from sameface.libraries import keep_caches_in
 from sameface_qdrant.errors import SamefaceError
@@ -109,6 +110,8 @@ def _run() -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 128 + signal.SIGINT
     except Exception as error:
+        if missing_package(error):
+            raise
         if hasattr(error, "show"):
             # A usage error. Typer's exit code for it, 2, means AMBIGUOUS here.
             error.show()

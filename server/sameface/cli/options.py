@@ -87,6 +87,7 @@ def connected(address: str, *, timeout_s: float = 30.0) -> "Client":
         credentials=credentials,
         metadata=key,
         server_name=os.environ.get("SAMEFACE_CLIENT_SERVER_NAME", ""),
+        max_photo_bytes=max_photo_bytes_of(os.environ),
     )
 
 
@@ -110,6 +111,23 @@ def credentials_of(environment: Mapping[str, str]) -> "grpc.ChannelCredentials |
         )
     files = [Path(one) if one and one != "public" else None for one in (ca, certificate, key)]
     return tls_credentials(*files)
+
+
+def max_photo_bytes_of(environment: Mapping[str, str]) -> int:
+    """Return how many bytes a photo may have: ``SAMEFACE_CLIENT_MAX_PHOTO_BYTES``, or what a service takes by default.
+
+    Raises:
+        InvalidArgument: it is no number, or more than a message may have.
+    """
+    from sameface.client.connection import MAX_PHOTO_BYTES, checked_photo_bytes
+
+    text = environment.get("SAMEFACE_CLIENT_MAX_PHOTO_BYTES", "")
+    try:
+        return checked_photo_bytes(int(text)) if text else MAX_PHOTO_BYTES
+    except ValueError as error:
+        raise InvalidArgument(
+            f"SAMEFACE_CLIENT_MAX_PHOTO_BYTES cannot be used: {error}", metadata={"field": "max_photo_bytes"}
+        ) from None
 
 
 def key_of(environment: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -5,13 +5,15 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from anyascii import anyascii
 
-from sameface.client.files import check_content, meant_otherwise, named, quotable, read_file, read_path
+from sameface.cli.options import max_photo_bytes_of
+from sameface.client.files import check_content, meant_otherwise, read_file, read_path
+from sameface.client.naming import named, quotable
 from sameface.file_types import PHOTOS
 from sameface.photo_folders import Skipped, describe_skipped, is_folder, photos_below, why_skipped
 from sameface_qdrant.errors import InvalidArgument
@@ -34,9 +36,24 @@ class NamedPhoto:
             NotAPhoto: it is no file, empty, too large, or the text of a photo.
             OSError: it cannot be read.
         """
-        content = read_file(sys.stdin.buffer, "stdin") if self.path is None else read_path(self.path)
-        check_content(content, "stdin" if self.path is None else named(str(self.path)))
+        most = max_photo_bytes_of(os.environ)
+        content = read_file(sys.stdin.buffer, "stdin", most) if self.path is None else read_path(self.path, most)
+        check_content(content, "stdin" if self.path is None else named(str(self.path)), most)
         return content
+
+
+def reader() -> Callable[[NamedPhoto], bytes]:
+    """Return what reads a photo. It keeps that of stdin, which can be read only once."""
+    stdin: list[bytes] = []
+
+    def read(photo: NamedPhoto) -> bytes:
+        if photo.path is not None:
+            return photo.read()
+        if not stdin:
+            stdin.append(photo.read())
+        return stdin[0]
+
+    return read
 
 
 def find_photos(names: Sequence[str]) -> tuple[list[NamedPhoto], list[Skipped]]:
@@ -113,6 +130,23 @@ def find_people(folder: Path) -> tuple[dict[str, list[NamedPhoto]], list[Skipped
             metadata={"field": "photo"},
         )
     return people, skipped
+
+
+def people_named(photos: list[str], identity: str) -> tuple[dict[str, list[NamedPhoto]], list[Skipped]]:
+    """Return the photos of each person by name, and what was skipped: of one ``identity``, or of a folder of people.
+
+    Raises:
+        InvalidArgument: the names stand for no photos, or for no folder of people.
+    """
+    if identity:
+        found, skipped = find_photos(photos)
+        return {identity: found}, skipped
+    if len(photos) != 1 or photos[0] == STDIN or not Path(photos[0]).is_dir():
+        raise InvalidArgument(
+            "expected one folder with a sub-folder per person; for photos of one person give its id with --as ID",
+            metadata={"field": "photo"},
+        )
+    return find_people(Path(photos[0]))
 
 
 def _in_brackets(skipped: Iterable[Skipped]) -> str:

@@ -11,7 +11,7 @@ import grpc
 from sameface.client.answer import read
 from sameface.client.answers.decisions import StreamAnswer
 from sameface.client.calls import Calls
-from sameface.client.connection import Metadata, Target, checked_metadata
+from sameface.client.connection import MAX_PHOTO_BYTES, Metadata, Target, checked_metadata, checked_photo_bytes
 from sameface.client.errors import ServiceError
 from sameface.client.faces import stream_settings
 from sameface.client.forks import check_usable
@@ -19,7 +19,7 @@ from sameface.client.frames import AsyncFrames
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
-from sameface.client.samples import SampleLike, as_sample, check_many, fitting
+from sameface.client.samples import SampleLike, as_sample, check_many, fitting, holds_photo
 from sameface.v1 import face_service_pb2
 
 
@@ -39,8 +39,10 @@ class AsyncClient(Calls):
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Metadata = (),
         server_name: str = "",
+        max_photo_bytes: int = MAX_PHOTO_BYTES,
     ) -> None:
         """See `Client`."""
+        self.max_photo_bytes = checked_photo_bytes(max_photo_bytes)
         self._target = Target(address, credentials, server_name)
         self._timeout_s = timeout_s
         self._unreachable_s = unreachable_s
@@ -98,7 +100,8 @@ class AsyncClient(Calls):
                 numbered = _numbered(_each(samples)) if frames is None else frames
                 async for number, sample in numbered:
                     request = face_service_pb2.StreamIdentifyFacesRequest(
-                        sample=await asyncio.to_thread(as_sample, sample), tag="" if frames is None else str(number)
+                        sample=await asyncio.to_thread(as_sample, sample, self.max_photo_bytes),
+                        tag="" if frames is None else str(number),
                     )
                     yield fitting(request)
             except Exception as error:
@@ -118,7 +121,8 @@ class AsyncClient(Calls):
             if failed:
                 raise failed[0]
         except grpc.RpcError as error:
-            raise await asyncio.to_thread(self._target.explained, ServiceError.of(error)) from None
+            failure = ServiceError.of(error, with_photo=True)
+            raise await asyncio.to_thread(self._target.explained, failure) from None
         finally:
             answers.cancel()
 
@@ -148,7 +152,7 @@ class AsyncClient(Calls):
                 left_s = max(0.0, attempts.deadline - time.monotonic())
                 return call.result(await rpc(call.request, timeout=left_s, metadata=self._metadata))
             except grpc.RpcError as failed:
-                error = ServiceError.of(failed)
+                error = ServiceError.of(failed, with_photo=holds_photo(call.request))
             if attempts.already_done(error):
                 return call.result(call.answer())
             if call.instead is not None and error.reason == call.exists:

@@ -16,6 +16,8 @@ from sameface.client.hints import why_unreachable
 from sameface.v1 import face_service_pb2_grpc, gallery_service_pb2_grpc, system_service_pb2_grpc
 
 MAX_MESSAGE_BYTES = 36 << 20
+MAX_PHOTO_BYTES = 16 << 20
+"""What a service takes unless it is set otherwise (SAMEFACE_IMAGE__MAX_BYTES)."""
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -127,6 +129,17 @@ def _checked_value(key: str, value: str | bytes) -> str | bytes:
         what = "a line break" if "\n" in text or "\r" in text else "a character that is not printable ASCII"
         raise ValueError(f"the value of metadata {key!r} has {what}; remove it, or send bytes under a key in -bin")
     return text
+
+
+def checked_photo_bytes(limit: int) -> int:
+    """Return a limit of the bytes of a photo.
+
+    Raises:
+        ValueError: it is not 1 to `MAX_MESSAGE_BYTES`.
+    """
+    if not 1 <= limit <= MAX_MESSAGE_BYTES:
+        raise ValueError(f"max_photo_bytes is {limit}; expected 1 to {MAX_MESSAGE_BYTES}, which a message may have")
+    return limit
 
 
 def tls_credentials(

@@ -94,8 +94,11 @@ class ServiceError(Exception):
         return self.code == grpc.StatusCode.UNAVAILABLE and not self.reason and fault_of(self.message) is not None
 
     @classmethod
-    def of(cls, error: grpc.RpcError) -> "ServiceError":
-        """Read ErrorInfo and RetryInfo out of a failed call of either kind of channel."""
+    def of(cls, error: grpc.RpcError, *, with_photo: bool = False) -> "ServiceError":
+        """Read ErrorInfo and RetryInfo out of a failed call of either kind of channel.
+
+        A request with a photo that was too large for a message has the reason IMAGE_TOO_LARGE.
+        """
         # `rpc_status` reads trailing metadata. A synchronous error has it from its call; one of grpc.aio has its own.
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
         code: grpc.StatusCode = error.code()
@@ -106,7 +109,11 @@ class ServiceError(Exception):
                 return cls(
                     grpc.StatusCode.UNAVAILABLE, "", "the server ended the call while it was written to", {}, None
                 )
-            return cls(code, "", details, {}, None)
+            failed = cls(code, "", details, {}, None)
+            if with_photo and failed.too_large:
+                message = f"the request is too large for a message ({details}); send a smaller photo"
+                return cls(code, "IMAGE_TOO_LARGE", message, {}, None)
+            return failed
         return cls._of(status, code)
 
     @classmethod

@@ -5,6 +5,7 @@ from typing import Any, Unpack
 from sameface.client.answers.decisions import Comparison, Identification, Verification
 from sameface.client.answers.faces import DetectedFaces, EmbeddedFaces
 from sameface.client.answers.templates import Enrollment, SearchResult
+from sameface.client.connection import MAX_PHOTO_BYTES
 from sameface.client.fields import check_known, filled, gallery_name, identity_name
 from sameface.client.options import (
     CompareOptions,
@@ -21,6 +22,8 @@ from sameface.v1 import face_service_pb2 as protos
 class FaceCalls:
     """Enrolment, verification, identification, and calls that need no gallery."""
 
+    max_photo_bytes: int = MAX_PHOTO_BYTES
+
     @Rpc
     def enroll(
         self, gallery: str, identity: str, sample: SampleLike, **options: Unpack[EnrollOptions]
@@ -34,7 +37,7 @@ class FaceCalls:
         request = filled(
             protos.EnrollTemplateRequest,
             parent=identity_name(gallery, identity),
-            sample=as_sample(sample),
+            sample=as_sample(sample, self.max_photo_bytes),
             allow_missing=values.pop("create_identity", True),
             request_id=values.pop("request_id", None) or "",
             **values,
@@ -48,33 +51,41 @@ class FaceCalls:
         """Verify (1:1): is the sample of the claimed identity?"""
         check_known(options, VerifyOptions.__annotations__)
         name = identity_name(gallery, identity)
-        request = filled(protos.VerifyFaceRequest, name=name, sample=as_sample(sample), **options)
-        return Call(fitting(request), Verification)
+        sent = as_sample(sample, self.max_photo_bytes)
+        return Call(fitting(filled(protos.VerifyFaceRequest, name=name, sample=sent, **options)), Verification)
 
     @Rpc
     def identify(self, gallery: str, sample: SampleLike, **options: Unpack[IdentifyOptions]) -> Call[Identification]:
         """Identify (1:N): which identity of the gallery is the sample of, if any?"""
         check_known(options, IdentifyOptions.__annotations__)
         name = gallery_name(gallery)
-        request = filled(protos.IdentifyFacesRequest, gallery=name, sample=as_sample(sample), **options)
-        return Call(fitting(request), Identification)
+        sent = as_sample(sample, self.max_photo_bytes)
+        return Call(fitting(filled(protos.IdentifyFacesRequest, gallery=name, sample=sent, **options)), Identification)
 
     @Rpc
     def compare(self, first: SampleLike, second: SampleLike, **options: Unpack[CompareOptions]) -> Call[Comparison]:
         """Compare two samples. Nothing is stored."""
         check_known(options, CompareOptions.__annotations__)
-        request = filled(protos.CompareFacesRequest, first=as_sample(first), second=as_sample(second), **options)
+        request = filled(
+            protos.CompareFacesRequest,
+            first=as_sample(first, self.max_photo_bytes),
+            second=as_sample(second, self.max_photo_bytes),
+            **options,
+        )
         return Call(fitting(request), Comparison)
 
     @Rpc
     def detect(self, photo: Photo) -> Call[DetectedFaces]:
         """Find every face of a photo, largest first; ``faces_found`` says how many there are."""
-        return Call(fitting(protos.DetectFacesRequest(photo=photo_bytes(photo))), DetectedFaces)
+        request = protos.DetectFacesRequest(photo=photo_bytes(photo, self.max_photo_bytes))
+        return Call(fitting(request), DetectedFaces)
 
     @Rpc
     def embed(self, photo: Photo, *, embedder_version: int = 0) -> Call[EmbeddedFaces]:
         """Return the embeddings of the faces of a photo, largest first; ``faces_found`` says how many there are."""
-        request = protos.EmbedFacesRequest(photo=photo_bytes(photo), embedder_version=embedder_version)
+        request = protos.EmbedFacesRequest(
+            photo=photo_bytes(photo, self.max_photo_bytes), embedder_version=embedder_version
+        )
         return Call(fitting(request), EmbeddedFaces)
 
     @Rpc
@@ -92,7 +103,7 @@ class FaceCalls:
         request = filled(
             protos.SearchTemplatesRequest,
             gallery=gallery_name(gallery),
-            sample=as_sample(sample),
+            sample=as_sample(sample, self.max_photo_bytes),
             filter=where,
             **values,
         )

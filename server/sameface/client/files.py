@@ -10,16 +10,14 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from sameface.client.connection import MAX_MESSAGE_BYTES
+from sameface.client.connection import MAX_PHOTO_BYTES
 from sameface.client.errors import NotAPhoto
+from sameface.client.naming import EXPECTED, LONGEST_NAME, SUFFIX, described, named, quotable, type_name
 from sameface.file_types import HEAD_BYTES, FileType, Use, file_type
 
 CHUNK_BYTES = 1 << 20
-LONGEST_NAME = 200
-"""Longer paths are not quoted."""
 LONGEST_PATH = 4096
 """Bytes of the longest path of Linux."""
-EXPECTED = "expected a path, bytes, an array of pixels, a Pillow image or an open file"
 
 _KINDS = {
     stat.S_ISFIFO: "a named pipe",
@@ -29,14 +27,13 @@ _KINDS = {
 }
 # A pipe that this process already holds: /dev/stdin, and what a shell makes of <(command).
 _OWN_PIPE = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
-_SUFFIX = re.compile(r"\.\w{1,5}$")
 _QUOTES = "\"'"
 # The path itself is at fault, so it may be a text of another kind.
 _NO_SUCH_PATH = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)
 
 
-def read_path(path: str | os.PathLike[Any]) -> bytes:
-    """Return the bytes of a file. A named pipe, a device and a socket are not opened.
+def read_path(path: str | os.PathLike[Any], most: int = MAX_PHOTO_BYTES) -> bytes:
+    """Return the bytes of a file of at most ``most`` bytes. A named pipe, a device and a socket are not opened.
 
     Raises:
         NotAPhoto: the file is not a regular one or too large, or the path is a text of another kind: base64, JSON, a
@@ -46,9 +43,9 @@ def read_path(path: str | os.PathLike[Any]) -> bytes:
     text = os.fsdecode(path)
     try:
         status = os.stat(text)
-        _check_regular(text, status)
+        _check_regular(text, status, most)
         with open(text, "rb") as file:
-            content = file.read(MAX_MESSAGE_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
         mistake = meant_otherwise(text) if error.errno in _NO_SUCH_PATH else None
         raise mistake or _short(error, text) from None
@@ -58,17 +55,18 @@ def read_path(path: str | os.PathLike[Any]) -> bytes:
         raise meant_otherwise(text) or NotAPhoto(
             f"a text of {len(text)} characters is not a path, because it holds a NUL or a lone surrogate; {EXPECTED}"
         ) from None
-    if len(content) > MAX_MESSAGE_BYTES:
-        raise too_large(named(text), f"more than {MAX_MESSAGE_BYTES}")
+    if len(content) > most:
+        raise too_large(named(text), f"more than {most}", most)
     return content
 
 
-def read_file(file: Any, name: str = "") -> bytes:
+def read_file(file: Any, name: str = "", most: int = MAX_PHOTO_BYTES) -> bytes:
     """Return the bytes of a file object, from its beginning wherever it stands. One that cannot seek is read on.
 
     Args:
         file: the file object.
         name: what it is called in an error; default: its type.
+        most: how many bytes it may have.
 
     Raises:
         NotAPhoto: the file is closed, a text file, only for writing, asynchronous, empty or too large.
@@ -81,7 +79,7 @@ def read_file(file: Any, name: str = "") -> bytes:
         raise NotAPhoto(f'{name} is closed; open the file with open(path, "rb") and read it before it is closed')
     seekable = _rewind(file)
     try:
-        content = _read_all(file, name)
+        content = _read_all(file, name, most)
     except NotAPhoto:
         raise
     except UnicodeDecodeError:
@@ -98,20 +96,21 @@ def read_file(file: Any, name: str = "") -> bytes:
     return content
 
 
-def check_content(content: bytes, source: str) -> None:
+def check_content(content: bytes, source: str, most: int = MAX_PHOTO_BYTES) -> None:
     """Check the bytes of a file for mistakes that need no decoder. The service judges all others.
 
     Args:
         content: the bytes.
         source: what they are called in an error.
+        most: how many there may be.
 
     Raises:
         NotAPhoto: there are none or too many, or they are a photo written as text, or where one is.
     """
     if not content:
         raise NotAPhoto(f"{source} has 0 bytes; expected the file of a photo")
-    if len(content) > MAX_MESSAGE_BYTES:
-        raise too_large(source, len(content))
+    if len(content) > most:
+        raise too_large(source, len(content), most)
     kind = file_type(content[:HEAD_BYTES])
     if mistake := _stand_in(kind, source) or _quoted_stand_in(content[: 2 * HEAD_BYTES].decode("latin-1"), source):
         raise mistake
@@ -146,7 +145,7 @@ def _is_path(content: bytes) -> bool:
     if len(content) > LONGEST_PATH:
         return False
     text = os.fsdecode(content).strip()
-    return text.isprintable() and (bool(_SUFFIX.search(text)) or os.path.isfile(text))
+    return text.isprintable() and (bool(SUFFIX.search(text)) or os.path.isfile(text))
 
 
 def refuse_awaitable(thing: object) -> None:
@@ -159,38 +158,17 @@ def refuse_awaitable(thing: object) -> None:
     raise NotAPhoto(f"{described(thing)} is not a photo; await it and hand over its result")
 
 
-def type_name(thing: object) -> str:
-    """Return the name of a thing's type, cut at 60 characters."""
-    return type(thing).__name__[:60]
-
-
-def described(thing: object) -> str:
-    """Return what a thing is called in an error. No article is right before every name of a type."""
-    return f"an object of type {type_name(thing)}"
-
-
-def named(path: str) -> str:
-    """Return a path for an error: quoted if it is surely a path, else its length alone."""
-    return repr(path) if quotable(path) else f"a path of {len(path)} characters"
-
-
-def quotable(path: str) -> bool:
-    """Whether a text is surely a path, and no photo as text: it has a suffix, is in a folder that exists, or short."""
-    if len(path) > LONGEST_NAME or not path.isprintable():
-        return False
-    folder = os.path.dirname(path)
-    return len(path) < 12 or bool(_SUFFIX.search(path)) or (folder != "/" and os.path.isdir(folder))
-
-
-def _check_regular(path: str, status: os.stat_result) -> None:
+def _check_regular(path: str, status: os.stat_result, most: int) -> None:
     mode = status.st_mode
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "Is a folder; expected the file of one photo")
+        raise IsADirectoryError(
+            errno.EISDIR, "Is a folder; expected the file of one photo (`sameface enroll` takes folders)"
+        )
     what = next((name for is_kind, name in _KINDS.items() if is_kind(mode)), None)
     if what and not _OWN_PIPE.fullmatch(path):
         raise NotAPhoto(f"{named(path)} is {what}; expected the file of a photo")
-    if stat.S_ISREG(mode) and status.st_size > MAX_MESSAGE_BYTES:
-        raise too_large(named(path), status.st_size)
+    if stat.S_ISREG(mode) and status.st_size > most:
+        raise too_large(named(path), status.st_size, most)
 
 
 def meant_otherwise(text: str) -> NotAPhoto | None:
@@ -253,10 +231,13 @@ def _rewind(file: Any) -> bool:
     return True
 
 
-def _read_all(file: Any, name: str) -> bytes:
+def _read_all(file: Any, name: str, most: int) -> bytes:
     content = bytearray()
     for chunk in _chunks(file):
-        refuse_awaitable(chunk)
+        if inspect.isawaitable(chunk):
+            if inspect.iscoroutine(chunk):
+                chunk.close()
+            raise asynchronous(name)
         if isinstance(chunk, str):
             raise _text_file(name)
         if chunk is None:
@@ -264,8 +245,8 @@ def _read_all(file: Any, name: str) -> bytes:
         if not isinstance(chunk, bytes | bytearray | memoryview):
             raise NotAPhoto(f"read() of {name} returned {described(chunk)}; expected bytes")
         content += chunk
-        if len(content) > MAX_MESSAGE_BYTES:
-            raise too_large(name, f"more than {MAX_MESSAGE_BYTES}")
+        if len(content) > most:
+            raise too_large(name, f"more than {most}", most)
     return bytes(content)
 
 
@@ -287,9 +268,16 @@ def _text_file(name: str) -> NotAPhoto:
     return NotAPhoto(f'{name} is a text file; open the file with open(path, "rb")')
 
 
-def too_large(source: str, size: object) -> NotAPhoto:
-    """Return the error for what no message can hold."""
+def asynchronous(name: str) -> NotAPhoto:
+    """Return the error for a file object that only a coroutine can read."""
+    return NotAPhoto(f"read() of {name} is asynchronous; hand over its bytes: await file.read()")
+
+
+def too_large(source: str, size: object, most: int, instead: str = "send a smaller one") -> NotAPhoto:
+    """Return the error for a photo of more than ``most`` bytes."""
     return NotAPhoto(
-        f"{source} has {size} bytes; a message holds at most {MAX_MESSAGE_BYTES}; make the photo smaller",
+        f"{source} has {size} bytes; a photo may have at most {most} ({most / (1 << 20):.3g} MiB); {instead}, or raise "
+        "max_photo_bytes here (SAMEFACE_CLIENT_MAX_PHOTO_BYTES for commands) and "
+        "SAMEFACE_IMAGE__MAX_BYTES at the service",
         reason="IMAGE_TOO_LARGE",
     )

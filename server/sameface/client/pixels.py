@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface.client.errors import NotAPhoto
-from sameface.client.files import type_name
+from sameface.client.naming import type_name
 from sameface.file_types import HEAD_BYTES, file_type
 
 CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}

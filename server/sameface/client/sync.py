@@ -11,14 +11,14 @@ import grpc
 from sameface.client.answer import read
 from sameface.client.answers.decisions import StreamAnswer
 from sameface.client.calls import Calls
-from sameface.client.connection import Metadata, Target, checked_metadata
+from sameface.client.connection import MAX_PHOTO_BYTES, Metadata, Target, checked_metadata, checked_photo_bytes
 from sameface.client.errors import ServiceError
 from sameface.client.faces import stream_settings
 from sameface.client.frames import Frames
 from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
-from sameface.client.samples import SampleLike, as_sample, check_many, fitting
+from sameface.client.samples import SampleLike, as_sample, check_many, fitting, holds_photo
 from sameface.v1 import face_service_pb2
 
 
@@ -48,6 +48,7 @@ class Client(Calls):
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Metadata = (),
         server_name: str = "",
+        max_photo_bytes: int = MAX_PHOTO_BYTES,
     ) -> None:
         """Connect to ``host:port``.
 
@@ -59,11 +60,14 @@ class Client(Calls):
             credentials: for TLS; None connects without encryption.
             metadata: sent with every call, for instance ``{"authorization": "Bearer …"}``; a mapping, or pairs.
             server_name: the name in the service's certificate, if it is not the one in the address.
+            max_photo_bytes: photos of more bytes are refused before they are sent, with `NotAPhoto`. The service has a
+                limit of its own, by default the same.
 
         Raises:
             NotAnAddress: ``address`` has another form; nothing is sent.
-            ValueError: ``metadata`` cannot be sent.
+            ValueError: ``metadata`` cannot be sent, or ``max_photo_bytes`` is not 1 to the size of a message.
         """
+        self.max_photo_bytes = checked_photo_bytes(max_photo_bytes)
         self._target = Target(address, credentials, server_name)
         self._timeout_s = timeout_s
         self._unreachable_s = unreachable_s
@@ -121,7 +125,7 @@ class Client(Calls):
             try:
                 for number, sample in numbered:
                     request = face_service_pb2.StreamIdentifyFacesRequest(
-                        sample=as_sample(sample), tag="" if frames is None else str(number)
+                        sample=as_sample(sample, self.max_photo_bytes), tag="" if frames is None else str(number)
                     )
                     yield fitting(request)
             except Exception as error:
@@ -141,7 +145,7 @@ class Client(Calls):
             if failed:
                 raise failed[0]
         except grpc.RpcError as error:
-            raise self._target.explained(ServiceError.of(error)) from None
+            raise self._target.explained(ServiceError.of(error, with_photo=True)) from None
         finally:
             if frames is not None:
                 frames.close()
@@ -171,7 +175,7 @@ class Client(Calls):
                 left_s = max(0.0, attempts.deadline - time.monotonic())
                 return call.result(rpc(call.request, timeout=left_s, metadata=self._metadata))
             except grpc.RpcError as failed:
-                error = ServiceError.of(failed)
+                error = ServiceError.of(failed, with_photo=holds_photo(call.request))
             if attempts.already_done(error):
                 return call.result(call.answer())
             if call.instead is not None and error.reason == call.exists:

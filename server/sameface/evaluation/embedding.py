@@ -85,8 +85,6 @@ def faces_in(client: Client, photo: Photo, version: int) -> EmbeddedFaces | str:
     except NotAPhoto as error:
         return error.reason
     except ServiceError as error:
-        if error.too_large:
-            return "IMAGE_TOO_LARGE"
         if error.reason not in NO_PHOTO:
             raise
         return error.reason

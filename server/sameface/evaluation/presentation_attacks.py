@@ -158,7 +158,7 @@ def examine(client: Client, root: Path, photos: Sequence[Path], advance: Callabl
         except NotAPhoto as error:
             return error.reason
         except ServiceError as error:
-            if error.too_large or error.reason in NO_PHOTO:
+            if error.reason in NO_PHOTO:
                 return error.reason
             raise
         finally:

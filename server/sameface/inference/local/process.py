@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
-from sameface.errors import RuntimeMissing
 from sameface.inference.local.private_memory import with_private_memory
 from sameface.inference.local.runtime import Runtime
 from sameface.lifeline import ending_with_parent
+from sameface_qdrant.errors import InvalidArgument
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +76,15 @@ def private_folder() -> TemporaryDirectory[str]:
     """Create a folder for sockets that only its owner can enter (mode 0700).
 
     Raises:
-        RuntimeMissing: the path of a socket in the folder would be too long.
+        InvalidArgument: the path of a socket in the folder would be too long.
     """
     folder = TemporaryDirectory(prefix="sameface-triton-")
     if len(os.fsencode(folder.name)) + len("/metrics") > LONGEST_SOCKET_PATH:
         folder.cleanup()
-        raise RuntimeMissing(
+        raise InvalidArgument(
             f"the path of tritonserver's sockets in {folder.name} is too long; at most {LONGEST_SOCKET_PATH} bytes are "
             "allowed; set TMPDIR to a folder with a shorter path",
-            metadata={"path": folder.name},
+            metadata={"field": "TMPDIR"},
         )
     return folder
 
