@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -118,6 +119,18 @@ class EnvoyProcess:
             stats: Any = json.loads((await self._ask("/stats?format=json&filter=^http.http.downstream_rq_active$"))[1])
             return sum(int(one["value"]) for one in stats["stats"])
         return 0
+
+    def resident_bytes(self) -> int:
+        """Return how much memory it uses; 0 if the system does not say."""
+        try:
+            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+        except (OSError, IndexError):
+            return 0
+
+    def kill(self) -> None:
+        """End it at once."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
 
     async def stop(self) -> None:
         """End the process, and what it started."""

@@ -15,7 +15,6 @@ OPENAPI_BYTES = 1 << 20
 HTTP_FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 CORS = "envoy.filters.http.cors"
-_JSON_OR_GRPC_WEB = "application/(json|grpc-web|grpc-web-text)([+;].*)?"
 _ALLOWED_HEADERS = "authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent"
 _EXPOSED_HEADERS = "grpc-status,grpc-message,grpc-status-details-bin"
 
@@ -23,6 +22,7 @@ _LOCAL_ERRORS = {
     400: (3, "%LOCAL_REPLY_BODY%"),
     404: (5, "nothing has this path, or this host is not one of http.hosts"),
     408: (4, "the request took too long to arrive"),
+    411: (3, "send Content-Length: a body without it is not read"),
     413: (8, "the body is larger than http.max_body_bytes"),
     415: (3, "send Content-Type: application/json"),
     431: (3, f"the header is larger than {HEADER_KIB} KiB"),
@@ -39,23 +39,24 @@ def routes(options: HttpOptions, openapi: Path) -> Config:
         "timeout": "0s",  # the service has timeouts of its own
         "max_stream_duration": {"grpc_timeout_header_max": "0s"},
     }
+    # A web page may send other types without asking first. So only these can change something. Bodies have announced
+    # lengths, because the transcoder would collect one without an end.
+    readable = _matches("content-type", "application/(json|grpc-web|grpc-web-text)([+;].*)?")
+    short = {"name": "content-length", "range_match": {"start": 0, "end": options.max_body_bytes + 1}}
     found: list[Config] = [
-        {"match": {"prefix": "/v1/", **_header(":method", "GET|DELETE")}, "route": to_service},
-        # A web page may send other types without asking first. So only these can change something.
-        {"match": {"prefix": "/", **_header("content-type", _JSON_OR_GRPC_WEB)}, "route": to_service},
-        {
-            "match": {"prefix": "/", **_header(":method", "POST|PATCH|PUT")},
-            "direct_response": {"status": 415},
-            **_without_transcoder(),
-        },
-        {"match": {"prefix": "/"}, "direct_response": {"status": 404}, **_without_transcoder()},
+        {"match": _all("/v1/", _matches(":method", "GET|DELETE")), "route": to_service},
+        {"match": _all("/", readable, short), "route": to_service},
+        _refusal(413, readable, {"name": "content-length", "present_match": True}),
+        _refusal(411, readable),
+        _refusal(415, _matches(":method", "POST|PATCH|PUT")),
+        _refusal(404),
     ]
     if options.origins:
         # Only what is routed to the service is asked for its origins first.
-        found.insert(0, {"match": {"prefix": "/", **_header(":method", "OPTIONS")}, "route": to_service})
+        found.insert(0, {"match": _all("/", _matches(":method", "OPTIONS")), "route": to_service})
     if options.openapi:
         document = {
-            "match": {"path": "/openapi.yaml", **_header(":method", "GET")},
+            "match": {"path": "/openapi.yaml", "headers": [_matches(":method", "GET")]},
             "direct_response": {"status": 200, "body": {"filename": str(openapi)}},
             "response_headers_to_add": [_set_header("content-type", "application/yaml")],
             **_without_transcoder(),
@@ -82,8 +83,16 @@ def routes(options: HttpOptions, openapi: Path) -> Config:
     return {"max_direct_response_body_size_bytes": OPENAPI_BYTES, "virtual_hosts": [host]}
 
 
-def _header(name: str, pattern: str) -> Config:
-    return {"headers": [{"name": name, "string_match": {"safe_regex": {"regex": pattern}}}]}
+def _all(prefix: str, *headers: Config) -> Config:
+    return {"prefix": prefix, "headers": list(headers)}
+
+
+def _matches(name: str, pattern: str) -> Config:
+    return {"name": name, "string_match": {"safe_regex": {"regex": pattern}}}
+
+
+def _refusal(status: int, *headers: Config) -> Config:
+    return {"match": _all("/", *headers), "direct_response": {"status": status}, **_without_transcoder()}
 
 
 def _set_header(name: str, value: str) -> Config:

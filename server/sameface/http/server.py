@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 
 START_S = 20.0
 LOOK_S = 1.0
-"""Seconds between looks at whether the certificate has changed."""
+"""Seconds between looks at the certificate and at Envoy's memory."""
+MOST_RESIDENT_BYTES = 1 << 30
+"""Beyond this memory Envoy is ended and started again. Requests that arrive at the same time may need as much."""
 LAST_ANSWERS_S = 1.0
 """Seconds that the last answers may take to leave."""
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S, STABLE_S = 0.5, 30.0, 60.0
@@ -131,6 +133,9 @@ class HttpServer:
                 while not ended.done():
                     await asyncio.wait([ended], timeout=LOOK_S)
                     self._update_certificates()
+                    if self._process.resident_bytes() > MOST_RESIDENT_BYTES:
+                        log.error("envoy uses more than %d MiB; ending it", MOST_RESIDENT_BYTES >> 20)
+                        self._process.kill()
                 log.error("envoy ended with %d; restarting it", ended.result())
             finally:
                 ended.cancel()
