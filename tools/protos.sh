@@ -20,7 +20,7 @@ fi
 mkdir -p "$out/sameface/http"
 .venv/bin/python -m grpc_tools.protoc -Iprotos -Iprotos/vendor --include_imports \
     --descriptor_set_out="$out/sameface/http/descriptor.binpb" \
-    protos/sameface/v1/*.proto protos/vendor/google/rpc/error_details.proto
+    protos/sameface/v1/*.proto google/rpc/error_details.proto
 if [ "${1:-}" = --check ]; then
     { diff -r -x __pycache__ -x __init__.py "$out/sameface/v1" server/sameface/v1 &&
         cmp "$out/sameface/http/descriptor.binpb" server/sameface/http/descriptor.binpb; } >/dev/null || {
