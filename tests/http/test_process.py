@@ -23,7 +23,7 @@ from sameface.http.config import Bounds
 from sameface.http.envoy import find_envoy
 from sameface.http.options import HttpOptions
 from sameface.http.server import HttpServer
-from sameface.launcher import Service, served
+from sameface.launcher import Service
 from sameface.settings import Settings
 from sameface_qdrant.errors import InvalidArgument
 from tests.http.test_requests import photo
@@ -32,13 +32,31 @@ from tests.processes import descendants, listening_ports, living, until
 FLAGS = ["--inference", "onnx", "--http", "127.0.0.1:0"]
 
 
+@contextmanager
+def started(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Service]]:
+    """A service that the test ends by itself."""
+    command = [sys.executable, "-m", "sameface.cli", "serve", "--json", "--listen", "127.0.0.1:0", *FLAGS]
+    command += ["--data-dir", str(folder / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = json.loads(process.stdout.readline())
+        try:
+            yield process, Service(line["address"], process.pid, line["http"])
+        finally:
+            process.kill()
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with HTTP."""
-    folder = tmp_path_factory.mktemp("served")
-    with served(folder / "data", folder / "log", FLAGS) as service:
-        yield service
-    assert not living(descendants(service.pid))
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Service]]:
+    """A service with HTTP. The last test that uses it ends it."""
+    with started(tmp_path_factory.mktemp("served")) as both:
+        yield both
+
+
+@pytest.fixture
+def running(process: tuple[subprocess.Popen[str], Service]) -> Service:
+    """That service."""
+    return process[1]
 
 
 def envoy_of(service: Service) -> int:
@@ -71,7 +89,9 @@ def test_an_envoy_that_was_killed_is_replaced_and_grpc_goes_on(running: Service)
     assert living({running.pid})
 
 
-def test_a_call_that_is_in_work_at_sigterm_gets_its_answer(tmp_path: Path, portraits: Path) -> None:
+def test_a_call_that_is_in_work_at_sigterm_gets_its_answer(
+    process: tuple[subprocess.Popen[str], Service], portraits: Path
+) -> None:
     sent = {"sample": photo(portraits / "emmanuel_macron_2014.jpg"), "allowMissing": True}
 
     async def calls(service: Service) -> list[int]:
@@ -84,34 +104,20 @@ def test_a_call_that_is_in_work_at_sigterm_gets_its_answer(tmp_path: Path, portr
             os.kill(service.pid, signal.SIGTERM)
             return [answer.status_code for answer in await asyncio.gather(*posts)]
 
-    with started(tmp_path) as (process, service):
-        pids = descendants(service.pid)
-        folder = Path(f"/proc/{envoy_of(service)}/cwd").resolve()
-        assert asyncio.run(calls(service)) == [200] * 4
-        assert process.wait(30) == 0
+    ending, service = process
+    pids = descendants(service.pid)
+    folder = Path(f"/proc/{envoy_of(service)}/cwd").resolve()
+    assert asyncio.run(calls(service)) == [200] * 4
+    assert ending.wait(30) == 0
     assert not living(pids)
     assert not folder.exists()
 
 
-@contextmanager
-def started(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Service]]:
-    """A service that the test ends by itself."""
-    command = [sys.executable, "-m", "sameface.cli", "serve", "--json", "--listen", "127.0.0.1:0", *FLAGS]
-    command += ["--data-dir", str(folder / "data")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = json.loads(process.stdout.readline())
-        try:
-            yield process, Service(line["address"], process.pid, line["http"])
-        finally:
-            process.kill()
-
-
 def test_a_service_that_is_killed_takes_its_envoy_with_it(tmp_path: Path) -> None:
-    with started(tmp_path) as (process, service):
+    with started(tmp_path) as (killed, service):
         pids = descendants(service.pid)
         folder = Path(f"/proc/{envoy_of(service)}/cwd").resolve()
-        process.kill()
+        killed.kill()
         until(lambda: not living(pids), "envoy has ended")
     assert folder.parent == Path(tempfile.gettempdir())
     shutil.rmtree(folder)
