@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help demo test lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos qdrant docs site
-.PHONY: install install-dev lock pin-images models triton clean
+.PHONY: openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ lint-protos: install-dev
 
 protos: install-dev ## Generate the Python of protos/
 	@tools/protos.sh
+
+openapi: install-dev ## Write the OpenAPI document of HTTP from protos/ (needs protoc-gen-openapi, a Go program)
+	@$(BIN)/python tools/openapi.py
 
 docs: install-dev ## Write docs/errors.md, docs/api.md and the drawings of docs/images from the code
 	@$(BIN)/python tools/reference.py

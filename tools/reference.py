@@ -16,6 +16,21 @@ from sameface.api.status import DOMAIN, ERRORS
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("face_service", "gallery_service", "system_service", "decision", "gallery", "calibration", "face")
+# How Envoy turns canonical codes into HTTP statuses. tests/http asks it for each.
+HTTP_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "DATA_LOSS": 500,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
 Descriptor = descriptor_pb2.DescriptorProto | descriptor_pb2.EnumDescriptorProto
 # Field numbers of descriptor.proto, which are the paths of comments.
 MESSAGE, ENUM, SERVICE, METHOD, FIELD, NESTED, NESTED_ENUM, VALUE = 4, 5, 6, 2, 2, 3, 4, 2
@@ -27,7 +42,8 @@ SCALARS = {
 def error_table() -> str:
     """Return docs/errors.md."""
     rows = [
-        f"| `{reason}` | {row.code.name} | {row.metadata} | {row.remedy} |" for reason, row in sorted(ERRORS.items())
+        f"| `{reason}` | {row.code.name} | {HTTP_STATUS[row.code.name]} | {row.metadata} | {row.remedy} |"
+        for reason, row in sorted(ERRORS.items())
     ]
     return "\n".join(
         [
@@ -40,8 +56,10 @@ def error_table() -> str:
             "metadata are for programs. A wrong field is also named in a `google.rpc.BadRequest`; where the same",
             "call may succeed later, a `google.rpc.RetryInfo` says when.",
             "",
-            "| reason | status | metadata | what to do |",
-            "| --- | --- | --- | --- |",
+            "The third column is the status [over HTTP](http.md#errors).",
+            "",
+            "| reason | status | HTTP | metadata | what to do |",
+            "| --- | --- | --- | --- | --- |",
             *rows,
             "",
         ]

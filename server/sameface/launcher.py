@@ -20,6 +20,8 @@ class Service:
 
     address: str
     pid: int
+    http: str = ""
+    """Address of HTTP; empty without."""
 
 
 @contextmanager
@@ -40,7 +42,8 @@ def served(data_dir: Path, log_path: Path, flags: Sequence[str] = ()) -> Iterato
         if not line:
             process.wait(STOP_S)
             raise ServerEnded(f"the service did not start:\n{_tail(log_path)}", metadata={"log": log_path})
-        yield Service(json.loads(line)["address"], process.pid)
+        started = json.loads(line)
+        yield Service(started["address"], process.pid, started["http"])
     finally:
         process.terminate()
         try:

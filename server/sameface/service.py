@@ -17,11 +17,13 @@ from sameface import __version__
 from sameface.access.access import Access
 from sameface.access.tls import check_encrypted
 from sameface.api.admission import Limits
-from sameface.api.server import ApiServer, start_server
+from sameface.api.server import SERVICES, ApiServer, start_server
 from sameface.api.system_service import ServedParts
 from sameface.audit.log import AuditLog
 from sameface.audit.recorder import Recorder
 from sameface.errors import ModelUnavailable
+from sameface.http.config import Bounds
+from sameface.http.server import HttpServer
 from sameface.inference.base import Inference
 from sameface.inference.cards import EMBEDDER, ModelCard, read_all_cards
 from sameface.inference.check import check_digests, check_models
@@ -60,6 +62,8 @@ class Started:
     store_location: str
     triton_url: str
     seconds: float
+    http: str = ""
+    """Address of HTTP; empty without."""
 
     def line(self) -> str:
         """Return the start-up line: what is served where."""
@@ -73,8 +77,9 @@ class Started:
             for card in self.parts.cards
         )
         engine = self.parts.engine
+        address = f"{self.address} and HTTP on {self.http}" if self.http else self.address
         return (
-            f"sameface {__version__} serves on {self.address} after {self.seconds:.1f} s | models: {models} on {where} "
+            f"sameface {__version__} serves on {address} after {self.seconds:.1f} s | models: {models} on {where} "
             f"| templates: Qdrant {engine.kind} {engine.version} in {self.store_location}"
         )
 
@@ -128,6 +133,7 @@ async def _open(
     models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, models.cards)
+    http = _http(settings, parts)
     # One deadline for both: they usually start together with this service.
     # Before the store, so that it is closed after the last write to the store has its entry.
     recorder = None
@@ -194,8 +200,11 @@ async def _open(
         parts=served,
         limits=_limits(settings),
         max_message_bytes=settings.max_message_bytes,
+        http_socket=http.socket if http else None,
     )
     parts.push_async_callback(api.drain, 0.0)
+    if http:
+        await http.start()
     if local:
         local.on_state_change = api.set_serving
         local.photos_in_work = lambda: api.admission.photos.working
@@ -206,7 +215,25 @@ async def _open(
         store_location=store.description.location,
         triton_url=local.grpc_url if local else settings.triton_url,
         seconds=time.monotonic() - began,
+        http=http.address if http else "",
     )
+
+
+def _http(settings: Settings, parts: AsyncExitStack) -> HttpServer | None:
+    """Prepare HTTP; None if the settings want none. It ends after gRPC, when no more answers come."""
+    options = settings.http
+    if not options.listen:
+        return None
+    check_encrypted(options.listen, options.tls or settings.tls, settings.allow_plaintext, setting="http.listen")
+    http = HttpServer(
+        options,
+        grpc_tls=settings.tls,
+        bounds=Bounds(settings.arrive_s, settings.max_calls_per_connection),
+        services=SERVICES,
+        threads=available_cpus(),
+    )
+    parts.push_async_callback(http.stop)
+    return http
 
 
 def _limits(settings: Settings) -> Limits:

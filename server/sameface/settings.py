@@ -22,6 +22,7 @@ from sameface.audit.log import AuditOptions
 from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
 from sameface.folders import model_repository_source as model_repository_source
+from sameface.http.options import HttpOptions
 from sameface.inference.embedders import EmbedderRuntime
 from sameface.inference.triton_tls import TritonTls
 from sameface.protection import ProtectionOptions
@@ -117,6 +118,9 @@ class Settings(BaseSettings):
     )
     max_faces_detected: int = Field(1000, ge=1, le=1000, description="most faces that DetectFaces returns per photo")
     tls: TlsOptions = Field(default_factory=TlsOptions, description="encryption of the gRPC port")
+    http: HttpOptions = Field(
+        default_factory=HttpOptions, description="HTTP beside gRPC: REST/JSON and gRPC-Web; off without http.listen"
+    )
     allow_plaintext: bool = Field(
         False, description="listen without TLS on an address that other machines can reach, for instance behind a proxy"
     )
@@ -187,7 +191,7 @@ class Settings(BaseSettings):
     image: ImageLimits = Field(default_factory=ImageLimits, description="limits of photos")
     quality: QualityLimits = Field(default_factory=QualityLimits, description="limits of the quality gate")
 
-    @field_validator("qdrant", "access", mode="before")
+    @field_validator("qdrant", "access", "http", mode="before")
     @classmethod
     def _lists_and_tables_are_json_in_the_environment(cls, value: Any) -> Any:
         """Decode them: pydantic-settings does so only where a whole section is one variable."""

@@ -17,10 +17,13 @@ from sameface.access.rates import RateOptions
 from sameface.access.roles import Role
 from sameface.access.tls import TlsOptions
 from sameface.api.admission import Limits
-from sameface.api.server import NO_RATES, start_server
+from sameface.api.server import NO_RATES, SERVICES, start_server
 from sameface.api.system_service import ServedParts
 from sameface.audit.recorder import Recorder
 from sameface.client import AsyncClient
+from sameface.http.config import Bounds
+from sameface.http.options import HttpOptions
+from sameface.http.server import HttpServer
 from sameface.inference.cards import EMBEDDER, read_cards
 from sameface.inference.defaults import ChosenVersion
 from sameface.inference.onnx import OnnxInference
@@ -42,6 +45,8 @@ class Guarded:
     keys: KeyFile
     authority: Authority
     server: Issued
+    http: str = ""
+    """Address of HTTP, if it was asked for."""
 
     def key(self, *roles: Role, gallery: str = "staff") -> str:
         """Make an API key with roles in a gallery."""
@@ -67,12 +72,14 @@ async def guarded(
     rates: RateOptions = NO_RATES,
     recorder: Recorder | None = None,
     server_info: bool = True,
+    http: HttpOptions | None = None,
+    required: bool = True,
     **options: Any,
 ) -> AsyncIterator[Guarded]:
-    """Start a service, with a gallery ``staff``."""
+    """Start a service, with a gallery ``staff``. HTTP is not encrypted, unless its options say so."""
     authority = Authority("authority", folder)
     server = authority.issue("localhost", file="server")
-    access = AccessOptions(required=True, keys=folder / "access" / "keys.json", **options)
+    access = AccessOptions(required=required, keys=folder / "access" / "keys.json", **options)
     tls = TlsOptions(server.certificate, server.key, authority.path if mutual else None)
     repository = model_repository_source()
     cards = read_cards(repository)
@@ -80,25 +87,36 @@ async def guarded(
     store = await Store.open(":memory:")
     inference = OnnxInference(repository)
     checking = Access(access)
+    limits = Limits(requests=16, request_bytes=64 << 20, streams=4, stream_idle_s=60.0)
+    beside = None
+    if http is not None:
+        bounds = Bounds(limits.arrive_s, limits.calls_per_connection)
+        beside = HttpServer(http, grpc_tls=TlsOptions(), bounds=bounds, services=SERVICES, threads=2)
     api = await start_server(
         "127.0.0.1:0",
         operations=FaceOperations(PhotoPipeline(inference), store, cards, version),
         parts=ServedParts("onnxruntime", "", "", store.description, cards, ChosenVersion(version, "settings", "")),
-        limits=Limits(requests=16, request_bytes=64 << 20, streams=4, stream_idle_s=60.0),
+        limits=limits,
         max_message_bytes=36 << 20,
         access=checking,
         rates=rates,
         recorder=recorder,
         tls=tls,
         server_info=server_info,
+        http_socket=beside.socket if beside else None,
     )
     contract = next(card.contract for card in cards if (card.model, card.version) == (EMBEDDER, version))
     await store.galleries.create("staff", contract, policy=Policy(verify_threshold=0.4, identify_threshold=0.5))
     assert access.keys is not None
     try:
-        yield Guarded(f"localhost:{api.port}", store, contract, KeyFile(access.keys), authority, server)
+        if beside:
+            await beside.start()
+        reached = f"http://{beside.address}" if beside else ""
+        yield Guarded(f"localhost:{api.port}", store, contract, KeyFile(access.keys), authority, server, reached)
     finally:
         await api.drain(0.0)
+        if beside:
+            await beside.stop()
         await checking.aclose()
         await store.aclose()
         await inference.aclose()

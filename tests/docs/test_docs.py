@@ -34,7 +34,7 @@ DOCUMENTS = sorted(
     [Path("README.md"), Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), Path("SECURITY.md"), *Path("docs").glob("*.md")]
 )
 BLOCK = re.compile(r"(?P<note><!-- not run: [^\n]+ -->\n)?```(?P<language>\w*)\n(?P<code>.*?)```", re.S)
-ADDRESS = "127.0.0.1:50051"
+ADDRESS, HTTP_ADDRESS = "127.0.0.1:50051", "127.0.0.1:8080"
 # One document trains a model, which takes minutes on a machine that is busy.
 pytestmark = pytest.mark.timeout(900)
 
@@ -75,7 +75,7 @@ RUNNABLE = [document for document in DOCUMENTS if blocks(document) and document.
 def in_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service for all documents."""
     folder = tmp_path_factory.mktemp("documents")
-    with served(folder / "data", folder / "log", ["--inference", "onnx"]) as service:
+    with served(folder / "data", folder / "log", ["--inference", "onnx", "--http", "127.0.0.1:0"]) as service:
         yield service
 
 
@@ -98,7 +98,9 @@ def embedded_store(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("document", RUNNABLE, ids=str)
-def test_every_block_runs_as_it_stands(document: Path, address: str, tmp_path: Path) -> None:
+def test_every_block_runs_as_it_stands(document: Path, address: str, in_process: Service, tmp_path: Path) -> None:
+    if any("curl -" in code for _, code in blocks(document)) and shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
     folder = tmp_path / "checkout"
     folder.mkdir()
     for name in ("tests", "docs", "protos", "model_repository"):
@@ -114,7 +116,7 @@ def test_every_block_runs_as_it_stands(document: Path, address: str, tmp_path: P
     if any("sameface store" in code for _, code in blocks(document)):
         embedded_store(tmp_path / "other")
     for language, code in blocks(document):
-        shown = code.replace(ADDRESS, address)
+        shown = code.replace(ADDRESS, address).replace(HTTP_ADDRESS, in_process.http)
         command = ["bash", "-euo", "pipefail", "-c", shown] if language == "sh" else [sys.executable, "-c", shown]
         result = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600

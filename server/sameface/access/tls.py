@@ -73,12 +73,21 @@ def server_credentials(options: TlsOptions) -> grpc.ServerCredentials | None:
     )
 
 
-def check_encrypted(listen: str, options: TlsOptions, allow_plaintext: bool) -> None:
+def require_usable(options: TlsOptions) -> object:
+    """Return what the files hold: another object after each change.
+
+    Raises:
+        InvalidArgument: as `server_credentials`.
+    """
+    return _read(options)
+
+
+def check_encrypted(listen: str, options: TlsOptions, allow_plaintext: bool, *, setting: str = "listen") -> None:
     """Raise InvalidArgument if ``host:port`` can be reached by other machines and is not encrypted."""
     host = listen.rpartition(":")[0]
     if options.certificate is None and not allow_plaintext and not is_loopback(host):
         raise InvalidArgument(
-            f"listen is {listen}, which other machines can reach, and there is no certificate; set "
+            f"{setting} is {listen}, which other machines can reach, and there is no certificate; set "
             "SAMEFACE_TLS__CERTIFICATE and SAMEFACE_TLS__PRIVATE_KEY, or set SAMEFACE_ALLOW_PLAINTEXT=true if "
             "something else encrypts",
             metadata={"field": "tls"},

@@ -14,6 +14,7 @@ import grpc
 from sameface.api.admission import OpenStream, busy
 from sameface.api.answers import Answers
 from sameface.api.arrivals import Arrivals
+from sameface.api.connections import connection_of
 from sameface.api.failures import failure_of
 from sameface.api.receiving import SMALL_BYTES, Parser, messages_of, only_message
 from sameface.api.status import rich_status
@@ -56,7 +57,7 @@ class AlwaysAnswered:
             return await self._small(parse, content)
 
         async def checking(requests: AsyncIterator[bytes], context: Context) -> Any:
-            connection = context.peer()
+            connection = connection_of(context)
             try:
                 answer = await check(await received(requests, connection), context)
                 self._answers.sent_last(connection, answer.ByteSize())
@@ -66,7 +67,7 @@ class AlwaysAnswered:
             return await context.abort_with_status(rich_status(failure))
 
         async def watching(requests: AsyncIterator[bytes], context: Context) -> None:
-            connection = context.peer()
+            connection = connection_of(context)
             try:
                 request = await received(requests, connection)
                 with self._watches.one(connection) as place:
@@ -77,7 +78,7 @@ class AlwaysAnswered:
             await context.abort_with_status(rich_status(failure))
 
         async def reflecting(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
-            connection = context.peer()
+            connection = connection_of(context)
             try:
                 with self._reflections.one(connection) as place:
                     contents = messages_of(requests, REFLECTION_IDLE_S, place, asyncio.Event())

@@ -19,9 +19,10 @@ from sameface.api.admission import Admission
 from sameface.api.always_answered import PREFIX, AlwaysAnswered
 from sameface.api.answers import Answers
 from sameface.api.arrivals import Arrivals
+from sameface.api.connections import connection_of
 from sameface.api.failures import failure_of
 from sameface.api.receiving import Parser, messages_of, only_message
-from sameface.api.refusals import Refusals, end_with
+from sameface.api.refusals import Refusals, end_call
 from sameface.api.status import reason_in, rich_status
 from sameface.audit.recorder import Recorder
 from sameface.deadline import set_time_left
@@ -111,6 +112,8 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 if not recorded:
                     self._record(caller, rpc, message, CANCELLED)
                 raise
+            except grpc.aio.AbortError:  # of `_refuse`
+                raise
             except Exception as error:
                 failure = failure_of(method, error)
             self._record(caller, rpc, message, failure.reason)
@@ -119,7 +122,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             failure = await self._without_names(failure, rpc, message)
             # Outside of the except clause and with the request cleared, so that a refused photo is freed at once.
             request, message = b"", None
-            return end_with(context, failure)
+            return await end_call(context, failure)
 
         async def guarded_stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
             caller = first = None
@@ -196,8 +199,8 @@ class RequestGuard(grpc.aio.ServerInterceptor):
     async def _refuse(self, caller: Caller, rpc: str, busy: ServerBusy, context: Context) -> None:
         """End a call for which there is no room, before its message is received."""
         self._record(caller, rpc, None, busy.reason)
-        await self._refusals.pace(context.peer(), context.time_remaining())
-        end_with(context, busy)
+        await self._refusals.pace(connection_of(context), context.time_remaining())
+        await end_call(context, busy)
 
     def _check_audit(self) -> None:
         """Raise AuditUnavailable if the call that begins could get no entry."""
@@ -224,4 +227,4 @@ def _metadata(context: Context) -> Iterator[tuple[str, str | bytes]]:
 
 def share_of(caller: Caller, context: Context) -> str:
     """Return the name under which a caller takes its share: its own, or that of its connection if it has none."""
-    return caller.name or context.peer()
+    return caller.name or connection_of(context)

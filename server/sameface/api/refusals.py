@@ -9,6 +9,7 @@ import grpc
 from google.rpc import status_pb2
 
 from sameface.access.rates import Bucket
+from sameface.api.connections import came_over_http
 from sameface.api.status import retry_info, rich_status, status_of
 from sameface.errors import ServerBusy
 from sameface_qdrant.errors import SamefaceError
@@ -66,8 +67,18 @@ class Refusals:
                 del self._held[connection]
 
 
-def end_with(context: Context, failure: SamefaceError) -> None:
+async def end_call(context: Context, failure: SamefaceError) -> None:
     """End a unary call with an error, once its handler returns None.
+
+    Over HTTP it raises instead: gRPC would send an empty answer first, and that would be the body of the error.
+    """
+    if came_over_http(context):
+        await context.abort_with_status(rich_status(failure))
+    end_with(context, failure)
+
+
+def end_with(context: Context, failure: SamefaceError) -> None:
+    """Set the error with which a unary call ends, once its handler returns None.
 
     ``context.abort_with_status`` does the same with an exception, which takes twice the processor time.
     """

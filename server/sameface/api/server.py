@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
@@ -111,8 +112,12 @@ async def start_server(
     tls: TlsOptions = NO_TLS,
     reflect: bool = True,
     server_info: bool = True,
+    http_socket: Path | None = None,
 ) -> ApiServer:
     """Listen on ``host:port`` (port 0 chooses a free port) and serve. Health starts as SERVING.
+
+    Calls of HTTP come over ``http_socket``. Whoever can reach it tells what connection a call comes from, see
+    `sameface.api.connections`.
 
     Raises:
         InvalidArgument: the certificate or its key cannot be used.
@@ -159,6 +164,8 @@ async def start_server(
         raise unavailable(
             listen, "the address is in use, or does not belong to this machine; choose another one"
         ) from error
+    if http_socket is not None:
+        server.add_insecure_port(f"unix:{http_socket}")
     await server.start()
     if not access.required and not is_loopback(listen.rpartition(":")[0]):
         log.warning("everybody who reaches %s may do everything: access.required is not set", listen)

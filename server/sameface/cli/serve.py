@@ -47,6 +47,9 @@ def load_settings(config: Path | None, **flags: Any) -> "Settings":
 def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings", show_default=False)] = None,
     listen: Annotated[str | None, typer.Option(help="host:port; port 0 picks a free one", show_default=False)] = None,
+    http: Annotated[
+        str | None, typer.Option(help="host:port of HTTP (REST/JSON and gRPC-Web); off by default", show_default=False)
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="folder of the embedded store", show_default=False)] = None,
     model_repository: Annotated[Path | None, typer.Option(help="Triton model repository", show_default=False)] = None,
     inference: Annotated[
@@ -94,6 +97,7 @@ def serve(
         embedder_version=embedder_version,
         embedder_runtime=embedder_runtime,
         log_level=log_level,
+        http={"listen": http} if http is not None else None,
     )
     if print_config:
         print(settings.model_dump_json(indent=2))
@@ -112,6 +116,7 @@ def serve(
                 "seconds": round(started.seconds, 3),
                 "triton": started.triton_url,
                 "store": started.store_location,
+                "http": started.http,
             }
             print(json.dumps(line), flush=True)
         else:

@@ -142,6 +142,7 @@ class FaceServiceServicer:
         """Identifies a stream of samples. The responses come in the order of the samples. The server works on at most 8
         samples of a stream at a time, and reads more only when the client reads the responses. If a sample cannot be
         identified, its response holds the error, and the stream continues. The first message must contain `settings`.
+        Only over gRPC: JSON over HTTP has no stream in both directions.
         Errors that end the stream, after the responses to all earlier samples: INVALID_ARGUMENT (no settings, or a
         malformed message); NOT_FOUND (GALLERY_NOT_FOUND); RESOURCE_EXHAUSTED (SERVER_BUSY: too many streams);
         DEADLINE_EXCEEDED (STREAM_IDLE: the client sent nothing for too long); UNAVAILABLE (SERVER_STOPPING).

