@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos qdrant docs site
+.PHONY: help demo test clients lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos qdrant docs site
 .PHONY: openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
@@ -84,6 +84,9 @@ KILLS ?= 200
 SEED ?= 20261124
 chaos: install-dev ## Kill a writing process KILLS=200 times and check what it was promised (SEED=n)
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
+
+clients: install-dev models ## Run the commands of docs/other-languages.md: generate, compile, call a real service
+	@$(BIN)/python -m tests.clients
 
 # QDRANT_URL tests a server that runs; QDRANT_NODES names a TOML file of nodes to start and kill, see docs/scaling.md.
 QDRANT_RUNS ?= 1

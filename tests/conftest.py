@@ -39,6 +39,7 @@ LONGEST = (
     "service/test_serve.py",
     "cli/test_commands.py",
     "docker/test_images.py",
+    "clients/test_typescript.py",
     "inference/test_local_triton.py",
     "models/test_promotion.py",
     "training/test_cli.py",

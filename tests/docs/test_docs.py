@@ -8,33 +8,30 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 
-from sameface.api.status import rich_status
 from sameface.client import Client
-from sameface.errors import ServerBusy
 from sameface.launcher import Service, served
 from sameface.photo_folders import NAMES_TOLD, Skipped, describe_skipped
-from sameface.v1 import face_service_pb2, gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc, system_service_pb2
+from sameface.v1 import face_service_pb2, gallery_service_pb2, system_service_pb2
 from sameface.vision.heif import MOST_BOXES, MOST_ITEMS
 from sameface.vision.jpeg import MAX_SCANS, MAX_SEGMENTS
 from sameface_qdrant import Contract, NewTemplate
 from sameface_qdrant.blocking import Store
-from sameface_qdrant.errors import GalleryNotFound, SamefaceError, StoreFull
+from tests.documents import ADDRESS, BLOCK
 
 DOCUMENTS = sorted(
-    [Path("README.md"), Path("CONTRIBUTING.md"), Path("CHANGELOG.md"), Path("SECURITY.md"), *Path("docs").glob("*.md")]
+    [
+        *(Path(name) for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
+        *Path("docs").glob("*.md"),
+        *Path("clients").glob("*/README.md"),
+    ]
 )
-BLOCK = re.compile(r"(?P<note><!-- not run: [^\n]+ -->\n)?```(?P<language>\w*)\n(?P<code>.*?)```", re.S)
-ADDRESS, HTTP_ADDRESS = "127.0.0.1:50051", "127.0.0.1:8080"
+HTTP_ADDRESS = "127.0.0.1:8080"
 # One document trains a model, which takes minutes on a machine that is busy.
 pytestmark = pytest.mark.timeout(900)
 
@@ -147,87 +144,6 @@ def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), f"{document} points to {target}"
-
-
-@pytest.fixture(scope="session")
-def node_example(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Node.js example with what it needs installed, outside the checkout but beside the same protos."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
-    root = tmp_path_factory.mktemp("node")
-    (root / "protos").symlink_to(Path("protos").resolve())
-    example = root / "docs" / "examples" / "node"
-    shutil.copytree("docs/examples/node", example, ignore=shutil.ignore_patterns("node_modules"))
-    command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"]
-    subprocess.run(command, cwd=example, check=True, capture_output=True)
-    return example
-
-
-@pytest.mark.parametrize(
-    ("probe", "code", "said"),
-    [
-        ("jacinda_ardern_2022.jpg", 0, "MATCH"),
-        ("rishi_sunak.jpg", 1, "NO_MATCH"),
-        ("CREDITS.md", 3, "IMAGE_UNDECODABLE"),
-    ],
-)
-def test_the_node_example_verifies(
-    node_example: Path, service: Service, portraits: Path, probe: str, code: int, said: str
-) -> None:
-    photos = [str(portraits.resolve() / name) for name in ("jacinda_ardern_2018.jpg", probe)]
-    command = ["node", "verify.js", service.address, "node-example", "ardern", *photos]
-    result = subprocess.run(command, cwd=node_example, capture_output=True, text=True, check=False)
-    assert result.returncode == code, result.stderr
-    assert (result.stdout + result.stderr).startswith(said)
-
-
-class Scripted(gallery_service_pb2_grpc.GalleryServiceServicer):  # type: ignore[misc]
-    """A service that answers CreateGallery with one error after another, then with a gallery."""
-
-    def __init__(self, errors: list[SamefaceError]) -> None:
-        self.errors = errors
-        self.requests: list[Any] = []
-        self.times: list[float] = []
-
-    def CreateGallery(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self.requests.append(request)
-        self.times.append(time.monotonic())
-        if self.errors:
-            context.abort_with_status(rich_status(self.errors.pop(0)))
-        return gallery_pb2.Gallery()
-
-
-def run_against(node_example: Path, portraits: Path, scripted: Scripted) -> str:
-    """Run the example, whose second call (enrolment) is not implemented, and return what it prints."""
-    server = grpc.server(ThreadPoolExecutor(1))
-    gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(scripted, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    photo = str(portraits.resolve() / "barack_obama.jpg")
-    command = ["node", "verify.js", f"127.0.0.1:{port}", "gallery", "identity", photo, photo]
-    result = subprocess.run(command, cwd=node_example, capture_output=True, text=True, check=False, timeout=60)
-    server.stop(None)
-    assert result.returncode == 3
-    return result.stderr
-
-
-def test_the_node_example_comes_back_when_it_is_told_to(node_example: Path, portraits: Path) -> None:
-    scripted = Scripted([ServerBusy("full", retry_after_s=2.5), ServerBusy("full", retry_after_s=0.05)])
-    assert run_against(node_example, portraits, scripted).startswith("UNIMPLEMENTED")
-    first, second, third = scripted.times
-    assert second - first >= 2.5
-    # Its own pauses would grow.
-    assert 0.05 <= third - second < second - first
-    assert len({request.request_id for request in scripted.requests}) == 1
-
-
-@pytest.mark.parametrize("error", [StoreFull("the disk is full"), GalleryNotFound("no such gallery")], ids=repr)
-def test_the_node_example_does_not_repeat_what_is_final(
-    node_example: Path, portraits: Path, error: SamefaceError
-) -> None:
-    scripted = Scripted([error])
-    assert run_against(node_example, portraits, scripted).startswith(error.reason)
-    assert len(scripted.requests) == 1
 
 
 def rpcs() -> dict[str, str]:

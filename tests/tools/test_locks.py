@@ -156,7 +156,7 @@ def test_every_command_that_installs_asks_for_hashes_or_fetches_nothing() -> Non
         assert re.search(r'--require-hashes|"\$\{locked\[@\]\}"|--no-index|uninstall', command), command
 
 
-@pytest.mark.parametrize("folder", ["tests/access/provider", "docs/examples/node"])
+@pytest.mark.parametrize("folder", ["tests/access/provider", "clients/typescript"])
 def test_packages_for_nodejs_have_hashes_too(folder: str) -> None:
     declared = json.loads((ROOT / folder / "package.json").read_text())["dependencies"]
     locked = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
