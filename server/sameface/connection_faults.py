@@ -22,8 +22,10 @@ class Fault(Enum):
     NOT_GRPC = "http1.x server"
 
 
-BROKEN_OFF = ("Socket closed", "reset by peer", "Broken pipe", "End of TCP stream", "Connection closed")
+ENDED = ("Socket closed", "reset by peer", "Broken pipe", "End of TCP stream", "Connection closed")
 """gRPC's texts when the other side ends a new connection without a word, as TLS does with what is not encrypted."""
+REFUSED = ("Connection refused", "No such file")
+"""Nothing listens. Of a name with several addresses, as localhost is, gRPC tells of one alone."""
 
 
 def fault_of(text: str) -> Fault | None:
@@ -37,13 +39,21 @@ def fault_of(text: str) -> Fault | None:
     return next((fault for fault in Fault if fault.value in text), None)
 
 
-def broken_off(text: str) -> bool:
-    """Return whether new connections end without a word."""
-    return "last error:" in text and any(words in text for words in BROKEN_OFF)
+def unclear(text: str) -> bool:
+    """Return whether gRPC's text leaves open what listens at an address."""
+    return "last error:" in text and any(words in text for words in (*ENDED, *REFUSED))
 
 
-def speaks_tls(address: str, patience_s: float = PATIENCE_S) -> bool:
-    """Return whether the server at an address answers a TLS handshake. Blocks for ``patience_s`` seconds at most."""
+def refused(text: str) -> bool:
+    """Return whether nothing listens at an address, or at one of several behind a name."""
+    return any(words in text for words in REFUSED)
+
+
+def speaks_tls(address: str, patience_s: float = PATIENCE_S) -> bool | None:
+    """Return whether the server at an address answers a TLS handshake; None if nothing answers at all.
+
+    Blocks for some ``patience_s`` seconds.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Nothing is sent, so it does not matter to whom.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -52,11 +62,13 @@ def speaks_tls(address: str, patience_s: float = PATIENCE_S) -> bool:
     try:
         with _connected(address, where, patience_s / 2) as opened:
             context.wrap_socket(opened, server_hostname=where[0] if where else None).close()
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        return None
     except ssl.SSLError as error:
         # An alert is TLS too: this server wants something else, for instance another version.
         return "ALERT" in (error.reason or "")
     except (OSError, ValueError):
-        return False
+        return None
     return True
 
 

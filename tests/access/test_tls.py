@@ -1,7 +1,9 @@
 """The port is encrypted, certificates change without a restart, and clients may need one of their own."""
 
+import asyncio
 import datetime
 import shutil
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,11 @@ import pytest
 
 from sameface.access.tls import TlsOptions, check_encrypted, server_credentials
 from sameface.addresses import is_loopback
-from sameface.client import ServiceError
+from sameface.client import AsyncClient, Client, ServiceError, tls_credentials
+from sameface.errors import ModelUnavailable
+from sameface.inference.triton import TritonInference
+from sameface.inference.triton_tls import TritonTls
+from sameface.service import until_available
 from sameface.settings import Settings
 from sameface_qdrant.errors import InvalidArgument
 from tests.access.authorities import Authority
@@ -120,6 +126,89 @@ def test_listening_without_tls_is_refused_where_others_can_connect(host: str, lo
         check_encrypted(f"{host}:1", TlsOptions(), False)
     check_encrypted(f"{host}:1", TlsOptions(), True)
     check_encrypted(f"{host}:1", TlsOptions(tmp_path / "a", tmp_path / "b"), False)
+
+
+async def why(address: str, **options: Any) -> list[str]:
+    """The messages of both clients when nothing connects."""
+
+    async def asynchronously() -> str:
+        async with AsyncClient(address, unreachable_s=0.2, **options) as client:
+            with pytest.raises(ServiceError) as failed:
+                await client.server_info()
+        assert (failed.value.code, failed.value.reason) == (grpc.StatusCode.UNAVAILABLE, "")
+        return failed.value.message
+
+    def synchronously() -> str:
+        with Client(address, unreachable_s=0.2, **options) as client, pytest.raises(ServiceError) as failed:
+            client.server_info()
+        return failed.value.message
+
+    return [await asynchronously(), await asyncio.to_thread(synchronously)]
+
+
+async def test_clients_say_what_to_change_where_no_encrypted_connection_can_be_made(
+    service: Guarded, tmp_path: Path
+) -> None:
+    trusting, other = service.channel_credentials(), Authority("other", tmp_path).path
+    plain, stale = grpc.aio.server(), grpc.aio.server()
+    old = service.authority.issue("localhost", file="stale", lasts=-datetime.timedelta(hours=1))
+    pair = (old.key.read_bytes(), old.certificate.read_bytes())
+    ports = (
+        plain.add_insecure_port("127.0.0.1:0"),
+        stale.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair])),
+    )
+    await plain.start()
+    await stale.start()
+    # A name may have several addresses, of which gRPC tells of one alone; a number has one.
+    number = service.address.replace("localhost", "127.0.0.1")
+    for told, address, options in (
+        ("the service speaks TLS: give credentials=tls_credentials(ca=…)", service.address, {}),
+        ("the service speaks TLS: give credentials=tls_credentials(ca=…)", number, {}),
+        ("does not speak TLS: leave out credentials", f"localhost:{ports[0]}", {"credentials": trusting}),
+        ("does not speak TLS: leave out credentials", f"127.0.0.1:{ports[0]}", {"credentials": trusting}),
+        ("credentials=tls_credentials(ca=…)|check ca=…", service.address, {"credentials": tls_credentials(other)}),
+        ("of another authority: give its PEM file", number, {"credentials": tls_credentials(other)}),
+        ("for another name", number, {"credentials": trusting, "server_name": "other.test"}),
+        ("has expired: renew it", f"127.0.0.1:{ports[1]}", {"credentials": trusting}),
+    ):
+        for message in await why(address, **options):
+            assert any(one in message for one in told.split("|"))
+    await plain.stop(None)
+    await stale.stop(None)
+
+
+async def test_a_client_without_the_certificate_that_is_asked_for_is_told(tmp_path: Path) -> None:
+    async with guarded(tmp_path, mutual=True) as service:
+        for message in await why(service.address, credentials=service.channel_credentials()):
+            assert "may ask for a client certificate, tls_credentials(certificate=…" in message
+
+
+async def test_the_start_ends_at_once_where_only_one_side_uses_tls(service: Guarded, tmp_path: Path) -> None:
+    plain = grpc.aio.server()
+    port = plain.add_insecure_port("127.0.0.1:0")
+    await plain.start()
+    other = TritonTls(enabled=True, ca=Authority("other", tmp_path).path)
+    own = TritonTls(enabled=True, ca=service.authority.path, server_name="other.test")
+    number = service.address.replace("localhost", "127.0.0.1")
+    for url, tls, told in (
+        (service.address, TritonTls(), "set SAMEFACE_TRITON_TLS__ENABLED=true"),
+        (f"localhost:{port}", other, "does not speak TLS"),
+        (number, other, "set SAMEFACE_TRITON_TLS__CA"),
+        (number, own, "set SAMEFACE_TRITON_TLS__SERVER_NAME"),
+    ):
+        asked = 0
+        triton = TritonInference(url, tls=tls, recovery_s=600)
+
+        async def ask(triton: TritonInference = triton) -> None:
+            nonlocal asked
+            asked += 1
+            await triton.run("face_detector", 1, {})
+
+        with pytest.raises(ModelUnavailable, match=told) as failed:
+            await until_available("Triton", ask, time.monotonic() + 600)
+        assert (asked, failed.value.retry_after_s) == (1, None)
+        await triton.aclose()
+    await plain.stop(None)
 
 
 @pytest.mark.parametrize("given", [{"certificate": "a"}, {"private_key": "a"}, {"client_ca": "a"}])

@@ -15,7 +15,8 @@ import pytest
 from google.protobuf import message_factory
 from PIL import Image
 
-from sameface.client import AsyncClient, Client, NotAPhoto, Outcome, Scope, ServiceError
+from sameface.cli.health import ask_health
+from sameface.client import AsyncClient, Client, NotAPhoto, Outcome, Scope, ServiceError, connect
 from sameface.client.calls import Calls
 from sameface.client.connection import MAX_PHOTO_BYTES
 from sameface.client.rpc import Call
@@ -28,6 +29,7 @@ from sameface.v1 import (
     gallery_service_pb2,
     system_service_pb2,
 )
+from tests.client import proxies
 
 
 class Blocking:
@@ -97,6 +99,21 @@ def test_every_rpc_is_found_by_its_request(proto: Any) -> None:
         call: Call[Any] = Call(message_factory.GetMessageClass(method.input_type)())
         assert call.path == f"/{service.full_name}/{method.name}"
         assert call.answer.DESCRIPTOR is method.output_type
+
+
+@pytest.mark.parametrize("kind", [Client, Blocking])
+def test_calls_to_this_machine_never_go_through_a_proxy(
+    kind: Any, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with proxies.listening() as (url, asked):
+        proxies.use(monkeypatch, url, *proxies.VARIABLES)
+        opened = kind(service.address)
+        assert opened.server_info().version
+        opened.close()
+        with connect(service.address) as connection:
+            assert connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest()).version
+        assert ask_health(service.address, 10) == "SERVING"
+        assert asked == []
 
 
 def test_a_person_is_enrolled_verified_identified_and_found(client: Any, gallery: str, portraits: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import inspect
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -228,6 +229,63 @@ def test_metadata_goes_with_every_call(run: Callable[..., Any], scripted: tuple[
     script, _ = scripted
     run(lambda client: client.verify("g", "i", b"photo"), metadata=[("authorization", "Bearer x")])
     assert script.metadata[0]["authorization"] == "Bearer x"
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"Authorization": "Bearer x"}, [("AUTHORIZATION", "Bearer x")], [["authorization", b"Bearer x"]]]
+)
+def test_metadata_is_a_mapping_or_pairs_with_keys_in_any_case(
+    run: Callable[..., Any], scripted: tuple[Scripted, str], metadata: Any
+) -> None:
+    script, _ = scripted
+    run(lambda client: client.verify("g", "i", b"photo"), metadata=metadata)
+    run(lambda client: client.verify("g", "i", b"photo"), metadata={"Trace-Bin": b"\xff", "x.y_z-0": ""})
+    assert script.metadata[0]["authorization"] == "Bearer x"
+    assert (script.metadata[1]["trace-bin"], script.metadata[1]["x.y_z-0"]) == (b"\xff", "")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"x key": "secret"}, "key 'x key'; expected letters"),
+        ({":path": "secret"}, "key ':path'; expected letters"),
+        ({"schlüssel": "secret"}, "expected letters"),
+        ({"": "secret"}, "key ''; expected letters"),
+        ({"grpc-timeout": "secret"}, "'grpc-timeout', which gRPC keeps"),
+        ({"GRPC-Foo": "secret"}, "'GRPC-Foo', which gRPC keeps"),
+        ({"Content-Type": "secret"}, "'Content-Type', which gRPC keeps"),
+        ({"user-agent": "secret"}, "'user-agent', which gRPC keeps"),
+        ({"authorization": "Bearer secret\n"}, "'authorization' has a line break"),
+        ({"authorization": "Bearer sécret"}, "'authorization' has a character that is not printable ASCII"),
+        ({"authorization": b"Bearer s\xe9cret"}, "'authorization' has a character that is not printable ASCII"),
+        ({"authorization": None}, "'authorization' is NoneType; expected text"),
+        ({"trace-bin": "secret"}, "'trace-bin' is str; a key in -bin takes bytes"),
+        ([("authorization", "secret", "more")], "entry 0 is not a pair"),
+        ([("a", "b"), "secret"], "entry 1 is not a pair"),
+        ([(1, "secret")], "entry 0 is not a pair"),
+        ("authorization: secret", "mapping, or pairs of key and value; got str"),
+        (7, "got int"),
+    ],
+)
+def test_metadata_that_cannot_be_sent_is_refused_by_its_name_and_not_quoted(metadata: Any, told: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match=re.escape(told)) as refused:
+            kind("127.0.0.1:9", metadata=metadata)
+        assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Tls handshake failed: WRONG_VERSION_NUMBER", "CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed."],
+)
+def test_a_connection_that_can_never_be_made_is_not_tried_again(text: str) -> None:
+    unreachable = grpc.StatusCode.UNAVAILABLE
+    own = ServiceError(unreachable, "", f"connections to all backends failing; last error: {text}", {}, None)
+    # A proxy may tell of its own connections.
+    proxys = ServiceError(unreachable, "", f"upstream connect error: {text}", {}, None)
+    call: Call[Any] = Call(face_service_pb2.VerifyFaceRequest())
+    assert Attempts(call, deadline=100.0, unreachable_s=100.0).pause(own, 0.0, 0.0) is None
+    assert Attempts(call, deadline=100.0, unreachable_s=100.0).pause(proxys, 0.0, 0.0) is not None
 
 
 def test_a_deletion_is_not_done_because_the_server_was_busy(

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from sameface.errors import ModelUnavailable
+from sameface.inference.triton import TritonInference
 from sameface.service import open_store, until_available
 from sameface.settings import Settings, available_cpus, cache_folder
-from sameface_qdrant.errors import StoreUnavailable
+from sameface_qdrant.errors import InvalidArgument, StoreUnavailable
 from sameface_qdrant.store.store import Store
+from tests.client import proxies
+from tests.plugin.wire import Double
 
 
 def serve(tmp_path: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -70,6 +75,64 @@ def test_a_part_that_never_answers_ends_the_start_with_its_name(tmp_path: Path, 
     assert "SAMEFACE_STARTUP_S" in last
     assert "waiting for" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("triton_url", "http://triton:8001", "write triton:8001"),
+        ("triton_url", "https://triton", "write triton:8001, and set SAMEFACE_TRITON_TLS__ENABLED=true"),
+        ("triton_url", "triton", "write triton:8001"),
+        ("triton_url", "triton:99999", "from 1 to 65535"),
+        ("triton_url", "unix:", "names no path"),
+        ("qdrant_url", "qdrant:6334", "expected http(s)://host:port"),
+        ("qdrant_url", "http://qdrant:99999", "no valid port"),
+        ("qdrant_url", "http://qdrant:0", "no valid port"),
+        ("qdrant_url", "http://", "is not a URL"),
+        ("qdrant_url", "http://qdrant:6334/collections", "is not a URL"),
+        ("qdrant_url", "http://reader:secret@qdrant:6334", "is not a URL"),
+        ("qdrant_url", "http://qdrant:6334?api-key=secret", "is not a URL"),
+        ("qdrant_url", "http://[qdrant]:6334", "is not a URL"),
+        ("qdrant_url", "http://a,https://b", "mixes http and https"),
+        ("qdrant_url", "http://a,http://a/", "names a node twice"),
+    ],
+)
+def test_the_address_of_a_part_is_checked_with_the_settings(setting: str, value: str, told: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({setting: value})
+    problem = refused.value.errors(include_input=False)[0]["msg"]
+    assert told in problem
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize("value", ["", "triton:8001", "unix:/run/triton%20of%20mine.sock", "dns:///triton:8001"])
+def test_every_address_of_a_triton_is_taken(value: str) -> None:
+    assert Settings(triton_url=value).triton_url == value
+
+
+def test_a_wrong_address_ends_the_start_at_once(tmp_path: Path) -> None:
+    result = serve(tmp_path, "--triton-url", "http://triton:8001")
+    assert (result.returncode, result.stdout) == (3, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("sameface: INVALID_ARGUMENT: ")
+    assert line.endswith("'http://triton:8001' is a URL, not an address; write triton:8001")
+    with pytest.raises(InvalidArgument, match="write triton:8001"):
+        # As `sameface model check --triton-url` does.
+        TritonInference("http://triton")
+
+
+async def test_parts_on_this_machine_are_not_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    double = await Double().start()
+    with proxies.listening() as (url, asked):
+        proxies.use(monkeypatch, url, *proxies.VARIABLES)
+        store = await Store.open(double.url)
+        await store.aclose()
+        triton = TritonInference("127.0.0.1:9")
+        with pytest.raises(ModelUnavailable, match="Connection refused"):
+            await triton.server_version()
+        await triton.aclose()
+        assert asked == []
+    await double.stop()
 
 
 @pytest.mark.parametrize(

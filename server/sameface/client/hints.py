@@ -7,7 +7,7 @@ import grpc
 
 from sameface.addresses import is_here
 from sameface.client.errors import ServiceError
-from sameface.connection_faults import Fault, broken_off, fault_of, speaks_tls
+from sameface.connection_faults import Fault, fault_of, refused, speaks_tls, unclear
 
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 """The variables that gRPC reads, in its order."""
@@ -23,6 +23,12 @@ WHAT_TO_DO = {
     Fault.PEM: "the credentials cannot be used: expected PEM files of an authority, a certificate and its key",
     Fault.NOT_GRPC: "what answers there speaks HTTP/1 and not gRPC: check the port",
 }
+SPEAKS_TLS = "the service speaks TLS: give credentials=tls_credentials(ca=…) (for a command: SAMEFACE_CLIENT_CA)"
+CHECK_TLS = (
+    "the service speaks TLS, but ends this connection: check ca=… and server_name=…; it may ask for a "
+    "client certificate, tls_credentials(certificate=…, private_key=…) (for a command: SAMEFACE_CLIENT_…)"
+)
+START = "no service listens there: start one with `sameface serve`, or give its address"
 
 
 def why_unreachable(
@@ -40,14 +46,13 @@ def why_unreachable(
         return ""
     if fault := fault_of(error.message):
         return WHAT_TO_DO[fault]
-    if broken_off(error.message):
-        if encrypted:
-            return "the service may ask for a client certificate: tls_credentials(certificate=…, private_key=…)"
-        if speaks_tls(address):
-            return "the service speaks TLS: give credentials=tls_credentials(ca=…) (for a command: SAMEFACE_CLIENT_CA)"
+    spoken = speaks_tls(address) if unclear(error.message) else None
+    if spoken is not None and encrypted:
+        return CHECK_TLS if spoken else WHAT_TO_DO[Fault.NOT_TLS]
+    if spoken:
+        return SPEAKS_TLS
     if is_here(address):
-        nothing = "Connection refused" in error.message or "No such file" in error.message
-        return "no service listens there: start one with `sameface serve`, or give its address" if nothing else ""
+        return START if spoken is None and refused(error.message) else ""
     proxy = next((name for name in PROXIES if environment.get(name)), None)
     # The value may hold a password.
     return f"{proxy} is set, so gRPC may go through a proxy; no_grpc_proxy=host excludes hosts" if proxy else ""

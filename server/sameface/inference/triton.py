@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from sameface.addresses import TRITON, check_target, proxy_options
-from sameface.connection_faults import broken_off, fault_of, speaks_tls
+from sameface.connection_faults import Fault, fault_of, speaks_tls, unclear
 from sameface.deadline import within
 from sameface.errors import ModelNotFound, ModelUnavailable
 from sameface.inference.base import Tensors
@@ -270,11 +270,14 @@ class TritonInference:
         """Return what to change before Triton can be reached; empty if it may be reached later."""
         if fault := fault_of(text):
             return WHAT_TO_DO[fault]
-        if self._tls.enabled or self._looked or not broken_off(text):
+        if self._looked or not unclear(text):
             return ""
-        # Once a channel: this text also comes while Triton restarts behind something that accepts connections for it.
-        self._looked = True
-        return SPEAKS_TLS if await asyncio.to_thread(speaks_tls, self._url) else ""
+        spoken = await asyncio.to_thread(speaks_tls, self._url)
+        # Once a channel, unless nothing answers yet.
+        self._looked = spoken is not None
+        if self._tls.enabled:
+            return WHAT_TO_DO[Fault.NOT_TLS] if spoken is False else ""
+        return SPEAKS_TLS if spoken else ""
 
 
 class _Client:
