@@ -45,6 +45,7 @@ def test_a_refused_photo_does_not_stop_the_others(sameface: Run, gallery: str, p
 def test_photos_are_enrolled_by_what_they_hold_and_mistakes_are_named(
     sameface: Run, gallery: str, tmp_path: Path, portraits: Path
 ) -> None:
+    assert sameface("gallery", "update", gallery, "--on-collision", "warn").returncode == 0
     photo = (portraits / "barack_obama.jpg").read_bytes()
     only, mixed = tmp_path / "people" / "only", tmp_path / "people" / "mixed"
     for folder in (only, mixed):
@@ -142,6 +143,7 @@ def test_another_person_of_the_same_id_is_refused(
     # The same name in another Unicode form is the same person.
     assert sameface("enroll", gallery, str(folders[first])).returncode == 0
     # With --merge it is allowed.
+    assert sameface("gallery", "update", gallery, "--on-collision", "warn").returncode == 0
     assert sameface("enroll", gallery, str(folders[second] / second), "--as", "jose-2").returncode == 0
     assert sameface("enroll", gallery, str(folders[second]), "--merge").returncode == 0
     assert len(lines(sameface("template", "list", gallery, "jose", "--json").stdout)) == 2

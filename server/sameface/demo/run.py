@@ -13,7 +13,7 @@ from PIL import Image
 from sameface.client import ServiceError
 from sameface.client.connection import Connection
 from sameface.demo.cases import DecisionCase, Script
-from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2
+from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_pb2, gallery_service_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,11 @@ def run_script(
         grpc.RpcError: a gallery could not be made, or an enrolment failed.
     """
     for gallery in script.galleries:
-        connection.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery))
+        action: Any = f"GUARD_ACTION_{script.on_collision.get(gallery, 'UNSPECIFIED')}"
+        policy = gallery_pb2.Policy(on_collision=action)
+        connection.galleries.CreateGallery(
+            gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery, gallery=gallery_pb2.Gallery(policy=policy))
+        )
     enrolled = []
     for entry in script.enrollments:
         progress(f"enrol {entry.identity}")
