@@ -111,7 +111,7 @@ def test_an_identity_is_moved_merged_and_found_by_its_labels(
     )
     assert [one.name for one in page.identities] == [moved.name]
     assert refused(lambda target: move("emmanuel", target), "obama").reason == "IDENTITY_ALREADY_EXISTS"
-    assert refused(lambda target: move("emmanuel", target), "No Id").metadata["field"] == "identity_id"
+    assert refused(lambda target: move("emmanuel", target), "no\nid").metadata["field"] == "identity_id"
     assert move("emmanuel", "obama", merge=True).template_count == 2
 
 

@@ -159,6 +159,29 @@ def test_an_identity_without_a_display_name_is_known_by_its_id(
     assert "1 already there" in sameface("enroll", gallery, str(tmp_path / "people")).stderr
 
 
+def test_the_id_of_an_identity_may_be_any_text(sameface: Run, gallery: str, portraits: Path) -> None:
+    photo, identity = str(portraits / "jacinda_ardern_2018.jpg"), "Jacinda@example.org, 田中"
+
+    def run(*arguments: str) -> str:
+        result = sameface(*arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    for said in ("enrolled", "already there"):
+        assert said in run("enroll", gallery, photo, "--as", identity)
+    assert identity in run("verify", gallery, identity, photo)
+    assert identity in run("search", gallery, photo)
+    assert identity in run("identity", "list", gallery)
+    run("identity", "move", gallery, identity, "A/b")
+    assert "A/b" in run("identity", "show", gallery, "A/b")
+    (template,) = lines(run("template", "list", gallery, "A/b", "--json"))
+    assert template["name"].startswith(f"galleries/{gallery}/identities/~41~2fb/templates/")
+    assert f"galleries/{gallery}/identities/A/b" in run("identity", "delete", gallery, "A/b", "--force")
+    for wrong, told in (("Jose\u0301", "Unicode form NFC"), ("..", "1 to 200 bytes"), ("a\nb", "1 to 200 bytes")):
+        refused = sameface("enroll", gallery, photo, "--as", wrong)
+        assert (refused.returncode, told in refused.stdout + refused.stderr) == (3, True), refused
+
+
 def test_what_is_not_looked_at_is_told(sameface: Run, gallery: str, people: Path) -> None:
     shutil.copy(people / "Barack Obama" / "barack_obama.jpg", people / "loose.jpg")
     (people / ".cache").mkdir()

@@ -69,7 +69,13 @@ const call = async (client, rpc, request, timeout = 30_000) => {
   }
 };
 
-const name = `galleries/${gallery}/identities/${identity}`;
+// An id may be any text. In a name, every byte of its UTF-8 that is not one of these is ~ and two hexadecimal digits.
+const escaped = (id) =>
+  Buffer.from(id)
+    .toString("latin1")
+    .replace(/[^a-z0-9\-_.]/g, (byte) => "~" + byte.charCodeAt(0).toString(16).padStart(2, "0"));
+
+const name = `galleries/${gallery}/identities/${escaped(identity)}`;
 try {
   await call(galleries, "CreateGallery", { gallery_id: gallery, request_id: randomUUID() }).catch((error) => {
     if (reasonOf(error) !== "GALLERY_ALREADY_EXISTS") throw error;

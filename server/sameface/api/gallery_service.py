@@ -17,7 +17,7 @@ from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_gr
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.gallery import Gallery
-from sameface_qdrant.values.ids import check_id
+from sameface_qdrant.values.ids import check_identity_id
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -206,7 +206,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_pb2.Identity:
         """Give an identity another id, or merge it into another one."""
         gallery, identity = parse_name(request.name, "name", 2)
-        target = check_id(request.identity_id, "identity_id")
+        target = check_identity_id(request.identity_id, "identity_id")
         return responses.identity_to(await self._store.identities.move(gallery, identity, target, merge=request.merge))
 
     async def DeleteIdentity(

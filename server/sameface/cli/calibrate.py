@@ -14,6 +14,7 @@ import typer
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, Etag, GalleryArgument, connected
 from sameface.cli.output import Cell, as_dict, coloured, note, print_json, print_table
 from sameface.client import Client
+from sameface.resource_names import last_part
 from sameface.v1 import calibration_pb2, decision_pb2
 from sameface_qdrant.calibration.inputs import read_cohort, read_scores
 from sameface_qdrant.calibration.report import MarkedThreshold, interval_text, rate_text, write_html, write_png
@@ -91,7 +92,7 @@ def calibrate(
     for sentence in (f"Identification: {measured.identification.reason}.", *measured.findings):
         print(f"- {sentence}")
     if identities:
-        _print_proposals(answer.identity_thresholds)
+        _print_proposals(answer.identity_thresholds, named=labelled is None)
     revision = answer.gallery.policy.revision
     note(
         f"{gallery} now has policy revision {revision}"
@@ -215,7 +216,8 @@ def _row(name: str, rate: str, one: calibration_pb2.MeasuredThreshold) -> Sequen
     )
 
 
-def _print_proposals(found: calibration_pb2.IdentityThresholds) -> None:
+def _print_proposals(found: calibration_pb2.IdentityThresholds, *, named: bool) -> None:
+    """Print what is proposed. ``named``: identities of the gallery, by their names; others are as they were sent."""
     if not found.proposals:
         print("- No identity attracts significantly more impostors than the others.")
         return
@@ -223,7 +225,7 @@ def _print_proposals(found: calibration_pb2.IdentityThresholds) -> None:
         ("identity", "threshold", "impostors with a high score", "p (corrected)"),
         [
             (
-                one.identity.rpartition("/")[2],
+                last_part(one.identity) if named else one.identity,
                 f"{one.verify_threshold:.4f}",
                 f"{one.impostors_in_tail} of {one.impostors}",
                 f"{one.p_value:.1g}",

@@ -36,6 +36,7 @@ from sameface.cli.output import (
 from sameface.cli.photos import NamedPhoto, find_photos, one_photo_each
 from sameface.cli.work import NotTried, error_record, work_on
 from sameface.client import NotAPhoto, ServiceError
+from sameface.resource_names import ids_in, last_part
 from sameface.v1 import decision_pb2, face_pb2
 
 Threshold = Annotated[
@@ -200,7 +201,7 @@ def search(
         return
     rows = []
     for one in found:
-        _, _, _, identity, _, template = one.template.name.split("/")
+        _, identity, template = ids_in(one.template.name)
         enrolled = f"{one.template.create_time.ToDatetime():%Y-%m-%d}"
         rows.append((f"{one.score:.3f}", identity, one.display_name, template, enrolled))
     print_table(("score", "identity", "display name", "template", "enrolled"), rows)
@@ -279,7 +280,7 @@ def _outcome(decision: decision_pb2.Decision | None) -> str:
 
 
 def _nearest(decision: decision_pb2.Decision) -> str:
-    return decision.candidates[0].identity.rpartition("/")[2] if decision.candidates else "–"
+    return last_part(decision.candidates[0].identity) if decision.candidates else "–"
 
 
 def _caption(decision: decision_pb2.Decision | None) -> str:

@@ -39,6 +39,7 @@ from sameface.cli.work import NotTried, error_record, work_on
 from sameface.client import Client, ServiceError
 from sameface.client.fields import template_name
 from sameface.photo_folders import Skipped
+from sameface.resource_names import last_part
 from sameface.v1 import face_pb2, gallery_pb2
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values.ids import check_id
@@ -156,7 +157,7 @@ def enroll(
                 request_id=request_id,
             )
             if resume is not None:
-                resume.add(request_id, enrolled.template.name.rpartition("/")[2])
+                resume.add(request_id, last_part(enrolled.template.name))
             findings = tuple(map(_finding_text, enrolled.findings))
             return Passed(_quality(enrolled.template.quality), None if dry_run else enrolled.template, findings)
 
@@ -259,7 +260,7 @@ def _finding_text(finding: gallery_pb2.Finding) -> str:
         "NOT_CHECKED": "no threshold to check against",
     }.get(kind, kind)
     if finding.identity and kind in ("COLLISION", "DUPLICATE"):
-        sentence += f": {finding.identity.rpartition('/')[2]}"
+        sentence += f": {last_part(finding.identity)}"
     return sentence + (f" ({finding.score:.3f})" if finding.HasField("score") else "")
 
 

@@ -7,6 +7,7 @@ import typer
 
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, connected
 from sameface.cli.output import as_dict, print_json, print_table
+from sameface.resource_names import COLLECTIONS, ids_in, last_part
 from sameface.v1 import gallery_pb2
 
 app = typer.Typer(help="List and show the receipts of erasures.", no_args_is_help=True)
@@ -39,7 +40,13 @@ def list_receipts(
     print_table(
         ("receipt", "erased", "templates", "when", "state"),
         [
-            (_id(one), one.erased, str(one.templates), f"{one.erase_time.ToDatetime():%Y-%m-%d %H:%M:%S}", _state(one))
+            (
+                _id(one),
+                _erased(one),
+                str(one.templates),
+                f"{one.erase_time.ToDatetime():%Y-%m-%d %H:%M:%S}",
+                _state(one),
+            )
             for one in found
         ],
     )
@@ -52,7 +59,7 @@ def show_receipts(receipts: Sequence[gallery_pb2.ErasureReceipt], as_json: bool)
             print_json(as_dict(one))
             continue
         rows = [
-            ("erased", one.erased),
+            ("erased", _erased(one)),
             ("receipt", _id(one)),
             ("templates", f"{one.templates} (other records: {one.records})"),
             ("unreadable", "checked" if one.unreadable else "not checked yet"),
@@ -89,5 +96,10 @@ def _state(one: gallery_pb2.ErasureReceipt) -> str:
     return gallery_pb2.ErasureReceipt.State.Name(one.state).removeprefix("STATE_").lower()
 
 
+def _erased(one: gallery_pb2.ErasureReceipt) -> str:
+    """Return the name of what was erased, with ids as they were chosen."""
+    return "/".join(f"{collection}/{part}" for collection, part in zip(COLLECTIONS, ids_in(one.erased), strict=False))
+
+
 def _id(one: gallery_pb2.ErasureReceipt) -> str:
-    return one.name.rpartition("/")[2]
+    return last_part(one.name)

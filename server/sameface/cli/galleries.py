@@ -17,8 +17,9 @@ from sameface.cli.options import (
     GalleryArgument,
     connected,
 )
-from sameface.cli.output import last_part, note, show_messages
+from sameface.cli.output import note, show_messages
 from sameface.cli.policies import policy_options, policy_text
+from sameface.resource_names import last_part
 from sameface.v1 import gallery_pb2
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, PolicyOptions
 

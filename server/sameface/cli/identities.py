@@ -21,7 +21,8 @@ from sameface.cli.options import (
     in_utc,
     parse_labels,
 )
-from sameface.cli.output import last_part, show_messages
+from sameface.cli.output import show_messages
+from sameface.resource_names import last_part
 from sameface.v1 import gallery_pb2
 
 identity_app = typer.Typer(

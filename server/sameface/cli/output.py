@@ -142,8 +142,3 @@ def show_messages(
             print_json(as_dict(message))
         return
     print_table(headings, rows)
-
-
-def last_part(name: str) -> str:
-    """Return the id at the end of a resource name."""
-    return name.rpartition("/")[2]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from sameface.cli.photos import display_name_of
 from sameface.cli.work import work_on
 from sameface.client import Client, ServiceError
+from sameface.resource_names import last_part
 from sameface.v1 import gallery_pb2
 from sameface_qdrant.errors import IdentityAlreadyExists
 
@@ -48,7 +49,7 @@ def _existing(client: Client, gallery: str, identities: list[str]) -> list[str]:
     for number, one in enumerate(client.identities(gallery)):
         if number >= LISTED_FOR_ONE * len(identities):
             return identities
-        there.add(one.name.rpartition("/")[2])
+        there.add(last_part(one.name))
     return [one for one in identities if one in there]
 
 

@@ -8,18 +8,23 @@ from google.api import field_behavior_pb2
 from google.protobuf.message import Message
 
 from sameface.enums import full_name
+from sameface.resource_names import make_name
 
 Kind = TypeVar("Kind", bound=Message)
 
 
 def gallery_name(gallery: str) -> str:
     """Return the resource name of a gallery."""
-    return f"galleries/{gallery}"
+    return make_name(gallery)
 
 
 def identity_name(gallery: str, identity: str) -> str:
-    """Return the resource name of an identity."""
-    return f"{gallery_name(gallery)}/identities/{identity}"
+    """Return the resource name of an identity, whose id may be any text.
+
+    Raises:
+        ValueError: the id has a surrogate, which UTF-8 cannot express.
+    """
+    return make_name(gallery, str(identity))
 
 
 def template_name(gallery: str, identity: str, template: str) -> str:
