@@ -13,9 +13,12 @@ from tests.plugin.simulated import people
 
 @contextmanager
 def filled_gallery(client: Client, count: int, each: int = 2) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Make a gallery whose targets few people support, fill it, erase it; gives its id and the vectors."""
+    """Make a gallery whose targets few people support, fill it, erase it; gives its id and the vectors.
+
+    Some of the people look alike at these targets, so collisions are not refused.
+    """
     gallery = f"filled-{uuid.uuid4().hex[:12]}"
-    made = client.create_gallery(gallery, target_fmr=0.03, target_fpir=0.12)
+    made = client.create_gallery(gallery, target_fmr=0.03, target_fpir=0.12, on_collision="warn")
     # Spread so that scores of one person lie where those of real photos do.
     vectors, names = people(np.random.default_rng(1), count, each, dimension=made.contract.dimension, spread=0.8)
     for vector, name in zip(vectors, names, strict=True):

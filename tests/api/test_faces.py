@@ -14,7 +14,7 @@ from PIL import Image
 
 from sameface.client import ServiceError
 from sameface.client.connection import Connection
-from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2
+from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_pb2, gallery_service_pb2
 from tests.api.conftest import Enroll
 
 Refused = Callable[..., ServiceError]
@@ -84,6 +84,10 @@ def test_an_empty_gallery_answers_no_match_with_size_zero(
 def test_one_person_under_two_ids_is_ambiguous(
     connection: Connection, gallery: str, enroll: Enroll, portraits: Path
 ) -> None:
+    warn = gallery_pb2.Policy(on_collision=gallery_pb2.GUARD_ACTION_WARN)
+    connection.galleries.UpdateGallery(
+        gallery_service_pb2.UpdateGalleryRequest(gallery=gallery_pb2.Gallery(name=gallery, policy=warn))
+    )
     enroll("ardern", "jacinda_ardern_2018.jpg")
     enroll("j.ardern", "jacinda_ardern_2018.jpg")
     probe = photo(portraits, "jacinda_ardern_2022.jpg")

@@ -31,12 +31,32 @@ def test_a_collision_is_told_with_whom_where_everybody_may_know(
     connection: Connection, gallery: str, enroll: Enroll
 ) -> None:
     # Without access control, everybody may search the gallery too. tests/access has the callers who may not know.
+    set_policy(connection, gallery, on_collision=gallery_pb2.GUARD_ACTION_WARN)
     enroll("macron", PHOTO)
     (finding,) = enroll("president", SAME_PERSON).findings
     assert finding.kind == gallery_pb2.Finding.KIND_COLLISION
     assert finding.identity == f"{gallery}/identities/macron"
     assert finding.template.startswith(finding.identity)
     assert finding.score >= finding.threshold > 0
+
+
+def test_a_new_gallery_refuses_a_collision_and_says_how_to_allow_it(
+    connection: Connection, gallery: str, enroll: Enroll, refused: Refused
+) -> None:
+    enroll("macron", PHOTO)
+    error = refused(lambda only: enroll("president", SAME_PERSON), None)
+    assert (error.reason, error.code) == ("IDENTITY_COLLISION", grpc.StatusCode.FAILED_PRECONDITION)
+    assert "set on_collision to WARN in the policy" in error.message
+    set_policy(connection, gallery, on_collision=gallery_pb2.GUARD_ACTION_WARN)
+    assert enroll("president", SAME_PERSON).findings
+    # Back to the default, by a mask that names a field which is absent.
+    back = connection.galleries.UpdateGallery(
+        gallery_service_pb2.UpdateGalleryRequest(
+            gallery=gallery_pb2.Gallery(name=gallery),
+            update_mask=field_mask_pb2.FieldMask(paths=["policy.on_collision"]),
+        )
+    )
+    assert back.policy.on_collision == gallery_pb2.GUARD_ACTION_REJECT
 
 
 def test_a_policy_rejects_collisions_duplicates_and_outliers(
@@ -91,7 +111,7 @@ def test_an_identity_is_moved_merged_and_found_by_its_labels(
     )
     assert [one.name for one in page.identities] == [moved.name]
     assert refused(lambda target: move("emmanuel", target), "obama").reason == "IDENTITY_ALREADY_EXISTS"
-    assert refused(lambda target: move("emmanuel", target), "No Id").metadata["field"] == "identity_id"
+    assert refused(lambda target: move("emmanuel", target), "no\nid").metadata["field"] == "identity_id"
     assert move("emmanuel", "obama", merge=True).template_count == 2
 
 

@@ -10,7 +10,7 @@ import typer
 from hypothesis import given, settings
 from typer.testing import CliRunner
 
-from sameface.api.policies import policy_changes, policy_from, policy_to
+from sameface.api.policies import DEFAULTS, new_policy_from, policy_changes, policy_from, policy_to
 from sameface.api.requests import gallery_fields
 from sameface.cli.policies import policy_options
 from sameface.client.calls import Calls
@@ -20,7 +20,7 @@ from sameface.v1 import gallery_pb2
 from sameface_qdrant import Policy
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import changed_policy
-from sameface_qdrant.values.gallery import POLICY_SETTINGS, PolicyOptions
+from sameface_qdrant.values.gallery import POLICY_SETTINGS, GuardAction, OperatingPoint, PolicyOptions
 from tests.policies import another_value, options_of, policies
 
 NAMES = [setting.name for setting in POLICY_SETTINGS]
@@ -79,7 +79,9 @@ def test_an_update_changes_the_named_setting_alone(setting: Any) -> None:
     assert fields == {setting.name}
     assert changed_policy(Policy(), policy_changes(update.gallery.policy, fields)) == changed != Policy()
     back = REQUESTS.update_gallery("people", **{setting.name: None})
-    assert changed_policy(changed, policy_changes(back.gallery.policy, [setting.name])) == Policy()
+    assert changed_policy(changed, policy_changes(back.gallery.policy, [setting.name])) == dataclasses.replace(
+        Policy(), **{setting.name: getattr(DEFAULTS, setting.name)}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +121,26 @@ def test_a_value_of_a_later_version_is_refused() -> None:
         policy_from(later)
     assert refused.value.metadata == {"field": "when_full"}
     unspecified: Any = gallery_pb2.Policy(when_full=gallery_pb2.WHEN_FULL_UNSPECIFIED)
-    assert policy_from(unspecified) == Policy()
+    assert policy_from(unspecified) == DEFAULTS
+
+
+def test_the_defaults_of_the_service_are_those_of_the_plugin_but_for_collisions() -> None:
+    assert dataclasses.replace(Policy(), on_collision=GuardAction.REJECT) == DEFAULTS
+    assert policy_from(gallery_pb2.Policy()) == DEFAULTS
+
+
+def test_a_new_gallery_warns_of_collisions_where_no_threshold_is_known() -> None:
+    def action(points: tuple[OperatingPoint, ...] = (), **policy: Any) -> GuardAction:
+        return new_policy_from(gallery_pb2.Policy(**policy), points).on_collision
+
+    assert action() is GuardAction.WARN
+    # A claim's threshold is not what a collision is compared with.
+    assert action(verify_threshold=0.5) is GuardAction.WARN
+    assert action((OperatingPoint(1e-4, 0.4),)) is GuardAction.REJECT
+    assert action(identify_threshold=0.5) is action(collision_threshold=0.5) is GuardAction.REJECT
+    # What is asked for is done.
+    assert action(on_collision=gallery_pb2.GUARD_ACTION_REJECT) is GuardAction.REJECT
+    assert action((OperatingPoint(1e-4, 0.4),), on_collision=gallery_pb2.GUARD_ACTION_ALLOW) is GuardAction.ALLOW
 
 
 def test_an_update_is_refused_for_a_setting_out_of_range_that_it_does_not_name() -> None:

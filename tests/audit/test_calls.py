@@ -16,6 +16,7 @@ from sameface.audit.files import lines_of
 from sameface.audit.log import AuditLog, AuditOptions
 from sameface.audit.recorder import Recorder, resource_of
 from sameface.client import ServiceError
+from sameface.resource_names import escaped
 from sameface.v1 import face_pb2, face_service_pb2, gallery_pb2, gallery_service_pb2
 from sameface_qdrant import NewTemplate
 from tests.access.conftest import Guarded, guarded
@@ -143,6 +144,32 @@ async def test_no_error_names_a_person(watched: Watched) -> None:
     assert refused.value.metadata["identity"] in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "identity", ['D\'Orothea "B" \\ 1@example.org', "6f9619ff-8b86-d011-b42d-00c04fc964ff", "田" * 66]
+)
+async def test_a_person_with_an_unusual_id_has_one_pseudonym(watched: Watched, identity: str) -> None:
+    service = watched.service
+    async with service.client(service.key(Role.ADMIN)) as client:
+        await client.create_identity("staff", identity)
+        watched.log.settle()
+        with pytest.raises(ServiceError) as exists:
+            await client.create_identity("staff", identity)
+        await client.get_identity("staff", identity)
+        await client.move_identity("staff", identity, "Z")
+        with pytest.raises(ServiceError) as gone:
+            await client.get_identity("staff", identity)
+        with pytest.raises(ServiceError) as unknown:
+            await client.get_identity("staff", identity + "0")
+    made, again, got, moved, *_ = watched.new(6)
+    assert made["identity"][0] == "p"
+    assert made["identity"] == again["identity"] == got["identity"] == moved["identity"] != moved["target"]
+    assert exists.value.metadata["identity"] == made["identity"]
+    assert f"'{made['identity']}'" in exists.value.message
+    for error in (exists.value, gone.value, unknown.value):
+        for text in (identity, repr(identity)[1:-1], escaped(identity)):
+            assert text not in f"{error.message} {error.metadata}"
+
+
 def misplaced(name: str) -> list[tuple[str, Any]]:
     """Requests with a name where it does not belong, or in a form that no id has."""
     forms = (
@@ -164,8 +191,11 @@ def misplaced(name: str) -> list[tuple[str, Any]]:
         *(("CreateGallery", gallery_service_pb2.CreateGalleryRequest(gallery_id=form)) for form in forms[1:]),
         *(("GetErasureReceipt", gallery_service_pb2.GetErasureReceiptRequest(name=form)) for form in forms),
         *(
-            ("CreateIdentity", gallery_service_pb2.CreateIdentityRequest(parent="galleries/staff", identity_id=form))
-            for form in forms[1:]
+            (
+                "CreateIdentity",
+                gallery_service_pb2.CreateIdentityRequest(parent="galleries/staff", identity_id=f"{form}\n"),
+            )
+            for form in forms
         ),
         ("ListIdentities", gallery_service_pb2.ListIdentitiesRequest(parent="galleries/staff", page_token=name)),
         (

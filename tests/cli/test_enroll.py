@@ -45,6 +45,7 @@ def test_a_refused_photo_does_not_stop_the_others(sameface: Run, gallery: str, p
 def test_photos_are_enrolled_by_what_they_hold_and_mistakes_are_named(
     sameface: Run, gallery: str, tmp_path: Path, portraits: Path
 ) -> None:
+    assert sameface("gallery", "update", gallery, "--on-collision", "warn").returncode == 0
     photo = (portraits / "barack_obama.jpg").read_bytes()
     only, mixed = tmp_path / "people" / "only", tmp_path / "people" / "mixed"
     for folder in (only, mixed):
@@ -142,6 +143,7 @@ def test_another_person_of_the_same_id_is_refused(
     # The same name in another Unicode form is the same person.
     assert sameface("enroll", gallery, str(folders[first])).returncode == 0
     # With --merge it is allowed.
+    assert sameface("gallery", "update", gallery, "--on-collision", "warn").returncode == 0
     assert sameface("enroll", gallery, str(folders[second] / second), "--as", "jose-2").returncode == 0
     assert sameface("enroll", gallery, str(folders[second]), "--merge").returncode == 0
     assert len(lines(sameface("template", "list", gallery, "jose", "--json").stdout)) == 2
@@ -155,6 +157,29 @@ def test_an_identity_without_a_display_name_is_known_by_its_id(
     shutil.copy(photo, tmp_path / "people" / "obama")
     assert sameface("enroll", gallery, str(photo), "--as", "obama").returncode == 0
     assert "1 already there" in sameface("enroll", gallery, str(tmp_path / "people")).stderr
+
+
+def test_the_id_of_an_identity_may_be_any_text(sameface: Run, gallery: str, portraits: Path) -> None:
+    photo, identity = str(portraits / "jacinda_ardern_2018.jpg"), "Jacinda@example.org, 田中"
+
+    def run(*arguments: str) -> str:
+        result = sameface(*arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    for said in ("enrolled", "already there"):
+        assert said in run("enroll", gallery, photo, "--as", identity)
+    assert identity in run("verify", gallery, identity, photo)
+    assert identity in run("search", gallery, photo)
+    assert identity in run("identity", "list", gallery)
+    run("identity", "move", gallery, identity, "A/b")
+    assert "A/b" in run("identity", "show", gallery, "A/b")
+    (template,) = lines(run("template", "list", gallery, "A/b", "--json"))
+    assert template["name"].startswith(f"galleries/{gallery}/identities/~41~2fb/templates/")
+    assert f"galleries/{gallery}/identities/A/b" in run("identity", "delete", gallery, "A/b", "--force")
+    for wrong, told in (("Jose\u0301", "Unicode form NFC"), ("..", "1 to 200 bytes"), ("a\nb", "1 to 200 bytes")):
+        refused = sameface("enroll", gallery, photo, "--as", wrong)
+        assert (refused.returncode, told in refused.stdout + refused.stderr) == (3, True), refused
 
 
 def test_what_is_not_looked_at_is_told(sameface: Run, gallery: str, people: Path) -> None:

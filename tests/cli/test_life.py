@@ -10,24 +10,25 @@ from tests.cli.conftest import Run, lines
 
 def test_a_policys_guards_are_set_shown_and_put_back(sameface: Run, gallery: str) -> None:
     result = sameface(
-        "gallery", "update", gallery, "--on-collision", "reject", "--when-full", "replace_oldest",
+        "gallery", "update", gallery, "--on-collision", "warn", "--when-full", "replace_oldest",
         "--outlier-threshold", "0.2",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     (shown,) = lines(sameface("gallery", "show", gallery, "--json").stdout)
     policy = shown["policy"]
-    assert (policy["on_collision"], policy["when_full"]) == ("GUARD_ACTION_REJECT", "WHEN_FULL_REPLACE_OLDEST")
+    assert (policy["on_collision"], policy["when_full"]) == ("GUARD_ACTION_WARN", "WHEN_FULL_REPLACE_OLDEST")
     text = sameface("gallery", "show", gallery).stdout
     assert "on collision" in text
     assert "replace_oldest" in text
     assert sameface("gallery", "update", gallery, "--reset", "on-collision").returncode == 0
     (shown,) = lines(sameface("gallery", "show", gallery, "--json").stdout)
-    assert shown["policy"]["on_collision"] == "GUARD_ACTION_WARN"
+    assert shown["policy"]["on_collision"] == "GUARD_ACTION_REJECT"
     assert sameface("gallery", "update", gallery, "--on-collision", "perhaps").returncode == 3
     assert "author" in sameface("gallery", "revisions", gallery).stdout
 
 
 def test_an_enrolment_says_what_guards_found(sameface: Run, gallery: str, portraits: Path) -> None:
+    assert sameface("gallery", "update", gallery, "--on-collision", "warn").returncode == 0
     assert sameface("enroll", gallery, str(portraits / "emmanuel_macron_2014.jpg"), "--as", "macron").returncode == 0
     again = ["enroll", gallery, str(portraits / "emmanuel_macron_2025.jpg"), "--as", "president"]
     dry = lines(sameface(*again, "--dry-run", "--json").stdout)
@@ -41,6 +42,7 @@ def test_an_enrolment_says_what_guards_found(sameface: Run, gallery: str, portra
 
 
 def test_an_identity_is_moved_merged_and_given_an_expiry(sameface: Run, gallery: str, portraits: Path) -> None:
+    assert sameface("gallery", "update", gallery, "--on-collision", "warn").returncode == 0
     for identity, photo in (("macron", "emmanuel_macron_2014.jpg"), ("president", "emmanuel_macron_2025.jpg")):
         arguments = ["enroll", gallery, str(portraits / photo), "--as", identity, "--label", f"called={identity}"]
         assert sameface(*arguments).returncode == 0

@@ -19,6 +19,7 @@ def test_exit_codes_say_what_was_decided(sameface: Run, gallery: str, portraits:
     def enroll(identity: str, photo: str) -> None:
         assert sameface("enroll", gallery, str(portraits / photo), "--as", identity).returncode == 0
 
+    assert sameface("gallery", "update", gallery, "--on-collision", "warn").returncode == 0
     enroll("macron", "emmanuel_macron_2014.jpg")
     enroll("ardern", "jacinda_ardern_2018.jpg")
     enroll("j.ardern", "jacinda_ardern_2018.jpg")

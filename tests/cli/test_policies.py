@@ -1,6 +1,6 @@
 """Every setting of a policy on the command line, against the real service."""
 
-from sameface.api.policies import policy_from, policy_to
+from sameface.api.policies import DEFAULTS, policy_from, policy_to
 from sameface.client import Client
 from sameface.launcher import Service
 from sameface_qdrant import Policy
@@ -28,7 +28,7 @@ def test_every_setting_is_set_shown_and_put_back(sameface: Run, gallery: str, se
     assert result.returncode == 0, result.stderr
     with Client(service.address) as client:
         # Through the proto, whose floats have 32 bits.
-        assert policy_from(client.get_gallery(gallery).policy.proto) == policy_from(policy_to(Policy()))
+        assert policy_from(client.get_gallery(gallery).policy.proto) == policy_from(policy_to(DEFAULTS))
         assert client.get_gallery(gallery).policy.revision == before.revision + 2
 
 

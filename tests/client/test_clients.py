@@ -19,9 +19,11 @@ from sameface.cli.health import ask_health
 from sameface.client import AsyncClient, Client, NotAPhoto, Outcome, Scope, ServiceError, connect
 from sameface.client.calls import Calls
 from sameface.client.connection import MAX_PHOTO_BYTES
+from sameface.client.fields import identity_name
 from sameface.client.rpc import Call
 from sameface.client.samples import photo_bytes
 from sameface.launcher import Service
+from sameface.resource_names import ids_in, last_part
 from sameface.v1 import (
     calibration_pb2,
     face_pb2,
@@ -132,6 +134,27 @@ def test_a_person_is_enrolled_verified_identified_and_found(client: Any, gallery
     assert identified.faces[0].decision.candidates[0].display_name == "Macron"
     found = client.search(gallery, probe, labels={"country": "fr"}, origin="photo", exclude_identities=["obama"])
     assert [one.display_name for one in found.templates] == ["Macron"]
+
+
+@pytest.mark.parametrize("identity", ["Jacinda@example.org", "6F9619FF-8B86-D011-B42D-00C04FC964FF", "田中 花子/7"])
+def test_any_text_is_the_id_of_an_identity(client: Any, gallery: str, portraits: Path, identity: str) -> None:
+    photo = portraits / "jacinda_ardern_2018.jpg"
+    template = client.enroll(gallery, identity, photo).template
+    assert template.name.startswith(identity_name(gallery, identity) + "/templates/")
+    decision = client.verify(gallery, identity, portraits / "jacinda_ardern_2022.jpg").decision
+    assert decision.outcome is Outcome.MATCH
+    assert last_part(decision.candidates[0].identity) == identity
+    assert [last_part(one.name) for one in client.identities(gallery)] == [identity]
+    found = client.search(gallery, photo, identities=[identity])
+    assert [ids_in(one.template.name) for one in found.templates] == [(gallery, identity, last_part(template.name))]
+    assert client.search(gallery, photo, exclude_identities=[identity]).templates == []
+    assert client.update_identity(gallery, identity, display_name="J").display_name == "J"
+    moved = client.move_identity(gallery, identity, f"{identity} 2")
+    assert last_part(moved.name) == f"{identity} 2"
+    assert client.get_identity(gallery, f"{identity} 2").template_count == 1
+    receipt = client.delete_identity(gallery, f"{identity} 2", force=True)
+    assert receipt.erased == identity_name(gallery, f"{identity} 2")
+    assert [one.erased for one in client.erasure_receipts(gallery)] == [receipt.erased]
 
 
 def test_a_stream_of_photos_is_identified_in_order(client: Any, gallery: str, portraits: Path) -> None:

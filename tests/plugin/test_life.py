@@ -72,6 +72,32 @@ async def test_a_moved_identity_is_found_under_its_new_id_with_all_that_is_known
     assert await found(store, 3) == "ada"
 
 
+async def test_any_text_is_the_id_of_an_identity(store: Store) -> None:
+    gallery, identity, other = "people", '田中 花子/O\'Brien \\ "x"', "Ada@example.org"
+    await enroll(store, identity, 0, 1)
+    await enroll(store, other, 2)
+    assert await found(store, 0) == identity
+    claim = await store.verify(gallery, other, Probe(AXES[2], CONTRACT))
+    assert claim.outcome is Outcome.MATCH
+    assert {one.id for one in (await store.identities.list(gallery)).items} == {identity, other}
+    with pytest.raises(IdentityNotFound):
+        await store.identities.get(gallery, other.lower())
+    upper = "6F9619FF-8B86-D011-B42D-00C04FC964FF"
+    await store.identities.move(gallery, identity, upper)
+    assert await found(store, 1) == upper
+    assert (await store.identities.move(gallery, upper, other, merge=True)).template_count == 3
+    receipt = await store.identities.delete(gallery, other, force=True)
+    assert (receipt.identity, receipt.templates) == (other, 3)
+    assert [one.identity for one in (await store.erasures.list(gallery=gallery)).items] == [other]
+    for wrong in ("a\x1fb", "Jose\u0301", "..", "a" * 201):
+        with pytest.raises(InvalidArgument):
+            await enroll(store, wrong, 0)
+        with pytest.raises(InvalidArgument):
+            await store.identities.create(gallery, wrong)
+        with pytest.raises(InvalidArgument):
+            await store.identities.move(gallery, "nobody", wrong)
+
+
 async def test_a_merge_brings_both_together_and_keeps_the_targets_name(store: Store) -> None:
     await enroll(store, "ada", 0)
     await enroll(store, "lovelace", 1)
@@ -93,7 +119,7 @@ async def test_a_merge_beyond_the_cap_changes_nothing(store: Store) -> None:
     assert [await found(store, axis) for axis in (0, 3, 5)] == ["ada", "lovelace", "ada"]
 
 
-@pytest.mark.parametrize("target", ["ada", "No Such Id", ""])
+@pytest.mark.parametrize("target", ["ada", "No\x1fSuch Id", ""])
 async def test_a_target_that_cannot_be_is_refused(store: Store, target: str) -> None:
     await enroll(store, "ada", 0)
     with pytest.raises(InvalidArgument):

@@ -35,6 +35,7 @@ from sameface_qdrant.errors import (
     ThresholdNotCalibrated,
 )
 from sameface_qdrant.values.vectors import Vector
+from tests.identity_ids import NO_IDS
 from tests.plugin.conftest import CONTRACT, SOON, PassBy, near, random_vector
 
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.6, runner_up_margin=0.05)
@@ -367,7 +368,13 @@ async def test_pages_show_everything_once(store: Store, gallery: str) -> None:
     assert sorted(seen) == sorted(wanted)
 
 
-@pytest.mark.parametrize("identity", ["", "Ada", "-ada", "ada.", "a" * 65, "ädä", "a/b", "a\n"])
+@pytest.mark.parametrize("gallery", ["", "Ada", "-ada", "ada.", "a" * 65, "ädä", "a/b", "a\n"])
+async def test_a_malformed_id_of_a_gallery_is_refused(store: Store, gallery: str) -> None:
+    with pytest.raises(InvalidArgument):
+        await store.galleries.create(gallery, CONTRACT)
+
+
+@pytest.mark.parametrize("identity", [*NO_IDS, "Jos\udce9"])
 async def test_a_malformed_id_is_refused(store: Store, gallery: str, identity: str) -> None:
     with pytest.raises(InvalidArgument):
         await store.identities.create(gallery, identity)

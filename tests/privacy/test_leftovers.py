@@ -103,7 +103,7 @@ def use(client: Client, photos: Sequence[bytes]) -> Sequence[Sequence[float]]:
         lambda: client.verify("staff", f"{ID}-2", photos[0]),
         lambda: client.enroll("staff", ID, photos[0][:5000]),
         lambda: client.enroll("staff", ID, b"\x89PNG\r\n\x1a\n" + photos[0]),
-        lambda: client.enroll("staff", f"{ID}/{NAME}", photos[0]),
+        lambda: client.enroll("staff", f"{ID}\n{NAME}", photos[0]),
         lambda: client.verify("staff", ID, face_pb2.Embedding(values=[float("nan"), *embeddings[0].values[1:]])),
         lambda: client.create_gallery(NAME),
         lambda: client.create_identity("staff", ID),

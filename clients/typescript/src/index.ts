@@ -3,7 +3,7 @@ export { Sameface } from "./client.js";
 export type { CallSettings, CreateGalleryOptions, Decided, EnrollOptions, IdentifyOptions, VerifyOptions } from "./client.js";
 export { reasonOf, retryAfterMs } from "./errors.js";
 export type { Credential } from "./interceptors.js";
-export { galleryName, identityName } from "./names.js";
+export { galleryName, idOf, identityName } from "./names.js";
 export type { Photo } from "./photo.js";
 
 export * from "./gen/sameface/v1/calibration_pb.js";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
 import { ConnectError } from "@connectrpc/connect";
-import { Outcome, QualityIssueSchema, ThresholdSource, connect, identityName, reasonOf } from "sameface/node";
+import { Outcome, QualityIssueSchema, ThresholdSource, connect, idOf, identityName, reasonOf } from "sameface/node";
 
 const { SAMEFACE_ADDRESS: address, SAMEFACE_PORTRAITS: portraits } = process.env;
 const photo = (name) => readFile(`${portraits}/${name}.jpg`);
@@ -45,6 +45,15 @@ test("the same photo again is the same template, as bytes, buffer or blob", asyn
     names.add((await sameface.enroll(gallery, "ardern", one)).template.name);
   }
   assert.equal(names.size, 1);
+});
+
+test("the id of an identity may be any text", async () => {
+  for (const id of ["Ada@example.org", "0F8FAD5B-D9CB-469F-A165-70867728950E", "李 四/~%2e", "plain-id_1.2"]) {
+    const { name } = await sameface.galleries.createIdentity({ parent: `galleries/${gallery}`, identityId: id });
+    assert.equal(name, identityName(gallery, id));
+    assert.equal(idOf(name), id);
+  }
+  assert.equal(identityName("g", "plain-id_1.2"), "galleries/g/identities/plain-id_1.2");
 });
 
 test("a gallery that exists is an error, or returned as it is", async () => {

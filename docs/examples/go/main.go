@@ -52,7 +52,7 @@ func enrolAndVerify(address, gallery, identity, reference, probe string) (*v1.De
 	if err != nil && reasonOf(err) != "GALLERY_ALREADY_EXISTS" {
 		return nil, err
 	}
-	name := fmt.Sprintf("galleries/%s/identities/%s", gallery, identity)
+	name := fmt.Sprintf("galleries/%s/identities/%s", gallery, escaped(identity))
 	sample, err := photo(reference)
 	if err != nil {
 		return nil, err
@@ -110,4 +110,17 @@ func detail[T any](err error) (found T, ok bool) {
 		}
 	}
 	return found, false
+}
+
+// escaped returns the id of an identity as it stands in a name: it may be any text.
+func escaped(identity string) string {
+	var name strings.Builder
+	for _, b := range []byte(identity) {
+		if strings.IndexByte("-_.abcdefghijklmnopqrstuvwxyz0123456789", b) < 0 {
+			fmt.Fprintf(&name, "~%02x", b)
+		} else {
+			name.WriteByte(b)
+		}
+	}
+	return name.String()
 }

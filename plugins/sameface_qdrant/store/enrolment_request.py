@@ -10,7 +10,7 @@ from sameface_qdrant.engines.base import Point
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.values.enrolment import Enrolment
-from sameface_qdrant.values.ids import check_id, check_labels, member_id
+from sameface_qdrant.values.ids import check_identity_id, check_labels, member_id
 from sameface_qdrant.values.template import NewTemplate
 from sameface_qdrant.values.vectors import Vector, units_under
 
@@ -30,7 +30,7 @@ class Entry:
 
 def check_request(request: Enrolment) -> None:
     """Raise InvalidArgument if an id, a label or an expiry is malformed."""
-    check_id(request.identity, "identity")
+    check_identity_id(request.identity, "identity")
     check_labels(request.labels)
     now = datetime.now(UTC)
     for new in request.templates:

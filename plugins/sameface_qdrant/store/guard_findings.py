@@ -91,9 +91,10 @@ def rejection(findings: Sequence[Finding], policy: Policy, gallery: str, identit
     """
     for finding in findings:
         if action_of(policy, finding.kind) is GuardAction.REJECT and finding.kind in REJECTIONS:
-            kind, what = REJECTIONS[finding.kind]
-            return kind(
-                f"a template for {identity!r} {what}; check who it shows, or let the policy of {gallery!r} allow it",
+            refusal, what = REJECTIONS[finding.kind]
+            return refusal(
+                f"a template for {identity!r} {what}; check who it shows, or set on_{finding.kind.lower()} to WARN in "
+                f"the policy of {gallery!r}",
                 metadata={"gallery": gallery, "identity": identity},
                 finding=finding,
             )
@@ -228,7 +229,8 @@ def _unchecked(kind: FindingKind, policy: Policy) -> list[Finding]:
     """Return the finding that no threshold is known; raise if the policy rejects this kind of finding."""
     if action_of(policy, kind) is GuardAction.REJECT:
         raise ThresholdNotCalibrated(
-            f"the policy's on_{kind.value.lower()} is REJECT and no threshold is known; set a threshold in the policy"
+            f"the policy's on_{kind.value.lower()} is REJECT and no threshold is known; set a threshold in the policy, "
+            "or WARN"
         )
     return [Finding(FindingKind.NOT_CHECKED, "", "")]
 

@@ -38,7 +38,7 @@ from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.identity import Identity, IdentityChanges
-from sameface_qdrant.values.ids import NO_LABELS, check_id, check_labels
+from sameface_qdrant.values.ids import NO_LABELS, check_identity_id, check_labels
 from sameface_qdrant.values.paging import Page, check_page
 
 Records: TypeAlias = tuple[list[Point], str | None]
@@ -74,7 +74,7 @@ class Identities:
             QuotaExceeded: a quota allows no more identities.
             InvalidArgument: the id, a label, the threshold or the expiry is malformed.
         """
-        check_id(identity, "identity_id")
+        check_identity_id(identity, "identity_id")
         check_labels(labels)
         check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
         payloads.check_future(expire_time, datetime.now(UTC))
@@ -216,7 +216,7 @@ class Identities:
             InvalidArgument: the target is the source, or malformed.
             ConcurrentUpdate: another service changed one of them at the same moment; repeat the call.
         """
-        check_id(target, "target")
+        check_identity_id(target, "target")
         if source == target:
             raise InvalidArgument(
                 f"target is {target!r}, the id of the source; expected another id", metadata={"field": "target"}

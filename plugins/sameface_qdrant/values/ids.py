@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import re
+import unicodedata
 import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,6 +11,9 @@ from types import MappingProxyType
 from sameface_qdrant.errors import InvalidArgument
 
 ID_PATTERN = re.compile(r"[a-z0-9]([a-z0-9\-_.]{0,62}[a-z0-9])?")
+MAX_IDENTITY_BYTES = 200
+# Control characters, line and paragraph separators, and halves of characters, which UTF-8 cannot express.
+_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # No dots: a key is part of the path of a payload field.
 LABEL_PATTERN = re.compile(r"[a-z0-9]([a-z0-9\-_]{0,61}[a-z0-9])?")
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
@@ -21,7 +25,7 @@ _VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789
 
 
 def check_id(value: str, field: str) -> str:
-    """Return an id of a gallery or identity after checking its form.
+    """Return an id of a gallery after checking its form.
 
     Raises:
         InvalidArgument: it does not match ``[a-z0-9]([a-z0-9-_.]{0,62}[a-z0-9])?``.
@@ -33,6 +37,29 @@ def check_id(value: str, field: str) -> str:
             metadata={"field": field},
         )
     return value
+
+
+def check_identity_id(value: str, field: str) -> str:
+    """Return an id of an identity after checking it. It may be any text, and is compared byte for byte.
+
+    Raises:
+        InvalidArgument: it has not 1 to 200 bytes of UTF-8, holds a control character or a line separator, is not in
+            Unicode form NFC (two forms of one text look the same), or is "." or "..", which paths give a meaning.
+    """
+    expected = (
+        f"expected 1 to {MAX_IDENTITY_BYTES} bytes of UTF-8 without control characters and line separators, other "
+        "than '.' and '..'"
+    )
+    if not isinstance(value, str) or value in ("", ".", "..") or _NO_TEXT.search(value):
+        pass
+    elif len(value.encode()) > MAX_IDENTITY_BYTES:
+        expected += f"; it has {len(value.encode())}"
+    elif not unicodedata.is_normalized("NFC", value):
+        expected = "expected Unicode form NFC, in Python unicodedata.normalize('NFC', text)"
+    else:
+        return value
+    shown = repr(value[:80]) if isinstance(value, str) else type(value).__name__
+    raise InvalidArgument(f"{field} is {shown}; {expected}", metadata={"field": field})
 
 
 def check_gallery_pattern(pattern: str, what: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 from google.protobuf.message import Message
 
-from sameface.api.names import make_name, parse_name
+from sameface.api.names import parse_name
 from sameface.api.requests import contract_from, number_from
+from sameface.resource_names import make_name
 from sameface.v1 import calibration_pb2, gallery_pb2, gallery_service_pb2
 from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation
 from sameface_qdrant.calibration.inputs import Cohort

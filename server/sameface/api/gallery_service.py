@@ -11,13 +11,13 @@ from sameface.api import requests, responses
 from sameface.api.calibrations import Calibrations
 from sameface.api.names import parse_name, parse_receipt_name
 from sameface.api.pages import as_many_as_fit, page_of
-from sameface.api.policies import policy_changes, policy_from, policy_to
+from sameface.api.policies import new_policy_from, policy_changes, policy_from, policy_to
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.gallery import Gallery
-from sameface_qdrant.values.ids import check_id
+from sameface_qdrant.values.ids import check_identity_id
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -37,11 +37,12 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         self, request: gallery_service_pb2.CreateGalleryRequest, context: Context
     ) -> gallery_pb2.Gallery:
         """Create a gallery under the contract of the requested embedder version, or of the default one."""
+        card = self._operations.embedder_card(request.embedder_version or None)
         gallery = await self._operations.create_gallery(
             request.gallery_id,
-            embedder_version=request.embedder_version or None,
+            embedder_version=card.version,
             display_name=requests.text_from(request.gallery.display_name, "gallery.display_name"),
-            policy=policy_from(request.gallery.policy),
+            policy=new_policy_from(request.gallery.policy, card.points),
             request_id=requests.request_id_from(request.request_id),
             protected=request.protected if request.HasField("protected") else None,
         )
@@ -205,7 +206,7 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
     ) -> gallery_pb2.Identity:
         """Give an identity another id, or merge it into another one."""
         gallery, identity = parse_name(request.name, "name", 2)
-        target = check_id(request.identity_id, "identity_id")
+        target = check_identity_id(request.identity_id, "identity_id")
         return responses.identity_to(await self._store.identities.move(gallery, identity, target, merge=request.merge))
 
     async def DeleteIdentity(

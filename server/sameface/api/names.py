@@ -1,11 +1,10 @@
-"""Resource names (AIP-122): ``galleries/{gallery}/identities/{identity}/templates/{template}``."""
+"""Reads resource names (AIP-122): ``galleries/{gallery}/identities/{identity}/templates/{template}``."""
 
 import re
 
+from sameface.resource_names import COLLECTIONS, unescaped
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.values.ids import ID_PATTERN
-
-_COLLECTIONS = ("galleries", "identities", "templates")
+from sameface_qdrant.values.ids import ID_PATTERN, check_identity_id
 
 
 def parse_name(name: str, field: str, depth: int) -> tuple[str, ...]:
@@ -16,13 +15,20 @@ def parse_name(name: str, field: str, depth: int) -> tuple[str, ...]:
     """
     parts = name.split("/")
     collections, ids = parts[::2], parts[1::2]
-    if tuple(collections) != _COLLECTIONS[:depth] or not all(map(ID_PATTERN.fullmatch, ids)) or len(ids) != depth:
-        form = "/".join(f"{collection}/{{id}}" for collection in _COLLECTIONS[:depth])
+    plain = [one for place, one in enumerate(ids) if place != 1]
+    if tuple(collections) != COLLECTIONS[:depth] or not all(map(ID_PATTERN.fullmatch, plain)) or len(ids) != depth:
+        form = "/".join(f"{collection}/{{id}}" for collection in COLLECTIONS[:depth])
         raise InvalidArgument(
-            f"{field} is {name[:80]!r}; expected {form} with ids matching {ID_PATTERN.pattern}",
+            f"{field} is {name[:80]!r}; expected {form}, ids of galleries and templates matching {ID_PATTERN.pattern}",
             metadata={"field": field},
         )
-    return tuple(ids)
+    if depth == 1:
+        return (ids[0],)
+    try:
+        identity = unescaped(ids[1])
+    except ValueError as error:
+        raise InvalidArgument(f"{field} names an identity wrongly: {error}", metadata={"field": field}) from None
+    return ids[0], check_identity_id(identity, field), *ids[2:]
 
 
 def parse_receipt_name(name: str) -> str:
@@ -43,8 +49,3 @@ def parse_receipt_name(name: str) -> str:
 def receipt_name(receipt: str) -> str:
     """Return the resource name of an erasure receipt."""
     return f"erasureReceipts/{receipt}"
-
-
-def make_name(*ids: str) -> str:
-    """Join one to three ids into a resource name."""
-    return "/".join([f"{collection}/{part}" for collection, part in zip(_COLLECTIONS, ids, strict=False)])

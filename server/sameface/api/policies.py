@@ -1,7 +1,7 @@
 """Translates policies to protos and back. The fields have the same names on both sides. Pure functions."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, cast
 
@@ -9,9 +9,12 @@ from sameface.api.choices import choice_from
 from sameface.enums import full_name
 from sameface.v1 import gallery_pb2
 from sameface_qdrant.policy import check_policy
-from sameface_qdrant.values.gallery import POLICY_SETTINGS, Policy, PolicyChanges
+from sameface_qdrant.values.gallery import POLICY_SETTINGS, GuardAction, OperatingPoint, Policy, PolicyChanges
 
 _FIELDS: Any = gallery_pb2.Policy.DESCRIPTOR.fields_by_name
+DEFAULTS = Policy(on_collision=GuardAction.REJECT)
+"""The defaults of the service. Those of the plugin, which knows no model card and so no threshold, only warn of a
+collision."""
 
 
 def policy_to(policy: Policy) -> gallery_pb2.Policy:
@@ -24,7 +27,8 @@ def policy_to(policy: Policy) -> gallery_pb2.Policy:
 
 
 def policy_from(message: gallery_pb2.Policy) -> Policy:
-    """Return a policy with the settings of a message. A setting that is absent or unspecified gets its default.
+    """Return a policy with the settings of a message. A setting that is absent or unspecified gets its default, see
+    `DEFAULTS`.
 
     Raises:
         InvalidArgument: a setting is out of range, or has an enum value that this version does not define.
@@ -36,7 +40,22 @@ def policy_from(message: gallery_pb2.Policy) -> Policy:
             value = choice_from(value, _FIELDS[setting.name].enum_type, setting.kind, setting.name)
         if message.HasField(setting.name) and value is not None:
             values[setting.name] = value
-    return check_policy(Policy(**values))
+    return check_policy(dataclasses.replace(DEFAULTS, **values))
+
+
+def new_policy_from(message: gallery_pb2.Policy, operating_points: Sequence[OperatingPoint]) -> Policy:
+    """Return the policy of a new gallery under a model card with these points.
+
+    Where no threshold is known, REJECT would refuse every enrolment. So `on_collision` is WARN there by default.
+
+    Raises:
+        InvalidArgument: see `policy_from`.
+    """
+    policy = policy_from(message)
+    thresholds = (policy.collision_threshold, policy.identify_threshold)
+    if message.on_collision or operating_points or thresholds != (None, None):
+        return policy
+    return dataclasses.replace(policy, on_collision=GuardAction.WARN)
 
 
 def policy_changes(message: gallery_pb2.Policy, fields: Iterable[str]) -> PolicyChanges:

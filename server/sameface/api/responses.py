@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
-from sameface.api.names import make_name, receipt_name
+from sameface.api.names import receipt_name
 from sameface.api.policies import policy_to
 from sameface.pipeline.photos import FoundFace
 from sameface.pipeline.presentation_attacks import PadResult
+from sameface.resource_names import make_name
 from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision

@@ -134,7 +134,8 @@ ERRORS: dict[str, ErrorRow] = {
     "IDENTITY_COLLISION": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`gallery`, `identity`",
-        "Check who the photo shows: it is too similar to another identity. The policy's `on_collision` rejects it.",
+        "Check who the photo shows: it is too similar to another identity. The policy's `on_collision` rejects it; for "
+        "look-alikes such as twins set it to warn (`sameface gallery update G --on-collision warn`).",
     ),
     "DUPLICATE_SAMPLE": ErrorRow(
         _CODES.ALREADY_EXISTS,

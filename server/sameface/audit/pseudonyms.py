@@ -118,5 +118,5 @@ class Pseudonyms:
         return str(found[0]) if found else ""
 
     def key(self, *ids: str) -> bytes:
-        """Return the key of a gallery, or of a gallery's identity. An id contains no slash."""
+        """Return the key of a gallery, or of a gallery's identity. The id of a gallery contains no slash."""
         return hmac.digest(self._secret, "/".join(ids).encode(), "sha256")

@@ -1,6 +1,7 @@
 """What an entry says of a call: who, which rpc, on what, with which outcome. Never a photo, a vector or a score."""
 
 import asyncio
+import contextlib
 import copy
 import re
 import time
@@ -13,11 +14,12 @@ from sameface.access.roles import RULES, gallery_of, name_in
 from sameface.audit.gone import forget_the_gone
 from sameface.audit.log import MOST_PEOPLE, UNKNOWN, AuditLog, Entry
 from sameface.errors import AuditUnavailable
+from sameface.resource_names import ids_in, unescaped
 from sameface.v1 import decision_pb2
-from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.erasure import ErasureReceipt
-from sameface_qdrant.values.ids import ID_PATTERN
+from sameface_qdrant.values.ids import ID_PATTERN, check_identity_id
 
 DONE = "OK"
 GONE = ("IDENTITY_NOT_FOUND", "GALLERY_NOT_FOUND")
@@ -79,20 +81,22 @@ class Recorder:
         names = {
             one: await asyncio.to_thread(self._log.pseudonyms.known, gallery, one) or UNKNOWN
             for one in people
-            if ID_PATTERN.fullmatch(one)
+            if _is_identity(one)
         }
         if ID_PATTERN.fullmatch(gallery):
             names[gallery] = gallery
 
         # Messages quote what the caller sent. What is no id that the call is about may be a name in the wrong place.
+        quotable = {repr(one)[1:-1]: name for one, name in names.items()}
+
         def shown(quoted: re.Match[str]) -> str:
-            return f"'{names.get(quoted[0][1:-1], HIDDEN)}'"
+            return f"'{quotable.get(quoted[0][1:-1], HIDDEN)}'"
 
         renamed = copy.copy(error)
         renamed.message = QUOTED.sub(shown, error.message)
         renamed.args = (renamed.message,)
         renamed.metadata = {
-            key: names.get(value, UNKNOWN) if key in NAMING and not _is_uuid(value) else value
+            key: names.get(value, UNKNOWN) if key in NAMING and not (key == "template" and _is_uuid(value)) else value
             for key, value in error.metadata.items()
         }
         return renamed
@@ -206,9 +210,15 @@ def resource_of(rpc: str, message: Any) -> tuple[str, str]:
     """Return the ids of the gallery and of the identity that a request names; empty for none."""
     if (rule := RULES.get(rpc)) is None or not (gallery := gallery_of(rule, message)):
         return "", ""
-    parts = name_in(rule, message).split("/")
-    identity = message.identity_id if rpc == "CreateIdentity" else parts[3] if len(parts) > 3 else ""
-    return gallery[:MOST_TEXT], identity[:MOST_TEXT]
+    if rpc == "CreateIdentity":
+        identity = message.identity_id
+    else:
+        parts = name_in(rule, message).split("/")
+        identity = parts[3] if len(parts) > 3 else ""
+        with contextlib.suppress(ValueError):
+            identity = unescaped(identity)
+    # An id is never cut: the result would be that of another person.
+    return gallery[:MOST_TEXT], identity if _is_identity(identity) else identity[:MOST_TEXT]
 
 
 def decisions_of(answer: Any) -> Iterable[decision_pb2.Decision]:
@@ -216,6 +226,14 @@ def decisions_of(answer: Any) -> Iterable[decision_pb2.Decision]:
     if isinstance(one := getattr(answer, "decision", None), decision_pb2.Decision):
         return [one]
     return [face.decision for face in getattr(answer, "faces", ()) if hasattr(face, "decision")]
+
+
+def _is_identity(text: str) -> bool:
+    try:
+        check_identity_id(text, "identity")
+    except InvalidArgument:
+        return False
+    return True
 
 
 def _is_uuid(text: str) -> bool:
@@ -234,5 +252,5 @@ def _outcome(decision: decision_pb2.Decision) -> str:
 def _matched(decision: decision_pb2.Decision) -> list[tuple[str, str]]:
     if decision.outcome != decision_pb2.OUTCOME_MATCH or not decision.candidates:
         return []
-    _, gallery, _, identity = decision.candidates[0].identity.split("/")
+    gallery, identity = ids_in(decision.candidates[0].identity)
     return [(gallery, identity)]

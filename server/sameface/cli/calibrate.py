@@ -15,7 +15,7 @@ from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, Etag, Gallery
 from sameface.cli.output import Cell, as_dict, coloured, note, print_json, print_table
 from sameface.client import Calibration, Client, ErrorRate, IdentityThresholds, MeasuredThreshold, Outcome
 from sameface.client import ConfidenceInterval as ReceivedInterval
-from sameface.client.fields import last_part
+from sameface.resource_names import last_part
 from sameface.v1 import calibration_pb2
 from sameface_qdrant.calibration.inputs import read_cohort, read_scores
 from sameface_qdrant.calibration.report import MarkedThreshold, interval_text, rate_text, write_html, write_png
@@ -93,7 +93,7 @@ def calibrate(
     for sentence in (f"Identification: {measured.identification.reason}.", *measured.findings):
         print(f"- {sentence}")
     if answer.identity_thresholds is not None:
-        _print_proposals(answer.identity_thresholds)
+        _print_proposals(answer.identity_thresholds, named=labelled is None)
     revision = answer.gallery.policy.revision
     note(
         f"{gallery} now has policy revision {revision}"
@@ -212,7 +212,8 @@ def _row(name: str, rate: str, one: MeasuredThreshold) -> Sequence[Cell]:
     )
 
 
-def _print_proposals(found: IdentityThresholds) -> None:
+def _print_proposals(found: IdentityThresholds, *, named: bool) -> None:
+    """Print what is proposed. ``named``: identities of the gallery, by their names; others are as they were sent."""
     if not found.proposals:
         print("- No identity attracts significantly more impostors than the others.")
         return
@@ -220,7 +221,7 @@ def _print_proposals(found: IdentityThresholds) -> None:
         ("identity", "threshold", "impostors with a high score", "p (corrected)"),
         [
             (
-                last_part(one.identity),
+                last_part(one.identity) if named else one.identity,
                 f"{one.verify_threshold:.4f}",
                 f"{one.impostors_in_tail} of {one.impostors}",
                 f"{one.p_value:.1g}",

@@ -37,6 +37,7 @@ from sameface.cli.output import (
 from sameface.cli.photos import NamedPhoto, find_photos, one_photo_each
 from sameface.cli.work import NotTried, error_record, work_on
 from sameface.client import Decision, Face, NotAPhoto, ServiceError
+from sameface.resource_names import ids_in
 
 Threshold = Annotated[
     float | None,
@@ -197,7 +198,7 @@ def search(
         return
     rows = []
     for one in found:
-        _, _, _, identity, _, template = one.template.name.split("/")
+        _, identity, template = ids_in(one.template.name)
         enrolled = time_text(one.template.create_time)[:10]
         rows.append((f"{one.score:.3f}", identity, one.display_name, template, enrolled))
     print_table(("score", "identity", "display name", "template", "enrolled"), rows)

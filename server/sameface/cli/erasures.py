@@ -8,6 +8,7 @@ import typer
 
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, connected
 from sameface.cli.output import as_dict, print_json, print_table, time_text
+from sameface.resource_names import COLLECTIONS, ids_in
 
 if TYPE_CHECKING:
     from sameface.client import ByteEvidence, ErasureReceipt
@@ -42,7 +43,7 @@ def list_receipts(
     print_table(
         ("receipt", "erased", "templates", "when", "state"),
         [
-            (one.id, one.erased, str(one.templates), time_text(one.erase_time, "seconds"), one.state.lower())
+            (one.id, _what(one), str(one.templates), time_text(one.erase_time, "seconds"), one.state.lower())
             for one in found
         ],
     )
@@ -55,7 +56,7 @@ def show_receipts(receipts: "Sequence[ErasureReceipt]", as_json: bool) -> None:
             print_json(as_dict(one))
             continue
         rows = [
-            ("erased", one.erased),
+            ("erased", _what(one)),
             ("receipt", one.id),
             ("templates", f"{one.templates} (other records: {one.records})"),
             ("unreadable", "checked" if one.unreadable else "not checked yet"),
@@ -90,3 +91,8 @@ def _evidence(one: "ByteEvidence") -> str:
 
 def _erased(one: "ErasureReceipt") -> datetime:
     return one.erase_time or datetime.min.replace(tzinfo=UTC)
+
+
+def _what(one: "ErasureReceipt") -> str:
+    """Return the name of what was erased, with ids as they were chosen."""
+    return "/".join(f"{collection}/{part}" for collection, part in zip(COLLECTIONS, ids_in(one.erased), strict=False))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from sameface.client import Finding
-from sameface.client.fields import last_part
+from sameface.resource_names import last_part
 
 NOUNS = {"COLLISION": "collision", "DUPLICATE": "duplicate", "OUTLIER": "outlier", "REPLACED": "replacement"}
 

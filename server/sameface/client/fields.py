@@ -9,28 +9,28 @@ from google.protobuf.message import Message
 
 from sameface.client.answer import Answer
 from sameface.enums import full_name
+from sameface.resource_names import make_name
 
 Kind = TypeVar("Kind", bound=Message)
 
 
 def gallery_name(gallery: str) -> str:
     """Return the resource name of a gallery."""
-    return f"galleries/{gallery}"
+    return make_name(gallery)
 
 
 def identity_name(gallery: str, identity: str) -> str:
-    """Return the resource name of an identity."""
-    return f"{gallery_name(gallery)}/identities/{identity}"
+    """Return the resource name of an identity, whose id may be any text.
+
+    Raises:
+        ValueError: the id has a surrogate, which UTF-8 cannot express.
+    """
+    return make_name(gallery, str(identity))
 
 
 def template_name(gallery: str, identity: str, template: str) -> str:
     """Return the resource name of a template."""
     return f"{identity_name(gallery, identity)}/templates/{template}"
-
-
-def last_part(name: str) -> str:
-    """Return the id at the end of a resource name."""
-    return name.rpartition("/")[2]
 
 
 def check_known(options: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """The demo's script, read from decisions.toml: what to enrol, what to decide, and the expected outcomes."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -40,6 +41,8 @@ class Script:
 
     enrollments: tuple[EnrollmentCase, ...]
     decisions: tuple[DecisionCase, ...]
+    on_collision: Mapping[str, str]
+    """This setting of a gallery's policy, where it is not the default."""
 
     @property
     def galleries(self) -> tuple[str, ...]:
@@ -58,4 +61,5 @@ def read_script(path: Path | None = None) -> Script:
             DecisionCase(**{**table, "crop": tuple(table["crop"]) if "crop" in table else None})
             for table in tables["decision"]
         ),
+        on_collision=tables["on_collision"],
     )

@@ -13,7 +13,8 @@ from PIL import Image
 from sameface.client import ServiceError
 from sameface.client.connection import Connection
 from sameface.demo.cases import DecisionCase, Script
-from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2
+from sameface.resource_names import last_part, make_name
+from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_pb2, gallery_service_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,11 @@ def run_script(
         grpc.RpcError: a gallery could not be made, or an enrolment failed.
     """
     for gallery in script.galleries:
-        connection.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery))
+        action: Any = f"GUARD_ACTION_{script.on_collision.get(gallery, 'UNSPECIFIED')}"
+        policy = gallery_pb2.Policy(on_collision=action)
+        connection.galleries.CreateGallery(
+            gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery, gallery=gallery_pb2.Gallery(policy=policy))
+        )
     enrolled = []
     for entry in script.enrollments:
         progress(f"enrol {entry.identity}")
@@ -61,7 +66,7 @@ def run_script(
         began = time.perf_counter()
         answer = connection.faces.EnrollTemplate(
             face_service_pb2.EnrollTemplateRequest(
-                parent=f"galleries/{entry.gallery}/identities/{entry.identity}",
+                parent=make_name(entry.gallery, entry.identity),
                 sample=face_pb2.Sample(photo=photo),
                 allow_missing=True,
                 display_name=entry.display_name,
@@ -100,7 +105,7 @@ def _decide(connection: Connection, case: DecisionCase, photo: bytes) -> Decisio
         if case.claim:
             verified = connection.faces.VerifyFace(
                 face_service_pb2.VerifyFaceRequest(
-                    name=f"galleries/{case.gallery}/identities/{case.claim}",
+                    name=make_name(case.gallery, case.claim),
                     sample=sample,
                     scope=f"SCOPE_{case.scope}" if case.scope else decision_pb2.SCOPE_UNSPECIFIED,
                 )
@@ -120,7 +125,7 @@ def _decide(connection: Connection, case: DecisionCase, photo: bytes) -> Decisio
     if answer.HasField("face"):
         face = answer.face
     outcome = decision_pb2.Outcome.Name(decision.outcome).removeprefix("OUTCOME_")
-    best = decision.candidates[0].identity.rpartition("/")[2] if decision.candidates else ""
+    best = last_part(decision.candidates[0].identity) if decision.candidates else ""
     as_expected = outcome == case.expect and case.expect_identity in ("", best)
     return DecisionRecord(case, photo, outcome, as_expected, spent, decision=_numbers(decision, best), face=face)
 

@@ -6,7 +6,7 @@ from sameface.client.answer import Answer, Judged, reads
 from sameface.client.answers.faces import Face
 from sameface.client.enums import Outcome, Scope, ThresholdSource
 from sameface.client.errors import ServiceError
-from sameface.client.fields import last_part
+from sameface.resource_names import last_part
 from sameface.v1 import decision_pb2, face_service_pb2
 
 

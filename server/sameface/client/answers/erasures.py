@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sameface.client.answer import Answer, reads
 from sameface.client.enums import ErasureState
-from sameface.client.fields import last_part
+from sameface.resource_names import last_part
 from sameface.v1 import gallery_pb2
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sameface.client.answer import Answer, reads
 from sameface.client.answers.faces import Contract
 from sameface.client.enums import GuardAction, PresentationAttackAction, WhenFull
-from sameface.client.fields import last_part
+from sameface.resource_names import last_part
 from sameface.v1 import gallery_pb2, gallery_service_pb2
 
 

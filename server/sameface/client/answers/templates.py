@@ -7,7 +7,7 @@ from datetime import datetime
 from sameface.client.answer import Answer, reads
 from sameface.client.answers.faces import Face, QualityComponent
 from sameface.client.enums import FindingKind, Origin
-from sameface.client.fields import last_part
+from sameface.resource_names import last_part
 from sameface.v1 import face_service_pb2, gallery_pb2
 
 

@@ -10,6 +10,7 @@ import io.grpc.Status.Code;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
@@ -57,6 +58,16 @@ public final class Verify {
     System.exit(code);
   }
 
+  /** Returns the id of an identity as it stands in a name: it may be any text. */
+  private static String escaped(String identity) {
+    var name = new StringBuilder();
+    for (byte b : identity.getBytes(StandardCharsets.UTF_8)) {
+      if ("-_.abcdefghijklmnopqrstuvwxyz0123456789".indexOf(b) < 0) name.append(String.format("~%02x", b));
+      else name.append((char) b);
+    }
+    return name.toString();
+  }
+
   private static Decision enrolAndVerify(
       ManagedChannel channel, String gallery, String identity, String reference, String probe) throws IOException {
     var galleries = GalleryServiceGrpc.newBlockingStub(channel);
@@ -68,7 +79,7 @@ public final class Verify {
     } catch (StatusRuntimeException error) {
       if (!reasonOf(error).equals("GALLERY_ALREADY_EXISTS")) throw error;
     }
-    String name = "galleries/" + gallery + "/identities/" + identity;
+    String name = "galleries/" + gallery + "/identities/" + escaped(identity);
     // Without a request id the service recognises the photo, so a repeat does not enrol it twice.
     var enrol =
         EnrollTemplateRequest.newBuilder().setParent(name).setSample(photo(reference)).setAllowMissing(true).build();
