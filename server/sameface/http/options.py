@@ -4,7 +4,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from sameface.access.tls import TlsOptions, is_loopback
+from sameface.access.tls import TlsOptions
+from sameface.addresses import is_loopback
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\*\.)?[a-z0-9.-]+|\[[0-9a-f:.]+\]")
