@@ -26,7 +26,9 @@ def check_free(listen: str) -> None:
         raise unavailable(listen, f"the host cannot be found ({error}); correct it") from None
     # A name may have several addresses (localhost). A server listens on those that this machine has.
     in_use = next((failure for failure in failures if failure.errno == errno.EADDRINUSE), None)
-    if failure := in_use or (failures[0] if len(failures) == known else None):
+    # Where a machine has no IPv6, gRPC takes every address of IPv4 for [::].
+    everywhere = listen.rpartition(":")[0] == "[::]"
+    if failure := in_use or (failures[0] if len(failures) == known and not everywhere else None):
         raise unavailable(listen, REASONS.get(failure.errno or 0, f"{failure.strerror}; choose another address"))
 
 

@@ -1,5 +1,6 @@
 """Photos of several people are not enrolled under one id by mistake."""
 
+import doctest
 import io
 import os
 import pty
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from sameface.cli import findings, likeness, start
 from sameface.cli.likeness import outside_largest_group
 from sameface.cli.photos import NamedPhoto, reader
 from sameface.client import Client
@@ -54,6 +56,12 @@ def test_the_largest_group_is_the_one_that_joining_finds(rows: list[list[int]], 
     assert outside_largest_group(vectors, threshold) == sorted(set(range(len(rows))) - largest)
 
 
+@pytest.mark.parametrize("module", [findings, likeness, start])
+def test_the_examples_of_the_docstrings_hold(module: ModuleType) -> None:
+    examples = doctest.testmod(module)
+    assert (examples.failed, examples.attempted > 0) == (0, True)
+
+
 def templates(sameface: Run, gallery: str) -> dict[str, int]:
     listed = lines(sameface("identity", "list", gallery, "--json").stdout)
     return {one["name"].rpartition("/")[2]: one["template_count"] for one in listed}
@@ -84,7 +92,7 @@ def test_with_a_flag_they_are_enrolled_and_the_summary_counts_what_the_guards_fo
     result = sameface("enroll", gallery, str(portraits), "--as", "x", "--allow-unlike", "--json")
     assert result.returncode == 0
     found = [one["findings"] for one in lines(result.stdout)]
-    texts = [text for findings in found for text in findings]
+    texts = [text for of_photo in found for text in of_photo]
     collisions = sum("looks like another identity" in text for text in texts)
     outliers = sum("unlike the identity's other photos" in text for text in texts)
     assert collisions == 1

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface.cli.photos import (
+    NamedPhoto,
     display_name_of,
     find_people,
     find_photos,
@@ -19,6 +20,7 @@ from sameface.cli.photos import (
     identity_ids,
     one_photo_each,
 )
+from sameface.client import NotAPhoto
 from sameface.photo_folders import describe_skipped
 from sameface_qdrant.errors import InvalidArgument
 
@@ -244,3 +246,18 @@ def test_a_folder_and_a_file_that_cannot_be_read_are_not_passed_over(
 def test_names_of_folders_are_told_apart_as_text() -> None:
     assert display_name_of("Jose\u0301") == "José"
     assert display_name_of("Jos\udce9") != display_name_of("Jos\udce8")
+
+
+def test_the_limit_of_a_photo_is_the_environments(monkeypatch: pytest.MonkeyPatch, portraits: Path) -> None:
+    photo = NamedPhoto("photo", portraits / "barack_obama.jpg")
+    content = photo.read()
+    monkeypatch.setenv("SAMEFACE_CLIENT_MAX_PHOTO_BYTES", str(len(content)))
+    assert photo.read() == content
+    monkeypatch.setenv("SAMEFACE_CLIENT_MAX_PHOTO_BYTES", str(len(content) - 1))
+    with pytest.raises(NotAPhoto, match=f"at most {len(content) - 1} ") as error:
+        photo.read()
+    assert error.value.reason == "IMAGE_TOO_LARGE"
+    for wrong in ("16 MiB", "0", str(1 << 40)):
+        monkeypatch.setenv("SAMEFACE_CLIENT_MAX_PHOTO_BYTES", wrong)
+        with pytest.raises(InvalidArgument, match="SAMEFACE_CLIENT_MAX_PHOTO_BYTES cannot be used: "):
+            photo.read()

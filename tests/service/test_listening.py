@@ -1,9 +1,11 @@
 """An address that cannot be listened on is named, with what is wrong."""
 
+import errno
 import socket
 
 import pytest
 
+from sameface import listening
 from sameface.errors import AddressUnavailable
 from sameface.listening import check_free
 
@@ -44,3 +46,11 @@ def test_what_is_wrong_with_an_address_is_told(listen: str, why: str) -> None:
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::]:0", "localhost:0"])
 def test_port_0_is_free(listen: str) -> None:
     check_free(listen)
+
+
+def test_every_address_is_left_to_the_server_where_a_machine_has_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+    monkeypatch.setattr(listening, "bind_failures", lambda listen: ([missing], 1))
+    check_free("[::]:50051")
+    with pytest.raises(AddressUnavailable, match="Address family not supported"):
+        check_free("[::1]:50051")
