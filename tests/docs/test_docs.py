@@ -129,6 +129,9 @@ def test_the_examples_of_the_readme_and_of_the_clients_run_one_after_the_other_a
     code = "\n".join([readme, readme, clients]).replace(ADDRESS, address)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
+    told = [line for line in result.stdout.splitlines() if "MATCH: " in line]
+    assert len(told) == 3
+    assert all(f"# {line}\n" in code for line in told)  # the comments show what is printed
 
 
 def test_blocks_that_are_not_run_say_why() -> None:
