@@ -177,7 +177,12 @@ def test_the_id_of_an_identity_may_be_any_text(sameface: Run, gallery: str, port
     (template,) = lines(run("template", "list", gallery, "A/b", "--json"))
     assert template["name"].startswith(f"galleries/{gallery}/identities/~41~2fb/templates/")
     assert f"galleries/{gallery}/identities/A/b" in run("identity", "delete", gallery, "A/b", "--force")
-    for wrong, told in (("Jose\u0301", "Unicode form NFC"), ("..", "1 to 200 bytes"), ("a\nb", "1 to 200 bytes")):
+    for wrong, told in (
+        ("Jos\udce9", "no UTF-8"),
+        ("Jose\u0301", "Unicode form NFC"),
+        ("..", "1 to 200 bytes"),
+        ("a\nb", "1 to 200 bytes"),
+    ):
         refused = sameface("enroll", gallery, photo, "--as", wrong)
         assert (refused.returncode, told in refused.stdout + refused.stderr) == (3, True), refused
 

@@ -122,6 +122,8 @@ def _run() -> int:
             return _fail(str(error))
         if isinstance(error, NotAPhoto | NotAnAddress):
             return _fail(f"{error.reason}: {error.message}")
+        if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+            return _fail(f"INVALID_ARGUMENT: {error.object!r} holds bytes that are no UTF-8; write it in UTF-8")
         # Python itself would end with 1, which means NO_MATCH here.
         return _fail(f"unexpected {type(error).__name__}: {error} (SAMEFACE_DEBUG=1 shows where)")
     return code if isinstance(code, int) else ExitCode.OK
