@@ -17,7 +17,7 @@ from sameface import __version__
 from sameface.access.access import Access
 from sameface.access.tls import check_encrypted
 from sameface.api.admission import Limits
-from sameface.api.server import SERVICES, ApiServer, start_server
+from sameface.api.server import SERVICES, ApiServer, start_server, warn_if_open
 from sameface.api.system_service import ServedParts
 from sameface.audit.log import AuditLog
 from sameface.audit.recorder import Recorder
@@ -233,6 +233,7 @@ def _http(settings: Settings, parts: AsyncExitStack) -> HttpServer | None:
         threads=available_cpus(),
     )
     parts.push_async_callback(http.stop)
+    warn_if_open(options.listen, settings.access.required)
     return http
 
 

@@ -67,7 +67,9 @@ async def test_people_are_enrolled_verified_changed_and_erased(
     assert [one["name"] for one in listed.json()["identities"]] == ["galleries/web/identities/macron"]
     erased = await client.delete("/v1/galleries/web", params={"force": "true"}, headers=admin)
     receipt = erased.json()["receipt"]["name"]
-    assert (await client.get(f"/v1/{receipt}", headers=admin)).json()["name"] == receipt
+    found = await client.get(f"/v1/{receipt}", headers=admin)
+    assert found.json()["name"] == receipt
+    assert found.headers["cache-control"] == "no-store"
     gone = await client.get("/v1/galleries/web", headers=admin)
     assert (gone.status_code, reason(gone)) == (404, "GALLERY_NOT_FOUND")
 

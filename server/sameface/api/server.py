@@ -99,6 +99,12 @@ class ApiServer:
         await stopping
 
 
+def warn_if_open(listen: str, access_required: bool) -> None:
+    """Log a warning if other machines can reach an address and callers need no credentials."""
+    if not access_required and not is_loopback(listen.rpartition(":")[0]):
+        log.warning("everybody who reaches %s may do everything: access.required is not set", listen)
+
+
 async def start_server(
     listen: str,
     *,
@@ -167,8 +173,7 @@ async def start_server(
     if http_socket is not None:
         server.add_insecure_port(f"unix:{http_socket}")
     await server.start()
-    if not access.required and not is_loopback(listen.rpartition(":")[0]):
-        log.warning("everybody who reaches %s may do everything: access.required is not set", listen)
+    warn_if_open(listen, access.required)
     api = ApiServer(port=port, admission=admission, _server=server, _health=health_servicer)
     await api.set_serving(True)
     return api

@@ -67,7 +67,8 @@ def secrets(certificate: Path, private_key: Path, client_ca: Path | None) -> dic
 
 def _listener(options: HttpOptions, port: int, places: Places, bounds: Bounds, services: tuple[str, ...]) -> Config:
     host = options.address[0]
-    chain: Config = {"filters": [_connection_manager(options, places, bounds, services)]}
+    chain: Config = {"transport_socket_connect_timeout": _seconds(options.header_s)}
+    chain["filters"] = [_connection_manager(options, places, bounds, services)]
     if places.secrets is not None:
         ask_clients = options.tls is not None and options.tls.client_ca is not None
         chain["transport_socket"] = _tls(places.secrets, ask_clients=ask_clients)

@@ -65,6 +65,11 @@ def routes(options: HttpOptions, openapi: Path) -> Config:
     host: Config = {
         "name": "service",
         "domains": list(options.served_hosts),
+        # Answers tell who is enrolled, and how alike people are.
+        "response_headers_to_add": [
+            _set_header("cache-control", "no-store"),
+            _set_header("x-content-type-options", "nosniff"),
+        ],
         "request_headers_to_add": [_set_header(PEER_HEADER, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%")],
         "routes": found,
     }
