@@ -88,6 +88,7 @@ def test_photos_of_several_people_under_one_id_are_refused_and_nothing_is_stored
 def test_with_a_flag_they_are_enrolled_and_the_summary_counts_what_the_guards_found(
     sameface: Run, gallery: str, portraits: Path
 ) -> None:
+    assert sameface("gallery", "update", gallery, "--on-collision", "warn").returncode == 0
     assert sameface("enroll", gallery, str(portraits / "barack_obama.jpg"), "--as", "obama").returncode == 0
     result = sameface("enroll", gallery, str(portraits), "--as", "x", "--allow-unlike", "--json")
     assert result.returncode == 0

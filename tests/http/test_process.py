@@ -89,6 +89,10 @@ def test_an_envoy_that_was_killed_is_replaced_and_grpc_goes_on(running: Service)
     assert living({running.pid})
 
 
+ANYBODY = {"policy": {"onCollision": "GUARD_ACTION_WARN"}}
+"""Of a gallery that takes one photo under several ids."""
+
+
 def test_a_call_that_is_in_work_at_sigterm_gets_its_answer(
     process: tuple[subprocess.Popen[str], Service], portraits: Path
 ) -> None:
@@ -97,7 +101,7 @@ def test_a_call_that_is_in_work_at_sigterm_gets_its_answer(
     async def calls(service: Service) -> list[int]:
         base = f"http://{service.http}"
         async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as client:
-            await client.post("/v1/galleries", json={"galleryId": "team"})
+            await client.post("/v1/galleries", json={"galleryId": "team", "gallery": ANYBODY})
             paths = [f"/v1/galleries/team/identities/one-{number}/templates" for number in range(4)]
             posts = [asyncio.create_task(client.post(path, json=sent)) for path in paths]
             await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
