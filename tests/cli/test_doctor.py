@@ -120,14 +120,16 @@ def test_another_grpc_server_is_none_of_ours(sameface: Run, tmp_path: Path) -> N
 def test_a_url_that_makes_no_sense_is_named(sameface: Run, url: str) -> None:
     code, found = diagnose(sameface, SAMEFACE_QDRANT_URL=url)
     assert code == 3
-    assert url in found["Qdrant"]["found"]
+    assert "qdrant_url: " in found["settings"]["found"]
+    assert url in found["settings"]["found"]
 
 
 @pytest.mark.parametrize("url", ["gpu-box", "gpu-box:grpc"])
 def test_a_triton_without_a_port_is_named(sameface: Run, url: str) -> None:
     code, found = diagnose(sameface, SAMEFACE_TRITON_URL=url)
     assert code == 3
-    assert url in found["Triton"]["found"]
+    assert "triton_url: " in found["settings"]["found"]
+    assert url in found["settings"]["found"]
 
 
 def test_addresses_of_every_kind_are_looked_at(sameface: Run, tmp_path: Path) -> None:

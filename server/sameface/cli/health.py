@@ -129,8 +129,8 @@ def ask_health(address: str, timeout_s: float, service: str = "", encryption: En
     except ValueError as error:
         raise InvalidArgument(str(error), metadata={"field": "address"}) from None
     encryption = encryption or encryption_of_environment()
-    override = [("grpc.ssl_target_name_override", encryption.server_name)] if encryption.server_name else []
-    options, credentials = [*proxy_options(address), *override], encryption.credentials
+    named = [("grpc.ssl_target_name_override", encryption.server_name)] if encryption.server_name else []
+    options, credentials = [*proxy_options(address), *named], encryption.credentials
     opened = (
         grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
     )

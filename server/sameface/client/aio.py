@@ -137,6 +137,7 @@ class AsyncClient(Calls):
                 return
 
     async def _send(self, build: Callable[[], Call[Result]]) -> Result:
+        check_usable()
         # In a thread, because some requests read and encode a photo.
         return await self._answer(await asyncio.to_thread(build))
 
