@@ -85,6 +85,8 @@ def test_without_a_writable_folder_nothing_is_resumed(tmp_path: Path, monkeypatc
 def test_an_enrolment_that_was_killed_goes_on_where_it_was(
     sameface: Run, gallery: str, people: Path, portraits: Path, cache: Path
 ) -> None:
+    # Thirty people have one face here.
+    assert sameface("gallery", "update", gallery, "--on-collision", "warn").returncode == 0
     with Image.open(portraits / "barack_obama.jpg") as image:
         image.convert("RGB").resize((160, 160)).save(people / "small.jpg")
     photo = (people / "small.jpg").read_bytes()
