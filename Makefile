@@ -3,8 +3,8 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test clients lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos qdrant docs site
-.PHONY: openapi install install-dev lock pin-images models triton clean
+.PHONY: help demo test clients first-hour lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos
+.PHONY: qdrant docs site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,10 @@ KILLS ?= 200
 SEED ?= 20261124
 chaos: install-dev ## Kill a writing process KILLS=200 times and check what it was promised (SEED=n)
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
+
+HOUR ?=
+first-hour: install ## Run docs/first-hour.md, from pip install to the last step (HOUR="--wheels FOLDER --steps 1-7 --keep FOLDER --json")
+	@$(BIN)/python tools/first_hour.py $(HOUR)
 
 clients: install-dev models ## Run the commands of docs/other-languages.md: generate, compile, call a real service
 	@$(BIN)/python -m tests.clients
