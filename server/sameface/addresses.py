@@ -14,6 +14,7 @@ HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 PATHS = ("unix:", "unix-abstract:")
 LISTS = ("ipv4:", "ipv6:")
 URIS = ("dns://", "xds://", "unix://", "unix-abstract://", "ipv4://", "ipv6://")
+SCHEMES = ("unix", "unix-abstract", "vsock", "dns", "ipv4", "ipv6", "xds")
 LONGEST_HOST, LONGEST_SHOWN = 253, 100
 
 

@@ -13,8 +13,10 @@ REASONS = {
 }
 
 
-def check_free(listen: str) -> None:
+def check_free(listen: str, option: str = "--listen") -> None:
     """Check that a server could listen on ``host:port``. Port 0, which chooses a free port, is free.
+
+    ``option`` is what the user sets the address with.
 
     Raises:
         AddressUnavailable: it could not. The message says whether the address is in use, is not of this machine, is not
@@ -23,13 +25,14 @@ def check_free(listen: str) -> None:
     try:
         failures, known = bind_failures(listen)
     except (OSError, UnicodeError) as error:
-        raise unavailable(listen, f"the host cannot be found ({error}); correct it") from None
+        raise unavailable(listen, f"the host cannot be found ({error}); correct it", option) from None
     # A name may have several addresses (localhost). A server listens on those that this machine has.
     in_use = next((failure for failure in failures if failure.errno == errno.EADDRINUSE), None)
     # Where a machine has no IPv6, gRPC takes every address of IPv4 for [::].
     everywhere = listen.rpartition(":")[0] == "[::]"
     if failure := in_use or (failures[0] if len(failures) == known and not everywhere else None):
-        raise unavailable(listen, REASONS.get(failure.errno or 0, f"{failure.strerror}; choose another address"))
+        why = REASONS.get(failure.errno or 0, f"{failure.strerror}; choose another address")
+        raise unavailable(listen, why, option)
 
 
 def bind_failures(listen: str) -> tuple[list[OSError], int]:
@@ -44,9 +47,9 @@ def bind_failures(listen: str) -> tuple[list[OSError], int]:
     return [failure for failure in tried if failure], len(addresses)
 
 
-def unavailable(listen: str, why: str) -> AddressUnavailable:
+def unavailable(listen: str, why: str, option: str = "--listen") -> AddressUnavailable:
     """Return the error for an address that cannot be listened on."""
-    return AddressUnavailable(f"cannot listen on {listen}: {why} (--listen)", metadata={"listen": listen})
+    return AddressUnavailable(f"cannot listen on {listen}: {why} ({option})", metadata={"listen": listen})
 
 
 def _cannot_bind(family: int, address: Any) -> OSError | None:

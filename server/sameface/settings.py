@@ -8,6 +8,7 @@ priority. Packagers use it to change defaults, for example the folders in an ima
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sameface.access.access import AccessOptions
 from sameface.access.rates import RateOptions
 from sameface.access.tls import TlsOptions
-from sameface.addresses import TRITON, check_target
+from sameface.addresses import HOST, SCHEMES, TRITON, check_target
 from sameface.audit.log import AuditOptions
 from sameface.folders import cache_folder as cache_folder
 from sameface.folders import default_data_dir, default_model_repository
@@ -206,8 +207,10 @@ class Settings(BaseSettings):
     @classmethod
     def _listen_is_host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"{value!r} is not host:port, for instance 0.0.0.0:50051")
+        # gRPC takes "unix:1" for a socket, whose callers would pass for the HTTP front end.
+        named = HOST.fullmatch(host) is not None and host.lower() not in SCHEMES
+        if not (named or re.fullmatch(r"\[[0-9A-Fa-f:.]+(%\w+)?\]", host)) or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"{value!r} is not host:port, for instance 0.0.0.0:50051 or [::]:50051")
         return value
 
     @field_validator("qdrant_url")

@@ -18,7 +18,7 @@ import pytest
 
 from sameface import service as service_module
 from sameface.access.tls import TlsOptions
-from sameface.errors import RuntimeMissing
+from sameface.errors import AddressUnavailable, RuntimeMissing
 from sameface.http.config import Bounds
 from sameface.http.envoy import find_envoy
 from sameface.http.options import HttpOptions
@@ -132,7 +132,7 @@ def test_a_busy_port_is_told_before_anything_starts() -> None:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         address = f"127.0.0.1:{busy.getsockname()[1]}"
-        with pytest.raises(RuntimeMissing, match=f"cannot listen on {address}"):
+        with pytest.raises(AddressUnavailable, match=rf"cannot listen on {address}: another program .* \(--http\)"):
             HttpServer(HttpOptions(address), grpc_tls=TlsOptions(), bounds=Bounds(60.0, 128), services=(), threads=1)
 
 

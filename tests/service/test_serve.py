@@ -354,6 +354,9 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
     ("environment", "named"),
     [
         ({"SAMEFACE_LISTEN": "nowhere"}, "listen"),
+        ({"SAMEFACE_LISTEN": "unix:1"}, "listen"),
+        ({"SAMEFACE_LISTEN": "dns:///localhost:1"}, "listen"),
+        ({"SAMEFACE_LISTEN": "::1:50051"}, "listen"),
         ({"SAMEFACE_MAX_REQUESTS": "0"}, "max_requests"),
         ({"SAMEFACE_QDRANT_URL": "host:6334"}, "qdrant_url"),
         ({"SAMEFACE_INFERENCE": "magic"}, "inference"),

@@ -18,7 +18,6 @@ from django.template import engines
 from django.urls import path
 
 from sameface.client import Client, NotAPhoto, ServiceError
-from sameface.v1 import decision_pb2
 
 ADDRESS = os.environ.get("SAMEFACE_ADDRESS", "127.0.0.1:50051")
 GALLERY = os.environ.get("SAMEFACE_GALLERY", "staff")
@@ -62,7 +61,7 @@ def verify(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         try:
             answer = sameface().verify(GALLERY, form.cleaned_data["person"], form.cleaned_data["photo"].read())
-            said = "Welcome." if answer.decision.outcome == decision_pb2.OUTCOME_MATCH else "This is somebody else."
+            said = "Welcome." if answer.matched else "This is somebody else."
         except (ServiceError, NotAPhoto) as error:
             ours = isinstance(error, ServiceError) and error.code == grpc.StatusCode.UNAVAILABLE
             said, status = ("Come again later.", 503) if ours else (error.reason, 422)

@@ -14,7 +14,6 @@ from fastapi import FastAPI, HTTPException, Request, UploadFile
 from fastapi.responses import JSONResponse
 
 from sameface.client import AsyncClient, NotAPhoto, ServiceError
-from sameface.v1 import decision_pb2
 
 ADDRESS = os.environ.get("SAMEFACE_ADDRESS", "127.0.0.1:50051")
 GALLERY = os.environ.get("SAMEFACE_GALLERY", "staff")
@@ -51,4 +50,4 @@ async def verify(person: str, photo: UploadFile) -> dict[str, bool]:
     if (photo.size or 0) > MOST_BYTES:
         raise HTTPException(413, f"the photo has more than {MOST_BYTES >> 20} MiB")
     answer = await app.state.sameface.verify(GALLERY, person, await photo.read())
-    return {"matched": answer.decision.outcome == decision_pb2.OUTCOME_MATCH}
+    return {"matched": answer.matched}

@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import os
-import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from sameface.http.certificates import Certificates
 from sameface.http.config import Bounds, Places, envoy_config
 from sameface.http.envoy import EnvoyProcess, find_envoy
 from sameface.http.options import HttpOptions
+from sameface.listening import check_free
 
 log = logging.getLogger(__name__)
 
@@ -162,21 +162,10 @@ def _free_port(options: HttpOptions) -> int:
     """Return the port of the address, once it is sure that it is free.
 
     Raises:
-        RuntimeMissing: it is in use, or the address does not belong to this machine.
+        AddressUnavailable: it is not. The message says why.
     """
-    host, port = options.address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as trying:
-            trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trying.bind((host, int(port)))
-    except OSError as error:
-        raise RuntimeMissing(
-            f"cannot listen on {options.listen}: the address is in use, or does not belong to this machine; choose "
-            "another address with --http",
-            metadata={"listen": options.listen},
-        ) from error
-    return int(port)
+    check_free(options.listen, "--http")
+    return int(options.address[1])
 
 
 def _private_folder() -> TemporaryDirectory[str]:
