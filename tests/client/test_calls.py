@@ -55,7 +55,9 @@ class Built(Calls):
 BUILT: Any = Built()
 
 
-@pytest.mark.parametrize("name", [name for name in dir(Calls) if not name.startswith("_")])
+@pytest.mark.parametrize(
+    "name", sorted({name for name in dir(Calls) if not name.startswith("_")} - {"max_photo_bytes"})
+)
 def test_a_method_returns_the_value_of_what_its_rpc_answers(name: str) -> None:
     arguments = ARGUMENTS.get(name, ("g", "i", "t") if "template" in name else ("g",))
     built: Any = getattr(BUILT, name)(*arguments, **OPTIONS.get(name, {}))

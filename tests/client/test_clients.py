@@ -147,7 +147,7 @@ def test_any_text_is_the_id_of_an_identity(client: Any, gallery: str, portraits:
     assert [last_part(one.name) for one in client.identities(gallery)] == [identity]
     found = client.search(gallery, photo, identities=[identity])
     assert [ids_in(one.template.name) for one in found.templates] == [(gallery, identity, last_part(template.name))]
-    assert client.search(gallery, photo, exclude_identities=[identity]).templates == []
+    assert client.search(gallery, photo, exclude_identities=[identity]).templates == ()
     assert client.update_identity(gallery, identity, display_name="J").display_name == "J"
     moved = client.move_identity(gallery, identity, f"{identity} 2")
     assert last_part(moved.name) == f"{identity} 2"
