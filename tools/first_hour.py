@@ -63,9 +63,9 @@ def steps(text: str) -> list[Step]:
     found = []
     for start, end in zip(starts, ends, strict=True):
         body = text[start.end() : end]
-        blocks = (Block(*one.groups(default="")[:2], tuple((one[3] or "").splitlines())) for one in CODE.finditer(body))
+        blocks = tuple(Block(one[1], one[2], tuple((one[3] or "").splitlines())) for one in CODE.finditer(body))
         needs = NEEDS.search(body)
-        found.append(Step(int(start[1]), start[2], tuple(blocks), needs[1] if needs else ""))
+        found.append(Step(int(start[1]), start[2], blocks, needs[1] if needs else ""))
     return found
 
 
