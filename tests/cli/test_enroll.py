@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sameface.client import Client
+from sameface.launcher import Service
 from tests.cli.conftest import Run, lines
 
 
@@ -206,3 +208,15 @@ def test_one_display_name_is_not_given_to_many(sameface: Run, gallery: str, peop
     result = sameface("enroll", gallery, str(people), "--display-name", "Everybody")
     assert result.returncode == 3
     assert "--as ID" in result.stderr
+
+
+def test_a_photo_that_a_program_has_enrolled_is_there_already(
+    sameface: Run, service: Service, gallery: str, portraits: Path
+) -> None:
+    photo = portraits / "jacinda_ardern_2018.jpg"
+    with Client(service.address) as client:
+        client.enroll(gallery, "jacinda", photo)
+        result = sameface("enroll", gallery, str(photo), "--as", "jacinda", "--json")
+        assert [one["status"] for one in lines(result.stdout)] == ["ALREADY_THERE"]
+        client.enroll(gallery, "jacinda", photo)
+        assert len(list(client.templates(gallery, "jacinda"))) == 1

@@ -7,8 +7,8 @@ import pytest
 from tools.first_hour import DOCUMENT, Block, StepFailed, main, missing_line, numbers, steps, terminal
 
 pytestmark = pytest.mark.timeout(300)
-SMOKE = "1-3,5-6,9-10"
-"""Step 8, the TypeScript package, is tested from its tarball in tests/clients."""
+SMOKE = "1-6,9-10"
+"""HTTP (7) and the TypeScript package (8) are tested in tests/http and tests/clients."""
 
 
 def test_the_first_hour_works_as_written(wheels: Path, capfd: pytest.CaptureFixture[str]) -> None:

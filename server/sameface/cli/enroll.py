@@ -1,6 +1,6 @@
 """`sameface enroll`: makes templates from photos.
 
-The same photo has the same request id each time, so a folder that is enrolled again adds nothing twice.
+The service recognises a photo that the identity has already, so a folder that is enrolled again adds nothing twice.
 """
 
 import hashlib
@@ -142,16 +142,16 @@ def enroll(
 
         kept = frozenset(name for name, _ in stored.templates)
 
-        def earlier(name: str, request_id: str) -> str:
+        def earlier(name: str, key: str) -> str:
             """Return the template that an earlier run has made of a photo, if it is still there; else nothing."""
-            done = resume.enrolled.get(request_id, "") if resume is not None else ""
+            done = resume.enrolled.get(key, "") if resume is not None else ""
             # It may have been deleted since, alone or with its person.
             template = template_name(gallery, ids[name], done) if done else ""
             return template if template in kept else ""
 
         def to_compare(name: str, photo: NamedPhoto) -> bytes | None:
             content = read(photo)
-            return None if earlier(name, _request_id(gallery, ids[name], face or "", content)) else content
+            return None if earlier(name, _photo_key(gallery, ids[name], face or "", content)) else content
 
         unlike: dict[str, list[NamedPhoto]] = {}
         if not allow_unlike and any(len(several) > 1 for several in people.values()):
@@ -172,8 +172,8 @@ def enroll(
                 # The gallery does not exist yet. A comparison checks a photo in the same way.
                 answer = client.compare(content, content, face_selection=face)
                 return Passed(_quality(answer.first_face.quality if answer.first_face else ()), "", None)
-            request_id = _request_id(gallery, ids[name], face or "", content)
-            if there_already := earlier(name, request_id):
+            key = _photo_key(gallery, ids[name], face or "", content)
+            if there_already := earlier(name, key):
                 return Passed({}, there_already, None)
             enrolled = client.enroll(
                 gallery,
@@ -183,10 +183,9 @@ def enroll(
                 labels=labels,
                 validate_only=dry_run,
                 face_selection=face,
-                request_id=request_id,
             )
             if resume is not None:
-                resume.add(request_id, enrolled.template.id)
+                resume.add(key, enrolled.template.id)
             stored_as = None if dry_run else enrolled.template
             return Passed(
                 _quality(enrolled.template.quality),
@@ -250,8 +249,8 @@ def _make_gallery(client: Client, gallery: str, *, dry_run: bool) -> bool:
     return True
 
 
-def _request_id(gallery: str, identity: str, face: str, content: bytes) -> str:
-    """Return a request id, always the same for the same photo of the same identity."""
+def _photo_key(gallery: str, identity: str, face: str, content: bytes) -> str:
+    """Return what an interrupted run remembers a photo by: always the same for the same photo of the same identity."""
     digest = hashlib.sha256(content).hexdigest()
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sameface:enroll/{gallery}/{identity}/{face}/{digest}"))
 

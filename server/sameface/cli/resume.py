@@ -1,6 +1,6 @@
 """Which photos of a folder an interrupted `sameface enroll` has enrolled, so that the next run goes on after them.
 
-A file in the cache folder has one line for each photo that is enrolled: its request id, which is made of the gallery,
+A file in the cache folder has one line for each photo that is enrolled: its key, which is made of the gallery,
 the identity and the photo's content, and the id of its template. It names no person and no path. It belongs to one
 service, one gallery as it was made, and one choice of photos, and is removed when all of them are enrolled. A line is
 written whole or counts for nothing, so a run may be killed at any time.
@@ -24,16 +24,16 @@ class Resume:
 
     def __init__(self, path: Path, enrolled: dict[str, str], file: int | None) -> None:
         self.enrolled = enrolled
-        """The id of the template, by request id, of what earlier runs have enrolled."""
+        """The id of the template, by key, of what earlier runs have enrolled."""
         self._path, self._file = path, file
         self._complete = False
 
-    def add(self, request_id: str, template: str) -> None:
+    def add(self, key: str, template: str) -> None:
         """Note that a photo is enrolled, where there is room to note it."""
         if self._file is not None:
             with suppress(OSError):
                 # One write of less than a page: several threads and runs may write here.
-                os.write(self._file, f"{request_id} {template}\n".encode("ascii"))
+                os.write(self._file, f"{key} {template}\n".encode("ascii"))
 
     def complete(self) -> None:
         """Note that every photo is enrolled, so that nothing is left to resume."""

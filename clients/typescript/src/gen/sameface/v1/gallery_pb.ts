@@ -218,7 +218,8 @@ export type Policy = Message<"sameface.v1.Policy"> & {
 
   /**
    * What happens to a new template whose score against another identity reaches `collision_threshold`: one person under
-   * two ids, or two people who look alike. Absent: GUARD_ACTION_WARN.
+   * two ids, or two people who look alike. Absent: GUARD_ACTION_REJECT. It is GUARD_ACTION_WARN in a new gallery that has
+   * no threshold to compare with, because neither this policy nor the model card sets one.
    *
    * @generated from field: optional sameface.v1.GuardAction on_collision = 12;
    */
@@ -587,7 +588,10 @@ export const ErasureReceipt_StateSchema: GenEnum<ErasureReceipt_State> = /*@__PU
  */
 export type Identity = Message<"sameface.v1.Identity"> & {
   /**
-   * `galleries/{gallery}/identities/{identity}`. Ids match `[a-z0-9]([a-z0-9-_.]{0,62}[a-z0-9])?`.
+   * `galleries/{gallery}/identities/{identity}`. The id of an identity is any text of 1 to 200 bytes of UTF-8 in Unicode
+   * form NFC, without control characters and line separators, other than `.` and `..`. In a name, every byte of it that
+   * is not in `[a-z0-9-_.]` is `~` and two lower-case hexadecimal digits: the id `Ada@x.org` is `~41da~40x.org`. No other
+   * spelling is taken. Fields named `identity_id` hold the text itself.
    *
    * @generated from field: string name = 1;
    */
