@@ -27,6 +27,8 @@ CODE = re.compile(r"^```(sh|python)\n(.*?)^```$(?:\n\n```\n(.*?)^```$)?", re.M |
 NEEDS = re.compile(r"^Needs: `([\w-]+)`", re.M)
 PORTS = ("127.0.0.1:50051", "127.0.0.1:8080")
 LINKED = ("tests", "clients")
+INSTALLING = ("python3 -m venv venv && . venv/bin/activate\n", 'pip install --quiet "../..[server]"\n')
+"""The lines of the document that install sameface."""
 BLOCK_S = 600
 """Longest time of one block, in seconds."""
 STOP_S = 10.0
@@ -149,13 +151,14 @@ def signalled(group: int, number: int) -> bool:
 
 
 @contextmanager
-def terminal(folder: Path, wheels: Path | None) -> Iterator[Terminal]:
+def terminal(folder: Path, wheels: Path | None, *, installed: bool = False) -> Iterator[Terminal]:
     """Open a terminal in a folder that looks like a checkout, and end everything in it at the end.
 
     Args:
         folder: an empty folder.
         wheels: pip installs sameface and what it needs from this folder alone. None: it builds this checkout, and
             takes the rest from its index.
+        installed: use the commands of the environment that this program runs in, and install nothing.
     """
     for name in LINKED:
         (folder / name).symlink_to(ROOT / name)
@@ -169,7 +172,8 @@ def terminal(folder: Path, wheels: Path | None) -> Iterator[Terminal]:
         own |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels.resolve()), "PIP_NO_COMPILE": "1"}
     grpc, http = (f"127.0.0.1:{port}" for port in free_ports(2))
     own |= {"SAMEFACE_LISTEN": grpc, "SAMEFACE_ADDRESS": grpc}
-    changes = ((PORTS[0], grpc), (PORTS[1], http), ('"../..[', f'"{package}['))
+    install = tuple((line, "") for line in INSTALLING) if installed else (('"../..[', f'"{package}['),)
+    changes = ((PORTS[0], grpc), (PORTS[1], http), *install)
     opened = Terminal(folder, own, changes)
     try:
         yield opened
@@ -186,13 +190,13 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def run(chosen: Sequence[Step], folder: Path, wheels: Path | None, *, as_json: bool) -> None:
+def run(chosen: Sequence[Step], folder: Path, wheels: Path | None, *, installed: bool, as_json: bool) -> None:
     """Run steps and print each with its time.
 
     Raises:
         StepFailed: the message begins with the number of the step.
     """
-    with terminal(folder, wheels) as shell:
+    with terminal(folder, wheels, installed=installed) as shell:
         for step in chosen:
             skipped = bool(step.needs) and shutil.which(step.needs) is None
             began = time.monotonic()
@@ -230,23 +234,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run docs/first-hour.md.")
     parser.add_argument("--document", type=Path, default=DOCUMENT, help="another document of such steps")
     parser.add_argument("--wheels", type=Path, help="folder of wheels to install from, without the network")
+    parser.add_argument(
+        "--installed", action="store_true", help="use the commands of this environment; install nothing"
+    )
     parser.add_argument("--steps", type=numbers, help="run these alone, for instance 1-7,9")
     parser.add_argument("--keep", type=Path, help="use this folder, which must not exist, and keep it")
     parser.add_argument("--json", action="store_true", help="print one object for each step")
     given = parser.parse_args(arguments)
     chosen = [one for one in steps(given.document.read_text()) if given.steps is None or one.number in given.steps]
     # So that a run that is ended ends what it has started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = {"installed": given.installed, "as_json": given.json}
     try:
         if given.keep:
             given.keep.mkdir(parents=True)
-            run(chosen, given.keep.resolve(), given.wheels, as_json=given.json)
+            run(chosen, given.keep.resolve(), given.wheels, **options)
         else:
             with tempfile.TemporaryDirectory(prefix="sameface-first-hour-", ignore_cleanup_errors=True) as name:
-                run(chosen, Path(name), given.wheels, as_json=given.json)
+                run(chosen, Path(name), given.wheels, **options)
     except StepFailed as failure:
         print(failure, file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

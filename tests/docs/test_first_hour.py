@@ -8,11 +8,11 @@ from tools.first_hour import DOCUMENT, Block, StepFailed, main, missing_line, nu
 
 pytestmark = pytest.mark.timeout(300)
 SMOKE = "1-6,9-10"
-"""HTTP (7) and the TypeScript package (8) are tested in tests/http and tests/clients."""
+"""Without HTTP (7) and the TypeScript package (8), which tests/http and tests/clients test."""
 
 
-def test_the_first_hour_works_as_written(wheels: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    code = main(["--wheels", str(wheels), "--steps", SMOKE])
+def test_the_first_hour_works_as_written(capfd: pytest.CaptureFixture[str]) -> None:
+    code = main(["--installed", "--steps", SMOKE])
     printed, said = capfd.readouterr()
     assert code == 0, printed + said
     ran = [line.split(":")[0] for line in printed.splitlines() if line.startswith("step ")]
