@@ -15,6 +15,7 @@ import cv2
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import field_mask_pb2
 from PIL import Image
 
 from sameface.access.rates import RateOptions
@@ -45,7 +46,7 @@ from sameface.v1 import (
     gallery_service_pb2_grpc,
 )
 from sameface.vision import QualityLimits
-from sameface_qdrant import Policy, Quota, Store
+from sameface_qdrant import GuardAction, Policy, Quota, Store
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.engines.server.error_mapping import typed_error
@@ -662,3 +663,17 @@ async def test_a_request_that_does_not_arrive_is_not_waited_for(server: Server) 
         await raw(nothing())
     assert ServiceError.of(failed.value).reason == "STREAM_IDLE"
     await in_flight(server, 0)
+
+
+async def test_a_reset_gallery_without_thresholds_warns_of_collisions(server: Server, portraits: Path) -> None:
+    card = read_card(model_repository_source() / "face_embedder" / "1" / "card.json")
+    await server.store.galleries.create("unmeasured", card.contract, policy=Policy(on_collision=GuardAction.ALLOW))
+    for mask in ("policy.on_collision", "policy"):
+        request = gallery_service_pb2.UpdateGalleryRequest(
+            gallery=gallery_pb2.Gallery(name="galleries/unmeasured"),
+            update_mask=field_mask_pb2.FieldMask(paths=[mask]),
+        )
+        assert (await server.galleries.UpdateGallery(request)).policy.on_collision == gallery_pb2.GUARD_ACTION_WARN
+    parent = "galleries/unmeasured/identities/obama"
+    enrol = face_service_pb2.EnrollTemplateRequest(parent=parent, sample=sample(portraits), allow_missing=True)
+    await server.faces.EnrollTemplate(enrol)

@@ -327,3 +327,25 @@ def test_a_refusal_carries_what_a_program_needs(client: Any, gallery: str, portr
 def test_what_is_no_photo_is_refused_before_it_is_sent(photo: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         photo_bytes(photo)
+
+
+@pytest.mark.parametrize("identity", [None, b"ada", 1.5, True, ["ada"]])
+def test_what_is_no_text_is_the_id_of_nobody(client: Any, gallery: str, portraits: Path, identity: Any) -> None:
+    photo = portraits / "jacinda_ardern_2018.jpg"
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: client.enroll(gallery, identity, photo),
+        lambda: client.verify(gallery, identity, photo),
+        lambda: client.create_identity(gallery, identity),
+        lambda: client.move_identity(gallery, "ada", identity),
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match="the id of an identity is text"):
+            call()
+    assert list(client.identities(gallery)) == []
+
+
+def test_numbers_and_uuids_are_ids_by_their_text(client: Any, gallery: str) -> None:
+    number = uuid.UUID("6f9619ff-8b86-d011-b42d-00c04fc964ff")
+    assert client.create_identity(gallery, 7).id == "7"
+    assert client.create_identity(gallery, number).id == str(number)
+    assert client.get_identity(gallery, number).id == str(number)

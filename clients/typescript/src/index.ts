@@ -4,7 +4,7 @@ export type { CallSettings, CreateGalleryOptions, Decided, EnrollOptions, Identi
 export { reasonOf, retryAfterMs } from "./errors.js";
 export type { Credential } from "./interceptors.js";
 export { galleryName, idOf, identityName } from "./names.js";
-export type { Photo } from "./photo.js";
+export { MAX_PHOTO_BYTES, type Photo } from "./photo.js";
 
 export * from "./gen/sameface/v1/calibration_pb.js";
 export * from "./gen/sameface/v1/decision_pb.js";

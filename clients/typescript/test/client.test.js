@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
 import { ConnectError } from "@connectrpc/connect";
-import { Outcome, QualityIssueSchema, ThresholdSource, connect, idOf, identityName, reasonOf } from "sameface/node";
+import { MAX_PHOTO_BYTES, Outcome, QualityIssueSchema, ThresholdSource, connect, idOf, identityName, reasonOf } from "sameface/node";
 
 const { SAMEFACE_ADDRESS: address, SAMEFACE_PORTRAITS: portraits } = process.env;
 const photo = (name) => readFile(`${portraits}/${name}.jpg`);
@@ -52,8 +52,15 @@ test("the id of an identity may be any text", async () => {
     const { name } = await sameface.galleries.createIdentity({ parent: `galleries/${gallery}`, identityId: id });
     assert.equal(name, identityName(gallery, id));
     assert.equal(idOf(name), id);
+    await sameface.galleries.deleteIdentity({ name });
   }
   assert.equal(identityName("g", "plain-id_1.2"), "galleries/g/identities/plain-id_1.2");
+  for (const id of [null, undefined, 7, "\ud800"]) assert.throws(() => identityName("g", id), TypeError);
+});
+
+test("a photo that is too large is not sent", async () => {
+  const large = new Uint8Array(MAX_PHOTO_BYTES + 1);
+  await assert.rejects(sameface.verify(gallery, "ardern", large), (error) => error instanceof RangeError && /16777217 bytes/.test(error.message));
 });
 
 test("a gallery that exists is an error, or returned as it is", async () => {

@@ -48,14 +48,14 @@ def check_identity_id(value: str, field: str) -> str:
     """
     expected = (
         f"expected 1 to {MAX_IDENTITY_BYTES} bytes of UTF-8 without control characters and line separators, other "
-        "than '.' and '..'"
+        "than one dot or two"
     )
     if not isinstance(value, str) or value in ("", ".", "..") or _NO_TEXT.search(value):
         pass
     elif len(value.encode()) > MAX_IDENTITY_BYTES:
         expected += f"; it has {len(value.encode())}"
     elif not unicodedata.is_normalized("NFC", value):
-        expected = "expected Unicode form NFC, in Python unicodedata.normalize('NFC', text)"
+        expected = "expected Unicode form NFC: normalise the text"
     else:
         return value
     shown = repr(value[:80]) if isinstance(value, str) else type(value).__name__

@@ -1,7 +1,8 @@
 """GalleryService: manages galleries, identities, templates and erasure receipts."""
 
+import dataclasses
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
@@ -11,7 +12,7 @@ from sameface.api import requests, responses
 from sameface.api.calibrations import Calibrations
 from sameface.api.names import parse_name, parse_receipt_name
 from sameface.api.pages import as_many_as_fit, page_of
-from sameface.api.policies import new_policy_from, policy_changes, policy_from, policy_to
+from sameface.api.policies import default_on_collision, new_policy_from, policy_changes, policy_from, policy_to
 from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import gallery_pb2, gallery_service_pb2, gallery_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument
@@ -105,6 +106,10 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         changes = policy_changes(request.gallery.policy, fields - {"display_name"})
         if "presentation_attack" in fields:
             self._operations.attack_detection.check(policy_from(request.gallery.policy).presentation_attack)
+        if "on_collision" in fields and not request.gallery.policy.on_collision:
+            there = await self._store.galleries.get(gallery_id)
+            policy = dataclasses.replace(there.policy, **cast(Any, changes))
+            changes["on_collision"] = default_on_collision(policy, there.operating_points)
         updated = await self._store.galleries.update(
             gallery_id,
             policy=changes,

@@ -46,16 +46,22 @@ def policy_from(message: gallery_pb2.Policy) -> Policy:
 def new_policy_from(message: gallery_pb2.Policy, operating_points: Sequence[OperatingPoint]) -> Policy:
     """Return the policy of a new gallery under a model card with these points.
 
-    Where no threshold is known, REJECT would refuse every enrolment. So `on_collision` is WARN there by default.
-
     Raises:
         InvalidArgument: see `policy_from`.
     """
     policy = policy_from(message)
-    thresholds = (policy.collision_threshold, policy.identify_threshold)
-    if message.on_collision or operating_points or thresholds != (None, None):
+    if message.on_collision:
         return policy
-    return dataclasses.replace(policy, on_collision=GuardAction.WARN)
+    return dataclasses.replace(policy, on_collision=default_on_collision(policy, operating_points))
+
+
+def default_on_collision(policy: Policy, operating_points: Sequence[OperatingPoint]) -> GuardAction:
+    """Return what a gallery does with a collision unless its policy says so.
+
+    Where no threshold is known, REJECT would refuse every enrolment. So it is WARN there.
+    """
+    known = operating_points or policy.collision_threshold is not None or policy.identify_threshold is not None
+    return DEFAULTS.on_collision if known else GuardAction.WARN
 
 
 def policy_changes(message: gallery_pb2.Policy, fields: Iterable[str]) -> PolicyChanges:

@@ -30,7 +30,8 @@ class FaceCalls:
     ) -> Call[Enrollment]:
         """Add a template to an identity; make the identity if it does not exist.
 
-        A photo that the identity has already adds nothing: the answer has the template that is there.
+        A photo that was enrolled without a request id adds and changes nothing: the answer has the template that is
+        there, with its own expiry.
         """
         check_known(options, EnrollOptions.__annotations__)
         values = dict(options)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 from google.api import field_behavior_pb2
 from google.protobuf.message import Message
@@ -19,13 +20,27 @@ def gallery_name(gallery: str) -> str:
     return make_name(gallery)
 
 
-def identity_name(gallery: str, identity: str) -> str:
+def identity_id(identity: object) -> str:
+    """Return the id of an identity as text. A whole number or a UUID is taken as its text.
+
+    Raises:
+        TypeError: it is something else, such as None, which would become the id of somebody.
+    """
+    if isinstance(identity, str):
+        return str(identity)
+    if isinstance(identity, int | UUID) and not isinstance(identity, bool):
+        return str(identity)
+    raise TypeError(f"the id of an identity is text, a whole number or a UUID; got {type(identity).__name__}")
+
+
+def identity_name(gallery: str, identity: object) -> str:
     """Return the resource name of an identity, whose id may be any text.
 
     Raises:
+        TypeError: see `identity_id`.
         ValueError: the id has a surrogate, which UTF-8 cannot express.
     """
-    return make_name(gallery, str(identity))
+    return make_name(gallery, identity_id(identity))
 
 
 def template_name(gallery: str, identity: str, template: str) -> str:

@@ -9,7 +9,7 @@ from google.protobuf import field_mask_pb2
 
 from sameface.client.answers.erasures import ErasureReceipt
 from sameface.client.answers.templates import Identity, Template
-from sameface.client.fields import check_known, filled, gallery_name, identity_name, template_name
+from sameface.client.fields import check_known, filled, gallery_name, identity_id, identity_name, template_name
 from sameface.client.options import IdentityOptions
 from sameface.client.rpc import Call, Listing, Pages, Rpc
 from sameface.v1 import gallery_pb2
@@ -30,7 +30,7 @@ class IdentityCalls:
         check_known(fields, IdentityOptions.__annotations__)
         request = protos.CreateIdentityRequest(
             parent=gallery_name(gallery),
-            identity_id=identity,
+            identity_id=identity_id(identity),
             identity=filled(gallery_pb2.Identity, **fields),
             request_id=str(uuid.uuid4()),
         )
@@ -64,7 +64,7 @@ class IdentityCalls:
     def move_identity(self, gallery: str, identity: str, new_id: str, *, merge: bool = False) -> Call[Identity]:
         """Give an identity another id, or with ``merge`` add its templates to the identity that has this id."""
         name = identity_name(gallery, identity)
-        request = protos.MoveIdentityRequest(name=name, identity_id=new_id, merge=merge)
+        request = protos.MoveIdentityRequest(name=name, identity_id=identity_id(new_id), merge=merge)
         return Call(request, Identity, repeat_lost_races=True)
 
     @Rpc

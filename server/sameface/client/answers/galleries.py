@@ -51,7 +51,7 @@ class Policy(Answer):
     """What happens to a new template when the identity has ``max_templates``. None: REJECT."""
     on_collision: GuardAction | None
     """What happens to a new template whose score against another identity reaches ``collision_threshold``: one
-    person under two ids, or two people who look alike. None: WARN."""
+    person under two ids, or two people who look alike."""
     collision_threshold: float | None
     """Lowest score against another identity that is a collision, -1 to 1. None: the identification threshold."""
     on_duplicate: GuardAction | None

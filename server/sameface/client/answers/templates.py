@@ -16,7 +16,7 @@ class Identity(Answer):
     """One enrolled subject."""
 
     name: str
-    """``galleries/{gallery}/identities/{identity}``. Ids match ``[a-z0-9]([a-z0-9-_.]{0,62}[a-z0-9])?``."""
+    """``galleries/{gallery}/identities/{identity}``. The id is escaped there; `id` is as it was chosen."""
     display_name: str
     """Any text for people, at most 256 characters."""
     labels: Mapping[str, str] = field(hash=False)
