@@ -10,6 +10,7 @@ import re
 COLLECTIONS = ("galleries", "identities", "templates")
 _PLAIN = re.compile(rb"[a-z0-9\-_.]")
 _SPELLING = tuple(chr(byte) if _PLAIN.match(bytes([byte])) else f"~{byte:02x}" for byte in range(256))
+_PLAIN_ID = re.compile(r"[a-z0-9\-_.]+")
 _ESCAPE = re.compile(rb"~([0-9A-Fa-f]{2})")
 
 
@@ -34,6 +35,8 @@ def unescaped(part: str) -> str:
     Raises:
         ValueError: it is not the one spelling of an id. The message says what to write.
     """
+    if _PLAIN_ID.fullmatch(part):
+        return part
     written = _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), part.encode())
     try:
         text = written.decode()

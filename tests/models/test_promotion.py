@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sameface.client import Client, Outcome, connect
-from sameface.errors import ModelCheckFailed, ModelNotFound, RuntimeMissing
+from sameface.errors import ModelCheckFailed, ModelNotFound, ServerEnded
 from sameface.inference.cards import read_cards
 from sameface.inference.defaults import (
     Default,
@@ -295,7 +295,7 @@ def test_a_default_that_is_not_served_stops_the_start(repository: Path, tmp_path
     write_default(repository, Default(version=9))
     flags = ["--inference", "onnx", "--model-repository", str(repository)]
     with (
-        pytest.raises(RuntimeMissing, match=r"defaults\.json sets face_embedder version 9 for new galleries"),
+        pytest.raises(ServerEnded, match=r"defaults\.json sets face_embedder version 9 for new galleries"),
         served(tmp_path / "data", tmp_path / "log", flags),
     ):
         pass
