@@ -234,6 +234,30 @@ async def test_an_error_while_it_starts_leaves_no_envoy(monkeypatch: pytest.Monk
     await not_left(asyncio.CancelledError)
 
 
+async def test_after_an_end_for_memory_there_is_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "MOST_RESIDENT_BYTES": 0,
+        "LOOK_S": 0.05,
+        "FIRST_BACKOFF_S": 3600,
+        "LONGEST_BACKOFF_S": 3600,
+    }.items():
+        monkeypatch.setattr(server_module, name, value)
+    before = envoys()
+    http = HttpServer(
+        HttpOptions("127.0.0.1:0"), grpc_tls=TlsOptions(), bounds=Bounds(60.0, 128), services=(), threads=1
+    )
+    await http.start()
+    seen: set[int] = set()
+    try:
+        async with asyncio.timeout(60):
+            while len(seen) < 4:
+                seen |= envoys() - before
+                await asyncio.sleep(0.01)
+    finally:
+        await http.stop()
+    assert not living(seen)
+
+
 async def not_left(error: type[BaseException]) -> None:
     before = envoys()
     http = HttpServer(

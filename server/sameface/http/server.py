@@ -132,26 +132,28 @@ class HttpServer:
     async def _watch(self) -> None:
         quick_ends = 0
         while True:
-            began = time.monotonic()
+            began, for_memory = time.monotonic(), False
             assert self._process is not None
             ended = asyncio.ensure_future(self._process.ended())
             try:
                 while not ended.done():
                     await asyncio.wait([ended], timeout=LOOK_S)
-                    self._look(self._process)
+                    self._take_over_certificates()
+                    if self._process.resident_bytes() > MOST_RESIDENT_BYTES:
+                        log.error("envoy uses more than %d MiB; ending it", MOST_RESIDENT_BYTES >> 20)
+                        self._process.kill()
+                        for_memory = True
                 log.error("envoy ended with %d; restarting it", ended.result())
             finally:
                 ended.cancel()
             process, self._process = self._process, None
             await process.stop()
-            quick_ends = 0 if time.monotonic() - began > STABLE_S else quick_ends + 1
+            # No pause after an end for memory: whoever can cause it could keep HTTP away by that.
+            stable = for_memory or time.monotonic() - began > STABLE_S
+            quick_ends = 0 if stable else quick_ends + 1
             quick_ends = await self._launch_again(quick_ends)
 
-    def _look(self, process: EnvoyProcess) -> None:
-        """Take over new certificates, and end an Envoy that uses too much memory."""
-        if process.resident_bytes() > MOST_RESIDENT_BYTES:
-            log.error("envoy uses more than %d MiB; ending it", MOST_RESIDENT_BYTES >> 20)
-            process.kill()
+    def _take_over_certificates(self) -> None:
         try:
             self._update_certificates()
         except Exception as error:
