@@ -224,7 +224,8 @@ def _http(settings: Settings, parts: AsyncExitStack) -> HttpServer | None:
     options = settings.http
     if not options.listen:
         return None
-    check_encrypted(options.listen, options.tls or settings.tls, settings.allow_plaintext, setting="http.listen")
+    tls = options.tls_beside(settings.tls)
+    check_encrypted(options.listen, tls, settings.allow_plaintext, setting="http.listen")
     http = HttpServer(
         options,
         grpc_tls=settings.tls,

@@ -6,11 +6,12 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -19,13 +20,15 @@ import pytest
 from sameface import service as service_module
 from sameface.access.tls import TlsOptions
 from sameface.errors import AddressUnavailable, RuntimeMissing
+from sameface.http import server as server_module
 from sameface.http.config import Bounds
-from sameface.http.envoy import find_envoy
+from sameface.http.envoy import EnvoyProcess, find_envoy
 from sameface.http.options import HttpOptions
 from sameface.http.server import HttpServer
 from sameface.launcher import Service
 from sameface.settings import Settings
 from sameface_qdrant.errors import InvalidArgument
+from tests.access.authorities import Authority
 from tests.http.test_requests import photo
 from tests.processes import descendants, listening_ports, living, until
 
@@ -121,6 +124,8 @@ def test_a_service_that_is_killed_takes_its_envoy_with_it(tmp_path: Path) -> Non
     with started(tmp_path) as (killed, service):
         pids = descendants(service.pid)
         folder = Path(f"/proc/{envoy_of(service)}/cwd").resolve()
+        # One that hangs must end too: otherwise it keeps the port.
+        os.kill(envoy_of(service), signal.SIGSTOP)
         killed.kill()
         until(lambda: not living(pids), "envoy has ended")
     assert folder.parent == Path(tempfile.gettempdir())
@@ -141,6 +146,138 @@ async def test_what_other_machines_reach_is_encrypted() -> None:
     async with AsyncExitStack() as parts:
         with pytest.raises(InvalidArgument, match=r"http\.listen is 0\.0\.0\.0:0, which other machines can reach"):
             service_module._http(settings, parts)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """An authority whose client certificates are asked for."""
+    return Authority("web", tmp_path)
+
+
+def encrypted(authority: Authority) -> HttpServer:
+    """An Envoy with a certificate of its own, beside a gRPC port that asks for client certificates. No service."""
+    grpc, own = (authority.issue("localhost", file=file) for file in ("grpc", "own"))
+    tls = HttpOptions("127.0.0.1:0", tls=TlsOptions(own.certificate, own.key))
+    beside = TlsOptions(grpc.certificate, grpc.key, authority.path)
+    return HttpServer(tls, grpc_tls=beside, bounds=Bounds(60.0, 128), services=(), threads=1)
+
+
+def test_what_tls_of_its_own_leaves_out_is_that_of_the_grpc_port() -> None:
+    certificate, key, own_ca, grpc_ca = (Path(name) for name in ("own.pem", "own.key", "own.ca", "grpc.ca"))
+    grpc = TlsOptions(Path("grpc.pem"), Path("grpc.key"), grpc_ca)
+    expected = {
+        None: grpc,
+        TlsOptions(): grpc,
+        TlsOptions(certificate, key): TlsOptions(certificate, key, grpc_ca),
+        TlsOptions(certificate, key, own_ca): TlsOptions(certificate, key, own_ca),
+    }
+    for tls, used in expected.items():
+        assert HttpOptions("127.0.0.1:0", tls=tls).tls_beside(grpc) == used
+    assert HttpOptions("127.0.0.1:0").tls_beside(TlsOptions()) == TlsOptions()
+
+
+async def test_another_certificate_does_not_let_in_who_has_none(authority: Authority) -> None:
+    http = encrypted(authority)
+    await http.start()
+    try:
+        stranger = ssl.create_default_context(cafile=str(authority.path))
+        known = ssl.create_default_context(cafile=str(authority.path))
+        client = authority.issue("client", file="client")
+        known.load_cert_chain(client.certificate, client.key)
+        url = f"https://{http.address}/other"
+        async with httpx.AsyncClient(trust_env=False, verify=known) as opened:
+            assert (await opened.get(url)).status_code == 404
+        async with httpx.AsyncClient(trust_env=False, verify=stranger) as opened:
+            with pytest.raises((httpx.TransportError, ssl.SSLError)):
+                await opened.get(url)
+    finally:
+        await http.stop()
+
+
+async def test_certificates_that_cannot_be_taken_over_stop_nothing(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "LOOK_S", 0.05)
+    http = encrypted(authority)
+    await http.start()
+    (pid,) = envoys()
+    try:
+        shutil.rmtree(http.socket.parent)
+        authority.issue("localhost", file="own")
+        for _ in range(600):
+            if caplog.text.count("new certificates of HTTP are not used") > 1:
+                break
+            await asyncio.sleep(0.05)
+        else:
+            pytest.fail("the watcher ended")
+        assert living({pid})
+    finally:
+        await http.stop()
+    assert not living({pid})
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b"{}", b"[]", b'{"listener_statuses": []}', b'{"listener_statuses": 1}'])
+async def test_an_envoy_that_does_not_tell_its_port_is_not_left(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(self: EnvoyProcess, path: str) -> tuple[int, bytes]:
+        return 200, answer
+
+    monkeypatch.setattr(EnvoyProcess, "_ask", ask)
+    monkeypatch.setattr(server_module, "START_S", 0.1)
+    await not_left(RuntimeMissing)
+
+
+async def test_an_error_while_it_starts_leaves_no_envoy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def port(self: EnvoyProcess) -> int:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(EnvoyProcess, "port", port)
+    await not_left(asyncio.CancelledError)
+
+
+async def test_after_an_end_for_memory_there_is_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "MOST_RESIDENT_BYTES": 0,
+        "LOOK_S": 0.05,
+        "FIRST_BACKOFF_S": 3600,
+        "LONGEST_BACKOFF_S": 3600,
+    }.items():
+        monkeypatch.setattr(server_module, name, value)
+    before = envoys()
+    http = HttpServer(
+        HttpOptions("127.0.0.1:0"), grpc_tls=TlsOptions(), bounds=Bounds(60.0, 128), services=(), threads=1
+    )
+    await http.start()
+    seen: set[int] = set()
+    try:
+        async with asyncio.timeout(60):
+            while len(seen) < 4:
+                seen |= envoys() - before
+                await asyncio.sleep(0.01)
+    finally:
+        await http.stop()
+    assert not living(seen)
+
+
+async def not_left(error: type[BaseException]) -> None:
+    before = envoys()
+    http = HttpServer(
+        HttpOptions("127.0.0.1:0"), grpc_tls=TlsOptions(), bounds=Bounds(60.0, 128), services=(), threads=1
+    )
+    with pytest.raises(error):
+        await http.start()
+    assert envoys() == before
+    await http.stop()
+    assert not http.socket.parent.exists()
+
+
+def envoys() -> set[int]:
+    """Process ids of every Envoy of this process itself."""
+    found = set()
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        with suppress(OSError):
+            if "envoy.json" in Path(f"/proc/{pid}/cmdline").read_text():
+                found.add(int(pid))
+    return found
 
 
 def test_without_the_program_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

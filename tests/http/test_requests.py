@@ -70,6 +70,7 @@ async def test_people_are_enrolled_verified_changed_and_erased(
     found = await client.get(f"/v1/{receipt}", headers=admin)
     assert found.json()["name"] == receipt
     assert found.headers["cache-control"] == "no-store"
+    assert found.headers["cross-origin-resource-policy"] == "same-origin"
     gone = await client.get("/v1/galleries/web", headers=admin)
     assert (gone.status_code, reason(gone)) == (404, "GALLERY_NOT_FOUND")
 
@@ -142,6 +143,49 @@ async def test_grpc_web_answers_too(client: httpx.AsyncClient, admin: dict[str, 
     del header["authorization"]
     refused = await client.post(path, content=struct.pack(">BI", 0, 0), headers=header)
     assert b"grpc-status:16" in refused.content or refused.headers.get("grpc-status") == "16"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/sameface.v1.FaceService/StreamIdentifyFaces",
+    ],
+)
+async def test_grpc_web_reaches_no_stream(path: str, client: httpx.AsyncClient, admin: dict[str, str]) -> None:
+    for kind in ("application/grpc-web+proto", "application/grpc-web-text"):
+        header = {"content-type": kind, **admin}
+        answer = await client.post(path, content=struct.pack(">BI", 0, 0), headers=header)
+        assert answer.headers["grpc-status"] == "12", (answer.headers, answer.content)  # UNIMPLEMENTED
+
+
+async def test_a_body_and_the_path_may_not_differ(client: httpx.AsyncClient, admin: dict[str, str]) -> None:
+    await client.post("/v1/galleries", json={"galleryId": "both"}, headers=admin)
+    sent = {"name": "galleries/both", "displayName": "Both"}
+    query = {"updateMask": "displayName"}
+    same = await client.patch("/v1/galleries/both", params=query, json=sent, headers=admin)
+    assert same.json()["displayName"] == "Both"
+    other = await client.patch(
+        "/v1/galleries/both", params=query, json={**sent, "name": "galleries/staff"}, headers=admin
+    )
+    assert (other.status_code, other.json()["code"]) == (400, 3)
+
+
+@pytest.mark.parametrize("verb", ["GET", "DELETE"])
+@pytest.mark.parametrize("http2", [False, True])
+async def test_what_has_no_body_may_send_none(verb: str, http2: bool, service: Guarded, admin: dict[str, str]) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    async with httpx.AsyncClient(
+        base_url=service.http, trust_env=False, http1=not http2, http2=http2, timeout=30
+    ) as client:
+        for content in (b"{}", pieces()):
+            answer = await client.request(verb, "/v1/galleries/staff", content=content, headers=admin | JSON)
+            assert (answer.status_code, answer.json()["code"]) == (413, 8)
+        answer = await client.get("/v1/galleries/staff", headers={"content-length": "0", **admin})
+        assert answer.status_code == 200
 
 
 async def test_the_openapi_document_is_served(client: httpx.AsyncClient) -> None:

@@ -4,12 +4,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sameface.http.options import HttpOptions
-from sameface.http.routes import CORS, HEADER_KIB, HTTP_FILTERS, TRANSCODER, Config, local_errors, routes
+from sameface.http.routes import (
+    BUFFER,
+    CORS,
+    HEADER_KIB,
+    HTTP_FILTERS,
+    TRANSCODER,
+    Config,
+    buffer,
+    local_errors,
+    routes,
+)
 
 MOST_HEAP_BYTES = 512 << 20
 """Beyond nine tenths of this memory Envoy refuses new requests, and then ends those that hold most."""
 STREAM_IDLE_S = 300.0
 """Seconds without a byte in either direction after which a request is ended. Calls may take as long to work."""
+MOST_CONNECTION_S = 600.0
+"""Age of a connection after which it is closed once it has no request, so that nobody holds one for good."""
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
@@ -105,8 +117,11 @@ def _connection_manager(options: HttpOptions, places: Places, bounds: Bounds, se
             "stream_idle_timeout": _seconds(STREAM_IDLE_S),
             "common_http_protocol_options": {
                 "idle_timeout": _seconds(options.idle_s),
+                "max_connection_duration": _seconds(MOST_CONNECTION_S),
                 "headers_with_underscores_action": "REJECT_REQUEST",
             },
+            # HTTP/1.1: with the next answer, because a request may be on its way.
+            "http1_safe_max_connection_duration": True,
             "http2_protocol_options": {
                 # No more than one connection to the service carries, so that each has one of its own.
                 "max_concurrent_streams": bounds.calls_per_connection,
@@ -120,6 +135,8 @@ def _connection_manager(options: HttpOptions, places: Places, bounds: Bounds, se
                     "name": "envoy.filters.http.grpc_web",
                     "typed_config": {"@type": f"{HTTP_FILTERS}.grpc_web.v3.GrpcWeb"},
                 },
+                # Only where a route asks for it.
+                {"name": BUFFER, "typed_config": buffer(1), "disabled": True},
                 {"name": TRANSCODER, "typed_config": _transcoder(options, places, services)},
                 {
                     "name": "envoy.filters.http.router",
@@ -144,7 +161,11 @@ def _transcoder(options: HttpOptions, places: Places, services: tuple[str, ...])
         "convert_grpc_status": True,
         "max_request_body_size": options.max_body_bytes,
         "max_response_body_size": options.max_body_bytes,
-        "request_validation_options": {"reject_unknown_method": True, "reject_unknown_query_parameters": True},
+        "request_validation_options": {
+            "reject_unknown_method": True,
+            "reject_unknown_query_parameters": True,
+            "reject_binding_body_field_collisions": True,
+        },
         "print_options": {"always_print_primitive_fields": True},
     }
 

@@ -77,7 +77,8 @@ class EnvoyProcess:
         # No shared memory with a former process, and no lines but those that say what is wrong.
         command += ["--disable-hot-restart", "--log-level", "warning", "--log-format", "envoy %l: %v"]
         process = await asyncio.create_subprocess_exec(
-            *ending_with_parent(command),
+            # Killed, so that one that hangs does not keep the port.
+            *ending_with_parent(command, signal.SIGKILL),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -110,12 +111,14 @@ class EnvoyProcess:
         """Return the port that it listens on; None while it is not ready."""
         if (await self._ask("/ready"))[0] != 200:
             return None
-        listeners = json.loads((await self._ask("/listeners?format=json"))[1])["listener_statuses"]
-        return int(listeners[0]["local_address"]["socket_address"]["port_value"])
+        with suppress(ValueError, LookupError, TypeError):
+            listeners = json.loads((await self._ask("/listeners?format=json"))[1])["listener_statuses"]
+            return int(listeners[0]["local_address"]["socket_address"]["port_value"])
+        return None
 
     async def requests(self) -> int:
         """Return how many requests are open; 0 if it does not say."""
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(ValueError, LookupError, TypeError):
             stats: Any = json.loads((await self._ask("/stats?format=json&filter=^http.http.downstream_rq_active$"))[1])
             return sum(int(one["value"]) for one in stats["stats"])
         return 0

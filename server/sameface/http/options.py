@@ -25,7 +25,7 @@ class HttpOptions:
     Requests with another ``Host`` are refused. On a loopback address, localhost, 127.0.0.1 and [::1] are taken as well;
     elsewhere at least one name is needed."""
     tls: TlsOptions | None = None
-    """Certificate and key; None: those of the gRPC port."""
+    """Certificate and key, and the authority of client certificates; what is None is that of the gRPC port."""
     max_connections: int = 256
     """Most open connections; further ones are closed at once."""
     max_body_bytes: int = 50 << 20
@@ -66,6 +66,16 @@ class HttpOptions:
         """Host without brackets, and port."""
         host, _, port = self.listen.rpartition(":")
         return host.removeprefix("[").removesuffix("]"), port
+
+    def tls_beside(self, grpc: TlsOptions) -> TlsOptions:
+        """Return the TLS of this listener: its own, and what that leaves out from the gRPC port.
+
+        Certificate and key go together. The authority of client certificates is taken over by itself, so that another
+        certificate does not let in who has none.
+        """
+        own = self.tls or TlsOptions()
+        pair = own if own.certificate is not None else grpc
+        return TlsOptions(pair.certificate, pair.private_key, own.client_ca or grpc.client_ca)
 
     @property
     def served_hosts(self) -> tuple[str, ...]:

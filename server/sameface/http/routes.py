@@ -15,6 +15,10 @@ OPENAPI_BYTES = 1 << 20
 HTTP_FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 CORS = "envoy.filters.http.cors"
+BUFFER = "envoy.filters.http.buffer"
+_JSON, _GRPC_WEB = "json", "grpc-web|grpc-web-text"
+_STREAM = "/sameface.v1.FaceService/StreamIdentifyFaces"
+"""A stream in both directions, which gRPC-Web does not have."""
 _ALLOWED_HEADERS = "authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent"
 _EXPOSED_HEADERS = "grpc-status,grpc-message,grpc-status-details-bin"
 
@@ -23,7 +27,7 @@ _LOCAL_ERRORS = {
     404: (5, "nothing has this path, or this host is not one of http.hosts"),
     408: (4, "the request took too long to arrive"),
     411: (3, "send Content-Length: a body without it is not read"),
-    413: (8, "the body is larger than http.max_body_bytes"),
+    413: (8, "the body is larger than http.max_body_bytes; GET and DELETE take none"),
     415: (3, "send Content-Type: application/json"),
     431: (3, f"the header is larger than {HEADER_KIB} KiB"),
     503: (14, "the service is starting, stopping or overloaded; repeat the request later"),
@@ -41,19 +45,26 @@ def routes(options: HttpOptions, openapi: Path) -> Config:
     }
     # A web page may send other types without asking first. So only these can change something. Bodies have announced
     # lengths, because the transcoder would collect one without an end.
-    readable = _matches("content-type", "application/(json|grpc-web|grpc-web-text)([+;].*)?")
+    announced = {"name": "content-length", "present_match": True}
     short = {"name": "content-length", "range_match": {"start": 0, "end": options.max_body_bytes + 1}}
-    found: list[Config] = [
-        {"match": _all("/v1/", _matches(":method", "GET|DELETE")), "route": to_service},
-        {"match": _all("/", readable, short), "route": to_service},
-        _refusal(413, readable, {"name": "content-length", "present_match": True}),
-        _refusal(411, readable),
-        _refusal(415, _matches(":method", "POST|PATCH|PUT")),
-        _refusal(404),
-    ]
+    without_body = {
+        "match": _all("/v1/", _matches(":method", "GET|DELETE")),
+        "route": to_service,
+        # No header tells of a body that comes in chunks. So it is counted.
+        "typed_per_filter_config": {
+            BUFFER: {"@type": f"{HTTP_FILTERS}.buffer.v3.BufferPerRoute", "buffer": {"max_request_bytes": 1}}
+        },
+    }
+    found: list[Config] = [{**_refusal(404), "match": {"path": _STREAM}}, without_body]
+    for prefix, kind in (("/v1/", _is_type(_JSON)), ("/sameface.v1.", _is_type(_GRPC_WEB))):
+        found.append({"match": _all(prefix, kind, short), "route": to_service})
+        found += [_refusal(413, kind, announced, prefix=prefix), _refusal(411, kind, prefix=prefix)]
+    other_type = {**_is_type(f"{_JSON}|{_GRPC_WEB}"), "invert_match": True, "treat_missing_header_as_empty": True}
+    found += [_refusal(415, _matches(":method", "POST|PATCH|PUT"), other_type), _refusal(404)]
     if options.origins:
         # Only what is routed to the service is asked for its origins first.
-        found.insert(0, {"match": _all("/", _matches(":method", "OPTIONS")), "route": to_service})
+        asking = [{"name": name, "present_match": True} for name in ("origin", "access-control-request-method")]
+        found.insert(0, {"match": _all("/", _matches(":method", "OPTIONS"), *asking), "route": to_service})
     if options.openapi:
         document = {
             "match": {"path": "/openapi.yaml", "headers": [_matches(":method", "GET")]},
@@ -69,6 +80,7 @@ def routes(options: HttpOptions, openapi: Path) -> Config:
         "response_headers_to_add": [
             _set_header("cache-control", "no-store"),
             _set_header("x-content-type-options", "nosniff"),
+            _set_header("cross-origin-resource-policy", "same-origin"),
         ],
         "request_headers_to_add": [_set_header(PEER_HEADER, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%")],
         "routes": found,
@@ -96,8 +108,17 @@ def _matches(name: str, pattern: str) -> Config:
     return {"name": name, "string_match": {"safe_regex": {"regex": pattern}}}
 
 
-def _refusal(status: int, *headers: Config) -> Config:
-    return {"match": _all("/", *headers), "direct_response": {"status": status}, **_without_transcoder()}
+def _is_type(kinds: str) -> Config:
+    return _matches("content-type", f"application/({kinds})([+;].*)?")
+
+
+def _refusal(status: int, *headers: Config, prefix: str = "/") -> Config:
+    return {"match": _all(prefix, *headers), "direct_response": {"status": status}, **_without_transcoder()}
+
+
+def buffer(most_bytes: int) -> Config:
+    """Return the filter that reads whole bodies first, and refuses longer ones."""
+    return {"@type": f"{HTTP_FILTERS}.buffer.v3.Buffer", "max_request_bytes": most_bytes}
 
 
 def _set_header(name: str, value: str) -> Config:

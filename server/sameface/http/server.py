@@ -5,7 +5,6 @@ same credentials, roles, limits and audit log as any other.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -52,7 +51,7 @@ class HttpServer:
                 temporary files is too long.
             InvalidArgument: the certificate or its key cannot be used.
         """
-        tls = options.tls or grpc_tls
+        tls = options.tls_beside(grpc_tls)
         self._options = replace(options, tls=tls)
         self._bounds, self._services, self._threads = bounds, services, min(threads, MOST_THREADS)
         self._program = find_envoy()
@@ -87,37 +86,44 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Let the last answers leave, then stop Envoy and remove its folder. Safe to call twice."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
-            self._watcher = None
-        if self._process is not None:
-            deadline = time.monotonic() + LAST_ANSWERS_S
-            while await self._process.requests() and time.monotonic() < deadline:  # noqa: ASYNC110  # only asking tells
-                await asyncio.sleep(0.05)
-            await self._process.stop()
-            self._process = None
-        self._folder.cleanup()
+        try:
+            if self._watcher is not None:
+                self._watcher.cancel()
+                await asyncio.wait([self._watcher])
+                self._watcher = None
+            if self._process is not None:
+                await self._last_answers(self._process)
+        finally:
+            process, self._process = self._process, None
+            try:
+                if process is not None:
+                    await process.stop()
+            finally:
+                self._folder.cleanup()
+
+    async def _last_answers(self, process: EnvoyProcess) -> None:
+        deadline = time.monotonic() + LAST_ANSWERS_S
+        while await process.requests() and time.monotonic() < deadline:  # noqa: ASYNC110  # only asking tells
+            await asyncio.sleep(0.05)
 
     async def _launch(self) -> None:
         self._update_certificates()
         config = envoy_config(self._options, self._port, self._places, self._bounds, self._services)
         await asyncio.to_thread(self._config.write_text, json.dumps(config))
         self._places.admin.unlink(missing_ok=True)
-        process = self._process = await EnvoyProcess.start(
-            self._program, self._config, self._places.admin, self._threads
-        )
-        deadline = time.monotonic() + START_S
-        while (port := await process.port()) is None:
-            if not process.alive or time.monotonic() > deadline:
-                await process.stop()
-                raise RuntimeMissing(
-                    f"envoy did not become ready; the end of its log:\n{process.last_lines()}",
-                    metadata={"listen": self._options.listen},
-                )
-            await asyncio.sleep(0.05)
-        self._port = port
+        process = await EnvoyProcess.start(self._program, self._config, self._places.admin, self._threads)
+        try:
+            port = await _port_once_ready(process)
+        except BaseException:
+            await process.stop()
+            raise
+        if port is None:
+            await process.stop()
+            raise RuntimeMissing(
+                f"envoy did not become ready; the end of its log:\n{process.last_lines()}",
+                metadata={"listen": self._options.listen},
+            )
+        self._process, self._port = process, port
 
     def _update_certificates(self) -> None:
         if self._certificates is not None:
@@ -126,22 +132,33 @@ class HttpServer:
     async def _watch(self) -> None:
         quick_ends = 0
         while True:
-            began = time.monotonic()
+            began, for_memory = time.monotonic(), False
             assert self._process is not None
             ended = asyncio.ensure_future(self._process.ended())
             try:
                 while not ended.done():
                     await asyncio.wait([ended], timeout=LOOK_S)
-                    self._update_certificates()
+                    self._take_over_certificates()
                     if self._process.resident_bytes() > MOST_RESIDENT_BYTES:
                         log.error("envoy uses more than %d MiB; ending it", MOST_RESIDENT_BYTES >> 20)
                         self._process.kill()
+                        for_memory = True
                 log.error("envoy ended with %d; restarting it", ended.result())
             finally:
                 ended.cancel()
-            await self._process.stop()
-            quick_ends = 0 if time.monotonic() - began > STABLE_S else quick_ends + 1
+            process, self._process = self._process, None
+            await process.stop()
+            # No pause after an end for memory: whoever can cause it could keep HTTP away by that.
+            stable = for_memory or time.monotonic() - began > STABLE_S
+            quick_ends = 0 if stable else quick_ends + 1
             quick_ends = await self._launch_again(quick_ends)
+
+    def _take_over_certificates(self) -> None:
+        try:
+            self._update_certificates()
+        except Exception as error:
+            # As in _launch_again: the watcher must not end.
+            log.error("new certificates of HTTP are not used: %s", error)
 
     async def _launch_again(self, quick_ends: int) -> int:
         """Start Envoy until it serves. Return how often it ended in short order."""
@@ -156,6 +173,16 @@ class HttpServer:
                 quick_ends += 1
             else:
                 return quick_ends
+
+
+async def _port_once_ready(process: EnvoyProcess) -> int | None:
+    """Wait until Envoy serves, and return its port; None if it ends before, or takes too long."""
+    deadline = time.monotonic() + START_S
+    while (port := await process.port()) is None:
+        if not process.alive or time.monotonic() > deadline:
+            return None
+        await asyncio.sleep(0.05)
+    return port
 
 
 def _free_port(options: HttpOptions) -> int:
