@@ -162,20 +162,6 @@ def encrypted(authority: Authority) -> HttpServer:
     return HttpServer(tls, grpc_tls=beside, bounds=Bounds(60.0, 128), services=(), threads=1)
 
 
-def test_what_tls_of_its_own_leaves_out_is_that_of_the_grpc_port() -> None:
-    certificate, key, own_ca, grpc_ca = (Path(name) for name in ("own.pem", "own.key", "own.ca", "grpc.ca"))
-    grpc = TlsOptions(Path("grpc.pem"), Path("grpc.key"), grpc_ca)
-    expected = {
-        None: grpc,
-        TlsOptions(): grpc,
-        TlsOptions(certificate, key): TlsOptions(certificate, key, grpc_ca),
-        TlsOptions(certificate, key, own_ca): TlsOptions(certificate, key, own_ca),
-    }
-    for tls, used in expected.items():
-        assert HttpOptions("127.0.0.1:0", tls=tls).tls_beside(grpc) == used
-    assert HttpOptions("127.0.0.1:0").tls_beside(TlsOptions()) == TlsOptions()
-
-
 async def test_another_certificate_does_not_let_in_who_has_none(authority: Authority) -> None:
     http = encrypted(authority)
     await http.start()
