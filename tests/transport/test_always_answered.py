@@ -78,7 +78,7 @@ async def test_checks_without_a_message_hold_up_no_other(
     start: Callable[[], Awaitable[Served]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Even if a turn never ends.
-    monkeypatch.setattr("sameface.api.arrivals.TURN_S", 3600.0)
+    monkeypatch.setattr(always_answered, "TURN_S", 3600.0)
     served = await start()
     attackers = [await Attacker.connect(served.address) for _ in range(200)]
     for one in attackers:
