@@ -1,5 +1,6 @@
 """Options, exit codes and the connection to the service, for several commands."""
 
+import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -88,8 +89,12 @@ def connected(address: str, *, timeout_s: float = 30.0) -> "Client":
 
 
 def _is_here(address: str) -> bool:
+    """Return whether an address leads to this machine. Of names, only localhost is known to: 127.example.org is not."""
     host = address.rpartition(":")[0].rpartition("/")[2]
-    return address.startswith("unix:") or host in ("localhost", "[::1]") or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return address.startswith("unix:") or host == "localhost"
 
 
 def credentials_of(environment: Mapping[str, str]) -> "grpc.ChannelCredentials | None":
