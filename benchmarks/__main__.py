@@ -43,8 +43,7 @@ def main() -> None:
     arguments = [one for one in sys.argv[1:] if one not in ("-h", "--help")]
     options, own = parser.parse_known_args(arguments)
     if options.part == "overload" and (own or len(arguments) < len(sys.argv) - 1):
-        sys.argv.remove("overload")
-        overload.main(sys.argv[1:])
+        overload.main([one for one in sys.argv[1:] if one != "overload"])
         return
     parser.parse_args()
     if options.part == "plugin":

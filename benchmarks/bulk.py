@@ -77,13 +77,13 @@ def measure_bulk(
         (folder / "verify").write_bytes(enrolled(one.address, portraits))
         _people(folder / "people", [photo] if faces is None else [path.read_bytes() for path in _jpegs(faces)], photos)
         frame = _frame(portraits / "jacinda_ardern_2022.jpg")
-        enough = f"{seconds:g} s are too short to measure: nothing was answered in time; give --seconds 2 or more"
+        too_short = f"{seconds:g} s are too short to measure: nothing was answered in time; give --seconds 2 or more"
 
         def verified() -> float:
             plan = Plan(one.address, VERIFY, str(folder / "verify"), seconds, callers=CALLERS, connections=CALLERS)
             answered = call_from_processes([plan]).answered_in_time
             if not answered:
-                raise SystemExit(enough)
+                raise SystemExit(too_short)
             return answered / seconds
 
         verified()
@@ -94,7 +94,7 @@ def measure_bulk(
         streamed = asyncio.run(_streamed(one.address, frame, seconds))
         camera_per_s, latencies = asyncio.run(_camera(one.address, frame, seconds))
         if not (one_by_one and streamed and latencies):
-            raise SystemExit(enough)
+            raise SystemExit(too_short)
     p50, p99 = np.percentile(latencies, [50, 99])
     return Bulk(verify_per_s, enroll_per_s, one_by_one, streamed, camera_per_s, float(p50), float(p99))
 

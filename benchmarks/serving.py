@@ -15,7 +15,7 @@ from benchmarks.peers.contender import peer_processes
 from benchmarks.peers.environments import PEERS, is_installed
 from benchmarks.service_calls import Access, Call, ServiceCalls, processes_text, served_securely
 from benchmarks.verification import PROBE, REFERENCE, photo_250, verification_in_process
-from sameface.errors import RuntimeMissing
+from sameface.errors import ServerEnded
 from sameface.evaluation.tables import Table
 from sameface.inference.defaults import chosen_version
 from sameface.inference.onnx import OnnxInference
@@ -65,7 +65,7 @@ def running_services(folder: Path, *, all_of_them: bool) -> Iterator[Services]:
             return
         secured = running.enter_context(served_securely(folder / "secured"))
         fastest = None
-        with suppress(RuntimeMissing):  # without OpenVINO
+        with suppress(ServerEnded):  # without OpenVINO
             fastest = running.enter_context(served(folder / "fastest", folder / "fastest.log", FASTEST_FLAGS))
         yield Services(plain, secured, fastest)
 

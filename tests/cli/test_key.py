@@ -97,3 +97,20 @@ def test_a_service_accepts_the_keys_over_tls_without_a_restart(
     log = (tmp_path / "log").read_text()
     assert key.split("_", 2)[2] not in log
     assert "ardern" not in log
+
+
+@pytest.mark.parametrize(
+    "host", ["127.example.org", "127.0.0.1.example.org", "localhost.example.org", "192.0.2.1", "[2001:db8::1]"]
+)
+def test_a_key_goes_to_no_other_machine_without_encryption(sameface: Run, host: str) -> None:
+    result = sameface("gallery", "list", SAMEFACE_ADDRESS=f"{host}:50051", SAMEFACE_API_KEY="secret")
+    assert result.returncode == 3
+    assert "SAMEFACE_API_KEY would travel unencrypted" in result.stderr
+    assert "secret" not in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost"])
+def test_a_key_goes_to_this_machine(sameface: Run, host: str) -> None:
+    result = sameface("gallery", "list", SAMEFACE_ADDRESS=f"{host}:9", SAMEFACE_API_KEY="secret")
+    assert "unencrypted" not in result.stderr
+    assert "UNAVAILABLE" in result.stderr
