@@ -3,7 +3,8 @@
 The vectors are those of `benchmarks.plugin.multiplied`: four templates of each identity. Every second probe is of
 somebody who is not enrolled. One store is filled and indexed; then the same probes are identified in the graph and by
 comparing with every template, and claimed, alternately. Recall counts how often the graph's best identity has the score
-of the exact best.
+of the exact best. A million templates take most of an hour to fill and to index, so `--store FOLDER` keeps the store:
+the next run with the same templates and calls measures it again.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -87,15 +88,34 @@ def gallery_rows(figures: "list[GalleryFigures]") -> list[list[str]]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How a store was made."""
+
+    templates: int
+    calls: int
+    options: dict[str, Any]
+    enrolled_per_s: float
+    index_s: float
+    longest_freeze_ms: float
+
+
 async def measure_gallery(templates: int, calls: int, options: EdgeOptions, keep: Path | None = None) -> GalleryFigures:
-    """Fill a store, have it indexed, open it again, and measure calls alternately."""
+    """Fill a store, have it indexed, open it again, and measure calls alternately.
+
+    Args:
+        keep: folder that keeps the store; None: it is removed at the end.
+    """
     made = multiplied(templates // EACH + calls, EACH + 1, np.random.default_rng(1))
     stored, mated, strangers = made[: templates // EACH, :EACH], made[:calls, EACH], made[-calls:, EACH]
     probes = np.concatenate([mated[: calls // 2], strangers[: calls // 2]])
     best = _best(stored.reshape(-1, CONTRACT.dimension), probes)
     with TemporaryDirectory(prefix="sameface-bench-") as temporary:
         folder = (keep or Path(temporary)) / "store"
-        enrolled_per_s, index_s, freeze = await _made(folder, stored, options)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        making = await _kept(
+            folder, Made(templates, calls, asdict(replace(options, hnsw_ef=None)), 0.0, 0.0, 0.0), stored, options
+        )
         held = proportional_set_size(os.getpid())
         began = time.perf_counter()
         store = await Store.open(f"edge://{folder}", edge=options)
@@ -108,9 +128,9 @@ async def measure_gallery(templates: int, calls: int, options: EdgeOptions, keep
     hits = found >= best - SAME_SCORE
     return GalleryFigures(
         templates,
-        enrolled_per_s,
-        index_s,
-        freeze,
+        making.enrolled_per_s,
+        making.index_s,
+        making.longest_freeze_ms,
         open_s,
         memory,
         disk,
@@ -123,6 +143,23 @@ async def measure_gallery(templates: int, calls: int, options: EdgeOptions, keep
 def _best(stored: Floats, probes: Floats) -> Floats:
     """The greatest score of each probe, without the store."""
     return np.concatenate([(stored @ some.T).max(axis=0) for some in np.array_split(probes, max(1, len(probes) // 20))])
+
+
+async def _kept(folder: Path, wanted: Made, stored: Floats, options: EdgeOptions) -> Made:
+    """Return how the store in a folder was made; make it if there is none."""
+    record = folder.with_name("made.json")
+    if record.exists():
+        made = Made(**json.loads(record.read_text()))
+        if (made.templates, made.calls, made.options) != (wanted.templates, wanted.calls, wanted.options):
+            raise SystemExit(
+                f"{folder.parent} holds a store of {made.templates} templates for {made.calls} calls with "
+                f"{made.options}; expected {wanted.templates}, {wanted.calls} and {wanted.options}; name another folder"
+            )
+        return made
+    enrolled_per_s, index_s, freeze = await _made(folder, stored, options)
+    made = replace(wanted, enrolled_per_s=enrolled_per_s, index_s=index_s, longest_freeze_ms=freeze)
+    record.write_text(json.dumps(asdict(made)))
+    return made
 
 
 async def _made(folder: Path, stored: Floats, options: EdgeOptions) -> tuple[float, float, float]:
@@ -223,6 +260,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--m", type=int, default=EdgeOptions().m)
     parser.add_argument("--ef-construct", type=int, default=EdgeOptions().ef_construct)
     parser.add_argument("--hnsw-ef", type=int, default=None)
+    parser.add_argument("--store", type=Path, help="keep the store in this folder, or measure the one that is there")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     chosen = parser.parse_args(arguments)
     if chosen.calls < FEWEST or min(chosen.templates) < EACH * chosen.calls:
@@ -230,10 +268,14 @@ def main(arguments: Sequence[str]) -> None:
             f"--calls {chosen.calls} and --templates {min(chosen.templates)} were given; expected {FEWEST} calls or "
             f"more, and {EACH} templates or more for each call"
         )
+    if chosen.store and len(chosen.templates) > 1:
+        parser.error(f"--store keeps one store, and --templates has {len(chosen.templates)} sizes; name one")
     options = EdgeOptions(
         index_from=chosen.index_from, m=chosen.m, ef_construct=chosen.ef_construct, hnsw_ef=chosen.hnsw_ef
     )
-    figures = [asyncio.run(measure_gallery(templates, chosen.calls, options)) for templates in chosen.templates]
+    figures = [
+        asyncio.run(measure_gallery(templates, chosen.calls, options, chosen.store)) for templates in chosen.templates
+    ]
     if chosen.json:
         json.dump({"options": asdict(options), "galleries": [asdict(one) for one in figures]}, sys.stdout, indent=2)
         print()

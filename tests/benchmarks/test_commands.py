@@ -18,9 +18,18 @@ def test_every_benchmark_that_a_page_names_is_a_command() -> None:
     assert {"gallery", "bulk", "serving"} <= named <= set(NAMES)
 
 
-def test_a_small_gallery_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    gallery.main(["--templates", "120", "--calls", "8", "--index-from", "100", "--json"])
+def test_a_small_gallery_is_measured_and_kept_for_the_next_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["--calls", "8", "--index-from", "100", "--json", "--store", str(tmp_path / "kept")]
+    gallery.main(["--templates", "120", *arguments])
     (found,) = json.loads(capsys.readouterr().out)["galleries"]
+    gallery.main(["--templates", "120", *arguments, "--hnsw-ef", "50"])
+    (again,) = json.loads(capsys.readouterr().out)["galleries"]
+    assert again["index_s"] == found["index_s"]  # it was not made again
+    assert (again["recall_enrolled"], again["recall_strangers"]) == (1.0, 1.0)
+    with pytest.raises(SystemExit, match="holds a store of 120 templates"):
+        gallery.main(["--templates", "200", *arguments])
     assert found["index_s"] > 0
     assert (found["recall_enrolled"], found["recall_strangers"]) == (1.0, 1.0)
     assert all(one["p50"] > 0 for one in found["milliseconds"].values())
