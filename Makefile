@@ -86,7 +86,7 @@ chaos: install-dev ## Kill a writing process KILLS=200 times and check what it w
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
 
 HOUR ?=
-first-hour: install ## Run docs/first-hour.md, from pip install to the last step (HOUR="--wheels FOLDER --steps 1-7 --keep FOLDER --json")
+first-hour: install ## Run docs/first-hour.md, from the installation to the last step (HOUR="--wheels FOLDER --steps 1-7 --keep FOLDER --json")
 	@$(BIN)/python tools/first_hour.py $(HOUR)
 
 clients: install-dev models ## Run the commands of docs/other-languages.md: generate, compile, call a real service

@@ -6,6 +6,8 @@ the fork either: a call would never end.
 
 import os
 
+import grpc.aio
+
 TELL = (
     "this process was forked from one that has used an AsyncClient, and gRPC does not work in it; start workers with "
     "spawn (multiprocessing.get_context('spawn')), or make the first AsyncClient after the fork"
@@ -17,6 +19,10 @@ def use_asynchronously() -> None:
     """Note that this process uses grpc.aio. Raises RuntimeError as `check_usable` does."""
     global _used
     check_usable()
+    if not _used:
+        # When its last channel is collected, grpc.aio waits for its thread to end. In a child there is no such thread,
+        # so the collection would never end. This holds one more reference, as long as the process lives.
+        grpc.aio.init_grpc_aio()
     _used = True
 
 
