@@ -48,5 +48,5 @@ class EdgeOptions:
 
     def ef(self, records: int) -> int:
         """Return the size of the candidate list for a gallery."""
-        grown = USUAL_EF * math.sqrt(max(1.0, records / USUAL_SIZE))
+        grown = USUAL_EF * math.cbrt(max(1.0, records / USUAL_SIZE))
         return min(LARGEST_EF, math.ceil(grown)) if self.hnsw_ef is None else self.hnsw_ef
