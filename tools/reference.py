@@ -55,6 +55,7 @@ def error_table() -> str:
             f"`google.rpc.ErrorInfo` with domain `{DOMAIN}` and one of these reasons. The message is for people and",
             "may change; reason and metadata are for programs. A wrong field is also named in a",
             "`google.rpc.BadRequest`; where the same call may succeed later, a `google.rpc.RetryInfo` says when.",
+            "If nothing answered, or the deadline passed, there is no reason, only the status.",
             "",
             "The third column is the status [over HTTP](http.md#errors). A call that never reaches the service has no",
             "details there. The commands have reasons of their own for what they find before they call, such as UNLIKE",

@@ -166,8 +166,8 @@ async def test_clients_say_what_to_change_where_no_encrypted_connection_can_be_m
         ("the service speaks TLS: give credentials=tls_credentials(ca=…)", number, {}),
         ("does not speak TLS: leave out credentials", f"localhost:{ports[0]}", {"credentials": trusting}),
         ("does not speak TLS: leave out credentials", f"127.0.0.1:{ports[0]}", {"credentials": trusting}),
-        ("credentials=tls_credentials(ca=…)|check ca=…", service.address, {"credentials": tls_credentials(other)}),
-        ("of another authority: give its PEM file", number, {"credentials": tls_credentials(other)}),
+        ("credentials=tls_credentials(ca=…)|check ca=…", service.address, {"credentials": tls_credentials(str(other))}),
+        ("of another authority: give its PEM file", number, {"credentials": tls_credentials(str(other))}),
         ("for another name", number, {"credentials": trusting, "server_name": "other.test"}),
         ("has expired: renew it", f"127.0.0.1:{ports[1]}", {"credentials": trusting}),
     ):

@@ -33,8 +33,8 @@ export const nameRequests: Interceptor = (next) => (request) => {
 };
 
 /**
- * Returns an interceptor that repeats a call within its deadline: after the delay that the service names, and after a
- * failed connection with pauses that grow. Everything else is final: a wrong photo, a missing identity, a full disk.
+ * Returns an interceptor that repeats a call within its deadline: after the delay that the service names, and with pauses
+ * that grow after a failed connection, and after an enrolment that lost a race. Everything else is final: a wrong photo, a missing identity, a full disk.
  *
  * @param unreachableMs how long to try again while nothing answers.
  */
@@ -50,7 +50,8 @@ export function repeat(unreachableMs: number): Interceptor {
         const now = Date.now();
         const unreachable = ConnectError.from(error).code === Code.Unavailable && reasonOf(error) === undefined;
         unreachableSince = unreachable ? (unreachableSince ?? now) : undefined;
-        const growing = unreachable ? Math.min(FIRST_PAUSE_MS * 2 ** failures, LONGEST_PAUSE_MS) : undefined;
+        const lostRace = request.method === FaceService.method.enrollTemplate && reasonOf(error) === "CONCURRENT_UPDATE";
+        const growing = unreachable || lostRace ? Math.min(FIRST_PAUSE_MS * 2 ** failures, LONGEST_PAUSE_MS) : undefined;
         const pause = retryAfterMs(error) ?? growing;
         if (pause === undefined || request.signal.aborted) throw error;
         const wait = pause * (1 + SPREAD * Math.random());

@@ -76,6 +76,20 @@ for (const [name, [module, client]] of Object.entries(transports)) {
     assert.deepEqual(seen.map((one) => one.request.requestId), ["", "mine"]);
   });
 
+  test(`${name}: an enrolment that lost a race is sent again, another write is not`, async () => {
+    const { ErrorInfoSchema } = await import("../dist/gen/google/rpc/error_details_pb.js");
+    const lost = () => new ConnectError("lost", Code.Aborted, undefined, [
+      { desc: ErrorInfoSchema, value: { reason: "CONCURRENT_UPDATE", domain: "sameface" } },
+    ]);
+    const { seen, port } = await serve(module, [lost(), lost(), lost()]);
+    const sameface = client(port);
+    await sameface.enroll("a", "b", new Uint8Array([1]));
+    assert.equal(seen.length, 3);
+    await assert.rejects(sameface.createGallery("a"), (error) => reasonOf(error) === "CONCURRENT_UPDATE");
+    assert.equal(seen.length, 4);
+    sameface.close();
+  });
+
   test(`${name}: a failed connection is tried again until the service is there`, async () => {
     const { port } = await serve(module);
     const handler = await stop();

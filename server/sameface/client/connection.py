@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +144,11 @@ def checked_photo_bytes(limit: int) -> int:
 
 
 def tls_credentials(
-    ca: Path | None = None, certificate: Path | None = None, private_key: Path | None = None
+    ca: str | PathLike[str] | None = None,
+    certificate: str | PathLike[str] | None = None,
+    private_key: str | PathLike[str] | None = None,
 ) -> grpc.ChannelCredentials:
-    """Return credentials for TLS from PEM files.
+    """Return credentials for TLS from the paths of PEM files.
 
     Args:
         ca: the authority that signed the service's certificate; None takes gRPC's own list of public ones.
@@ -156,9 +159,7 @@ def tls_credentials(
         OSError: a file cannot be read.
     """
     return grpc.ssl_channel_credentials(
-        ca.read_bytes() if ca else None,
-        private_key.read_bytes() if private_key else None,
-        certificate.read_bytes() if certificate else None,
+        *(Path(file).read_bytes() if file else None for file in (ca, private_key, certificate)),
     )
 
 

@@ -27,7 +27,7 @@ class EdgeOptions:
     ef_construct: int = 200
     """How many candidates the links are chosen from when a graph is built."""
     hnsw_ef: int | None = None
-    """Size of the candidate list of a search. None is 256 for 100,000 records; it grows with the square root of the
+    """Size of the candidate list of a search. None is 256 for 100,000 records; it grows with the cube root of the
     gallery's size."""
     index_threads: int = 0
     """Threads that build the graph, at the lowest priority; 0 means one for each core."""
