@@ -156,6 +156,8 @@ async def _kept(folder: Path, wanted: Made, stored: Floats, options: EdgeOptions
                 f"{made.options}; expected {wanted.templates}, {wanted.calls} and {wanted.options}; name another folder"
             )
         return made
+    if folder.exists():
+        raise SystemExit(f"{folder} holds a store that was not finished; remove {folder.parent}, or name another folder")
     enrolled_per_s, index_s, freeze = await _made(folder, stored, options)
     made = replace(wanted, enrolled_per_s=enrolled_per_s, index_s=index_s, longest_freeze_ms=freeze)
     record.write_text(json.dumps(asdict(made)))

@@ -30,6 +30,9 @@ def test_a_small_gallery_is_measured_and_kept_for_the_next_run(
     assert (again["recall_enrolled"], again["recall_strangers"]) == (1.0, 1.0)
     with pytest.raises(SystemExit, match="holds a store of 120 templates"):
         gallery.main(["--templates", "200", *arguments])
+    (tmp_path / "kept" / "made.json").unlink()  # as after an interruption
+    with pytest.raises(SystemExit, match="a store that was not finished; remove"):
+        gallery.main(["--templates", "120", *arguments])
     assert found["index_s"] > 0
     assert (found["recall_enrolled"], found["recall_strangers"]) == (1.0, 1.0)
     assert all(one["p50"] > 0 for one in found["milliseconds"].values())
