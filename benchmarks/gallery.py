@@ -147,20 +147,31 @@ def _best(stored: Floats, probes: Floats) -> Floats:
 
 async def _kept(folder: Path, wanted: Made, stored: Floats, options: EdgeOptions) -> Made:
     """Return how the store in a folder was made; make it if there is none."""
-    record = folder.with_name("made.json")
-    if record.exists():
-        made = Made(**json.loads(record.read_text()))
-        if (made.templates, made.calls, made.options) != (wanted.templates, wanted.calls, wanted.options):
+    if (made := _recorded(folder, wanted)) is None:
+        enrolled_per_s, index_s, freeze = await _made(folder, stored, options)
+        made = replace(wanted, enrolled_per_s=enrolled_per_s, index_s=index_s, longest_freeze_ms=freeze)
+        _record(folder).write_text(json.dumps(asdict(made)))
+    return made
+
+
+def _record(folder: Path) -> Path:
+    return folder.with_name("made.json")
+
+
+def _recorded(folder: Path, wanted: Made) -> Made | None:
+    """Return how a store was made, None if there is none. Ends with a message if it is another one, or unfinished."""
+    if not _record(folder).exists():
+        if folder.exists():
             raise SystemExit(
-                f"{folder.parent} holds a store of {made.templates} templates for {made.calls} calls with "
-                f"{made.options}; expected {wanted.templates}, {wanted.calls} and {wanted.options}; name another folder"
+                f"{folder} holds a store that was not finished; remove {folder.parent} or name another folder"
             )
-        return made
-    if folder.exists():
-        raise SystemExit(f"{folder} holds a store that was not finished; remove {folder.parent}, or name another folder")
-    enrolled_per_s, index_s, freeze = await _made(folder, stored, options)
-    made = replace(wanted, enrolled_per_s=enrolled_per_s, index_s=index_s, longest_freeze_ms=freeze)
-    record.write_text(json.dumps(asdict(made)))
+        return None
+    made = Made(**json.loads(_record(folder).read_text()))
+    if (made.templates, made.calls, made.options) != (wanted.templates, wanted.calls, wanted.options):
+        raise SystemExit(
+            f"{folder.parent} holds a store of {made.templates} templates for {made.calls} calls with {made.options}; "
+            f"expected {wanted.templates}, {wanted.calls} and {wanted.options}; name another folder"
+        )
     return made
 
 
