@@ -87,7 +87,7 @@ chaos: install-dev ## Kill a writing process KILLS=200 times and check what it w
 
 HOUR ?=
 first-hour: install ## Run docs/first-hour.md, from the installation to the last step (HOUR="--wheels FOLDER --steps 1-7 --keep FOLDER --json")
-	@$(BIN)/python tools/first_hour.py $(HOUR)
+	@$(BIN)/python -m tools.first_hour $(HOUR)
 
 clients: install-dev models ## Run the commands of docs/other-languages.md: generate, compile, call a real service
 	@$(BIN)/python -m tests.clients

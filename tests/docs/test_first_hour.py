@@ -1,32 +1,41 @@
-"""docs/first-hour.md works as written, and a document that says otherwise than what happens fails with its step."""
+"""The pages of the first hours work as written, and one that says otherwise than what happens fails with its step."""
 
 from pathlib import Path
 
 import pytest
 
-from tools.first_hour import DOCUMENT, Block, StepFailed, main, missing_line, numbers, steps, terminal
+from tools.first_hour.__main__ import main, numbers
+from tools.first_hour.page import PAGES, Block, missing_line, steps
+from tools.first_hour.terminal import StepFailed, terminal
 
 pytestmark = pytest.mark.timeout(300)
-SMOKE = "1-6,9-10"
-"""Without HTTP (7) and the TypeScript package (8), which tests/http and tests/clients test."""
+SMOKE = {
+    # Without HTTP (7) and the TypeScript package (8), which tests/http and tests/clients test.
+    "first-hour": "1-6,9-10",
+}
+"""The steps of each page that are run here; `make` has a command for all of them."""
 
 
-def test_the_first_hour_works_as_written(capfd: pytest.CaptureFixture[str]) -> None:
-    code = main(["--installed", "--steps", SMOKE])
+@pytest.mark.parametrize("page", SMOKE)
+def test_the_page_works_as_written(page: str, capfd: pytest.CaptureFixture[str]) -> None:
+    code = main([page, "--installed", "--steps", SMOKE[page]])
     printed, said = capfd.readouterr()
     assert code == 0, printed + said
     ran = [line.split(":")[0] for line in printed.splitlines() if line.startswith("step ")]
-    assert ran == [f"step {number}" for number in sorted(numbers(SMOKE))]
+    assert ran == [f"step {number}" for number in sorted(numbers(SMOKE[page]))]
 
 
-def test_every_step_of_the_document_has_a_number_and_something_to_run() -> None:
-    found = steps(DOCUMENT.read_text())
-    assert [step.number for step in found] == list(range(1, 11))
+@pytest.mark.parametrize("page", PAGES)
+def test_every_step_of_a_page_has_a_number_and_something_to_run(page: str) -> None:
+    text = PAGES[page].read_text()
+    found = steps(text)
+    assert [step.number for step in found] == list(range(1, len(found) + 1))
+    assert len(found) >= 10
     assert all(step.blocks for step in found)
-    assert sum(len(step.blocks) for step in found) == DOCUMENT.read_text().count(
-        "```sh\n"
-    ) + DOCUMENT.read_text().count("```python\n")
-    assert {step.number: step.needs for step in found if step.needs} == {8: "npm"}
+    written = text.count("```sh\n") + text.count("```python\n")
+    assert sum(len(step.blocks) for step in found) == written
+    needed = {step.number: step.needs for step in found if step.needs}
+    assert needed == ({8: "npm"} if page == "first-hour" else {})
 
 
 @pytest.mark.parametrize(
@@ -77,3 +86,37 @@ def test_lines_are_expected_in_order_and_dots_stand_for_anything() -> None:
 def test_a_block_that_does_not_print_what_is_expected_fails(tmp_path: Path) -> None:
     with terminal(tmp_path, None) as shell, pytest.raises(StepFailed, match="expected the line\nAMBIGUOUS"):
         shell.run(Block("sh", "echo MATCH\n", ("AMBIGUOUS",)))
+
+
+def test_blocks_of_one_session_share_their_names_and_a_block_that_fails_does_not_end_it(tmp_path: Path) -> None:
+    with terminal(tmp_path, None, one_session=True) as shell:
+        shell.run(Block("sh", "echo 41 >number\n", ()))
+        shell.run(Block("python", "number = int(open('number').read())\n", ()))
+        with pytest.raises(StepFailed, match=r"(?s)exit code 1 of\nraise.*SystemExit: 7"):
+            shell.run(Block("python", "raise SystemExit(7)\n", ()))
+        assert shell.run(Block("python", "print(number + 1)\n", ("42",))) == "42\n"
+        assert shell.session is not None
+        interpreter = shell.session.pid
+        assert is_sleeping(interpreter)
+    assert not is_sleeping(interpreter)
+
+
+def test_blocks_of_other_pages_share_no_names(tmp_path: Path) -> None:
+    with terminal(tmp_path, None) as shell:
+        shell.run(Block("python", "number = 41\n", ()))
+        with pytest.raises(StepFailed, match="NameError"):
+            shell.run(Block("python", "number\n", ()))
+
+
+def test_a_session_that_dies_fails_its_block(tmp_path: Path) -> None:
+    with terminal(tmp_path, None, one_session=True) as shell, pytest.raises(StepFailed, match="exit code 9 of"):
+        shell.run(Block("python", "import os; os._exit(9)\n", ()))
+
+
+@pytest.mark.parametrize(("installed", "printed"), [(True, "made\n"), (False, "made\npip install x\n")])
+def test_lines_that_make_the_environment_are_left_out_where_it_is_there(
+    installed: bool, printed: str, tmp_path: Path
+) -> None:
+    with terminal(tmp_path, None, installed=installed) as shell:
+        shell.run(Block("sh", "pip() { echo pip $1 x; }\n", ()))
+        assert shell.run(Block("sh", 'echo made\npip install --quiet "../../.."\n', ())) == printed
