@@ -27,6 +27,7 @@ from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.comparisons import Comparisons
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_gallery
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
+from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
 
 MAX_TEMPLATES = 10_000
@@ -76,6 +77,8 @@ class SettingChanges(TypedDict, total=False):
 class GalleryTemplates:
     """Templates of a gallery, read to be compared."""
 
+    __repr__ = brief
+
     vectors: NDArray[np.float32]
     """[templates, dimension], unit L2 norm."""
     identities: Sequence[str]
@@ -87,6 +90,8 @@ class GalleryTemplates:
 @dataclass(frozen=True, slots=True)
 class GalleryCalibration:
     """What was measured for a gallery, and the gallery as it is now."""
+
+    __repr__ = brief
 
     gallery: Gallery
     calibration: Calibration

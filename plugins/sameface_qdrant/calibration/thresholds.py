@@ -19,6 +19,7 @@ from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonSource, S
 from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores
 from sameface_qdrant.metrics.intervals import ConfidenceInterval, IdentityBootstrap
 from sameface_qdrant.policy import comparison_fmr, search_fpir
+from sameface_qdrant.values.display import brief
 
 ERRORS_TO_RESAMPLE = 30
 """This many errors are enough to measure the variance of a rate (rule of 30: Doddington et al. 2000, Speech
@@ -39,6 +40,8 @@ class Method(StrEnum):
 @dataclass(frozen=True, slots=True)
 class MeasuredThreshold:
     """A threshold for a target rate: FMR for verification, FPIR for identification."""
+
+    __repr__ = brief
 
     target: float
     supported: float
@@ -70,6 +73,8 @@ class MeasuredThreshold:
 class Evidence:
     """How much was compared."""
 
+    __repr__ = brief
+
     source: ComparisonSource
     identities: int
     comparisons: int
@@ -88,6 +93,8 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Thresholds measured for a gallery of one size."""
+
+    __repr__ = brief
 
     verify: MeasuredThreshold
     identify: MeasuredThreshold
