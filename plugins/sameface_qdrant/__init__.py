@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sameface_qdrant.attached.attach import attach
     from sameface_qdrant.attached.attached import Attached
-    from sameface_qdrant.attached.target import Counts, Neighbour
+    from sameface_qdrant.attached.target import Counts, IdentityScores, Neighbour
     from sameface_qdrant.calibration.expected import ExpectedAnswer, ExpectedAnswers, ExpectedShare
     from sameface_qdrant.calibration.gallery import GalleryCalibration
     from sameface_qdrant.calibration.inputs import Cohort, read_cohort, read_scores
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
     from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
     from sameface_qdrant.values.finding import Finding, FindingKind
+    from sameface_qdrant.values.frames import to_frame
     from sameface_qdrant.values.gallery import (
         Gallery,
         GuardAction,
@@ -116,6 +117,7 @@ __all__ = [
     "GuardAction",
     "Identity",
     "IdentityChanges",
+    "IdentityScores",
     "ImportStatus",
     "ImportSummary",
     "ImportedGallery",
@@ -162,6 +164,7 @@ __all__ = [
     "read_cohort",
     "read_scores",
     "recorded_decisions",
+    "to_frame",
 ]
 
 _HOMES = {
@@ -169,7 +172,7 @@ _HOMES = {
     for module, names in {
         "attached.attach": "attach",
         "attached.attached": "Attached",
-        "attached.target": "Counts Neighbour",
+        "attached.target": "Counts IdentityScores Neighbour",
         "calibration.expected": "ExpectedAnswer ExpectedAnswers ExpectedShare",
         "calibration.gallery": "GalleryCalibration",
         "calibration.inputs": "Cohort read_cohort read_scores",
@@ -194,6 +197,7 @@ _HOMES = {
         "values.enrolment": "Enrolment EnrolmentResult",
         "values.erasure": "ByteEvidence ErasedResource ErasureReceipt ErasureState",
         "values.finding": "Finding FindingKind",
+        "values.frames": "to_frame",
         "values.gallery": "Gallery GuardAction OperatingPoint Policy PolicyChanges PresentationAttackAction WhenFull",
         "values.identity": "Identity IdentityChanges",
         "values.paging": "Page",

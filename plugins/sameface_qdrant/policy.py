@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
-from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Scope, ThresholdSource
+from sameface_qdrant.values.decision import Candidate, Decision, Id, Outcome, Scope, ThresholdSource
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.identity import Identity
 
@@ -134,15 +134,15 @@ def identification_threshold(gallery: Gallery, gallery_size: int, requested: flo
 
 
 def decide_verification(
-    claim: Candidate,
-    best_other: Candidate | None,
+    claim: Candidate[Id],
+    best_other: Candidate[Id] | None,
     *,
     scope: Scope,
     threshold: Threshold,
     margin: float,
     policy_revision: int,
     gallery_size: int,
-) -> Decision:
+) -> Decision[Id]:
     """Decide a claim by the table of this module. ``best_other`` counts only with scope GALLERY."""
     other = best_other if scope is Scope.GALLERY else None
     lead = None if other is None else claim.score - other.score
@@ -162,14 +162,14 @@ def decide_verification(
 
 
 def decide_identification(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Candidate[Id]],
     *,
     limit: int,
     threshold: Threshold,
     margin: float,
     policy_revision: int,
     gallery_size: int,
-) -> Decision:
+) -> Decision[Id]:
     """Decide a search over candidates, best first, one per identity. Without a candidate it is NO_MATCH.
 
     The decision lists at most ``limit`` candidates. The second one always counts for the lead.
@@ -218,9 +218,10 @@ def decide_comparison(
 
 
 def _outcome(score: float, lead: float | None, threshold: float, margin: float) -> Outcome:
-    if score < threshold:
+    # So that a score or a lead which is not a number never gives a MATCH.
+    if not score >= threshold:
         return Outcome.NO_MATCH
-    if lead is not None and lead < margin:
+    if lead is not None and not lead >= margin:
         return Outcome.AMBIGUOUS
     return Outcome.MATCH
 

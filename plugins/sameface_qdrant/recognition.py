@@ -6,7 +6,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol
 
 from sameface_qdrant.concurrency import together
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument
@@ -17,13 +17,11 @@ from sameface_qdrant.policy import (
     identification_threshold,
     verification_threshold,
 )
-from sameface_qdrant.values.decision import Candidate, Decision, Scope
+from sameface_qdrant.values.decision import Candidate, Decision, Id, Scope
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
 from sameface_qdrant.values.paging import LARGEST_PAGE
 from sameface_qdrant.values.vectors import Vector
-
-Id = TypeVar("Id", bound=str | int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ async def verify(
     scope: Scope | None = None,
     threshold: float | None = None,
     margin: float | None = None,
-) -> Decision:
+) -> Decision[Id]:
     """1:1. Compare a unit vector with a claimed identity; with scope GALLERY also with all others.
 
     It reads twice: first everything for the decision at once, then the display name of the best other identity.
@@ -119,7 +117,7 @@ async def verify(
     scope = scope or (Scope.GALLERY if size >= 2 else Scope.CLAIM)
     rivals = await _candidates(search, others) if scope is Scope.GALLERY else []
     return decide_verification(
-        Candidate(str(identity), claims[0].score, claims[0].template, claimed.display_name),
+        Candidate(identity, claims[0].score, claims[0].template, claimed.display_name),
         rivals[0] if rivals else None,
         scope=scope,
         threshold=verification_threshold(search.gallery, claimed, threshold),
@@ -136,7 +134,7 @@ async def identify(
     threshold: float | None = None,
     margin: float | None = None,
     limit: int = 5,
-) -> Decision:
+) -> Decision[Id]:
     """1:N. Find the identities most similar to a unit vector, at most ``limit``; decide whether the best one matches.
 
     Raises:
@@ -183,11 +181,11 @@ async def _nearest_identities(search: GallerySearch[Id], vector: Vector, wanted:
     return sorted(best.values(), key=lambda template: -template.score)[:wanted]
 
 
-async def _candidates(search: GallerySearch[Id], best: Sequence[ScoredTemplate[Id]]) -> list[Candidate]:
+async def _candidates(search: GallerySearch[Id], best: Sequence[ScoredTemplate[Id]]) -> list[Candidate[Id]]:
     if not best:
         return []
     names = await search.display_names([one.identity for one in best])
-    return [Candidate(str(one.identity), one.score, one.template, name) for one, name in zip(best, names, strict=True)]
+    return [Candidate(one.identity, one.score, one.template, name) for one, name in zip(best, names, strict=True)]
 
 
 def check_overrides(threshold: float | None, field: str, margin: float | None) -> None:

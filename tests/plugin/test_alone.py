@@ -64,7 +64,7 @@ def absent(python: Path, modules: tuple[str, ...]) -> None:
 def test_the_wheel_ships_its_types(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "sameface_qdrant/py.typed" in names
-    assert "sameface_qdrant/blocking.py" in names
+    assert "sameface_qdrant/blocking/store.py" in names
     assert "sameface_qdrant/calibration/report.html.j2" in names
     arrays = [name for name in names if name.endswith(".npz")]
     assert arrays == ["sameface/model_repository/face_embedder/golden_set.npz"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sameface_qdrant import NewTemplate, Outcome, Policy, Probe, blocking
+from sameface_qdrant.attached import attached
 from sameface_qdrant.errors import GalleryAlreadyExists, GalleryNotFound, InvalidArgument, StoreLocked, StoreUnavailable
 from sameface_qdrant.store import galleries, identities, templates
 from sameface_qdrant.store import store as aio
@@ -23,9 +24,17 @@ PAIRS = [
     (galleries.Galleries, blocking.Galleries),
     (identities.Identities, blocking.Identities),
     (templates.Templates, blocking.Templates),
+    (attached.Attached, blocking.Attached),
 ]
 # Coroutines that callers of the asynchronous store do not use, or have another name for.
-INTERNAL = {"Store.over", "Store.aclose", "Galleries.open", "Galleries.new_protection", "Templates.delete_expired"}
+INTERNAL = {
+    "Store.over",
+    "Store.aclose",
+    "Attached.aclose",
+    "Galleries.open",
+    "Galleries.new_protection",
+    "Templates.delete_expired",
+}
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.6)
 
 
@@ -56,7 +65,7 @@ def test_every_method_is_there_with_the_same_parameters(asynchronous: type, sync
     for name, signature in expected.items():
         facing = getattr(synchronous, name, None)
         assert facing is not None, (
-            f"blocking.{synchronous.__name__} lacks {name} = _waiting({asynchronous.__name__}.{name})"
+            f"blocking.{synchronous.__name__} lacks {name} = waiting({asynchronous.__name__}.{name})"
         )
         assert not inspect.iscoroutinefunction(facing)
         assert list(inspect.signature(facing).parameters.values()) == list(signature.parameters.values()), name

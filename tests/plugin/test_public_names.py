@@ -1,10 +1,12 @@
 """The names of `sameface_qdrant` are imported when they are used, and they are the ones that type checkers see."""
 
 import ast
+import asyncio
 import importlib
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,10 @@ def test_no_public_function_takes_any_keyword() -> None:
     assert loose == []
 
 
+async def awaited(call: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    await call()
+
+
 @pytest.mark.parametrize("misspelt", [{"bogus": True}, {"aply": True}, {"max_comparison": 5}])
 def test_a_misspelt_option_of_a_calibration_is_a_type_error(misspelt: dict[str, Any]) -> None:
     (name,) = misspelt
@@ -70,7 +76,7 @@ def test_a_misspelt_option_of_a_calibration_is_a_type_error(misspelt: dict[str, 
         lambda: Attached.what_if(None, Operation.VERIFICATION, **misspelt),  # type: ignore[arg-type]
     ):
         with pytest.raises(TypeError, match=name):
-            call()
+            asyncio.run(awaited(call))
     with blocking.Store.open(":memory:") as store, pytest.raises(TypeError, match=name):
         store.calibrate("staff", **misspelt)
 

@@ -18,21 +18,25 @@ Only `Attached.enroll` and `Attached.delete` write to it. The caller keeps the p
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sameface_qdrant.attached.attached import Attached
-from sameface_qdrant.attached.target import NO_FIELDS, Id, Target
+from sameface_qdrant.attached.target import NO_FIELDS, Id, checked_target
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_policy
+from sameface_qdrant.values.argument_types import checks
 from sameface_qdrant.values.gallery import OperatingPoint, Policy
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient
 
+    from sameface_qdrant.attached.sync_client import AwaitedClient
 
+
+@checks
 async def attach(
-    client_or_url: "AsyncQdrantClient | str",
+    client_or_url: "AsyncQdrantClient | AwaitedClient | str",
     *,
     collection: str,
     identity_key: str,
@@ -52,7 +56,7 @@ async def attach(
         collection: its name or an alias. If it leads to a collection of another size or distance later, every call
             raises ContractMismatch, so that no score is misread.
         identity_key: payload field that names the identity of a point, a text or a whole number. A dot leads into a
-            nested field. Points without it are ignored.
+            nested field. Points without it are ignored, and so are those with an empty text.
         vector_name: empty means the unnamed vector. Its distance must be Cosine. Dot and Euclid are allowed if all
             vectors have unit norm; the first 256 are checked.
         where: payload fields and the values that they must have, for instance of one tenant.
@@ -65,29 +69,34 @@ async def attach(
         options: only for a URL; layout options have no effect.
 
     Raises:
-        InvalidArgument: there is no such collection or vector, its scores cannot be turned into cosines, or the policy
-            is malformed.
+        InvalidArgument: there is no such collection or vector, none of its points has the identity key, its scores
+            cannot be turned into cosines, or the policy is malformed.
         StoreUnavailable: the server does not answer or refuses the key.
 
     Warns:
-        UserWarning: the identity key or a field of ``where`` has no payload index on the server.
+        UserWarning: the identity key or a field of ``where`` has no payload index on the server, or no point has a
+            field of ``where``.
     """
     # Imported here, so that users of Edge do not load qdrant-client.
     from qdrant_client import AsyncQdrantClient
 
     from sameface_qdrant.attached.inspection import open_collection
+    from sameface_qdrant.attached.misnamed import check_fields
+    from sameface_qdrant.attached.sync_client import AwaitedClient
     from sameface_qdrant.engines.server.client import connect
 
-    check_policy(policy)
-    target = Target(collection, vector_name, identity_key, dict(where))
-    if isinstance(client_or_url, AsyncQdrantClient):
-        client, location, closes_client = client_or_url, "the client given", False
+    policy = check_policy(policy)
+    target = checked_target(collection, vector_name, identity_key, where)
+    if isinstance(client_or_url, AsyncQdrantClient | AwaitedClient):
+        client, location, closes_client = cast(AsyncQdrantClient, client_or_url), "the client given", False
     elif isinstance(client_or_url, str) and client_or_url.startswith(("http://", "https://")):
         client = connect(client_or_url, api_key, options or ServerOptions())
         location, closes_client = client_or_url, True
     else:
+        given = repr(client_or_url[:80]) if isinstance(client_or_url, str) else f"a {type(client_or_url).__name__}"
+        advice = "; a QdrantClient goes to sameface_qdrant.blocking.attach" if "QdrantClient" in given else ""
         raise InvalidArgument(
-            f"client_or_url is {str(client_or_url)[:80]!r}; expected an AsyncQdrantClient or http(s)://host:port",
+            f"client_or_url is {given}; expected an AsyncQdrantClient or http(s)://host:port{advice}",
             metadata={"field": "client_or_url"},
         )
     try:
@@ -99,7 +108,7 @@ async def attach(
                 metadata={"field": "shard_key"},
             )
         attached = Attached(opened, policy, tuple(operating_points), writable=writable, closes_client=closes_client)
-        await attached.count()
+        await check_fields(opened, await attached.count())
     except BaseException:
         if closes_client:
             await client.close()

@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import ArrayLike
+
 from sameface_qdrant import recognition
+from sameface_qdrant.attached.counting import Census
+from sameface_qdrant.attached.sameness import Witnesses
+from sameface_qdrant.attached.scoring import score_many
 from sameface_qdrant.attached.search import AttachedSearch
-from sameface_qdrant.attached.target import NO_FIELDS, Counts, Neighbour, identity_of
+from sameface_qdrant.attached.target import NO_FIELDS, Counts, Id, IdentityScores, Neighbour, given_identity
 from sameface_qdrant.attached.templates import read_templates
 from sameface_qdrant.calibration.gallery import (
     MAX_TEMPLATES,
@@ -28,16 +33,18 @@ from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonScores
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_gallery
 from sameface_qdrant.policy import changed_policy, check_override
+from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision, Operation, Scope
 from sameface_qdrant.values.gallery import HARD_TEMPLATE_LIMIT, Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import point_id
-from sameface_qdrant.values.vectors import Vector, unit
+from sameface_qdrant.values.vectors import unit, units
 
 if TYPE_CHECKING:
     from sameface_qdrant.attached.queries import AttachedCollection
 
 
+@checks_arguments
 class Attached:
     """Opened by `attach`. Every method is a coroutine, and calls may run concurrently.
 
@@ -45,6 +52,12 @@ class Attached:
 
     Every call raises ContractMismatch if the name leads to a collection of another size or distance by now, or to none.
     Every answer is compared with the vectors that come with it, so a score is never taken for that of another distance.
+    Another collection of the same layout is noticed within some seconds, see `sameface_qdrant.attached.sameness`.
+
+    A point whose embedding is not finite or has zero norm is never compared with anything. `count` counts such points.
+
+    An embedding is an array of any type of real numbers, a list, a tuple, or a tensor that numpy can read; its shape is
+    [dimension], and its norm anything but zero.
     """
 
     def __init__(
@@ -59,7 +72,8 @@ class Attached:
         self._collection = collection
         self._writable = writable
         self._closes_client = closes_client
-        self._counts = Counts(0, 0, 0)
+        self._census = Census(collection)
+        self._witnesses = Witnesses(collection)
         # Decisions read policy and operating points from a gallery. The contract of these embeddings is unknown.
         unknown = Contract(collection.target.collection, 1, "0" * 64, collection.dimension, "unknown")
         self._gallery = Gallery(collection.target.collection, unknown, policy, operating_points=operating_points)
@@ -80,50 +94,51 @@ class Attached:
         """The policy in force: the one given to `attach`, with the thresholds that `calibrate` applied since."""
         return self._gallery.policy
 
-    async def count(self) -> Counts:
+    @property
+    def _counts(self) -> Counts:
+        return self._census.counts
+
+    async def count(self, *, embeddings: bool | None = None) -> Counts:
         """Count identities and templates. Decisions report the last count as their ``gallery_size``.
 
         `attach`, `calibrate`, `enroll` and `delete` also count. Call this to count the writes of other programs.
+        ``embeddings`` says whether to read every embedding, to count the broken ones; by default they are read in a
+        collection of up to 10,000 templates.
         """
-        await self._collection.check_unchanged()
-        without_identity = await self._collection.count_without_identity()
-        indexed = await self._collection.counts_by_index()
-        if indexed is not None:
-            self._counts = Counts(len(indexed), sum(indexed.values()), without_identity)
-            return self._counts
-        points, ignored = await self._collection.points_by_identity()
-        self._counts = Counts(len(points), sum(map(len, points.values())), without_identity + ignored)
-        return self._counts
+        counts = await self._census.take(embeddings)
+        await self._witnesses.check()
+        return counts
 
     async def verify(
         self,
-        identity: str | int,
-        embedding: Vector,
+        identity: Id,
+        embedding: ArrayLike,
         *,
         scope: Scope | None = None,
         threshold: float | None = None,
         margin: float | None = None,
-    ) -> Decision:
-        """1:1. Compare an embedding, shape [dimension] and of any norm but zero, with a claimed identity.
+    ) -> Decision[Id]:
+        """1:1. Compare an embedding with a claimed identity.
 
         See `sameface_qdrant.policy` for the table. ``scope`` defaults to GALLERY if two or more identities were
         counted, else to CLAIM.
 
         Raises:
-            IdentityNotFound: no point has this identity.
+            IdentityNotFound: no point with a usable embedding has this identity.
             ThresholdNotCalibrated: ``threshold`` is not given, and policy and operating points have none.
             InvalidEmbedding: the embedding has another dimension, a value that is not finite, or zero norm.
             InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
         """
-        _check_identity(identity)
+        claimed = given_identity(identity)
         vector = unit(embedding, self._collection.dimension)
+        await self._witnesses.check_soon()
         return await recognition.verify(
-            self._search(), identity, vector, scope=scope, threshold=threshold, margin=margin
+            self._search(), claimed, vector, scope=scope, threshold=threshold, margin=margin
         )
 
     async def identify(
-        self, embedding: Vector, *, threshold: float | None = None, margin: float | None = None, limit: int = 5
-    ) -> Decision:
+        self, embedding: ArrayLike, *, threshold: float | None = None, margin: float | None = None, limit: int = 5
+    ) -> Decision[Id]:
         """1:N. Find the identities most similar to an embedding, at most ``limit``; decide whether the best matches.
 
         Raises:
@@ -132,10 +147,11 @@ class Attached:
             InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
         """
         vector = unit(embedding, self._collection.dimension)
+        await self._witnesses.check_soon()
         return await recognition.identify(self._search(), vector, threshold=threshold, margin=margin, limit=limit)
 
     async def search(
-        self, embedding: Vector, *, limit: int = 10, min_score: float | None = None
+        self, embedding: ArrayLike, *, limit: int = 10, min_score: float | None = None
     ) -> tuple[Neighbour, ...]:
         """Return the nearest points that have an identity, best first, without a decision.
 
@@ -146,7 +162,27 @@ class Attached:
         check_override(min_score, "min_score", -1.0, 1.0)
         recognition.check_limit(limit)
         vector = unit(embedding, self._collection.dimension)
+        await self._witnesses.check_soon()
         return tuple(await self._collection.nearest(vector, limit, min_score=min_score))
+
+    async def score_many(
+        self, embeddings: ArrayLike | Sequence[ArrayLike], *, limit: int | None = None
+    ) -> IdentityScores:
+        """Score embeddings, [probes, dimension] or a sequence of them, with every identity. Exact, without a decision.
+
+        With ``limit``, 1..1000, only the best identities of each probe are returned. The collection is read once, in
+        pages of 1 MB. Memory: the result, and some 10 MB beside it.
+
+        Raises:
+            InvalidEmbedding: one of them is malformed, see `verify`; ``metadata["number"]`` says which.
+            InvalidArgument: ``limit`` is out of range.
+        """
+        if limit is not None:
+            recognition.check_limit(limit)
+        vectors = units(embeddings, self._collection.dimension)
+        await self._collection.check_unchanged()
+        await self._witnesses.check_soon()
+        return await score_many(self._collection, vectors, limit, expected=self._counts.identities)
 
     async def scores(
         self, *, max_templates: int = 4_000, templates_per_identity: int = HARD_TEMPLATE_LIMIT, seed: int = 0
@@ -230,11 +266,12 @@ class Attached:
         return await asyncio.to_thread(compare_settings, templates, operation, before, after, scope)
 
     async def enroll(
-        self, identity: str | int, embeddings: Sequence[Vector], *, payload: Mapping[str, Any] = NO_FIELDS
+        self, identity: Id, embeddings: ArrayLike | Sequence[ArrayLike], *, payload: Mapping[str, Any] = NO_FIELDS
     ) -> tuple[str, ...]:
         """Add one point per embedding and return their ids. A repeat with the same content adds nothing.
 
-        Each point has ``payload``, the fields of ``where`` and the identity. Embeddings are stored with unit norm.
+        ``embeddings`` is a sequence of embeddings, [n, dimension], or a single one, [dimension]. Each point has
+        ``payload``, the fields of ``where`` and the identity. Embeddings are stored with unit norm.
 
         Raises:
             InvalidArgument: attached without ``writable``, or a field to write is nested.
@@ -242,7 +279,7 @@ class Attached:
             StoreUnavailable: the API key may not write.
         """
         self._check_writable()
-        _check_identity(identity)
+        identity = given_identity(identity)
         target = self._collection.target
         fields: dict[str, Any] = {**target.where, target.identity_key: identity}
         if nested := [field for field in fields if "." in field or "[" in field]:
@@ -250,37 +287,38 @@ class Attached:
                 f"{nested[0]!r} is a nested field, and enroll writes top-level fields only; write with your own client",
                 metadata={"field": nested[0]},
             )
-        vectors = [unit(embedding, self._collection.dimension) for embedding in embeddings]
+        vectors = units(embeddings, self._collection.dimension)
         scope = (target.collection, target.vector_name, repr(sorted(target.where.items())), repr(identity))
         ids = [point_id("attached", *scope, hashlib.sha256(vector.tobytes()).hexdigest()) for vector in vectors]
         if ids:
+            # Imported here, so that users of Edge do not load qdrant-client.
+            from sameface_qdrant.attached import writes
+
             await self._collection.check_unchanged()
+            await self._witnesses.check_soon()
             points = [(point, vector, {**payload, **fields}) for point, vector in zip(ids, vectors, strict=True)]
-            await self._collection.insert(points)
-            await self.count()
+            await writes.insert(self._collection, points)
+            await self._census.update()
         return tuple(ids)
 
-    async def delete(self, identity: str | int) -> int:
+    async def delete(self, identity: Id) -> int:
         """Remove every point of an identity under ``where``, including points of other writers; return how many.
 
         Raises:
             InvalidArgument: attached without ``writable``.
         """
+        # Imported here, so that users of Edge do not load qdrant-client.
+        from sameface_qdrant.attached import writes
+
         self._check_writable()
-        _check_identity(identity)
+        identity = given_identity(identity)
         await self._collection.check_unchanged()
-        found, _ = await self._collection.points_by_identity(only=identity)
-        removed = 0
-        while points := found.get(identity, []):
-            await self._collection.delete(points)
-            removed += len(points)
-            if not self._collection.sharded_by_key:
-                break
-            # Shards of different keys may each hold a point of the same id, and one read finds one of them.
-            found, _ = await self._collection.points_by_identity(only=identity)
+        await self._witnesses.check_soon()
+        removed = await writes.delete(self._collection, identity)
         if removed:
-            await self.count()
-        return removed
+            await self._census.update(removed)
+            await self._witnesses.remember()
+        return len(removed)
 
     def _search(self) -> AttachedSearch:
         return AttachedSearch(self._collection, self._gallery, self._counts.identities)
@@ -307,10 +345,3 @@ class Attached:
                 f"{self._gallery.id!r} was attached for reading; attach with writable=True to write to it",
                 metadata={"field": "writable"},
             )
-
-
-def _check_identity(identity: str | int) -> None:
-    if identity_of(identity) is None or identity == "":
-        raise InvalidArgument(
-            f"identity is {str(identity)[:80]!r}; expected a text or a whole number", metadata={"field": "identity"}
-        )

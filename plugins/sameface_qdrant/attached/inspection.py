@@ -3,14 +3,16 @@
 import warnings
 from typing import Any
 
-import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
-from sameface_qdrant.attached.layout import NORM_TOLERANCE, named_vectors, not_unit_norm
+from sameface_qdrant.attached.counting import stacked
+from sameface_qdrant.attached.layout import named_vectors, unit_rows
+from sameface_qdrant.attached.misnamed import no_collection, no_vector
 from sameface_qdrant.attached.queries import AttachedCollection, is_local
 from sameface_qdrant.attached.target import Id, Target
 from sameface_qdrant.engines.server.engine import call
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
+from sameface_qdrant.values.vectors import is_usable
 
 CHECKED_FOR_NORM = 256
 
@@ -26,7 +28,7 @@ async def open_collection(
     """
     name = target.collection
     if not await call(location, client.collection_exists(name)):
-        raise InvalidArgument(f"Qdrant at {location} has no collection {name!r}", metadata={"field": "collection"})
+        raise no_collection(location, name, await _collections(client, location))
     info = await call(location, client.get_collection(name))
     params = _vector_params(info.config.params.vectors, target)
     replicated = (info.config.params.replication_factor or 1) > 1
@@ -48,7 +50,7 @@ async def open_collection(
         target,
         params.size,
         params.distance,
-        indexed=not is_local(client) and target.identity_key not in missing,
+        index=_index(info.payload_schema.get(target.identity_key)) if not is_local(client) else None,
         consistency=models.ReadConsistencyType.QUORUM if replicated else None,
         sharded_by_key=info.config.params.sharding_method is models.ShardingMethod.CUSTOM,
         shard_key=shard_key,
@@ -58,15 +60,21 @@ async def open_collection(
     return attached
 
 
+async def _collections(client: AsyncQdrantClient, location: str) -> list[str]:
+    """Return the names of collections and aliases; none if the key may not list them."""
+    try:
+        found = await call(location, client.get_collections())
+        aliases = await call(location, client.get_aliases())
+    except SamefaceError:
+        return []
+    return [one.name for one in found.collections] + [one.alias_name for one in aliases.aliases]
+
+
 def _vector_params(vectors: Any, target: Target) -> models.VectorParams:
     named = named_vectors(vectors)
     params = named.get(target.vector_name)
     if params is None:
-        raise InvalidArgument(
-            f"the collection {target.collection!r} has no dense vector {target.vector_name!r}; it has "
-            f"{sorted(named) or 'none'} ('' is the unnamed one)",
-            metadata={"field": "vector_name"},
-        )
+        raise no_vector(target.collection, target.vector_name, sorted(named))
     reason = ""
     if params.distance is models.Distance.MANHATTAN:
         reason = "Manhattan distances cannot be turned into cosines"
@@ -84,7 +92,12 @@ def _vector_params(vectors: Any, target: Target) -> models.VectorParams:
 
 
 async def _check_norms(attached: AttachedCollection) -> None:
-    for values in (await attached.first_vectors(CHECKED_FOR_NORM)).values():
-        norm = float(np.linalg.norm(values)) if values is not None else 1.0
-        if abs(norm - 1.0) > NORM_TOLERANCE:
-            raise not_unit_norm(attached.target, f"holds an embedding of norm {norm:.4f}")
+    async for page in attached.pages(with_vectors=True):
+        vectors = stacked([point.vector for point in page[:CHECKED_FOR_NORM]], attached.dimension)
+        # Broken embeddings are counted, and never compared.
+        unit_rows(attached.target, attached.distance, vectors[is_usable(vectors)])
+        return
+
+
+def _index(schema: models.PayloadIndexInfo | None) -> str | None:
+    return None if schema is None else schema.data_type.value

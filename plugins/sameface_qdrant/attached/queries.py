@@ -1,24 +1,40 @@
-"""Reads and writes points of a collection that another program made, through qdrant-client."""
+"""Reads points of a collection that another program made, through qdrant-client."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.local.async_qdrant_local import AsyncQdrantLocal
+from qdrant_client.local.qdrant_local import QdrantLocal
 
+from sameface_qdrant.attached import filters
 from sameface_qdrant.attached.layout import cosine_of, is_missing, named_vectors, replaced
 from sameface_qdrant.attached.target import Id, Neighbour, Target, field_value, identity_of
 from sameface_qdrant.engines.server.engine import call
 from sameface_qdrant.engines.server.error_mapping import TIMED_OUT
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
-from sameface_qdrant.values.vectors import Vector
+from sameface_qdrant.values.vectors import Vector, is_usable
 
 PAGE = 1000
+VECTOR_NUMBERS = 250_000
+"""Numbers of the embeddings on a page, about: 1 MB of float32, which every server may send."""
 MOST_SKIPPED = 1_000
 MOST_FACETS = 1_000_000
 NO_ANSWER = {"UNAVAILABLE", *TIMED_OUT}
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as it was read from the collection."""
+
+    id: Id
+    identity: Id | None
+    """None if its payload names no identity."""
+    vector: Any = None
+    """The numbers of its embedding; None if they were not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +46,8 @@ class AttachedCollection:
     target: Target
     dimension: int
     distance: models.Distance
-    indexed: bool
-    """Whether a server has an index on the identity key."""
+    index: str | None
+    """The type of the index that a server has on the identity key, for instance ``keyword``; None without one."""
     consistency: models.ReadConsistencyType | None
     sharded_by_key: bool = False
     shard_key: Id | None = None
@@ -58,16 +74,14 @@ class AttachedCollection:
     async def points_by_identity(self, only: Id | None = None) -> tuple[dict[Id, list[Id]], int]:
         """Return the ids of the points of each identity, and how many points have a value that names no identity."""
         points: dict[Id, list[Id]] = {}
-        ignored, start = 0, None
-        while True:
-            page, start = await self._scroll(start, only)
-            for point, identity in page:
-                if identity is None:
+        ignored = 0
+        async for page in self.pages(only):
+            for point in page:
+                if point.identity is None:
                     ignored += 1
                 else:
-                    points.setdefault(identity, []).append(point)
-            if start is None:
-                return points, ignored
+                    points.setdefault(point.identity, []).append(point.id)
+        return points, ignored
 
     async def nearest(
         self,
@@ -78,31 +92,33 @@ class AttachedCollection:
         excluding: Sequence[Id] = (),
         min_score: float | None = None,
     ) -> list[Neighbour]:
-        """Return the nearest points whose value names an identity, best first, by exact search."""
-        excluded, skipped = set(excluding), list[Id]()
+        """Return the nearest usable points whose value names an identity, best first, by exact search."""
+        excluded, skipped, asked = set(excluding), list[Id](), limit
         while len(skipped) <= MOST_SKIPPED:
             filtered = self._filter(only, excluding, skipped)
-            neighbours, ignored = await self._query(vector, limit, filtered)
+            neighbours, left_out = await self._query(vector, asked, filtered)
             if any(one.identity in excluded for one in neighbours):
                 raise InvalidArgument(
                     f"the server does not exclude identities by {self.target.identity_key!r}; make a payload index of "
                     "the field's own type",
                     metadata={"field": "identity_key"},
                 )
-            if not ignored:
+            if not left_out:
                 # Not by the server, whose threshold would mean something else under another distance.
-                return [one for one in neighbours if min_score is None or one.score >= min_score]
-            skipped += ignored
+                return [one for one in neighbours[:limit] if min_score is None or one.score >= min_score]
+            skipped += left_out
+            asked = min(PAGE, 2 * asked)  # the next ones may be more of the same
         raise InvalidArgument(
-            f"more than {MOST_SKIPPED} points have a value under {self.target.identity_key!r} that is neither a text "
-            "nor a whole number; choose a field that names one identity",
+            f"more than {MOST_SKIPPED} points of {self.target.collection!r} cannot be compared: their value under "
+            f"{self.target.identity_key!r} is neither a text nor a whole number, or their embedding is not finite or "
+            "has zero norm; choose a field that names one identity, and delete broken embeddings (`count` counts both)",
             metadata={"field": "identity_key"},
         )
 
     async def _query(self, vector: Vector, limit: int, filtered: models.Filter) -> tuple[list[Neighbour], list[Id]]:
-        """Return the nearest points that name an identity, and the ids of the nearest that name none."""
+        """Return the nearest points that can be compared, and the ids of the nearest that cannot."""
         exact = models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
-        answer = await self._call(
+        answer = await self.ask(
             self.client.query_points(
                 self.target.collection,
                 query=vector.tolist(),
@@ -115,131 +131,98 @@ class AttachedCollection:
                 consistency=self.consistency,
             )
         )
-        neighbours: list[Neighbour] = []
-        ignored: list[Id] = []
+        target, neighbours, left_out = self.target, list[Neighbour](), list[Id]()
         for point in answer.points:
-            identity = self._identity(point.payload)
-            if identity is None:
-                ignored.append(_point_id(point.id))
-            else:
-                score = cosine_of(
-                    self.target,
-                    self.distance,
-                    self.dimension,
-                    point.score,
-                    vector,
-                    _vector(point, self.target.vector_name),
-                )
-                neighbours.append(Neighbour(_point_id(point.id), identity, score, point.payload or {}))
-        return neighbours, ignored
+            key, identity, stored = point_key(point.id), self._identity(point.payload), _vector(point, self.target)
+            if identity is None or not is_usable(np.atleast_2d(np.asarray(stored, np.float64)))[0]:
+                left_out.append(key)
+                continue
+            score = cosine_of(target, self.distance, self.dimension, point.score, vector, stored)
+            neighbours.append(Neighbour(key, identity, score, point.payload or {}))
+        return neighbours, left_out
 
-    async def _scroll(self, start: Any, only: Id | None) -> tuple[list[tuple[Id, Id | None]], Any]:
-        records, following = await self._call(
-            self.client.scroll(
-                self.target.collection,
-                scroll_filter=self._filter(only, (), ()),
-                limit=PAGE,
-                offset=start,
-                with_payload=[self.target.identity_key],
-                consistency=self.consistency,
-            ),
-        )
-        return [(_point_id(record.id), self._identity(record.payload)) for record in records], following
+    async def pages(self, only: Id | None = None, *, with_vectors: bool = False) -> AsyncIterator[list[StoredPoint]]:
+        """Yield all points that have a value under the identity key, in pages of bounded size.
+
+        Raises:
+            ContractMismatch: an embedding has another dimension than at `attach`.
+        """
+        limit = max(1, min(PAGE, VECTOR_NUMBERS // self.dimension)) if with_vectors else PAGE
+        start: Any = None
+        while True:
+            records, start = await self.ask(
+                self.client.scroll(
+                    self.target.collection,
+                    scroll_filter=self._filter(only, (), ()),
+                    limit=limit,
+                    offset=start,
+                    with_payload=[self.target.identity_key],
+                    with_vectors=self._vectors_asked() if with_vectors else False,
+                    consistency=self.consistency,
+                ),
+            )
+            page = [
+                StoredPoint(point_key(one.id), self._identity(one.payload), _vector(one, self.target))
+                for one in records
+            ]
+            await self._check_dimension(one.vector for one in page)
+            yield page
+            if start is None:
+                return
 
     async def vectors(self, ids: Sequence[Id]) -> dict[Id, Any]:
-        """Return the vectors of points by id, as they are stored."""
-        records = await self._call(
+        """Return the vectors of points by id, as they are stored.
+
+        Raises:
+            ContractMismatch: one has another dimension than at `attach`.
+        """
+        records = await self.ask(
             self.client.retrieve(
                 self.target.collection,
                 list(ids),
                 with_payload=False,
-                with_vectors=[self.target.vector_name] if self.target.vector_name else True,
+                with_vectors=self._vectors_asked(),
                 consistency=self.consistency,
             ),
         )
-        found = {_point_id(record.id): _vector(record, self.target.vector_name) for record in records}
-        if any(values is not None and len(values) != self.dimension for values in found.values()):
-            await self.check_unchanged()
+        found = {point_key(record.id): _vector(record, self.target) for record in records}
+        await self._check_dimension(found.values())
         return found
 
-    async def first_vectors(self, wanted: int) -> dict[Id, Any]:
-        """Return the vectors of the first points by id."""
-        page, _ = await self._scroll(None, None)
-        return await self.vectors([point for point, _ in page[:wanted]])
-
     async def count_without_identity(self) -> int:
-        """Return how many points have no value under the identity key."""
-        within = models.Filter(must=[*self._within(), self._no_identity()])
-        answer = await self._call(self.client.count(self.target.collection, count_filter=within, exact=True))
+        """Return how many points have no value under the identity key, or an empty text."""
+        return await self.count(filters.without_identity(self.target, whole_numbers=self._whole_numbers))
+
+    async def count(self, chosen: models.Filter | None) -> int:
+        """Return how many points a filter chooses, exactly."""
+        answer = await self.ask(self.client.count(self.target.collection, count_filter=chosen, exact=True))
         return int(answer.count)
 
-    async def counts_by_index(self) -> dict[Id, int] | None:
-        """Return how many points each identity has, by the index on the key; None if there is no such index."""
-        if not self.indexed:
+    async def payloads(self, limit: int) -> list[Mapping[str, Any]]:
+        """Return the payloads of some points under ``where``."""
+        chosen = models.Filter(must=filters.within(self.target))
+        records, _ = await self.ask(
+            self.client.scroll(self.target.collection, scroll_filter=chosen, limit=limit, with_payload=True)
+        )
+        return [record.payload or {} for record in records]
+
+    async def counts_by_index(self) -> dict[Any, int] | None:
+        """Return how many points have each value, by the index on the identity key; None if there is no such index."""
+        if self.index is None:
             return None
-        answer = await self._call(
+        answer = await self.ask(
             self.client.facet(
                 self.target.collection,
                 self.target.identity_key,
-                facet_filter=self._filter(None, (), ()),
+                facet_filter=models.Filter(must=filters.within(self.target)),
                 limit=MOST_FACETS,
                 exact=True,
             ),
         )
-        return {hit.value: hit.count for hit in answer.hits if identity_of(hit.value) is not None}
+        return {hit.value: hit.count for hit in answer.hits}
 
-    async def insert(self, points: Sequence[tuple[str, Vector, Mapping[str, Any]]]) -> None:
-        """Add points. Existing points stay as they are."""
-        name = self.target.vector_name
-        structs = [
-            models.PointStruct(
-                id=key, vector={name: vector.tolist()} if name else vector.tolist(), payload=dict(payload)
-            )
-            for key, vector, payload in points
-        ]
-        await self._call(
-            self.client.upsert(
-                self.target.collection,
-                structs,
-                wait=True,
-                ordering=models.WriteOrdering.STRONG,
-                update_mode=models.UpdateMode.INSERT_ONLY,
-                shard_key_selector=self.shard_key,
-            ),
-        )
-
-    async def delete(self, ids: Sequence[Id]) -> None:
-        """Remove points."""
-        by_key: dict[Id | None, list[Id]] = {}
-        for point, key in (await self._shard_keys(ids)).items():
-            by_key.setdefault(key, []).append(point)
-        for key, points in by_key.items():
-            await self._call(
-                self.client.delete(
-                    self.target.collection,
-                    models.PointIdsList(points=points),
-                    wait=True,
-                    ordering=models.WriteOrdering.STRONG,
-                    shard_key_selector=key,
-                )
-            )
-
-    async def _shard_keys(self, ids: Sequence[Id]) -> dict[Id, Id | None]:
-        if not self.sharded_by_key:
-            return dict.fromkeys(ids)
-        records = await self._call(
-            self.client.retrieve(
-                self.target.collection,
-                list(ids),
-                with_payload=False,
-                with_vectors=False,
-                consistency=self.consistency,
-            )
-        )
-        return {_point_id(record.id): record.shard_key for record in records}
-
-    async def _call(self, awaited: Awaitable[Result]) -> Result:
-        """Await a call. If it fails because the collection is another one now, say so."""
+    async def ask(self, awaited: Awaitable[Result]) -> Result:
+        """Await a call of the client. If it fails because the collection is another one now, say so."""
         try:
             return await call(self.location, awaited)
         except SamefaceError as error:
@@ -247,47 +230,39 @@ class AttachedCollection:
                 await self.check_unchanged()
             raise
 
+    async def _check_dimension(self, vectors: Iterable[Any]) -> None:
+        if any(values is not None and len(values) != self.dimension for values in vectors):
+            await self.check_unchanged()
+            raise replaced(self.target, f"holds vectors of another length than {self.dimension}")
+
+    def _vectors_asked(self) -> list[str] | bool:
+        return [self.target.vector_name] if self.target.vector_name else True
+
     def _identity(self, payload: Mapping[str, Any] | None) -> Id | None:
         return identity_of(field_value(payload or {}, self.target.identity_key))
 
-    def _within(self) -> list[Any]:
-        conditions: list[Any] = [
-            models.FieldCondition(key=key, match=models.MatchValue(value=value))
-            for key, value in self.target.where.items()
-        ]
-        if self.target.vector_name:
-            conditions.append(models.HasVectorCondition(has_vector=self.target.vector_name))
-        return conditions
-
-    def _no_identity(self) -> models.IsEmptyCondition:
-        return models.IsEmptyCondition(is_empty=models.PayloadField(key=self.target.identity_key))
-
     def _filter(self, only: Id | None, excluding: Sequence[Id], skipping: Sequence[Id]) -> models.Filter:
-        key = self.target.identity_key
-        must = self._within()
-        if only is not None:
-            must.append(models.FieldCondition(key=key, match=models.MatchValue(value=only)))
-        must_not: list[Any] = [self._no_identity()]
-        # A MatchAny condition takes either texts or numbers.
-        texts = [value for value in excluding if isinstance(value, str)]
-        numbers = [value for value in excluding if isinstance(value, int)]
-        must_not += [
-            models.FieldCondition(key=key, match=models.MatchAny(any=values)) for values in (texts, numbers) if values
-        ]
-        if skipping:
-            must_not.append(models.HasIdCondition(has_id=list(skipping)))
-        return models.Filter(must=must, must_not=must_not)
+        return filters.with_identity(
+            self.target, only=only, excluding=excluding, skipping=skipping, whole_numbers=self._whole_numbers
+        )
+
+    @property
+    def _whole_numbers(self) -> bool:
+        return self.index == models.PayloadSchemaType.INTEGER.value
 
 
 def is_local(client: AsyncQdrantClient) -> bool:
     """Return whether a client keeps its points in this process."""
-    return isinstance(client._client, AsyncQdrantLocal)
+    return isinstance(client._client, AsyncQdrantLocal | QdrantLocal)
 
 
-def _point_id(point: Any) -> Id:
+def point_key(point: Any) -> Id:
+    """Return the id of a point: a whole number, or the text of a UUID."""
     return point if isinstance(point, int) else str(point)
 
 
-def _vector(record: models.Record | models.ScoredPoint, name: str) -> Any:
-    vector = record.vector
-    return (vector.get(name) if isinstance(vector, dict) else None) if name else vector
+def _vector(record: models.Record | models.ScoredPoint, target: Target) -> Any:
+    vector, name = record.vector, target.vector_name
+    if isinstance(vector, dict):
+        return vector.get(name)
+    return None if name else vector

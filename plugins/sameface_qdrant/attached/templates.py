@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sameface_qdrant.attached.counting import stacked
+from sameface_qdrant.attached.layout import unit_rows
 from sameface_qdrant.attached.target import Id
 from sameface_qdrant.calibration.gallery import GalleryTemplates
 from sameface_qdrant.metrics.comparisons import sample_templates
-from sameface_qdrant.values.vectors import Vector, unit
+from sameface_qdrant.values.vectors import is_usable
 
 if TYPE_CHECKING:
     from sameface_qdrant.attached.queries import AttachedCollection
@@ -21,23 +24,28 @@ async def read_templates(
 ) -> GalleryTemplates:
     """Return templates with unit vectors: all of them, or a seeded sample if there are more than the limits.
 
+    Broken embeddings are left out.
+
     It reads every id, but only the vectors of the sample.
     """
     await collection.check_unchanged()
     points, _ = await collection.points_by_identity()
     drawn = sample_templates(points, max_templates=max_templates, per_identity=per_identity, seed=seed)
     names = unique_names(points)
-    vectors: list[Vector] = []
+    rows: list[NDArray[np.float32]] = [np.empty((0, collection.dimension), np.float32)]
     identities: list[str] = []
+    missing = 0
     for start in range(0, len(drawn), _BATCH):
         batch = drawn[start : start + _BATCH]
         found = await collection.vectors([point for _, point in batch])
-        for identity, point in batch:
-            if (values := found.get(point)) is not None:
-                vectors.append(unit(np.asarray(values), collection.dimension))
-                identities.append(names[identity])
-    stacked = np.asarray(vectors, dtype=np.float32).reshape(len(vectors), collection.dimension)
-    return GalleryTemplates(stacked, identities, complete=len(vectors) == sum(map(len, points.values())))
+        read = [(identity, point) for identity, point in batch if point in found]
+        missing += len(batch) - len(read)
+        vectors = stacked([found[point] for _, point in read], collection.dimension)
+        usable = is_usable(vectors)
+        rows.append(unit_rows(collection.target, collection.distance, vectors[usable]))
+        identities += [names[identity] for (identity, _), fits in zip(read, usable, strict=True) if fits]
+    complete = not missing and len(drawn) == sum(map(len, points.values()))
+    return GalleryTemplates(np.concatenate(rows), identities, complete=complete)
 
 
 def unique_names(identities: Iterable[Id]) -> dict[Id, str]:

@@ -28,6 +28,7 @@ from sameface_qdrant.metrics.comparisons import Comparisons
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_gallery
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
 from sameface_qdrant.values.decision import Operation, Scope
+from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
 
 MAX_TEMPLATES = 10_000
@@ -79,6 +80,8 @@ class SettingChanges:
 class GalleryTemplates:
     """Templates of a gallery, read to be compared."""
 
+    __repr__ = brief
+
     vectors: NDArray[np.float32]
     """[templates, dimension], unit L2 norm."""
     identities: Sequence[str]
@@ -90,6 +93,8 @@ class GalleryTemplates:
 @dataclass(frozen=True, slots=True)
 class GalleryCalibration:
     """What was measured for a gallery, and the gallery as it is now."""
+
+    __repr__ = brief
 
     gallery: Gallery
     calibration: Calibration

@@ -14,12 +14,15 @@ from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.comparisons import Comparisons, labelled_scores
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Probe
+from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.vectors import units_under
 
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
     """Embeddings of people who are not enrolled."""
+
+    __repr__ = brief
 
     vectors: NDArray[np.float32]
     """[embeddings, dimension]; need not be of unit norm."""

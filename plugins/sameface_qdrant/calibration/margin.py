@@ -63,6 +63,8 @@ def measure_margin(
         reached = np.sort(leads[probes.own >= threshold])
         if reached.size > allowed:
             margin = min(margin, float(reached[allowed]))
-    margin = max(0.0, math.floor(margin * 1e4 + 1e-9) / 1e4)
+    steps = math.floor(margin * 1e4 + 1e-9)
+    # A lead is a difference, whose last bit may be lost. The margin must not be above it.
+    margin = max(0.0, (steps if steps / 1e4 <= margin else steps - 1) / 1e4)
     shares = [float(np.mean((probes.own >= threshold) & (leads < margin))) for threshold in thresholds]
     return MeasuredMargin(target, margin, max(shares))

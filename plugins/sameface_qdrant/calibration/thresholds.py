@@ -20,6 +20,7 @@ from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores
 from sameface_qdrant.metrics.intervals import ConfidenceInterval, IdentityBootstrap
 from sameface_qdrant.metrics.support import ERRORS_TO_RESAMPLE, supported_rate
 from sameface_qdrant.policy import comparison_fmr, search_fpir
+from sameface_qdrant.values.display import brief
 
 
 class Method(StrEnum):
@@ -36,6 +37,8 @@ class Method(StrEnum):
 @dataclass(frozen=True, slots=True)
 class MeasuredThreshold:
     """A threshold for a target rate: FMR for verification, FPIR for identification."""
+
+    __repr__ = brief
 
     target: float
     supported: float
@@ -67,6 +70,8 @@ class MeasuredThreshold:
 class Evidence:
     """How much was compared."""
 
+    __repr__ = brief
+
     source: ComparisonSource
     identities: int
     comparisons: int
@@ -85,6 +90,8 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Thresholds measured for a gallery of one size."""
+
+    __repr__ = brief
 
     verify: MeasuredThreshold
     identify: MeasuredThreshold

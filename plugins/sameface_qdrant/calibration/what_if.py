@@ -11,6 +11,7 @@ from sameface_qdrant.metrics.comparisons import Comparisons, Searches
 from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores
 from sameface_qdrant.metrics.intervals import ConfidenceInterval, rate_interval
 from sameface_qdrant.values.decision import Outcome, Scope
+from sameface_qdrant.values.display import brief
 
 OUTCOMES = (Outcome.MATCH, Outcome.AMBIGUOUS, Outcome.NO_MATCH)
 _MATCH, _AMBIGUOUS, _NO_MATCH = range(3)
@@ -19,6 +20,8 @@ _MATCH, _AMBIGUOUS, _NO_MATCH = range(3)
 @dataclass(frozen=True, slots=True)
 class RecordedDecisions:
     """Decisions to decide again, one per row."""
+
+    __repr__ = brief
 
     scores: Scores
     leads: Scores
@@ -57,6 +60,8 @@ class ErrorRate:
 class SettingOutcomes:
     """The outcomes under one setting. Only MATCH accepts; AMBIGUOUS does not."""
 
+    __repr__ = brief
+
     setting: DecisionSetting
     counts: dict[Outcome, int]
     false_matches: ErrorRate | None
@@ -68,6 +73,8 @@ class SettingOutcomes:
 @dataclass(frozen=True, slots=True)
 class WhatIf:
     """The outcomes of the same decisions under two settings."""
+
+    __repr__ = brief
 
     before: SettingOutcomes
     after: SettingOutcomes

@@ -8,13 +8,18 @@ two. `ComparisonScores` are the scores alone.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.error_rates import Indices, Scores
+from sameface_qdrant.values.display import brief
+from sameface_qdrant.values.frames import table_of
+
+if TYPE_CHECKING:
+    import pandas
 
 Vectors = NDArray[np.float32]
 """Embeddings, [embeddings, dimension]."""
@@ -37,6 +42,8 @@ class ComparisonSource(StrEnum):
 class Searches:
     """Searches of a gallery, one per row: all mated or all non-mated. Identities are indices."""
 
+    __repr__ = brief
+
     probes: Indices
     """The identity of each probe."""
     nearest: Indices
@@ -57,6 +64,8 @@ class MatedProbes:
     A probe is one of the person's own samples, left out of the gallery. So its own identity has one template fewer here
     than in use; ``template_ratios`` says how that differs.
     """
+
+    __repr__ = brief
 
     identities: Indices
     """[probes] The identity of each."""
@@ -82,6 +91,8 @@ class MatedProbes:
 class Comparisons:
     """Mated and non-mated scores with the identities that were compared. Identities are indices of ``names``."""
 
+    __repr__ = brief
+
     source: ComparisonSource
     names: tuple[str, ...]
     mated: Scores
@@ -105,10 +116,28 @@ class Comparisons:
     mated_probes: MatedProbes | None = None
     """Enrolled people's probes with their leads. None if leads are not known, or if nobody has two samples."""
 
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a table with the columns ``score``, ``mated``, ``first`` and ``second``: the identities compared.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        names = np.asarray(self.names)
+        return table_of(
+            {
+                "score": np.concatenate([self.mated, self.non_mated]),
+                "mated": np.arange(self.mated.size + self.non_mated.size) < self.mated.size,
+                "first": names[np.concatenate([self.owners, self.first])],
+                "second": names[np.concatenate([self.owners, self.second])],
+            }
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ComparisonScores:
     """Cosine scores of templates with identities. The identity's best template counts (maximum fusion)."""
+
+    __repr__ = brief
 
     mated: NDArray[np.float64]
     """[comparisons] A template with the other templates of its identity."""
@@ -120,6 +149,15 @@ class ComparisonScores:
     """How many templates took part."""
     complete: bool
     """False if a limit left out templates or comparisons; the scores are then those of a seeded sample."""
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a table with the columns ``score`` and ``mated``.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        mated = np.arange(self.mated.size + self.non_mated.size) < self.mated.size
+        return table_of({"score": np.concatenate([self.mated, self.non_mated]), "mated": mated})
 
 
 def labelled_scores(

@@ -10,6 +10,7 @@ the error rates.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,11 @@ from sameface_qdrant.metrics.error_rates import (
     threshold_at_fmr,
 )
 from sameface_qdrant.metrics.intervals import ConfidenceInterval, rate_interval
+from sameface_qdrant.values.display import brief
+from sameface_qdrant.values.frames import to_frame
+
+if TYPE_CHECKING:
+    import pandas
 
 TAIL = 0.01
 """The share of the impostor scores that counts as the highest. With a smaller share there are too few to test."""
@@ -58,6 +64,8 @@ class ErrorRates:
 class IdentityThresholds:
     """The lambs of a gallery with their proposed thresholds, and the error rates with and without these."""
 
+    __repr__ = brief
+
     lambs: tuple[Lamb, ...]
     """The lowest p-value first."""
     before: ErrorRates
@@ -67,6 +75,14 @@ class IdentityThresholds:
     raised: ErrorRates | None
     """With one threshold for all, raised until it has the FNMR of ``after``; None without mated comparisons."""
     raised_threshold: float | None
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a table with a row for each lamb.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return to_frame(self.lambs)
 
 
 def propose_identity_thresholds(

@@ -20,6 +20,7 @@ from sameface_qdrant.store.enrolment_request import check_request
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guard_findings import compares_identities
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
+from sameface_qdrant.values.argument_types import check_type
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.template import Template
 
@@ -230,9 +231,13 @@ async def _batches(
 
 
 async def _each(enrolments: Iterable[Enrolment] | AsyncIterable[Enrolment]) -> AsyncGenerator[Enrolment, None]:
+    number = 0
     if isinstance(enrolments, AsyncIterable):
         async for enrolment in enrolments:
+            check_type(enrolment, Enrolment, f"enrolments[{number}]")
             yield enrolment
+            number += 1
     else:
-        for enrolment in enrolments:
+        for number, enrolment in enumerate(enrolments):
+            check_type(enrolment, Enrolment, f"enrolments[{number}]")
             yield enrolment

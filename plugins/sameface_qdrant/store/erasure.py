@@ -23,8 +23,9 @@ from sameface_qdrant.store.pending_receipts import PendingReceipts
 from sameface_qdrant.store.receipts import NO_ROUNDS, receipt_of, receipt_point, receipt_point_id
 from sameface_qdrant.store.segment_erasure import SegmentErasure
 from sameface_qdrant.store.write_lock import WriteLock
+from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt, ErasureState
-from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.paging import Page, check_page, continued
 from sameface_qdrant.values.schema import check_writable, schema_of
 
 SAMPLE = 256
@@ -62,6 +63,7 @@ class _Sample:
     searches: tuple[ByteSearch, ...]
 
 
+@checks_arguments
 class Erasures:
     """Reached as ``store.erasures``."""
 
@@ -90,6 +92,7 @@ class Erasures:
             )
         return current
 
+    @continued
     async def list(self, *, gallery: str = "", page_size: int = 100, page_token: str = "") -> Page[ErasureReceipt]:
         """Return one page of receipts, of one gallery or of all, in a stable order."""
         start = check_page(page_size, page_token)

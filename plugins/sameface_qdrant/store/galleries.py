@@ -38,15 +38,17 @@ from sameface_qdrant.store.protection.rotation import check_dimension
 from sameface_qdrant.store.quotas import Quotas
 from sameface_qdrant.store.tenant import Tenant as Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
+from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.contract import Contract, check_contract
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import PROTECTED_UID, check_id
-from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.paging import Page, check_page, continued
 from sameface_qdrant.values.protection import Generation, Protection, protection_payload
 from sameface_qdrant.values.schema import check_writable, schema_of
 
 
+@checks_arguments
 class Galleries:
     """Reached as ``store.galleries``. Remembers records, see `sameface_qdrant.store.gallery_memory`."""
 
@@ -148,6 +150,7 @@ class Galleries:
         """
         return (await self.recent_tenant(gallery)).gallery
 
+    @continued
     async def list(self, *, page_size: int = 100, page_token: str = "") -> Page[Gallery]:
         """Return one page of galleries, in a stable order."""
         start = check_page(page_size, page_token)

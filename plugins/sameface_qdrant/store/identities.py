@@ -36,14 +36,16 @@ from sameface_qdrant.store.identity_records import NO_FIELDS, find_record, not_f
 from sameface_qdrant.store.move import move
 from sameface_qdrant.store.payloads import check_etag
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
+from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import NO_LABELS, check_identity_id, check_labels
-from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.paging import Page, check_page, continued
 
 Records: TypeAlias = tuple[list[Point], str | None]
 
 
+@checks_arguments
 class Identities:
     """Reached as ``store.identities``."""
 
@@ -120,6 +122,7 @@ class Identities:
         )
         return payloads.identity_of(record.payload, gallery, count)
 
+    @continued
     async def list(
         self, gallery: str, *, labels: Mapping[str, str] = NO_LABELS, page_size: int = 100, page_token: str = ""
     ) -> Page[Identity]:
@@ -133,6 +136,7 @@ class Identities:
         items = (payloads.identity_of(payload, gallery, count) for payload, count in zip(stored, counts, strict=True))
         return Page(tuple(items), following or "")
 
+    @continued
     async def ids(self, gallery: str, *, page_size: int = 1000, page_token: str = "") -> Page[str]:
         """Return one page of the ids of all identities, in a stable order: quicker than `list`, which counts templates.
 

@@ -1,35 +1,30 @@
 """The store: galleries, identities and templates; enrol, verify, identify."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import cast
 
-from sameface_qdrant import recognition
+from numpy.typing import ArrayLike
+
 from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, SettingChanges
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf
-from sameface_qdrant.engines.base import Engine, EngineDescription, Point
+from sameface_qdrant.engines.base import Engine, EngineDescription
 from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.server.options import ServerOptions
-from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.comparisons import Comparisons
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS
-from sameface_qdrant.policy import check_override
-from sameface_qdrant.store import payloads
 from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
 from sameface_qdrant.store.checked_engine import checked
-from sameface_qdrant.store.conditional_write import confirmed
+from sameface_qdrant.store.decisions import Decisions
 from sameface_qdrant.store.enrolment import Enrolments
 from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.expiry import sweep
-from sameface_qdrant.store.filters import search_filter
 from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.gallery_memory import GALLERY_MAX_AGE_S, SIZE_MAX_AGE_S
-from sameface_qdrant.store.gallery_search import StoredGallerySearch, on_recent
 from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.opening import open_engine
 from sameface_qdrant.store.protection.engine import ProtectedEngine
 from sameface_qdrant.store.protection.keys import ProtectionKeys
 from sameface_qdrant.store.protection.rekey import Progress, Rekeyed
@@ -37,8 +32,8 @@ from sameface_qdrant.store.protection.state import Protections
 from sameface_qdrant.store.quotas import Quotas
 from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
-from sameface_qdrant.store.tenant import Tenant
 from sameface_qdrant.store.write_lock import WriteLock
+from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.decision import Decision, Operation, Probe, Scope
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.erasure import ErasureReceipt
@@ -46,9 +41,9 @@ from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.ids import NO_LABELS
 from sameface_qdrant.values.quota import Quota
 from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Template, TemplateFilter
-from sameface_qdrant.values.vectors import Vector, units_under
 
 
+@checks_arguments
 class Store:
     """Open it with `Store.open`. Every method is a coroutine, and calls may run concurrently."""
 
@@ -74,6 +69,7 @@ class Store:
         self.identities = Identities(engine, galleries, write_lock)
         self.templates = Templates(engine, galleries, self.identities, write_lock)
         self._enrolments = Enrolments(engine, galleries, write_lock, secret)
+        self._decisions = Decisions(engine, galleries, self.identities)
         self.erasures = galleries.erasures
         self.calculating = ThreadPoolExecutor(1, thread_name_prefix="calibration")
         """The thread of calibrations and what-ifs. They run one after another; the engine uses other threads."""
@@ -103,7 +99,7 @@ class Store:
             InvalidArgument: the URL has another form, or the certificate or the keys cannot be read.
         """
         options = options or ServerOptions()
-        engine = await _open_engine(url, api_key, options, edge or EdgeOptions())
+        engine = await open_engine(url, api_key, options, edge or EdgeOptions())
         try:
             return await cls.over(
                 engine,
@@ -176,7 +172,7 @@ class Store:
         self,
         gallery: str,
         identity: str,
-        templates: Sequence[NewTemplate],
+        templates: Sequence[NewTemplate] | NewTemplate,
         *,
         request_id: str = "",
         create_identity: bool = True,
@@ -186,7 +182,7 @@ class Store:
         purpose: str = "",
         validate_only: bool = False,
     ) -> tuple[Template, ...]:
-        """Add templates to an identity, all or none. They are durable when this returns.
+        """Add one template or several to an identity, all or none. They are durable when this returns.
 
         A repeat with the same request id returns what the first call stored; without a request id, a repeat with the
         same content does. Each new template's ``findings`` say what the policy's guards found. Display name, labels,
@@ -204,8 +200,9 @@ class Store:
             QuotaExceeded: a quota allows no more identities or templates.
             ConcurrentUpdate: another service changed the identity at the same moment; repeat the call.
         """
+        several = (templates,) if isinstance(templates, NewTemplate) else templates
         request = Enrolment(
-            identity, templates, request_id, create_identity, display_name, labels, consent_reference, purpose
+            identity, several, request_id, create_identity, display_name, labels, consent_reference, purpose
         )
         return await (self._enrolments.check if validate_only else self._enrolments.enroll)(gallery, request)
 
@@ -234,7 +231,7 @@ class Store:
         self,
         gallery: str | Gallery,
         identity: str,
-        probe: Probe,
+        probe: Probe | ArrayLike,
         *,
         scope: Scope | None = None,
         threshold: float | None = None,
@@ -243,7 +240,8 @@ class Store:
         """1:1. Compare a probe with a claimed identity; see `sameface_qdrant.policy` for the table.
 
         ``scope`` defaults to GALLERY in a gallery of two or more identities, else to CLAIM. Pass a `Gallery` of this
-        store instead of its id to save a read.
+        store instead of its id to save a read. A bare vector in place of a `Probe` counts as one under the gallery's
+        contract; the caller must know that it is.
 
         Raises:
             GalleryNotFound: there is no such gallery.
@@ -252,18 +250,12 @@ class Store:
             InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
             InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
         """
-        recognition.check_overrides(threshold, "verify_threshold", margin)
-
-        async def decide(tenant: Tenant) -> Decision:
-            search, vector = self._search(tenant, probe)
-            return await recognition.verify(search, identity, vector, scope=scope, threshold=threshold, margin=margin)
-
-        return await on_recent(self.galleries, gallery, decide, lambda decision: True)
+        return await self._decisions.verify(gallery, identity, probe, scope=scope, threshold=threshold, margin=margin)
 
     async def identify(
         self,
         gallery: str | Gallery,
-        probe: Probe,
+        probe: Probe | ArrayLike,
         *,
         threshold: float | None = None,
         margin: float | None = None,
@@ -277,19 +269,12 @@ class Store:
             InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
             InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
         """
-        recognition.check_overrides(threshold, "identify_threshold", margin)
-        recognition.check_limit(limit)
-
-        async def decide(tenant: Tenant) -> Decision:
-            search, vector = self._search(tenant, probe)
-            return await recognition.identify(search, vector, threshold=threshold, margin=margin, limit=limit)
-
-        return await on_recent(self.galleries, gallery, decide, lambda decision: bool(decision.candidates))
+        return await self._decisions.identify(gallery, probe, threshold=threshold, margin=margin, limit=limit)
 
     async def search(
         self,
         gallery: str | Gallery,
-        probe: Probe,
+        probe: Probe | ArrayLike,
         *,
         where: TemplateFilter = TemplateFilter(),  # noqa: B008  # frozen
         limit: int = 10,
@@ -302,20 +287,7 @@ class Store:
             InvalidEmbedding, ContractMismatch: the probe does not fit the gallery.
             InvalidArgument: ``limit`` is not 1..1000, or a label is malformed.
         """
-        check_override(min_score, "min_score", -1.0, 1.0)
-        recognition.check_limit(limit)
-
-        async def find(tenant: Tenant) -> tuple[FoundTemplate, ...]:
-            search, vector = self._search(tenant, probe)
-            looked_at = confirmed(self._engine, search_filter(tenant.uid, where, time.time()))
-            hits = await self._checked.nearest(tenant.collection, vector, looked_at, limit, min_score=min_score)
-            names = await search.display_names([hit.payload["identity"] for hit in hits])
-            return tuple(
-                FoundTemplate(payloads.template_of(Point(hit.id, hit.payload), tenant.gallery.id), hit.score, name)
-                for hit, name in zip(hits, names, strict=True)
-            )
-
-        return await on_recent(self.galleries, gallery, find, bool)
+        return await self._decisions.search(gallery, probe, where=where, limit=limit, min_score=min_score)
 
     async def calibrate(
         self,
@@ -411,22 +383,3 @@ class Store:
         receipts = await sweep(self._checked, self.galleries, self.identities, self.templates)
         self.erasures.resume()
         return tuple(receipts)
-
-    def _search(self, tenant: Tenant, probe: Probe) -> tuple[StoredGallerySearch, Vector]:
-        (vector,) = units_under(tenant.gallery.contract, [probe])
-        return StoredGallerySearch(self._checked, self.identities, self.galleries, tenant), vector
-
-
-async def _open_engine(url: str, api_key: str | None, options: ServerOptions, edge: EdgeOptions) -> Engine:
-    # Imported here, so that only the packages of the chosen engine are loaded.
-    if url.startswith("edge://"):
-        from sameface_qdrant.engines.edge.engine import EdgeEngine
-
-        return await EdgeEngine.open(Path(url.removeprefix("edge://")), edge)
-    if url == ":memory:" or url.startswith(("http://", "https://")):
-        from sameface_qdrant.engines.server.engine import ServerEngine
-
-        return await ServerEngine.open(url, api_key=api_key, options=options)
-    raise InvalidArgument(
-        f"url is {url!r}; expected edge:///folder, http(s)://host:port or :memory:", metadata={"field": "url"}
-    )

@@ -15,12 +15,14 @@ from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.move import finish_arrival
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
+from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
-from sameface_qdrant.values.paging import Page, check_page
+from sameface_qdrant.values.paging import Page, check_page, continued
 from sameface_qdrant.values.schema import check_writable, schema_of
 from sameface_qdrant.values.template import Template
 
 
+@checks_arguments
 class Templates:
     """Reached as ``store.templates``."""
 
@@ -40,6 +42,7 @@ class Templates:
         )
         return payloads.template_of(point, gallery)
 
+    @continued
     async def list(self, gallery: str, identity: str, *, page_size: int = 100, page_token: str = "") -> Page[Template]:
         """Return one page of an identity's templates, in a stable order."""
         start = check_page(page_size, page_token)

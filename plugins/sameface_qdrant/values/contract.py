@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values.display import brief
 
 MAX_DIMENSION = 65_535
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9\-_.]{0,62}[A-Za-z0-9])?")
@@ -13,6 +14,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What makes two embeddings comparable. A gallery is bound to exactly one contract."""
+
+    __repr__ = brief
 
     model: str
     version: int

@@ -2,9 +2,25 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Generic
+
+from numpy.typing import ArrayLike
 
 from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.vectors import Vector
+from sameface_qdrant.values.display import brief
+from sameface_qdrant.values.frames import to_frame
+
+if TYPE_CHECKING:
+    import pandas
+
+    # A type variable has a default from Python 3.13 on.
+    from typing_extensions import TypeVar
+
+    Id = TypeVar("Id", bound=str | int, default=str)
+else:
+    from typing import TypeVar
+
+    Id = TypeVar("Id", bound=str | int)
 
 
 class Outcome(StrEnum):
@@ -44,15 +60,21 @@ class ThresholdSource(StrEnum):
 class Probe:
     """The embedding being compared. ``vector`` need not be normalised."""
 
-    vector: Vector
+    __repr__ = brief
+
+    vector: ArrayLike
+    """Shape [dimension]: an array of any type of real numbers, a list, a tuple, or a tensor that numpy can read."""
     contract: Contract
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Generic[Id]):
     """An identity with its fused score (maximum over its templates)."""
 
-    identity: str
+    __repr__ = brief
+
+    identity: Id
+    """In a collection that another program made it may be a whole number."""
     score: float
     template: str
     """Id of the template that gave the score."""
@@ -60,8 +82,10 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Generic[Id]):
     """An outcome with the numbers that it was made from. Scores are cosines, −1..1."""
+
+    __repr__ = brief
 
     outcome: Outcome
     score: float | None
@@ -83,8 +107,16 @@ class Decision:
     scope: Scope
     threshold_stale: bool = False
     """True if the gallery has doubled since its identification threshold was calibrated: calibrate it again."""
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[Candidate[Id], ...] = ()
     """Best first. For a verification: the claim and, with scope GALLERY, the best other identity."""
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a table with a row for each candidate, best first. For many decisions see `to_frame`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return to_frame(self.candidates)
 
     @property
     def squared_distance(self) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.ids import NO_LABELS
 from sameface_qdrant.values.template import NewTemplate, Template
 
@@ -11,6 +12,8 @@ from sameface_qdrant.values.template import NewTemplate, Template
 @dataclass(frozen=True, slots=True)
 class Enrolment:
     """Templates to add to one identity, all or none."""
+
+    __repr__ = brief
 
     identity: str
     templates: Sequence[NewTemplate]
@@ -29,6 +32,8 @@ class Enrolment:
 @dataclass(frozen=True, slots=True)
 class EnrolmentResult:
     """What became of one enrolment of many."""
+
+    __repr__ = brief
 
     identity: str
     templates: tuple[Template, ...] = ()

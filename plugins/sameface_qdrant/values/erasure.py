@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from sameface_qdrant.values.display import brief
+
 
 class ErasedResource(StrEnum):
     """What a deletion was asked to erase."""
@@ -40,6 +42,8 @@ class ByteEvidence:
 @dataclass(frozen=True, slots=True)
 class ErasureReceipt:
     """What was erased, what was checked, and what could not be checked. Holds no biometric data."""
+
+    __repr__ = brief
 
     id: str
     state: ErasureState

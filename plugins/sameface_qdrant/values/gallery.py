@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Literal, TypedDict
 
 from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.protection import Protection
 from sameface_qdrant.values.settings import Range, choice, number, settings_of
 
@@ -64,6 +65,8 @@ class Policy:
     `POLICY_SETTINGS` lists what a caller may change; `PolicyOptions` types it. To add a setting, add it here, in
     `PolicyOptions`, and in the message Policy of the proto.
     """
+
+    __repr__ = brief
 
     verify_threshold: float | None = field(
         default=None, metadata=number(SCORES, "lowest score that accepts a claim", absent="from the model card")
@@ -172,6 +175,8 @@ class PolicyChanges(PolicyOptions, total=False):
 @dataclass(frozen=True, slots=True)
 class Gallery:
     """A named set of identities under one embedding contract and one policy."""
+
+    __repr__ = brief
 
     id: str
     contract: Contract

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict
 
+from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.ids import NO_LABELS
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """One enrolled subject. ``id`` is chosen by the caller; ``display_name`` may be any Unicode text."""
+
+    __repr__ = brief
 
     gallery: str
     id: str

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from numpy.typing import ArrayLike
+
 from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.finding import Finding
 from sameface_qdrant.values.ids import NO_LABELS
 from sameface_qdrant.values.vectors import Vector
@@ -13,6 +16,8 @@ from sameface_qdrant.values.vectors import Vector
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a template came from. Holds no pixels and no plain digest of a photo."""
+
+    __repr__ = brief
 
     source: str = "embedding"
     """``photo`` or ``embedding``."""
@@ -25,7 +30,10 @@ class Provenance:
 class NewTemplate:
     """An embedding to enrol. ``vector`` need not be normalised; the store checks and normalises it."""
 
-    vector: Vector
+    __repr__ = brief
+
+    vector: ArrayLike
+    """Shape [dimension]: an array of any type of real numbers, a list, a tuple, or a tensor that numpy can read."""
     contract: Contract
     provenance: Provenance = Provenance()
     content: bytes = b""
@@ -37,6 +45,8 @@ class NewTemplate:
 @dataclass(frozen=True, slots=True)
 class Template:
     """One stored reference embedding."""
+
+    __repr__ = brief
 
     id: str
     """UUID5 of gallery, identity and idempotency key."""
@@ -57,6 +67,8 @@ class Template:
 class TemplateFilter:
     """Which templates a search compares; all conditions must hold."""
 
+    __repr__ = brief
+
     identities: tuple[str, ...] = ()
     """Only templates of these identities; empty means all identities."""
     exclude_identities: tuple[str, ...] = ()
@@ -69,6 +81,8 @@ class TemplateFilter:
 @dataclass(frozen=True, slots=True)
 class FoundTemplate:
     """A template with its cosine score."""
+
+    __repr__ = brief
 
     template: Template
     score: float

@@ -2,23 +2,26 @@
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from sameface_qdrant.errors import ContractMismatch, InvalidEmbedding
+from sameface_qdrant.errors import ContractMismatch, InvalidArgument, InvalidEmbedding
 from sameface_qdrant.values.contract import Contract
 
 Vector: TypeAlias = NDArray[np.float32]
-"""One embedding, shape [dimension], float32. Unit L2 norm once it is inside a Template or Probe."""
+"""One embedding, shape [dimension], float32, unit L2 norm: as it is stored and compared. Callers may give any
+``ArrayLike``."""
+_LEAST = 1e-30
+"""A vector whose largest number is smaller counts as zero."""
 
 
 class Embedding(Protocol):
     """What a `NewTemplate` and a `Probe` have in common."""
 
     @property
-    def vector(self) -> Vector:
+    def vector(self) -> ArrayLike:
         """Shape [dimension]; need not be normalised."""
         ...
 
@@ -28,20 +31,68 @@ class Embedding(Protocol):
         ...
 
 
-def unit(vector: Vector, dimension: int) -> Vector:
+def numbers(embedding: ArrayLike) -> NDArray[np.float64]:
+    """Return an embedding as float64, of whatever shape it has.
+
+    It may be an array of any type of real numbers, a list, a tuple, or a tensor that numpy can read.
+
+    Raises:
+        InvalidEmbedding: it does not consist of real numbers.
+    """
+    try:
+        values = np.asarray(embedding)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # A list of lists that differ in length, or a tensor on a GPU or with a gradient.
+        raise InvalidEmbedding(
+            f"the embedding is a {type(embedding).__name__} that numpy cannot read: {str(error)[:120]}; expected "
+            "numbers of one shape, such as an array, a list, or tensor.detach().cpu().float()",
+            metadata={"field": "embedding", "given": type(embedding).__name__},
+        ) from None
+    if values.dtype.kind not in "fiub":
+        given = type(embedding).__name__ if values.ndim == 0 else f"array of dtype {values.dtype}"
+        advice = "; pass its vector" if hasattr(embedding, "vector") else ""
+        raise InvalidEmbedding(
+            f"the embedding is a {given}, shape {list(values.shape)}; expected real numbers, such as float32{advice}",
+            metadata={"field": "embedding", "given": str(values.dtype), "expected": "float32"},
+        )
+    return values.astype(np.float64, copy=False)
+
+
+def cosine(score: float) -> float:
+    """Return the cosine that a store's score stands for: rounding may have left it slightly outside −1..1.
+
+    A score that is not a number is that of a broken embedding. It gives −1, so that it never matches.
+
+    >>> cosine(1.0000001), cosine(float("nan"))
+    (1.0, -1.0)
+    """
+    # In this order, because comparisons with NaN are false.
+    return min(1.0, max(-1.0, score))
+
+
+def is_usable(vectors: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows of [n, dimension] have a direction: finite numbers, and a norm that is not zero."""
+    # The largest of them is not finite if any is not.
+    largest = np.abs(vectors).max(axis=1, initial=0.0)
+    usable: NDArray[np.bool_] = np.isfinite(largest) & (largest >= _LEAST)
+    return usable
+
+
+def unit(vector: ArrayLike, dimension: int) -> Vector:
     """Return the vector scaled to unit L2 norm, float32 [dimension]; computed in double precision.
 
     Raises:
-        InvalidEmbedding: its shape is not [dimension], a value is not finite, or its norm is zero. (Qdrant accepts NaN
-            and zero vectors, and keeps part of a batch that holds a vector of another dimension.)
+        InvalidEmbedding: it does not consist of real numbers, its shape is not [dimension], a value is not finite, or
+            its norm is zero. (Qdrant accepts NaN and zero vectors, and keeps part of a batch that holds a vector of
+            another dimension.)
     """
-    values = np.asarray(vector, dtype=np.float64)
+    values = numbers(vector)
     if values.shape != (dimension,):
+        one = "; pass the embeddings one by one" if values.ndim == 2 and values.shape[1] == dimension else ""
         raise InvalidEmbedding(
-            f"the embedding has shape {list(values.shape)}; expected [{dimension}]",
+            f"the embedding has shape {list(values.shape)}; expected [{dimension}]{one}",
             metadata={"field": "embedding", "given": list(values.shape), "expected": dimension},
         )
-    # The largest of them is not finite if any is not.
     largest = float(np.abs(values).max(initial=0.0))
     if not math.isfinite(largest):
         position = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -49,7 +100,7 @@ def unit(vector: Vector, dimension: int) -> Vector:
             f"the embedding has a value that is not a finite number, first at position {position}; check the model",
             metadata={"field": "embedding", "position": position},
         )
-    if largest < 1e-30:
+    if largest < _LEAST:
         raise InvalidEmbedding(
             "the embedding has zero norm; expected a number that is not zero; check the model",
             metadata={"field": "embedding"},
@@ -57,6 +108,41 @@ def unit(vector: Vector, dimension: int) -> Vector:
     # Scaled first, so that squares of very large or small values neither overflow nor vanish.
     scaled = values / largest
     return (scaled / math.sqrt(scaled.dot(scaled))).astype(np.float32)
+
+
+def units(embeddings: ArrayLike | Sequence[ArrayLike], dimension: int) -> list[Vector]:
+    """Return the unit vector of each embedding: of a sequence of them, of a matrix, or of a single one.
+
+    Raises:
+        InvalidArgument: ``embeddings`` is no sequence.
+        InvalidEmbedding: see `unit`; ``metadata["number"]`` says of which embedding.
+    """
+    if _is_single(embeddings):
+        return [unit(cast(ArrayLike, embeddings), dimension)]
+    found = []
+    try:
+        given = list(embeddings)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidArgument(
+            f"embeddings is {type(embeddings).__name__}; expected a sequence of embeddings, shape [n, {dimension}]",
+            metadata={"field": "embeddings"},
+        ) from None
+    for number, embedding in enumerate(given):
+        try:
+            found.append(unit(embedding, dimension))
+        except InvalidEmbedding as error:
+            error.metadata["number"] = str(number)
+            raise
+    return found
+
+
+def _is_single(embeddings: Any) -> bool:
+    """Return whether these are the numbers of one embedding."""
+    dimensions = getattr(embeddings, "ndim", None)
+    if isinstance(dimensions, int):
+        # One of objects, such as a column of pandas, holds an embedding in each place.
+        return dimensions < 2 and getattr(getattr(embeddings, "dtype", None), "kind", "") != "O"
+    return isinstance(embeddings, list | tuple) and bool(embeddings) and all(map(np.isscalar, embeddings))
 
 
 def units_under(contract: Contract, embeddings: Sequence[Embedding]) -> list[Vector]:

@@ -278,7 +278,7 @@ async def test_services_enrol_change_and_erase_during_a_rekey(services: list[Sto
             await until_done(
                 lambda name=name, new=new, half=str(number % 2): two.enroll("people", name, new, labels={"half": half})
             )
-            vectors[name] = new[0].vector
+            vectors[name] = np.asarray(new[0].vector)
             await _erased(two, f"p{number}")
             del vectors[f"p{number}"]
 

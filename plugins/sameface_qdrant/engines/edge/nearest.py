@@ -17,7 +17,7 @@ import qdrant_edge as edge
 from sameface_qdrant.engines.base import INDEXED_FIELDS, TENANT_FIELD, VECTOR_NAME, Hit, Where
 from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.edge.shard import filter_of
-from sameface_qdrant.values.vectors import Vector
+from sameface_qdrant.values.vectors import Vector, cosine
 
 MOST = 0.5
 """A filter that keeps at least this share of the points is tested here instead of by Edge."""
@@ -103,7 +103,7 @@ def _in_force(
 
 
 def _hit(point: edge.ScoredPoint) -> Hit:
-    return Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {})
+    return Hit(str(point.id), cosine(point.score), point.payload or {})
 
 
 def _records(shard: edge.EdgeShard, where: Where, few: bool) -> int:

@@ -8,6 +8,7 @@ from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
 from sameface_qdrant.engines.base import VECTOR_NAME, Hit, Point, Where
+from sameface_qdrant.values.vectors import cosine
 
 
 def filter_of(where: Where) -> models.Filter:
@@ -66,4 +67,4 @@ def point_of(record: models.Record) -> Point:
 
 def hits_of(answer: QueryResponse) -> list[Hit]:
     """Return the hits of a query; rounding may have left scores slightly outside −1..1."""
-    return [Hit(str(point.id), max(-1.0, min(1.0, point.score)), point.payload or {}) for point in answer.points]
+    return [Hit(str(point.id), cosine(point.score), point.payload or {}) for point in answer.points]

@@ -13,6 +13,7 @@ from qdrant_client import grpc as messages
 from qdrant_client.conversions.conversion import RestToGrpc, value_to_json
 
 from sameface_qdrant.engines.base import Hit
+from sameface_qdrant.values.vectors import cosine
 
 
 async def query_each(
@@ -36,7 +37,7 @@ def _hits(points: Any) -> list[Hit]:
     return [
         Hit(
             point.id.uuid or str(point.id.num),
-            max(-1.0, min(1.0, point.score)),
+            cosine(point.score),
             {name: _value(value) for name, value in point.payload.items()},
         )
         for point in points

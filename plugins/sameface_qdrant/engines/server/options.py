@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values.display import brief
 
 MOST_RETRIES = 4
 """gRPC makes at most five attempts, even if a service config asks for more (gRFC A6)."""
@@ -18,6 +19,8 @@ class ServerOptions:
     Raises:
         InvalidArgument: a value is out of range; ``metadata["field"]`` names it.
     """
+
+    __repr__ = brief
 
     timeout_s: float = 5.0
     """Longest wait for one answer, including retries. It is rounded up to whole seconds for qdrant-client."""

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
 from sameface_qdrant.store.protection.private_file import check_private, sync_folder, write_new
+from sameface_qdrant.values.display import brief
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ class MasterKey:
 @dataclass(frozen=True, slots=True)
 class KeyRing:
     """Several master keys, of which one is the current one."""
+
+    __repr__ = brief
 
     keys: Mapping[str, MasterKey]
     current: str
