@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from sameface.evaluation.samples import Samples, write_embeddings
 from sameface.evaluation.support import MARK, effective_comparisons, fmr_support, fpir_support
 from sameface.evaluation.tables import identification_tables, points_table, verification_tables
 from sameface.evaluation.verification import verify
-from sameface.inference.cards import MeasuredPoint
+from sameface.inference.cards import MeasuredPoint, read_card
+from sameface.launcher import Service
 from sameface_qdrant.calibration.thresholds import calibrate
 from sameface_qdrant.errors import NotEnoughData
 from sameface_qdrant.metrics.comparisons import labelled_scores
@@ -159,3 +161,31 @@ def test_a_comparison_marks_its_endpoints(sameface: Run, tmp_path: Path) -> None
     both = ["--embeddings", str(tmp_path / "few.npz")] * 2
     result = sameface("evaluate", "compare", *both, "--replicates", "100", "--json")
     assert [one["supported"] for one in json.loads(result.stdout)["endpoints"]] == [False] * 3
+
+
+def test_a_card_is_written_only_with_what_is_supported(
+    sameface: Run, service: Service, portraits: Path, tmp_path: Path
+) -> None:
+    card = tmp_path / "models" / "face_embedder" / "2" / "card.json"
+    card.parent.mkdir(parents=True)
+    before = Path("model_repository/face_embedder/2/card.json").read_text()
+    card.write_text(before)
+    for photo in sorted(portraits.glob("*.jpg")):
+        person = tmp_path / "people" / photo.stem.rstrip("_0123456789")
+        person.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, person)
+    command = ("evaluate", "operating-points", str(tmp_path / "people"), "--address", service.address, "--write")
+    here = {"SAMEFACE_MODEL_REPOSITORY": str(tmp_path / "models")}
+    refused = sameface(*command, **here)
+    assert refused.returncode == 3
+    assert "no operating point can be written" in refused.stderr
+    assert card.read_text() == before
+    accepted = sameface(*command, "--accept-unsupported", "--json", **here)
+    assert accepted.returncode == 0, accepted.stderr
+    printed = json.loads(accepted.stdout)["operating_points"]
+    assert [point["supported"] for point in printed] == [False, False, False]
+    written = json.loads(card.read_text())["operating_points"]
+    for point, shown in zip(written, printed, strict=True):
+        assert point["supported"] is False
+        assert (point["threshold"], point["identities"]) == (shown["threshold"], shown["identities"])
+    assert read_card(card).sha256 == json.loads(before)["sha256"]

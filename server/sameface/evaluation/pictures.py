@@ -86,12 +86,14 @@ def det_figure(
     """
     figure, axes = new_figure()
     left, foot = _left_end(curves.values()), _foot(curves.values())
-    for place, ((name, marked), colour) in enumerate(zip(curves.items(), MODELS, strict=False)):
+    shift = 1.0
+    for (name, marked), colour in zip(curves.items(), MODELS, strict=False):
         _draw_curve(axes, marked, (left, foot), colour, _label(name))
         for mark in marked.marks:
             if mark.rate >= left:
                 # The points of two models are shifted, so that their intervals do not overlap.
-                _draw_mark(axes, mark.rate * 1.06**place, mark, foot, colour)
+                _draw_mark(axes, mark.rate * shift, mark, foot, colour)
+        shift *= 1.06 if marked.marks else 1.0
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(left, 1.0)

@@ -9,7 +9,7 @@ from sameface.evaluation.pictures import Mark, MarkedCurve, det_svg
 from sameface.evaluation.presentation_attacks import PadEvaluation, Presentations
 from sameface.evaluation.report import READING, Picture
 from sameface.evaluation.resampling import Estimate
-from sameface.evaluation.support import marked, support_notes, support_record
+from sameface.evaluation.support import apcer_support, marked, support_notes, support_record
 from sameface.evaluation.tables import Table
 from sameface_qdrant.calibration.report import (
     INK,
@@ -91,7 +91,8 @@ def pad_pictures(found: PadEvaluation) -> list[Picture]:
     if len(scored) > 1:
         rates = {species: rate.value for species in scored if (rate := found.apcer[species])}
         for species in sorted(rates, key=lambda name: -rates[name])[: CURVES - 1]:
-            curves[species] = MarkedCurve(_det(found.bona_fide, {species: scored[species]}))
+            alone = {species: scored[species]}
+            curves[species] = MarkedCurve(_det(found.bona_fide, alone), supported=apcer_support(alone).lowest)
     curves["worst species at each threshold"] = MarkedCurve(_det(found.bona_fide, scored), marks, found.support.lowest)
     return [
         Picture(

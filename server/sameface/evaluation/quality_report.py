@@ -136,5 +136,5 @@ def _curves_svg(one: QualityOfSet) -> str:
     axes.set_ylabel("FNMR of the others, % (every identity counts the same)")
     axes.set_title(f"Error versus discard, {one.name}", loc="left", color=INK, fontsize=12)
     style_axes(axes)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK)
+    axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK)
     return svg_text(figure)

@@ -57,7 +57,7 @@ def few_shot(
     from sameface.evaluation.report import Page
     from sameface.evaluation.tables import accuracy_table, conditions_table
 
-    source = load(folder, embeddings, save, address, inference, version, forged)
+    source = load(folder, embeddings, save, address, inference, version, forged=forged)
     samples = source.samples
     groups = None if within is None else _groups(samples.identity, within)
     drawn = draw_episodes(samples.identity, ways, shots, episodes, seed, groups, queries=queries)

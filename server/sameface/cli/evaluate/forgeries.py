@@ -45,7 +45,7 @@ def forgeries(
     from sameface.evaluation.report import Page, forgery_pictures
     from sameface.evaluation.tables import conditions_table, forgeries_table
 
-    source = load(folder, embeddings, save, address, inference, version, forged)
+    source = load(folder, embeddings, save, address, inference, version, forged=forged)
     samples = source.samples
     vectors, signers, is_forgery = with_forgeries(samples)
     attempts = draw_attempts(signers, is_forgery, templates, seed)

@@ -41,7 +41,7 @@ def identification(
     from sameface.evaluation.report import Page, identification_pictures
     from sameface.evaluation.tables import conditions_table, identification_tables
 
-    source = load(folder, embeddings, save, address, inference, version, forged)
+    source = load(folder, embeddings, save, address, inference, version, forged=forged)
     found = identify(source.samples, splits=splits, replicates=replicates, seed=seed)
     measured_on = conditions(source.name, source.samples)
     tables = [*identification_tables(found), conditions_table(measured_on)]

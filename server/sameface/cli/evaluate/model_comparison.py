@@ -94,11 +94,11 @@ def _sources(
     forged: str | None,
 ) -> tuple[Source, Source]:
     if len(embeddings) == 2 and not versions:
-        read = [load(folder, path, None, None, inference, 0, forged) for path in embeddings]
+        read = [load(folder, path, None, None, inference, 0, forged=forged) for path in embeddings]
         same_name = read[0].name == read[1].name
         names = [str(path) if same_name else one.name for path, one in zip(embeddings, read, strict=True)]
     elif len(versions) == 2 and not embeddings and folder is not None:
-        read = [load(folder, None, None, address, inference, version, forged) for version in versions]
+        read = [load(folder, None, None, address, inference, version, forged=forged) for version in versions]
         names = [f"version {version}" for version in versions]
     else:
         raise InvalidArgument(

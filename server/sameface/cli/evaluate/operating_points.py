@@ -42,7 +42,7 @@ def operating_points(
 
     labelled = photos_of(folder)
     with service(address, inference) as client:
-        embedded = embed(client, folder, labelled.photos, version, labelled.forgeries)
+        embedded = embed(client, folder, labelled.photos, version, forgeries=labelled.forgeries)
     compared = compare_all_samples(embedded.samples)
     found = fmr_support(compared, draw_identities(len(compared.identities), REPLICATES, 0))
     measured = measure_operating_points(compared, forged=compare_forgeries(embedded.samples, compared))

@@ -105,6 +105,7 @@ def load(
     address: str | None,
     inference: InferenceName,
     version: int,
+    *,
     forged: str | None = None,
 ) -> Source:
     """Read embeddings from a file if one is given; otherwise embed the folder's images.
@@ -136,7 +137,7 @@ def load(
         )
     photos = photos_of(folder)
     with service(address, inference) as client:
-        samples = embed(client, folder, photos.photos, version, photos.forgeries).samples
+        samples = embed(client, folder, photos.photos, version, forgeries=photos.forgeries).samples
     if save is not None:
         write_embeddings(save, samples)
         note(f"embeddings in {save}")
@@ -161,6 +162,7 @@ def embed(
     folder: Path,
     photos: Mapping[Path, str],
     version: int,
+    *,
     forgeries: Mapping[Path, str] | None = None,
 ) -> "EmbeddedPhotos":
     """Embed images, with a progress bar; the embeddings of forgeries are apart."""

@@ -52,7 +52,7 @@ def verification(
     from sameface.evaluation.tables import conditions_table, group_tables, verification_tables
     from sameface.evaluation.verification import verify
 
-    source = load(folder, embeddings, save, address, inference, version, forged)
+    source = load(folder, embeddings, save, address, inference, version, forged=forged)
     samples = source.samples
     labels, left_out = ({}, ()) if groups is None else read_labels(groups, samples)
     found = verify(samples, replicates=replicates, seed=seed)
