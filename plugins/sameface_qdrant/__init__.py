@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from sameface_qdrant.attached.attach import attach
     from sameface_qdrant.attached.attached import Attached
     from sameface_qdrant.attached.target import Counts, IdentityScores, Neighbour
-    from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
+    from sameface_qdrant.calibration.expected import ExpectedAnswer, ExpectedAnswers, ExpectedShare
+    from sameface_qdrant.calibration.gallery import GalleryCalibration
     from sameface_qdrant.calibration.inputs import Cohort, read_cohort, read_scores
+    from sameface_qdrant.calibration.margin import MeasuredMargin
     from sameface_qdrant.calibration.thresholds import Calibration, Evidence, MeasuredThreshold, Method
     from sameface_qdrant.calibration.what_if import (
         DecisionSetting,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         Comparisons,
         ComparisonScores,
         ComparisonSource,
+        MatedProbes,
         Searches,
         labelled_scores,
     )
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
     from sameface_qdrant.transfer.importing import ImportSummary, import_store
     from sameface_qdrant.transfer.keys import ExportKey
     from sameface_qdrant.values.contract import Contract
-    from sameface_qdrant.values.decision import Candidate, Decision, Outcome, Probe, Scope, ThresholdSource
+    from sameface_qdrant.values.decision import Candidate, Decision, Operation, Outcome, Probe, Scope, ThresholdSource
     from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
     from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
     from sameface_qdrant.values.finding import Finding, FindingKind
@@ -80,7 +83,6 @@ __all__ = [
     "Attached",
     "ByteEvidence",
     "Calibration",
-    "CalibrationOptions",
     "Candidate",
     "Cohort",
     "ComparisonScores",
@@ -100,6 +102,9 @@ __all__ = [
     "ErasureState",
     "ErrorRate",
     "Evidence",
+    "ExpectedAnswer",
+    "ExpectedAnswers",
+    "ExpectedShare",
     "ExportKey",
     "ExportSummary",
     "ExportedGallery",
@@ -120,6 +125,8 @@ __all__ = [
     "KeyRing",
     "LeftOut",
     "MasterKey",
+    "MatedProbes",
+    "MeasuredMargin",
     "MeasuredThreshold",
     "Method",
     "Neighbour",
@@ -141,7 +148,6 @@ __all__ = [
     "Scope",
     "Searches",
     "ServerOptions",
-    "SettingChanges",
     "SettingOutcomes",
     "Store",
     "Template",
@@ -167,14 +173,16 @@ _HOMES = {
         "attached.attach": "attach",
         "attached.attached": "Attached",
         "attached.target": "Counts IdentityScores Neighbour",
-        "calibration.gallery": "CalibrationOptions GalleryCalibration Operation SettingChanges",
+        "calibration.expected": "ExpectedAnswer ExpectedAnswers ExpectedShare",
+        "calibration.gallery": "GalleryCalibration",
         "calibration.inputs": "Cohort read_cohort read_scores",
+        "calibration.margin": "MeasuredMargin",
         "calibration.thresholds": "Calibration Evidence MeasuredThreshold Method",
         "calibration.what_if": "DecisionSetting ErrorRate RecordedDecisions SettingOutcomes WhatIf recorded_decisions",
         "engines.base": "EngineDescription",
         "engines.edge.options": "EdgeOptions",
         "engines.server.options": "ServerOptions",
-        "metrics.comparisons": "Comparisons ComparisonScores ComparisonSource Searches labelled_scores",
+        "metrics.comparisons": "Comparisons ComparisonScores ComparisonSource MatedProbes Searches labelled_scores",
         "metrics.intervals": "ConfidenceInterval",
         "store.protection.keys": "KeyFile KeyRing MasterKey ProtectionKeys",
         "store.protection.rekey": "Rekeyed",
@@ -185,7 +193,7 @@ _HOMES = {
         "transfer.importing": "ImportSummary import_store",
         "transfer.keys": "ExportKey",
         "values.contract": "Contract",
-        "values.decision": "Candidate Decision Outcome Probe Scope ThresholdSource",
+        "values.decision": "Candidate Decision Operation Outcome Probe Scope ThresholdSource",
         "values.enrolment": "Enrolment EnrolmentResult",
         "values.erasure": "ByteEvidence ErasedResource ErasureReceipt ErasureState",
         "values.finding": "Finding FindingKind",

@@ -32,7 +32,9 @@ def test_a_gallery_is_measured_calibrated_and_drawn(
     assert "FMR 0.03" in shown.stdout
     assert "3,120 non-mated comparisons" in shown.stdout
     assert "nothing was changed" in shown.stderr
-    assert page.read_text().count("<svg") == 2
+    assert "runner-up margin 0." in shown.stdout
+    assert "verify mated, scope GALLERY" in shown.stdout
+    assert page.read_text().count("<svg") == 3
     applied = sameface("gallery", "calibrate", staff, "--apply", "--report", str(picture), "--json", **at)
     assert applied.returncode == 0, applied.stderr
     policy = json.loads(applied.stdout)["gallery"]["policy"]
@@ -51,7 +53,8 @@ def test_what_is_not_supported_is_said_and_not_applied(
     shown = sameface("gallery", "calibrate", staff, "--scores", str(table), **at)
     assert shown.returncode == 0, shown.stderr
     assert "instead of 0.03 " in shown.stdout, "printed without markup"
-    assert "FNMR is not estimable" in shown.stdout
+    assert "nobody has two samples" in shown.stdout
+    assert "verify mated" not in shown.stdout
     refused = sameface("gallery", "calibrate", staff, "--scores", str(table), "--apply", **at)
     assert refused.returncode == 3
     assert "CALIBRATION_NOT_SUPPORTED" in refused.stderr

@@ -23,6 +23,7 @@ from sameface_qdrant import (
     Counts,
     NewTemplate,
     OperatingPoint,
+    Operation,
     Outcome,
     Policy,
     Probe,
@@ -32,7 +33,6 @@ from sameface_qdrant import (
     ThresholdSource,
     attach,
 )
-from sameface_qdrant.calibration.gallery import CalibrationOptions, Operation, SettingChanges
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.engines.server.engine import ServerEngine
 from sameface_qdrant.errors import (
@@ -396,9 +396,9 @@ async def calibrate_alike(store: Store, attached: Attached, templates: list[tupl
             with pytest.raises(NotEnoughData):
                 await call
         return
-    options = CalibrationOptions(seed=seed, max_comparisons=40)
-    sampled = await attached.calibrate(**options)
-    assert_alike(sampled.calibration, (await store.calibrate("people", **options)).calibration)
+    sampled = await attached.calibrate(seed=seed, max_comparisons=40)
+    again = await store.calibrate("people", seed=seed, max_comparisons=40)
+    assert_alike(sampled.calibration, again.calibration)
     ours, theirs = await attached.calibrate(seed=seed), await store.calibrate("people", seed=seed)
     assert_alike(ours.calibration, theirs.calibration)
     mated, non_mated = oracle.fused_comparisons(templates)
@@ -417,8 +417,8 @@ async def calibrate_alike(store: Store, attached: Attached, templates: list[tupl
     assert applied.gallery.policy == attached.policy
     assert dataclasses.replace(attached.policy, create_time=stored.gallery.policy.create_time) == stored.gallery.policy
     for operation in Operation:
-        changes = SettingChanges(threshold=0.7, margin=0.1)
-        assert_alike(await attached.what_if(operation, **changes), await store.what_if("people", operation, **changes))
+        ours_changed = await attached.what_if(operation, threshold=0.7, margin=0.1)
+        assert_alike(ours_changed, await store.what_if("people", operation, threshold=0.7, margin=0.1))
 
 
 async def test_a_calibration_is_applied_to_the_policy_and_not_to_the_collection(place: Place) -> None:

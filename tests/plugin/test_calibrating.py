@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sameface_qdrant import Contract, NewTemplate, Outcome, Policy, Probe, Store
-from sameface_qdrant.calibration.gallery import Operation
+from sameface_qdrant import Contract, NewTemplate, Operation, Outcome, Policy, Probe, Scope, Store
 from sameface_qdrant.calibration.inputs import Cohort, read_cohort, read_scores
 from sameface_qdrant.errors import (
     ConcurrentUpdate,
@@ -50,6 +49,8 @@ async def test_measuring_changes_nothing_and_applying_makes_a_revision(store: St
     assert applied.gallery.policy == policy
     assert policy.verify_threshold == measured.calibration.verify.threshold
     assert policy.identify_threshold == measured.calibration.identify.threshold
+    assert measured.margin is not None
+    assert policy.runner_up_margin == measured.margin.margin == measured.expected.margin
     assert (policy.revision, policy.author, policy.calibrated_size) == (2, "ada", 40)
     assert policy.create_time is not None
     assert (await store.identify("staff", Probe(vectors[0], CONTRACT))).outcome is Outcome.MATCH
@@ -131,14 +132,20 @@ async def test_what_if_starts_from_the_policy_and_leaves_it(store: Store) -> Non
     with pytest.raises(ThresholdNotCalibrated):
         await store.what_if("staff", Operation.VERIFICATION, threshold=0.5)
     applied = await store.calibrate("staff", apply=True)
-    changed = await store.what_if("staff", Operation.VERIFICATION, threshold=0.99)
+    changed = await store.what_if("staff", Operation.VERIFICATION, threshold=0.99, scope=Scope.CLAIM)
     assert changed.before.setting.threshold == applied.calibration.verify.threshold
     assert changed.before.false_matches is not None
     assert changed.before.false_matches.value == pytest.approx(applied.calibration.verify.rate)
     assert changed.after.counts[Outcome.MATCH] == 0
     searches = await store.what_if("staff", Operation.IDENTIFICATION, margin=0.3)
     assert searches.after.setting.threshold == applied.calibration.identify.threshold
-    assert searches.before.counts[Outcome.AMBIGUOUS] == 0 < searches.after.counts[Outcome.AMBIGUOUS]
+    assert searches.before.setting.margin == applied.gallery.policy.runner_up_margin
+    assert searches.before.counts[Outcome.AMBIGUOUS] < searches.after.counts[Outcome.AMBIGUOUS]
+    # Claims with scope GALLERY need a lead, with scope CLAIM they do not.
+    claims = await store.what_if("staff", Operation.VERIFICATION, margin=0.3)
+    assert claims.before.counts[Outcome.AMBIGUOUS] < claims.after.counts[Outcome.AMBIGUOUS]
+    alone = await store.what_if("staff", Operation.VERIFICATION, margin=0.3, scope=Scope.CLAIM)
+    assert alone.after.counts[Outcome.AMBIGUOUS] == 0
     assert (await store.galleries.get("staff")).policy.revision == 2
     with pytest.raises(InvalidArgument, match="threshold is 2"):
         await store.what_if("staff", Operation.VERIFICATION, threshold=2.0)

@@ -108,3 +108,21 @@ def test_counts_that_cannot_be_are_refused(bad: tuple[int, int]) -> None:
         intervals.rule_of_three(10, 1.0)
     with pytest.raises(ValueError, match="trials"):
         intervals.rule_of_three(0)
+
+
+@pytest.mark.parametrize("trials", [5.0, 80.0, 2_000.0])
+@pytest.mark.parametrize("rate", [0.0, 0.001, 0.1, 0.5, 0.97, 1.0])
+def test_a_prediction_interval_is_scipys_beta_binomial_and_holds_the_rate(rate: float, trials: float) -> None:
+    found = intervals.prediction_interval(rate, trials, 60)
+    predicted = scipy.stats.betabinom(60, rate * trials + 0.5, (1 - rate) * trials + 0.5)
+    known = intervals.wilson_interval(rate * trials, trials)
+    assert found.low == pytest.approx(min(known.low, predicted.ppf(0.025) / 60))
+    assert found.high == pytest.approx(max(known.high, predicted.ppf(0.975) / 60))
+    assert found.low <= rate <= found.high
+
+
+def test_a_rate_that_resampling_does_not_vary_is_not_certain() -> None:
+    errors = np.array([True, False] * 10)
+    first, second = np.zeros(20, np.int64), np.ones(20, np.int64)
+    found = intervals.rate_interval(errors, first, second)
+    assert found == intervals.wilson_interval(0.5, 1)

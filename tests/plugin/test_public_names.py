@@ -2,13 +2,16 @@
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sameface_qdrant
+from sameface_qdrant import Attached, Operation, Store, blocking
 
 
 def test_every_public_name_is_the_one_that_type_checkers_see() -> None:
@@ -32,6 +35,44 @@ from sameface_qdrant import *
 assert Store.__module__ == "sameface_qdrant.store.store"
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_no_public_function_takes_any_keyword() -> None:
+    """A misspelt option is then a TypeError."""
+    homes = [getattr(sameface_qdrant, name) for name in sameface_qdrant.__all__]
+    homes += [one for one in vars(blocking).values() if inspect.isclass(one) and one.__module__ == blocking.__name__]
+    functions: list[Any] = [one for one in homes if inspect.isfunction(one)]
+    # Reached as store.galleries and the like.
+    homes += [inspect.get_annotations(Store)[name] for name in ("galleries", "identities", "templates", "erasures")]
+    for kind in filter(inspect.isclass, homes):
+        if issubclass(kind, Exception) or kind.__name__.startswith("_"):
+            continue
+        functions += [one for name, one in inspect.getmembers(kind, callable) if not name.startswith("_")]
+    assert len(functions) > 60
+    loose = []
+    for function in functions:
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except ValueError:  # Built in, as str.upper of an enum.
+            continue
+        if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+            loose.append(function)
+    assert loose == []
+
+
+@pytest.mark.parametrize("misspelt", [{"bogus": True}, {"aply": True}, {"max_comparison": 5}])
+def test_a_misspelt_option_of_a_calibration_is_a_type_error(misspelt: dict[str, Any]) -> None:
+    (name,) = misspelt
+    for call in (
+        lambda: Store.calibrate(None, "staff", **misspelt),  # type: ignore[arg-type]
+        lambda: Store.what_if(None, "staff", Operation.VERIFICATION, **misspelt),  # type: ignore[arg-type]
+        lambda: Attached.calibrate(None, **misspelt),  # type: ignore[arg-type]
+        lambda: Attached.what_if(None, Operation.VERIFICATION, **misspelt),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=name):
+            call()
+    with blocking.Store.open(":memory:") as store, pytest.raises(TypeError, match=name):
+        store.calibrate("staff", **misspelt)
 
 
 @pytest.mark.parametrize("name", ["Stores", "_private", "conversions"])

@@ -58,7 +58,7 @@ def test_a_target_beyond_the_comparisons_is_not_extrapolated() -> None:
     text = " ".join(caveats(found))
     assert "The target FMR of 1e-05 is not supported: the lowest supported FMR is 0.003" in text
     assert "299,572 independent comparisons; these are equivalent to about 1,000" in text
-    assert "FNMR is not estimable from one template each" in text
+    assert "FNMR, the runner-up margin and the answers to mated probes are not known" in text
     assert len(unsupported_targets(found)) == 1
     assert not unsupported_targets(found, verify=False)
 

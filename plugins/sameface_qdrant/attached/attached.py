@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
@@ -21,22 +21,21 @@ from sameface_qdrant.calibration.gallery import (
     CalibrationOptions,
     GalleryCalibration,
     GalleryTemplates,
-    Operation,
     SettingChanges,
     compare_settings,
-    given_scores,
     measure,
     policy_changes,
     settings,
 )
-from sameface_qdrant.calibration.what_if import WhatIf, what_if
+from sameface_qdrant.calibration.inputs import Cohort
+from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf, what_if
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics.comparisons import ComparisonScores
-from sameface_qdrant.metrics.cross_comparison import compare_gallery
+from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonScores
+from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_gallery
 from sameface_qdrant.policy import changed_policy, check_override
 from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.decision import Decision, Scope
+from sameface_qdrant.values.decision import Decision, Operation, Scope
 from sameface_qdrant.values.gallery import HARD_TEMPLATE_LIMIT, Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.vectors import unit, units
@@ -206,41 +205,65 @@ class Attached:
             templates.complete and compared.non_mated.size == compared.possible_comparisons,
         )
 
-    async def calibrate(self, **options: Unpack[CalibrationOptions]) -> GalleryCalibration:
-        """Measure thresholds for the policy's targets; with ``apply`` this object decides by them from then on.
+    async def calibrate(
+        self,
+        *,
+        apply: bool = False,
+        accept_supported: bool = False,
+        operation: Operation | None = None,
+        comparisons: Comparisons | None = None,
+        cohort: Cohort | None = None,
+        author: str = "",
+        max_comparisons: int = MAX_COMPARISONS,
+        seed: int = 0,
+    ) -> GalleryCalibration:
+        """Measure thresholds and margin for the policy's targets; with ``apply`` this object decides by them then.
 
-        It compares the collection's templates, or uses the scores or the cohort of `CalibrationOptions`. It writes
-        nothing to the collection: to use the thresholds again, pass `policy` to `attach`. The contract of a cohort is
-        not checked, because the collection's is unknown.
+        The arguments are those of `sameface_qdrant.Store.calibrate`. It compares the collection's templates, or uses
+        the scores or the cohort. It writes nothing to the collection: to use the result again, pass `policy` to
+        `attach`. The contract of a cohort is not checked, because the collection's is unknown.
 
         Raises:
             NotEnoughData: there is nothing to compare, or ``apply`` is set and a target is not supported.
             InvalidArgument, InvalidEmbedding: the scores or the cohort are malformed.
         """
-        if (cohort := options.get("cohort")) is not None:
-            options["cohort"] = dataclasses.replace(cohort, contract=None)
+        if cohort is not None:
+            cohort = dataclasses.replace(cohort, contract=None)
+        options = CalibrationOptions(
+            apply, accept_supported, operation, comparisons, cohort, author, max_comparisons, seed
+        )
         size = (await self.count()).identities
-        scores = given_scores(options)
-        evidence = await self._all_templates(options.get("seed", 0)) if scores is None else scores
+        evidence = await self._all_templates(seed) if comparisons is None else comparisons
         found = await asyncio.to_thread(measure, self._gallery, size, evidence, options)
-        if not options.get("apply", False):
+        if not apply:
             return found
-        self._revise(policy_changes(found, size, options), options.get("author", ""))
+        self._revise(policy_changes(found, size, options), author)
         return dataclasses.replace(found, gallery=self._gallery, applied=True)
 
-    async def what_if(self, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
+    async def what_if(
+        self,
+        operation: Operation,
+        *,
+        threshold: float | None = None,
+        margin: float | None = None,
+        scope: Scope | None = None,
+        decisions: RecordedDecisions | None = None,
+    ) -> WhatIf:
         """Return what another threshold or margin would change, for the collection's templates or for given decisions.
+
+        The arguments are those of `sameface_qdrant.Store.what_if`.
 
         Raises:
             NotEnoughData: the templates are of fewer than two identities.
             ThresholdNotCalibrated: policy and operating points have no threshold to compare with.
             InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
         """
+        changes = SettingChanges(threshold, margin, scope, decisions)
         before, after = settings(self._gallery, operation, self._counts.identities, changes)
-        if (decisions := changes.get("decisions")) is not None:
+        if decisions is not None:
             return await asyncio.to_thread(what_if, decisions, before, after)
         templates = await self._all_templates(seed=0)
-        return await asyncio.to_thread(compare_settings, templates, operation, before, after)
+        return await asyncio.to_thread(compare_settings, templates, operation, before, after, scope)
 
     async def enroll(
         self, identity: Id, embeddings: ArrayLike | Sequence[ArrayLike], *, payload: Mapping[str, Any] = NO_FIELDS

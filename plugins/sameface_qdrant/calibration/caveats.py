@@ -2,6 +2,8 @@
 
 import math
 
+from sameface_qdrant.calibration.expected import ExpectedAnswers
+from sameface_qdrant.calibration.margin import MeasuredMargin
 from sameface_qdrant.calibration.thresholds import Calibration, MeasuredThreshold, Method
 from sameface_qdrant.metrics.comparisons import ComparisonSource
 from sameface_qdrant.metrics.intervals import trials_to_support
@@ -9,6 +11,8 @@ from sameface_qdrant.policy import comparison_fmr
 
 FEW_IDENTITIES = 30
 """Fewer identities with a mated comparison make the FNMR uncertain."""
+TOO_FEW_TO_RESAMPLE = 10
+"""Fewer identities make intervals by resampling too narrow."""
 
 
 def caveats(calibration: Calibration) -> tuple[str, ...]:
@@ -18,11 +22,18 @@ def caveats(calibration: Calibration) -> tuple[str, ...]:
     sentences += unsupported_targets(calibration)
     if not evidence.mated_comparisons:
         sentences.append(
-            "FNMR is not estimable from one template each. Enrol a second photo of some people, or bring mated scores."
+            "No mated probe was compared, because nobody has two samples. So FNMR, the runner-up margin and the "
+            "answers to mated probes are not known. Bring a cohort with two samples of each person, bring labelled "
+            "scores with leads, or enrol a second sample of some people."
         )
     elif evidence.mated_identities < FEW_IDENTITIES:
         identities = _count(evidence.mated_identities, "identity", "identities")
         sentences.append(f"FNMR comes from only {identities} with two templates or more, so it is uncertain.")
+    if evidence.identities < TOO_FEW_TO_RESAMPLE:
+        sentences.append(
+            f"Only {_count(evidence.identities, 'identity was', 'identities were')} compared. So few vary too little "
+            f"when they are resampled, and intervals may be too narrow. {TOO_FEW_TO_RESAMPLE} or more are needed."
+        )
     if evidence.source is ComparisonSource.GALLERY:
         sentences.append(
             "These templates are enrolled already. If enrolment refuses look-alikes, the most similar impostors are "
@@ -35,6 +46,49 @@ def caveats(calibration: Calibration) -> tuple[str, ...]:
     sentences.append(
         "Thresholds were chosen and measured on the same comparisons; expect slightly more errors on others."
     )
+    return tuple(sentences)
+
+
+def answer_caveats(
+    calibration: Calibration,
+    margin: MeasuredMargin | None,
+    expected: ExpectedAnswers,
+    *,
+    present_margin: float,
+    compared_identities: int,
+) -> tuple[str, ...]:
+    """Return sentences about the runner-up margin and the expected answers.
+
+    Args:
+        calibration: the measured thresholds.
+        margin: the measured margin; None if there was nothing to measure it on.
+        expected: what calls will answer.
+        present_margin: of the policy.
+        compared_identities: the identities of the gallery that probes were compared with.
+    """
+    evidence, sentences = calibration.evidence, []
+    if evidence.mated_comparisons and margin is None:
+        sentences.append(
+            f"The runner-up margin was not measured and stays at {present_margin:g}, because these scores have no "
+            "leads. Bring a lead for each score, or a cohort with two samples of each person."
+        )
+    if margin is not None and not margin.is_attained:
+        sentences.append(
+            f"{100 * margin.ambiguous:.2g} % of mated probes are AMBIGUOUS even with the margin {margin.margin:g}, "
+            f"because another identity is nearer; the target is {100 * margin.target:g} %. Look for people who are "
+            "enrolled twice, enrol more templates of each person, or verify with scope CLAIM."
+        )
+    if evidence.source is not ComparisonSource.SCORES and compared_identities < calibration.gallery_size:
+        sentences.append(
+            f"Probes were compared with a sample of {compared_identities:,} of the gallery's "
+            f"{calibration.gallery_size:,} identities. With all of them leads are shorter, so AMBIGUOUS answers, and "
+            "for searches false matches, are more frequent than expected here."
+        )
+    if any(one.fewer_templates for one in expected.answers):
+        sentences.append(
+            "A mated probe was compared with fewer templates than its identity has in use. The intervals of expected "
+            "answers contain what more templates can change; the shares are as measured."
+        )
     return tuple(sentences)
 
 

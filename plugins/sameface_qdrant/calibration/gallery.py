@@ -6,14 +6,14 @@ templates and where they keep the policy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface_qdrant.calibration.caveats import caveats, unsupported_targets
+from sameface_qdrant.calibration.caveats import answer_caveats, caveats, unsupported_targets
+from sameface_qdrant.calibration.expected import ExpectedAnswers, expected_answers
 from sameface_qdrant.calibration.inputs import Cohort
+from sameface_qdrant.calibration.margin import MeasuredMargin, measure_margin
 from sameface_qdrant.calibration.thresholds import Calibration, calibrate
 from sameface_qdrant.calibration.what_if import (
     DecisionSetting,
@@ -23,10 +23,11 @@ from sameface_qdrant.calibration.what_if import (
     verification_decisions,
     what_if,
 )
-from sameface_qdrant.errors import InvalidArgument, NotEnoughData
+from sameface_qdrant.errors import InvalidArgument, NotEnoughData, ThresholdNotCalibrated
 from sameface_qdrant.metrics.comparisons import Comparisons
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_gallery
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
+from sameface_qdrant.values.decision import Operation, Scope
 from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
 
@@ -36,40 +37,42 @@ HIGHEST_APPLIED_RATE = 0.05
 """No threshold is applied if its supported rate is above this one."""
 
 
-class Operation(StrEnum):
-    """What a threshold is for."""
+@dataclass(frozen=True, slots=True)
+class CalibrationOptions:
+    """What `sameface_qdrant.Store.calibrate` and `sameface_qdrant.Attached.calibrate` were asked for."""
 
-    VERIFICATION = "VERIFICATION"
-    IDENTIFICATION = "IDENTIFICATION"
+    apply: bool = False
+    accept_supported: bool = False
+    operation: Operation | None = None
+    comparisons: Comparisons | None = None
+    cohort: Cohort | None = None
+    author: str = ""
+    max_comparisons: int = MAX_COMPARISONS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check them.
+
+        Raises:
+            InvalidArgument: both scores and a cohort are given, or ``max_comparisons`` is below 1.
+        """
+        if self.comparisons is not None and self.cohort is not None:
+            raise InvalidArgument("scores and a cohort were given; give one of them", metadata={"field": "cohort"})
+        if self.max_comparisons < 1:
+            raise InvalidArgument(
+                f"max_comparisons is {self.max_comparisons}; expected 1 or more", metadata={"field": "max_comparisons"}
+            )
 
 
-class CalibrationOptions(TypedDict, total=False):
-    """Options of `sameface_qdrant.Store.calibrate` and `sameface_qdrant.Attached.calibrate`."""
+@dataclass(frozen=True, slots=True)
+class SettingChanges:
+    """The setting that a what-if tries. None keeps the policy's value."""
 
-    apply: bool
-    """Write the thresholds into the policy as a new revision; else only measure."""
-    accept_supported: bool
-    """If a target is not supported, apply the threshold for the lowest supported rate, if that is 5 % at most."""
-    operation: Operation | None
-    """Apply only the threshold for this operation; None applies both."""
-    comparisons: Comparisons | None
-    """Labelled scores, from `read_scores` or `labelled_scores`; None compares the gallery's templates."""
-    cohort: Cohort | None
-    """People who are not enrolled, to compare the gallery with."""
-    author: str
-    """Stored with the policy's new revision."""
-    max_comparisons: int
-    """Most non-mated comparisons, by default 1,000,000; more are sampled."""
-    seed: int
-    """Seed of sampling and bootstrap, by default 0."""
-
-
-class SettingChanges(TypedDict, total=False):
-    """The setting that a what-if tries. A field that is missing has the policy's value."""
-
-    threshold: float | None
-    margin: float | None
-    decisions: RecordedDecisions | None
+    threshold: float | None = None
+    margin: float | None = None
+    scope: Scope | None = None
+    """Of verifications; None is GALLERY."""
+    decisions: RecordedDecisions | None = None
     """Decisions to decide again, from `recorded_decisions`; None compares the gallery's templates."""
 
 
@@ -95,22 +98,14 @@ class GalleryCalibration:
 
     gallery: Gallery
     calibration: Calibration
+    margin: MeasuredMargin | None
+    """None if there is no mated probe with a lead. The policy's margin then stays as it is."""
+    expected: ExpectedAnswers
+    """What calls will answer once the thresholds and the margin are applied."""
     comparisons: Comparisons
     applied: bool
     caveats: tuple[str, ...]
     """Sentences about what was compared and how far the result can be trusted."""
-
-
-def given_scores(options: CalibrationOptions) -> Comparisons | None:
-    """Return the caller's scores; None if the gallery's templates are to be compared.
-
-    Raises:
-        InvalidArgument: the options hold both scores and a cohort.
-    """
-    scores = options.get("comparisons")
-    if scores is not None and options.get("cohort") is not None:
-        raise InvalidArgument("scores and a cohort were given; give one of them", metadata={"field": "cohort"})
-    return scores
 
 
 def measure(
@@ -128,19 +123,54 @@ def measure(
         NotEnoughData: there is nothing to compare.
         InvalidArgument, InvalidEmbedding, ContractMismatch: the cohort is malformed.
     """
-    searched = size
+    searched = compared = size
     if isinstance(evidence, GalleryTemplates):
+        compared = len(set(evidence.identities))
         if evidence.complete:
-            searched = len(set(evidence.identities))
+            searched = compared
         evidence = _compared(gallery, evidence, options)
+    policy = gallery.policy
     measured = calibrate(
         evidence,
-        target_fmr=gallery.policy.target_fmr,
-        target_fpir=gallery.policy.target_fpir,
+        target_fmr=policy.target_fmr,
+        target_fpir=policy.target_fpir,
         gallery_size=max(1, searched),
-        seed=options.get("seed", 0),
+        seed=options.seed,
     )
-    return GalleryCalibration(gallery, measured, evidence, False, caveats(measured))
+    verify, identify = _thresholds_to_be(gallery, size, measured, options.operation)
+    margin = measure_margin(evidence, policy.target_ambiguous, verify, identify)
+    expected = expected_answers(
+        evidence,
+        verify=verify,
+        identify=identify,
+        margin=policy.runner_up_margin if margin is None else margin.margin,
+        effective_comparisons=measured.evidence.effective_comparisons,
+        confidence=measured.confidence,
+        seed=options.seed,
+    )
+    told = caveats(measured) + answer_caveats(
+        measured, margin, expected, present_margin=policy.runner_up_margin, compared_identities=compared
+    )
+    return GalleryCalibration(gallery, measured, margin, expected, evidence, False, told)
+
+
+def _thresholds_to_be(
+    gallery: Gallery, size: int, measured: Calibration, operation: Operation | None
+) -> tuple[float | None, float | None]:
+    """Return the thresholds of claims and of searches that are in force once the calibration is applied."""
+    verify: float | None = measured.verify.threshold
+    identify: float | None = measured.identify.threshold
+    try:
+        if operation is Operation.IDENTIFICATION:
+            verify = verification_threshold(gallery, None, None).value
+    except ThresholdNotCalibrated:
+        verify = None
+    try:
+        if operation is Operation.VERIFICATION:
+            identify = identification_threshold(gallery, size, None).value
+    except ThresholdNotCalibrated:
+        identify = None
+    return verify, identify
 
 
 def policy_changes(found: GalleryCalibration, size: int, options: CalibrationOptions) -> PolicyChanges:
@@ -149,9 +179,9 @@ def policy_changes(found: GalleryCalibration, size: int, options: CalibrationOpt
     Raises:
         NotEnoughData: a target is not supported, and the options do not accept the supported rate.
     """
-    operation = options.get("operation")
+    operation = options.operation
     verify, identify = operation is not Operation.IDENTIFICATION, operation is not Operation.VERIFICATION
-    accept = options.get("accept_supported", False)
+    accept = options.accept_supported
     _check_supported(found.calibration, found.gallery.id, verify=verify, identify=identify, accept=accept)
     changes = PolicyChanges()
     if verify:
@@ -159,6 +189,8 @@ def policy_changes(found: GalleryCalibration, size: int, options: CalibrationOpt
     if identify:
         changes["identify_threshold"] = found.calibration.identify.threshold
         changes["calibrated_size"] = max(1, size)
+    if found.margin is not None:
+        changes["runner_up_margin"] = found.margin.margin
     return changes
 
 
@@ -171,8 +203,8 @@ def settings(
         ThresholdNotCalibrated: the policy and the model card have no threshold.
         InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
     """
-    threshold = check_override(changes.get("threshold"), "threshold", -1.0, 1.0)
-    margin = check_override(changes.get("margin"), "runner_up_margin", 0.0, 2.0)
+    threshold = check_override(changes.threshold, "threshold", -1.0, 1.0)
+    margin = check_override(changes.margin, "runner_up_margin", 0.0, 2.0)
     if operation is Operation.VERIFICATION:
         in_force = verification_threshold(gallery, None, None).value
     else:
@@ -184,21 +216,33 @@ def settings(
 
 
 def compare_settings(
-    templates: GalleryTemplates, operation: Operation, before: DecisionSetting, after: DecisionSetting
+    templates: GalleryTemplates,
+    operation: Operation,
+    before: DecisionSetting,
+    after: DecisionSetting,
+    scope: Scope | None = None,
 ) -> WhatIf:
     """Return what another setting would change among comparisons of a gallery's templates.
+
+    Args:
+        templates: of two identities or more.
+        operation: which decisions to repeat.
+        before: the present setting.
+        after: the other one.
+        scope: of verifications; None is GALLERY.
 
     Raises:
         NotEnoughData: the templates are of fewer than two identities.
     """
     comparisons = compare_gallery(templates.vectors, templates.identities)
-    chosen = verification_decisions if operation is Operation.VERIFICATION else identification_decisions
-    return what_if(chosen(comparisons), before, after)
+    if operation is Operation.IDENTIFICATION:
+        return what_if(identification_decisions(comparisons), before, after)
+    return what_if(verification_decisions(comparisons, scope or Scope.GALLERY), before, after)
 
 
 def _compared(gallery: Gallery, templates: GalleryTemplates, options: CalibrationOptions) -> Comparisons:
-    most, seed = options.get("max_comparisons", MAX_COMPARISONS), options.get("seed", 0)
-    if (cohort := options.get("cohort")) is None:
+    most, seed = options.max_comparisons, options.seed
+    if (cohort := options.cohort) is None:
         return compare_gallery(templates.vectors, templates.identities, max_comparisons=most, seed=seed)
     units = cohort.units(gallery.contract)
     return compare_cohort(

@@ -1,6 +1,8 @@
 """What a caller may give to a calibration: a cohort of people who are not enrolled, or a table of scores."""
 
 import csv
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -73,25 +75,35 @@ def read_cohort(path: Path) -> Cohort:
 def read_scores(file: TextIO) -> Comparisons:
     """Read a CSV with the columns ``score``, ``first`` and ``second``; a row with equal labels is mated.
 
+    A column ``lead``, if there is one, holds the score minus that of the best other identity; it is empty where there
+    was no other identity. With it a runner-up margin can be measured.
+
     Raises:
-        InvalidArgument: a column is missing, or a score is not a number.
+        InvalidArgument: a column is missing, or a score or a lead is not a number.
         NotEnoughData: no row is non-mated.
     """
     rows = csv.DictReader(file)
-    if missing := {"score", "first", "second"} - set(rows.fieldnames or ()):
+    names = set(rows.fieldnames or ())
+    if missing := {"score", "first", "second"} - names:
         raise InvalidArgument(
             f"the table has no column {', '.join(sorted(missing))}; expected the columns score, first and second",
             metadata={"field": "scores"},
         )
-    scores, first, second = [], [], []
+    scores, first, second, leads = [], [], [], []
     for row in rows:
-        try:
-            scores.append(float(row["score"]))
-        except (TypeError, ValueError):
-            raise InvalidArgument(
-                f"line {rows.line_num} has the score {str(row['score'])[:40]!r}; expected a number",
-                metadata={"field": "scores", "line": rows.line_num},
-            ) from None
+        scores.append(_number(row, "score", rows.line_num))
+        if "lead" in names:
+            leads.append(_number(row, "lead", rows.line_num) if row["lead"] else math.nan)
         first.append(row["first"] or "")
         second.append(row["second"] or "")
-    return labelled_scores(scores, first, second)
+    return labelled_scores(scores, first, second, leads if "lead" in names else None)
+
+
+def _number(row: Mapping[str, str | None], column: str, line: int) -> float:
+    try:
+        return float(row[column] or "")
+    except ValueError:
+        raise InvalidArgument(
+            f"line {line} has the {column} {str(row[column])[:40]!r}; expected a number",
+            metadata={"field": "scores", "line": line},
+        ) from None

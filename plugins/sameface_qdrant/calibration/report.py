@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from sameface_qdrant.calibration.expected import PREDICTED_PROBES, ExpectedAnswer
+from sameface_qdrant.calibration.expected_plot import call_name, draw_expected, named_shares
 from sameface_qdrant.calibration.thresholds import Calibration
 from sameface_qdrant.metrics.curves import Curves
 from sameface_qdrant.metrics.error_rates import Scores
@@ -74,14 +76,38 @@ def histogram_figure(curves: Curves, marked: Sequence[MarkedThreshold] = ()) -> 
     return figure
 
 
-def write_png(path: Path, curves: Curves, marked: Sequence[MarkedThreshold] = (), title: str = "") -> None:
-    """Draw histograms and DET curve side by side into a PNG file.
+def expected_figure(answers: Sequence[ExpectedAnswer]) -> "Figure":
+    """Draw the shares of expected answers as one bar for each kind of call.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure, (axes,) = _figure(13, 1.6 + 0.5 * len(answers))
+    _draw_expected(axes, answers)
+    return figure
+
+
+def write_png(
+    path: Path,
+    curves: Curves,
+    marked: Sequence[MarkedThreshold] = (),
+    title: str = "",
+    expected: Sequence[ExpectedAnswer] = (),
+) -> None:
+    """Draw histograms and DET curve side by side into a PNG file, and below them the expected answers if given.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: the file cannot be written.
     """
-    figure, (left, right) = _figure(13, 5.2, columns=2)
+    if not expected:
+        figure, (left, right) = _figure(13, 5.2, columns=2)
+    else:
+        below = 1.6 + 0.5 * len(expected)
+        figure, _ = _figure(13, 5.2 + below, columns=0)
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[5.2, below])[:, 0]
+        left, right = upper.subplots(1, 2, squeeze=False)[0]
+        _draw_expected(lower.subplots(), expected)
     _draw_histogram(left, curves, marked)
     _draw_det(right, curves, marked)
     if title:
@@ -96,8 +122,19 @@ def write_html(
     *,
     title: str = "Calibration",
     caveats: Sequence[str] = (),
+    expected: Sequence[ExpectedAnswer] = (),
+    margin: float | None = None,
 ) -> None:
-    """Write one self-contained HTML page: a table of the thresholds, histograms, DET curve and caveats.
+    """Write one self-contained HTML page: thresholds, expected answers, histograms, DET curve and caveats.
+
+    Args:
+        path: where to write it.
+        curves: what is drawn.
+        marked: thresholds to list and to mark.
+        title: of the page.
+        caveats: sentences below the plots.
+        expected: what calls will answer.
+        margin: the runner-up margin of the expected answers.
 
     Raises:
         ImportError: matplotlib or jinja2 is not installed.
@@ -120,7 +157,16 @@ def write_html(
         )
     ]
     page = environment.get_template("report.html.j2").render(
-        title=title, marked=marked, plots=plots, caveats=caveats, rate_text=rate_text, interval_text=interval_text
+        title=title,
+        marked=marked,
+        plots=plots,
+        caveats=caveats,
+        answers=[(call_name(one), named_shares(one), one) for one in expected],
+        bars=svg_text(expected_figure(expected)) if expected else "",
+        least_probes=PREDICTED_PROBES,
+        margin=margin,
+        rate_text=rate_text,
+        interval_text=interval_text,
     )
     path.write_text(page, encoding="utf-8")
 
@@ -157,13 +203,13 @@ def new_figure() -> "tuple[Figure, Axes]":
 
 
 def _figure(width: float, height: float, columns: int = 1) -> "tuple[Figure, list[Axes]]":
-    """Return a figure of a size in inches, with axes side by side."""
+    """Return a figure of a size in inches, with ``columns`` axes side by side."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("drawing needs matplotlib; install sameface[plots]") from error
     figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0]) if columns else []
 
 
 def _draw_histogram(axes: "Axes", curves: Curves, marked: Sequence[MarkedThreshold]) -> None:
@@ -224,6 +270,15 @@ def _draw_det(axes: "Axes", curves: Curves, marked: Sequence[MarkedThreshold]) -
         limits(float(_probit(floor, floor)) - 0.1, float(_probit(0.9, floor)))
     axes.tick_params(axis="x", labelrotation=35)
     style_axes(axes, "upper right")
+
+
+def _draw_expected(axes: "Axes", answers: Sequence[ExpectedAnswer]) -> None:
+    draw_expected(axes, answers)
+    style_axes(axes)
+    axes.grid(False, axis="y")
+    # Beside the bars, which fill the axes.
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
 
 
 def style_axes(axes: "Axes", legend: Literal["best", "upper left", "upper right"] = "best", columns: int = 1) -> None:

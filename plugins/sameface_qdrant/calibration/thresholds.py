@@ -152,8 +152,8 @@ class _Measurement:
         self._comparisons = comparisons
         self._confidence, self._replicates, self._seed = confidence, replicates, seed
         self._bootstrap = IdentityBootstrap(comparisons.first, comparisons.second, replicates, seed)
-        independent = intervals.independent_comparisons(comparisons.first, comparisons.second)
-        self.effective_comparisons = _effective_comparisons(comparisons.non_mated, self._bootstrap, independent)
+        self._independent = intervals.independent_comparisons(comparisons.first, comparisons.second)
+        self.effective_comparisons = _effective_comparisons(comparisons.non_mated, self._bootstrap, self._independent)
         self.supported = _supported(self.effective_comparisons, comparisons.non_mated, confidence)
 
     def for_fmr(self, target: float) -> MeasuredThreshold:
@@ -177,7 +177,7 @@ class _Measurement:
 
     def for_fpir_by_searches(self, searches: Searches, target: float) -> MeasuredThreshold:
         """Return the threshold for an FPIR from the highest scores of non-mated searches."""
-        supported = _supported(_different_searches(searches), searches.scores, self._confidence)
+        supported = _supported(different_searches(searches), searches.scores, self._confidence)
         threshold = error_rates.rounded_up(error_rates.threshold_at_fmr(searches.scores, max(target, supported)))
         fmr, fmr_interval, fnmr, fnmr_interval = self._error_rates(threshold)
         return MeasuredThreshold(
@@ -224,7 +224,9 @@ class _Measurement:
     def _fmr_interval(self, threshold: float) -> ConfidenceInterval:
         false_matches = self._comparisons.non_mated >= threshold
         if false_matches.any() and self.effective_comparisons < false_matches.size:
-            return intervals.percentile_interval(self._bootstrap.rates(false_matches), self._confidence)
+            return intervals.resampled_interval(
+                false_matches, self._bootstrap.rates(false_matches), self._independent, self._confidence
+            )
         return self._interval(false_matches, self._comparisons.first, self._comparisons.second)
 
     def _interval(self, errors: Mask, first: Indices, second: Indices) -> ConfidenceInterval:
@@ -273,7 +275,7 @@ def _supported(trials: float, scores: Scores, confidence: float) -> float:
     return max(intervals.rule_of_three(trials, confidence), error_rates.fmr(scores, 1.0))
 
 
-def _different_searches(searches: Searches) -> int:
+def different_searches(searches: Searches) -> int:
     """Return how many searches have a different pair: two people nearest to each other have one score, twice."""
     pairs: Indices = np.sort(np.stack([searches.probes, searches.nearest]), axis=0)
     return int(np.unique(pairs, axis=1).shape[1])

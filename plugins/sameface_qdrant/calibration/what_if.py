@@ -10,7 +10,7 @@ from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.comparisons import Comparisons, Searches
 from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores
 from sameface_qdrant.metrics.intervals import ConfidenceInterval, rate_interval
-from sameface_qdrant.values.decision import Outcome
+from sameface_qdrant.values.decision import Outcome, Scope
 from sameface_qdrant.values.display import brief
 
 OUTCOMES = (Outcome.MATCH, Outcome.AMBIGUOUS, Outcome.NO_MATCH)
@@ -131,12 +131,24 @@ def recorded_decisions(
     return found
 
 
-def verification_decisions(comparisons: Comparisons) -> RecordedDecisions:
-    """Return comparisons as verifications with scope CLAIM. These have no lead, so a margin changes nothing."""
+def verification_decisions(comparisons: Comparisons, scope: Scope = Scope.GALLERY) -> RecordedDecisions:
+    """Return comparisons as verifications.
+
+    With scope GALLERY each has its lead over the best other identity, where leads are known. With scope CLAIM there is
+    no lead, so a margin changes nothing.
+    """
+    mated, owners, ahead = comparisons.mated, comparisons.owners, np.full(comparisons.mated.size, np.nan)
+    strangers_ahead = comparisons.non_mated_leads
+    if scope is Scope.CLAIM or strangers_ahead is None:
+        strangers_ahead = np.full(comparisons.non_mated.size, np.nan)
+    elif comparisons.mated_probes is not None:
+        probes = comparisons.mated_probes
+        mated, owners, ahead = probes.own, probes.identities, probes.leads
     return recorded_decisions(
-        np.concatenate([comparisons.mated, comparisons.non_mated]),
-        first=np.concatenate([comparisons.owners, comparisons.first]),
-        second=np.concatenate([comparisons.owners, comparisons.second]),
+        np.concatenate([mated, comparisons.non_mated]),
+        np.concatenate([ahead, strangers_ahead]),
+        first=np.concatenate([owners, comparisons.first]),
+        second=np.concatenate([owners, comparisons.second]),
     )
 
 

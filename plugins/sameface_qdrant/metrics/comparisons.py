@@ -58,6 +58,36 @@ class Searches:
 
 
 @dataclass(frozen=True, slots=True)
+class MatedProbes:
+    """Probes of enrolled people, one per row, each compared with every identity of the gallery.
+
+    A probe is one of the person's own samples, left out of the gallery. So its own identity has one template fewer here
+    than in use; ``template_ratios`` says how that differs.
+    """
+
+    __repr__ = brief
+
+    identities: Indices
+    """[probes] The identity of each."""
+    own: Scores
+    """[probes] The score of the probe's own identity."""
+    best_other: Scores
+    """[probes] The best score of all other identities; -inf if there is none."""
+    second_other: Scores | None
+    """[probes] The second best score of the others; -inf if there is none. None if it is not known."""
+    nearest_other: Indices | None
+    """[probes] The identity with ``best_other``. None if it is not known."""
+    template_ratios: Scores
+    """[identities in use, or 1] Templates of an identity in use, divided by the templates that ``own`` is the best
+    of."""
+
+    @property
+    def leads(self) -> Scores:
+        """``own`` minus ``best_other``; NaN if there is no other identity."""
+        return np.where(np.isfinite(self.best_other), self.own - self.best_other, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
 class Comparisons:
     """Mated and non-mated scores with the identities that were compared. Identities are indices of ``names``."""
 
@@ -80,6 +110,11 @@ class Comparisons:
     labelled scores."""
     mated_searches: Searches | None = None
     """Searches for enrolled people with another of their templates; None if no identity has two."""
+    non_mated_leads: Scores | None = None
+    """The score of each non-mated comparison minus that of the best other identity, without the probe's own. NaN if
+    there is no other identity. None if leads are not known."""
+    mated_probes: MatedProbes | None = None
+    """Enrolled people's probes with their leads. None if leads are not known, or if nobody has two samples."""
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return a table with the columns ``score``, ``mated``, ``first`` and ``second``: the identities compared.
@@ -125,11 +160,20 @@ class ComparisonScores:
         return table_of({"score": np.concatenate([self.mated, self.non_mated]), "mated": mated})
 
 
-def labelled_scores(scores: ArrayLike, first: Sequence[str], second: Sequence[str]) -> Comparisons:
+def labelled_scores(
+    scores: ArrayLike, first: Sequence[str], second: Sequence[str], leads: ArrayLike | None = None
+) -> Comparisons:
     """Return the comparisons of a table with one score and two labels per row. Equal labels make a mated comparison.
 
+    Args:
+        scores: cosines of claims, [comparisons].
+        first: the person of each probe.
+        second: the identity that each probe claims.
+        leads: the score minus that of the best other identity, [comparisons]; NaN if there was no other. With them a
+            runner-up margin can be measured.
+
     Raises:
-        InvalidArgument: the columns differ in length, or a score is not a finite number.
+        InvalidArgument: the columns differ in length, a score is not a finite number, or a lead is infinite.
         NotEnoughData: no row is non-mated.
     """
     values = np.asarray(scores, dtype=np.float64).ravel()
@@ -141,6 +185,7 @@ def labelled_scores(scores: ArrayLike, first: Sequence[str], second: Sequence[st
         )
     if not np.isfinite(values).all():
         raise InvalidArgument("a score is not a finite number; leave such rows out", metadata={"field": "scores"})
+    ahead = None if leads is None else _leads(leads, values.size)
     names, identities = np.unique(np.array([*first, *second], dtype=np.str_), return_inverse=True)
     one, other = identities[: len(first)].astype(np.int64), identities[len(first) :].astype(np.int64)
     is_mated = one == other
@@ -158,7 +203,30 @@ def labelled_scores(scores: ArrayLike, first: Sequence[str], second: Sequence[st
         one[~is_mated],
         other[~is_mated],
         possible_comparisons=int((~is_mated).sum()),
+        non_mated_leads=None if ahead is None else ahead[~is_mated],
+        mated_probes=None
+        if ahead is None or not is_mated.any()
+        else _labelled_probes(values[is_mated], ahead[is_mated], one[is_mated]),
     )
+
+
+def _leads(values: ArrayLike, expected: int) -> Scores:
+    leads = np.asarray(values, dtype=np.float64).ravel()
+    if leads.size != expected:
+        raise InvalidArgument(
+            f"there are {leads.size} leads for {expected} scores; expected as many of each", metadata={"field": "leads"}
+        )
+    if np.isinf(leads).any():
+        raise InvalidArgument(
+            "a lead is infinite; expected a number, or NaN where there was no other identity",
+            metadata={"field": "leads"},
+        )
+    return leads
+
+
+def _labelled_probes(scores: Scores, leads: Scores, identities: Indices) -> MatedProbes:
+    best_other = np.where(np.isnan(leads), -np.inf, scores - leads)
+    return MatedProbes(identities, scores, best_other, None, None, np.ones(1))
 
 
 def sample_templates(

@@ -11,6 +11,9 @@ import numpy as np
 
 from sameface_qdrant.metrics.error_rates import Indices, Mask, Rates, Weights
 
+_ROUNDING = 1e-9
+"""Resampled rates that differ by less do so by rounding alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceInterval:
@@ -86,15 +89,66 @@ def rate_interval(
     if independent == errors.size:
         return wilson_interval(int(errors.sum()), errors.size, confidence)
     if errors.any() and not errors.all():
-        return percentile_interval(IdentityBootstrap(first, second, replicates, seed).rates(errors), confidence)
+        resampled = IdentityBootstrap(first, second, replicates, seed).rates(errors)
+        return resampled_interval(errors, resampled, independent, confidence)
     limit = rule_of_three(independent, confidence)
     return ConfidenceInterval(1.0 - limit, 1.0) if errors.all() else ConfidenceInterval(0.0, limit)
+
+
+def prediction_interval(rate: float, trials: float, probes: int, confidence: float = 0.95) -> ConfidenceInterval:
+    """Return an interval for the rate that another sample of ``probes`` independent probes, or more, will show.
+
+    It is the prediction interval of a binomial count after ``trials`` independent trials, with Jeffreys' prior (Brown,
+    Cai and DasGupta 2001, Statistical Science 16, p. 101), so it is wider than a confidence interval: another sample
+    has chance of its own. It also holds the confidence interval, which is what remains for very many probes.
+
+    Args:
+        rate: measured, 0 to 1.
+        trials: how many independent trials it was measured on; see `effective_sample_size`.
+        probes: least number of probes of the other sample.
+        confidence: in (0, 1).
+
+    >>> interval = prediction_interval(0.1, 1000, 200)
+    >>> round(interval.low, 3), round(interval.high, 3)
+    (0.06, 0.15)
+    """
+    known = wilson_interval(rate * trials, trials, confidence)
+    hits, misses = rate * trials + 0.5, (1.0 - rate) * trials + 0.5
+    counts = range(probes + 1)
+    logarithms = [
+        math.lgamma(probes + 1)
+        - math.lgamma(count + 1)
+        - math.lgamma(probes - count + 1)
+        + _log_beta(count + hits, probes - count + misses)
+        - _log_beta(hits, misses)
+        for count in counts
+    ]
+    below = np.cumsum(np.exp(logarithms))
+    tail = (1.0 - _confidence(confidence)) / 2
+    low, high = (int(np.searchsorted(below, level)) / probes for level in (tail, 1.0 - tail))
+    return ConfidenceInterval(min(known.low, low), max(known.high, min(1.0, high)))
+
+
+def _log_beta(one: float, other: float) -> float:
+    return math.lgamma(one) + math.lgamma(other) - math.lgamma(one + other)
 
 
 def percentile_interval(rates: Rates, confidence: float = 0.95) -> ConfidenceInterval:
     """Return the percentile interval of resampled rates."""
     low, high = np.quantile(rates, [0.5 - _confidence(confidence) / 2, 0.5 + confidence / 2])
     return ConfidenceInterval(float(low), float(high))
+
+
+def resampled_interval(
+    errors: Mask, resampled: Rates, independent: int, confidence: float = 0.95
+) -> ConfidenceInterval:
+    """Return the percentile interval of a rate, or Wilson's for ``independent`` trials if the rate does not vary.
+
+    Two or three identities give the same comparisons in every replicate. The rate is not certain because of that.
+    """
+    if resampled.size == 0 or np.ptp(resampled) <= _ROUNDING:
+        return wilson_interval(float(errors.mean()) * independent, independent, confidence)
+    return percentile_interval(resampled, confidence)
 
 
 class IdentityBootstrap:
@@ -155,8 +209,10 @@ def effective_sample_size(rate: float, resampled: Rates, least: float, most: flo
         least: lower limit of the result.
         most: upper limit of the result.
     """
-    variance = float(np.var(resampled))
-    return most if variance <= 0 else min(most, max(least, rate * (1.0 - rate) / variance))
+    if resampled.size == 0 or np.ptp(resampled) <= _ROUNDING:
+        # Too few identities to vary, see `resampled_interval`. That is no certainty.
+        return least
+    return min(most, max(least, rate * (1.0 - rate) / float(np.var(resampled))))
 
 
 def independent_comparisons(first: Indices, second: Indices) -> int:

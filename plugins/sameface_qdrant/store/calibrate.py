@@ -4,7 +4,6 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Unpack
 
 import numpy as np
 
@@ -13,10 +12,8 @@ from sameface_qdrant.calibration.gallery import (
     CalibrationOptions,
     GalleryCalibration,
     GalleryTemplates,
-    Operation,
     SettingChanges,
     compare_settings,
-    given_scores,
     measure,
     policy_changes,
     settings,
@@ -29,6 +26,7 @@ from sameface_qdrant.store.conditional_write import confirmed
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.payloads import check_etag
+from sameface_qdrant.values.decision import Operation
 from sameface_qdrant.values.vectors import Vector
 
 _PAGE = 500
@@ -39,23 +37,23 @@ async def calibrate_gallery(
     galleries: Galleries,
     threads: Executor,
     gallery: str,
+    options: CalibrationOptions,
     *,
-    etag: str = "",
-    **options: Unpack[CalibrationOptions],
+    etag: str,
 ) -> GalleryCalibration:
     """See `sameface_qdrant.Store.calibrate`. Long calculations run in one of ``threads``."""
     tenant = await galleries.tenant(gallery)
     present = tenant.gallery
     check_etag(etag, present.etag, gallery)
     size = await _size(engine, tenant)
-    scores = given_scores(options)
+    scores = options.comparisons
     evidence = await _templates(engine, tenant, threads) if scores is None else scores
     found = await in_thread(threads, measure, present, size, evidence, options)
-    if not options.get("apply", False):
+    if not options.apply:
         return found
     changes = policy_changes(found, size, options)
     # With the etag that was read, because a policy that was changed meanwhile may have other targets.
-    changed = await galleries.update(gallery, policy=changes, author=options.get("author", ""), etag=present.etag)
+    changed = await galleries.update(gallery, policy=changes, author=options.author, etag=present.etag)
     return dataclasses.replace(found, gallery=changed, applied=True)
 
 
@@ -65,15 +63,15 @@ async def gallery_what_if(
     threads: Executor,
     gallery: str,
     operation: Operation,
-    **changes: Unpack[SettingChanges],
+    changes: SettingChanges,
 ) -> WhatIf:
     """See `sameface_qdrant.Store.what_if`. Long calculations run in one of ``threads``."""
     tenant = await galleries.tenant(gallery)
     before, after = settings(tenant.gallery, operation, await _size(engine, tenant), changes)
-    if (decisions := changes.get("decisions")) is not None:
-        return await in_thread(threads, what_if, decisions, before, after)
+    if changes.decisions is not None:
+        return await in_thread(threads, what_if, changes.decisions, before, after)
     templates = await _templates(engine, tenant, threads)
-    return await in_thread(threads, compare_settings, templates, operation, before, after)
+    return await in_thread(threads, compare_settings, templates, operation, before, after, changes.scope)
 
 
 async def _size(engine: Engine, tenant: Tenant) -> int:

@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Unpack, cast
+from typing import cast
 
 from numpy.typing import ArrayLike
 
-from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation, SettingChanges
-from sameface_qdrant.calibration.what_if import WhatIf
+from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, SettingChanges
+from sameface_qdrant.calibration.inputs import Cohort
+from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf
 from sameface_qdrant.engines.base import Engine, EngineDescription
 from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.server.options import ServerOptions
+from sameface_qdrant.metrics.comparisons import Comparisons
+from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS
 from sameface_qdrant.store.calibrate import calibrate_gallery, gallery_what_if
 from sameface_qdrant.store.checked_engine import checked
 from sameface_qdrant.store.decisions import Decisions
@@ -31,7 +34,7 @@ from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.argument_types import checks_arguments
-from sameface_qdrant.values.decision import Decision, Probe, Scope
+from sameface_qdrant.values.decision import Decision, Operation, Probe, Scope
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery
@@ -287,12 +290,36 @@ class Store:
         return await self._decisions.search(gallery, probe, where=where, limit=limit, min_score=min_score)
 
     async def calibrate(
-        self, gallery: str, *, etag: str = "", **options: Unpack[CalibrationOptions]
+        self,
+        gallery: str,
+        *,
+        apply: bool = False,
+        accept_supported: bool = False,
+        operation: Operation | None = None,
+        comparisons: Comparisons | None = None,
+        cohort: Cohort | None = None,
+        author: str = "",
+        max_comparisons: int = MAX_COMPARISONS,
+        seed: int = 0,
+        etag: str = "",
     ) -> GalleryCalibration:
-        """Measure thresholds for the targets of the gallery's policy; ``apply`` writes them as a new revision of it.
+        """Measure the thresholds and the runner-up margin for the targets of the gallery's policy.
 
-        It compares the gallery's templates, or uses the scores or the cohort of `CalibrationOptions`. If ``etag`` is
-        given, the gallery must still have it.
+        The answer also says what calls will answer with them. It compares the gallery's templates, unless scores or a
+        cohort are given.
+
+        Args:
+            gallery: its id.
+            apply: write thresholds and margin into the policy as a new revision; else only measure.
+            accept_supported: if a target is not supported, apply the threshold for the lowest supported rate, if that
+                is 5 % at most.
+            operation: apply only the threshold for this operation; None applies both.
+            comparisons: labelled scores, from `read_scores` or `labelled_scores`.
+            cohort: people who are not enrolled, to compare the gallery with.
+            author: stored with the policy's new revision.
+            max_comparisons: most non-mated comparisons; more are sampled.
+            seed: of sampling and bootstrap.
+            etag: if given, the gallery must still have it.
 
         Raises:
             GalleryNotFound: there is no such gallery.
@@ -300,10 +327,30 @@ class Store:
             ConcurrentUpdate: the gallery was changed meanwhile, or ``etag`` is not its present one.
             InvalidArgument, InvalidEmbedding, ContractMismatch: the scores or the cohort are malformed.
         """
-        return await calibrate_gallery(self._checked, self.galleries, self.calculating, gallery, etag=etag, **options)
+        options = CalibrationOptions(
+            apply, accept_supported, operation, comparisons, cohort, author, max_comparisons, seed
+        )
+        return await calibrate_gallery(self._checked, self.galleries, self.calculating, gallery, options, etag=etag)
 
-    async def what_if(self, gallery: str, operation: Operation, **changes: Unpack[SettingChanges]) -> WhatIf:
+    async def what_if(
+        self,
+        gallery: str,
+        operation: Operation,
+        *,
+        threshold: float | None = None,
+        margin: float | None = None,
+        scope: Scope | None = None,
+        decisions: RecordedDecisions | None = None,
+    ) -> WhatIf:
         """Return what another threshold or margin would change, for the gallery's templates or for given decisions.
+
+        Args:
+            gallery: its id.
+            operation: which decisions to repeat.
+            threshold: −1 to 1; None keeps the present one.
+            margin: 0 to 2; None keeps the present one.
+            scope: of verifications; None is GALLERY.
+            decisions: decisions to decide again, from `recorded_decisions`; None compares the gallery's templates.
 
         Raises:
             GalleryNotFound: there is no such gallery.
@@ -311,7 +358,8 @@ class Store:
             ThresholdNotCalibrated: the policy and the model card have no threshold to compare with.
             InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
         """
-        return await gallery_what_if(self._checked, self.galleries, self.calculating, gallery, operation, **changes)
+        changes = SettingChanges(threshold, margin, scope, decisions)
+        return await gallery_what_if(self._checked, self.galleries, self.calculating, gallery, operation, changes)
 
     async def rekey(self, gallery: str, *, progress: Progress | None = None) -> Rekeyed:
         """Write the templates and records of a protected gallery again under the current key, without photos.

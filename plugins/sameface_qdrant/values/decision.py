@@ -31,6 +31,15 @@ class Outcome(StrEnum):
     NO_MATCH = "NO_MATCH"
 
 
+class Operation(StrEnum):
+    """What a threshold is for."""
+
+    VERIFICATION = "VERIFICATION"
+    """1:1, a claim."""
+    IDENTIFICATION = "IDENTIFICATION"
+    """1:N, a search."""
+
+
 class Scope(StrEnum):
     """CLAIM compares with the claimed identity alone. GALLERY also requires its lead over all other identities."""
 

@@ -82,6 +82,11 @@ class Policy:
     """False match rate to aim for if no threshold is set, in (0, 1)."""
     target_fpir: float = field(default=1e-2, metadata=number(RATES, "false positive identification rate to aim for"))
     """False positive identification rate to aim for if no threshold is set, in (0, 1)."""
+    target_ambiguous: float = field(
+        default=0.02, metadata=number(Range(0, 1), "largest share of mated probes that a calibration lets be ambiguous")
+    )
+    """Largest share of mated probes that may reach the threshold and still be AMBIGUOUS, 0 to 1. A calibration chooses
+    ``runner_up_margin`` by it."""
     max_templates: int = field(
         default=16,
         metadata=number(Range(1, HARD_TEMPLATE_LIMIT), f"most templates per identity, 1 to {HARD_TEMPLATE_LIMIT}"),
@@ -148,6 +153,7 @@ class PolicyOptions(TypedDict, total=False):
     runner_up_margin: float | None
     target_fmr: float | None
     target_fpir: float | None
+    target_ambiguous: float | None
     max_templates: int | None
     when_full: WhenFull | WhenFullName | None
     on_collision: GuardAction | GuardActionName | None

@@ -6,22 +6,19 @@ from collections.abc import Callable
 import numpy as np
 from google.protobuf.message import Message
 
+from sameface.api.calibration_responses import calibration_to, identity_thresholds_to, side_to
 from sameface.api.names import parse_name
-from sameface.api.requests import contract_from, number_from
-from sameface.resource_names import make_name
+from sameface.api.requests import contract_from, number_from, scope_from
 from sameface.v1 import calibration_pb2, gallery_pb2, gallery_service_pb2
-from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, Operation
 from sameface_qdrant.calibration.inputs import Cohort
-from sameface_qdrant.calibration.thresholds import MeasuredThreshold
-from sameface_qdrant.calibration.what_if import ErrorRate, RecordedDecisions, SettingOutcomes, recorded_decisions
+from sameface_qdrant.calibration.what_if import RecordedDecisions, recorded_decisions
 from sameface_qdrant.concurrency import in_thread
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonSource, labelled_scores
-from sameface_qdrant.metrics.curves import Curves, curves
-from sameface_qdrant.metrics.intervals import ConfidenceInterval
-from sameface_qdrant.metrics.menagerie import ErrorRates, IdentityThresholds, propose_identity_thresholds
+from sameface_qdrant.metrics.comparisons import Comparisons, labelled_scores
+from sameface_qdrant.metrics.curves import curves
+from sameface_qdrant.metrics.menagerie import propose_identity_thresholds
 from sameface_qdrant.store.store import Store
-from sameface_qdrant.values.decision import Outcome
+from sameface_qdrant.values.decision import Operation
 from sameface_qdrant.values.gallery import Gallery
 
 AUTHOR = "CalibrateGallery"
@@ -48,20 +45,25 @@ class Calibrations:
     ) -> gallery_service_pb2.CalibrateGalleryResponse:
         """See the proto."""
         (gallery,) = parse_name(request.name, "name", 1)
-        options = CalibrationOptions(
-            apply=not request.validate_only,
-            accept_supported=request.accept_supported,
-            operation=_operation(request.operation),
-            author=AUTHOR,
-        )
+        operation = _operation(request.operation)
         threads = self._store.calculating
+        comparisons = cohort = None
         async with self._one_at_a_time:
             match request.WhichOneof("evidence"):
                 case "scores":
-                    options["comparisons"] = await in_thread(threads, _scores, request.scores)
+                    comparisons = await in_thread(threads, _scores, request.scores)
                 case "cohort":
-                    options["cohort"] = await in_thread(threads, _cohort, request.cohort)
-            found = await self._store.calibrate(gallery, etag=request.etag, **options)
+                    cohort = await in_thread(threads, _cohort, request.cohort)
+            found = await self._store.calibrate(
+                gallery,
+                apply=not request.validate_only,
+                accept_supported=request.accept_supported,
+                operation=operation,
+                comparisons=comparisons,
+                cohort=cohort,
+                author=AUTHOR,
+                etag=request.etag,
+            )
             drawn = await in_thread(threads, curves, found.comparisons)
             proposed = None
             if request.propose_identity_thresholds:
@@ -75,10 +77,10 @@ class Calibrations:
                 )
         return gallery_service_pb2.CalibrateGalleryResponse(
             gallery=self._gallery_to(found.gallery),
-            calibration=_calibration_to(found, drawn),
+            calibration=calibration_to(found, drawn),
             identity_thresholds=None
             if proposed is None
-            else _identity_thresholds_to(proposed, gallery, found.comparisons.source),
+            else identity_thresholds_to(proposed, gallery, found.comparisons.source),
         )
 
     async def what_if(
@@ -91,6 +93,7 @@ class Calibrations:
             raise InvalidArgument(
                 "operation is unspecified; expected VERIFICATION or IDENTIFICATION", metadata={"field": "operation"}
             )
+        scope = scope_from(request.scope)
         async with self._one_at_a_time:
             decisions = None
             if request.HasField("decisions"):
@@ -100,11 +103,12 @@ class Calibrations:
                 operation,
                 threshold=number_from(request, "threshold", -1, 1),
                 margin=number_from(request, "runner_up_margin", 0, 2),
+                scope=scope,
                 decisions=decisions,
             )
         return gallery_service_pb2.WhatIfGalleryResponse(
-            before=_side_to(found.before),
-            after=_side_to(found.after),
+            before=side_to(found.before),
+            after=side_to(found.after),
             transitions=[
                 calibration_pb2.OutcomeTransition(before=f"OUTCOME_{one}", after=f"OUTCOME_{other}", count=count)
                 for (one, other), count in found.transitions.items()
@@ -140,7 +144,9 @@ def _scores(message: calibration_pb2.LabelledScores) -> Comparisons:
             f"scores.first and scores.second have {identities:,} identities; at most {MAX_IDENTITIES:,} are allowed",
             metadata={"field": "scores.first"},
         )
-    return labelled_scores(message.scores, [str(one) for one in message.first], [str(one) for one in message.second])
+    _bounded(message, "leads", MAX_SCORES, "scores.leads")
+    first, second = [str(one) for one in message.first], [str(one) for one in message.second]
+    return labelled_scores(message.scores, first, second, message.leads or None)
 
 
 def _cohort(message: calibration_pb2.Cohort) -> Cohort:
@@ -165,103 +171,4 @@ def _decisions(message: calibration_pb2.RecordedDecisions) -> RecordedDecisions:
         mated=message.mated or None,
         first=message.first or None,
         second=message.second or None,
-    )
-
-
-def _interval_to(interval: ConfidenceInterval | None) -> calibration_pb2.ConfidenceInterval | None:
-    return None if interval is None else calibration_pb2.ConfidenceInterval(low=interval.low, high=interval.high)
-
-
-def _threshold_to(measured: MeasuredThreshold) -> calibration_pb2.MeasuredThreshold:
-    return calibration_pb2.MeasuredThreshold(
-        target=measured.target,
-        supported=measured.supported,
-        threshold=measured.threshold,
-        rate=measured.rate,
-        interval=_interval_to(measured.interval),
-        method=f"METHOD_{measured.method}",
-        reason=measured.reason,
-        fmr=measured.fmr,
-        fmr_interval=_interval_to(measured.fmr_interval),
-        fnmr=measured.fnmr,
-        fnmr_interval=_interval_to(measured.fnmr_interval),
-        other_threshold=measured.other_threshold,
-    )
-
-
-def _calibration_to(found: GalleryCalibration, drawn: Curves) -> calibration_pb2.Calibration:
-    measured, evidence = found.calibration, found.calibration.evidence
-    return calibration_pb2.Calibration(
-        verification=_threshold_to(measured.verify),
-        identification=_threshold_to(measured.identify),
-        gallery_size=measured.gallery_size,
-        confidence=measured.confidence,
-        source=f"SOURCE_{evidence.source}",
-        identities=evidence.identities,
-        comparisons=evidence.comparisons,
-        possible_comparisons=evidence.possible_comparisons,
-        effective_comparisons=evidence.effective_comparisons,
-        mated_comparisons=evidence.mated_comparisons,
-        mated_identities=evidence.mated_identities,
-        searches=evidence.searches,
-        findings=found.caveats,
-        curves=calibration_pb2.Calibration.Curves(
-            thresholds=drawn.thresholds,
-            fmr=drawn.fmr,
-            fnmr=drawn.fnmr,
-            edges=drawn.edges,
-            mated=drawn.mated,
-            non_mated=drawn.non_mated,
-        ),
-    )
-
-
-def _errors_to(errors: ErrorRates | None) -> calibration_pb2.IdentityThresholds.ErrorRates | None:
-    if errors is None:
-        return None
-    return calibration_pb2.IdentityThresholds.ErrorRates(
-        fmr=errors.fmr, fmr_interval=_interval_to(errors.fmr_interval), fnmr=errors.fnmr
-    )
-
-
-def _identity_thresholds_to(
-    proposed: IdentityThresholds, gallery: str, source: ComparisonSource
-) -> calibration_pb2.IdentityThresholds:
-    def name(identity: str) -> str:
-        return identity if source is ComparisonSource.SCORES else make_name(gallery, identity)
-
-    return calibration_pb2.IdentityThresholds(
-        proposals=[
-            calibration_pb2.IdentityThresholds.Proposal(
-                identity=name(lamb.identity),
-                verify_threshold=lamb.threshold,
-                p_value=lamb.p_value,
-                impostors=lamb.impostors,
-                impostors_in_tail=lamb.impostors_in_tail,
-            )
-            for lamb in proposed.lambs
-        ],
-        before=_errors_to(proposed.before),
-        after=_errors_to(proposed.after),
-        raised=_errors_to(proposed.raised),
-    )
-
-
-def _rate_to(rate: ErrorRate | None) -> calibration_pb2.SettingOutcomes.ErrorRate | None:
-    if rate is None:
-        return None
-    return calibration_pb2.SettingOutcomes.ErrorRate(
-        errors=rate.errors, trials=rate.trials, interval=_interval_to(rate.interval)
-    )
-
-
-def _side_to(side: SettingOutcomes) -> calibration_pb2.SettingOutcomes:
-    return calibration_pb2.SettingOutcomes(
-        threshold=side.setting.threshold,
-        runner_up_margin=side.setting.margin,
-        matches=side.counts[Outcome.MATCH],
-        ambiguous=side.counts[Outcome.AMBIGUOUS],
-        no_matches=side.counts[Outcome.NO_MATCH],
-        false_matches=_rate_to(side.false_matches),
-        false_non_matches=_rate_to(side.false_non_matches),
     )

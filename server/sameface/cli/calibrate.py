@@ -11,34 +11,39 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 
+from sameface.cli.calibration_report import interval_of, print_calibration, write_report
 from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, Etag, GalleryArgument, connected
 from sameface.cli.output import Cell, as_dict, coloured, note, print_json, print_table
-from sameface.client import Calibration, Client, ErrorRate, IdentityThresholds, MeasuredThreshold, Outcome
-from sameface.client import ConfidenceInterval as ReceivedInterval
+from sameface.client import Client, ErrorRate, IdentityThresholds, Outcome
 from sameface.resource_names import last_part
 from sameface.v1 import calibration_pb2
 from sameface_qdrant.calibration.inputs import read_cohort, read_scores
-from sameface_qdrant.calibration.report import MarkedThreshold, interval_text, rate_text, write_html, write_png
+from sameface_qdrant.calibration.report import interval_text, rate_text
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics.curves import Curves
-from sameface_qdrant.metrics.intervals import ConfidenceInterval
 
 OUTCOMES = (Outcome.MATCH, Outcome.AMBIGUOUS, Outcome.NO_MATCH)
 OperationName = Literal["verification", "identification"]
+ScopeName = Literal["claim", "gallery"]
 
 
 def calibrate(
     gallery: GalleryArgument,
-    apply: Annotated[bool, typer.Option("--apply", help="write the thresholds into the gallery's policy")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="write thresholds and margin into the gallery's policy")
+    ] = False,
     accept_supported: Annotated[
         bool,
         typer.Option("--accept-supported", help="if a target is not supported, apply the lowest supported rate"),
     ] = False,
-    only: Annotated[OperationName | None, typer.Option(help="apply only this threshold", show_default=False)] = None,
+    only: Annotated[
+        OperationName | None, typer.Option(help="apply only this threshold, and the margin", show_default=False)
+    ] = None,
     scores: Annotated[
         str | None,
         typer.Option(
-            metavar="CSV", help="labelled scores with columns score, first, second; - for stdin", show_default=False
+            metavar="CSV",
+            help="labelled scores with columns score, first, second, and lead if known; - for stdin",
+            show_default=False,
         ),
     ] = None,
     cohort: Annotated[
@@ -60,7 +65,7 @@ def calibrate(
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
-    """Measure thresholds for the policy's target FMR and FPIR. Without --apply nothing is changed.
+    """Measure thresholds and runner-up margin for the policy's targets. Without --apply nothing is changed.
 
     Example: `sameface gallery calibrate staff --report report.html`
     """
@@ -82,14 +87,11 @@ def calibrate(
         )
     measured = answer.calibration
     if report is not None:
-        _write_report(report, gallery, measured)
+        write_report(report, gallery, measured)
     if as_json:
         print_json(as_dict(answer))
         return
-    print_table(
-        ("", "threshold", "target", "measured", "95 % interval", "FNMR", "95 % interval"),
-        [_row("verify", "FMR", measured.verification), _row("identify", "FPIR", measured.identification)],
-    )
+    print_calibration(measured, answer.gallery.policy)
     for sentence in (f"Identification: {measured.identification.reason}.", *measured.findings):
         print(f"- {sentence}")
     if answer.identity_thresholds is not None:
@@ -98,7 +100,7 @@ def calibrate(
     note(
         f"{gallery} now has policy revision {revision}"
         if apply
-        else "nothing was changed; --apply writes the thresholds into the policy"
+        else "nothing was changed; --apply writes thresholds and margin into the policy"
     )
 
 
@@ -110,6 +112,9 @@ def what_if(
     ] = None,
     margin: Annotated[
         float | None, typer.Option(help="new runner-up margin; default: the policy's", show_default=False)
+    ] = None,
+    scope: Annotated[
+        ScopeName | None, typer.Option(help="scope of verifications; default: gallery", show_default=False)
     ] = None,
     decisions: Annotated[
         str | None,
@@ -129,7 +134,7 @@ def what_if(
     read = None if decisions is None else _decisions(decisions)
     with connected(address) as client:
         answer = client.what_if_gallery(
-            gallery, operation, threshold=threshold, runner_up_margin=margin, decisions=read
+            gallery, operation, threshold=threshold, runner_up_margin=margin, scope=scope, decisions=read
         )
     if as_json:
         print_json(as_dict(answer))
@@ -162,6 +167,9 @@ def _labelled(source: str) -> calibration_pb2.LabelledScores:
         scores=np.concatenate([read.mated, read.non_mated]),
         first=np.concatenate([read.owners, read.first]),
         second=np.concatenate([read.owners, read.second]),
+        leads=None
+        if read.non_mated_leads is None
+        else np.concatenate([() if read.mated_probes is None else read.mated_probes.leads, read.non_mated_leads]),
     )
 
 
@@ -197,21 +205,6 @@ def _decisions(source: str) -> calibration_pb2.RecordedDecisions:
         ) from None
 
 
-def _row(name: str, rate: str, one: MeasuredThreshold) -> Sequence[Cell]:
-    target: Cell = f"{rate} {one.target:g}"
-    if one.supported > one.target:
-        target = coloured(f"{rate} {one.supported:.2g} instead of {one.target:g}", colour="yellow")
-    return (
-        name,
-        f"{one.threshold:.4f}",
-        target,
-        rate_text(one.rate),
-        interval_text(_interval(one.interval)),
-        "–" if one.fnmr is None else rate_text(one.fnmr),
-        "" if one.fnmr_interval is None else interval_text(_interval(one.fnmr_interval)),
-    )
-
-
 def _print_proposals(found: IdentityThresholds, *, named: bool) -> None:
     """Print what is proposed. ``named``: identities of the gallery, by their names; others are as they were sent."""
     if not found.proposals:
@@ -236,44 +229,8 @@ def _print_proposals(found: IdentityThresholds, *, named: bool) -> None:
     ):
         if errors is not None and errors.fmr_interval is not None:
             fnmr = "–" if errors.fnmr is None else rate_text(errors.fnmr)
-            rates = f"FMR {rate_text(errors.fmr)} ({interval_text(_interval(errors.fmr_interval))}), FNMR {fnmr}"
+            rates = f"FMR {rate_text(errors.fmr)} ({interval_text(interval_of(errors.fmr_interval))}), FNMR {fnmr}"
             print(f"- {name}: {rates}, measured on impostors who took no part in choosing")
-
-
-def _write_report(path: Path, gallery: str, measured: Calibration) -> None:
-    received = measured.curves
-    curves = Curves(
-        np.array(received.thresholds),
-        np.array(received.fmr),
-        np.array(received.fnmr),
-        np.array(received.edges),
-        np.array(received.mated, np.int64),
-        np.array(received.non_mated, np.int64),
-    )
-    identification = measured.identification
-    fpir = f"FPIR {rate_text(identification.rate)} ({interval_text(_interval(identification.interval))})"
-    marked = [
-        MarkedThreshold(
-            label,
-            one.threshold,
-            one.fmr,
-            _interval(one.fmr_interval),
-            one.fnmr,
-            None if one.fnmr_interval is None else _interval(one.fnmr_interval),
-            below,
-        )
-        for label, one, below in (("verify", measured.verification, ""), ("identify", identification, fpir))
-    ]
-    title = f"Calibration of {gallery}"
-    if path.suffix == ".png":
-        write_png(path, curves, marked, title)
-    else:
-        write_html(path, curves, marked, title=title, caveats=measured.findings)
-    note(f"report in {path}")
-
-
-def _interval(received: ReceivedInterval) -> ConfidenceInterval:
-    return ConfidenceInterval(received.low, received.high)
 
 
 def _change(name: Cell, before: int, after: int) -> Sequence[Cell]:
@@ -283,5 +240,5 @@ def _change(name: Cell, before: int, after: int) -> Sequence[Cell]:
 def _error(rate: ErrorRate | None) -> str:
     if rate is None:
         return "–"
-    interval = "" if rate.interval is None else f" ({interval_text(_interval(rate.interval))})"
+    interval = "" if rate.interval is None else f" ({interval_text(interval_of(rate.interval))})"
     return f"{rate_text(rate.errors / rate.trials)}{interval}"

@@ -121,6 +121,16 @@ class PresentationAttackAction(StrEnum):
     is every embedding (PHOTO_REQUIRED), because it has no photo to examine."""
 
 
+class Operation(StrEnum):
+    """The operation that a threshold is for."""
+
+    UNKNOWN = "UNKNOWN"
+    VERIFICATION = "VERIFICATION"
+    """Verification, 1:1."""
+    IDENTIFICATION = "IDENTIFICATION"
+    """Identification, 1:N."""
+
+
 class Method(StrEnum):
     """How a threshold was measured."""
 

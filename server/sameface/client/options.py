@@ -83,6 +83,7 @@ class PolicyOptions(TypedDict, total=False):
     runner_up_margin: float | None
     target_fmr: float | None
     target_fpir: float | None
+    target_ambiguous: float | None
     max_templates: int | None
     when_full: "WhenFull | plugin.WhenFull | plugin.WhenFullName | None"
     on_collision: "GuardAction | plugin.GuardAction | plugin.GuardActionName | None"
@@ -114,6 +115,8 @@ class WhatIfOptions(TypedDict, total=False):
 
     threshold: float | None
     runner_up_margin: float | None
+    scope: ScopeName | Scope | None
+    """Of verifications that compare templates; None is the whole gallery."""
     decisions: RecordedDecisions | calibration_pb2.RecordedDecisions | None
 
 

@@ -27,7 +27,7 @@ from sameface.v1 import decision_pb2 as sameface_dot_v1_dot_decision__pb2
 from sameface.v1 import face_pb2 as sameface_dot_v1_dot_face__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsameface/v1/calibration.proto\x12\x0bsameface.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1asameface/v1/decision.proto\x1a\x16sameface/v1/face.proto\"Q\n\x0eLabelledScores\x12\x14\n\x06scores\x18\x01 \x03(\x02\x42\x04\xe2\x41\x01\x02\x12\x13\n\x05\x66irst\x18\x02 \x03(\x05\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06second\x18\x03 \x03(\x05\x42\x04\xe2\x41\x01\x02\"\xa2\x01\n\x06\x43ohort\x12-\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x15.sameface.v1.ContractB\x04\xe2\x41\x01\x02\x12\x31\n\x07members\x18\x02 \x03(\x0b\x32\x1a.sameface.v1.Cohort.MemberB\x04\xe2\x41\x01\x02\x1a\x36\n\x06Member\x12\x16\n\x08identity\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06values\x18\x02 \x03(\x02\x42\x04\xe2\x41\x01\x02\"/\n\x12\x43onfidenceInterval\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"\x83\x04\n\x11MeasuredThreshold\x12\x0e\n\x06target\x18\x01 \x01(\x01\x12\x11\n\tsupported\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12\x31\n\x08interval\x18\x05 \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\x12\x35\n\x06method\x18\x06 \x01(\x0e\x32%.sameface.v1.MeasuredThreshold.Method\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0b\n\x03\x66mr\x18\x08 \x01(\x01\x12\x35\n\x0c\x66mr_interval\x18\t \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\x12\x11\n\x04\x66nmr\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x36\n\rfnmr_interval\x18\x0b \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\x12\x1c\n\x0fother_threshold\x18\x0c \x01(\x01H\x01\x88\x01\x01\"f\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x16\n\x12METHOD_COMPARISONS\x10\x01\x12\x13\n\x0fMETHOD_SEARCHES\x10\x02\x12\x17\n\x13METHOD_GALLERY_SIZE\x10\x03\x42\x07\n\x05_fnmrB\x12\n\x10_other_threshold\"\x8c\x05\n\x0b\x43\x61libration\x12\x34\n\x0cverification\x18\x01 \x01(\x0b\x32\x1e.sameface.v1.MeasuredThreshold\x12\x36\n\x0eidentification\x18\x02 \x01(\x0b\x32\x1e.sameface.v1.MeasuredThreshold\x12\x14\n\x0cgallery_size\x18\x03 \x01(\x03\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12/\n\x06source\x18\x05 \x01(\x0e\x32\x1f.sameface.v1.Calibration.Source\x12\x12\n\nidentities\x18\x06 \x01(\x03\x12\x13\n\x0b\x63omparisons\x18\x07 \x01(\x03\x12\x1c\n\x14possible_comparisons\x18\x08 \x01(\x03\x12\x1d\n\x15\x65\x66\x66\x65\x63tive_comparisons\x18\t \x01(\x01\x12\x19\n\x11mated_comparisons\x18\n \x01(\x03\x12\x18\n\x10mated_identities\x18\x0b \x01(\x03\x12\x10\n\x08searches\x18\x0c \x01(\x03\x12\x10\n\x08\x66indings\x18\r \x03(\t\x12/\n\x06\x63urves\x18\x0e \x01(\x0b\x32\x1f.sameface.v1.Calibration.Curves\x1ah\n\x06\x43urves\x12\x12\n\nthresholds\x18\x01 \x03(\x01\x12\x0b\n\x03\x66mr\x18\x02 \x03(\x01\x12\x0c\n\x04\x66nmr\x18\x03 \x03(\x01\x12\r\n\x05\x65\x64ges\x18\x04 \x03(\x01\x12\r\n\x05mated\x18\x05 \x03(\x03\x12\x11\n\tnon_mated\x18\x06 \x03(\x03\"Z\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x11\n\rSOURCE_SCORES\x10\x01\x12\x12\n\x0eSOURCE_GALLERY\x10\x02\x12\x11\n\rSOURCE_COHORT\x10\x03\"\xe9\x03\n\x12IdentityThresholds\x12;\n\tproposals\x18\x01 \x03(\x0b\x32(.sameface.v1.IdentityThresholds.Proposal\x12:\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32*.sameface.v1.IdentityThresholds.ErrorRates\x12\x39\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32*.sameface.v1.IdentityThresholds.ErrorRates\x12:\n\x06raised\x18\x04 \x01(\x0b\x32*.sameface.v1.IdentityThresholds.ErrorRates\x1au\n\x08Proposal\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x18\n\x10verify_threshold\x18\x02 \x01(\x01\x12\x0f\n\x07p_value\x18\x03 \x01(\x01\x12\x11\n\timpostors\x18\x04 \x01(\x03\x12\x19\n\x11impostors_in_tail\x18\x05 \x01(\x03\x1al\n\nErrorRates\x12\x0b\n\x03\x66mr\x18\x01 \x01(\x01\x12\x35\n\x0c\x66mr_interval\x18\x02 \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\x12\x11\n\x04\x66nmr\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_fnmr\"~\n\x11RecordedDecisions\x12\x14\n\x06scores\x18\x01 \x03(\x02\x42\x04\xe2\x41\x01\x02\x12\x13\n\x05leads\x18\x02 \x03(\x02\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05mated\x18\x03 \x03(\x08\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05\x66irst\x18\x04 \x03(\x05\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06second\x18\x05 \x03(\x05\x42\x04\xe2\x41\x01\x01\"\xd8\x02\n\x0fSettingOutcomes\x12\x11\n\tthreshold\x18\x01 \x01(\x01\x12\x18\n\x10runner_up_margin\x18\x02 \x01(\x01\x12\x0f\n\x07matches\x18\x03 \x01(\x03\x12\x11\n\tambiguous\x18\x04 \x01(\x03\x12\x12\n\nno_matches\x18\x05 \x01(\x03\x12=\n\rfalse_matches\x18\x06 \x01(\x0b\x32&.sameface.v1.SettingOutcomes.ErrorRate\x12\x41\n\x11\x66\x61lse_non_matches\x18\x07 \x01(\x0b\x32&.sameface.v1.SettingOutcomes.ErrorRate\x1a^\n\tErrorRate\x12\x0e\n\x06\x65rrors\x18\x01 \x01(\x03\x12\x0e\n\x06trials\x18\x02 \x01(\x03\x12\x31\n\x08interval\x18\x03 \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\"m\n\x11OutcomeTransition\x12$\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0e\x32\x14.sameface.v1.Outcome\x12#\n\x05\x61\x66ter\x18\x02 \x01(\x0e\x32\x14.sameface.v1.Outcome\x12\r\n\x05\x63ount\x18\x03 \x01(\x03*`\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16OPERATION_VERIFICATION\x10\x01\x12\x1c\n\x18OPERATION_IDENTIFICATION\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsameface/v1/calibration.proto\x12\x0bsameface.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1asameface/v1/decision.proto\x1a\x16sameface/v1/face.proto\"f\n\x0eLabelledScores\x12\x14\n\x06scores\x18\x01 \x03(\x02\x42\x04\xe2\x41\x01\x02\x12\x13\n\x05\x66irst\x18\x02 \x03(\x05\x42\x04\xe2\x41\x01\x02\x12\x14\n\x06second\x18\x03 \x03(\x05\x42\x04\xe2\x41\x01\x02\x12\x13\n\x05leads\x18\x04 \x03(\x02\x42\x04\xe2\x41\x01\x01\"\xa2\x01\n\x06\x43ohort\x12-\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x15.sameface.v1.ContractB\x04\xe2\x41\x01\x02\x12\x31\n\x07members\x18\x02 \x03(\x0b\x32\x1a.sameface.v1.Cohort.MemberB\x04\xe2\x41\x01\x02\x1a\x36\n\x06Member\x12\x16\n\x08identity\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x06values\x18\x02 \x03(\x02\x42\x04\xe2\x41\x01\x02\"/\n\x12\x43onfidenceInterval\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\"\x83\x04\n\x11MeasuredThreshold\x12\x0e\n\x06target\x18\x01 \x01(\x01\x12\x11\n\tsupported\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\x12\x0c\n\x04rate\x18\x04 \x01(\x01\x12\x31\n\x08interval\x18\x05 \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\x12\x35\n\x06method\x18\x06 \x01(\x0e\x32%.sameface.v1.MeasuredThreshold.Method\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0b\n\x03\x66mr\x18\x08 \x01(\x01\x12\x35\n\x0c\x66mr_interval\x18\t \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\x12\x11\n\x04\x66nmr\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x36\n\rfnmr_interval\x18\x0b \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\x12\x1c\n\x0fother_threshold\x18\x0c \x01(\x01H\x01\x88\x01\x01\"f\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x16\n\x12METHOD_COMPARISONS\x10\x01\x12\x13\n\x0fMETHOD_SEARCHES\x10\x02\x12\x17\n\x13METHOD_GALLERY_SIZE\x10\x03\x42\x07\n\x05_fnmrB\x12\n\x10_other_threshold\"\xb1\x03\n\x0e\x45xpectedAnswer\x12)\n\toperation\x18\x01 \x01(\x0e\x32\x16.sameface.v1.Operation\x12!\n\x05scope\x18\x02 \x01(\x0e\x32\x12.sameface.v1.Scope\x12\r\n\x05mated\x18\x03 \x01(\x08\x12\x30\n\x05match\x18\x04 \x01(\x0b\x32!.sameface.v1.ExpectedAnswer.Share\x12\x34\n\tambiguous\x18\x05 \x01(\x0b\x32!.sameface.v1.ExpectedAnswer.Share\x12\x33\n\x08no_match\x18\x06 \x01(\x0b\x32!.sameface.v1.ExpectedAnswer.Share\x12\x36\n\x0bwrong_match\x18\x07 \x01(\x0b\x32!.sameface.v1.ExpectedAnswer.Share\x12\x0e\n\x06probes\x18\x08 \x01(\x03\x12\x12\n\nidentities\x18\t \x01(\x03\x1aI\n\x05Share\x12\r\n\x05share\x18\x01 \x01(\x01\x12\x31\n\x08interval\x18\x02 \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\"\xb6\x06\n\x0b\x43\x61libration\x12\x34\n\x0cverification\x18\x01 \x01(\x0b\x32\x1e.sameface.v1.MeasuredThreshold\x12\x36\n\x0eidentification\x18\x02 \x01(\x0b\x32\x1e.sameface.v1.MeasuredThreshold\x12\x14\n\x0cgallery_size\x18\x03 \x01(\x03\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12/\n\x06source\x18\x05 \x01(\x0e\x32\x1f.sameface.v1.Calibration.Source\x12\x12\n\nidentities\x18\x06 \x01(\x03\x12\x13\n\x0b\x63omparisons\x18\x07 \x01(\x03\x12\x1c\n\x14possible_comparisons\x18\x08 \x01(\x03\x12\x1d\n\x15\x65\x66\x66\x65\x63tive_comparisons\x18\t \x01(\x01\x12\x19\n\x11mated_comparisons\x18\n \x01(\x03\x12\x18\n\x10mated_identities\x18\x0b \x01(\x03\x12\x10\n\x08searches\x18\x0c \x01(\x03\x12\x10\n\x08\x66indings\x18\r \x03(\t\x12/\n\x06\x63urves\x18\x0e \x01(\x0b\x32\x1f.sameface.v1.Calibration.Curves\x12\x1d\n\x10runner_up_margin\x18\x0f \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tambiguous\x18\x10 \x01(\x01H\x01\x88\x01\x01\x12\x35\n\x10\x65xpected_answers\x18\x11 \x03(\x0b\x32\x1b.sameface.v1.ExpectedAnswer\x12\x17\n\x0f\x65xpected_probes\x18\x12 \x01(\x05\x1ah\n\x06\x43urves\x12\x12\n\nthresholds\x18\x01 \x03(\x01\x12\x0b\n\x03\x66mr\x18\x02 \x03(\x01\x12\x0c\n\x04\x66nmr\x18\x03 \x03(\x01\x12\r\n\x05\x65\x64ges\x18\x04 \x03(\x01\x12\r\n\x05mated\x18\x05 \x03(\x03\x12\x11\n\tnon_mated\x18\x06 \x03(\x03\"Z\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x11\n\rSOURCE_SCORES\x10\x01\x12\x12\n\x0eSOURCE_GALLERY\x10\x02\x12\x11\n\rSOURCE_COHORT\x10\x03\x42\x13\n\x11_runner_up_marginB\x0c\n\n_ambiguous\"\xe9\x03\n\x12IdentityThresholds\x12;\n\tproposals\x18\x01 \x03(\x0b\x32(.sameface.v1.IdentityThresholds.Proposal\x12:\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32*.sameface.v1.IdentityThresholds.ErrorRates\x12\x39\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32*.sameface.v1.IdentityThresholds.ErrorRates\x12:\n\x06raised\x18\x04 \x01(\x0b\x32*.sameface.v1.IdentityThresholds.ErrorRates\x1au\n\x08Proposal\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x18\n\x10verify_threshold\x18\x02 \x01(\x01\x12\x0f\n\x07p_value\x18\x03 \x01(\x01\x12\x11\n\timpostors\x18\x04 \x01(\x03\x12\x19\n\x11impostors_in_tail\x18\x05 \x01(\x03\x1al\n\nErrorRates\x12\x0b\n\x03\x66mr\x18\x01 \x01(\x01\x12\x35\n\x0c\x66mr_interval\x18\x02 \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\x12\x11\n\x04\x66nmr\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x07\n\x05_fnmr\"~\n\x11RecordedDecisions\x12\x14\n\x06scores\x18\x01 \x03(\x02\x42\x04\xe2\x41\x01\x02\x12\x13\n\x05leads\x18\x02 \x03(\x02\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05mated\x18\x03 \x03(\x08\x42\x04\xe2\x41\x01\x01\x12\x13\n\x05\x66irst\x18\x04 \x03(\x05\x42\x04\xe2\x41\x01\x01\x12\x14\n\x06second\x18\x05 \x03(\x05\x42\x04\xe2\x41\x01\x01\"\xd8\x02\n\x0fSettingOutcomes\x12\x11\n\tthreshold\x18\x01 \x01(\x01\x12\x18\n\x10runner_up_margin\x18\x02 \x01(\x01\x12\x0f\n\x07matches\x18\x03 \x01(\x03\x12\x11\n\tambiguous\x18\x04 \x01(\x03\x12\x12\n\nno_matches\x18\x05 \x01(\x03\x12=\n\rfalse_matches\x18\x06 \x01(\x0b\x32&.sameface.v1.SettingOutcomes.ErrorRate\x12\x41\n\x11\x66\x61lse_non_matches\x18\x07 \x01(\x0b\x32&.sameface.v1.SettingOutcomes.ErrorRate\x1a^\n\tErrorRate\x12\x0e\n\x06\x65rrors\x18\x01 \x01(\x03\x12\x0e\n\x06trials\x18\x02 \x01(\x03\x12\x31\n\x08interval\x18\x03 \x01(\x0b\x32\x1f.sameface.v1.ConfidenceInterval\"m\n\x11OutcomeTransition\x12$\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0e\x32\x14.sameface.v1.Outcome\x12#\n\x05\x61\x66ter\x18\x02 \x01(\x0e\x32\x14.sameface.v1.Outcome\x12\r\n\x05\x63ount\x18\x03 \x01(\x03*`\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16OPERATION_VERIFICATION\x10\x01\x12\x1c\n\x18OPERATION_IDENTIFICATION\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LABELLEDSCORES'].fields_by_name['first']._serialized_options = b'\342A\001\002'
   _globals['_LABELLEDSCORES'].fields_by_name['second']._loaded_options = None
   _globals['_LABELLEDSCORES'].fields_by_name['second']._serialized_options = b'\342A\001\002'
+  _globals['_LABELLEDSCORES'].fields_by_name['leads']._loaded_options = None
+  _globals['_LABELLEDSCORES'].fields_by_name['leads']._serialized_options = b'\342A\001\001'
   _globals['_COHORT_MEMBER'].fields_by_name['identity']._loaded_options = None
   _globals['_COHORT_MEMBER'].fields_by_name['identity']._serialized_options = b'\342A\001\002'
   _globals['_COHORT_MEMBER'].fields_by_name['values']._loaded_options = None
@@ -58,38 +60,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORDEDDECISIONS'].fields_by_name['first']._serialized_options = b'\342A\001\001'
   _globals['_RECORDEDDECISIONS'].fields_by_name['second']._loaded_options = None
   _globals['_RECORDEDDECISIONS'].fields_by_name['second']._serialized_options = b'\342A\001\001'
-  _globals['_OPERATION']._serialized_start=2679
-  _globals['_OPERATION']._serialized_end=2775
+  _globals['_OPERATION']._serialized_start=3306
+  _globals['_OPERATION']._serialized_end=3402
   _globals['_LABELLEDSCORES']._serialized_start=131
-  _globals['_LABELLEDSCORES']._serialized_end=212
-  _globals['_COHORT']._serialized_start=215
-  _globals['_COHORT']._serialized_end=377
-  _globals['_COHORT_MEMBER']._serialized_start=323
-  _globals['_COHORT_MEMBER']._serialized_end=377
-  _globals['_CONFIDENCEINTERVAL']._serialized_start=379
-  _globals['_CONFIDENCEINTERVAL']._serialized_end=426
-  _globals['_MEASUREDTHRESHOLD']._serialized_start=429
-  _globals['_MEASUREDTHRESHOLD']._serialized_end=944
-  _globals['_MEASUREDTHRESHOLD_METHOD']._serialized_start=813
-  _globals['_MEASUREDTHRESHOLD_METHOD']._serialized_end=915
-  _globals['_CALIBRATION']._serialized_start=947
-  _globals['_CALIBRATION']._serialized_end=1599
-  _globals['_CALIBRATION_CURVES']._serialized_start=1403
-  _globals['_CALIBRATION_CURVES']._serialized_end=1507
-  _globals['_CALIBRATION_SOURCE']._serialized_start=1509
-  _globals['_CALIBRATION_SOURCE']._serialized_end=1599
-  _globals['_IDENTITYTHRESHOLDS']._serialized_start=1602
-  _globals['_IDENTITYTHRESHOLDS']._serialized_end=2091
-  _globals['_IDENTITYTHRESHOLDS_PROPOSAL']._serialized_start=1864
-  _globals['_IDENTITYTHRESHOLDS_PROPOSAL']._serialized_end=1981
-  _globals['_IDENTITYTHRESHOLDS_ERRORRATES']._serialized_start=1983
-  _globals['_IDENTITYTHRESHOLDS_ERRORRATES']._serialized_end=2091
-  _globals['_RECORDEDDECISIONS']._serialized_start=2093
-  _globals['_RECORDEDDECISIONS']._serialized_end=2219
-  _globals['_SETTINGOUTCOMES']._serialized_start=2222
-  _globals['_SETTINGOUTCOMES']._serialized_end=2566
-  _globals['_SETTINGOUTCOMES_ERRORRATE']._serialized_start=2472
-  _globals['_SETTINGOUTCOMES_ERRORRATE']._serialized_end=2566
-  _globals['_OUTCOMETRANSITION']._serialized_start=2568
-  _globals['_OUTCOMETRANSITION']._serialized_end=2677
+  _globals['_LABELLEDSCORES']._serialized_end=233
+  _globals['_COHORT']._serialized_start=236
+  _globals['_COHORT']._serialized_end=398
+  _globals['_COHORT_MEMBER']._serialized_start=344
+  _globals['_COHORT_MEMBER']._serialized_end=398
+  _globals['_CONFIDENCEINTERVAL']._serialized_start=400
+  _globals['_CONFIDENCEINTERVAL']._serialized_end=447
+  _globals['_MEASUREDTHRESHOLD']._serialized_start=450
+  _globals['_MEASUREDTHRESHOLD']._serialized_end=965
+  _globals['_MEASUREDTHRESHOLD_METHOD']._serialized_start=834
+  _globals['_MEASUREDTHRESHOLD_METHOD']._serialized_end=936
+  _globals['_EXPECTEDANSWER']._serialized_start=968
+  _globals['_EXPECTEDANSWER']._serialized_end=1401
+  _globals['_EXPECTEDANSWER_SHARE']._serialized_start=1328
+  _globals['_EXPECTEDANSWER_SHARE']._serialized_end=1401
+  _globals['_CALIBRATION']._serialized_start=1404
+  _globals['_CALIBRATION']._serialized_end=2226
+  _globals['_CALIBRATION_CURVES']._serialized_start=1995
+  _globals['_CALIBRATION_CURVES']._serialized_end=2099
+  _globals['_CALIBRATION_SOURCE']._serialized_start=2101
+  _globals['_CALIBRATION_SOURCE']._serialized_end=2191
+  _globals['_IDENTITYTHRESHOLDS']._serialized_start=2229
+  _globals['_IDENTITYTHRESHOLDS']._serialized_end=2718
+  _globals['_IDENTITYTHRESHOLDS_PROPOSAL']._serialized_start=2491
+  _globals['_IDENTITYTHRESHOLDS_PROPOSAL']._serialized_end=2608
+  _globals['_IDENTITYTHRESHOLDS_ERRORRATES']._serialized_start=2610
+  _globals['_IDENTITYTHRESHOLDS_ERRORRATES']._serialized_end=2718
+  _globals['_RECORDEDDECISIONS']._serialized_start=2720
+  _globals['_RECORDEDDECISIONS']._serialized_end=2846
+  _globals['_SETTINGOUTCOMES']._serialized_start=2849
+  _globals['_SETTINGOUTCOMES']._serialized_end=3193
+  _globals['_SETTINGOUTCOMES_ERRORRATE']._serialized_start=3099
+  _globals['_SETTINGOUTCOMES_ERRORRATE']._serialized_end=3193
+  _globals['_OUTCOMETRANSITION']._serialized_start=3195
+  _globals['_OUTCOMETRANSITION']._serialized_end=3304
 # @@protoc_insertion_point(module_scope)

@@ -20,14 +20,16 @@ OPERATION_VERIFICATION: Operation
 OPERATION_IDENTIFICATION: Operation
 
 class LabelledScores(_message.Message):
-    __slots__ = ("scores", "first", "second")
+    __slots__ = ("scores", "first", "second", "leads")
     SCORES_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
+    LEADS_FIELD_NUMBER: _ClassVar[int]
     scores: _containers.RepeatedScalarFieldContainer[float]
     first: _containers.RepeatedScalarFieldContainer[int]
     second: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, scores: _Optional[_Iterable[float]] = ..., first: _Optional[_Iterable[int]] = ..., second: _Optional[_Iterable[int]] = ...) -> None: ...
+    leads: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, scores: _Optional[_Iterable[float]] = ..., first: _Optional[_Iterable[int]] = ..., second: _Optional[_Iterable[int]] = ..., leads: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Cohort(_message.Message):
     __slots__ = ("contract", "members")
@@ -90,8 +92,37 @@ class MeasuredThreshold(_message.Message):
     other_threshold: float
     def __init__(self, target: _Optional[float] = ..., supported: _Optional[float] = ..., threshold: _Optional[float] = ..., rate: _Optional[float] = ..., interval: _Optional[_Union[ConfidenceInterval, _Mapping]] = ..., method: _Optional[_Union[MeasuredThreshold.Method, str]] = ..., reason: _Optional[str] = ..., fmr: _Optional[float] = ..., fmr_interval: _Optional[_Union[ConfidenceInterval, _Mapping]] = ..., fnmr: _Optional[float] = ..., fnmr_interval: _Optional[_Union[ConfidenceInterval, _Mapping]] = ..., other_threshold: _Optional[float] = ...) -> None: ...
 
+class ExpectedAnswer(_message.Message):
+    __slots__ = ("operation", "scope", "mated", "match", "ambiguous", "no_match", "wrong_match", "probes", "identities")
+    class Share(_message.Message):
+        __slots__ = ("share", "interval")
+        SHARE_FIELD_NUMBER: _ClassVar[int]
+        INTERVAL_FIELD_NUMBER: _ClassVar[int]
+        share: float
+        interval: ConfidenceInterval
+        def __init__(self, share: _Optional[float] = ..., interval: _Optional[_Union[ConfidenceInterval, _Mapping]] = ...) -> None: ...
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    MATED_FIELD_NUMBER: _ClassVar[int]
+    MATCH_FIELD_NUMBER: _ClassVar[int]
+    AMBIGUOUS_FIELD_NUMBER: _ClassVar[int]
+    NO_MATCH_FIELD_NUMBER: _ClassVar[int]
+    WRONG_MATCH_FIELD_NUMBER: _ClassVar[int]
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    scope: _decision_pb2.Scope
+    mated: bool
+    match: ExpectedAnswer.Share
+    ambiguous: ExpectedAnswer.Share
+    no_match: ExpectedAnswer.Share
+    wrong_match: ExpectedAnswer.Share
+    probes: int
+    identities: int
+    def __init__(self, operation: _Optional[_Union[Operation, str]] = ..., scope: _Optional[_Union[_decision_pb2.Scope, str]] = ..., mated: _Optional[bool] = ..., match: _Optional[_Union[ExpectedAnswer.Share, _Mapping]] = ..., ambiguous: _Optional[_Union[ExpectedAnswer.Share, _Mapping]] = ..., no_match: _Optional[_Union[ExpectedAnswer.Share, _Mapping]] = ..., wrong_match: _Optional[_Union[ExpectedAnswer.Share, _Mapping]] = ..., probes: _Optional[int] = ..., identities: _Optional[int] = ...) -> None: ...
+
 class Calibration(_message.Message):
-    __slots__ = ("verification", "identification", "gallery_size", "confidence", "source", "identities", "comparisons", "possible_comparisons", "effective_comparisons", "mated_comparisons", "mated_identities", "searches", "findings", "curves")
+    __slots__ = ("verification", "identification", "gallery_size", "confidence", "source", "identities", "comparisons", "possible_comparisons", "effective_comparisons", "mated_comparisons", "mated_identities", "searches", "findings", "curves", "runner_up_margin", "ambiguous", "expected_answers", "expected_probes")
     class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         SOURCE_UNSPECIFIED: _ClassVar[Calibration.Source]
@@ -131,6 +162,10 @@ class Calibration(_message.Message):
     SEARCHES_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     CURVES_FIELD_NUMBER: _ClassVar[int]
+    RUNNER_UP_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    AMBIGUOUS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_PROBES_FIELD_NUMBER: _ClassVar[int]
     verification: MeasuredThreshold
     identification: MeasuredThreshold
     gallery_size: int
@@ -145,7 +180,11 @@ class Calibration(_message.Message):
     searches: int
     findings: _containers.RepeatedScalarFieldContainer[str]
     curves: Calibration.Curves
-    def __init__(self, verification: _Optional[_Union[MeasuredThreshold, _Mapping]] = ..., identification: _Optional[_Union[MeasuredThreshold, _Mapping]] = ..., gallery_size: _Optional[int] = ..., confidence: _Optional[float] = ..., source: _Optional[_Union[Calibration.Source, str]] = ..., identities: _Optional[int] = ..., comparisons: _Optional[int] = ..., possible_comparisons: _Optional[int] = ..., effective_comparisons: _Optional[float] = ..., mated_comparisons: _Optional[int] = ..., mated_identities: _Optional[int] = ..., searches: _Optional[int] = ..., findings: _Optional[_Iterable[str]] = ..., curves: _Optional[_Union[Calibration.Curves, _Mapping]] = ...) -> None: ...
+    runner_up_margin: float
+    ambiguous: float
+    expected_answers: _containers.RepeatedCompositeFieldContainer[ExpectedAnswer]
+    expected_probes: int
+    def __init__(self, verification: _Optional[_Union[MeasuredThreshold, _Mapping]] = ..., identification: _Optional[_Union[MeasuredThreshold, _Mapping]] = ..., gallery_size: _Optional[int] = ..., confidence: _Optional[float] = ..., source: _Optional[_Union[Calibration.Source, str]] = ..., identities: _Optional[int] = ..., comparisons: _Optional[int] = ..., possible_comparisons: _Optional[int] = ..., effective_comparisons: _Optional[float] = ..., mated_comparisons: _Optional[int] = ..., mated_identities: _Optional[int] = ..., searches: _Optional[int] = ..., findings: _Optional[_Iterable[str]] = ..., curves: _Optional[_Union[Calibration.Curves, _Mapping]] = ..., runner_up_margin: _Optional[float] = ..., ambiguous: _Optional[float] = ..., expected_answers: _Optional[_Iterable[_Union[ExpectedAnswer, _Mapping]]] = ..., expected_probes: _Optional[int] = ...) -> None: ...
 
 class IdentityThresholds(_message.Message):
     __slots__ = ("proposals", "before", "after", "raised")

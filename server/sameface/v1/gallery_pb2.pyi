@@ -81,13 +81,14 @@ class TemplateProtection(_message.Message):
     def __init__(self, key_id: _Optional[str] = ..., generation: _Optional[int] = ..., rekeying: _Optional[bool] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "revision", "create_time", "calibrated_size", "author", "when_full", "on_collision", "collision_threshold", "on_duplicate", "on_outlier", "outlier_threshold", "presentation_attack", "presentation_attack_threshold")
+    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "target_ambiguous", "revision", "create_time", "calibrated_size", "author", "when_full", "on_collision", "collision_threshold", "on_duplicate", "on_outlier", "outlier_threshold", "presentation_attack", "presentation_attack_threshold")
     VERIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     IDENTIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     RUNNER_UP_MARGIN_FIELD_NUMBER: _ClassVar[int]
     TARGET_FMR_FIELD_NUMBER: _ClassVar[int]
     TARGET_FPIR_FIELD_NUMBER: _ClassVar[int]
     MAX_TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    TARGET_AMBIGUOUS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     CALIBRATED_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +107,7 @@ class Policy(_message.Message):
     target_fmr: float
     target_fpir: float
     max_templates: int
+    target_ambiguous: float
     revision: int
     create_time: _timestamp_pb2.Timestamp
     calibrated_size: int
@@ -118,7 +120,7 @@ class Policy(_message.Message):
     outlier_threshold: float
     presentation_attack: PresentationAttackAction
     presentation_attack_threshold: float
-    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calibrated_size: _Optional[int] = ..., author: _Optional[str] = ..., when_full: _Optional[_Union[WhenFull, str]] = ..., on_collision: _Optional[_Union[GuardAction, str]] = ..., collision_threshold: _Optional[float] = ..., on_duplicate: _Optional[_Union[GuardAction, str]] = ..., on_outlier: _Optional[_Union[GuardAction, str]] = ..., outlier_threshold: _Optional[float] = ..., presentation_attack: _Optional[_Union[PresentationAttackAction, str]] = ..., presentation_attack_threshold: _Optional[float] = ...) -> None: ...
+    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., target_ambiguous: _Optional[float] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calibrated_size: _Optional[int] = ..., author: _Optional[str] = ..., when_full: _Optional[_Union[WhenFull, str]] = ..., on_collision: _Optional[_Union[GuardAction, str]] = ..., collision_threshold: _Optional[float] = ..., on_duplicate: _Optional[_Union[GuardAction, str]] = ..., on_outlier: _Optional[_Union[GuardAction, str]] = ..., outlier_threshold: _Optional[float] = ..., presentation_attack: _Optional[_Union[PresentationAttackAction, str]] = ..., presentation_attack_threshold: _Optional[float] = ...) -> None: ...
 
 class Finding(_message.Message):
     __slots__ = ("kind", "identity", "template", "score", "threshold")

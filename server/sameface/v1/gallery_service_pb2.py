@@ -27,10 +27,11 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from sameface.v1 import calibration_pb2 as sameface_dot_v1_dot_calibration__pb2
+from sameface.v1 import decision_pb2 as sameface_dot_v1_dot_decision__pb2
 from sameface.v1 import gallery_pb2 as sameface_dot_v1_dot_gallery__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sameface/v1/gallery_service.proto\x12\x0bsameface.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1dsameface/v1/calibration.proto\x1a\x19sameface/v1/gallery.proto\"\xc3\x01\n\x14\x43reateGalleryRequest\x12\x18\n\ngallery_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x07gallery\x18\x02 \x01(\x0b\x32\x14.sameface.v1.GalleryB\x04\xe2\x41\x01\x01\x12\x1e\n\x10\x65mbedder_version\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\tprotected\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x0c\n\n_protected\">\n\x13RekeyGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\"]\n\x14RekeyGalleryResponse\x12%\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.Gallery\x12\r\n\x05moved\x18\x02 \x01(\x03\x12\x0f\n\x07resumed\x18\x03 \x01(\x08\"<\n\x11GetGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\"I\n\x14ListGalleriesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"Y\n\x15ListGalleriesResponse\x12\'\n\tgalleries\x18\x01 \x03(\x0b\x32\x14.sameface.v1.Gallery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"z\n\x14UpdateGalleryRequest\x12+\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.GalleryB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"z\n\x1aListPolicyRevisionsRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x1bListPolicyRevisionsResponse\x12%\n\x08policies\x18\x01 \x03(\x0b\x32\x13.sameface.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xdd\x02\n\x17\x43\x61librateGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x1b\n\rvalidate_only\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1e\n\x10\x61\x63\x63\x65pt_supported\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12/\n\toperation\x18\x04 \x01(\x0e\x32\x16.sameface.v1.OperationB\x04\xe2\x41\x01\x01\x12\x33\n\x06scores\x18\x05 \x01(\x0b\x32\x1b.sameface.v1.LabelledScoresB\x04\xe2\x41\x01\x01H\x00\x12+\n\x06\x63ohort\x18\x06 \x01(\x0b\x32\x13.sameface.v1.CohortB\x04\xe2\x41\x01\x01H\x00\x12)\n\x1bpropose_identity_thresholds\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x42\n\n\x08\x65vidence\"\xae\x01\n\x18\x43\x61librateGalleryResponse\x12%\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.Gallery\x12-\n\x0b\x63\x61libration\x18\x02 \x01(\x0b\x32\x18.sameface.v1.Calibration\x12<\n\x13identity_thresholds\x18\x03 \x01(\x0b\x32\x1f.sameface.v1.IdentityThresholds\"\x8f\x02\n\x14WhatIfGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12/\n\toperation\x18\x02 \x01(\x0e\x32\x16.sameface.v1.OperationB\x04\xe2\x41\x01\x02\x12\x1c\n\tthreshold\x18\x03 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10runner_up_margin\x18\x04 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x37\n\tdecisions\x18\x05 \x01(\x0b\x32\x1e.sameface.v1.RecordedDecisionsB\x04\xe2\x41\x01\x01\x42\x0c\n\n_thresholdB\x13\n\x11_runner_up_margin\"\xa7\x01\n\x15WhatIfGalleryResponse\x12,\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\x1c.sameface.v1.SettingOutcomes\x12+\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x1c.sameface.v1.SettingOutcomes\x12\x33\n\x0btransitions\x18\x03 \x03(\x0b\x32\x1e.sameface.v1.OutcomeTransition\"h\n\x14\x44\x65leteGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x13\n\x05\x66orce\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"E\n\x15\x44\x65leteGalleryResponse\x12,\n\x07receipt\x18\x01 \x01(\x0b\x32\x1b.sameface.v1.ErasureReceipt\"\xa6\x01\n\x15\x43reateIdentityRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x19\n\x0bidentity_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12-\n\x08identity\x18\x03 \x01(\x0b\x32\x15.sameface.v1.IdentityB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\">\n\x12GetIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\"\xea\x01\n\x15ListIdentitiesRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x44\n\x06labels\x18\x04 \x03(\x0b\x32..sameface.v1.ListIdentitiesRequest.LabelsEntryB\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x16ListIdentitiesResponse\x12)\n\nidentities\x18\x01 \x03(\x0b\x32\x15.sameface.v1.Identity\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"}\n\x15UpdateIdentityRequest\x12-\n\x08identity\x18\x01 \x01(\x0b\x32\x15.sameface.v1.IdentityB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"o\n\x13MoveIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x19\n\x0bidentity_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05merge\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"j\n\x15\x44\x65leteIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x13\n\x05\x66orce\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"F\n\x16\x44\x65leteIdentityResponse\x12,\n\x07receipt\x18\x01 \x01(\x0b\x32\x1b.sameface.v1.ErasureReceipt\">\n\x12GetTemplateRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Template\"u\n\x14ListTemplatesRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x15ListTemplatesResponse\x12(\n\ttemplates\x18\x01 \x03(\x0b\x32\x15.sameface.v1.Template\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"}\n\x15UpdateTemplateRequest\x12-\n\x08template\x18\x01 \x01(\x0b\x32\x15.sameface.v1.TemplateB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"J\n\x18GetErasureReceiptRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17sameface/ErasureReceipt\"f\n\x1aListErasureReceiptsRequest\x12\x15\n\x07gallery\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"m\n\x1bListErasureReceiptsResponse\x12\x35\n\x10\x65rasure_receipts\x18\x01 \x03(\x0b\x32\x1b.sameface.v1.ErasureReceipt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x15\x44\x65leteTemplateRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Template\"F\n\x16\x44\x65leteTemplateResponse\x12,\n\x07receipt\x18\x01 \x01(\x0b\x32\x1b.sameface.v1.ErasureReceipt2\xbe\x15\n\x0eGalleryService\x12\x62\n\rCreateGallery\x12!.sameface.v1.CreateGalleryRequest\x1a\x14.sameface.v1.Gallery\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/galleries:\x01*\x12\x62\n\nGetGallery\x12\x1e.sameface.v1.GetGalleryRequest\x1a\x14.sameface.v1.Gallery\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=galleries/*}\x12m\n\rListGalleries\x12!.sameface.v1.ListGalleriesRequest\x1a\".sameface.v1.ListGalleriesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/galleries\x12y\n\rUpdateGallery\x12!.sameface.v1.UpdateGalleryRequest\x1a\x14.sameface.v1.Gallery\"/\x82\xd3\xe4\x93\x02)2\x1e/v1/{gallery.name=galleries/*}:\x07gallery\x12\x9a\x01\n\x13ListPolicyRevisions\x12\'.sameface.v1.ListPolicyRevisionsRequest\x1a(.sameface.v1.ListPolicyRevisionsResponse\"0\x82\xd3\xe4\x93\x02*\x12(/v1/{parent=galleries/*}/policyRevisions\x12\x8c\x01\n\x10\x43\x61librateGallery\x12$.sameface.v1.CalibrateGalleryRequest\x1a%.sameface.v1.CalibrateGalleryResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/{name=galleries/*}:calibrate:\x01*\x12\x80\x01\n\rWhatIfGallery\x12!.sameface.v1.WhatIfGalleryRequest\x1a\".sameface.v1.WhatIfGalleryResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/{name=galleries/*}:whatIf:\x01*\x12|\n\x0cRekeyGallery\x12 .sameface.v1.RekeyGalleryRequest\x1a!.sameface.v1.RekeyGalleryResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/v1/{name=galleries/*}:rekey:\x01*\x12v\n\rDeleteGallery\x12!.sameface.v1.DeleteGalleryRequest\x1a\".sameface.v1.DeleteGalleryResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/v1/{name=galleries/*}\x12{\n\x0e\x43reateIdentity\x12\".sameface.v1.CreateIdentityRequest\x1a\x15.sameface.v1.Identity\".\x82\xd3\xe4\x93\x02(\"#/v1/{parent=galleries/*}/identities:\x01*\x12r\n\x0bGetIdentity\x12\x1f.sameface.v1.GetIdentityRequest\x1a\x15.sameface.v1.Identity\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{name=galleries/*/identities/*}\x12\x86\x01\n\x0eListIdentities\x12\".sameface.v1.ListIdentitiesRequest\x1a#.sameface.v1.ListIdentitiesResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{parent=galleries/*}/identities\x12\x8b\x01\n\x0eUpdateIdentity\x12\".sameface.v1.UpdateIdentityRequest\x1a\x15.sameface.v1.Identity\">\x82\xd3\xe4\x93\x02\x38\x32,/v1/{identity.name=galleries/*/identities/*}:\x08identity\x12|\n\x0cMoveIdentity\x12 .sameface.v1.MoveIdentityRequest\x1a\x15.sameface.v1.Identity\"3\x82\xd3\xe4\x93\x02-\"(/v1/{name=galleries/*/identities/*}:move:\x01*\x12\x86\x01\n\x0e\x44\x65leteIdentity\x12\".sameface.v1.DeleteIdentityRequest\x1a#.sameface.v1.DeleteIdentityResponse\"+\x82\xd3\xe4\x93\x02%*#/v1/{name=galleries/*/identities/*}\x12~\n\x0bGetTemplate\x12\x1f.sameface.v1.GetTemplateRequest\x1a\x15.sameface.v1.Template\"7\x82\xd3\xe4\x93\x02\x31\x12//v1/{name=galleries/*/identities/*/templates/*}\x12\x8f\x01\n\rListTemplates\x12!.sameface.v1.ListTemplatesRequest\x1a\".sameface.v1.ListTemplatesResponse\"7\x82\xd3\xe4\x93\x02\x31\x12//v1/{parent=galleries/*/identities/*}/templates\x12\x92\x01\n\x0e\x44\x65leteTemplate\x12\".sameface.v1.DeleteTemplateRequest\x1a#.sameface.v1.DeleteTemplateResponse\"7\x82\xd3\xe4\x93\x02\x31*//v1/{name=galleries/*/identities/*/templates/*}\x12\x97\x01\n\x0eUpdateTemplate\x12\".sameface.v1.UpdateTemplateRequest\x1a\x15.sameface.v1.Template\"J\x82\xd3\xe4\x93\x02\x44\x32\x38/v1/{template.name=galleries/*/identities/*/templates/*}:\x08template\x12}\n\x11GetErasureReceipt\x12%.sameface.v1.GetErasureReceiptRequest\x1a\x1b.sameface.v1.ErasureReceipt\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{name=erasureReceipts/*}\x12\x85\x01\n\x13ListErasureReceipts\x12\'.sameface.v1.ListErasureReceiptsRequest\x1a(.sameface.v1.ListErasureReceiptsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/erasureReceiptsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!sameface/v1/gallery_service.proto\x12\x0bsameface.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1dsameface/v1/calibration.proto\x1a\x1asameface/v1/decision.proto\x1a\x19sameface/v1/gallery.proto\"\xc3\x01\n\x14\x43reateGalleryRequest\x12\x18\n\ngallery_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x07gallery\x18\x02 \x01(\x0b\x32\x14.sameface.v1.GalleryB\x04\xe2\x41\x01\x01\x12\x1e\n\x10\x65mbedder_version\x18\x03 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\x12\x1c\n\tprotected\x18\x05 \x01(\x08\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x42\x0c\n\n_protected\">\n\x13RekeyGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\"]\n\x14RekeyGalleryResponse\x12%\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.Gallery\x12\r\n\x05moved\x18\x02 \x01(\x03\x12\x0f\n\x07resumed\x18\x03 \x01(\x08\"<\n\x11GetGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\"I\n\x14ListGalleriesRequest\x12\x17\n\tpage_size\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x01\"Y\n\x15ListGalleriesResponse\x12\'\n\tgalleries\x18\x01 \x03(\x0b\x32\x14.sameface.v1.Gallery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"z\n\x14UpdateGalleryRequest\x12+\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.GalleryB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"z\n\x1aListPolicyRevisionsRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"]\n\x1bListPolicyRevisionsResponse\x12%\n\x08policies\x18\x01 \x03(\x0b\x32\x13.sameface.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xdd\x02\n\x17\x43\x61librateGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x1b\n\rvalidate_only\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x1e\n\x10\x61\x63\x63\x65pt_supported\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12/\n\toperation\x18\x04 \x01(\x0e\x32\x16.sameface.v1.OperationB\x04\xe2\x41\x01\x01\x12\x33\n\x06scores\x18\x05 \x01(\x0b\x32\x1b.sameface.v1.LabelledScoresB\x04\xe2\x41\x01\x01H\x00\x12+\n\x06\x63ohort\x18\x06 \x01(\x0b\x32\x13.sameface.v1.CohortB\x04\xe2\x41\x01\x01H\x00\x12)\n\x1bpropose_identity_thresholds\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x08 \x01(\tB\x04\xe2\x41\x01\x01\x42\n\n\x08\x65vidence\"\xae\x01\n\x18\x43\x61librateGalleryResponse\x12%\n\x07gallery\x18\x01 \x01(\x0b\x32\x14.sameface.v1.Gallery\x12-\n\x0b\x63\x61libration\x18\x02 \x01(\x0b\x32\x18.sameface.v1.Calibration\x12<\n\x13identity_thresholds\x18\x03 \x01(\x0b\x32\x1f.sameface.v1.IdentityThresholds\"\xb8\x02\n\x14WhatIfGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12/\n\toperation\x18\x02 \x01(\x0e\x32\x16.sameface.v1.OperationB\x04\xe2\x41\x01\x02\x12\x1c\n\tthreshold\x18\x03 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x00\x88\x01\x01\x12#\n\x10runner_up_margin\x18\x04 \x01(\x02\x42\x04\xe2\x41\x01\x01H\x01\x88\x01\x01\x12\x37\n\tdecisions\x18\x05 \x01(\x0b\x32\x1e.sameface.v1.RecordedDecisionsB\x04\xe2\x41\x01\x01\x12\'\n\x05scope\x18\x06 \x01(\x0e\x32\x12.sameface.v1.ScopeB\x04\xe2\x41\x01\x01\x42\x0c\n\n_thresholdB\x13\n\x11_runner_up_margin\"\xa7\x01\n\x15WhatIfGalleryResponse\x12,\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\x1c.sameface.v1.SettingOutcomes\x12+\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x1c.sameface.v1.SettingOutcomes\x12\x33\n\x0btransitions\x18\x03 \x03(\x0b\x32\x1e.sameface.v1.OutcomeTransition\"h\n\x14\x44\x65leteGalleryRequest\x12\'\n\x04name\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x13\n\x05\x66orce\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"E\n\x15\x44\x65leteGalleryResponse\x12,\n\x07receipt\x18\x01 \x01(\x0b\x32\x1b.sameface.v1.ErasureReceipt\"\xa6\x01\n\x15\x43reateIdentityRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x19\n\x0bidentity_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12-\n\x08identity\x18\x03 \x01(\x0b\x32\x15.sameface.v1.IdentityB\x04\xe2\x41\x01\x01\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x01\">\n\x12GetIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\"\xea\x01\n\x15ListIdentitiesRequest\x12)\n\x06parent\x18\x01 \x01(\tB\x19\xe2\x41\x01\x02\xfa\x41\x12\n\x10sameface/Gallery\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\x12\x44\n\x06labels\x18\x04 \x03(\x0b\x32..sameface.v1.ListIdentitiesRequest.LabelsEntryB\x04\xe2\x41\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\\\n\x16ListIdentitiesResponse\x12)\n\nidentities\x18\x01 \x03(\x0b\x32\x15.sameface.v1.Identity\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"}\n\x15UpdateIdentityRequest\x12-\n\x08identity\x18\x01 \x01(\x0b\x32\x15.sameface.v1.IdentityB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"o\n\x13MoveIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x19\n\x0bidentity_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05merge\x18\x03 \x01(\x08\x42\x04\xe2\x41\x01\x01\"j\n\x15\x44\x65leteIdentityRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x13\n\x05\x66orce\x18\x02 \x01(\x08\x42\x04\xe2\x41\x01\x01\x12\x12\n\x04\x65tag\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"F\n\x16\x44\x65leteIdentityResponse\x12,\n\x07receipt\x18\x01 \x01(\x0b\x32\x1b.sameface.v1.ErasureReceipt\">\n\x12GetTemplateRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Template\"u\n\x14ListTemplatesRequest\x12*\n\x06parent\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Identity\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"Z\n\x15ListTemplatesResponse\x12(\n\ttemplates\x18\x01 \x03(\x0b\x32\x15.sameface.v1.Template\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"}\n\x15UpdateTemplateRequest\x12-\n\x08template\x18\x01 \x01(\x0b\x32\x15.sameface.v1.TemplateB\x04\xe2\x41\x01\x02\x12\x35\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x04\xe2\x41\x01\x01\"J\n\x18GetErasureReceiptRequest\x12.\n\x04name\x18\x01 \x01(\tB \xe2\x41\x01\x02\xfa\x41\x19\n\x17sameface/ErasureReceipt\"f\n\x1aListErasureReceiptsRequest\x12\x15\n\x07gallery\x18\x01 \x01(\tB\x04\xe2\x41\x01\x01\x12\x17\n\tpage_size\x18\x02 \x01(\x05\x42\x04\xe2\x41\x01\x01\x12\x18\n\npage_token\x18\x03 \x01(\tB\x04\xe2\x41\x01\x01\"m\n\x1bListErasureReceiptsResponse\x12\x35\n\x10\x65rasure_receipts\x18\x01 \x03(\x0b\x32\x1b.sameface.v1.ErasureReceipt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x15\x44\x65leteTemplateRequest\x12(\n\x04name\x18\x01 \x01(\tB\x1a\xe2\x41\x01\x02\xfa\x41\x13\n\x11sameface/Template\"F\n\x16\x44\x65leteTemplateResponse\x12,\n\x07receipt\x18\x01 \x01(\x0b\x32\x1b.sameface.v1.ErasureReceipt2\xbe\x15\n\x0eGalleryService\x12\x62\n\rCreateGallery\x12!.sameface.v1.CreateGalleryRequest\x1a\x14.sameface.v1.Gallery\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/galleries:\x01*\x12\x62\n\nGetGallery\x12\x1e.sameface.v1.GetGalleryRequest\x1a\x14.sameface.v1.Gallery\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=galleries/*}\x12m\n\rListGalleries\x12!.sameface.v1.ListGalleriesRequest\x1a\".sameface.v1.ListGalleriesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/galleries\x12y\n\rUpdateGallery\x12!.sameface.v1.UpdateGalleryRequest\x1a\x14.sameface.v1.Gallery\"/\x82\xd3\xe4\x93\x02)2\x1e/v1/{gallery.name=galleries/*}:\x07gallery\x12\x9a\x01\n\x13ListPolicyRevisions\x12\'.sameface.v1.ListPolicyRevisionsRequest\x1a(.sameface.v1.ListPolicyRevisionsResponse\"0\x82\xd3\xe4\x93\x02*\x12(/v1/{parent=galleries/*}/policyRevisions\x12\x8c\x01\n\x10\x43\x61librateGallery\x12$.sameface.v1.CalibrateGalleryRequest\x1a%.sameface.v1.CalibrateGalleryResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/{name=galleries/*}:calibrate:\x01*\x12\x80\x01\n\rWhatIfGallery\x12!.sameface.v1.WhatIfGalleryRequest\x1a\".sameface.v1.WhatIfGalleryResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/{name=galleries/*}:whatIf:\x01*\x12|\n\x0cRekeyGallery\x12 .sameface.v1.RekeyGalleryRequest\x1a!.sameface.v1.RekeyGalleryResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/v1/{name=galleries/*}:rekey:\x01*\x12v\n\rDeleteGallery\x12!.sameface.v1.DeleteGalleryRequest\x1a\".sameface.v1.DeleteGalleryResponse\"\x1e\x82\xd3\xe4\x93\x02\x18*\x16/v1/{name=galleries/*}\x12{\n\x0e\x43reateIdentity\x12\".sameface.v1.CreateIdentityRequest\x1a\x15.sameface.v1.Identity\".\x82\xd3\xe4\x93\x02(\"#/v1/{parent=galleries/*}/identities:\x01*\x12r\n\x0bGetIdentity\x12\x1f.sameface.v1.GetIdentityRequest\x1a\x15.sameface.v1.Identity\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{name=galleries/*/identities/*}\x12\x86\x01\n\x0eListIdentities\x12\".sameface.v1.ListIdentitiesRequest\x1a#.sameface.v1.ListIdentitiesResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{parent=galleries/*}/identities\x12\x8b\x01\n\x0eUpdateIdentity\x12\".sameface.v1.UpdateIdentityRequest\x1a\x15.sameface.v1.Identity\">\x82\xd3\xe4\x93\x02\x38\x32,/v1/{identity.name=galleries/*/identities/*}:\x08identity\x12|\n\x0cMoveIdentity\x12 .sameface.v1.MoveIdentityRequest\x1a\x15.sameface.v1.Identity\"3\x82\xd3\xe4\x93\x02-\"(/v1/{name=galleries/*/identities/*}:move:\x01*\x12\x86\x01\n\x0e\x44\x65leteIdentity\x12\".sameface.v1.DeleteIdentityRequest\x1a#.sameface.v1.DeleteIdentityResponse\"+\x82\xd3\xe4\x93\x02%*#/v1/{name=galleries/*/identities/*}\x12~\n\x0bGetTemplate\x12\x1f.sameface.v1.GetTemplateRequest\x1a\x15.sameface.v1.Template\"7\x82\xd3\xe4\x93\x02\x31\x12//v1/{name=galleries/*/identities/*/templates/*}\x12\x8f\x01\n\rListTemplates\x12!.sameface.v1.ListTemplatesRequest\x1a\".sameface.v1.ListTemplatesResponse\"7\x82\xd3\xe4\x93\x02\x31\x12//v1/{parent=galleries/*/identities/*}/templates\x12\x92\x01\n\x0e\x44\x65leteTemplate\x12\".sameface.v1.DeleteTemplateRequest\x1a#.sameface.v1.DeleteTemplateResponse\"7\x82\xd3\xe4\x93\x02\x31*//v1/{name=galleries/*/identities/*/templates/*}\x12\x97\x01\n\x0eUpdateTemplate\x12\".sameface.v1.UpdateTemplateRequest\x1a\x15.sameface.v1.Template\"J\x82\xd3\xe4\x93\x02\x44\x32\x38/v1/{template.name=galleries/*/identities/*/templates/*}:\x08template\x12}\n\x11GetErasureReceipt\x12%.sameface.v1.GetErasureReceiptRequest\x1a\x1b.sameface.v1.ErasureReceipt\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{name=erasureReceipts/*}\x12\x85\x01\n\x13ListErasureReceipts\x12\'.sameface.v1.ListErasureReceiptsRequest\x1a(.sameface.v1.ListErasureReceiptsResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/erasureReceiptsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -91,6 +92,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WHATIFGALLERYREQUEST'].fields_by_name['runner_up_margin']._serialized_options = b'\342A\001\001'
   _globals['_WHATIFGALLERYREQUEST'].fields_by_name['decisions']._loaded_options = None
   _globals['_WHATIFGALLERYREQUEST'].fields_by_name['decisions']._serialized_options = b'\342A\001\001'
+  _globals['_WHATIFGALLERYREQUEST'].fields_by_name['scope']._loaded_options = None
+  _globals['_WHATIFGALLERYREQUEST'].fields_by_name['scope']._serialized_options = b'\342A\001\001'
   _globals['_DELETEGALLERYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_DELETEGALLERYREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\022\n\020sameface/Gallery'
   _globals['_DELETEGALLERYREQUEST'].fields_by_name['force']._loaded_options = None
@@ -197,72 +200,72 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GALLERYSERVICE'].methods_by_name['GetErasureReceipt']._serialized_options = b'\202\323\344\223\002\036\022\034/v1/{name=erasureReceipts/*}'
   _globals['_GALLERYSERVICE'].methods_by_name['ListErasureReceipts']._loaded_options = None
   _globals['_GALLERYSERVICE'].methods_by_name['ListErasureReceipts']._serialized_options = b'\202\323\344\223\002\025\022\023/v1/erasureReceipts'
-  _globals['_CREATEGALLERYREQUEST']._serialized_start=233
-  _globals['_CREATEGALLERYREQUEST']._serialized_end=428
-  _globals['_REKEYGALLERYREQUEST']._serialized_start=430
-  _globals['_REKEYGALLERYREQUEST']._serialized_end=492
-  _globals['_REKEYGALLERYRESPONSE']._serialized_start=494
-  _globals['_REKEYGALLERYRESPONSE']._serialized_end=587
-  _globals['_GETGALLERYREQUEST']._serialized_start=589
-  _globals['_GETGALLERYREQUEST']._serialized_end=649
-  _globals['_LISTGALLERIESREQUEST']._serialized_start=651
-  _globals['_LISTGALLERIESREQUEST']._serialized_end=724
-  _globals['_LISTGALLERIESRESPONSE']._serialized_start=726
-  _globals['_LISTGALLERIESRESPONSE']._serialized_end=815
-  _globals['_UPDATEGALLERYREQUEST']._serialized_start=817
-  _globals['_UPDATEGALLERYREQUEST']._serialized_end=939
-  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_start=941
-  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_end=1063
-  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_start=1065
-  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_end=1158
-  _globals['_CALIBRATEGALLERYREQUEST']._serialized_start=1161
-  _globals['_CALIBRATEGALLERYREQUEST']._serialized_end=1510
-  _globals['_CALIBRATEGALLERYRESPONSE']._serialized_start=1513
-  _globals['_CALIBRATEGALLERYRESPONSE']._serialized_end=1687
-  _globals['_WHATIFGALLERYREQUEST']._serialized_start=1690
-  _globals['_WHATIFGALLERYREQUEST']._serialized_end=1961
-  _globals['_WHATIFGALLERYRESPONSE']._serialized_start=1964
-  _globals['_WHATIFGALLERYRESPONSE']._serialized_end=2131
-  _globals['_DELETEGALLERYREQUEST']._serialized_start=2133
-  _globals['_DELETEGALLERYREQUEST']._serialized_end=2237
-  _globals['_DELETEGALLERYRESPONSE']._serialized_start=2239
-  _globals['_DELETEGALLERYRESPONSE']._serialized_end=2308
-  _globals['_CREATEIDENTITYREQUEST']._serialized_start=2311
-  _globals['_CREATEIDENTITYREQUEST']._serialized_end=2477
-  _globals['_GETIDENTITYREQUEST']._serialized_start=2479
-  _globals['_GETIDENTITYREQUEST']._serialized_end=2541
-  _globals['_LISTIDENTITIESREQUEST']._serialized_start=2544
-  _globals['_LISTIDENTITIESREQUEST']._serialized_end=2778
-  _globals['_LISTIDENTITIESREQUEST_LABELSENTRY']._serialized_start=2733
-  _globals['_LISTIDENTITIESREQUEST_LABELSENTRY']._serialized_end=2778
-  _globals['_LISTIDENTITIESRESPONSE']._serialized_start=2780
-  _globals['_LISTIDENTITIESRESPONSE']._serialized_end=2872
-  _globals['_UPDATEIDENTITYREQUEST']._serialized_start=2874
-  _globals['_UPDATEIDENTITYREQUEST']._serialized_end=2999
-  _globals['_MOVEIDENTITYREQUEST']._serialized_start=3001
-  _globals['_MOVEIDENTITYREQUEST']._serialized_end=3112
-  _globals['_DELETEIDENTITYREQUEST']._serialized_start=3114
-  _globals['_DELETEIDENTITYREQUEST']._serialized_end=3220
-  _globals['_DELETEIDENTITYRESPONSE']._serialized_start=3222
-  _globals['_DELETEIDENTITYRESPONSE']._serialized_end=3292
-  _globals['_GETTEMPLATEREQUEST']._serialized_start=3294
-  _globals['_GETTEMPLATEREQUEST']._serialized_end=3356
-  _globals['_LISTTEMPLATESREQUEST']._serialized_start=3358
-  _globals['_LISTTEMPLATESREQUEST']._serialized_end=3475
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=3477
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=3567
-  _globals['_UPDATETEMPLATEREQUEST']._serialized_start=3569
-  _globals['_UPDATETEMPLATEREQUEST']._serialized_end=3694
-  _globals['_GETERASURERECEIPTREQUEST']._serialized_start=3696
-  _globals['_GETERASURERECEIPTREQUEST']._serialized_end=3770
-  _globals['_LISTERASURERECEIPTSREQUEST']._serialized_start=3772
-  _globals['_LISTERASURERECEIPTSREQUEST']._serialized_end=3874
-  _globals['_LISTERASURERECEIPTSRESPONSE']._serialized_start=3876
-  _globals['_LISTERASURERECEIPTSRESPONSE']._serialized_end=3985
-  _globals['_DELETETEMPLATEREQUEST']._serialized_start=3987
-  _globals['_DELETETEMPLATEREQUEST']._serialized_end=4052
-  _globals['_DELETETEMPLATERESPONSE']._serialized_start=4054
-  _globals['_DELETETEMPLATERESPONSE']._serialized_end=4124
-  _globals['_GALLERYSERVICE']._serialized_start=4127
-  _globals['_GALLERYSERVICE']._serialized_end=6877
+  _globals['_CREATEGALLERYREQUEST']._serialized_start=261
+  _globals['_CREATEGALLERYREQUEST']._serialized_end=456
+  _globals['_REKEYGALLERYREQUEST']._serialized_start=458
+  _globals['_REKEYGALLERYREQUEST']._serialized_end=520
+  _globals['_REKEYGALLERYRESPONSE']._serialized_start=522
+  _globals['_REKEYGALLERYRESPONSE']._serialized_end=615
+  _globals['_GETGALLERYREQUEST']._serialized_start=617
+  _globals['_GETGALLERYREQUEST']._serialized_end=677
+  _globals['_LISTGALLERIESREQUEST']._serialized_start=679
+  _globals['_LISTGALLERIESREQUEST']._serialized_end=752
+  _globals['_LISTGALLERIESRESPONSE']._serialized_start=754
+  _globals['_LISTGALLERIESRESPONSE']._serialized_end=843
+  _globals['_UPDATEGALLERYREQUEST']._serialized_start=845
+  _globals['_UPDATEGALLERYREQUEST']._serialized_end=967
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_start=969
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_end=1091
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_start=1093
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_end=1186
+  _globals['_CALIBRATEGALLERYREQUEST']._serialized_start=1189
+  _globals['_CALIBRATEGALLERYREQUEST']._serialized_end=1538
+  _globals['_CALIBRATEGALLERYRESPONSE']._serialized_start=1541
+  _globals['_CALIBRATEGALLERYRESPONSE']._serialized_end=1715
+  _globals['_WHATIFGALLERYREQUEST']._serialized_start=1718
+  _globals['_WHATIFGALLERYREQUEST']._serialized_end=2030
+  _globals['_WHATIFGALLERYRESPONSE']._serialized_start=2033
+  _globals['_WHATIFGALLERYRESPONSE']._serialized_end=2200
+  _globals['_DELETEGALLERYREQUEST']._serialized_start=2202
+  _globals['_DELETEGALLERYREQUEST']._serialized_end=2306
+  _globals['_DELETEGALLERYRESPONSE']._serialized_start=2308
+  _globals['_DELETEGALLERYRESPONSE']._serialized_end=2377
+  _globals['_CREATEIDENTITYREQUEST']._serialized_start=2380
+  _globals['_CREATEIDENTITYREQUEST']._serialized_end=2546
+  _globals['_GETIDENTITYREQUEST']._serialized_start=2548
+  _globals['_GETIDENTITYREQUEST']._serialized_end=2610
+  _globals['_LISTIDENTITIESREQUEST']._serialized_start=2613
+  _globals['_LISTIDENTITIESREQUEST']._serialized_end=2847
+  _globals['_LISTIDENTITIESREQUEST_LABELSENTRY']._serialized_start=2802
+  _globals['_LISTIDENTITIESREQUEST_LABELSENTRY']._serialized_end=2847
+  _globals['_LISTIDENTITIESRESPONSE']._serialized_start=2849
+  _globals['_LISTIDENTITIESRESPONSE']._serialized_end=2941
+  _globals['_UPDATEIDENTITYREQUEST']._serialized_start=2943
+  _globals['_UPDATEIDENTITYREQUEST']._serialized_end=3068
+  _globals['_MOVEIDENTITYREQUEST']._serialized_start=3070
+  _globals['_MOVEIDENTITYREQUEST']._serialized_end=3181
+  _globals['_DELETEIDENTITYREQUEST']._serialized_start=3183
+  _globals['_DELETEIDENTITYREQUEST']._serialized_end=3289
+  _globals['_DELETEIDENTITYRESPONSE']._serialized_start=3291
+  _globals['_DELETEIDENTITYRESPONSE']._serialized_end=3361
+  _globals['_GETTEMPLATEREQUEST']._serialized_start=3363
+  _globals['_GETTEMPLATEREQUEST']._serialized_end=3425
+  _globals['_LISTTEMPLATESREQUEST']._serialized_start=3427
+  _globals['_LISTTEMPLATESREQUEST']._serialized_end=3544
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=3546
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=3636
+  _globals['_UPDATETEMPLATEREQUEST']._serialized_start=3638
+  _globals['_UPDATETEMPLATEREQUEST']._serialized_end=3763
+  _globals['_GETERASURERECEIPTREQUEST']._serialized_start=3765
+  _globals['_GETERASURERECEIPTREQUEST']._serialized_end=3839
+  _globals['_LISTERASURERECEIPTSREQUEST']._serialized_start=3841
+  _globals['_LISTERASURERECEIPTSREQUEST']._serialized_end=3943
+  _globals['_LISTERASURERECEIPTSRESPONSE']._serialized_start=3945
+  _globals['_LISTERASURERECEIPTSRESPONSE']._serialized_end=4054
+  _globals['_DELETETEMPLATEREQUEST']._serialized_start=4056
+  _globals['_DELETETEMPLATEREQUEST']._serialized_end=4121
+  _globals['_DELETETEMPLATERESPONSE']._serialized_start=4123
+  _globals['_DELETETEMPLATERESPONSE']._serialized_end=4193
+  _globals['_GALLERYSERVICE']._serialized_start=4196
+  _globals['_GALLERYSERVICE']._serialized_end=6946
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@ from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import resource_pb2 as _resource_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from sameface.v1 import calibration_pb2 as _calibration_pb2
+from sameface.v1 import decision_pb2 as _decision_pb2
 from sameface.v1 import gallery_pb2 as _gallery_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -121,18 +122,20 @@ class CalibrateGalleryResponse(_message.Message):
     def __init__(self, gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ..., calibration: _Optional[_Union[_calibration_pb2.Calibration, _Mapping]] = ..., identity_thresholds: _Optional[_Union[_calibration_pb2.IdentityThresholds, _Mapping]] = ...) -> None: ...
 
 class WhatIfGalleryRequest(_message.Message):
-    __slots__ = ("name", "operation", "threshold", "runner_up_margin", "decisions")
+    __slots__ = ("name", "operation", "threshold", "runner_up_margin", "decisions", "scope")
     NAME_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     RUNNER_UP_MARGIN_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
     name: str
     operation: _calibration_pb2.Operation
     threshold: float
     runner_up_margin: float
     decisions: _calibration_pb2.RecordedDecisions
-    def __init__(self, name: _Optional[str] = ..., operation: _Optional[_Union[_calibration_pb2.Operation, str]] = ..., threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., decisions: _Optional[_Union[_calibration_pb2.RecordedDecisions, _Mapping]] = ...) -> None: ...
+    scope: _decision_pb2.Scope
+    def __init__(self, name: _Optional[str] = ..., operation: _Optional[_Union[_calibration_pb2.Operation, str]] = ..., threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., decisions: _Optional[_Union[_calibration_pb2.RecordedDecisions, _Mapping]] = ..., scope: _Optional[_Union[_decision_pb2.Scope, str]] = ...) -> None: ...
 
 class WhatIfGalleryResponse(_message.Message):
     __slots__ = ("before", "after", "transitions")

@@ -219,9 +219,9 @@ class GalleryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CalibrateGallery(self, request, context):
-        """Measures thresholds for the policy's targets, and writes them as a new revision of the policy with author
-        `CalibrateGallery`. It measures on the gallery's templates, on scores from the caller, or on a cohort of people who
-        are not enrolled. It takes seconds, so it is not a long-running operation: it uses at most 1,000,000 comparisons
+        """Measures thresholds and the runner-up margin for the policy's targets, and writes them as a new revision of the
+        policy with author `CalibrateGallery`. The response says what calls will answer with them. It measures on the
+        gallery's templates, on scores from the caller, or on a cohort of people who are not enrolled. It takes seconds, so it is not a long-running operation: it uses at most 1,000,000 comparisons
         and 10,000 templates. If there are more, it uses a seeded sample, and the response says so. A repeated call
         measures the same thresholds and changes nothing.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND), FAILED_PRECONDITION (CALIBRATION_NOT_SUPPORTED: there is nothing to compare,

@@ -4,7 +4,7 @@ from dataclasses import field
 
 from sameface.client.answer import Answer, reads
 from sameface.client.answers.galleries import Gallery
-from sameface.client.enums import Method, Source
+from sameface.client.enums import Method, Operation, Scope, Source
 from sameface.v1 import calibration_pb2, gallery_service_pb2
 
 
@@ -67,6 +67,42 @@ class Curves(Answer):
     """Non-mated scores in each bin."""
 
 
+@reads(calibration_pb2.ExpectedAnswer.Share)
+class ExpectedShare(Answer):
+    """A share of answers."""
+
+    share: float
+    """As measured, 0 to 1."""
+    interval: ConfidenceInterval
+    """Prediction interval, for another sample of ``Calibration.expected_probes`` probes of different people, or
+    more."""
+
+
+@reads(calibration_pb2.ExpectedAnswer)
+class ExpectedAnswer(Answer):
+    """How often one kind of call gives each outcome, under the thresholds and the margin of the calibration."""
+
+    operation: Operation
+    """Claims or searches."""
+    scope: Scope
+    """Scope of the claims; GALLERY for searches."""
+    mated: bool
+    """Claims: whether the probe is of the claimed identity. Searches: whether its person is enrolled. The person of a
+    non-mated probe is not enrolled."""
+    match: ExpectedShare
+    """MATCH; for mated searches, MATCH of the right identity."""
+    ambiguous: ExpectedShare
+    """AMBIGUOUS."""
+    no_match: ExpectedShare
+    """NO_MATCH."""
+    wrong_match: ExpectedShare | None
+    """MATCH of another identity. Only for mated searches."""
+    probes: int
+    """How many calls it was measured on."""
+    identities: int
+    """How many people these were of."""
+
+
 @reads(calibration_pb2.Calibration)
 class Calibration(Answer):
     """Thresholds measured for a gallery, and the comparisons behind them."""
@@ -99,6 +135,17 @@ class Calibration(Answer):
     """Caveats about these numbers, in sentences."""
     curves: Curves
     """Curves and histograms to draw."""
+    runner_up_margin: float | None
+    """The runner-up margin for the policy's ``target_ambiguous``. None if no mated probe has a lead; the policy's
+    margin then stays as it is."""
+    ambiguous: float | None
+    """Share of mated probes that are AMBIGUOUS with that margin, of claims or of searches, whichever is greater. If it
+    is above ``target_ambiguous``, another identity is nearer too often for any margin."""
+    expected_answers: tuple[ExpectedAnswer, ...]
+    """What calls will answer once thresholds and margin are written. Kinds of calls that cannot be measured are left
+    out."""
+    expected_probes: int
+    """Intervals of ``expected_answers`` are for another sample of this many probes of different people, or more."""
 
 
 @reads(calibration_pb2.IdentityThresholds.Proposal)

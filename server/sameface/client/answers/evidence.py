@@ -18,6 +18,9 @@ class LabelledScores(Answer):
     person."""
     second: tuple[int, ...] = field(repr=False)
     """The person on the other side. A comparison is mated if both numbers are equal."""
+    leads: tuple[float, ...] = field(default=(), repr=False)
+    """The score of each claim minus the score of the best other identity; NaN if there was no other identity. With
+    leads the runner-up margin can be measured. Empty if they are not known."""
 
 
 @reads(calibration_pb2.Cohort.Member)

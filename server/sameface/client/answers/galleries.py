@@ -38,6 +38,9 @@ class Policy(Answer):
     """Target false positive identification rate if no threshold is set, in (0, 1). None: 1e-2."""
     max_templates: int | None
     """Maximum number of templates of an identity, 1 to 64. None: 16."""
+    target_ambiguous: float | None
+    """Largest share of mated probes that may reach the threshold and still be AMBIGUOUS, 0 to 1. CalibrateGallery
+    chooses ``runner_up_margin`` by it. None: 0.02."""
     revision: int
     """Number of this revision, from 1."""
     create_time: datetime | None

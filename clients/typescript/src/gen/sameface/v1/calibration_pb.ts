@@ -5,7 +5,7 @@
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_field_behavior } from "../../google/api/field_behavior_pb.js";
-import type { Outcome } from "./decision_pb.js";
+import type { Outcome, Scope } from "./decision_pb.js";
 import { file_sameface_v1_decision } from "./decision_pb.js";
 import type { Contract } from "./face_pb.js";
 import { file_sameface_v1_face } from "./face_pb.js";
@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sameface/v1/calibration.proto.
  */
 export const file_sameface_v1_calibration: GenFile = /*@__PURE__*/
-  fileDesc("Ch1zYW1lZmFjZS92MS9jYWxpYnJhdGlvbi5wcm90bxILc2FtZWZhY2UudjEiUQoOTGFiZWxsZWRTY29yZXMSFAoGc2NvcmVzGAEgAygCQgTiQQECEhMKBWZpcnN0GAIgAygFQgTiQQECEhQKBnNlY29uZBgDIAMoBUIE4kEBAiKiAQoGQ29ob3J0Ei0KCGNvbnRyYWN0GAEgASgLMhUuc2FtZWZhY2UudjEuQ29udHJhY3RCBOJBAQISMQoHbWVtYmVycxgCIAMoCzIaLnNhbWVmYWNlLnYxLkNvaG9ydC5NZW1iZXJCBOJBAQIaNgoGTWVtYmVyEhYKCGlkZW50aXR5GAEgASgJQgTiQQECEhQKBnZhbHVlcxgCIAMoAkIE4kEBAiIvChJDb25maWRlbmNlSW50ZXJ2YWwSCwoDbG93GAEgASgBEgwKBGhpZ2gYAiABKAEigwQKEU1lYXN1cmVkVGhyZXNob2xkEg4KBnRhcmdldBgBIAEoARIRCglzdXBwb3J0ZWQYAiABKAESEQoJdGhyZXNob2xkGAMgASgBEgwKBHJhdGUYBCABKAESMQoIaW50ZXJ2YWwYBSABKAsyHy5zYW1lZmFjZS52MS5Db25maWRlbmNlSW50ZXJ2YWwSNQoGbWV0aG9kGAYgASgOMiUuc2FtZWZhY2UudjEuTWVhc3VyZWRUaHJlc2hvbGQuTWV0aG9kEg4KBnJlYXNvbhgHIAEoCRILCgNmbXIYCCABKAESNQoMZm1yX2ludGVydmFsGAkgASgLMh8uc2FtZWZhY2UudjEuQ29uZmlkZW5jZUludGVydmFsEhEKBGZubXIYCiABKAFIAIgBARI2Cg1mbm1yX2ludGVydmFsGAsgASgLMh8uc2FtZWZhY2UudjEuQ29uZmlkZW5jZUludGVydmFsEhwKD290aGVyX3RocmVzaG9sZBgMIAEoAUgBiAEBImYKBk1ldGhvZBIWChJNRVRIT0RfVU5TUEVDSUZJRUQQABIWChJNRVRIT0RfQ09NUEFSSVNPTlMQARITCg9NRVRIT0RfU0VBUkNIRVMQAhIXChNNRVRIT0RfR0FMTEVSWV9TSVpFEANCBwoFX2ZubXJCEgoQX290aGVyX3RocmVzaG9sZCKMBQoLQ2FsaWJyYXRpb24SNAoMdmVyaWZpY2F0aW9uGAEgASgLMh4uc2FtZWZhY2UudjEuTWVhc3VyZWRUaHJlc2hvbGQSNgoOaWRlbnRpZmljYXRpb24YAiABKAsyHi5zYW1lZmFjZS52MS5NZWFzdXJlZFRocmVzaG9sZBIUCgxnYWxsZXJ5X3NpemUYAyABKAMSEgoKY29uZmlkZW5jZRgEIAEoARIvCgZzb3VyY2UYBSABKA4yHy5zYW1lZmFjZS52MS5DYWxpYnJhdGlvbi5Tb3VyY2USEgoKaWRlbnRpdGllcxgGIAEoAxITCgtjb21wYXJpc29ucxgHIAEoAxIcChRwb3NzaWJsZV9jb21wYXJpc29ucxgIIAEoAxIdChVlZmZlY3RpdmVfY29tcGFyaXNvbnMYCSABKAESGQoRbWF0ZWRfY29tcGFyaXNvbnMYCiABKAMSGAoQbWF0ZWRfaWRlbnRpdGllcxgLIAEoAxIQCghzZWFyY2hlcxgMIAEoAxIQCghmaW5kaW5ncxgNIAMoCRIvCgZjdXJ2ZXMYDiABKAsyHy5zYW1lZmFjZS52MS5DYWxpYnJhdGlvbi5DdXJ2ZXMaaAoGQ3VydmVzEhIKCnRocmVzaG9sZHMYASADKAESCwoDZm1yGAIgAygBEgwKBGZubXIYAyADKAESDQoFZWRnZXMYBCADKAESDQoFbWF0ZWQYBSADKAMSEQoJbm9uX21hdGVkGAYgAygDIloKBlNvdXJjZRIWChJTT1VSQ0VfVU5TUEVDSUZJRUQQABIRCg1TT1VSQ0VfU0NPUkVTEAESEgoOU09VUkNFX0dBTExFUlkQAhIRCg1TT1VSQ0VfQ09IT1JUEAMi6QMKEklkZW50aXR5VGhyZXNob2xkcxI7Cglwcm9wb3NhbHMYASADKAsyKC5zYW1lZmFjZS52MS5JZGVudGl0eVRocmVzaG9sZHMuUHJvcG9zYWwSOgoGYmVmb3JlGAIgASgLMiouc2FtZWZhY2UudjEuSWRlbnRpdHlUaHJlc2hvbGRzLkVycm9yUmF0ZXMSOQoFYWZ0ZXIYAyABKAsyKi5zYW1lZmFjZS52MS5JZGVudGl0eVRocmVzaG9sZHMuRXJyb3JSYXRlcxI6CgZyYWlzZWQYBCABKAsyKi5zYW1lZmFjZS52MS5JZGVudGl0eVRocmVzaG9sZHMuRXJyb3JSYXRlcxp1CghQcm9wb3NhbBIQCghpZGVudGl0eRgBIAEoCRIYChB2ZXJpZnlfdGhyZXNob2xkGAIgASgBEg8KB3BfdmFsdWUYAyABKAESEQoJaW1wb3N0b3JzGAQgASgDEhkKEWltcG9zdG9yc19pbl90YWlsGAUgASgDGmwKCkVycm9yUmF0ZXMSCwoDZm1yGAEgASgBEjUKDGZtcl9pbnRlcnZhbBgCIAEoCzIfLnNhbWVmYWNlLnYxLkNvbmZpZGVuY2VJbnRlcnZhbBIRCgRmbm1yGAMgASgBSACIAQFCBwoFX2ZubXIifgoRUmVjb3JkZWREZWNpc2lvbnMSFAoGc2NvcmVzGAEgAygCQgTiQQECEhMKBWxlYWRzGAIgAygCQgTiQQEBEhMKBW1hdGVkGAMgAygIQgTiQQEBEhMKBWZpcnN0GAQgAygFQgTiQQEBEhQKBnNlY29uZBgFIAMoBUIE4kEBASLYAgoPU2V0dGluZ091dGNvbWVzEhEKCXRocmVzaG9sZBgBIAEoARIYChBydW5uZXJfdXBfbWFyZ2luGAIgASgBEg8KB21hdGNoZXMYAyABKAMSEQoJYW1iaWd1b3VzGAQgASgDEhIKCm5vX21hdGNoZXMYBSABKAMSPQoNZmFsc2VfbWF0Y2hlcxgGIAEoCzImLnNhbWVmYWNlLnYxLlNldHRpbmdPdXRjb21lcy5FcnJvclJhdGUSQQoRZmFsc2Vfbm9uX21hdGNoZXMYByABKAsyJi5zYW1lZmFjZS52MS5TZXR0aW5nT3V0Y29tZXMuRXJyb3JSYXRlGl4KCUVycm9yUmF0ZRIOCgZlcnJvcnMYASABKAMSDgoGdHJpYWxzGAIgASgDEjEKCGludGVydmFsGAMgASgLMh8uc2FtZWZhY2UudjEuQ29uZmlkZW5jZUludGVydmFsIm0KEU91dGNvbWVUcmFuc2l0aW9uEiQKBmJlZm9yZRgBIAEoDjIULnNhbWVmYWNlLnYxLk91dGNvbWUSIwoFYWZ0ZXIYAiABKA4yFC5zYW1lZmFjZS52MS5PdXRjb21lEg0KBWNvdW50GAMgASgDKmAKCU9wZXJhdGlvbhIZChVPUEVSQVRJT05fVU5TUEVDSUZJRUQQABIaChZPUEVSQVRJT05fVkVSSUZJQ0FUSU9OEAESHAoYT1BFUkFUSU9OX0lERU5USUZJQ0FUSU9OEAJiBnByb3RvMw", [file_google_api_field_behavior, file_sameface_v1_decision, file_sameface_v1_face]);
+  fileDesc("Ch1zYW1lZmFjZS92MS9jYWxpYnJhdGlvbi5wcm90bxILc2FtZWZhY2UudjEiZgoOTGFiZWxsZWRTY29yZXMSFAoGc2NvcmVzGAEgAygCQgTiQQECEhMKBWZpcnN0GAIgAygFQgTiQQECEhQKBnNlY29uZBgDIAMoBUIE4kEBAhITCgVsZWFkcxgEIAMoAkIE4kEBASKiAQoGQ29ob3J0Ei0KCGNvbnRyYWN0GAEgASgLMhUuc2FtZWZhY2UudjEuQ29udHJhY3RCBOJBAQISMQoHbWVtYmVycxgCIAMoCzIaLnNhbWVmYWNlLnYxLkNvaG9ydC5NZW1iZXJCBOJBAQIaNgoGTWVtYmVyEhYKCGlkZW50aXR5GAEgASgJQgTiQQECEhQKBnZhbHVlcxgCIAMoAkIE4kEBAiIvChJDb25maWRlbmNlSW50ZXJ2YWwSCwoDbG93GAEgASgBEgwKBGhpZ2gYAiABKAEigwQKEU1lYXN1cmVkVGhyZXNob2xkEg4KBnRhcmdldBgBIAEoARIRCglzdXBwb3J0ZWQYAiABKAESEQoJdGhyZXNob2xkGAMgASgBEgwKBHJhdGUYBCABKAESMQoIaW50ZXJ2YWwYBSABKAsyHy5zYW1lZmFjZS52MS5Db25maWRlbmNlSW50ZXJ2YWwSNQoGbWV0aG9kGAYgASgOMiUuc2FtZWZhY2UudjEuTWVhc3VyZWRUaHJlc2hvbGQuTWV0aG9kEg4KBnJlYXNvbhgHIAEoCRILCgNmbXIYCCABKAESNQoMZm1yX2ludGVydmFsGAkgASgLMh8uc2FtZWZhY2UudjEuQ29uZmlkZW5jZUludGVydmFsEhEKBGZubXIYCiABKAFIAIgBARI2Cg1mbm1yX2ludGVydmFsGAsgASgLMh8uc2FtZWZhY2UudjEuQ29uZmlkZW5jZUludGVydmFsEhwKD290aGVyX3RocmVzaG9sZBgMIAEoAUgBiAEBImYKBk1ldGhvZBIWChJNRVRIT0RfVU5TUEVDSUZJRUQQABIWChJNRVRIT0RfQ09NUEFSSVNPTlMQARITCg9NRVRIT0RfU0VBUkNIRVMQAhIXChNNRVRIT0RfR0FMTEVSWV9TSVpFEANCBwoFX2ZubXJCEgoQX290aGVyX3RocmVzaG9sZCKxAwoORXhwZWN0ZWRBbnN3ZXISKQoJb3BlcmF0aW9uGAEgASgOMhYuc2FtZWZhY2UudjEuT3BlcmF0aW9uEiEKBXNjb3BlGAIgASgOMhIuc2FtZWZhY2UudjEuU2NvcGUSDQoFbWF0ZWQYAyABKAgSMAoFbWF0Y2gYBCABKAsyIS5zYW1lZmFjZS52MS5FeHBlY3RlZEFuc3dlci5TaGFyZRI0CglhbWJpZ3VvdXMYBSABKAsyIS5zYW1lZmFjZS52MS5FeHBlY3RlZEFuc3dlci5TaGFyZRIzCghub19tYXRjaBgGIAEoCzIhLnNhbWVmYWNlLnYxLkV4cGVjdGVkQW5zd2VyLlNoYXJlEjYKC3dyb25nX21hdGNoGAcgASgLMiEuc2FtZWZhY2UudjEuRXhwZWN0ZWRBbnN3ZXIuU2hhcmUSDgoGcHJvYmVzGAggASgDEhIKCmlkZW50aXRpZXMYCSABKAMaSQoFU2hhcmUSDQoFc2hhcmUYASABKAESMQoIaW50ZXJ2YWwYAiABKAsyHy5zYW1lZmFjZS52MS5Db25maWRlbmNlSW50ZXJ2YWwitgYKC0NhbGlicmF0aW9uEjQKDHZlcmlmaWNhdGlvbhgBIAEoCzIeLnNhbWVmYWNlLnYxLk1lYXN1cmVkVGhyZXNob2xkEjYKDmlkZW50aWZpY2F0aW9uGAIgASgLMh4uc2FtZWZhY2UudjEuTWVhc3VyZWRUaHJlc2hvbGQSFAoMZ2FsbGVyeV9zaXplGAMgASgDEhIKCmNvbmZpZGVuY2UYBCABKAESLwoGc291cmNlGAUgASgOMh8uc2FtZWZhY2UudjEuQ2FsaWJyYXRpb24uU291cmNlEhIKCmlkZW50aXRpZXMYBiABKAMSEwoLY29tcGFyaXNvbnMYByABKAMSHAoUcG9zc2libGVfY29tcGFyaXNvbnMYCCABKAMSHQoVZWZmZWN0aXZlX2NvbXBhcmlzb25zGAkgASgBEhkKEW1hdGVkX2NvbXBhcmlzb25zGAogASgDEhgKEG1hdGVkX2lkZW50aXRpZXMYCyABKAMSEAoIc2VhcmNoZXMYDCABKAMSEAoIZmluZGluZ3MYDSADKAkSLwoGY3VydmVzGA4gASgLMh8uc2FtZWZhY2UudjEuQ2FsaWJyYXRpb24uQ3VydmVzEh0KEHJ1bm5lcl91cF9tYXJnaW4YDyABKAFIAIgBARIWCglhbWJpZ3VvdXMYECABKAFIAYgBARI1ChBleHBlY3RlZF9hbnN3ZXJzGBEgAygLMhsuc2FtZWZhY2UudjEuRXhwZWN0ZWRBbnN3ZXISFwoPZXhwZWN0ZWRfcHJvYmVzGBIgASgFGmgKBkN1cnZlcxISCgp0aHJlc2hvbGRzGAEgAygBEgsKA2ZtchgCIAMoARIMCgRmbm1yGAMgAygBEg0KBWVkZ2VzGAQgAygBEg0KBW1hdGVkGAUgAygDEhEKCW5vbl9tYXRlZBgGIAMoAyJaCgZTb3VyY2USFgoSU09VUkNFX1VOU1BFQ0lGSUVEEAASEQoNU09VUkNFX1NDT1JFUxABEhIKDlNPVVJDRV9HQUxMRVJZEAISEQoNU09VUkNFX0NPSE9SVBADQhMKEV9ydW5uZXJfdXBfbWFyZ2luQgwKCl9hbWJpZ3VvdXMi6QMKEklkZW50aXR5VGhyZXNob2xkcxI7Cglwcm9wb3NhbHMYASADKAsyKC5zYW1lZmFjZS52MS5JZGVudGl0eVRocmVzaG9sZHMuUHJvcG9zYWwSOgoGYmVmb3JlGAIgASgLMiouc2FtZWZhY2UudjEuSWRlbnRpdHlUaHJlc2hvbGRzLkVycm9yUmF0ZXMSOQoFYWZ0ZXIYAyABKAsyKi5zYW1lZmFjZS52MS5JZGVudGl0eVRocmVzaG9sZHMuRXJyb3JSYXRlcxI6CgZyYWlzZWQYBCABKAsyKi5zYW1lZmFjZS52MS5JZGVudGl0eVRocmVzaG9sZHMuRXJyb3JSYXRlcxp1CghQcm9wb3NhbBIQCghpZGVudGl0eRgBIAEoCRIYChB2ZXJpZnlfdGhyZXNob2xkGAIgASgBEg8KB3BfdmFsdWUYAyABKAESEQoJaW1wb3N0b3JzGAQgASgDEhkKEWltcG9zdG9yc19pbl90YWlsGAUgASgDGmwKCkVycm9yUmF0ZXMSCwoDZm1yGAEgASgBEjUKDGZtcl9pbnRlcnZhbBgCIAEoCzIfLnNhbWVmYWNlLnYxLkNvbmZpZGVuY2VJbnRlcnZhbBIRCgRmbm1yGAMgASgBSACIAQFCBwoFX2ZubXIifgoRUmVjb3JkZWREZWNpc2lvbnMSFAoGc2NvcmVzGAEgAygCQgTiQQECEhMKBWxlYWRzGAIgAygCQgTiQQEBEhMKBW1hdGVkGAMgAygIQgTiQQEBEhMKBWZpcnN0GAQgAygFQgTiQQEBEhQKBnNlY29uZBgFIAMoBUIE4kEBASLYAgoPU2V0dGluZ091dGNvbWVzEhEKCXRocmVzaG9sZBgBIAEoARIYChBydW5uZXJfdXBfbWFyZ2luGAIgASgBEg8KB21hdGNoZXMYAyABKAMSEQoJYW1iaWd1b3VzGAQgASgDEhIKCm5vX21hdGNoZXMYBSABKAMSPQoNZmFsc2VfbWF0Y2hlcxgGIAEoCzImLnNhbWVmYWNlLnYxLlNldHRpbmdPdXRjb21lcy5FcnJvclJhdGUSQQoRZmFsc2Vfbm9uX21hdGNoZXMYByABKAsyJi5zYW1lZmFjZS52MS5TZXR0aW5nT3V0Y29tZXMuRXJyb3JSYXRlGl4KCUVycm9yUmF0ZRIOCgZlcnJvcnMYASABKAMSDgoGdHJpYWxzGAIgASgDEjEKCGludGVydmFsGAMgASgLMh8uc2FtZWZhY2UudjEuQ29uZmlkZW5jZUludGVydmFsIm0KEU91dGNvbWVUcmFuc2l0aW9uEiQKBmJlZm9yZRgBIAEoDjIULnNhbWVmYWNlLnYxLk91dGNvbWUSIwoFYWZ0ZXIYAiABKA4yFC5zYW1lZmFjZS52MS5PdXRjb21lEg0KBWNvdW50GAMgASgDKmAKCU9wZXJhdGlvbhIZChVPUEVSQVRJT05fVU5TUEVDSUZJRUQQABIaChZPUEVSQVRJT05fVkVSSUZJQ0FUSU9OEAESHAoYT1BFUkFUSU9OX0lERU5USUZJQ0FUSU9OEAJiBnByb3RvMw", [file_google_api_field_behavior, file_sameface_v1_decision, file_sameface_v1_face]);
 
 /**
  * Scores that are known to be mated or non-mated, as columns of the same length.
@@ -43,6 +43,14 @@ export type LabelledScores = Message<"sameface.v1.LabelledScores"> & {
    * @generated from field: repeated int32 second = 3;
    */
   second: number[];
+
+  /**
+   * The score of each claim minus the score of the best other identity; NaN if there was no other. With leads the
+   * runner-up margin can be measured. Empty if they are not known.
+   *
+   * @generated from field: repeated float leads = 4;
+   */
+  leads: number[];
 };
 
 /**
@@ -276,6 +284,112 @@ export const MeasuredThreshold_MethodSchema: GenEnum<MeasuredThreshold_Method> =
   enumDesc(file_sameface_v1_calibration, 3, 0);
 
 /**
+ * How often one kind of call gives each outcome, under the thresholds and the margin of the calibration.
+ *
+ * @generated from message sameface.v1.ExpectedAnswer
+ */
+export type ExpectedAnswer = Message<"sameface.v1.ExpectedAnswer"> & {
+  /**
+   * Claims or searches.
+   *
+   * @generated from field: sameface.v1.Operation operation = 1;
+   */
+  operation: Operation;
+
+  /**
+   * Scope of the claims; GALLERY for searches.
+   *
+   * @generated from field: sameface.v1.Scope scope = 2;
+   */
+  scope: Scope;
+
+  /**
+   * Claims: whether the probe is of the claimed identity. Searches: whether its person is enrolled. The person of a
+   * non-mated probe is not enrolled.
+   *
+   * @generated from field: bool mated = 3;
+   */
+  mated: boolean;
+
+  /**
+   * MATCH; for mated searches, MATCH of the right identity.
+   *
+   * @generated from field: sameface.v1.ExpectedAnswer.Share match = 4;
+   */
+  match?: ExpectedAnswer_Share;
+
+  /**
+   * AMBIGUOUS.
+   *
+   * @generated from field: sameface.v1.ExpectedAnswer.Share ambiguous = 5;
+   */
+  ambiguous?: ExpectedAnswer_Share;
+
+  /**
+   * NO_MATCH.
+   *
+   * @generated from field: sameface.v1.ExpectedAnswer.Share no_match = 6;
+   */
+  noMatch?: ExpectedAnswer_Share;
+
+  /**
+   * MATCH of another identity. Only for mated searches.
+   *
+   * @generated from field: sameface.v1.ExpectedAnswer.Share wrong_match = 7;
+   */
+  wrongMatch?: ExpectedAnswer_Share;
+
+  /**
+   * How many calls it was measured on.
+   *
+   * @generated from field: int64 probes = 8;
+   */
+  probes: bigint;
+
+  /**
+   * How many people these were of.
+   *
+   * @generated from field: int64 identities = 9;
+   */
+  identities: bigint;
+};
+
+/**
+ * Describes the message sameface.v1.ExpectedAnswer.
+ * Use `create(ExpectedAnswerSchema)` to create a new message.
+ */
+export const ExpectedAnswerSchema: GenMessage<ExpectedAnswer> = /*@__PURE__*/
+  messageDesc(file_sameface_v1_calibration, 4);
+
+/**
+ * A share of answers.
+ *
+ * @generated from message sameface.v1.ExpectedAnswer.Share
+ */
+export type ExpectedAnswer_Share = Message<"sameface.v1.ExpectedAnswer.Share"> & {
+  /**
+   * As measured, 0 to 1.
+   *
+   * @generated from field: double share = 1;
+   */
+  share: number;
+
+  /**
+   * Prediction interval, for another sample of `Calibration.expected_probes` probes of different people, or more.
+   *
+   * @generated from field: sameface.v1.ConfidenceInterval interval = 2;
+   */
+  interval?: ConfidenceInterval;
+};
+
+/**
+ * Describes the message sameface.v1.ExpectedAnswer.Share.
+ * Use `create(ExpectedAnswer_ShareSchema)` to create a new message.
+ */
+export const ExpectedAnswer_ShareSchema: GenMessage<ExpectedAnswer_Share> = /*@__PURE__*/
+  messageDesc(file_sameface_v1_calibration, 4, 0);
+
+/**
  * Thresholds measured for a gallery, and the comparisons behind them.
  *
  * @generated from message sameface.v1.Calibration
@@ -378,6 +492,36 @@ export type Calibration = Message<"sameface.v1.Calibration"> & {
    * @generated from field: sameface.v1.Calibration.Curves curves = 14;
    */
   curves?: Calibration_Curves;
+
+  /**
+   * The runner-up margin for the policy's `target_ambiguous`. Absent if no mated probe has a lead; the policy's margin
+   * then stays as it is.
+   *
+   * @generated from field: optional double runner_up_margin = 15;
+   */
+  runnerUpMargin?: number;
+
+  /**
+   * Share of mated probes that are AMBIGUOUS with that margin, of claims or of searches, whichever is greater. If it is
+   * above `target_ambiguous`, another identity is nearer too often for any margin. Absent without `runner_up_margin`.
+   *
+   * @generated from field: optional double ambiguous = 16;
+   */
+  ambiguous?: number;
+
+  /**
+   * What calls will answer once thresholds and margin are written. Kinds of calls that cannot be measured are left out.
+   *
+   * @generated from field: repeated sameface.v1.ExpectedAnswer expected_answers = 17;
+   */
+  expectedAnswers: ExpectedAnswer[];
+
+  /**
+   * Intervals of `expected_answers` are for another sample of this many probes of different people, or more.
+   *
+   * @generated from field: int32 expected_probes = 18;
+   */
+  expectedProbes: number;
 };
 
 /**
@@ -385,7 +529,7 @@ export type Calibration = Message<"sameface.v1.Calibration"> & {
  * Use `create(CalibrationSchema)` to create a new message.
  */
 export const CalibrationSchema: GenMessage<Calibration> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_calibration, 4);
+  messageDesc(file_sameface_v1_calibration, 5);
 
 /**
  * Error rates over thresholds, and histograms of scores. Single scores are not included.
@@ -441,7 +585,7 @@ export type Calibration_Curves = Message<"sameface.v1.Calibration.Curves"> & {
  * Use `create(Calibration_CurvesSchema)` to create a new message.
  */
 export const Calibration_CurvesSchema: GenMessage<Calibration_Curves> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_calibration, 4, 0);
+  messageDesc(file_sameface_v1_calibration, 5, 0);
 
 /**
  * What was compared.
@@ -482,7 +626,7 @@ export enum Calibration_Source {
  * Describes the enum sameface.v1.Calibration.Source.
  */
 export const Calibration_SourceSchema: GenEnum<Calibration_Source> = /*@__PURE__*/
-  enumDesc(file_sameface_v1_calibration, 4, 0);
+  enumDesc(file_sameface_v1_calibration, 5, 0);
 
 /**
  * Proposed thresholds for identities that impostors easily match ("lambs", Doddington et al. 1998). They are not
@@ -525,7 +669,7 @@ export type IdentityThresholds = Message<"sameface.v1.IdentityThresholds"> & {
  * Use `create(IdentityThresholdsSchema)` to create a new message.
  */
 export const IdentityThresholdsSchema: GenMessage<IdentityThresholds> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_calibration, 5);
+  messageDesc(file_sameface_v1_calibration, 6);
 
 /**
  * A threshold for one identity.
@@ -574,7 +718,7 @@ export type IdentityThresholds_Proposal = Message<"sameface.v1.IdentityThreshold
  * Use `create(IdentityThresholds_ProposalSchema)` to create a new message.
  */
 export const IdentityThresholds_ProposalSchema: GenMessage<IdentityThresholds_Proposal> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_calibration, 5, 0);
+  messageDesc(file_sameface_v1_calibration, 6, 0);
 
 /**
  * Error rates of a choice of thresholds.
@@ -609,7 +753,7 @@ export type IdentityThresholds_ErrorRates = Message<"sameface.v1.IdentityThresho
  * Use `create(IdentityThresholds_ErrorRatesSchema)` to create a new message.
  */
 export const IdentityThresholds_ErrorRatesSchema: GenMessage<IdentityThresholds_ErrorRates> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_calibration, 5, 1);
+  messageDesc(file_sameface_v1_calibration, 6, 1);
 
 /**
  * Past decisions, as columns of the same length. Optional columns may be empty.
@@ -658,7 +802,7 @@ export type RecordedDecisions = Message<"sameface.v1.RecordedDecisions"> & {
  * Use `create(RecordedDecisionsSchema)` to create a new message.
  */
 export const RecordedDecisionsSchema: GenMessage<RecordedDecisions> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_calibration, 6);
+  messageDesc(file_sameface_v1_calibration, 7);
 
 /**
  * Outcomes under one threshold and margin.
@@ -723,7 +867,7 @@ export type SettingOutcomes = Message<"sameface.v1.SettingOutcomes"> & {
  * Use `create(SettingOutcomesSchema)` to create a new message.
  */
 export const SettingOutcomesSchema: GenMessage<SettingOutcomes> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_calibration, 7);
+  messageDesc(file_sameface_v1_calibration, 8);
 
 /**
  * An error rate.
@@ -758,7 +902,7 @@ export type SettingOutcomes_ErrorRate = Message<"sameface.v1.SettingOutcomes.Err
  * Use `create(SettingOutcomes_ErrorRateSchema)` to create a new message.
  */
 export const SettingOutcomes_ErrorRateSchema: GenMessage<SettingOutcomes_ErrorRate> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_calibration, 7, 0);
+  messageDesc(file_sameface_v1_calibration, 8, 0);
 
 /**
  * How many decisions change from one outcome to another.
@@ -793,7 +937,7 @@ export type OutcomeTransition = Message<"sameface.v1.OutcomeTransition"> & {
  * Use `create(OutcomeTransitionSchema)` to create a new message.
  */
 export const OutcomeTransitionSchema: GenMessage<OutcomeTransition> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_calibration, 8);
+  messageDesc(file_sameface_v1_calibration, 9);
 
 /**
  * The operation that a threshold is for.

@@ -1,0 +1,48 @@
+"""Words and bars for expected answers, in reports and on the command line.
+
+`draw_expected` needs axes of matplotlib. Nothing is imported from there.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sameface_qdrant.calibration.expected import ExpectedAnswer, ExpectedShare
+from sameface_qdrant.values.decision import Operation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {"MATCH": "#1b7f79", "AMBIGUOUS": "#e0b252", "NO_MATCH": "#b8c1cc", "MATCH of another": "#c8553d"}
+"""The colour of each outcome."""
+
+
+def call_name(answer: ExpectedAnswer) -> str:
+    """Return what kind of call an answer is for, for example ``verify mated, scope GALLERY``."""
+    mated = "mated" if answer.mated else "non-mated"
+    if answer.operation is Operation.IDENTIFICATION:
+        return f"identify {mated}"
+    return f"verify {mated}, scope {answer.scope}"
+
+
+def named_shares(answer: ExpectedAnswer) -> dict[str, ExpectedShare]:
+    """Return the shares by the name of their outcome; ``MATCH of another`` only for mated searches."""
+    shares = {"MATCH": answer.match, "AMBIGUOUS": answer.ambiguous, "NO_MATCH": answer.no_match}
+    return shares if answer.wrong_match is None else {**shares, "MATCH of another": answer.wrong_match}
+
+
+def draw_expected(axes: "Axes", answers: Sequence[ExpectedAnswer]) -> None:
+    """Draw one bar for each kind of call, with its shares in percent. Black lines are the intervals of MATCH."""
+    names = [f"{call_name(one)}\n{one.probes:,} of {one.identities:,}" for one in answers]
+    starts = [0.0] * len(answers)
+    for outcome, colour in COLOURS.items():
+        shares = [100 * found.share if (found := named_shares(one).get(outcome)) else 0.0 for one in answers]
+        if any(shares):
+            axes.barh(names, shares, left=starts, color=colour, label=outcome, height=0.62)
+        starts = [start + share for start, share in zip(starts, shares, strict=True)]
+    for position, one in enumerate(answers):
+        interval = one.match.interval
+        axes.plot([100 * interval.low, 100 * interval.high], [position] * 2, color="#1f2933", linewidth=2)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of calls in percent; black line: interval of MATCH")
+    axes.set_title("Expected answers", loc="left", color="#1f2933", fontsize=12)
