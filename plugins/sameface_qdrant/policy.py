@@ -17,6 +17,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
@@ -45,6 +46,18 @@ def changed_policy(policy: Policy, changes: PolicyChanges) -> Policy:
     """
     values: dict[str, Any] = {name: _DEFAULTS.get(name) if value is None else value for name, value in changes.items()}
     return check_policy(dataclasses.replace(policy, **values))
+
+
+def revised_policy(before: Policy, changes: PolicyChanges, author: str, now: datetime) -> Policy:
+    """Return a policy after changes, as a new revision; the same one if nothing differs.
+
+    Raises:
+        InvalidArgument: a setting is malformed.
+    """
+    wanted = changed_policy(before, changes)
+    if wanted == before:
+        return before
+    return dataclasses.replace(wanted, revision=wanted.revision + 1, author=author, create_time=now)
 
 
 def check_override(value: float | None, field: str, low: float, high: float) -> float | None:

@@ -129,7 +129,9 @@ async def calibrate(one: Attached, templates: list[tuple[Any, Any]], identities:
     assert sorted(compared.mated) == pytest.approx(mated, abs=oracle.CLOSE)
     assert sorted(compared.non_mated) == pytest.approx(non_mated, abs=oracle.CLOSE)
     assert compared.complete
-    assert len((await one.calibrate()).comparisons.non_mated) == len(non_mated)
+    calibrated = await one.calibrate()
+    assert len(calibrated.comparisons.non_mated) == len(non_mated)
+    assert any("left out" in caveat for caveat in calibrated.caveats) == bool((await one.count()).unusable)
 
 
 async def test_very_many_broken_points_are_passed_over_or_named(monkeypatch: pytest.MonkeyPatch) -> None:

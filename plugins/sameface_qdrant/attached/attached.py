@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from sameface_qdrant.attached.sameness import Witnesses
 from sameface_qdrant.attached.scoring import score_many
 from sameface_qdrant.attached.search import AttachedSearch
 from sameface_qdrant.attached.target import NO_FIELDS, Counts, Id, IdentityScores, Neighbour, given_identity
-from sameface_qdrant.attached.templates import read_templates
+from sameface_qdrant.attached.templates import compare_templates, read_templates
 from sameface_qdrant.calibration.gallery import (
     MAX_TEMPLATES,
     CalibrationOptions,
@@ -31,13 +30,12 @@ from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf, what_if
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonScores
-from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_gallery
-from sameface_qdrant.policy import changed_policy, check_override
+from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS
+from sameface_qdrant.policy import check_override, revised_policy
 from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision, Operation, Scope
-from sameface_qdrant.values.gallery import HARD_TEMPLATE_LIMIT, Gallery, OperatingPoint, Policy, PolicyChanges
-from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.gallery import HARD_TEMPLATE_LIMIT, Gallery, OperatingPoint, Policy
 from sameface_qdrant.values.vectors import unit, units
 
 if TYPE_CHECKING:
@@ -196,14 +194,7 @@ class Attached:
             NotEnoughData: the templates are of fewer than two identities.
         """
         templates = await self._templates(max_templates, templates_per_identity, seed)
-        compared = await asyncio.to_thread(compare_gallery, templates.vectors, templates.identities, seed=seed)
-        return ComparisonScores(
-            compared.mated,
-            compared.non_mated,
-            len(compared.names),
-            len(templates.identities),
-            templates.complete and compared.non_mated.size == compared.possible_comparisons,
-        )
+        return await asyncio.to_thread(compare_templates, templates, seed)
 
     async def calibrate(
         self,
@@ -237,7 +228,8 @@ class Attached:
         found = await asyncio.to_thread(measure, self._gallery, size, evidence, options)
         if not apply:
             return found
-        self._revise(policy_changes(found, size, options), author)
+        policy = revised_policy(self.policy, policy_changes(found, size, options), author, datetime.now(UTC))
+        self._gallery = dataclasses.replace(self._gallery, policy=policy)
         return dataclasses.replace(found, gallery=self._gallery, applied=True)
 
     async def what_if(
@@ -278,28 +270,18 @@ class Attached:
             InvalidEmbedding: an embedding is malformed, see `verify`; nothing is stored.
             StoreUnavailable: the API key may not write.
         """
+        # Imported here, so that users of Edge do not load qdrant-client.
+        from sameface_qdrant.attached import writes
+
         self._check_writable()
         identity = given_identity(identity)
-        target = self._collection.target
-        fields: dict[str, Any] = {**target.where, target.identity_key: identity}
-        if nested := [field for field in fields if "." in field or "[" in field]:
-            raise InvalidArgument(
-                f"{nested[0]!r} is a nested field, and enroll writes top-level fields only; write with your own client",
-                metadata={"field": nested[0]},
-            )
         vectors = units(embeddings, self._collection.dimension)
-        scope = (target.collection, target.vector_name, repr(sorted(target.where.items())), repr(identity))
-        ids = [point_id("attached", *scope, hashlib.sha256(vector.tobytes()).hexdigest()) for vector in vectors]
+        await self._collection.check_unchanged()
+        await self._witnesses.check_soon()
+        ids = await writes.enroll(self._collection, identity, vectors, payload)
         if ids:
-            # Imported here, so that users of Edge do not load qdrant-client.
-            from sameface_qdrant.attached import writes
-
-            await self._collection.check_unchanged()
-            await self._witnesses.check_soon()
-            points = [(point, vector, {**payload, **fields}) for point, vector in zip(ids, vectors, strict=True)]
-            await writes.insert(self._collection, points)
             await self._census.update()
-        return tuple(ids)
+        return ids
 
     async def delete(self, identity: Id) -> int:
         """Remove every point of an identity under ``where``, including points of other writers; return how many.
@@ -328,16 +310,6 @@ class Attached:
 
     async def _templates(self, most: int, per_identity: int, seed: int) -> GalleryTemplates:
         return await read_templates(self._collection, max_templates=most, per_identity=per_identity, seed=seed)
-
-    def _revise(self, changes: PolicyChanges, author: str) -> None:
-        """Put a new revision of the policy in force, unless nothing changes."""
-        before = self._gallery.policy
-        policy = changed_policy(before, changes)
-        if policy != before:
-            policy = dataclasses.replace(
-                policy, revision=before.revision + 1, author=author, create_time=datetime.now(UTC)
-            )
-            self._gallery = dataclasses.replace(self._gallery, policy=policy)
 
     def _check_writable(self) -> None:
         if not self._writable:

@@ -10,7 +10,8 @@ from sameface_qdrant.attached.counting import stacked
 from sameface_qdrant.attached.layout import unit_rows
 from sameface_qdrant.attached.target import Id
 from sameface_qdrant.calibration.gallery import GalleryTemplates
-from sameface_qdrant.metrics.comparisons import sample_templates
+from sameface_qdrant.metrics.comparisons import ComparisonScores, sample_templates
+from sameface_qdrant.metrics.cross_comparison import compare_gallery
 from sameface_qdrant.values.vectors import is_usable
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ async def read_templates(
     names = unique_names(points)
     rows: list[NDArray[np.float32]] = [np.empty((0, collection.dimension), np.float32)]
     identities: list[str] = []
-    missing = 0
+    missing = unusable = 0
     for start in range(0, len(drawn), _BATCH):
         batch = drawn[start : start + _BATCH]
         found = await collection.vectors([point for _, point in batch])
@@ -42,10 +43,27 @@ async def read_templates(
         missing += len(batch) - len(read)
         vectors = stacked([found[point] for _, point in read], collection.dimension)
         usable = is_usable(vectors)
+        unusable += int(np.count_nonzero(~usable))
         rows.append(unit_rows(collection.target, collection.distance, vectors[usable]))
         identities += [names[identity] for (identity, _), fits in zip(read, usable, strict=True) if fits]
     complete = not missing and len(drawn) == sum(map(len, points.values()))
-    return GalleryTemplates(np.concatenate(rows), identities, complete=complete)
+    return GalleryTemplates(np.concatenate(rows), identities, complete=complete, unusable=unusable)
+
+
+def compare_templates(templates: GalleryTemplates, seed: int) -> ComparisonScores:
+    """Compare templates with each other. May take seconds.
+
+    Raises:
+        NotEnoughData: they are of fewer than two identities.
+    """
+    compared = compare_gallery(templates.vectors, templates.identities, seed=seed)
+    return ComparisonScores(
+        compared.mated,
+        compared.non_mated,
+        len(compared.names),
+        len(templates.identities),
+        templates.complete and compared.non_mated.size == compared.possible_comparisons,
+    )
 
 
 def unique_names(identities: Iterable[Id]) -> dict[Id, str]:

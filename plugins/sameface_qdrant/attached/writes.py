@@ -1,5 +1,6 @@
 """Writes points of a collection that another program made, through qdrant-client."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,11 +8,30 @@ from qdrant_client import models
 
 from sameface_qdrant.attached.queries import AttachedCollection, point_key
 from sameface_qdrant.attached.target import Id
+from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.vectors import Vector
 
 
-async def insert(collection: AttachedCollection, points: Sequence[tuple[str, Vector, Mapping[str, Any]]]) -> None:
-    """Add points. Existing points stay as they are."""
+async def enroll(
+    collection: AttachedCollection, identity: Id, vectors: Sequence[Vector], payload: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """See `sameface_qdrant.Attached.enroll`. Ids derive from the content, so a repeat finds its own points."""
+    target = collection.target
+    fields: dict[str, Any] = {**target.where, target.identity_key: identity}
+    if nested := [field for field in fields if "." in field or "[" in field]:
+        raise InvalidArgument(
+            f"{nested[0]!r} is a nested field, and enroll writes top-level fields only; write with your own client",
+            metadata={"field": nested[0]},
+        )
+    scope = (target.collection, target.vector_name, repr(sorted(target.where.items())), repr(identity))
+    ids = [point_id("attached", *scope, hashlib.sha256(vector.tobytes()).hexdigest()) for vector in vectors]
+    if ids:
+        await _insert(collection, [(key, one, {**payload, **fields}) for key, one in zip(ids, vectors, strict=True)])
+    return tuple(ids)
+
+
+async def _insert(collection: AttachedCollection, points: Sequence[tuple[str, Vector, Mapping[str, Any]]]) -> None:
     name = collection.target.vector_name
     structs = [
         models.PointStruct(id=key, vector={name: vector.tolist()} if name else vector.tolist(), payload=dict(payload))

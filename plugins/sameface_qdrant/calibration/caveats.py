@@ -153,3 +153,14 @@ def _about(number: float) -> str:
 
 def _count(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"
+
+
+def unusable_caveats(templates: int) -> tuple[str, ...]:
+    """Return what to say about templates that were left out because their embedding is broken."""
+    if not templates:
+        return ()
+    were = "template was" if templates == 1 else "templates were"
+    return (
+        f"{templates:,} {were} left out: the embedding is not finite or has zero norm. Delete such points, or embed "
+        "their samples again.",
+    )

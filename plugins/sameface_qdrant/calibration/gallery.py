@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface_qdrant.calibration.caveats import answer_caveats, caveats, unsupported_targets
+from sameface_qdrant.calibration.caveats import answer_caveats, caveats, unsupported_targets, unusable_caveats
 from sameface_qdrant.calibration.expected import ExpectedAnswers, expected_answers
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.margin import MeasuredMargin, measure_margin
@@ -88,6 +88,8 @@ class GalleryTemplates:
     """[templates] The identity of each."""
     complete: bool
     """False if a limit left templates out; the others are a sample."""
+    unusable: int = 0
+    """How many were left out, because their embedding is not finite or has zero norm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,9 @@ def measure(
         InvalidArgument, InvalidEmbedding, ContractMismatch: the cohort is malformed.
     """
     searched = compared = size
+    unusable = 0
     if isinstance(evidence, GalleryTemplates):
+        unusable = evidence.unusable
         compared = len(set(evidence.identities))
         if evidence.complete:
             searched = compared
@@ -151,7 +155,7 @@ def measure(
     told = caveats(measured) + answer_caveats(
         measured, margin, expected, present_margin=policy.runner_up_margin, compared_identities=compared
     )
-    return GalleryCalibration(gallery, measured, margin, expected, evidence, False, told)
+    return GalleryCalibration(gallery, measured, margin, expected, evidence, False, told + unusable_caveats(unusable))
 
 
 def _thresholds_to_be(

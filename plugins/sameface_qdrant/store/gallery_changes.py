@@ -3,7 +3,7 @@
 import dataclasses
 from datetime import datetime
 
-from sameface_qdrant.policy import changed_policy
+from sameface_qdrant.policy import revised_policy
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
 
 
@@ -14,9 +14,7 @@ def changed_gallery(
     if "identify_threshold" in policy:
         # A threshold that was set by hand was not calibrated for a size.
         policy = PolicyChanges(**{"calibrated_size": None, **policy})
-    wanted = changed_policy(present.policy, policy)
+    wanted = revised_policy(present.policy, policy, author, now)
     changed = dataclasses.replace(present, display_name=present.display_name if display_name is None else display_name)
-    if wanted != present.policy:
-        revised = dataclasses.replace(wanted, revision=wanted.revision + 1, author=author, create_time=now)
-        changed = dataclasses.replace(changed, policy=revised)
+    changed = dataclasses.replace(changed, policy=wanted)
     return present if changed == present else dataclasses.replace(changed, update_time=now)

@@ -59,28 +59,34 @@ def checks(function: Function) -> Function:
     def made() -> dict[str, Check]:
         return _checks(function, names)
 
-    def check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def wrong(args: tuple[Any, ...], kwargs: dict[str, Any]) -> InvalidArgument | None:
         every = made()
-        # The default of an option has the right type, and mistakes in the names are Python's own errors.
+        # The default of an option has the right type.
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if name in every and (wrong := every[name](value)):
-                raise InvalidArgument(f"{name} {wrong}", metadata={"field": name})
+            if name in every and (text := every[name](value)):
+                return InvalidArgument(f"{name} {text}", metadata={"field": name})
+        return None
 
-    if inspect.iscoroutinefunction(inspect.unwrap(function)):
-
-        @functools.wraps(function)
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            check(args, kwargs)
-            return await function(*args, **kwargs)
-
-        return cast(Function, awaited)
+    is_coroutine = inspect.iscoroutinefunction(inspect.unwrap(function))
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        check(args, kwargs)
-        return function(*args, **kwargs)
+        if not is_coroutine:
+            if error := wrong(args, kwargs):
+                raise error
+            return function(*args, **kwargs)
+        # A misspelt name is Python's own error, at the call. Everything else is raised to whoever awaits.
+        coroutine = function(*args, **kwargs)
+        if error := wrong(args, kwargs):
+            coroutine.close()
+            return _refused(error)
+        return coroutine
 
     return cast(Function, called)
+
+
+async def _refused(error: InvalidArgument) -> None:
+    raise error
 
 
 def check_type(value: object, expected: type, name: str) -> None:
