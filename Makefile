@@ -3,11 +3,11 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test clients first-hour lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos
+.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos
 .PHONY: qdrant docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Make .venv with the service
 	@tools/bootstrap.sh server
@@ -90,7 +90,13 @@ chaos: install-dev ## Kill a writing process KILLS=200 times and check what it w
 
 HOUR ?=
 first-hour: install ## Run docs/first-hour.md, from the installation to the last step (HOUR="--wheels FOLDER --steps 1-7 --keep FOLDER --json")
-	@$(BIN)/python -m tools.first_hour $(HOUR)
+	@$(BIN)/python -m tools.first_hour first-hour $(HOUR)
+
+first-hour-vectors: install ## Run docs/first-hour-vectors.md: the plugin alone, on embeddings
+	@$(BIN)/python -m tools.first_hour first-hour-vectors $(HOUR)
+
+first-hour-training: install ## Run docs/first-hour-training.md: train, measure, export, serve; some minutes
+	@$(BIN)/python -m tools.first_hour first-hour-training $(HOUR)
 
 clients: install-dev models ## Run the commands of docs/other-languages.md: generate, compile, call a real service
 	@$(BIN)/python -m tests.clients

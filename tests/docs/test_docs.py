@@ -63,7 +63,7 @@ def blocks(document: Path) -> list[tuple[str, str]]:
     return [(one["language"], one["code"]) for one in found if one["language"] in ("sh", "python") and not one["note"]]
 
 
-ELSEWHERE = {"plugin.md", "first-hour.md"}
+ELSEWHERE = {"plugin.md", "first-hour.md", "first-hour-vectors.md", "first-hour-training.md"}
 """`tests.plugin.test_alone` and `tests.docs.test_first_hour` run them, from the wheel in an empty environment."""
 RUNNABLE = [document for document in DOCUMENTS if blocks(document) and document.name not in ELSEWHERE]
 

@@ -5,20 +5,24 @@ from pathlib import Path
 import pytest
 
 from tools.first_hour.__main__ import main, numbers
-from tools.first_hour.page import PAGES, Block, missing_line, steps
+from tools.first_hour.page import ONE_SESSION, PAGES, Block, missing_line, steps
 from tools.first_hour.terminal import StepFailed, terminal
 
 pytestmark = pytest.mark.timeout(300)
 SMOKE = {
     # Without HTTP (7) and the TypeScript package (8), which tests/http and tests/clients test.
     "first-hour": "1-6,9-10",
+    "first-hour-vectors": "1-11",
+    # tests/training and tests/evaluation test the commands of the others.
+    "first-hour-training": "1-3",
 }
 """The steps of each page that are run here; `make` has a command for all of them."""
+FEWER_STEPS = ("--replace", "--steps 60", "--steps 2", "--replace", "--validate-every 20", "--validate-every 1")
 
 
 @pytest.mark.parametrize("page", SMOKE)
 def test_the_page_works_as_written(page: str, capfd: pytest.CaptureFixture[str]) -> None:
-    code = main([page, "--installed", "--steps", SMOKE[page]])
+    code = main([page, "--installed", "--steps", SMOKE[page], *FEWER_STEPS])
     printed, said = capfd.readouterr()
     assert code == 0, printed + said
     ran = [line.split(":")[0] for line in printed.splitlines() if line.startswith("step ")]
@@ -120,3 +124,7 @@ def test_lines_that_make_the_environment_are_left_out_where_it_is_there(
     with terminal(tmp_path, None, installed=installed) as shell:
         shell.run(Block("sh", "pip() { echo pip $1 x; }\n", ()))
         assert shell.run(Block("sh", 'echo made\npip install --quiet "../../.."\n', ())) == printed
+
+
+def test_only_the_page_for_vectors_is_one_session() -> None:
+    assert {page for page, path in PAGES.items() if ONE_SESSION in path.read_text()} == {"first-hour-vectors"}

@@ -66,6 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--installed", action="store_true", help="use the commands of this environment; install nothing"
     )
     parser.add_argument("--steps", type=numbers, help="run these alone, for instance 1-7,9")
+    parser.add_argument(
+        "--replace",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("OLD", "NEW"),
+        help="write this otherwise in every block, for instance fewer steps of training; may be repeated",
+    )
     parser.add_argument("--keep", type=Path, help="use this folder, which must not exist, and keep it")
     parser.add_argument("--json", action="store_true", help="print one object for each step")
     given = parser.parse_args(arguments)
@@ -75,7 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     def run_in(folder: Path) -> None:
-        with terminal(folder, given.wheels, installed=given.installed, one_session=ONE_SESSION in text) as shell:
+        opened = terminal(
+            folder,
+            given.wheels,
+            installed=given.installed,
+            one_session=ONE_SESSION in text,
+            replaced=[(old, new) for old, new in given.replace],
+        )
+        with opened as shell:
             run(shell, chosen, as_json=given.json)
 
     try:

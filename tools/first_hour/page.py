@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {name: ROOT / "docs" / f"{name}.md" for name in ("first-hour",)}
+PAGES = {name: ROOT / "docs" / f"{name}.md" for name in ("first-hour", "first-hour-vectors", "first-hour-training")}
 """Names that the command takes, and their documents."""
 STEP = re.compile(r"^## (\d+)\. (.+)$", re.M)
 CODE = re.compile(r"^```(sh|python)\n(.*?)^```$(?:\n\n```\n(.*?)^```$)?", re.M | re.S)

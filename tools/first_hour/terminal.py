@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,7 +152,12 @@ def signalled(group: int, number: int) -> bool:
 
 @contextmanager
 def terminal(
-    folder: Path, wheels: Path | None, *, installed: bool = False, one_session: bool = False
+    folder: Path,
+    wheels: Path | None,
+    *,
+    installed: bool = False,
+    one_session: bool = False,
+    replaced: Sequence[tuple[str, str]] = (),
 ) -> Iterator[Terminal]:
     """Open a terminal in a folder that looks like a checkout, and end everything in it at the end.
 
@@ -162,6 +167,7 @@ def terminal(
             takes the rest from its index.
         installed: use the commands of the environment that this program runs in, and install nothing.
         one_session: run all blocks of Python in one interpreter.
+        replaced: what is written otherwise than in the page, and how.
     """
     for name in LINKED:
         (folder / name).symlink_to(ROOT / name)
@@ -175,7 +181,7 @@ def terminal(
         own |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels.resolve()), "PIP_NO_COMPILE": "1"}
     grpc, http = (f"127.0.0.1:{port}" for port in free_ports(2))
     own |= {"SAMEFACE_LISTEN": grpc, "SAMEFACE_ADDRESS": grpc}
-    changes = ((PORTS[0], grpc), (PORTS[1], http), (CHECKOUT, f'"{package}'))
+    changes = ((PORTS[0], grpc), (PORTS[1], http), (CHECKOUT, f'"{package}'), *replaced)
     opened = Terminal(folder, own, changes, installs=not installed, one_session=one_session)
     try:
         yield opened
