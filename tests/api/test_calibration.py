@@ -57,6 +57,36 @@ def test_validating_measures_and_changes_nothing(connection: Connection, staff: 
     assert not answer.HasField("identity_thresholds")
 
 
+def test_a_calibration_says_what_calls_will_answer(
+    connection: Connection, staff: str, contract: face_pb2.Contract
+) -> None:
+    measured = connection.galleries.CalibrateGallery(request(staff, validate_only=True)).calibration
+    assert 0 <= measured.runner_up_margin <= 0.05
+    assert measured.expected_probes == 200
+    claims, searches = (VERIFICATION, decision_pb2.SCOPE_CLAIM), (IDENTIFICATION, decision_pb2.SCOPE_GALLERY)
+    kinds = {(one.operation, one.scope, one.mated): one for one in measured.expected_answers}
+    assert len(kinds) == len(measured.expected_answers) == 6
+    for one in kinds.values():
+        shares = [one.match, one.ambiguous, one.no_match, one.wrong_match]
+        assert sum(share.share for share in shares) == pytest.approx(1.0)
+        assert all(share.interval.low <= share.share <= share.interval.high for share in shares)
+        assert one.HasField("wrong_match") == (one.mated and one.operation == IDENTIFICATION)
+    assert kinds[(*claims, False)].match.share == pytest.approx(measured.verification.fmr)
+    assert kinds[(*claims, True)].no_match.share == pytest.approx(measured.verification.fnmr)
+    assert (kinds[(*searches, True)].probes, kinds[(*searches, False)].probes) == (80, 40)
+
+    # Scores without leads measure no margin, scores with leads do.
+    table = {
+        "scores": [0.1] * 50 + [0.9] * 50,
+        "first": [*range(50), *range(50)],
+        "second": [*range(50, 100), *range(50)],
+    }
+    for leads, known in ((None, False), ([-0.5] * 50 + [0.5] * 50, True)):
+        scores = calibration_pb2.LabelledScores(**table, leads=leads)
+        found = connection.galleries.CalibrateGallery(request(staff, validate_only=True, scores=scores)).calibration
+        assert found.HasField("runner_up_margin") == known
+
+
 def test_thresholds_become_the_policy_and_a_repeat_changes_nothing(connection: Connection, staff: str) -> None:
     galleries = connection.galleries
     answer = galleries.CalibrateGallery(request(staff))
@@ -174,13 +204,16 @@ def what_if(name: str, **fields: object) -> gallery_service_pb2.WhatIfGalleryReq
 
 def test_what_if_counts_what_moves(connection: Connection, staff: str, refused: Refused) -> None:
     ask = connection.galleries.WhatIfGallery
-    answer = ask(what_if(staff, operation=VERIFICATION, threshold=0.99))
+    claim = decision_pb2.SCOPE_CLAIM
+    answer = ask(what_if(staff, operation=VERIFICATION, threshold=0.99, scope=claim))
     assert answer.before.matches + answer.before.no_matches == 3120 + 80
     assert answer.after.matches == 0
     assert answer.before.false_matches.trials == 3120
     assert answer.before.false_matches.interval.high > 0
     (moved,) = (one for one in answer.transitions if one.before == decision_pb2.OUTCOME_MATCH)
     assert (moved.after, moved.count) == (decision_pb2.OUTCOME_NO_MATCH, answer.before.matches)
+    leading = ask(what_if(staff, operation=VERIFICATION, runner_up_margin=2.0))
+    assert (leading.after.matches, leading.after.no_matches) == (0, answer.before.no_matches)
     searches = ask(what_if(staff, operation=IDENTIFICATION, runner_up_margin=2.0))
     assert (searches.after.matches, searches.after.false_matches.trials) == (0, 40)
     decisions = calibration_pb2.RecordedDecisions(scores=[0.2, 0.95], leads=[float("nan"), 0.01], mated=[False, True])
