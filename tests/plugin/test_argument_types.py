@@ -121,7 +121,7 @@ def test_no_wrong_type_escapes_as_an_error_of_python(
     [
         (
             lambda store: store.enroll("people", "eve", [ONE]),
-            r"templates \[0\] is a ndarray; expected NewTemplate\(vector, co",
+            r"templates\[0\] is a ndarray; expected NewTemplate\(vector, co",
         ),
         (
             lambda store: store.enroll("people", "eve", ONE),
@@ -141,6 +141,22 @@ def test_no_wrong_type_escapes_as_an_error_of_python(
         (
             lambda store: store.galleries.create("new", Contract("voices", "1", "0" * 64, 8, "none")),  # type: ignore[arg-type]
             r"contract is a Contract whose version is '1' \(str\); expected a whole number",
+        ),
+        (
+            lambda store: store.galleries.update("people", policy={"target_fpr": 0.1}),
+            r"policy has no field 'target_fpr'; did you mean 'target_fpir'\?",
+        ),
+        (
+            lambda store: store.galleries.update("people", policy={"target_fmr": "0.1"}),
+            r"policy\['target_fmr'\] is '0.1' \(str\); expected a number or None",
+        ),
+        (
+            lambda store: store.identities.update("people", "ada", {"name": "Ada"}),
+            r"changes has no field 'name'; did you mean 'display_name'|expected one of display_name",
+        ),
+        (
+            lambda store: store.what_if("people", "verification"),
+            r"operation is 'verification' .*Operation\.VERIFICATION",
         ),
         (lambda store: store.galleries.list(page_size="9"), r"page_size is '9' \(str\); expected a whole number"),
     ],

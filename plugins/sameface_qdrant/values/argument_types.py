@@ -5,6 +5,7 @@ no check here, such as arrays and protocols, is checked where it is used.
 """
 
 import dataclasses
+import difflib
 import functools
 import inspect
 import types
@@ -55,16 +56,21 @@ def checks(function: Function) -> Function:
     """Return a function that checks its arguments; `checks_arguments` does this to methods."""
     names = [one.name for one in inspect.signature(function).parameters.values()]
 
-    @functools.lru_cache(1)
-    def made() -> dict[str, Check]:
-        return _checks(function, names)
+    # Made at the first call: then every module that an annotation names can be imported.
+    made: dict[str, tuple[Check, frozenset[type]]] = {}
+    unmade = True
 
     def wrong(args: tuple[Any, ...], kwargs: dict[str, Any]) -> InvalidArgument | None:
-        every = made()
+        nonlocal unmade
+        if unmade:
+            made.update(_checks(function, names))
+            unmade = False
         # The default of an option has the right type.
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if name in every and (text := every[name](value)):
-                return InvalidArgument(f"{name} {text}", metadata={"field": name})
+            if name in made:
+                check, plain = made[name]
+                if type(value) not in plain and (text := check(value)):
+                    return _invalid(name, text)
         return None
 
     is_coroutine = inspect.iscoroutinefunction(inspect.unwrap(function))
@@ -92,13 +98,18 @@ async def _refused(error: InvalidArgument) -> None:
 def check_type(value: object, expected: type, name: str) -> None:
     """Raise InvalidArgument if a value is not of a class, or a field of it has another type."""
     if wrong := _check_of(expected)(value):
-        raise InvalidArgument(f"{name} {wrong}", metadata={"field": name})
+        raise _invalid(name, wrong)
 
 
-def _checks(function: Callable[..., Any], names: Sequence[str]) -> dict[str, Check]:
+def _invalid(name: str, wrong: str) -> InvalidArgument:
+    separator = "" if wrong.startswith("[") else " "
+    return InvalidArgument(f"{name}{separator}{wrong}", metadata={"field": name})
+
+
+def _checks(function: Callable[..., Any], names: Sequence[str]) -> dict[str, tuple[Check, frozenset[type]]]:
     """Return the check of each parameter that has one."""
     plain = inspect.unwrap(function)
-    found: dict[str, Check] = {}
+    found: dict[str, tuple[Check, frozenset[type]]] = {}
     for name in names:
         annotation = plain.__annotations__.get(name)
         if annotation is None:
@@ -108,7 +119,7 @@ def _checks(function: Callable[..., Any], names: Sequence[str]) -> dict[str, Che
         except NameError:  # imported for type checkers alone
             continue
         if (check := _check_of(hint[name])) is not _anything:
-            found[name] = check
+            found[name] = check, _plain(hint[name])
     return found
 
 
@@ -127,8 +138,10 @@ def _check_of(hint: Any) -> Check:
         return lambda value: "" if value is None else _wrong(value, "None")
     if origin in (Sequence, tuple, list, frozenset):
         return _sequence(_check_of(parts[0]) if parts else _anything, _name(parts[0]) if parts else "values")
-    if origin is Mapping or typing.is_typeddict(hint):
-        return _mapping(*(map(_check_of, parts) if parts else (_text, _anything)))
+    if typing.is_typeddict(hint):
+        return _named({name: _check_of(kind) for name, kind in typing.get_type_hints(hint).items()})
+    if origin is Mapping:
+        return _mapping(*map(_check_of, parts))
     if origin in (Iterable, AsyncIterable):
         return lambda value: (
             ""
@@ -136,6 +149,20 @@ def _check_of(hint: Any) -> Check:
             else _wrong(value, f"an iterable of {_name(parts[0])}")
         )
     return _simple(hint) if isinstance(hint, type) and not getattr(hint, "_is_protocol", False) else _anything
+
+
+@functools.cache
+def _plain(hint: Any) -> frozenset[type]:
+    """Return the types whose values always fit. Most values have one of them, and need no further check."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return frozenset().union(*map(_plain, typing.get_args(hint)))
+    if hint is None or hint is type(None):
+        return frozenset({type(None)})
+    if hint is float:
+        return frozenset({float, int})
+    is_plain = isinstance(hint, type) and typing.get_origin(hint) is None and hint.__name__ not in INPUTS
+    known = is_plain and (hint in (str, int, bool) or issubclass(hint, Enum) or dataclasses.is_dataclass(hint))
+    return frozenset({hint}) if known else frozenset()
 
 
 def _simple(kind: type) -> Check:
@@ -213,16 +240,37 @@ def _mapping(key: Check, content: Check) -> Check:
     return check
 
 
+def _named(checks: Mapping[str, Check]) -> Check:
+    """Return the check of a mapping with known keys."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, Mapping):
+            return _wrong(value, "a mapping")
+        for name, one in value.items():
+            if name not in checks:
+                close = difflib.get_close_matches(str(name), checks, n=1)
+                advice = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(checks)}"
+                return f"has no field {ascii(name)[:SHOWN]}; {advice}"
+            if wrong := checks[name](one):
+                return f"[{name!r}] {wrong}"
+        return ""
+
+    return check
+
+
 def _fields(kind: type) -> Check:
     hints = typing.get_type_hints(kind)
-    checks = [(field.name, _check_of(hints[field.name])) for field in dataclasses.fields(kind)]
-    checks = [(name, check) for name, check in checks if check is not _anything]
+    kinds = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    checks = [(name, _check_of(hint), _plain(hint)) for name, hint in kinds.items() if _check_of(hint) is not _anything]
 
     def check(value: Any) -> str:
         if not isinstance(value, kind):
             return _wrong(value, _written(kind))
-        wrong = next((f"{name} {text}" for name, one in checks if (text := one(getattr(value, name)))), "")
-        return f"is a {kind.__name__} whose {wrong}" if wrong else ""
+        for name, check, plain in checks:
+            content = getattr(value, name)
+            if type(content) not in plain and (wrong := check(content)):
+                return f"is a {kind.__name__} whose {name} {wrong}"
+        return ""
 
     return check
 
