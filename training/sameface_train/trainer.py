@@ -172,6 +172,7 @@ class Run:
                 "seed": self.options.seed,
                 "step": self.step,
                 "side": list(self.backbone.side),
+                "strokes": self.samples.strokes,
                 "identities": sorted(set(self.samples.bases)),
                 "network": {name: value.cpu() for name, value in self.learner.average.items()},
                 "head": {n: v.cpu() for n, v in self.learner.objective.state_dict().items() if n.startswith("head")},

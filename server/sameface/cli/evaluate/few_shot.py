@@ -14,6 +14,7 @@ from sameface.cli.evaluate.sources import (
     Embeddings,
     Folder,
     Html,
+    Model,
     Runtime,
     SaveEmbeddings,
     Seed,
@@ -42,6 +43,7 @@ def few_shot(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    model: Model = "",
     seed: Seed = 0,
     html: Html = None,
     as_json: AsJson = False,
@@ -55,7 +57,7 @@ def few_shot(
     from sameface.evaluation.report import Page
     from sameface.evaluation.tables import accuracy_table, conditions_table
 
-    source = load(folder, embeddings, save, address, inference, version)
+    source = load(folder, embeddings, save, address, inference, version, model)
     samples = source.samples
     groups = None if within is None else _groups(samples.identity, within)
     drawn = draw_episodes(samples.identity, ways, shots, episodes, seed, groups, queries=queries)

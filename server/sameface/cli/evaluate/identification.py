@@ -11,6 +11,7 @@ from sameface.cli.evaluate.sources import (
     Embeddings,
     Folder,
     Html,
+    Model,
     Replicates,
     Runtime,
     SaveEmbeddings,
@@ -28,6 +29,7 @@ def identification(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    model: Model = "",
     replicates: Replicates = 1000,
     seed: Seed = 0,
     html: Html = None,
@@ -39,7 +41,7 @@ def identification(
     from sameface.evaluation.report import Page, identification_pictures
     from sameface.evaluation.tables import conditions_table, identification_tables
 
-    source = load(folder, embeddings, save, address, inference, version)
+    source = load(folder, embeddings, save, address, inference, version, model)
     found = identify(source.samples, splits=splits, replicates=replicates, seed=seed)
     measured_on = conditions(source.name, source.samples)
     tables = [*identification_tables(found), conditions_table(measured_on)]

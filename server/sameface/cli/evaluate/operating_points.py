@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sameface.cli.evaluate.results import show
-from sameface.cli.evaluate.sources import Address, AsJson, FolderOfPhotos, Runtime, Version, embed, service
+from sameface.cli.evaluate.sources import Address, AsJson, FolderOfPhotos, Model, Runtime, Version, embed, service
 from sameface.cli.serve import load_settings
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def operating_points(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    model: Model = "",
     as_json: AsJson = False,
 ) -> None:
     """Print the thresholds for FMR 1e-3, 1e-4 and 1e-5 over every pair of the folder's photos, with their FNMR.
@@ -33,7 +34,7 @@ def operating_points(
 
     photos = read_photos(folder)
     with service(address, inference) as client:
-        embedded = embed(client, folder, photos, version)
+        embedded = embed(client, folder, photos, version, model)
     compared = compare_all_samples(embedded.samples)
     measured = measure_operating_points(compared)
     name = folder.resolve().name

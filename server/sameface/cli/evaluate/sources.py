@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sameface.cli.options import InferenceName, connected
+from sameface.cli.options import EmbedderModel, InferenceName, connected
 from sameface.cli.output import note, note_skipped
 from sameface_qdrant.errors import InvalidArgument
 
@@ -61,7 +61,8 @@ Address = Annotated[
     typer.Option(help="host:port of a running service; default: a service for this command", show_default=False),
 ]
 Runtime = Annotated[InferenceName, typer.Option("--inference", help="inference of the service for this command")]
-Version = Annotated[int, typer.Option("--embedder-version", help="version of face_embedder; 0 takes the default")]
+Version = Annotated[int, typer.Option("--embedder-version", help="version of the embedder; 0 takes the default")]
+Model = EmbedderModel
 Seed = Annotated[int, typer.Option(help="seed of all random choices")]
 Replicates = Annotated[int, typer.Option(min=100, help="resamples of the identities, for the intervals")]
 Html = Annotated[
@@ -88,6 +89,7 @@ def load(
     address: str | None,
     inference: InferenceName,
     version: int,
+    model: str = "",
 ) -> Source:
     """Read embeddings from a file if one is given; otherwise embed the folder's photos.
 
@@ -98,10 +100,10 @@ def load(
     from sameface.evaluation.samples import read_embeddings, write_embeddings
 
     if embeddings is not None:
-        if address is not None or version or save is not None:
+        if address is not None or version or model or save is not None:
             raise InvalidArgument(
-                "--embeddings is given with --address, --embedder-version or --save-embeddings; embeddings from a file "
-                "need no service",
+                "--embeddings is given with --address, --embedder-model, --embedder-version or --save-embeddings; "
+                "embeddings from a file need no service",
                 metadata={"field": "embeddings"},
             )
         return Source(embeddings.name, read_embeddings(embeddings), folder)
@@ -111,7 +113,7 @@ def load(
         )
     photos = photos_of(folder)
     with service(address, inference) as client:
-        samples = embed(client, folder, photos, version).samples
+        samples = embed(client, folder, photos, version, model).samples
     if save is not None:
         write_embeddings(save, samples)
         note(f"embeddings in {save}")
@@ -131,12 +133,14 @@ def photos_of(folder: Path) -> dict[Path, str]:
     return photos
 
 
-def embed(client: "Client", folder: Path, photos: Mapping[Path, str], version: int) -> "EmbeddedPhotos":
+def embed(
+    client: "Client", folder: Path, photos: Mapping[Path, str], version: int, model: str = ""
+) -> "EmbeddedPhotos":
     """Embed photos, with a progress bar."""
     from sameface.evaluation.embedding import embed_photos
 
     with progress("embedding", len(photos)) as advance:
-        return embed_photos(client, folder, photos, version, advance)
+        return embed_photos(client, folder, photos, version, advance, model)
 
 
 @contextmanager
