@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sameface.cli.evaluate.results import show, write_page
-from sameface.cli.evaluate.sources import Address, AsJson, Folder, Html, Replicates, Runtime, Seed, Source, load
+from sameface.cli.evaluate.sources import Address, AsJson, Folder, Html, Model, Replicates, Runtime, Seed, Source, load
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ def compare(
         list[int] | None,
         typer.Option(
             "--embedder-version",
-            help="version of face_embedder; give it twice, for the first and the second model",
+            help="version of the embedder; give it twice, for the first and the second model",
             show_default=False,
         ),
     ] = None,
+    model: Model = "",
     listing: Annotated[
         Path | None,
         typer.Option("--pairs", help="LFW-style list of pairs, to compare the accuracy over it", show_default=False),
@@ -52,7 +53,7 @@ def compare(
     from sameface.evaluation.report import Page, comparison_pictures, worst_photo_pairs
     from sameface.evaluation.tables import comparison_tables, conditions_table
 
-    first, second = _sources(folder, embeddings or [], versions or [], address, inference)
+    first, second = _sources(folder, embeddings or [], versions or [], model, address, inference)
     pairs = () if listing is None else read_pairs(listing)
     found = compare_models(first.samples, second.samples, pairs, replicates=replicates, seed=seed)
     names = (first.name, second.name)
@@ -88,15 +89,16 @@ def _sources(
     folder: Path | None,
     embeddings: list[Path],
     versions: list[int],
+    model: str,
     address: str | None,
     inference: "InferenceName",
 ) -> tuple[Source, Source]:
-    if len(embeddings) == 2 and not versions:
+    if len(embeddings) == 2 and not (versions or model):
         read = [load(folder, path, None, None, inference, 0) for path in embeddings]
         same_name = read[0].name == read[1].name
         names = [str(path) if same_name else one.name for path, one in zip(embeddings, read, strict=True)]
     elif len(versions) == 2 and not embeddings and folder is not None:
-        read = [load(folder, None, None, address, inference, version) for version in versions]
+        read = [load(folder, None, None, address, inference, version, model) for version in versions]
         names = [f"version {version}" for version in versions]
     else:
         raise InvalidArgument(
