@@ -16,6 +16,7 @@ from sameface.evaluation.forgeries import Claims, claim_scores, draw_attempts, m
 from sameface.vision import isolate_strokes
 from sameface_train.checkpoint import Trained
 from sameface_train.comparison.drawings import scorer
+from sameface_train.data_folder import SIGNERS, check_exists
 from sameface_train.embedding import embed
 from sameface_train.errors import UnusableData
 from sameface_train.samples import Images, Samples
@@ -29,8 +30,9 @@ def read_signatures(folder: Path) -> Samples:
     """Read ``<signer>/{genuine,forgery}/*.jpg``; a signer's forgeries are another identity in the same group.
 
     Raises:
-        UnusableData: there is no signature.
+        UnusableData: there is no signature at the right level of folders.
     """
+    check_exists(folder, SIGNERS, field="data")
     images, owners, names = [], [], []
     skipped: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/*/*")):
@@ -44,7 +46,18 @@ def read_signatures(folder: Path) -> Samples:
         owners.append(f"{path.parent.parent.name}/{path.parent.name}")
         names.append(path.relative_to(folder).as_posix())
     if not images:
-        raise UnusableData(f"{folder} holds no signatures; expected <signer>/genuine/*.jpg and <signer>/forgery/*.jpg")
+        deeper = next(iter(sorted(folder.glob("*/*/genuine"))), None)
+        if deeper is not None:
+            advice = f"give {deeper.parent.parent}"
+        elif (folder / "genuine").is_dir():
+            advice = f"give the folder of all signers, {folder.parent}"
+        elif folder.name in ("genuine", "forgery"):
+            advice = f"give the folder of all signers, {folder.parent.parent}"
+        else:
+            advice = "sort the images of each signer into these two folders"
+        raise UnusableData(
+            f"{folder} holds no signatures that can be read; expected {SIGNERS}: {advice}", metadata={"field": "data"}
+        )
     identities, labels = np.unique(np.asarray(owners), return_inverse=True)
     return Samples(
         images=np.stack(images)[:, np.newaxis],
