@@ -87,7 +87,9 @@ def test_a_folder_is_trained_on_and_embedded_for_evaluation(
         "export", tmp_path / "run", "--version", "9", "--title", "t", "--licence", "l", "--training-data", "d"
     )
     assert refused.returncode == 3
-    assert "images UINT8 [N,1,28,28]; expected images UINT8 [N,3,112,112]" in refused.stderr
+    assert "the network takes images UINT8 [N,1,28,28]" in refused.stderr
+    assert "face_embedder takes images UINT8 [N,3,112,112]" in refused.stderr
+    assert "--model NAME" in refused.stderr
 
 
 def test_signatures_are_embedded_by_signer(run: Callable[..., Done], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sameface.inference.whole_image import Strokes
 from sameface_train.backbones import BACKBONES
 from sameface_train.errors import BusyRun, WrongCheckpoint
 from sameface_train.recipes import Recipe
@@ -31,6 +32,8 @@ class Trained:
     side: tuple[int, int]
     step: int
     seed: int
+    strokes: Strokes | None = None
+    """What was done to the strokes of its images; None in a run of an earlier release, which did not say."""
 
     @property
     def channels(self) -> int:
@@ -132,7 +135,7 @@ def load_trained(run: Path) -> Trained:
         ) from error
     network = backbone.build(backbone.channels, side, recipe.dimension)
     restore(network, content["network"], path)
-    return Trained(recipe, network.eval(), head, tuple(identities), side, step, seed)
+    return Trained(recipe, network.eval(), head, tuple(identities), side, step, seed, content.get("strokes"))
 
 
 def _check_run(run: Path) -> None:

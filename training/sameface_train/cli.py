@@ -11,6 +11,7 @@ from sameface.libraries import keep_caches_in
 from sameface.settings import cache_folder
 from sameface_qdrant.errors import SamefaceError
 from sameface_train.comparison.cli import app as compare_app
+from sameface_train.export_command import export_command
 from sameface_train.options import AsJson, Data, Device, EmbeddingsFile, PictureFile, RunFolder
 from sameface_train.reading import read_shown, shown_progress
 from sameface_train.train_command import train_command
@@ -147,40 +148,7 @@ def map_command(
     print(f"{len(samples)} images of {len(samples.identities)} identities in {out}")
 
 
-@app.command("export")
-def export_command(
-    run: RunFolder,
-    version: Annotated[int, typer.Option(min=2, help="version of face_embedder to write")],
-    title: Annotated[str, typer.Option(help="title of the model card")],
-    licence: Annotated[str, typer.Option(help="licence of the weights")],
-    training_data: Annotated[str, typer.Option(help="what it was trained on, and its licence")],
-    restriction: Annotated[
-        str, typer.Option(help="what the licence forbids, in one sentence; shown when a gallery is made")
-    ] = "",
-) -> None:
-    """Export the network of a run as a version of face_embedder: weights.onnx and its card.
-
-    The export is checked against PyTorch. Afterwards `sameface evaluate operating-points --write` measures thresholds,
-    and `sameface model promote` makes it the default for new galleries.
-    """
-    from sameface.cli.serve import load_settings
-    from sameface_train.checkpoint import load_trained
-    from sameface_train.export import export
-    from sameface_train.publish import publish
-
-    content, cosine = export(load_trained(run))
-    folder = publish(
-        content,
-        load_settings(None).model_repository,
-        version,
-        title=title,
-        licence=licence,
-        training_data=training_data,
-        restriction=restriction,
-        source=f"{run.name} of sameface-train",
-    )
-    print(f"{folder}: {len(content):,} bytes, smallest cosine to PyTorch {cosine:.7f}")
-    print(f"next: sameface evaluate operating-points PHOTOS --embedder-version {version} --write")
+app.command("export")(export_command)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface.evaluation.dataset import entries, photos_within
+from sameface.inference.whole_image import Strokes
 from sameface.photo_folders import Skipped, is_folder, why_skipped
 from sameface_train.data_folder import OMNIGLOT, check_exists, check_folder
 from sameface_train.errors import UnusableData
@@ -36,6 +37,8 @@ class Samples:
     """The group of each identity, for instance a character's alphabet; empty if there are no groups."""
     made_from: tuple[str, ...] = ()
     """The base of each identity: the unrotated character, the signer of a forgery; empty if each is its own base."""
+    strokes: Strokes = "as-is"
+    """What was done to the strokes of the images, as an embedder's card says it (`sameface.inference.whole_image`)."""
     skipped: dict[str, list[str]] = field(default_factory=dict)
     """What was left out, by reason: ``UNREADABLE``, ``WRONG_SIZE``, ``ONE_IMAGE``, and ``PASSED_OVER`` for what is no
     image."""
@@ -71,6 +74,7 @@ class Samples:
             names=tuple(self.names[place] for place in keep),
             groups=tuple(np.asarray(self.groups, dtype=object)[chosen]) if self.groups else (),
             made_from=tuple(np.asarray(self.made_from, dtype=object)[chosen]) if self.made_from else (),
+            strokes=self.strokes,
             skipped=self.skipped,
         )
 
@@ -179,6 +183,7 @@ def read_omniglot(path: Path, split: str) -> Samples:
         identities=tuple(map(str, identities)),
         names=tuple(f"{owner}/{drawer}" for owner, drawer in zip(owners, drawers, strict=True)),
         groups=tuple(name.split("/")[0] for name in map(str, identities)),
+        strokes="bright",
     )
 
 
@@ -211,6 +216,7 @@ def _variants(samples: Samples, images: dict[str, Images]) -> Samples:
         names=tuple(name + suffix for suffix in images for name in samples.names),
         groups=tuple(name + suffix for suffix in images for name in samples.groups),
         made_from=samples.bases * len(images),
+        strokes=samples.strokes,
         skipped=samples.skipped,
     )
 

@@ -235,6 +235,7 @@ class Run:
             "recipe": self.recipe.to_dict(),
             "seed": self.options.seed,
             "side": list(self.backbone.side),
+            "strokes": self.samples.strokes,
             "identities": sorted(set(self.samples.bases)),
         }
         network = {name: value.cpu() for name, value in self.learner.average.items()}

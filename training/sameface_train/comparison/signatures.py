@@ -13,6 +13,7 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from sameface.evaluation.forgeries import Claims, claim_scores, draw_attempts, measure_forgeries
+from sameface.vision import isolate_strokes
 from sameface_train.checkpoint import Trained
 from sameface_train.comparison.drawings import scorer
 from sameface_train.data_folder import SIGNERS, check_exists
@@ -65,28 +66,14 @@ def read_signatures(folder: Path) -> Samples:
         names=tuple(names),
         groups=(signers := tuple(str(identity).split("/")[0] for identity in identities)),
         made_from=signers,
+        strokes="isolated",
         skipped=skipped,
     )
 
 
 def signature(drawing: NDArray[np.uint8]) -> Images:
-    """Return a signature as white strokes on black [96, 192], centred and as large as possible.
-
-    Otsu's threshold removes the grey of the paper. Strokes keep their shades.
-    """
-    threshold, _ = cv2.threshold(drawing, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    strokes = np.where(drawing <= threshold, 255 - drawing, 0).astype(np.uint8)
-    rows, columns = np.flatnonzero(strokes.any(axis=1)), np.flatnonzero(strokes.any(axis=0))
-    canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
-    if drawing.min() == drawing.max():  # an empty picture
-        return canvas
-    box = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = min((HEIGHT - 8) / box.shape[0], (WIDTH - 8) / box.shape[1])
-    height, width = (max(1, round(length * scale)) for length in box.shape)
-    small = cv2.resize(box, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
-    canvas[top : top + height, left : left + width] = small
-    return canvas
+    """Return a signature as white strokes on black [96, 192], as the service makes it from a photo."""
+    return isolate_strokes(drawing, (HEIGHT, WIDTH))
 
 
 def judge(trained: Trained, held_out: Samples, *, kind: str = "", templates: int = 5) -> dict[str, float]:
