@@ -10,7 +10,7 @@ from sameface.client import Calibration, MeasuredThreshold, Policy
 from sameface.client import ConfidenceInterval as ReceivedInterval
 from sameface.client import ExpectedShare as ReceivedShare
 from sameface_qdrant.calibration.expected import ExpectedAnswer, ExpectedShare
-from sameface_qdrant.calibration.expected_plot import COLOURS, call_name, named_shares
+from sameface_qdrant.calibration.expected_plot import OUTCOMES, call_name, named_shares
 from sameface_qdrant.calibration.report import MarkedThreshold, interval_text, rate_text, write_html, write_png
 from sameface_qdrant.metrics.curves import Curves
 from sameface_qdrant.metrics.intervals import ConfidenceInterval
@@ -36,8 +36,8 @@ def print_calibration(measured: Calibration, policy: Policy) -> None:
         )
     print(f"expected answers, with 95 % intervals for another {measured.expected_probes} probes or more:")
     print_table(
-        ("call", *(coloured(one) for one in COLOURS)),
-        [(call_name(one), *(_share(named_shares(one).get(name)) for name in COLOURS)) for one in _expected(measured)],
+        ("call", *(coloured(one) for one in OUTCOMES)),
+        [(call_name(one), *(_share(named_shares(one).get(name)) for name in OUTCOMES)) for one in _expected(measured)],
     )
 
 
