@@ -120,6 +120,10 @@ def test_no_wrong_type_escapes_as_an_error_of_python(
     ("write", "expected"),
     [
         (
+            lambda store: store.enroll("people", "eve", iter([ONE])),
+            r"templates\[0\] is a ndarray; expected NewTemplate\(vector, contract\)",
+        ),
+        (
             lambda store: store.enroll("people", "eve", [ONE]),
             r"templates\[0\] is a ndarray; expected NewTemplate\(vector, co",
         ),

@@ -33,7 +33,7 @@ from sameface_qdrant.store.quotas import Quotas
 from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
-from sameface_qdrant.values.argument_types import checks_arguments
+from sameface_qdrant.values.argument_types import check_type, checks_arguments
 from sameface_qdrant.values.decision import Decision, Operation, Probe, Scope
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.erasure import ErasureReceipt
@@ -200,7 +200,9 @@ class Store:
             QuotaExceeded: a quota allows no more identities or templates.
             ConcurrentUpdate: another service changed the identity at the same moment; repeat the call.
         """
-        several = (templates,) if isinstance(templates, NewTemplate) else templates
+        several = (templates,) if isinstance(templates, NewTemplate) else tuple(templates)
+        for number, one in enumerate(several):
+            check_type(one, NewTemplate, f"templates[{number}]")
         request = Enrolment(
             identity, several, request_id, create_identity, display_name, labels, consent_reference, purpose
         )

@@ -10,7 +10,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -218,6 +218,8 @@ def _one_of(values: tuple[Any, ...]) -> Check:
 
 def _sequence(item: Check, name: str) -> Check:
     def check(value: Any) -> str:
+        if isinstance(value, Iterator):
+            return ""  # looking would use it up
         if isinstance(value, TEXTS) or not isinstance(value, Sequence | frozenset):
             return _wrong(value, f"a sequence of {name}")
         wrong = next(((number, text) for number, one in enumerate(value) if (text := item(one))), None)
