@@ -1,6 +1,7 @@
 """What several suites share: the portraits, the shared evaluation data, and one real service."""
 
 import fcntl
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ PORTRAITS = ROOT / "tests" / "data" / "portraits"
 MEMORY = Path("/dev/shm")
 if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# The collection of tests imports and makes millions of objects that stay until the end. The collector of garbage would
+# go through all of them again and again: until they are there it rests, and later it leaves them out.
+gc.disable()
 
 # No deadline: the time of an example depends on the load of the machine.
 settings.register_profile("untimed", deadline=None)
@@ -51,6 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files; the order inside a file stays."""
     rank = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 def default_version() -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from sameface_qdrant import ErasureState, NewTemplate, Policy, Probe, Store
 from sameface_qdrant.engines.base import Where
 from tests.chaos.worker import CONTRACT, GALLERY, KINDS, Task, receipts, threshold_of, work
+from tests.disk import contents
 
 PRELOADED = ["tests.chaos.worker", "sameface_qdrant.engines.edge.engine"]
 FIRST_GUESS_S = 0.2
@@ -295,7 +296,7 @@ async def _check_erasures(store: Store, folder: Path, model: Model) -> None:
     while kept := list(folder.glob("*/erasures/*")) + list(folder.glob("*/erasures/.*")):  # noqa: ASYNC240
         _expect(time.monotonic() < end, f"notes of finished erasures were left: {kept}")
         await asyncio.sleep(0.01)
-    blob = await asyncio.to_thread(_contents, folder)
+    blob = await asyncio.to_thread(contents, folder)
     for template in sorted(model.erased):
         _expect(uuid.UUID(template).bytes not in blob, f"the id of {template} lies in the files")
         _expect(model.vectors.get(template, b"\xff" * 64) not in blob, f"the vector of {template} lies in the files")
@@ -306,11 +307,6 @@ async def _check_erasures(store: Store, folder: Path, model: Model) -> None:
         probe = Probe(np.frombuffer(model.vectors[known_living[0]], dtype="<f4"), CONTRACT)
         hits = await store.search(GALLERY, probe, limit=1000)
         _expect(not model.erased & {hit.template.id for hit in hits}, "an erased template is found by a search")
-
-
-def _contents(folder: Path) -> bytes:
-    # Edge's files end in long holes.
-    return b"\0".join(path.read_bytes().rstrip(b"\0") for path in folder.rglob("*") if path.is_file())
 
 
 def _difference(stored: dict[str, set[str]], owed: dict[str, set[str]]) -> str:

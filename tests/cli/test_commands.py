@@ -68,9 +68,9 @@ def test_the_expectations_cover_what_the_demo_promises() -> None:
 
 @pytest.mark.dataset
 def test_pairs_accuracy_is_printed(sameface: Run, shared_data: Path, tmp_path: Path) -> None:
-    # A tenth of the development set shows that the command works; the whole set is run by hand.
+    # A few pairs of the development set show that the command works; the whole set is run by hand.
     listed = (shared_data / "lfw_devtest" / "pairsDevTest.txt").read_text().splitlines()
-    part = [*listed[1:501:10], *listed[501:1001:10]]
+    part = [*listed[1:501:25], *listed[501:1001:25]]
     (tmp_path / "pairs.txt").write_text("\n".join([str(len(part) // 2), *part]))
     folder = str(shared_data / "lfw_devtest")
     arguments = ["evaluate", "pairs", folder, "--pairs", str(tmp_path / "pairs.txt"), "--inference", "onnx"]

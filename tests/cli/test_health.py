@@ -1,5 +1,6 @@
 """`sameface health` finds the service that its own settings describe."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -17,16 +18,35 @@ from grpc_health.v1.health import HealthServicer
 from sameface.access.tls import TlsOptions, server_credentials
 from sameface.launcher import Service
 from tests.access.authorities import Authority, Issued
+from tests.cli.conftest import Run
 
 
-def health(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sameface.cli", "health", *flags]
-    env = {name: value for name, value in os.environ.items() if name != "SAMEFACE_ADDRESS"} | environment
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=60)
+@pytest.fixture
+def health(sameface: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run `sameface health` with flags and the environment of a service."""
+    monkeypatch.delenv("SAMEFACE_ADDRESS", raising=False)
+    return functools.partial(sameface, "health")
+
+
+def test_a_container_runs_it_as_a_process_of_its_own(service: Service) -> None:
+    port = service.address.rpartition(":")[2]
+    environment = {name: value for name, value in os.environ.items() if name != "SAMEFACE_ADDRESS"}
+    command = [sys.executable, "-m", "sameface.cli", "health"]
+    ended = subprocess.run(
+        command,
+        env=environment | {"SAMEFACE_LISTEN": f"0.0.0.0:{port}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "SERVING\n")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
-def test_it_asks_where_the_settings_say_that_it_listens(service: Service, tmp_path: Path, host: str) -> None:
+def test_it_asks_where_the_settings_say_that_it_listens(
+    health: Run, service: Service, tmp_path: Path, host: str
+) -> None:
     port = service.address.rpartition(":")[2]
     assert health(SAMEFACE_LISTEN=f"{host}:{port}").stdout == "SERVING\n"
     file = tmp_path / "sameface.toml"
@@ -35,12 +55,12 @@ def test_it_asks_where_the_settings_say_that_it_listens(service: Service, tmp_pa
     assert health(SAMEFACE_LISTEN="127.0.0.1:9", SAMEFACE_ADDRESS=service.address).stdout == "SERVING\n"
 
 
-def test_every_address_of_the_machine_is_asked_at_loopback() -> None:
+def test_every_address_of_the_machine_is_asked_at_loopback(health: Run) -> None:
     assert "127.0.0.1:9 " in health("--timeout", "0.5", SAMEFACE_LISTEN="0.0.0.0:9").stdout
     assert "[::1]:9 " in health("--timeout", "0.5", SAMEFACE_LISTEN="[::]:9").stdout
 
 
-def test_a_port_that_is_picked_at_the_start_has_to_be_named() -> None:
+def test_a_port_that_is_picked_at_the_start_has_to_be_named(health: Run) -> None:
     result = health(SAMEFACE_LISTEN="127.0.0.1:0")
     assert result.returncode == 3
     assert "--address" in result.stderr
@@ -53,8 +73,9 @@ class Port:
     number: int
     tls: dict[str, str]
 
-    def health(self, **environment: str) -> subprocess.CompletedProcess[str]:
-        return health(SAMEFACE_LISTEN=f"0.0.0.0:{self.number}", **(self.tls | environment))
+    def settings(self, **others: str) -> dict[str, str]:
+        """The environment of a service that listens there."""
+        return {"SAMEFACE_LISTEN": f"0.0.0.0:{self.number}", **self.tls, **others}
 
 
 @contextmanager
@@ -74,31 +95,30 @@ def port(server: Issued, client_ca: Path | None = None) -> Iterator[Port]:
     served.stop(None).wait()
 
 
-def test_the_own_port_is_asked_with_tls_and_has_to_have_the_own_certificate(tmp_path: Path) -> None:
+def test_the_own_port_is_asked_with_tls_and_has_to_have_the_own_certificate(health: Run, tmp_path: Path) -> None:
     """The certificate is not for the address of the machine: health does not need that."""
     name = "*.faces.example"
     authority = Authority("authority", tmp_path)
     with port(authority.issue(name, file="server", addresses=())) as served:
-        assert served.health().stdout == "SERVING\n"
+        assert health(**served.settings()).stdout == "SERVING\n"
         other = authority.issue(name, file="other", addresses=())
-        replaced = served.health(
-            SAMEFACE_TLS__CERTIFICATE=str(other.certificate), SAMEFACE_TLS__PRIVATE_KEY=str(other.key)
-        )
+        tls = {"SAMEFACE_TLS__CERTIFICATE": str(other.certificate), "SAMEFACE_TLS__PRIVATE_KEY": str(other.key)}
+        replaced = health(**served.settings(**tls))
         assert (replaced.returncode, "UNAVAILABLE" in replaced.stdout) == (3, True)
 
 
-def test_a_port_that_asks_for_certificates_is_shown_the_own_one_or_another(tmp_path: Path) -> None:
+def test_a_port_that_asks_for_certificates_is_shown_the_own_one_or_another(health: Run, tmp_path: Path) -> None:
     ours, theirs = Authority("ours", tmp_path), Authority("theirs", tmp_path)
     server = ours.issue("faces.example", file="server")
     with port(server, ours.path) as served:
-        assert served.health().stdout == "SERVING\n"
+        assert health(**served.settings()).stdout == "SERVING\n"
     with port(server, theirs.path) as served:
         probe = theirs.issue("probe")
         shown = {"SAMEFACE_CLIENT_CERTIFICATE": str(probe.certificate), "SAMEFACE_CLIENT_PRIVATE_KEY": str(probe.key)}
-        assert served.health(**shown).stdout == "SERVING\n"
+        assert health(**served.settings(**shown)).stdout == "SERVING\n"
 
 
-def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_certificate_that_cannot_be_read_is_named(health: Run, tmp_path: Path) -> None:
     missing = str(tmp_path / "tls.crt")
     result = health(SAMEFACE_TLS__CERTIFICATE=missing, SAMEFACE_TLS__PRIVATE_KEY=missing)
     assert result.returncode == 3

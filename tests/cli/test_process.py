@@ -22,6 +22,7 @@ main.main()
 
 FORKS = """
 import json, os, sys
+from pydantic import BaseModel
 from sameface import client
 from sameface.cli import decide, detect, enroll, identities
 from sameface.cli.main import main
@@ -34,7 +35,8 @@ for number, arguments in enumerate(json.loads(sys.argv[1])):
     sys.argv = ["sameface", *arguments]
     main()
 """
-"""Runs each command in a process of its own, which has imported everything already: that takes most of the time."""
+"""Runs each command in a process of its own, which has imported everything already, for typer too: that takes most
+of the time."""
 
 
 def processes(*commands: list[str], folder: Path, encoding: str) -> list[subprocess.CompletedProcess[bytes]]:

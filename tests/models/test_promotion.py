@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,7 +113,11 @@ def test_a_version_is_built_from_its_committed_weights_and_checked(model: Model,
 
 
 def test_a_repository_elsewhere_is_built_from_the_weights_of_its_source(second: Path, tmp_path: Path) -> None:
-    source, target = second.parents[2], tmp_path / "elsewhere"
+    # A source with this version alone: the others are built in tests of their own.
+    source, target = tmp_path / "source", tmp_path / "elsewhere"
+    (source / "face_embedder").mkdir(parents=True)
+    shutil.copy(second.parents[1] / "config.pbtxt", source / "face_embedder")
+    shutil.copytree(second.parent, source / "face_embedder" / str(OWN))
     build_models(target, source=source, cache=cache_folder(), progress=lambda step: None)
     built = target / "face_embedder" / str(OWN)
     assert (built / "model.onnx").read_bytes() == (second.parent / "model.onnx").read_bytes()
@@ -239,7 +244,7 @@ def test_a_version_that_is_not_there_is_not_promoted(model: Model) -> None:
 # The service
 
 
-def test_old_galleries_keep_their_version_and_new_ones_get_the_promoted(
+def test_old_galleries_keep_their_version_and_new_ones_get_the_promoted_which_the_server_names(
     model: Model, sameface: Run, second: Path, portraits: Path, tmp_path: Path
 ) -> None:
     repository = second.parents[2]
@@ -274,21 +279,16 @@ def test_old_galleries_keep_their_version_and_new_ones_get_the_promoted(
             "galleries/base": False,
             "galleries/new": True,
         }
+        with connect(service.address) as connection:
+            info = connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest())
+        assert info.default_embedder_origin == "model repository"
+        models = {(one.name, one.version): one for one in info.models}
+        assert [key for key, one in models.items() if one.default_embedder] == [("face_embedder", OWN)]
+        assert models["face_embedder", OWN].licence_restriction == RESTRICTION
+        assert models["face_embedder", 1].licence_restriction == ""
     flags += ["--embedder-version", "1"]
     with served(tmp_path / "data", log, flags) as service, Client(service.address) as client:
         assert client.create_gallery("chosen").contract.version == 1
-
-
-def test_the_server_says_which_version_is_the_default_and_why(second: Path, model: Model, tmp_path: Path) -> None:
-    assert model("promote", str(OWN)).returncode == 0
-    flags = ["--inference", "onnx", "--model-repository", str(second.parents[2])]
-    with served(tmp_path / "data", tmp_path / "log", flags) as service, connect(service.address) as connection:
-        info = connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest())
-    assert info.default_embedder_origin == "model repository"
-    models = {(one.name, one.version): one for one in info.models}
-    assert [key for key, one in models.items() if one.default_embedder] == [("face_embedder", OWN)]
-    assert models["face_embedder", OWN].licence_restriction == RESTRICTION
-    assert models["face_embedder", 1].licence_restriction == ""
 
 
 def test_a_default_that_is_not_served_stops_the_start(repository: Path, tmp_path: Path) -> None:

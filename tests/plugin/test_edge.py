@@ -46,6 +46,7 @@ from sameface_qdrant.engines.edge import index, shard
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.errors import InvalidEmbedding, StoreCorrupt, StoreFull, StoreLocked, StoreUnavailable
 from sameface_qdrant.values.ids import point_id
+from tests.disk import contents
 from tests.plugin.conftest import CONTRACT, random_vector
 
 BATCH = 3
@@ -188,7 +189,7 @@ def _stored_bytes(template: Template) -> bytes:
 
 
 def _holds(folder: Path, needle: bytes) -> bool:
-    return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    return needle in contents(folder)
 
 
 async def test_reads_go_on_while_a_collection_is_rewritten(tmp_path: Path, rng: np.random.Generator) -> None:

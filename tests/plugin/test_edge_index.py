@@ -34,6 +34,7 @@ from sameface_qdrant.engines.edge.files import copy_files
 from sameface_qdrant.errors import IdentityCollision, InvalidArgument, StoreUnavailable
 from sameface_qdrant.values.gallery import GuardAction
 from sameface_qdrant.values.schema import schema_of
+from tests.disk import contents
 from tests.plugin.conftest import CONTRACT, random_vector
 from tests.plugin.oracle import CLOSE, best_scores
 from tests.plugin.protection.conftest import FIRST
@@ -229,7 +230,7 @@ async def test_an_erasure_takes_templates_out_of_indexed_files(store: Store, tmp
 
 
 def holds(folder: Path, needle: bytes) -> bool:
-    return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    return needle in contents(folder)
 
 
 async def test_an_id_is_searched_for_as_the_files_have_it_now(store: Store) -> None:

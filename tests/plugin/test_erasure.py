@@ -23,6 +23,7 @@ from sameface_qdrant import (
 from sameface_qdrant.engines.edge import compaction
 from sameface_qdrant.engines.edge.byte_scan import WINDOW, present
 from sameface_qdrant.errors import ErasureNotFound, IdentityNotFound
+from tests.disk import contents
 from tests.plugin.conftest import CONTRACT, opened_store, random_vector
 
 POLICY = Policy(verify_threshold=0.5, identify_threshold=0.5, max_templates=64)
@@ -54,10 +55,6 @@ async def done(store: Store, receipt: ErasureReceipt) -> ErasureReceipt:
     while (current := await store.erasures.get(receipt.id)).state is ErasureState.PENDING:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     return current
-
-
-def contents(folder: Path) -> bytes:
-    return b"\0".join(path.read_bytes().rstrip(b"\0") for path in folder.rglob("*") if path.is_file())
 
 
 def bytes_of(template: Template) -> bytes:

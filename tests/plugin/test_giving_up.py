@@ -11,6 +11,7 @@ import pytest
 from sameface_qdrant import ErasureReceipt, ErasureState, NewTemplate, Policy, Probe, Store
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.errors import GalleryNotFound, IdentityNotFound, SamefaceError
+from tests.disk import contents
 from tests.plugin.conftest import CONTRACT, ON_DISK, opened_store
 from tests.plugin.third_engine import SqliteEngine
 
@@ -148,7 +149,7 @@ async def test_a_full_disk_keeps_what_was_to_be_erased_until_it_can_be(
     def holds() -> bool:
         while True:
             try:
-                return any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+                return needle in contents(folder)
             except FileNotFoundError:
                 continue  # rewritten in the background meanwhile
 
@@ -201,7 +202,7 @@ async def test_an_erasure_that_was_cut_off_is_finished_at_the_next_start_though_
     # No gallery uses the collection any more.
     reopened = await Store.open(f"edge://{folder}")
     assert (await done(reopened, receipt)).compacted
-    assert not any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert needle not in contents(folder)
     await reopened.aclose()
 
 

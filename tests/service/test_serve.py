@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ from sameface.inference.local.server import LocalTriton
 from sameface.launcher import Service, served
 from sameface.settings import cache_folder, model_repository_source
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2, system_service_pb2
+from tests.cli.conftest import Run
+from tests.cli.conftest import sameface as sameface
 from tests.conftest import default_version
 from tests.processes import descendants, living, regions, until, until_no_more_regions
 
 SERVICES = {"sameface.v1.FaceService", "sameface.v1.GalleryService", "sameface.v1.SystemService"}
 
 
-def sameface(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `sameface` as a separate process."""
     command = [sys.executable, "-m", "sameface.cli", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=60
@@ -85,32 +89,95 @@ def test_server_info_names_every_part(connection: Connection) -> None:
     assert not models["face_detector", 1].HasField("contract")
 
 
-def test_the_start_up_line_says_what_is_served_where(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sameface.cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path)]
-    with subprocess.Popen([*command, "--inference", "onnx"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        process.terminate()
-        assert process.wait(30) == 0
-    default = f"face_embedder v{default_version()} (default)"
-    for part in ("127.0.0.1:", "face_detector v1", default, "onnxruntime", "Qdrant edge 0.9.0"):
-        assert part in line
-    assert str(tmp_path) in line
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a service without Triton did from its start to its end."""
+
+    children: set[int]
+    decision: decision_pb2.Decision
+    refused: list[ServiceError]
+    """The errors of verifications that were asked for at the same time, where one request is allowed."""
+    embedding: list[float]
+    log: str
 
 
-def test_in_process_inference_decides_as_triton_does(connection: Connection, portraits: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def used(portraits: Path, tmp_path_factory: pytest.TempPathFactory) -> Used:
+    """A service that runs the models itself, writes the log of debugging, and takes one request at a time."""
+    folder = tmp_path_factory.mktemp("used")
+    refused: list[ServiceError] = []
+
+    def call(connection: Connection) -> None:
+        try:
+            verify(connection, portraits)
+        except grpc.RpcError as error:
+            refused.append(ServiceError.of(error))
+
+    flags = ["--inference", "onnx", "--log-level", "debug"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMEFACE_MAX_REQUESTS", "1")
+        with served(folder / "data", folder / "log", flags) as service, connect(service.address) as connection:
+            children = descendants(service.pid)
+            decision = enroll_and_verify(connection, portraits)
+            flying = [threading.Thread(target=call, args=[connection]) for _ in range(8)]
+            for thread in flying:
+                thread.start()
+            for thread in flying:
+                thread.join()
+            (embedded,) = connection.faces.EmbedFaces(
+                face_service_pb2.EmbedFacesRequest(photo=(portraits / "emmanuel_macron_2025.jpg").read_bytes())
+            ).faces
+    return Used(children, decision, refused, list(embedded.embedding.values), (folder / "log").read_text())
+
+
+def test_in_process_inference_decides_as_triton_does(connection: Connection, portraits: Path, used: Used) -> None:
     by_triton = enroll_and_verify(connection, portraits, "in-process-twin")
     connection.galleries.DeleteGallery(
         gallery_service_pb2.DeleteGalleryRequest(name="galleries/in-process-twin", force=True)
     )
-    with (
-        served(tmp_path / "data", tmp_path / "log", ["--inference", "onnx"]) as service,
-        connect(service.address) as other,
-    ):
-        assert descendants(service.pid) == set()
-        in_process = enroll_and_verify(other, portraits)
-    assert in_process.outcome == by_triton.outcome == decision_pb2.OUTCOME_MATCH
-    assert in_process.score == pytest.approx(by_triton.score, abs=1e-6)
+    assert used.children == set()
+    assert used.decision.outcome == by_triton.outcome == decision_pb2.OUTCOME_MATCH
+    assert used.decision.score == pytest.approx(by_triton.score, abs=1e-6)
+
+
+def test_more_requests_than_allowed_are_told_to_come_back(used: Used) -> None:
+    assert used.refused
+    for error in used.refused:
+        assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
+        assert error.retry_after_s
+
+
+def test_no_biometric_data_is_logged(used: Used) -> None:
+    assert "INFO sameface.service: stopping" in used.log
+    for value in used.embedding:
+        assert f"{abs(value):.5f}" not in used.log
+    assert "JFIF" not in used.log
+
+
+def test_the_start_up_line_says_what_is_served_where_and_a_health_watch_does_not_hold_up_the_drain(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-m", "sameface.cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path)]
+    environment = {**os.environ, "SAMEFACE_DRAIN_S": "150"}
+    with subprocess.Popen(
+        [*command, "--inference", "onnx"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as serving:
+        try:
+            assert serving.stdout is not None
+            line = serving.stdout.readline()
+            default = f"face_embedder v{default_version()} (default)"
+            for part in ("127.0.0.1:", "face_detector v1", default, "onnxruntime", "Qdrant edge 0.9.0"):
+                assert part in line
+            assert str(tmp_path) in line
+            address = line.partition(" serves on ")[2].partition(" ")[0]
+            with connect(address) as connection:
+                stub: Any = health_pb2_grpc.HealthStub(connection.channel)
+                watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
+                assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+                serving.terminate()
+                assert serving.wait(60) == 0
+        finally:
+            serving.kill()
 
 
 async def test_a_remote_triton_is_used_and_left_alone(portraits: Path, tmp_path: Path) -> None:
@@ -133,20 +200,9 @@ async def test_a_remote_triton_is_used_and_left_alone(portraits: Path, tmp_path:
     await triton.stop()
 
 
-def test_a_second_server_on_the_same_data_folder_says_who_holds_it(tmp_path: Path) -> None:
-    with served(tmp_path / "data", tmp_path / "first.log", ["--inference", "onnx"]) as first:
-        result = sameface(
-            "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), "--inference", "onnx"
-        )
-    assert result.returncode == 3
-    assert "STORE_LOCKED" in result.stderr
-    assert f'"pid": {first.pid}' in result.stderr
-    assert "Traceback" not in result.stderr
-
-
 def test_an_address_in_use_is_named_and_nothing_is_left_running(service: Service, tmp_path: Path) -> None:
     before = regions()
-    result = sameface("serve", "--listen", service.address, "--data-dir", str(tmp_path))
+    result = process("serve", "--listen", service.address, "--data-dir", str(tmp_path))
     assert result.returncode == 3
     assert f"ADDRESS_UNAVAILABLE: cannot listen on {service.address}: another program listens there" in result.stderr
     # It is told before models and store are opened.
@@ -168,7 +224,7 @@ def test_sigterm_lets_requests_in_flight_finish(portraits: Path, tmp_path: Path)
         enroll_and_verify(connection, portraits)
         processes = {service.pid} | descendants(service.pid)
         assert len(processes) >= 5
-        flying = [threading.Thread(target=call, args=[connection]) for _ in range(12)]
+        flying = [threading.Thread(target=call, args=[connection]) for _ in range(8)]
         for thread in flying:
             thread.start()
         until(lambda: bool(finished), "the first answer")
@@ -188,13 +244,15 @@ def test_sigterm_lets_requests_in_flight_finish(portraits: Path, tmp_path: Path)
         # A second signal would end it before its time.
         until(lambda: not living({service.pid}), "the service has ended")
     # Accepted requests got a response. Refused ones got an error. No call was cut off.
-    assert len(finished) + len(refused) == 12
+    assert len(finished) + len(refused) == 8
     assert set(finished) == {decision_pb2.OUTCOME_MATCH}
     assert set(refused) <= {grpc.StatusCode.UNAVAILABLE}
     until(lambda: not living(processes), "every process has ended")
 
 
-def test_a_killed_service_takes_its_triton_along_and_loses_nothing(portraits: Path, tmp_path: Path) -> None:
+def test_a_killed_service_takes_its_triton_along_loses_nothing_and_the_next_one_holds_the_folder(
+    portraits: Path, tmp_path: Path
+) -> None:
     before = regions()
 
     def use_and_kill() -> None:
@@ -212,6 +270,12 @@ def test_a_killed_service_takes_its_triton_along_and_loses_nothing(portraits: Pa
         connect(again.address) as connection,
     ):
         assert verify(connection, portraits).outcome == decision_pb2.OUTCOME_MATCH
+        flags = ["--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), "--inference", "onnx"]
+        result = process("serve", *flags)
+    assert result.returncode == 3
+    assert "STORE_LOCKED" in result.stderr
+    assert f'"pid": {again.pid}' in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_second_signal_ends_the_service_while_a_photo_is_decoded(portraits: Path, tmp_path: Path) -> None:
@@ -250,29 +314,20 @@ main()
             process.kill()
 
 
-def test_a_signal_ends_a_start_that_waits_for_a_remote_triton(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flags", "waited_for"),
+    [(["--triton-url", "127.0.0.1:9"], "Triton"), (["--qdrant-url", "http://127.0.0.1:9"], "Qdrant")],
+)
+def test_a_signal_ends_a_start_that_waits(tmp_path: Path, flags: list[str], waited_for: str) -> None:
     command = [sys.executable, "-m", "sameface.cli", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path)]
-    with subprocess.Popen([*command, "--triton-url", "127.0.0.1:9"], stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        while "waiting for Triton" not in process.stderr.readline():
-            assert process.poll() is None
-        process.terminate()
-        # Otherwise it would wait for Triton for a minute.
-        assert process.wait(30) == 0
-
-
-def test_a_health_watch_does_not_hold_up_the_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMEFACE_DRAIN_S", "150")
-    with (
-        served(tmp_path / "data", tmp_path / "log", ["--inference", "onnx"]) as service,
-        connect(service.address) as connection,
-    ):
-        stub: Any = health_pb2_grpc.HealthStub(connection.channel)
-        watch = stub.Watch(health_pb2.HealthCheckRequest(service=""))
-        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-        os.kill(service.pid, signal.SIGTERM)
-        # Otherwise the launcher times out, and this test fails.
-        until(lambda: not living({service.pid}), "the service has ended")
+    environment = {**os.environ, "SAMEFACE_STARTUP_S": "1000", "SAMEFACE_TRITON_RECOVERY_S": "0"}
+    with subprocess.Popen([*command, *flags], env=environment, stderr=subprocess.PIPE, text=True) as starting:
+        assert starting.stderr is not None
+        while f"waiting for {waited_for}" not in starting.stderr.readline():
+            assert starting.poll() is None
+        starting.terminate()
+        # Otherwise it would wait for a quarter of an hour.
+        assert starting.wait(60) == 0
 
 
 def test_a_command_that_is_told_to_end_takes_its_service_along(tmp_path: Path) -> None:
@@ -286,48 +341,8 @@ def test_a_command_that_is_told_to_end_takes_its_service_along(tmp_path: Path) -
     until_no_more_regions(before)
 
 
-def test_more_requests_than_allowed_are_told_to_come_back(
-    portraits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SAMEFACE_MAX_REQUESTS", "1")
-    refused: list[ServiceError] = []
-
-    def call(connection: Connection) -> None:
-        try:
-            verify(connection, portraits)
-        except grpc.RpcError as error:
-            refused.append(ServiceError.of(error))
-
-    flags = ["--inference", "onnx"]
-    with served(tmp_path / "data", tmp_path / "log", flags) as service, connect(service.address) as connection:
-        enroll_and_verify(connection, portraits)
-        flying = [threading.Thread(target=call, args=[connection]) for _ in range(8)]
-        for thread in flying:
-            thread.start()
-        for thread in flying:
-            thread.join()
-    assert refused
-    for error in refused:
-        assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER_BUSY")
-        assert error.retry_after_s
-
-
-def test_no_biometric_data_is_logged(portraits: Path, tmp_path: Path) -> None:
-    flags = ["--inference", "onnx", "--log-level", "debug"]
-    with served(tmp_path / "data", tmp_path / "log", flags) as service, connect(service.address) as connection:
-        enroll_and_verify(connection, portraits)
-        (embedded,) = connection.faces.EmbedFaces(
-            face_service_pb2.EmbedFacesRequest(photo=(portraits / "emmanuel_macron_2025.jpg").read_bytes())
-        ).faces
-    log = (tmp_path / "log").read_text()
-    assert "INFO sameface.service: stopping" in log
-    for value in embedded.embedding.values:
-        assert f"{abs(value):.5f}" not in log
-    assert "JFIF" not in log
-
-
 def print_config(*flags: str, **environment: str) -> dict[str, Any]:
-    result = sameface("serve", "--print-config", *flags, **environment)
+    result = process("serve", "--print-config", *flags, **environment)
     assert result.returncode == 0, result.stderr
     settings: dict[str, Any] = json.loads(result.stdout)
     return settings
@@ -367,7 +382,7 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
         ({"SAMEFACE_CONFIG": "/nothing.toml"}, "/nothing.toml"),
     ],
 )
-def test_a_wrong_setting_is_named(environment: dict[str, str], named: str) -> None:
+def test_a_wrong_setting_is_named(sameface: Run, environment: dict[str, str], named: str) -> None:
     result = sameface("serve", "--print-config", **environment)
     assert result.returncode == 3
     assert named in result.stderr
@@ -376,13 +391,13 @@ def test_a_wrong_setting_is_named(environment: dict[str, str], named: str) -> No
 
 def test_an_unknown_setting_in_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "sameface.toml").write_text("lissten = 1\n")
-    result = sameface("serve", "--print-config", "--config", str(tmp_path / "sameface.toml"))
+    result = process("serve", "--print-config", "--config", str(tmp_path / "sameface.toml"))
     assert result.returncode == 3
     assert "lissten" in result.stderr
 
 
 def test_a_missing_triton_runtime_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
-    result = sameface(
+    result = process(
         "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), SAMEFACE_CACHE_DIR=str(tmp_path)
     )
     assert result.returncode == 3

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import re
 import shutil
 from pathlib import Path
@@ -33,6 +32,7 @@ from sameface_qdrant.transfer.keys import ExportKey
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.quota import Quota
 from sameface_qdrant.values.schema import SchemaVersion
+from tests.disk import contents
 from tests.plugin.conftest import CONTRACT, near, random_vector
 from tests.plugin.protection.conftest import FIRST, KEYS, SECOND, Stopped, StoppingEngine, master_key, opened, stored
 
@@ -64,24 +64,6 @@ async def filled(store: Store, rng: np.random.Generator, gallery: str = "people"
     return vectors
 
 
-def files(folder: Path) -> bytes:
-    """The contents of all files, without the holes of sparse ones."""
-    return b"".join(_written(path) for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _written(path: Path) -> bytes:
-    parts: list[bytes] = []
-    end = 0
-    with path.open("rb") as file:
-        while True:
-            try:
-                begin = os.lseek(file.fileno(), end, os.SEEK_DATA)
-            except OSError:
-                return b"".join(parts)
-            end = os.lseek(file.fileno(), begin, os.SEEK_HOLE)
-            parts.append(os.pread(file.fileno(), end - begin, begin))
-
-
 @pytest.mark.parametrize("engine", ["edge", "sqlite"])
 async def test_the_disk_names_nobody(engine: str, tmp_path: Path, rng: np.random.Generator) -> None:
     store = await opened(engine, tmp_path)
@@ -89,7 +71,7 @@ async def test_the_disk_names_nobody(engine: str, tmp_path: Path, rng: np.random
     shown = [*await stored(store._engine, CONTRACT.key), *await stored(store._engine, META)]
     ids = {template.id for template in (await store.templates.list("people", "lovelace")).items}
     await store.aclose()
-    content = files(tmp_path)
+    content = contents(tmp_path)
     for name in (*NAMES, "hopper", "of-lovelace", "ward", *ids):
         assert name.encode() not in content, name
         assert name not in repr(shown), name
@@ -140,7 +122,7 @@ async def test_wrong_and_missing_keys_are_refused_and_nothing_is_changed(
     store = await opened(engine, tmp_path)
     await filled(store, rng)
     await store.aclose()
-    before = files(tmp_path) if engine == "sqlite" else b""
+    before = contents(tmp_path) if engine == "sqlite" else b""
     wrong = KeyRing({"first": master_key("first", "?")}, "first")
     other = KeyRing({"third": master_key("third")}, "third")
     for keys, told in ((None, "without any"), (wrong, "another one"), (other, "no key 'first'")):
@@ -149,7 +131,7 @@ async def test_wrong_and_missing_keys_are_refused_and_nothing_is_changed(
         assert refusal.value.metadata["key"] == "first"
         assert "'first'" in refusal.value.message
     if engine == "sqlite":
-        assert files(tmp_path) == before
+        assert contents(tmp_path) == before
     again = await opened(engine, tmp_path, SECOND)
     assert (await again.identities.get("people", "lovelace")).display_name == "Ada Lovelace"
     await again.aclose()
@@ -402,7 +384,7 @@ async def test_everything_of_the_erased_is_looked_for_as_it_was_stored(
     await store.rekey("people")
     kept = [one for one in await stored(store._engine, CONTRACT.key) if one["kind"] == "template"]
     needles = [one["vector"].astype("<f4").tobytes() for one in kept]
-    content = files(tmp_path)
+    content = contents(tmp_path)
     assert all(needle in content for needle in needles)
     receipt = await store.identities.delete("people", "lovelace", force=True)
     assert (receipt.state, receipt.unreadable, receipt.sampled) == (ErasureState.DONE, True, 2)
@@ -410,7 +392,7 @@ async def test_everything_of_the_erased_is_looked_for_as_it_was_stored(
     assert (vectors.sought, vectors.found_before, vectors.found_after) == (1, 1, 0)
     assert (points.sought, points.found_before, points.found_after) == (2, 2, 0)
     assert (digests.sought, digests.found_after) == (1, 0)
-    content = files(tmp_path)
+    content = contents(tmp_path)
     assert [needle in content for needle in needles].count(True) == len(needles) - 1
     assert (await store.erasures.get(receipt.id)).identity == "lovelace"
     assert {one.identity for one in (await store.erasures.list(gallery="people")).items} >= {"lovelace", "hopper"}
