@@ -36,7 +36,7 @@ class InvalidArgument(SamefaceError):
 
 
 class InvalidEmbedding(InvalidArgument):
-    """An embedding has the wrong dimension, a value that is not finite, or zero norm."""
+    """An embedding is not of real numbers, or has the wrong shape, a value that is not finite, or zero norm."""
 
     reason = "INVALID_EMBEDDING"
 

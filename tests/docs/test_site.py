@@ -177,10 +177,17 @@ def test_every_public_name_is_in_the_reference(site: Path, name: str, page: str)
 
 
 @pytest.mark.parametrize(
-    ("owner", "page"), [(Store, "plugin"), (Attached, "plugin"), (blocking.Store, "blocking"), (Client, "client")]
+    ("owner", "page"),
+    [
+        (Store, "plugin"),
+        (Attached, "plugin"),
+        (blocking.Store, "blocking"),
+        (blocking.Attached, "blocking"),
+        (Client, "client"),
+    ],
 )
 def test_every_public_method_is_in_the_reference(site: Path, owner: type, page: str) -> None:
-    module = "sameface.client" if owner is Client else owner.__module__ if page == "blocking" else "sameface_qdrant"
+    module = {"client": "sameface.client", "blocking": "sameface_qdrant.blocking"}.get(page, "sameface_qdrant")
     methods = [name for name in dir(owner) if not name.startswith("_") and callable(getattr(owner, name))]
     anchors = Document(site / "reference" / f"{page}.html").anchors
     assert len(methods) >= 7

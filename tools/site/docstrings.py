@@ -71,9 +71,11 @@ def _walk(owner: griffe.Module | griffe.Class) -> Iterator[griffe.Module | griff
 
 def _is_internal(member: griffe.Object | griffe.Alias) -> bool:
     """Return whether callers do not need this: type variables, and special methods without a docstring."""
-    if isinstance(member, griffe.Attribute):
-        return str(member.value).startswith(("TypeVar(", "ParamSpec("))
-    return isinstance(member, griffe.Function) and member.name.startswith("__") and not member.docstring
+    if isinstance(member, griffe.Attribute) and str(member.value).startswith(("TypeVar(", "ParamSpec(")):
+        return True
+    is_special = isinstance(member, griffe.Function | griffe.Attribute) and member.name.startswith("__")
+    # A list of exported names is needed to show them.
+    return is_special and member.name != "__all__" and not member.docstring
 
 
 def _link_errors(package: griffe.Module) -> None:
@@ -94,7 +96,8 @@ def _show_blocking_methods(package: griffe.Module) -> None:
     coroutine.
     """
     running = importlib.import_module(f"{PLUGIN}.blocking")
-    for owner in package["blocking"].classes.values():
+    for exported in package["blocking"].classes.values():
+        owner = exported.final_target if isinstance(exported, griffe.Alias) else exported
         for name in list(owner.attributes):
             coroutine = getattr(getattr(getattr(running, owner.name), name, None), "__wrapped__", None)
             if coroutine is None:

@@ -92,8 +92,8 @@ def _vector_params(vectors: Any, target: Target) -> models.VectorParams:
 
 
 async def _check_norms(attached: AttachedCollection) -> None:
-    async for page in attached.pages(with_vectors=True):
-        vectors = stacked([point.vector for point in page[:CHECKED_FOR_NORM]], attached.dimension)
+    async for page in attached.pages(with_vectors=True, size=CHECKED_FOR_NORM):
+        vectors = stacked([point.vector for point in page], attached.dimension)
         # Broken embeddings are counted, and never compared.
         unit_rows(attached.target, attached.distance, vectors[is_usable(vectors)])
         return

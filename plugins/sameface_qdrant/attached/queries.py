@@ -141,13 +141,15 @@ class AttachedCollection:
             neighbours.append(Neighbour(key, identity, score, point.payload or {}))
         return neighbours, left_out
 
-    async def pages(self, only: Id | None = None, *, with_vectors: bool = False) -> AsyncIterator[list[StoredPoint]]:
-        """Yield all points that have a value under the identity key, in pages of bounded size.
+    async def pages(
+        self, only: Id | None = None, *, with_vectors: bool = False, size: int = PAGE
+    ) -> AsyncIterator[list[StoredPoint]]:
+        """Yield all points that have a value under the identity key, in pages of up to ``size``.
 
         Raises:
             ContractMismatch: an embedding has another dimension than at `attach`.
         """
-        limit = max(1, min(PAGE, VECTOR_NUMBERS // self.dimension)) if with_vectors else PAGE
+        limit = max(1, min(size, VECTOR_NUMBERS // self.dimension)) if with_vectors else size
         start: Any = None
         while True:
             records, start = await self.ask(

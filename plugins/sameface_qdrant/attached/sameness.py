@@ -34,8 +34,8 @@ class Witnesses:
 
     async def remember(self) -> None:
         """Take the first points as witnesses, as they are now."""
-        async for page in self._collection.pages(with_vectors=True):
-            self._remembered = {point.id: point.vector for point in page[:WITNESSES] if point.vector is not None}
+        async for page in self._collection.pages(with_vectors=True, size=WITNESSES):
+            self._remembered = {point.id: point.vector for point in page if point.vector is not None}
             break
         self._looked = time.monotonic()
 
