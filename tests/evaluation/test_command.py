@@ -150,6 +150,7 @@ def test_forgeries_from_a_file(sameface: Run, tmp_path: Path) -> None:
         (["pairs"], "no list of pairs"),
         (["verification", "--embeddings", "x.npz", "--html", "nowhere/report.html"], "nowhere is not a folder"),
         (["compare", "--embeddings", "x.npz"], "--embeddings twice"),
+        (["compare", "--fmr", "1"], "--fmr is 1; expected above 0 and below 1"),
         (["verification", "folder", "--forged", "/fake/"], "--forged is given without --embeddings"),
         (["verification", "--embeddings", "x.npz", "--forged", "("], "not a regular expression"),
     ],

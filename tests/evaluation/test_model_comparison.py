@@ -53,6 +53,14 @@ def test_less_noise_is_better_and_the_other_way_round_worse(worse: Samples, bett
         assert other.difference.interval.low == pytest.approx(-one.difference.interval.high)
 
 
+def test_an_fmr_that_the_samples_support_can_be_chosen(worse: Samples, better: Samples) -> None:
+    (chosen, *_) = compare_models(worse, better, fmrs=(0.05,), replicates=100, seed=5).endpoints
+    (rare, *_) = compare_models(worse, better, replicates=100, seed=5).endpoints
+    assert (chosen.name, chosen.is_supported, rare.is_supported) == ("FNMR at FMR 5e-2", True, False)
+    alone = verify(better, (0.05,), replicates=100, seed=5).points[0]
+    assert chosen.second.value == alone.fnmr_by_identity.value
+
+
 def test_values_are_those_of_each_model_alone(worse: Samples, better: Samples) -> None:
     found = compare_models(worse, better, replicates=100, seed=5)
     for place, samples in enumerate((worse, better)):

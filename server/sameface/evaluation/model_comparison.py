@@ -63,6 +63,7 @@ def compare_models(
     second: Samples,
     pairs: Sequence[Pair] = (),
     *,
+    fmrs: Sequence[float] = FMRS,
     replicates: int = REPLICATES,
     splits: int = SPLITS,
     seed: int = 0,
@@ -70,9 +71,9 @@ def compare_models(
 ) -> ModelComparison:
     """Measure two models on the same samples.
 
-    The endpoints are FNMR at FMR 1e-4 and 1e-5 over every pair of samples, where every identity counts the same; FNIR
-    at FPIR 1 %; with forgeries, the EER of mated comparisons and skilled forgeries; and, if ``pairs`` are given, the
-    accuracy over them. There is no correction for several endpoints.
+    The endpoints are FNMR at ``fmrs`` over every pair of samples, where every identity counts the same; FNIR at FPIR
+    1 %; with forgeries, the EER of mated comparisons and skilled forgeries; and, if ``pairs`` are given, the accuracy
+    over them. There is no correction for several endpoints.
 
     Raises:
         InvalidArgument: the samples or their identities differ, or a pair names a sample that is not among them.
@@ -80,7 +81,7 @@ def compare_models(
     """
     check_same_samples(first, second)
     verified = tuple(
-        verify(samples, FMRS, replicates=replicates, seed=seed, confidence=confidence) for samples in (first, second)
+        verify(samples, fmrs, replicates=replicates, seed=seed, confidence=confidence) for samples in (first, second)
     )
     resample_counts = verified[0].resample_counts
     endpoints = [
@@ -93,7 +94,7 @@ def compare_models(
             confidence,
             is_supported=all(model.support.holds(fmr) for model in verified),
         )
-        for place, (fmr, one, other) in enumerate(zip(FMRS, verified[0].points, verified[1].points, strict=True))
+        for place, (fmr, one, other) in enumerate(zip(fmrs, verified[0].points, verified[1].points, strict=True))
     ]
     identified = tuple(
         measure_searches(search_samples(samples, splits=splits, seed=seed), (FPIR,), resample_counts, confidence)

@@ -48,6 +48,14 @@ def compare(
         Path | None,
         typer.Option("--pairs", help="LFW-style list of pairs, to compare the accuracy over it", show_default=False),
     ] = None,
+    fmrs: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--fmr",
+            help="compare FNMR at this FMR, above 0 and below 1; may be repeated",
+            show_default="1e-4 and 1e-5",
+        ),
+    ] = None,
     forged: Forged = None,
     address: Address = None,
     inference: Runtime = "triton",
@@ -59,16 +67,20 @@ def compare(
     """Print error rates of two models on the same samples, and whether they differ by more than chance.
 
     Example: `sameface evaluate compare my_photos --embedder-version 1 --embedder-version 2`
+
+    With few identities, choose an FMR that they support: `--fmr 0.01`.
     """
     from sameface.evaluation.dataset import read_pairs
-    from sameface.evaluation.model_comparison import compare_models
+    from sameface.evaluation.model_comparison import FMRS, compare_models
     from sameface.evaluation.records import comparison_record, conditions, identification_record, verification_record
     from sameface.evaluation.report import Page, comparison_pictures, worst_photo_pairs
     from sameface.evaluation.tables import comparison_tables, conditions_table
 
+    if wrong := [one for one in fmrs or () if not 0.0 < one < 1.0]:
+        raise InvalidArgument(f"--fmr is {wrong[0]:g}; expected above 0 and below 1", metadata={"field": "fmr"})
     first, second = _sources(folder, embeddings or [], versions or [], model, address, inference, forged)
     pairs = () if listing is None else read_pairs(listing)
-    found = compare_models(first.samples, second.samples, pairs, replicates=replicates, seed=seed)
+    found = compare_models(first.samples, second.samples, pairs, fmrs=fmrs or FMRS, replicates=replicates, seed=seed)
     names = (first.name, second.name)
     measured_on = [conditions(one.name, one.samples) for one in (first, second)]
     tables = [
