@@ -30,6 +30,7 @@ from sameface_qdrant.store.protection.keys import ProtectionKeys
 from sameface_qdrant.store.protection.rekey import Progress, Rekeyed
 from sameface_qdrant.store.protection.state import Protections
 from sameface_qdrant.store.quotas import Quotas
+from sameface_qdrant.store.remembered_vectors import remembering
 from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
@@ -123,6 +124,7 @@ class Store:
         protects_new: bool | None = None,
     ) -> "Store":
         """Open a store on an engine that is already open. For the two bounds see `ServerOptions`."""
+        engine = remembering(engine)
         write_lock = WriteLock(engine)
         protected = ProtectedEngine(checked(engine), Protections(checked(engine), keys))
         galleries = Galleries(
