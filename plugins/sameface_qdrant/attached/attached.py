@@ -166,7 +166,7 @@ class Attached:
             compared.non_mated,
             len(compared.names),
             len(templates.identities),
-            templates.complete and compared.non_mated.size == compared.possible_comparisons,
+            templates.growth == 1.0 and compared.non_mated.size == compared.possible_comparisons,
         )
 
     async def calibrate(

@@ -37,7 +37,7 @@ async def read_templates(
                 vectors.append(unit(np.asarray(values), collection.dimension))
                 identities.append(names[identity])
     stacked = np.asarray(vectors, dtype=np.float32).reshape(len(vectors), collection.dimension)
-    return GalleryTemplates(stacked, identities, complete=len(vectors) == sum(map(len, points.values())))
+    return GalleryTemplates(stacked, identities, in_use=sum(map(len, points.values())))
 
 
 def unique_names(identities: Iterable[Id]) -> dict[Id, str]:
