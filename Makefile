@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help demo test clients first-hour lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos
-.PHONY: qdrant docs site openapi install install-dev lock pin-images models triton clean
+.PHONY: qdrant docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ openapi: install-dev ## Write the OpenAPI document of HTTP from protos/ (needs p
 docs: install-dev ## Write docs/errors.md, docs/api.md and the drawings of docs/images from the code
 	@$(BIN)/python tools/reference.py
 	@$(BIN)/python tools/pictures.py
+
+plots: install-dev ## Draw the plots of docs/images again
+	@$(BIN)/python tools/plots.py
 
 # The variable silences an advertisement of the theme.
 site: install-dev ## Build the documentation site, build/site/index.html

@@ -150,6 +150,8 @@ def test_forgeries_from_a_file(sameface: Run, tmp_path: Path) -> None:
         (["pairs"], "no list of pairs"),
         (["verification", "--embeddings", "x.npz", "--html", "nowhere/report.html"], "nowhere is not a folder"),
         (["compare", "--embeddings", "x.npz"], "--embeddings twice"),
+        (["verification", "folder", "--forged", "/fake/"], "--forged is given without --embeddings"),
+        (["verification", "--embeddings", "x.npz", "--forged", "("], "not a regular expression"),
     ],
 )
 def test_what_cannot_be_measured_is_said(sameface: Run, arguments: list[str], message: str) -> None:

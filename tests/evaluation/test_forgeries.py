@@ -68,9 +68,9 @@ def test_rates_are_scikit_learns_with_every_signer_counting_the_same() -> None:
         assert ours.interval.low <= ours.value <= ours.interval.high
     missed = sum(w for w, score in zip(weights[0], genuine, strict=True) if score < found.threshold) / 5
     accepted = sum(w for w, score in zip(weights[1], skilled, strict=True) if score >= found.threshold) / 5
-    assert found.fnmr == pytest.approx(missed)
-    assert found.fmr_skilled == pytest.approx(accepted)
-    assert found.fmr_random == pytest.approx(
+    assert found.fnmr.value == pytest.approx(missed)
+    assert found.fmr_skilled.value == pytest.approx(accepted)
+    assert found.fmr_random.value == pytest.approx(
         sum(w for w, score in zip(weights[2], random, strict=True) if score >= found.threshold) / 5
     )
 

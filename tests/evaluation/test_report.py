@@ -10,12 +10,15 @@ import pytest
 import sklearn.decomposition
 from PIL import Image
 
+from sameface.evaluation.cross_comparison import compare_all_samples
+from sameface.evaluation.menagerie import animals_of, mean_scores
 from sameface.evaluation.pictures import principal_components, worst_pairs
 from sameface.evaluation.records import conditions
 from sameface.evaluation.report import Page, verification_pictures, worst_photo_pairs, write_report
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.tables import conditions_table, verification_tables
 from sameface.evaluation.verification import verify
+from tests.evaluation.conftest import made
 
 
 def test_the_map_is_scikit_learns_principal_components(people: Samples) -> None:
@@ -63,7 +66,8 @@ def test_a_page_needs_nothing_else_and_shows_names_as_text(people: Samples, tmp_
     assert "<script" not in text
     assert "&lt;b&gt;people&lt;/b&gt;" in text
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", text)
-    assert text.count("<svg") == 2
+    # DET curve, histograms and menagerie.
+    assert text.count("<svg") == 3
     assert len(high) == len(low) == 12
     assert text.count('class="pair"') == 24
     shown = html.unescape(text)
@@ -74,3 +78,20 @@ def test_a_page_needs_nothing_else_and_shows_names_as_text(people: Samples, tmp_
 
 def test_photos_that_are_not_at_hand_are_not_shown(people: Samples, tmp_path: Path) -> None:
     assert worst_photo_pairs(verify(people, replicates=100), people, tmp_path) == ([], [])
+
+
+def test_mean_scores_of_identities_are_those_of_every_pair(people: Samples) -> None:
+    comparison = compare_all_samples(people)
+    mated, non_mated = mean_scores(people, comparison)
+    for place, name in enumerate(comparison.identities):
+        own = [row for row, who in enumerate(people.identity) if who == name]
+        others = [row for row, who in enumerate(people.identity) if who != name]
+        pairs = [float(people.vectors[a] @ people.vectors[b]) for a in own for b in own if a < b]
+        assert non_mated[place] == pytest.approx(
+            float((people.vectors[own] @ people.vectors[others].T).mean()), abs=1e-6
+        )
+        assert np.isnan(mated[place]) if not pairs else mated[place] == pytest.approx(np.mean(pairs), abs=1e-6)
+    found = animals_of(people, comparison)
+    assert found is not None
+    assert found.left_out == int(np.isnan(mated).sum())
+    assert animals_of(made(["a", "a", "b"]), compare_all_samples(made(["a", "a", "b"]))) is None

@@ -59,6 +59,20 @@ def test_a_point_is_drawn_at_its_rates(comparisons: Comparisons, calibration: Ca
     assert axes.get_xlabel() == "false match rate (FMR)"
 
 
+@pytest.mark.parametrize("target", [1e-1, 1e-2, 1e-4])
+def test_every_marked_point_is_inside_the_axes_with_its_interval(target: float) -> None:
+    # Nearly all mated comparisons fail at a low FMR.
+    vectors, names = people(np.random.default_rng(2), 60, 2, spread=2.0)
+    hard = compare_gallery(vectors, names)
+    found = calibrate(hard, target_fmr=target, target_fpir=0.1, gallery_size=60, replicates=20)
+    (axes,) = det_figure(curves(hard), marked_thresholds(found)).axes
+    for bars in axes.containers:
+        _, caps, _ = bars.lines  # type: ignore[attr-defined]
+        for cap in caps:
+            for place, (low, high) in ((cap.get_xdata(), axes.get_xlim()), (cap.get_ydata(), axes.get_ylim())):
+                assert low - 1e-9 <= float(np.asarray(place)[0]) <= high + 1e-9
+
+
 def test_the_histogram_marks_thresholds(comparisons: Comparisons, calibration: Calibration) -> None:
     (axes,) = histogram_figure(curves(comparisons), marked_thresholds(calibration)).axes
     lines = [float(np.asarray(line.get_xdata())[0]) for line in axes.lines]

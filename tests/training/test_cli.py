@@ -108,8 +108,11 @@ def test_signatures_are_embedded_by_signer(run: Callable[..., Done], tmp_path: P
     assert "6 of 6 identities were trained on" in leaking.stderr
     assert run(*embed, tmp_path / "others").returncode == 0
     samples = read_embeddings(tmp_path / "e.npz")
-    assert set(samples.identity) == {"glyph006", "glyph007", "glyph008"}
-    assert sum("/forgery/" in name for name in samples.sample) == 9
+    assert samples.forgeries is not None
+    for kind, one in (("genuine", samples), ("forgery", samples.forgeries)):
+        assert set(one.identity) == {"glyph006", "glyph007", "glyph008"}
+        assert all(f"/{kind}/" in name for name in one.sample)
+    assert (len(samples.sample), len(samples.forgeries.sample)) == (12, 9)
 
 
 def test_a_map_shows_images_where_the_network_puts_them(

@@ -285,6 +285,7 @@ def test_thresholds_are_measured_and_new_galleries_have_them(
             (tmp_path / "shapes" / shape / f"{sample}.png").write_bytes(drawn(shape, sample, 90, 90))
     measured = sameface(
         *("evaluate", "operating-points", str(tmp_path / "shapes"), "--embedder-model", "drawings", "--write"),
+        "--accept-unsupported",
         *("--address", address, "--json"),
         SAMEFACE_MODEL_REPOSITORY=str(repository),
     )

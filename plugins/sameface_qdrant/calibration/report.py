@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 INK, FAINT, GRID, PAPER = "#1f2933", "#6b7785", "#dfe4ea", "#ffffff"
 MATED, NON_MATED = "#1b7f79", "#c8553d"
 POINTS = ("#26408b", "#8a4fbf", "#b8860b")
-TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
+TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +215,13 @@ def _draw_det(axes: "Axes", curves: Curves, marked: Sequence[MarkedThreshold]) -
             zorder=4,
             label=f"{point.label} at {point.threshold:.3f}",
         )
-    for setter, limits, floor in (
-        (axes.set_xticks, axes.set_xlim, fmr_floor),
-        (axes.set_yticks, axes.set_ylim, fnmr_floor),
+    for setter, limits, floor, top in (
+        (axes.set_xticks, axes.set_xlim, fmr_floor, _top([one.fmr_interval for one in marked])),
+        (axes.set_yticks, axes.set_ylim, fnmr_floor, _top([one.fnmr_interval for one in marked])),
     ):
         shown = [tick for tick in TICKS if tick >= floor]
         setter([float(_probit(tick, floor)) for tick in shown], [f"{_plain(100 * tick)} %" for tick in shown])
-        limits(float(_probit(floor, floor)) - 0.1, float(_probit(0.9, floor)))
+        limits(float(_probit(floor, floor)) - 0.1, float(_probit(top, floor)) + 0.1)
     axes.tick_params(axis="x", labelrotation=35)
     style_axes(axes, "upper right")
 
@@ -239,6 +239,11 @@ def style_axes(axes: "Axes", legend: Literal["best", "upper left", "upper right"
     axes.yaxis.label.set_color(INK)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=legend, ncols=columns, facecolor=PAPER, edgecolor=GRID, fontsize=9, labelcolor=INK)
+
+
+def _top(intervals: Sequence[ConfidenceInterval | None]) -> float:
+    """Return the highest rate of an axis: 90 %, or more so that every marked point is inside with its interval."""
+    return max([0.9, *(one.high for one in intervals if one is not None)])
 
 
 def _floor(counts: Any) -> float:

@@ -18,11 +18,8 @@ from sameface_qdrant.metrics import error_rates, intervals
 from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonSource, Searches
 from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores
 from sameface_qdrant.metrics.intervals import ConfidenceInterval, IdentityBootstrap
+from sameface_qdrant.metrics.support import ERRORS_TO_RESAMPLE, supported_rate
 from sameface_qdrant.policy import comparison_fmr, search_fpir
-
-ERRORS_TO_RESAMPLE = 30
-"""This many errors are enough to measure the variance of a rate (rule of 30: Doddington et al. 2000, Speech
-Communication 31, p. 225)."""
 
 
 class Method(StrEnum):
@@ -263,7 +260,7 @@ def _supported(trials: float, scores: Scores, confidence: float) -> float:
 
     No threshold above 1 exists, so scores of 1 are accepted by every threshold.
     """
-    return max(intervals.rule_of_three(trials, confidence), error_rates.fmr(scores, 1.0))
+    return supported_rate(trials, at_best=error_rates.fmr(scores, 1.0), confidence=confidence)
 
 
 def _different_searches(searches: Searches) -> int:

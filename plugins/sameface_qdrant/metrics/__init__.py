@@ -2,8 +2,9 @@
 
 `error_rates` computes rates from scores, and `intervals` their confidence intervals. `comparisons` holds labelled
 scores, and `cross_comparison` makes them from templates. `curves` prepares them for drawing. `menagerie` finds
-identities that attract impostors. `presentation_attacks` has the rates of ISO/IEC 30107-3.
-identities that attract impostors. `discard` measures whether quality predicts errors.
+identities that attract impostors, and `animals` groups identities by their mean scores. `support` says which rates a
+number of trials supports. `presentation_attacks` has the rates of ISO/IEC 30107-3. `discard` measures whether quality
+predicts errors.
 
 scipy, statsmodels and scikit-learn would be further dependencies of the plugin. The tests compare with scipy and
 scikit-learn.

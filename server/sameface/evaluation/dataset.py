@@ -1,9 +1,10 @@
-"""Reads labelled photos (a folder with one sub-folder per identity) and LFW's list of pairs."""
+"""Reads labelled images (a folder with one sub-folder per identity) and LFW's list of pairs."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from sameface.evaluation.forgery_names import FORGERY_FOLDERS, GENUINE_FOLDERS, KINDS
 from sameface.photo_folders import Skipped, is_folder, photos_below, why_skipped
 from sameface_qdrant.errors import InvalidArgument
 
@@ -20,28 +21,61 @@ class Pair:
     """Index of its fold; 0 in a list without folds."""
 
 
-def read_photos(root: Path) -> dict[Path, str]:
-    """Return every photo of ``root/<identity>/`` with its identity, sorted by path.
+@dataclass(frozen=True, slots=True)
+class LabelledFolder:
+    """What is in a folder with one sub-folder per identity."""
 
-    A file is a photo by its suffix, else by its content (`sameface.photo_folders.why_skipped`).
+    photos: dict[Path, str]
+    """Every image with its identity, sorted by path."""
+    forgeries: dict[Path, str]
+    """Every skilled forgery with the identity that it imitates, sorted by path."""
+    skipped: tuple[Skipped, ...]
+    """What is left out, with the reasons."""
+
+
+def read_photos(root: Path) -> dict[Path, str]:
+    """Return every image of ``root/<identity>/`` with its identity, sorted by path, without forgeries.
 
     Raises:
-        InvalidArgument: there is no photo.
+        InvalidArgument: there is no image, or the folder has another layout.
         OSError: a folder cannot be read.
     """
-    photos, _ = _read(root)
-    if not photos:
-        raise InvalidArgument(f"{root} contains no photos; expected <identity>/<photo>", metadata={"field": "folder"})
-    return photos
+    return read_labelled(root).photos
+
+
+def read_labelled(root: Path) -> LabelledFolder:
+    """Read ``root/<identity>/<image>``, and ``root/<signer>/{genuine,forgery}/<image>`` with forgeries apart.
+
+    A file is an image by its suffix, else by its content (`sameface.photo_folders.why_skipped`).
+
+    Raises:
+        InvalidArgument: there is no image that is no forgery, or the kinds come before the identities.
+        OSError: a folder cannot be read.
+    """
+    found = _read(root)
+    if not found.photos:
+        raise InvalidArgument(
+            f"{root} contains no photos; expected <identity>/<image>, or <signer>/genuine/<image> and "
+            "<signer>/forgery/<image>",
+            metadata={"field": "folder"},
+        )
+    names = {name.lower() for name in (*found.photos.values(), *found.forgeries.values())}
+    if names <= KINDS and names & FORGERY_FOLDERS and names & GENUINE_FOLDERS:
+        raise InvalidArgument(
+            f"{root} has the folders {', '.join(sorted(names))} and none of signers; expected <signer>/genuine/<image> "
+            "and <signer>/forgery/<image>, so that each forgery is filed under whom it imitates",
+            metadata={"field": "folder"},
+        )
+    return found
 
 
 def files_passed_over(root: Path) -> tuple[Skipped, ...]:
-    """Return what `read_photos` leaves out of ``root`` and its sub-folders, with the reasons.
+    """Return what `read_labelled` leaves out of ``root`` and its sub-folders, with the reasons.
 
     Raises:
         OSError: a folder cannot be read.
     """
-    return _read(root)[1]
+    return _read(root).skipped
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -60,19 +94,34 @@ def photos_within(folder: Path, skipped: list[Skipped]) -> list[Path]:
     return photos
 
 
-def _read(root: Path) -> tuple[dict[Path, str], tuple[Skipped, ...]]:
-    photos, skipped = dict[Path, str](), list[Skipped]()
+def _read(root: Path) -> LabelledFolder:
+    photos, forgeries, skipped = dict[Path, str](), dict[Path, str](), list[Skipped]()
     for entry in entries(root):
         path = root / entry.name
         if not is_folder(entry) or entry.name.startswith("."):
             skipped.append(Skipped(path, why_skipped(entry) or "not in an identity's folder"))
             continue
         for inner in entries(path):
-            if why := why_skipped(inner) or _why_not_read(inner):
-                skipped.append(Skipped(path / inner.name, why))
+            kind = inner.name.lower()
+            if kind in KINDS and is_folder(inner) and not inner.is_symlink():
+                _add(path / inner.name, entry.name, forgeries if kind in FORGERY_FOLDERS else photos, skipped)
             else:
-                photos[path / inner.name] = entry.name
-    return photos, tuple(skipped)
+                _add_one(path, inner, entry.name, photos, skipped)
+    return LabelledFolder(photos, forgeries, tuple(skipped))
+
+
+def _add(folder: Path, identity: str, found: dict[Path, str], skipped: list[Skipped]) -> None:
+    for entry in entries(folder):
+        _add_one(folder, entry, identity, found, skipped)
+
+
+def _add_one(
+    folder: Path, entry: os.DirEntry[str], identity: str, found: dict[Path, str], skipped: list[Skipped]
+) -> None:
+    if why := why_skipped(entry) or _why_not_read(entry):
+        skipped.append(Skipped(folder / entry.name, why))
+    else:
+        found[folder / entry.name] = identity
 
 
 def _why_not_read(entry: os.DirEntry[str]) -> str:

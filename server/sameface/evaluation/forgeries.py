@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface.evaluation.resampling import Estimate, draw_identities, estimate
-from sameface.evaluation.samples import Compare
+from sameface.evaluation.samples import Compare, Samples
 from sameface_qdrant.errors import NotEnoughData
-from sameface_qdrant.metrics.error_rates import Indices, Scores, eer, eer_threshold, fmr, fnmr
+from sameface_qdrant.metrics.comparisons import Vectors
+from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores, eer, eer_threshold, fmr, fnmr
 
 Fusion = Literal["max", "mean"]
 
@@ -30,6 +31,11 @@ class Claims:
     """Positions of samples, [claims]."""
     claimed: Indices
     """Indices of signers, [claims]."""
+
+    def weights(self, signers: int) -> Scores:
+        """Return weights of the claims with which each of so many signers counts the same, [claims]."""
+        weights: Scores = 1.0 / np.bincount(self.claimed, minlength=signers)[self.claimed]
+        return weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,21 @@ class ForgeryRates:
     eer_skilled: Estimate
     eer_random: Estimate
     """At the threshold of its own EER."""
-    fnmr: float
-    fmr_skilled: float
-    fmr_random: float
+    fnmr: Estimate
+    fmr_skilled: Estimate
+    fmr_random: Estimate
+
+
+def with_forgeries(samples: Samples) -> tuple[Vectors, tuple[str, ...], Mask]:
+    """Return the samples and their forgeries in one list: vectors, signers, and which are forgeries."""
+    forged = samples.forgeries
+    if forged is None:
+        return samples.vectors, samples.identity, np.zeros(len(samples.identity), np.bool_)
+    return (
+        np.concatenate([samples.vectors, forged.vectors]),
+        (*samples.identity, *forged.identity),
+        np.repeat([False, True], [len(samples.identity), len(forged.identity)]),
+    )
 
 
 def draw_attempts(
@@ -125,7 +143,8 @@ def measure_forgeries(
 ) -> ForgeryRates:
     """Return the error rates of genuine, skilled and random claims.
 
-    Intervals are percentiles of a bootstrap over signers. A claim counts as often as the claimed signer was drawn.
+    Intervals are percentiles of a bootstrap over signers. A claim counts as often as the claimed signer was drawn. Each
+    resample has its own threshold.
 
     Args:
         attempts: the claims.
@@ -141,25 +160,37 @@ def measure_forgeries(
     """
     if not skilled.size:
         raise NotEnoughData(
-            "there is no skilled forgery; expected at least one", metadata={"identities": len(attempts.signers)}
+            "there is no skilled forgery; expected at least one: in a folder as <signer>/forgery/<image>, in a file "
+            "with the array forgery, with a folder forgery/ in the sample names, or named by --forged",
+            metadata={"identities": len(attempts.signers)},
         )
+    scores = (genuine, skilled, random)
     claimed_of = (attempts.genuine.claimed, attempts.skilled.claimed, attempts.random.claimed)
-    weights = [_by_signer(claimed, len(attempts.signers)) for claimed in claimed_of]
+    weights = [
+        claims.weights(len(attempts.signers)) for claims in (attempts.genuine, attempts.skilled, attempts.random)
+    ]
+    resampled = []
+    for counts in draw_identities(len(attempts.signers), replicates, seed):
+        drawn = [own * counts[claimed] for own, claimed in zip(weights, claimed_of, strict=True)]
+        if all(own.any() for own in drawn):
+            resampled.append(_rates(scores, drawn)[1:])
+    threshold, *values = _rates(scores, weights)
+    columns = np.array(resampled).reshape(-1, len(values)).T
+    estimates = [
+        estimate(value, column, len(attempts.signers), confidence)
+        for value, column in zip(values, columns, strict=True)
+    ]
+    return ForgeryRates(threshold, *estimates)
+
+
+def _rates(scores: tuple[Scores, Scores, Scores], weights: Sequence[Scores]) -> tuple[float, ...]:
+    """Return the fields of `ForgeryRates`, from genuine, skilled and random scores with their weights."""
+    genuine, skilled, random = scores
     threshold = eer_threshold(genuine, skilled, weights[0], weights[1])
-    resample_counts = draw_identities(len(attempts.signers), replicates, seed)
-    estimates = []
-    for scores, claimed, own in ((skilled, claimed_of[1], weights[1]), (random, claimed_of[2], weights[2])):
-        resampled = []
-        for counts in resample_counts:
-            genuine_weights, forgery_weights = weights[0] * counts[claimed_of[0]], own * counts[claimed]
-            if genuine_weights.sum() > 0 and forgery_weights.sum() > 0:
-                resampled.append(eer(genuine, scores, genuine_weights, forgery_weights))
-        value = eer(genuine, scores, weights[0], own)
-        estimates.append(estimate(value, np.array(resampled), len(attempts.signers), confidence))
-    return ForgeryRates(
+    return (
         threshold,
-        estimates[0],
-        estimates[1],
+        eer(genuine, skilled, weights[0], weights[1]),
+        eer(genuine, random, weights[0], weights[2]),
         fnmr(genuine, threshold, weights[0]),
         fmr(skilled, threshold, weights[1]),
         fmr(random, threshold, weights[2]),
@@ -171,7 +202,3 @@ def _claims(parts: Sequence[tuple[Indices, int]]) -> Claims:
         np.concatenate([probes for probes, _ in parts]).astype(np.int64),
         np.concatenate([np.full(probes.size, place) for probes, place in parts]).astype(np.int64),
     )
-
-
-def _by_signer(claimed: Indices, signers: int) -> Scores:
-    return 1.0 / np.bincount(claimed, minlength=signers)[claimed]

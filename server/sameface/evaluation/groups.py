@@ -32,6 +32,8 @@ class GroupRates:
 
     target: float
     """The target FMR over everybody that the threshold is for."""
+    is_supported: bool
+    """Whether the comparisons of everybody support the target."""
     fmr: Estimate | None
     """Of comparisons between two people of the group. Every comparison counts the same."""
     fnmr: Estimate | None
@@ -162,7 +164,7 @@ def _group(
                 if is_reference or value is None or other is None or not known.any()
                 else Estimate(value - other, percentile_interval((resamples - others)[known], confidence))
             )
-        all_rates.append(GroupRates(point.target, *estimates, *differences))
+        all_rates.append(GroupRates(point.target, found.support.holds(point.target), *estimates, *differences))
     return Group(
         column,
         name,

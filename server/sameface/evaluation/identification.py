@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from sameface.evaluation.cross_comparison import NO_SCORE
 from sameface.evaluation.resampling import Counts, Estimate, draw_identities, estimate
 from sameface.evaluation.samples import Compare, Samples
+from sameface.evaluation.support import fpir_support
 from sameface_qdrant.errors import NotEnoughData
 from sameface_qdrant.metrics.error_rates import Indices, Mask, Rates, Scores, Weights, fnir, fpir, threshold_at_fmr
+from sameface_qdrant.metrics.support import Support
 
 TARGETS = (1e-2, 1e-3)
 SPLITS = 20
@@ -66,6 +68,8 @@ class Identification:
     """FNIR in every resample of the identities, [resamples, targets]."""
     rank_one: Estimate
     """Share of mated searches in which the probe's own identity has rank 1, at any score."""
+    support: Support
+    """Which target FPIRs the non-mated searches support."""
 
 
 def identify(
@@ -158,7 +162,7 @@ def search(
     if not columns[4].size:
         raise NotEnoughData(
             f"{codes.size - int(acquired.sum())} of {codes.size} samples could not be acquired, among them every "
-            "sample of people who are not enrolled; expected some for non-mated searches",
+            "sample of identities that are not enrolled; expected some for non-mated searches",
             metadata={"identities": len(names), "comparisons": 0},
         )
     return SplitSearches(tuple(map(str, names)), int(gallery_size), splits, *columns)
@@ -204,8 +208,13 @@ def measure_searches(
     )
     rank_one_resampled = np.divide(found, total, out=np.full(len(resample_counts), np.nan), where=total > 0)
     rank_one = 1.0 - fnir(searches.mated, ranks, NO_SCORE, weights=mated_weights)
+    searched_for = int(np.unique(searches.non_mated_owners).size)
     return Identification(
-        searches, tuple(points), resampled, estimate(rank_one, rank_one_resampled, people, confidence)
+        searches,
+        tuple(points),
+        resampled,
+        estimate(rank_one, rank_one_resampled, people, confidence),
+        fpir_support(searches.non_mated, searched_for, non_mated_weights, confidence),
     )
 
 

@@ -10,13 +10,13 @@ from enum import StrEnum
 
 import numpy as np
 
-from sameface.evaluation.cross_comparison import CrossComparison, TailTooShort, compare_all_samples
 from sameface.evaluation.dataset import Pair
 from sameface.evaluation.identification import SPLITS, Identification, measure_searches, search_samples
 from sameface.evaluation.pairs import correct_decisions, folds_of, pair_scores
-from sameface.evaluation.resampling import Estimate, draw_identities, estimate
+from sameface.evaluation.resampling import Estimate, estimate
 from sameface.evaluation.samples import Samples
-from sameface.evaluation.verification import REPLICATES, SHARES, Verification, power_text, verify_cross
+from sameface.evaluation.support import power_text
+from sameface.evaluation.verification import REPLICATES, Verification, verify
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.error_rates import Rates
 from sameface_qdrant.metrics.intervals import IdentityBootstrap, percentile_interval
@@ -38,6 +38,8 @@ class Endpoint:
     """A figure of both models that was fixed in advance."""
 
     name: str
+    is_supported: bool
+    """Whether both samples support the target rate; true if there is none."""
     first: Estimate
     second: Estimate
     difference: Estimate
@@ -69,14 +71,17 @@ def compare_models(
     """Measure two models on the same samples.
 
     The endpoints are FNMR at FMR 1e-4 and 1e-5 over every pair of samples, where every identity counts the same; FNIR
-    at FPIR 1 %; and, if ``pairs`` are given, the accuracy over them. There is no correction for several endpoints.
+    at FPIR 1 %; with forgeries, the EER of mated comparisons and skilled forgeries; and, if ``pairs`` are given, the
+    accuracy over them. There is no correction for several endpoints.
 
     Raises:
         InvalidArgument: the samples or their identities differ, or a pair names a sample that is not among them.
         NotEnoughData: there is no mated or no non-mated comparison, or fewer than two identities have two samples.
     """
     check_same_samples(first, second)
-    verified = _verify_both(first, second, replicates, seed, confidence)
+    verified = tuple(
+        verify(samples, FMRS, replicates=replicates, seed=seed, confidence=confidence) for samples in (first, second)
+    )
     resample_counts = verified[0].resample_counts
     endpoints = [
         _endpoint(
@@ -86,6 +91,7 @@ def compare_models(
             verified[0].resampled.fnmr_by_identity[:, place],
             verified[1].resampled.fnmr_by_identity[:, place],
             confidence,
+            is_supported=all(model.support.holds(fmr) for model in verified),
         )
         for place, (fmr, one, other) in enumerate(zip(FMRS, verified[0].points, verified[1].points, strict=True))
     ]
@@ -101,15 +107,23 @@ def compare_models(
             identified[0].resampled[:, 0],
             identified[1].resampled[:, 0],
             confidence,
+            is_supported=all(model.support.holds(FPIR) for model in identified),
         )
     )
+    skilled = [one.skilled for one in verified if one.skilled is not None]
+    if len(skilled) == 2:
+        both = ((one.eer, one.eer_resampled) for one in skilled)
+        (one, one_resampled), (other, other_resampled) = both
+        endpoints.append(_endpoint("EER, skilled forgeries", one, other, one_resampled, other_resampled, confidence))
     if pairs:
         endpoints.append(_accuracy(first, second, pairs, replicates, seed, confidence))
-    return ModelComparison(tuple(endpoints), verified, (identified[0], identified[1]))
+    return ModelComparison(tuple(endpoints), (verified[0], verified[1]), (identified[0], identified[1]))
 
 
 def check_same_samples(first: Samples, second: Samples) -> None:
-    """Check that both have the same samples with the same identities; a sample may be acquired in only one of them.
+    """Check that both have the same samples and forgeries with the same identities.
+
+    A sample may be acquired in only one of them.
 
     Raises:
         InvalidArgument: the samples or their identities differ, or a file was unreadable for only one of them.
@@ -124,28 +138,16 @@ def check_same_samples(first: Samples, second: Samples) -> None:
     if differing := sorted(name for name in of_first if of_first[name] != of_second[name]):
         name = differing[0]
         raise _refused(f"{name!r} is of {of_first[name]!r} in the first and of {of_second[name]!r} in the second")
+    if forged := sorted({*_forgeries(first).items()} ^ {*_forgeries(second).items()}):
+        raise _refused(
+            f"{len(forged)} samples are forgeries of {forged[0][1]!r}, or of others, in only one of them, for instance "
+            f"{forged[0][0]!r}; expected the same forgeries in both"
+        )
     if unreadable := {one.sample for one in first.unreadable} ^ {one.sample for one in second.unreadable}:
         raise _refused(
             f"{len(unreadable)} samples could be read for only one of them, for instance {min(unreadable)!r}; repair "
             "or remove these files and embed again"
         )
-
-
-def _verify_both(
-    first: Samples, second: Samples, replicates: int, seed: int, confidence: float
-) -> tuple[Verification, Verification]:
-    def verified(comparison: CrossComparison) -> Verification:
-        return verify_cross(comparison, FMRS, draw_identities(len(comparison.identities), replicates, seed), confidence)
-
-    both = []
-    for samples in (first, second):
-        for share in SHARES:
-            try:
-                both.append(verified(compare_all_samples(samples, share)))
-                break
-            except TailTooShort:
-                continue
-    return both[0], both[1]
 
 
 def _endpoint(
@@ -156,6 +158,7 @@ def _endpoint(
     second_resampled: Rates,
     confidence: float,
     *,
+    is_supported: bool = True,
     lower_is_better: bool = True,
 ) -> Endpoint:
     differences = second_resampled - first_resampled
@@ -163,7 +166,9 @@ def _endpoint(
     verdict = Verdict.NO_DIFFERENCE
     if interval.low > 0 or interval.high < 0:
         verdict = Verdict.BETTER if (interval.high < 0) == lower_is_better else Verdict.WORSE
-    return Endpoint(name, first, second, Estimate(second.value - first.value, interval), lower_is_better, verdict)
+    return Endpoint(
+        name, is_supported, first, second, Estimate(second.value - first.value, interval), lower_is_better, verdict
+    )
 
 
 def _accuracy(
@@ -192,6 +197,10 @@ def _identities(samples: Samples) -> dict[str, str]:
     identities = dict(zip(samples.sample, samples.identity, strict=True))
     identities.update({one.sample: one.identity for one in samples.failures})
     return identities
+
+
+def _forgeries(samples: Samples) -> dict[str, str]:
+    return {} if samples.forgeries is None else _identities(samples.forgeries)
 
 
 def _refused(message: str) -> InvalidArgument:

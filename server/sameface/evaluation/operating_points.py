@@ -1,10 +1,15 @@
-"""Measures thresholds for target FMRs over every pair of labelled photos."""
+"""Measures thresholds for target FMRs over every pair of labelled images, and which of them the images support."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sameface.evaluation.cross_comparison import CrossComparison, TailTooShort
-from sameface_qdrant.metrics.error_rates import fnmr, rounded_up, threshold_at_fmr
+from sameface.evaluation.skilled_forgeries import ForgeryComparison
+from sameface_qdrant.errors import NotEnoughData
+from sameface_qdrant.metrics.error_rates import fmr, fnmr, rounded_up, threshold_at_fmr
+from sameface_qdrant.metrics.support import Support
 
 TARGETS = (1e-3, 1e-4, 1e-5)
 
@@ -15,14 +20,18 @@ class MeasuredOperatingPoint:
 
     target_fmr: float
     threshold: float
+    false_matches: int
+    """Non-mated comparisons at or above the threshold."""
     fnmr: float
     """Every comparison counts the same."""
     fnmr_by_identity: float
     """Every identity counts the same."""
+    fmr_of_forgeries: float | None = None
+    """Share of skilled forgeries that the threshold accepts, where every identity counts the same; None without any."""
 
 
 def measure_operating_points(
-    comparison: CrossComparison, targets: Sequence[float] = TARGETS
+    comparison: CrossComparison, targets: Sequence[float] = TARGETS, forged: ForgeryComparison | None = None
 ) -> tuple[MeasuredOperatingPoint, ...]:
     """Return for each target FMR the lowest threshold with four decimals whose FMR is at most the target.
 
@@ -40,8 +49,30 @@ def measure_operating_points(
             MeasuredOperatingPoint(
                 target_fmr=target,
                 threshold=threshold,
+                false_matches=int(np.count_nonzero(comparison.tail >= threshold)),
                 fnmr=fnmr(comparison.mated, threshold),
                 fnmr_by_identity=fnmr(comparison.mated, threshold, comparison.identity_weights),
+                fmr_of_forgeries=None if forged is None else fmr(forged.scores, threshold, forged.weights),
             )
         )
     return tuple(measured)
+
+
+def writable_points(
+    points: Sequence[MeasuredOperatingPoint], found: Support, *, accept_unsupported: bool = False
+) -> tuple[MeasuredOperatingPoint, ...]:
+    """Return the points that may go into a card: the supported ones, or with ``accept_unsupported`` all.
+
+    Raises:
+        NotEnoughData: there is none.
+    """
+    kept = tuple(one for one in points if accept_unsupported or found.holds(one.target_fmr))
+    if not kept:
+        easiest = max(one.target_fmr for one in points)
+        raise NotEnoughData(
+            f"no operating point can be written: the lowest supported FMR is {found.lowest:.2g}, and the points are "
+            f"for {easiest:g} and less. {easiest:g} needs {found.needed(easiest):,} independent comparisons; these are "
+            f"equivalent to about {found.trials:,.0f}. Add identities, or give --accept-unsupported",
+            metadata={"identities": 0, "comparisons": round(found.trials)},
+        )
+    return kept

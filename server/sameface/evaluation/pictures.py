@@ -3,7 +3,7 @@
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ from sameface.evaluation.samples import Samples
 from sameface_qdrant.calibration.report import (
     GRID,
     INK,
+    MATED,
+    NON_MATED,
+    PAPER,
     MarkedThreshold,
     histogram_figure,
     new_figure,
@@ -29,14 +32,29 @@ from sameface_qdrant.metrics.intervals import ConfidenceInterval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MODELS = ("#26408b", "#c8553d", "#1b7f79", "#8a4fbf")
 ON_THE_MAP = 12
 """Identities with their own colour; more colours could not be distinguished."""
-LEAST_RATE = 1e-4
-"""Stands for a rate of 0 on a logarithmic axis."""
-PERCENT_TICKS = (*(digit * power for power in (1e-4, 1e-3, 1e-2, 1e-1) for digit in (1, 2, 3, 5, 7)), 1.0)
+LEAST_RATE = 1e-5
+"""The lowest vertical rate that is drawn."""
+NO_RATE = 1e-12
+"""Rates below this are rounding in sums of weights."""
+PERCENT_TICKS = (*(digit * power for power in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1) for digit in (1, 2, 3, 5, 7)), 1.0)
 CURVE_POINTS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point of a DET curve with its interval."""
+
+    rate: float
+    """FMR or FPIR."""
+    found: Estimate
+    """FNMR or FNIR."""
+    is_supported: bool = True
+    """Whether the target rate is supported; if not, the point is drawn hollow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,38 +62,97 @@ class MarkedCurve:
     """A DET curve with points that have intervals."""
 
     curve: DetCurve
-    marks: Sequence[tuple[float, Estimate]] = ()
-    """FMR or FPIR, each with its FNMR or FNIR."""
+    marks: Sequence[Mark] = ()
+    supported: float | None = None
+    """The lowest horizontal rate that the samples support; None if it is not known."""
 
 
-def det_svg(
-    curves: Mapping[str, MarkedCurve],
-    names: tuple[str, str] = ("FMR", "FNMR"),
-    counting: str = "every identity counts the same",
-) -> str:
-    """Draw one or several DET curves on logarithmic axes; return SVG. ``counting`` explains the vertical rate."""
+RATES = ("false match rate (FMR)", "false non-match rate (FNMR)")
+BY_IDENTITY = "every identity counts the same"
+
+
+def det_svg(curves: Mapping[str, MarkedCurve], names: tuple[str, str] = RATES, counting: str = BY_IDENTITY) -> str:
+    """Draw one or several DET curves as `det_figure` does; return SVG."""
+    return svg_text(det_figure(curves, names, counting))
+
+
+def det_figure(
+    curves: Mapping[str, MarkedCurve], names: tuple[str, str] = RATES, counting: str = BY_IDENTITY
+) -> "Figure":
+    """Draw one or several DET curves on logarithmic axes. ``counting`` explains the vertical rate.
+
+    The horizontal axis ends one decade below the lowest supported rate. What is not supported is dotted. A vertical
+    rate of 0 is drawn at the foot of the axis.
+    """
     figure, axes = new_figure()
-    for place, ((name, marked), colour) in enumerate(zip(curves.items(), MODELS, strict=False)):
-        curve = marked.curve
-        has_rate = curve.fmr > 0
-        fnmr = np.maximum(curve.fnmr, LEAST_RATE)
-        # Thresholds ascend, so the rates run from right to left. Between two thresholds the stricter one's rates hold.
-        axes.step(curve.fmr[has_rate], fnmr[has_rate], where="pre", color=colour, linewidth=2, label=_label(name))
-        for rate, found in marked.marks:
-            if rate > 0:
+    left, foot = _left_end(curves.values()), _foot(curves.values())
+    shift = 1.0
+    for (name, marked), colour in zip(curves.items(), MODELS, strict=False):
+        _draw_curve(axes, marked, (left, foot), colour, _label(name))
+        for mark in marked.marks:
+            if mark.rate >= left:
                 # The points of two models are shifted, so that their intervals do not overlap.
-                x, value = rate * 1.06**place, max(found.value, LEAST_RATE)
-                low, high = max(found.interval.low, LEAST_RATE), max(found.interval.high, LEAST_RATE)
-                reach = [[max(0.0, value - low)], [max(0.0, high - value)]]
-                axes.errorbar([x], [value], yerr=reach, color=colour, fmt="o", markersize=5, capsize=3, alpha=0.75)
+                _draw_mark(axes, mark.rate * shift, mark, foot, colour)
+        shift *= 1.06 if marked.marks else 1.0
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _label_in_percent(axes)
+    axes.set_xlim(left, 1.0)
+    axes.set_ylim(foot, 1.0)
+    _label_in_percent(axes, has_zero=any((marked.curve.fnmr < foot).any() for marked in curves.values()))
     axes.set_xlabel(names[0])
-    axes.set_ylabel(f"{names[1]} ({counting})")
+    axes.set_ylabel(f"{names[1]}\n{counting}")
     axes.set_title("Detection error trade-off", loc="left", color=INK, fontsize=12)
-    style_axes(axes)
-    return svg_text(figure)
+    style_axes(axes, "upper right")
+    return figure
+
+
+def _draw_curve(axes: "Axes", marked: MarkedCurve, corner: tuple[float, float], colour: str, label: str) -> None:
+    """Draw a curve from the corner on, where it is supported as a line, elsewhere dotted."""
+    left, foot = corner
+    rates, fnmr = marked.curve.fmr, np.maximum(marked.curve.fnmr, foot)
+    is_supported = rates >= (marked.supported or 0.0)
+    # The dotted part begins where the line ends.
+    first = max(0, int(np.count_nonzero(is_supported)) - 1)
+    for places, style, name in ((is_supported, "-", label), (np.arange(rates.size) >= first, ":", "")):
+        shown = places & (rates >= left)
+        # Thresholds ascend, so the rates run from right to left. Between two thresholds the stricter one's rates hold.
+        axes.step(rates[shown], fnmr[shown], style, where="pre", color=colour, linewidth=2, label=name or None)
+        if marked.supported is None:
+            break
+
+
+def _draw_mark(axes: "Axes", x: float, mark: Mark, foot: float, colour: str) -> None:
+    value, low, high = (
+        max(rate, foot) for rate in (mark.found.value, mark.found.interval.low, mark.found.interval.high)
+    )
+    reach = [[max(0.0, value - low)], [max(0.0, high - value)]]
+    fill = colour if mark.is_supported else PAPER
+    axes.errorbar(
+        [x], [value], yerr=reach, color=colour, fmt="o", markersize=5, markerfacecolor=fill, capsize=3, alpha=0.75
+    )
+
+
+def _left_end(curves: Iterable[MarkedCurve]) -> float:
+    """Return where the horizontal axis begins: a decade below the lowest supported rate, or where the curves end."""
+    ends = []
+    for marked in curves:
+        rates = marked.curve.fmr[marked.curve.fmr > NO_RATE]
+        lowest = float(rates.min()) if rates.size else 0.1
+        ends.append(lowest if marked.supported is None else max(lowest, marked.supported / 10))
+    # A little to the left of the last point.
+    return min(0.5, 0.9 * min(ends))
+
+
+def _foot(curves: Iterable[MarkedCurve]) -> float:
+    """Return where the vertical axis begins: at a 1, 2 or 5 below every rate that is not 0."""
+    rates = [
+        rate
+        for marked in curves
+        for rate in (*marked.curve.fnmr, *(mark.found.value for mark in marked.marks))
+        if rate > NO_RATE
+    ]
+    below = [tick for tick in PERCENT_TICKS if tick < 0.7 * min(rates, default=1.0) and f"{tick:e}"[0] in "125"]
+    return max(below, default=LEAST_RATE)
 
 
 def identification_curve(found: Identification) -> DetCurve:
@@ -113,6 +190,22 @@ def histogram_svg(comparison: CrossComparison, thresholds: Mapping[str, float]) 
     return svg_text(histogram_figure(curves, marked))
 
 
+def score_histograms_svg(groups: Mapping[str, Scores], threshold: float) -> str:
+    """Draw histograms of up to three groups of scores with a threshold; return SVG. Bars are shares of each group."""
+    figure, axes = new_figure()
+    every = np.concatenate(list(groups.values()))
+    edges = np.linspace(float(every.min()), max(float(every.max()), float(every.min()) + 1e-3), HISTOGRAM_BINS // 2 + 1)
+    for (name, scores), colour in zip(groups.items(), (MATED, NON_MATED, MODELS[0]), strict=False):
+        counts, _ = np.histogram(scores, edges)
+        axes.stairs(counts / max(1, scores.size), edges, color=colour, linewidth=1.8, label=f"{name} ({scores.size:,})")
+    axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"accepted ≥ {threshold:.3f}")
+    axes.set_xlabel("score (cosine similarity)")
+    axes.set_ylabel("share of each group in a bin")
+    axes.set_title("Histograms of the scores", loc="left", color=INK, fontsize=12)
+    style_axes(axes)
+    return svg_text(figure)
+
+
 def map_png(samples: Samples) -> tuple[str, float]:
     """Draw the first two principal components; return a data URI and their share of the variance, 0 to 1."""
     places, share = principal_components(samples.vectors)
@@ -120,9 +213,8 @@ def map_png(samples: Samples) -> tuple[str, float]:
     identities = np.array(samples.identity)
     figure, axes = new_figure()
     others = ~np.isin(identities, largest)
-    axes.scatter(
-        places[others, 0], places[others, 1], s=5, color=GRID, linewidths=0, label=f"{others.sum():,} samples of others"
-    )
+    label = f"{others.sum():,} samples of\nother identities" if others.any() else None
+    axes.scatter(places[others, 0], places[others, 1], s=5, color=GRID, linewidths=0, label=label)
     for number, name in enumerate(largest):
         own = identities == name
         colour = f"C{number % 10}"
@@ -138,10 +230,10 @@ def map_png(samples: Samples) -> tuple[str, float]:
             alpha=0.8,
         )
     axes.set_xlabel("first principal component")
-    axes.set_ylabel("second")
+    axes.set_ylabel("second principal component")
     axes.set_title("Map of the embeddings", loc="left", color=INK, fontsize=12)
     style_axes(axes)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK)
+    axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=140)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), share
@@ -195,11 +287,19 @@ def _pairs(
     return [(int(samples[one, 0]), int(samples[one, 1]), float(scores[one])) for one in chosen]
 
 
-def _label_in_percent(axes: "Axes") -> None:
-    """Label the vertical axis in percent."""
+def _label_in_percent(axes: "Axes", has_zero: bool) -> None:
+    """Label both axes in percent; ``has_zero`` says that a vertical rate of 0 is drawn at the foot."""
     low, high = axes.get_ylim()
-    ticks = [tick for tick in PERCENT_TICKS if low <= tick <= high]
-    axes.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
+    ticks = [tick for tick in PERCENT_TICKS if low <= tick <= high and (high / low < 300 or f"{tick:e}"[0] in "125")]
+    labels = [f"{100 * tick:g} %" for tick in ticks]
+    if has_zero and ticks:
+        labels[0] = "0 %"
+    axes.set_yticks(ticks, labels)
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in (10.0**power for power in range(-8, 1)) if low <= tick <= high]
+    if len(ticks) < 3:
+        ticks = [tick for tick in PERCENT_TICKS if low <= tick <= high and f"{tick:e}"[0] in "125"]
+    axes.set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
     axes.minorticks_off()
 
 

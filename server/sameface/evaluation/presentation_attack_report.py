@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from sameface.evaluation.pictures import MarkedCurve, det_svg
+from sameface.evaluation.pictures import Mark, MarkedCurve, det_svg
 from sameface.evaluation.presentation_attacks import PadEvaluation, Presentations
-from sameface.evaluation.report import Picture
+from sameface.evaluation.report import READING, Picture
 from sameface.evaluation.resampling import Estimate
+from sameface.evaluation.support import apcer_support, marked, support_notes, support_record
 from sameface.evaluation.tables import Table
 from sameface_qdrant.calibration.report import (
     INK,
@@ -29,6 +30,7 @@ LISTED = 8
 CURVES = 4
 """Curves in a plot: the worst species at each threshold, and single species."""
 BINS = 40
+PAD_RATES = ("attack presentations accepted (APCER)", "bona fide presentations refused (BPCER)")
 
 
 def pad_tables(found: PadEvaluation, model: str, names: tuple[str, str]) -> list[Table]:
@@ -62,12 +64,14 @@ def pad_record(found: PadEvaluation, model: str, names: tuple[str, str]) -> dict
         },
         "worst_species": found.worst,
         "apcer": _rate_record(found.apcer[found.worst]),
+        "supported_apcer": support_record(found.support),
         "bpcer_at_apcer": [
             {
                 "name": point.name,
                 "apcer": point.target,
                 "threshold": point.threshold,
                 "attainable": point.threshold <= 1.0,
+                "supported": found.support.holds(point.target),
                 "bpcer": _rate_record(point.bpcer),
             }
             for point in found.points
@@ -78,17 +82,22 @@ def pad_record(found: PadEvaluation, model: str, names: tuple[str, str]) -> dict
 def pad_pictures(found: PadEvaluation) -> list[Picture]:
     """Draw the DET curves and the histograms of the scores."""
     scored = {species: group.scores for species, group in found.attacks.items() if group.scores.size}
-    marks = [(point.target, Estimate(point.bpcer.value, point.bpcer.interval)) for point in found.points]
+    marks = [
+        Mark(point.target, Estimate(point.bpcer.value, point.bpcer.interval), found.support.holds(point.target))
+        for point in found.points
+        if point.threshold <= 1.0
+    ]
     curves: dict[str, MarkedCurve] = {}
     if len(scored) > 1:
         rates = {species: rate.value for species in scored if (rate := found.apcer[species])}
         for species in sorted(rates, key=lambda name: -rates[name])[: CURVES - 1]:
-            curves[species] = MarkedCurve(_det(found.bona_fide, {species: scored[species]}))
-    curves["worst species at each threshold"] = MarkedCurve(_det(found.bona_fide, scored), marks)
+            alone = {species: scored[species]}
+            curves[species] = MarkedCurve(_det(found.bona_fide, alone), supported=apcer_support(alone).lowest)
+    curves["worst species at each threshold"] = MarkedCurve(_det(found.bona_fide, scored), marks, found.support.lowest)
     return [
         Picture(
-            "BPCER over APCER at all thresholds. Lower left is better. Bars: 95 % intervals of BPCER.",
-            svg=det_svg(curves, ("APCER", "BPCER"), "every photo counts the same"),
+            f"BPCER over APCER at all thresholds. {READING}",
+            svg=det_svg(curves, PAD_RATES, "every photo counts the same"),
         ),
         Picture("All scores. The less the histograms overlap, the better.", svg=_histogram(found)),
     ]
@@ -126,13 +135,18 @@ def _rates(found: PadEvaluation) -> Table:
 
 def _points(found: PadEvaluation) -> Table:
     rows = tuple(
-        (f"{point.name}: at APCER {rate_text(point.target)}", threshold_text(point.threshold), *_both(point.bpcer)[:2])
+        (
+            marked(f"{point.name}: at APCER {rate_text(point.target)}", point.target, found.support),
+            threshold_text(point.threshold),
+            *_both(point.bpcer)[:2],
+        )
         for point in found.points
     )
     notes = (
         "The APCER is that of the worst species. The threshold is chosen on these photos, so the rates are a little "
         "too good.",
         "A gallery's presentation_attack_threshold takes such a threshold. It belongs to this version of the model.",
+        *support_notes("APCER", [point.target for point in found.points], found.support, "attacks of one species"),
     )
     return Table("BPCER at an APCER", ("", "threshold", "BPCER", "95 % interval"), rows, notes)
 

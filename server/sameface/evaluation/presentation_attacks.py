@@ -12,6 +12,7 @@ from sameface.client import Client, Face, NotAPhoto, ServiceError
 from sameface.errors import ModelNotFound
 from sameface.evaluation.dataset import entries, photos_within
 from sameface.evaluation.embedding import IN_FLIGHT, NO_PHOTO
+from sameface.evaluation.support import apcer_support
 from sameface.photo_folders import Skipped, is_folder, why_skipped
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.error_rates import Scores
@@ -24,6 +25,7 @@ from sameface_qdrant.metrics.presentation_attacks import (
     pad_rate,
     threshold_at_apcer,
 )
+from sameface_qdrant.metrics.support import Support
 
 PAD = "face_pad"
 UNSORTED = "unsorted"
@@ -76,6 +78,8 @@ class PadEvaluation:
     apnrr: Mapping[str, PadRate]
     points: tuple[OperatingPoint, ...]
     curve: PadCurve
+    support: Support
+    """Which APCERs the attacks support, by the species with the fewest."""
 
     @property
     def worst(self) -> str:
@@ -225,4 +229,5 @@ def measure_attacks(
         },
         points=tuple(points),
         curve=pad_curve(bona_fide.scores, scored),
+        support=apcer_support(scored),
     )

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from sameface.evaluation.assessed import AssessedPhotos
 from sameface.evaluation.cross_comparison import NO_SCORE, compare_all_samples
 from sameface.evaluation.resampling import Counts, Estimate, draw_identities, estimate
+from sameface.evaluation.support import fmr_support
 from sameface_qdrant.errors import NotEnoughData
 from sameface_qdrant.metrics.discard import DiscardCurve, DiscardOrder, Qualities, ideal_curve, pairwise_quality
 from sameface_qdrant.metrics.error_rates import Indices, Rates, Scores, Weights, fnmr, threshold_at_fmr
 from sameface_qdrant.metrics.intervals import percentile_interval
+from sameface_qdrant.metrics.support import Support
 
 GATE = "quality gate"
 UNIFIED = "UnifiedQualityScore"
@@ -60,6 +62,8 @@ class QualityFigures:
     threshold: float
     fmr: float
     """The target FMR of the threshold, over the photos as they are."""
+    support: Support
+    """Which target FMRs these photos support."""
     sets: tuple[QualityOfSet, ...]
 
 
@@ -118,7 +122,8 @@ def measure_quality(
                 (replicates, seed, confidence),
             )
         )
-    return QualityFigures(threshold, fmr, tuple(sets))
+    drawn = draw_identities(len(comparison.identities), replicates, seed)
+    return QualityFigures(threshold, fmr, fmr_support(comparison, drawn, confidence), tuple(sets))
 
 
 def gate_quality(photos: AssessedPhotos) -> Qualities:

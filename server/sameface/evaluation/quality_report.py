@@ -8,8 +8,8 @@ from sameface.evaluation.quality import GATE, LIMITS, WORST, QualityFigures, Qua
 from sameface.evaluation.records import estimate_record
 from sameface.evaluation.report import Picture
 from sameface.evaluation.resampling import Estimate
+from sameface.evaluation.support import marked, power_text, support_notes, support_record
 from sameface.evaluation.tables import Table
-from sameface.evaluation.verification import power_text
 from sameface_qdrant.calibration.report import GRID, INK, interval_text, new_figure, rate_text, style_axes, svg_text
 
 ROUNDING = 1e-9
@@ -31,6 +31,8 @@ def quality_record(found: QualityFigures) -> dict[str, Any]:
     return {
         "threshold": found.threshold,
         "fmr": found.fmr,
+        "supported": found.support.holds(found.fmr),
+        "supported_fmr": support_record(found.support),
         "sets": [
             {
                 "name": one.name,
@@ -80,16 +82,18 @@ def _table(one: QualityOfSet, found: QualityFigures) -> Table:
         )
         for part in one.components
     ]
+    fmr = marked(power_text(found.fmr), found.fmr, found.support)
     passing = "no comparison is left" if one.fnmr_passing is None else f"FNMR {100 * one.fnmr_passing:.2f} %"
     notes = (
         f"{one.comparisons:,} mated comparisons of {one.identities:,} identities, each of which counts the same. FNMR "
         f"{100 * one.fnmr.value:.2f} % ({interval_text(one.fnmr.interval)}) with nothing discarded, at threshold "
-        f"{found.threshold:.4f} (FMR {power_text(found.fmr)} over the photos as they are). After the worst 5 % at best "
+        f"{found.threshold:.4f} (FMR {fmr} over the photos as they are). After the worst 5 % at best "
         f"{100 * one.ideal.fnmr(WORST):.2f} %.",
         f"The gate refuses {rate_text(one.refused)} of these photos. Without them: {passing}.",
         "Area: mean FNMR while 0 to 5 % or 0 to 20 % are discarded, divided by FNMR with nothing discarded. 1 is "
         "useless; lower is better. The gate discards refused photos first, and then the others, each by "
         "UnifiedQualityScore.",
+        *support_notes("FMR", [found.fmr], found.support, "independent comparisons"),
     )
     headings = (
         "component",
@@ -132,5 +136,5 @@ def _curves_svg(one: QualityOfSet) -> str:
     axes.set_ylabel("FNMR of the others, % (every identity counts the same)")
     axes.set_title(f"Error versus discard, {one.name}", loc="left", color=INK, fontsize=12)
     style_axes(axes)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK)
+    axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelcolor=INK)
     return svg_text(figure)

@@ -3,18 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sameface.evaluation.cross_comparison import CrossComparison
 from sameface.evaluation.forgeries import Attempts, ForgeryRates
 from sameface.evaluation.groups import Group
 from sameface.evaluation.identification import Identification
 from sameface.evaluation.model_comparison import ModelComparison
+from sameface.evaluation.operating_points import MeasuredOperatingPoint
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
+from sameface.evaluation.support import support_record
 from sameface.evaluation.verification import Verification
 from sameface_qdrant.metrics.error_rates import fta
+from sameface_qdrant.metrics.support import Support
 
 
-def conditions(source: str, samples: Samples) -> dict[str, Any]:
-    """Return what was measured: data, counts and model, and the samples and identities that are treated differently."""
+def conditions(source: str, samples: Samples, forgeries: int | None = None) -> dict[str, Any]:
+    """Return what was measured: data, counts and model, and the samples and identities that are treated differently.
+
+    ``forgeries`` is how many there are, if ``samples`` do not hold them.
+    """
+    if forgeries is None:
+        forgeries = 0 if samples.forgeries is None else len(samples.forgeries.sample)
     failed, unreadable = samples.not_acquired, samples.unreadable
     counts: dict[str, int] = {}
     for identity in [*samples.identity, *(failure.identity for failure in failed)]:
@@ -26,6 +35,7 @@ def conditions(source: str, samples: Samples) -> dict[str, Any]:
         "preprocessed": samples.preprocessed,
         "identities": len(counts),
         "samples": attempted,
+        "skilled_forgeries": forgeries,
         "failure_to_acquire_rate": fta(len(failed), attempted) if attempted else None,
         "not_acquired": [failure.sample for failure in failed],
         "unreadable": {failure.sample: failure.reason for failure in unreadable},
@@ -44,10 +54,12 @@ def verification_record(found: Verification) -> dict[str, Any]:
     return {
         "mated": int(found.comparison.mated.size),
         "non_mated": found.comparison.non_mated,
+        "supported_fmr": support_record(found.support),
         "replicates": len(found.resample_counts),
         "points": [
             {
                 "fmr": point.target,
+                "supported": found.support.holds(point.target),
                 "threshold": point.threshold,
                 "measured_fmr": point.fmr,
                 "non_mated_above": point.false_matches,
@@ -58,7 +70,52 @@ def verification_record(found: Verification) -> dict[str, Any]:
         ],
         "eer": estimate_record(found.eer),
         "eer_by_identity": estimate_record(found.eer_by_identity),
+        "skilled_forgeries": skilled_record(found),
     }
+
+
+def skilled_record(found: Verification) -> dict[str, Any] | None:
+    """Return how many skilled forgeries are accepted at each point; None without forgeries."""
+    if found.skilled is None:
+        return None
+    return {
+        "forgeries": found.skilled.comparison.forgeries,
+        "comparisons": int(found.skilled.comparison.scores.size),
+        "identities": found.skilled.identities,
+        "points": [
+            {"fmr": point.target, "threshold": point.threshold, "fmr_of_forgeries": estimate_record(rate)}
+            for point, rate in zip(found.points, found.skilled.fmr, strict=True)
+        ],
+        "eer": estimate_record(found.skilled.eer),
+    }
+
+
+def points_record(
+    points: Sequence[MeasuredOperatingPoint],
+    comparison: CrossComparison,
+    found: Support,
+    measured_on: str,
+    *,
+    for_card: bool = False,
+) -> list[dict[str, Any]]:
+    """Return operating points; with ``for_card`` only what a model card holds."""
+    return [
+        {
+            "fmr": point.target_fmr,
+            "threshold": point.threshold,
+            "fnmr": round(point.fnmr, 5),
+            "fnmr_by_identity": round(point.fnmr_by_identity, 5),
+            "non_mated": comparison.non_mated,
+            "mated": int(comparison.mated.size),
+            "identities": len(comparison.identities),
+            "measured_on": measured_on,
+            "false_matches": point.false_matches,
+            "independent": round(found.trials),
+            "supported": found.holds(point.target_fmr),
+            **({} if for_card else {"fmr_of_forgeries": point.fmr_of_forgeries}),
+        }
+        for point in points
+    ]
 
 
 def groups_record(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -75,6 +132,7 @@ def groups_record(groups: Sequence[Group]) -> list[dict[str, Any]]:
             "rates": [
                 {
                     "fmr_of_all": rates.target,
+                    "supported": rates.is_supported,
                     "fmr": estimate_record(rates.fmr),
                     "fnmr_by_identity": estimate_record(rates.fnmr),
                     "fmr_difference": estimate_record(rates.fmr_difference),
@@ -94,9 +152,11 @@ def identification_record(found: Identification) -> dict[str, Any]:
         "splits": found.searches.splits,
         "mated": int(found.searches.mated.size),
         "non_mated": int(found.searches.non_mated.size),
+        "supported_fpir": support_record(found.support),
         "points": [
             {
                 "fpir": point.target,
+                "supported": found.support.holds(point.target),
                 "threshold": point.threshold,
                 "measured_fpir": point.fpir,
                 "fnir": estimate_record(point.fnir),
@@ -112,6 +172,7 @@ def comparison_record(found: ModelComparison) -> list[dict[str, Any]]:
     return [
         {
             "endpoint": one.name,
+            "supported": one.is_supported,
             "first": estimate_record(one.first),
             "second": estimate_record(one.second),
             "difference": estimate_record(one.difference),
@@ -133,7 +194,7 @@ def forgeries_record(attempts: Attempts, found: ForgeryRates, fusion: str) -> di
         "eer_skilled": estimate_record(found.eer_skilled),
         "eer_random": estimate_record(found.eer_random),
         "threshold": found.threshold,
-        "fnmr": found.fnmr,
-        "fmr_skilled": found.fmr_skilled,
-        "fmr_random": found.fmr_random,
+        "fnmr": estimate_record(found.fnmr),
+        "fmr_skilled": estimate_record(found.fmr_skilled),
+        "fmr_random": estimate_record(found.fmr_random),
     }

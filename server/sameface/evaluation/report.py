@@ -9,14 +9,37 @@ from pathlib import Path
 import jinja2
 from PIL import Image, ImageOps
 
+from sameface.evaluation.forgeries import Attempts
 from sameface.evaluation.identification import Identification
+from sameface.evaluation.menagerie import animals_of
 from sameface.evaluation.model_comparison import ModelComparison
-from sameface.evaluation.pictures import MarkedCurve, det_svg, histogram_svg, identification_curve, map_png, worst_pairs
+from sameface.evaluation.pictures import (
+    Mark,
+    MarkedCurve,
+    det_svg,
+    histogram_svg,
+    identification_curve,
+    map_png,
+    score_histograms_svg,
+    worst_pairs,
+)
 from sameface.evaluation.samples import Samples
+from sameface.evaluation.support import marked, power_text
 from sameface.evaluation.tables import Table
-from sameface.evaluation.verification import Verification, power_text, sampled_det_curve
+from sameface.evaluation.verification import Verification, sampled_det_curve
+from sameface_qdrant.calibration.report import svg_text
+from sameface_qdrant.calibration.zoo_plot import zoo_figure
+from sameface_qdrant.metrics.error_rates import Scores, det_curve
+from sameface_qdrant.metrics.intervals import rule_of_three
 
 THUMBNAIL_SIDE = 112
+BEHIND = "#eef1f4"
+"""Fills the square around an image that is not square."""
+SEARCH_RATES = ("false positive identification rate (FPIR)", "false negative identification rate (FNIR)")
+READING = (
+    "Lower left is better. Bars: 95 % intervals. Dotted, and with hollow points: at rates that these samples do not "
+    "support."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +94,74 @@ def write_report(path: Path, page: Page) -> None:
 
 
 def verification_pictures(found: Verification, samples: Samples) -> list[Picture]:
-    """Draw the DET curve, the histograms and a map."""
+    """Draw the DET curve, the histograms, a map and the menagerie."""
     uri, share = map_png(samples)
     return [
         Picture(
-            "Error rates over all thresholds. Lower left is better. Bars: 95 % intervals.",
-            svg=det_svg({samples.model or "model": _verification_curve(found)}),
+            f"Error rates over all thresholds. {READING}",
+            svg=det_svg(_curves_by_impostor(found, samples.model or "model")),
         ),
         Picture(
             "All scores. The less the two histograms overlap, the better.",
             svg=histogram_svg(
-                found.comparison, {f"FMR {power_text(point.target)}": point.threshold for point in found.points[-3:]}
+                found.comparison, {_named(found, point.target): point.threshold for point in found.points[-3:]}
             ),
         ),
         Picture(
-            f"The first two principal components, {share:.0%} of the variance. People who are apart here are "
-            "different; people who overlap here may still be different.",
+            f"The first two principal components, {share:.0%} of the variance. Identities that are apart here are "
+            "different; identities that overlap here may still be different.",
             uri=uri,
         ),
+        *_menagerie(found, samples),
     ]
+
+
+def _menagerie(found: Verification, samples: Samples) -> list[Picture]:
+    """Draw which identities are hard, if there are enough to say so."""
+    animals = animals_of(samples, found.comparison)
+    if animals is None:
+        return []
+    caption = (
+        "Each point is an identity. Worms do worst: their own samples are little alike, and others are like them. "
+        "As by chance: such a corner says nothing about single identities."
+    )
+    return [Picture(caption, svg=svg_text(zoo_figure(animals)))]
 
 
 def identification_pictures(found: Identification, name: str) -> list[Picture]:
     """Draw FNIR over FPIR."""
-    svg = det_svg({name: _search_curve(found)}, ("FPIR", "FNIR"))
-    return [Picture("FNIR over FPIR. Lower left is better. Bars: 95 % intervals.", svg=svg)]
+    svg = det_svg({name: _search_curve(found)}, SEARCH_RATES)
+    return [Picture(f"FNIR over FPIR. {READING}", svg=svg)]
+
+
+def forgery_pictures(
+    attempts: Attempts, genuine: Scores, skilled: Scores, random: Scores, threshold: float
+) -> list[Picture]:
+    """Draw the DET curves of skilled and of random forgeries, and the histograms of genuine claims and forgeries."""
+    signers = len(attempts.signers)
+    weights = attempts.genuine.weights(signers)
+    curves = {
+        name: MarkedCurve(
+            det_curve(genuine, scores, weights, claims.weights(signers)), supported=rule_of_three(signers)
+        )
+        for name, scores, claims in (
+            ("skilled forgeries", skilled, attempts.skilled),
+            ("random forgeries", random, attempts.random),
+        )
+    }
+    return [
+        Picture(
+            "Genuine claims refused over forgeries accepted. Lower left is better. Dotted: below what so many signers "
+            "support.",
+            svg=det_svg(curves, ("FMR of forgeries", "FNMR of genuine claims"), "every signer counts the same"),
+        ),
+        Picture(
+            "Scores of all claims. The line is the threshold of the first EER.",
+            svg=score_histograms_svg(
+                {"genuine": genuine, "skilled forgeries": skilled, "random forgeries": random}, threshold
+            ),
+        ),
+    ]
 
 
 def comparison_pictures(found: ModelComparison, names: tuple[str, str]) -> list[Picture]:
@@ -104,17 +170,15 @@ def comparison_pictures(found: ModelComparison, names: tuple[str, str]) -> list[
     searches = {name: _search_curve(one) for name, one in zip(names, found.identification, strict=True)}
     return [
         Picture(
-            "Verification over every pair of samples. Lower left is better. Bars: 95 % intervals of each model alone; "
-            "the interval of the difference is narrower.",
+            f"Verification over every pair of samples. {READING} The intervals are of each model alone; that of the "
+            "difference is narrower.",
             svg=det_svg(verification),
         ),
-        Picture("Open-set identification. Lower left is better.", svg=det_svg(searches, ("FPIR", "FNIR"))),
+        Picture(f"Open-set identification. {READING}", svg=det_svg(searches, SEARCH_RATES)),
         *(
             Picture(
                 f"All scores of {name}.",
-                svg=histogram_svg(
-                    one.comparison, {f"FMR {power_text(point.target)}": point.threshold for point in one.points}
-                ),
+                svg=histogram_svg(one.comparison, {_named(one, point.target): point.threshold for point in one.points}),
             )
             for name, one in zip(names, found.verification, strict=True)
         ),
@@ -139,19 +203,35 @@ def photo_pairs(pairs: Sequence[tuple[str, str, float]], folder: Path) -> list[P
     ]
 
 
+def _named(found: Verification, target: float) -> str:
+    return marked(f"FMR {power_text(target)}", target, found.support)
+
+
 def _verification_curve(found: Verification) -> MarkedCurve:
-    return MarkedCurve(
-        sampled_det_curve(found.comparison), [(point.fmr, point.fnmr_by_identity) for point in found.points]
-    )
+    marks = [Mark(point.fmr, point.fnmr_by_identity, found.support.holds(point.target)) for point in found.points]
+    return MarkedCurve(sampled_det_curve(found.comparison), marks, found.support.lowest)
+
+
+def _curves_by_impostor(found: Verification, model: str) -> dict[str, MarkedCurve]:
+    """Return the curve of a model; with forgeries, that of chance impostors and that of skilled forgeries."""
+    if found.skilled is None:
+        return {model: _verification_curve(found)}
+    forged, mated = found.skilled.comparison, found.comparison
+    curve = det_curve(mated.mated, forged.scores, mated.identity_weights, forged.weights)
+    skilled = MarkedCurve(curve, supported=rule_of_three(found.skilled.identities))
+    return {"chance impostors": _verification_curve(found), "skilled forgeries": skilled}
 
 
 def _search_curve(found: Identification) -> MarkedCurve:
-    return MarkedCurve(identification_curve(found), [(point.fpir, point.fnir) for point in found.points])
+    marks = [Mark(point.fpir, point.fnir, found.support.holds(point.target)) for point in found.points]
+    return MarkedCurve(identification_curve(found), marks, found.support.lowest)
 
 
 def _thumbnail(path: Path) -> str:
     with Image.open(path) as opened:
-        image = ImageOps.fit(ImageOps.exif_transpose(opened).convert("RGB"), (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        # The whole image: a part of a signature or of a drawing would mislead.
+        upright = ImageOps.exif_transpose(opened).convert("RGB")
+    image = ImageOps.pad(upright, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), color=BEHIND)
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,14 +1,17 @@
 """Verification (1:1) over every pair of samples: FNMR at low FMRs and EER, with bootstrap intervals. Pure numpy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sameface.evaluation.cross_comparison import CrossComparison, TailTooShort, compare_all_samples
 from sameface.evaluation.resampling import Counts, Estimate, Resampled, draw_identities, estimate, resample
 from sameface.evaluation.samples import Samples
+from sameface.evaluation.skilled_forgeries import SkilledForgeries, compare_forgeries, measure_skilled
+from sameface.evaluation.support import fmr_support
 from sameface_qdrant.metrics.error_rates import DetCurve, det_curve, eer, fmr, fnmr, threshold_at_fmr
+from sameface_qdrant.metrics.support import Support
 
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-5)
 REPLICATES = 1000
@@ -45,6 +48,10 @@ class Verification:
     points: tuple[VerificationPoint, ...]
     eer: Estimate
     eer_by_identity: Estimate
+    support: Support
+    """Which target FMRs the non-mated comparisons support."""
+    skilled: SkilledForgeries | None = None
+    """None if there are no forgeries."""
 
 
 def verify(
@@ -60,7 +67,7 @@ def verify(
     In the FMR every comparison counts the same. A sample that could not be acquired never matches: its mated
     comparisons are false non-matches; it has no non-mated comparisons, because they would lower the FMR. Intervals come
     from ``replicates`` resamples of the identities. Each resample has its own thresholds, so the intervals include the
-    uncertainty of the thresholds.
+    uncertainty of the thresholds. Forgeries are in none of these comparisons; they are measured at the thresholds.
 
     Args:
         samples: labelled embeddings.
@@ -75,12 +82,24 @@ def verify(
     for share in SHARES:
         comparison = compare_all_samples(samples, share)
         try:
-            return verify_cross(
+            found = verify_cross(
                 comparison, targets, draw_identities(len(comparison.identities), replicates, seed), confidence
             )
         except TailTooShort:
             continue
+        return _with_forgeries(found, samples, confidence)
     raise AssertionError("all scores were kept")
+
+
+def _with_forgeries(found: Verification, samples: Samples, confidence: float) -> Verification:
+    forged = compare_forgeries(samples, found.comparison)
+    if forged is None:
+        return found
+    thresholds = [point.threshold for point in found.points]
+    skilled = measure_skilled(
+        forged, found.comparison, thresholds, found.resampled.thresholds, found.resample_counts, confidence
+    )
+    return replace(found, skilled=skilled)
 
 
 def verify_cross(
@@ -130,17 +149,8 @@ def verify_cross(
             people,
             confidence,
         ),
+        fmr_support(comparison, resample_counts, confidence),
     )
-
-
-def power_text(rate: float) -> str:
-    """Return a target rate as text.
-
-    >>> power_text(1e-4), power_text(0.05)
-    ('1e-4', '5e-2')
-    """
-    digits, power = f"{rate:.0e}".split("e")
-    return f"{digits}e{int(power)}"
 
 
 def sampled_det_curve(comparison: CrossComparison, points: int = DET_POINTS) -> DetCurve:

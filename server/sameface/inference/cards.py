@@ -76,6 +76,12 @@ class MeasuredPoint(_Record):
     mated: int
     identities: int
     measured_on: str
+    false_matches: int | None = None
+    """Non-mated comparisons at or above the threshold; None in cards from before release 0.3."""
+    independent: int | None = None
+    """How many independent comparisons would give the same certainty as ``non_mated``; None in older cards."""
+    supported: bool = True
+    """False if the comparisons are too few for this FMR and the point was accepted nevertheless."""
 
 
 class Golden(_Record):

@@ -1,4 +1,4 @@
-"""`sameface evaluate …`: measure a model on labelled photos through a service, or on embeddings in a file."""
+"""`sameface evaluate …`: measure a model on labelled images through a service, or on embeddings in a file."""
 
 import typer
 
@@ -14,7 +14,7 @@ from sameface.cli.evaluate import (
     verification,
 )
 
-app = typer.Typer(help="Measure a model on labelled photos, or on embeddings in a file.", no_args_is_help=True)
+app = typer.Typer(help="Measure a model on labelled images, or on embeddings in a file.", no_args_is_help=True)
 app.command("pairs")(pairs.pairs)
 app.command("verification")(verification.verification)
 app.command("identification")(identification.identification)

@@ -13,6 +13,7 @@ from sameface.cli.evaluate.sources import (
     AsJson,
     Embeddings,
     Folder,
+    Forged,
     Html,
     Model,
     Runtime,
@@ -39,6 +40,7 @@ def few_shot(
             show_default=False,
         ),
     ] = None,
+    forged: Forged = None,
     save: SaveEmbeddings = None,
     address: Address = None,
     inference: Runtime = "triton",
@@ -57,7 +59,7 @@ def few_shot(
     from sameface.evaluation.report import Page
     from sameface.evaluation.tables import accuracy_table, conditions_table
 
-    source = load(folder, embeddings, save, address, inference, version, model)
+    source = load(folder, embeddings, save, address, inference, version, model, forged=forged)
     samples = source.samples
     groups = None if within is None else _groups(samples.identity, within)
     drawn = draw_episodes(samples.identity, ways, shots, episodes, seed, groups, queries=queries)

@@ -10,6 +10,7 @@ from sameface.cli.evaluate.sources import (
     AsJson,
     Embeddings,
     Folder,
+    Forged,
     Html,
     Model,
     Replicates,
@@ -25,6 +26,7 @@ def identification(
     folder: Folder = None,
     embeddings: Embeddings = None,
     splits: Annotated[int, typer.Option(min=1, help="how many times identities are split at random")] = 20,
+    forged: Forged = None,
     save: SaveEmbeddings = None,
     address: Address = None,
     inference: Runtime = "triton",
@@ -35,20 +37,21 @@ def identification(
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print FNIR at FPIR 1 % and 0.1 % and the rank-1 rate; half of the identities are enrolled with one photo each."""
+    """Print FNIR at FPIR 1 % and 0.1 % and the rank-1 rate; half of the identities are enrolled, one sample each."""
     from sameface.evaluation.identification import identify
     from sameface.evaluation.records import conditions, identification_record
     from sameface.evaluation.report import Page, identification_pictures
     from sameface.evaluation.tables import conditions_table, identification_tables
 
-    source = load(folder, embeddings, save, address, inference, version, model)
+    source = load(folder, embeddings, save, address, inference, version, model, forged=forged)
     found = identify(source.samples, splits=splits, replicates=replicates, seed=seed)
     measured_on = conditions(source.name, source.samples)
     tables = [*identification_tables(found), conditions_table(measured_on)]
     if html is not None:
         page = Page(
             title=f"Identification on {source.name}",
-            summary="Photos are searched for in a gallery with one photo of each person. Some people are not enrolled.",
+            summary="Samples are searched for in a gallery with one sample of each identity. Some identities are not "
+            "enrolled.",
             tables=tables,
             pictures=identification_pictures(found, source.name),
         )

@@ -59,7 +59,8 @@ def quality(
             f"--degrade names {unknown[0]!r}; expected all, or some of {', '.join(DEGRADATIONS)}",
             metadata={"field": "degrade"},
         )
-    photos = photos_of(folder)
+    labelled = photos_of(folder)
+    photos = labelled.photos
     with service(address, inference) as client:
         with progress("photos", len(photos)) as advance:
             found = assess_photos(client, folder, photos, version, advance)
@@ -69,7 +70,7 @@ def quality(
                 copies = assess_copies(client, folder, found, wanted, version, seed, advance)
     figures = measure_quality(found, copies, fmr, replicates=replicates, seed=seed)
     name = folder.resolve().name
-    measured_on = [conditions(name, found.samples)]
+    measured_on = [conditions(name, found.samples, len(labelled.forgeries))]
     if copies is not None:
         measured_on.append(conditions(f"{name}, copies with {', '.join(wanted)}", copies.samples))
     tables = [

@@ -1,8 +1,8 @@
-"""Gets embeddings from photos through a service, or from a file; and the options that the commands share."""
+"""Gets embeddings from images through a service, or from a file; and the options that the commands share."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -17,12 +17,16 @@ from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from sameface.client import Client
+    from sameface.evaluation.dataset import LabelledFolder
     from sameface.evaluation.embedding import EmbeddedPhotos
     from sameface.evaluation.samples import Samples
 
 Folder = Annotated[
     Path | None,
-    typer.Argument(help="folder with one sub-folder of photos per identity", show_default=False),
+    typer.Argument(
+        help="folder with one sub-folder of images per identity, or <signer>/genuine/ and <signer>/forgery/",
+        show_default=False,
+    ),
 ]
 
 
@@ -36,7 +40,20 @@ def _in_a_folder(path: Path | None) -> Path | None:
 
 
 FolderOfPhotos = Annotated[
-    Path, typer.Argument(help="folder with one sub-folder of photos per identity", show_default=False)
+    Path,
+    typer.Argument(
+        help="folder with one sub-folder of images per identity, or <signer>/genuine/ and <signer>/forgery/",
+        show_default=False,
+    ),
+]
+Forged = Annotated[
+    str | None,
+    typer.Option(
+        "--forged",
+        metavar="REGEX",
+        help="matches the sample names of forgeries and no others; default: the file's labels, else a folder forgery/",
+        show_default=False,
+    ),
 ]
 Embeddings = Annotated[
     Path | None,
@@ -79,7 +96,7 @@ class Source:
     name: str
     samples: "Samples"
     folder: Path | None
-    """The folder of the photos; None if it is not given."""
+    """The folder of the images; None if it is not given."""
 
 
 def load(
@@ -90,12 +107,16 @@ def load(
     inference: InferenceName,
     version: int,
     model: str = "",
+    *,
+    forged: str | None = None,
 ) -> Source:
-    """Read embeddings from a file if one is given; otherwise embed the folder's photos.
+    """Read embeddings from a file if one is given; otherwise embed the folder's images.
+
+    ``forged`` is a regular expression that the names of forgeries in a file match.
 
     Raises:
-        InvalidArgument: neither a file nor a folder is given, a file is given with options of a service, or there is
-            nothing to read.
+        InvalidArgument: neither a file nor a folder is given, a file is given with options of a service, ``forged`` is
+            given without a file, or there is nothing to read.
     """
     from sameface.evaluation.samples import read_embeddings, write_embeddings
 
@@ -106,41 +127,56 @@ def load(
                 "embeddings from a file need no service",
                 metadata={"field": "embeddings"},
             )
-        return Source(embeddings.name, read_embeddings(embeddings), folder)
+        return Source(embeddings.name, read_embeddings(embeddings, forged), folder)
+    if forged is not None:
+        raise InvalidArgument(
+            "--forged is given without --embeddings; in a folder, forgeries are in <signer>/forgery/",
+            metadata={"field": "forged"},
+        )
     if folder is None:
         raise InvalidArgument(
-            "no source was given; expected a folder of photos, or --embeddings NPZ", metadata={"field": "folder"}
+            "no source was given; expected a folder of images, or --embeddings NPZ", metadata={"field": "folder"}
         )
     photos = photos_of(folder)
     with service(address, inference) as client:
-        samples = embed(client, folder, photos, version, model).samples
+        samples = embed(client, folder, photos.photos, version, model, forgeries=photos.forgeries).samples
     if save is not None:
         write_embeddings(save, samples)
         note(f"embeddings in {save}")
     return Source(folder.resolve().name, samples, folder)
 
 
-def photos_of(folder: Path) -> dict[Path, str]:
-    """Return every photo of a folder with its identity, and say which files are left out, and why.
+def photos_of(folder: Path) -> "LabelledFolder":
+    """Return the labelled images of a folder, and say which files are left out, and why.
 
     Raises:
-        InvalidArgument: there is no photo.
+        InvalidArgument: there is no image.
     """
-    from sameface.evaluation.dataset import files_passed_over, read_photos
+    from sameface.evaluation.dataset import read_labelled
 
-    photos = read_photos(folder)
-    note_skipped(files_passed_over(folder))
-    return photos
+    found = read_labelled(folder)
+    note_skipped(found.skipped)
+    return found
 
 
 def embed(
-    client: "Client", folder: Path, photos: Mapping[Path, str], version: int, model: str = ""
+    client: "Client",
+    folder: Path,
+    photos: Mapping[Path, str],
+    version: int,
+    model: str = "",
+    *,
+    forgeries: Mapping[Path, str] | None = None,
 ) -> "EmbeddedPhotos":
-    """Embed photos, with a progress bar."""
+    """Embed images, with a progress bar; the embeddings of forgeries are apart."""
     from sameface.evaluation.embedding import embed_photos
+    from sameface.evaluation.samples import separate_forgeries
 
-    with progress("embedding", len(photos)) as advance:
-        return embed_photos(client, folder, photos, version, advance, model)
+    every = {**photos, **(forgeries or {})}
+    with progress("embedding", len(every)) as advance:
+        found = embed_photos(client, folder, every, version, advance, model)
+    forged = {path.relative_to(folder).as_posix() for path in forgeries or ()}
+    return replace(found, samples=separate_forgeries(found.samples, forged.__contains__))
 
 
 @contextmanager

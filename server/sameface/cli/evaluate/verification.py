@@ -11,6 +11,7 @@ from sameface.cli.evaluate.sources import (
     AsJson,
     Embeddings,
     Folder,
+    Forged,
     Html,
     Model,
     Replicates,
@@ -32,6 +33,7 @@ def verification(
         Path | None,
         typer.Option(metavar="CSV", help="labels of groups; the first column is photo or identity", show_default=False),
     ] = None,
+    forged: Forged = None,
     save: SaveEmbeddings = None,
     address: Address = None,
     inference: Runtime = "triton",
@@ -52,7 +54,7 @@ def verification(
     from sameface.evaluation.tables import conditions_table, group_tables, verification_tables
     from sameface.evaluation.verification import verify
 
-    source = load(folder, embeddings, save, address, inference, version, model)
+    source = load(folder, embeddings, save, address, inference, version, model, forged=forged)
     samples = source.samples
     labels, left_out = ({}, ()) if groups is None else read_labels(groups, samples)
     found = verify(samples, replicates=replicates, seed=seed)
@@ -64,7 +66,7 @@ def verification(
         high, low = ([], []) if source.folder is None else worst_photo_pairs(found, samples, source.folder)
         page = Page(
             title=f"Verification on {source.name}",
-            summary="Every photo is compared with every other one. Scores are cosines, not probabilities.",
+            summary="Every sample is compared with every other one. Scores are cosines, not probabilities.",
             tables=[*tables, *group_tables(by_group, left_out), conditions_table(measured_on)],
             pictures=verification_pictures(found, samples),
             highest_non_mated=high,
