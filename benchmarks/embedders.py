@@ -26,7 +26,7 @@ async def measure_embedders(size: tuple[int, float], progress: Callable[[str], N
     contenders: dict[str, Turn] = {}
     absent: dict[str, str] = {}
     first = ""
-    for card in (one for one in read_all_cards(repository) if one.is_embedder):
+    for card in (one for one in read_all_cards(repository) if one.embeds_faces):
         call = partial(inference.run, card.model, card.version, {"images": crop})
         try:
             await call()

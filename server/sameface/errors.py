@@ -63,6 +63,12 @@ class PhotoRequired(SamefaceError):
     reason = "PHOTO_REQUIRED"
 
 
+class FacesNotSupported(SamefaceError):
+    """The request has an option about faces, and the model takes whole images. ``metadata`` names the option."""
+
+    reason = "FACES_NOT_SUPPORTED"
+
+
 class ModelUnavailable(SamefaceError):
     """A model does not answer at the moment. ``retry_after_s`` says when to try again."""
 

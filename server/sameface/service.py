@@ -73,7 +73,7 @@ class Started:
         models = ", ".join(
             f"{card.model} v{card.version}"
             + (" in OpenVINO" if self.parts.model_runtime(card) == "openvino" else "")
-            + (" (default)" if card.is_embedder and card.version == self.parts.default_embedder.version else "")
+            + (" (default)" if card.embeds_faces and card.version == self.parts.default_embedder.version else "")
             for card in self.parts.cards
         )
         engine = self.parts.engine

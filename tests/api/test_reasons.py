@@ -53,6 +53,7 @@ from sameface_qdrant.engines.server.error_mapping import typed_error
 from sameface_qdrant.errors import SamefaceError, StoreCorrupt
 from tests.access.conftest import Guarded, guarded
 from tests.access.test_tokens import AUDIENCE, ISSUER, signed
+from tests.toy_embedder import add_toy_embedder
 from tests.toy_pad import tinted, with_toy_pad
 
 GALLERY = "galleries/people"
@@ -94,6 +95,7 @@ class Server:
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory, portraits: Path) -> AsyncIterator[Server]:
     repository, _ = with_toy_pad(tmp_path_factory.mktemp("models"))
+    add_toy_embedder(repository)
     cards = read_cards(repository)
     engine = Spoilt(await EdgeEngine.open(tmp_path_factory.mktemp("reasons") / "store"))
     inference = Spoilt(OnnxInference(repository))
@@ -257,6 +259,15 @@ async def _(server: Server, portraits: Path) -> None:
 async def _(server: Server, portraits: Path) -> None:
     name = f"{OBAMA}/templates/{uuid.UUID(int=1)}"
     await server.galleries.GetTemplate(gallery_service_pb2.GetTemplateRequest(name=name))
+
+
+@cause("FACES_NOT_SUPPORTED")
+async def _(server: Server, portraits: Path) -> None:
+    await server.galleries.CreateGallery(
+        gallery_service_pb2.CreateGalleryRequest(gallery_id="shapes", embedder_model="toy-shapes")
+    )
+    one = enrolment(sample(portraits), "galleries/shapes/identities/box", face_selection=face_pb2.FACE_SELECTION_ERROR)
+    await server.faces.EnrollTemplate(one)
 
 
 @cause("MODEL_NOT_FOUND")

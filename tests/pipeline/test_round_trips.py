@@ -4,7 +4,8 @@ import numpy as np
 
 from sameface.inference.cards import read_cards
 from sameface.inference.onnx import OnnxInference
-from sameface.pipeline.operations import FaceOperations, IdentificationSettings
+from sameface.pipeline.answers import IdentificationSettings
+from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.pipeline.samples import EmbeddingSample
 from sameface.settings import model_repository_source

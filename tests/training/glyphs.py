@@ -25,6 +25,7 @@ def _small(channels: int, side: tuple[int, int], dimension: int) -> nn.Sequentia
 
 
 BACKBONES["small"] = Backbone(_small, 1, (SIDE, SIDE), "of the tests")
+BACKBONES["small-wide"] = Backbone(_small, 1, (40, 96), "of the tests, for pictures as wide as signatures")
 
 
 def glyphs(identities: int, each: int, seed: int) -> Samples:

@@ -87,7 +87,9 @@ def test_a_folder_is_trained_on_and_embedded_for_evaluation(
         "export", tmp_path / "run", "--version", "9", "--title", "t", "--licence", "l", "--training-data", "d"
     )
     assert refused.returncode == 3
-    assert "images UINT8 [N,1,28,28]; expected images UINT8 [N,3,112,112]" in refused.stderr
+    assert "the network takes images UINT8 [N,1,28,28]" in refused.stderr
+    assert "face_embedder takes images UINT8 [N,3,112,112]" in refused.stderr
+    assert "--model NAME" in refused.stderr
 
 
 def test_signatures_are_embedded_by_signer(run: Callable[..., Done], tmp_path: Path) -> None:
@@ -123,7 +125,6 @@ def test_a_map_shows_images_where_the_network_puts_them(
     assert "24 images of 6 identities" in drawn.stdout
     picture = cv2.imread(str(tmp_path / "map.png"))
     assert picture is not None
-    assert picture.shape[0] == picture.shape[1]
     assert picture.std() > 10, "the picture is blank"
 
 
@@ -173,14 +174,18 @@ def test_recipes_are_compared_with_a_field_changed(run: Callable[..., Done], tmp
     assert len(more) == 2 * len(rows), "what mirror images were learnt from is another result"
 
 
-def test_what_was_typed_wrong_is_said_in_one_line(run: Callable[..., Done], drawings: Path, tmp_path: Path) -> None:
+def test_what_was_typed_wrong_is_said_in_one_line(
+    run: Callable[..., Done], drawings: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    a_file = tmp_path_factory.mktemp("file") / "run"
+    a_file.touch()
     for arguments, message in (
         (("train", "tripletts", drawings, "--run", tmp_path / "r"), "no recipe 'tripletts'; choose one of"),
-        (("train", "triplet", tmp_path, "--run", tmp_path / "r"), "no identity with two"),
+        (("train", "triplet", tmp_path, "--run", tmp_path / "r"), f"{tmp_path} is empty; expected one sub-folder"),
         (("train", "triplet", drawings, "--run", tmp_path / "r", "--change", "identities=99"), "and there are 36"),
         (
             ("train", "triplet", drawings, "--run", tmp_path / "r", "--judged-on", tmp_path),
-            "holds no <identity>/<image>",
+            f"{tmp_path} holds 1 sub-folder without an image; expected",
         ),
         (
             ("train", "triplet", drawings, "--run", tmp_path / "r", "--mirrored", "--change", "mirror=0.5"),
@@ -190,7 +195,19 @@ def test_what_was_typed_wrong_is_said_in_one_line(run: Callable[..., Done], draw
             ("train", "fine-tune", drawings, "--run", tmp_path / "r", "--mirrored"),
             "fine-tune mirrors a share of 0.5 of the images as the same identity",
         ),
-        (("embed", tmp_path / "nowhere", drawings, "--out", tmp_path / "e.npz"), "network.pt does not exist"),
+        (("embed", tmp_path / "nowhere", drawings, "--out", tmp_path / "e.npz"), "nowhere does not exist; expected"),
+        (("embed", tmp_path, drawings, "--out", tmp_path / "no" / "e.npz"), "no is no folder; make it"),
+        (("map", tmp_path, drawings, "--out", tmp_path), "is a folder; expected the name of a file"),
+        (("train", "triplet", drawings, "--run", a_file), "is a file; expected a folder for the run"),
+        (
+            ("compare", "drawings", tmp_path / "o.npz", drawings, "--out", tmp_path / "c"),
+            "o.npz does not exist; expected",
+        ),
+        (
+            ("compare", "faces", tmp_path / "no", drawings, "--out", tmp_path / "c"),
+            "no does not exist; expected one sub",
+        ),
+        (("prepare", tmp_path / "no", tmp_path / "p"), "no does not exist; expected one sub-folder of images"),
     ):
         failed = run(*arguments)
         assert failed.returncode == 3

@@ -100,7 +100,7 @@ def test_signatures_are_read_by_signer_and_judged_by_forgeries(tmp_path: Path) -
     assert 0.0 <= by_template["skilled"] < 0.5
     with pytest.raises(NotEnoughData):
         signatures.judge(trained, read, templates=8)
-    with pytest.raises(UnusableData, match="expected <signer>/genuine"):
+    with pytest.raises(UnusableData, match="nowhere does not exist; expected <signer>/genuine"):
         signatures.read_signatures(tmp_path / "nowhere")
 
 

@@ -142,7 +142,6 @@ def test_frozen_layers_stay_and_the_others_learn() -> None:
 
 
 def test_faces_are_fine_tuned_exported_and_pass_the_checks_of_what_is_served(prepared: Path, tmp_path: Path) -> None:
-    build_models(tmp_path / "repository", source=REPOSITORY, cache=cache_folder(), progress=lambda step: None)
     samples = read_folder(prepared, side=128)
     tiny = recipe("fine-tune", steps=2, identities=2, each=2, warm_up=1, frozen=24, learning_rate=1e-3)
     run = Run(tiny, samples, tmp_path / "run", Options(), lambda text: None)
@@ -158,7 +157,9 @@ def test_faces_are_fine_tuned_exported_and_pass_the_checks_of_what_is_served(pre
         "restriction": "a try",
         "source": "a run",
     }
+    # An empty folder gets the cards of the package, so that it can be built.
     folder = publish(content, tmp_path / "repository", 1001, **words)
+    build_models(tmp_path / "repository", source=REPOSITORY, cache=cache_folder(), progress=lambda step: None)
     cards = [read_card(folder / "card.json")]
     check_digests(tmp_path / "repository", cards)
     cosines = asyncio.run(check_models(OnnxInference(tmp_path / "repository"), cards))

@@ -9,6 +9,7 @@ import torch
 from torch import tensor
 
 from sameface_train import monitor, recipes
+from sameface_train.arcface import ArcFace
 from sameface_train.fine_tune import FineTune, agreeing, centred, towards_identity
 from sameface_train.objectives import Head, Identification, Joint, Matching, Siamese, Triplet, contrastive
 
@@ -159,6 +160,69 @@ def test_matching_is_the_attention_on_the_right_class() -> None:
     )
     assert float(outcome.loss) == pytest.approx(-sum(map(math.log, shares)) / 4, rel=1e-5)
     assert outcome.active == 0.25
+
+
+def arcface(margin: float, scale: float, *degrees: float) -> ArcFace:
+    objective = ArcFace(2, len(degrees), margin, scale)
+    objective.directions.data = 3.0 * on_circle(*degrees)
+    objective.begun.fill_(True)
+    return objective
+
+
+def test_arcface_asks_that_the_own_angle_wins_by_the_margin() -> None:
+    # Directions at 0° and 90°. Images at 30° (of 0°), and at 60° and 70° (of 90°): own angles 30°, 30° and 20°, others
+    # 60°, 60° and 70°. With a margin of 40° the own angles count as 70°, 70° and 60°: the first two lose.
+    margin = math.radians(40)
+    outcome = arcface(margin, 4.0, 0.0, 90.0)(2.0 * on_circle(30.0, 60.0, 70.0), tensor([0, 1, 1]), NOWHERE)
+
+    def cross_entropy(own: float, other: float) -> float:
+        return math.log1p(math.exp(4.0 * (math.cos(math.radians(other)) - math.cos(math.radians(own)))))
+
+    expected = (cross_entropy(70, 60) + cross_entropy(70, 60) + cross_entropy(60, 70)) / 3
+    assert float(outcome.loss.detach()) == pytest.approx(expected, rel=1e-5)
+    assert outcome.active == pytest.approx(2 / 3)
+    none = arcface(0.0, 4.0, 0.0, 90.0)(on_circle(30.0, 60.0, 70.0), tensor([0, 1, 1]), NOWHERE)
+    assert none.active == 0.0
+    assert float(none.loss.detach()) == pytest.approx(
+        2 * cross_entropy(30, 60) / 3 + cross_entropy(20, 70) / 3, rel=1e-5
+    )
+
+
+def test_a_direction_of_arcface_begins_at_the_first_images_of_its_identity() -> None:
+    objective = ArcFace(2, 3, 0.3, 4.0)
+    before = objective.directions.data.clone()
+    objective(torch.cat([5.0 * on_circle(10.0), on_circle(30.0, 90.0)]), tensor([0, 0, 2]), NOWHERE)
+    unit = torch.nn.functional.normalize(objective.directions.data)
+    assert torch.allclose(unit[[0, 2]], on_circle(20.0, 90.0), atol=1e-5)
+    assert torch.equal(objective.directions.data[1], before[1])
+    objective(on_circle(80.0, 100.0), tensor([0, 1]), NOWHERE)
+    unit = torch.nn.functional.normalize(objective.directions.data)
+    assert torch.allclose(unit, on_circle(20.0, 100.0, 90.0), atol=1e-5)
+
+
+def test_arcface_keeps_falling_beyond_the_opposite_of_the_margin() -> None:
+    # With a margin of 0.5, cos(θ + margin) would rise from θ = π − 0.5 (151°) on.
+    own = [float(arcface(0.5, 1.0, 0.0)(on_circle(one), tensor([0]), NOWHERE).loss.detach()) for one in (0, 90)]
+    assert own == [0.0, 0.0], "one identity alone always wins"
+    degrees = [float(one) for one in range(0, 180, 5)]
+    logits = arcface(0.5, 1.0, 0.0).logits(on_circle(*degrees), tensor([0] * len(degrees)))[:, 0].tolist()
+    assert logits == sorted(logits, reverse=True)
+    assert logits[-1] == pytest.approx(math.cos(math.radians(175)) - 0.5 * math.sin(0.5), rel=1e-5)
+
+
+def test_arcface_equals_another_implementation_of_it() -> None:
+    from pytorch_metric_learning.losses import ArcFaceLoss
+
+    torch.manual_seed(0)
+    features, labels = torch.randn(12, 6, requires_grad=True), torch.randint(0, 5, (12,))
+    other = ArcFaceLoss(5, 6, margin=math.degrees(0.3), scale=20.0)
+    own = ArcFace(6, 5, 0.3, 20.0)
+    own.directions.data = other.W.data.T.clone()
+    own.begun.fill_(True)
+    losses = own(features, labels, NOWHERE).loss, other(features, labels)
+    assert float(losses[0].detach()) == pytest.approx(float(losses[1].detach()), rel=1e-5)
+    gradients = [torch.autograd.grad(loss, features, retain_graph=True)[0] for loss in losses]
+    assert torch.allclose(*gradients, atol=1e-5)
 
 
 def test_fine_tuning_passes_over_what_label_noise_looks_like() -> None:

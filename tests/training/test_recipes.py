@@ -80,6 +80,11 @@ def test_every_recipe_names_its_paper_and_survives_being_written_down() -> None:
         assert Recipe.from_dict(one.to_dict()) == one
 
 
+def test_a_field_that_a_recipe_does_not_use_is_not_in_its_record() -> None:
+    assert "feature_scale" not in recipe("triplet").to_dict(), "the digest of older recipes stays"
+    assert recipe("arcface").to_dict()["feature_scale"] == recipe("arcface").feature_scale
+
+
 def test_a_recipe_changes_by_its_fields() -> None:
     changed = recipe("triplet", "signatures", steps=7, margin=0.3, degrees=1.0)
     assert (changed.schedule.steps, changed.margin, changed.augmentation.degrees) == (7, 0.3, 1.0)
@@ -98,6 +103,9 @@ def test_a_recipe_changes_by_its_fields() -> None:
         ("triplet", "", {"steps": 0}, "steps is 0; expected 1 to"),
         ("triplet", "", {"scale": 1.5}, "scale is 1.5; expected 0.0 to 0.9"),
         ("triplet", "", {"shift": 1.5}, "shift is 1.5; expected 0.0 to 1.0"),
+        ("arcface", "", {"margin": 2.0}, "expected a margin in radians, 0 to 1.57"),
+        ("arcface", "", {"feature_scale": 0}, "a scale above 0"),
+        ("triplet", "", {"feature_scale": 16.0}, "the loss of triplet has no feature_scale"),
         ("triplet", "faces", {"dimension": 64}, "SFace gives 128 numbers"),
     ],
 )

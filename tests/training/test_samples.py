@@ -45,10 +45,12 @@ def test_a_folder_is_read_and_what_cannot_be_used_is_named(tmp_path: Path) -> No
 def test_a_folder_without_two_images_of_anybody_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     cv2.imwrite(str(tmp_path / "a" / "one.png"), np.zeros((28, 28), np.uint8))
-    with pytest.raises(UnusableData, match="holds 1 images, 1 of them readable and 28x28"):
+    with pytest.raises(
+        UnusableData, match="holds 1 images, 1 of them readable and 28x28 pixels, and no identity with two"
+    ):
         read_folder(tmp_path, side=28, grey=True)
-    with pytest.raises(UnusableData, match="sameface-train prepare"):
-        read_folder(tmp_path / "a", side=28, grey=True)
+    with pytest.raises(UnusableData, match=r"1 of 28x28\), and no identity .* by `sameface-train prepare`"):
+        read_folder(tmp_path, side=32, grey=True)
 
 
 def test_colours_are_read_as_red_green_blue(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_what_is_no_archive_of_drawings_is_named(tmp_path: Path) -> None:
     (tmp_path / "damaged.npz").write_bytes(b"PK nothing of the kind")
     np.savez(tmp_path / "other.npz", image=np.zeros((2, 28, 28)))
     for name, message in (
-        ("nowhere.npz", "cannot be read"),
+        ("nowhere.npz", "does not exist; expected Omniglot's packed file"),
         ("damaged.npz", "cannot be read"),
         ("other.npz", "lacks the arrays alphabet, character, drawer, split"),
     ):

@@ -20,7 +20,7 @@ from sameface_train.objectives import Outcome
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples
 from sameface_train.trainer import Options, Run
-from sameface_train.validation import cut_after
+from sameface_train.validation import read_measured, until
 from tests.training.glyphs import glyphs
 from tests.training.test_recipes import quick
 
@@ -128,8 +128,17 @@ def test_held_out_identities_are_measured_at_a_rate_that_they_support(tmp_path: 
     assert [row[0] for row in rows] == ["2", "4", "6", "8"]
     # Six identities of four: 24 · 23 / 2 pairs, six times 6 of them mated.
     assert [float(row[1]) for row in rows] == pytest.approx([1 / (276 - 36)] * 4, rel=1e-4)
-    cut_after(tmp_path / "validation.csv", 4)
-    assert len((tmp_path / "validation.csv").read_text().splitlines()) == 3
+    assert [one.step for one in until(read_measured(tmp_path / "validation.csv"), 4)] == [2, 4]
+
+
+def test_figures_after_the_checkpoint_are_measured_again(tmp_path: Path) -> None:
+    samples, options = glyphs(30, 4, seed=5), Options(validation_share=0.2, validate_every=2)
+    go(short(), samples, tmp_path, replace(options, stop_after=4))
+    with (tmp_path / "validation.csv").open("a", encoding="utf-8") as file:
+        file.write("6,0.001,0.5,0.0,\n")  # a process that was killed before it wrote its checkpoint
+    run = Run(short(), samples, tmp_path, options, lambda text: None)
+    assert [one.step for one in run.measured] == [2, 4]
+    assert [one.step for one in read_measured(tmp_path / "validation.csv")] == [2, 4]
 
 
 def test_a_checkpoint_of_another_architecture_or_a_damaged_one_is_named(tmp_path: Path) -> None:

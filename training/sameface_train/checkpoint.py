@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sameface.inference.whole_image import Strokes
 from sameface_train.backbones import BACKBONES
 from sameface_train.errors import BusyRun, WrongCheckpoint
 from sameface_train.recipes import Recipe
@@ -31,6 +32,13 @@ class Trained:
     side: tuple[int, int]
     step: int
     seed: int
+    strokes: Strokes | None = None
+    """What was done to the strokes of its images; None in a run of an earlier release, which did not say."""
+
+    @property
+    def channels(self) -> int:
+        """How many channels its images have: 1 (grey) or 3 (RGB)."""
+        return BACKBONES[self.recipe.backbone].channels
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -52,7 +60,13 @@ def alone(folder: Path) -> Iterator[None]:
 
     Raises:
         BusyRun: another process trains there.
+        WrongCheckpoint: it is a file.
     """
+    if folder.is_file():
+        raise WrongCheckpoint(
+            f"{folder} is a file; expected a folder for the run, which is made if it does not exist",
+            metadata={"path": folder},
+        )
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -105,9 +119,11 @@ def load_trained(run: Path) -> Trained:
     """Return the network that a run kept (``network.pt`` of its folder).
 
     Raises:
-        WrongCheckpoint: see `load`; or this release does not know the recipe or the weights.
+        WrongCheckpoint: it is no folder of a finished run; see `load`; or this release does not know the recipe or
+            the weights.
     """
     path = run / "network.pt"
+    _check_run(run)
     content = load(path)
     try:
         recipe = Recipe.from_dict(content["recipe"])
@@ -119,7 +135,22 @@ def load_trained(run: Path) -> Trained:
         ) from error
     network = backbone.build(backbone.channels, side, recipe.dimension)
     restore(network, content["network"], path)
-    return Trained(recipe, network.eval(), head, tuple(identities), side, step, seed)
+    return Trained(recipe, network.eval(), head, tuple(identities), side, step, seed, content.get("strokes"))
+
+
+def _check_run(run: Path) -> None:
+    if (run / "network.pt").is_file():
+        return
+    if not run.is_dir():
+        given = "is a file" if run.is_file() else "does not exist"
+        message = f"{run} {given}; expected the folder of a run: give what --run was given"
+    elif (run / "checkpoint.pt").is_file():
+        message = f"{run} holds a run that is not finished; continue it with the same command or call"
+    else:
+        runs = [path.parent for path in sorted(run.glob("*/network.pt"))]
+        message = f"{run / 'network.pt'} does not exist; expected the folder of a run: "
+        message += f"give one of its {len(runs)}, for instance {runs[0]}" if runs else "train one, or check the path"
+    raise WrongCheckpoint(message, metadata={"path": run})
 
 
 def restore(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:

@@ -11,20 +11,10 @@ from sameface.libraries import keep_caches_in
 from sameface.settings import cache_folder
 from sameface_qdrant.errors import SamefaceError
 from sameface_train.comparison.cli import app as compare_app
-from sameface_train.options import (
-    AsJson,
-    Change,
-    Data,
-    Device,
-    Mirrored,
-    RunFolder,
-    Steps,
-    Threads,
-    changes,
-    check_mirrored,
-    interruptible,
-)
-from sameface_train.reading import read_data, shown_progress
+from sameface_train.export_command import export_command
+from sameface_train.options import AsJson, Data, Device, EmbeddingsFile, PictureFile, RunFolder
+from sameface_train.reading import read_shown, shown_progress
+from sameface_train.train_command import train_command
 
 app = typer.Typer(
     name="sameface-train",
@@ -87,103 +77,14 @@ def prepare(
     print(f"{done.written} images of {done.identities} identities in {target}")
 
 
-@app.command()
-def train(
-    recipe: Annotated[str, typer.Argument(help="name of a recipe; see `sameface-train recipes`")],
-    data: Data,
-    run: Annotated[Path, typer.Option(help="folder of the run; an interrupted run is continued")],
-    seed: Annotated[int, typer.Option(min=0, help="seed of all random choices")] = 0,
-    steps: Steps = None,
-    change: Change = None,
-    task: Annotated[
-        str,
-        typer.Option(help="drawings, signatures or faces: use the backbone, augmentation, batch and schedule for them"),
-    ] = "",
-    mirror: Mirrored = False,
-    device: Device = "cpu",
-    hold_out: Annotated[
-        float, typer.Option(min=0, max=0.9, help="share of the identities to keep out of training and measure on")
-    ] = 0.0,
-    validate_every: Annotated[int, typer.Option(min=0, help="steps between two measurements; 0: only at the end")] = 0,
-    judged_on: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="folder of test images; training is refused if the data shares some of them; may be repeated"
-        ),
-    ] = None,
-    allow_leakage: Annotated[
-        bool, typer.Option("--allow-leakage", help="print what is shared with test images, and train")
-    ] = False,
-    on_collapse: Annotated[
-        str, typer.Option(help="what to do if all embeddings become one point: stop or continue")
-    ] = "stop",
-    threads: Threads = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Train an embedder. You may interrupt it; the same command continues the run.
-
-    Example: `sameface-train train triplet my_drawings --run runs/drawings --hold-out 0.1`
-    """
-    import torch
-
-    from sameface_train.checkpoint import alone
-    from sameface_train.leakage import refuse_leakage
-    from sameface_train.memory import keep_freed_memory
-    from sameface_train.monitor import live_view, read_log
-    from sameface_train.recipes import recipe as choose
-    from sameface_train.samples import mirrored, rotated
-    from sameface_train.trainer import Options, Run
-
-    if on_collapse not in ("stop", "continue"):
-        raise typer.BadParameter(f"{on_collapse!r} was given; expected stop or continue", param_hint="--on-collapse")
-    if threads:
-        torch.set_num_threads(threads)
-    keep_freed_memory()
-    chosen = choose(recipe, task, **changes(change, steps))
-    if mirror:
-        check_mirrored([chosen])
-    samples = read_data(data, chosen.backbone, "background")
-    if data.suffix == ".npz":
-        samples = rotated(samples)
-    if mirror:
-        samples = mirrored(samples)
-    for folder in judged_on or ():
-        refuse_leakage(data, folder, allow=allow_leakage, note=note)
-    options = Options(
-        seed=seed,
-        device=device,
-        validation_share=hold_out,
-        validate_every=validate_every,
-        on_collapse=on_collapse,
-    )
-    with interruptible(), alone(run):
-        training = Run(chosen, samples, run, options, note)
-        note(f"{len(training.samples)} images of {len(training.samples.identities)} identities; the run is in {run}")
-        with live_view(chosen.name, chosen.schedule.steps) as view:
-            training.train(view)
-    last = read_log(run / "log.csv")
-    waited = sum(reading.waited_s for reading in last) / max(1e-9, sum(reading.step_s for reading in last))
-    record = {
-        "run": str(run),
-        "steps": training.step,
-        "loss": last[-1].loss,
-        "spread": last[-1].spread,
-        "data_wait": waited,
-    }
-    if as_json:
-        print_json(record)
-        return
-    print(
-        f"{training.step} steps, loss {last[-1].loss:.4g}, spread {last[-1].spread:.3f}, waited for data {waited:.1%} "
-        f"of the time; curves in {run / 'training.png'}"
-    )
+app.command("train")(train_command)
 
 
 @app.command()
 def embed(
     run: RunFolder,
     data: Data,
-    out: Annotated[Path, typer.Option(help="npz file for `sameface evaluate … --embeddings`")],
+    out: EmbeddingsFile,
     split: Annotated[str, typer.Option(help="part of omniglot28.npz: background or evaluation")] = "evaluation",
     allow_leakage: Annotated[
         bool, typer.Option("--allow-leakage", help="also embed identities that the run was trained on")
@@ -203,7 +104,7 @@ def embed(
     trained = load_trained(run)
     if not trained.recipe.by_cosine:
         note(f"evaluation compares by cosine. {trained.recipe.name} does not, and will look worse than it is")
-    samples = read_data(data, trained.recipe.backbone, split)
+    samples = read_shown(data, trained.recipe.backbone, split)
     if known := sorted(set(trained.identities) & set(samples.bases)):
         message = f"{len(known)} of {len(set(samples.bases))} identities were trained on, for instance {known[0]}"
         if not allow_leakage:
@@ -224,7 +125,7 @@ def embed(
 def map_command(
     run: RunFolder,
     data: Data,
-    out: Annotated[Path, typer.Option(help="png file")],
+    out: PictureFile,
     identities: Annotated[int, typer.Option(min=1, help="how many identities to draw, taken evenly from all")] = 10,
     split: Annotated[str, typer.Option(help="part of omniglot28.npz: background or evaluation")] = "evaluation",
 ) -> None:
@@ -232,54 +133,22 @@ def map_command(
     import numpy as np
 
     from sameface_train.checkpoint import load_trained
-    from sameface_train.drawing import draw_map
     from sameface_train.embedding import embed as embed_images
+    from sameface_train.image_map import draw_map
 
     trained = load_trained(run)
-    samples = read_data(data, trained.recipe.backbone, split)
+    samples = read_shown(data, trained.recipe.backbone, split)
     count = len(samples.identities)
     chosen = np.zeros(count, dtype=np.bool_)
     chosen[np.linspace(0, count - 1, min(identities, count)).round().astype(int)] = True
     samples = samples.of(chosen)
     vectors = embed_images(trained.network, samples.images, trained.side)
-    draw_map(vectors, samples.images, samples.labels.tolist(), out, f"{trained.recipe.name}, step {trained.step}")
+    title = f"{trained.recipe.name}, step {trained.step}"
+    draw_map(vectors, samples.images, samples.labels.tolist(), out, title, samples.identities)
     print(f"{len(samples)} images of {len(samples.identities)} identities in {out}")
 
 
-@app.command("export")
-def export_command(
-    run: RunFolder,
-    version: Annotated[int, typer.Option(min=2, help="version of face_embedder to write")],
-    title: Annotated[str, typer.Option(help="title of the model card")],
-    licence: Annotated[str, typer.Option(help="licence of the weights")],
-    training_data: Annotated[str, typer.Option(help="what it was trained on, and its licence")],
-    restriction: Annotated[
-        str, typer.Option(help="what the licence forbids, in one sentence; shown when a gallery is made")
-    ] = "",
-) -> None:
-    """Export the network of a run as a version of face_embedder: weights.onnx and its card.
-
-    The export is checked against PyTorch. Afterwards `sameface evaluate operating-points --write` measures thresholds,
-    and `sameface model promote` makes it the default for new galleries.
-    """
-    from sameface.cli.serve import load_settings
-    from sameface_train.checkpoint import load_trained
-    from sameface_train.export import export
-    from sameface_train.publish import publish
-
-    content, cosine = export(load_trained(run))
-    folder = publish(
-        content,
-        load_settings(None).model_repository,
-        version,
-        title=title,
-        licence=licence,
-        training_data=training_data,
-        restriction=restriction,
-        source=f"{run.name} of sameface-train",
-    )
-    print(f"{folder}: {len(content):,} bytes, smallest cosine to PyTorch {cosine:.7f}")
-    print(f"next: sameface evaluate operating-points PHOTOS --embedder-version {version} --write")
+app.command("export")(export_command)
 
 
 def main() -> None:

@@ -1,100 +1,112 @@
-"""Pictures: the curves of a run, the results of a comparison, and a map of images by their embeddings."""
+"""Pictures: the curves of a run, and the results of a comparison."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface.evaluation.pictures import principal_components
-from sameface_train.errors import UnusableData
 from sameface_train.monitor import Reading
-from sameface_train.samples import Images
+from sameface_train.validation import Measured
 
-MAP_INCHES = 9.0
-PICTURE_INCHES = 0.3
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LONG_RUN = 400
+"""From this many steps on, single steps are too dense to read, and a moving average is drawn over them."""
+RAW, LINE, GRID, INK, BEST = "#9db4c8", "#22577a", "#e6eaef", "#1f2933", "#c8553d"
+PANELS = (
+    ("loss", "loss"),
+    ("active", "active share (still causes a loss)"),
+    ("norm", "norm before normalisation"),
+    ("spread", "spread (0: one point)"),
+    ("learning_rate", "learning rate, thousandths"),
+)
 
 
-def draw_log(readings: list[Reading], target: Path, title: str) -> None:
-    """Write the run's curves as a picture."""
+def draw_log(
+    readings: Sequence[Reading], measured: Sequence[Measured], best: Measured | None, target: Path, title: str
+) -> None:
+    """Write the run's curves as a picture, see `log_figure`."""
+    log_figure(readings, measured, best, title).savefig(target, dpi=130, pil_kwargs={"compress_level": 1})
+
+
+def log_figure(
+    readings: Sequence[Reading], measured: Sequence[Measured], best: Measured | None, title: str
+) -> "Figure":
+    """Draw the run's curves: a panel for each reading, and one for the held-out figures.
+
+    Every step is drawn as it was. Runs of `LONG_RUN` steps and more also get a centred moving average.
+    """
     from matplotlib.figure import Figure
 
     # A fixed layout: a constrained one draws everything twice, and a short run spends most of its time here.
-    figure = Figure(figsize=(10, 6), facecolor="white")
-    figure.subplots_adjust(left=0.06, right=0.985, bottom=0.08, top=0.88, wspace=0.14, hspace=0.34)
-    steps = [reading.step for reading in readings]
-    for axes, (name, label) in zip(
-        figure.subplots(2, 2).ravel(),
-        (
-            ("loss", "loss"),
-            ("active", "active share (still causes a loss)"),
-            ("norm", "norm of the embeddings before normalisation"),
-            ("spread", "spread (0: collapsed to a point)"),
-        ),
-        strict=True,
-    ):
-        values = [getattr(reading, name) for reading in readings]
-        axes.plot(steps, values, color="#c9d3e0", linewidth=0.8)
-        axes.plot(steps, _smoothed(values), color="#22577a", linewidth=1.8)
-        axes.set_title(label, loc="left", fontsize=10)
-        axes.set_xlabel("step")
-        axes.grid(True, color="#e6eaef")
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.set_ylim(bottom=0.0)
-    figure.suptitle(title, x=0.01, ha="left")
-    figure.savefig(target, dpi=130, pil_kwargs={"compress_level": 1})
+    figure = Figure(figsize=(9, 5.2), facecolor="white")
+    figure.subplots_adjust(left=0.055, right=0.985, bottom=0.09, top=0.86, wspace=0.2, hspace=0.42)
+    panels = list(figure.subplots(2, 3).ravel())
+    held_out = panels.pop(2)
+    steps = np.array([reading.step for reading in readings])
+    for axes, (name, label) in zip(panels, PANELS, strict=True):
+        values = np.array([getattr(reading, name) for reading in readings], dtype=np.float64)
+        _draw_reading(axes, steps, 1000.0 * values if name == "learning_rate" else values)
+        _style(axes, label)
+    if len(steps) >= LONG_RUN:
+        panels[0].legend(loc="upper right", fontsize=8, framealpha=0.8, edgecolor="none", labelcolor=INK)
+    _draw_held_out(held_out, measured, best)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+    return figure
 
 
-def _smoothed(values: list[float], decay: float = 0.95) -> list[float]:
-    smoothed: list[float] = []
-    for value in values:
-        smoothed.append(value if not smoothed else decay * smoothed[-1] + (1.0 - decay) * value)
-    return smoothed
+def moving_average(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Return the mean of the ``window`` (odd) values around each; near the ends of those that there are.
 
-
-def draw_map(vectors: NDArray[np.float32], images: Images, labels: Sequence[int], target: Path, title: str) -> None:
-    """Draw images [N, C, H, W] at the places of their embeddings [N, D], with a frame in the colour of the identity.
-
-    Two dimensions are drawn as they are, as in Hadsell et al. 2006 (figure 5). More are reduced to two by PCA.
-
-    Raises:
-        UnusableData: there are fewer than two images.
+    >>> moving_average(np.array([0.0, 3.0, 6.0, 0.0]), 3).tolist()
+    [1.5, 3.0, 3.0, 3.0]
     """
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+    kernel = np.ones(window)
+    counted: NDArray[np.float64] = np.convolve(np.isfinite(values), kernel, "same")
+    sums: NDArray[np.float64] = np.convolve(np.where(np.isfinite(values), values, 0.0), kernel, "same")
+    return np.asarray(sums / np.maximum(counted, 1.0), dtype=np.float64)
 
-    if len(vectors) < 2:
-        raise UnusableData(f"a map needs two images or more, and there are {len(vectors)}")
-    places = vectors if vectors.shape[1] == 2 else principal_components(vectors)[0]
-    figure = Figure(figsize=(MAP_INCHES, MAP_INCHES), layout="constrained", facecolor="white")
-    axes = figure.subplots()
-    middle = (places.max(axis=0) + places.min(axis=0)) / 2
-    reach = 0.55 * (float(np.ptp(places, axis=0).max()) or 1.0)
-    axes.set_xlim(middle[0] - reach, middle[0] + reach)
-    axes.set_ylim(middle[1] - reach, middle[1] + reach)
-    axes.set_aspect("equal")
-    zoom = PICTURE_INCHES * 72.0 / images.shape[3]
-    colours = colormaps["tab10"]
-    for place, image, label in zip(places, images, labels, strict=True):
-        framed = AnnotationBbox(
-            OffsetImage(_shown(image), zoom=zoom, cmap="gray_r"),
-            (float(place[0]), float(place[1])),
-            pad=0.1,
-            bboxprops={"edgecolor": colours(label % 10), "linewidth": 1.4},
-        )
-        axes.add_artist(framed)
-    axes.set_title(title, loc="left")
-    axes.grid(True, color="#e6eaef")
+
+def _draw_reading(axes: "Axes", steps: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    if len(steps) < LONG_RUN:
+        axes.plot(steps, values, color=RAW, linewidth=0.8)
+        axes.plot(steps, values, ".", color=LINE, markersize=3.5)
+    else:
+        window = len(steps) // 50 | 1
+        axes.plot(steps, values, color=RAW, linewidth=0.6, label="each step")
+        axes.plot(steps, moving_average(values, window), color=LINE, linewidth=1.6, label=f"mean of {window} steps")
+    axes.set_ylim(0.0, 1.06 * axes.get_ylim()[1])
+
+
+def _draw_held_out(axes: "Axes", measured: Sequence[Measured], best: Measured | None) -> None:
+    _style(axes, f"held-out FNMR at FMR {100.0 * measured[-1].fmr:.2g} %, %" if measured else "held-out identities")
+    if not measured:
+        axes.text(0.5, 0.5, "none: see --hold-out", ha="center", transform=axes.transAxes, color="#6b7785", fontsize=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    axes.plot([one.step for one in measured], [100.0 * one.fnmr for one in measured], ".-", color=LINE, linewidth=1.2)
+    if best is not None:
+        label = f"best: step {best.step}, {100.0 * best.fnmr:.3g} %"
+        axes.plot([best.step], [100.0 * best.fnmr], "o", markersize=9, fillstyle="none", color=BEST, label=label)
+        axes.legend(loc="upper right", fontsize=8, frameon=False, labelcolor=INK)
+    axes.margins(x=0.08)
+    # Room for the legend above the line.
+    axes.set_ylim(0.0, 1.3 * max(1e-3, *(100.0 * one.fnmr for one in measured)))
+
+
+def _style(axes: "Axes", title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=9, color=INK)
+    axes.set_xlabel("step", fontsize=8)
+    axes.locator_params(axis="x", integer=True)
+    axes.tick_params(labelsize=8)
+    axes.grid(True, color=GRID)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.savefig(target, dpi=110)
-
-
-def _shown(image: Images) -> Images:
-    return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
 def draw_results(results: Sequence[Mapping[str, Any]], measures: Sequence[str], target: Path, title: str) -> None:

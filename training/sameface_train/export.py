@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from sameface.inference.cards import EMBEDDER, golden_input
 from sameface.inference.onnx import open_session
-from sameface.models.contract import check_tensor_contract
+from sameface.models.contract import FACE_EMBEDDER, TensorContract, check_tensor_contract
 from sameface.models.graph import GraphWriter
 from sameface.models.weights import LARGEST_BYTES, build_from_weights
 from sameface_train.checkpoint import Trained
@@ -22,8 +22,19 @@ HALF_FROM = 4096
 TEST_IMAGES = 8
 
 
-def write_onnx(trained: Trained) -> bytes:
-    """Return ``weights.onnx`` of a network: `images` UINT8 [N,3,112,112] RGB → `embedding` FP32 [N,D] of unit norm.
+def image_shape(trained: Trained) -> tuple[int, int, int]:
+    """Return the channels, height and width of the images that a network takes."""
+    channels = next(layer.in_channels for layer in trained.network if isinstance(layer, nn.Conv2d))
+    return (channels, *trained.side)
+
+
+def contract_of_run(trained: Trained, model: str = EMBEDDER) -> TensorContract:
+    """Return the tensor contract that the network of a run keeps, as a version of ``model``."""
+    return TensorContract(model, image_shape(trained), "embedding", trained.recipe.dimension, unit_norm=True)
+
+
+def write_onnx(trained: Trained, model: str = EMBEDDER) -> bytes:
+    """Return ``weights.onnx`` of a network: `images` UINT8 [N,C,H,W] → `embedding` FP32 [N,D] of unit norm.
 
     Raises:
         WrongExport: the recipe's embeddings are not compared on the unit sphere, or a layer cannot be written.
@@ -35,31 +46,40 @@ def write_onnx(trained: Trained) -> bytes:
             "recipe that trains on the sphere, for instance triplet",
             metadata={"recipe": trained.recipe.name},
         )
-    writer = GraphWriter(EMBEDDER)
+    writer = GraphWriter(model)
     current = writer.node("Cast", ["images"], "pixels", to=onnx.TensorProto.FLOAT)
     for place, layer in enumerate(trained.network):
         current = _write(writer, layer, current, f"layer{place}")
     writer.node("LpNormalization", [current], "embedding", axis=1, p=2)
-    channels = next(layer.in_channels for layer in trained.network if isinstance(layer, nn.Conv2d))
-    return writer.model(["N", channels, *trained.side], "embedding", ["N", trained.recipe.dimension])
+    return writer.model(["N", *image_shape(trained)], "embedding", ["N", trained.recipe.dimension])
 
 
-def export(trained: Trained) -> tuple[bytes, float]:
+def export(trained: Trained, model: str = EMBEDDER) -> tuple[bytes, float]:
     """Return ``weights.onnx`` for the model repository, and the smallest cosine of its served form to PyTorch.
+
+    As a version of `face_embedder` it must keep the contract of that model; another model has one of its own shape.
 
     Raises:
         WrongExport: it is too large to be committed, or differs from the trained network.
         ModelCheckFailed: it is outside the tensor contract; the message says what was found and expected.
     """
-    content = write_onnx(trained)
-    check_tensor_contract(content)
+    contract = FACE_EMBEDDER if model == EMBEDDER else contract_of_run(trained, model)
+    content = write_onnx(trained, model)
+    if model == EMBEDDER and (own := contract_of_run(trained)) != contract:
+        raise WrongExport(
+            f"the network takes {own.input_signature} and gives {own.size} numbers; {EMBEDDER} takes "
+            f"{contract.input_signature} and gives {contract.size}. For other things than faces, name a model of its "
+            "own: --model NAME",
+            metadata={"found": own.input_signature, "expected": contract.input_signature},
+        )
+    check_tensor_contract(content, contract)
     if len(content) > LARGEST_BYTES:
         raise WrongExport(
             f"the file would have {len(content):,} bytes; at most {LARGEST_BYTES:,} are committed. "
             "Train a smaller network",
             metadata={"bytes": len(content)},
         )
-    cosine = equality(trained, build_from_weights(content))
+    cosine = equality(trained, build_from_weights(content, contract))
     if cosine < LEAST_COSINE:
         raise WrongExport(
             f"the export has a cosine of {cosine:.6f} to PyTorch; expected at least {LEAST_COSINE}. A weight may be "
@@ -72,8 +92,7 @@ def export(trained: Trained) -> tuple[bytes, float]:
 @torch.no_grad()
 def equality(trained: Trained, content: bytes) -> float:
     """Return the smallest cosine between an ONNX file's embeddings and PyTorch's, over fixed and random images."""
-    channels = next(layer.in_channels for layer in trained.network if isinstance(layer, nn.Conv2d))
-    shape = (TEST_IMAGES, channels, *trained.side)
+    shape = (TEST_IMAGES, *image_shape(trained))
     images = np.concatenate([golden_input((1, *shape[1:])), np.random.default_rng(0).integers(0, 256, shape, np.uint8)])
     expected = normalize(trained.network.cpu().eval()(torch.from_numpy(images).float())).numpy()
     (actual,) = open_session(content, threads=1).run(None, {"images": images})

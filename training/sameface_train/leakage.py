@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sameface.evaluation.leakage import Leakage, compare_digests, digest
-from sameface_train.errors import LeakedData, UnusableData
+from sameface_train.data_folder import check_folder
+from sameface_train.errors import LeakedData
 from sameface_train.prepare import read_sources
 from sameface_train.samples import image_paths
 
@@ -17,13 +18,9 @@ def find_leakage(data: Path, judging: Path) -> Leakage:
     Raises:
         UnusableData: a folder holds no images, so there is nothing to compare.
     """
+    for root in (data, judging):
+        check_folder(root, field="judged_on" if root == judging else "data")
     images = [image_paths(root) for root in (data, judging)]
-    for root, paths in zip((data, judging), images, strict=True):
-        if not paths:
-            raise UnusableData(
-                f"{root} holds no <identity>/<image> to compare; give the folder of images itself",
-                metadata={"field": "judged_on"},
-            )
     digests = [
         {path: digest(path) for path in paths} | read_sources(root)
         for root, paths in zip((data, judging), images, strict=True)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sameface_train import checkpoint, fine_tune, objectives
+from sameface_train.arcface import ArcFace
 from sameface_train.backbones import features, freeze, learning
 from sameface_train.batches import Batch
 from sameface_train.monitor import Reading, spread
-from sameface_train.recipes import Recipe, learning_rate
+from sameface_train.recipes import ARC_SCALE, Recipe, learning_rate
 from sameface_train.samples import Samples
 
 
@@ -31,6 +32,8 @@ def objective_of(recipe: Recipe, samples: Samples, teacher: Tensor | None) -> ob
             return objectives.Joint(recipe.dimension, identities, recipe.weight, margin)
         case "triplet":
             return objectives.Triplet(recipe.miner or "batch-hard", recipe.margin, recipe.easy_steps)
+        case "arcface":
+            return ArcFace(recipe.dimension, identities, recipe.margin or 0.0, recipe.feature_scale or ARC_SCALE)
         case "matching":
             return objectives.Matching()
         case "fine-tune":

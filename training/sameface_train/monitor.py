@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +17,9 @@ from rich.text import Text
 from torch import Tensor
 
 from sameface_train.errors import CollapsedRun
+
+if TYPE_CHECKING:
+    from sameface_train.validation import Measured
 
 # Embeddings that lie closer together than this share of their length are one point: no threshold separates them.
 COLLAPSED_SPREAD = 0.01
@@ -123,6 +127,7 @@ class Log:
         self._writer.writeheader()
         for reading in kept:
             self.write(reading)
+        self.flush()
 
     def write(self, reading: Reading) -> None:
         """Append one reading."""
@@ -142,6 +147,18 @@ def read_log(path: Path) -> list[Reading]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [Reading(int(row["step"]), **{k: float(v) for k, v in row.items() if k != "step"}) for row in rows]
+
+
+class View(Protocol):
+    """Is told how a run goes on."""
+
+    def see(self, reading: Reading) -> None:
+        """Take the reading of a step."""
+        ...
+
+    def validated(self, measured: "Measured") -> None:
+        """Take the figures on held-out identities."""
+        ...
 
 
 class LiveView:
@@ -169,9 +186,9 @@ class LiveView:
         bar = ProgressBar(total=self._steps, completed=reading.step, width=64)
         self._live.update(Group(head, bar, table, Text(self._validation)))
 
-    def validated(self, text: str) -> None:
-        """Show a text with the figures on held-out identities."""
-        self._validation = text
+    def validated(self, measured: "Measured") -> None:
+        """Show the figures on held-out identities."""
+        self._validation = measured.text
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Objectives of training: one class for each way of learning a distance.
 
-Losses and miners come from pytorch-metric-learning.
+Losses and miners of triplets come from pytorch-metric-learning.
 
 Every objective takes features [B, D] with the batch's labels and returns a loss; its `score` says how alike probes
 and references are once it is trained. Objectives with parameters of their own (a classifier, a head) train them too.

@@ -32,8 +32,23 @@ def _available(device: str) -> str:
     return device
 
 
+def _writable(path: Path) -> Path:
+    if path.is_dir():
+        raise InvalidArgument(f"{path} is a folder; expected the name of a file", metadata={"field": "out"})
+    if not path.parent.is_dir():
+        raise InvalidArgument(
+            f"{path} cannot be written, because {path.parent} is no folder; make it, or choose another place",
+            metadata={"field": "out"},
+        )
+    return path
+
+
 Data = Annotated[Path, typer.Argument(help="folder with one sub-folder of images per identity, or omniglot28.npz")]
 RunFolder = Annotated[Path, typer.Argument(help="folder of a run")]
+EmbeddingsFile = Annotated[
+    Path, typer.Option(help="npz file for `sameface evaluate … --embeddings`", callback=_writable)
+]
+PictureFile = Annotated[Path, typer.Option(help="png file", callback=_writable)]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N", callback=_available)]
 Change = Annotated[

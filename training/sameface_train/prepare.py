@@ -17,6 +17,7 @@ from sameface.inference.base import Inference
 from sameface.pipeline.photos import FoundFaces, PhotoPipeline
 from sameface.vision import align, decode_image
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
+from sameface_train.data_folder import check_folder
 from sameface_train.errors import UnreadablePhoto, UnusableData
 
 SLACK = 8
@@ -55,10 +56,10 @@ def prepare(
     of images from earlier calls stay.
 
     Raises:
-        InvalidArgument: ``root`` holds no photo.
-        UnusableData: not one photo shows a face that can be used.
+        UnusableData: ``root`` holds no ``<identity>/<photo>``, or not one photo shows a face that can be used.
         ModelUnavailable, ModelNotFound: the detector does not answer, or does not exist.
     """
+    check_folder(root, field="photos", deeper=False)
     photos = list(read_photos(root))
     pipeline = PhotoPipeline(inference)
     refused: dict[str, list[str]] = {}

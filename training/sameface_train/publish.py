@@ -1,13 +1,18 @@
-"""Writes a version folder of `face_embedder`: weights, card, digest and golden vector."""
+"""Writes a version folder of an embedder: weights, card, digest and golden vector."""
 
 import hashlib
 from pathlib import Path
 
-from sameface.errors import ModelNotFound
-from sameface.inference.cards import EMBEDDER, Licence, read_card, read_cards
+from sameface.inference.cards import EMBEDDER, Licence, ModelCard, Source, read_card
+from sameface.inference.whole_image import Fit, Strokes
+from sameface.models.add import Statement
+from sameface.models.build import copy_cards
 from sameface.models.seal import seal, write_card
 from sameface.models.weights import FILE_NAME, build_from_weights
+from sameface.models.whole_image import add_embedder, image_of
+from sameface.settings import model_repository_source
 from sameface_qdrant.errors import InvalidArgument
+from sameface_train.checkpoint import Trained
 
 
 def publish(
@@ -23,16 +28,16 @@ def publish(
 ) -> Path:
     """Write ``weights.onnx``, ``model.onnx`` and ``card.json`` of a version and return its folder.
 
-    The card starts as a copy of the newest other version's, without its figures. A version that has operating points
-    may be in use and is not overwritten.
+    The card starts as a copy of the newest other version's, without its figures. A repository without one gets the
+    cards and configs of the package first. A version that has operating points may be in use and is not overwritten.
 
     Raises:
         InvalidArgument: the version exists and has operating points.
         ModelCheckFailed: the weights are outside the tensor contract.
     """
-    cards = [card for card in read_cards(repository) if card.model == EMBEDDER and card.version != version]
-    if not cards:
-        raise ModelNotFound(f"{repository} holds no other version of {EMBEDDER} to start the card from")
+    if not (cards := _others(repository, version)):
+        copy_cards(model_repository_source(), repository)
+        cards = _others(repository, version)
     folder = repository / EMBEDDER / str(version)
     path = folder / "card.json"
     if path.is_file() and read_card(path).operating_points:
@@ -60,3 +65,48 @@ def publish(
     write_card(path, card)
     seal(path, served)
     return folder
+
+
+def publish_embedder(
+    trained: Trained,
+    content: bytes,
+    repository: Path,
+    model: str,
+    version: int | None,
+    stated: Statement,
+    *,
+    source: str,
+    fit: Fit = "pad",
+    strokes: Strokes | None = None,
+) -> ModelCard:
+    """Write a version of an embedder of whole images, with a card of its own, and return the card.
+
+    Without ``strokes``, the service treats an image as the training did.
+
+    Raises:
+        InvalidArgument, ModelCheckFailed: see `sameface.models.whole_image.add_embedder`.
+    """
+    image = image_of(content, fit, strokes or taught(trained))
+    return add_embedder(
+        repository,
+        model,
+        content,
+        image,
+        stated,
+        version=version,
+        source=Source(package=source, file=FILE_NAME, sha256=hashlib.sha256(content).hexdigest()),
+        committed=True,
+    )
+
+
+def taught(trained: Trained) -> Strokes:
+    """Return what was done to the strokes of the training images; in older runs, the backbone tells it."""
+    if trained.strokes is not None:
+        return trained.strokes
+    return "isolated" if trained.recipe.backbone == "signature" else "as-is"
+
+
+def _others(repository: Path, version: int) -> list[ModelCard]:
+    paths = sorted(repository.glob(f"{EMBEDDER}/*/card.json"))
+    cards = sorted(map(read_card, paths), key=lambda card: card.version)
+    return [card for card in cards if card.version != version]

@@ -14,30 +14,16 @@ if TYPE_CHECKING:
     from sameface_train.samples import Samples
 
 
-def read_data(data: Path, backbone: str, split: str) -> "Samples":
-    """Return the samples of a folder, of ``omniglot28.npz`` (its ``split``) or of signatures, as a backbone takes them.
+def read_shown(data: Path, backbone: str, split: str) -> "Samples":
+    """Return the samples of `data.read_data`; draw a progress bar and print what was left out.
 
     Raises:
         UnusableData: nothing in it can be used.
     """
-    from sameface_train.backbones import BACKBONES
-    from sameface_train.comparison.signatures import read_signatures
-    from sameface_train.errors import UnusableData
-    from sameface_train.prepare import SLACK
-    from sameface_train.samples import read_folder, read_omniglot
+    from sameface_train.data import read_data
 
-    taken = BACKBONES[backbone]
-    if data.suffix == ".npz":
-        samples = read_omniglot(data, split)
-        if taken.channels != 1:
-            raise UnusableData(f"{data} holds grey drawings, and {backbone} takes {taken.channels} channels")
-    elif backbone == "signature" and next(data.glob("*/genuine"), None) is not None:
-        samples = read_signatures(data)
-    else:
-        slack = 2 * SLACK if taken.channels == 3 else 0
-        side = taken.side[0] + slack, taken.side[1] + slack
-        with shown_progress("reading") as progress:
-            samples = read_folder(data, side=side, grey=taken.channels == 1, progress=progress)
+    with shown_progress("reading") as progress:
+        samples = read_data(data, backbone, split, progress=progress)
     say_skipped(samples)
     return samples
 

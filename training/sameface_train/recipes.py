@@ -16,7 +16,12 @@ from sameface_train.objectives import Mining
 REVISION = 2
 """Of networks and objectives. It is raised when a recipe with the same fields begins to train in another way."""
 
-Loss: TypeAlias = Literal["siamese", "contrastive", "identification", "joint", "triplet", "fine-tune", "matching"]
+ARC_MARGIN, ARC_SCALE = 0.3, 16.0
+"""Margin in radians and scale of ``arcface``. The paper's 0.5 and 64 are for millions of photos."""
+
+Loss: TypeAlias = Literal[
+    "siamese", "contrastive", "identification", "joint", "triplet", "fine-tune", "matching", "arcface"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,16 @@ class Recipe:
     dimension: int = 128
     miner: Mining | None = None
     margin: float | None = None
-    """Margin of the loss; None is the soft margin for triplets, and the objective's default for others."""
+    """Margin of the loss; None is the soft margin for triplets, and the objective's default for others.
+
+    For ``arcface`` it is an angle in radians.
+    """
     easy_steps: int = 0
     """How many steps learn from all triplets of a batch, under a margin, before the miner chooses (triplet)."""
     weight: float = 1.0
     """Weight of the verification signal (joint), or of the triplets beside the teacher (fine-tune)."""
+    feature_scale: float | None = None
+    """What cosines are multiplied by before the softmax (arcface); None for losses without it."""
     revision: int = REVISION
 
     @property
@@ -98,7 +108,9 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, for a run's files."""
-        return asdict(self)
+        record = asdict(self)
+        # Older files do not have it; a recipe without it keeps its digest.
+        return record if self.feature_scale is not None else {k: v for k, v in record.items() if k != "feature_scale"}
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> "Recipe":
@@ -128,6 +140,15 @@ RECIPES: dict[str, Recipe] = {
             easy_steps=500,
         ),
         Recipe("triplet-batch-all", "Hermans et al. 2017", "triplet", _PAIRS, _QUICK, miner="batch-all", margin=0.2),
+        Recipe(
+            "arcface",
+            "Deng et al. 2019",
+            "arcface",
+            Sampling(64, 2),
+            _QUICK,
+            margin=ARC_MARGIN,
+            feature_scale=ARC_SCALE,
+        ),
         Recipe("matching", "Vinyals et al. 2016", "matching", Sampling(64, 2), _QUICK),
         Recipe(
             "fine-tune",
@@ -213,6 +234,14 @@ def _check(chosen: Recipe) -> None:
         raise InvalidArgument(
             f"SFace gives 128 numbers; a dimension of {chosen.dimension} was asked for", metadata={"field": "dimension"}
         )
+    if chosen.loss == "arcface" and not (
+        0.0 <= (chosen.margin or 0.0) < math.pi / 2 and 0.0 < (chosen.feature_scale or 0.0) <= 1000.0
+    ):
+        raise InvalidArgument(
+            f"arcface was given margin {chosen.margin!r} and feature_scale {chosen.feature_scale!r}; expected a margin "
+            "in radians, 0 to 1.57, and a scale above 0, at most 1000",
+            metadata={"field": "margin"},
+        )
     defaults = {entry.name: entry.default for entry in fields(Recipe)}
     unused = [
         field
@@ -226,7 +255,8 @@ def _check(chosen: Recipe) -> None:
 _USED_BY = {
     "miner": ("triplet",),
     "easy_steps": ("triplet",),
-    "margin": ("triplet", "contrastive", "joint", "fine-tune"),
+    "margin": ("triplet", "contrastive", "joint", "fine-tune", "arcface"),
+    "feature_scale": ("arcface",),
     "weight": ("joint", "fine-tune"),
 }
 _RANGES: tuple[tuple[str, float, float], ...] = (
@@ -246,7 +276,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 
 def _changed(chosen: Recipe, field: str, value: Any) -> Recipe:
     if field in {entry.name for entry in fields(Recipe)} - {"name", "paper", "loss", "revision"}:
-        _check_type(field, getattr(chosen, field), value, optional=field in ("miner", "margin"))
+        _check_type(field, getattr(chosen, field), value, optional=field in ("miner", "margin", "feature_scale"))
         return replace(chosen, **{field: value})
     for part in ("schedule", "sampling", "augmentation"):
         record = getattr(chosen, part)

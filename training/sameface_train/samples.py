@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface.evaluation.dataset import entries, photos_within
-from sameface.photo_folders import Skipped, is_folder
+from sameface.inference.whole_image import Strokes
+from sameface.photo_folders import Skipped, is_folder, why_skipped
+from sameface_train.data_folder import OMNIGLOT, check_exists, check_folder
 from sameface_train.errors import UnusableData
 
 Images: TypeAlias = NDArray[np.uint8]
@@ -34,6 +37,8 @@ class Samples:
     """The group of each identity, for instance a character's alphabet; empty if there are no groups."""
     made_from: tuple[str, ...] = ()
     """The base of each identity: the unrotated character, the signer of a forgery; empty if each is its own base."""
+    strokes: Strokes = "as-is"
+    """What was done to the strokes of the images, as an embedder's card says it (`sameface.inference.whole_image`)."""
     skipped: dict[str, list[str]] = field(default_factory=dict)
     """What was left out, by reason: ``UNREADABLE``, ``WRONG_SIZE``, ``ONE_IMAGE``, and ``PASSED_OVER`` for what is no
     image."""
@@ -69,6 +74,7 @@ class Samples:
             names=tuple(self.names[place] for place in keep),
             groups=tuple(np.asarray(self.groups, dtype=object)[chosen]) if self.groups else (),
             made_from=tuple(np.asarray(self.made_from, dtype=object)[chosen]) if self.made_from else (),
+            strokes=self.strokes,
             skipped=self.skipped,
         )
 
@@ -82,8 +88,9 @@ def read_folder(
     ``skipped``. Identities with one image stay, because fine-tuning uses them as negatives; they are listed there too.
 
     Raises:
-        UnusableData: no identity with two images is left.
+        UnusableData: there are no images at the right level of folders, or no identity with two images is left.
     """
+    check_folder(root)
     height, width = (side, side) if isinstance(side, int) else side
     passed_over: list[Skipped] = []
     paths = image_paths(root, passed_over)
@@ -92,6 +99,7 @@ def read_folder(
         skipped["PASSED_OVER"] = [one.path.relative_to(root).as_posix() for one in passed_over]
     images: list[Images] = []
     names: list[str] = []
+    sizes: Counter[str] = Counter()
     for number, path in enumerate(paths):
         name = path.relative_to(root).as_posix()
         image = cv2.imdecode(
@@ -101,6 +109,7 @@ def read_folder(
             skipped.setdefault("UNREADABLE", []).append(name)
         elif image.shape[:2] != (height, width):
             skipped.setdefault("WRONG_SIZE", []).append(name)
+            sizes[f"{image.shape[0]}x{image.shape[1]}"] += 1
         else:
             images.append(np.asarray(image[np.newaxis] if grey else image.transpose(2, 0, 1), np.uint8))
             names.append(name)
@@ -112,9 +121,16 @@ def read_folder(
     if alone := [str(identities[place]) for place in np.flatnonzero(counts == 1)]:
         skipped["ONE_IMAGE"] = alone
     if not (counts >= 2).any():
+        others = ", ".join(f"{count} of {size}" for size, count in sizes.most_common(3))
+        advice = (
+            "prepare raw photos of faces by `sameface-train prepare`, and resize other images to this size"
+            if sizes
+            else "add images"
+        )
         raise UnusableData(
-            f"{root} holds {len(paths)} images, {len(images)} of them readable and {height}x{width}, and no identity "
-            "with two; expected <identity>/<image>. Raw photos are prepared by `sameface-train prepare`",
+            f"{root} holds {len(paths)} images, {len(images)} of them readable and {height}x{width} pixels"
+            f"{f' ({others})' if others else ''}, and no identity with two of these; expected two or more of each "
+            f"identity, <identity>/<image>: {advice}",
             metadata={"field": "data", "images": len(paths), "usable": len(images)},
         )
     return Samples(
@@ -125,7 +141,10 @@ def read_folder(
 def image_paths(root: Path, skipped: list[Skipped] | None = None) -> list[Path]:
     """Return the images of ``root/<identity>/…``, in order. What else is there is added to ``skipped``."""
     passed_over = [] if skipped is None else skipped
-    folders = [root / entry.name for entry in entries(root) if is_folder(entry) and not entry.name.startswith(".")]
+    here = [entry for entry in entries(root) if not entry.name.startswith(".")]
+    folders = [root / entry.name for entry in here if is_folder(entry)]
+    loose = (entry for entry in here if not is_folder(entry) and not why_skipped(entry))
+    passed_over += [Skipped(root / entry.name, "not in an identity's folder") for entry in loose]
     return [path for folder in folders for path in photos_within(folder, passed_over)]
 
 
@@ -138,6 +157,7 @@ def read_omniglot(path: Path, split: str) -> Samples:
     Raises:
         UnusableData: the file cannot be read, lacks an array, or holds nothing of the split.
     """
+    check_exists(path, OMNIGLOT, field="data", folder=False)
     try:
         archive = np.load(path)
         missing = {"image", "alphabet", "character", "drawer", "split"} - set(archive.files)
@@ -163,6 +183,7 @@ def read_omniglot(path: Path, split: str) -> Samples:
         identities=tuple(map(str, identities)),
         names=tuple(f"{owner}/{drawer}" for owner, drawer in zip(owners, drawers, strict=True)),
         groups=tuple(name.split("/")[0] for name in map(str, identities)),
+        strokes="bright",
     )
 
 
@@ -195,7 +216,19 @@ def _variants(samples: Samples, images: dict[str, Images]) -> Samples:
         names=tuple(name + suffix for suffix in images for name in samples.names),
         groups=tuple(name + suffix for suffix in images for name in samples.groups),
         made_from=samples.bases * len(images),
+        strokes=samples.strokes,
         skipped=samples.skipped,
+    )
+
+
+def nesting_hint(samples: Samples) -> str:
+    """Return advice for too few identities, if every image lies one level deeper than needed; else nothing."""
+    inner = {name.rpartition("/")[0] for name in samples.names}
+    if samples.groups or samples.made_from or not all(name.count("/") > 1 for name in samples.names):
+        return ""
+    return (
+        f". The images lie in {len(inner)} sub-folders of these {len(samples.identities)}, for instance {min(inner)}: "
+        "if each of them is an identity, put them together in one folder and give that"
     )
 
 

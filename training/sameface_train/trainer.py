@@ -7,22 +7,33 @@ A run depends on its data, recipe and seed alone. Every random draw is a functio
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from sameface_train import checkpoint, teacher
 from sameface_train.backbones import BACKBONES
-from sameface_train.batches import batches, draw, members
+from sameface_train.batches import batches
+from sameface_train.checks import check_batch, check_held_out_share, check_images
 from sameface_train.drawing import draw_log
-from sameface_train.errors import CollapsedRun, UnusableData, WrongCheckpoint
+from sameface_train.errors import CollapsedRun, WrongCheckpoint
 from sameface_train.interrupts import undisturbed
 from sameface_train.learner import Learner, objective_of
-from sameface_train.monitor import STUCK_STEPS, CollapseWatch, LiveView, Log, read_log
+from sameface_train.monitor import STUCK_STEPS, CollapseWatch, Log, View, read_log
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples, held_out
-from sameface_train.validation import check_held_out, cut_after, validate
+from sameface_train.tensorboard import Events
+from sameface_train.validation import (
+    CRITERION,
+    Measured,
+    read_measured,
+    until,
+    validate,
+    write_measured,
+)
 
 CHECKPOINT_S = 60.0
 
@@ -41,12 +52,17 @@ class Options:
     """``stop`` raises CollapsedRun, ``continue`` notes the collapse and trains on."""
     stop_after: int | None = None
     """Stop after this many steps of the schedule, like an interruption."""
+    tensorboard: bool = False
+    """Also write the readings as TensorBoard events, in the folder ``tensorboard`` of the run."""
+    report: bool = False
+    """Also write ``report.html`` at the end."""
 
 
 class Run:
     """One run in one folder: ``run.json``, ``log.csv``, ``checkpoint.pt``, ``network.pt``, ``training.png``.
 
-    The caller keeps other processes out of the folder (`checkpoint.alone`).
+    ``network.pt`` is the best step on held-out identities, if they are measured; else it is the last step. ``last.pt``
+    is always the last. The caller keeps other processes out of the folder (`checkpoint.alone`).
     """
 
     def __init__(
@@ -60,12 +76,12 @@ class Run:
         """
         self.recipe, self.folder, self.options, self._note = recipe, folder, options, note
         self.backbone = BACKBONES[recipe.backbone]
-        self._check(samples)
+        check_images(samples, recipe)
         flags = held_out(samples.bases, options.validation_share, options.seed)
         self.validation = samples.of(flags) if flags.any() else None
         self.samples = samples.of(~flags) if flags.any() else samples
-        self._check_validation()
-        draw(members(self.samples, recipe.sampling.groups > 0), recipe.sampling, options.seed, 0)
+        check_held_out_share(self.validation, recipe, options.validate_every, note)
+        check_batch(self.samples, recipe, options.seed)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
         network = self.backbone.build(self.backbone.channels, self.backbone.side, recipe.dimension)
@@ -75,16 +91,25 @@ class Run:
                 network, self.samples, folder, self.backbone.side, options.device, note
             )
         self.learner = Learner(recipe, network, objective_of(recipe, self.samples, targets), options.device)
+        self._best: dict[str, Any] | None = None
         if (folder / "checkpoint.pt").is_file():
             self._resume()
-        cut_after(folder / "validation.csv", self.step)
+        every = read_measured(folder / "validation.csv")
+        self.measured = until(every, self.step)
+        if len(self.measured) < len(every):
+            write_measured(folder / "validation.csv", self.measured, None if self.best is None else self.best.step)
 
     @property
     def step(self) -> int:
         """How many steps are done."""
         return self.learner.step
 
-    def train(self, view: LiveView) -> None:
+    @property
+    def best(self) -> Measured | None:
+        """The figures of the best step so far, by `validation.CRITERION`; None if nothing is measured."""
+        return None if self._best is None else Measured(**self._best["measured"])
+
+    def train(self, view: View) -> None:
         """Train to the end of the schedule.
 
         Raises:
@@ -99,6 +124,7 @@ class Run:
         for reading in read_log(self.folder / "log.csv")[-STUCK_STEPS:] if self.step else []:
             watch.recall(reading)
         first, saved = self.step, time.monotonic()
+        events = self._events()
         try:
             started = time.monotonic()
             for batch in batches(
@@ -115,6 +141,8 @@ class Run:
                     reading = self.learner.learn(batch, started, waited)
                     log.write(reading)
                 view.see(reading)
+                if events is not None:
+                    events.see(reading)
                 try:
                     watch.see(reading)
                 except CollapsedRun as error:
@@ -124,32 +152,69 @@ class Run:
                         self._note(f"training continues in spite of this: {error.message}")
                     collapsed = True
                 if self.options.validate_every and self.step % self.options.validate_every == 0:
-                    view.validated(self.validate())
+                    self._measure(view, events)
                 if time.monotonic() - saved > CHECKPOINT_S:
                     self.save()
                     log.flush()
+                    if events is not None:
+                        events.flush()
                     saved = time.monotonic()
                 started = time.monotonic()
         finally:
             log.close()
             if self.step > first and self.learner.is_finite():
                 self.save()
+            if events is not None and self.step < schedule.steps:
+                events.close()
         if self.step == schedule.steps:
-            self.keep()
-            every = self.options.validate_every
-            if self.validation is not None and not (every and self.step % every == 0):
-                view.validated(self.validate())
-            draw_log(read_log(self.folder / "log.csv"), self.folder / "training.png", self._title())
+            self._finish(view, events)
 
-    def validate(self) -> str:
-        """Measure the averaged network on held-out identities. Return a line of text; add one to ``validation.csv``."""
-        assert self.validation is not None, "there are no held-out identities"
-        path = self.folder / "validation.csv"
-        text = validate(
-            self.learner.averaged(), self.validation, self.backbone.side, self.options.device, self.step, path
+    def _finish(self, view: View, events: Events | None) -> None:
+        """Measure the last step, keep the networks, and draw."""
+        every = self.options.validate_every
+        if self.validation is not None and not (every and self.measured and self.measured[-1].step == self.step):
+            self._measure(view, events)
+            self.save()
+        if events is not None:
+            events.close()
+        self.keep()
+        self._describe()
+        draw_log(
+            read_log(self.folder / "log.csv"), self.measured, self.best, self.folder / "training.png", self.title()
         )
-        self._note(text)
-        return text
+        if self.options.report:
+            # It needs packages for plots that a run of tests or of a comparison does without.
+            from sameface_train.report import write_run_report
+
+            write_run_report(self)
+
+    def validate(self) -> Measured:
+        """Measure the averaged network on held-out identities, and remember it if it is the best; see `best`."""
+        assert self.validation is not None, "there are no held-out identities"
+        network = self.learner.averaged()
+        return self.remember(validate(network, self.validation, self.backbone.side, self.options.device, self.step))
+
+    def remember(self, found: Measured) -> Measured:
+        """Add figures of this step to ``validation.csv``, and keep the averaged network if it is the best so far."""
+        self.measured = [*until(self.measured, self.step - 1), found]
+        if found.is_as_good_as(self.best):
+            weights = {name: value.detach().cpu().clone() for name, value in self.learner.average.items()}
+            self._best = {"measured": asdict(found), "network": weights, "head": self._head()}
+        write_measured(self.folder / "validation.csv", self.measured, None if self.best is None else self.best.step)
+        self._note(found.text)
+        return found
+
+    def _measure(self, view: View, events: Events | None) -> None:
+        found = self.validate()
+        view.validated(found)
+        if events is not None:
+            events.validated(found)
+
+    def _events(self) -> Events | None:
+        if not self.options.tensorboard:
+            return None
+        readings = read_log(self.folder / "log.csv") if self.step else []
+        return Events(self.folder / "tensorboard", readings, self.measured)
 
     def save(self) -> None:
         """Write what a run needs to continue with the same bits."""
@@ -159,24 +224,31 @@ class Run:
                 "recipe": self.recipe.to_dict(),
                 "seed": self.options.seed,
                 "data": self.samples.digest,
+                "best": self._best,
                 **self.learner.state(),
             },
         )
 
     def keep(self) -> None:
-        """Write the averaged network alone, with what it was trained on."""
-        checkpoint.save(
-            self.folder / "network.pt",
-            {
-                "recipe": self.recipe.to_dict(),
-                "seed": self.options.seed,
-                "step": self.step,
-                "side": list(self.backbone.side),
-                "identities": sorted(set(self.samples.bases)),
-                "network": {name: value.cpu() for name, value in self.learner.average.items()},
-                "head": {n: v.cpu() for n, v in self.learner.objective.state_dict().items() if n.startswith("head")},
-            },
-        )
+        """Write the averaged networks alone, with what they were trained on: ``network.pt`` and ``last.pt``."""
+        common = {
+            "recipe": self.recipe.to_dict(),
+            "seed": self.options.seed,
+            "side": list(self.backbone.side),
+            "strokes": self.samples.strokes,
+            "identities": sorted(set(self.samples.bases)),
+        }
+        network = {name: value.cpu() for name, value in self.learner.average.items()}
+        last = {"step": self.step, "network": network, "head": self._head()}
+        best = last
+        if self._best is not None:
+            best = {"step": self._best["measured"]["step"], **{name: self._best[name] for name in ("network", "head")}}
+        for name, one in (("network.pt", best), ("last.pt", last)):
+            checkpoint.save(self.folder / name, {**common, **one})
+
+    def _head(self) -> dict[str, Tensor]:
+        state = self.learner.objective.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in state.items() if name.startswith("head")}
 
     def _resume(self) -> None:
         path = self.folder / "checkpoint.pt"
@@ -188,36 +260,11 @@ class Run:
                     metadata={"path": path},
                 )
         self.learner.restore(content, path)
+        self._best = content.get("best")
         self._note(f"continuing after step {self.step} of {self.recipe.schedule.steps}")
 
-    def _check(self, samples: Samples) -> None:
-        channels, height, width = samples.images.shape[1:]
-        wanted = self.backbone.side
-        if channels != self.backbone.channels or height < wanted[0] or width < wanted[1]:
-            raise UnusableData(
-                f"the images are {channels}x{height}x{width}; {self.recipe.backbone} takes "
-                f"{self.backbone.channels}x{wanted[0]}x{wanted[1]} or larger ones, which are cut to their middle",
-                metadata={"field": "data"},
-            )
-
-    def _check_validation(self) -> None:
-        if self.validation is None:
-            if self.options.validate_every:
-                raise UnusableData(
-                    "--validate-every needs held-out identities, and there are none; give --hold-out a share that "
-                    "keeps out at least two",
-                    metadata={"field": "hold_out"},
-                )
-            return
-        check_held_out(self.validation)
-        if not self.recipe.by_cosine:
-            self._note(
-                f"held-out identities are compared by cosine. {self.recipe.name} compares in another way, and will "
-                "look worse than it is"
-            )
-
     def _describe(self) -> None:
-        record = {
+        record: dict[str, Any] = {
             "recipe": self.recipe.to_dict(),
             "seed": self.options.seed,
             "device": self.options.device,
@@ -227,7 +274,10 @@ class Run:
             "skipped": {reason: len(names) for reason, names in self.samples.skipped.items()},
             "torch": torch.__version__,
         }
+        if self.best is not None:
+            record["best"] = {**asdict(self.best), "criterion": CRITERION}
         (self.folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
-    def _title(self) -> str:
-        return f"{self.recipe.name} ({self.recipe.paper}), seed {self.options.seed}"
+    def title(self) -> str:
+        """Return recipe, paper and seed as one line."""
+        return f"{self.recipe.name}: {self.recipe.paper}; seed {self.options.seed}"

@@ -1,19 +1,57 @@
-"""Measures a network in training on held-out identities, to choose the best step by."""
+"""Measures a network in training on held-out identities, and chooses the best step by these figures.
 
+The best step has the lowest FNMR. Of equal ones it is the latest, because later steps have the smaller learning rate
+and the longer average of the weights.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from sameface.evaluation.cross_comparison import compare_all_samples
+from sameface.evaluation.cross_comparison import CrossComparison, compare_all_samples
 from sameface.evaluation.samples import Samples as Embedded
+from sameface_qdrant.errors import NotEnoughData
 from sameface_qdrant.metrics.error_rates import fnmr, threshold_at_fmr
 from sameface_train.embedding import embed, unit
 from sameface_train.errors import UnusableData
 from sameface_train.samples import Samples
 
 VALIDATION_FMR = 1e-3
-HEADINGS = "step,fmr,threshold,fnmr_by_identity"
+HEADINGS = ("step", "fmr", "threshold", "fnmr_by_identity", "best")
+FORGED = "/forgery"
+"""How the identity of a signer's forgeries ends (`comparison.signatures.read_signatures`)."""
+CRITERION = "lowest FNMR of held-out identities; of equal ones the latest step"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Figures on held-out identities at one step, by cosine over every pair of images."""
+
+    step: int
+    fmr: float
+    """The rate at which the FNMR is measured, 0..1."""
+    threshold: float
+    """The lowest score that accepts at this rate, −1..1."""
+    fnmr: float
+    """0..1; every identity counts the same."""
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        return f"held-out identities at step {self.step}: FNMR {self.fnmr:.2%} at FMR {self.fmr:.2g}"
+
+    def is_as_good_as(self, other: "Measured | None") -> bool:
+        """Return whether this step is chosen over ``other``, an earlier one (`CRITERION`).
+
+        >>> early, late = Measured(10, 1e-3, 0.5, 0.2), Measured(20, 1e-3, 0.5, 0.2)
+        >>> late.is_as_good_as(early), Measured(30, 1e-3, 0.4, 0.3).is_as_good_as(late)
+        (True, False)
+        """
+        return other is None or self.fnmr <= other.fnmr
 
 
 def check_held_out(held_out: Samples) -> None:
@@ -31,32 +69,71 @@ def check_held_out(held_out: Samples) -> None:
         )
 
 
-def validate(
-    network: nn.Sequential, held_out: Samples, side: tuple[int, int], device: str, step: int, path: Path
-) -> str:
-    """Measure FNMR at `VALIDATION_FMR` by cosine over every pair of images; every identity counts the same.
-
-    With fewer than a thousand non-mated comparisons, the FMR is that of one false match. The result is appended to the
-    CSV file ``path``, after lines from this step on are removed. Returns a line of text.
-    """
+def embedded(network: nn.Sequential, held_out: Samples, side: tuple[int, int], device: str) -> Embedded:
+    """Return held-out images as labelled unit vectors [N, D], for `sameface.evaluation`."""
     vectors = unit(embed(network, held_out.images, side, device))
     owners = tuple(held_out.identities[label] for label in held_out.labels)
-    comparison = compare_all_samples(Embedded(vectors, owners, held_out.names))
+    return Embedded(vectors, owners, held_out.names)
+
+
+def without_forgeries(held_out: Samples) -> Samples:
+    """Return the samples without forgeries of signatures, which are never mated with anything."""
+    return held_out.of(np.array([not identity.endswith(FORGED) for identity in held_out.identities]))
+
+
+def compared(vectors: Embedded) -> CrossComparison:
+    """Compare every pair of samples. Pairs of two forgeries of one signer are left out: they may be of two forgers.
+
+    Raises:
+        NotEnoughData: there is no mated or no non-mated comparison.
+    """
+    found = compare_all_samples(vectors)
+    forged = np.array([identity.endswith(FORGED) for identity in found.identities])
+    kept = ~forged[found.owners]
+    if kept.all():
+        return found
+    if not kept.any():
+        raise NotEnoughData("no held-out signer has two genuine signatures; raise --hold-out")
+    return replace(found, mated=found.mated[kept], mated_samples=found.mated_samples[kept], owners=found.owners[kept])
+
+
+def validate(network: nn.Sequential, held_out: Samples, side: tuple[int, int], device: str, step: int) -> Measured:
+    """Measure FNMR at `VALIDATION_FMR` by cosine over every pair of images; every identity counts the same.
+
+    With fewer than a thousand non-mated comparisons, the FMR is that of one false match.
+    """
+    comparison = compared(embedded(network, held_out, side, device))
     scores, weights = comparison.weighted_tail()
     rate = max(VALIDATION_FMR, 1.0 / comparison.non_mated)
     threshold = threshold_at_fmr(scores, rate, weights)
-    measured_fnmr = fnmr(comparison.mated, threshold, comparison.identity_weights)
-    cut_after(path, step - 1)
+    found = fnmr(comparison.mated, threshold, comparison.identity_weights)
+    # Plain numbers: a checkpoint takes no others.
+    return Measured(step, float(rate), float(threshold), float(found))
+
+
+def write_measured(path: Path, rows: Sequence[Measured], best: int | None) -> None:
+    """Write ``validation.csv``: one line for each step, and ``best`` in the last column of the best one."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADINGS)
+        for row in rows:
+            mark = "best" if row.step == best else ""
+            writer.writerow((row.step, f"{row.fmr:.6g}", f"{row.threshold:.4f}", f"{row.fnmr:.5f}", mark))
+    partial.replace(path)
+
+
+def read_measured(path: Path) -> list[Measured]:
+    """Return the lines of ``validation.csv``, in order; none if there is no such file."""
     if not path.is_file():
-        path.write_text(f"{HEADINGS}\n", encoding="utf-8")
-    with path.open("a", encoding="utf-8") as file:
-        file.write(f"{step},{rate:.6g},{threshold:.4f},{measured_fnmr:.5f}\n")
-    return f"held-out identities at step {step}: FNMR {measured_fnmr:.2%} at FMR {rate:.2g}"
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            Measured(int(row["step"]), float(row["fmr"]), float(row["threshold"]), float(row["fnmr_by_identity"]))
+            for row in csv.DictReader(file)
+        ]
 
 
-def cut_after(path: Path, step: int) -> None:
-    """Remove the lines after ``step`` from a validation file: a continued run measures them again."""
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()[1:]
-        kept = [line for line in lines if int(line.split(",")[0]) <= step]
-        path.write_text("\n".join([HEADINGS, *kept, ""]), encoding="utf-8")
+def until(rows: Iterable[Measured], step: int) -> list[Measured]:
+    """Return the figures up to a step: a continued run measures later ones again."""
+    return [row for row in rows if row.step <= step]

@@ -15,7 +15,8 @@ from sameface.api.interceptor import share_of
 from sameface.api.names import parse_name
 from sameface.api.ordered import ordered
 from sameface.api.status import status_of
-from sameface.pipeline.operations import FaceOperations, IdentificationSettings
+from sameface.pipeline.answers import IdentificationSettings
+from sameface.pipeline.operations import FaceOperations
 from sameface.v1 import face_pb2, face_service_pb2, face_service_pb2_grpc
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values.decision import Outcome
@@ -179,6 +180,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             target_fmr=requests.number_from(request, "target_fmr", 0, 1, strict=True),
             selection=requests.selection_from(request.face_selection),
             embedder_version=request.embedder_version or None,
+            embedder_model=request.embedder_model,
         )
         reveal = present_caller().may_know(None)
         return face_service_pb2.CompareFacesResponse(
@@ -202,7 +204,11 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
     async def EmbedFaces(
         self, request: face_service_pb2.EmbedFacesRequest, context: Context
     ) -> face_service_pb2.EmbedFacesResponse:
-        """Return the embedding of every face of a photo."""
+        """Return the embedding of every face of a photo, or of the whole image."""
+        card = self._operations.embedder_card(request.embedder_version or None, request.embedder_model)
+        if card.whole_image is not None:
+            vector, size = await self._operations.embed_image(request.photo, card)
+            return responses.embedded_image_to(vector, card.contract, size)
         found, contract, vectors = await self._operations.embed(request.photo, request.embedder_version or None)
         return face_service_pb2.EmbedFacesResponse(
             faces=[

@@ -32,16 +32,17 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         self._calibrations = Calibrations(store, self._answer)
 
     def _answer(self, gallery: Gallery) -> gallery_pb2.Gallery:
-        return responses.gallery_to(gallery, self._operations.licence_restriction(gallery.contract))
+        return responses.gallery_to(gallery, self._operations.embedders.licence_restriction(gallery.contract))
 
     async def CreateGallery(
         self, request: gallery_service_pb2.CreateGalleryRequest, context: Context
     ) -> gallery_pb2.Gallery:
         """Create a gallery under the contract of the requested embedder version, or of the default one."""
-        card = self._operations.embedder_card(request.embedder_version or None)
+        card = self._operations.embedder_card(request.embedder_version or None, request.embedder_model)
         gallery = await self._operations.create_gallery(
             request.gallery_id,
             embedder_version=card.version,
+            embedder_model=card.model,
             display_name=requests.text_from(request.gallery.display_name, "gallery.display_name"),
             policy=new_policy_from(request.gallery.policy, card.points),
             request_id=requests.request_id_from(request.request_id),
@@ -105,7 +106,8 @@ class GalleryServicer(gallery_service_pb2_grpc.GalleryServiceServicer):  # type:
         display_name = requests.text_from(request.gallery.display_name, "gallery.display_name")
         changes = policy_changes(request.gallery.policy, fields - {"display_name"})
         if "presentation_attack" in fields:
-            self._operations.attack_detection.check(policy_from(request.gallery.policy).presentation_attack)
+            found = await self._store.galleries.get(gallery_id)
+            self._operations.check_policy(policy_from(request.gallery.policy), found.contract)
         if "on_collision" in fields and not request.gallery.policy.on_collision:
             there = await self._store.galleries.get(gallery_id)
             policy = dataclasses.replace(there.policy, **cast(Any, changes))

@@ -11,7 +11,7 @@ from google.protobuf import timestamp_pb2
 from sameface.api.choices import choice_from
 from sameface.api.names import parse_name
 from sameface.api.responses import ORIGINS
-from sameface.pipeline.operations import IdentificationSettings
+from sameface.pipeline.answers import IdentificationSettings
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_pb2
 from sameface.vision import FaceSelection

@@ -7,7 +7,7 @@ from sameface.api.policies import policy_to
 from sameface.pipeline.photos import FoundFace
 from sameface.pipeline.presentation_attacks import PadResult
 from sameface.resource_names import make_name
-from sameface.v1 import decision_pb2, face_pb2, gallery_pb2
+from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_pb2
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision
 from sameface_qdrant.values.erasure import ErasureReceipt
@@ -129,6 +129,16 @@ def receipt_to(receipt: ErasureReceipt) -> gallery_pb2.ErasureReceipt:
 def embedding_to(vector: Vector, contract: Contract) -> face_pb2.Embedding:
     """Return the proto of an embedding."""
     return face_pb2.Embedding(values=vector.tolist(), contract=contract_to(contract))
+
+
+def embedded_image_to(vector: Vector, contract: Contract, size: tuple[int, int]) -> face_service_pb2.EmbedFacesResponse:
+    """Return the answer about a whole image of ``size`` (width, height): its box is the image."""
+    width, height = size
+    box = face_pb2.BoundingBox(x=0, y=0, width=width, height=height)
+    one = face_service_pb2.EmbedFacesResponse.EmbeddedFace(
+        face=face_pb2.Face(bounding_box=box), embedding=embedding_to(vector, contract)
+    )
+    return face_service_pb2.EmbedFacesResponse(faces=[one], width=width, height=height, faces_found=1)
 
 
 def face_to(face: FoundFace | None, *, reveal: bool) -> face_pb2.Face | None:

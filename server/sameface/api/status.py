@@ -77,6 +77,12 @@ ERRORS: dict[str, ErrorRow] = {
         "`gallery`",
         "Send the photo instead of its embedding. The policy's `presentation_attack` rejects what it cannot examine.",
     ),
+    "FACES_NOT_SUPPORTED": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`field`, `model`",
+        "Leave the field out: this embedder takes the whole image, and no face is looked for. Photos of faces belong "
+        "into a gallery of `face_embedder`.",
+    ),
     "CREDENTIALS_MISSING": ErrorRow(
         _CODES.UNAUTHENTICATED, "–", "Send `authorization: Bearer` with an API key or a token, or a client certificate."
     ),

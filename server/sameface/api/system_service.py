@@ -35,7 +35,7 @@ class ServedParts:
 
     def model_runtime(self, card: ModelCard) -> EmbedderRuntime:
         """Return what runs a model version."""
-        in_openvino = card.is_embedder and self.embedders.get(card.version) == OPENVINO_EMBEDDER
+        in_openvino = card.embeds_faces and self.embedders.get(card.version) == OPENVINO_EMBEDDER
         return "openvino" if in_openvino else "onnxruntime"
 
 
@@ -69,9 +69,10 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ig
                     title=card.title,
                     licence=card.licence.weights,
                     contract=responses.contract_to(card.contract) if card.is_embedder else None,
-                    default_embedder=card.is_embedder and card.version == parts.default_embedder.version,
+                    default_embedder=card.embeds_faces and card.version == parts.default_embedder.version,
                     licence_restriction=card.licence.restriction,
                     runtime=parts.model_runtime(card),
+                    takes_whole_images=card.whole_image is not None,
                 )
                 for card in parts.cards
             ],

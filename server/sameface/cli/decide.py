@@ -12,6 +12,7 @@ from sameface.cli.options import (
     DEFAULT_ADDRESS,
     Address,
     AsJson,
+    EmbedderModel,
     ExitCode,
     GalleryArgument,
     IdentityArgument,
@@ -150,6 +151,7 @@ def compare(
         float | None,
         typer.Option(help="take the threshold for this false match rate from the model card", show_default=False),
     ] = None,
+    embedder_model: EmbedderModel = "",
     face: Selection = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
@@ -163,7 +165,14 @@ def compare(
 
         def decide(photos: Sequence[NamedPhoto]) -> tuple[bytes, list[Judged]]:
             one, other = (photo.read() for photo in photos)
-            answer = client.compare(one, other, verify_threshold=threshold, target_fmr=target_fmr, face_selection=face)
+            answer = client.compare(
+                one,
+                other,
+                verify_threshold=threshold,
+                target_fmr=target_fmr,
+                face_selection=face,
+                embedder_model=embedder_model,
+            )
             return b"", [(answer.decision, None)]
 
         results = work_on([pair], decide, "comparing")

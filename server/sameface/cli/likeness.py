@@ -91,10 +91,15 @@ def find_unlike(
     if gallery is not None and policy_text(gallery.policy, _SETTINGS["on_outlier"]) == "allow":
         return {}
     version = gallery.contract.version if gallery is not None else 0
+    model = gallery.contract.model if gallery is not None else ""
 
     def embedding(item: tuple[Person, NamedPhoto]) -> Any:
         content = read(*item)
-        return None if content is None else _chosen(client.embed(content, embedder_version=version), face)
+        return (
+            None
+            if content is None
+            else _chosen(client.embed(content, embedder_version=version, embedder_model=model), face)
+        )
 
     embeddings: dict[Person, list[tuple[NamedPhoto, Any]]] = {}
     for (person, photo), answer in work_on(photos, embedding, "comparing"):
@@ -106,7 +111,7 @@ def find_unlike(
     if not several:
         return {}
     try:
-        threshold = _threshold(client, gallery, next(iter(several.values()))[0][1], version)
+        threshold = _threshold(client, gallery, next(iter(several.values()))[0][1], version, model)
     except ServiceError as error:
         if error.reason in UNKNOWN:
             return _not_compared(error)
@@ -153,7 +158,7 @@ def _chosen(answer: Any, face: str | None) -> Any:
     return (most_central(answer) if face == "most_central" else answer.faces[0]).embedding
 
 
-def _threshold(client: Client, gallery: Any, embedding: Any, version: int) -> float:
+def _threshold(client: Client, gallery: Any, embedding: Any, version: int, model: str) -> float:
     """Return the lowest score with others of its identity that is no outlier, as the service's guard takes it."""
     numbers = {
         name: float(text)
@@ -164,5 +169,7 @@ def _threshold(client: Client, gallery: Any, embedding: Any, version: int) -> fl
         if name in numbers:
             return numbers[name]
     # An embedding needs no inference.
-    compared = client.compare(embedding, embedding, target_fmr=numbers.get("target_fmr"), embedder_version=version)
+    compared = client.compare(
+        embedding, embedding, target_fmr=numbers.get("target_fmr"), embedder_version=version, embedder_model=model
+    )
     return compared.decision.threshold

@@ -87,7 +87,7 @@ def list_models(as_json: AsJson = False) -> None:
     settings = load_settings(None)
     cards, chosen = read_all_cards(settings.model_repository), _chosen(settings)
     served = configured_models(settings).cards
-    default = {card.model for card in served if card.is_embedder and card.version == chosen.version}
+    default = {card.model for card in served if card.embeds_faces and card.version == chosen.version}
 
     def is_default(card: "ModelCard") -> bool:
         return card.model in default and card.version == chosen.version

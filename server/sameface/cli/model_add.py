@@ -10,7 +10,13 @@ from sameface.cli.serve import load_settings
 
 
 def add(
-    model: Annotated[Literal["face_pad"], typer.Argument(help="face_pad: presentation attack detection")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="face_pad: presentation attack detection; any other name: an embedder of whole images",
+            show_default=False,
+        ),
+    ],
     file: Annotated[Path, typer.Argument(help="ONNX file that keeps the tensor contract", show_default=False)],
     licence: Annotated[
         str, typer.Option(help="licence of the weights; unknown if you do not know it", show_default=False)
@@ -21,24 +27,53 @@ def add(
             help="what the weights were trained on, with its terms; unknown if you do not know it", show_default=False
         ),
     ],
-    version: Annotated[int, typer.Option(min=1, help="its version; an existing one is never overwritten")] = 1,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="its version; an existing one is never overwritten",
+            show_default="1 for face_pad, else the next one",
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="title of the card", show_default=False)] = "",
     restriction: Annotated[str, typer.Option(help="what the licence forbids, in a sentence", show_default=False)] = "",
     about: Annotated[
         str, typer.Option("--note", help="anything else that is known, for instance figures", show_default=False)
     ] = "",
+    fit: Annotated[
+        Literal["pad", "stretch"],
+        typer.Option(help="embedder: how an image of another shape becomes the input: keep its aspect, or not"),
+    ] = "pad",
+    strokes: Annotated[
+        Literal["as-is", "bright", "isolated"],
+        typer.Option(help="embedder: what is done to the strokes of a drawing first"),
+    ] = "as-is",
 ) -> None:
     """Check an ONNX file against the tensor contract, and add it with a sealed card. The next start serves it.
 
-    Example: `sameface model add face_pad pad.onnx --licence MIT --training-data "our own photos, 2026"`
+    Examples:
+
+    `sameface model add face_pad pad.onnx --licence MIT --training-data "our own photos, 2026"`
+
+    `sameface model add products products.onnx --licence ours --training-data "our catalogue"`
     """
     from sameface.models.add import Statement, add_pad
 
     repository = load_settings(None).model_repository
-    stated = Statement(licence, training_data, restriction=restriction, note=about)
-    if title:
-        stated = Statement(licence, training_data, title, restriction, about)
-    card = add_pad(repository, file, stated, version)
-    print(f"{repository / card.model / str(card.version)}: sha256 {card.sha256}, golden vector {card.golden.output}")
+    if model == "face_pad":
+        stated = Statement(licence, training_data, restriction=restriction, note=about)
+        if title:
+            stated = Statement(licence, training_data, title, restriction, about)
+        card = add_pad(repository, file, stated, version or 1)
+        following = "measure it on photos of yours before a gallery rejects anything: sameface evaluate pad LIVE ATTACK"
+    else:
+        from sameface.models.whole_image import add_embedder, image_of
+
+        content = file.read_bytes()
+        stated = Statement(licence, training_data, title or f"{model}, added by the operator", restriction, about)
+        card = add_embedder(repository, model, content, image_of(content, fit, strokes), stated, version=version)
+        following = f"measure thresholds: sameface evaluate operating-points FOLDER --embedder-model {model} --write"
+    numbers = card.golden.output if model == "face_pad" else f"of {len(card.golden.output)} numbers"
+    print(f"{repository / card.model / str(card.version)}: sha256 {card.sha256}, golden vector {numbers}")
     note("restart the service to serve it; remove the folder to take it out again")
-    note("measure it on photos of your own before a gallery rejects anything: sameface evaluate pad LIVE ATTACK")
+    note(following)

@@ -38,6 +38,9 @@ Selection = Annotated[
     Literal["largest", "most_central", "error"] | None,
     typer.Option("--face", help="which face to use if there are several; error: refuse several", show_default=False),
 ]
+EmbedderModel = Annotated[
+    str, typer.Option("--embedder-model", help="embedder, for other things than faces", show_default="face_embedder")
+]
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="id of the gallery")]
 IdentityArgument = Annotated[str, typer.Argument(metavar="IDENTITY", help="id of the identity")]
 PhotosArgument = Annotated[

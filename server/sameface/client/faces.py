@@ -82,10 +82,15 @@ class FaceCalls:
         return Call(fitting(request), DetectedFaces)
 
     @Rpc
-    def embed(self, photo: Photo, *, embedder_version: int = 0) -> Call[EmbeddedFaces]:
-        """Return the embeddings of the faces of a photo, largest first; ``faces_found`` says how many there are."""
+    def embed(self, photo: Photo, *, embedder_version: int = 0, embedder_model: str = "") -> Call[EmbeddedFaces]:
+        """Return the embeddings of the faces of a photo, largest first; ``faces_found`` says how many there are.
+
+        An ``embedder_model`` of whole images gives one embedding, of all of the image.
+        """
         request = protos.EmbedFacesRequest(
-            photo=photo_bytes(photo, self.max_photo_bytes), embedder_version=embedder_version
+            photo=photo_bytes(photo, self.max_photo_bytes),
+            embedder_version=embedder_version,
+            embedder_model=embedder_model,
         )
         return Call(fitting(request), EmbeddedFaces)
 

@@ -26,11 +26,14 @@ class GalleryCalls:
         *,
         display_name: str = "",
         embedder_version: int = 0,
+        embedder_model: str = "",
         protected: bool | None = None,
         exist_ok: bool = False,
         **policy: Unpack[PolicyOptions],
     ) -> Call[Gallery]:
         """Make a gallery. ``protected`` overrides the server's setting, see docs/template-protection.md.
+
+        Without ``embedder_model``, its photos show faces. See docs/other-things.md for other things.
 
         With ``exist_ok``, a gallery that exists is returned as it is: the other options change nothing in it.
         """
@@ -38,6 +41,7 @@ class GalleryCalls:
             gallery_id=gallery,
             gallery=gallery_pb2.Gallery(display_name=display_name, policy=_policy(policy)),
             embedder_version=embedder_version,
+            embedder_model=embedder_model,
             request_id=str(uuid.uuid4()),
             protected=protected,
         )

@@ -61,6 +61,7 @@ class CompareOptions(TypedDict, total=False):
     target_fmr: float | None
     face_selection: SelectionName | None
     embedder_version: int
+    embedder_model: str
 
 
 class SearchOptions(TypedDict, total=False):

@@ -26,9 +26,9 @@ class EmbeddedPhotos:
 
 
 def embed_photos(
-    client: Client, root: Path, photos: Mapping[Path, str], version: int, advance: Callable[[], None]
+    client: Client, root: Path, photos: Mapping[Path, str], version: int, advance: Callable[[], None], model: str = ""
 ) -> EmbeddedPhotos:
-    """Embed photos with one version of the embedder.
+    """Embed photos with one version of the embedder, or of another ``model``, which may take whole images.
 
     Photos without a face and files that are not photos become failures of the samples.
 
@@ -45,7 +45,7 @@ def embed_photos(
 
     def embed(path: Path) -> EmbeddedFaces | str:
         try:
-            return faces_in(client, path, version)
+            return faces_in(client, path, version, model)
         finally:
             advance()
 
@@ -64,7 +64,7 @@ def embed_photos(
             Failure(names[path], photos[path], answer) for path, answer in answers.items() if isinstance(answer, str)
         ),
         model=f"{contract.model} version {contract.version}, sha256 {contract.sha256}" if contract else "",
-        preprocessed="detected, aligned and cropped by the service",
+        preprocessed=_preprocessed(contract),
         refusals=dict(
             Counter(face.face.issues[0].reason for face in chosen.values() if face.face.issues).most_common()
         ),
@@ -72,14 +72,14 @@ def embed_photos(
     return EmbeddedPhotos(contract, samples)
 
 
-def faces_in(client: Client, photo: Photo, version: int) -> EmbeddedFaces | str:
+def faces_in(client: Client, photo: Photo, version: int, model: str = "") -> EmbeddedFaces | str:
     """Return the service's answer for a photo, or the reason why there is no face to embed.
 
     Raises:
         ServiceError: the service did not answer, or refused the photo for another reason.
     """
     try:
-        answer = client.embed(photo, embedder_version=version)
+        answer = client.embed(photo, embedder_version=version, embedder_model=model)
     except OSError as error:
         return type(error).__name__
     except NotAPhoto as error:
@@ -89,6 +89,12 @@ def faces_in(client: Client, photo: Photo, version: int) -> EmbeddedFaces | str:
             raise
         return error.reason
     return answer if answer.faces else FACE_NOT_FOUND
+
+
+def _preprocessed(contract: Contract | None) -> str:
+    if contract is not None and contract.preprocessing.startswith("whole-"):
+        return f"whole images, fitted by the service ({contract.preprocessing})"
+    return "detected, aligned and cropped by the service"
 
 
 def most_central(answer: EmbeddedFaces) -> EmbeddedFace:

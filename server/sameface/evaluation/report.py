@@ -50,6 +50,8 @@ class Picture:
     svg: str = ""
     uri: str = ""
     """Data URI of a bitmap; used if there is no SVG."""
+    wide: bool = False
+    """Whether it takes the whole width of the page, because it would be illegible at half of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,18 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.base import FloatArray, Tensor
+from sameface.inference.whole_image import WholeImage
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.gallery import OperatingPoint
 
 EMBEDDER = "face_embedder"
 OPENVINO_EMBEDDER = "face_embedder_openvino"
 """The same embedder for OpenVINO; see `sameface.inference.embedders`."""
+FACE_EMBEDDERS = (EMBEDDER, OPENVINO_EMBEDDER)
 PAD = "face_pad"
 """The optional model of presentation attack detection."""
 SMALLEST_COSINE = 0.9999
@@ -106,6 +108,9 @@ class ModelCard(_Record):
     output: TensorSpec
     sha256: str
     preprocessing: str
+    whole_image: WholeImage | None = None
+    """How an embedder of other things than faces takes an image; None for models of faces. ``preprocessing`` is its
+    name."""
     source: Source
     licence: Licence
     equivalent_to: dict[str, float] = {}
@@ -115,10 +120,34 @@ class ModelCard(_Record):
     golden: Golden
     golden_set: GoldenSet | None = None
 
+    @model_validator(mode="after")
+    def _checked(self) -> "ModelCard":
+        if not self.is_embedder:
+            if self.whole_image is not None:
+                raise ValueError(f"whole_image is set, and the output is {self.output.name}; expected embedding")
+            return self
+        if (self.model in FACE_EMBEDDERS) != (self.whole_image is None):
+            raise ValueError(
+                f"the embedder {self.model} has {'no' if self.whole_image is None else 'a'} whole_image; expected none "
+                f"in cards of {' and '.join(FACE_EMBEDDERS)}, and one in the card of any other embedder"
+            )
+        image = self.whole_image
+        if image is not None and (self.input.shape, self.preprocessing) != ((-1, *image.shape), image.preprocessing):
+            raise ValueError(
+                f"the input {self.input.shape} and the preprocessing {self.preprocessing!r} are not those of "
+                f"whole_image; expected {(-1, *image.shape)} and {image.preprocessing!r}"
+            )
+        return self
+
     @property
     def is_embedder(self) -> bool:
         """Whether this version makes embeddings, and so has an embedding contract."""
         return self.output.name == "embedding"
+
+    @property
+    def embeds_faces(self) -> bool:
+        """Whether this is a version of the embedder of faces."""
+        return self.output.name == "embedding" and self.whole_image is None
 
     @property
     def contract(self) -> Contract:

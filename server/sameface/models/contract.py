@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from sameface.errors import ModelCheckFailed
 from sameface.inference.base import FloatArray
-from sameface.inference.cards import EMBEDDER, PAD, golden_input
+from sameface.inference.cards import EMBEDDER, PAD, ModelCard, golden_input
 from sameface.inference.onnx import open_session
 
 # The newest that ONNX Runtime 1.19 loads, the one of the Triton image.
@@ -21,10 +21,11 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class TensorContract:
-    """Input ``images`` UINT8 [N,3,side,side] RGB; one output FP32 [N,size]."""
+    """Input ``images`` UINT8 [N, *shape]; one output FP32 [N,size]."""
 
     model: str
-    side: int
+    shape: tuple[int, int, int]
+    """Channels, height and width of an image."""
     output: str
     size: int
     unit_norm: bool
@@ -32,7 +33,7 @@ class TensorContract:
     @property
     def input_signature(self) -> str:
         """Name, type and shape of the input."""
-        return f"images UINT8 [N,3,{self.side},{self.side}]"
+        return f"images UINT8 [N,{','.join(map(str, self.shape))}]"
 
     @property
     def output_signature(self) -> str:
@@ -40,9 +41,17 @@ class TensorContract:
         return f"{self.output} FLOAT [N,{self.size}]"
 
 
-FACE_EMBEDDER = TensorContract(EMBEDDER, 112, "embedding", 128, unit_norm=True)
-FACE_PAD = TensorContract(PAD, 128, "logits", 2, unit_norm=False)
+FACE_EMBEDDER = TensorContract(EMBEDDER, (3, 112, 112), "embedding", 128, unit_norm=True)
+FACE_PAD = TensorContract(PAD, (3, 128, 128), "logits", 2, unit_norm=False)
 """Logit 0: bona fide presentation, logit 1: presentation attack. Their softmax is the score."""
+
+
+def contract_of(card: ModelCard) -> TensorContract:
+    """Return the tensor contract that an embedder's card states."""
+    channels, height, width = card.input.shape[1:]
+    return TensorContract(
+        card.model, (channels, height, width), card.output.name, card.output.shape[-1], unit_norm=True
+    )
 
 
 def check_tensor_contract(content: bytes, contract: TensorContract = FACE_EMBEDDER) -> None:
@@ -118,9 +127,8 @@ def _signature(entry: onnx.ValueInfoProto) -> str:
 
 
 def _check_numbers(session: Any, contract: TensorContract) -> None:
-    side = contract.side
-    noise = np.random.default_rng(1).integers(0, 256, (2, 3, side, side), np.uint8)
-    images = np.concatenate([golden_input((1, 3, side, side)), np.zeros_like(noise[:1]), noise])
+    noise = np.random.default_rng(1).integers(0, 256, (2, *contract.shape), np.uint8)
+    images = np.concatenate([golden_input((1, *contract.shape)), np.zeros_like(noise[:1]), noise])
     together = _run(session, images, contract)
     if not np.isfinite(together).all():
         raise _Broken("numbers that are not finite", "finite numbers for every image")

@@ -23,7 +23,7 @@ from sameface.inference.cards import (
 from sameface.inference.golden_set import FILE_NAME as GOLDEN_SET_FILE
 from sameface.inference.golden_set import read_golden_faces
 from sameface.inference.onnx import open_model
-from sameface.models.contract import check_tensor_contract
+from sameface.models.contract import check_tensor_contract, contract_of
 
 # Six digits reproduce a unit vector to a cosine of 1 − 1e-12. The check needs 0.9999.
 SIGNIFICANT_DIGITS = 6
@@ -32,8 +32,8 @@ SIGNIFICANT_DIGITS = 6
 def seal(card_path: Path, weights: bytes) -> ModelCard:
     """Write digest, golden vector and golden set of the served file ``weights`` into the card, and return the card.
 
-    Authors of a model version run this. A detector has no golden set. If `face_embedder` has the number of a version of
-    `face_embedder_openvino`, the card says with which smallest cosine the outputs of both are equal.
+    Authors of a model version run this. Only an embedder of faces has a golden set. If `face_embedder` has the number
+    of a version of `face_embedder_openvino`, the card says with which smallest cosine the outputs of both are equal.
 
     Raises:
         ModelNotFound: there is no card, or no golden set of `face_embedder`.
@@ -48,13 +48,13 @@ def seal(card_path: Path, weights: bytes) -> ModelCard:
         )
     card = read_card(card_path)
     if card.is_embedder:
-        check_tensor_contract(weights)
+        check_tensor_contract(weights, contract_of(card))
     session = open_model(card.model, weights)
     (output,) = session.run([card.output.name], {card.input.name: golden_input(card.golden.shape)})
     golden = Golden(shape=card.golden.shape, output=rounded(output))
     golden_set = None
     repository = card_path.parents[2]
-    if card.is_embedder:
+    if card.embeds_faces:
         faces = read_golden_faces(repository / EMBEDDER / GOLDEN_SET_FILE)
         (embeddings,) = session.run([card.output.name], {card.input.name: faces.images})
         golden_set = GoldenSet(sha256=faces.sha256, outputs=tuple(map(rounded, embeddings)))

@@ -9,7 +9,7 @@ and their rounding errors would not cancel.
 
 from collections.abc import Iterable
 
-from sameface.models.contract import check_tensor_contract
+from sameface.models.contract import FACE_EMBEDDER, TensorContract, check_tensor_contract
 from sameface.models.embedder import write_embedder
 from sameface.models.folding import fold, fold_casts
 from sameface.models.graph import GraphWriter
@@ -30,15 +30,15 @@ def write_weights(layers: Iterable[Layer]) -> bytes:
     return write_plain(layers, convolution=GraphWriter.half_constant, dense=GraphWriter.half_constant)
 
 
-def build_from_weights(content: bytes) -> bytes:
+def build_from_weights(content: bytes, contract: TensorContract = FACE_EMBEDDER) -> bytes:
     """Return the served ONNX file of a committed one. It has the same bytes on every machine.
 
-    A chain of convolutions gets the fast form of version 1. Another backbone (residual, pooled, …) keeps its nodes;
-    only its half-precision constants become fp32.
+    A chain of convolutions for faces gets the fast form of version 1. Another backbone (residual, pooled, …) keeps its
+    nodes; only its half-precision constants become fp32.
 
     Raises:
         ModelCheckFailed: the file does not keep the tensor contract.
     """
-    check_tensor_contract(content)
-    layers = read_layers(fold(content))
+    check_tensor_contract(content, contract)
+    layers = read_layers(fold(content)) if contract == FACE_EMBEDDER else None
     return fold_casts(content) if layers is None else write_embedder(layers)

@@ -8,50 +8,23 @@ from datetime import datetime
 import numpy as np
 
 from sameface.inference.cards import ModelCard
-from sameface.inference.embedders import served_version
+from sameface.pipeline.answers import Enrolment, Identification, IdentificationSettings
+from sameface.pipeline.embedders import Embedders, refuse_face_options
 from sameface.pipeline.gathering import Gathering
 from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline, all_of
 from sameface.pipeline.presentation_attacks import AttackDetection, AttackDetector
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.turn import give_turn_back
 from sameface.vision import FaceSelection
+from sameface_qdrant.errors import ThresholdNotCalibrated
 from sameface_qdrant.policy import decide_comparison
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision, Probe, Scope
-from sameface_qdrant.values.gallery import Gallery, Policy
+from sameface_qdrant.values.gallery import Gallery, Policy, PresentationAttackAction
 from sameface_qdrant.values.ids import NO_LABELS
-from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
-from sameface_qdrant.values.vectors import Vector, check_same_contract, units_under
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """The template that an enrolment stored (or would store), and its face; None for an embedding."""
-
-    template: Template
-    face: FoundFace | None
-
-
-@dataclass(frozen=True, slots=True)
-class IdentificationSettings:
-    """Settings of an identification. None means the default of the gallery or the service."""
-
-    gallery: str
-    threshold: float | None = None
-    margin: float | None = None
-    selection: FaceSelection | None = None
-    all_faces: bool = False
-    limit: int = 5
-    """Most identities listed for each face."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identification:
-    """Decisions with their faces. ``found`` is the number of faces in the photo if all of them were asked for."""
-
-    faces: list[tuple[Decision | None, FoundFace | None]]
-    found: int = 0
+from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, TemplateFilter
+from sameface_qdrant.values.vectors import Vector, units_under
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +41,18 @@ class FaceOperations:
     max_faces_detected: int = 1000
     gathering: Gathering = field(default_factory=Gathering)
     """The enrolments that are under way."""
+    embedders: Embedders = field(init=False)
 
-    def embedder_card(self, version: int | None = None) -> ModelCard:
-        """Return the card of an embedder version; None means the default version.
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "embedders", Embedders(self.cards, self.default_embedder))
+
+    def embedder_card(self, version: int | None = None, model: str = "") -> ModelCard:
+        """Return the card of an embedder version; None means the default version, "" the embedder of faces.
 
         Raises:
-            ModelNotFound: the version is not served.
+            ModelNotFound: the embedder or the version is not served.
         """
-        wanted = version or self.default_embedder
-        return served_version(self.cards, wanted)
-
-    def licence_restriction(self, contract: Contract) -> str:
-        """Return what the licence of a contract's model forbids; empty if nothing, or if the version is not served."""
-        matching = (card for card in self.cards if (card.model, card.version) == (contract.model, contract.version))
-        return next((card.licence.restriction for card in matching), "")
+        return self.embedders.card(model, version)
 
     async def create_gallery(
         self,
@@ -92,10 +63,11 @@ class FaceOperations:
         policy: Policy,
         request_id: str,
         protected: bool | None = None,
+        embedder_model: str = "",
     ) -> Gallery:
         """Create a gallery with the contract and the operating points of an embedder version."""
-        card = self.embedder_card(embedder_version)
-        self.attack_detection.check(policy.presentation_attack)
+        card = self.embedder_card(embedder_version, embedder_model)
+        self.check_policy(policy, card.contract)
         return await self.store.galleries.create(
             gallery,
             card.contract,
@@ -105,6 +77,18 @@ class FaceOperations:
             request_id=request_id,
             protected=protected,
         )
+
+    def check_policy(self, policy: Policy, contract: Contract) -> None:
+        """Check what a policy asks about presentation attacks.
+
+        Raises:
+            ModelNotFound: it asks for `face_pad`, which is not served.
+            FacesNotSupported: it asks for it in a gallery of whole images.
+        """
+        if self.embedders.of_whole_images(contract):
+            asks = policy.presentation_attack is not PresentationAttackAction.OFF
+            refuse_face_options(contract.model, presentation_attack=asks)
+        self.attack_detection.check(policy.presentation_attack)
 
     @property
     def attack_detection(self) -> AttackDetection:
@@ -138,7 +122,7 @@ class FaceOperations:
             new = NewTemplate(
                 vector=vector,
                 contract=made_under,
-                provenance=_provenance(face),
+                provenance=_provenance(sample, face),
                 content=self._content(sample, selection),
                 expire_time=expire_time,
             )
@@ -171,9 +155,12 @@ class FaceOperations:
         """Verify a sample against a claimed identity (1:1)."""
         found = await self.store.galleries.recent(gallery)
         vector, made_under, face = await self._probe(sample, found, selection)
-        decision = await self.store.verify(
-            found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
-        )
+        try:
+            decision = await self.store.verify(
+                found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
+            )
+        except ThresholdNotCalibrated as error:
+            raise self.embedders.explained(error, found.contract) from None
         return decision, face
 
     async def identify(self, sample: Sample, settings: IdentificationSettings) -> Identification:
@@ -183,15 +170,20 @@ class FaceOperations:
         """
         gallery = await self.store.galleries.recent(settings.gallery)
         contract = gallery.contract
+        if self.embedders.of_whole_images(contract):
+            refuse_face_options(contract.model, all_faces=settings.all_faces)
 
         async def decide(vector: Vector, made_under: Contract) -> Decision:
-            return await self.store.identify(
-                gallery,
-                Probe(vector, made_under),
-                threshold=settings.threshold,
-                margin=settings.margin,
-                limit=settings.limit,
-            )
+            try:
+                return await self.store.identify(
+                    gallery,
+                    Probe(vector, made_under),
+                    threshold=settings.threshold,
+                    margin=settings.margin,
+                    limit=settings.limit,
+                )
+            except ThresholdNotCalibrated as error:
+                raise self.embedders.explained(error, contract) from None
 
         if not (settings.all_faces and isinstance(sample, PhotoSample)):
             vector, made_under, face = await self._probe(sample, gallery, settings.selection)
@@ -199,7 +191,7 @@ class FaceOperations:
         attacks = self.attack_detection.detector_for(gallery, sample)
         found = await self.photos.find_faces(sample.content, self.max_faces, attacks)
         passed = [face for face in found.faces if not face.issues]
-        vectors = await self.photos.embed([face.crop for face in passed], self._version_for(contract))
+        vectors = await self.photos.embed([face.crop for face in passed], self.embedders.card_for(contract).version)
         decisions = iter(await all_of(*(decide(vector, contract) for vector in vectors)))
         return Identification([(None if face.issues else next(decisions), face) for face in found.faces], found.found)
 
@@ -228,16 +220,20 @@ class FaceOperations:
         target_fmr: float | None,
         selection: FaceSelection | None,
         embedder_version: int | None,
+        embedder_model: str = "",
     ) -> tuple[Decision, FoundFace | None, FoundFace | None]:
         """Compare two samples under one contract and store nothing."""
-        card = self.embedder_card(embedder_version)
+        card = self.embedder_card(embedder_version, embedder_model)
         sides = await all_of(
             self._vector(first, card.contract, selection), self._vector(second, card.contract, selection)
         )
         units = units_under(card.contract, [Probe(vector, made_under) for vector, made_under, _ in sides])
         score = float(np.clip(units[0] @ units[1], -1.0, 1.0))
         policy = Policy() if target_fmr is None else Policy(target_fmr=target_fmr)
-        decision = decide_comparison(score, policy=policy, operating_points=card.points, threshold=threshold)
+        try:
+            decision = decide_comparison(score, policy=policy, operating_points=card.points, threshold=threshold)
+        except ThresholdNotCalibrated as error:
+            raise self.embedders.explained(error, card.contract) from None
         return decision, sides[0][2], sides[1][2]
 
     async def detect(self, photo: bytes) -> FoundFaces:
@@ -253,6 +249,10 @@ class FaceOperations:
         vectors = await self.photos.embed([face.crop for face in found.faces], card.version)
         return found, card.contract, vectors
 
+    async def embed_image(self, photo: bytes, card: ModelCard) -> tuple[Vector, tuple[int, int]]:
+        """Embed a whole image, and return the image's width and height too."""
+        return await self.photos.embed_image(photo, card)
+
     async def _probe(
         self, sample: Sample, gallery: Gallery, selection: FaceSelection | None
     ) -> tuple[Vector, Contract, FoundFace | None]:
@@ -267,11 +267,15 @@ class FaceOperations:
         selection: FaceSelection | None,
         attacks: AttackDetector | None = None,
     ) -> tuple[Vector, Contract, FoundFace | None]:
+        if self.embedders.of_whole_images(contract):
+            refuse_face_options(contract.model, face_selection=selection)
         if isinstance(sample, EmbeddingSample):
             return sample.vector, sample.contract, None
-        version = self._version_for(contract)
+        card = self.embedders.card_for(contract)
+        if card.whole_image is not None:
+            return (await self.photos.embed_image(sample.content, card))[0], contract, None
         chosen = selection or self.default_selection
-        face, vector = await self.photos.embed_face(sample.content, chosen, version, attacks)
+        face, vector = await self.photos.embed_face(sample.content, chosen, card.version, attacks)
         return vector, contract, face
 
     def _content(self, sample: Sample, selection: FaceSelection | None) -> bytes:
@@ -280,18 +284,9 @@ class FaceOperations:
             return b""
         return f"{selection or self.default_selection}:".encode() + sample.content
 
-    def _version_for(self, contract: Contract) -> int:
-        """Return the version of the embedder for galleries under this contract.
 
-        Raises:
-            ModelNotFound, ContractMismatch: the version is not served, or has another contract.
-        """
-        card = self.embedder_card(contract.version)
-        check_same_contract(card.contract, contract)
-        return card.version
-
-
-def _provenance(face: FoundFace | None) -> Provenance:
-    if face is None:
+def _provenance(sample: Sample, face: FoundFace | None) -> Provenance:
+    if isinstance(sample, EmbeddingSample):
         return Provenance(source="embedding")
-    return Provenance(source="photo", quality={part.name: round(part.value, 1) for part in face.quality})
+    quality = {} if face is None else {part.name: round(part.value, 1) for part in face.quality}
+    return Provenance(source="photo", quality=quality)

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from sameface.errors import ModelCheckFailed
-from sameface.inference.base import Inference, Tensor
-from sameface.inference.cards import EMBEDDER
+from sameface.inference.base import Inference
+from sameface.inference.cards import EMBEDDER, ModelCard
+from sameface.pipeline.batches import batches_of, checked_embeddings
 from sameface.pipeline.detector import Detector, DetectorSettings
 from sameface.pipeline.finding import coarse_faces, faces_beside, finer_faces
 from sameface.pipeline.off_loop import OffLoop, off_loop
@@ -33,6 +33,7 @@ from sameface.vision import (
     assess_quality,
     decode_image,
     finer_looks,
+    fit_whole_image,
     head_pose,
     largest_first,
     quality_issues,
@@ -48,8 +49,6 @@ Result = TypeVar("Result")
 # Photos are processed beside each other. OpenCV's own threads would only add changes of threads.
 cv2.setNumThreads(1)
 
-LARGEST_BATCH = 32
-"""``max_batch_size`` of the embedder's Triton config."""
 MOST_FOUND = 1000
 """Most faces of a photo that are examined and returned. A photo of 50 megapixels holds some 8,000 of the smallest."""
 AT_ONCE = 4
@@ -173,6 +172,26 @@ class PhotoPipeline:
         async with AsyncExitStack() as places:
             return await self._off_loop(work)
 
+    async def embed_image(self, photo: bytes, card: ModelCard) -> tuple[Vector, tuple[int, int]]:
+        """Return the unit embedding of a whole image, and the image's width and height. No face is looked for.
+
+        Raises:
+            ImageUndecodable, ImageTooLarge: see `sameface.vision.decode_image`.
+            ModelNotFound, ModelUnavailable: the version is not served, or does not answer at the moment.
+            ModelCheckFailed: the model returned a value that is not finite, or a vector without unit norm.
+        """
+        taken = card.whole_image
+        assert taken is not None, "the card is one of whole images"
+
+        async def work(place: OffLoop) -> tuple[Vector, tuple[int, int]]:
+            image = self._decode(place, photo, self.image_limits)
+            images = fit_whole_image(image.pixels, shape=taken.shape, fit=taken.fit, strokes=taken.strokes)[np.newaxis]
+            output = await place.run(card.model, card.version, {"images": images}, brief=True)
+            (vector,) = checked_embeddings([output["embedding"]], card.model, card.version)
+            return vector, (image.original_width, image.original_height)
+
+        return await self._off_loop(work)
+
     async def embed(self, crops: Sequence[Pixels], version: int) -> tuple[Vector, ...]:
         """Return the unit embedding of each aligned crop from one version of the embedder.
 
@@ -204,8 +223,8 @@ class PhotoPipeline:
 
     async def _embed(self, place: OffLoop, crops: Sequence[Pixels], version: int) -> tuple[Vector, ...]:
         brief, model = len(crops) == 1, self.embedders.get(version, EMBEDDER)
-        outputs = [await place.run(model, version, {"images": batch}, brief=brief) for batch in _batches(crops)]
-        return _checked([output["embedding"] for output in outputs], version)
+        outputs = [await place.run(model, version, {"images": batch}, brief=brief) for batch in batches_of(crops)]
+        return checked_embeddings([output["embedding"] for output in outputs], EMBEDDER, version)
 
     async def _see(self, place: OffLoop, places: AsyncExitStack, photo: bytes, *, every: bool) -> "_Seen":
         """Find the faces of a photo: at least the largest one, or ``every`` one.
@@ -300,26 +319,6 @@ def _eyes(face: Detection) -> float:
 def _largest(found: Sequence[Sighting], image: DecodedImage) -> Sighting:
     height, width = image.pixels.shape[:2]
     return max(found, key=lambda one: one.face.area_inside(width, height))
-
-
-def _batches(crops: Sequence[Pixels]) -> list[Pixels]:
-    """Return the crops as inputs of the embedder, each uint8 [up to 32, 3, 112, 112]."""
-    each = np.stack(crops) if len(crops) > 1 else crops[0][np.newaxis]
-    images = np.ascontiguousarray(each.transpose(0, 3, 1, 2))
-    return [images[start : start + LARGEST_BATCH] for start in range(0, len(images), LARGEST_BATCH)]
-
-
-def _checked(embeddings: Sequence[Tensor], version: int) -> tuple[Vector, ...]:
-    vectors = np.concatenate(embeddings).astype(np.float32, copy=False)
-    norms = np.sqrt((vectors * vectors).sum(axis=1))
-    # The norm of a vector with a value that is not finite is not near 1 either.
-    if not (np.abs(norms - 1.0) < 1e-3).all():
-        raise ModelCheckFailed(
-            f"{EMBEDDER} version {version} returned vectors with norms {norms.round(4).tolist()}; expected unit norm; "
-            "check the model with `sameface model check`",
-            metadata={"model": EMBEDDER, "version": version},
-        )
-    return tuple(vectors)
 
 
 async def all_of(*works: Coroutine[Any, Any, Result]) -> list[Result]:

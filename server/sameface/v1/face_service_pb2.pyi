@@ -208,20 +208,22 @@ class SearchTemplatesResponse(_message.Message):
     def __init__(self, templates: _Optional[_Iterable[_Union[SearchTemplatesResponse.FoundTemplate, _Mapping]]] = ..., face: _Optional[_Union[_face_pb2.Face, _Mapping]] = ...) -> None: ...
 
 class CompareFacesRequest(_message.Message):
-    __slots__ = ("first", "second", "verify_threshold", "target_fmr", "face_selection", "embedder_version")
+    __slots__ = ("first", "second", "verify_threshold", "target_fmr", "face_selection", "embedder_version", "embedder_model")
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
     VERIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     TARGET_FMR_FIELD_NUMBER: _ClassVar[int]
     FACE_SELECTION_FIELD_NUMBER: _ClassVar[int]
     EMBEDDER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDER_MODEL_FIELD_NUMBER: _ClassVar[int]
     first: _face_pb2.Sample
     second: _face_pb2.Sample
     verify_threshold: float
     target_fmr: float
     face_selection: _face_pb2.FaceSelection
     embedder_version: int
-    def __init__(self, first: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., second: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., verify_threshold: _Optional[float] = ..., target_fmr: _Optional[float] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., embedder_version: _Optional[int] = ...) -> None: ...
+    embedder_model: str
+    def __init__(self, first: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., second: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., verify_threshold: _Optional[float] = ..., target_fmr: _Optional[float] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., embedder_version: _Optional[int] = ..., embedder_model: _Optional[str] = ...) -> None: ...
 
 class CompareFacesResponse(_message.Message):
     __slots__ = ("decision", "first_face", "second_face")
@@ -252,12 +254,14 @@ class DetectFacesResponse(_message.Message):
     def __init__(self, faces: _Optional[_Iterable[_Union[_face_pb2.Face, _Mapping]]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., faces_found: _Optional[int] = ...) -> None: ...
 
 class EmbedFacesRequest(_message.Message):
-    __slots__ = ("photo", "embedder_version")
+    __slots__ = ("photo", "embedder_version", "embedder_model")
     PHOTO_FIELD_NUMBER: _ClassVar[int]
     EMBEDDER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDER_MODEL_FIELD_NUMBER: _ClassVar[int]
     photo: bytes
     embedder_version: int
-    def __init__(self, photo: _Optional[bytes] = ..., embedder_version: _Optional[int] = ...) -> None: ...
+    embedder_model: str
+    def __init__(self, photo: _Optional[bytes] = ..., embedder_version: _Optional[int] = ..., embedder_model: _Optional[str] = ...) -> None: ...
 
 class EmbedFacesResponse(_message.Message):
     __slots__ = ("faces", "width", "height", "faces_found")

@@ -35,7 +35,10 @@ class FaceServiceStub:
     INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). In a gallery whose policy examines
     photos for presentation attacks, photo errors include NOT_FOUND (MODEL_NOT_FOUND) if the server has no `face_pad`;
     if the policy rejects attacks, also INVALID_ARGUMENT (PRESENTATION_ATTACK_SUSPECTED), and embedding errors include
-    FAILED_PRECONDITION (PHOTO_REQUIRED). Every rpc may return
+    FAILED_PRECONDITION (PHOTO_REQUIRED). Where the embedder takes whole images (`CreateGalleryRequest.embedder_model`), a
+    photo is embedded as it is: no face is looked for, answers have no face, and the only photo errors are
+    IMAGE_UNDECODABLE, IMAGE_TOO_LARGE and MODEL_NOT_FOUND; a request with an option about faces gets FAILED_PRECONDITION
+    (FACES_NOT_SUPPORTED). Every rpc may return
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
     with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
@@ -100,7 +103,10 @@ class FaceServiceServicer:
     INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). In a gallery whose policy examines
     photos for presentation attacks, photo errors include NOT_FOUND (MODEL_NOT_FOUND) if the server has no `face_pad`;
     if the policy rejects attacks, also INVALID_ARGUMENT (PRESENTATION_ATTACK_SUSPECTED), and embedding errors include
-    FAILED_PRECONDITION (PHOTO_REQUIRED). Every rpc may return
+    FAILED_PRECONDITION (PHOTO_REQUIRED). Where the embedder takes whole images (`CreateGalleryRequest.embedder_model`), a
+    photo is embedded as it is: no face is looked for, answers have no face, and the only photo errors are
+    IMAGE_UNDECODABLE, IMAGE_TOO_LARGE and MODEL_NOT_FOUND; a request with an option about faces gets FAILED_PRECONDITION
+    (FACES_NOT_SUPPORTED). Every rpc may return
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
     with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer
@@ -249,7 +255,10 @@ class FaceService:
     INVALID_ARGUMENT (INVALID_EMBEDDING) and FAILED_PRECONDITION (CONTRACT_MISMATCH). In a gallery whose policy examines
     photos for presentation attacks, photo errors include NOT_FOUND (MODEL_NOT_FOUND) if the server has no `face_pad`;
     if the policy rejects attacks, also INVALID_ARGUMENT (PRESENTATION_ATTACK_SUSPECTED), and embedding errors include
-    FAILED_PRECONDITION (PHOTO_REQUIRED). Every rpc may return
+    FAILED_PRECONDITION (PHOTO_REQUIRED). Where the embedder takes whole images (`CreateGalleryRequest.embedder_model`), a
+    photo is embedded as it is: no face is looked for, answers have no face, and the only photo errors are
+    IMAGE_UNDECODABLE, IMAGE_TOO_LARGE and MODEL_NOT_FOUND; a request with an option about faces gets FAILED_PRECONDITION
+    (FACES_NOT_SUPPORTED). Every rpc may return
     INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (MODEL_UNAVAILABLE and STORE_UNAVAILABLE, with RetryInfo;
     MODEL_CHECK_FAILED, without RetryInfo: an operator must repair the server's models), RESOURCE_EXHAUSTED (SERVER_BUSY,
     with RetryInfo; STORE_FULL on writes), DATA_LOSS (STORE_CORRUPT) and FAILED_PRECONDITION (STORE_TOO_NEW: a newer

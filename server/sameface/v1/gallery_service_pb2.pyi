@@ -13,18 +13,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateGalleryRequest(_message.Message):
-    __slots__ = ("gallery_id", "gallery", "embedder_version", "request_id", "protected")
+    __slots__ = ("gallery_id", "gallery", "embedder_version", "request_id", "protected", "embedder_model")
     GALLERY_ID_FIELD_NUMBER: _ClassVar[int]
     GALLERY_FIELD_NUMBER: _ClassVar[int]
     EMBEDDER_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROTECTED_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDER_MODEL_FIELD_NUMBER: _ClassVar[int]
     gallery_id: str
     gallery: _gallery_pb2.Gallery
     embedder_version: int
     request_id: str
     protected: bool
-    def __init__(self, gallery_id: _Optional[str] = ..., gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ..., embedder_version: _Optional[int] = ..., request_id: _Optional[str] = ..., protected: _Optional[bool] = ...) -> None: ...
+    embedder_model: str
+    def __init__(self, gallery_id: _Optional[str] = ..., gallery: _Optional[_Union[_gallery_pb2.Gallery, _Mapping]] = ..., embedder_version: _Optional[int] = ..., request_id: _Optional[str] = ..., protected: _Optional[bool] = ..., embedder_model: _Optional[str] = ...) -> None: ...
 
 class RekeyGalleryRequest(_message.Message):
     __slots__ = ("name",)

@@ -176,10 +176,12 @@ class GalleryServiceServicer:
     """
 
     def CreateGallery(self, request, context):
-        """Creates a gallery. It is bound to the contract of `embedder_version`, by default of the server's default embedder.
+        """Creates a gallery. It is bound to the contract of `embedder_model` and `embedder_version`, by default of the server's
+        default embedder of faces.
         A repeated call with the same `request_id` returns the gallery that the first call created.
-        Errors: ALREADY_EXISTS (GALLERY_ALREADY_EXISTS), NOT_FOUND (MODEL_NOT_FOUND: the embedder version, or the `face_pad`
-        that the policy needs, is not served), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+        Errors: ALREADY_EXISTS (GALLERY_ALREADY_EXISTS), NOT_FOUND (MODEL_NOT_FOUND: the embedder, its version, or the
+        `face_pad` that the policy needs, is not served), FAILED_PRECONDITION (FACES_NOT_SUPPORTED: the policy examines faces,
+        and the embedder takes whole images), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,6 +206,7 @@ class GalleryServiceServicer:
         """Changes the display name and the policy of a gallery. A changed policy is a new revision; earlier revisions are
         kept.
         Errors: NOT_FOUND (GALLERY_NOT_FOUND; MODEL_NOT_FOUND if the new policy needs `face_pad` and it is not served),
+        FAILED_PRECONDITION (FACES_NOT_SUPPORTED: it examines faces, and the gallery is one of whole images),
         ABORTED (CONCURRENT_UPDATE: the etag is stale).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

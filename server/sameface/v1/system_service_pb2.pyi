@@ -15,7 +15,7 @@ class GetServerInfoRequest(_message.Message):
 class GetServerInfoResponse(_message.Message):
     __slots__ = ("version", "inference_runtime", "inference_version", "inference_metrics_url", "store_engine", "store_version", "models", "default_embedder_origin")
     class Model(_message.Message):
-        __slots__ = ("name", "version", "title", "licence", "contract", "default_embedder", "licence_restriction", "runtime")
+        __slots__ = ("name", "version", "title", "licence", "contract", "default_embedder", "licence_restriction", "runtime", "takes_whole_images")
         NAME_FIELD_NUMBER: _ClassVar[int]
         VERSION_FIELD_NUMBER: _ClassVar[int]
         TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class GetServerInfoResponse(_message.Message):
         DEFAULT_EMBEDDER_FIELD_NUMBER: _ClassVar[int]
         LICENCE_RESTRICTION_FIELD_NUMBER: _ClassVar[int]
         RUNTIME_FIELD_NUMBER: _ClassVar[int]
+        TAKES_WHOLE_IMAGES_FIELD_NUMBER: _ClassVar[int]
         name: str
         version: int
         title: str
@@ -32,7 +33,8 @@ class GetServerInfoResponse(_message.Message):
         default_embedder: bool
         licence_restriction: str
         runtime: str
-        def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., title: _Optional[str] = ..., licence: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., default_embedder: _Optional[bool] = ..., licence_restriction: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
+        takes_whole_images: bool
+        def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., title: _Optional[str] = ..., licence: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., default_embedder: _Optional[bool] = ..., licence_restriction: _Optional[str] = ..., runtime: _Optional[str] = ..., takes_whole_images: _Optional[bool] = ...) -> None: ...
     VERSION_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_RUNTIME_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_VERSION_FIELD_NUMBER: _ClassVar[int]

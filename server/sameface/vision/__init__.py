@@ -13,6 +13,7 @@ from sameface.vision.pixels import Pixels
 from sameface.vision.pose import head_pose
 from sameface.vision.quality import QualityComponent, QualityLimits, assess_quality, quality_issues
 from sameface.vision.selection import FaceSelection, largest_first, select_face
+from sameface.vision.whole_image import fit_whole_image, isolate_strokes
 from sameface.vision.work import PhotoWork, WorkStopped
 
 __all__ = [
@@ -42,10 +43,12 @@ __all__ = [
     "detector_input",
     "faces_of_tile",
     "finer_looks",
+    "fit_whole_image",
     "has_room",
     "has_room_for_larger",
     "head_pose",
     "is_clear",
+    "isolate_strokes",
     "largest_first",
     "merge",
     "name_of_format",

@@ -17,6 +17,7 @@ from torch import Tensor
 from sameface.evaluation.few_shot import Episodes, Run, draw_episodes, episode_accuracy, fused_scores, read_runs
 from sameface_train import objectives
 from sameface_train.checkpoint import Trained
+from sameface_train.data_folder import OFFICIAL_RUNS, check_exists
 from sameface_train.embedding import embed
 from sameface_train.errors import UnusableData
 from sameface_train.samples import Images, Samples, strokes_white
@@ -50,8 +51,10 @@ def read_official(folder: Path) -> tuple[tuple[Run, ...], tuple[str, ...], Image
     """Return the official runs, the names of their images, and the images [N, 1, 28, 28], reduced from 105×105.
 
     Raises:
-        UnusableData: an image is missing or cannot be read.
+        UnusableData: the folder or an image is missing or cannot be read.
+        InvalidArgument: the folder holds no run, or a run's list has another form.
     """
+    check_exists(folder, OFFICIAL_RUNS, field="runs")
     runs = read_runs(folder)
     names = sorted({name for run in runs for name in (*run.tests, *run.training)})
     images = []

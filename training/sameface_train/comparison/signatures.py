@@ -13,8 +13,10 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from sameface.evaluation.forgeries import Claims, claim_scores, draw_attempts, measure_forgeries
+from sameface.vision import isolate_strokes
 from sameface_train.checkpoint import Trained
 from sameface_train.comparison.drawings import scorer
+from sameface_train.data_folder import SIGNERS, check_exists
 from sameface_train.embedding import embed
 from sameface_train.errors import UnusableData
 from sameface_train.samples import Images, Samples
@@ -28,8 +30,9 @@ def read_signatures(folder: Path) -> Samples:
     """Read ``<signer>/{genuine,forgery}/*.jpg``; a signer's forgeries are another identity in the same group.
 
     Raises:
-        UnusableData: there is no signature.
+        UnusableData: there is no signature at the right level of folders.
     """
+    check_exists(folder, SIGNERS, field="data")
     images, owners, names = [], [], []
     skipped: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/*/*")):
@@ -43,7 +46,18 @@ def read_signatures(folder: Path) -> Samples:
         owners.append(f"{path.parent.parent.name}/{path.parent.name}")
         names.append(path.relative_to(folder).as_posix())
     if not images:
-        raise UnusableData(f"{folder} holds no signatures; expected <signer>/genuine/*.jpg and <signer>/forgery/*.jpg")
+        deeper = next(iter(sorted(folder.glob("*/*/genuine"))), None)
+        if deeper is not None:
+            advice = f"give {deeper.parent.parent}"
+        elif (folder / "genuine").is_dir():
+            advice = f"give the folder of all signers, {folder.parent}"
+        elif folder.name in ("genuine", "forgery"):
+            advice = f"give the folder of all signers, {folder.parent.parent}"
+        else:
+            advice = "sort the images of each signer into these two folders"
+        raise UnusableData(
+            f"{folder} holds no signatures that can be read; expected {SIGNERS}: {advice}", metadata={"field": "data"}
+        )
     identities, labels = np.unique(np.asarray(owners), return_inverse=True)
     return Samples(
         images=np.stack(images)[:, np.newaxis],
@@ -52,28 +66,14 @@ def read_signatures(folder: Path) -> Samples:
         names=tuple(names),
         groups=(signers := tuple(str(identity).split("/")[0] for identity in identities)),
         made_from=signers,
+        strokes="isolated",
         skipped=skipped,
     )
 
 
 def signature(drawing: NDArray[np.uint8]) -> Images:
-    """Return a signature as white strokes on black [96, 192], centred and as large as possible.
-
-    Otsu's threshold removes the grey of the paper. Strokes keep their shades.
-    """
-    threshold, _ = cv2.threshold(drawing, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    strokes = np.where(drawing <= threshold, 255 - drawing, 0).astype(np.uint8)
-    rows, columns = np.flatnonzero(strokes.any(axis=1)), np.flatnonzero(strokes.any(axis=0))
-    canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
-    if drawing.min() == drawing.max():  # an empty picture
-        return canvas
-    box = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = min((HEIGHT - 8) / box.shape[0], (WIDTH - 8) / box.shape[1])
-    height, width = (max(1, round(length * scale)) for length in box.shape)
-    small = cv2.resize(box, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
-    canvas[top : top + height, left : left + width] = small
-    return canvas
+    """Return a signature as white strokes on black [96, 192], as the service makes it from a photo."""
+    return isolate_strokes(drawing, (HEIGHT, WIDTH))
 
 
 def judge(trained: Trained, held_out: Samples, *, kind: str = "", templates: int = 5) -> dict[str, float]:

@@ -15,6 +15,7 @@ from sameface.cli.evaluate.sources import (
     Folder,
     Forged,
     Html,
+    Model,
     Runtime,
     SaveEmbeddings,
     Seed,
@@ -44,6 +45,7 @@ def few_shot(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    model: Model = "",
     seed: Seed = 0,
     html: Html = None,
     as_json: AsJson = False,
@@ -57,7 +59,7 @@ def few_shot(
     from sameface.evaluation.report import Page
     from sameface.evaluation.tables import accuracy_table, conditions_table
 
-    source = load(folder, embeddings, save, address, inference, version, forged=forged)
+    source = load(folder, embeddings, save, address, inference, version, model, forged=forged)
     samples = source.samples
     groups = None if within is None else _groups(samples.identity, within)
     drawn = draw_episodes(samples.identity, ways, shots, episodes, seed, groups, queries=queries)

@@ -12,6 +12,7 @@ from sameface.cli.evaluate.sources import (
     Folder,
     Forged,
     Html,
+    Model,
     Replicates,
     Runtime,
     SaveEmbeddings,
@@ -30,6 +31,7 @@ def identification(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    model: Model = "",
     replicates: Replicates = 1000,
     seed: Seed = 0,
     html: Html = None,
@@ -41,7 +43,7 @@ def identification(
     from sameface.evaluation.report import Page, identification_pictures
     from sameface.evaluation.tables import conditions_table, identification_tables
 
-    source = load(folder, embeddings, save, address, inference, version, forged=forged)
+    source = load(folder, embeddings, save, address, inference, version, model, forged=forged)
     found = identify(source.samples, splits=splits, replicates=replicates, seed=seed)
     measured_on = conditions(source.name, source.samples)
     tables = [*identification_tables(found), conditions_table(measured_on)]

@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sameface.cli.evaluate.results import show, write_page
-from sameface.cli.evaluate.sources import Address, AsJson, Folder, Forged, Html, Replicates, Runtime, Seed, Source, load
+from sameface.cli.evaluate.sources import (
+    Address,
+    AsJson,
+    Folder,
+    Forged,
+    Html,
+    Model,
+    Replicates,
+    Runtime,
+    Seed,
+    Source,
+    load,
+)
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -27,10 +39,11 @@ def compare(
         list[int] | None,
         typer.Option(
             "--embedder-version",
-            help="version of face_embedder; give it twice, for the first and the second model",
+            help="version of the embedder; give it twice, for the first and the second model",
             show_default=False,
         ),
     ] = None,
+    model: Model = "",
     listing: Annotated[
         Path | None,
         typer.Option("--pairs", help="LFW-style list of pairs, to compare the accuracy over it", show_default=False),
@@ -53,7 +66,7 @@ def compare(
     from sameface.evaluation.report import Page, comparison_pictures, worst_photo_pairs
     from sameface.evaluation.tables import comparison_tables, conditions_table
 
-    first, second = _sources(folder, embeddings or [], versions or [], address, inference, forged)
+    first, second = _sources(folder, embeddings or [], versions or [], model, address, inference, forged)
     pairs = () if listing is None else read_pairs(listing)
     found = compare_models(first.samples, second.samples, pairs, replicates=replicates, seed=seed)
     names = (first.name, second.name)
@@ -89,16 +102,17 @@ def _sources(
     folder: Path | None,
     embeddings: list[Path],
     versions: list[int],
+    model: str,
     address: str | None,
     inference: "InferenceName",
     forged: str | None,
 ) -> tuple[Source, Source]:
-    if len(embeddings) == 2 and not versions:
+    if len(embeddings) == 2 and not (versions or model):
         read = [load(folder, path, None, None, inference, 0, forged=forged) for path in embeddings]
         same_name = read[0].name == read[1].name
         names = [str(path) if same_name else one.name for path, one in zip(embeddings, read, strict=True)]
     elif len(versions) == 2 and not embeddings and folder is not None:
-        read = [load(folder, None, None, address, inference, version, forged=forged) for version in versions]
+        read = [load(folder, None, None, address, inference, version, model, forged=forged) for version in versions]
         names = [f"version {version}" for version in versions]
     else:
         raise InvalidArgument(

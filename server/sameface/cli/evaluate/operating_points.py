@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sameface.cli.evaluate.results import show
-from sameface.cli.evaluate.sources import Address, AsJson, FolderOfPhotos, Runtime, Version, embed, photos_of, service
+from sameface.cli.evaluate.sources import (
+    Address,
+    AsJson,
+    FolderOfPhotos,
+    Model,
+    Runtime,
+    Version,
+    embed,
+    photos_of,
+    service,
+)
 from sameface.cli.output import note
 from sameface.cli.serve import load_settings
 
@@ -26,6 +36,7 @@ def operating_points(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    model: Model = "",
     as_json: AsJson = False,
 ) -> None:
     """Print the thresholds for FMR 1e-3, 1e-4 and 1e-5 over every pair of the folder's images, with their FNMR.
@@ -42,7 +53,7 @@ def operating_points(
 
     labelled = photos_of(folder)
     with service(address, inference) as client:
-        embedded = embed(client, folder, labelled.photos, version, forgeries=labelled.forgeries)
+        embedded = embed(client, folder, labelled.photos, version, model, forgeries=labelled.forgeries)
     compared = compare_all_samples(embedded.samples)
     found = fmr_support(compared, draw_identities(len(compared.identities), REPLICATES, 0))
     measured = measure_operating_points(compared, forged=compare_forgeries(embedded.samples, compared))

@@ -12,6 +12,7 @@ from sameface.cli.evaluate.sources import (
     Embeddings,
     Folder,
     Html,
+    Model,
     Runtime,
     Source,
     Version,
@@ -30,6 +31,7 @@ def pairs(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    model: Model = "",
     html: Html = None,
     as_json: AsJson = False,
 ) -> None:
@@ -56,7 +58,7 @@ def pairs(
         names = sorted({name for pair in listed for name in (pair.first, pair.second)})
         with service(address, inference) as client:
             photos = {folder / name: Path(name).parent.name for name in names}
-            source = Source(folder.resolve().name, embed(client, folder, photos, version).samples, folder)
+            source = Source(folder.resolve().name, embed(client, folder, photos, version, model).samples, folder)
     else:
         raise InvalidArgument(
             "no source was given; expected a folder of photos, or --embeddings NPZ", metadata={"field": "folder"}

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sameface.cli.options import InferenceName, connected
+from sameface.cli.options import EmbedderModel, InferenceName, connected
 from sameface.cli.output import note, note_skipped
 from sameface_qdrant.errors import InvalidArgument
 
@@ -78,7 +78,8 @@ Address = Annotated[
     typer.Option(help="host:port of a running service; default: a service for this command", show_default=False),
 ]
 Runtime = Annotated[InferenceName, typer.Option("--inference", help="inference of the service for this command")]
-Version = Annotated[int, typer.Option("--embedder-version", help="version of face_embedder; 0 takes the default")]
+Version = Annotated[int, typer.Option("--embedder-version", help="version of the embedder; 0 takes the default")]
+Model = EmbedderModel
 Seed = Annotated[int, typer.Option(help="seed of all random choices")]
 Replicates = Annotated[int, typer.Option(min=100, help="resamples of the identities, for the intervals")]
 Html = Annotated[
@@ -105,6 +106,7 @@ def load(
     address: str | None,
     inference: InferenceName,
     version: int,
+    model: str = "",
     *,
     forged: str | None = None,
 ) -> Source:
@@ -119,10 +121,10 @@ def load(
     from sameface.evaluation.samples import read_embeddings, write_embeddings
 
     if embeddings is not None:
-        if address is not None or version or save is not None:
+        if address is not None or version or model or save is not None:
             raise InvalidArgument(
-                "--embeddings is given with --address, --embedder-version or --save-embeddings; embeddings from a file "
-                "need no service",
+                "--embeddings is given with --address, --embedder-model, --embedder-version or --save-embeddings; "
+                "embeddings from a file need no service",
                 metadata={"field": "embeddings"},
             )
         return Source(embeddings.name, read_embeddings(embeddings, forged), folder)
@@ -137,7 +139,7 @@ def load(
         )
     photos = photos_of(folder)
     with service(address, inference) as client:
-        samples = embed(client, folder, photos.photos, version, forgeries=photos.forgeries).samples
+        samples = embed(client, folder, photos.photos, version, model, forgeries=photos.forgeries).samples
     if save is not None:
         write_embeddings(save, samples)
         note(f"embeddings in {save}")
@@ -162,6 +164,7 @@ def embed(
     folder: Path,
     photos: Mapping[Path, str],
     version: int,
+    model: str = "",
     *,
     forgeries: Mapping[Path, str] | None = None,
 ) -> "EmbeddedPhotos":
@@ -171,7 +174,7 @@ def embed(
 
     every = {**photos, **(forgeries or {})}
     with progress("embedding", len(every)) as advance:
-        found = embed_photos(client, folder, every, version, advance)
+        found = embed_photos(client, folder, every, version, advance, model)
     forged = {path.relative_to(folder).as_posix() for path in forgeries or ()}
     return replace(found, samples=separate_forgeries(found.samples, forged.__contains__))
 

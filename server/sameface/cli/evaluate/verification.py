@@ -13,6 +13,7 @@ from sameface.cli.evaluate.sources import (
     Folder,
     Forged,
     Html,
+    Model,
     Replicates,
     Runtime,
     SaveEmbeddings,
@@ -42,6 +43,7 @@ def verification(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    model: Model = "",
     replicates: Replicates = 1000,
     seed: Seed = 0,
     html: Html = None,
@@ -57,7 +59,7 @@ def verification(
     from sameface.evaluation.tables import conditions_table, group_tables, verification_tables
     from sameface.evaluation.verification import verify
 
-    source = load(folder, embeddings, save, address, inference, version, forged=forged)
+    source = load(folder, embeddings, save, address, inference, version, model, forged=forged)
     samples = source.samples
     labels, left_out = ({}, ()) if groups is None else read_labels(groups, samples)
     found = verify(samples, replicates=replicates, seed=seed)

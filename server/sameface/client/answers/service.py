@@ -25,6 +25,9 @@ class Model(Answer):
     """What the licence forbids, in words for people who create a gallery. Empty if it forbids nothing."""
     runtime: str
     """What runs the model, in process or on Triton: ``onnxruntime`` or ``openvino``."""
+    takes_whole_images: bool
+    """Whether this is an embedder of whole images: no face is looked for. ``contract.preprocessing`` names the
+    steps."""
 
 
 @reads(system_service_pb2.GetServerInfoResponse)
