@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sameface.evaluation.pictures import Mark, MarkedCurve, det_figure
+from sameface.evaluation.det_plot import Mark, MarkedCurve, det_figure
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import sampled_det_curve, verify
 from sameface_qdrant.calibration.report import marked_thresholds, write_png

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from sameface.evaluation import pictures
+from sameface.evaluation.det_plot import MODELS, Mark, MarkedCurve, det_figure, legend_label
 from sameface.evaluation.identification import identify
-from sameface.evaluation.pictures import Mark, MarkedCurve, det_figure, identification_curve, map_png
+from sameface.evaluation.pictures import identification_curve, map_png
 from sameface.evaluation.report import photo_pairs
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.verification import sampled_det_curve, verify
@@ -46,7 +46,7 @@ def test_axes_end_a_decade_below_what_is_supported(sizes: list[int], noise: floa
         for line in axes.lines:
             rates = np.asarray(line.get_xdata(), dtype=float)
             assert ((rates >= left) & (rates <= 1.0)).all()
-            if line.get_linestyle() == "-" and line.get_label() == pictures._label("model"):
+            if line.get_linestyle() == "-" and line.get_label() == legend_label("model"):
                 assert (rates >= support.lowest).all()
 
 
@@ -63,7 +63,7 @@ def test_a_point_that_is_not_supported_is_hollow() -> None:
     rate = Estimate(0.1, ConfidenceInterval(0.05, 0.3))
     axes = drawn({"model": MarkedCurve(curve, [Mark(0.05, rate), Mark(0.02, rate, False)], 0.04)})
     filled = [line.get_markerfacecolor() for line in axes.lines if line.get_marker() == "o"]
-    assert filled == [pictures.MODELS[0], PAPER]
+    assert filled == [MODELS[0], PAPER]
     assert {line.get_linestyle() for line in axes.lines} >= {"-", ":"}
 
 

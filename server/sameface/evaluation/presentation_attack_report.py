@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sameface.evaluation.pictures import Mark, MarkedCurve, det_svg
+from sameface.evaluation.det_plot import Mark, MarkedCurve, det_svg
 from sameface.evaluation.presentation_attacks import PadEvaluation, Presentations
 from sameface.evaluation.report import READING, Picture
 from sameface.evaluation.resampling import Estimate

@@ -9,14 +9,12 @@ from pathlib import Path
 import jinja2
 from PIL import Image, ImageOps
 
+from sameface.evaluation.det_plot import Mark, MarkedCurve, det_svg
 from sameface.evaluation.forgeries import Attempts
 from sameface.evaluation.identification import Identification
 from sameface.evaluation.menagerie import animals_of
 from sameface.evaluation.model_comparison import ModelComparison
 from sameface.evaluation.pictures import (
-    Mark,
-    MarkedCurve,
-    det_svg,
     histogram_svg,
     identification_curve,
     map_png,
