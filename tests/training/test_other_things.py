@@ -294,3 +294,25 @@ def test_thresholds_are_measured_and_new_galleries_have_them(
     assert "whole-grey-28x28-pad-bright-v1" in record["conditions"]["preprocessed"]
     points = card_of(repository, "drawings").operating_points
     assert [point.threshold for point in points] == [one["threshold"] for one in record["operating_points"]]
+
+
+@pytest.mark.triton
+def test_a_folder_of_signers_is_evaluated_with_forgeries_apart(address: str, sameface: Command, tmp_path: Path) -> None:
+    size, shapes = SIZES["signatures"], list(SHAPES)
+    for place, shape in enumerate(shapes):
+        for kind, what in (("genuine", shape), ("forgery", shapes[place - 1])):
+            folder = tmp_path / "signers" / shape / kind
+            folder.mkdir(parents=True)
+            for sample in range(3):
+                (folder / f"{sample}.png").write_bytes(drawn(what, sample + (10 if kind == "forgery" else 0), *size))
+    source = (str(tmp_path / "signers"), "--embedder-model", "signatures", "--address", address, "--json")
+    records = {}
+    for command in (("forgeries", "--templates", "2"), ("verification",)):
+        told = sameface("evaluate", *command, *source, "--replicates", "100")
+        assert told.returncode == 0, told.stderr
+        records[command[0]] = json.loads(told.stdout)
+    signers, each = len(shapes), 3
+    assert (records["forgeries"]["genuine"], records["forgeries"]["skilled"]) == (signers, signers * each)
+    found = records["verification"]
+    assert (found["mated"], found["conditions"]["skilled_forgeries"]) == (signers * each, signers * each)
+    assert found["skilled_forgeries"]["comparisons"] == signers * each * each

@@ -28,7 +28,7 @@ def mean_scores(samples: Samples, comparison: CrossComparison) -> tuple[Scores, 
     count = len(comparison.identities)
     acquired = comparison.mated > NO_SCORE
     pairs = np.bincount(comparison.owners[acquired], minlength=count)
-    total: Scores = np.bincount(comparison.owners[acquired], comparison.mated[acquired], count)
+    total = np.bincount(comparison.owners[acquired], comparison.mated[acquired], count).astype(np.float64)
     owners = comparison.sample_owners[: comparison.embedded]
     sums = np.zeros((count, samples.vectors.shape[1]))
     np.add.at(sums, owners, samples.vectors.astype(np.float64))

@@ -77,6 +77,8 @@ class Page:
     """Non-mated pairs with the highest scores."""
     lowest_mated: Sequence[PhotoPair] = ()
     """Mated pairs with the lowest scores."""
+    best_forgeries: Sequence[PhotoPair] = ()
+    """Skilled forgeries with the highest scores, each with the genuine sample."""
     pairs_note: str = ""
     """A sentence about the pairs, before the advice for each list."""
 

@@ -28,6 +28,8 @@ class ForgeryComparison:
     """[comparisons]"""
     owners: Indices
     """The imitated identity of each, as an index of ``CrossComparison.identities``."""
+    samples: Indices
+    """[comparisons, 2] The positions of the forgery and of the genuine sample, each in its own list."""
 
     @property
     def weights(self) -> Weights:
@@ -58,21 +60,45 @@ def compare_forgeries(samples: Samples, comparison: CrossComparison) -> ForgeryC
     numbers = {name: place for place, name in enumerate(comparison.identities)}
     genuine = comparison.sample_owners[: comparison.embedded]
     imitated = np.array([numbers.get(name, -1) for name in forged.identity], np.int64)
-    scores, owners = [], []
+    scores, owners, pairs = [], [], []
     counted = 0
     for owner in np.unique(imitated[imitated >= 0]):
-        references = samples.vectors[genuine == owner]
+        references = np.flatnonzero(genuine == owner)
         probes = np.flatnonzero(imitated == owner)
-        if not len(references):
+        if not references.size:
             continue
         counted += probes.size
         for start in range(0, probes.size, _BLOCK):
-            cosines = np.clip(forged.vectors[probes[start : start + _BLOCK]] @ references.T, -1.0, 1.0)
+            block = probes[start : start + _BLOCK]
+            cosines = np.clip(forged.vectors[block] @ samples.vectors[references].T, -1.0, 1.0)
             scores.append(cosines.astype(np.float64).ravel())
             owners.append(np.full(cosines.size, owner))
+            pairs.append(np.stack([np.repeat(block, references.size), np.tile(references, block.size)], axis=1))
     if not scores:
         return None
-    return ForgeryComparison(counted, np.concatenate(scores), np.concatenate(owners).astype(np.int64))
+    return ForgeryComparison(
+        counted, np.concatenate(scores), np.concatenate(owners).astype(np.int64), np.concatenate(pairs)
+    )
+
+
+def best_forgeries(samples: Samples, found: ForgeryComparison, most: int = 12) -> list[tuple[str, str, float]]:
+    """Return the forgeries with the highest scores, one for each identity, the highest first.
+
+    Returns:
+        The names of the forgery and of the genuine sample, and their score.
+    """
+    if samples.forgeries is None:
+        return []
+    order = np.argsort(-found.scores, kind="stable")
+    _, first = np.unique(found.owners[order], return_index=True)
+    return [
+        (
+            samples.forgeries.sample[found.samples[row, 0]],
+            samples.sample[found.samples[row, 1]],
+            float(found.scores[row]),
+        )
+        for row in order[np.sort(first)][:most]
+    ]
 
 
 def measure_skilled(

@@ -12,6 +12,7 @@ from sameface.cli.evaluate.sources import (
     Folder,
     Forged,
     Html,
+    Model,
     Replicates,
     Runtime,
     SaveEmbeddings,
@@ -31,6 +32,7 @@ def forgeries(
     address: Address = None,
     inference: Runtime = "triton",
     version: Version = 0,
+    model: Model = "",
     replicates: Replicates = 1000,
     seed: Seed = 0,
     html: Html = None,
@@ -45,7 +47,7 @@ def forgeries(
     from sameface.evaluation.report import Page, forgery_pictures
     from sameface.evaluation.tables import conditions_table, forgeries_table
 
-    source = load(folder, embeddings, save, address, inference, version, forged=forged)
+    source = load(folder, embeddings, save, address, inference, version, model, forged=forged)
     samples = source.samples
     vectors, signers, is_forgery = with_forgeries(samples)
     attempts = draw_attempts(signers, is_forgery, templates, seed)

@@ -1,7 +1,7 @@
 """`sameface evaluate verification`: measure FNMR at low FMRs over every pair of samples."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,9 +18,14 @@ from sameface.cli.evaluate.sources import (
     Runtime,
     SaveEmbeddings,
     Seed,
+    Source,
     Version,
     load,
 )
+
+if TYPE_CHECKING:
+    from sameface.evaluation.report import PhotoPair
+    from sameface.evaluation.verification import Verification
 
 GROUPS_SHOWN_AT = 1e-3
 """The target FMR at which the terminal shows groups; JSON and report show groups at all targets."""
@@ -71,7 +76,18 @@ def verification(
             pictures=verification_pictures(found, samples),
             highest_non_mated=high,
             lowest_mated=low,
+            best_forgeries=_forgeries(found, source),
             pairs_note="One pair for each identity or each two identities. ",
         )
         write_page(html, page)
     show([*tables, *group_tables(by_group, left_out, GROUPS_SHOWN_AT), conditions_table(measured_on)], record, as_json)
+
+
+def _forgeries(found: "Verification", source: Source) -> "list[PhotoPair]":
+    """Return the best forgeries, if their images are at hand."""
+    from sameface.evaluation.report import photo_pairs
+    from sameface.evaluation.skilled_forgeries import best_forgeries
+
+    if found.skilled is None or source.folder is None:
+        return []
+    return photo_pairs(best_forgeries(source.samples, found.skilled.comparison), source.folder)
