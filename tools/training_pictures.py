@@ -49,7 +49,7 @@ def main() -> None:
         run.draw_map(samples.of(np.isin(samples.identities, chosen)), Path(folder) / "map.png")
         for source, name in (("run/training.png", "training-run.png"), ("map.png", "training-map.png")):
             with Image.open(Path(folder) / source) as picture:
-                picture.convert("RGB").quantize(64).save(FOLDER / name, optimize=True)
+                picture.convert("RGB").quantize(200).save(FOLDER / name, optimize=True)
             print(FOLDER / name, (FOLDER / name).stat().st_size, "bytes")
 
 

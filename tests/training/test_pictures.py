@@ -92,7 +92,7 @@ def test_a_map_keeps_the_shape_of_wide_images_and_names_identities() -> None:
     pictures = [np.asarray(Image.open(buffer).convert("L")) for buffer in buffers]
     dark = (pictures[0] < 60).astype(np.uint8)
     _, _, found, _ = cv2.connectedComponentsWithStats(dark)
-    strokes = [tuple(one[2:4]) for one in found[1:] if 40 < one[2] < 60 and one[3] < 20]
+    strokes = [tuple(one[2:4]) for one in found[1:] if 80 < one[2] < 110 and one[3] < 20]
     assert len(strokes) == 4, "four strokes, each 88 by 8 pixels of a thumbnail"
     assert all(width / height == pytest.approx(11, rel=0.4) for width, height in strokes)
     assert (pictures[1][:, -150:] < 60).sum() > (pictures[0][:, -150:] < 60).sum(), "the legend"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sameface_train.objectives import Objective, Outcome
 
-LENGTH = 0.34
+LENGTH = 0.1
 """Length of a direction at first. Only its angle counts, but a short one turns faster under Adam."""
 
 

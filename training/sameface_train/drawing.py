@@ -53,7 +53,9 @@ def log_figure(
         _draw_reading(axes, steps, 1000.0 * values if name == "learning_rate" else values)
         _style(axes, label)
     if len(steps) >= LONG_RUN:
-        panels[0].legend(loc="upper right", fontsize=8, framealpha=0.8, edgecolor="none", labelcolor=INK)
+        panels[0].legend(loc="upper right", fontsize=8, frameon=False, labelcolor=INK)
+        # Room for the legend above the lines.
+        panels[0].set_ylim(0.0, 1.35 * panels[0].get_ylim()[1])
     _draw_held_out(held_out, measured, best)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     return figure
@@ -92,10 +94,19 @@ def _draw_held_out(axes: "Axes", measured: Sequence[Measured], best: Measured | 
     axes.plot([one.step for one in measured], [100.0 * one.fnmr for one in measured], ".-", color=LINE, linewidth=1.2)
     if best is not None:
         label = f"best: step {best.step}, {100.0 * best.fnmr:.3g} %"
-        axes.plot([best.step], [100.0 * best.fnmr], "o", markersize=9, fillstyle="none", color=BEST, label=label)
+        axes.plot(
+            [best.step],
+            [100.0 * best.fnmr],
+            "o",
+            markersize=9,
+            markeredgewidth=2,
+            fillstyle="none",
+            color=BEST,
+            label=label,
+        )
         axes.legend(loc="upper right", fontsize=8, frameon=False, labelcolor=INK)
     axes.margins(x=0.08)
-    # Room for the legend above the line.
+    # Here too.
     axes.set_ylim(0.0, 1.3 * max(1e-3, *(100.0 * one.fnmr for one in measured)))
 
 

@@ -1,5 +1,6 @@
 """A map of images: each at the place where a network puts it."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -14,7 +15,8 @@ from sameface_train.samples import Images
 INCHES = (9.0, 7.0)
 DPI = 110
 THUMBNAIL_INCHES = 0.46
-"""The longer side of a thumbnail: 50 pixels of the file, some 45 where a page shows it 880 pixels wide."""
+"""The side of a square thumbnail: 50 pixels of the file, some 45 where a page shows it 880 pixels wide. Others have the
+same area."""
 MOST_THUMBNAILS = 150
 NAMED = 20
 """Identities with a line in the legend."""
@@ -61,10 +63,11 @@ def draw_map(
         )
     numbers = {owner: number for number, owner in enumerate(np.unique(owners))}
     height, width = images.shape[2:]
-    zoom = THUMBNAIL_INCHES * 72.0 / max(height, width)
+    side = math.sqrt(height * width)
+    zoom = THUMBNAIL_INCHES * 72.0 / side
     # The axes are about as high as the figure.
     per_inch = 2 * reach / (INCHES[1] - 0.9)
-    size = (THUMBNAIL_INCHES + 0.08) * per_inch / max(height, width) * np.array([width, height])
+    size = per_inch * (THUMBNAIL_INCHES / side * np.array([width, height]) + 0.08)
     for place in with_room(np.asarray(places, dtype=np.float64), size, MOST_THUMBNAILS):
         framed = AnnotationBbox(
             OffsetImage(_shown(images[place]), zoom=zoom, cmap="gray_r"),

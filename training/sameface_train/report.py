@@ -93,7 +93,7 @@ def _about(run: "Run") -> list[str]:
     if not run.recipe.by_cosine:
         notes.append(f"They are compared by cosine. {run.recipe.name} compares in another way, and looks worse here.")
     if any(identity.endswith("/forgery") for identity in run.validation.identities):
-        notes.append("Without skilled forgeries, which `sameface evaluate forgeries` measures.")
+        notes.append("Without skilled forgeries, which sameface evaluate forgeries measures.")
     return notes
 
 
