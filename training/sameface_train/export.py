@@ -60,7 +60,7 @@ def export(trained: Trained, model: str = EMBEDDER) -> tuple[bytes, float]:
     As a version of `face_embedder` it must keep the contract of that model; another model has one of its own shape.
 
     Raises:
-        WrongExport: it has other tensors than `face_embedder`, or is too large to be committed as a version of it; or it
+        WrongExport: it has other tensors than `face_embedder`, or is too large to be committed as its version; or it
             differs from the trained network.
         ModelCheckFailed: it is outside the tensor contract; the message says what was found and expected.
     """
