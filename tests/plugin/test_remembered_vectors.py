@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sameface_qdrant import Enrolment, EnrolmentResult, GuardAction, Policy, PolicyChanges, Store
-from sameface_qdrant.engines.base import Engine, Hit, Point, Where
+from sameface_qdrant.engines.base import Hit, Point, Where
 from sameface_qdrant.engines.server.engine import ServerEngine
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import SamefaceError, StoreUnavailable
@@ -256,7 +256,7 @@ async def test_after_a_write_that_failed_the_engine_is_asked(edge: Store, rng: n
     await many(edge, [one("ada", random_vector(rng))])
     await many(edge, [one("bob", random_vector(rng))])
     assert engine.remembered_bytes > 0
-    below = cast(Engine, engine._engine)
+    below = engine._engine
     upsert = below.upsert
 
     async def stores_and_fails(*arguments: Any, **options: Any) -> None:
@@ -272,7 +272,7 @@ async def test_after_a_write_that_failed_the_engine_is_asked(edge: Store, rng: n
 
 
 async def test_what_is_only_made_ready_is_not_written_after_a_failure(edge: Store, rng: np.random.Generator) -> None:
-    below = cast(Engine, remembered(edge)._engine)
+    below = remembered(edge)._engine
     upsert, calls = below.upsert, 0
 
     async def fails_once(*arguments: Any, **options: Any) -> None:

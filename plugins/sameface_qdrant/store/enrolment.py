@@ -135,9 +135,9 @@ class Enrolments:
         after another in any case, and the next one is made ready meanwhile. On a server, one batch is made ready here
         while the server writes the other.
         """
-        tenant = await self._galleries.tenant(gallery)
         if self._engine.exclusive:
             return 2
+        tenant = await self._galleries.tenant(gallery)
         return 1 if compares_identities(tenant.gallery.policy) else 2
 
     @runs_to_completion
