@@ -204,6 +204,10 @@ def test_the_margin_is_the_largest_that_keeps_the_target(rows: list[tuple[int, i
     table = labelled_scores([*scores, -1.0], [*names, "x"], [*names, "y"], [*leads, math.nan])
     found = measure_margin(table, target, 0.4, 0.6)
     assert found is not None
+    assert table.mated_probes is not None
+    # As they are stored: a score minus a score.
+    leads = [float(one) for one in table.mated_probes.leads]
+    assert leads == pytest.approx([other / 100 for _, other in rows])
 
     def share(margin: float) -> float:
         return max(

@@ -6,7 +6,7 @@ options on the command line go through that list.
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import NoneType
@@ -70,6 +70,20 @@ class Setting:
         if value is not None and self.range is not None and value not in self.range:
             raise InvalidArgument(f"{self.name} is {value:g}; expected {self.range}", metadata={"field": self.name})
         return value
+
+
+def check_fields(changes: Mapping[str, Any], known: Collection[str], what: str) -> None:
+    """Check that changes name only known fields, because a misspelt one would change nothing.
+
+    Raises:
+        InvalidArgument: a field is not one of ``known``; ``metadata["field"]`` names it.
+    """
+    for name in changes:
+        if name not in known:
+            raise InvalidArgument(
+                f"{what} has no field {str(name)[:64]!r}; expected one of {', '.join(sorted(known))}",
+                metadata={"field": str(name)[:64]},
+            )
 
 
 def number(within: Range, help: str, *, absent: str = "default") -> Mapping[str, Any]:
