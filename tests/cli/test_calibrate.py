@@ -40,7 +40,8 @@ def test_a_gallery_is_measured_calibrated_and_drawn(
     policy = json.loads(applied.stdout)["gallery"]["policy"]
     assert (policy["revision"], policy["calibrated_size"]) == (2, "40")
     with Image.open(picture) as image:
-        assert image.format == "PNG"
+        # Higher than without expected answers.
+        assert (image.format, image.size) == ("PNG", (1950, 1470))
 
 
 def test_what_is_not_supported_is_said_and_not_applied(

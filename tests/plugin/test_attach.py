@@ -401,6 +401,7 @@ async def calibrate_alike(store: Store, attached: Attached, templates: list[tupl
     assert_alike(sampled.calibration, again.calibration)
     ours, theirs = await attached.calibrate(seed=seed), await store.calibrate("people", seed=seed)
     assert_alike(ours.calibration, theirs.calibration)
+    assert_alike(ours.expected.answers, theirs.expected.answers)
     mated, non_mated = oracle.fused_comparisons(templates)
     assert sorted(ours.comparisons.mated) == pytest.approx(mated, abs=oracle.CLOSE)
     assert sorted(ours.comparisons.non_mated) == pytest.approx(non_mated, abs=oracle.CLOSE)

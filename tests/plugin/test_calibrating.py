@@ -17,6 +17,7 @@ from sameface_qdrant.errors import (
     ThresholdNotCalibrated,
 )
 from sameface_qdrant.metrics.comparisons import ComparisonSource, labelled_scores
+from sameface_qdrant.store import payloads
 from tests.plugin.simulated import people
 
 CONTRACT = Contract("voices", version=1, sha256="b" * 64, dimension=32, preprocessing="none")
@@ -149,6 +150,50 @@ async def test_what_if_starts_from_the_policy_and_leaves_it(store: Store) -> Non
     assert (await store.galleries.get("staff")).policy.revision == 2
     with pytest.raises(InvalidArgument, match="threshold is 2"):
         await store.what_if("staff", Operation.VERIFICATION, threshold=2.0)
+
+
+async def test_the_store_answers_other_probes_as_was_expected(tmp_path: Path) -> None:
+    store = await Store.open(f"edge://{tmp_path}")
+    await store.galleries.create("staff", CONTRACT, policy=Policy(target_fmr=0.03, target_fpir=0.12))
+    vectors, names = people(np.random.default_rng(5), 40, 4, spread=1.0)
+    samples = vectors.reshape(40, 4, -1)
+    for name, (first, second, *_) in zip(names[::4], samples, strict=True):
+        await store.enroll("staff", name, [NewTemplate(first, CONTRACT), NewTemplate(second, CONTRACT)])
+    expected = (await store.calibrate("staff", apply=True)).expected
+    claims, searches = [], []
+    for name, sample in zip(names[::4], samples, strict=True):
+        for vector in sample[2:]:
+            # The default call, with nothing but the probe.
+            claims.append((await store.verify("staff", name, Probe(vector, CONTRACT))).outcome)
+            found = await store.identify("staff", Probe(vector, CONTRACT))
+            searches.append((found.outcome, bool(found.candidates) and found.candidates[0].identity == name))
+    await store.aclose()
+    answer = expected.of(Operation.VERIFICATION, Scope.GALLERY, mated=True)
+    search = expected.of(Operation.IDENTIFICATION, Scope.GALLERY, mated=True)
+    assert answer is not None
+    assert search is not None
+    for share, counted in (
+        (answer.match, claims.count(Outcome.MATCH)),
+        (answer.ambiguous, claims.count(Outcome.AMBIGUOUS)),
+        (answer.no_match, claims.count(Outcome.NO_MATCH)),
+        (search.match, searches.count((Outcome.MATCH, True))),
+        (search.wrong_match, searches.count((Outcome.MATCH, False))),
+    ):
+        assert share is not None
+        assert share.interval.low <= counted / 80 <= share.interval.high
+    # The margin of 0.05 that nobody measured would leave more people outside.
+    assert expected.margin < 0.05
+
+
+async def test_a_policy_of_an_older_release_has_the_default_share_of_ambiguous_answers(store: Store) -> None:
+    await store.galleries.create("staff", CONTRACT)
+    stored = payloads.policy_payload((await store.galleries.get("staff")).policy)
+    del stored["target_ambiguous"]
+    assert payloads.policy_of(stored).target_ambiguous == 0.02
+    changed = await store.galleries.update("staff", policy={"target_ambiguous": 0.1})
+    assert (await store.galleries.get("staff")).policy.target_ambiguous == changed.policy.target_ambiguous == 0.1
+    with pytest.raises(InvalidArgument, match=r"target_ambiguous is 1\.5; expected 0 to 1"):
+        await store.galleries.update("staff", policy={"target_ambiguous": 1.5})
 
 
 async def test_a_gallery_with_nobody_to_compare_says_so(store: Store) -> None:

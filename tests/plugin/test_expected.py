@@ -33,7 +33,7 @@ def calibrated(templates: Vectors, policy: Policy = LOOSE, cohort: Cohort | None
     """Calibrate a gallery of templates [identities, each, dimension]."""
     count, each = templates.shape[:2]
     names = [f"p{number:04d}" for number in range(count) for _ in range(each)]
-    read = GalleryTemplates(templates.reshape(count * each, -1), names, complete=True)
+    read = GalleryTemplates(templates.reshape(count * each, -1), names, len(names))
     return measure(Gallery("staff", CONTRACT, policy), count, read, CalibrationOptions(cohort=cohort))
 
 
@@ -107,7 +107,7 @@ def test_the_shares_are_those_of_deciding_every_template_that_is_left_out(held: 
     vectors = rng.normal(size=(len(owners), 24)) + rng.normal(size=(len(held), 24))[owners]
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     policy = Policy(target_fmr=0.3, target_fpir=0.3, target_ambiguous=0.2)
-    read = GalleryTemplates(vectors, [f"p{one}" for one in owners], complete=True)
+    read = GalleryTemplates(vectors, [f"p{one}" for one in owners], len(owners))
     measured = measure(Gallery("staff", CONTRACT, policy), len(held), read, CalibrationOptions())
     found = measured.expected
     mated, claims = [], []
@@ -217,6 +217,30 @@ def test_the_margin_is_the_largest_that_keeps_the_target(rows: list[tuple[int, i
         assert found.is_attained
         # Margins have four decimals.
         assert found.margin == HIGHEST_MARGIN or share(found.margin + 1.5e-4) > target
+
+
+def test_a_sample_of_the_gallery_promises_no_more_than_the_whole_gallery_keeps() -> None:
+    rng = np.random.default_rng(7)
+    centres, spread = look_alikes(rng, 600)
+    templates = drawn(rng, centres, spread, 3)
+    names = [f"p{number:04d}" for number in range(400) for _ in range(3)]
+    gallery = Gallery("staff", CONTRACT, Policy(target_fmr=0.03, target_fpir=0.3))
+    vectors = templates[:400].reshape(1200, -1)
+    chosen = np.sort(rng.choice(1200, 600, replace=False))
+    sample = GalleryTemplates(vectors[chosen], [names[one] for one in chosen], 1200)
+    found = measure(gallery, 400, sample, CalibrationOptions())
+    assert found.margin is not None
+    assert any("The gallery has 2 times as many templates" in one for one in found.caveats)
+    templates, strangers_centres = templates[:400], centres[400:]
+    probes = fused(drawn(rng, centres[:300], spread[:300], 1)[:, 0], templates)
+    strangers = fused(drawn(rng, strangers_centres, spread[400:], 1)[:, 0], templates)
+    every = decided(list(enumerate(probes)), list(enumerate(strangers)), found.expected)
+    every[IDENTIFY, GALLERY, False] = Counter(identified(scores, None, found.expected) for scores in strangers)
+    for (operation, scope, is_mated), counts in every.items():
+        answer = found.expected.of(operation, scope, mated=is_mated)
+        assert answer is not None
+        for _, low, high, counted in shares(answer, counts):
+            assert low <= counted <= high
 
 
 def test_one_template_each_needs_a_cohort_with_two_samples() -> None:

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sameface_qdrant.calibration.expected import expected_answers
+from sameface_qdrant.calibration.page import write_html
 from sameface_qdrant.calibration.report import (
     det_figure,
+    expected_figure,
     histogram_figure,
     interval_text,
     marked_thresholds,
     rate_text,
-    write_html,
     write_png,
 )
 from sameface_qdrant.calibration.thresholds import Calibration, calibrate
@@ -82,6 +84,37 @@ def test_a_page_needs_nothing_else_and_escapes_what_it_is_told(
     assert not re.findall(r"""(?:src|href)=["'](?!#)""", text.replace("xlink:href", "href"))
 
 
+def test_a_page_shows_what_calls_will_answer(
+    comparisons: Comparisons, calibration: Calibration, tmp_path: Path
+) -> None:
+    answers = expected_answers(
+        comparisons, verify=0.5, identify=0.6, margin=0.02, effective_comparisons=500.0, replicates=20
+    ).answers
+    page = tmp_path / "page.html"
+    shown = marked_thresholds(calibration)
+    write_html(page, curves(comparisons), shown, expected=answers, margin=0.02)
+    text = page.read_text()
+    assert "the runner-up margin 0.0200" in text
+    rows = re.findall(r"<tr><th>([^<]*)<small>measured on.*?</tr>", text, re.DOTALL)
+    assert rows == [
+        "verify mated, scope CLAIM",
+        "verify mated, scope GALLERY",
+        "identify mated",
+        "verify non-mated, scope CLAIM",
+        "verify non-mated, scope GALLERY",
+        "identify non-mated",
+    ]
+    (axes,) = expected_figure(answers).axes
+    widths: dict[Any, list[float]] = {label: [] for label in ("right MATCH", "AMBIGUOUS", "NO_MATCH", "false MATCH")}
+    for bars in axes.containers:
+        widths[bars.get_label()] = [float(bar.get_width()) for bar in bars]
+    for number, one in enumerate(answers):
+        assert sum(column[number] for column in widths.values()) == pytest.approx(100.0)
+        assert widths["false MATCH"][number] == pytest.approx(
+            100 * (one.wrong_match.share if one.wrong_match else 0.0 if one.mated else one.match.share)
+        )
+
+
 def test_a_picture_is_drawn_also_without_mated_comparisons(tmp_path: Path) -> None:
     vectors, names = people(np.random.default_rng(1), 30, 1)
     alone = compare_gallery(vectors, names)
@@ -99,6 +132,6 @@ def test_rates_are_written_for_people() -> None:
 
 
 def test_the_plugin_itself_loads_neither_matplotlib_nor_jinja2() -> None:
-    code = "import sys, sameface_qdrant.calibration.report; print(*sys.modules)"
+    code = "import sys, sameface_qdrant.calibration.page; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"matplotlib", "jinja2"} & set(loaded)

@@ -35,19 +35,18 @@ async def read_templates(
     names = unique_names(points)
     rows: list[NDArray[np.float32]] = [np.empty((0, collection.dimension), np.float32)]
     identities: list[str] = []
-    missing = unusable = 0
+    unusable = 0
     for start in range(0, len(drawn), _BATCH):
         batch = drawn[start : start + _BATCH]
         found = await collection.vectors([point for _, point in batch])
         read = [(identity, point) for identity, point in batch if point in found]
-        missing += len(batch) - len(read)
         vectors = stacked([found[point] for _, point in read], collection.dimension)
         usable = is_usable(vectors)
         unusable += int(np.count_nonzero(~usable))
         rows.append(unit_rows(collection.target, collection.distance, vectors[usable]))
         identities += [names[identity] for (identity, _), fits in zip(read, usable, strict=True) if fits]
-    complete = not missing and len(drawn) == sum(map(len, points.values()))
-    return GalleryTemplates(np.concatenate(rows), identities, complete=complete, unusable=unusable)
+    in_use = sum(map(len, points.values())) - unusable
+    return GalleryTemplates(np.concatenate(rows), identities, in_use=in_use, unusable=unusable)
 
 
 def compare_templates(templates: GalleryTemplates, seed: int) -> ComparisonScores:
@@ -62,7 +61,7 @@ def compare_templates(templates: GalleryTemplates, seed: int) -> ComparisonScore
         compared.non_mated,
         len(compared.names),
         len(templates.identities),
-        templates.complete and compared.non_mated.size == compared.possible_comparisons,
+        templates.growth == 1.0 and compared.non_mated.size == compared.possible_comparisons,
     )
 
 

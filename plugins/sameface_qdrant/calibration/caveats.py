@@ -55,7 +55,7 @@ def answer_caveats(
     expected: ExpectedAnswers,
     *,
     present_margin: float,
-    compared_identities: int,
+    growth: float,
 ) -> tuple[str, ...]:
     """Return sentences about the runner-up margin and the expected answers.
 
@@ -64,7 +64,7 @@ def answer_caveats(
         margin: the measured margin; None if there was nothing to measure it on.
         expected: what calls will answer.
         present_margin: of the policy.
-        compared_identities: the identities of the gallery that probes were compared with.
+        growth: how many times more templates the gallery has than were compared.
     """
     evidence, sentences = calibration.evidence, []
     if evidence.mated_comparisons and margin is None:
@@ -78,11 +78,11 @@ def answer_caveats(
             f"because another identity is nearer; the target is {100 * margin.target:g} %. Look for people who are "
             "enrolled twice, enrol more templates of each person, or verify with scope CLAIM."
         )
-    if evidence.source is not ComparisonSource.SCORES and compared_identities < calibration.gallery_size:
+    if growth > 1.0:
         sentences.append(
-            f"Probes were compared with a sample of {compared_identities:,} of the gallery's "
-            f"{calibration.gallery_size:,} identities. With all of them leads are shorter, so AMBIGUOUS answers, and "
-            "for searches false matches, are more frequent than expected here."
+            f"The gallery has {growth:.2g} times as many templates as were compared. Any of them may be nearer than "
+            "the right one. Margin and intervals allow for that many more AMBIGUOUS and false answers; the shares "
+            "are as measured."
         )
     if any(one.fewer_templates for one in expected.answers):
         sentences.append(

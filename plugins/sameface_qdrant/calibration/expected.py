@@ -93,6 +93,7 @@ def expected_answers(
     identify: float | None,
     margin: float,
     effective_comparisons: float,
+    growth: float = 1.0,
     confidence: float = 0.95,
     replicates: int = 400,
     seed: int = 0,
@@ -105,6 +106,7 @@ def expected_answers(
         identify: the identification threshold; None leaves searches out.
         margin: the runner-up margin.
         effective_comparisons: how many independent comparisons the non-mated ones are worth.
+        growth: how many times more templates the gallery has than were compared; 1 if all were.
         confidence: of the intervals, in (0, 1).
         replicates: of the bootstrap over people.
         seed: of the bootstrap.
@@ -112,6 +114,7 @@ def expected_answers(
     answers: list[ExpectedAnswer] = []
     mated = comparisons.mated_probes or _without_leads(comparisons)
     if mated is not None:
+        mated = dataclasses.replace(mated, template_ratios=mated.template_ratios * growth)
         has_leads, calls = comparisons.mated_probes is not None, _mated_calls(mated, confidence, replicates, seed)
         answers += _mated_answers(mated, has_leads, verify, identify, margin, calls)
     if verify is not None:
@@ -129,7 +132,34 @@ def expected_answers(
         different = different_searches(searches)
         strangers = _non_mated_calls(Operation.IDENTIFICATION, Scope.GALLERY, searches.probes, different, confidence)
         answers.append(strangers.answer(match, ~reached))
+    if growth > 1.0:
+        answers = [_in_larger_gallery(one, growth) if one.scope is Scope.GALLERY else one for one in answers]
     return ExpectedAnswers(verify, identify, margin, tuple(answers), PREDICTED_PROBES, confidence)
+
+
+def _in_larger_gallery(answer: ExpectedAnswer, growth: float) -> ExpectedAnswer:
+    """Widen the intervals of an answer for a gallery with ``growth`` times as many templates as were compared.
+
+    Each of them may be nearer than the claim, or too close behind. The chance that any of them is grows at most as
+    their number does (Boole's inequality).
+    """
+    is_search = answer.operation is Operation.IDENTIFICATION
+    disturbed = [answer.ambiguous, *([] if answer.wrong_match is None else [answer.wrong_match])]
+    if is_search and not answer.mated:
+        disturbed.append(answer.match)
+    more = (growth - 1.0) * sum(one.interval.high for one in disturbed)
+
+    def widened(share: ExpectedShare, down: bool, up: bool) -> ExpectedShare:
+        low, high = share.interval.low - more * down, share.interval.high + more * up
+        return ExpectedShare(share.share, ConfidenceInterval(max(0.0, low), min(1.0, high)))
+
+    return dataclasses.replace(
+        answer,
+        match=widened(answer.match, True, is_search and not answer.mated),
+        ambiguous=widened(answer.ambiguous, False, True),
+        no_match=widened(answer.no_match, is_search, False),
+        wrong_match=None if answer.wrong_match is None else widened(answer.wrong_match, False, True),
+    )
 
 
 _Limits = tuple[float, float]

@@ -86,10 +86,15 @@ class GalleryTemplates:
     """[templates, dimension], unit L2 norm."""
     identities: Sequence[str]
     """[templates] The identity of each."""
-    complete: bool
-    """False if a limit left templates out; the others are a sample."""
+    in_use: int
+    """How many templates the gallery has. More than were read, if a limit left some out; the others are a sample."""
     unusable: int = 0
     """How many were left out, because their embedding is not finite or has zero norm."""
+
+    @property
+    def growth(self) -> float:
+        """How many times more templates the gallery has than were read; 1 if all were."""
+        return max(1.0, self.in_use / max(1, len(self.identities)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +130,11 @@ def measure(
         NotEnoughData: there is nothing to compare.
         InvalidArgument, InvalidEmbedding, ContractMismatch: the cohort is malformed.
     """
-    searched = compared = size
-    unusable = 0
+    searched, growth, unusable = size, 1.0, 0
     if isinstance(evidence, GalleryTemplates):
-        unusable = evidence.unusable
-        compared = len(set(evidence.identities))
-        if evidence.complete:
-            searched = compared
+        growth, unusable = evidence.growth, evidence.unusable
+        if growth == 1.0:
+            searched = len(set(evidence.identities))
         evidence = _compared(gallery, evidence, options)
     policy = gallery.policy
     measured = calibrate(
@@ -142,18 +145,19 @@ def measure(
         seed=options.seed,
     )
     verify, identify = _thresholds_to_be(gallery, size, measured, options.operation)
-    margin = measure_margin(evidence, policy.target_ambiguous, verify, identify)
+    margin = measure_margin(evidence, policy.target_ambiguous, verify, identify, growth)
     expected = expected_answers(
         evidence,
         verify=verify,
         identify=identify,
         margin=policy.runner_up_margin if margin is None else margin.margin,
         effective_comparisons=measured.evidence.effective_comparisons,
+        growth=growth,
         confidence=measured.confidence,
         seed=options.seed,
     )
     told = caveats(measured) + answer_caveats(
-        measured, margin, expected, present_margin=policy.runner_up_margin, compared_identities=compared
+        measured, margin, expected, present_margin=policy.runner_up_margin, growth=growth
     )
     return GalleryCalibration(gallery, measured, margin, expected, evidence, False, told + unusable_caveats(unusable))
 

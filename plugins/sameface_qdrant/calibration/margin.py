@@ -27,7 +27,8 @@ class MeasuredMargin:
     margin: float
     """0 to `HIGHEST_MARGIN`, rounded down to four decimals."""
     ambiguous: float
-    """The share with this margin; the larger one of verification and identification."""
+    """The share with this margin; the larger one of verification and identification. If only a sample of the gallery
+    was compared, an upper limit for the whole gallery."""
 
     @property
     def is_attained(self) -> bool:
@@ -36,7 +37,7 @@ class MeasuredMargin:
 
 
 def measure_margin(
-    comparisons: Comparisons, target: float, verify: float | None, identify: float | None
+    comparisons: Comparisons, target: float, verify: float | None, identify: float | None, growth: float = 1.0
 ) -> MeasuredMargin | None:
     """Return the largest margin that keeps the ambiguous share of mated probes within a target.
 
@@ -48,6 +49,8 @@ def measure_margin(
         target: 0 to 1.
         verify: the verification threshold; None leaves claims out.
         identify: the identification threshold; None leaves searches out.
+        growth: how many times more templates the gallery has than were compared. The share may be so many times
+            greater (Boole's inequality), and is counted so.
 
     Returns:
         None if there are no leads of mated probes to measure, or no threshold.
@@ -57,7 +60,7 @@ def measure_margin(
     if probes is None or not thresholds:
         return None
     leads = np.where(np.isnan(probes.leads), np.inf, probes.leads)
-    allowed = math.floor(target * leads.size + 1e-9)
+    allowed = math.floor(target / growth * leads.size + 1e-9)
     margin = HIGHEST_MARGIN
     for threshold in thresholds:
         reached = np.sort(leads[probes.own >= threshold])
@@ -65,4 +68,4 @@ def measure_margin(
             margin = min(margin, float(reached[allowed]))
     margin = max(0.0, math.floor(margin * 1e4 + 1e-9) / 1e4)
     shares = [float(np.mean((probes.own >= threshold) & (leads < margin))) for threshold in thresholds]
-    return MeasuredMargin(target, margin, max(shares))
+    return MeasuredMargin(target, margin, min(1.0, growth * max(shares)))

@@ -99,9 +99,10 @@ async def _templates(engine: Engine, tenant: Tenant, threads: Executor) -> Galle
                 identities.append(str(point.payload["identity"]))
         if start is None:
             break
-    return await in_thread(threads, _stacked, vectors, identities, tenant.gallery.contract.dimension, start is None)
+    in_use = len(vectors) if start is None else await engine.count(tenant.collection, where)
+    return await in_thread(threads, _stacked, vectors, identities, tenant.gallery.contract.dimension, in_use)
 
 
-def _stacked(vectors: Sequence[Vector], identities: list[str], dimension: int, complete: bool) -> GalleryTemplates:
+def _stacked(vectors: Sequence[Vector], identities: list[str], dimension: int, in_use: int) -> GalleryTemplates:
     stacked = np.array(vectors, np.float32).reshape(len(vectors), dimension)
-    return GalleryTemplates(stacked, identities, complete=complete)
+    return GalleryTemplates(stacked, identities, in_use)

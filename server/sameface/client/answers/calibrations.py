@@ -140,7 +140,8 @@ class Calibration(Answer):
     margin then stays as it is."""
     ambiguous: float | None
     """Share of mated probes that are AMBIGUOUS with that margin, of claims or of searches, whichever is greater. If it
-    is above ``target_ambiguous``, another identity is nearer too often for any margin."""
+    is above ``target_ambiguous``, another identity is nearer too often for any margin. An upper limit if only a sample
+    of the gallery was compared. None without ``runner_up_margin``."""
     expected_answers: tuple[ExpectedAnswer, ...]
     """What calls will answer once thresholds and margin are written. Kinds of calls that cannot be measured are left
     out."""

@@ -503,7 +503,8 @@ export type Calibration = Message<"sameface.v1.Calibration"> & {
 
   /**
    * Share of mated probes that are AMBIGUOUS with that margin, of claims or of searches, whichever is greater. If it is
-   * above `target_ambiguous`, another identity is nearer too often for any margin. Absent without `runner_up_margin`.
+   * above `target_ambiguous`, another identity is nearer too often for any margin. An upper limit if only a sample of the
+   * gallery was compared. Absent without `runner_up_margin`.
    *
    * @generated from field: optional double ambiguous = 16;
    */
