@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bulk, gallery, overload
+from benchmarks import bulk, gallery, guards, overload
 from benchmarks.conditions import conditions
 from benchmarks.parts import PARTS
 from benchmarks.peers import command as peers
@@ -27,6 +27,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "photos": photos.main,
     "qdrant": qdrant.main,
     "gallery": gallery.main,
+    "guards": guards.main,
     "bulk": bulk.main,
     "scaling": scaling.main,
     "capacity": scaling.capacity_main,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gallery
+from benchmarks import gallery, guards
 from benchmarks.__main__ import NAMES, main
 
 NAMED = re.compile(r"python -m benchmarks (\w+)")
@@ -38,12 +38,21 @@ def test_a_small_gallery_is_measured_and_kept_for_the_next_run(
     assert all(one["p50"] > 0 for one in found["milliseconds"].values())
 
 
+def test_the_cost_of_guards_is_measured_for_each_size(capsys: pytest.CaptureFixture[str]) -> None:
+    guards.main(["--stored", "0", "30", "--new", "20", "--batch", "10", "--json"])
+    rows = json.loads(capsys.readouterr().out)["guards"]
+    streams = ["Edge alone, in bulk", *guards.STREAMS, guards.AGAIN]
+    assert [(row["stored"], row["stream"]) for row in rows] == [(size, name) for size in (0, 30) for name in streams]
+    assert all(row["per_s"] > 0 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["gallery", "--templates", "300", "--calls", "5"], "expected 8 calls or more"),
         (["gallery", "--templates", "30", "--calls", "8"], "4 templates or more for each call"),
         (["serving", "--wrong"], "--wrong"),
+        (["guards", "--new", "0"], "--new 1 or more"),
         (["overload", "--docs", "--wrong"], "--wrong"),
     ],
 )

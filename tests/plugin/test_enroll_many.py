@@ -233,9 +233,9 @@ def test_the_blocking_store_yields_while_it_writes(rng: np.random.Generator) -> 
         store.galleries.create("people", CONTRACT, policy=WARN)
         results = store.enroll_many("people", stream(), batch_size=10)
         assert next(results).identity == "p0"
-        assert len(read) <= 11
+        assert len(read) <= 21  # the next batch is made ready meanwhile
         results.close()  # type: ignore[attr-defined]
-        assert len(store.identities.list("people").items) == 10
+        assert len(store.identities.list("people").items) in (10, 20)
 
 
 async def test_identities_have_locks_of_their_own_where_others_write_too() -> None:

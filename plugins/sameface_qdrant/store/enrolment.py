@@ -102,38 +102,47 @@ class Enrolments:
             )
         earlier: set[str] = set()
         before: asyncio.Task[None] | None = None
+        stopped = False
 
         async def write(requests: list[Enrolment]) -> list[EnrolmentResult]:
             nonlocal earlier, before
             identities, waited = earlier, before
             earlier, before = {request.identity for request in requests}, asyncio.current_task()
-            if waited is not None and identities & earlier:
+            batch = self._batch(gallery, requests)
+            if self._engine.exclusive:
+                await batch.get_ready()
+            if waited is not None and (self._engine.exclusive or identities & earlier):
                 await ended(waited)
-            return await self._enroll_batch(gallery, requests)
+                if self._engine.exclusive and (stopped or waited.exception() is not None):
+                    return []
+            return await self._enroll_batch(gallery, batch)
 
         async with (
             aclosing(_batches(enrolments, batch_size)) as batches,
             aclosing(in_order(batches, write, await self._batches_at_once(gallery))) as written,
         ):
-            async for results in written:
-                for result in results:
-                    yield result
+            try:
+                async for results in written:
+                    for result in results:
+                        yield result
+            finally:
+                stopped = True  # what was only made ready is not written any more
 
     async def _batches_at_once(self, gallery: str) -> int:
         """Return how many batches of a stream are written at once.
 
         Where guards compare identities, a batch must find those of the one before. An exclusive engine writes one batch
-        after another in any case. On a server, one batch is made ready here while the server writes the other.
+        after another in any case, and the next one is made ready meanwhile. On a server, one batch is made ready here
+        while the server writes the other.
         """
         if self._engine.exclusive:
-            return 1
+            return 2
         tenant = await self._galleries.tenant(gallery)
         return 1 if compares_identities(tenant.gallery.policy) else 2
 
     @runs_to_completion
-    async def _enroll_batch(self, gallery: str, requests: Sequence[Enrolment]) -> list[EnrolmentResult]:
+    async def _enroll_batch(self, gallery: str, batch: EnrolmentBatch) -> list[EnrolmentResult]:
         """Enrol for different identities, and make it durable."""
-        batch = self._batch(gallery, requests)
         tenant = await self._run(batch, gallery)
         replaced = any(item.replaced for item in batch.items if item.error is None)
         await self._engine.commit(tenant.collection, erase=replaced)

@@ -45,7 +45,7 @@ from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guard_findings import Subject, rejects, verdicts
 from sameface_qdrant.store.guards import Guards
 from sameface_qdrant.store.quotas import Admission
-from sameface_qdrant.store.template_limit import templates_to_replace
+from sameface_qdrant.store.template_limit import templates_in_force, templates_to_replace
 from sameface_qdrant.values.enrolment import Enrolment
 
 
@@ -62,6 +62,18 @@ class EnrolmentBatch:
         self._gallery = gallery
         self._requests = requests
         self.items = [Item(request) for request in requests]
+        self._derived_for: Tenant | None = None
+
+    async def get_ready(self) -> None:
+        """Do before `run` what needs no lock: derive ids, and compare with what is stored by now.
+
+        Raises:
+            GalleryNotFound: there is no such gallery.
+        """
+        tenant = await self._galleries.tenant(self._gallery)
+        await self._derive(tenant)
+        new = [(item.request.identity, entry.vector) for item in self._going_on for entry in item.entries]
+        await self._guards.anticipate(tenant, new)
 
     async def run(self) -> Tenant:
         """Enrol. Afterwards each of ``items`` has its stored templates or its error; the caller commits.
@@ -115,9 +127,15 @@ class EnrolmentBatch:
 
     async def _prepare(self, tenant: Tenant, now: float) -> None:
         """Check requests, derive ids, and read the identities' records and the enrolments' own templates."""
+        known = self._derived_for
+        if known is None or (known.uid, known.gallery.contract) != (tenant.uid, tenant.gallery.contract):
+            await self._derive(tenant)
+        await self._read(tenant, self._going_on, now)
 
+    async def _derive(self, tenant: Tenant) -> None:
         def derive() -> None:
             for item in self.items:
+                item.error = None
                 try:
                     check_request(item.request)
                     item.entries = entries_of(tenant, item.request, self._secret)
@@ -126,7 +144,7 @@ class EnrolmentBatch:
 
         # In a thread, because the digest of a large photo takes long.
         await to_end(asyncio.to_thread(derive))
-        await self._read(tenant, self._going_on, now)
+        self._derived_for = tenant
 
     async def _read(self, tenant: Tenant, items: Sequence[Item], now: float) -> None:
         found = await self._engine.get(tenant.collection, keys_of(tenant, items))
@@ -170,7 +188,9 @@ class EnrolmentBatch:
         evidence, in_force = await together(
             self._engine,
             self._guards.evidence(tenant, subjects),
-            self._in_force(tenant, [item for item in writing if item.record is not None]),
+            templates_in_force(
+                self._engine, tenant, [item.request.identity for item in writing if item.record is not None]
+            ),
         )
         for item in writing:
             await self._make_room(tenant, item, in_force.get(item.request.identity, []))
@@ -178,23 +198,6 @@ class EnrolmentBatch:
         for item, verdict in zip(writing, found, strict=True):
             item.findings, item.because_of = list(verdict.findings), verdict.because_of
             item.error = verdict.refusal or item.error
-
-    async def _in_force(self, tenant: Tenant, items: Sequence[Item]) -> Mapping[str, Sequence[Point]]:
-        """Return the templates in force of known identities, by identity."""
-        found: dict[str, list[Point]] = {}
-        if not items:
-            return found
-        identities = tuple(item.request.identity for item in items)
-        where = Where(
-            {"gallery": tenant.uid, "kind": payloads.TEMPLATE}, among={"identity": identities}, valid_at=time.time()
-        )
-        start: str | None = None
-        while True:
-            points, start = await self._engine.scroll(tenant.collection, where, 1000, start)
-            for point in points:
-                found.setdefault(point.payload["identity"], []).append(point)
-            if start is None:
-                return found
 
     async def _check_quotas(self, tenant: Tenant, admission: Admission) -> None:
         """Refuse what a quota does not allow."""
@@ -225,8 +228,13 @@ class EnrolmentBatch:
         writer = new_writer()
         changes = [change_for(tenant, item, now, writer) for item in items]
         await apply(self._engine, *changes)
+        found: Mapping[str, Point]
         if self._engine.exclusive:
-            found = await self._engine.get(tenant.collection, keys_of(tenant, items))
+            # Nobody else can have written in between, so they are stored as they were written.
+            found = {
+                **{key: point for item in items for key, point in item.stored.items()},
+                **{point.id: Point(point.id, point.payload) for change in changes for point in change.companions},
+            }
         else:
             found = await self._decide(tenant, items, changes)
         replaced = []

@@ -142,6 +142,9 @@ class _Batch:
         if len(subjects) > 1 and self._policy.on_collision is not GuardAction.ALLOW:
             vectors = np.stack([_vector(point) for _, point in self._points])
             self._scores = vectors @ vectors.T
+            self._highest = _highest_before(self._scores, [len(subject.points) for subject in subjects])
+        self._collision_threshold: float | None = None
+        self._outlier_threshold: float | None = None
         self._before = np.zeros(len(self._points), dtype=bool)
         self._digests: dict[str, list[Point]] = {}
         self.accepted: set[str] = set()
@@ -170,24 +173,31 @@ class _Batch:
         return findings
 
     def _collisions(self, subject: Subject) -> list[Finding]:
-        # Without a collision threshold the one for identification applies, which depends on the gallery's size.
-        threshold = self._policy.collision_threshold
-        if threshold is None:
-            try:
-                threshold = identification_threshold(self._gallery, self._evidence.size, None).value
-            except ThresholdNotCalibrated:
-                return _unchecked(FindingKind.COLLISION, self._policy)
+        try:
+            threshold = self._threshold_of_collisions()
+        except ThresholdNotCalibrated:
+            return _unchecked(FindingKind.COLLISION, self._policy)
         findings = []
         for point in subject.points:
             near = [(hit.score, hit.payload["identity"], hit.id) for hit in self._evidence.others.get(point.id, ())]
-            best = max([*near, *self._nearest_before(point)], default=None, key=lambda one: one[0])
+            best = max([*near, *self._nearest_before(point, threshold)], default=None, key=lambda one: one[0])
             if best is not None and best[0] >= threshold:
                 findings.append(Finding(FindingKind.COLLISION, best[1], best[2], best[0], threshold))
         return findings
 
-    def _nearest_before(self, point: Point) -> list[tuple[float, str, str]]:
-        """Return score, identity and template of the nearest one that was accepted before, if there is any."""
-        if self._scores is None or not self.accepted:
+    def _threshold_of_collisions(self) -> float:
+        if self._collision_threshold is None:
+            # Without a collision threshold the one for identification applies, which depends on the gallery's size.
+            own = self._policy.collision_threshold
+            size = self._evidence.size
+            self._collision_threshold = (
+                identification_threshold(self._gallery, size, None).value if own is None else own
+            )
+        return self._collision_threshold
+
+    def _nearest_before(self, point: Point, threshold: float) -> list[tuple[float, str, str]]:
+        """Return score, identity and template of the nearest one that was accepted before, if it may be a collision."""
+        if self._scores is None or not self.accepted or self._highest[self._row[point.id]] < threshold:
             return []
         scores = np.where(self._before, self._scores[self._row[point.id]], -np.inf)
         row = int(scores.argmax())
@@ -205,14 +215,12 @@ class _Batch:
         return found + ([Finding(FindingKind.DUPLICATE, subject.identity, "")] if has_repeats else [])
 
     def _outliers(self, subject: Subject) -> list[Finding]:
-        threshold = self._policy.outlier_threshold
-        if threshold is None:
-            record = subject.record
-            owner = payloads.identity_of(record.payload, self._gallery.id, 0) if record else None
-            try:
-                threshold = verification_threshold(self._gallery, owner, None).value
-            except ThresholdNotCalibrated:
-                return _unchecked(FindingKind.OUTLIER, self._policy)
+        try:
+            threshold = self._threshold_of_outliers(subject.record)
+        except ThresholdNotCalibrated:
+            return _unchecked(FindingKind.OUTLIER, self._policy)
+        if subject.record is None and len(subject.points) == 1:
+            return []  # there is nothing to compare it with
         vectors = np.stack([_vector(point) for point in subject.points])
         among_new = vectors @ vectors.T
         np.fill_diagonal(among_new, -np.inf)
@@ -223,6 +231,29 @@ class _Batch:
             if -np.inf < best < threshold:
                 findings.append(Finding(FindingKind.OUTLIER, subject.identity, "", best, threshold))
         return findings
+
+    def _threshold_of_outliers(self, record: Point | None) -> float:
+        if self._policy.outlier_threshold is not None:
+            return self._policy.outlier_threshold
+        if record is not None:
+            owner = payloads.identity_of(record.payload, self._gallery.id, 0)
+            return verification_threshold(self._gallery, owner, None).value
+        if self._outlier_threshold is None:
+            self._outlier_threshold = verification_threshold(self._gallery, None, None).value
+        return self._outlier_threshold
+
+
+def _highest_before(scores: Vector, templates: Sequence[int]) -> Vector:
+    """Return the highest score of each template of a batch with those of earlier subjects; −inf for the first.
+
+    Args:
+        scores: of all templates with each other, shape [n, n].
+        templates: how many each subject has.
+    """
+    first = np.repeat(np.cumsum([0, *templates[:-1]]), templates)
+    earlier = np.arange(len(scores)) < first[:, None]
+    highest: Vector = np.where(earlier, scores, np.float32(-np.inf)).max(axis=1)
+    return highest
 
 
 def _unchecked(kind: FindingKind, policy: Policy) -> list[Finding]:

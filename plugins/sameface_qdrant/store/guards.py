@@ -8,7 +8,7 @@ is found.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
@@ -16,9 +16,11 @@ from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guard_findings import Evidence, Subject, Verdict, verdicts
 from sameface_qdrant.values.gallery import GuardAction
+from sameface_qdrant.values.ids import is_protected_uid
+from sameface_qdrant.values.vectors import Vector
 
 SEARCHES_AT_ONCE = 16
-"""Searches of one request. Exact searches of a large gallery take long, and a request has a time-out."""
+"""Searches of one request to a server. Exact searches of a large gallery take long, and a request has a time-out."""
 
 
 class Guards:
@@ -27,6 +29,19 @@ class Guards:
     def __init__(self, engine: Engine, galleries: Galleries) -> None:
         self._engine = engine
         self._galleries = galleries
+
+    async def anticipate(self, tenant: Tenant, new: Iterable[tuple[str, Vector]]) -> None:
+        """Begin the comparison of new templates, each with its identity, with those of other identities.
+
+        An engine that can makes the next check shorter by it. Elsewhere nothing is done.
+        """
+        begin = getattr(self._engine, "anticipate", None)
+        # In a protected gallery the engine knows the vectors in another form.
+        if begin is None or is_protected_uid(tenant.uid) or tenant.gallery.policy.on_collision is GuardAction.ALLOW:
+            return
+        searches = [(vector, _among_others(tenant, identity, time.time())) for identity, vector in new]
+        if searches:
+            await begin(tenant.collection, searches)
 
     async def look_again(self, tenant: Tenant, subjects: Sequence[Subject]) -> list[Verdict]:
         """Return what the policy's guards find about subjects that are stored."""
@@ -50,9 +65,7 @@ class Guards:
 
     async def _others(self, tenant: Tenant, subjects: Sequence[Subject], now: float) -> Mapping[str, Sequence[Hit]]:
         searches = [
-            (point, Where({"gallery": tenant.uid}, {"identity": subject.identity}, valid_at=now))
-            for subject in subjects
-            for point in subject.points
+            (point, _among_others(tenant, subject.identity, now)) for subject in subjects for point in subject.points
         ]
         return await self._nearest(tenant, searches, 1)
 
@@ -74,8 +87,9 @@ class Guards:
     ) -> Mapping[str, Sequence[Hit]]:
         """Return the nearest stored templates of each new one, by its id."""
         found: dict[str, Sequence[Hit]] = {}
-        for start in range(0, len(searches), SEARCHES_AT_ONCE):
-            some = searches[start : start + SEARCHES_AT_ONCE]
+        at_once = len(searches) if self._engine.exclusive else SEARCHES_AT_ONCE
+        for start in range(0, len(searches), max(1, at_once)):
+            some = searches[start : start + at_once]
             vectors = [(point.vector, where) for point, where in some if point.vector is not None]
             # Exact at any size: who is already enrolled must not be enrolled again because a graph missed them.
             hits = await self._engine.nearest_each(tenant.collection, vectors, limit, fields=("identity",), exact=True)
@@ -103,6 +117,10 @@ class Guards:
             # Some contents are stored so often that they fill the page. More than half of it is not new.
             unseen -= found.keys()
         return found
+
+
+def _among_others(tenant: Tenant, identity: str, now: float) -> Where:
+    return Where({"gallery": tenant.uid}, {"identity": identity}, valid_at=now)
 
 
 def _ids(subjects: Sequence[Subject]) -> set[str]:

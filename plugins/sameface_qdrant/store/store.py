@@ -30,6 +30,7 @@ from sameface_qdrant.store.protection.keys import ProtectionKeys
 from sameface_qdrant.store.protection.rekey import Progress, Rekeyed
 from sameface_qdrant.store.protection.state import Protections
 from sameface_qdrant.store.quotas import Quotas
+from sameface_qdrant.store.remembered_vectors import remembering
 from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
@@ -123,6 +124,7 @@ class Store:
         protects_new: bool | None = None,
     ) -> "Store":
         """Open a store on an engine that is already open. For the two bounds see `ServerOptions`."""
+        engine = remembering(engine)
         write_lock = WriteLock(engine)
         protected = ProtectedEngine(checked(engine), Protections(checked(engine), keys))
         galleries = Galleries(
@@ -218,7 +220,9 @@ class Store:
         """Enrol very many identities, and yield what became of each one, in their order.
 
         It writes batches of up to ``batch_size`` identities, 1..1000. Results are yielded once their batch is durable.
-        The guards compare each one with the gallery and with those before it. What is refused does not stop the others.
+        The next batch is read and made ready meanwhile. The guards compare each one with the gallery and with those
+        before it. What is refused does not stop the others. Where this process is the only writer, the guards keep the
+        gallery's vectors in memory, up to 256 MiB, until a minute after the last batch; see docs/plugin.md.
         To go on after an interruption, pass the same enrolments again: what is stored already is found, by its
         request id or its content, and returned.
 

@@ -1,15 +1,36 @@
 """The limit of templates per identity: refuses new templates, or chooses those that they replace."""
 
-from collections.abc import Container, Sequence
+import time
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 
-from sameface_qdrant.engines.base import Engine, Point
+from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import TemplateLimitReached
 from sameface_qdrant.store.conditional_write import overtaken
 from sameface_qdrant.store.galleries import Tenant
+from sameface_qdrant.store.payloads import TEMPLATE
 from sameface_qdrant.values.gallery import WhenFull
 from sameface_qdrant.values.vectors import Vector
+
+
+async def templates_in_force(
+    engine: Engine, tenant: Tenant, identities: Sequence[str]
+) -> Mapping[str, Sequence[Point]]:
+    """Return the templates in force of some identities, by identity."""
+    found: dict[str, list[Point]] = {}
+    if not identities:
+        return found
+    where = Where(
+        {"gallery": tenant.uid, "kind": TEMPLATE}, among={"identity": tuple(identities)}, valid_at=time.time()
+    )
+    start: str | None = None
+    while True:
+        points, start = await engine.scroll(tenant.collection, where, 1000, start)
+        for point in points:
+            found.setdefault(point.payload["identity"], []).append(point)
+        if start is None:
+            return found
 
 
 async def templates_to_replace(

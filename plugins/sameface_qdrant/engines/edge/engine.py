@@ -181,11 +181,26 @@ class EdgeEngine:
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:
         """See `Engine.scroll`."""
+        return await self._scroll(collection, where, limit, start, False)
+
+    async def scroll_with_vectors(
+        self, collection: str, where: Where, limit: int, start: str | None = None
+    ) -> tuple[list[Point], str | None]:
+        """Return what `scroll` returns, with vectors: faster than to read them by id."""
+        return await self._scroll(collection, where, limit, start, True)
+
+    async def _scroll(
+        self, collection: str, where: Where, limit: int, start: str | None, with_vector: bool
+    ) -> tuple[list[Point], str | None]:
         request = edge.ScrollRequest(
-            offset=start, limit=limit, filter=filter_of(where), with_payload=True, with_vector=False
+            offset=start, limit=limit, filter=filter_of(where), with_payload=True, with_vector=with_vector
         )
-        records, following = await self._opened(collection).read(lambda shard: shard.scroll(request))
-        return [point_of(record) for record in records], None if following is None else str(following)
+
+        def read(shard: edge.EdgeShard) -> tuple[list[Point], str | None]:
+            records, following = shard.scroll(request)
+            return list(map(point_of, records)), None if following is None else str(following)
+
+        return await self._opened(collection).read(read)
 
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`."""
