@@ -5,6 +5,7 @@ options on the command line go through that list.
 """
 
 import dataclasses
+import difflib
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -80,8 +81,10 @@ def check_fields(changes: Mapping[str, Any], known: Collection[str], what: str) 
     """
     for name in changes:
         if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            advice = f"; did you mean {close[0]!r}?" if close else ""
             raise InvalidArgument(
-                f"{what} has no field {str(name)[:64]!r}; expected one of {', '.join(sorted(known))}",
+                f"{what} has no field {str(name)[:64]!r}; expected one of {', '.join(sorted(known))}{advice}",
                 metadata={"field": str(name)[:64]},
             )
 
