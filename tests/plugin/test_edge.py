@@ -316,7 +316,7 @@ LIMITED = """
 import asyncio, os, resource, sys
 from pathlib import Path
 import numpy as np
-from sameface_qdrant import NewTemplate, Policy, Probe, Store
+from sameface_qdrant import NewTemplate, Policy, Probe, Scope, Store
 from sameface_qdrant.errors import SamefaceError
 from tests.plugin.conftest import CONTRACT
 
@@ -348,7 +348,7 @@ async def main():
             print("WRITTEN")
         except SamefaceError as error:
             print(error.reason)
-    print((await store.verify("people", "ada", Probe(one, CONTRACT), scope="CLAIM")).outcome)
+    print((await store.verify("people", "ada", Probe(one, CONTRACT), scope=Scope.CLAIM)).outcome)
     limit(False)
     await store.enroll("people", "bob", [NewTemplate(two, CONTRACT)])
     receipt = await store.identities.delete("people", "ada", force=True)

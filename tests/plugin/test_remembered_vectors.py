@@ -180,7 +180,7 @@ async def test_a_stream_finds_what_single_calls_find_with_other_writes_between(
             replace(
                 enrolment,
                 templates=[
-                    replace(new, expire_time=draw.choice((None, soon)), vector=new.vector + 1e-3 * position)
+                    replace(new, expire_time=draw.choice((None, soon)), vector=np.asarray(new.vector) + 1e-3 * position)
                     for new in enrolment.templates
                 ],
             )

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from sameface_qdrant.calibration.expected import expected_answers
+from sameface_qdrant.calibration.page import write_html
 from sameface_qdrant.calibration.report import (
     det_figure,
     expected_figure,
@@ -19,7 +20,6 @@ from sameface_qdrant.calibration.report import (
     interval_text,
     marked_thresholds,
     rate_text,
-    write_html,
     write_png,
 )
 from sameface_qdrant.calibration.thresholds import Calibration, calibrate
@@ -146,6 +146,6 @@ def test_rates_are_written_for_people() -> None:
 
 
 def test_the_plugin_itself_loads_neither_matplotlib_nor_jinja2() -> None:
-    code = "import sys, sameface_qdrant.calibration.report; print(*sys.modules)"
+    code = "import sys, sameface_qdrant.calibration.page; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"matplotlib", "jinja2"} & set(loaded)

@@ -81,7 +81,7 @@ def answer_caveats(
     if growth > 1.0:
         sentences.append(
             f"The gallery has {growth:.2g} times as many templates as were compared. Any of them may be nearer than "
-            "the right one, so margin and intervals allow for that many more AMBIGUOUS and false answers; the shares "
+            "the right one. Margin and intervals allow for that many more AMBIGUOUS and false answers; the shares "
             "are as measured."
         )
     if any(one.fewer_templates for one in expected.answers):

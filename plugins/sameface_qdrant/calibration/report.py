@@ -1,6 +1,6 @@
-"""Reports of a calibration: DET curve and histograms, as a PNG file or as one self-contained HTML page.
+"""Pictures of a calibration: DET curve, histograms and expected answers. `page` puts them into one HTML page.
 
-Needs the extra ``plots`` (matplotlib and jinja2). Both are imported when a report is made, not with this module.
+Needs the extra ``plots`` (matplotlib). It is imported when something is drawn, not with this module.
 """
 
 import io
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sameface_qdrant.calibration.expected import PREDICTED_PROBES, ExpectedAnswer
-from sameface_qdrant.calibration.expected_plot import call_name, draw_expected, named_shares
+from sameface_qdrant.calibration.expected import ExpectedAnswer
+from sameface_qdrant.calibration.expected_plot import draw_expected
 from sameface_qdrant.calibration.thresholds import Calibration
 from sameface_qdrant.metrics.curves import Curves
 from sameface_qdrant.metrics.error_rates import Scores
@@ -113,62 +113,6 @@ def write_png(
     if title:
         figure.suptitle(title, color=INK, fontsize=14, x=0.01, ha="left")
     figure.savefig(path, format="png", dpi=150)
-
-
-def write_html(
-    path: Path,
-    curves: Curves,
-    marked: Sequence[MarkedThreshold] = (),
-    *,
-    title: str = "Calibration",
-    caveats: Sequence[str] = (),
-    expected: Sequence[ExpectedAnswer] = (),
-    margin: float | None = None,
-) -> None:
-    """Write one self-contained HTML page: thresholds, expected answers, histograms, DET curve and caveats.
-
-    Args:
-        path: where to write it.
-        curves: what is drawn.
-        marked: thresholds to list and to mark.
-        title: of the page.
-        caveats: sentences below the plots.
-        expected: what calls will answer.
-        margin: the runner-up margin of the expected answers.
-
-    Raises:
-        ImportError: matplotlib or jinja2 is not installed.
-        OSError: the file cannot be written.
-    """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ImportError("a report as HTML needs jinja2; install sameface[plots]") from error
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sameface_qdrant.calibration", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    plots = [
-        (svg_text(draw(curves, marked)), caption)
-        for draw, caption in (
-            (histogram_figure, "All scores. The less the two histograms overlap, the better."),
-            (det_figure, "Error rates over all thresholds. Lower left is better. Bars: 95 % intervals."),
-        )
-    ]
-    page = environment.get_template("report.html.j2").render(
-        title=title,
-        marked=marked,
-        plots=plots,
-        caveats=caveats,
-        answers=[(call_name(one), named_shares(one), one) for one in expected],
-        bars=svg_text(expected_figure(expected)) if expected else "",
-        least_probes=PREDICTED_PROBES,
-        margin=margin,
-        rate_text=rate_text,
-        interval_text=interval_text,
-    )
-    path.write_text(page, encoding="utf-8")
 
 
 def rate_text(rate: float | None) -> str:

@@ -132,8 +132,6 @@ def _check_of(hint: Any) -> Check:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _union([_check_of(part) for part in parts])
-    if origin is typing.Literal:
-        return _one_of(parts)
     if hint is None or hint is type(None):
         return lambda value: "" if value is None else _wrong(value, "None")
     if origin in (Sequence, tuple, list, frozenset):
@@ -210,10 +208,6 @@ def _union(checks: list[Check]) -> Check:
         return (inside or [_wrong(value, " or ".join(text.partition("; expected ")[2] for text in found))])[0]
 
     return check
-
-
-def _one_of(values: tuple[Any, ...]) -> Check:
-    return lambda value: "" if value in values else _wrong(value, " or ".join(map(repr, values)))
 
 
 def _sequence(item: Check, name: str) -> Check:

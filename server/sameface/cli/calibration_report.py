@@ -11,7 +11,8 @@ from sameface.client import ConfidenceInterval as ReceivedInterval
 from sameface.client import ExpectedShare as ReceivedShare
 from sameface_qdrant.calibration.expected import ExpectedAnswer, ExpectedShare
 from sameface_qdrant.calibration.expected_plot import OUTCOMES, call_name, named_shares
-from sameface_qdrant.calibration.report import MarkedThreshold, interval_text, rate_text, write_html, write_png
+from sameface_qdrant.calibration.page import write_html
+from sameface_qdrant.calibration.report import MarkedThreshold, interval_text, rate_text, write_png
 from sameface_qdrant.metrics.curves import Curves
 from sameface_qdrant.metrics.intervals import ConfidenceInterval
 from sameface_qdrant.values.decision import Operation, Scope
