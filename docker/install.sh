@@ -7,9 +7,11 @@ python=${PYTHON:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# What installs and builds, pip too, is in an environment of its own, which no image contains.
-"$python" -m venv "$work/tools"
+# What installs and builds is in an environment of its own, which no image contains. It uses Python's pip where there is
+# one: to unpack another takes as long as to install everything else.
+"$python" -m venv --without-pip --system-site-packages "$work/tools"
 tools=$work/tools/bin/python
+"$tools" -c "import pip" 2>/dev/null || "$tools" -m ensurepip >/dev/null
 "$python" -m venv --without-pip "$target/venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 tools/install_locks.sh "$tools" "$tools" build

@@ -38,17 +38,27 @@ settings.load_profile("untimed")
 # Of the files that take longest, longest first: whichever began last would keep one worker busy while the others idle.
 LONGEST = (
     "docs/test_docs.py",
-    "plugin/test_stateful.py",
-    "training/test_trainer.py",
-    "cli/test_process.py",
+    "privacy/test_contacts.py",
     "service/test_serve.py",
+    "inference/test_local_triton.py",
+    "training/test_trainer.py",
+    "plugin/test_transfer.py",
     "cli/test_commands.py",
+    "training/test_recipes.py",
+    "benchmarks/test_report.py",
+    "models/test_promotion.py",
+    "qdrant/test_chaos.py",
     "docker/test_images.py",
     "clients/test_typescript.py",
-    "inference/test_local_triton.py",
-    "models/test_promotion.py",
-    "training/test_cli.py",
+    "docs/test_first_hour.py",
     "chaos/test_chaos.py",
+    "cli/test_store.py",
+    "training/test_faces.py",
+    "training/test_cli.py",
+    "cli/test_process.py",
+    "plugin/test_alone.py",
+    "client/test_clients.py",
+    "plugin/test_giving_up.py",
 )
 
 
