@@ -323,7 +323,8 @@ async def store_and_attached(engine: str, held: list[tuple[str, int]]) -> AsyncI
         await store.enroll("others", "ada", [NewTemplate(VOICES[0], CONTRACT)])
         for name, direction in held:
             await store.enroll("people", name, [NewTemplate(VOICES[direction], CONTRACT)])
-        served = store._engine
+        # A store that alone has its templates remembers vectors.
+        served = getattr(store._engine, "_engine", store._engine)
         assert isinstance(served, ServerEngine)
         attached = await attach(
             QDRANT_URL if engine == "server" else served._client,
