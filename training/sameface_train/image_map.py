@@ -87,8 +87,8 @@ def draw_map(
         )
     axes.grid(True, color="#e6eaef")
     axes.tick_params(labelsize=8)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    for edge in ("top", "right"):
+        axes.spines[edge].set_visible(False)
     figure.savefig(target, dpi=DPI, format="png")
 
 
