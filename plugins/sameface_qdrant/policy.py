@@ -24,6 +24,7 @@ from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
 from sameface_qdrant.values.decision import Candidate, Decision, Id, Outcome, Scope, ThresholdSource
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.settings import check_fields
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Policy)}
 
@@ -44,6 +45,7 @@ def changed_policy(policy: Policy, changes: PolicyChanges) -> Policy:
     Raises:
         InvalidArgument: see `check_policy`.
     """
+    check_fields(changes, PolicyChanges.__annotations__, "a policy")
     values: dict[str, Any] = {name: _DEFAULTS.get(name) if value is None else value for name, value in changes.items()}
     return check_policy(dataclasses.replace(policy, **values))
 

@@ -166,7 +166,7 @@ def test_probes_of_other_draws_are_answered_within_the_promised_intervals(
     population: Callable[[np.random.Generator, int], tuple[NDArray[np.float64], NDArray[np.float64]]], each: int
 ) -> None:
     inside: list[bool] = []
-    for seed in range(4):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         centres, spread = population(rng, 250)
         templates = drawn(rng, centres[:50], spread[:50], each)
@@ -181,7 +181,7 @@ def test_probes_of_other_draws_are_answered_within_the_promised_intervals(
             assert answer is not None
             inside += [low - 1e-9 <= counted <= high + 1e-9 for _, low, high, counted in shares(answer, counts)]
     # Each is promised with 95 %. The outcomes of one seed depend on each other.
-    assert len(inside) == 4 * 19
+    assert len(inside) == 3 * 19
     assert np.mean(inside) >= 0.93
 
 
@@ -204,6 +204,10 @@ def test_the_margin_is_the_largest_that_keeps_the_target(rows: list[tuple[int, i
     table = labelled_scores([*scores, -1.0], [*names, "x"], [*names, "y"], [*leads, math.nan])
     found = measure_margin(table, target, 0.4, 0.6)
     assert found is not None
+    assert table.mated_probes is not None
+    # As they are stored: a score minus a score.
+    leads = [float(one) for one in table.mated_probes.leads]
+    assert leads == pytest.approx([other / 100 for _, other in rows])
 
     def share(margin: float) -> float:
         return max(

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import sameface_qdrant
-from sameface_qdrant import Attached, Operation, Store, blocking
+from sameface_qdrant import Attached, Contract, Operation, Store, blocking
+from sameface_qdrant.errors import InvalidArgument
 
 
 def test_every_public_name_is_the_one_that_type_checkers_see() -> None:
@@ -79,6 +80,21 @@ def test_a_misspelt_option_of_a_calibration_is_a_type_error(misspelt: dict[str, 
             asyncio.run(awaited(call))
     with blocking.Store.open(":memory:") as store, pytest.raises(TypeError, match=name):
         store.calibrate("staff", **misspelt)
+
+
+def test_a_misspelt_field_of_a_change_is_refused() -> None:
+    voices = Contract("voices", version=1, sha256="0" * 64, dimension=4, preprocessing="none")
+    misspelt: Any = {"displayname": "Ada", "target_fm": 0.1}
+    with blocking.Store.open(":memory:") as store:
+        store.galleries.create("staff", voices)
+        store.identities.create("staff", "ada")
+        for change in (
+            lambda: store.identities.update("staff", "ada", misspelt),
+            lambda: store.galleries.update("staff", policy=misspelt),
+        ):
+            with pytest.raises(InvalidArgument, match="no field 'displayname'; expected one of") as refused:
+                change()
+            assert refused.value.metadata["field"] == "displayname"
 
 
 @pytest.mark.parametrize("name", ["Stores", "_private", "conversions"])

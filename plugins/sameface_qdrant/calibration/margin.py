@@ -66,8 +66,13 @@ def measure_margin(
         reached = np.sort(leads[probes.own >= threshold])
         if reached.size > allowed:
             margin = min(margin, float(reached[allowed]))
-    steps = math.floor(margin * 1e4 + 1e-9)
-    # A lead is a difference, whose last bit may be lost. The margin must not be above it.
-    margin = max(0.0, (steps if steps / 1e4 <= margin else steps - 1) / 1e4)
+    margin = max(0.0, _rounded_down(margin))
     shares = [float(np.mean((probes.own >= threshold) & (leads < margin))) for threshold in thresholds]
     return MeasuredMargin(target, margin, min(1.0, growth * max(shares)))
+
+
+def _rounded_down(margin: float) -> float:
+    """Round down to four decimals. A lead that reaches the given margin still does."""
+    steps = math.floor(margin * 1e4)
+    # Floating point may round the product up to the next step.
+    return (steps if steps / 1e4 <= margin else steps - 1) / 1e4

@@ -41,6 +41,7 @@ from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import NO_LABELS, check_identity_id, check_labels
 from sameface_qdrant.values.paging import Page, check_page, continued
+from sameface_qdrant.values.settings import check_fields
 
 Records: TypeAlias = tuple[list[Point], str | None]
 
@@ -165,6 +166,7 @@ class Identities:
             TemplateLimitReached: a later expiry would bring back more templates than the policy allows.
             ConcurrentUpdate: ``etag`` is given and not the present one, or other services were faster at every attempt.
         """
+        check_fields(changes, IdentityChanges.__annotations__, "an identity")
         check_override(changes.get("verify_threshold"), "verify_threshold", -1.0, 1.0)
         check_labels(changes.get("labels", NO_LABELS))
         payloads.check_future(changes.get("expire_time"), datetime.now(UTC))

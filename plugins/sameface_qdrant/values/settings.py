@@ -5,8 +5,9 @@ options on the command line go through that list.
 """
 
 import dataclasses
+import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import NoneType
@@ -70,6 +71,22 @@ class Setting:
         if value is not None and self.range is not None and value not in self.range:
             raise InvalidArgument(f"{self.name} is {value:g}; expected {self.range}", metadata={"field": self.name})
         return value
+
+
+def check_fields(changes: Mapping[str, Any], known: Collection[str], what: str) -> None:
+    """Check that changes name only known fields, because a misspelt one would change nothing.
+
+    Raises:
+        InvalidArgument: a field is not one of ``known``; ``metadata["field"]`` names it.
+    """
+    for name in changes:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            advice = f"; did you mean {close[0]!r}?" if close else ""
+            raise InvalidArgument(
+                f"{what} has no field {str(name)[:64]!r}; expected one of {', '.join(sorted(known))}{advice}",
+                metadata={"field": str(name)[:64]},
+            )
 
 
 def number(within: Range, help: str, *, absent: str = "default") -> Mapping[str, Any]:
