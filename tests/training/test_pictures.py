@@ -24,7 +24,6 @@ from sameface_train.monitor import Reading
 from sameface_train.report import thumbnail
 from sameface_train.tensorboard import FILE_NAME, Events, masked
 from sameface_train.validation import Measured
-from tests.training.glyphs import glyphs
 
 
 @given(st.lists(st.floats(-9, 9), min_size=1, max_size=30), st.integers(0, 8).map(lambda half: 2 * half + 1))
@@ -138,11 +137,3 @@ def test_examples_in_docstrings_hold(module) -> None:  # type: ignore[no-untyped
     done = doctest.testmod(module)
     assert done.attempted > 0
     assert done.failed == 0
-
-
-def test_a_map_of_many_images_stays_small() -> None:
-    samples = glyphs(30, 20, seed=1)
-    buffer = io.BytesIO()
-    vectors = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
-    draw_map(vectors, samples.images, samples.labels.tolist(), buffer, "many", samples.identities)
-    assert Image.open(buffer).size == (990, 770)
