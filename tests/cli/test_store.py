@@ -32,12 +32,16 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def key(tmp_path: Path) -> dict[str, str]:
+    """A key file, in place of a passphrase: each use of one takes half a second of processor time."""
+    (tmp_path / "a key").write_bytes(os.urandom(32))
+    return {"SAMEFACE_EXPORT_KEY_FILE": str(tmp_path / "a key")}
+
+
 def test_a_backup_is_made_checked_and_restored_without_who_was_erased_since(
-    sameface: Run, data: Path, tmp_path: Path
+    sameface: Run, data: Path, tmp_path: Path, key: dict[str, str]
 ) -> None:
-    # A key file: each use of a passphrase takes half a second of processor time, and other tests use one.
-    (tmp_path / "key").write_bytes(os.urandom(32))
-    key = {"SAMEFACE_EXPORT_KEY_FILE": str(tmp_path / "key")}
     made = sameface("store", "export", "monday", "--json", **key)
     assert made.returncode == 0, made.stderr
     (record,) = lines(made.stdout)
@@ -136,11 +140,11 @@ def test_a_passphrase_is_typed_twice_for_a_new_file(sameface: Run, monkeypatch: 
 
 
 def test_an_interrupted_import_is_discarded(
-    sameface: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sameface: Run, data: Path, tmp_path: Path, key: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sameface_qdrant.transfer.gallery_import import GalleryImport
 
-    assert sameface("store", "export", "x", **PASSPHRASE).returncode == 0
+    assert sameface("store", "export", "x", **key).returncode == 0
     target = ("--data-dir", str(tmp_path / "new"))
 
     async def stopped(self: GalleryImport) -> None:
@@ -150,6 +154,6 @@ def test_an_interrupted_import_is_discarded(
         patch.setattr(GalleryImport, "end", stopped)
         arguments = ("store", "import", "x", "--gallery", "staff", "--no-erasures-since", *target)
         with pytest.raises(asyncio.CancelledError):
-            sameface(*arguments, **PASSPHRASE)
+            sameface(*arguments, **key)
     found = sameface("store", "discard", "staff", *target)
     assert (found.returncode, found.stderr.startswith("6 records")) == (0, True)
