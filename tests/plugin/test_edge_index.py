@@ -53,8 +53,10 @@ async def fill(store: Store, people: range) -> None:
 
 
 def collection(store: Store) -> EdgeCollection:
-    assert isinstance(store._engine, EdgeEngine)
-    return store._engine._opened(CONTRACT.key)
+    # A store that alone has its templates remembers vectors.
+    engine = getattr(store._engine, "_engine", store._engine)
+    assert isinstance(engine, EdgeEngine)
+    return engine._opened(CONTRACT.key)
 
 
 async def indexed(store: Store) -> None:

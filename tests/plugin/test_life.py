@@ -157,15 +157,15 @@ async def test_a_person_whose_move_was_cut_off_is_erased_under_both_ids(
     await enroll(store, "ada", 0)
     await enroll(store, "cy", 3)
     engine = store._engine
-    commit = type(engine).commit
+    commit = engine.commit
 
     async def cut_off(*arguments: object, **options: object) -> None:
         raise OSError("cut off")
 
-    monkeypatch.setattr(type(engine), "commit", cut_off)
+    monkeypatch.setattr(engine, "commit", cut_off)
     with pytest.raises(OSError, match="cut off"):
         await store.identities.move("people", "ada", "lovelace")
-    monkeypatch.setattr(type(engine), "commit", commit)
+    monkeypatch.setattr(engine, "commit", commit)
     monkeypatch.setattr(conditional_write, "CRASHED_AFTER_S", 0.0)
     if merged_before:
         await store.identities.move("people", "cy", "lovelace", merge=True)
@@ -187,15 +187,15 @@ async def test_what_is_deleted_under_the_target_of_a_move_that_was_cut_off_does_
 ) -> None:
     await enroll(store, "ada", 0, 1)
     engine = store._engine
-    commit = type(engine).commit
+    commit = engine.commit
 
     async def cut_off(*arguments: object, **options: object) -> None:
         raise OSError("cut off")
 
-    monkeypatch.setattr(type(engine), "commit", cut_off)  # the copies have arrived, and the originals are there
+    monkeypatch.setattr(engine, "commit", cut_off)  # the copies have arrived, and the originals are there
     with pytest.raises(OSError, match="cut off"):
         await store.identities.move("people", "ada", "lovelace")
-    monkeypatch.setattr(type(engine), "commit", commit)
+    monkeypatch.setattr(engine, "commit", commit)
     gone = next(one for one in (await store.templates.list("people", "lovelace")).items if one.provenance.note == "0")
 
     async def delete() -> None:
