@@ -34,7 +34,7 @@ WARN = Policy(verify_threshold=0.5, identify_threshold=0.8)
 
 def remembered(store: Store, worth: int = 1) -> RememberingEngine:
     """The engine of a store, which reads a gallery's vectors after so many searches."""
-    found = cast(RememberingEngine, store._engine)
+    found = cast(RememberingEngine, store._remembering)
     found.worth = worth
     return found
 

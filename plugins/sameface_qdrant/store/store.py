@@ -60,7 +60,7 @@ class Store:
     def __init__(
         self, engine: Engine, protected: ProtectedEngine, galleries: Galleries, write_lock: WriteLock, secret: bytes
     ) -> None:
-        self._engine = engine
+        self._engine = self._remembering = engine
         self._checked = engine = galleries.sizes.watching(cast(Engine, protected))
         self.protections = protected.protections
         strict = ProtectedEngine(protected.stored, protected.protections, strict=True)
@@ -124,9 +124,9 @@ class Store:
         protects_new: bool | None = None,
     ) -> "Store":
         """Open a store on an engine that is already open. For the two bounds see `ServerOptions`."""
-        engine = remembering(engine)
+        kept = remembering(engine)
         write_lock = WriteLock(engine)
-        protected = ProtectedEngine(checked(engine), Protections(checked(engine), keys))
+        protected = ProtectedEngine(checked(kept), Protections(checked(kept), keys))
         galleries = Galleries(
             protected,
             write_lock,
@@ -134,8 +134,9 @@ class Store:
             gallery_max_age_s=gallery_max_age_s,
             size_max_age_s=size_max_age_s,
         )
-        secret = await open_meta(checked(engine), protected.records.check_keys)
+        secret = await open_meta(checked(kept), protected.records.check_keys)
         store = cls(engine, protected, galleries, write_lock, secret)
+        store._remembering = kept
         if engine.exclusive:
             # On a server the sweep does it, and services may start without it.
             store.erasures.resume()
@@ -168,7 +169,7 @@ class Store:
         await self.erasures.aclose()
         await self.galleries.sizes.aclose()
         await asyncio.to_thread(self.calculating.shutdown, cancel_futures=True)
-        await self._engine.aclose()
+        await self._remembering.aclose()
 
     async def enroll(
         self,
