@@ -268,7 +268,7 @@ def _check_supported(measured: Calibration, gallery: str, *, verify: bool, ident
     numbers = {f"target_{rate}": f"{one.target:g}" for rate, one in asked.items()}
     numbers |= {f"supported_{rate}": f"{one.supported:.3g}" for rate, one in asked.items()}
     advice = (
-        "Accept the supported rates, or set other targets."
+        "Accept the supported rates (accept_supported), or set other targets."
         if highest <= HIGHEST_APPLIED_RATE
         else f"No threshold is applied whose supported rate is above {HIGHEST_APPLIED_RATE:g}."
     )
