@@ -19,6 +19,7 @@ from sameface.cli.photos import (
     identity_id,
     identity_ids,
     one_photo_each,
+    people_named,
 )
 from sameface.client import NotAPhoto
 from sameface.photo_folders import describe_skipped
@@ -261,3 +262,29 @@ def test_the_limit_of_a_photo_is_the_environments(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("SAMEFACE_CLIENT_MAX_PHOTO_BYTES", wrong)
         with pytest.raises(InvalidArgument, match="SAMEFACE_CLIENT_MAX_PHOTO_BYTES cannot be used: "):
             photo.read()
+
+
+def test_a_forgery_is_never_enrolled_as_whom_it_imitates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signers = tmp_path / "signers"
+    kept = [signers / "ada" / "Genuine" / "1.png", signers / "ada" / "2.png", signers / "forged" / "3.png"]
+    forged = [
+        signers / "ada" / "forged" / "4.png",
+        signers / "ada" / "FORGERY" / "day" / "5.png",
+        signers / "bob" / "forgeries" / "6.png",
+    ]
+    make(*kept, *forged)
+    people, skipped = find_people(signers)
+    assert {photo.path for found in people.values() for photo in found} == {*kept}
+    assert [*people] == ["ada", "forged"]
+    assert {one.path for one in skipped if "forgery" in one.why} == {*forged}
+    assert len(skipped) == len(forged)
+    monkeypatch.chdir(signers / "ada")
+    for names in (["."], ["*"], [str(signers / "ada")], ["forged/4.png", "2.png", "Genuine"]):
+        found, left_out = people_named(names, "ada")
+        assert sorted(photo.path.resolve() for photo in found["ada"] if photo.path) == sorted(kept[:2])
+        assert left_out
+    with pytest.raises(InvalidArgument, match="no photo is left for ada \\(1 skipped \\(a skilled forgery"):
+        people_named(["forged"], "ada")
+    make(tmp_path / "kinds" / "Original" / "1.png", tmp_path / "kinds" / "forged" / "1.png")
+    with pytest.raises(InvalidArgument, match="none of signers"):
+        find_people(tmp_path / "kinds")

@@ -103,7 +103,8 @@ def enroll(
     The name of a sub-folder gives the id. If an id belongs to a person of another name, nothing is enrolled. A photo
     that is enrolled already is not added again. A run that was interrupted goes on where it was: what it has enrolled
     is not sent again. Photos under one id that do not resemble each other are asked about on a terminal, and refused
-    otherwise. Exit code: 0 every photo is enrolled, 3 one was refused.
+    otherwise. Forgeries in `<name>/forgery/` are no samples of that person, and are left out. Exit code: 0 every photo
+    is enrolled, 3 one was refused.
     """
     began = time.monotonic()
     if display_name and not identity:

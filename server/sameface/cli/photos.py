@@ -14,11 +14,13 @@ from anyascii import anyascii
 from sameface.cli.options import max_photo_bytes_of
 from sameface.client.files import check_content, meant_otherwise, read_file, read_path
 from sameface.client.naming import named, quotable
+from sameface.evaluation.forgery_names import is_forgery, kinds_alone
 from sameface.file_types import PHOTOS
 from sameface.photo_folders import Skipped, describe_skipped, is_folder, photos_below, why_skipped
 from sameface_qdrant.errors import InvalidArgument
 
 STDIN = "-"
+FORGERY = "a skilled forgery, by its folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,10 @@ def one_photo_each(*names: str) -> list[NamedPhoto]:
 def find_people(folder: Path) -> tuple[dict[str, list[NamedPhoto]], list[Skipped]]:
     """Return the photos of each sub-folder ``folder/<name>/`` by name, and what was skipped.
 
+    What is in ``folder/<name>/forgery/`` imitates that person (`sameface.evaluation.forgery_names`), and is skipped.
+
     Raises:
-        InvalidArgument: there is no sub-folder with photos.
+        InvalidArgument: there is no sub-folder with photos, or the sub-folders are kinds of samples and no people.
     """
     people: dict[str, list[NamedPhoto]] = {}
     skipped: list[Skipped] = []
@@ -118,9 +122,10 @@ def find_people(folder: Path) -> tuple[dict[str, list[NamedPhoto]], list[Skipped
         path = folder / entry.name
         # A link to a person's folder is that folder.
         is_person = is_folder(entry) and not entry.name.startswith(".")
-        if is_person and (photos := photos_below(path, skipped)):
-            people[entry.name] = [NamedPhoto(str(photo), photo) for photo in photos]
-        else:
+        found = [NamedPhoto(str(photo), photo) for photo in photos_below(path, skipped)] if is_person else []
+        if photos := _without_forgeries(found, skipped, below=folder):
+            people[entry.name] = photos
+        elif not found:
             why = "a folder without photos" if is_person else why_skipped(entry) or "not in a person's folder"
             skipped.append(Skipped(path, why))
     if not people:
@@ -129,24 +134,50 @@ def find_people(folder: Path) -> tuple[dict[str, list[NamedPhoto]], list[Skipped
             "person" + _in_brackets(skipped),
             metadata={"field": "photo"},
         )
+    if kinds := kinds_alone(people):
+        raise InvalidArgument(f"{folder} {kinds}", metadata={"field": "photo"})
     return people, skipped
 
 
 def people_named(photos: list[str], identity: str) -> tuple[dict[str, list[NamedPhoto]], list[Skipped]]:
     """Return the photos of each person by name, and what was skipped: of one ``identity``, or of a folder of people.
 
+    Skilled forgeries of the person, told by a folder in the name of a photo, are skipped.
+
     Raises:
         InvalidArgument: the names stand for no photos, or for no folder of people.
     """
     if identity:
         found, skipped = find_photos(photos)
-        return {identity: found}, skipped
+        if not (kept := _without_forgeries(found, skipped, below=None)):
+            raise InvalidArgument(
+                f"no photo is left for {identity}{_in_brackets(skipped)}; a forgery is no sample of whom it imitates",
+                metadata={"field": "photo"},
+            )
+        return {identity: kept}, skipped
     if len(photos) != 1 or photos[0] == STDIN or not Path(photos[0]).is_dir():
         raise InvalidArgument(
             "expected one folder with a sub-folder per person; for photos of one person give its id with --as ID",
             metadata={"field": "photo"},
         )
     return find_people(Path(photos[0]))
+
+
+def _without_forgeries(photos: Sequence[NamedPhoto], skipped: list[Skipped], below: Path | None) -> list[NamedPhoto]:
+    """Return the photos that are no forgeries, and add the others to ``skipped``.
+
+    A folder of forgeries is one below ``below/<name>/``, or any one in the name of a photo if ``below`` is None.
+    """
+    kept = []
+    for photo in photos:
+        path = photo.path
+        # The first part is an identity, whose name says nothing.
+        sample = "" if path is None else f"-/{path}" if below is None else path.relative_to(below).as_posix()
+        if path is not None and is_forgery(sample):
+            skipped.append(Skipped(path, FORGERY))
+        else:
+            kept.append(photo)
+    return kept
 
 
 def _in_brackets(skipped: Iterable[Skipped]) -> str:

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sameface.evaluation.forgery_names import FORGERY_FOLDERS, GENUINE_FOLDERS, KINDS
+from sameface.evaluation.forgery_names import FORGERY_FOLDERS, KINDS, kinds_alone
 from sameface.photo_folders import Skipped, is_folder, photos_below, why_skipped
 from sameface_qdrant.errors import InvalidArgument
 
@@ -59,13 +59,8 @@ def read_labelled(root: Path) -> LabelledFolder:
             "<signer>/forgery/<image>",
             metadata={"field": "folder"},
         )
-    names = {name.lower() for name in (*found.photos.values(), *found.forgeries.values())}
-    if names <= KINDS and names & FORGERY_FOLDERS and names & GENUINE_FOLDERS:
-        raise InvalidArgument(
-            f"{root} has the folders {', '.join(sorted(names))} and none of signers; expected <signer>/genuine/<image> "
-            "and <signer>/forgery/<image>, so that each forgery is filed under whom it imitates",
-            metadata={"field": "folder"},
-        )
+    if kinds := kinds_alone({*found.photos.values(), *found.forgeries.values()}):
+        raise InvalidArgument(f"{root} {kinds}", metadata={"field": "folder"})
     return found
 
 

@@ -5,6 +5,8 @@ signer whom it imitates. It is no sample of that signer: mated with the genuine 
 the model.
 """
 
+from collections.abc import Collection
+
 FORGERY_FOLDERS = frozenset({"forgery", "forgeries", "forged"})
 GENUINE_FOLDERS = frozenset({"genuine", "original", "originals"})
 KINDS = FORGERY_FOLDERS | GENUINE_FOLDERS
@@ -27,3 +29,18 @@ def signer(identity: str) -> str:
     """
     owner, _, kind = identity.rpartition("/")
     return owner if owner and kind.lower() in KINDS else identity
+
+
+def kinds_alone(identities: Collection[str]) -> str:
+    """Return what is wrong with a folder whose sub-folders are kinds of samples, and none of signers; else nothing.
+
+    >>> kinds_alone(["forged", "Genuine"])[:50], kinds_alone(["forged", "ada"]), kinds_alone(["forged"])
+    ('has the folders forged, genuine and none of signer', '', '')
+    """
+    names = {name.lower() for name in identities}
+    if not (names <= KINDS and names & FORGERY_FOLDERS and names & GENUINE_FOLDERS):
+        return ""
+    return (
+        f"has the folders {', '.join(sorted(names))} and none of signers; expected <signer>/genuine/<image> and "
+        "<signer>/forgery/<image>, so that each forgery is filed under whom it imitates"
+    )
