@@ -28,7 +28,7 @@ from sameface.inference.base import Inference
 from sameface.inference.cards import EMBEDDER, ModelCard, read_all_cards
 from sameface.inference.check import check_digests, check_models
 from sameface.inference.defaults import check_served, chosen_version
-from sameface.inference.embedders import served_models
+from sameface.inference.embedders import is_default, served_models
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
@@ -73,7 +73,7 @@ class Started:
         models = ", ".join(
             f"{card.model} v{card.version}"
             + (" in OpenVINO" if self.parts.model_runtime(card) == "openvino" else "")
-            + (" (default)" if card.embeds_faces and card.version == self.parts.default_embedder.version else "")
+            + (" (default)" if is_default(card, self.parts.cards, self.parts.default_embedder.version) else "")
             for card in self.parts.cards
         )
         engine = self.parts.engine

@@ -273,7 +273,7 @@ async def test_triton_serves_them_beside_the_faces(client: Client, operations: F
     models = {one.name: one for one in client.server_info().models}
     assert {name for name, one in models.items() if one.takes_whole_images} == set(SIZES)
     assert models["face_embedder"].default_embedder
-    assert not models["drawings"].default_embedder
+    assert models["drawings"].default_embedder
     for model, size in SIZES.items():
         image = drawn("wave", 4, *size)
         (found,) = client.embed(image, embedder_model=model).faces

@@ -86,7 +86,10 @@ def export_command(
         )
         folder = target / card.model / str(card.version)
         print(f"{folder}: preprocessing {card.preprocessing}")
-        following = f"sameface evaluate operating-points IMAGES --embedder-model {model} --write"
+        following = (
+            f"sameface evaluate operating-points IMAGES --embedder-model {model} --embedder-version {card.version} "
+            "--write"
+        )
     print(f"{folder}: {len(content):,} bytes, smallest cosine to PyTorch {cosine:.7f}")
     if repository is not None:
         print(

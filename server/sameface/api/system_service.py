@@ -13,7 +13,7 @@ from sameface.api import responses
 from sameface.errors import PermissionDenied
 from sameface.inference.cards import OPENVINO_EMBEDDER, ModelCard
 from sameface.inference.defaults import ChosenVersion
-from sameface.inference.embedders import EmbedderRuntime
+from sameface.inference.embedders import EmbedderRuntime, is_default
 from sameface.v1 import system_service_pb2, system_service_pb2_grpc
 from sameface_qdrant.engines.base import EngineDescription
 
@@ -69,7 +69,7 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ig
                     title=card.title,
                     licence=card.licence.weights,
                     contract=responses.contract_to(card.contract) if card.is_embedder else None,
-                    default_embedder=card.embeds_faces and card.version == parts.default_embedder.version,
+                    default_embedder=is_default(card, parts.cards, parts.default_embedder.version),
                     licence_restriction=card.licence.restriction,
                     runtime=parts.model_runtime(card),
                     takes_whole_images=card.whole_image is not None,

@@ -105,7 +105,12 @@ def _system(connection: Any) -> dict[str, Any]:
         f"qdrant_{answer.store_engine}_version": answer.store_version,
         "models": [f"{model.name} v{model.version}: {model.title}" for model in answer.models],
         "licence_restriction": next(
-            (model.licence_restriction for model in answer.models if model.default_embedder), ""
+            (
+                model.licence_restriction
+                for model in answer.models
+                if model.default_embedder and not model.takes_whole_images
+            ),
+            "",
         ),
         "inference_counts": {f"{model} v{version}": count for (model, version), count in counts.items()},
     }

@@ -81,21 +81,22 @@ def seal(
 
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """List every model version with its licences, and mark the default for new galleries."""
-    from sameface.inference.cards import read_all_cards
+    """List every model version with its licences, and mark each embedder's default for new galleries."""
+    from sameface.inference.cards import EMBEDDER, read_all_cards
+    from sameface.inference.embedders import is_default
 
     settings = load_settings(None)
     cards, chosen = read_all_cards(settings.model_repository), _chosen(settings)
     served = configured_models(settings).cards
-    default = {card.model for card in served if card.embeds_faces and card.version == chosen.version}
+    defaults = {(card.model, card.version) for card in served if is_default(card, served, chosen.version)}
 
-    def is_default(card: "ModelCard") -> bool:
-        return card.model in default and card.version == chosen.version
+    def default(card: "ModelCard") -> bool:
+        return (card.model, card.version) in defaults
 
     if as_json:
         for card in cards:
             record = card.model_dump(mode="json", exclude={"golden", "golden_set"})
-            print_json({**record, "default": is_default(card)})
+            print_json({**record, "default": default(card)})
         return
     print_table(
         ("model", "version", "", "", "licence of the weights", "training data", "restriction"),
@@ -103,7 +104,7 @@ def list_models(as_json: AsJson = False) -> None:
             (
                 card.model,
                 str(card.version),
-                "default" if is_default(card) else "",
+                "default" if default(card) else "",
                 card.title,
                 card.licence.weights,
                 card.licence.training_data,
@@ -112,7 +113,7 @@ def list_models(as_json: AsJson = False) -> None:
             for card in cards
         ),
     )
-    note(f"the default is named by {chosen.where}")
+    note(f"the default of {EMBEDDER} is named by {chosen.where}")
 
 
 @app.command()

@@ -72,7 +72,10 @@ def add(
         content = file.read_bytes()
         stated = Statement(licence, training_data, title or f"{model}, added by the operator", restriction, about)
         card = add_embedder(repository, model, content, image_of(content, fit, strokes), stated, version=version)
-        following = f"measure thresholds: sameface evaluate operating-points FOLDER --embedder-model {model} --write"
+        following = (
+            f"measure thresholds: sameface evaluate operating-points FOLDER --embedder-model {model} "
+            f"--embedder-version {card.version} --write"
+        )
     numbers = card.golden.output if model == "face_pad" else f"of {len(card.golden.output)} numbers"
     print(f"{repository / card.model / str(card.version)}: sha256 {card.sha256}, golden vector {numbers}")
     note("restart the service to serve it; remove the folder to take it out again")

@@ -73,6 +73,24 @@ def embedder_versions(cards: Sequence[ModelCard], model: str = EMBEDDER) -> dict
     return {card.version: card for card in cards if card.is_embedder and card.model == model}
 
 
+def default_version(cards: Sequence[ModelCard], model: str) -> int:
+    """Return the version of an embedder of whole images that new galleries get if they name none.
+
+    It is the highest of those whose licence restricts nothing and that have operating points. If no version has both,
+    one without a restriction goes before one with operating points. A version that is not served is 1.
+    """
+    versions = embedder_versions(cards, model).values()
+    ranks = ((not card.licence.restriction, bool(card.operating_points), card.version) for card in versions)
+    return max(ranks, default=(False, False, 1))[-1]
+
+
+def is_default(card: ModelCard, cards: Sequence[ModelCard], of_faces: int) -> bool:
+    """Whether new galleries of this card's embedder get its version, where ``of_faces`` is the default of faces."""
+    if card.whole_image is None:
+        return card.embeds_faces and card.version == of_faces
+    return card.version == default_version(cards, card.model)
+
+
 def served_version(cards: Sequence[ModelCard], version: int, model: str = EMBEDDER) -> ModelCard:
     """Return the card of a version of an embedder among what is served.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sameface.errors import FacesNotSupported
 from sameface.inference.cards import EMBEDDER, FACE_EMBEDDERS, ModelCard
-from sameface.inference.embedders import embedder_versions, served_version
+from sameface.inference.embedders import default_version, served_version
 from sameface_qdrant.errors import ThresholdNotCalibrated
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.vectors import check_same_contract
@@ -25,15 +25,14 @@ class Embedders:
         object.__setattr__(self, "whole", whole)
 
     def card(self, model: str = "", version: int | None = None) -> ModelCard:
-        """Return the card of an embedder. Its default version is the service's for faces, else the highest one.
+        """Return the card of an embedder. Its default version is the service's for faces, else `default_version`.
 
         Raises:
             ModelNotFound: the embedder or the version is not served.
         """
         model = model or EMBEDDER
         if version is None:
-            others = embedder_versions(self.cards, model)
-            version = self.default if model in FACE_EMBEDDERS else max(others, default=1)
+            version = self.default if model in FACE_EMBEDDERS else default_version(self.cards, model)
         return served_version(self.cards, version, model)
 
     def card_for(self, contract: Contract) -> ModelCard:
@@ -55,8 +54,9 @@ class Embedders:
         if not self.of_whole_images(contract):
             return error
         return ThresholdNotCalibrated(
-            f"{error.message}. New galleries of {contract.model} have thresholds after: sameface evaluate "
-            f"operating-points FOLDER --embedder-model {contract.model} --write, and a restart",
+            f"{error.message}. New galleries of {contract.model} version {contract.version} have thresholds after: "
+            f"sameface evaluate operating-points FOLDER --embedder-model {contract.model} --embedder-version "
+            f"{contract.version} --write, and a restart",
             metadata=error.metadata,
         )
 

@@ -20,7 +20,7 @@ class Model(Answer):
     contract: Contract | None
     """The embedding contract of this version. Galleries are bound to it. None if it makes no embeddings."""
     default_embedder: bool
-    """Whether new galleries are bound to this version by default."""
+    """Whether new galleries of this embedder are bound to this version by default."""
     licence_restriction: str
     """What the licence forbids, in words for people who create a gallery. Empty if it forbids nothing."""
     runtime: str

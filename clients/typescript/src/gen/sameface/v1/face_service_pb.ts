@@ -701,7 +701,7 @@ export type CompareFacesRequest = Message<"sameface.v1.CompareFacesRequest"> & {
   faceSelection: FaceSelection;
 
   /**
-   * Version of the embedder; 0 means the server's default for `face_embedder`, and the highest version of another one.
+   * Version of the embedder; 0 means its default, which GetServerInfo marks.
    *
    * @generated from field: int32 embedder_version = 6;
    */
@@ -834,7 +834,7 @@ export type EmbedFacesRequest = Message<"sameface.v1.EmbedFacesRequest"> & {
   photo: Uint8Array;
 
   /**
-   * Version of the embedder; 0 means the server's default for `face_embedder`, and the highest version of another one.
+   * Version of the embedder; 0 means its default, which GetServerInfo marks.
    *
    * @generated from field: int32 embedder_version = 2;
    */

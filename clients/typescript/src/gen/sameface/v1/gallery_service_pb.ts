@@ -44,8 +44,8 @@ export type CreateGalleryRequest = Message<"sameface.v1.CreateGalleryRequest"> &
   gallery?: Gallery;
 
   /**
-   * Version of the embedder that the gallery is bound to; 0 means the server's default for `face_embedder`, and the
-   * highest version of another embedder.
+   * Version of the embedder that the gallery is bound to; 0 means the embedder's default, which
+   * GetServerInfo marks.
    *
    * @generated from field: int32 embedder_version = 3;
    */

@@ -87,7 +87,7 @@ export type GetServerInfoResponse = Message<"sameface.v1.GetServerInfoResponse">
   models: GetServerInfoResponse_Model[];
 
   /**
-   * Where the default embedder version is set: `settings`, `model repository`, or `package` if neither sets it.
+   * Where the default version of `face_embedder` is set: `settings`, `model repository`, or `package` if neither sets it.
    *
    * @generated from field: string default_embedder_origin = 8;
    */
@@ -144,7 +144,8 @@ export type GetServerInfoResponse_Model = Message<"sameface.v1.GetServerInfoResp
   contract?: Contract;
 
   /**
-   * Whether new galleries are bound to this version by default.
+   * Whether new galleries of this embedder are bound to this version by default. Of an embedder of whole images, it is
+   * the highest version with operating points whose licence restricts nothing.
    *
    * @generated from field: bool default_embedder = 6;
    */
