@@ -23,6 +23,7 @@ from sameface.evaluation.tables import identification_tables, points_table, veri
 from sameface.evaluation.verification import verify
 from sameface.inference.cards import MeasuredPoint, read_card
 from sameface.launcher import Service
+from sameface.models.seal import with_new_points
 from sameface_qdrant.calibration.thresholds import calibrate
 from sameface_qdrant.errors import NotEnoughData
 from sameface_qdrant.metrics.comparisons import labelled_scores
@@ -154,6 +155,26 @@ def test_unsupported_points_are_not_written_into_a_card() -> None:
     few = compare_all_samples(far_apart([f"p{number}" for number in range(6) for _ in range(2)]))
     with pytest.raises(NotEnoughData, match=r"no operating point can be written.*--accept-unsupported"):
         writable_points(measure_operating_points(few), fmr_support(few, draw_identities(6, 100, 0)))
+
+
+def test_points_that_are_not_measured_again_stay_in_the_card() -> None:
+    first = read_card(Path("model_repository/face_embedder/2/card.json")).operating_points[0]
+
+    def points(**thresholds: float) -> list[MeasuredPoint]:
+        return [
+            first.model_copy(update={"fmr": float(f"1e-{name[-1]}"), "threshold": threshold})
+            for name, threshold in thresholds.items()
+        ]
+
+    stored = points(e3=0.4, e4=0.5, e5=0.6)
+    for measured, written, removed in (
+        (points(e3=0.45), points(e3=0.45, e4=0.5, e5=0.6), []),
+        (points(e3=0.55), points(e3=0.55, e5=0.6), points(e4=0.5)),
+        (points(e4=0.35), points(e4=0.35, e5=0.6), points(e3=0.4)),
+        (points(e3=0.1, e4=0.2, e5=0.3), points(e3=0.1, e4=0.2, e5=0.3), []),
+        (points(e6=0.7), points(e3=0.4, e4=0.5, e5=0.6, e6=0.7), []),
+    ):
+        assert with_new_points(stored, measured) == (tuple(written), tuple(removed))
 
 
 def test_a_comparison_marks_its_endpoints(sameface: Run, tmp_path: Path) -> None:

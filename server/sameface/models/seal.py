@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sameface.inference.cards import (
     SMALLEST_COSINE,
     Golden,
     GoldenSet,
+    MeasuredPoint,
     ModelCard,
     cosine_between,
     golden_input,
@@ -85,6 +87,21 @@ def _equal_to(sealed: ModelCard, other: ModelCard) -> dict[str, float]:
 def rounded(output: FloatArray) -> tuple[float, ...]:
     """Return an output for a card: flat, with six significant digits."""
     return tuple(float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in np.ravel(output))
+
+
+def with_new_points(
+    stored: Sequence[MeasuredPoint], measured: Sequence[MeasuredPoint]
+) -> tuple[tuple[MeasuredPoint, ...], tuple[MeasuredPoint, ...]]:
+    """Return a card's points after a measurement, highest FMR first, and those that it contradicts, which go.
+
+    A stored point stays if its FMR was not measured again. It goes if a lower FMR would then have a lower threshold.
+    """
+    new = {point.fmr for point in measured}
+    kept, gone = [], []
+    for point in (one for one in stored if one.fmr not in new):
+        fits = all((point.threshold - other.threshold) * (other.fmr - point.fmr) >= 0 for other in measured)
+        (kept if fits else gone).append(point)
+    return tuple(sorted([*measured, *kept], key=lambda point: -point.fmr)), tuple(gone)
 
 
 def write_card(path: Path, card: ModelCard) -> None:

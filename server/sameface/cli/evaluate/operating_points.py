@@ -61,18 +61,26 @@ def operating_points(
     points = points_record(measured, compared, found, name)
     if write and embedded.contract is not None:
         chosen = writable_points(measured, found, accept_unsupported=accept_unsupported)
-        _write_points(embedded.contract, points_record(chosen, compared, found, name, for_card=True))
         if left_out := [f"{one.target_fmr:g}" for one in measured if one not in chosen]:
             note(f"not written, because they are not supported: FMR {', '.join(left_out)}")
+        _write_points(embedded.contract, points_record(chosen, compared, found, name, for_card=True))
     measured_on = conditions(name, embedded.samples)
     record = {"operating_points": points, "supported_fmr": support_record(found), "conditions": measured_on}
     show([points_table(measured, compared, found), conditions_table(measured_on)], record, as_json)
 
 
 def _write_points(contract: "Contract", points: Sequence[dict[str, Any]]) -> None:
-    from sameface.inference.cards import ModelCard, read_card
-    from sameface.models.seal import write_card
+    from sameface.inference.cards import MeasuredPoint, ModelCard, read_card
+    from sameface.models.seal import with_new_points, write_card
 
     path = load_settings(None).model_repository / contract.model / str(contract.version) / "card.json"
     card = read_card(path)
-    write_card(path, ModelCard.model_validate({**card.model_dump(), "operating_points": points}))
+    measured = [MeasuredPoint.model_validate(point) for point in points]
+    written, gone = with_new_points(card.operating_points, measured)
+    write_card(path, ModelCard.model_validate({**card.model_dump(), "operating_points": written}))
+    for told, those in (
+        ("kept from the card as they were", [one for one in written if one not in measured]),
+        ("removed from the card, because the new thresholds contradict them", gone),
+    ):
+        if those:
+            note(f"{told}: {', '.join(f'FMR {one.fmr:g} (measured on {one.measured_on})' for one in those)}")
