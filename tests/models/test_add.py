@@ -1,6 +1,7 @@
 """`sameface model add` seals any ONNX file that keeps the contract of `face_pad`, and nothing else."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,19 +13,22 @@ from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2
 
 from sameface.errors import ModelCheckFailed
-from sameface.inference.cards import PAD, golden_input, read_card, read_cards
+from sameface.inference.cards import PAD, golden_input, read_all_cards, read_card, read_cards
 from sameface.inference.check import check_digests, check_models
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import TritonInference
+from sameface.inference.whole_image import Strokes, WholeImage
 from sameface.models.add import CONFIG, Statement, add_pad
 from sameface.models.contract import FACE_PAD, check_tensor_contract
+from sameface.models.whole_image import add_embedder, image_of
 from sameface.settings import cache_folder
 from sameface_qdrant.errors import InvalidArgument
 from tests.cli.conftest import Run, lines
 from tests.toy_pad import STATED, toy_pad
 
+GREY = WholeImage(detection="none", colour="grey", height=8, width=8, fit="pad", strokes="bright")
 STATES = ("--licence", "CC0", "--training-data", "none: written by hand")
 
 
@@ -218,3 +222,51 @@ def test_a_card_is_readable_json(repository: Path, file: Path) -> None:
     assert fields["golden"]["shape"] == [1, 3, 128, 128]
     images = golden_input((1, 3, 128, 128)).astype(np.float64).mean(axis=(2, 3))[0]
     assert fields["golden"]["output"] == pytest.approx([0.0, 0.1 * (images[2] - images[0])], abs=1e-4)
+
+
+@pytest.mark.parametrize("theirs", ["config.pbtxt", "1/model.onnx"])
+@pytest.mark.parametrize("model", [PAD, "shapes"])
+def test_a_model_of_somebody_else_is_not_changed(tmp_path: Path, file: Path, model: str, theirs: str) -> None:
+    kept = tmp_path / "models" / model / theirs
+    kept.parent.mkdir(parents=True)
+    kept.write_text("theirs")
+    add = {
+        PAD: lambda: add_pad(tmp_path / "models", file, STATED, version=2),
+        "shapes": lambda: add_embedder(tmp_path / "models", "shapes", b"", GREY, STATED, version=2),
+    }
+    with pytest.raises(InvalidArgument, match="folder of another model") as error:
+        add[model]()
+    assert error.value.metadata["field"] == "model"
+    assert [path.read_text() for path in (tmp_path / "models").rglob("*") if path.is_file()] == ["theirs"]
+
+
+def test_an_edited_config_is_kept(tmp_path: Path, file: Path) -> None:
+    add_pad(tmp_path, file, STATED)
+    (tmp_path / PAD / "config.pbtxt").write_text(CONFIG + "# edited\n")
+    add_pad(tmp_path, file, STATED, version=2)
+    assert (tmp_path / PAD / "config.pbtxt").read_text() == CONFIG + "# edited\n"
+
+
+def test_a_card_that_was_copied_to_another_folder_is_refused(tmp_path: Path, file: Path) -> None:
+    add_pad(tmp_path, file, STATED)
+    for other in (tmp_path / PAD / "2", tmp_path / "shapes" / "1"):
+        other.mkdir(parents=True)
+        shutil.copy(tmp_path / PAD / "1" / "card.json", other)
+        with pytest.raises(ModelCheckFailed, match=f"is the card of {PAD} version 1; expected {other.parent.name}"):
+            read_all_cards(tmp_path)
+        shutil.rmtree(other)
+    assert len(read_all_cards(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "height", "strokes", "field"), [(1, 1025, "bright", "height"), (3, 8, "bright", "strokes")]
+)
+def test_the_field_that_cannot_be_is_named(channels: int, height: int, strokes: Strokes, field: str) -> None:
+    tensors = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", *sizes])
+        for name, sizes in (("images", [channels, height, 8]), ("embedding", [4]))
+    ]
+    graph = onnx.helper.make_graph([], "wrong", tensors[:1], tensors[1:])
+    with pytest.raises(InvalidArgument, match=field) as error:
+        image_of(onnx.helper.make_model(graph).SerializeToString(), "pad", strokes)
+    assert error.value.metadata["field"] == field

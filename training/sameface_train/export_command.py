@@ -1,6 +1,7 @@
 """`sameface-train export`: puts the network of a run into a model repository."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -92,8 +93,9 @@ def export_command(
         )
     print(f"{folder}: {len(content):,} bytes, smallest cosine to PyTorch {cosine:.7f}")
     if repository is not None:
+        where = quote(str(repository))
         print(
-            f"to serve it: SAMEFACE_MODEL_REPOSITORY={repository} sameface model build, then sameface serve "
-            f"--model-repository {repository}"
+            f"to serve it: SAMEFACE_MODEL_REPOSITORY={where} sameface model build, then sameface serve "
+            f"--model-repository {where}"
         )
     print(f"next: {following}")

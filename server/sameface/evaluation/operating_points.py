@@ -73,6 +73,6 @@ def writable_points(
             f"no operating point can be written: the lowest supported FMR is {found.lowest:.2g}, and the points are "
             f"for {easiest:g} and less. {easiest:g} needs {found.needed(easiest):,} independent comparisons; these are "
             f"equivalent to about {found.trials:,.0f}. Add identities, or give --accept-unsupported",
-            metadata={"identities": 0, "comparisons": round(found.trials)},
+            metadata={"comparisons": round(found.trials)},
         )
     return kept

@@ -218,6 +218,23 @@ def read_card(path: Path) -> ModelCard:
         raise ModelCheckFailed(f"{path} is not a model card: {error}", metadata={"path": path}) from error
 
 
+def read_card_in_place(path: Path) -> ModelCard:
+    """Read the card file ``<model>/<version>/card.json``.
+
+    Raises:
+        ModelCheckFailed: the file is not a card, or names another model or version than its folder.
+    """
+    card = read_card(path)
+    model, version = path.parts[-3:-1]
+    if (card.model, str(card.version)) != (model, version):
+        raise ModelCheckFailed(
+            f"{path} is the card of {card.model} version {card.version}; expected {model} version {version}, as the "
+            "folder says. A copied version needs a card of its own: add the weights with `sameface model add`",
+            metadata={"path": path, "model": card.model, "version": card.version},
+        )
+    return card
+
+
 def read_cards(repository: Path) -> tuple[ModelCard, ...]:
     """Return the cards of what a service serves unless its settings name another runtime: all but those for OpenVINO.
 
@@ -233,9 +250,9 @@ def read_all_cards(repository: Path) -> tuple[ModelCard, ...]:
 
     Raises:
         ModelNotFound: the folder has no card.
-        ModelCheckFailed: a card is malformed.
+        ModelCheckFailed: a card is malformed, or is that of another folder.
     """
-    cards = [read_card(path) for path in repository.glob("*/*/card.json")]
+    cards = [read_card_in_place(path) for path in repository.glob("*/*/card.json")]
     if not cards:
         raise ModelNotFound(
             f"{repository} has no model card; expected <model>/<version>/card.json in it",

@@ -65,7 +65,8 @@ def add_pad(repository: Path, file: Path, stated: Statement, version: int = 1) -
     The folder appears at once, complete. The service uses the highest version after its next start.
 
     Raises:
-        InvalidArgument: the version is there already, or below 1; licence or training data are not stated.
+        InvalidArgument: the version is there already, or below 1; licence or training data are not stated; the folder
+            is that of another model (`needs_config`).
         ModelCheckFailed: the file does not keep the tensor contract, or its output cannot be checked at a start.
         OSError: the file cannot be read, or the repository not be written.
     """
@@ -74,6 +75,7 @@ def add_pad(repository: Path, file: Path, stated: Statement, version: int = 1) -
         raise InvalidArgument(f"version is {version}; expected 1 or more", metadata={"field": "version"})
     folder = repository / PAD / str(version)
     check_absent(folder)
+    needs_config(folder.parent)
     content = file.read_bytes()
     card = _card(content, file.name, stated, version)
     repository.mkdir(parents=True, exist_ok=True)
@@ -83,8 +85,9 @@ def add_pad(repository: Path, file: Path, stated: Statement, version: int = 1) -
         (made / "model.onnx").write_bytes(content)
         write_card(made / "card.json", card)
         folder.parent.mkdir(exist_ok=True)
-        (made.parent / "config.pbtxt").write_text(CONFIG, encoding="utf-8")
-        (made.parent / "config.pbtxt").replace(folder.parent / "config.pbtxt")
+        if needs_config(folder.parent):
+            (made.parent / "config.pbtxt").write_text(CONFIG, encoding="utf-8")
+            (made.parent / "config.pbtxt").replace(folder.parent / "config.pbtxt")
         check_absent(folder)
         made.rename(folder)
     return card
@@ -106,6 +109,24 @@ def check_absent(folder: Path) -> None:
             f"{folder} exists already and is not overwritten; choose another --version, or remove the folder first",
             metadata={"field": "version", "path": folder},
         )
+
+
+def needs_config(folder: Path) -> bool:
+    """Return whether the folder of a model has no config yet. One that is there is kept, for it may have been edited.
+
+    Raises:
+        InvalidArgument: the folder holds a config or versions and no card, so it is a Triton model of somebody else.
+    """
+    config = folder / "config.pbtxt"
+    cards = [*folder.glob("*/card.json")]
+    theirs = [config] if config.exists() else sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+    if theirs and not cards:
+        raise InvalidArgument(
+            f"{theirs[0]} exists, and no version in {folder} has a card.json, so it is the folder of another model and "
+            "is not changed; choose another name or repository",
+            metadata={"field": "model", "path": theirs[0]},
+        )
+    return not config.exists()
 
 
 def _card(content: bytes, file: str, stated: Statement, version: int) -> ModelCard:

@@ -21,11 +21,11 @@ from sameface.inference.cards import (
     Source,
     TensorSpec,
     golden_input,
-    read_card,
+    read_card_in_place,
 )
 from sameface.inference.onnx import open_session
 from sameface.inference.whole_image import Fit, Strokes, WholeImage
-from sameface.models.add import Statement, check_absent, check_stated
+from sameface.models.add import Statement, check_absent, check_stated, needs_config
 from sameface.models.contract import check_tensor_contract, contract_of
 from sameface.models.seal import rounded, write_card
 from sameface.models.weights import FILE_NAME, build_from_weights
@@ -124,7 +124,7 @@ def image_of(content: bytes, fit: Fit, strokes: Strokes) -> WholeImage:
     """Return how an image becomes the input of an ONNX file, whose size it states.
 
     Raises:
-        InvalidArgument: an input in colour has no strokes.
+        InvalidArgument: an input in colour has no strokes, or height or width are above `LARGEST_SIDE`.
         ModelCheckFailed: see `read_tensors`.
     """
     channels, height, width = read_tensors(content).shape
@@ -138,10 +138,11 @@ def image_of(content: bytes, fit: Fit, strokes: Strokes) -> WholeImage:
             strokes=strokes,
         )
     except ValidationError as error:
-        told = "; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
+        found = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        told = "; ".join(f"{field}: {text}" if field else text for field, text in found)
         raise InvalidArgument(
             f"an input of {channels}x{height}x{width} with fit {fit} and strokes {strokes} cannot be: {told}",
-            metadata={"field": "strokes"},
+            metadata={"field": found[0][0] or "strokes"},
         ) from error
 
 
@@ -171,15 +172,16 @@ def add_embedder(
         committed: whether ``content`` is the form of `sameface.models.weights`, which is then kept beside it.
 
     Raises:
-        InvalidArgument: the name cannot be used, the version is there already, or licence or training data are not
-            stated.
+        InvalidArgument: the name cannot be used, the version is there already, licence or training data are not
+            stated, or the folder is that of another model (`sameface.models.add.needs_config`).
         ModelCheckFailed: the file breaks its tensor contract, or other versions of the model have other tensors.
         OSError: the repository cannot be written.
     """
     check_model_name(model)
     check_stated(stated)
     folder = repository / model
-    others = [read_card(path) for path in sorted(folder.glob("*/card.json"))]
+    needs_config(folder)
+    others = [read_card_in_place(path) for path in sorted(folder.glob("*/card.json"))]
     number = 1 + max((card.version for card in others), default=0) if version is None else version
     if number < 1:
         raise InvalidArgument(f"version is {number}; expected 1 or more", metadata={"field": "version"})
@@ -197,7 +199,7 @@ def add_embedder(
             (made / str(number) / FILE_NAME).write_bytes(content)
         write_card(made / str(number) / "card.json", card)
         folder.mkdir(exist_ok=True)
-        if not others:
+        if needs_config(folder):
             (made / "config.pbtxt").write_text(_config(card), encoding="utf-8")
             (made / "config.pbtxt").replace(folder / "config.pbtxt")
         check_absent(folder / str(number))
