@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from sameface.vision import ImageLimits, decode_image, fit_whole_image
 from sameface_train.augmentation import DRAWINGS, FACES, NONE, augment, centre
 from sameface_train.batches import Sampling, batches, draw, members
 from sameface_train.errors import UnusableData
@@ -59,6 +61,31 @@ def test_colours_are_read_as_red_green_blue(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), np.full((8, 8, 3), (10, 20, 200), np.uint8))  # blue, green, red
     assert read_folder(tmp_path, side=8).images[0, :, 0, 0].tolist() == [200, 20, 10]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "1"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_an_image_is_read_as_the_service_reads_it(tmp_path: Path, mode: str, grey: bool) -> None:
+    # Strokes on nothing: under the transparency is black, too.
+    strokes = Image.new("RGBA", (8, 6))
+    strokes.paste((0, 0, 0, 255), (2, 1, 5, 4))
+    laid = Image.new("L", (8, 6), 255)
+    laid.paste(0, (2, 1, 5, 4))
+    if mode == "P":
+        image = laid.point(lambda value: value // 255).convert("P")
+        image.putpalette([0, 0, 0, 0, 0, 0])
+    else:
+        image = strokes.convert(mode) if mode in ("RGBA", "LA") else laid.convert(mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(laid).astype(np.uint16) * 257)
+    for number in range(2):
+        path = tmp_path / "a" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        image.save(path, **({"transparency": 1} if mode == "P" else {}))
+    read = read_folder(tmp_path, side=(6, 8), grey=grey).images[0]
+    assert np.array_equal(read, np.broadcast_to(np.asarray(laid), read.shape))
+    served = fit_whole_image(decode_image(path.read_bytes(), ImageLimits(), for_faces=False).pixels, shape=read.shape)
+    assert np.array_equal(read, served)
 
 
 def test_omniglot_is_read_by_split_with_white_strokes(tmp_path: Path) -> None:

@@ -12,12 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sameface.errors import ImageTooLarge, ImageUndecodable
 from sameface.evaluation.dataset import entries, photos_within
 from sameface.inference.whole_image import Strokes
 from sameface.photo_folders import Skipped, is_folder, why_skipped
+from sameface.vision import ImageLimits, decode_image
 from sameface_train.data_folder import OMNIGLOT, check_exists, check_folder
 from sameface_train.errors import UnusableData
 
+LIMITS = ImageLimits(max_side=1 << 16)
+"""Those of the service, and no image is reduced."""
 Images: TypeAlias = NDArray[np.uint8]
 Labels: TypeAlias = NDArray[np.int64]
 
@@ -79,6 +83,19 @@ class Samples:
         )
 
 
+def read_image(path: Path, *, grey: bool) -> Images | None:
+    """Return an image as the service reads it, uint8 [height, width] or RGB [height, width, 3]; None if it cannot.
+
+    Transparency lies over white, as `sameface.vision.decode_image` says: a network must see in training what it gets
+    in the service.
+    """
+    try:
+        pixels = decode_image(path.read_bytes(), LIMITS, for_faces=False).pixels
+    except (ImageUndecodable, ImageTooLarge):
+        return None
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if grey else pixels, np.uint8)
+
+
 def read_folder(
     root: Path, *, side: int | tuple[int, int], grey: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Samples:
@@ -102,9 +119,7 @@ def read_folder(
     sizes: Counter[str] = Counter()
     for number, path in enumerate(paths):
         name = path.relative_to(root).as_posix()
-        image = cv2.imdecode(
-            np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB
-        )
+        image = read_image(path, grey=grey)
         if image is None:
             skipped.setdefault("UNREADABLE", []).append(name)
         elif image.shape[:2] != (height, width):
