@@ -174,7 +174,7 @@ def _unsupported(calibration: Calibration, measured: MeasuredThreshold, rate: st
 def _as_high_as_possible(compared: str) -> str:
     return (
         f"There are enough {compared}, but too many of them have the score 1, which every threshold accepts. Look for "
-        "people who are enrolled twice."
+        "people who are enrolled twice, or labels that are wrong."
     )
 
 

@@ -76,7 +76,9 @@ def measure_margin(
     for threshold in thresholds:
         reached = np.sort(leads[probes.own >= threshold])
         if reached.size > allowed:
-            margin = min(margin, max(0.0, _rounded_down(float(reached[allowed]))))
+            margin = min(margin, float(reached[allowed]))
+    if margin < highest:
+        margin = max(0.0, _rounded_down(margin))
     shares = [float(np.mean((probes.own >= threshold) & (leads < margin))) for threshold in thresholds]
     return MeasuredMargin(target, margin, min(1.0, growth * max(shares)))
 
