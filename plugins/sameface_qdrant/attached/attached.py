@@ -17,6 +17,7 @@ from sameface_qdrant.attached.target import NO_FIELDS, Counts, Id, IdentityScore
 from sameface_qdrant.attached.templates import compare_templates, read_templates
 from sameface_qdrant.calibration.gallery import (
     MAX_TEMPLATES,
+    MAX_TEMPLATES_OF_ONE,
     CalibrationOptions,
     GalleryCalibration,
     GalleryTemplates,
@@ -188,10 +189,12 @@ class Attached:
         """Compare every template with every identity by the identity's best template, as decisions do.
 
         Mated: a template with the other templates of its identity. Non-mated: a template with another identity. See
-        `sameface_qdrant.metrics.cross_comparison`. Every id is read; embeddings only of a seeded sample.
+        `sameface_qdrant.metrics.cross_comparison`. Every id is read; embeddings only of a seeded sample of identities.
+        Non-mated scores with an identity that has more than ``templates_per_identity`` templates are too low.
 
         Raises:
             NotEnoughData: the templates are of fewer than two identities.
+            InvalidArgument: ``max_templates`` is below 2, ``templates_per_identity`` below 1, or ``seed`` below 0.
         """
         templates = await self._templates(max_templates, templates_per_identity, seed)
         return await asyncio.to_thread(compare_templates, templates, seed)
@@ -306,7 +309,7 @@ class Attached:
         return AttachedSearch(self._collection, self._gallery, self._counts.identities)
 
     async def _all_templates(self, seed: int) -> GalleryTemplates:
-        return await self._templates(MAX_TEMPLATES, HARD_TEMPLATE_LIMIT, seed)
+        return await self._templates(MAX_TEMPLATES, MAX_TEMPLATES_OF_ONE, seed)
 
     async def _templates(self, most: int, per_identity: int, seed: int) -> GalleryTemplates:
         return await read_templates(self._collection, max_templates=most, per_identity=per_identity, seed=seed)
