@@ -21,6 +21,7 @@ from benchmarks.plugin import print_plugin
 from benchmarks.qdrant import command as qdrant
 from benchmarks.results import print_tables, read_results, refreshed, write_results
 from benchmarks.scaling import command as scaling
+from benchmarks.things import command as things
 
 OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "peers": peers.main,
@@ -31,6 +32,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "bulk": bulk.main,
     "scaling": scaling.main,
     "capacity": scaling.capacity_main,
+    "things": things.main,
 }
 NAMES = (*PARTS, "report", "plugin", *OTHERS)
 

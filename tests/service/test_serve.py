@@ -284,7 +284,7 @@ def test_a_second_signal_ends_the_service_while_a_photo_is_decoded(portraits: Pa
 import sys, threading
 from sameface.pipeline import photos
 
-def never(*arguments):
+def never(*arguments, **options):
     print("decoding", file=sys.stderr, flush=True)
     threading.Event().wait()
 

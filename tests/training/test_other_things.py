@@ -5,16 +5,19 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
+from PIL import Image
 from tritonclient.grpc import model_config_pb2
 
+from benchmarks.things.attempts import FORGERY, GENUINE, MATED, NON_MATED, claims, draw, searches
+from benchmarks.things.splits import Image as Photographed
 from sameface.client import Client, ServiceError
-from sameface.errors import FacesNotSupported, ModelCheckFailed, ModelNotFound
+from sameface.errors import FacesNotSupported, ImageUndecodable, ModelCheckFailed, ModelNotFound
 from sameface.inference.cards import ModelCard, read_all_cards, read_card, read_cards
 from sameface.inference.onnx import OnnxInference
 from sameface.launcher import served
@@ -47,19 +50,22 @@ from tests.training.shapes import SHAPES, drawn
 STATED = Statement(licence="CC0", training_data="drawn by the tests", title="t")
 SIZES = {"drawings": (90, 90), "signatures": (400, 150)}
 """Width and height of what is photographed, for each model."""
-THRESHOLDS = {"drawings": 0.9, "signatures": 0.957}
-"""Between the scores of samples of one shape (0.98 and more) and of two (0.81 and 0.94 at most)."""
+THRESHOLDS = {"drawings": 0.83, "signatures": 0.966}
+"""Between the scores of samples of one shape (0.93 and 0.99 at least) and of two (0.72 and 0.94 at most)."""
 
 
-def trained(folder: Path, recipe_name: str = "triplet-batch-all", **changes: Any) -> Path:
-    """Return the folder of a short run on drawings."""
-    chosen = recipe(recipe_name, dimension=16, identities=8, each=3, warm_up=2, averaging=0.5, **changes)
-    samples = replace(glyphs(12, 3, seed=5), strokes="bright")
-    if chosen.backbone == "small-wide":
+def trained(folder: Path, backbone: str, steps: int) -> Path:
+    """Return the folder of a short run on drawings, without its curves."""
+    # A loss without miners, whose imports take longer than the training.
+    chosen = recipe(
+        "matching", backbone=backbone, dimension=16, identities=8, each=2, steps=steps, warm_up=2, averaging=0.5
+    )
+    samples = replace(glyphs(12, 2, seed=5), strokes="bright")
+    if backbone == "small-wide":
         samples = replace(samples, images=np.kron(samples.images, np.ones((2, 4), np.uint8)), strokes="isolated")
-    run = Run(chosen, samples, folder, Options(), lambda text: None)
-    with live_view("", 1, quiet=True) as view:
-        run.train(view)
+    with live_view("", 1, quiet=True) as view, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sameface_train.trainer.draw_log", lambda *of_the_run: None)
+        Run(chosen, samples, folder, Options(), lambda text: None).train(view)
     return folder
 
 
@@ -77,8 +83,8 @@ def exported(run: Path, repository: Path, model: str, *options: str) -> int:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     return {
-        "drawings": trained(folder / "drawings", backbone="small", steps=30),
-        "signatures": trained(folder / "signatures", backbone="small-wide", steps=30),
+        "drawings": trained(folder / "drawings", "small", 30),
+        "signatures": trained(folder / "signatures", "small-wide", 50),
     }
 
 
@@ -207,6 +213,24 @@ async def test_in_process_each_thing_matches_itself_alone(operations: FaceOperat
             assert (decision.outcome, decision.candidates[0].identity, face) == (Outcome.MATCH, shape, None)
 
 
+@pytest.mark.parametrize(("mode", "form"), [("1", "PNG"), ("L", "PNG"), ("P", "PNG"), ("P", "GIF"), ("1", "TIFF")])
+async def test_a_drawing_may_have_two_colours(operations: FaceOperations, mode: str, form: str) -> None:
+    ink = (
+        Image.open(BytesIO(drawn("comb", 1, *SIZES["signatures"]))).convert("L").point(lambda grey: 255 * (grey > 127))
+    )
+    contents = []
+    for image, kind in ((ink.convert(mode), form), (ink.convert("RGB"), "PNG")):
+        buffer = BytesIO()
+        image.save(buffer, format=kind)
+        contents.append(buffer.getvalue())
+    card = operations.embedder_card(None, "signatures")
+    (coarse, _), (full, _) = [await operations.embed_image(content, card) for content in contents]
+    assert np.array_equal(coarse, full)
+    # A face cannot be recognised in so few.
+    with pytest.raises(ImageUndecodable, match="too few to recognise a face"):
+        await operations.detect(contents[0])
+
+
 async def test_options_about_faces_are_refused_by_name(operations: FaceOperations) -> None:
     sample = PhotoSample(drawn("box", 3, 60, 60))
     contract = operations.embedder_card(None, "drawings").contract
@@ -268,6 +292,44 @@ async def test_triton_serves_them_beside_the_faces(client: Client, operations: F
     client.create_gallery("people")
     client.enroll("people", "macron", (portraits / "emmanuel_macron_2014.jpg").read_bytes())
     assert client.verify("people", "macron", (portraits / "emmanuel_macron_2025.jpg").read_bytes()).matched
+
+
+@pytest.mark.triton
+def test_the_measurement_counts_what_the_service_answers(client: Client, tmp_path: Path) -> None:
+    images = []
+    for kind, name, shape, sample in (
+        *(("genuine", name, name, sample) for name in SHAPES for sample in range(3)),
+        ("forgery", "box", "wave", 7),
+        ("forgery", "wave", "wave", 8),
+    ):
+        path = tmp_path / f"{kind}-{name}-{sample}.png"
+        path.write_bytes(drawn(shape, sample, *SIZES["signatures"]))
+        images.append(Photographed(path, name, kind == "forgery"))
+    drawing = draw(images, most=20)
+    galleries = ("things", "things-one", "things-two")
+    lowest = THRESHOLDS["signatures"]
+    for gallery in galleries:
+        client.create_gallery(
+            gallery,
+            embedder_model="signatures",
+            verify_threshold=lowest,
+            identify_threshold=lowest,
+            runner_up_margin=0.01,
+        )
+    claimed = claims(client, galleries[0], drawing, lambda text: None)
+    found = [(one.kind, one.probe, one.outcome) for one in claimed]
+    probes = len(SHAPES) * 2
+    assert found[:probes] == [(GENUINE, image.identity, "MATCH") for image in drawing.probes]
+    assert [outcome for _, _, outcome in found[probes:-2]] == ["NO_MATCH"] * probes
+    # A good forgery cannot be told from a genuine one, and a poor one can.
+    assert sorted(found[-2:]) == [(FORGERY, "box", "NO_MATCH"), (FORGERY, "wave", "MATCH")]
+    searched = searches(client, galleries[1:], drawing, lambda text: None)
+    assert all((one.outcome == "MATCH") == (one.probe == one.claimed) for one in searched if one.kind == MATED)
+    assert {one.outcome for one in searched if one.kind == NON_MATED} == {"NO_MATCH"}
+    assert (sum(one.kind == MATED for one in searched), sum(one.kind == NON_MATED for one in searched)) == (
+        probes,
+        probes,
+    )
 
 
 @pytest.mark.triton

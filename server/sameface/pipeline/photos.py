@@ -184,7 +184,7 @@ class PhotoPipeline:
         assert taken is not None, "the card is one of whole images"
 
         async def work(place: OffLoop) -> tuple[Vector, tuple[int, int]]:
-            image = self._decode(place, photo, self.image_limits)
+            image = self._decode(place, photo, self.image_limits, for_faces=False)
             images = fit_whole_image(image.pixels, shape=taken.shape, fit=taken.fit, strokes=taken.strokes)[np.newaxis]
             output = await place.run(card.model, card.version, {"images": images}, brief=True)
             (vector,) = checked_embeddings([output["embedding"]], card.model, card.version)
@@ -259,10 +259,12 @@ class PhotoPipeline:
             found = await finer_faces(whole.pixels, turn, found, detector, every=every)
         return _Seen(tuple(one.face for one in found), image, whole)
 
-    def _decode(self, place: OffLoop, photo: bytes, limits: ImageLimits, enough: int | None = None) -> DecodedImage:
+    def _decode(
+        self, place: OffLoop, photo: bytes, limits: ImageLimits, enough: int | None = None, *, for_faces: bool = True
+    ) -> DecodedImage:
         work = PhotoWork(limits.max_cpu_s)
         place.stop_with(work.stop)
-        return decode_image(photo, limits, work) if enough is None else decode_image(photo, limits, work, enough)
+        return decode_image(photo, limits, work, enough, for_faces=for_faces)
 
     async def _examine(
         self, place: OffLoop, seen: "_Seen", found: Detection, attacks: AttackDetector | None

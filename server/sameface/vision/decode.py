@@ -44,7 +44,12 @@ class DecodedImage:
 
 
 def decode_image(
-    content: bytes, limits: ImageLimits, work: PhotoWork | None = None, enough: int | None = None
+    content: bytes,
+    limits: ImageLimits,
+    work: PhotoWork | None = None,
+    enough: int | None = None,
+    *,
+    for_faces: bool = True,
 ) -> DecodedImage:
     """Decode one image file: first frame, upright by its EXIF or container, sRGB, transparency over white.
 
@@ -53,6 +58,8 @@ def decode_image(
 
     A JPEG above ``limits.max_side`` is decoded at the smallest of these scales whose longest side is at least
     ``enough`` pixels, if that is given.
+
+    With ``for_faces``, an image of too few colours to recognise a face is refused. A drawing may have two.
 
     Raises:
         ImageTooLarge: the file has too many bytes, pixels, scans or segments (found before decoding), or needs too much
@@ -83,6 +90,8 @@ def decode_image(
                 if jpeg is None
                 else open_jpeg(jpeg, len(content), limits, work, enough)
             )
+            if for_faces:
+                check_colours(photo.image, name)
             return _decode(photo, name, limits, work)
     except (ImageTooLarge, ImageUndecodable, WorkStopped):
         raise
@@ -114,7 +123,6 @@ def _decode(photo: Opened, name: str, limits: ImageLimits, work: PhotoWork) -> D
     longest = max(width, height)
     image = photo.image
     white = white_of(image, name) if image.mode in DEEP_MODES else None
-    check_colours(image, name)
     if image.mode in ("P", "PA", "1"):
         # Neighbouring places of a palette are no similar colours.
         image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
