@@ -93,7 +93,7 @@ def unit(vector: ArrayLike, dimension: int) -> Vector:
             f"the embedding has shape {list(values.shape)}; expected [{dimension}]{one}",
             metadata={"field": "embedding", "given": list(values.shape), "expected": dimension},
         )
-    largest = float(np.abs(values).max(initial=0.0))
+    largest = float(np.maximum.reduce(np.abs(values)))
     if not math.isfinite(largest):
         position = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InvalidEmbedding(

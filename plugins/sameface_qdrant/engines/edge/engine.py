@@ -133,7 +133,7 @@ class EdgeEngine:
             lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector),
             quick=len(ids) <= QUICK_IDS,
         )
-        return {str(record.id): point_of(record) for record in records}
+        return {point.id: point for point in map(point_of, records)}
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
         """See `Engine.delete`."""
@@ -211,7 +211,7 @@ class EdgeEngine:
 
         if "identity" in where.equals:
             return await opened.read(count, quick=True)
-        key, writes = repr(where), opened.writes
+        key, writes = _key(where), opened.writes
         if key in opened.counts:
             return opened.counts[key]
         counted = await opened.read(count)
@@ -329,6 +329,12 @@ class EdgeEngine:
         if opened.compaction is None or opened.compaction.done():
             opened.compaction = asyncio.create_task(compaction.compact(opened))
         return opened.compaction
+
+
+def _key(where: Where) -> tuple[object, ...]:
+    """Return a filter as a key: quicker than its text."""
+    fields = (where.equals, where.excludes, where.among, where.outside)
+    return (*(tuple(one.items()) for one in fields), where.ids, where.valid_at, where.expired_at)
 
 
 def _is_quick(opened: EdgeCollection, where: Where) -> bool:
