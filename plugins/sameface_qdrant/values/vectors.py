@@ -161,7 +161,7 @@ def units_under(contract: Contract, embeddings: Sequence[Embedding]) -> list[Vec
 
 def check_same_contract(given: Contract, expected: Contract) -> None:
     """Raise ContractMismatch if embeddings under ``given`` cannot be compared with those under ``expected``."""
-    if not expected.accepts(given):
+    if given is not expected and not expected.accepts(given):
         raise ContractMismatch(
             f"the embedding has the contract {given.key[:80]} ({given.dimension} numbers, {given.preprocessing[:40]}); "
             f"expected {expected.key} ({expected.dimension} numbers, {expected.preprocessing}); use that model",
