@@ -10,6 +10,7 @@ from typing import Any
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
 from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.finding import Finding
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PresentationAttackAction
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import member_id, point_id
@@ -277,8 +278,8 @@ def in_force(payload: Payload, now: float) -> bool:
     return (expires := payload.get("expires")) is None or float(expires) > now
 
 
-def template_of(point: Point, gallery: str) -> Template:
-    """Return the template that a point holds, with its vector if it was read."""
+def template_of(point: Point, gallery: str, findings: tuple[Finding, ...] = ()) -> Template:
+    """Return the template that a point holds, with its vector if it was read, and with what was found about it."""
     payload = point.payload
     return Template(
         id=point.id,
@@ -289,4 +290,5 @@ def template_of(point: Point, gallery: str) -> Template:
         vector=point.vector,
         create_time=moment(payload["created"]),
         expire_time=moment(payload.get("expires")),
+        findings=findings,
     )

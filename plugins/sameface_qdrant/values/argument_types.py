@@ -162,6 +162,12 @@ def _plain(hint: Any) -> frozenset[type]:
     return frozenset({hint}) if known else frozenset()
 
 
+def _is_unchanging(hint: Any) -> bool:
+    """Return whether values of a type cannot be changed."""
+    parts = typing.get_args(hint)
+    return hint in (str, int, float, bool) or (typing.get_origin(hint) is frozenset and all(map(_is_unchanging, parts)))
+
+
 def _simple(kind: type) -> Check:
     if kind is str:
         return _text
@@ -211,10 +217,11 @@ def _union(checks: list[Check]) -> Check:
 
 def _sequence(item: Check, name: str) -> Check:
     def check(value: Any) -> str:
-        if isinstance(value, Iterator):
-            return ""  # looking would use it up
-        if isinstance(value, TEXTS) or not isinstance(value, Sequence | frozenset):
-            return _wrong(value, f"a sequence of {name}")
+        if type(value) not in (tuple, list):  # these need no slower test
+            if isinstance(value, Iterator):
+                return ""  # looking would use it up
+            if isinstance(value, TEXTS) or not isinstance(value, Sequence | frozenset):
+                return _wrong(value, f"a sequence of {name}")
         wrong = next(((number, text) for number, one in enumerate(value) if (text := item(one))), None)
         return "" if wrong is None else f"[{wrong[0]}] {wrong[1]}"
 
@@ -223,7 +230,7 @@ def _sequence(item: Check, name: str) -> Check:
 
 def _mapping(key: Check, content: Check) -> Check:
     def check(value: Any) -> str:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             return _wrong(value, "a mapping")
         for name, one in value.items():
             if wrong := key(name):
@@ -254,14 +261,21 @@ def _fields(kind: type) -> Check:
     hints = typing.get_type_hints(kind)
     kinds = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     checks = [(name, _check_of(hint), _plain(hint)) for name, hint in kinds.items() if _check_of(hint) is not _anything]
+    stays_right = all(map(_is_unchanging, kinds.values()))
+    latest: Any = None  # that was right: very many values share one contract
 
     def check(value: Any) -> str:
+        nonlocal latest
+        if value is latest and value is not None:
+            return ""
         if not isinstance(value, kind):
             return _wrong(value, _written(kind))
         for name, check, plain in checks:
             content = getattr(value, name)
             if type(content) not in plain and (wrong := check(content)):
                 return f"is a {kind.__name__} whose {name} {wrong}"
+        if stays_right:
+            latest = value
         return ""
 
     return check

@@ -93,7 +93,7 @@ def unit(vector: ArrayLike, dimension: int) -> Vector:
             f"the embedding has shape {list(values.shape)}; expected [{dimension}]{one}",
             metadata={"field": "embedding", "given": list(values.shape), "expected": dimension},
         )
-    largest = float(np.abs(values).max(initial=0.0))
+    largest = float(np.maximum.reduce(np.abs(values)))
     if not math.isfinite(largest):
         position = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InvalidEmbedding(
@@ -161,7 +161,7 @@ def units_under(contract: Contract, embeddings: Sequence[Embedding]) -> list[Vec
 
 def check_same_contract(given: Contract, expected: Contract) -> None:
     """Raise ContractMismatch if embeddings under ``given`` cannot be compared with those under ``expected``."""
-    if not expected.accepts(given):
+    if given is not expected and not expected.accepts(given):
         raise ContractMismatch(
             f"the embedding has the contract {given.key[:80]} ({given.dimension} numbers, {given.preprocessing[:40]}); "
             f"expected {expected.key} ({expected.dimension} numbers, {expected.preprocessing}); use that model",
