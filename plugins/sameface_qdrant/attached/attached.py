@@ -266,7 +266,8 @@ class Attached:
         ``payload``, the fields of ``where`` and the identity. Embeddings are stored with unit norm.
 
         Raises:
-            InvalidArgument: attached without ``writable``, or a field to write is nested.
+            InvalidArgument: attached without ``writable``, a field to write is nested, or JSON cannot express the
+                payload.
             InvalidEmbedding: an embedding is malformed, see `verify`; nothing is stored.
             StoreUnavailable: the API key may not write.
         """

@@ -10,6 +10,7 @@ from sameface_qdrant.attached.queries import AttachedCollection, point_key
 from sameface_qdrant.attached.target import Id
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.scalars import all_of_python
 from sameface_qdrant.values.vectors import Vector
 
 
@@ -27,7 +28,8 @@ async def enroll(
     scope = (target.collection, target.vector_name, repr(sorted(target.where.items())), repr(identity))
     ids = [point_id("attached", *scope, hashlib.sha256(vector.tobytes()).hexdigest()) for vector in vectors]
     if ids:
-        await _insert(collection, [(key, one, {**payload, **fields}) for key, one in zip(ids, vectors, strict=True)])
+        written = {**all_of_python(payload), **fields}
+        await _insert(collection, [(key, one, written) for key, one in zip(ids, vectors, strict=True)])
     return tuple(ids)
 
 

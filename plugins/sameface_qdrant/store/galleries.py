@@ -18,7 +18,7 @@ from sameface_qdrant.errors import (
     GalleryNotFound,
     InvalidArgument,
 )
-from sameface_qdrant.policy import check_policy
+from sameface_qdrant.policy import check_operating_points, check_policy
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import ATTEMPTS, change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
@@ -99,10 +99,10 @@ class Galleries:
             ProtectionKeyRefused: it is to be protected, and the store was opened without keys.
         """
         check_id(gallery, "gallery_id")
-        check_contract(contract)
+        contract, points = check_contract(contract), check_operating_points(operating_points)
         now = datetime.now(UTC)
         first = dataclasses.replace(check_policy(policy), revision=1, create_time=now)
-        new = Gallery(gallery, contract, first, display_name, tuple(operating_points), create_time=now, update_time=now)
+        new = Gallery(gallery, contract, first, display_name, points, create_time=now, update_time=now)
         protects = self.protects_new if protected is None else protected
         protection = await self.new_protection(contract) if protects else None
         uid = uuid.uuid4().hex if protection is None else PROTECTED_UID + uuid.uuid4().hex

@@ -79,7 +79,7 @@ class Identities:
         """
         check_identity_id(identity, "identity_id")
         check_labels(labels)
-        check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
+        verify_threshold = check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
         payloads.check_future(expire_time, datetime.now(UTC))
         async with self._write_lock.of(gallery, identity), self._galleries.quotas.admission() as admission:
             tenant = await self._galleries.tenant(gallery)
