@@ -140,8 +140,12 @@ async def test_very_many_broken_points_are_passed_over_or_named(monkeypatch: pyt
     one = await attached(client)
     assert [found.identity for found in (await one.identify(DIRECTIONS[1])).candidates] == ["ada", "eve"]
     monkeypatch.setattr(queries, "MOST_SKIPPED", 20)
+    monkeypatch.setattr(counting, "READ_UP_TO", 2)
+    unread = await attached(client)
     with pytest.raises(InvalidArgument, match=r"more than 20 points .* not finite or has zero norm.*delete"):
-        await one.identify(DIRECTIONS[1])
+        await unread.identify(DIRECTIONS[1])
+    await unread.count(embeddings=True)
+    assert (await unread.identify(DIRECTIONS[1])).score == pytest.approx(1.0, abs=oracle.CLOSE)
     await client.close()
 
 

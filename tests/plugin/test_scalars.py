@@ -103,8 +103,10 @@ async def test_a_payload_may_hold_numbers_of_numpy_and_what_json_cannot_express_
     await client.create_collection("faces", models.VectorParams(size=8, distance=models.Distance.COSINE))
     point = models.PointStruct(id=1, vector=VECTOR.tolist(), payload={"who": "eve", "active": True, "size": 3})
     await client.upsert("faces", [point])
-    where: dict[str, Any] = {"active": np.True_, "size": np.int64(3)}
-    people = await attach(client, collection="faces", identity_key="who", where=where, writable=True)
+    for where in ({"active": True}, {"active": np.True_, "size": np.int64(3)}):
+        chosen: Any = where
+        people = await attach(client, collection="faces", identity_key="who", where=chosen, writable=True)
+        assert (await people.count()).identities == 1
     given = {"n": np.int64(3), "box": np.zeros(2, np.float32), "inner": {"list": [np.float32(0.5), (np.True_,)]}}
     await people.enroll("ada", -VECTOR, payload=given)
     (found,) = await people.search(-VECTOR, limit=1)

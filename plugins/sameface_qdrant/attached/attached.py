@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from sameface_qdrant import recognition
 from sameface_qdrant.attached.counting import Census
+from sameface_qdrant.attached.passed_over import PassedOver
 from sameface_qdrant.attached.sameness import Witnesses
 from sameface_qdrant.attached.scoring import score_many
 from sameface_qdrant.attached.search import AttachedSearch
@@ -53,6 +54,7 @@ class Attached:
     Another collection of the same layout is noticed within some seconds, see `sameface_qdrant.attached.sameness`.
 
     A point whose embedding is not finite or has zero norm is never compared with anything. `count` counts such points.
+    Once another program has mended one, it is compared after the next `count`, or within half a minute.
 
     An embedding is an array of any type of real numbers, a list, a tuple, or a tensor that numpy can read; its shape is
     [dimension], and its norm anything but zero.
@@ -70,7 +72,8 @@ class Attached:
         self._collection = collection
         self._writable = writable
         self._closes_client = closes_client
-        self._census = Census(collection)
+        self._passed_over = PassedOver(collection)
+        self._census = Census(collection, self._passed_over)
         self._witnesses = Witnesses(collection)
         # Decisions read policy and operating points from a gallery. The contract of these embeddings is unknown.
         unknown = Contract(collection.target.collection, 1, "0" * 64, collection.dimension, "unknown")
@@ -129,7 +132,7 @@ class Attached:
         """
         claimed = given_identity(identity)
         vector = unit(embedding, self._collection.dimension)
-        await self._witnesses.check_soon()
+        await self._check_soon()
         return await recognition.verify(
             self._search(), claimed, vector, scope=scope, threshold=threshold, margin=margin
         )
@@ -145,7 +148,7 @@ class Attached:
             InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
         """
         vector = unit(embedding, self._collection.dimension)
-        await self._witnesses.check_soon()
+        await self._check_soon()
         return await recognition.identify(self._search(), vector, threshold=threshold, margin=margin, limit=limit)
 
     async def search(
@@ -160,8 +163,8 @@ class Attached:
         check_override(min_score, "min_score", -1.0, 1.0)
         recognition.check_limit(limit)
         vector = unit(embedding, self._collection.dimension)
-        await self._witnesses.check_soon()
-        return tuple(await self._collection.nearest(vector, limit, min_score=min_score))
+        await self._check_soon()
+        return tuple(await self._collection.nearest(vector, limit, min_score=min_score, passed_over=self._passed_over))
 
     async def score_many(
         self, embeddings: ArrayLike | Sequence[ArrayLike], *, limit: int | None = None
@@ -297,14 +300,19 @@ class Attached:
         identity = given_identity(identity)
         await self._collection.check_unchanged()
         await self._witnesses.check_soon()
-        removed = await writes.delete(self._collection, identity)
+        removed = await writes.delete(self._collection, identity, self._witnesses)
         if removed:
+            await self._witnesses.refill()
             await self._census.update(removed)
-            await self._witnesses.remember()
         return len(removed)
 
+    async def _check_soon(self) -> None:
+        """Notice what other programs changed, if nobody looked for some time."""
+        await self._witnesses.check_soon()
+        await self._passed_over.read_soon()
+
     def _search(self) -> AttachedSearch:
-        return AttachedSearch(self._collection, self._gallery, self._counts.identities)
+        return AttachedSearch(self._collection, self._passed_over, self._gallery, self._counts.identities)
 
     async def _all_templates(self, seed: int) -> GalleryTemplates:
         return await self._templates(MAX_TEMPLATES, HARD_TEMPLATE_LIMIT, seed)
