@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -167,7 +168,7 @@ async def test_scores_of_many_pages_and_many_templates_are_those_of_brute_force(
 ) -> None:
     rng = np.random.default_rng(3)
     monkeypatch.setattr(queries, "VECTOR_NUMBERS", 4 * 7)
-    monkeypatch.setattr(scoring, "PROBES", 3)
+    monkeypatch.setattr(scoring, "COMPARED", 30)
     held = [(int(rng.integers(0, 9)), int(rng.integers(0, 12))) for _ in range(60)]
     client = await poisoned(held, models.Distance.COSINE, True)
     one = await attached(client)
@@ -191,6 +192,21 @@ async def test_scores_of_many_pages_and_many_templates_are_those_of_brute_force(
     every = await one.score_many(probes[0], limit=1000)
     assert every.scores.shape == (1, len(table.identities))
     await client.close()
+
+
+@pytest.mark.parametrize("limit", [None, 1, 1000])
+def test_the_memory_of_many_scores_is_bounded_beside_the_result(limit: int | None) -> None:
+    rng = np.random.default_rng(1)
+    probes, templates = rng.normal(size=(2_000, 4)).astype(np.float32), rng.normal(size=(1_000, 4)).astype(np.float32)
+    best = scoring._All(2_000, 1_000) if limit is None else scoring._Nearest(2_000, limit)
+    tracemalloc.start()
+    scoring._compare(probes, templates, np.arange(1_000), best)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12e6  # one array of all scores has 8e6
+    columns, scores = best.result(1_000)
+    expected = np.clip(probes[7] @ templates.T, -1.0, 1.0)
+    assert scores[7, 0] == pytest.approx(expected[columns[7, 0]], abs=1e-6)
 
 
 def test_a_score_that_is_no_number_never_matches() -> None:

@@ -172,7 +172,7 @@ class Attached:
         """Score embeddings, [probes, dimension] or a sequence of them, with every identity. Exact, without a decision.
 
         With ``limit``, 1..1000, only the best identities of each probe are returned. The collection is read once, in
-        pages of 1 MB. Memory: the result, and some 10 MB beside it.
+        pages of 1 MB. Memory: the result, two copies of the embeddings as float32, and some 30 MB.
 
         Raises:
             InvalidEmbedding: one of them is malformed, see `verify`; ``metadata["number"]`` says which.

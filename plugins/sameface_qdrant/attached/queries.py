@@ -116,8 +116,9 @@ class AttachedCollection:
             asked = min(PAGE, 2 * asked)  # the next ones may be more of the same
         raise InvalidArgument(
             f"more than {len(known) + MOST_SKIPPED} points of {self.target.collection!r} cannot be compared: their "
-            f"value under {self.target.identity_key!r} is neither a text nor a whole number, or their embedding is not finite or "
-            "has zero norm; choose a field that names one identity, and delete broken embeddings (`count` counts both)",
+            f"value under {self.target.identity_key!r} is neither a text nor a whole number, or their embedding is not "
+            "finite or has zero norm; choose a field that names one identity, and delete broken embeddings (`count` "
+            "counts both)",
             metadata={"field": "identity_key"},
         )
 
