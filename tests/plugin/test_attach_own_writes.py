@@ -86,7 +86,7 @@ async def test_an_own_removal_of_every_witness_is_not_taken_for_another_collecti
     await people(client, [f"new{k}" for k in range(60)][::-1])
     local = client._client
     assert isinstance(local, AsyncQdrantLocal)
-    local.collections["faces"].vectors[""] = -local.collections["faces"].vectors[""][::-1]
+    local.collections["faces"].vectors[""] = -np.asarray(local.collections["faces"].vectors[""], np.float32)[::-1]
     with pytest.raises(ContractMismatch, match="same layout"):
         await one.verify("p30", VECTORS[30])
     await client.close()

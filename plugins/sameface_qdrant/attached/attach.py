@@ -27,6 +27,7 @@ from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.policy import check_operating_points, check_policy
 from sameface_qdrant.values.argument_types import checks
 from sameface_qdrant.values.gallery import OperatingPoint, Policy
+from sameface_qdrant.values.scalars import article
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient
@@ -94,7 +95,7 @@ async def attach(
         client = connect(client_or_url, api_key, options or ServerOptions())
         location, closes_client = client_or_url, True
     else:
-        given = repr(client_or_url[:80]) if isinstance(client_or_url, str) else f"a {type(client_or_url).__name__}"
+        given = repr(client_or_url[:80]) if isinstance(client_or_url, str) else article(type(client_or_url).__name__)
         advice = "; a QdrantClient goes to sameface_qdrant.blocking.attach" if "QdrantClient" in given else ""
         raise InvalidArgument(
             f"client_or_url is {given}; expected an AsyncQdrantClient or http(s)://host:port{advice}",
