@@ -3,36 +3,26 @@
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
 from sameface_qdrant import recognition
+from sameface_qdrant.attached.calibrating import applied, compared_settings, measured
 from sameface_qdrant.attached.counting import Census
+from sameface_qdrant.attached.layout import check_writable
 from sameface_qdrant.attached.passed_over import PassedOver
 from sameface_qdrant.attached.sameness import Witnesses
 from sameface_qdrant.attached.scoring import score_many
 from sameface_qdrant.attached.search import AttachedSearch
 from sameface_qdrant.attached.target import NO_FIELDS, Counts, Id, IdentityScores, Neighbour, given_identity
 from sameface_qdrant.attached.templates import compare_templates, read_templates
-from sameface_qdrant.calibration.gallery import (
-    MAX_TEMPLATES,
-    CalibrationOptions,
-    GalleryCalibration,
-    GalleryTemplates,
-    SettingChanges,
-    compare_settings,
-    measure,
-    policy_changes,
-    settings,
-)
+from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, SettingChanges
 from sameface_qdrant.calibration.inputs import Cohort
-from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf, what_if
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf
 from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonScores
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS
-from sameface_qdrant.policy import check_override, revised_policy
+from sameface_qdrant.policy import check_override
 from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision, Operation, Scope
@@ -196,8 +186,10 @@ class Attached:
         Raises:
             NotEnoughData: the templates are of fewer than two identities.
         """
-        templates = await self._templates(max_templates, templates_per_identity, seed)
-        return await asyncio.to_thread(compare_templates, templates, seed)
+        limits = {"max_templates": max_templates, "per_identity": templates_per_identity}
+        return await asyncio.to_thread(
+            compare_templates, await read_templates(self._collection, **limits, seed=seed), seed
+        )
 
     async def calibrate(
         self,
@@ -227,13 +219,12 @@ class Attached:
             apply, accept_supported, operation, comparisons, cohort, author, max_comparisons, seed
         )
         size = (await self.count()).identities
-        evidence = await self._all_templates(seed) if comparisons is None else comparisons
-        found = await asyncio.to_thread(measure, self._gallery, size, evidence, options)
-        if not apply:
-            return found
-        policy = revised_policy(self.policy, policy_changes(found, size, options), author, datetime.now(UTC))
-        self._gallery = dataclasses.replace(self._gallery, policy=policy)
-        return dataclasses.replace(found, gallery=self._gallery, applied=True)
+        found = await measured(self._collection, self._gallery, size, options)
+        if apply:
+            # From the gallery as it is now: another call may have changed it meanwhile.
+            found = applied(found, self._gallery, size, options)
+            self._gallery = found.gallery
+        return found
 
     async def what_if(
         self,
@@ -254,11 +245,7 @@ class Attached:
             InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
         """
         changes = SettingChanges(threshold, margin, scope, decisions)
-        before, after = settings(self._gallery, operation, self._counts.identities, changes)
-        if decisions is not None:
-            return await asyncio.to_thread(what_if, decisions, before, after)
-        templates = await self._all_templates(seed=0)
-        return await asyncio.to_thread(compare_settings, templates, operation, before, after, scope)
+        return await compared_settings(self._collection, self._gallery, self._counts.identities, operation, changes)
 
     async def enroll(
         self, identity: Id, embeddings: ArrayLike | Sequence[ArrayLike], *, payload: Mapping[str, Any] = NO_FIELDS
@@ -269,15 +256,14 @@ class Attached:
         ``payload``, the fields of ``where`` and the identity. Embeddings are stored with unit norm.
 
         Raises:
-            InvalidArgument: attached without ``writable``, a field to write is nested, or JSON cannot express the
-                payload.
+            InvalidArgument: attached without ``writable``, a field to write is nested, or the payload is no JSON.
             InvalidEmbedding: an embedding is malformed, see `verify`; nothing is stored.
             StoreUnavailable: the API key may not write.
         """
         # Imported here, so that users of Edge do not load qdrant-client.
         from sameface_qdrant.attached import writes
 
-        self._check_writable()
+        check_writable(self._collection.target, self._writable)
         identity = given_identity(identity)
         vectors = units(embeddings, self._collection.dimension)
         await self._collection.check_unchanged()
@@ -293,10 +279,9 @@ class Attached:
         Raises:
             InvalidArgument: attached without ``writable``.
         """
-        # Imported here, so that users of Edge do not load qdrant-client.
         from sameface_qdrant.attached import writes
 
-        self._check_writable()
+        check_writable(self._collection.target, self._writable)
         identity = given_identity(identity)
         await self._collection.check_unchanged()
         await self._witnesses.check_soon()
@@ -313,16 +298,3 @@ class Attached:
 
     def _search(self) -> AttachedSearch:
         return AttachedSearch(self._collection, self._passed_over, self._gallery, self._counts.identities)
-
-    async def _all_templates(self, seed: int) -> GalleryTemplates:
-        return await self._templates(MAX_TEMPLATES, HARD_TEMPLATE_LIMIT, seed)
-
-    async def _templates(self, most: int, per_identity: int, seed: int) -> GalleryTemplates:
-        return await read_templates(self._collection, max_templates=most, per_identity=per_identity, seed=seed)
-
-    def _check_writable(self) -> None:
-        if not self._writable:
-            raise InvalidArgument(
-                f"{self._gallery.id!r} was attached for reading; attach with writable=True to write to it",
-                metadata={"field": "writable"},
-            )
