@@ -124,6 +124,7 @@ async def in_order(
     running: deque[asyncio.Future[Result]] = deque()
     coming: asyncio.Future[list[One]] | None = None
     more = True
+    failed: Exception | None = None
     try:
         while more or running:
             if more and coming is None and len(running) < at_once:
@@ -131,11 +132,17 @@ async def in_order(
             waited = [*([coming] if coming is not None else ()), *([running[0]] if running else ())]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if coming is not None and coming.done():
-                found, coming = coming.result(), None
+                found = list[One]()
+                try:
+                    found = coming.result()
+                except Exception as error:
+                    failed = error  # raised after the results of the items before it
+                coming, more = None, bool(found)
                 running.extend(asyncio.ensure_future(work(item)) for item in found)
-                more = bool(found)
             elif running[0].done():
                 yield running.popleft().result()
+        if failed is not None:
+            raise failed
     finally:
         if coming is not None:
             coming.cancel()

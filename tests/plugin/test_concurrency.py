@@ -154,3 +154,26 @@ async def test_results_come_in_the_order_of_the_items_while_no_more_than_allowed
     assert running == 0
     assert most <= at_once
     assert asked <= min(count, len(found) + at_once + 1)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+async def test_what_was_begun_before_the_items_fail_is_yielded_first(at_once: int) -> None:
+    async def items() -> AsyncGenerator[int]:
+        for number in range(3):
+            yield number
+        raise KeyError("the source")
+
+    async def work(number: int) -> int:
+        await asyncio.sleep(0.001)
+        return number
+
+    found: list[int] = []
+
+    async def collect() -> None:
+        async with aclosing(items()) as source, aclosing(in_order(source, work, at_once)) as results:
+            async for result in results:
+                found.append(result)
+
+    with pytest.raises(KeyError, match="the source"):
+        await collect()
+    assert found == [0, 1, 2]

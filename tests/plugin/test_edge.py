@@ -32,6 +32,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -149,6 +150,20 @@ async def test_everything_is_there_after_closing_and_opening(tmp_path: Path, rng
     # A retry after the restart finds its own point.
     assert await store.enroll("people", "ada", [NewTemplate(vector, CONTRACT)]) == (stored,)
     await store.aclose()
+
+
+async def test_times_are_read_as_they_were_answered(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with contextlib.aclosing(await Store.open(f"edge://{tmp_path}")) as store:
+        await store.galleries.create("people", CONTRACT, policy=Policy(verify_threshold=0.5))
+        for number, second in enumerate(1.79e9 + np.random.default_rng(1).random(100)):
+            monkeypatch.setattr(time, "time", lambda second=second: float(second))
+            new = NewTemplate(random_vector(rng), CONTRACT)
+            (stored,) = await store.enroll("people", f"p{number}", [new])
+            assert (await store.templates.get("people", f"p{number}", stored.id)).create_time == stored.create_time
+            changed = await store.identities.update("people", f"p{number}", {"display_name": "Ada"})
+            assert (await store.identities.get("people", f"p{number}")).etag == changed.etag
 
 
 @pytest.mark.parametrize("what", ["template", "identity", "gallery"])

@@ -43,7 +43,7 @@ def test_the_benchmark_prints_its_figures(sweep: list[str], capsys: pytest.Captu
         bare = row["bare"]["p50_ms"]
         assert row["goal_ms"] == pytest.approx(1.5 * bare + 2, abs=0.02)
         for name in ("verify", "verify CLAIM", "identify"):
-            assert row[name]["ratio"] == pytest.approx(row[name]["p50_ms"] / bare, abs=0.02)
+            assert row[name]["ratio"] == pytest.approx(row[name]["p50_ms"] / bare, rel=0.05)
             assert row[name]["p95_ms"] >= row[name]["p50_ms"] > 0
 
 

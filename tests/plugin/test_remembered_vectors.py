@@ -21,6 +21,7 @@ from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.store import vector_table
 from sameface_qdrant.store.protection.keys import KeyRing, MasterKey
+from sameface_qdrant.store.remembered_gallery import RememberedGallery
 from sameface_qdrant.store.remembered_vectors import RememberingEngine
 from sameface_qdrant.store.vector_table import VectorTable
 from sameface_qdrant.values.finding import Finding, FindingKind
@@ -287,6 +288,30 @@ async def test_what_is_only_made_ready_is_not_written_after_a_failure(edge: Stor
         with pytest.raises(StoreUnavailable):
             await many(edge, [one(f"p{number}", random_vector(rng)) for number in range(4)], 1)
     assert (await edge.identities.list("people")).items == ()
+
+
+async def test_a_stream_is_compared_ahead_and_single_calls_read_no_vectors(
+    edge: Store, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = remembered(edge, worth=80)
+    for number in range(9):
+        await edge.enroll("people", f"single{number}", [one("", random_vector(rng)).templates[0]])
+    engine.worth = 16  # two searches of one call are enough now, and single calls have one
+    for number in range(20):
+        await edge.enroll("people", f"other{number}", [one("", random_vector(rng)).templates[0]])
+    assert engine.remembered_bytes == 0
+    ahead, found_ahead = 0, RememberedGallery._found_ahead
+
+    def counted(gallery: RememberedGallery, queries: Any) -> Any:
+        nonlocal ahead
+        found, unknown = found_ahead(gallery, queries)
+        ahead += found.rows > 0
+        return found, unknown
+
+    monkeypatch.setattr(RememberedGallery, "_found_ahead", counted)
+    await many(edge, [one(f"p{number}", random_vector(rng)) for number in range(40)], 10)
+    assert engine.remembered_bytes > 0
+    assert ahead > 0
 
 
 def test_expiry_is_compared_with_the_moment_of_the_search() -> None:

@@ -108,10 +108,14 @@ async def run(sabotage: str = "", seconds: float = SECONDS, seed: int = 7) -> Ou
 
 
 async def test_promises_are_kept_while_services_are_killed() -> None:
-    outcome = await run()
-    assert outcome.violations == []
-    figures = summary([outcome])
-    assert min(figures["acknowledged"][kind] for kind in ("enrol", "delete", "move", "drop")) > 0
+    kinds = {"enrol", "delete", "move", "drop"}
+    for seconds in (SECONDS, 4 * SECONDS, 16 * SECONDS):  # a busy machine does little in a second
+        outcome = await run(seconds=seconds)
+        assert outcome.violations == []
+        figures = summary([outcome])
+        if kinds <= figures["acknowledged"].keys() and figures["verifications"] and figures["races"]:
+            break
+    assert kinds <= figures["acknowledged"].keys()
     assert figures["verifications"] > 0
     assert figures["races"] > 0
     assert figures["services killed"] > 0

@@ -97,6 +97,9 @@ class Terminal:
                 process.kill()
                 process.wait()
                 raise TimeoutError from None
+            finally:
+                # The number of a group that has ended may soon be that of a stranger.
+                self.groups = [group for group in self.groups if signalled(group, 0)]
 
     def _in_session(self, code: str, output: Path) -> int:
         """Run code in the interpreter of the page and return its exit code, 1 if the code raised an error."""

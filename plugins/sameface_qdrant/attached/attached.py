@@ -181,15 +181,15 @@ class Attached:
         """Compare every template with every identity by the identity's best template, as decisions do.
 
         Mated: a template with the other templates of its identity. Non-mated: a template with another identity. See
-        `sameface_qdrant.metrics.cross_comparison`. Every id is read; embeddings only of a seeded sample.
+        `sameface_qdrant.metrics.cross_comparison`. Every id is read; embeddings only of a seeded sample of identities.
+        Non-mated scores with an identity that has more than ``templates_per_identity`` templates are too low.
 
         Raises:
             NotEnoughData: the templates are of fewer than two identities.
+            InvalidArgument: ``max_templates`` is below 2, ``templates_per_identity`` below 1, or ``seed`` below 0.
         """
-        limits = {"max_templates": max_templates, "per_identity": templates_per_identity}
-        return await asyncio.to_thread(
-            compare_templates, await read_templates(self._collection, **limits, seed=seed), seed
-        )
+        templates = await read_templates(self._collection, max_templates, templates_per_identity, seed)
+        return await asyncio.to_thread(compare_templates, templates, seed)
 
     async def calibrate(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sameface_qdrant.attached.templates import read_templates
 from sameface_qdrant.calibration.gallery import (
     MAX_TEMPLATES,
+    MAX_TEMPLATES_OF_ONE,
     CalibrationOptions,
     GalleryCalibration,
     GalleryTemplates,
@@ -20,7 +21,7 @@ from sameface_qdrant.calibration.gallery import (
 from sameface_qdrant.calibration.what_if import WhatIf, what_if
 from sameface_qdrant.policy import revised_policy
 from sameface_qdrant.values.decision import Operation
-from sameface_qdrant.values.gallery import HARD_TEMPLATE_LIMIT, Gallery
+from sameface_qdrant.values.gallery import Gallery
 
 if TYPE_CHECKING:
     from sameface_qdrant.attached.queries import AttachedCollection
@@ -59,4 +60,4 @@ async def compared_settings(
 
 
 async def _templates(collection: "AttachedCollection", seed: int) -> GalleryTemplates:
-    return await read_templates(collection, MAX_TEMPLATES, HARD_TEMPLATE_LIMIT, seed)
+    return await read_templates(collection, MAX_TEMPLATES, MAX_TEMPLATES_OF_ONE, seed)

@@ -9,13 +9,13 @@ Each identity fails alone. An error of the store fails all of them.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 
 from sameface_qdrant.concurrency import to_end, together
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import GuardRefusal, SamefaceError
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import (
     PENDING,
     STATE,
@@ -84,7 +84,7 @@ class EnrolmentBatch:
         """
         # Under the lock. If only this process writes, the gallery then stays; otherwise `_decide` looks again.
         tenant = await self._galleries.tenant(self._gallery)
-        now = time.time()
+        now = time_now()
         await self._prepare(tenant, now)
         unfinished = [item for item in self._going_on if any(map(is_pending, item.stored.values()))]
         for item in unfinished:
@@ -111,7 +111,7 @@ class EnrolmentBatch:
         Afterwards each of ``items`` has what would be stored in ``points`` and ``findings``, or its error.
         """
         tenant = await self._galleries.tenant(self._gallery)
-        now = time.time()
+        now = time_now()
         await self._prepare(tenant, now)
         await self._examine(tenant, now, always=True)
         async with self._galleries.quotas.admission() as admission:

@@ -10,13 +10,13 @@ collection. On a server (`segment_erasure`) it is DONE when the server reports t
 
 import contextlib
 import dataclasses
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import ByteSearch, Engine, Point, Where
 from sameface_qdrant.errors import ErasureNotFound, SamefaceError
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.file_erasure import FileErasure
 from sameface_qdrant.store.payloads import META, RECEIPT
 from sameface_qdrant.store.pending_receipts import PendingReceipts
@@ -271,6 +271,6 @@ class Erasures:
         return receipt if self._files is None else await self._files.current(point)
 
     async def _keep(self, receipt: ErasureReceipt, removal: Removal, rounds: Mapping[str, int] = NO_ROUNDS) -> None:
-        kept = receipt_point(receipt, removal.collection, removal.dimension, time.time(), rounds)
+        kept = receipt_point(receipt, removal.collection, removal.dimension, time_now(), rounds)
         await self._engine.upsert(META, [kept])
         await self._engine.commit(META)

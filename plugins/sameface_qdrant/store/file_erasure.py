@@ -2,10 +2,10 @@
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Sequence
 
 from sameface_qdrant.engines.base import POINT_IDS, ByteSearch, Engine, ErasureEvidence, Point
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.payloads import META, moment
 from sameface_qdrant.store.receipts import receipt_of, receipt_point, receipt_point_id
 from sameface_qdrant.values.erasure import ErasureReceipt, ErasureState
@@ -72,7 +72,7 @@ class FileErasure:
                 await self._engine.delete(META, [point.id])
                 await self._engine.commit(META)
             elif receipt.state is ErasureState.DONE:
-                kept = receipt_point(receipt, collection, point.payload["dimension"], time.time())
+                kept = receipt_point(receipt, collection, point.payload["dimension"], time_now())
                 await self._engine.upsert(META, [kept])
                 await self._engine.commit(META)
                 await self._evidence.forget(collection, receipt.id)

@@ -40,6 +40,7 @@ from sameface_qdrant.store.tenant import Tenant as Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.contract import Contract, check_contract
+from sameface_qdrant.values.display import counted
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import PROTECTED_UID, check_id
@@ -270,7 +271,8 @@ class Galleries:
         )
         if identities and not force:
             raise GalleryNotEmpty(
-                f"the gallery {gallery!r} holds {identities} identities; delete them first, or set force",
+                f"the gallery {gallery!r} holds {counted(identities, 'identity', 'identities')}; delete them first, or "
+                "set force",
                 metadata={"gallery": gallery, "identities": identities},
             )
         return Removal(

@@ -39,7 +39,8 @@ class Guards:
         # In a protected gallery the engine knows the vectors in another form.
         if begin is None or is_protected_uid(tenant.uid) or tenant.gallery.policy.on_collision is GuardAction.ALLOW:
             return
-        searches = [(vector, _among_others(tenant, identity, time.time())) for identity, vector in new]
+        now = time.time()
+        searches = [(vector, _among_others(tenant, identity, now)) for identity, vector in new]
         if searches:
             await begin(tenant.collection, searches)
 

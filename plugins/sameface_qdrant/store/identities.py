@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -19,6 +18,7 @@ from sameface_qdrant.errors import (
 )
 from sameface_qdrant.policy import check_override
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import (
     ATTEMPTS,
     CLOSED,
@@ -95,7 +95,7 @@ class Identities:
                 display_name=display_name,
                 labels=labels,
                 verify_threshold=verify_threshold,
-                now=time.time(),
+                now=time_now(),
                 request_id=request_id,
                 consent_reference=consent_reference,
                 purpose=purpose,
@@ -195,7 +195,7 @@ class Identities:
             renewed = [(p, payloads.earliest(p.payload.get("own_expires"), fields["expires"])) for p in points]
             await self.check_renewal(tenant, record.payload["identity"], renewed)
         if {**record.payload, **fields} != record.payload:
-            fields = {**fields, "updated": time.time()}
+            fields = {**fields, "updated": time_now()}
             written = await write(self._engine, change_of(tenant.collection, record, fields))
         # Update the templates even if the record has the values already: an earlier call may have been interrupted.
         templates = templates_of(tenant, record)
@@ -260,7 +260,7 @@ class Identities:
         Raises:
             TemplateLimitReached: some have expired and would be in force again, and then too many would be.
         """
-        now = time.time()
+        now = time_now()
         renewed = [
             point.id
             for point, expires in templates

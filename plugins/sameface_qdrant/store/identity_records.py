@@ -1,6 +1,5 @@
 """Reads and writes the record of one identity."""
 
-import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from sameface_qdrant.engines.base import Engine, Point
 from sameface_qdrant.errors import IdentityNotFound
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import change_of, confirmed, write
 from sameface_qdrant.store.filters import identity_filter
 from sameface_qdrant.store.galleries import Tenant
@@ -23,7 +23,7 @@ async def find_record(engine: Engine, tenant: Tenant, identity: str) -> Point | 
 
 async def touch(engine: Engine, tenant: Tenant, record: Point, fields: Mapping[str, Any] = NO_FIELDS) -> Point | None:
     """Write an identity's next revision, and return it; None if another service was faster."""
-    return await write(engine, change_of(tenant.collection, record, {**fields, "updated": time.time()}))
+    return await write(engine, change_of(tenant.collection, record, {**fields, "updated": time_now()}))
 
 
 async def template_count(engine: Engine, tenant: Tenant, identity: str, *, valid_at: float | None = None) -> int:

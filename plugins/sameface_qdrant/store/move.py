@@ -25,6 +25,7 @@ from typing import Any
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import IdentityAlreadyExists, TemplateLimitReached
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import (
     PENDING,
     REVISION,
@@ -102,7 +103,7 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
         raise overtaken(tenant.gallery.id, identity)
     # Make the copies durable first: an interrupted flush must not remove only the originals.
     await engine.commit(tenant.collection)
-    note = move_note(tenant.uid, tenant.gallery.id, identity, target, move_id, time.time())
+    note = move_note(tenant.uid, tenant.gallery.id, identity, target, move_id, time_now())
     await engine.upsert(payloads.META, [note], insert_only=True)
     await engine.commit(payloads.META)
     if points:
@@ -198,7 +199,7 @@ async def _write(
     new: bool = False,
 ) -> tuple[Change, Point]:
     """Write an identity's next revision, with templates; raise ConcurrentUpdate if another service was faster."""
-    change = change_of(tenant.collection, record, {**payload, "updated": time.time()}, copies, new=new)
+    change = change_of(tenant.collection, record, {**payload, "updated": time_now()}, copies, new=new)
     written = await write(engine, change)
     if written is None:
         raise overtaken(tenant.gallery.id, record.payload["identity"])

@@ -21,6 +21,8 @@ from sameface_qdrant.values.schema import SCHEMA_FIELD
 
 WORTH = 256
 """So many searches take an engine about as long as reading the vectors once."""
+MANY = 1 / 8
+"""Calls with fewer searches than this share of `WORTH` do not count: single enrolments would gain nothing."""
 MOST_BYTES = 256 << 20
 """Bound of the memory for all galleries together: 524,288 vectors of 128 numbers."""
 IDLE_S = 60.0
@@ -171,6 +173,8 @@ class RememberingEngine:
         key = (collection, asked.tenant)
         found = self._remembered.get(key)
         if found is None:
+            if searches < MANY * self.worth:
+                return None
             self._asked[key] = self._asked.get(key, 0) + searches
             if self._asked[key] < self.worth:
                 return None

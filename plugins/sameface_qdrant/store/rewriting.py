@@ -7,12 +7,12 @@ after it. So it asks how many rounds have begun, after its points are removed, a
 
 import asyncio
 import dataclasses
-import time
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 from sameface_qdrant.engines.base import Engine, Point, SegmentRewriting, Segments, Where
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import STATE, change_of, write
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.values.ids import point_id
@@ -103,7 +103,7 @@ class SegmentRounds:
             wanted: the latest round that a deletion waits for; 0 if none does.
         """
         record = await self._record(collection)
-        rounds, now = _rounds(record, collection), time.time()
+        rounds, now = _rounds(record, collection), time_now()
         match rounds.phase:
             case Phase.IDLE:
                 if rounds.covers(wanted) or rounds.impossible(wanted) or now < rounds.rest_until:
@@ -117,7 +117,7 @@ class SegmentRounds:
                     return await self._order((record, rounds), rounds.layout)
                 if now - rounds.turned < LATE_S or not await self._settled(collection, seen):
                     return rounds
-                return (await self._write(record, rounds, phase=Phase.IDLE, ended=time.time()))[1]
+                return (await self._write(record, rounds, phase=Phase.IDLE, ended=time_now()))[1]
 
     async def _begin(self, record: Point | None, rounds: Rounds) -> Rounds:
         seen = await self._segments.look(rounds.collection)
@@ -132,7 +132,7 @@ class SegmentRounds:
             phase=Phase.WRITING,
             started=rounds.started + 1,
             layout=seen.layout,
-            began=time.time(),
+            began=time_now(),
             failure="",
             refused="",
         )
@@ -140,7 +140,7 @@ class SegmentRounds:
 
     async def _go_on(self, record: Point | None, rounds: Rounds, *, late: bool) -> Rounds:
         seen = await self._segments.look(rounds.collection)
-        changes: dict[str, Any] = {"phase": Phase.RESTORING, "turned": time.time(), "failure": ""}
+        changes: dict[str, Any] = {"phase": Phase.RESTORING, "turned": time_now(), "failure": ""}
         if late:
             changes["failure"] = f"the server did not finish within {LONGEST_S / 3600:g} hours"
         elif seen.layout is rounds.layout or seen.stalled:
@@ -190,7 +190,7 @@ class SegmentRounds:
             "kind": REWRITING,
             "gallery": "",
             "identity": "",
-            "updated": time.time(),
+            "updated": time_now(),
         }
         empty = Point(point_id(REWRITING, rounds.collection), {})
         written = await write(self._engine, change_of(META, record or empty, fields, new=record is None))

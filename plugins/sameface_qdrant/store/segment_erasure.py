@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from sameface_qdrant.engines.base import Engine, Point, SegmentRewriting, Where
 from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import CRASHED_AFTER_S
 from sameface_qdrant.store.payloads import META
 from sameface_qdrant.store.receipts import ROUNDS, receipt_of, receipt_point
@@ -64,7 +65,7 @@ class SegmentErasure:
         collection = point.payload["collection"]
         needed = await self.needed(collection, META)
         told = dataclasses.replace(receipt_of(point.payload), failure=ABANDONED)
-        kept = receipt_point(told, collection, point.payload["dimension"], time.time(), needed)
+        kept = receipt_point(told, collection, point.payload["dimension"], time_now(), needed)
         await self._engine.upsert(META, [kept], only_if=Where({"state": ErasureState.PENDING.value}))
 
     async def _step(self, before: Rounds, needed: int) -> Rounds:
@@ -102,7 +103,7 @@ class SegmentErasure:
             if covered
             else f"the segments were not written again: {refusals[0]}",
         )
-        kept = receipt_point(done, point.payload["collection"], point.payload["dimension"], time.time(), needed)
+        kept = receipt_point(done, point.payload["collection"], point.payload["dimension"], time_now(), needed)
         # Another service may have completed it meanwhile.
         pending = Where({"state": ErasureState.PENDING.value})
         await self._engine.upsert(META, [kept], only_if=pending)

@@ -1,6 +1,5 @@
 """Templates: get, list, change, erase. `sameface_qdrant.store.enrolment` adds them."""
 
-import time
 import uuid
 from datetime import UTC, datetime
 
@@ -8,6 +7,7 @@ from sameface_qdrant.concurrency import together
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, TemplateNotFound
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import ATTEMPTS, confirmed, is_pending, overtaken, repeated
 from sameface_qdrant.store.erasure import Removal
 from sameface_qdrant.store.filters import identity_filter
@@ -142,7 +142,7 @@ class Templates:
     @runs_to_completion
     async def delete_expired(self, gallery: str) -> ErasureReceipt | None:
         """Erase the expired templates of a gallery, and return one receipt; None if there are none."""
-        now = time.time()
+        now = time_now()
 
         async def find() -> Removal | None:
             # Filter both times, so that a template with a later expiry meanwhile stays.

@@ -12,6 +12,15 @@ LONGEST, LONGEST_INSIDE, LONGEST_TEXT, MOST = 180, 80, 40, 3
 """Characters of a text, of one inside another, and of a string; items of a sequence that are shown."""
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun; the plural is ``one`` with an s unless it is given.
+
+    >>> counted(1, "search", "searches"), counted(2_000, "score")
+    ('1 search', '2,000 scores')
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def brief(value: Any) -> str:
     """Return a dataclass as ``Name(field=value, …)``, in at most 180 characters.
 

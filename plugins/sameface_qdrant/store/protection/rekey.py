@@ -12,7 +12,6 @@ even by kill -9, is finished by the next one, and calls go on meanwhile.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from sameface_qdrant.engines.base import TENANT_FIELD, Engine, Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound, InvalidArgument
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import ATTEMPTS, REVISION, change_of, write
 from sameface_qdrant.store.gallery_memory import GalleryMemory
 from sameface_qdrant.store.payloads import GALLERY, META
@@ -179,7 +179,7 @@ class Rekeying:
                     return
                 if present != before:
                     raise self._overtaken(gallery)
-                fields = {"protection": protection_payload(after), "updated": time.time()}
+                fields = {"protection": protection_payload(after), "updated": time_now()}
                 try:
                     written = await write(self._engine, change_of(META, record, fields, form=PROTECTED))
                 finally:
