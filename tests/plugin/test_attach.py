@@ -494,7 +494,7 @@ async def test_a_sample_is_seeded_and_no_identity_weighs_more_than_allowed(
         await people.scores(max_templates=-1)
     with pytest.raises(InvalidArgument, match="seed is -1; expected 0 or more"):
         await people.calibrate(seed=-1)
-    monkeypatch.setattr("sameface_qdrant.attached.attached.MAX_TEMPLATES_OF_ONE", 6)
+    monkeypatch.setattr("sameface_qdrant.attached.calibrating.MAX_TEMPLATES_OF_ONE", 6)
     assert any("up to 10 times as many" in said for said in (await people.calibrate()).caveats)
 
 

@@ -22,7 +22,7 @@ _BATCH = 256
 
 
 async def read_templates(
-    collection: "AttachedCollection", *, max_templates: int, per_identity: int, seed: int
+    collection: "AttachedCollection", max_templates: int, per_identity: int, seed: int
 ) -> GalleryTemplates:
     """Return templates with unit vectors: all of them, or a seeded sample if there are more than the limits.
 

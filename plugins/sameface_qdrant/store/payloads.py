@@ -15,6 +15,7 @@ from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPo
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import member_id, point_id
 from sameface_qdrant.values.protection import protection_of
+from sameface_qdrant.values.scalars import of_python
 from sameface_qdrant.values.schema import (
     CURRENT,
     EXAMINES_ATTACKS,
@@ -189,7 +190,7 @@ def identity_payload(
 
 def identity_fields(changes: IdentityChanges) -> dict[str, Any]:
     """Return changes of an identity as fields of its payload."""
-    fields: dict[str, Any] = dict(changes)
+    fields: dict[str, Any] = {name: of_python(value) for name, value in changes.items()}
     if "labels" in fields:
         fields["labels"] = dict(fields["labels"])
     if "expire_time" in fields:
@@ -239,7 +240,7 @@ def template_point(
         "identity": identity,
         "contract": contract_key,
         "source": provenance.source,
-        "quality": dict(provenance.quality),
+        "quality": {name: of_python(value) for name, value in provenance.quality.items()},
         "note": provenance.note,
         # A copy of the identity's labels, so that a search can filter by them.
         "labels": dict(labels),
