@@ -51,19 +51,16 @@ class Hit:
     payload: Mapping[str, Any]
 
 
-_NONE: Mapping[str, Any] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class Where:
     """A filter on payloads."""
 
     equals: Mapping[str, str | int]
     """A field may be the path of a nested one: ``labels.team``."""
-    excludes: Mapping[str, str | int] = field(default_factory=lambda: _NONE)
-    among: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NONE)
+    excludes: Mapping[str, str | int] = field(default_factory=dict)
+    among: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The field has one of these values."""
-    outside: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NONE)
+    outside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The field has none of these values."""
     ids: tuple[str, ...] = ()
     """The point has one of these ids; empty means any."""
