@@ -9,6 +9,7 @@ is found.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
@@ -19,6 +20,7 @@ from sameface_qdrant.values.gallery import GuardAction
 from sameface_qdrant.values.ids import is_protected_uid
 from sameface_qdrant.values.vectors import Vector
 
+NO_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 SEARCHES_AT_ONCE = 16
 """Searches of one request to a server. Exact searches of a large gallery take long, and a request has a time-out."""
 
@@ -127,7 +129,8 @@ def _mine(tenant: Tenant) -> Mapping[str, str]:
 
 
 def _among_others(mine: Mapping[str, str], identity: str, now: float) -> Where:
-    return Where(mine, {"identity": identity}, valid_at=now)
+    # Empty mappings that all share: each of very many searches would have two of its own.
+    return Where(mine, {"identity": identity}, NO_FIELDS, NO_FIELDS, valid_at=now)
 
 
 def _ids(subjects: Sequence[Subject]) -> set[str]:

@@ -106,7 +106,7 @@ class EdgeCollection:
     """The size from which on it is looked again whether an index is due."""
     closing: bool = False
     writes: int = 0
-    counts: dict[Any, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     """Exact counts by filter since the latest write."""
     flush_s: float = 0.01
     """Seconds that the latest flush took."""

@@ -74,7 +74,7 @@ async def count(opened: EdgeCollection, where: Where) -> int:
 
     if "identity" in where.equals:
         return await opened.read(count_now, quick=True)
-    key, writes = _key(where), opened.writes
+    key, writes = repr(where), opened.writes
     if key in opened.counts:
         return opened.counts[key]
     counted = await opened.read(count_now)
@@ -93,9 +93,3 @@ def _is_quick(opened: EdgeCollection, where: Where) -> bool:
     return "identity" in where.equals or (
         in_shard.is_indexed(where) and opened.size * opened.dimension <= QUICK_NUMBERS
     )
-
-
-def _key(where: Where) -> tuple[object, ...]:
-    """Return a filter as a key: quicker than its text."""
-    fields = (where.equals, where.excludes, where.among, where.outside)
-    return (*(tuple(one.items()) for one in fields), where.ids, where.valid_at, where.expired_at)
