@@ -30,9 +30,11 @@ class _Timed(PhotoPipeline):
 
     times: list[float] = field(default_factory=list)
 
-    def _decode(self, place: OffLoop, photo: bytes, limits: ImageLimits, enough: int | None = None) -> DecodedImage:
+    def _decode(
+        self, place: OffLoop, photo: bytes, limits: ImageLimits, enough: int | None = None, *, for_faces: bool = True
+    ) -> DecodedImage:
         began = time.thread_time()
-        image = PhotoPipeline._decode(self, place, photo, limits, enough)
+        image = PhotoPipeline._decode(self, place, photo, limits, enough, for_faces=for_faces)
         self.times.append(time.thread_time() - began)
         return image
 

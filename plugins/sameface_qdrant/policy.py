@@ -15,6 +15,7 @@ AMBIGUOUS; else NO_MATCH.
 
 import dataclasses
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,19 +25,48 @@ from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
 from sameface_qdrant.values.decision import Candidate, Decision, Id, Outcome, Scope, ThresholdSource
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.scalars import is_whole, of_python, shown
 from sameface_qdrant.values.settings import check_fields
 
+_HIGHEST = sys.float_info.max
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Policy)}
 
 
 def check_policy(policy: Policy) -> Policy:
-    """Check every setting of a policy and return it; names of choices become enum values.
+    """Check every field of a policy and return it; names of choices become enum values.
 
     Raises:
-        InvalidArgument: a setting is out of range or not one of the choices; ``metadata["field"]`` names it.
+        InvalidArgument: a field has another type, is out of range or is not one of the choices; ``metadata["field"]``
+            names it.
     """
     checked = {setting.name: setting.checked(getattr(policy, setting.name)) for setting in POLICY_SETTINGS}
-    return dataclasses.replace(policy, **checked)
+    size = of_python(policy.calibrated_size)
+    if size is not None and not (is_whole(size) and 0 <= size < 2**63):
+        raise InvalidArgument(
+            f"calibrated_size is {shown(size)}; expected a number of identities or None",
+            metadata={"field": "calibrated_size"},
+        )
+    return dataclasses.replace(policy, **checked, calibrated_size=size, revision=of_python(policy.revision))
+
+
+def check_operating_points(points: Sequence[OperatingPoint]) -> tuple[OperatingPoint, ...]:
+    """Check operating points and return them, with numbers of Python.
+
+    Raises:
+        InvalidArgument: an FMR is not 0 to 1, or a threshold is not finite.
+    """
+    plain = tuple(OperatingPoint(of_python(point.fmr), of_python(point.threshold)) for point in points)
+    for place, point in enumerate(plain):
+        for name, fits, expected in (
+            ("fmr", 0.0 <= point.fmr <= 1.0, "0 to 1"),
+            ("threshold", -_HIGHEST <= point.threshold <= _HIGHEST, "a finite number"),
+        ):
+            if not fits:
+                field = f"operating_points[{place}].{name}"
+                raise InvalidArgument(
+                    f"{field} is {shown(getattr(point, name))}; expected {expected}", metadata={"field": field}
+                )
+    return plain
 
 
 def changed_policy(policy: Policy, changes: PolicyChanges) -> Policy:
@@ -63,14 +93,14 @@ def revised_policy(before: Policy, changes: PolicyChanges, author: str, now: dat
 
 
 def check_override(value: float | None, field: str, low: float, high: float) -> float | None:
-    """Check the range of a threshold or margin that a caller gave, and return it; None is allowed.
+    """Check the range of a threshold or margin, and return it as a number of Python. None is allowed.
 
     Raises:
         InvalidArgument: it is not ``low`` to ``high``; ``metadata["field"]`` is ``field``.
     """
     if value is not None and not low <= value <= high:
-        raise InvalidArgument(f"{field} is {value:g}; expected {low:g} to {high:g}", metadata={"field": field})
-    return value
+        raise InvalidArgument(f"{field} is {shown(value)}; expected {low:g} to {high:g}", metadata={"field": field})
+    return None if value is None else float(value)
 
 
 def comparison_fmr(target_fpir: float, gallery_size: int) -> float:

@@ -100,7 +100,7 @@ async def verify(
         ThresholdNotCalibrated: no threshold is known.
         InvalidArgument: ``threshold`` is outside −1..1, or ``margin`` outside 0..2.
     """
-    check_overrides(threshold, "verify_threshold", margin)
+    threshold, margin = check_overrides(threshold, "verify_threshold", margin)
     policy = search.gallery.policy
     # The search first: it takes longest, and the others are sent while a server works on it.
     (claims, others), claimed, size = await together(
@@ -141,7 +141,7 @@ async def identify(
         ThresholdNotCalibrated: no threshold is known.
         InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
     """
-    check_overrides(threshold, "identify_threshold", margin)
+    threshold, margin = check_overrides(threshold, "identify_threshold", margin)
     check_limit(limit)
     policy = search.gallery.policy
     # The lead needs the second identity, even if the caller asks for one candidate.
@@ -188,7 +188,6 @@ async def _candidates(search: GallerySearch[Id], best: Sequence[ScoredTemplate[I
     return [Candidate(one.identity, one.score, one.template, name) for one, name in zip(best, names, strict=True)]
 
 
-def check_overrides(threshold: float | None, field: str, margin: float | None) -> None:
-    """Raise InvalidArgument where a threshold is outside −1..1, or a margin outside 0..2."""
-    check_override(threshold, field, -1.0, 1.0)
-    check_override(margin, "runner_up_margin", 0.0, 2.0)
+def check_overrides(threshold: float | None, field: str, margin: float | None) -> tuple[float | None, float | None]:
+    """Return threshold and margin; raise InvalidArgument where one is outside −1..1, or the other outside 0..2."""
+    return check_override(threshold, field, -1.0, 1.0), check_override(margin, "runner_up_margin", 0.0, 2.0)

@@ -174,7 +174,7 @@ async def test_pixels_and_digests_of_a_photo_are_worked_on_in_threads(
     places |= {detector: ("detector_input", "decode_faces")}
     steps = [(module, step) for module, names in places.items() for step in names]
     vision = [watch(module, step) for module, step in steps]
-    digests = watch(hmac, "new")
+    digests = watch(hmac, "digest")
     answer = await server.faces.EnrollTemplate(enrolment_of(tilted(portraits)))
     assert answer.template.name
     for step, watched in zip(steps, vision, strict=True):

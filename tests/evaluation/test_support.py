@@ -52,9 +52,7 @@ def test_comparisons_are_worth_what_plain_loops_say(seed: int, sizes: list[int])
     drawn = draw_identities(len(comparison.identities), 60, seed)
     pairs = [(a, b) for a, b in itertools.combinations(range(len(names)), 2) if names[a] != names[b]]
     scores = [float(samples.vectors[a] @ samples.vectors[b]) for a, b in pairs]
-    threshold = next(
-        one for one in sorted(set(scores)) if sum(s > one for s in scores) <= min(0.5, 30 / len(scores)) * len(scores)
-    )
+    threshold = next(one for one in sorted(set(scores)) if sum(s > one for s in scores) <= min(0.5 * len(scores), 30))
     number = {name: place for place, name in enumerate(comparison.identities)}
     rates = []
     for row in drawn:

@@ -121,15 +121,15 @@ def test_no_wrong_type_escapes_as_an_error_of_python(
     [
         (
             lambda store: store.enroll("people", "eve", iter([ONE])),
-            r"templates\[0\] is a ndarray; expected NewTemplate\(vector, contract\)",
+            r"templates\[0\] is an ndarray; expected NewTemplate\(vector, contract\)",
         ),
         (
             lambda store: store.enroll("people", "eve", [ONE]),
-            r"templates\[0\] is a ndarray; expected NewTemplate\(vector, co",
+            r"templates\[0\] is an ndarray; expected NewTemplate\(vector, co",
         ),
         (
             lambda store: store.enroll("people", "eve", ONE),
-            r"templates is a ndarray; .*NewTemplate\(vector, contract\)",
+            r"templates is an ndarray; .*NewTemplate\(vector, contract\)",
         ),
         (
             lambda store: list(store.enroll_many("people", [("eve", ONE)])),
@@ -137,7 +137,7 @@ def test_no_wrong_type_escapes_as_an_error_of_python(
         ),
         (
             lambda store: list(store.enroll_many("people", [Enrolment("eve", ONE)])),  # type: ignore[arg-type]
-            r"enrolments\[0\] is a Enrolment whose templates is a ndarray; expected a sequence of NewTemplate",
+            r"enrolments\[0\] is an Enrolment whose templates is an ndarray; expected a sequence of NewTemplate",
         ),
         (lambda store: store.verify("people", "ada", ONE, scope="CLAIM"), r"scope is 'CLAIM' \(str\).*Scope\.CLAIM or"),
         (lambda store: store.verify("people", 7, ONE), r"identity is 7 \(int\); expected a text"),

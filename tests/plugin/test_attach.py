@@ -470,7 +470,9 @@ async def test_the_contract_of_a_cohort_is_not_compared_with_one_that_nobody_kno
         await people.calibrate(cohort=cohort, comparisons=table)
 
 
-async def test_a_sample_is_seeded_and_no_identity_weighs_more_than_allowed(place: Place) -> None:
+async def test_a_sample_is_seeded_and_no_identity_weighs_more_than_allowed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vectors = np.random.default_rng(1).normal(size=(120, 4))
     await place.make(
         [point(number, vector, who=number % 10 if number < 60 else "many") for number, vector in enumerate(vectors)],
@@ -483,11 +485,17 @@ async def test_a_sample_is_seeded_and_no_identity_weighs_more_than_allowed(place
     np.testing.assert_array_equal(one.mated, again.mated)
     np.testing.assert_array_equal(one.non_mated, again.non_mated)
     assert not np.array_equal(one.non_mated, other.non_mated)
-    # Two of each, so that more identities take part.
-    assert (one.identities, one.templates, one.complete) == (10, 20, False)
-    assert (len(one.mated), len(one.non_mated)) == (20, 20 * 9)
+    # Fewer identities with all of their templates, up to the limit, not fewer templates of each.
+    assert (one.identities, one.templates, one.complete) == (5, 20, False)
+    assert (len(one.mated), len(one.non_mated)) == (20, 20 * 4)
     every = await people.scores(templates_per_identity=60)
     assert (every.identities, every.templates, every.complete) == (11, 120, True)
+    with pytest.raises(InvalidArgument, match="max_templates is -1; expected 2 or more"):
+        await people.scores(max_templates=-1)
+    with pytest.raises(InvalidArgument, match="seed is -1; expected 0 or more"):
+        await people.calibrate(seed=-1)
+    monkeypatch.setattr("sameface_qdrant.attached.calibrating.MAX_TEMPLATES_OF_ONE", 6)
+    assert any("up to 10 times as many" in said for said in (await people.calibrate()).caveats)
 
 
 async def test_a_client_stays_open_and_a_url_is_closed(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -140,8 +141,12 @@ async def test_very_many_broken_points_are_passed_over_or_named(monkeypatch: pyt
     one = await attached(client)
     assert [found.identity for found in (await one.identify(DIRECTIONS[1])).candidates] == ["ada", "eve"]
     monkeypatch.setattr(queries, "MOST_SKIPPED", 20)
+    monkeypatch.setattr(counting, "READ_UP_TO", 2)
+    unread = await attached(client)
     with pytest.raises(InvalidArgument, match=r"more than 20 points .* not finite or has zero norm.*delete"):
-        await one.identify(DIRECTIONS[1])
+        await unread.identify(DIRECTIONS[1])
+    await unread.count(embeddings=True)
+    assert (await unread.identify(DIRECTIONS[1])).score == pytest.approx(1.0, abs=oracle.CLOSE)
     await client.close()
 
 
@@ -163,7 +168,7 @@ async def test_scores_of_many_pages_and_many_templates_are_those_of_brute_force(
 ) -> None:
     rng = np.random.default_rng(3)
     monkeypatch.setattr(queries, "VECTOR_NUMBERS", 4 * 7)
-    monkeypatch.setattr(scoring, "PROBES", 3)
+    monkeypatch.setattr(scoring, "COMPARED", 30)
     held = [(int(rng.integers(0, 9)), int(rng.integers(0, 12))) for _ in range(60)]
     client = await poisoned(held, models.Distance.COSINE, True)
     one = await attached(client)
@@ -187,6 +192,21 @@ async def test_scores_of_many_pages_and_many_templates_are_those_of_brute_force(
     every = await one.score_many(probes[0], limit=1000)
     assert every.scores.shape == (1, len(table.identities))
     await client.close()
+
+
+@pytest.mark.parametrize("limit", [None, 1, 1000])
+def test_the_memory_of_many_scores_is_bounded_beside_the_result(limit: int | None) -> None:
+    rng = np.random.default_rng(1)
+    probes, templates = rng.normal(size=(2_000, 4)).astype(np.float32), rng.normal(size=(1_000, 4)).astype(np.float32)
+    best = scoring._All(2_000, 1_000) if limit is None else scoring._Nearest(2_000, limit)
+    tracemalloc.start()
+    scoring._compare(probes, templates, np.arange(1_000), best)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12e6  # one array of all scores has 8e6
+    columns, scores = best.result(1_000)
+    expected = np.clip(probes[7] @ templates.T, -1.0, 1.0)
+    assert scores[7, 0] == pytest.approx(expected[columns[7, 0]], abs=1e-6)
 
 
 def test_a_score_that_is_no_number_never_matches() -> None:

@@ -301,7 +301,7 @@ async def test_a_shard_that_grows_gets_more_search_threads(tmp_path: Path, monke
 
     await add(range(30))
     assert (opened.handle.threads, shard.threads_of(opened.handle.folder)) == (1, 1)
-    async with opened.handle.reading():
+    with opened.handle.reading():
         await add(range(30, 50))
         assert opened.handle.threads == 1  # not while somebody reads
     await add(range(50, 60))

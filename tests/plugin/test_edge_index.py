@@ -28,6 +28,7 @@ from sameface_qdrant.engines.base import INDEXED_POINT_ID, POINT_ID, ByteSearch
 from sameface_qdrant.engines.edge import compaction, erasure_notes, index
 from sameface_qdrant.engines.edge import engine as engine_module
 from sameface_qdrant.engines.edge import nearest as nearest_module
+from sameface_qdrant.engines.edge import reads as reads_module
 from sameface_qdrant.engines.edge.collection import EdgeCollection
 from sameface_qdrant.engines.edge.engine import EdgeEngine
 from sameface_qdrant.engines.edge.files import copy_files
@@ -149,7 +150,7 @@ async def test_guards_search_outside_the_graph(store: Store, monkeypatch: pytest
 
     await store.galleries.update("people", policy=PolicyChanges(on_collision=GuardAction.REJECT))
     monkeypatch.setattr(nearest_module, "_search", graph)
-    monkeypatch.setattr(engine_module, "QUICK_NUMBERS", 0)  # as in a gallery that is not compared at once
+    monkeypatch.setattr(reads_module, "QUICK_NUMBERS", 0)  # as in a gallery that is not compared at once
     for number in (0, 70, PEOPLE - 1):
         with pytest.raises(IdentityCollision):
             await store.enroll("people", "somebody", [NewTemplate(VECTORS[number, 0], CONTRACT)])

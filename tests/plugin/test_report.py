@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sameface_qdrant.calibration.expected import expected_answers
+from sameface_qdrant.calibration.measured_answers import expected_answers
 from sameface_qdrant.calibration.page import write_html
 from sameface_qdrant.calibration.report import (
     det_figure,

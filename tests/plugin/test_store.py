@@ -314,6 +314,17 @@ async def test_names_are_taken_once(store: Store, gallery: str) -> None:
         await store.identities.create(gallery, "ada", request_id="r2")
 
 
+async def test_a_program_that_runs_twice_finds_what_it_made(store: Store, gallery: str) -> None:
+    for name in (gallery, gallery + "-new"):
+        made = [await store.galleries.create(name, CONTRACT, display_name=show, exist_ok=True) for show in ("", "a")]
+        assert made[0] == made[1] == await store.galleries.get(name)
+        ada = [await store.identities.create(name, "ada", purpose=why, exist_ok=True) for why in ("door", "")]
+        assert (ada[0], ada[1].purpose) == (ada[1], "door")
+    other = dataclasses.replace(CONTRACT, sha256="f" * 64)
+    with pytest.raises(GalleryAlreadyExists, match=f"under the contract {CONTRACT.key}"):
+        await store.galleries.create(gallery, other, exist_ok=True)
+
+
 async def test_what_has_children_is_deleted_only_by_force(store: Store, gallery: str) -> None:
     (stored,) = await store.enroll(gallery, "ada", [template(AXES[0])])
     with pytest.raises(IdentityNotEmpty):

@@ -1,7 +1,10 @@
 """How values show themselves: short texts without vectors, pages that go on, tables for pandas."""
 
 import builtins
+import copy
 import dataclasses
+import inspect
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ import pytest
 
 import sameface_qdrant
 from sameface_qdrant import (
+    Attached,
     Candidate,
     Cohort,
     Comparisons,
@@ -33,15 +37,21 @@ from sameface_qdrant import (
     Policy,
     Probe,
     Provenance,
+    Quota,
     RecordedDecisions,
     Scope,
     Store,
     Template,
+    TemplateFilter,
     ThresholdSource,
+    attach,
     blocking,
     to_frame,
 )
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.store.galleries import Galleries
+from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.templates import Templates
 from tests.plugin.conftest import CONTRACT
 
 LONG = 300 * "ä"
@@ -122,6 +132,37 @@ def test_what_matters_is_shown_first() -> None:
     assert repr(DECISION).startswith("Decision(outcome=MATCH, score=0.912346, threshold=0.8, threshold_source=GALLERY")
 
 
+def test_numbers_of_numpy_and_tuples_are_shown_as_they_are_written() -> None:
+    assert repr(Candidate("ada", np.float32(0.5), "t")) == "Candidate(identity='ada', score=0.5, template='t')"  # type: ignore[arg-type]
+    assert repr(OperatingPoint(0.1, 0.2)) in repr(Gallery("g", CONTRACT, Policy(), "", (OperatingPoint(0.1, 0.2),)))
+    assert repr(Page((1, 2))) == "Page(items=(1, 2))"
+    assert repr(Page(("a",))) == "Page(items=('a',))"
+    assert repr(Page(())) == "Page(items=())"
+    assert repr(Neighbour(np.int64(7), "ada", 0.5, {"of": [1, (2,)]})).endswith("payload={'of': [1, (2,)]})")  # type: ignore[arg-type]
+    assert "frozenset" not in repr(Contract("m", 1, "0" * 64, 8, "p", frozenset({"a"})))
+
+
+@pytest.mark.parametrize(
+    "value", [*VALUES, TemplateFilter(), Identity("g", "ada"), Quota("*")], ids=lambda value: type(value).__name__
+)
+def test_a_value_goes_to_another_process_and_back(value: Any) -> None:
+    back = pickle.loads(pickle.dumps(value))
+    assert type(back) is type(value)
+    assert repr(back) == repr(value) == repr(copy.deepcopy(value)) == repr(copy.copy(value))
+
+
+@pytest.mark.parametrize("kind", [Store, Attached, Galleries, Identities, Templates])
+def test_a_coroutine_method_is_a_coroutine_function_for_frameworks_too(kind: Any) -> None:
+    coroutines = [
+        name
+        for name, method in inspect.getmembers(kind, inspect.isfunction)
+        if inspect.iscoroutinefunction(inspect.unwrap(method)) and not name.startswith("_")
+    ]
+    assert len(coroutines) > 4
+    assert [name for name in coroutines if not inspect.iscoroutinefunction(getattr(kind, name))] == []
+    assert inspect.iscoroutinefunction(attach)
+
+
 @pytest.fixture(scope="module")
 def store() -> Iterator[blocking.Store]:
     with blocking.Store.open(":memory:") as opened:
@@ -160,6 +201,11 @@ async def test_with_asyncio_the_loop_is_an_async_one() -> None:
     with pytest.raises(InvalidArgument, match="use `async for`"):
         list(page)
     assert len(list(await store.galleries.list())) == 5
+    assert len([one async for one in copy.deepcopy(page)]) == 5
+    kept = pickle.loads(pickle.dumps(page))
+    assert (kept.items, kept.next_token) == (page.items, page.next_token)
+    with pytest.raises(InvalidArgument, match=r"not read from an open store.*page\.items"):
+        [one async for one in kept]
     with pytest.raises(InvalidArgument, match=r"page\.items"):
         [one async for one in Page((1,), "token")]
     await store.aclose()

@@ -307,9 +307,15 @@ def test_the_measurement_counts_what_the_service_answers(client: Client, tmp_pat
         images.append(Photographed(path, name, kind == "forgery"))
     drawing = draw(images, most=20)
     galleries = ("things", "things-one", "things-two")
+    lowest = THRESHOLDS["signatures"]
     for gallery in galleries:
-        thresholds = dict.fromkeys(("verify_threshold", "identify_threshold"), THRESHOLDS["signatures"])
-        client.create_gallery(gallery, embedder_model="signatures", runner_up_margin=0.01, **thresholds)
+        client.create_gallery(
+            gallery,
+            embedder_model="signatures",
+            verify_threshold=lowest,
+            identify_threshold=lowest,
+            runner_up_margin=0.01,
+        )
     claimed = claims(client, galleries[0], drawing, lambda text: None)
     found = [(one.kind, one.probe, one.outcome) for one in claimed]
     probes = len(SHAPES) * 2

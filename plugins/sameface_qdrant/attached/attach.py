@@ -24,9 +24,10 @@ from sameface_qdrant.attached.attached import Attached
 from sameface_qdrant.attached.target import NO_FIELDS, Id, checked_target
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.policy import check_policy
+from sameface_qdrant.policy import check_operating_points, check_policy
 from sameface_qdrant.values.argument_types import checks
 from sameface_qdrant.values.gallery import OperatingPoint, Policy
+from sameface_qdrant.values.scalars import article
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient
@@ -41,7 +42,7 @@ async def attach(
     collection: str,
     identity_key: str,
     vector_name: str = "",
-    where: Mapping[str, str | int] = NO_FIELDS,
+    where: Mapping[str, str | int | bool] = NO_FIELDS,
     policy: Policy = Policy(),  # noqa: B008  # frozen
     operating_points: Sequence[OperatingPoint] = (),
     writable: bool = False,
@@ -59,7 +60,8 @@ async def attach(
             nested field. Points without it are ignored, and so are those with an empty text.
         vector_name: empty means the unnamed vector. Its distance must be Cosine. Dot and Euclid are allowed if all
             vectors have unit norm; the first 256 are checked.
-        where: payload fields and the values that they must have, for instance of one tenant.
+        where: payload fields and the values that they must have, for instance of one tenant: texts, whole numbers or
+            truth values.
         policy: thresholds, margin and targets; ``max_templates`` has no effect here.
         operating_points: used if the policy sets no threshold.
         writable: whether `Attached.enroll` and `Attached.delete` may write.
@@ -85,7 +87,7 @@ async def attach(
     from sameface_qdrant.attached.sync_client import AwaitedClient
     from sameface_qdrant.engines.server.client import connect
 
-    policy = check_policy(policy)
+    policy, points = check_policy(policy), check_operating_points(operating_points)
     target = checked_target(collection, vector_name, identity_key, where)
     if isinstance(client_or_url, AsyncQdrantClient | AwaitedClient):
         client, location, closes_client = cast(AsyncQdrantClient, client_or_url), "the client given", False
@@ -93,7 +95,7 @@ async def attach(
         client = connect(client_or_url, api_key, options or ServerOptions())
         location, closes_client = client_or_url, True
     else:
-        given = repr(client_or_url[:80]) if isinstance(client_or_url, str) else f"a {type(client_or_url).__name__}"
+        given = repr(client_or_url[:80]) if isinstance(client_or_url, str) else article(type(client_or_url).__name__)
         advice = "; a QdrantClient goes to sameface_qdrant.blocking.attach" if "QdrantClient" in given else ""
         raise InvalidArgument(
             f"client_or_url is {given}; expected an AsyncQdrantClient or http(s)://host:port{advice}",
@@ -107,7 +109,7 @@ async def attach(
                 "attach without writable",
                 metadata={"field": "shard_key"},
             )
-        attached = Attached(opened, policy, tuple(operating_points), writable=writable, closes_client=closes_client)
+        attached = Attached(opened, policy, points, writable=writable, closes_client=closes_client)
         await check_fields(opened, await attached.count())
     except BaseException:
         if closes_client:

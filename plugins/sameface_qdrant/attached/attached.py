@@ -3,35 +3,26 @@
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
 from sameface_qdrant import recognition
+from sameface_qdrant.attached.calibrating import applied, compared_settings, measured
 from sameface_qdrant.attached.counting import Census
+from sameface_qdrant.attached.layout import check_writable
+from sameface_qdrant.attached.passed_over import PassedOver
 from sameface_qdrant.attached.sameness import Witnesses
 from sameface_qdrant.attached.scoring import score_many
 from sameface_qdrant.attached.search import AttachedSearch
 from sameface_qdrant.attached.target import NO_FIELDS, Counts, Id, IdentityScores, Neighbour, given_identity
 from sameface_qdrant.attached.templates import compare_templates, read_templates
-from sameface_qdrant.calibration.gallery import (
-    MAX_TEMPLATES,
-    CalibrationOptions,
-    GalleryCalibration,
-    GalleryTemplates,
-    SettingChanges,
-    compare_settings,
-    measure,
-    policy_changes,
-    settings,
-)
+from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, SettingChanges
 from sameface_qdrant.calibration.inputs import Cohort
-from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf, what_if
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf
 from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonScores
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS
-from sameface_qdrant.policy import check_override, revised_policy
+from sameface_qdrant.policy import check_override
 from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision, Operation, Scope
@@ -53,6 +44,7 @@ class Attached:
     Another collection of the same layout is noticed within some seconds, see `sameface_qdrant.attached.sameness`.
 
     A point whose embedding is not finite or has zero norm is never compared with anything. `count` counts such points.
+    Once another program has mended one, it is compared after the next `count`, or within half a minute.
 
     An embedding is an array of any type of real numbers, a list, a tuple, or a tensor that numpy can read; its shape is
     [dimension], and its norm anything but zero.
@@ -70,7 +62,8 @@ class Attached:
         self._collection = collection
         self._writable = writable
         self._closes_client = closes_client
-        self._census = Census(collection)
+        self._passed_over = PassedOver(collection)
+        self._census = Census(collection, self._passed_over)
         self._witnesses = Witnesses(collection)
         # Decisions read policy and operating points from a gallery. The contract of these embeddings is unknown.
         unknown = Contract(collection.target.collection, 1, "0" * 64, collection.dimension, "unknown")
@@ -129,7 +122,7 @@ class Attached:
         """
         claimed = given_identity(identity)
         vector = unit(embedding, self._collection.dimension)
-        await self._witnesses.check_soon()
+        await self._check_soon()
         return await recognition.verify(
             self._search(), claimed, vector, scope=scope, threshold=threshold, margin=margin
         )
@@ -145,7 +138,7 @@ class Attached:
             InvalidArgument: ``limit`` is outside 1..1000, ``threshold`` outside −1..1, or ``margin`` outside 0..2.
         """
         vector = unit(embedding, self._collection.dimension)
-        await self._witnesses.check_soon()
+        await self._check_soon()
         return await recognition.identify(self._search(), vector, threshold=threshold, margin=margin, limit=limit)
 
     async def search(
@@ -160,8 +153,8 @@ class Attached:
         check_override(min_score, "min_score", -1.0, 1.0)
         recognition.check_limit(limit)
         vector = unit(embedding, self._collection.dimension)
-        await self._witnesses.check_soon()
-        return tuple(await self._collection.nearest(vector, limit, min_score=min_score))
+        await self._check_soon()
+        return tuple(await self._collection.nearest(vector, limit, min_score=min_score, passed_over=self._passed_over))
 
     async def score_many(
         self, embeddings: ArrayLike | Sequence[ArrayLike], *, limit: int | None = None
@@ -169,7 +162,7 @@ class Attached:
         """Score embeddings, [probes, dimension] or a sequence of them, with every identity. Exact, without a decision.
 
         With ``limit``, 1..1000, only the best identities of each probe are returned. The collection is read once, in
-        pages of 1 MB. Memory: the result, and some 10 MB beside it.
+        pages of 1 MB. Memory: the result, two copies of the embeddings as float32, and some 30 MB.
 
         Raises:
             InvalidEmbedding: one of them is malformed, see `verify`; ``metadata["number"]`` says which.
@@ -188,12 +181,14 @@ class Attached:
         """Compare every template with every identity by the identity's best template, as decisions do.
 
         Mated: a template with the other templates of its identity. Non-mated: a template with another identity. See
-        `sameface_qdrant.metrics.cross_comparison`. Every id is read; embeddings only of a seeded sample.
+        `sameface_qdrant.metrics.cross_comparison`. Every id is read; embeddings only of a seeded sample of identities.
+        Non-mated scores with an identity that has more than ``templates_per_identity`` templates are too low.
 
         Raises:
             NotEnoughData: the templates are of fewer than two identities.
+            InvalidArgument: ``max_templates`` is below 2, ``templates_per_identity`` below 1, or ``seed`` below 0.
         """
-        templates = await self._templates(max_templates, templates_per_identity, seed)
+        templates = await read_templates(self._collection, max_templates, templates_per_identity, seed)
         return await asyncio.to_thread(compare_templates, templates, seed)
 
     async def calibrate(
@@ -224,13 +219,12 @@ class Attached:
             apply, accept_supported, operation, comparisons, cohort, author, max_comparisons, seed
         )
         size = (await self.count()).identities
-        evidence = await self._all_templates(seed) if comparisons is None else comparisons
-        found = await asyncio.to_thread(measure, self._gallery, size, evidence, options)
-        if not apply:
-            return found
-        policy = revised_policy(self.policy, policy_changes(found, size, options), author, datetime.now(UTC))
-        self._gallery = dataclasses.replace(self._gallery, policy=policy)
-        return dataclasses.replace(found, gallery=self._gallery, applied=True)
+        found = await measured(self._collection, self._gallery, size, options)
+        if apply:
+            # From the gallery as it is now: another call may have changed it meanwhile.
+            found = applied(found, self._gallery, size, options)
+            self._gallery = found.gallery
+        return found
 
     async def what_if(
         self,
@@ -251,11 +245,7 @@ class Attached:
             InvalidArgument: the threshold is outside −1..1, or the margin outside 0..2.
         """
         changes = SettingChanges(threshold, margin, scope, decisions)
-        before, after = settings(self._gallery, operation, self._counts.identities, changes)
-        if decisions is not None:
-            return await asyncio.to_thread(what_if, decisions, before, after)
-        templates = await self._all_templates(seed=0)
-        return await asyncio.to_thread(compare_settings, templates, operation, before, after, scope)
+        return await compared_settings(self._collection, self._gallery, self._counts.identities, operation, changes)
 
     async def enroll(
         self, identity: Id, embeddings: ArrayLike | Sequence[ArrayLike], *, payload: Mapping[str, Any] = NO_FIELDS
@@ -266,14 +256,14 @@ class Attached:
         ``payload``, the fields of ``where`` and the identity. Embeddings are stored with unit norm.
 
         Raises:
-            InvalidArgument: attached without ``writable``, or a field to write is nested.
+            InvalidArgument: attached without ``writable``, a field to write is nested, or the payload is no JSON.
             InvalidEmbedding: an embedding is malformed, see `verify`; nothing is stored.
             StoreUnavailable: the API key may not write.
         """
         # Imported here, so that users of Edge do not load qdrant-client.
         from sameface_qdrant.attached import writes
 
-        self._check_writable()
+        check_writable(self._collection.target, self._writable)
         identity = given_identity(identity)
         vectors = units(embeddings, self._collection.dimension)
         await self._collection.check_unchanged()
@@ -289,31 +279,22 @@ class Attached:
         Raises:
             InvalidArgument: attached without ``writable``.
         """
-        # Imported here, so that users of Edge do not load qdrant-client.
         from sameface_qdrant.attached import writes
 
-        self._check_writable()
+        check_writable(self._collection.target, self._writable)
         identity = given_identity(identity)
         await self._collection.check_unchanged()
         await self._witnesses.check_soon()
-        removed = await writes.delete(self._collection, identity)
+        removed = await writes.delete(self._collection, identity, self._witnesses)
         if removed:
+            await self._witnesses.refill()
             await self._census.update(removed)
-            await self._witnesses.remember()
         return len(removed)
 
+    async def _check_soon(self) -> None:
+        """Notice what other programs changed, if nobody looked for some time."""
+        await self._witnesses.check_soon()
+        await self._passed_over.read_soon()
+
     def _search(self) -> AttachedSearch:
-        return AttachedSearch(self._collection, self._gallery, self._counts.identities)
-
-    async def _all_templates(self, seed: int) -> GalleryTemplates:
-        return await self._templates(MAX_TEMPLATES, HARD_TEMPLATE_LIMIT, seed)
-
-    async def _templates(self, most: int, per_identity: int, seed: int) -> GalleryTemplates:
-        return await read_templates(self._collection, max_templates=most, per_identity=per_identity, seed=seed)
-
-    def _check_writable(self) -> None:
-        if not self._writable:
-            raise InvalidArgument(
-                f"{self._gallery.id!r} was attached for reading; attach with writable=True to write to it",
-                metadata={"field": "writable"},
-            )
+        return AttachedSearch(self._collection, self._passed_over, self._gallery, self._counts.identities)

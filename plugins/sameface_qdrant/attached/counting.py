@@ -11,6 +11,7 @@ from sameface_qdrant.attached.target import Counts, Id, identity_of
 from sameface_qdrant.values.vectors import is_usable
 
 if TYPE_CHECKING:
+    from sameface_qdrant.attached.passed_over import PassedOver
     from sameface_qdrant.attached.queries import AttachedCollection
 
 READ_UP_TO = 10_000
@@ -20,8 +21,9 @@ READ_UP_TO = 10_000
 class Census:
     """The last count, and the points with broken embeddings that it knows."""
 
-    def __init__(self, collection: "AttachedCollection") -> None:
+    def __init__(self, collection: "AttachedCollection", passed_over: "PassedOver") -> None:
         self._collection = collection
+        self._passed_over = passed_over
         self._unusable: dict[Id, Id] | None = None
         """The identity of each point whose embedding is broken, by the point's id; None if they were not read."""
         self.counts = Counts(0, 0, 0)
@@ -39,6 +41,7 @@ class Census:
             ignored = 0
         if embeddings or (embeddings is None and present.total() <= READ_UP_TO):
             self._unusable = await self._broken()
+            self._passed_over.replace(self._unusable)
         return self._counted(present, without_identity + ignored)
 
     async def update(self, removed: list[Id] | None = None) -> Counts:

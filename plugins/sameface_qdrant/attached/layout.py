@@ -78,6 +78,15 @@ def is_missing(error: SamefaceError) -> bool:
     return error.metadata.get("kind") in MISSING or "not found" in error.message
 
 
+def check_writable(target: Target, writable: bool) -> None:
+    """Raise InvalidArgument if a collection was attached for reading alone."""
+    if not writable:
+        raise InvalidArgument(
+            f"{target.collection!r} was attached for reading; attach with writable=True to write to it",
+            metadata={"field": "writable"},
+        )
+
+
 def not_unit_norm(target: Target, what: str) -> InvalidArgument:
     """Return the error for scores that cannot be turned into cosines."""
     return InvalidArgument(

@@ -11,6 +11,7 @@ from qdrant_client.local.qdrant_local import QdrantLocal
 
 from sameface_qdrant.attached import filters
 from sameface_qdrant.attached.layout import cosine_of, is_missing, named_vectors, replaced
+from sameface_qdrant.attached.passed_over import PassedOver
 from sameface_qdrant.attached.target import Id, Neighbour, Target, field_value, identity_of
 from sameface_qdrant.engines.server.engine import call
 from sameface_qdrant.engines.server.error_mapping import TIMED_OUT
@@ -91,11 +92,15 @@ class AttachedCollection:
         only: Id | None = None,
         excluding: Sequence[Id] = (),
         min_score: float | None = None,
+        passed_over: PassedOver,
     ) -> list[Neighbour]:
-        """Return the nearest usable points whose value names an identity, best first, by exact search."""
-        excluded, skipped, asked = set(excluding), list[Id](), limit
+        """Return the nearest usable points whose value names an identity, best first, by exact search.
+
+        Others are left out, and the next search leaves them out by ``passed_over``.
+        """
+        excluded, skipped, asked, known = set(excluding), list[Id](), limit, passed_over.ids
         while len(skipped) <= MOST_SKIPPED:
-            filtered = self._filter(only, excluding, skipped)
+            filtered = self._filter(only, excluding, [*known, *skipped])
             neighbours, left_out = await self._query(vector, asked, filtered)
             if any(one.identity in excluded for one in neighbours):
                 raise InvalidArgument(
@@ -104,14 +109,16 @@ class AttachedCollection:
                     metadata={"field": "identity_key"},
                 )
             if not left_out:
+                passed_over.add(skipped)
                 # Not by the server, whose threshold would mean something else under another distance.
                 return [one for one in neighbours[:limit] if min_score is None or one.score >= min_score]
             skipped += left_out
             asked = min(PAGE, 2 * asked)  # the next ones may be more of the same
         raise InvalidArgument(
-            f"more than {MOST_SKIPPED} points of {self.target.collection!r} cannot be compared: their value under "
-            f"{self.target.identity_key!r} is neither a text nor a whole number, or their embedding is not finite or "
-            "has zero norm; choose a field that names one identity, and delete broken embeddings (`count` counts both)",
+            f"more than {len(known) + MOST_SKIPPED} points of {self.target.collection!r} cannot be compared: their "
+            f"value under {self.target.identity_key!r} is neither a text nor a whole number, or their embedding is not "
+            "finite or has zero norm; choose a field that names one identity, and delete broken embeddings (`count` "
+            "counts both)",
             metadata={"field": "identity_key"},
         )
 

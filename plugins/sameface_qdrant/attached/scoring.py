@@ -15,8 +15,8 @@ from sameface_qdrant.values.vectors import Vector, is_usable
 if TYPE_CHECKING:
     from sameface_qdrant.attached.queries import AttachedCollection
 
-PROBES = 2_000
-"""Embeddings that are compared with a page at once. It bounds the memory."""
+COMPARED = 250_000
+"""Scores that are made and sorted at once, about: 1 MB of float32. It bounds the memory."""
 Scores = NDArray[np.float32]
 Columns = NDArray[np.int64]
 
@@ -51,8 +51,9 @@ def _compare(probes: Scores, templates: Scores, owners: Columns, best: "_All | _
     order = np.argsort(owners, kind="stable")
     owners, templates = owners[order], templates[order]
     starts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))
-    for first in range(0, len(probes), PROBES):
-        rows = slice(first, min(first + PROBES, len(probes)))
+    step = max(1, COMPARED // (len(templates) + best.kept))
+    for first in range(0, len(probes), step):
+        rows = slice(first, min(first + step, len(probes)))
         # Probes are the columns, so that the maximum over an identity's rows runs along memory.
         cosines = np.maximum.reduceat(templates @ probes[rows].T, starts, axis=0).T
         best.add(rows, owners[starts], np.clip(cosines, -1.0, 1.0))
@@ -60,6 +61,9 @@ def _compare(probes: Scores, templates: Scores, owners: Columns, best: "_All | _
 
 class _All:
     """The score of every probe with every identity."""
+
+    kept = 0
+    """How many scores of a probe are sorted beside those of a page."""
 
     def __init__(self, probes: int, expected: int) -> None:
         self._scores = np.full((probes, expected), -np.inf, np.float32)
@@ -85,6 +89,7 @@ class _Nearest:
     def __init__(self, probes: int, limit: int) -> None:
         self._scores = np.full((probes, limit), -np.inf, np.float32)
         self._owners = np.full((probes, limit), -1, np.int64)
+        self.kept = limit
 
     def add(self, rows: slice, owners: Columns, scores: Scores) -> None:
         """Take scores of some rows with some identities, [rows, owners]."""

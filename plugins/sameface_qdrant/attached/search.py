@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sameface_qdrant.attached.passed_over import PassedOver
 from sameface_qdrant.attached.target import Id
 from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.recognition import ScoredTemplate
@@ -20,6 +21,7 @@ class AttachedSearch:
     """Identities have no records here, so they have no display names and no thresholds."""
 
     collection: "AttachedCollection"
+    passed_over: PassedOver
     gallery: Gallery
     counted: int
     """Identities at the last count."""
@@ -53,7 +55,9 @@ class AttachedSearch:
     async def _nearest(
         self, vector: Vector, limit: int, *, only: Id | None = None, excluding: Sequence[Id] = ()
     ) -> list[ScoredTemplate[Id]]:
-        found = await self.collection.nearest(vector, limit, only=only, excluding=excluding)
+        found = await self.collection.nearest(
+            vector, limit, only=only, excluding=excluding, passed_over=self.passed_over
+        )
         return [ScoredTemplate(one.identity, str(one.id), one.score) for one in found]
 
     async def display_names(self, identities: Sequence[Id]) -> list[str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.frames import table_of
+from sameface_qdrant.values.scalars import article, of_python
 
 if TYPE_CHECKING:
     import pandas
@@ -39,8 +40,8 @@ def checked_target(
     """Return a target after checking the types of its parts.
 
     Raises:
-        InvalidArgument: a name is no text, or is empty where it must not be, or a value of ``where`` is neither a text
-            nor a whole number.
+        InvalidArgument: a name is no text, or is empty where it must not be, or a value of ``where`` is neither a text,
+            a whole number nor a truth value.
     """
     names = {"collection": collection, "vector_name": vector_name, "identity_key": identity_key}
     for field, name in names.items():
@@ -51,14 +52,15 @@ def checked_target(
             )
     if not isinstance(where, Mapping):
         raise InvalidArgument(
-            f"where is a {type(where).__name__}; expected a mapping of payload fields to their values",
+            f"where is {article(type(where).__name__)}; expected a mapping of payload fields to their values",
             metadata={"field": "where"},
         )
-    fields = {str(key): int(value) if isinstance(value, np.integer) else value for key, value in where.items()}
+    fields = {str(key): of_python(value) for key, value in where.items()}
     for key, value in fields.items():
         if not isinstance(value, str | int):
             raise InvalidArgument(
-                f"where[{key!r:.64}] is a {type(value).__name__}; expected a text, a whole number or a truth value",
+                f"where[{key!r:.64}] is {article(type(value).__name__)}; expected a text, a whole number or a truth "
+                "value",
                 metadata={"field": "where"},
             )
     return Target(str(collection), str(vector_name), str(identity_key), fields)

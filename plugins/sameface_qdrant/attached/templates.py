@@ -1,5 +1,6 @@
 """Reads the templates of an attached collection for comparisons."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -21,18 +22,21 @@ _BATCH = 256
 
 
 async def read_templates(
-    collection: "AttachedCollection", *, max_templates: int, per_identity: int, seed: int
+    collection: "AttachedCollection", max_templates: int, per_identity: int, seed: int
 ) -> GalleryTemplates:
     """Return templates with unit vectors: all of them, or a seeded sample if there are more than the limits.
 
-    Broken embeddings are left out.
+    Broken embeddings are left out. It reads every id, but only the vectors of the sample.
 
-    It reads every id, but only the vectors of the sample.
+    Raises:
+        InvalidArgument: see `sample_templates`.
     """
     await collection.check_unchanged()
     points, _ = await collection.points_by_identity()
     drawn = sample_templates(points, max_templates=max_templates, per_identity=per_identity, seed=seed)
     names = unique_names(points)
+    read_of = Counter(identity for identity, _ in drawn)
+    within = max((len(points[identity]) / count for identity, count in read_of.items()), default=1.0)
     rows: list[NDArray[np.float32]] = [np.empty((0, collection.dimension), np.float32)]
     identities: list[str] = []
     unusable = 0
@@ -46,7 +50,7 @@ async def read_templates(
         rows.append(unit_rows(collection.target, collection.distance, vectors[usable]))
         identities += [names[identity] for (identity, _), fits in zip(read, usable, strict=True) if fits]
     in_use = sum(map(len, points.values())) - unusable
-    return GalleryTemplates(np.concatenate(rows), identities, in_use=in_use, unusable=unusable)
+    return GalleryTemplates(np.concatenate(rows), identities, in_use=in_use, growth_within=within, unusable=unusable)
 
 
 def compare_templates(templates: GalleryTemplates, seed: int) -> ComparisonScores:

@@ -7,9 +7,11 @@ from typing import Any
 from qdrant_client import models
 
 from sameface_qdrant.attached.queries import AttachedCollection, point_key
+from sameface_qdrant.attached.sameness import Witnesses
 from sameface_qdrant.attached.target import Id
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.ids import point_id
+from sameface_qdrant.values.scalars import all_of_python
 from sameface_qdrant.values.vectors import Vector
 
 
@@ -27,7 +29,8 @@ async def enroll(
     scope = (target.collection, target.vector_name, repr(sorted(target.where.items())), repr(identity))
     ids = [point_id("attached", *scope, hashlib.sha256(vector.tobytes()).hexdigest()) for vector in vectors]
     if ids:
-        await _insert(collection, [(key, one, {**payload, **fields}) for key, one in zip(ids, vectors, strict=True)])
+        written = {**all_of_python(payload), **fields}
+        await _insert(collection, [(key, one, written) for key, one in zip(ids, vectors, strict=True)])
     return tuple(ids)
 
 
@@ -49,12 +52,14 @@ async def _insert(collection: AttachedCollection, points: Sequence[tuple[str, Ve
     )
 
 
-async def delete(collection: AttachedCollection, identity: Id) -> list[Id]:
+async def delete(collection: AttachedCollection, identity: Id, witnesses: Witnesses) -> list[Id]:
     """Remove every point of an identity, and return the ids of the points."""
     removed: list[Id] = []
     found, _ = await collection.points_by_identity(only=identity)
     while points := found.get(identity, []):
-        await _remove(collection, points)
+        # Before the removal, so that no decision meanwhile takes it for another collection.
+        with witnesses.without(points):
+            await _remove(collection, points)
         removed += points
         if not collection.sharded_by_key:
             break

@@ -64,7 +64,7 @@ def attach(
     collection: str,
     identity_key: str,
     vector_name: str = "",
-    where: Mapping[str, str | int] = NO_FIELDS,
+    where: Mapping[str, str | int | bool] = NO_FIELDS,
     policy: Policy = Policy(),  # noqa: B008  # frozen
     operating_points: Sequence[OperatingPoint] = (),
     writable: bool = False,

@@ -99,7 +99,7 @@ def waiting(
     @functools.wraps(method)
     def wait(self: Synchronous[Any], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         result = self._thread.wait_for(method(self._target, *args, **kwargs))
-        # So that a loop over a page reads the following ones in the same way.
+        # A loop over a page reads the following pages in the same way.
         return cast(Result, result.waiting(self._thread.wait_for)) if isinstance(result, Page) else result
 
     return cast(Callable[Concatenate[Any, Arguments], Result], wait)

@@ -8,6 +8,7 @@ from sameface_qdrant.calibration.thresholds import Calibration, MeasuredThreshol
 from sameface_qdrant.metrics.comparisons import ComparisonSource
 from sameface_qdrant.metrics.intervals import trials_to_support
 from sameface_qdrant.policy import comparison_fmr
+from sameface_qdrant.values.display import counted
 
 FEW_IDENTITIES = 30
 """Fewer identities with a mated comparison make the FNMR uncertain."""
@@ -27,11 +28,11 @@ def caveats(calibration: Calibration) -> tuple[str, ...]:
             "scores with leads, or enrol a second sample of some people."
         )
     elif evidence.mated_identities < FEW_IDENTITIES:
-        identities = _count(evidence.mated_identities, "identity", "identities")
+        identities = counted(evidence.mated_identities, "identity", "identities")
         sentences.append(f"FNMR comes from only {identities} with two templates or more, so it is uncertain.")
     if evidence.identities < TOO_FEW_TO_RESAMPLE:
         sentences.append(
-            f"Only {_count(evidence.identities, 'identity was', 'identities were')} compared. So few vary too little "
+            f"Only {counted(evidence.identities, 'identity was', 'identities were')} compared. So few vary too little "
             f"when they are resampled, and intervals may be too narrow. {TOO_FEW_TO_RESAMPLE} or more are needed."
         )
     if evidence.source is ComparisonSource.GALLERY:
@@ -56,6 +57,7 @@ def answer_caveats(
     *,
     present_margin: float,
     growth: float,
+    growth_within: float = 1.0,
 ) -> tuple[str, ...]:
     """Return sentences about the runner-up margin and the expected answers.
 
@@ -65,12 +67,18 @@ def answer_caveats(
         expected: what calls will answer.
         present_margin: of the policy.
         growth: how many times more templates the gallery has than were compared.
+        growth_within: how many times more templates an identity has than were compared with it, at most.
     """
     evidence, sentences = calibration.evidence, []
     if evidence.mated_comparisons and margin is None:
         sentences.append(
             f"The runner-up margin was not measured and stays at {present_margin:g}, because these scores have no "
             "leads. Bring a lead for each score, or a cohort with two samples of each person."
+        )
+    if margin is not None and margin.margin < present_margin:
+        sentences.append(
+            f"The runner-up margin {margin.margin:g} is smaller than the present one of {present_margin:g}. With that, "
+            f"more than {100 * margin.target:g} % of mated probes would be AMBIGUOUS, which is the target."
         )
     if margin is not None and not margin.is_attained:
         sentences.append(
@@ -80,9 +88,15 @@ def answer_caveats(
         )
     if growth > 1.0:
         sentences.append(
-            f"The gallery has {growth:.2g} times as many templates as were compared. Any of them may be nearer than "
+            f"The gallery has {growth:.3g} times as many templates as were compared. Any of them may be nearer than "
             "the right one. Margin and intervals allow for that many more AMBIGUOUS and false answers; the shares "
             "are as measured."
+        )
+    if growth_within > 1.0:
+        sentences.append(
+            f"Some identities have more templates than were compared with them, up to {growth_within:.3g} times as "
+            "many. So the true FMR and FPIR may be as many times higher. The intervals of expected answers allow for "
+            "that; the thresholds and their rates do not."
         )
     if any(one.fewer_templates for one in expected.answers):
         sentences.append(
@@ -115,10 +129,10 @@ def _what_was_compared(calibration: Calibration) -> str:
             "them"
         )
     return (
-        f"{_count(evidence.identities, 'identity', 'identities')}: "
-        f"{_count(evidence.comparisons, 'non-mated comparison', 'non-mated comparisons')}{sampled}{equivalent}; "
-        f"{_count(evidence.mated_comparisons, 'mated comparison', 'mated comparisons')}; "
-        f"{_count(evidence.searches, 'search', 'searches')} for people who are not enrolled."
+        f"{counted(evidence.identities, 'identity', 'identities')}: "
+        f"{counted(evidence.comparisons, 'non-mated comparison', 'non-mated comparisons')}{sampled}{equivalent}; "
+        f"{counted(evidence.mated_comparisons, 'mated comparison', 'mated comparisons')}; "
+        f"{counted(evidence.searches, 'search', 'searches')} for people who are not enrolled."
     )
 
 
@@ -129,12 +143,24 @@ def _unsupported(calibration: Calibration, measured: MeasuredThreshold, rate: st
         f"{measured.supported:.2g}, and the threshold {measured.threshold:.4f} is for that rate."
     )
     if measured.method is Method.SEARCHES:
-        needed = trials_to_support(measured.target, confidence)
-        return f"{opening} It needs at least {needed:,} searches for different people; {evidence.searches:,} were made."
+        needed, different = trials_to_support(measured.target, confidence), evidence.different_searches
+        if different >= needed:
+            return f"{opening} {_as_high_as_possible('searches')}"
+        pairs = ""
+        if different < evidence.searches:
+            pairs = (
+                ", because searches for two people who are nearest to each other have the same score and count as one"
+            )
+        return (
+            f"{opening} It needs {needed:,} different searches; {counted(evidence.searches, 'search', 'searches')} "
+            f"{'was' if evidence.searches == 1 else 'were'} made, which count as {different:,}{pairs}."
+        )
     target = measured.target
     if measured.method is Method.GALLERY_SIZE:
         target = comparison_fmr(target, calibration.gallery_size)
     needed = trials_to_support(target, confidence)
+    if evidence.effective_comparisons >= needed:
+        return f"{opening} {_as_high_as_possible('comparisons')}"
     # If all people are compared with each other, comparisons grow with the square of the number of people.
     growth = needed / evidence.effective_comparisons
     is_crossed = evidence.effective_comparisons < evidence.comparisons
@@ -145,22 +171,24 @@ def _unsupported(calibration: Calibration, measured: MeasuredThreshold, rate: st
     )
 
 
+def _as_high_as_possible(compared: str) -> str:
+    return (
+        f"There are enough {compared}, but too many of them have the score 1, which every threshold accepts. Look for "
+        "people who are enrolled twice, or labels that are wrong."
+    )
+
+
 def _about(number: float) -> str:
     """Return a number with two significant digits."""
     digits = max(0, len(str(int(number))) - 2)
     return f"{round(number, -digits):,.0f}"
 
 
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
-
-
 def unusable_caveats(templates: int) -> tuple[str, ...]:
     """Return what to say about templates that were left out because their embedding is broken."""
     if not templates:
         return ()
-    were = "template was" if templates == 1 else "templates were"
     return (
-        f"{templates:,} {were} left out: the embedding is not finite or has zero norm. Delete such points, or embed "
-        "their samples again.",
+        f"{counted(templates, 'template was', 'templates were')} left out: the embedding is not finite or has "
+        "zero norm. Delete such points, or embed their samples again.",
     )

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface_qdrant.calibration.caveats import answer_caveats, caveats, unsupported_targets, unusable_caveats
-from sameface_qdrant.calibration.expected import ExpectedAnswers, expected_answers
+from sameface_qdrant.calibration.expected import ExpectedAnswers
 from sameface_qdrant.calibration.inputs import Cohort
-from sameface_qdrant.calibration.margin import MeasuredMargin, measure_margin
+from sameface_qdrant.calibration.margin import HIGHEST_MARGIN, MeasuredMargin, measure_margin
+from sameface_qdrant.calibration.measured_answers import expected_answers
 from sameface_qdrant.calibration.thresholds import Calibration, calibrate
 from sameface_qdrant.calibration.what_if import (
     DecisionSetting,
@@ -27,12 +28,15 @@ from sameface_qdrant.errors import InvalidArgument, NotEnoughData, ThresholdNotC
 from sameface_qdrant.metrics.comparisons import Comparisons
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_gallery
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
+from sameface_qdrant.values.columns import check_least
 from sameface_qdrant.values.decision import Operation, Scope
 from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
 
 MAX_TEMPLATES = 10_000
-"""The most templates that are read. A larger gallery is calibrated on a sample."""
+"""The most templates that are read. A larger gallery is calibrated on a sample of its identities."""
+MAX_TEMPLATES_OF_ONE = 1_000
+"""The most templates of one identity that are read."""
 HIGHEST_APPLIED_RATE = 0.05
 """No threshold is applied if its supported rate is above this one."""
 
@@ -54,14 +58,12 @@ class CalibrationOptions:
         """Check them.
 
         Raises:
-            InvalidArgument: both scores and a cohort are given, or ``max_comparisons`` is below 1.
+            InvalidArgument: both scores and a cohort are given, ``max_comparisons`` is below 1, or ``seed`` below 0.
         """
         if self.comparisons is not None and self.cohort is not None:
             raise InvalidArgument("scores and a cohort were given; give one of them", metadata={"field": "cohort"})
-        if self.max_comparisons < 1:
-            raise InvalidArgument(
-                f"max_comparisons is {self.max_comparisons}; expected 1 or more", metadata={"field": "max_comparisons"}
-            )
+        check_least(self.max_comparisons, 1, "max_comparisons")
+        check_least(self.seed, 0, "seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,11 @@ class GalleryTemplates:
     identities: Sequence[str]
     """[templates] The identity of each."""
     in_use: int
-    """How many templates the gallery has. More than were read, if a limit left some out; the others are a sample."""
+    """How many templates the gallery has. More than were read, if a limit left some out; the others are a sample of
+    identities."""
+    growth_within: float = 1.0
+    """How many times more templates an identity that was read has than were read of it, at most; 1 if each identity has
+    all of its templates."""
     unusable: int = 0
     """How many were left out, because their embedding is not finite or has zero norm."""
 
@@ -130,9 +136,9 @@ def measure(
         NotEnoughData: there is nothing to compare.
         InvalidArgument, InvalidEmbedding, ContractMismatch: the cohort is malformed.
     """
-    searched, growth, unusable = size, 1.0, 0
+    searched, growth, within, unusable = size, 1.0, 1.0, 0
     if isinstance(evidence, GalleryTemplates):
-        growth, unusable = evidence.growth, evidence.unusable
+        growth, within, unusable = evidence.growth, evidence.growth_within, evidence.unusable
         if growth == 1.0:
             searched = len(set(evidence.identities))
         evidence = _compared(gallery, evidence, options)
@@ -145,7 +151,9 @@ def measure(
         seed=options.seed,
     )
     verify, identify = _thresholds_to_be(gallery, size, measured, options.operation)
-    margin = measure_margin(evidence, policy.target_ambiguous, verify, identify, growth)
+    # What an operator has raised by hand stays, if the target allows it.
+    highest = max(HIGHEST_MARGIN, policy.runner_up_margin)
+    margin = measure_margin(evidence, policy.target_ambiguous, verify, identify, growth, highest=highest)
     expected = expected_answers(
         evidence,
         verify=verify,
@@ -153,11 +161,17 @@ def measure(
         margin=policy.runner_up_margin if margin is None else margin.margin,
         effective_comparisons=measured.evidence.effective_comparisons,
         growth=growth,
+        growth_within=within,
         confidence=measured.confidence,
         seed=options.seed,
     )
     told = caveats(measured) + answer_caveats(
-        measured, margin, expected, present_margin=policy.runner_up_margin, growth=growth
+        measured,
+        margin,
+        expected,
+        present_margin=policy.runner_up_margin,
+        growth=growth,
+        growth_within=within,
     )
     return GalleryCalibration(gallery, measured, margin, expected, evidence, False, told + unusable_caveats(unusable))
 
@@ -268,7 +282,7 @@ def _check_supported(measured: Calibration, gallery: str, *, verify: bool, ident
     numbers = {f"target_{rate}": f"{one.target:g}" for rate, one in asked.items()}
     numbers |= {f"supported_{rate}": f"{one.supported:.3g}" for rate, one in asked.items()}
     advice = (
-        "Accept the supported rates (accept_supported), or set other targets."
+        "Set accept_supported to apply the supported rates, or set target_fmr or target_fpir of the policy higher."
         if highest <= HIGHEST_APPLIED_RATE
         else f"No threshold is applied whose supported rate is above {HIGHEST_APPLIED_RATE:g}."
     )

@@ -2,19 +2,23 @@
 
 import csv
 import math
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.comparisons import Comparisons, labelled_scores
+from sameface_qdrant.values.columns import real_numbers
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Probe
-from sameface_qdrant.values.display import brief
+from sameface_qdrant.values.display import brief, counted
 from sameface_qdrant.values.vectors import units_under
 
 
@@ -39,26 +43,41 @@ class Cohort:
             InvalidEmbedding: a vector does not fit the contract's dimension, is not finite or has zero norm.
             ContractMismatch: the embeddings were made under another contract.
         """
+        if isinstance(self.identities, str) or not (_has_length(self.vectors) and _has_length(self.identities)):
+            raise InvalidArgument(
+                f"the cohort has a {type(self.vectors).__name__} as vectors and a {type(self.identities).__name__} as "
+                "identities; expected an array [n, dimension] and a sequence of n labels",
+                metadata={"field": "cohort"},
+            )
         if len(self.vectors) != len(self.identities) or not self.identities:
             raise InvalidArgument(
-                f"the cohort has {len(self.vectors)} vectors and {len(self.identities)} identities; expected as many "
-                "of each, and at least one",
+                f"the cohort has {counted(len(self.vectors), 'vector')} and "
+                f"{counted(len(self.identities), 'identity', 'identities')}; expected as many of each, and at least "
+                "one",
                 metadata={"field": "cohort"},
             )
         return np.stack(units_under(contract, [Probe(vector, self.contract or contract) for vector in self.vectors]))
+
+
+def _has_length(value: Any) -> bool:
+    # An array without axes has a method for its length, which fails.
+    return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
 
 
 def read_cohort(path: Path) -> Cohort:
     """Read an ``.npz`` with ``vectors`` [embeddings, dimension] and ``identities`` [embeddings] (text or numbers).
 
     Raises:
-        InvalidArgument: the file does not have this form.
+        InvalidArgument: the file does not have this form, or ``path`` is no path.
         OSError: the file cannot be read.
     """
+    if not isinstance(path, str | PathLike):
+        raise InvalidArgument(f"path is a {type(path).__name__}; expected a Path", metadata={"field": "path"})
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            vectors, identities = np.asarray(arrays["vectors"], dtype=np.float32), arrays["identities"]
-    except (KeyError, ValueError) as error:
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
+            vectors, identities = arrays["vectors"], arrays["identities"]
+            vectors = real_numbers(vectors, "vectors").reshape(vectors.shape).astype(np.float32)
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, InvalidArgument) as error:
         raise InvalidArgument(
             f"{path} is not a cohort ({error}); expected an .npz with vectors [n, dimension] and identities [n]",
             metadata={"field": "cohort"},
@@ -79,10 +98,26 @@ def read_scores(file: TextIO) -> Comparisons:
     was no other identity. With it a runner-up margin can be measured.
 
     Raises:
-        InvalidArgument: a column is missing, or a score or a lead is not a number.
+        InvalidArgument: a column is missing, a score or a lead is not a number, or ``file`` is no open text file with a
+            table.
         NotEnoughData: no row is non-mated.
     """
+    if isinstance(file, str) or not isinstance(file, Iterable):
+        raise InvalidArgument(
+            f"file is a {type(file).__name__}; expected an open text file, such as path.open()",
+            metadata={"field": "file"},
+        )
     rows = csv.DictReader(file)
+    try:
+        return _read_rows(rows)
+    except csv.Error as error:
+        raise InvalidArgument(
+            f"the table cannot be read at line {rows.line_num}: {error}; expected a CSV in a file opened as text",
+            metadata={"field": "scores"},
+        ) from None
+
+
+def _read_rows(rows: "csv.DictReader[str]") -> Comparisons:
     names = set(rows.fieldnames or ())
     if missing := {"score", "first", "second"} - names:
         raise InvalidArgument(

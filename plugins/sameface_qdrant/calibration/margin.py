@@ -11,21 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from sameface_qdrant.metrics.comparisons import Comparisons
+from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.gallery import Policy
 
 HIGHEST_MARGIN = Policy().runner_up_margin
-"""No calibration chooses a larger margin. A gallery that grows makes leads shorter, so a larger one would soon make
-many probes ambiguous."""
+"""A calibration chooses a larger margin only where a policy has one already. A gallery that grows makes leads shorter,
+so a larger one would soon make many probes ambiguous."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredMargin:
     """The runner-up margin for a target, and the shares of mated probes that are ambiguous with it."""
 
+    __repr__ = brief
+
     target: float
     """Largest share of mated probes that may be ambiguous, 0 to 1."""
     margin: float
-    """0 to `HIGHEST_MARGIN`, rounded down to four decimals."""
+    """0 to `HIGHEST_MARGIN`, or to the policy's present margin if that is larger. A smaller one is rounded down to four
+    decimals."""
     ambiguous: float
     """The share with this margin; the larger one of verification and identification. If only a sample of the gallery
     was compared, an upper limit for the whole gallery."""
@@ -37,7 +41,13 @@ class MeasuredMargin:
 
 
 def measure_margin(
-    comparisons: Comparisons, target: float, verify: float | None, identify: float | None, growth: float = 1.0
+    comparisons: Comparisons,
+    target: float,
+    verify: float | None,
+    identify: float | None,
+    growth: float = 1.0,
+    *,
+    highest: float = HIGHEST_MARGIN,
 ) -> MeasuredMargin | None:
     """Return the largest margin that keeps the ambiguous share of mated probes within a target.
 
@@ -51,6 +61,7 @@ def measure_margin(
         identify: the identification threshold; None leaves searches out.
         growth: how many times more templates the gallery has than were compared. The share may be so many times
             greater (Boole's inequality), and is counted so.
+        highest: no larger margin is chosen.
 
     Returns:
         None if there are no leads of mated probes to measure, or no threshold.
@@ -61,12 +72,13 @@ def measure_margin(
         return None
     leads = np.where(np.isnan(probes.leads), np.inf, probes.leads)
     allowed = math.floor(target / growth * leads.size + 1e-9)
-    margin = HIGHEST_MARGIN
+    margin = highest
     for threshold in thresholds:
         reached = np.sort(leads[probes.own >= threshold])
         if reached.size > allowed:
             margin = min(margin, float(reached[allowed]))
-    margin = max(0.0, _rounded_down(margin))
+    if margin < highest:
+        margin = max(0.0, _rounded_down(margin))
     shares = [float(np.mean((probes.own >= threshold) & (leads < margin))) for threshold in thresholds]
     return MeasuredMargin(target, margin, min(1.0, growth * max(shares)))
 

@@ -20,7 +20,7 @@ from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores
 from sameface_qdrant.metrics.intervals import ConfidenceInterval, IdentityBootstrap
 from sameface_qdrant.metrics.support import ERRORS_TO_RESAMPLE, supported_rate
 from sameface_qdrant.policy import comparison_fmr, search_fpir
-from sameface_qdrant.values.display import brief
+from sameface_qdrant.values.display import brief, counted
 
 
 class Method(StrEnum):
@@ -85,6 +85,8 @@ class Evidence:
     """Identities with a mated comparison."""
     searches: int
     """Non-mated searches."""
+    different_searches: int = 0
+    """Non-mated searches, where two people who are nearest to each other count once, because they have one score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def calibrate(
         mated_comparisons=comparisons.mated.size,
         mated_identities=np.unique(comparisons.owners).size,
         searches=0 if searches is None else searches.scores.size,
+        different_searches=0 if searches is None else different_searches(searches),
     )
     verify = measurement.for_fmr(target_fmr)
     identify = _identification_threshold(measurement, searches, target_fpir, gallery_size)
@@ -165,7 +168,7 @@ class _Measurement:
             rate=fmr,
             interval=interval,
             method=Method.COMPARISONS,
-            reason=f"measured on {non_mated.size:,} non-mated comparisons",
+            reason=f"measured on {counted(non_mated.size, 'non-mated comparison')}",
             fmr=fmr,
             fmr_interval=interval,
             fnmr=fnmr,
@@ -184,9 +187,9 @@ class _Measurement:
             rate=error_rates.fpir(searches.scores, threshold),
             interval=self._interval(searches.scores >= threshold, searches.probes, searches.nearest),
             method=Method.SEARCHES,
-            reason=f"measured on the highest scores of {searches.scores.size:,} searches among "
-            f"{searches.gallery_size:,} identities; unlike the formula, this does not assume that the comparisons of "
-            "one search are independent",
+            reason=f"measured on the highest scores of {counted(searches.scores.size, 'search', 'searches')} among "
+            f"{counted(searches.gallery_size, 'identity', 'identities')}; unlike the formula, this does not assume "
+            "that the comparisons of one search are independent",
             fmr=fmr,
             fmr_interval=fmr_interval,
             fnmr=fnmr,
@@ -240,12 +243,14 @@ def _identification_threshold(
     if searches is None:
         return _because(by_size, "these scores contain no complete search")
     if searches.gallery_size < gallery_size - 1:
-        why = f"searches looked at {searches.gallery_size:,} identities, the gallery has {gallery_size:,}"
+        looked_at = counted(searches.gallery_size, "identity", "identities")
+        why = f"searches looked at {looked_at}, the gallery has {gallery_size:,}"
         return _because(by_size, why)
     by_searches = measurement.for_fpir_by_searches(searches, target)
     if by_searches.is_supported or by_searches.supported <= by_size.supported:
         return dataclasses.replace(by_searches, other_threshold=by_size.threshold)
-    why = f"{searches.scores.size:,} searches support no FPIR below {by_searches.supported:.2g}"
+    made = counted(searches.scores.size, "search supports", "searches support")
+    why = f"{made} no FPIR below {by_searches.supported:.2g}"
     return dataclasses.replace(_because(by_size, why), other_threshold=by_searches.threshold)
 
 

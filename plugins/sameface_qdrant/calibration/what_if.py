@@ -10,8 +10,9 @@ from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.comparisons import Comparisons, Searches
 from sameface_qdrant.metrics.error_rates import Indices, Mask, Scores
 from sameface_qdrant.metrics.intervals import ConfidenceInterval, rate_interval
+from sameface_qdrant.values.columns import real_numbers, truth_values, whole_numbers
 from sameface_qdrant.values.decision import Outcome, Scope
-from sameface_qdrant.values.display import brief
+from sameface_qdrant.values.display import brief, counted
 
 OUTCOMES = (Outcome.MATCH, Outcome.AMBIGUOUS, Outcome.NO_MATCH)
 _MATCH, _AMBIGUOUS, _NO_MATCH = range(3)
@@ -101,11 +102,11 @@ def recorded_decisions(
         second: the template's identity as a number.
 
     Raises:
-        InvalidArgument: columns differ in length, a score is not finite, or only one of ``first`` and ``second`` is
-            given.
+        InvalidArgument: columns differ in length or hold something else, a score is not finite, or only one of
+            ``first`` and ``second`` is given.
         NotEnoughData: there is no decision.
     """
-    values = np.asarray(scores, dtype=np.float64).ravel()
+    values = real_numbers(scores, "scores")
     if not values.size:
         raise NotEnoughData("no decisions were given; expected at least one", metadata={"comparisons": 0})
     if not np.isfinite(values).all():
@@ -114,16 +115,16 @@ def recorded_decisions(
         raise InvalidArgument("only one of first and second is given; give both or none", metadata={"field": "second"})
     found = RecordedDecisions(
         values,
-        np.full(values.size, np.nan) if leads is None else np.asarray(leads, dtype=np.float64).ravel(),
-        None if mated is None else np.asarray(mated, dtype=np.bool_).ravel(),
-        None if first is None else np.asarray(first, dtype=np.int64).ravel(),
-        None if second is None else np.asarray(second, dtype=np.int64).ravel(),
+        np.full(values.size, np.nan) if leads is None else real_numbers(leads, "leads"),
+        None if mated is None else truth_values(mated, "mated"),
+        None if first is None else whole_numbers(first, "first"),
+        None if second is None else whole_numbers(second, "second"),
     )
     for name in ("leads", "mated", "first", "second"):
         column = getattr(found, name)
         if column is not None and column.size != values.size:
             raise InvalidArgument(
-                f"{name} has {column.size} values and scores has {values.size}; expected as many of each",
+                f"{name} has {counted(column.size, 'value')} and scores has {values.size}; expected as many of each",
                 metadata={"field": name},
             )
     if found.mated is None and found.first is not None:

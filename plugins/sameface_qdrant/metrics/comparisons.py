@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sameface_qdrant.errors import InvalidArgument, NotEnoughData
 from sameface_qdrant.metrics.error_rates import Indices, Scores
-from sameface_qdrant.values.display import brief
+from sameface_qdrant.values.columns import check_least, labels, real_numbers
+from sameface_qdrant.values.display import brief, counted
 from sameface_qdrant.values.frames import table_of
 
 if TYPE_CHECKING:
@@ -173,14 +174,16 @@ def labelled_scores(
             runner-up margin can be measured.
 
     Raises:
-        InvalidArgument: the columns differ in length, a score is not a finite number, or a lead is infinite.
+        InvalidArgument: the columns differ in length, a score is not a finite number, a label is missing, or a lead is
+            infinite or no number.
         NotEnoughData: no row is non-mated.
     """
-    values = np.asarray(scores, dtype=np.float64).ravel()
+    values = real_numbers(scores, "scores")
+    first, second = labels(first, "first"), labels(second, "second")
     if not values.size == len(first) == len(second):
         raise InvalidArgument(
-            f"there are {values.size} scores, {len(first)} first and {len(second)} second labels; expected as many of "
-            "each",
+            f"there are {counted(values.size, 'score')}, {len(first)} first and {len(second)} second labels; expected "
+            "as many of each",
             metadata={"field": "scores"},
         )
     if not np.isfinite(values).all():
@@ -191,7 +194,7 @@ def labelled_scores(
     is_mated = one == other
     if is_mated.all():
         raise NotEnoughData(
-            f"none of the {values.size} scores is non-mated; add comparisons of different people",
+            f"no non-mated score is among {counted(values.size, 'score')}; add comparisons of different people",
             metadata={"identities": len(names), "comparisons": 0},
         )
     return Comparisons(
@@ -211,10 +214,11 @@ def labelled_scores(
 
 
 def _leads(values: ArrayLike, expected: int) -> Scores:
-    leads = np.asarray(values, dtype=np.float64).ravel()
+    leads = real_numbers(values, "leads")
     if leads.size != expected:
         raise InvalidArgument(
-            f"there are {leads.size} leads for {expected} scores; expected as many of each", metadata={"field": "leads"}
+            f"there are {counted(leads.size, 'lead')} for {counted(expected, 'score')}; expected as many of each",
+            metadata={"field": "leads"},
         )
     if np.isinf(leads).any():
         raise InvalidArgument(
@@ -232,21 +236,32 @@ def _labelled_probes(scores: Scores, leads: Scores, identities: Indices) -> Mate
 def sample_templates(
     templates: Mapping[Identity, Sequence[Item]], *, max_templates: int, per_identity: int, seed: int
 ) -> list[tuple[Identity, Item]]:
-    """Draw templates at random: at most ``per_identity`` of each identity, and at most ``max_templates`` in all.
+    """Draw identities at random, each with all of its templates, as long as these fit.
 
-    Where not all fit, fewer of each are drawn, two at least, so that as many identities as possible take part. The
+    With fewer templates an identity would be reached by impostors less often than in use. So only an identity with more
+    than ``per_identity`` templates, or more than half of ``max_templates``, takes part with a random part of them. The
     same seed draws the same sample, if templates and their order are the same.
+
+    Args:
+        templates: of each identity.
+        max_templates: most templates in all, 2 or more.
+        per_identity: most templates of each identity, 1 or more.
+        seed: 0 or more.
+
+    Raises:
+        InvalidArgument: a limit or the seed is out of range.
     """
+    check_least(max_templates, 2, "max_templates")
+    check_least(per_identity, 1, "templates_per_identity")
+    check_least(seed, 0, "seed")
     rng = np.random.default_rng(seed)
     identities = list(templates)
-    if sum(min(per_identity, len(items)) for items in templates.values()) > max_templates:
-        per_identity = min(per_identity, max(2, max_templates // len(identities)))
+    most = min(per_identity, max_templates // 2)
     chosen: list[tuple[Identity, Item]] = []
     for position in rng.permutation(len(identities)):
         identity, items = identities[position], templates[identities[position]]
-        room = min(per_identity, max_templates - len(chosen))
-        if room <= 0:
+        if len(chosen) + min(most, len(items)) > max_templates:
             break
-        drawn = sorted(rng.permutation(len(items))[:room])
+        drawn = sorted(rng.permutation(len(items))[:most])
         chosen += [(identity, items[index]) for index in drawn]
     return chosen

@@ -23,6 +23,7 @@ from sameface_qdrant.metrics.identity_scores import (
     identity_scores,
     leads_over,
 )
+from sameface_qdrant.values.display import counted
 
 MAX_COMPARISONS = 1_000_000
 MAX_SEARCHES = 1_000
@@ -57,7 +58,8 @@ def compare_gallery(
     names, owners, vectors = grouped(vectors, identities)
     if len(names) < 2:
         raise NotEnoughData(
-            f"the templates are of {len(names)} identities; expected at least 2, for a non-mated comparison",
+            f"the templates are of {counted(len(names), 'identity', 'identities')}; expected at least 2, for a "
+            "non-mated comparison",
             metadata={"identities": len(names), "comparisons": 0},
         )
     rng = np.random.default_rng(seed)
@@ -109,13 +111,14 @@ def compare_cohort(
     cohort_names, cohort_owners, cohort = grouped(cohort, cohort_identities)
     if not names or not cohort_names:
         raise NotEnoughData(
-            f"the cohort has {len(cohort_names)} identities and the gallery {len(names)}; expected at least 1 in each",
+            f"the cohort has {counted(len(cohort_names), 'identity', 'identities')} and the gallery {len(names)}; "
+            "expected at least 1 in each",
             metadata={"identities": len(names), "comparisons": 0},
         )
     if both := sorted(set(names) & set(cohort_names)):
         raise InvalidArgument(
-            f"{len(both)} identities are in the cohort and in the gallery, for instance {both[0][:64]!r}; a cohort "
-            "holds people who are not enrolled",
+            f"{counted(len(both), 'identity is', 'identities are')} in the cohort and in the gallery, for instance "
+            f"{both[0][:64]!r}; a cohort holds people who are not enrolled",
             metadata={"field": "cohort"},
         )
     rng = np.random.default_rng(seed)

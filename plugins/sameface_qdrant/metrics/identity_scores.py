@@ -8,6 +8,7 @@ import numpy as np
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.comparisons import Vectors
 from sameface_qdrant.metrics.error_rates import Indices, Scores
+from sameface_qdrant.values.display import counted
 
 BLOCK = 256
 """So many probes are compared at once; it bounds the memory."""
@@ -18,8 +19,8 @@ def grouped(vectors: Vectors, identities: Sequence[str]) -> tuple[tuple[str, ...
     values = np.asarray(vectors, dtype=np.float32)
     if values.ndim != 2 or len(values) != len(identities):
         raise InvalidArgument(
-            f"the vectors have shape {list(values.shape)} and there are {len(identities)} identities; expected "
-            "[templates, dimension] and one identity for each",
+            f"the vectors have shape {list(values.shape)}, for {counted(len(identities), 'identity', 'identities')}; "
+            "expected [templates, dimension] and one identity for each",
             metadata={"field": "vectors"},
         )
     names, owners = np.unique(np.asarray(identities, dtype=np.str_), return_inverse=True)
@@ -53,7 +54,10 @@ def best_of(scores: Scores) -> tuple[Indices, Scores, Scores]:
 
 def leads_over(scores: Scores, others: Scores) -> Scores:
     """Return by how much scores are ahead of others; NaN where the other is -inf, because there is none."""
-    return np.where(np.isfinite(others), scores - others, np.nan)
+    # Not by `np.where`, which subtracts first: −inf minus −inf is invalid.
+    leads = np.full(scores.shape, np.nan)
+    np.subtract(scores, others, out=leads, where=np.isfinite(others))
+    return leads
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from sameface_qdrant.calibration.gallery import (
 )
 from sameface_qdrant.calibration.what_if import WhatIf, what_if
 from sameface_qdrant.concurrency import in_thread
-from sameface_qdrant.engines.base import Engine, Where
+from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import confirmed
 from sameface_qdrant.store.filters import gallery_filter
@@ -30,6 +30,8 @@ from sameface_qdrant.values.decision import Operation
 from sameface_qdrant.values.vectors import Vector
 
 _PAGE = 500
+_IDENTITIES = 200
+"""Identities whose templates are read together. It bounds the memory, for each has up to 64 templates."""
 
 
 async def calibrate_gallery(
@@ -79,28 +81,65 @@ async def _size(engine: Engine, tenant: Tenant) -> int:
 
 
 async def _templates(engine: Engine, tenant: Tenant, threads: Executor) -> GalleryTemplates:
-    """Return the templates in force.
+    """Return the templates in force: all of them, or those of a random sample of identities.
 
-    Ids are hashes, so the first ones in their order are a random sample.
+    An identity of the sample has all of its templates. With fewer of them, impostors would reach it less often than
+    they do in use.
     """
     where = confirmed(engine, Where({"gallery": tenant.uid, "kind": payloads.TEMPLATE}, valid_at=time.time()))
-    vectors: list[Vector] = []
-    identities: list[str] = []
-    # While a gallery is being re-keyed, two pages may hold the same template.
+    in_use = await engine.count(tenant.collection, where)
+    if in_use <= MAX_TEMPLATES:
+        points = await _points(engine, tenant, where)
+        in_use = len(points)
+    else:
+        points = await _sampled_points(engine, tenant, where)
+    vectors = [point.vector for point in points if point.vector is not None]
+    identities = [_owner(point) for point in points]
+    return await in_thread(threads, _stacked, vectors, identities, tenant.gallery.contract.dimension, in_use)
+
+
+async def _sampled_points(engine: Engine, tenant: Tenant, where: Where) -> list[Point]:
+    """Return the templates of as many whole identities as fit; ``where`` chooses all templates in force.
+
+    Ids are hashes, so the first identities in their order are a random sample.
+    """
+    sample: list[Point] = []
     seen: set[str] = set()
     start = None
-    while len(vectors) < MAX_TEMPLATES:
+    while True:
+        records, start = await engine.scroll(
+            tenant.collection, gallery_filter(tenant.uid, payloads.IDENTITY), _IDENTITIES, start
+        )
+        # While a gallery is being re-keyed, two pages may hold the same identity.
+        names = [name for name in dict.fromkeys(map(_owner, records)) if name not in seen]
+        seen.update(names)
+        templates: dict[str, list[Point]] = {name: [] for name in names}
+        if names:
+            for point in await _points(engine, tenant, dataclasses.replace(where, among={"identity": tuple(names)})):
+                templates[_owner(point)].append(point)
+        for name in names:
+            if len(sample) + len(templates[name]) > MAX_TEMPLATES:
+                return sample
+            sample += templates[name]
+        if start is None:
+            return sample
+
+
+async def _points(engine: Engine, tenant: Tenant, where: Where) -> list[Point]:
+    """Return every template that a filter chooses, with its vector."""
+    # While a gallery is being re-keyed, two pages may hold the same template.
+    points: dict[str, Point] = {}
+    start = None
+    while True:
         page, start = await engine.scroll(tenant.collection, where, _PAGE, start)
         found = await engine.get(tenant.collection, [point.id for point in page], with_vector=True)
-        for point in found.values():
-            if point.vector is not None and point.id not in seen:
-                seen.add(point.id)
-                vectors.append(point.vector)
-                identities.append(str(point.payload["identity"]))
+        points |= {key: point for key, point in found.items() if point.vector is not None and key not in points}
         if start is None:
-            break
-    in_use = len(vectors) if start is None else await engine.count(tenant.collection, where)
-    return await in_thread(threads, _stacked, vectors, identities, tenant.gallery.contract.dimension, in_use)
+            return list(points.values())
+
+
+def _owner(point: Point) -> str:
+    return str(point.payload["identity"])
 
 
 def _stacked(vectors: Sequence[Vector], identities: list[str], dimension: int, in_use: int) -> GalleryTemplates:

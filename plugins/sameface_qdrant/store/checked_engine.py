@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
-from sameface_qdrant.values.schema import SCHEMA_FIELD, check_readable, is_readable, schema_of
+from sameface_qdrant.values.schema import SCHEMA_FIELD, check_readable, is_readable_payload, schema_of
 from sameface_qdrant.values.vectors import Vector
 
 _CHECKED = (SCHEMA_FIELD, "kind")
@@ -70,10 +70,9 @@ class _CheckedEngine:
 
 def _check(read: Iterable[Point | Hit]) -> None:
     for point in read:
-        found = schema_of(point.payload)
         # The name takes longer than the test, and there may be many hits.
-        if not is_readable(found):
-            check_readable(found, _name(point))
+        if not is_readable_payload(point.payload):
+            check_readable(schema_of(point.payload), _name(point))
 
 
 def _name(point: Point | Hit) -> str:

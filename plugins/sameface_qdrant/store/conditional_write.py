@@ -90,7 +90,7 @@ def change_of(
     return Change(
         collection,
         Point(record.id, stamped(revised, form)),
-        tuple(replace(point, payload={**point.payload, WRITER: writer}) for point in companions),
+        tuple(Point(point.id, {**point.payload, WRITER: writer}, point.vector) for point in companions),
         writer,
         None if new else record.payload[REVISION],
     )

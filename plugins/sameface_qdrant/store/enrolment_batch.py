@@ -36,7 +36,6 @@ from sameface_qdrant.store.enrolment_item import (
     change_for,
     identity_refusal,
     keys_of,
-    record_id,
     repeat_refusal,
     replacements,
 )
@@ -138,6 +137,7 @@ class EnrolmentBatch:
                 item.error = None
                 try:
                     check_request(item.request)
+                    item.record_id = payloads.identity_point_id(tenant.uid, item.request.identity)
                     item.entries = entries_of(tenant, item.request, self._secret)
                 except SamefaceError as error:
                     item.error = error
@@ -147,9 +147,9 @@ class EnrolmentBatch:
         self._derived_for = tenant
 
     async def _read(self, tenant: Tenant, items: Sequence[Item], now: float) -> None:
-        found = await self._engine.get(tenant.collection, keys_of(tenant, items))
+        found = await self._engine.get(tenant.collection, keys_of(items))
         for item in items:
-            item.record = found.get(record_id(tenant, item))
+            item.record = found.get(item.record_id)
             own = {entry.key: found[entry.key] for entry in item.entries if entry.key in found}
             item.expired = [key for key, point in own.items() if not payloads.in_force(point.payload, now)]
             item.stored = {key: point for key, point in own.items() if key not in item.expired}
@@ -253,7 +253,7 @@ class EnrolmentBatch:
         # Where this fails, nothing is known of the write. Its templates stay pending until a repeat or the sweep.
         found, current, objections = await together(
             self._engine,
-            self._engine.get(tenant.collection, keys_of(tenant, items)),
+            self._engine.get(tenant.collection, keys_of(items)),
             self._galleries.is_current(tenant),
             self._look_again(tenant, [item.subject for item in items]),
         )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import IdentityExpired, RequestIdReused, SamefaceError, StoreTooNew
@@ -23,6 +23,8 @@ class Item:
     """One enrolment of a batch, and how far it is."""
 
     request: Enrolment
+    record_id: str = ""
+    """The id of the identity's record in the gallery."""
     entries: list[Entry] = field(default_factory=list)
     record: Point | None = None
     """The identity's record as it was read."""
@@ -48,24 +50,16 @@ class Item:
 
     def templates(self, gallery: str) -> tuple[Template, ...]:
         """Return the stored templates in the order of the request, those that are new with what was found."""
-        new = {entry.key for entry in self.fresh}
+        new, found = {entry.key for entry in self.fresh}, tuple(self.findings)
         return tuple(
-            replace(
-                payloads.template_of(self.stored[entry.key], gallery),
-                findings=tuple(self.findings) if entry.key in new else (),
-            )
+            payloads.template_of(self.stored[entry.key], gallery, found if entry.key in new else ())
             for entry in self.entries
         )
 
 
-def record_id(tenant: Tenant, item: Item) -> str:
-    """Return the id of the identity's record."""
-    return payloads.identity_point_id(tenant.uid, item.request.identity)
-
-
-def keys_of(tenant: Tenant, items: Sequence[Item]) -> list[str]:
+def keys_of(items: Sequence[Item]) -> list[str]:
     """Return the ids of the records and of the enrolments' own templates."""
-    return [key for item in items for key in (record_id(tenant, item), *(entry.key for entry in item.entries))]
+    return [key for item in items for key in (item.record_id, *(entry.key for entry in item.entries))]
 
 
 def repeat_refusal(tenant: Tenant, item: Item) -> SamefaceError | None:
@@ -118,9 +112,7 @@ def change_for(tenant: Tenant, item: Item, now: float, writer: str) -> Change:
         consent_reference=request.consent_reference,
         purpose=request.purpose,
     )
-    return change_of(
-        tenant.collection, Point(record_id(tenant, item), {}), payload, item.points, new=True, writer=writer
-    )
+    return change_of(tenant.collection, Point(item.record_id, {}), payload, item.points, new=True, writer=writer)
 
 
 def replacements(item: Item) -> list[Finding]:

@@ -1,6 +1,5 @@
 """The request of an enrolment: the identity, its templates, and the points that store them. Pure."""
 
-import hashlib
 import hmac
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ def entries_of(tenant: Tenant, request: Enrolment, secret: bytes) -> list[Entry]
     vectors = units_under(tenant.gallery.contract, request.templates)
     entries = []
     for number, (new, vector) in enumerate(zip(request.templates, vectors, strict=True)):
-        digest = hmac.new(secret, new.content or vector.tobytes(), hashlib.sha256).hexdigest()
+        digest = hmac.digest(secret, new.content or vector.tobytes(), "sha256").hex()
         named_by = f"{request.request_id}/{number}" if request.request_id else digest
         entries.append(Entry(new, vector, digest, member_id(payloads.TEMPLATE, tenant.uid, request.identity, named_by)))
     return entries

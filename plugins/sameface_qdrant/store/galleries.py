@@ -18,7 +18,7 @@ from sameface_qdrant.errors import (
     GalleryNotFound,
     InvalidArgument,
 )
-from sameface_qdrant.policy import check_policy
+from sameface_qdrant.policy import check_operating_points, check_policy
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import ATTEMPTS, change_of, write
 from sameface_qdrant.store.erasure import Erasures, Removal
@@ -40,6 +40,7 @@ from sameface_qdrant.store.tenant import Tenant as Tenant
 from sameface_qdrant.store.write_lock import WriteLock, runs_to_completion
 from sameface_qdrant.values.argument_types import checks_arguments
 from sameface_qdrant.values.contract import Contract, check_contract
+from sameface_qdrant.values.display import counted
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.ids import PROTECTED_UID, check_id
@@ -86,23 +87,26 @@ class Galleries:
         operating_points: Sequence[OperatingPoint] = (),
         request_id: str = "",
         protected: bool | None = None,
+        exist_ok: bool = False,
     ) -> Gallery:
         """Create a gallery under one contract. A repeat with the same request id returns the first call's gallery.
 
         ``protected`` says whether its templates are rotated and its names encrypted under a key, for good. The default
-        is what `Store.open` was told.
+        is what `Store.open` was told. With ``exist_ok``, a gallery that exists under this contract is returned as it
+        is: the other options change nothing in it.
 
         Raises:
-            GalleryAlreadyExists: another request made a gallery with this id.
+            GalleryAlreadyExists: another request made a gallery with this id, or, with ``exist_ok``, it has another
+                contract.
             QuotaExceeded: a quota allows no more galleries.
             InvalidArgument: the id, the contract or the policy is malformed, or the dimension is too high to protect.
             ProtectionKeyRefused: it is to be protected, and the store was opened without keys.
         """
         check_id(gallery, "gallery_id")
-        check_contract(contract)
+        contract, points = check_contract(contract), check_operating_points(operating_points)
         now = datetime.now(UTC)
         first = dataclasses.replace(check_policy(policy), revision=1, create_time=now)
-        new = Gallery(gallery, contract, first, display_name, tuple(operating_points), create_time=now, update_time=now)
+        new = Gallery(gallery, contract, first, display_name, points, create_time=now, update_time=now)
         protects = self.protects_new if protected is None else protected
         protection = await self.new_protection(contract) if protects else None
         uid = uuid.uuid4().hex if protection is None else PROTECTED_UID + uuid.uuid4().hex
@@ -118,11 +122,13 @@ class Galleries:
             present = written or await self._record(gallery)
         await self._engine.commit(META)
         same_request = bool(request_id) and present.payload["request_id"] == request_id
-        if written is None and not same_request:
+        found = payloads.gallery_of(present.payload)
+        if written is None and not same_request and not (exist_ok and found.contract.accepts(contract)):
+            under = f" under the contract {found.contract.key}" if exist_ok else ""
             raise GalleryAlreadyExists(
-                f"the gallery {gallery!r} exists already; choose another id", metadata={"gallery": gallery}
+                f"the gallery {gallery!r} exists already{under}; choose another id", metadata={"gallery": gallery}
             )
-        return payloads.gallery_of(present.payload)
+        return found
 
     async def new_protection(self, contract: Contract, generation: int = 1) -> Protection:
         """Return the protection of a gallery that is to be written, under the current key.
@@ -265,7 +271,8 @@ class Galleries:
         )
         if identities and not force:
             raise GalleryNotEmpty(
-                f"the gallery {gallery!r} holds {identities} identities; delete them first, or set force",
+                f"the gallery {gallery!r} holds {counted(identities, 'identity', 'identities')}; delete them first, or "
+                "set force",
                 metadata={"gallery": gallery, "identities": identities},
             )
         return Removal(

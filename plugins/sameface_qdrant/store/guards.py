@@ -9,6 +9,7 @@ is found.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
@@ -19,6 +20,7 @@ from sameface_qdrant.values.gallery import GuardAction
 from sameface_qdrant.values.ids import is_protected_uid
 from sameface_qdrant.values.vectors import Vector
 
+NO_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 SEARCHES_AT_ONCE = 16
 """Searches of one request to a server. Exact searches of a large gallery take long, and a request has a time-out."""
 
@@ -39,8 +41,8 @@ class Guards:
         # In a protected gallery the engine knows the vectors in another form.
         if begin is None or is_protected_uid(tenant.uid) or tenant.gallery.policy.on_collision is GuardAction.ALLOW:
             return
-        now = time.time()
-        searches = [(vector, _among_others(tenant, identity, now)) for identity, vector in new]
+        now, mine = time.time(), _mine(tenant)
+        searches = [(vector, _among_others(mine, identity, now)) for identity, vector in new]
         if searches:
             await begin(tenant.collection, searches)
 
@@ -65,8 +67,9 @@ class Guards:
         return Evidence(size, others, own, same)
 
     async def _others(self, tenant: Tenant, subjects: Sequence[Subject], now: float) -> Mapping[str, Sequence[Hit]]:
+        mine = _mine(tenant)
         searches = [
-            (point, _among_others(tenant, subject.identity, now)) for subject in subjects for point in subject.points
+            (point, _among_others(mine, subject.identity, now)) for subject in subjects for point in subject.points
         ]
         return await self._nearest(tenant, searches, 1)
 
@@ -120,8 +123,14 @@ class Guards:
         return found
 
 
-def _among_others(tenant: Tenant, identity: str, now: float) -> Where:
-    return Where({"gallery": tenant.uid}, {"identity": identity}, valid_at=now)
+def _mine(tenant: Tenant) -> Mapping[str, str]:
+    """Return the condition that all searches in a gallery share."""
+    return {"gallery": tenant.uid}
+
+
+def _among_others(mine: Mapping[str, str], identity: str, now: float) -> Where:
+    # Empty mappings that all share: each of very many searches would have two of its own.
+    return Where(mine, {"identity": identity}, NO_FIELDS, NO_FIELDS, valid_at=now)
 
 
 def _ids(subjects: Sequence[Subject]) -> set[str]:

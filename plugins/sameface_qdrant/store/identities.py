@@ -68,8 +68,11 @@ class Identities:
         purpose: str = "",
         expire_time: datetime | None = None,
         request_id: str = "",
+        exist_ok: bool = False,
     ) -> Identity:
         """Create an identity without templates. A repeat with the same request id returns the first call's identity.
+
+        With ``exist_ok``, an identity that exists is returned as it is: the other options change nothing in it.
 
         Raises:
             GalleryNotFound: there is no such gallery.
@@ -79,7 +82,7 @@ class Identities:
         """
         check_identity_id(identity, "identity_id")
         check_labels(labels)
-        check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
+        verify_threshold = check_override(verify_threshold, "verify_threshold", -1.0, 1.0)
         payloads.check_future(expire_time, datetime.now(UTC))
         async with self._write_lock.of(gallery, identity), self._galleries.quotas.admission() as admission:
             tenant = await self._galleries.tenant(gallery)
@@ -107,8 +110,7 @@ class Identities:
                 await self._engine.delete(tenant.collection, Where({"gallery": tenant.uid}))
                 raise self._galleries.not_found(gallery)
         await self._engine.commit(tenant.collection)
-        same_request = bool(request_id) and stored["request_id"] == request_id
-        if written is None and not same_request:
+        if written is None and not exist_ok and not (request_id and stored["request_id"] == request_id):
             raise IdentityAlreadyExists(
                 f"the identity {identity!r} exists already in {gallery!r}; choose another id",
                 metadata={"gallery": gallery, "identity": identity},
@@ -118,9 +120,8 @@ class Identities:
     async def get(self, gallery: str, identity: str) -> Identity:
         """Return an identity, or raise GalleryNotFound or IdentityNotFound."""
         tenant = await self._galleries.tenant(gallery)
-        record, count = await together(
-            self._engine, self.record(tenant, identity), self.template_count(tenant, identity)
-        )
+        reads = self.record(tenant, identity), self.template_count(tenant, identity)
+        record, count = await together(self._engine, *reads)
         return payloads.identity_of(record.payload, gallery, count)
 
     @continued

@@ -18,6 +18,7 @@ from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.identity_records import find_record, not_found, template_count, touch
 from sameface_qdrant.store.move import finish_arrival, move
 from sameface_qdrant.store.payloads import check_etag
+from sameface_qdrant.values.display import counted
 from sameface_qdrant.values.erasure import ErasedResource, ErasureReceipt
 
 
@@ -57,7 +58,7 @@ class IdentityErasure:
         check_etag(self.etag, payloads.identity_of(record.payload, self.gallery, count).etag, self.identity)
         if count and not self.force:
             raise IdentityNotEmpty(
-                f"the identity {self.identity!r} has {count} templates; delete them first, or set force",
+                f"the identity {self.identity!r} has {counted(count, 'template')}; delete them first, or set force",
                 metadata={"gallery": self.gallery, "identity": self.identity, "templates": count},
             )
         everything = Where({"gallery": tenant.uid, "identity": self.identity})

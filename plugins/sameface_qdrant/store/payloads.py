@@ -10,10 +10,12 @@ from typing import Any
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
 from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.finding import Finding
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PresentationAttackAction
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import member_id, point_id
 from sameface_qdrant.values.protection import protection_of
+from sameface_qdrant.values.scalars import of_python
 from sameface_qdrant.values.schema import (
     CURRENT,
     EXAMINES_ATTACKS,
@@ -188,7 +190,7 @@ def identity_payload(
 
 def identity_fields(changes: IdentityChanges) -> dict[str, Any]:
     """Return changes of an identity as fields of its payload."""
-    fields: dict[str, Any] = dict(changes)
+    fields: dict[str, Any] = {name: of_python(value) for name, value in changes.items()}
     if "labels" in fields:
         fields["labels"] = dict(fields["labels"])
     if "expire_time" in fields:
@@ -238,7 +240,7 @@ def template_point(
         "identity": identity,
         "contract": contract_key,
         "source": provenance.source,
-        "quality": dict(provenance.quality),
+        "quality": {name: of_python(value) for name, value in provenance.quality.items()},
         "note": provenance.note,
         # A copy of the identity's labels, so that a search can filter by them.
         "labels": dict(labels),
@@ -277,8 +279,8 @@ def in_force(payload: Payload, now: float) -> bool:
     return (expires := payload.get("expires")) is None or float(expires) > now
 
 
-def template_of(point: Point, gallery: str) -> Template:
-    """Return the template that a point holds, with its vector if it was read."""
+def template_of(point: Point, gallery: str, findings: tuple[Finding, ...] = ()) -> Template:
+    """Return the template that a point holds, with its vector if it was read, and with what was found about it."""
     payload = point.payload
     return Template(
         id=point.id,
@@ -289,4 +291,5 @@ def template_of(point: Point, gallery: str) -> Template:
         vector=point.vector,
         create_time=moment(payload["created"]),
         expire_time=moment(payload.get("expires")),
+        findings=findings,
     )

@@ -48,6 +48,7 @@ class RememberingEngine:
     def __init__(self, engine: Engine) -> None:
         self.worth, self.most_bytes, self.idle_s = WORTH, MOST_BYTES, IDLE_S
         self._engine = engine
+        self.exclusive = engine.exclusive  # asked for several times by every decision
         self._remembered: dict[Key, RememberedGallery] = {}
         self._asked: dict[Key, int] = {}
         self._changes = 0

@@ -10,6 +10,7 @@ from sameface_qdrant.errors import TemplateLimitReached
 from sameface_qdrant.store.conditional_write import overtaken
 from sameface_qdrant.store.galleries import Tenant
 from sameface_qdrant.store.payloads import TEMPLATE
+from sameface_qdrant.values.display import counted
 from sameface_qdrant.values.gallery import WhenFull
 from sameface_qdrant.values.vectors import Vector
 
@@ -62,7 +63,7 @@ async def templates_to_replace(
     held = [point for point in in_force if point.id not in kept]
     if policy.when_full is WhenFull.REJECT or excess > len(held):
         raise TemplateLimitReached(
-            f"the identity {identity!r} has {len(in_force)} templates and {len(new)} more would exceed the "
+            f"the identity {identity!r} has {counted(len(in_force), 'template')} and {len(new)} more would exceed the "
             f"limit of {policy.max_templates}; delete some, or set when_full in the policy to replace some",
             metadata={"identity": identity, "templates": len(in_force), "limit": policy.max_templates},
         )

@@ -91,13 +91,13 @@ class VectorTable:
     ids: list[str] = field(default_factory=list)
     identities: list[str] = field(default_factory=list)
     schemas: list[Any] = field(default_factory=list)
-    """The stored schema version of each template; most share one object."""
+    """The stored schema version of each template; neighbours share one object."""
     _vectors: Matrix = field(init=False)
     _present: NDArray[np.bool_] = field(init=False)
     _expires: NDArray[np.float64] = field(init=False)
     _row_of: dict[str, int] = field(default_factory=dict)
-    _rows_of: dict[str, list[int]] = field(default_factory=dict)
-    _known_schemas: dict[str, Any] = field(default_factory=dict)
+    _rows_of: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Tuples, because Python's garbage collector looks at each list again and again."""
 
     def __post_init__(self) -> None:
         self._allocate(self.room + FEW_REMOVED)
@@ -115,7 +115,8 @@ class VectorTable:
 
     def put(self, template: str, identity: str, vector: Vector, expires: float | None, schema: Any) -> None:
         """Add a template, or replace it."""
-        self.remove([template])
+        if template in self._row_of:
+            self.remove([template])
         row = len(self.ids)
         if row == len(self._vectors):
             self._allocate(row + max(FEW_REMOVED, row // 4))
@@ -123,9 +124,9 @@ class VectorTable:
         self._present[row], self._expires[row] = True, np.inf if expires is None else expires
         self.ids.append(template)
         self.identities.append(identity)
-        self.schemas.append(self._known_schemas.setdefault(repr(schema), schema))
+        self.schemas.append(self.schemas[-1] if self.schemas and self.schemas[-1] == schema else schema)
         self._row_of[template] = row
-        self._rows_of.setdefault(identity, []).append(row)
+        self._rows_of[identity] = (*self._rows_of.get(identity, ()), row)
 
     def remove(self, templates: Sequence[str]) -> None:
         """Remove those of the templates that are in the table."""
@@ -136,10 +137,10 @@ class VectorTable:
             self._present[row] = False
             # Also for the memory: what was erased is not kept.
             self._vectors[row] = 0.0
-            rows = self._rows_of[self.identities[row]]
-            rows.remove(row)
-            if not rows:
-                del self._rows_of[self.identities[row]]
+            identity = self.identities[row]
+            self._rows_of[identity] = tuple(one for one in self._rows_of[identity] if one != row)
+            if not self._rows_of[identity]:
+                del self._rows_of[identity]
         if len(self.ids) - len(self) > max(FEW_REMOVED, len(self)):
             self._close_up()
 
@@ -193,7 +194,7 @@ class VectorTable:
         self._row_of = {template: row for row, template in enumerate(self.ids)}
         self._rows_of = {}
         for row, identity in enumerate(self.identities):
-            self._rows_of.setdefault(identity, []).append(row)
+            self._rows_of[identity] = (*self._rows_of.get(identity, ()), row)
 
 
 def nothing_found(number: int, epoch: int) -> Found:

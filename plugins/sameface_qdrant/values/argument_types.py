@@ -18,6 +18,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values.scalars import article, is_number, is_whole
+from sameface_qdrant.values.settings import is_setting
 
 Kind = TypeVar("Kind", bound=type)
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,7 +35,10 @@ WRITTEN = {
     "datetime": "a datetime with a time zone",
 }
 """How to write a value of a class."""
-INPUTS = {"Contract", "Enrolment", "NewTemplate", "OperatingPoint", "Probe", "Provenance", "Quota", "TemplateFilter"}
+INPUTS = {
+    *("Contract", "Enrolment", "NewTemplate", "OperatingPoint", "Policy", "Probe", "Provenance", "Quota"),
+    "TemplateFilter",
+}
 """Values whose fields are checked too."""
 
 
@@ -59,7 +64,7 @@ def checks(function: Function) -> Function:
     made: dict[str, tuple[Check, frozenset[type]]] = {}
     unmade = True
 
-    def wrong(args: tuple[Any, ...], kwargs: dict[str, Any]) -> InvalidArgument | None:
+    def check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         nonlocal unmade
         if unmade:
             made.update(_checks(function, names))
@@ -67,31 +72,22 @@ def checks(function: Function) -> Function:
         # The default of an option has the right type.
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in made:
-                check, plain = made[name]
-                if type(value) not in plain and (text := check(value)):
-                    return _invalid(name, text)
-        return None
-
-    is_coroutine = inspect.iscoroutinefunction(inspect.unwrap(function))
+                check_one, plain = made[name]
+                if type(value) not in plain and (text := check_one(value)):
+                    raise _invalid(name, text)
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        if not is_coroutine:
-            if error := wrong(args, kwargs):
-                raise error
-            return function(*args, **kwargs)
-        # A misspelt name is Python's own error, at the call. Everything else is raised to whoever awaits.
-        coroutine = function(*args, **kwargs)
-        if error := wrong(args, kwargs):
-            coroutine.close()
-            return _refused(error)
-        return coroutine
+        check(args, kwargs)
+        return function(*args, **kwargs)
 
-    return cast(Function, called)
+    # A coroutine function itself, as frameworks ask for.
+    @functools.wraps(function)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        check(args, kwargs)
+        return await function(*args, **kwargs)
 
-
-async def _refused(error: InvalidArgument) -> None:
-    raise error
+    return cast(Function, awaited if inspect.iscoroutinefunction(inspect.unwrap(function)) else called)
 
 
 def check_type(value: object, expected: type, name: str) -> None:
@@ -162,6 +158,12 @@ def _plain(hint: Any) -> frozenset[type]:
     return frozenset({hint}) if known else frozenset()
 
 
+def _is_unchanging(hint: Any) -> bool:
+    """Return whether values of a type cannot be changed."""
+    parts = typing.get_args(hint)
+    return hint in (str, int, float, bool) or (typing.get_origin(hint) is frozenset and all(map(_is_unchanging, parts)))
+
+
 def _simple(kind: type) -> Check:
     if kind is str:
         return _text
@@ -185,13 +187,11 @@ def _text(value: Any) -> str:
 
 
 def _whole(value: Any) -> str:
-    fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return "" if fits else _wrong(value, "a whole number")
+    return "" if is_whole(value) else _wrong(value, "a whole number")
 
 
 def _number(value: Any) -> str:
-    fits = isinstance(value, float | int | np.floating | np.integer) and not isinstance(value, bool)
-    return "" if fits else _wrong(value, "a number")
+    return "" if is_number(value) else _wrong(value, "a number")
 
 
 def _union(checks: list[Check]) -> Check:
@@ -211,10 +211,11 @@ def _union(checks: list[Check]) -> Check:
 
 def _sequence(item: Check, name: str) -> Check:
     def check(value: Any) -> str:
-        if isinstance(value, Iterator):
-            return ""  # looking would use it up
-        if isinstance(value, TEXTS) or not isinstance(value, Sequence | frozenset):
-            return _wrong(value, f"a sequence of {name}")
+        if type(value) not in (tuple, list):  # these need no slower test
+            if isinstance(value, Iterator):
+                return ""  # looking would use it up
+            if isinstance(value, TEXTS) or not isinstance(value, Sequence | frozenset):
+                return _wrong(value, f"a sequence of {name}")
         wrong = next(((number, text) for number, one in enumerate(value) if (text := item(one))), None)
         return "" if wrong is None else f"[{wrong[0]}] {wrong[1]}"
 
@@ -223,7 +224,7 @@ def _sequence(item: Check, name: str) -> Check:
 
 def _mapping(key: Check, content: Check) -> Check:
     def check(value: Any) -> str:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             return _wrong(value, "a mapping")
         for name, one in value.items():
             if wrong := key(name):
@@ -252,16 +253,24 @@ def _named(checks: Mapping[str, Check]) -> Check:
 
 def _fields(kind: type) -> Check:
     hints = typing.get_type_hints(kind)
-    kinds = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    # A setting checks its own type, because a choice may be given by its name.
+    kinds = {field.name: hints[field.name] for field in dataclasses.fields(kind) if not is_setting(field)}
     checks = [(name, _check_of(hint), _plain(hint)) for name, hint in kinds.items() if _check_of(hint) is not _anything]
+    stays_right = all(map(_is_unchanging, kinds.values()))
+    latest: Any = None  # that was right: very many values share one contract
 
     def check(value: Any) -> str:
+        nonlocal latest
+        if value is latest and value is not None:
+            return ""
         if not isinstance(value, kind):
             return _wrong(value, _written(kind))
         for name, check, plain in checks:
             content = getattr(value, name)
             if type(content) not in plain and (wrong := check(content)):
-                return f"is a {kind.__name__} whose {name} {wrong}"
+                return f"is {article(kind.__name__)} whose {name} {wrong}"
+        if stays_right:
+            latest = value
         return ""
 
     return check
@@ -269,12 +278,12 @@ def _fields(kind: type) -> Check:
 
 def _wrong(value: Any, expected: str) -> str:
     scalar = isinstance(value, str | int | float | None)
-    given = f"{ascii(value)[:SHOWN]} ({type(value).__name__})" if scalar else f"a {type(value).__name__}"
+    given = f"{ascii(value)[:SHOWN]} ({type(value).__name__})" if scalar else article(type(value).__name__)
     return f"is {given}; expected {expected}"
 
 
 def _written(kind: type) -> str:
-    return WRITTEN.get(kind.__name__, f"a {kind.__name__}")
+    return WRITTEN.get(kind.__name__, article(kind.__name__))
 
 
 def _choices(kind: type[Enum]) -> str:

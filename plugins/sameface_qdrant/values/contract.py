@@ -1,7 +1,7 @@
 """The embedding contract: which embeddings can be compared. Its key names collections and folders."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.display import brief
@@ -40,14 +40,14 @@ class Contract:
 
 
 def check_contract(contract: Contract) -> Contract:
-    """Return a contract after checking every field.
+    """Return a contract after checking every field, with numbers of Python.
 
     Raises:
         InvalidArgument: a field is malformed; ``metadata["field"]`` names it.
     """
     rules = (
         ("model", bool(_NAME.fullmatch(contract.model)), "1 to 64 letters, digits, '-', '_' or '.'"),
-        ("version", 1 <= contract.version < 2**31, "1 or greater"),
+        ("version", 1 <= contract.version < 2**31, f"1 to {2**31 - 1}"),
         ("sha256", bool(_SHA256.fullmatch(contract.sha256)), "64 lower-case hex digits"),
         ("dimension", 1 <= contract.dimension <= MAX_DIMENSION, f"1 to {MAX_DIMENSION}"),
         ("preprocessing", bool(_NAME.fullmatch(contract.preprocessing)), "1 to 64 letters, digits, '-', '_' or '.'"),
@@ -58,4 +58,4 @@ def check_contract(contract: Contract) -> Contract:
             raise InvalidArgument(
                 f"contract.{name} is {given!r}; expected {expected}", metadata={"field": f"contract.{name}"}
             )
-    return contract
+    return replace(contract, version=int(contract.version), dimension=int(contract.dimension))

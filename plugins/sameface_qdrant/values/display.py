@@ -6,8 +6,19 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from sameface_qdrant.values.scalars import of_python
+
 LONGEST, LONGEST_INSIDE, LONGEST_TEXT, MOST = 180, 80, 40, 3
 """Characters of a text, of one inside another, and of a string; items of a sequence that are shown."""
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun; the plural is ``one`` with an s unless it is given.
+
+    >>> counted(1, "search", "searches"), counted(2_000, "score")
+    ('1 search', '2,000 scores')
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def brief(value: Any) -> str:
@@ -41,6 +52,7 @@ def _is_default(field: "dataclasses.Field[Any]", content: Any) -> bool:
 
 
 def _short(content: Any) -> str:
+    content = of_python(content)
     if isinstance(content, Enum):
         return str(content.value)
     if dataclasses.is_dataclass(content):
@@ -66,6 +78,8 @@ def _collection(content: Any) -> str:
     if isinstance(content, Mapping):
         items, brackets = [f"{key!r}: {_short(value)}" for key, value in list(content.items())[:MOST]], "{}"
     else:
-        items, brackets = [_short(one) for one in list(content)[:MOST]], "[]"
-    text = f"{brackets[0]}{', '.join(items)}{brackets[1]}"
+        items = [_short(one) for one in list(content)[:MOST]]
+        brackets = "[]" if isinstance(content, list) else "{}" if isinstance(content, frozenset) else "()"
+    alone = "," if brackets == "()" and len(content) == 1 else ""
+    text = f"{brackets[0]}{', '.join(items)}{alone}{brackets[1]}"
     return text if len(content) <= MOST and len(text) <= LONGEST_INSIDE else f"<{len(content)} items>"

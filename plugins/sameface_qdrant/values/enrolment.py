@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.values.display import brief
-from sameface_qdrant.values.ids import NO_LABELS
 from sameface_qdrant.values.template import NewTemplate, Template
 
 
@@ -24,7 +23,7 @@ class Enrolment:
     """Whether the identity is made if it does not exist."""
     display_name: str = ""
     """This and the following fields are stored only if the identity is new."""
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=dict)
     consent_reference: str = ""
     purpose: str = ""
 

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values.scalars import article
 
 if TYPE_CHECKING:
     import pandas
@@ -23,7 +24,7 @@ def to_frame(values: Iterable[object]) -> "pandas.DataFrame":
     """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InvalidArgument(
-            f"values is a {type(values).__name__}; expected a page, or a list of values such as decisions",
+            f"values is {article(type(values).__name__)}; expected a page, or a list of values such as decisions",
             metadata={"field": "values"},
         )
     return table_of([_row(value) for value in values])
@@ -48,7 +49,7 @@ def _row(value: object) -> dict[str, Any]:
         return {"id": value}
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise InvalidArgument(
-            f"values holds a {type(value).__name__}; expected values such as decisions, templates or identities",
+            f"values holds {article(type(value).__name__)}; expected values such as decisions, templates or identities",
             metadata={"field": "values"},
         )
     _add(found, "", value)

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TypedDict
 
 from sameface_qdrant.values.display import brief
-from sameface_qdrant.values.ids import NO_LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class Identity:
     gallery: str
     id: str
     display_name: str = ""
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=dict)
     verify_threshold: float | None = None
     """Overrides the gallery's verification threshold for claims of this identity."""
     consent_reference: str = ""

@@ -20,6 +20,7 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 ALL = "*"
 MAX_LABELS, MAX_LABEL_VALUE = 32, 256
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/sameface")
+_NAMESPACE_BYTES = _NAMESPACE.bytes
 _VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
 """The digit of a UUID that holds its variant, by the digit of the hash."""
 
@@ -144,5 +145,5 @@ def tag_of(point: str) -> bytes | None:
 def point_id(*parts: str) -> str:
     """Return the point id of a record that is named by ``parts`` (kind first); the same parts give the same id."""
     # `str(uuid.uuid5(…))`, written out, as this is called for every decision.
-    name = hashlib.sha1(_NAMESPACE.bytes + "\x1f".join(parts).encode(), usedforsecurity=False).hexdigest()
+    name = hashlib.sha1(_NAMESPACE_BYTES + "\x1f".join(parts).encode(), usedforsecurity=False).hexdigest()
     return f"{name[:8]}-{name[8:12]}-5{name[13:16]}-{_VARIANT[name[16]]}{name[17:20]}-{name[20:32]}"

@@ -1,5 +1,6 @@
 """Pages of a list, and the token with which the next one starts."""
 
+import copy
 import functools
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -38,6 +39,16 @@ class Page(Generic[Item]):
     )
     """Waits for a page that is being read; None where the caller awaits it."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the items and the token. What reads the following pages belongs to an open store."""
+        return Page, (self.items, self.next_token)
+
+    def __copy__(self) -> "Page[Item]":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Page[Item]":
+        return replace(self, items=copy.deepcopy(self.items, memo))
+
     def waiting(self, wait: Callable[[Coroutine[Any, Any, "Page[Item]"]], "Page[Item]"]) -> "Page[Item]":
         """Return the page for a caller without asyncio: ``wait`` waits for the following ones."""
         return replace(self, wait=wait)
@@ -73,7 +84,7 @@ class Page(Generic[Item]):
                 return
             if page.read is None:
                 raise InvalidArgument(
-                    "this page was not read from a store, and another one follows; use `page.items`",
+                    "this page was not read from an open store, and another one follows; use `page.items`",
                     metadata={"field": "page"},
                 )
             page = await page.read(page.next_token)

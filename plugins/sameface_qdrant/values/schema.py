@@ -44,8 +44,7 @@ def stamped(payload: Mapping[str, Any], form: SchemaVersion = CURRENT) -> dict[s
 
     What a newer release wrote keeps its version. Its least reader and writer are raised to those of ``form``.
     """
-    found = schema_of(payload)
-    if found.version <= CURRENT.version:
+    if SCHEMA_FIELD not in payload or (found := schema_of(payload)).version <= CURRENT.version:
         return {**payload, SCHEMA_FIELD: asdict(form) if form is not CURRENT else dict(_CURRENT_FIELDS)}
     raised = {
         "least_reader": max(found.least_reader, form.least_reader),
@@ -70,6 +69,12 @@ def known_fields(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
 def is_readable(found: SchemaVersion) -> bool:
     """Return whether this release reads records of a version as they are meant."""
     return found.least_reader <= CURRENT.version
+
+
+def is_readable_payload(payload: Mapping[str, Any]) -> bool:
+    """Return whether this release reads a stored payload as it is meant."""
+    # Without a `SchemaVersion`, as it is called for every hit of a search.
+    return SCHEMA_FIELD not in payload or payload[SCHEMA_FIELD]["least_reader"] <= CURRENT.version
 
 
 def check_readable(found: SchemaVersion, what: str) -> None:

@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any
 
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values.scalars import is_number, is_whole, of_python, shown
 
 _KEY = "setting"
 
@@ -56,10 +57,11 @@ class Setting:
     """The allowed values of a number."""
 
     def checked(self, value: Any) -> Any:
-        """Check a value and return it; a choice may be given by its name.
+        """Check a value and return it, a number as one of Python. A choice may be given by its name.
 
         Raises:
-            InvalidArgument: it is out of range or not one of the choices; ``metadata["field"]`` names the field.
+            InvalidArgument: it has another type, is out of range, or is not one of the choices; ``metadata["field"]``
+                names the field.
         """
         if issubclass(self.kind, StrEnum):
             try:
@@ -68,9 +70,19 @@ class Setting:
                 raise InvalidArgument(
                     f"{self.name} is {value!r}; expected one of {', '.join(self.kind)}", metadata={"field": self.name}
                 ) from None
-        if value is not None and self.range is not None and value not in self.range:
-            raise InvalidArgument(f"{self.name} is {value:g}; expected {self.range}", metadata={"field": self.name})
-        return value
+        if value is None and self.default is None:
+            return None
+        if not (is_whole if self.kind is int else is_number)(value):
+            expected = f"a {'whole ' if self.kind is int else ''}number{' or None' if self.default is None else ''}"
+            raise InvalidArgument(
+                f"{self.name} is {ascii(value)[:80]} ({type(value).__name__}); expected {expected}",
+                metadata={"field": self.name},
+            )
+        if self.range is not None and value not in self.range:
+            raise InvalidArgument(
+                f"{self.name} is {shown(value)}; expected {self.range}", metadata={"field": self.name}
+            )
+        return of_python(value)
 
 
 def check_fields(changes: Mapping[str, Any], known: Collection[str], what: str) -> None:
@@ -97,6 +109,11 @@ def number(within: Range, help: str, *, absent: str = "default") -> Mapping[str,
 def choice(help: str) -> Mapping[str, Any]:
     """Return the metadata of a field that holds a value of an enum."""
     return {_KEY: _Declaration(help, "default")}
+
+
+def is_setting(field: "dataclasses.Field[Any]") -> bool:
+    """Return whether a field of a dataclass is a setting."""
+    return _KEY in field.metadata
 
 
 def settings_of(kind: type[Any]) -> tuple[Setting, ...]:

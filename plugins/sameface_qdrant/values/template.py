@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.finding import Finding
-from sameface_qdrant.values.ids import NO_LABELS
 from sameface_qdrant.values.vectors import Vector
 
 
@@ -72,7 +71,7 @@ class TemplateFilter:
     identities: tuple[str, ...] = ()
     """Only templates of these identities; empty means all identities."""
     exclude_identities: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = field(default_factory=dict)
     """Only templates of identities with all of these labels."""
     source: str = ""
     """``photo`` or ``embedding``; empty means either."""

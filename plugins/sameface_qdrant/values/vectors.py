@@ -1,7 +1,7 @@
 """Checks embeddings and scales them to unit norm."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -9,10 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from sameface_qdrant.errors import ContractMismatch, InvalidArgument, InvalidEmbedding
 from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.scalars import article
 
 Vector: TypeAlias = NDArray[np.float32]
 """One embedding, shape [dimension], float32, unit L2 norm: as it is stored and compared. Callers may give any
 ``ArrayLike``."""
+_NO_SEQUENCES = (Mapping, Set, str, bytes, bytearray)
+"""What can be read in a loop, and holds no embeddings in an order."""
 _LEAST = 1e-30
 """A vector whose largest number is smaller counts as zero."""
 
@@ -37,22 +40,28 @@ def numbers(embedding: ArrayLike) -> NDArray[np.float64]:
     It may be an array of any type of real numbers, a list, a tuple, or a tensor that numpy can read.
 
     Raises:
-        InvalidEmbedding: it does not consist of real numbers.
+        InvalidEmbedding: it does not consist of real numbers, or some of them are masked.
     """
+    if isinstance(embedding, np.ma.MaskedArray) and (masked := int(np.ma.getmaskarray(embedding).sum())):
+        raise InvalidEmbedding(
+            f"the embedding has {masked} masked numbers of {embedding.size}; expected one that is complete",
+            metadata={"field": "embedding"},
+        )
     try:
         values = np.asarray(embedding)
     except (TypeError, ValueError, RuntimeError) as error:
         # A list of lists that differ in length, or a tensor on a GPU or with a gradient.
         raise InvalidEmbedding(
-            f"the embedding is a {type(embedding).__name__} that numpy cannot read: {str(error)[:120]}; expected "
-            "numbers of one shape, such as an array, a list, or tensor.detach().cpu().float()",
+            f"the embedding is {article(type(embedding).__name__)} that numpy cannot read: {str(error)[:120]}; "
+            "expected numbers of one shape, such as an array, a list, or tensor.detach().cpu().float()",
             metadata={"field": "embedding", "given": type(embedding).__name__},
         ) from None
     if values.dtype.kind not in "fiub":
         given = type(embedding).__name__ if values.ndim == 0 else f"array of dtype {values.dtype}"
         advice = "; pass its vector" if hasattr(embedding, "vector") else ""
         raise InvalidEmbedding(
-            f"the embedding is a {given}, shape {list(values.shape)}; expected real numbers, such as float32{advice}",
+            f"the embedding is {article(given)}, shape {list(values.shape)}; expected real numbers, such as "
+            f"float32{advice}",
             metadata={"field": "embedding", "given": str(values.dtype), "expected": "float32"},
         )
     return values.astype(np.float64, copy=False)
@@ -88,12 +97,12 @@ def unit(vector: ArrayLike, dimension: int) -> Vector:
     """
     values = numbers(vector)
     if values.shape != (dimension,):
-        one = "; pass the embeddings one by one" if values.ndim == 2 and values.shape[1] == dimension else ""
+        one = "; pass the embeddings one by one" if values.ndim > 1 and values.shape[-1] == dimension else ""
         raise InvalidEmbedding(
             f"the embedding has shape {list(values.shape)}; expected [{dimension}]{one}",
             metadata={"field": "embedding", "given": list(values.shape), "expected": dimension},
         )
-    largest = float(np.abs(values).max(initial=0.0))
+    largest = float(np.maximum.reduce(np.abs(values)))
     if not math.isfinite(largest):
         position = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InvalidEmbedding(
@@ -114,19 +123,20 @@ def units(embeddings: ArrayLike | Sequence[ArrayLike], dimension: int) -> list[V
     """Return the unit vector of each embedding: of a sequence of them, of a matrix, or of a single one.
 
     Raises:
-        InvalidArgument: ``embeddings`` is no sequence.
+        InvalidArgument: ``embeddings`` is no sequence, or an array of more than two axes.
         InvalidEmbedding: see `unit`; ``metadata["number"]`` says of which embedding.
     """
     if _is_single(embeddings):
         return [unit(cast(ArrayLike, embeddings), dimension)]
-    found = []
-    try:
-        given = list(embeddings)  # type: ignore[arg-type]
-    except TypeError:
+    shape = getattr(embeddings, "shape", ())
+    if isinstance(embeddings, _NO_SEQUENCES) or not hasattr(embeddings, "__iter__") or len(shape) > 2:
+        what = f"has shape {list(shape)}" if shape else f"is {article(type(embeddings).__name__)}"
         raise InvalidArgument(
-            f"embeddings is {type(embeddings).__name__}; expected a sequence of embeddings, shape [n, {dimension}]",
+            f"embeddings {what}; expected a sequence of embeddings, shape [n, {dimension}]",
             metadata={"field": "embeddings"},
-        ) from None
+        )
+    found = []
+    given = cast(Iterable[ArrayLike], embeddings)
     for number, embedding in enumerate(given):
         try:
             found.append(unit(embedding, dimension))
@@ -161,7 +171,7 @@ def units_under(contract: Contract, embeddings: Sequence[Embedding]) -> list[Vec
 
 def check_same_contract(given: Contract, expected: Contract) -> None:
     """Raise ContractMismatch if embeddings under ``given`` cannot be compared with those under ``expected``."""
-    if not expected.accepts(given):
+    if given is not expected and not expected.accepts(given):
         raise ContractMismatch(
             f"the embedding has the contract {given.key[:80]} ({given.dimension} numbers, {given.preprocessing[:40]}); "
             f"expected {expected.key} ({expected.dimension} numbers, {expected.preprocessing}); use that model",

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import qdrant_edge as edge
 
-from sameface_qdrant.concurrency import to_end
+from sameface_qdrant.concurrency import in_thread, to_end
 from sameface_qdrant.engines.edge.erasure_notes import removed
 from sameface_qdrant.engines.edge.files import LOG, ROOM_TO_DELETE, ROOM_TO_WRITE, check_room, write_text
 from sameface_qdrant.engines.edge.options import EdgeOptions
@@ -22,6 +25,8 @@ from sameface_qdrant.errors import SamefaceError, StoreFull, StoreUnavailable
 Result = TypeVar("Result")
 
 ERASE_PENDING = "ERASE_PENDING"
+READS = min(32, (os.cpu_count() or 1) + 4)
+"""Threads that read one collection at the same time, as many as asyncio has for other calls."""
 PAUSE_S = 0.002
 """A write that comes later than this after the previous one gets another flush."""
 
@@ -51,8 +56,8 @@ class Handle:
         self.shard.flush()
         self.log.empty()
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[edge.EdgeShard]:
+    @contextmanager
+    def reading(self) -> Iterator[edge.EdgeShard]:
         """Keep the shard open during a read."""
         self.reads += 1
         self.idle.clear()
@@ -83,6 +88,8 @@ class EdgeCollection:
     options: EdgeOptions
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held during a write, a flush and the exchange of the shard. Reads do not need it."""
+    readers: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, READS, "edge-read"))
+    """The threads of reads."""
     next_flush: asyncio.Task[None] | None = None
     changed: set[str] | None = None
     """Ids written or removed since a copy began; None if no copy is being made."""
@@ -121,8 +128,11 @@ class EdgeCollection:
                 return call(self.handle.shard)
             except Exception as error:
                 raise translated(error, self.folder) from error
-        async with self.handle.reading() as shard:
-            return await blocking_call(self.folder, call, shard)
+        with self.handle.reading() as shard:
+            try:
+                return await in_thread(self.readers, call, shard)
+            except Exception as error:
+                raise translated(error, self.folder) from error
 
     async def update(
         self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter, record: bytes | None = None
@@ -175,7 +185,10 @@ class EdgeCollection:
         async with self.writing:
             with contextlib.suppress(SamefaceError):  # what is in the log is written again
                 await self.empty_log()
-            await self.handle.retire()
+            try:
+                await self.handle.retire()
+            finally:
+                self.readers.shutdown(wait=False)
 
     async def _apply(
         self, operation: edge.UpdateOperation, touched: Sequence[str] | edge.Filter, record: bytes | None = None

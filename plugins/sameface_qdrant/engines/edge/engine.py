@@ -23,22 +23,17 @@ from typing import IO, Any
 import qdrant_edge as edge
 
 from sameface_qdrant.engines.base import EngineDescription, Hit, Point, Where, check_dimension
-from sameface_qdrant.engines.edge import compaction, erasure_notes, index
+from sameface_qdrant.engines.edge import compaction, erasure_notes, index, reads
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
 from sameface_qdrant.engines.edge.erasure_evidence import EdgeErasureEvidence
 from sameface_qdrant.engines.edge.files import check_format, forget_log
 from sameface_qdrant.engines.edge.lock import lock_folder
-from sameface_qdrant.engines.edge.nearest import is_indexed, nearest, nearest_of_few
 from sameface_qdrant.engines.edge.options import EdgeOptions
-from sameface_qdrant.engines.edge.shard import closed_on_failure, filter_of, open_current, point_of
+from sameface_qdrant.engines.edge.shard import closed_on_failure, filter_of, open_current
 from sameface_qdrant.engines.edge.write_log import edge_point, record_of, upsert_of
 from sameface_qdrant.errors import SamefaceError, StoreUnavailable
 from sameface_qdrant.values.vectors import Vector
 
-QUICK_IDS = 64
-"""Reading up to this many points by id takes less time than the switch to another thread."""
-QUICK_NUMBERS = 1 << 18
-"""So does comparing a probe with vectors that hold this many numbers together: 2,048 of 128."""
 LOOK_SHARE = 200
 """It is looked again whether an index is due once a collection has grown by one in so many points."""
 
@@ -127,13 +122,7 @@ class EdgeEngine:
 
     async def get(self, collection: str, ids: Sequence[str], *, with_vector: bool = False) -> dict[str, Point]:
         """See `Engine.get`."""
-        if not ids:
-            return {}
-        records = await self._opened(collection).read(
-            lambda shard: shard.retrieve(list(ids), with_payload=True, with_vector=with_vector),
-            quick=len(ids) <= QUICK_IDS,
-        )
-        return {str(record.id): point_of(record) for record in records}
+        return await reads.get(self._opened(collection), ids, with_vector)
 
     async def delete(self, collection: str, where: Where | Sequence[str]) -> None:
         """See `Engine.delete`."""
@@ -155,12 +144,8 @@ class EdgeEngine:
         exact: bool = False,
     ) -> list[Hit]:
         """See `Engine.nearest`; exact, except in galleries of `EdgeOptions.index_from` records and more."""
-        opened = self._opened(collection)
-        quick = _is_quick(opened, where)
-        graph = self._options if opened.handle.indexed and not (exact or self._options.exact) else None
-        return await opened.read(
-            lambda shard: nearest(shard, vector, where, limit, min_score, graph=graph, few=quick), quick=quick
-        )
+        options = None if exact or self._options.exact else self._options
+        return await reads.nearest(self._opened(collection), vector, where, limit, min_score, options)
 
     async def nearest_each(
         self,
@@ -173,52 +158,25 @@ class EdgeEngine:
     ) -> list[list[Hit]]:
         """See `Engine.nearest_each`; with whole payloads, and one search after the other if one of them takes long."""
         opened = self._opened(collection)
-        if all(_is_quick(opened, where) for _, where in searches):
-            return await opened.read(lambda shard: nearest_of_few(shard, searches, limit), quick=True)
+        if len(searches) > 1 and reads.all_quick(opened, searches):
+            return await reads.nearest_of_few(opened, searches, limit)
         return [await self.nearest(collection, vector, where, limit, exact=exact) for vector, where in searches]
 
     async def scroll(
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:
         """See `Engine.scroll`."""
-        return await self._scroll(collection, where, limit, start, False)
+        return await reads.scroll(self._opened(collection), where, limit, start, False)
 
     async def scroll_with_vectors(
         self, collection: str, where: Where, limit: int, start: str | None = None
     ) -> tuple[list[Point], str | None]:
         """Return what `scroll` returns, with vectors: faster than to read them by id."""
-        return await self._scroll(collection, where, limit, start, True)
-
-    async def _scroll(
-        self, collection: str, where: Where, limit: int, start: str | None, with_vector: bool
-    ) -> tuple[list[Point], str | None]:
-        request = edge.ScrollRequest(
-            offset=start, limit=limit, filter=filter_of(where), with_payload=True, with_vector=with_vector
-        )
-
-        def read(shard: edge.EdgeShard) -> tuple[list[Point], str | None]:
-            records, following = shard.scroll(request)
-            return list(map(point_of, records)), None if following is None else str(following)
-
-        return await self._opened(collection).read(read)
+        return await reads.scroll(self._opened(collection), where, limit, start, True)
 
     async def count(self, collection: str, where: Where) -> int:
         """See `Engine.count`."""
-        opened = self._opened(collection)
-
-        def count(shard: edge.EdgeShard) -> int:
-            return int(shard.count(edge.CountRequest(exact=True, filter=filter_of(where))))
-
-        if "identity" in where.equals:
-            return await opened.read(count, quick=True)
-        key, writes = repr(where), opened.writes
-        if key in opened.counts:
-            return opened.counts[key]
-        counted = await opened.read(count)
-        # A write that was running meanwhile may or may not be counted.
-        if where.valid_at is None and writes == opened.writes and not opened.writing.locked():
-            opened.counts[key] = counted
-        return counted
+        return await reads.count(self._opened(collection), where)
 
     async def commit(self, collection: str, *, erase: bool = False) -> None:
         """See `Engine.commit`; writers that wait at the same time share one flush.
@@ -329,11 +287,6 @@ class EdgeEngine:
         if opened.compaction is None or opened.compaction.done():
             opened.compaction = asyncio.create_task(compaction.compact(opened))
         return opened.compaction
-
-
-def _is_quick(opened: EdgeCollection, where: Where) -> bool:
-    """Whether a search compares so few points that it takes less time than the switch to another thread."""
-    return "identity" in where.equals or (is_indexed(where) and opened.size * opened.dimension <= QUICK_NUMBERS)
 
 
 def _living(shard: edge.EdgeShard, ids: Sequence[str]) -> set[str]:

@@ -209,7 +209,7 @@ def filter_of(where: Where, *, expiry: bool = True) -> edge.Filter:
 
 def point_of(record: edge.Record) -> Point:
     """Return a stored record as a point, with its vector if it was read."""
-    vectors = record.vector if isinstance(record.vector, dict) else {}
-    values = vectors.get(VECTOR_NAME)
+    vectors = record.vector  # converted anew by each access
+    values = vectors.get(VECTOR_NAME) if isinstance(vectors, dict) else None
     vector = None if values is None else np.asarray(values, dtype=np.float32)
     return Point(str(record.id), record.payload or {}, vector)

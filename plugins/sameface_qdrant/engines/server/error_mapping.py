@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sameface_qdrant.errors import (
+    InvalidArgument,
     SamefaceError,
     StoreCorrupt,
     StoreFull,
@@ -14,6 +15,10 @@ from sameface_qdrant.errors import (
 REFUSED_KEY = {"UNAUTHENTICATED", "PERMISSION_DENIED", "HTTP_401", "HTTP_403"}
 REFUSED_REQUEST = {"INVALID_ARGUMENT", "OUT_OF_RANGE", "HTTP_400", "HTTP_422"}
 MISSING = {"NOT_FOUND", "HTTP_404"}
+UNWRITABLE = {"PydanticSerializationError", "UnicodeDecodeError", "UnicodeEncodeError"}
+"""What the client raises for a value that it cannot send, in memory and over REST."""
+UNWRITABLE_TEXTS = ("not supported json value", "value out of range")
+"""How the text of its ValueError begins over gRPC."""
 TIMED_OUT = {"DEADLINE_EXCEEDED", "ResponseHandlingException", "ReadTimeout", "ConnectTimeout"}
 
 
@@ -27,6 +32,12 @@ def typed_error(location: str, kind: str, text: str) -> SamefaceError:
     """
     lower, about = text.lower(), {"url": location, "kind": kind}
     text = text[:300]
+    if kind in UNWRITABLE or (kind == "ValueError" and lower.startswith(UNWRITABLE_TEXTS)):
+        return InvalidArgument(
+            f"a value cannot be written: {text}; expected texts in UTF-8, truth values, numbers of at most 64 bits, "
+            "None, and lists and mappings of these",
+            metadata=about,
+        )
     if "no space left" in lower or ("disk" in lower and "full" in lower) or kind == "HTTP_507":
         return StoreFull(
             f"the disk of Qdrant at {location} is full: {text}; free some space; reads still work", metadata=about

@@ -1147,9 +1147,10 @@ export const GalleryService: GenService<{
   /**
    * Measures thresholds and the runner-up margin for the policy's targets, and writes them as a new revision of the
    * policy with author `CalibrateGallery`. The response says what calls will answer with them. It measures on the
-   * gallery's templates, on scores from the caller, or on a cohort of people who are not enrolled. It takes seconds, so it is not a long-running operation: it uses at most 1,000,000 comparisons
-   * and 10,000 templates. If there are more, it uses a seeded sample, and the response says so. A repeated call
-   * measures the same thresholds and changes nothing.
+   * gallery's templates, on scores from the caller, or on a cohort of people who are not enrolled. It takes seconds, so
+   * it is not a long-running operation: it uses at most 1,000,000 comparisons and 10,000 templates. If there are more,
+   * it uses a seeded sample of comparisons and of people, and the response says so. A repeated call measures the same
+   * thresholds and changes nothing.
    * Errors: NOT_FOUND (GALLERY_NOT_FOUND), FAILED_PRECONDITION (CALIBRATION_NOT_SUPPORTED: there is nothing to compare,
    * or the comparisons do not support a target whose threshold was to be written; CONTRACT_MISMATCH), INVALID_ARGUMENT
    * (INVALID_EMBEDDING), ABORTED (CONCURRENT_UPDATE: the etag is stale, or the gallery was changed meanwhile).
