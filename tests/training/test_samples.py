@@ -74,6 +74,7 @@ def test_an_image_is_read_as_the_service_reads_it(tmp_path: Path, mode: str, gre
     if mode == "P":
         image = laid.point(lambda value: value // 255).convert("P")
         image.putpalette([0, 0, 0, 0, 0, 0])
+        image.info["transparency"] = 1
     else:
         image = strokes.convert(mode) if mode in ("RGBA", "LA") else laid.convert(mode)
     if mode == "I;16":
@@ -81,7 +82,7 @@ def test_an_image_is_read_as_the_service_reads_it(tmp_path: Path, mode: str, gre
     for number in range(2):
         path = tmp_path / "a" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
-        image.save(path, **({"transparency": 1} if mode == "P" else {}))
+        image.save(path)
     read = read_folder(tmp_path, side=(6, 8), grey=grey).images[0]
     assert np.array_equal(read, np.broadcast_to(np.asarray(laid), read.shape))
     served = fit_whole_image(decode_image(path.read_bytes(), ImageLimits(), for_faces=False).pixels, shape=read.shape)

@@ -97,7 +97,7 @@ def with_new_points(
     A stored point stays if its FMR was not measured again. It goes if a lower FMR would then have a lower threshold.
     """
     new = {point.fmr for point in measured}
-    kept, gone = [], []
+    kept, gone = list[MeasuredPoint](), list[MeasuredPoint]()
     for point in (one for one in stored if one.fmr not in new):
         fits = all((point.threshold - other.threshold) * (other.fmr - point.fmr) >= 0 for other in measured)
         (kept if fits else gone).append(point)
