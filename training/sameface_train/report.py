@@ -20,6 +20,7 @@ from sameface_qdrant.errors import NotEnoughData
 from sameface_train.checkpoint import load_trained
 from sameface_train.image_map import draw_map
 from sameface_train.samples import Images, Samples
+from sameface_train.signers import is_forged
 from sameface_train.validation import CRITERION, embedded, without_forgeries
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _about(run: "Run") -> list[str]:
         )
     if not run.recipe.by_cosine:
         notes.append(f"They are compared by cosine. {run.recipe.name} compares in another way, and looks worse here.")
-    if any(identity.endswith("/forgery") for identity in run.validation.identities):
+    if any(is_forged(identity) for identity in run.validation.identities):
         notes.append("Without skilled forgeries, which sameface evaluate forgeries measures.")
     return notes
 

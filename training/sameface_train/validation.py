@@ -19,11 +19,10 @@ from sameface_qdrant.metrics.error_rates import fnmr, threshold_at_fmr
 from sameface_train.embedding import embed, unit
 from sameface_train.errors import UnusableData
 from sameface_train.samples import Samples
+from sameface_train.signers import is_forged
 
 VALIDATION_FMR = 1e-3
 HEADINGS = ("step", "fmr", "threshold", "fnmr_by_identity", "best")
-FORGED = "/forgery"
-"""How the identity of a signer's forgeries ends (`comparison.signatures.read_signatures`)."""
 CRITERION = "lowest FNMR of held-out identities; of equal ones the latest step"
 
 
@@ -78,7 +77,7 @@ def embedded(network: nn.Sequential, held_out: Samples, side: tuple[int, int], d
 
 def without_forgeries(held_out: Samples) -> Samples:
     """Return the samples without forgeries of signatures, which are never mated with anything."""
-    return held_out.of(np.array([not identity.endswith(FORGED) for identity in held_out.identities]))
+    return held_out.of(np.array([not is_forged(identity) for identity in held_out.identities]))
 
 
 def compared(vectors: Embedded) -> CrossComparison:
@@ -88,7 +87,7 @@ def compared(vectors: Embedded) -> CrossComparison:
         NotEnoughData: there is no mated or no non-mated comparison.
     """
     found = compare_all_samples(vectors)
-    forged = np.array([identity.endswith(FORGED) for identity in found.identities])
+    forged = np.array([is_forged(identity) for identity in found.identities])
     kept = ~forged[found.owners]
     if kept.all():
         return found
