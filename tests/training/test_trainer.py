@@ -20,9 +20,19 @@ from sameface_train.objectives import Outcome
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples
 from sameface_train.trainer import Options, Run
-from sameface_train.validation import read_measured, until
+from sameface_train.validation import Measured, read_measured, until
 from tests.training.glyphs import glyphs
 from tests.training.test_recipes import quick
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def see(self, reading: Reading) -> None:
+        """Ignore a reading."""
+
+    def validated(self, measured: Measured) -> None:
+        """Ignore figures."""
 
 
 def short(name: str = "triplet", steps: int = 8) -> Recipe:
@@ -129,6 +139,25 @@ def test_held_out_identities_are_measured_at_a_rate_that_they_support(tmp_path: 
     # Six identities of four: 24 · 23 / 2 pairs, six times 6 of them mated.
     assert [float(row[1]) for row in rows] == pytest.approx([1 / (276 - 36)] * 4, rel=1e-4)
     assert [one.step for one in until(read_measured(tmp_path / "validation.csv"), 4)] == [2, 4]
+
+
+def test_a_step_whose_figures_were_interrupted_is_measured_when_the_run_goes_on(tmp_path: Path) -> None:
+    samples, options = glyphs(30, 4, seed=5), Options(validation_share=0.2, validate_every=2)
+    go(short(), samples, tmp_path / "whole", options)
+
+    class Interrupted(Quiet):
+        def see(self, reading: Reading) -> None:
+            if reading.step == 4:
+                raise KeyboardInterrupt
+
+    run = Run(short(), samples, tmp_path / "parts", options, lambda text: None)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(Interrupted())
+    assert [one.step for one in read_measured(tmp_path / "parts" / "validation.csv")] == [2]
+    go(short(), samples, tmp_path / "parts", options)
+    for name in ("validation.csv", "network.pt"):
+        whole, parts = ((tmp_path / part / name).read_bytes() for part in ("whole", "parts"))
+        assert whole == parts, name
 
 
 def test_figures_after_the_checkpoint_are_measured_again(tmp_path: Path) -> None:

@@ -126,6 +126,10 @@ class Run:
         first, saved = self.step, time.monotonic()
         events = self._events()
         try:
+            if self._is_due():
+                # An interruption came between the step and its figures.
+                self._measure(view, events)
+                self.save()
             started = time.monotonic()
             for batch in batches(
                 self.samples,
@@ -151,11 +155,12 @@ class Run:
                     if not collapsed:
                         self._note(f"training continues in spite of this: {error.message}")
                     collapsed = True
-                if self.options.validate_every and self.step % self.options.validate_every == 0:
+                if self._is_due():
                     self._measure(view, events)
                 if time.monotonic() - saved > CHECKPOINT_S:
-                    self.save()
+                    # First the log: a checkpoint whose steps are not in it would leave a gap.
                     log.flush()
+                    self.save()
                     if events is not None:
                         events.flush()
                     saved = time.monotonic()
@@ -203,6 +208,13 @@ class Run:
         write_measured(self.folder / "validation.csv", self.measured, None if self.best is None else self.best.step)
         self._note(found.text)
         return found
+
+    def _is_due(self) -> bool:
+        """Return whether this step is to be measured while the run goes on, and is not yet."""
+        every = self.options.validate_every
+        return bool(
+            every and self.step and self.step % every == 0 and [one.step for one in self.measured[-1:]] != [self.step]
+        )
 
     def _measure(self, view: View, events: Events | None) -> None:
         found = self.validate()
