@@ -15,12 +15,12 @@ import torch
 from sameface_train.backbones import BACKBONES
 from sameface_train.checkpoint import alone, load, load_trained, restore, save
 from sameface_train.errors import BusyRun, CollapsedRun, UnusableData, WrongCheckpoint
-from sameface_train.monitor import CollapseWatch, Reading, live_view, read_log, spread
+from sameface_train.monitor import CollapseWatch, Log, Reading, live_view, read_log, spread
 from sameface_train.objectives import Outcome
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples
 from sameface_train.trainer import Options, Run
-from sameface_train.validation import Measured, read_measured, until
+from sameface_train.validation import Measured, read_measured, until, write_measured
 from tests.training.glyphs import glyphs
 from tests.training.test_recipes import quick
 
@@ -168,6 +168,27 @@ def test_figures_after_the_checkpoint_are_measured_again(tmp_path: Path) -> None
     run = Run(short(), samples, tmp_path, options, lambda text: None)
     assert [one.step for one in run.measured] == [2, 4]
     assert [one.step for one in read_measured(tmp_path / "validation.csv")] == [2, 4]
+
+
+@pytest.mark.parametrize("cut", [1, 4, 30, 10_000])
+def test_half_a_line_at_the_end_of_a_file_of_a_run_is_left_out(cut: int, tmp_path: Path) -> None:
+    reading = Reading(1, 0.25, 0.5, 1.0, 0.75, 1e-3, 0.1, 0.0)
+    log = Log(tmp_path / "log.csv", 0)
+    for step in (1, 2):
+        log.write(replace(reading, step=step))
+    log.close()
+    write_measured(tmp_path / "validation.csv", [Measured(2, 1e-3, 0.5, 0.25), Measured(4, 1e-3, 0.5, 0.125)], 4)
+    for name in ("log.csv", "validation.csv"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: max(5, len(content) - cut)])
+    assert read_log(tmp_path / "log.csv") == [reading][: cut < 10_000]
+    assert [one.step for one in read_measured(tmp_path / "validation.csv")] == ([2] if cut < 10 else [])
+    Log(tmp_path / "log.csv", 1).close()
+    assert read_log(tmp_path / "log.csv") == [reading][: cut < 10_000]
+    for name, read in (("log.csv", read_log), ("validation.csv", read_measured)):
+        (tmp_path / name).write_text("step,fmr\n1,0.5\n")
+        with pytest.raises(WrongCheckpoint, match=rf"{name} is damaged: line 2 .*delete this line"):
+            read(tmp_path / name)
 
 
 def test_a_checkpoint_of_another_architecture_or_a_damaged_one_is_named(tmp_path: Path) -> None:

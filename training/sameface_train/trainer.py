@@ -22,6 +22,7 @@ from sameface_train.drawing import draw_log
 from sameface_train.errors import CollapsedRun, WrongCheckpoint
 from sameface_train.interrupts import undisturbed
 from sameface_train.learner import Learner, objective_of
+from sameface_train.lines import write_whole
 from sameface_train.monitor import STUCK_STEPS, CollapseWatch, Log, View, read_log
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples, held_out
@@ -288,7 +289,7 @@ class Run:
         }
         if self.best is not None:
             record["best"] = {**asdict(self.best), "criterion": CRITERION}
-        (self.folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_whole(self.folder / "run.json", json.dumps(record, indent=2) + "\n")
 
     def title(self) -> str:
         """Return recipe, paper and seed as one line."""

@@ -5,6 +5,7 @@ and the longer average of the weights.
 """
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from sameface_qdrant.errors import NotEnoughData
 from sameface_qdrant.metrics.error_rates import fnmr, threshold_at_fmr
 from sameface_train.embedding import embed, unit
 from sameface_train.errors import UnusableData
+from sameface_train.lines import complete_lines, damaged_line, write_whole
 from sameface_train.samples import Samples
 from sameface_train.signers import is_forged
 
@@ -112,25 +114,32 @@ def validate(network: nn.Sequential, held_out: Samples, side: tuple[int, int], d
 
 def write_measured(path: Path, rows: Sequence[Measured], best: int | None) -> None:
     """Write ``validation.csv``: one line for each step, and ``best`` in the last column of the best one."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADINGS)
-        for row in rows:
-            mark = "best" if row.step == best else ""
-            writer.writerow((row.step, f"{row.fmr:.6g}", f"{row.threshold:.4f}", f"{row.fnmr:.5f}", mark))
-    partial.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADINGS)
+    for row in rows:
+        mark = "best" if row.step == best else ""
+        writer.writerow((row.step, f"{row.fmr:.6g}", f"{row.threshold:.4f}", f"{row.fnmr:.5f}", mark))
+    write_whole(path, text.getvalue())
 
 
 def read_measured(path: Path) -> list[Measured]:
-    """Return the lines of ``validation.csv``, in order; none if there is no such file."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            Measured(int(row["step"]), float(row["fmr"]), float(row["threshold"]), float(row["fnmr_by_identity"]))
-            for row in csv.DictReader(file)
-        ]
+    """Return the lines of ``validation.csv``, in order; none if there is no such file.
+
+    Half a line at the end is left out.
+
+    Raises:
+        WrongCheckpoint: another line is damaged.
+    """
+    measured = []
+    rows = csv.DictReader(complete_lines(path))
+    for row in rows:
+        try:
+            figures = (float(row[name]) for name in ("fmr", "threshold", "fnmr_by_identity"))
+            measured.append(Measured(int(row["step"]), *figures))
+        except (KeyError, TypeError, ValueError):
+            raise damaged_line(path, rows.line_num) from None
+    return measured
 
 
 def until(rows: Iterable[Measured], step: int) -> list[Measured]:
