@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from sameface.evaluation.samples import Samples as Embedded
 from sameface_train.backbones import BACKBONES
 from sameface_train.checkpoint import alone, load, load_trained, restore, save
 from sameface_train.errors import BusyRun, CollapsedRun, UnusableData, WrongCheckpoint
@@ -20,7 +21,7 @@ from sameface_train.objectives import Outcome
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples
 from sameface_train.trainer import Options, Run
-from sameface_train.validation import Measured, read_measured, until, write_measured
+from sameface_train.validation import Measured, measure, read_measured, until, write_measured
 from tests.training.glyphs import glyphs
 from tests.training.test_recipes import quick
 
@@ -158,6 +159,34 @@ def test_a_step_whose_figures_were_interrupted_is_measured_when_the_run_goes_on(
     for name in ("validation.csv", "network.pt"):
         whole, parts = ((tmp_path / part / name).read_bytes() for part in ("whole", "parts"))
         assert whole == parts, name
+
+
+def test_forgeries_are_no_impostors_by_chance_and_have_a_figure_of_their_own(tmp_path: Path) -> None:
+    rng, vectors, owners = np.random.default_rng(0), list[np.ndarray](), list[str]()
+    for signer in range(6):
+        centre = rng.normal(size=16)
+        for kind, count in (("genuine", 3), ("forgery", 2 + signer)):
+            vectors += [centre + 0.5 * rng.normal(size=16) for _ in range(count)]
+            owners += [f"s{signer}/{kind}"] * count
+    units = np.array([one / np.linalg.norm(one) for one in vectors], np.float32)
+    plain = [place for place, owner in enumerate(owners) if owner.endswith("genuine")]
+    names = tuple(map(str, range(len(owners))))
+    found = measure(Embedded(units, tuple(owners), names), 5)
+    alone = measure(Embedded(units[plain], tuple(owners[one] for one in plain), tuple(names[one] for one in plain)), 5)
+    assert alone.forgery_fmr is None
+    assert found == replace(alone, forgery_fmr=found.forgery_fmr)
+    shares = []
+    for signer in range(6):
+        forged, genuine = (
+            [units[one] for one, owner in enumerate(owners) if owner == f"s{signer}/{kind}"]
+            for kind in ("forgery", "genuine")
+        )
+        shares.append(np.mean([float(a @ b) >= found.threshold for a in forged for b in genuine]))
+    assert found.forgery_fmr == pytest.approx(np.mean(shares))
+    assert "FMR of skilled forgeries" in found.text
+    write_measured(tmp_path / "validation.csv", [found, alone], None)
+    again = read_measured(tmp_path / "validation.csv")
+    assert [one.forgery_fmr for one in again] == [pytest.approx(found.forgery_fmr, abs=1e-5), None]
 
 
 def test_figures_after_the_checkpoint_are_measured_again(tmp_path: Path) -> None:
