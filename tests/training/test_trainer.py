@@ -189,6 +189,23 @@ def test_forgeries_are_no_impostors_by_chance_and_have_a_figure_of_their_own(tmp
     assert [one.forgery_fmr for one in again] == [pytest.approx(found.forgery_fmr, abs=1e-5), None]
 
 
+def test_a_checkpoint_of_an_earlier_release_is_named_and_says_what_it_lacks(tmp_path: Path) -> None:
+    samples, options = glyphs(30, 4, seed=5), Options(validation_share=0.2)
+    run = Run(short(), samples, tmp_path, options, lambda text: None)
+    run.save()
+    content = load(tmp_path / "checkpoint.pt")
+    del content["best"]
+    save(tmp_path / "checkpoint.pt", content)
+    write_measured(tmp_path / "validation.csv", [Measured(0, 1e-3, 0.5, 0.25)], 0)
+    notes: list[str] = []
+    assert Run(short(), samples, tmp_path, options, notes.append).best is None
+    assert any("kept no network of its 1 measured steps" in text for text in notes)
+    for name in ("recipe", "seed", "data", "average", "step"):
+        save(tmp_path / "checkpoint.pt", {key: value for key, value in content.items() if key != name})
+        with pytest.raises(WrongCheckpoint, match=f"of another release, without {name}"):
+            Run(short(), samples, tmp_path, options, lambda text: None)
+
+
 def test_figures_after_the_checkpoint_are_measured_again(tmp_path: Path) -> None:
     samples, options = glyphs(30, 4, seed=5), Options(validation_share=0.2, validate_every=2)
     go(short(), samples, tmp_path, replace(options, stop_after=4))

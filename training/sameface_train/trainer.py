@@ -266,6 +266,12 @@ class Run:
     def _resume(self) -> None:
         path = self.folder / "checkpoint.pt"
         content = checkpoint.load(path, self.recipe)
+        missing = sorted({"seed", "data", *self.learner.state()} - content.keys())
+        if missing:
+            raise WrongCheckpoint(
+                f"{path} is of another release, without {', '.join(missing)}; train again in another folder",
+                metadata={"path": path},
+            )
         for name, own in (("seed", self.options.seed), ("data", self.samples.digest)):
             if content[name] != own:
                 raise WrongCheckpoint(
@@ -274,6 +280,12 @@ class Run:
                 )
         self.learner.restore(content, path)
         self._best = content.get("best")
+        earlier = [one.step for one in until(read_measured(self.folder / "validation.csv"), self.step)]
+        if earlier and "best" not in content:
+            self._note(
+                f"this run of an earlier release kept no network of its {len(earlier)} measured steps (the last: "
+                f"{earlier[-1]}); the best step is chosen among those that are measured from now on"
+            )
         self._note(f"continuing after step {self.step} of {self.recipe.schedule.steps}")
 
     def _describe(self) -> None:
