@@ -292,7 +292,7 @@ def test_a_collapse_that_training_continues_from_is_noted_once(tmp_path: Path) -
 
 def test_a_refused_first_attempt_leaves_no_run_behind(tmp_path: Path) -> None:
     few = glyphs(12, 4, seed=5)
-    with pytest.raises(UnusableData, match="give more data, or a smaller batch"):
+    with pytest.raises(UnusableData, match="give more data, or a smaller batch with --change identities=12"):
         Run(short(), few, tmp_path, Options(), lambda text: None)
     recipe = short()
     smaller = replace(recipe, sampling=replace(recipe.sampling, identities=8))
