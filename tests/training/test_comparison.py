@@ -174,6 +174,10 @@ def test_recipes_are_compared_under_every_seed_and_never_twice(tmp_path: Path) -
     lines = (tmp_path / "out" / "results.jsonl").read_text()
     assert again(note=notes.append)[1:] == results
     assert (tmp_path / "out" / "results.jsonl").read_text() == lines
+    # A process that was killed while it wrote the last line.
+    (tmp_path / "out" / "results.jsonl").write_text(lines[:-20])
+    assert again(note=notes.append)[1:] == results
+    assert (tmp_path / "out" / "results.jsonl").read_text() == lines
     headings, rows = summary([*results, {"recipe": "triplet", "seed": 0, "steps": 2, "collapsed": "a point"}])
     assert headings == ("recipe", "seeds", "5-way", "20-way", "within", "official")
     mean = 50 * (results[0]["5-way"] + results[3]["5-way"])

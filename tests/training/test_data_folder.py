@@ -152,3 +152,44 @@ def test_a_right_folder_passes_at_both_depths(tmp_path: Path) -> None:
     mixed = read_folder(tmp_path / "sessions", side=28, grey=True)
     assert mixed.skipped["PASSED_OVER"] == ["stray.png"]
     assert nesting_hint(mixed) == ""
+
+
+@pytest.mark.parametrize(
+    ("backbone", "kinds"),
+    [
+        ("conv5", ("genuine", "forgery")),
+        ("conv5", ("", "forged")),
+        ("sface", ("Genuine", "FORGED")),
+        ("signature", ("original", "forgeries")),
+        ("signature", ("", "Forgery")),
+    ],
+)
+def test_forgeries_are_never_of_the_signer_whom_they_imitate(
+    backbone: str, kinds: tuple[str, str], tmp_path: Path
+) -> None:
+    side = {"conv5": (28, 28), "sface": (128, 128), "signature": (90, 200)}[backbone]
+    for signer in ("ada", "bob"):
+        for kind in kinds:
+            for number in range(2):
+                path = tmp_path / "all" / signer / kind / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                assert cv2.imwrite(str(path), np.full((*side, 3), 255, np.uint8))
+    read = read_data(tmp_path / "all", backbone)
+    assert read.identities == ("ada/forgery", "ada/genuine", "bob/forgery", "bob/genuine")
+    assert read.bases == read.groups == ("ada", "ada", "bob", "bob")
+    for label, name in zip(read.labels, read.names, strict=True):
+        assert read.identities[label].endswith("/forgery") == (name.split("/")[1] == kinds[1])
+    with pytest.raises(UnusableData, match=rf"too deep.*give {tmp_path}/all"):
+        read_data(tmp_path, backbone)
+    image(tmp_path / "more" / "cy" / "1.png")
+    with pytest.raises(UnusableData, match=rf"kind lies too deep; expected <signer>/genuine.*give {tmp_path}/all"):
+        read_data(tmp_path, backbone)
+    if kinds[0]:
+        with pytest.raises(UnusableData, match=rf"none of signers.*give the folder of all signers, {tmp_path}/all"):
+            read_data(tmp_path / "all" / "ada", backbone)
+
+
+def test_a_folder_of_originals_without_forgeries_is_one_identity(tmp_path: Path) -> None:
+    for name in ("ada/original/1.png", "ada/2.png", "bob/day1/original/1.png", "bob/3.png"):
+        image(tmp_path / name)
+    assert read_data(tmp_path, "conv5").identities == ("ada", "bob")

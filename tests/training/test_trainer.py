@@ -12,17 +12,28 @@ import numpy as np
 import pytest
 import torch
 
+from sameface.evaluation.samples import Samples as Embedded
 from sameface_train.backbones import BACKBONES
 from sameface_train.checkpoint import alone, load, load_trained, restore, save
 from sameface_train.errors import BusyRun, CollapsedRun, UnusableData, WrongCheckpoint
-from sameface_train.monitor import CollapseWatch, Reading, live_view, read_log, spread
+from sameface_train.monitor import CollapseWatch, Log, Reading, live_view, read_log, spread
 from sameface_train.objectives import Outcome
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples
 from sameface_train.trainer import Options, Run
-from sameface_train.validation import read_measured, until
+from sameface_train.validation import Measured, measure, read_measured, until, write_measured
 from tests.training.glyphs import glyphs
 from tests.training.test_recipes import quick
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def see(self, reading: Reading) -> None:
+        """Ignore a reading."""
+
+    def validated(self, measured: Measured) -> None:
+        """Ignore figures."""
 
 
 def short(name: str = "triplet", steps: int = 8) -> Recipe:
@@ -131,6 +142,70 @@ def test_held_out_identities_are_measured_at_a_rate_that_they_support(tmp_path: 
     assert [one.step for one in until(read_measured(tmp_path / "validation.csv"), 4)] == [2, 4]
 
 
+def test_a_step_whose_figures_were_interrupted_is_measured_when_the_run_goes_on(tmp_path: Path) -> None:
+    samples, options = glyphs(30, 4, seed=5), Options(validation_share=0.2, validate_every=2)
+    go(short(), samples, tmp_path / "whole", options)
+
+    class Interrupted(Quiet):
+        def see(self, reading: Reading) -> None:
+            if reading.step == 4:
+                raise KeyboardInterrupt
+
+    run = Run(short(), samples, tmp_path / "parts", options, lambda text: None)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(Interrupted())
+    assert [one.step for one in read_measured(tmp_path / "parts" / "validation.csv")] == [2]
+    go(short(), samples, tmp_path / "parts", options)
+    for name in ("validation.csv", "network.pt"):
+        whole, parts = ((tmp_path / part / name).read_bytes() for part in ("whole", "parts"))
+        assert whole == parts, name
+
+
+def test_forgeries_are_no_impostors_by_chance_and_have_a_figure_of_their_own(tmp_path: Path) -> None:
+    rng, vectors, owners = np.random.default_rng(0), list[np.ndarray](), list[str]()
+    for signer in range(6):
+        centre = rng.normal(size=16)
+        for kind, count in (("genuine", 3), ("forgery", 2 + signer)):
+            vectors += [centre + 0.5 * rng.normal(size=16) for _ in range(count)]
+            owners += [f"s{signer}/{kind}"] * count
+    units = np.array([one / np.linalg.norm(one) for one in vectors], np.float32)
+    plain = [place for place, owner in enumerate(owners) if owner.endswith("genuine")]
+    names = tuple(map(str, range(len(owners))))
+    found = measure(Embedded(units, tuple(owners), names), 5)
+    alone = measure(Embedded(units[plain], tuple(owners[one] for one in plain), tuple(names[one] for one in plain)), 5)
+    assert alone.forgery_fmr is None
+    assert found == replace(alone, forgery_fmr=found.forgery_fmr)
+    shares = []
+    for signer in range(6):
+        forged, genuine = (
+            [units[one] for one, owner in enumerate(owners) if owner == f"s{signer}/{kind}"]
+            for kind in ("forgery", "genuine")
+        )
+        shares.append(np.mean([float(a @ b) >= found.threshold for a in forged for b in genuine]))
+    assert found.forgery_fmr == pytest.approx(np.mean(shares))
+    assert "FMR of skilled forgeries" in found.text
+    write_measured(tmp_path / "validation.csv", [found, alone], None)
+    again = read_measured(tmp_path / "validation.csv")
+    assert [one.forgery_fmr for one in again] == [pytest.approx(found.forgery_fmr, abs=1e-5), None]
+
+
+def test_a_checkpoint_of_an_earlier_release_is_named_and_says_what_it_lacks(tmp_path: Path) -> None:
+    samples, options = glyphs(30, 4, seed=5), Options(validation_share=0.2)
+    run = Run(short(), samples, tmp_path, options, lambda text: None)
+    run.save()
+    content = load(tmp_path / "checkpoint.pt")
+    del content["best"]
+    save(tmp_path / "checkpoint.pt", content)
+    write_measured(tmp_path / "validation.csv", [Measured(0, 1e-3, 0.5, 0.25)], 0)
+    notes: list[str] = []
+    assert Run(short(), samples, tmp_path, options, notes.append).best is None
+    assert any("kept no network of its 1 measured steps" in text for text in notes)
+    for name in ("recipe", "seed", "data", "average", "step"):
+        save(tmp_path / "checkpoint.pt", {key: value for key, value in content.items() if key != name})
+        with pytest.raises(WrongCheckpoint, match=f"of another release, without {name}"):
+            Run(short(), samples, tmp_path, options, lambda text: None)
+
+
 def test_figures_after_the_checkpoint_are_measured_again(tmp_path: Path) -> None:
     samples, options = glyphs(30, 4, seed=5), Options(validation_share=0.2, validate_every=2)
     go(short(), samples, tmp_path, replace(options, stop_after=4))
@@ -139,6 +214,27 @@ def test_figures_after_the_checkpoint_are_measured_again(tmp_path: Path) -> None
     run = Run(short(), samples, tmp_path, options, lambda text: None)
     assert [one.step for one in run.measured] == [2, 4]
     assert [one.step for one in read_measured(tmp_path / "validation.csv")] == [2, 4]
+
+
+@pytest.mark.parametrize("cut", [1, 4, 30, 10_000])
+def test_half_a_line_at_the_end_of_a_file_of_a_run_is_left_out(cut: int, tmp_path: Path) -> None:
+    reading = Reading(1, 0.25, 0.5, 1.0, 0.75, 1e-3, 0.1, 0.0)
+    log = Log(tmp_path / "log.csv", 0)
+    for step in (1, 2):
+        log.write(replace(reading, step=step))
+    log.close()
+    write_measured(tmp_path / "validation.csv", [Measured(2, 1e-3, 0.5, 0.25), Measured(4, 1e-3, 0.5, 0.125)], 4)
+    for name in ("log.csv", "validation.csv"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: max(5, len(content) - cut)])
+    assert read_log(tmp_path / "log.csv") == [reading][: cut < 10_000]
+    assert [one.step for one in read_measured(tmp_path / "validation.csv")] == ([2] if cut < 10 else [])
+    Log(tmp_path / "log.csv", 1).close()
+    assert read_log(tmp_path / "log.csv") == [reading][: cut < 10_000]
+    for name, read in (("log.csv", read_log), ("validation.csv", read_measured)):
+        (tmp_path / name).write_text("step,fmr\n1,0.5\n")
+        with pytest.raises(WrongCheckpoint, match=rf"{name} is damaged: line 2 .*delete this line"):
+            read(tmp_path / name)
 
 
 def test_a_checkpoint_of_another_architecture_or_a_damaged_one_is_named(tmp_path: Path) -> None:
@@ -196,7 +292,7 @@ def test_a_collapse_that_training_continues_from_is_noted_once(tmp_path: Path) -
 
 def test_a_refused_first_attempt_leaves_no_run_behind(tmp_path: Path) -> None:
     few = glyphs(12, 4, seed=5)
-    with pytest.raises(UnusableData, match="give more data, or a smaller batch"):
+    with pytest.raises(UnusableData, match="give more data, or a smaller batch with --change identities=12"):
         Run(short(), few, tmp_path, Options(), lambda text: None)
     recipe = short()
     smaller = replace(recipe, sampling=replace(recipe.sampling, identities=8))

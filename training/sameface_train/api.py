@@ -14,6 +14,7 @@ from sameface_qdrant.errors import InvalidArgument
 from sameface_train.checkpoint import Trained, alone, load_trained
 from sameface_train.data import training_samples
 from sameface_train.embedding import embed, unit
+from sameface_train.errors import WrongCheckpoint
 from sameface_train.image_map import draw_map
 from sameface_train.leakage import refuse_leakage
 from sameface_train.monitor import Reading, read_log
@@ -174,9 +175,14 @@ def load_run(run: Path | str) -> FinishedRun:
     folder = Path(run)
     trained = load_trained(folder)
     path = folder / "run.json"
-    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    log = read_log(folder / "log.csv") if (folder / "log.csv").is_file() else []
-    return FinishedRun(folder, trained, tuple(log), tuple(read_measured(folder / "validation.csv")), record)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        raise WrongCheckpoint(
+            f"{path} is damaged: it is no JSON; make the run again with the same call", metadata={"path": path}
+        ) from None
+    log = tuple(read_log(folder / "log.csv"))
+    return FinishedRun(folder, trained, log, tuple(read_measured(folder / "validation.csv")), record)
 
 
 def _samples(

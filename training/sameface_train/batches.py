@@ -77,12 +77,27 @@ def draw(members: list[list[NDArray[np.int64]]], sampling: Sampling, seed: int, 
     ][: sampling.identities]
     if len(chosen) < sampling.identities:
         limit = f", at most {share} of each group" if sampling.groups else ""
+        most = largest_batch([len(group) for group in members], sampling)
+        smaller = f", or a smaller batch with --change identities={most}" if most >= 2 else ""
         raise UnusableData(
             f"a batch takes {sampling.identities} identities with two images or more{limit}, and there are "
-            f"{len(chosen)}; give more data, or a smaller batch",
+            f"{len(chosen)}; give more data{smaller}",
             metadata={"field": "data", "identities": len(chosen)},
         )
     return np.concatenate([rng.choice(group, sampling.each, replace=len(group) < sampling.each) for group in chosen])
+
+
+def largest_batch(groups: list[int], sampling: Sampling) -> int:
+    """Return the most identities, up to those of ``sampling``, that a batch can take from groups of these sizes.
+
+    >>> largest_batch([12], Sampling(64, 2)), largest_batch([10, 1], Sampling(16, 2, groups=2))
+    (12, 3)
+    """
+    return max(
+        count
+        for count in range(sampling.identities + 1)
+        if sum(min(size, -(-count // max(1, sampling.groups))) for size in groups) >= count
+    )
 
 
 class _Steps(Dataset[tuple[Tensor, Tensor, Tensor]]):

@@ -101,7 +101,11 @@ def load(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WrongCheckpoint(f"{path} is of another format than {FORMAT}; train again", metadata={"path": path})
     if recipe is not None:
-        stored, wanted = content["recipe"], recipe.to_dict()
+        stored, wanted = content.get("recipe"), recipe.to_dict()
+        if not isinstance(stored, dict):
+            raise WrongCheckpoint(
+                f"{path} is of another release, without recipe; train again in another folder", metadata={"path": path}
+            )
         different = [
             f"{name} is {stored.get(name)!r}, expected {wanted[name]!r}"
             for name in wanted

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from sameface.evaluation.forgery_names import KINDS
 from sameface_train.backbones import BACKBONES
 from sameface_train.comparison.signatures import read_signatures
 from sameface_train.errors import UnusableData
 from sameface_train.prepare import SLACK
-from sameface_train.samples import Samples, mirrored, read_folder, read_omniglot, rotated
+from sameface_train.samples import Samples, image_paths, mirrored, read_folder, read_omniglot, rotated
+from sameface_train.signers import have_kinds
 
 
 def read_data(
@@ -62,5 +64,5 @@ def training_samples(
 
 def _has_kinds(data: Path) -> bool:
     """Return whether signatures are sorted into genuine ones and forgeries, at the right level or at another one."""
-    patterns = ("genuine", "*/genuine", "*/*/genuine")
-    return data.name in ("genuine", "forgery") or any(next(data.glob(one), None) is not None for one in patterns)
+    names = [path.relative_to(data).as_posix() for path in image_paths(data)]
+    return have_kinds(names) or (data.name.lower() in KINDS and not names)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from sameface.evaluation.dataset import entries
+from sameface.evaluation.forgery_names import KINDS
 from sameface.photo_folders import is_folder, photos_below, why_skipped
 from sameface_train.errors import UnusableData
 
@@ -87,6 +88,8 @@ def _check_levels(root: Path, folders: list[Path], expected: str, field: str, de
     if deeper and len(folders) > 1:
         return
     first = min(nested)
+    if first.name.lower() in KINDS:
+        first = first.parent
     raise _unusable(
         f"the images of {root} lie too deep, for instance in {first.relative_to(root)}, and not directly in "
         f"{_counted(len(folders), 'sub-folder')} of it; expected {expected}: give {first.parent} if {first.name} is an "

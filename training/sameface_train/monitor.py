@@ -1,6 +1,7 @@
 """Shows loss, active share, norm and spread of the embeddings in a run, and detects a collapse."""
 
 import csv
+import io
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from rich.text import Text
 from torch import Tensor
 
 from sameface_train.errors import CollapsedRun
+from sameface_train.lines import complete_lines, damaged_line, write_whole
 
 if TYPE_CHECKING:
     from sameface_train.validation import Measured
@@ -121,13 +123,15 @@ class Log:
     """``log.csv`` of a run: one line for each step. A continued run removes the lines after its checkpoint."""
 
     def __init__(self, path: Path, first: int) -> None:
-        kept = [reading for reading in read_log(path) if reading.step <= first] if path.is_file() else []
-        self._file = path.open("w", encoding="utf-8", newline="")
-        self._writer = csv.DictWriter(self._file, [field.name for field in fields(Reading)])
+        kept = [reading for reading in read_log(path) if reading.step <= first]
+        text = io.StringIO(newline="")
+        self._writer = csv.DictWriter(text, [field.name for field in fields(Reading)])
         self._writer.writeheader()
         for reading in kept:
             self.write(reading)
-        self.flush()
+        write_whole(path, text.getvalue())
+        self._file = path.open("a", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, [field.name for field in fields(Reading)])
 
     def write(self, reading: Reading) -> None:
         """Append one reading."""
@@ -143,10 +147,20 @@ class Log:
 
 
 def read_log(path: Path) -> list[Reading]:
-    """Return the readings of a run, in order."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [Reading(int(row["step"]), **{k: float(v) for k, v in row.items() if k != "step"}) for row in rows]
+    """Return the readings of a run, in order; none if there is no such file. Half a line at the end is left out.
+
+    Raises:
+        WrongCheckpoint: another line is damaged.
+    """
+    readings = []
+    rows = csv.DictReader(complete_lines(path))
+    for row in rows:
+        try:
+            numbers = {field.name: float(row[field.name]) for field in fields(Reading) if field.name != "step"}
+            readings.append(Reading(int(row["step"]), **numbers))
+        except (KeyError, TypeError, ValueError):
+            raise damaged_line(path, rows.line_num) from None
+    return readings
 
 
 class View(Protocol):

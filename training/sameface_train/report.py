@@ -20,7 +20,8 @@ from sameface_qdrant.errors import NotEnoughData
 from sameface_train.checkpoint import load_trained
 from sameface_train.image_map import draw_map
 from sameface_train.samples import Images, Samples
-from sameface_train.validation import CRITERION, embedded, without_forgeries
+from sameface_train.signers import is_forged
+from sameface_train.validation import CRITERION, Measured, embedded, without_forgeries
 
 if TYPE_CHECKING:
     from sameface_train.trainer import Run
@@ -92,9 +93,17 @@ def _about(run: "Run") -> list[str]:
         )
     if not run.recipe.by_cosine:
         notes.append(f"They are compared by cosine. {run.recipe.name} compares in another way, and looks worse here.")
-    if any(identity.endswith("/forgery") for identity in run.validation.identities):
-        notes.append("Without skilled forgeries, which sameface evaluate forgeries measures.")
+    if any(is_forged(identity) for identity in run.validation.identities):
+        notes.append(_forgeries(run.best or (run.measured[-1] if run.measured else None)))
     return notes
+
+
+def _forgeries(measured: Measured | None) -> str:
+    text = "These figures are without skilled forgeries, which sameface evaluate forgeries measures."
+    if measured is None or measured.forgery_fmr is None:
+        return text
+    share, rate = measured.forgery_fmr, measured.fmr
+    return f"{text} At the threshold of FMR {rate:.2g}, {share:.2%} of the forgeries are accepted by one genuine image."
 
 
 def _recipe_table(run: "Run") -> Table:

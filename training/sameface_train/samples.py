@@ -19,6 +19,7 @@ from sameface.photo_folders import Skipped, is_folder, why_skipped
 from sameface.vision import ImageLimits, decode_image
 from sameface_train.data_folder import OMNIGLOT, check_exists, check_folder
 from sameface_train.errors import UnusableData
+from sameface_train.signers import check_signers, have_forgeries, identity_of
 
 LIMITS = ImageLimits(max_side=1 << 16)
 """Those of the service, and no image is reduced."""
@@ -101,24 +102,30 @@ def read_folder(
 ) -> Samples:
     """Read ``root/<identity>/…/<image>``; every image must be ``side`` pixels (a number, or height and width).
 
+    With folders of skilled forgeries (`sameface.evaluation.forgery_names`) it is ``root/<signer>/<kind>/<image>``, and
+    the forgeries of a signer are another identity in the same group.
+
     Prepared folders (`sameface_train.prepare`) have the right size. What cannot be used is left out and listed in
     ``skipped``. Identities with one image stay, because fine-tuning uses them as negatives; they are listed there too.
 
     Raises:
-        UnusableData: there are no images at the right level of folders, or no identity with two images is left.
+        UnusableData: there are no images at the right level of folders, no identity with two images is left, or
+            forgeries are not filed under their signers.
     """
     check_folder(root)
     height, width = (side, side) if isinstance(side, int) else side
     passed_over: list[Skipped] = []
     paths = image_paths(root, passed_over)
+    all_names = [path.relative_to(root).as_posix() for path in paths]
+    if signed := have_forgeries(all_names):
+        check_signers(root, all_names)
     skipped: dict[str, list[str]] = {}
     if passed_over:
         skipped["PASSED_OVER"] = [one.path.relative_to(root).as_posix() for one in passed_over]
     images: list[Images] = []
     names: list[str] = []
     sizes: Counter[str] = Counter()
-    for number, path in enumerate(paths):
-        name = path.relative_to(root).as_posix()
+    for number, (path, name) in enumerate(zip(paths, all_names, strict=True)):
         image = read_image(path, grey=grey)
         if image is None:
             skipped.setdefault("UNREADABLE", []).append(name)
@@ -130,7 +137,7 @@ def read_folder(
             names.append(name)
         if progress is not None:
             progress(number + 1, len(paths))
-    owners = [name.split("/")[0] for name in names]
+    owners = [identity_of(name) if signed else name.split("/")[0] for name in names]
     identities, labels = np.unique(np.asarray(owners, dtype=str), return_inverse=True)
     counts = np.bincount(labels, minlength=len(identities)) if owners else np.zeros(0, np.int64)
     if alone := [str(identities[place]) for place in np.flatnonzero(counts == 1)]:
@@ -148,8 +155,15 @@ def read_folder(
             f"identity, <identity>/<image>: {advice}",
             metadata={"field": "data", "images": len(paths), "usable": len(images)},
         )
+    signers = tuple(str(identity).rpartition("/")[0] for identity in identities) if signed else ()
     return Samples(
-        np.stack(images), labels.astype(np.int64), tuple(map(str, identities)), tuple(names), skipped=skipped
+        np.stack(images),
+        labels.astype(np.int64),
+        tuple(map(str, identities)),
+        tuple(names),
+        groups=signers,
+        made_from=signers,
+        skipped=skipped,
     )
 
 

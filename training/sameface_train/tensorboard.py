@@ -38,7 +38,10 @@ class Events:
 
     def validated(self, measured: Measured) -> None:
         """Write the figures on held-out identities."""
-        self._write(measured.step, {"held-out/fnmr": measured.fnmr, "held-out/threshold": measured.threshold})
+        values = {"held-out/fnmr": measured.fnmr, "held-out/threshold": measured.threshold}
+        if measured.forgery_fmr is not None:
+            values["held-out/forgery_fmr"] = measured.forgery_fmr
+        self._write(measured.step, values)
 
     def flush(self) -> None:
         """Write buffered events to the file."""

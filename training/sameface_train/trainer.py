@@ -22,6 +22,7 @@ from sameface_train.drawing import draw_log
 from sameface_train.errors import CollapsedRun, WrongCheckpoint
 from sameface_train.interrupts import undisturbed
 from sameface_train.learner import Learner, objective_of
+from sameface_train.lines import write_whole
 from sameface_train.monitor import STUCK_STEPS, CollapseWatch, Log, View, read_log
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples, held_out
@@ -126,6 +127,10 @@ class Run:
         first, saved = self.step, time.monotonic()
         events = self._events()
         try:
+            if self._is_due():
+                # An interruption came between the step and its figures.
+                self._measure(view, events)
+                self.save()
             started = time.monotonic()
             for batch in batches(
                 self.samples,
@@ -151,11 +156,12 @@ class Run:
                     if not collapsed:
                         self._note(f"training continues in spite of this: {error.message}")
                     collapsed = True
-                if self.options.validate_every and self.step % self.options.validate_every == 0:
+                if self._is_due():
                     self._measure(view, events)
                 if time.monotonic() - saved > CHECKPOINT_S:
-                    self.save()
+                    # First the log: a checkpoint whose steps are not in it would leave a gap.
                     log.flush()
+                    self.save()
                     if events is not None:
                         events.flush()
                     saved = time.monotonic()
@@ -203,6 +209,13 @@ class Run:
         write_measured(self.folder / "validation.csv", self.measured, None if self.best is None else self.best.step)
         self._note(found.text)
         return found
+
+    def _is_due(self) -> bool:
+        """Return whether this step is to be measured while the run goes on, and is not yet."""
+        every = self.options.validate_every
+        return bool(
+            every and self.step and self.step % every == 0 and [one.step for one in self.measured[-1:]] != [self.step]
+        )
 
     def _measure(self, view: View, events: Events | None) -> None:
         found = self.validate()
@@ -253,6 +266,12 @@ class Run:
     def _resume(self) -> None:
         path = self.folder / "checkpoint.pt"
         content = checkpoint.load(path, self.recipe)
+        missing = sorted({"seed", "data", *self.learner.state()} - content.keys())
+        if missing:
+            raise WrongCheckpoint(
+                f"{path} is of another release, without {', '.join(missing)}; train again in another folder",
+                metadata={"path": path},
+            )
         for name, own in (("seed", self.options.seed), ("data", self.samples.digest)):
             if content[name] != own:
                 raise WrongCheckpoint(
@@ -261,6 +280,12 @@ class Run:
                 )
         self.learner.restore(content, path)
         self._best = content.get("best")
+        earlier = [one.step for one in until(read_measured(self.folder / "validation.csv"), self.step)]
+        if earlier and "best" not in content:
+            self._note(
+                f"this run of an earlier release kept no network of its {len(earlier)} measured steps (the last: "
+                f"{earlier[-1]}); the best step is chosen among those that are measured from now on"
+            )
         self._note(f"continuing after step {self.step} of {self.recipe.schedule.steps}")
 
     def _describe(self) -> None:
@@ -276,7 +301,7 @@ class Run:
         }
         if self.best is not None:
             record["best"] = {**asdict(self.best), "criterion": CRITERION}
-        (self.folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_whole(self.folder / "run.json", json.dumps(record, indent=2) + "\n")
 
     def title(self) -> str:
         """Return recipe, paper and seed as one line."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from sameface_train.checkpoint import Trained, alone, load_trained
 from sameface_train.errors import CollapsedRun
+from sameface_train.lines import complete_lines, drop_torn_line
 from sameface_train.monitor import live_view
 from sameface_train.recipes import Recipe
 from sameface_train.samples import Samples
@@ -42,13 +43,16 @@ def compare(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.jsonl"
-    results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    drop_torn_line(path)
+    results = [json.loads(line) for line in complete_lines(path)]
     # Results of other data or of a recipe that has changed since stay in the file and are not shown.
     wanted = {"": samples.digest[:12]} | {recipe.name: f"{recipe.digest}-{samples.digest[:12]}" for recipe in recipes}
     results = [row for row in results if row["made_of"] == wanted.get(row["recipe"].split("+")[0], wanted[""])]
     known = {(row["recipe"], row["seed"]) for row in results}
+    collapsed = {(row["recipe"], row["seed"]) for row in results if "collapsed" in row}
 
     def keep(rows: list[dict[str, Any]]) -> None:
+        rows = [row for row in rows if (row["recipe"], row["seed"]) not in known]
         with path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         results.extend(rows)
@@ -60,7 +64,10 @@ def compare(
             keep([{"recipe": name, "seed": 0, "steps": 0, "made_of": wanted[""], **judge(make())}])
     for seed in seeds:
         for recipe in recipes:
-            if (recipe.name, seed) in known:
+            names = [recipe.name]
+            if recipe.loss in (ways or {}) and (recipe.name, seed) not in collapsed:
+                names.append(f"{recipe.name}+{(ways or {})[recipe.loss]}")
+            if all((name, seed) in known for name in names):
                 continue
             made_of = wanted[recipe.name]
             keep(

@@ -12,53 +12,54 @@ import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
 
+from sameface.evaluation.dataset import entries
 from sameface.evaluation.forgeries import Claims, claim_scores, draw_attempts, measure_forgeries
+from sameface.evaluation.forgery_names import KINDS
+from sameface.photo_folders import Skipped, why_skipped
 from sameface.vision import isolate_strokes
 from sameface_train.checkpoint import Trained
 from sameface_train.comparison.drawings import scorer
 from sameface_train.data_folder import SIGNERS, check_exists
 from sameface_train.embedding import embed
 from sameface_train.errors import UnusableData
-from sameface_train.samples import Images, Samples
+from sameface_train.samples import Images, Samples, image_paths
+from sameface_train.signers import check_signers, identity_of, is_forged
 
 HEIGHT, WIDTH = 96, 192
-FORGED = "/forgery"
 DRAWS = 5
+ADVICE = "sort the images of each signer into these two folders"
 
 
 def read_signatures(folder: Path) -> Samples:
-    """Read ``<signer>/{genuine,forgery}/*.jpg``; a signer's forgeries are another identity in the same group.
+    """Read ``<signer>/{genuine,forgery}/<image>``; a signer's forgeries are another identity in the same group.
 
     Raises:
-        UnusableData: there is no signature at the right level of folders.
+        UnusableData: there is no signature that can be read, or signatures lie at another level of folders.
     """
     check_exists(folder, SIGNERS, field="data")
-    images, owners, names = [], [], []
+    passed_over: list[Skipped] = []
+    paths = image_paths(folder, passed_over)
+    every = [path.relative_to(folder).as_posix() for path in paths]
+    if every:
+        check_signers(folder, every)
+    images, names = [], []
     skipped: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("*/*/*")):
+    if passed_over:
+        skipped["PASSED_OVER"] = [one.path.relative_to(folder).as_posix() for one in passed_over]
+    for path, name in zip(paths, every, strict=True):
         drawing = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if path.parent.name not in ("genuine", "forgery") or not path.is_file():
-            continue
         if drawing is None:
-            skipped.setdefault("UNREADABLE", []).append(path.relative_to(folder).as_posix())
+            skipped.setdefault("UNREADABLE", []).append(name)
             continue
         images.append(signature(np.asarray(drawing, np.uint8)))
-        owners.append(f"{path.parent.parent.name}/{path.parent.name}")
-        names.append(path.relative_to(folder).as_posix())
+        names.append(name)
     if not images:
-        deeper = next(iter(sorted(folder.glob("*/*/genuine"))), None)
-        if deeper is not None:
-            advice = f"give {deeper.parent.parent}"
-        elif (folder / "genuine").is_dir():
-            advice = f"give the folder of all signers, {folder.parent}"
-        elif folder.name in ("genuine", "forgery"):
-            advice = f"give the folder of all signers, {folder.parent.parent}"
-        else:
-            advice = "sort the images of each signer into these two folders"
+        one_kind = folder.name.lower() in KINDS and any(not why_skipped(entry) for entry in entries(folder))
+        advice = f"give the folder of all signers, {folder.parent.parent}" if one_kind else ADVICE
         raise UnusableData(
             f"{folder} holds no signatures that can be read; expected {SIGNERS}: {advice}", metadata={"field": "data"}
         )
-    identities, labels = np.unique(np.asarray(owners), return_inverse=True)
+    identities, labels = np.unique(np.asarray([identity_of(name) for name in names]), return_inverse=True)
     return Samples(
         images=np.stack(images)[:, np.newaxis],
         labels=labels.astype(np.int64),
@@ -88,7 +89,7 @@ def judge(trained: Trained, held_out: Samples, *, kind: str = "", templates: int
     compared = (vectors.double().sigmoid() if siamese else functional.normalize(vectors.double())).numpy()
     owners = [held_out.identities[label] for label in held_out.labels]
     signers = [owner.split("/")[0] for owner in owners]
-    forged = [owner.endswith(FORGED) for owner in owners]
+    forged = [is_forged(owner) for owner in owners]
 
     def compare(probes: NDArray[np.int64], references: NDArray[np.int64]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = score(vectors[probes], vectors[references]).detach().numpy()
