@@ -157,9 +157,9 @@ def read_measured(path: Path) -> list[Measured]:
     rows = csv.DictReader(complete_lines(path))
     for row in rows:
         try:
-            figures = (float(row[name]) for name in ("fmr", "threshold", "fnmr_by_identity"))
+            fmr, threshold, missed = (float(row[name]) for name in ("fmr", "threshold", "fnmr_by_identity"))
             forged = row.get("forgery_fmr")
-            measured.append(Measured(int(row["step"]), *figures, float(forged) if forged else None))
+            measured.append(Measured(int(row["step"]), fmr, threshold, missed, float(forged) if forged else None))
         except (KeyError, TypeError, ValueError):
             raise damaged_line(path, rows.line_num) from None
     return measured

@@ -6,7 +6,6 @@ Gaussian (Bromley et al. 1993, who use six signatures).
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
@@ -22,7 +21,7 @@ from sameface_train.comparison.drawings import scorer
 from sameface_train.data_folder import SIGNERS, check_exists
 from sameface_train.embedding import embed
 from sameface_train.errors import UnusableData
-from sameface_train.samples import Images, Samples, image_paths
+from sameface_train.samples import Images, Samples, image_paths, read_image
 from sameface_train.signers import check_signers, identity_of, is_forged
 
 HEIGHT, WIDTH = 96, 192
@@ -47,11 +46,11 @@ def read_signatures(folder: Path) -> Samples:
     if passed_over:
         skipped["PASSED_OVER"] = [one.path.relative_to(folder).as_posix() for one in passed_over]
     for path, name in zip(paths, every, strict=True):
-        drawing = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        drawing = read_image(path, grey=True)
         if drawing is None:
             skipped.setdefault("UNREADABLE", []).append(name)
             continue
-        images.append(signature(np.asarray(drawing, np.uint8)))
+        images.append(signature(drawing))
         names.append(name)
     if not images:
         one_kind = folder.name.lower() in KINDS and any(not why_skipped(entry) for entry in entries(folder))
