@@ -145,11 +145,11 @@ def test_labelled_scores_are_mated_where_both_labels_are_the_same() -> None:
 
 def test_what_cannot_be_compared_is_refused() -> None:
     vectors, names = people(np.random.default_rng(1), 1, 3)
-    with pytest.raises(NotEnoughData, match="1 identities"):
+    with pytest.raises(NotEnoughData, match="1 identity"):
         compare_gallery(vectors, names)
     with pytest.raises(InvalidArgument, match="one identity for each"):
         compare_gallery(vectors, names[:2])
-    with pytest.raises(NotEnoughData, match="none of the 1"):
+    with pytest.raises(NotEnoughData, match="no non-mated score"):
         labelled_scores([0.5], ["a"], ["a"])
     with pytest.raises(InvalidArgument, match="finite"):
         labelled_scores([float("nan")], ["a"], ["b"])
