@@ -86,6 +86,8 @@ def test_a_run_from_python_tells_how_it_goes_and_what_it_found(tmp_path: Path) -
     for wrong in (vectors, samples.images[:, :, 4:], samples.images.astype(np.float32), samples.images[0]):
         with pytest.raises(InvalidArgument, match=r"expected uint8 \[N, 1, 28, 28\] or larger ones"):
             done.embed(wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match=r"expected uint8 \[N, 1, 28, 28\] or larger ones"):
+            done.draw_map(replace(samples, images=wrong), tmp_path / "map.png")
 
 
 class Scripted(Run):
@@ -140,10 +142,27 @@ def test_what_cannot_be_trained_is_refused_with_its_field(tmp_path: Path) -> Non
     for options, message in (
         ({"hold_out": 1.5}, "hold_out is 1.5; expected 0 to 0.9"),
         ({"on_collapse": "ignore"}, "expected stop or continue"),
+        ({"hold_out": "0.1"}, "expected 0 to 0.9"),
+        ({"hold_out": float("nan")}, "expected 0 to 0.9"),
+        ({"validate_every": -1, "hold_out": 0.3}, "validate_every is -1; expected a whole number, 0 to"),
+        ({"validate_every": 2.5}, "expected a whole number"),
+        ({"seed": -1}, "seed is -1; expected a whole number, 0 to"),
+        ({"seed": True}, "expected a whole number"),
+        ({"seed": 2**64}, "expected a whole number"),
+        ({"device": "tpu"}, "device 'tpu' is not available.*expected cpu, cuda or cuda:N"),
+        ({"device": "meta"}, "device 'meta' is not available"),
+        ({"device": None}, "device None is not available"),
+        ({"judged_on": "tr"}, r"expected a list of folders: give \['tr'\]"),
+        ({"judged_on": tmp_path}, "expected a list of folders"),
         ({"judged_on": ["x"]}, "needs a folder to compare with"),
     ):
-        with pytest.raises(InvalidArgument, match=message):
+        with pytest.raises(InvalidArgument, match=message) as refused:
             train(small(), samples, tmp_path / "run", **options)
+        assert refused.value.metadata["field"] in options
+    with pytest.raises(InvalidArgument, match="expected a name or a Recipe"):
+        train(None, samples, tmp_path / "run")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="no backbone 'conv6'; choose one of"):
+        sameface_train.read_data(tmp_path, "conv6")
     with pytest.raises(InvalidArgument, match="no recipe 'tripletts'"):
         train("tripletts", samples, tmp_path / "run")
     assert not (tmp_path / "run").exists()

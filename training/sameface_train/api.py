@@ -2,6 +2,7 @@
 
 import json
 import logging
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from sameface_train.errors import WrongCheckpoint
 from sameface_train.image_map import draw_map
 from sameface_train.leakage import refuse_leakage
 from sameface_train.monitor import Reading, read_log
-from sameface_train.options import check_mirrored
+from sameface_train.options import check_device, check_mirrored, check_whole
 from sameface_train.recipes import Recipe
 from sameface_train.recipes import recipe as choose
 from sameface_train.samples import Images, Samples
@@ -65,6 +66,21 @@ class FinishedRun:
         Raises:
             InvalidArgument: the images have another type, other channels, or are too small.
         """
+        given = self._checked(images)
+        return unit(embed(self.trained.network, given, self.trained.side))
+
+    def draw_map(self, samples: Samples, target: Path | str) -> None:
+        """Write a picture of ``samples`` at the places of their embeddings.
+
+        Raises:
+            InvalidArgument: the images have another type, other channels, or are too small.
+            UnusableData: there are fewer than two images.
+        """
+        vectors = embed(self.trained.network, self._checked(samples.images), self.trained.side)
+        title = f"{self.recipe.name}, step {self.step}"
+        draw_map(vectors, samples.images, samples.labels.tolist(), Path(target), title, samples.identities)
+
+    def _checked(self, images: Images) -> Images:
         wanted = (self.trained.channels, *self.trained.side)
         given = np.asarray(images)
         if given.ndim != 4 or given.dtype != np.uint8 or given.shape[1] != wanted[0] or _smaller(given, wanted):
@@ -73,17 +89,7 @@ class FinishedRun:
                 f"{wanted[2]}] or larger ones: read them by read_data",
                 metadata={"field": "images"},
             )
-        return unit(embed(self.trained.network, given, self.trained.side))
-
-    def draw_map(self, samples: Samples, target: Path | str) -> None:
-        """Write a picture of ``samples`` at the places of their embeddings.
-
-        Raises:
-            UnusableData: there are fewer than two images.
-        """
-        vectors = embed(self.trained.network, samples.images, self.trained.side)
-        title = f"{self.recipe.name}, step {self.step}"
-        draw_map(vectors, samples.images, samples.labels.tolist(), Path(target), title, samples.identities)
+        return given
 
 
 def train(
@@ -137,8 +143,17 @@ def train(
         raise InvalidArgument(
             f"on_collapse is {on_collapse!r}; expected stop or continue", metadata={"field": "on_collapse"}
         )
-    if not 0.0 <= hold_out <= 0.9:
+    if not isinstance(hold_out, numbers.Real) or not 0.0 <= hold_out <= 0.9:
         raise InvalidArgument(f"hold_out is {hold_out!r}; expected 0 to 0.9", metadata={"field": "hold_out"})
+    if isinstance(judged_on, (str, Path)):
+        raise InvalidArgument(
+            f"judged_on is {str(judged_on)!r}; expected a list of folders: give [{str(judged_on)!r}]",
+            metadata={"field": "judged_on"},
+        )
+    if not isinstance(recipe, (str, Recipe)):
+        raise InvalidArgument(f"recipe is {recipe!r}; expected a name or a Recipe", metadata={"field": "recipe"})
+    seed, validate_every = check_whole("seed", seed), check_whole("validate_every", validate_every)
+    check_device(device)
     said = note or _LOGGER.info
     chosen = choose(recipe) if isinstance(recipe, str) else recipe
     folder = Path(run)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sameface.evaluation.forgery_names import KINDS
+from sameface_qdrant.errors import InvalidArgument
 from sameface_train.backbones import BACKBONES
 from sameface_train.comparison.signatures import read_signatures
 from sameface_train.errors import UnusableData
@@ -24,9 +25,14 @@ def read_data(
     ``progress`` is called with the number of images read and their total.
 
     Raises:
+        InvalidArgument: there is no such backbone.
         UnusableData: nothing in it can be used; the message says why and what to do.
     """
     data = Path(data)
+    if backbone not in BACKBONES:
+        raise InvalidArgument(
+            f"there is no backbone {backbone!r}; choose one of {', '.join(BACKBONES)}", metadata={"field": "backbone"}
+        )
     taken = BACKBONES[backbone]
     if data.suffix == ".npz" and not data.is_dir():
         samples = read_omniglot(data, split)

@@ -1,6 +1,7 @@
 """Options that several commands share, and functions around them."""
 
 import json
+import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,18 +19,40 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def _available(device: str) -> str:
+def check_device(device: str) -> str:
+    """Return a device that PyTorch can compute on.
+
+    Raises:
+        InvalidArgument: there is no such device here.
+    """
     if device != "cpu":
         import torch
 
         try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
+            # The device meta takes tensors, and gives none back.
+            torch.empty(0, device=torch.device(device)).cpu()
+        except (RuntimeError, AssertionError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise InvalidArgument(
-                f"device {device!r} is not available: {reason}", metadata={"field": "device"}
+                f"device {device!r} is not available: {reason}; expected cpu, cuda or cuda:N",
+                metadata={"field": "device"},
             ) from None
     return device
+
+
+def check_whole(field: str, value: Any, most: int = 10**18) -> int:
+    """Return a whole number, 0 to ``most``, as a plain one.
+
+    Raises:
+        InvalidArgument: it is something else.
+    """
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= most:
+        raise InvalidArgument(f"{field} is {value!r}; expected a whole number, 0 to {most}", metadata={"field": field})
+    return number
 
 
 def _writable(path: Path) -> Path:
@@ -50,7 +73,7 @@ EmbeddingsFile = Annotated[
 ]
 PictureFile = Annotated[Path, typer.Option(help="png file", callback=_writable)]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N", callback=_available)]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N", callback=check_device)]
 Change = Annotated[
     list[str] | None, typer.Option(help="change a field of the recipe, for instance margin=0.3; may be repeated")
 ]

@@ -200,7 +200,10 @@ def read_omniglot(path: Path, split: str) -> Samples:
     with archive:
         chosen = archive["split"] == split
         if not chosen.any():
-            raise UnusableData(f"{path} holds nothing of split {split!r}; expected background or evaluation")
+            raise UnusableData(
+                f"{path} holds nothing of split {split!r}; expected background or evaluation",
+                metadata={"field": "split"},
+            )
         images, alphabets, characters, drawers = (
             archive[name][chosen] for name in ("image", "alphabet", "character", "drawer")
         )
