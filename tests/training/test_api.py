@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_a_run_from_python_tells_how_it_goes_and_what_it_found(tmp_path: Path) -
         with pytest.raises(InvalidArgument, match=r"expected uint8 \[N, 1, 28, 28\] or larger ones"):
             done.embed(wrong)  # type: ignore[arg-type]
         with pytest.raises(InvalidArgument, match=r"expected uint8 \[N, 1, 28, 28\] or larger ones"):
-            done.draw_map(replace(samples, images=wrong), tmp_path / "map.png")
+            done.draw_map(replace(samples, images=cast(Any, wrong)), tmp_path / "map.png")
 
 
 class Scripted(Run):
