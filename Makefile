@@ -39,7 +39,7 @@ test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: install-dev ## Run every gate and every test; prints the slowest twenty
 	@$(MAKE) --no-print-directory -j$(WORKERS) lint collect models triton
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=1 --durations=20
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --durations=20
 
 # The first import of a test rewrites and compiles it. The workers would each do that, all at the same time.
 collect: install-dev

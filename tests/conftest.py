@@ -87,22 +87,6 @@ def portraits() -> Path:
     return PORTRAITS
 
 
-_LOST: list[str] = []
-"""Tests in which a worker of pytest-xdist was lost."""
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
-    """Count the first worker that is lost as no failure: a new worker repeats its test, and there it must pass.
-
-    Native code has ended a worker now and then, in different tests, without a message. A second loss is a failure.
-    """
-    _LOST.append(crashitem)
-    if len(_LOST) == 1:
-        report.outcome = "skipped"
-        report.longrepr = (str(ROOT / report.location[0]), 0, "Skipped: its worker was lost; a new one repeats it")
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the evaluation data, which is not part of the repository."""
