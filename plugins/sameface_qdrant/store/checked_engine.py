@@ -25,6 +25,8 @@ class _CheckedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.exclusive = engine.exclusive
+        """As of the engine. Each read asks for it."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)

@@ -121,7 +121,10 @@ class _Script:
 
     @property
     def in_colour(self) -> bool:
-        return all(0 not in coefficients for coefficients in self.missing.values())
+        for coefficients in self.missing.values():  # noqa: SIM110  # a generator would be five calls more
+            if 0 in coefficients:
+                return False
+        return True
 
     @property
     def complete(self) -> bool:

@@ -65,8 +65,12 @@ def picture_bounds(pixels: Pixels) -> tuple[float, float, float, float]:
     columns = pixels.transpose(1, 0, 2)
     if min(height, width) < 2:
         return 0.0, 0.0, float(width), float(height)
-    borders = ((columns[0], columns[1]), (columns[-1], columns[-2]), (pixels[0], pixels[1]), (pixels[-1], pixels[-2]))
-    if not any(_are_alike(line, following) for line, following in borders):
+    if not (
+        _are_alike(columns[0], columns[1])
+        or _are_alike(columns[-1], columns[-2])
+        or _are_alike(pixels[0], pixels[1])
+        or _are_alike(pixels[-1], pixels[-2])
+    ):
         return 0.0, 0.0, float(width), float(height)
     step = -(-max(height, width) // BAR_SIDE)
     rows, columns = pixels[::step, ::step], columns[::step, ::step]

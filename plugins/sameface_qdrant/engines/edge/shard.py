@@ -187,10 +187,11 @@ def matching_ids(shard: edge.EdgeShard, where: edge.Filter) -> list[str]:
 
 def filter_of(where: Where, *, expiry: bool = True) -> edge.Filter:
     """Return Edge's form of a filter; without ``expiry`` what has expired by ``where.valid_at`` passes it."""
-    must: list[Any] = [
-        edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.equals.items()
-    ]
-    must += [edge.FieldCondition(key=key, match=edge.MatchAny(list(values))) for key, values in where.among.items()]
+    must: list[Any] = []
+    for key, value in where.equals.items():
+        must.append(edge.FieldCondition(key=key, match=edge.MatchValue(value)))
+    for key, values in where.among.items():
+        must.append(edge.FieldCondition(key=key, match=edge.MatchAny(list(values))))
     if where.ids:
         must.append(edge.HasIdCondition(set(where.ids)))
     if where.expired_at is not None:
@@ -198,12 +199,11 @@ def filter_of(where: Where, *, expiry: bool = True) -> edge.Filter:
     if where.valid_at is not None and expiry:
         later = edge.FieldCondition(key="expires", range=edge.RangeFloat(gt=where.valid_at))
         must.append(edge.Filter(should=[edge.IsEmptyCondition("expires"), later]))
-    must_not: list[Any] = [
-        edge.FieldCondition(key=key, match=edge.MatchValue(value)) for key, value in where.excludes.items()
-    ]
-    must_not += [
-        edge.FieldCondition(key=key, match=edge.MatchAny(list(values))) for key, values in where.outside.items()
-    ]
+    must_not: list[Any] = []
+    for key, value in where.excludes.items():
+        must_not.append(edge.FieldCondition(key=key, match=edge.MatchValue(value)))
+    for key, values in where.outside.items():
+        must_not.append(edge.FieldCondition(key=key, match=edge.MatchAny(list(values))))
     return edge.Filter(must=must, must_not=must_not)
 
 

@@ -40,6 +40,8 @@ class ProtectedEngine:
         self._strict = strict
         self.stored = engine
         """The engine below, with the stored forms."""
+        self.exclusive = engine.exclusive
+        """As of the engine. Each read asks for it."""
         self.protections = protections
         self.records = ProtectedRecords(engine, protections)
 
