@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeVar
@@ -34,6 +33,7 @@ from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
 from sameface.listening import check_free
+from sameface.observation.parts import observed_engine, observed_inference, observed_threads
 from sameface.pipeline.detector import DetectorSettings
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
@@ -151,12 +151,12 @@ async def _open(
             await until_available("Triton", lambda: check_models(inference, models.run), deadline)
         else:
             await check_models(inference, models.run)
-    threads = ThreadPoolExecutor(settings.vision_threads, thread_name_prefix="vision")
+    threads = observed_threads(settings.vision_threads, "vision")
     parts.callback(lambda: threads.shutdown(wait=not aborting.is_set(), cancel_futures=True))
 
     operations = FaceOperations(
         photos=PhotoPipeline(
-            inference=inference,
+            inference=observed_inference(inference),
             image_limits=settings.image,
             quality_limits=settings.quality,
             detector=DetectorSettings(settings.detector_side, settings.detector_threshold),
@@ -329,6 +329,7 @@ async def open_store(settings: Settings, deadline: float) -> Store:
         edge=settings.edge,
         keys=keys,
         protects_new=keys is not None and settings.protection.new_galleries,
+        around=observed_engine,
     )
     if not settings.qdrant_url:
         return await opening()

@@ -6,6 +6,7 @@ import random
 
 from sameface.api.queueing import ROUNDS, Forecast, Line, Pauses, Work, is_refused, longest_wait
 from sameface.errors import ServerBusy
+from sameface.observation.stages import stage
 from sameface.turn import set_turn
 
 NEVER = float("inf")
@@ -168,7 +169,8 @@ class _Turn:
         lane = self._lane
         self._work = work = lane.add(*self._wanted)
         try:
-            await lane.begun(work)
+            with stage("queue"):
+                await lane.begun(work)
         except BaseException as error:
             lane.end(work, measured=not isinstance(error, asyncio.CancelledError))
             raise

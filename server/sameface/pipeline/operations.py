@@ -8,6 +8,7 @@ from datetime import datetime
 import numpy as np
 
 from sameface.inference.cards import ModelCard
+from sameface.observation.stages import stage
 from sameface.pipeline.answers import Enrolment, Identification, IdentificationSettings
 from sameface.pipeline.embedders import Embedders, refuse_face_options
 from sameface.pipeline.gathering import Gathering
@@ -127,18 +128,19 @@ class FaceOperations:
                 expire_time=expire_time,
             )
             async with making.written() if gathers else nullcontext():
-                (template,) = await self.store.enroll(
-                    gallery,
-                    identity,
-                    [new],
-                    request_id=request_id,
-                    create_identity=allow_missing,
-                    display_name=display_name,
-                    labels=labels,
-                    consent_reference=consent_reference,
-                    purpose=purpose,
-                    validate_only=validate_only,
-                )
+                with stage("enroll"):
+                    (template,) = await self.store.enroll(
+                        gallery,
+                        identity,
+                        [new],
+                        request_id=request_id,
+                        create_identity=allow_missing,
+                        display_name=display_name,
+                        labels=labels,
+                        consent_reference=consent_reference,
+                        purpose=purpose,
+                        validate_only=validate_only,
+                    )
         return Enrolment(template, face)
 
     async def verify(
@@ -156,9 +158,10 @@ class FaceOperations:
         found = await self.store.galleries.recent(gallery)
         vector, made_under, face = await self._probe(sample, found, selection)
         try:
-            decision = await self.store.verify(
-                found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
-            )
+            with stage("decide"):
+                decision = await self.store.verify(
+                    found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
+                )
         except ThresholdNotCalibrated as error:
             raise self.embedders.explained(error, found.contract) from None
         return decision, face
@@ -175,13 +178,14 @@ class FaceOperations:
 
         async def decide(vector: Vector, made_under: Contract) -> Decision:
             try:
-                return await self.store.identify(
-                    gallery,
-                    Probe(vector, made_under),
-                    threshold=settings.threshold,
-                    margin=settings.margin,
-                    limit=settings.limit,
-                )
+                with stage("decide"):
+                    return await self.store.identify(
+                        gallery,
+                        Probe(vector, made_under),
+                        threshold=settings.threshold,
+                        margin=settings.margin,
+                        limit=settings.limit,
+                    )
             except ThresholdNotCalibrated as error:
                 raise self.embedders.explained(error, contract) from None
 
@@ -209,7 +213,8 @@ class FaceOperations:
         found = await self.store.galleries.recent(gallery)
         vector, made_under, face = await self._probe(sample, found, selection)
         probe = Probe(vector, made_under)
-        return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face
+        with stage("decide"):
+            return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face
 
     async def compare(
         self,
