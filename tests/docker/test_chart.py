@@ -281,7 +281,7 @@ def test_without_a_triton_here_none_is_installed() -> None:
 
 
 def test_the_upgrade_strategy_never_needs_a_field_removed() -> None:
-    """Helm 4 cannot remove what the server filled in, so `rollingUpdate` is always given, and its type never changes."""
+    """Helm 4 cannot remove what the server filled in, so `rollingUpdate` is always given and its type stays."""
     for case in CASES.values():
         for (kind, _), one in render(case).items():
             if kind == "Deployment":
