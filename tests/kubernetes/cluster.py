@@ -29,7 +29,12 @@ GROUPS = {
     "StorageClass": "apis/storage.k8s.io/v1",
     "CustomResourceDefinition": "apis/apiextensions.k8s.io/v1",
 }
-PLURALS = {"NetworkPolicy": "networkpolicies", "StorageClass": "storageclasses", "PriorityClass": "priorityclasses", "RuntimeClass": "runtimeclasses"}
+PLURALS = {
+    "NetworkPolicy": "networkpolicies",
+    "StorageClass": "storageclasses",
+    "PriorityClass": "priorityclasses",
+    "RuntimeClass": "runtimeclasses",
+}
 
 
 class Refused(Exception):
@@ -255,9 +260,7 @@ def kubeconfig(path: Path, address: str, authority: Authority, user: Issued) -> 
         "kind": "Config",
         "current-context": "test",
         "clusters": [{"name": "test", "cluster": {"server": address, "certificate-authority": str(authority.path)}}],
-        "users": [
-            {"name": "test", "user": {"client-certificate": str(user.certificate), "client-key": str(user.key)}}
-        ],
+        "users": [{"name": "test", "user": {"client-certificate": str(user.certificate), "client-key": str(user.key)}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
     }
     path.write_text(yaml.safe_dump(text))

@@ -1,15 +1,16 @@
 """A cluster for all tests of a run, and a Helm for each."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kubernetes.cluster import PROGRAMS, Cluster, running
-from tests.kubernetes.helm import Helm
+from tests.kubernetes.helm import Helm, HelmCommand, HelmLibrary
 
-HELMS = ("helm3", "helm4")
+# The library is Helm 4 too.
+HELMS = ("library", "helm3", "helm4")
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +37,12 @@ def nodes(cluster: Cluster) -> Cluster:
 @pytest.fixture(params=HELMS)
 def helm(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> Helm:
     """Each Helm that is there, for a namespace of its own at the Pod Security level restricted."""
+    if request.param == "library":
+        return HelmLibrary(cluster.kubeconfig, cluster.namespace())
     binary = cluster.binaries / request.param
     if not binary.is_file():
         pytest.skip(f"{cluster.binaries} lacks {request.param}")
-    return Helm(binary, cluster.kubeconfig, cluster.namespace(), tmp_path)
+    return HelmCommand(binary, cluster.kubeconfig, cluster.namespace(), tmp_path)
 
 
 @pytest.fixture
@@ -49,6 +52,3 @@ def qdrant_chart() -> Path:
     if not folder:
         pytest.skip("QDRANT_CHART is not set: a folder with Qdrant's chart, 1.19.0")
     return Path(folder).absolute()
-
-
-ChartOf = Callable[[str], Path]

@@ -1,11 +1,13 @@
-"""Helm 3 and Helm 4, as commands."""
+"""Helm 3 and Helm 4 as commands, and Helm 4 as the library that the other tests of the chart use."""
 
 import json
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import helm_python
 
 CHART = Path(__file__).resolve().parents[2] / "docker" / "chart"
 Values = dict[str, Any]
@@ -15,9 +17,58 @@ class HelmFailed(Exception):
     """A command of Helm failed; the message is its own."""
 
 
+class Helm(Protocol):
+    """A Helm, for one namespace of a cluster. Every method raises HelmFailed where Helm fails."""
+
+    namespace: str
+
+    def install(self, release: str, values: Values, chart: Path = CHART) -> str:
+        """Install a chart, and return its notes."""
+
+    def upgrade(self, release: str, values: Values, chart: Path = CHART) -> str:
+        """Upgrade a release with these values in place of its own (``--reset-values``), and return the notes."""
+
+    def rollback(self, release: str, revision: int) -> None:
+        """Go back to a revision."""
+
+    def uninstall(self, release: str) -> None:
+        """Remove a release, and wait until its objects are gone."""
+
+
+class HelmLibrary:
+    """Helm 4 inside this process."""
+
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        self.namespace = namespace
+        self._config = helm_python.Config(kubeconfig_path=str(kubeconfig), namespace=namespace)
+
+    def install(self, release: str, values: Values, chart: Path = CHART) -> str:
+        """Install a chart, and return its notes."""
+        return str(self._do("install", str(chart), release, values, namespace=self.namespace)["notes"])
+
+    def upgrade(self, release: str, values: Values, chart: Path = CHART) -> str:
+        """Upgrade a release with these values in place of its own, and return the notes."""
+        more: Any = {"namespace": self.namespace, "reset_values": True}
+        return str(self._do("upgrade", str(chart), release, values, **more)["notes"])
+
+    def rollback(self, release: str, revision: int) -> None:
+        """Go back to a revision."""
+        self._do("rollback", release, version=revision)
+
+    def uninstall(self, release: str) -> None:
+        """Remove a release, and wait until its objects are gone."""
+        self._do("uninstall", release, wait="legacy", timeout=60)
+
+    def _do(self, action: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return getattr(self._config, action)(*arguments, **options)
+        except helm_python.HelmError as error:
+            raise HelmFailed(str(error)) from None
+
+
 @dataclass(frozen=True, slots=True)
-class Helm:
-    """A Helm, for one namespace of a cluster."""
+class HelmCommand:
+    """A Helm as a command."""
 
     binary: Path
     kubeconfig: Path
@@ -25,21 +76,21 @@ class Helm:
     folder: Path
     """Where Helm keeps its own files, and values are written."""
 
-    def install(self, release: str, values: Values | None = None, *more: str, chart: Path = CHART) -> str:
-        """Install a chart, and return what Helm prints."""
-        return self.run("install", release, str(chart), *self._file(values), *more)
+    def install(self, release: str, values: Values, chart: Path = CHART) -> str:
+        """Install a chart, and return its notes."""
+        return self.run("install", release, str(chart), *self._file(values))
 
-    def upgrade(self, release: str, values: Values | None = None, *more: str, chart: Path = CHART) -> str:
-        """Upgrade a release. As with Helm, no values at all mean those of the release."""
-        return self.run("upgrade", release, str(chart), *self._file(values), *more)
+    def upgrade(self, release: str, values: Values, chart: Path = CHART) -> str:
+        """Upgrade a release with these values in place of its own, and return the notes."""
+        return self.run("upgrade", release, str(chart), "--reset-values", *self._file(values))
 
-    def rollback(self, release: str, revision: int) -> str:
+    def rollback(self, release: str, revision: int) -> None:
         """Go back to a revision."""
-        return self.run("rollback", release, str(revision))
+        self.run("rollback", release, str(revision))
 
-    def uninstall(self, release: str) -> str:
+    def uninstall(self, release: str) -> None:
         """Remove a release, and wait until its objects are gone."""
-        return self.run("uninstall", release, "--wait")
+        self.run("uninstall", release, "--wait")
 
     def run(self, *arguments: str) -> str:
         """Run Helm.
@@ -48,7 +99,12 @@ class Helm:
             HelmFailed: it failed.
         """
         homes = {f"HELM_{name}_HOME": str(self.folder / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig), **homes}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "KUBECONFIG": str(self.kubeconfig),
+            **homes,
+        }
         ran = subprocess.run(
             [self.binary, "--namespace", self.namespace, *arguments],
             env=environment,
@@ -61,9 +117,7 @@ class Helm:
             raise HelmFailed(ran.stderr)
         return ran.stdout
 
-    def _file(self, values: Values | None) -> list[str]:
-        if values is None:
-            return []
+    def _file(self, values: Values) -> list[str]:
         path = self.folder / "values.json"
         path.write_text(json.dumps(values))
         return ["--values", str(path)]
