@@ -26,6 +26,7 @@ from sameface.folders import model_repository_source as model_repository_source
 from sameface.http.options import HttpOptions
 from sameface.inference.embedders import EmbedderRuntime
 from sameface.inference.triton_tls import TritonTls
+from sameface.metrics.options import MetricsOptions
 from sameface.protection import ProtectionOptions
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
 from sameface_qdrant import EdgeOptions, Quota, ServerOptions
@@ -122,6 +123,9 @@ class Settings(BaseSettings):
     http: HttpOptions = Field(
         default_factory=HttpOptions, description="HTTP beside gRPC: REST/JSON and gRPC-Web; off without http.listen"
     )
+    metrics: MetricsOptions = Field(
+        default_factory=MetricsOptions, description="metrics for Prometheus; off without metrics.listen"
+    )
     allow_plaintext: bool = Field(
         False, description="listen without TLS on an address that other machines can reach, for instance behind a proxy"
     )
@@ -192,7 +196,7 @@ class Settings(BaseSettings):
     image: ImageLimits = Field(default_factory=ImageLimits, description="limits of photos")
     quality: QualityLimits = Field(default_factory=QualityLimits, description="limits of the quality gate")
 
-    @field_validator("qdrant", "access", "http", mode="before")
+    @field_validator("qdrant", "access", "http", "metrics", mode="before")
     @classmethod
     def _lists_and_tables_are_json_in_the_environment(cls, value: Any) -> Any:
         """Decode them: pydantic-settings does so only where a whole section is one variable."""

@@ -1,11 +1,11 @@
 """The store whose methods wait for their answers."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 
 from sameface_qdrant.blocking.loop_thread import LoopThread, Synchronous, next_of, waiting
-from sameface_qdrant.engines.base import EngineDescription
+from sameface_qdrant.engines.base import Engine, EngineDescription
 from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.store import erasure, galleries, identities, templates
@@ -81,6 +81,7 @@ class Store(Synchronous[aio.Store]):
         edge: EdgeOptions | None = None,
         keys: ProtectionKeys | None = None,
         protects_new: bool | None = None,
+        around: Callable[[Engine], Engine] = aio.unchanged,
     ) -> "Store":
         """Open a store. See `sameface_qdrant.Store.open` for the arguments and errors.
 
@@ -89,7 +90,7 @@ class Store(Synchronous[aio.Store]):
         thread = LoopThread()
         try:
             opening = aio.Store.open(
-                url, api_key=api_key, options=options, edge=edge, keys=keys, protects_new=protects_new
+                url, api_key=api_key, options=options, edge=edge, keys=keys, protects_new=protects_new, around=around
             )
             return cls(thread.wait_for(opening), thread)
         except BaseException:

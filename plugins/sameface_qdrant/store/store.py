@@ -1,7 +1,7 @@
 """The store: galleries, identities and templates; enrol, verify, identify."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -42,6 +42,11 @@ from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.ids import NO_LABELS
 from sameface_qdrant.values.quota import Quota
 from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Template, TemplateFilter
+
+
+def unchanged(engine: Engine) -> Engine:
+    """Return the engine itself."""
+    return engine
 
 
 @checks_arguments
@@ -85,12 +90,14 @@ class Store:
         edge: EdgeOptions | None = None,
         keys: ProtectionKeys | None = None,
         protects_new: bool | None = None,
+        around: Callable[[Engine], Engine] = unchanged,
     ) -> "Store":
         """Open ``edge:///absolute/folder``, ``http(s)://host:port`` of a Qdrant server, or ``:memory:`` for tests.
 
         The port of a server is its gRPC port, by default 6334. ``api_key`` and ``options`` are for a server, ``edge``
         for an embedded store. ``keys`` are those of protected galleries; new galleries are protected if there are keys,
-        unless ``protects_new`` is False.
+        unless ``protects_new`` is False. ``around`` returns what the store uses in place of its engine, for instance an
+        engine that measures requests and passes them on.
 
         Raises:
             StoreLocked: another process uses the folder.
@@ -100,7 +107,7 @@ class Store:
             InvalidArgument: the URL has another form, or the certificate or the keys cannot be read.
         """
         options = options or ServerOptions()
-        engine = await open_engine(url, api_key, options, edge or EdgeOptions())
+        engine = around(await open_engine(url, api_key, options, edge or EdgeOptions()))
         try:
             return await cls.over(
                 engine,

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -27,9 +28,10 @@ from sameface.api.status import reason_in, rich_status
 from sameface.audit.recorder import Recorder
 from sameface.deadline import set_time_left
 from sameface.errors import ServerBusy
+from sameface.observation.calls import CANCELLED, PRESENT, observed_stream, observed_unary
+from sameface.observation.observers import Metadata, observers
 from sameface_qdrant.errors import SamefaceError
 
-CANCELLED = "CANCELLED"
 FEWEST_PLACES = 4
 CHECKED_AGAIN_S = 5.0
 """The credentials of an open stream are checked so often, while it sends something."""
@@ -164,8 +166,10 @@ class RequestGuard(grpc.aio.ServerInterceptor):
 
         serializer = handler.response_serializer
         if stream is not None:
-            return grpc.stream_stream_rpc_method_handler(cast(Any, guarded_stream), response_serializer=serializer)
-        return grpc.stream_unary_rpc_method_handler(cast(Any, guarded_unary), response_serializer=serializer)
+            streaming = observed_stream(rpc, guarded_stream, metadata_of) if observers() else guarded_stream
+            return grpc.stream_stream_rpc_method_handler(cast(Any, streaming), response_serializer=serializer)
+        answering_once = observed_unary(rpc, guarded_unary, metadata_of) if observers() else guarded_unary
+        return grpc.stream_unary_rpc_method_handler(cast(Any, answering_once), response_serializer=serializer)
 
     async def _caller_of(self, context: Context) -> Caller:
         return await self._access.caller(_metadata(context), certificate_names(context.auth_context))
@@ -208,7 +212,9 @@ class RequestGuard(grpc.aio.ServerInterceptor):
             self._recorder.check()
 
     def _record(self, caller: Caller | None, rpc: str, message: Any, reason: str, answer: Any = None) -> bool:
-        """Write the call's entry. Return whether it forgets somebody."""
+        """Write the call's entry, and tell observers. Return whether the entry forgets somebody."""
+        if (observed := PRESENT.get()) is not None:
+            observed.note(reason, answer)
         return self._recorder is not None and self._recorder.record(caller, rpc, message, reason, answer)
 
     async def _settle(self) -> None:
@@ -223,6 +229,11 @@ class RequestGuard(grpc.aio.ServerInterceptor):
 def _metadata(context: Context) -> Iterator[tuple[str, str | bytes]]:
     """Yield the metadata of a call. gRPC copies it, so it is asked for only where somebody reads it."""
     yield from context.invocation_metadata() or ()
+
+
+def metadata_of(context: Context) -> Metadata:
+    """Return what asks a call for its metadata."""
+    return partial(_metadata, context)
 
 
 def share_of(caller: Caller, context: Context) -> str:

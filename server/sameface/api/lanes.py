@@ -6,6 +6,7 @@ import random
 
 from sameface.api.queueing import ROUNDS, Forecast, Line, Pauses, Work, is_refused, longest_wait
 from sameface.errors import ServerBusy
+from sameface.observation.stages import stage
 from sameface.turn import set_turn
 
 NEVER = float("inf")
@@ -26,6 +27,8 @@ class Lane:
         """The work that is done, and since when."""
         self._turns: dict[Work, asyncio.Future[None]] = {}
         self._pauses = Pauses()
+        self.refused = 0
+        """Number of calls that were refused because they would wait too long, or had done so."""
 
     @property
     def waiting(self) -> int:
@@ -144,6 +147,7 @@ class Lane:
         return now >= work.begin_by - 1e-3
 
     def _busy(self, wait_s: float) -> ServerBusy:
+        self.refused += 1
         per_s = self.at_once / self.forecast.usual_s
         now, dice = asyncio.get_running_loop().time(), random.random()  # noqa: S311  # spreads, guards nothing
         pause_s = self._pauses.next(now, wait_s, per_s, dice)
@@ -168,7 +172,8 @@ class _Turn:
         lane = self._lane
         self._work = work = lane.add(*self._wanted)
         try:
-            await lane.begun(work)
+            with stage("queue"):
+                await lane.begun(work)
         except BaseException as error:
             lane.end(work, measured=not isinstance(error, asyncio.CancelledError))
             raise

@@ -14,6 +14,7 @@ from sameface.access.roles import RULES, gallery_of, name_in
 from sameface.audit.gone import forget_the_gone
 from sameface.audit.log import MOST_PEOPLE, UNKNOWN, AuditLog, Entry
 from sameface.errors import AuditUnavailable
+from sameface.observation.stages import stage
 from sameface.resource_names import ids_in, unescaped
 from sameface.v1 import decision_pb2
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
@@ -69,7 +70,8 @@ class Recorder:
 
     async def settle(self) -> None:
         """Return when every entry so far is on the disk, and everybody forgotten whom they say to forget."""
-        await asyncio.to_thread(self._log.settle)
+        with stage("audit"):
+            await asyncio.to_thread(self._log.settle)
 
     async def without_names(self, error: SamefaceError, rpc: str, message: Any) -> SamefaceError:
         """Return the error of a call with pseudonyms for the people whom the request or the error names.
@@ -150,7 +152,8 @@ class Recorder:
             people["target"] = [(gallery, message.identity_id)]
         made = rpc in MAKING and (answer is not None or unsure) and not dry_run
         exist = (answer is not None and not dry_run) or made
-        self._log.append(Entry(fields, people, exist, forgotten, made, erased=reason not in GONE))
+        with stage("audit"):
+            self._log.append(Entry(fields, people, exist, forgotten, made, erased=reason not in GONE))
         return bool(forgotten)
 
     def erased(self, receipts: Iterable[ErasureReceipt]) -> None:

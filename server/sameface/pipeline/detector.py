@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sameface.inference.base import FloatArray, ModelRuns
+from sameface.observation.stages import stage
 from sameface.vision import (
     DOUBT,
     Detection,
@@ -54,10 +55,11 @@ class Detector:
         Raises:
             ModelUnavailable: the detector does not answer at the moment.
         """
-        tensor, scale = detector_input(pixels, longest_side)
-        outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-        (faces,) = _decoded(outputs["faces"], tensor, scale, self._least(doubtful))
-        return faces
+        with stage("detect"):
+            tensor, scale = detector_input(pixels, longest_side)
+            outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
+            (faces,) = _decoded(outputs["faces"], tensor, scale, self._least(doubtful))
+            return faces
 
     async def faces_in_tile(self, pixels: Pixels, look: Look, tile: Tile) -> tuple[Detection, ...]:
         """Return the faces that are whole in one tile of a look at an image, also doubtful ones, in the image's pixels.
@@ -77,9 +79,10 @@ class Detector:
         Raises:
             ModelUnavailable: the detector does not answer at the moment.
         """
-        tensor = _batch(views)
-        outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-        return _decoded(outputs["faces"], tensor, 1.0, self._least(doubtful))
+        with stage("detect"):
+            tensor = _batch(views)
+            outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
+            return _decoded(outputs["faces"], tensor, 1.0, self._least(doubtful))
 
     def _least(self, doubtful: bool) -> float:
         threshold = self.settings.score_threshold
@@ -94,10 +97,11 @@ class Detector:
         kept: list[Detection | None] = []
         for start in range(0, len(faces), LARGEST_BATCH):
             batch = faces[start : start + LARGEST_BATCH]
-            tensor, matrices = _views(pixels, batch)
-            outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
-            least = self.settings.score_threshold
-            kept += _confirmed(batch, outputs["faces"], tensor, matrices, least)
+            with stage("detect"):
+                tensor, matrices = _views(pixels, batch)
+                outputs = await self.inference.run(DETECTOR, DETECTOR_VERSION, {"images": tensor})
+                least = self.settings.score_threshold
+                kept += _confirmed(batch, outputs["faces"], tensor, matrices, least)
         return kept
 
 

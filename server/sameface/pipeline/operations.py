@@ -8,6 +8,8 @@ from datetime import datetime
 import numpy as np
 
 from sameface.inference.cards import ModelCard
+from sameface.observation.calls import PRESENT
+from sameface.observation.stages import stage
 from sameface.pipeline.answers import Enrolment, Identification, IdentificationSettings
 from sameface.pipeline.embedders import Embedders, refuse_face_options
 from sameface.pipeline.gathering import Gathering
@@ -127,18 +129,19 @@ class FaceOperations:
                 expire_time=expire_time,
             )
             async with making.written() if gathers else nullcontext():
-                (template,) = await self.store.enroll(
-                    gallery,
-                    identity,
-                    [new],
-                    request_id=request_id,
-                    create_identity=allow_missing,
-                    display_name=display_name,
-                    labels=labels,
-                    consent_reference=consent_reference,
-                    purpose=purpose,
-                    validate_only=validate_only,
-                )
+                with stage("enroll"):
+                    (template,) = await self.store.enroll(
+                        gallery,
+                        identity,
+                        [new],
+                        request_id=request_id,
+                        create_identity=allow_missing,
+                        display_name=display_name,
+                        labels=labels,
+                        consent_reference=consent_reference,
+                        purpose=purpose,
+                        validate_only=validate_only,
+                    )
         return Enrolment(template, face)
 
     async def verify(
@@ -156,11 +159,14 @@ class FaceOperations:
         found = await self.store.galleries.recent(gallery)
         vector, made_under, face = await self._probe(sample, found, selection)
         try:
-            decision = await self.store.verify(
-                found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
-            )
+            with stage("decide"):
+                decision = await self.store.verify(
+                    found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
+                )
         except ThresholdNotCalibrated as error:
             raise self.embedders.explained(error, found.contract) from None
+        if (call := PRESENT.get()) is not None:
+            call.decided(decision, found.contract)
         return decision, face
 
     async def identify(self, sample: Sample, settings: IdentificationSettings) -> Identification:
@@ -175,15 +181,19 @@ class FaceOperations:
 
         async def decide(vector: Vector, made_under: Contract) -> Decision:
             try:
-                return await self.store.identify(
-                    gallery,
-                    Probe(vector, made_under),
-                    threshold=settings.threshold,
-                    margin=settings.margin,
-                    limit=settings.limit,
-                )
+                with stage("decide"):
+                    decision = await self.store.identify(
+                        gallery,
+                        Probe(vector, made_under),
+                        threshold=settings.threshold,
+                        margin=settings.margin,
+                        limit=settings.limit,
+                    )
             except ThresholdNotCalibrated as error:
                 raise self.embedders.explained(error, contract) from None
+            if (call := PRESENT.get()) is not None:
+                call.decided(decision, contract)
+            return decision
 
         if not (settings.all_faces and isinstance(sample, PhotoSample)):
             vector, made_under, face = await self._probe(sample, gallery, settings.selection)
@@ -209,7 +219,8 @@ class FaceOperations:
         found = await self.store.galleries.recent(gallery)
         vector, made_under, face = await self._probe(sample, found, selection)
         probe = Probe(vector, made_under)
-        return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face
+        with stage("decide"):
+            return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face
 
     async def compare(
         self,
@@ -234,6 +245,8 @@ class FaceOperations:
             decision = decide_comparison(score, policy=policy, operating_points=card.points, threshold=threshold)
         except ThresholdNotCalibrated as error:
             raise self.embedders.explained(error, card.contract) from None
+        if (call := PRESENT.get()) is not None:
+            call.decided(decision, card.contract)
         return decision, sides[0][2], sides[1][2]
 
     async def detect(self, photo: bytes) -> FoundFaces:
@@ -272,11 +285,12 @@ class FaceOperations:
         if isinstance(sample, EmbeddingSample):
             return sample.vector, sample.contract, None
         card = self.embedders.card_for(contract)
-        if card.whole_image is not None:
-            return (await self.photos.embed_image(sample.content, card))[0], contract, None
-        chosen = selection or self.default_selection
-        face, vector = await self.photos.embed_face(sample.content, chosen, card.version, attacks)
-        return vector, contract, face
+        with stage("acquire"):
+            if card.whole_image is not None:
+                return (await self.photos.embed_image(sample.content, card))[0], contract, None
+            chosen = selection or self.default_selection
+            face, vector = await self.photos.embed_face(sample.content, chosen, card.version, attacks)
+            return vector, contract, face
 
     def _content(self, sample: Sample, selection: FaceSelection | None) -> bytes:
         """Return the bytes that identify a repeated enrolment: the face selection and the photo."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from sameface.inference.base import Inference
 from sameface.inference.cards import EMBEDDER, ModelCard
+from sameface.observation.stages import stage
 from sameface.pipeline.batches import batches_of, checked_embeddings
 from sameface.pipeline.detector import Detector, DetectorSettings
 from sameface.pipeline.finding import coarse_faces, faces_beside, finer_faces
@@ -186,7 +187,8 @@ class PhotoPipeline:
         async def work(place: OffLoop) -> tuple[Vector, tuple[int, int]]:
             image = self._decode(place, photo, self.image_limits, for_faces=False)
             images = fit_whole_image(image.pixels, shape=taken.shape, fit=taken.fit, strokes=taken.strokes)[np.newaxis]
-            output = await place.run(card.model, card.version, {"images": images}, brief=True)
+            with stage("embed"):
+                output = await place.run(card.model, card.version, {"images": images}, brief=True)
             (vector,) = checked_embeddings([output["embedding"]], card.model, card.version)
             return vector, (image.original_width, image.original_height)
 
@@ -223,7 +225,8 @@ class PhotoPipeline:
 
     async def _embed(self, place: OffLoop, crops: Sequence[Pixels], version: int) -> tuple[Vector, ...]:
         brief, model = len(crops) == 1, self.embedders.get(version, EMBEDDER)
-        outputs = [await place.run(model, version, {"images": batch}, brief=brief) for batch in batches_of(crops)]
+        with stage("embed"):
+            outputs = [await place.run(model, version, {"images": batch}, brief=brief) for batch in batches_of(crops)]
         return checked_embeddings([output["embedding"] for output in outputs], EMBEDDER, version)
 
     async def _see(self, place: OffLoop, places: AsyncExitStack, photo: bytes, *, every: bool) -> "_Seen":
@@ -264,7 +267,8 @@ class PhotoPipeline:
     ) -> DecodedImage:
         work = PhotoWork(limits.max_cpu_s)
         place.stop_with(work.stop)
-        return decode_image(photo, limits, work, enough, for_faces=for_faces)
+        with stage("decode"):
+            return decode_image(photo, limits, work, enough, for_faces=for_faces)
 
     async def _examine(
         self, place: OffLoop, seen: "_Seen", found: Detection, attacks: AttackDetector | None
@@ -279,14 +283,15 @@ class PhotoPipeline:
         return replace(face, pad=result, issues=(*face.issues, *refused))
 
     def _judge(self, image: DecodedImage, face: Detection) -> FoundFace:
-        crop = align(image.pixels, face.landmarks)
-        quality = assess_quality(image, face, crop)
-        return FoundFace(
-            detection=face.scaled(1 / image.scale),
-            crop=crop,
-            quality=quality,
-            issues=quality_issues(quality, self.quality_limits),
-        )
+        with stage("quality"):
+            crop = align(image.pixels, face.landmarks)
+            quality = assess_quality(image, face, crop)
+            return FoundFace(
+                detection=face.scaled(1 / image.scale),
+                crop=crop,
+                quality=quality,
+                issues=quality_issues(quality, self.quality_limits),
+            )
 
 
 @dataclass(frozen=True, slots=True)
