@@ -71,7 +71,7 @@ protos: install-dev ## Generate the Python of protos/
 openapi: install-dev ## Write the OpenAPI document of HTTP from protos/ (needs protoc-gen-openapi, a Go program)
 	@$(BIN)/python tools/openapi.py
 
-docs: install-dev ## Write docs/errors.md, docs/api.md and the drawings of docs/images from the code
+docs: install-dev ## Write docs/errors.md, docs/api.md, the chart's list of settings and the drawings of docs/images
 	@$(BIN)/python tools/reference.py
 	@$(BIN)/python tools/pictures.py
 

@@ -1,4 +1,7 @@
-"""Writes docs/errors.md, docs/api.md and docs/roles.md from the code and the protos; --check fails if they are old."""
+"""Writes docs/errors.md, docs/api.md, docs/roles.md and the chart's settings.txt from the code and the protos.
+
+--check fails if they are old.
+"""
 
 import inspect
 import re
@@ -13,6 +16,7 @@ from google.protobuf import descriptor_pb2
 
 from sameface.access.roles import KNOWING, RULES, Role, Rule
 from sameface.api.status import DOMAIN, ERRORS
+from sameface.variables import known_variables
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("face_service", "gallery_service", "system_service", "decision", "gallery", "calibration", "face")
@@ -230,17 +234,27 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def settings_list() -> str:
+    """Return docker/chart/settings.txt, with which the chart finds misspelt settings."""
+    return "".join(f"{name}\n" for name in sorted(known_variables()))
+
+
 def main() -> None:
-    """Write the pages, or compare them."""
+    """Write the files, or compare them."""
     stale = []
-    for name, text in {"errors.md": error_table(), "api.md": api_reference(), "roles.md": role_table()}.items():
-        path = ROOT / "docs" / name
+    for name, text in {
+        "docs/errors.md": error_table(),
+        "docs/api.md": api_reference(),
+        "docs/roles.md": role_table(),
+        "docker/chart/settings.txt": settings_list(),
+    }.items():
+        path = ROOT / name
         if "--check" in sys.argv:
             stale += [] if path.is_file() and path.read_text(encoding="utf-8") == text else [name]
         else:
             path.write_text(text, encoding="utf-8")
     if stale:
-        sys.exit(f"docs/{', docs/'.join(stale)} is not what the code says; run: make docs")
+        sys.exit(f"{', '.join(stale)} is not what the code says; run: make docs")
 
 
 main()

@@ -44,10 +44,12 @@ class Authority:
         file: str = "",
         lasts: datetime.timedelta = DAY,
         addresses: tuple[str, ...] = ("127.0.0.1",),
+        organisation: str = "",
     ) -> Issued:
         """Make a certificate for a name and for addresses, and write it with its key to files."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        of = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation)] if organisation else []
+        subject = x509.Name([*of, x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [x509.DNSName(name), *(x509.IPAddress(ipaddress.ip_address(one)) for one in addresses)]
         certificate = (
             _builder(subject, self._name, key.public_key(), lasts)

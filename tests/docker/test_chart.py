@@ -1,13 +1,11 @@
 """The Helm chart: Helm renders it, and every object is checked against the Kubernetes schemas."""
 
-import json
 import os
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -15,85 +13,9 @@ import yaml
 from sameface.access.grants import read_grants
 from sameface.settings import Settings
 from tests.docker import helm
+from tests.docker.chart import CASES, CHART, SPREAD, container, controllers, environment, files, pod, render
 
-CHART = Path("docker/chart")
 VERSIONS = ("1.27", "1.30", "1.33")
-SPREAD = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
-CASES: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "a Qdrant of one's own": {
-        "service": {"replicas": 3, "env": {"SAMEFACE_QUALITY__MIN_SHARPNESS": "30"}},
-        "qdrant": {"url": "https://qdrant.example:6334", "apiKeySecret": {"name": "qdrant", "key": "key"}},
-    },
-    "Qdrant beside it": {"qdrant": {"enabled": True}, "service": {"replicas": 2}},
-    "GPUs": {"triton": {"gpu": {"count": 1}, "replicas": 2, "nodeSelector": {"gpu": "yes"}}},
-    "a Triton of one's own": {"triton": {"url": "gpu-box:8001"}},
-    "no Triton": {"triton": {"enabled": False}},
-    "secured": {
-        "service": {
-            "secretEnv": {"SAMEFACE_QDRANT__CLIENT_CERTIFICATE": {"name": "qdrant-tls", "key": "path"}},
-            "secretMounts": [{"secretName": "qdrant-ca", "mountPath": "/etc/sameface/qdrant"}],
-        },
-        "tls": {
-            "enabled": True,
-            "secretName": "faces-tls",
-            "clientCa": {"secretName": "callers"},
-            "probeSecretName": "probe",
-            "certManager": {"issuer": "inside", "dnsNames": ["faces.example"]},
-        },
-        "access": {
-            "required": True,
-            "keysSecretName": "faces-keys",
-            "grants": '[[grant]]\ncaller = "certificate:door"\ngallery = "staff"\nroles = ["verifier"]\n',
-            "issuers": [{"issuer": "https://login.example", "audience": "faces", "jwks": "https://login.example/jwks"}],
-        },
-        "audit": {"enabled": True, "retentionDays": 90},
-    },
-    "everything else": {
-        "imagePullSecrets": [{"name": "pull"}],
-        "service": {
-            "persistence": {"size": "20Gi", "storageClassName": "fast"},
-            "tolerations": [{"operator": "Exists"}],
-            "affinity": {"nodeAffinity": {}},
-            "topologySpreadConstraints": [SPREAD],
-            "preStopSeconds": 0,
-        },
-        "triton": {
-            "nodeSelector": {"gpu": "yes"},
-            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
-            "affinity": {"podAntiAffinity": {}},
-            "topologySpreadConstraints": [{**SPREAD, "labelSelector": {"matchLabels": {"mine": "yes"}}}],
-        },
-    },
-}
-
-
-def render(values: dict[str, Any], release: str = "mine") -> dict[tuple[str, str], dict[str, Any]]:
-    """Return every object by kind and name."""
-    chart = helm.Chart.load(str(CHART))
-    chart.validate_schema(values)
-    rendered = chart.render(values=values, name=release)
-    texts = [text for path, text in rendered.items() if not path.endswith("NOTES.txt")]
-    objects = [one for text in texts for one in yaml.safe_load_all(text) if one]
-    return {(one["kind"], one["metadata"]["name"]): one for one in objects}
-
-
-def pod(objects: dict[tuple[str, str], dict[str, Any]], deployment: str) -> dict[str, Any]:
-    found = objects["Deployment", deployment]["spec"]["template"]["spec"]
-    assert isinstance(found, dict)
-    return found
-
-
-def container(objects: dict[tuple[str, str], dict[str, Any]], deployment: str) -> dict[str, Any]:
-    (found,) = pod(objects, deployment)["containers"]
-    assert isinstance(found, dict)
-    return found
-
-
-def environment(objects: dict[tuple[str, str], dict[str, Any]], release: str = "mine") -> dict[str, Any]:
-    entries = container(objects, release)["env"]
-    assert len({entry["name"] for entry in entries}) == len(entries)
-    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in entries}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -109,14 +31,10 @@ def test_every_object_is_valid(case: str, version: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_selectors_choose_the_pods_they_are_meant_for(case: str) -> None:
     objects = render(CASES[case])
-    pods = {
-        name: one["spec"]["template"]["metadata"]["labels"]
-        for (kind, name), one in objects.items()
-        if kind == "Deployment"
-    }
+    pods = {name: template["metadata"]["labels"] for name, template in controllers(objects).items()}
     for (kind, name), one in objects.items():
-        if kind in ("Service", "PodDisruptionBudget"):
-            selector = one["spec"]["selector"]
+        if kind in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
+            selector = one["spec"].get("selector") or one["spec"]["podSelector"]
             wanted = (selector.get("matchLabels") or selector).items()
             chosen = [pod for pod, labels in pods.items() if wanted <= labels.items()]
             assert chosen == ["mine-triton" if "triton" in name else "mine"]
@@ -124,20 +42,25 @@ def test_selectors_choose_the_pods_they_are_meant_for(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_runs_as_root_or_may_become_it(case: str) -> None:
-    for (kind, _), one in render(CASES[case]).items():
-        if kind == "Deployment":
-            pod = one["spec"]["template"]["spec"]
-            assert pod["securityContext"]["runAsNonRoot"] is True
-            assert pod["automountServiceAccountToken"] is False
-            for each in pod["containers"]:
-                assert each["securityContext"]["allowPrivilegeEscalation"] is False
-                assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-                assert {"startupProbe", "readinessProbe", "livenessProbe", "resources"} <= each.keys()
+    objects = render(CASES[case])
+    pods = [template["spec"] for template in controllers(objects).values()]
+    for one in (*pods, objects["Pod", "mine-test"]["spec"]):
+        assert one["securityContext"]["runAsNonRoot"] is True
+        assert one["automountServiceAccountToken"] is False
+        for each in one["containers"]:
+            assert each["securityContext"]["allowPrivilegeEscalation"] is False
+            assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert each["securityContext"]["readOnlyRootFilesystem"] is True
+            assert each["resources"].keys() == {"requests", "limits"}
+            assert one not in pods or {"startupProbe", "readinessProbe", "livenessProbe"} <= each.keys()
 
 
 def test_alone_it_keeps_templates_on_a_volume_and_replaces_its_pod() -> None:
     objects = render({})
-    assert objects["Deployment", "mine"]["spec"]["strategy"]["type"] == "Recreate"
+    # A StatefulSet ends a pod before it starts the next, and never has two.
+    assert objects["StatefulSet", "mine"]["spec"]["replicas"] == 1
+    assert ("Deployment", "mine") not in objects
+    assert objects["StatefulSet", "mine"]["spec"]["serviceName"] == "mine-headless"
     assert ("PersistentVolumeClaim", "mine-data") in objects
     assert "SAMEFACE_QDRANT_URL" not in environment(objects)
     assert environment(objects)["SAMEFACE_TRITON_URL"] == "mine-triton-headless:8001"
@@ -153,33 +76,8 @@ def test_several_services_share_a_qdrant() -> None:
     assert objects["Deployment", "mine"]["spec"]["strategy"]["type"] == "RollingUpdate"
     assert ("PodDisruptionBudget", "mine") in objects
     assert ("PersistentVolumeClaim", "mine-data") not in objects
-    assert environment(render(CASES["Qdrant beside it"]))["SAMEFACE_QDRANT_URL"] == "http://mine-qdrant:6334"
     with pytest.raises(helm.HelmRenderError, match="no Qdrant server to share"):
         render({"service": {"replicas": 2}})
-
-
-@pytest.mark.parametrize(
-    ("release", "qdrant", "service"),
-    [
-        ("mine", {}, "mine-qdrant"),
-        ("qdrant", {}, "qdrant"),
-        ("faces-qdrant-eu", {}, "faces-qdrant-eu"),
-        ("mine", {"nameOverride": "vectors"}, "mine-vectors"),
-        ("vectors-eu", {"nameOverride": "vectors"}, "vectors-eu"),
-        ("qdrant", {"nameOverride": "vectors"}, "qdrant-vectors"),
-        ("mine", {"fullnameOverride": "store"}, "store"),
-        ("mine", {"fullnameOverride": "store", "nameOverride": "vectors"}, "store"),
-        ("r" * 53, {"nameOverride": "vectors-of-all"}, "r" * 53 + "-vectors-o"),
-        ("r" * 53, {"nameOverride": "vectors8-of-all"}, "r" * 53 + "-vectors8"),
-        ("mine", {"fullnameOverride": "s" * 62 + "-tore"}, "s" * 62),
-    ],
-)
-def test_the_qdrant_beside_it_is_called_what_its_own_chart_calls_it(
-    release: str, qdrant: dict[str, Any], service: str
-) -> None:
-    # Computed by hand from that chart's rule `qdrant.fullname`.
-    objects = render({"qdrant": {"enabled": True, **qdrant}}, release)
-    assert environment(objects, release[:48])["SAMEFACE_QDRANT_URL"] == f"http://{service}:6334"
 
 
 def test_each_component_is_placed_by_its_own_values() -> None:
@@ -190,7 +88,7 @@ def test_each_component_is_placed_by_its_own_values() -> None:
     assert service["tolerations"] == [{"operator": "Exists"}]
     assert triton["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     assert (service["affinity"], triton["affinity"]) == ({"nodeAffinity": {}}, {"podAntiAffinity": {}})
-    own = objects["Deployment", "mine"]["spec"]["selector"]
+    own = objects["StatefulSet", "mine"]["spec"]["selector"]
     assert service["topologySpreadConstraints"] == [{**SPREAD, "labelSelector": own}]
     assert triton["topologySpreadConstraints"] == [{**SPREAD, "labelSelector": {"matchLabels": {"mine": "yes"}}}]
     assert service["imagePullSecrets"] == triton["imagePullSecrets"] == [{"name": "pull"}]
@@ -327,7 +225,7 @@ def test_the_chart_refuses_every_variable_that_it_sets() -> None:
     chart = helm.Chart.load(str(CHART))
     for case in CASES.values():
         merged = {**case, "service": {**case.get("service", {}), **quiet}}
-        text = chart.render(values=merged, name="mine")["sameface/templates/service.yaml"]
+        text = "".join(chart.render(values=merged, name="mine").values())
         for variable in re.findall(r"name: (SAMEFACE_\w+)", text):
             with pytest.raises(helm.HelmRenderError, match=f"service.env sets {variable}"):
                 render({"service": {"env": {variable: "1"}}})
@@ -341,17 +239,29 @@ def test_a_setting_is_added_to_those_that_keep_memory_within_its_limit() -> None
 
 def test_the_documented_installation_renders_and_names_its_images() -> None:
     text = Path("docs/deployment.md").read_text().replace("\\\n", " ")
-    (command,) = re.findall(r"^helm install (\S+) docker/chart (.*)$", text, re.M)
-    words = shlex.split(command[1])
-    assert words[::2] == ["--set"] * (len(words) // 2)
-    values = helm.parse_set_string(",".join(words[1::2]))
-    objects = render(values, command[0])
-    for name, folder in ((command[0], "sameface"), (f"{command[0]}-triton", "sameface-triton")):
-        image = container(objects, name)["image"]
-        assert image.startswith("registry.example/")
-        assert f"docker push {image}\n" in text
-        assert f"-t {image} ." in text
-        assert re.fullmatch(rf"registry\.example/{folder}:[\w.]+", image)
+    commands = re.findall(r"^helm (install|upgrade) (\S+) docker/chart (?:--reuse-values )?(.*)$", text, re.M)
+    assert {(verb, release) for verb, release, _ in commands} == {("install", "faces"), ("upgrade", "faces")}
+    values: dict[str, Any] = {}
+    for _, release, options in commands:
+        words = shlex.split(options)
+        assert words[::2] == ["--set"] * (len(words) // 2)
+        for one in words[1::2]:
+            put(values, helm.parse_set_string(one))
+        objects = render(values, release)
+        for name, folder in ((release, "sameface"), (f"{release}-triton", "sameface-triton")):
+            image = container(objects, name)["image"]
+            assert f"docker push {image}\n" in text
+            assert f"-t {image} ." in text
+            assert re.fullmatch(rf"registry\.example/{folder}:[\w.]+", image)
+
+
+def put(values: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add values as Helm does."""
+    for name, value in more.items():
+        if isinstance(value, dict) and isinstance(values.get(name), dict):
+            put(values[name], value)
+        else:
+            values[name] = value
 
 
 def test_gpus_are_asked_for_beside_the_other_limits() -> None:
@@ -368,30 +278,143 @@ def test_without_a_triton_here_none_is_installed() -> None:
     assert environment(render(CASES["no Triton"]))["SAMEFACE_INFERENCE"] == "onnx"
 
 
+def test_the_upgrade_strategy_never_needs_a_field_removed() -> None:
+    """Helm 4 cannot remove what the server filled in, so `rollingUpdate` is always given and its type stays."""
+    for case in CASES.values():
+        for (kind, _), one in render(case).items():
+            if kind == "Deployment":
+                assert one["spec"]["strategy"]["type"] == "RollingUpdate"
+                assert one["spec"]["strategy"]["rollingUpdate"].keys() == {"maxSurge", "maxUnavailable"}
+    service = render(CASES["a Qdrant of one's own"])["Deployment", "mine"]["spec"]["strategy"]["rollingUpdate"]
+    assert service == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_with_one_gpu_the_old_triton_ends_before_the_new_one() -> None:
+    gpu, cpu = render(CASES["GPUs"]), render({})
+    for objects, expected in (
+        (gpu, {"maxSurge": 0, "maxUnavailable": 1}),
+        (cpu, {"maxSurge": 1, "maxUnavailable": 0}),
+        (render(CASES["everything else"]), {"maxSurge": "50%", "maxUnavailable": 0}),
+    ):
+        assert objects["Deployment", "mine-triton"]["spec"]["strategy"]["rollingUpdate"] == expected
+    assert pod(gpu, "mine-triton")["runtimeClassName"] == "nvidia"
+    assert "runtimeClassName" not in pod(cpu, "mine-triton")
+
+
+def test_an_autoscaler_has_the_number_of_pods_to_itself() -> None:
+    objects = render(CASES["scaled by load"])
+    for name, least in (("mine", 2), ("mine-triton", 1)):
+        assert "replicas" not in objects["Deployment", name]["spec"]
+        scaler = objects["HorizontalPodAutoscaler", name]["spec"]
+        assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+        assert (scaler["minReplicas"], scaler["maxReplicas"]) == (least, 6)
+        assert objects["PodDisruptionBudget", name]["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    metrics = objects["HorizontalPodAutoscaler", "mine"]["spec"]["metrics"]
+    assert [one["type"] for one in metrics] == ["Resource", "Pods"]
+
+
+def test_one_pod_never_blocks_a_drain() -> None:
+    several = {"service": {"replicas": 2}, "triton": {"replicas": 2}, "qdrant": {"url": "http://q:6334"}}
+    assert {name for kind, name in render(several) if kind == "PodDisruptionBudget"} == {"mine", "mine-triton"}
+    assert not [name for kind, name in render({}) if kind == "PodDisruptionBudget"]
+
+
+def test_policies_name_every_port_that_the_values_need() -> None:
+    objects = render(CASES["guarded by the network"])
+    service, triton = (objects["NetworkPolicy", name]["spec"] for name in ("mine", "mine-triton"))
+    reached = [sorted(port["port"] for port in rule["ports"]) for rule in service["egress"]]
+    # Name servers; Triton; Qdrant's nodes, one at the default port, and the provider's; the operator's own.
+    assert reached == [[53, 53], [8001], [443, 6334, 7000], [4317]]
+    assert service["ingress"] == [
+        {"from": [{"namespaceSelector": {"matchLabels": {"door": "yes"}}}], "ports": [{"port": "grpc"}]}
+    ]
+    assert triton["egress"] == []
+    callers = triton["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+    assert callers.items() <= controllers(objects)["mine"]["metadata"]["labels"].items()
+
+
 @pytest.mark.parametrize(
-    "values",
-    [
-        {"service": {"replicas": 0}},
-        {"service": {"env": {"PATH": "/bin"}}},
-        {"service": {"colour": "red"}},
-        {"triton": {"url": "http://gpu:8001"}},
-        {"qdrant": {"url": "qdrant:6334"}},
-        {"service": {"persistence": {"size": "much"}}},
-        {"unknown": 1},
-    ],
-    ids=json.dumps,
+    "release", ["y", "no", "123", "1e3", "0x1f", "my.faces", "r" * 53, "a" * 46 + "-bcdefg", "null"]
 )
-def test_wrong_values_are_refused_by_the_schema(values: dict[str, Any]) -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(values, schema)
-    with pytest.raises(helm.HelmError):
-        helm.Chart.load(str(CHART)).validate_schema(values)
+def test_every_release_name_that_helm_takes_gives_names_that_kubernetes_takes(release: str) -> None:
+    helm.validate_release_name(release)
+    for case in ("scaled by load", "as it is", "templates moved to a Qdrant"):
+        for (kind, name), one in render(CASES[case], release).items():
+            assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name), (kind, name)
+            assert len(name) <= 63
+            assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == release
+            kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
 
 
-def test_helm_lint_finds_no_error() -> None:
-    report = helm.lint(str(CHART), {})
-    assert report["errors"] == []
-    # `helm dependency update` fetches the optional Qdrant chart, which needs a network.
-    messages = [one["error"] for one in report["messages"] if one["severity"] > 1]
-    assert messages == ["chart directory is missing these dependencies: qdrant"]
+def test_a_deployment_waits_for_a_start_that_may_be_slow() -> None:
+    slow = {"startupSeconds": 3600}
+    objects = render({"service": slow, "triton": slow, "qdrant": {"url": "http://q:6334"}})
+    for name in ("mine", "mine-triton"):
+        probe = container(objects, name)["startupProbe"]
+        longest = probe["periodSeconds"] * probe["failureThreshold"]
+        assert objects["Deployment", name]["spec"]["progressDeadlineSeconds"] > longest >= 3600
+
+
+def test_a_change_of_grants_replaces_the_pods() -> None:
+    def annotations(grants: str) -> dict[str, str]:
+        objects = render({"access": {"required": True, "keysSecretName": "keys", "grants": grants}})
+        return dict(controllers(objects)["mine"]["metadata"]["annotations"])
+
+    assert annotations("one = 1") != annotations("two = 2")
+    assert annotations("one = 1") == annotations("one = 1")
+
+
+def test_pods_have_what_else_the_values_give_them() -> None:
+    objects = render(CASES["everything else"])
+    settings = environment(objects)
+    assert settings["HTTPS_PROXY"] == "http://proxy:3128"
+    assert settings["LICENCE"] == {"secretKeyRef": {"name": "licence", "key": "text"}}
+    for name, path, annotation in (
+        ("mine", "/etc/more", ("example.org/team", "Faces & Doors")),
+        ("mine-triton", "/more", ("prometheus.io/scrape", "false")),
+    ):
+        template = controllers(objects)[name]
+        assert annotation in template["metadata"]["annotations"].items()
+        assert template["metadata"]["labels"]["example.org/team"] == "faces"
+        assert template["spec"]["priorityClassName"] == "high"
+        assert template["spec"]["serviceAccountName"] == "faces"
+        assert path in [one["mountPath"] for one in container(objects, name)["volumeMounts"]]
+        assert "more" in [one["name"] for one in template["spec"]["volumes"]]
+        # Variables of Services would look like settings.
+        assert template["spec"]["enableServiceLinks"] is False
+    # Numbers of OpenShift are large: 1.00066e+09 would be refused.
+    assert "runAsUser: 1000660000\n" in files(CASES["everything else"])["statefulset.yaml"]
+    ids = {"runAsUser", "runAsGroup", "fsGroup"}
+    open_shift = render(CASES["OpenShift"])
+    assert not ids & {id for name in ("mine", "mine-triton") for id in pod(open_shift, name)["securityContext"]}
+
+
+def test_helm_test_asks_the_service_through_its_encryption() -> None:
+    for case in ("as it is", "secured"):
+        objects = render(CASES[case])
+        spec = objects["Pod", "mine-test"]["spec"]
+        (one,) = spec["containers"]
+        found = {entry["name"]: entry["value"] for entry in one["env"]}
+        assert one["args"][0] == "health"
+        assert found.pop("SAMEFACE_LISTEN") == "mine:50051"
+        assert found.items() <= environment(objects).items()
+        assert ("SAMEFACE_TLS__CERTIFICATE" in found) == (case == "secured")
+        mounted = {mount["name"]: mount["mountPath"] for mount in one["volumeMounts"]}
+        assert mounted.keys() == {volume["name"] for volume in spec["volumes"]}
+        for name, file in found.items():
+            assert not file.startswith("/") or str(Path(file).parent) in mounted.values(), name
+
+
+def test_the_job_that_moves_templates_reads_the_volume_and_writes_to_the_server() -> None:
+    objects = render(CASES["templates moved to a Qdrant"])
+    job = objects["Job", "mine-move"]
+    spec = job["spec"]["template"]["spec"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "mine-data"}} in spec["volumes"]
+    assert {"name": "data", "emptyDir": {}} in pod(objects, "mine")["volumes"]
+    assert "post-upgrade" in job["metadata"]["annotations"]["helm.sh/hook"]
+    (one,) = spec["containers"]
+    assert {"name": "SAMEFACE_QDRANT_URL", "value": "http://qdrant:6334"} in one["env"]
+    commands = [shlex.split(line) for line in one["command"][-1].splitlines() if "sameface store" in line]
+    export, load = ([*words[words.index("sameface") + 1 :]] for words in commands)
+    assert (export[:2], load[:2]) == (["store", "export"], ["store", "import"])
+    assert export[2] == load[2]

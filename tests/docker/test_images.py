@@ -162,7 +162,7 @@ def test_what_is_installed_serves_from_outside_the_checkout(installed: Path, tmp
         healthy = subprocess.run(check, env=served, capture_output=True, text=True, check=False)
         with Client(f"127.0.0.1:{port}") as client:
             found = client.detect(portraits / "barack_obama.jpg")
-        advised = re.findall(r"exec deployment/mine -- (.*)$", notes(port), re.M)
+        advised = re.findall(r"exec statefulset/mine -- (.*)$", notes(port), re.M)
         for each in advised:
             ran = subprocess.run(shlex.split(each), env=served, capture_output=True, text=True, check=False)
             assert ran.returncode == 0, f"{each}: {ran.stderr}"

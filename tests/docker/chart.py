@@ -1,0 +1,147 @@
+"""The Helm chart as Helm renders it, for tests."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.docker import helm
+
+Objects = dict[tuple[str, str], dict[str, Any]]
+CHART = Path("docker/chart")
+SPREAD = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
+CASES: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "a Qdrant of one's own": {
+        "service": {"replicas": 3, "env": {"SAMEFACE_QUALITY__MIN_SHARPNESS": "30"}},
+        "qdrant": {"url": "https://qdrant.example:6334", "apiKeySecret": {"name": "qdrant", "key": "key"}},
+    },
+    "GPUs": {
+        "triton": {"gpu": {"count": 1, "runtimeClassName": "nvidia"}, "replicas": 2, "nodeSelector": {"gpu": "yes"}}
+    },
+    "scaled by load": {
+        "service": {"autoscaling": {"enabled": True, "podMetrics": [{"name": "queue", "averageValue": "100m"}]}},
+        "triton": {"autoscaling": {"enabled": True, "minReplicas": 1}},
+        "qdrant": {"url": "http://qdrant-0.q:6334,http://qdrant-1.q:6334"},
+    },
+    "guarded by the network": {
+        "networkPolicy": {
+            "enabled": True,
+            "from": [{"namespaceSelector": {"matchLabels": {"door": "yes"}}}],
+            "egress": [{"ports": [{"port": 4317}]}],
+        },
+        "qdrant": {"url": "https://one.example:7000,https://two.example"},
+        "access": {
+            "required": True,
+            "grants": "",
+            "keysSecretName": "keys",
+            "issuers": [{"issuer": "https://a", "audience": "b", "jwks": "https://login.example/jwks"}],
+        },
+    },
+    "templates moved to a Qdrant": {"qdrant": {"url": "http://qdrant:6334", "moveFromVolume": True}},
+    "OpenShift": {
+        component: {"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}}
+        for component in ("service", "triton")
+    },
+    "a Triton of one's own": {"triton": {"url": "gpu-box:8001"}},
+    "no Triton": {"triton": {"enabled": False}},
+    "secured": {
+        "service": {
+            "secretEnv": {"SAMEFACE_QDRANT__CLIENT_CERTIFICATE": {"name": "qdrant-tls", "key": "path"}},
+            "secretMounts": [{"secretName": "qdrant-ca", "mountPath": "/etc/sameface/qdrant"}],
+        },
+        "tls": {
+            "enabled": True,
+            "secretName": "faces-tls",
+            "clientCa": {"secretName": "callers"},
+            "probeSecretName": "probe",
+            "certManager": {"issuer": "inside", "dnsNames": ["faces.example"]},
+        },
+        "access": {
+            "required": True,
+            "keysSecretName": "faces-keys",
+            "grants": '[[grant]]\ncaller = "certificate:door"\ngallery = "staff"\nroles = ["verifier"]\n',
+            "issuers": [{"issuer": "https://login.example", "audience": "faces", "jwks": "https://login.example/jwks"}],
+        },
+        "audit": {"enabled": True, "retentionDays": 90},
+    },
+    "everything else": {
+        "imagePullSecrets": [{"name": "pull"}],
+        "serviceAccount": {"name": "faces", "annotations": {"example.org/role": "a b"}},
+        "service": {
+            "env": {"HTTPS_PROXY": "http://proxy:3128", "SAMEFACE_CONFIG": "/etc/more/sameface.toml"},
+            "secretEnv": {"LICENCE": {"name": "licence", "key": "text"}},
+            "volumes": [{"name": "more", "configMap": {"name": "more"}}],
+            "volumeMounts": [{"name": "more", "mountPath": "/etc/more", "readOnly": True}],
+            "podAnnotations": {"example.org/team": "Faces & Doors"},
+            "podLabels": {"example.org/team": "faces"},
+            "priorityClassName": "high",
+            "podSecurityContext": {"runAsUser": 1000660000},
+            "persistence": {"size": "20Gi", "storageClassName": "fast"},
+            "tolerations": [{"operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "topologySpreadConstraints": [SPREAD],
+            "preStopSeconds": 0,
+        },
+        "triton": {
+            "env": {"LD_PRELOAD": "/more/faster.so"},
+            "volumes": [{"name": "more", "emptyDir": {}}],
+            "volumeMounts": [{"name": "more", "mountPath": "/more"}],
+            "podAnnotations": {"prometheus.io/scrape": "false"},
+            "podLabels": {"example.org/team": "faces"},
+            "priorityClassName": "high",
+            "rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 0},
+            "nodeSelector": {"gpu": "yes"},
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "affinity": {"podAntiAffinity": {}},
+            "topologySpreadConstraints": [{**SPREAD, "labelSelector": {"matchLabels": {"mine": "yes"}}}],
+        },
+    },
+}
+
+
+def files(values: dict[str, Any], release: str = "mine") -> dict[str, str]:
+    """Return every rendered file by its name in the folder of templates."""
+    chart = helm.Chart.load(str(CHART))
+    chart.validate_schema(values)
+    return {
+        path.removeprefix("sameface/templates/"): text
+        for path, text in chart.render(values=values, name=release).items()
+    }
+
+
+def render(values: dict[str, Any], release: str = "mine") -> Objects:
+    """Return every object by kind and name."""
+    texts = [text for path, text in files(values, release).items() if not path.endswith("NOTES.txt")]
+    objects = [one for text in texts for one in yaml.safe_load_all(text) if one]
+    found = {(one["kind"], one["metadata"]["name"]): one for one in objects}
+    assert len(found) == len(objects)
+    return found
+
+
+def controllers(objects: Objects) -> dict[str, dict[str, Any]]:
+    """Return the pod templates of a rendered chart by the names of their Deployments and StatefulSets."""
+    return {
+        name: one["spec"]["template"] for (kind, name), one in objects.items() if kind in ("Deployment", "StatefulSet")
+    }
+
+
+def pod(objects: Objects, controller: str) -> dict[str, Any]:
+    """Return the pod of a Deployment or StatefulSet."""
+    found = controllers(objects)[controller]["spec"]
+    assert isinstance(found, dict)
+    return found
+
+
+def container(objects: Objects, controller: str) -> dict[str, Any]:
+    """Return the one container of a Deployment or StatefulSet."""
+    (found,) = pod(objects, controller)["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def environment(objects: Objects, release: str = "mine") -> dict[str, Any]:
+    """Return the variables of the service: each value, or where it comes from."""
+    entries = container(objects, release)["env"]
+    assert len({entry["name"] for entry in entries}) == len(entries)
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in entries}
