@@ -72,6 +72,18 @@ class Access:
         if self._required:
             await self._tokens.warm_up()
 
+    def check_files(self) -> None:
+        """Raise CredentialsUncheckable if the files of keys and grants cannot be used at the moment."""
+        if self._required:
+            _usable(self._keys)
+            if self._grants is not None:
+                _usable(self._grants)
+
+    async def check_issuers(self) -> None:
+        """Raise CredentialsUncheckable if the keys of an issuer of tokens are too old, and cannot be fetched."""
+        if self._required:
+            await self._tokens.check()
+
     async def aclose(self) -> None:
         """Stop fetching keys."""
         await self._tokens.aclose()
