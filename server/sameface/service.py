@@ -16,7 +16,8 @@ from sameface import __version__
 from sameface.access.access import Access
 from sameface.access.tls import check_encrypted
 from sameface.api.admission import Limits
-from sameface.api.server import SERVICES, ApiServer, start_server, warn_if_open
+from sameface.api.server import METHODS, SERVICES, ApiServer, start_server, warn_if_open
+from sameface.api.status import code_of
 from sameface.api.system_service import ServedParts
 from sameface.audit.log import AuditLog
 from sameface.audit.recorder import Recorder
@@ -34,11 +35,14 @@ from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
 from sameface.listening import check_free
 from sameface.observation.parts import observed_engine, observed_inference, observed_threads
+from sameface.observation.stages import observing
 from sameface.pipeline.detector import DetectorSettings
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import Settings, available_cpus, model_repository_source
 from sameface.stopping import still_working, unless_stopped
+from sameface.tracing.spans import outgoing
+from sameface.tracing.start import start_tracing
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store.store import Store
 
@@ -133,6 +137,7 @@ async def _open(
     models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, models.cards)
+    await _trace(settings, parts)
     http = _http(settings, parts)
     # One deadline for both: they usually start together with this service.
     # Before the store, so that it is closed after the last write to the store has its entry.
@@ -219,6 +224,17 @@ async def _open(
     )
 
 
+async def _trace(settings: Settings, parts: AsyncExitStack) -> None:
+    """Observe the calls, if the settings want traces. The last spans leave once everything else has ended."""
+    if not settings.traces.endpoint:
+        return
+    tracer, exporter = start_tracing(
+        settings.traces, methods=METHODS, code_of=code_of, on_triton=settings.inference == "triton"
+    )
+    parts.push_async_callback(asyncio.to_thread, exporter.stop, settings.traces.flush_s)
+    parts.enter_context(observing(tracer))
+
+
 def _http(settings: Settings, parts: AsyncExitStack) -> HttpServer | None:
     """Prepare HTTP; None if the settings want none. It ends after gRPC, when no more answers come."""
     options = settings.http
@@ -297,8 +313,9 @@ async def _open_inference(
         parts.push_async_callback(local.stop)
         await local.start()
     timeout_s, recovery_s = settings.triton_timeout_s, settings.triton_recovery_s
+    metadata = outgoing if settings.traces.endpoint else None
     inference = (
-        local.client(timeout_s=timeout_s, recovery_s=recovery_s)
+        local.client(timeout_s=timeout_s, recovery_s=recovery_s, metadata=metadata)
         if local
         else TritonInference(
             settings.triton_url,
@@ -306,6 +323,7 @@ async def _open_inference(
             recovery_s=recovery_s,
             resolve_again_s=RESOLVE_AGAIN_S,
             tls=settings.triton_tls,
+            metadata=metadata,
         )
     )
     parts.push_async_callback(inference.aclose)
