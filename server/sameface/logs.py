@@ -28,6 +28,8 @@ MOST_LINES, PERIOD_S = 5, 10.0
 MOST_KINDS = 1000
 LONGEST = 2000
 """Characters of a line."""
+CUT = r"\u2026"
+"""What marks a text that was cut, as it is in JSON."""
 
 
 class OneLine(logging.Formatter):
@@ -65,24 +67,31 @@ class JsonLine(logging.Formatter):
             "logger": record.name,
             **self._current(),
         }
-        texts = {"message": record.getMessage()}
+        texts = {"message": _message(record)}
         if record.exc_info and record.exc_info[1] is not None:
             _, error, trace = record.exc_info
             texts["error"] = f"{type(error).__name__}: {error}"
             texts["places"] = " > ".join(_places(trace))
         for name, text in texts.items():
             room = LONGEST - len(json.dumps({**fields, name: ""}))
-            fields[name] = _fitting(text, room)
+            if room >= len(CUT):
+                fields[name] = _fitting(text, room)
         return json.dumps(fields)
 
 
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):  # a defect of whoever logs: the arguments do not fit
+        return str(record.msg)
+
+
 def _fitting(text: str, room: int) -> str:
-    """Return as much of a text as takes at most ``room`` characters in JSON."""
+    """Return as much of a text as takes at most ``room`` characters in JSON, which is enough for `CUT`."""
     if len(text) <= room and len(json.dumps(text)) - 2 <= room:
         return text
-    room -= len(json.dumps("…")) - 2
-    kept, size = 0, 0
-    for char in text[: max(0, room)]:
+    kept, size = 0, len(CUT)
+    for char in text[:room]:
         size += len(json.dumps(char)) - 2
         if size > room:
             break
@@ -157,6 +166,24 @@ class FewLines(logging.StreamHandler[TextIO]):
         super().close()
 
 
+def _log_what_nobody_catches() -> None:
+    """Log exceptions that Python itself would write to stderr, on several lines."""
+    log = logging.getLogger(__name__)
+
+    def of_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        log.error("not caught", exc_info=(kind, error, trace))
+
+    def of_thread(args: "threading.ExceptHookArgs") -> None:
+        if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+            log.error("not caught in a thread", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
+
+    def unraisable(args: "sys.UnraisableHookArgs") -> None:
+        if args.exc_value is not None:
+            log.error("not caught, and ignored", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_main, of_thread, unraisable
+
+
 def quiet_grpc() -> None:
     """Keep gRPC's core from writing lines of its own to stderr, unstamped and as many as callers cause.
 
@@ -174,6 +201,8 @@ def log_to_stderr(level: Level, form: Format = "text", current: Callable[[], Map
     handler = FewLines(sys.stderr)
     text = OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonLine(current) if form == "json" else text)
+    if form == "json":
+        _log_what_nobody_catches()
     logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
     logging.captureWarnings(True)
     for name in OWN:
