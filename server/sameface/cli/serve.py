@@ -130,10 +130,13 @@ def serve(
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run_service(settings, announce))
-    except SamefaceError as error:
+    except Exception as error:
         if settings.log_format == "text":
             raise
-        logging.getLogger(__name__).error("%s: %s", error.reason, error.message)
+        if isinstance(error, SamefaceError):
+            logging.getLogger(__name__).error("%s: %s", error.reason, error.message)
+        else:
+            logging.getLogger(__name__).exception("unexpected %s", type(error).__name__)
         raise typer.Exit(ExitCode.ERROR) from None
     finally:
         # Before the command says why it ends: what is left to be logged comes first.
