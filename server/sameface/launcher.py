@@ -22,6 +22,8 @@ class Service:
     pid: int
     http: str = ""
     """Address of HTTP; empty without."""
+    metrics: str = ""
+    """Address of the metrics; empty without."""
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def served(data_dir: Path, log_path: Path, flags: Sequence[str] = ()) -> Iterato
             process.wait(STOP_S)
             raise ServerEnded(f"the service did not start:\n{_tail(log_path)}", metadata={"log": log_path})
         started = json.loads(line)
-        yield Service(started["address"], process.pid, started["http"])
+        yield Service(started["address"], process.pid, started["http"], started["metrics"])
     finally:
         process.terminate()
         try:

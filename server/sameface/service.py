@@ -34,6 +34,8 @@ from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
 from sameface.listening import check_free
+from sameface.measured import metrics_of, start_metrics
+from sameface.metrics.sweeps import Sweeps
 from sameface.observation.parts import observed_engine, observed_inference, observed_threads
 from sameface.observation.stages import observing
 from sameface.pipeline.detector import DetectorSettings
@@ -68,6 +70,8 @@ class Started:
     seconds: float
     http: str = ""
     """Address of HTTP; empty without."""
+    metrics: str = ""
+    """Address of the metrics; empty without."""
 
     def line(self) -> str:
         """Return the start-up line: what is served where."""
@@ -82,6 +86,7 @@ class Started:
         )
         engine = self.parts.engine
         address = f"{self.address} and HTTP on {self.http}" if self.http else self.address
+        address += f", metrics on {self.metrics}," if self.metrics else ""
         return (
             f"sameface {__version__} serves on {address} after {self.seconds:.1f} s | models: {models} on {where} "
             f"| templates: Qdrant {engine.kind} {engine.version} in {self.store_location}"
@@ -139,13 +144,15 @@ async def _open(
     check_served(default, models.cards)
     await _trace(settings, parts)
     http = _http(settings, parts)
-    # One deadline for both: they usually start together with this service.
+    # Before the parts that it observes.
+    metrics = metrics_of(settings, models.cards, parts)
     # Before the store, so that it is closed after the last write to the store has its entry.
-    recorder = None
+    entries = recorder = None
     if settings.audit.enabled:
         entries = AuditLog(settings.audit_folder, settings.audit)
         recorder = Recorder(entries)
         parts.push_async_callback(asyncio.to_thread, recorder.close)
+    # One deadline for both: they usually start together with this service.
     deadline = began + settings.startup_s
     store = await open_store(settings, deadline)
     parts.push_async_callback(store.aclose)
@@ -187,7 +194,8 @@ async def _open(
         default_embedder=default,
         embedders=models.folders,
     )
-    sweeping = asyncio.create_task(_sweep(store, settings.sweep_s, recorder))
+    sweeps = Sweeps(settings.sweep_s)
+    sweeping = asyncio.create_task(_sweep(store, sweeps, recorder))
     parts.callback(sweeping.cancel)
     access = Access(settings.access, settings.keys_file)
     await access.start()
@@ -210,6 +218,8 @@ async def _open(
     parts.push_async_callback(api.drain, 0.0)
     if http:
         await http.start()
+    if metrics:
+        start_metrics(metrics, settings, api.admission, served, store, sweeps, local, entries)
     if local:
         local.on_state_change = api.set_serving
         local.photos_in_work = lambda: api.admission.photos.working
@@ -221,6 +231,7 @@ async def _open(
         triton_url=local.grpc_url if local else settings.triton_url,
         seconds=time.monotonic() - began,
         http=http.address if http else "",
+        metrics=metrics.address if metrics else "",
     )
 
 
@@ -279,7 +290,8 @@ def _working_at_once(settings: Settings) -> int:
     return max(at_once, REMOTE_AT_ONCE) if settings.triton_url else at_once
 
 
-async def _sweep(store: Store, every_s: float, recorder: Recorder | None) -> None:
+async def _sweep(store: Store, sweeps: Sweeps, recorder: Recorder | None) -> None:
+    every_s = sweeps.interval_s
     while True:
         if recorder is not None:
             try:
@@ -289,11 +301,14 @@ async def _sweep(store: Store, every_s: float, recorder: Recorder | None) -> Non
                 log.exception("people who are gone could not be forgotten; the next attempt is in %g s", every_s)
         await asyncio.sleep(every_s)
         try:
-            if receipts := await store.sweep():
+            receipts = await store.sweep()
+            sweeps.succeeded(len(receipts))
+            if receipts:
                 if recorder is not None:
                     recorder.erased(receipts)
                 log.info("erased %d expired identities and templates", len(receipts))
         except Exception:
+            sweeps.failed()
             # Not urgent: comparisons ignore expired templates anyway.
             log.exception("the sweep of expired templates failed; the next one is in %g s", every_s)
 

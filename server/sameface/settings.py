@@ -26,6 +26,7 @@ from sameface.folders import model_repository_source as model_repository_source
 from sameface.http.options import HttpOptions
 from sameface.inference.embedders import EmbedderRuntime
 from sameface.inference.triton_tls import TritonTls
+from sameface.metrics.options import MetricsOptions
 from sameface.protection import ProtectionOptions
 from sameface.tracing.options import TracesOptions
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
@@ -123,6 +124,9 @@ class Settings(BaseSettings):
     http: HttpOptions = Field(
         default_factory=HttpOptions, description="HTTP beside gRPC: REST/JSON and gRPC-Web; off without http.listen"
     )
+    metrics: MetricsOptions = Field(
+        default_factory=MetricsOptions, description="metrics for Prometheus; off without metrics.listen"
+    )
     allow_plaintext: bool = Field(
         False, description="listen without TLS on an address that other machines can reach, for instance behind a proxy"
     )
@@ -199,7 +203,7 @@ class Settings(BaseSettings):
     image: ImageLimits = Field(default_factory=ImageLimits, description="limits of photos")
     quality: QualityLimits = Field(default_factory=QualityLimits, description="limits of the quality gate")
 
-    @field_validator("qdrant", "access", "http", "traces", mode="before")
+    @field_validator("qdrant", "access", "http", "metrics", "traces", mode="before")
     @classmethod
     def _lists_and_tables_are_json_in_the_environment(cls, value: Any) -> Any:
         """Decode them: pydantic-settings does so only where a whole section is one variable."""

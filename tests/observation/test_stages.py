@@ -19,6 +19,8 @@ from sameface.observation.stages import UNOBSERVED, observing, stage, stage_with
 from sameface_qdrant import EdgeOptions, ServerOptions
 from sameface_qdrant.engines.base import Engine
 from sameface_qdrant.store.opening import open_engine
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Decision
 
 
 class Told:
@@ -33,6 +35,9 @@ class Told:
 
     def answered(self, reason: str, answer: Any) -> None:
         self.lines.append(f"{self.name}answer {answer} {reason}".rstrip())
+
+    def decided(self, decision: Decision, contract: Contract) -> None:
+        self.lines.append(f"{self.name}decided {decision.outcome} under {contract.model}")
 
     def ended(self, reason: str) -> None:
         self.lines.append(f"{self.name}end of call {reason}".rstrip())

@@ -24,6 +24,8 @@ LONG = frozenset({"CalibrateGallery", "WhatIfGallery", "RekeyGallery", "DeleteGa
 """Calls that may take seconds. They have turns of their own, so that short ones do not wait behind them."""
 OTHERS_AT_ONCE = 4
 """Times as many calls without photos are worked on at a time: they mostly wait for the store."""
+LIMITED = ("requests", "bytes of requests", "streams", "streams of this caller")
+"""What calls are refused for, besides the wait for a turn."""
 LOOKED_INTO = 8
 """Of so many requests that would be refused, one is received, to see what it is."""
 
@@ -105,6 +107,8 @@ class Admission:
         self.photos, self.long = Lane(at_once, limits.wait_s), Lane(at_once, limits.wait_s)
         self.others = Lane(min(OTHERS_AT_ONCE * at_once, limits.requests), limits.wait_s)
         """Turns of work with photos, of calls that may take seconds without, and of all others."""
+        self.refused: Counter[str] = Counter()
+        """Number of refused calls by what was exhausted, see `LIMITED`. Lanes count what would wait too long."""
         self._latest: OrderedDict[tuple[str, str], _Latest] = OrderedDict()
         """Of each caller and rpc: its latest request. The one that came longest ago is first."""
 
@@ -120,12 +124,16 @@ class Admission:
             left_s: time until the caller gives up, in seconds; None if it does not.
         """
         if self._working.refuse(caller):
-            return _busy("requests", self._working)
+            return self._busy("requests", self._working)
         if (latest := self._latest.get((caller, rpc))) is None:
             return None
-        busy = self._lane(rpc, latest.photos).refusal(caller, latest.kind, left_s)
+        lane = self._lane(rpc, latest.photos)
+        busy = lane.refusal(caller, latest.kind, left_s)
         latest.refused += busy is not None
-        return None if latest.refused % LOOKED_INTO == LOOKED_INTO - 1 else busy
+        if latest.refused % LOOKED_INTO == LOOKED_INTO - 1:
+            lane.refused -= busy is not None
+            return None
+        return busy
 
     def turn(self, caller: str, rpc: str, message: Any, left_s: float | None) -> AbstractAsyncContextManager[None]:
         """Wait for a turn to work on a request, and have it inside the block.
@@ -156,9 +164,9 @@ class Admission:
     def take(self, caller: str, size: int) -> None:
         """Count a request as in work, see `request`."""
         if self._working.refuse(caller):
-            raise _busy("requests", self._working)
+            raise self._busy("requests", self._working)
         if self._bytes.used and self._bytes.refuse(caller, size):
-            raise _busy("bytes of requests", self._bytes)
+            raise self._busy("bytes of requests", self._bytes)
         self._bytes.take(caller, size)
         self._working.take(caller)
         self._begin()
@@ -180,8 +188,10 @@ class Admission:
         most = self.limits.streams
         own = min(self.limits.streams_per_caller, max(1, most - 1))
         if (count := sum(one == caller for one in self._streams.values())) >= own:
+            self.refused["streams of this caller"] += 1
             raise busy("streams of this caller", count, own)
         if len(self._streams) >= most and not self._make_room_for_a_stream(count + 1):
+            self.refused["streams"] += 1
             raise busy("streams", len(self._streams), most)
         stream = OpenStream()
         self._streams[stream] = caller
@@ -240,6 +250,15 @@ class Admission:
             if self._idle.is_set():
                 return
 
+    def _busy(self, what: str, shares: Shares) -> ServerBusy:
+        self.refused[what] += 1
+        return busy(what, shares.used, shares.limit)
+
+    @property
+    def open_streams(self) -> int:
+        """Number of open streams."""
+        return len(self._streams)
+
     def _begin(self) -> None:
         self.in_flight += 1
         self._idle.clear()
@@ -270,10 +289,6 @@ def kind_of(rpc: str, message: Any) -> tuple[str, bool]:
     photos, size = photos_in(message), 0 if message is None else message.ByteSize()
     # A photo four times as large takes longer to decode. Of small ones, the models take most.
     return f"{rpc} {photos} {max(0, size.bit_length() - 16) // 2}", photos > 0
-
-
-def _busy(what: str, shares: Shares) -> ServerBusy:
-    return busy(what, shares.used, shares.limit)
 
 
 def busy(what: str, count: int, limit: int) -> ServerBusy:

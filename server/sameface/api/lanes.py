@@ -27,6 +27,8 @@ class Lane:
         """The work that is done, and since when."""
         self._turns: dict[Work, asyncio.Future[None]] = {}
         self._pauses = Pauses()
+        self.refused = 0
+        """Number of calls that were refused because they would wait too long, or had done so."""
 
     @property
     def waiting(self) -> int:
@@ -145,6 +147,7 @@ class Lane:
         return now >= work.begin_by - 1e-3
 
     def _busy(self, wait_s: float) -> ServerBusy:
+        self.refused += 1
         per_s = self.at_once / self.forecast.usual_s
         now, dice = asyncio.get_running_loop().time(), random.random()  # noqa: S311  # spreads, guards nothing
         pause_s = self._pauses.next(now, wait_s, per_s, dice)

@@ -132,11 +132,21 @@ class AuditLog:
         Raises:
             AuditUnavailable: they cannot. The call must not be made.
         """
-        if self._failure or self._closing or len(self._waiting) >= MOST_WAITING or not self._thread.is_alive():
+        if not self.writable:
             raise AuditUnavailable(
                 "the audit log cannot be written at the moment, so no call is made; repeat the call",
                 retry_after_s=RETRY_S,
             )
+
+    @property
+    def waiting(self) -> int:
+        """Number of entries that are not on the disk yet."""
+        return self._appended - self._durable
+
+    @property
+    def writable(self) -> bool:
+        """Whether calls get entries, see `check`."""
+        return not (self._failure or self._closing or len(self._waiting) >= MOST_WAITING) and self._thread.is_alive()
 
     def append(self, entry: Entry) -> None:
         """Add an entry, which is on the disk soon. The time is added."""

@@ -122,6 +122,7 @@ def serve(
                 "triton": started.triton_url,
                 "store": started.store_location,
                 "http": started.http,
+                "metrics": started.metrics,
             }
             print(json.dumps(line), flush=True)
         else:

@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias, cast
 
 from sameface.observation.observers import Metadata, ObservedCall, observers
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Decision
 
 CANCELLED = "CANCELLED"
 Unary: TypeAlias = Callable[..., Awaitable[Any]]
@@ -28,6 +30,11 @@ class CallInWork:
             return
         for one in self._observed:
             one.answered(reason, answer)
+
+    def decided(self, decision: Decision, contract: Contract) -> None:
+        """Take a decision, see `ObservedCall.decided`."""
+        for one in self._observed:
+            one.decided(decision, contract)
 
     def end(self, *, complete: bool) -> None:
         """Take the end. ``complete``: the handler has returned. If not, and without a reason, the caller has left."""

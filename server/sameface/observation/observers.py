@@ -4,16 +4,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Decision
+
 StageName: TypeAlias = Literal[
-    "queue", "decode", "detect", "quality", "embed", "inference", "decide", "enroll", "store", "audit"
+    "queue", "acquire", "decode", "detect", "quality", "embed", "inference", "decide", "enroll", "store", "audit"
 ]
 """What a stage is called.
 
-queue: a call waits for its turn. decode, detect, quality, embed: the steps of a photo; quality holds the alignment.
-inference: one run of a model, in Triton or in process, with ``model`` and ``version``. decide: a verification, an
-identification or a search in the store. enroll: the store writes a template. store: one request to the store's engine,
-with ``operation`` and ``engine``. audit: an entry of the audit log. detect and embed hold stages "inference"; decide
-and enroll hold stages "store", unless the store answers from its memory.
+queue: a call waits for its turn. acquire: from a photo to the embedding of its one face. decode, detect, quality,
+embed: the steps of a photo; quality holds the alignment. inference: one run of a model, in Triton or in process, with
+``model`` and ``version``. decide: a verification, an identification or a search in the store. enroll: the store
+writes a template. store: one request to the store's engine, with ``operation`` and ``engine``. audit: an entry of the
+audit log. acquire holds the steps of a photo, detect and embed hold stages "inference"; decide and enroll hold stages
+"store", unless the store answers from its memory.
 """
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 
@@ -30,6 +34,10 @@ class ObservedCall(Protocol):
 
     def answered(self, reason: str, answer: Any) -> None:
         """Take an answer: the only one, or one of a stream. ``reason`` is that of the error in it; empty without."""
+        ...
+
+    def decided(self, decision: Decision, contract: Contract) -> None:
+        """Take a decision of the call, about an embedding under a contract. It holds scores and names people."""
         ...
 
     def ended(self, reason: str) -> None:

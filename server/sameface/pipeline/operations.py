@@ -8,6 +8,7 @@ from datetime import datetime
 import numpy as np
 
 from sameface.inference.cards import ModelCard
+from sameface.observation.calls import PRESENT
 from sameface.observation.stages import stage
 from sameface.pipeline.answers import Enrolment, Identification, IdentificationSettings
 from sameface.pipeline.embedders import Embedders, refuse_face_options
@@ -164,6 +165,8 @@ class FaceOperations:
                 )
         except ThresholdNotCalibrated as error:
             raise self.embedders.explained(error, found.contract) from None
+        if (call := PRESENT.get()) is not None:
+            call.decided(decision, found.contract)
         return decision, face
 
     async def identify(self, sample: Sample, settings: IdentificationSettings) -> Identification:
@@ -179,7 +182,7 @@ class FaceOperations:
         async def decide(vector: Vector, made_under: Contract) -> Decision:
             try:
                 with stage("decide"):
-                    return await self.store.identify(
+                    decision = await self.store.identify(
                         gallery,
                         Probe(vector, made_under),
                         threshold=settings.threshold,
@@ -188,6 +191,9 @@ class FaceOperations:
                     )
             except ThresholdNotCalibrated as error:
                 raise self.embedders.explained(error, contract) from None
+            if (call := PRESENT.get()) is not None:
+                call.decided(decision, contract)
+            return decision
 
         if not (settings.all_faces and isinstance(sample, PhotoSample)):
             vector, made_under, face = await self._probe(sample, gallery, settings.selection)
@@ -239,6 +245,8 @@ class FaceOperations:
             decision = decide_comparison(score, policy=policy, operating_points=card.points, threshold=threshold)
         except ThresholdNotCalibrated as error:
             raise self.embedders.explained(error, card.contract) from None
+        if (call := PRESENT.get()) is not None:
+            call.decided(decision, card.contract)
         return decision, sides[0][2], sides[1][2]
 
     async def detect(self, photo: bytes) -> FoundFaces:
@@ -277,11 +285,12 @@ class FaceOperations:
         if isinstance(sample, EmbeddingSample):
             return sample.vector, sample.contract, None
         card = self.embedders.card_for(contract)
-        if card.whole_image is not None:
-            return (await self.photos.embed_image(sample.content, card))[0], contract, None
-        chosen = selection or self.default_selection
-        face, vector = await self.photos.embed_face(sample.content, chosen, card.version, attacks)
-        return vector, contract, face
+        with stage("acquire"):
+            if card.whole_image is not None:
+                return (await self.photos.embed_image(sample.content, card))[0], contract, None
+            chosen = selection or self.default_selection
+            face, vector = await self.photos.embed_face(sample.content, chosen, card.version, attacks)
+            return vector, contract, face
 
     def _content(self, sample: Sample, selection: FaceSelection | None) -> bytes:
         """Return the bytes that identify a repeated enrolment: the face selection and the photo."""

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -43,6 +44,7 @@ CANARY_S, CANARY_TIMEOUT_S = 5.0, 5.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 MOST_CORES_ALONE = 4
 """Most cores for a model's call that is alone. Further ones would gain little."""
+HAPPENED = ("restart", "reload", "failed check")
 STABLE_S = 60.0
 """A server that ran for this many seconds has recovered. One that ends sooner is restarted after a growing pause."""
 
@@ -87,6 +89,9 @@ class LocalTriton:
         self._long_timeout_client = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
         self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
         """Called with False when outputs cannot be trusted, and with True when they can be trusted again."""
+        self.happened: Counter[str] = Counter()
+        """Number of restarts, of models that were loaded again, and of golden vectors that were not reproduced, see
+        `HAPPENED`."""
         self.photos_in_work: Callable[[], int] = _one
         """Tells how many photos the service works on. A call is alone while there are cores enough for each of them."""
 
@@ -111,6 +116,11 @@ class LocalTriton:
             shared_inputs=lambda: self.shared_inputs,
             metadata=metadata,
         )
+
+    @property
+    def serving(self) -> bool:
+        """Whether the outputs of all models can be trusted at the moment."""
+        return self._serving
 
     @property
     def metrics(self) -> Path:
@@ -216,6 +226,7 @@ class LocalTriton:
                 elif time.monotonic() >= next_canary:
                     next_canary = time.monotonic() + CANARY_S
                     if failed := await self._failed_canaries():
+                        self.happened["failed check"] += len(failed)
                         troubled = True
                         log.error("%s failed the canary; loading the model again", ", ".join(failed))
                         await self._repair(failed)
@@ -234,6 +245,7 @@ class LocalTriton:
                 log.error("tritonserver ended %d times in short order; restarting in %g s", self._quick_ends, backoff)
                 await asyncio.sleep(backoff)
             self._quick_ends += 1
+            self.happened["restart"] += 1
             await self._end_process()
             try:
                 await self._launch()
@@ -244,6 +256,7 @@ class LocalTriton:
                 return
 
     async def _repair(self, models: Sequence[str]) -> None:
+        self.happened["reload"] += len(models)
         await self._set_serving(False)
         for pid, model in self._stubs.items():
             if model in models:

@@ -1,0 +1,75 @@
+"""The metrics of a service, from its settings and its parts."""
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from sameface.access.tls import TlsOptions, check_encrypted
+from sameface.api.admission import Admission
+from sameface.api.system_service import ServedParts
+from sameface.audit.log import AuditLog
+from sameface.inference.cards import ModelCard
+from sameface.inference.local.server import LocalTriton
+from sameface.metrics.sweeps import Sweeps
+from sameface.settings import Settings
+from sameface_qdrant.store.store import Store
+
+if TYPE_CHECKING:
+    from sameface.metrics.serving import Metrics
+
+
+def metrics_of(settings: Settings, cards: tuple[ModelCard, ...], parts: AsyncExitStack) -> "Metrics | None":
+    """Begin to count; None if the settings want no metrics."""
+    options = settings.metrics
+    if not options.listen:
+        return None
+    # Only here, so that a service without metrics does not load what they need.
+    from sameface.metrics.serving import Metrics
+
+    check_encrypted(options.listen, options.tls, settings.allow_plaintext, setting="metrics.listen")
+    return Metrics(options, cards, parts)
+
+
+def start_metrics(
+    metrics: "Metrics",
+    settings: Settings,
+    admission: Admission,
+    served: ServedParts,
+    store: Store,
+    sweeps: Sweeps,
+    local: LocalTriton | None,
+    entries: AuditLog | None,
+) -> None:
+    """Answer scrapes from now on."""
+    from sameface.metrics.files import certificates_of, next_key_end
+    from sameface.metrics.serving import expected_waits
+    from sameface.metrics.state import Sources
+
+    def parts_up() -> dict[str, bool]:
+        models = {} if local is None else {"models": local.serving}
+        return {**metrics.observer.answering, **models, **({} if entries is None else {"audit": entries.writable})}
+
+    counting = metrics.count(store)
+    http = settings.http.tls_beside(settings.tls) if settings.http.listen else TlsOptions()
+    metrics.start(
+        Sources(
+            admission=admission,
+            expected_wait_s=expected_waits(admission),
+            parts=parts_up,
+            served=served,
+            sweeps=sweeps,
+            contents=lambda: counting.contents,
+            bands=metrics.observer.bands,
+            local=local,
+            audit_waiting=None if entries is None else lambda: entries.waiting,
+            certificates={
+                **certificates_of("grpc", settings.tls),
+                **certificates_of("http", http),
+                **certificates_of("metrics", settings.metrics.tls),
+            },
+            next_key_end=lambda: next_key_end(settings.keys_file),
+            folders={
+                **({} if settings.qdrant_url else {"data": settings.data_dir}),
+                **({} if entries is None else {"audit": settings.audit_folder}),
+            },
+        )
+    )
