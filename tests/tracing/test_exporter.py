@@ -40,10 +40,9 @@ class Nobody:
 
 def span(number: int = 1) -> Span:
     """A span that has ended; its number is its id."""
-    made = Span(
-        "decode", "internal", TraceContext(5, number, True, "a=1"), 3, CallSpans(Nobody(), code_of), {"n": number}
-    )
-    made.ended_ns = made.started_ns + 7
+    made = Span("decode", "internal", TraceContext(5, 3, True, "a=1"), None, CallSpans(Nobody(), code_of))
+    made.id, made.attributes = number, {"n": number}
+    made.end_ns = made.start_ns + 7
     return made
 
 
@@ -94,7 +93,7 @@ def test_a_span_arrives_as_it_was(protocol: Any) -> None:
         f"{3:016x}",
     )
     assert (got.name, got.kind, got.trace_state) == ("decode", trace_pb2.Span.SPAN_KIND_INTERNAL, "a=1")
-    assert (got.start_time_unix_nano, got.end_time_unix_nano) == (sent.started_ns, sent.started_ns + 7)
+    assert (got.start_time_unix_nano, got.end_time_unix_nano) == (sent.start_ns, sent.start_ns + 7)
     assert attributes_of(got) == {"n": 9}
     assert collected.metadata[0]["x-key"] == "secret"
     resource = collected.requests[0].resource_spans[0].resource

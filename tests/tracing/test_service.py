@@ -62,6 +62,7 @@ async def traced(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Trac
         with _tracing_triton(of_triton.address):
             await triton.start()
         patch.setenv("SAMEFACE_TRACES__ENDPOINT", f"http://{collected.address}")
+        patch.setenv("SAMEFACE_METRICS__LISTEN", "127.0.0.1:0")
         flags = [
             "--triton-url",
             triton.grpc_url,

@@ -17,7 +17,7 @@ from sameface.api.status import ERRORS, code_of
 from sameface.errors import ModelUnavailable
 from sameface.observation.observers import STAGE_NAMES
 from sameface.tracing.context import TraceContext
-from sameface.tracing.spans import MOST_SPANS, Span, Tracer, outgoing, present_ids
+from sameface.tracing.spans import MOST_SPANS, Span, Tracer, exemplar, outgoing, present_ids
 from sameface_qdrant.errors import IdentityNotFound
 
 CALLER = TraceContext(0xA1, 0xB2, True, "vendor=1")
@@ -64,15 +64,15 @@ def test_a_stage_is_below_its_call_and_the_call_below_its_caller() -> None:
     root, run = kept.named("sameface.v1.FaceService/VerifyFace"), kept.named("infer face_detector")
     detect, store = kept.named("detect"), kept.named("qdrant nearest")
     assert (root.parent, detect.parent, run.parent, store.parent) == (
-        CALLER.span,
-        root.context.span,
-        detect.context.span,
-        root.context.span,
+        CALLER.id,
+        root.id,
+        detect.id,
+        root.id,
     )
-    assert {span.context.trace for span in kept.spans} == {CALLER.trace}
+    assert {span.trace for span in kept.spans} == {CALLER.trace}
     assert [(span.kind) for span in (root, detect, run, store)] == ["server", "internal", "client", "client"]
     assert dict(inside) == {"traceparent": run.context.header, "tracestate": "vendor=1"}
-    assert all(0 < span.started_ns <= span.ended_ns for span in kept.spans)
+    assert all(0 < span.start_ns <= span.end_ns for span in kept.spans)
     assert (outgoing(), present_ids()) == ((), {})
 
 
@@ -82,6 +82,7 @@ def test_a_callers_trace_is_kept_or_left_out_as_the_caller_says(ratio: float, sa
     ours = tracer(kept, ratio=ratio)
     call = ours.begin_call("VerifyFace", lambda: sent(TraceContext(7, 8, sampled)))
     (header,) = outgoing()
+    assert exemplar() == (present_ids() if sampled else None)
     ours.begin_stage("decode", {})(None)
     call.ended("")
     assert len(kept.spans) == (2 if sampled else 0)
@@ -94,8 +95,8 @@ def test_a_caller_that_is_not_followed_has_no_say() -> None:
     call = tracer(kept, follow=False).begin_call("VerifyFace", lambda: sent(TraceContext(7, 8, False, "a=1")))
     call.ended("")
     (span,) = kept.spans
-    assert (span.parent, span.context.state) == (0, "")
-    assert span.context.trace != 7
+    assert (span.parent, span.state) == (0, "")
+    assert span.trace != 7
 
 
 @settings(max_examples=40)
@@ -107,9 +108,8 @@ def test_the_ratio_keeps_the_traces_that_opentelemetry_keeps(ratio: float, seed:
         call = tracer(kept, ratio=ratio).begin_call("VerifyFace", lambda: ())
         root = call.root
         call.ended("")
-    context = root.context if isinstance(root, Span) else root
-    assert context is not None
-    decision: Any = TraceIdRatioBased(ratio).should_sample(None, context.trace, "").decision
+    assert root is not None
+    decision: Any = TraceIdRatioBased(ratio).should_sample(None, root.trace, "").decision
     assert bool(kept.spans) is decision.is_sampled()
 
 
@@ -151,7 +151,7 @@ def test_an_error_has_its_reason_and_status_and_never_its_message() -> None:
         ("KeyError", True),
         (None, False),
     ]
-    assert NAME not in str([(span.name, span.attributes, span.context.state) for span in kept.spans])
+    assert NAME not in str([(span.name, span.attributes, span.state) for span in kept.spans])
 
 
 def test_attributes_are_those_of_the_conventions_or_of_sameface() -> None:
@@ -190,5 +190,5 @@ async def test_calls_at_the_same_time_keep_their_own_spans() -> None:
 
     await asyncio.gather(*(asyncio.create_task(call(trace)) for trace in range(1, 6)))
     for trace in range(1, 6):
-        *stages, root = (span for span in kept.spans if span.context.trace == trace)
-        assert [stage.parent for stage in stages] == [root.context.span] * 3
+        *stages, root = (span for span in kept.spans if span.trace == trace)
+        assert [stage.parent for stage in stages] == [root.id] * 3

@@ -23,8 +23,8 @@ class TraceContext:
 
     trace: int
     """128 bits, not 0."""
-    span: int
-    """64 bits, not 0."""
+    id: int
+    """Of the span: 64 bits, not 0 but for the caller of a trace that begins here."""
     sampled: bool
     """Whether whoever called keeps the trace."""
     state: str = ""
@@ -33,7 +33,7 @@ class TraceContext:
     @property
     def header(self) -> str:
         """The value of ``traceparent``."""
-        return f"00-{self.trace:032x}-{self.span:016x}-{self.sampled:02x}"
+        return f"00-{self.trace:032x}-{self.id:016x}-{self.sampled:02x}"
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the context as metadata of a gRPC call."""

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
@@ -18,6 +19,8 @@ KINDS: Mapping[Kind, trace_pb2.Span.SpanKind.ValueType] = {
 }
 NAME = "sameface"
 SAMPLED = 1
+MOST_KEPT = 1024
+"""Attributes that are kept: most spans have the same."""
 REMOTE_KNOWN, REMOTE = 0x100, 0x200
 """Bits of ``flags``: whether it is known that the parent is in another process, and whether it is."""
 
@@ -45,22 +48,22 @@ def encoded(spans: Sequence[Span], resource: Resource) -> bytes:
 
 
 def _span(span: Span) -> trace_pb2.Span:
-    context = span.context
     return trace_pb2.Span(
-        trace_id=context.trace.to_bytes(16, "big"),
-        span_id=context.span.to_bytes(8, "big"),
+        trace_id=span.trace.to_bytes(16, "big"),
+        span_id=span.id.to_bytes(8, "big"),
         parent_span_id=span.parent.to_bytes(8, "big") if span.parent else b"",
-        trace_state=context.state,
+        trace_state=span.state,
         flags=SAMPLED | REMOTE_KNOWN | (REMOTE if span.kind == "server" and span.parent else 0),
         name=span.name,
         kind=KINDS[span.kind],
-        start_time_unix_nano=span.started_ns,
-        end_time_unix_nano=span.ended_ns,
+        start_time_unix_nano=span.start_ns,
+        end_time_unix_nano=span.end_ns,
         attributes=[_attribute(name, value) for name, value in span.attributes.items()],
         status=trace_pb2.Status(code=trace_pb2.Status.STATUS_CODE_ERROR) if span.error else None,
     )
 
 
+@lru_cache(MOST_KEPT)
 def _attribute(name: str, value: str | int) -> KeyValue:
     content = AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)
     return KeyValue(key=name, value=content)

@@ -9,6 +9,8 @@ from sameface.observation.current import CURRENT
 from sameface.observation.observers import Details, End, Metadata, StageName
 from sameface.tracing.context import TraceContext, context_in
 from sameface_qdrant.errors import SamefaceError
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Decision
 
 Kind: TypeAlias = Literal["internal", "server", "client"]
 Attributes: TypeAlias = dict[str, str | int]
@@ -25,15 +27,48 @@ _random = random.Random()  # noqa: S311  # ids of spans guard nothing
 class Span:
     """One span. It is written to until it ends, by one task or thread at a time."""
 
-    __slots__ = ("attributes", "call", "context", "ended_ns", "error", "kind", "name", "parent", "started_ns")
+    __slots__ = (
+        "above",
+        "attributes",
+        "call",
+        "end_ns",
+        "error",
+        "id",
+        "kind",
+        "name",
+        "parent",
+        "start_ns",
+        "state",
+        "trace",
+    )
 
-    def __init__(
-        self, name: str, kind: Kind, context: TraceContext, parent: int, call: "CallSpans", attributes: Attributes
-    ) -> None:
-        self.name, self.kind, self.context, self.parent, self.call = name, kind, context, parent, call
-        self.attributes = attributes
+    def __init__(self, name: str, kind: Kind, context: "TraceContext | Span", above: object, call: "CallSpans") -> None:
+        """Begin a span below ``context``: that of the caller, or the span around it.
+
+        ``above`` is the current one after its end.
+        """
+        self.name, self.kind, self.above, self.call = name, kind, above, call
+        self.trace: int = context.trace
+        self.parent: int = context.id
+        self.state: str = context.state
+        self.id: int = _random.getrandbits(64) or 1
+        self.attributes: Attributes = {}
         self.error = False
-        self.started_ns, self.ended_ns = time.time_ns(), 0
+        self.start_ns, self.end_ns = time.time_ns(), 0
+
+    @property
+    def context(self) -> TraceContext:
+        """What a call to another part carries."""
+        return TraceContext(self.trace, self.id, True, self.state)
+
+    def end(self, error: BaseException | None) -> None:
+        """End the span of a stage. See `End`."""
+        CURRENT.set(self.above)
+        self.end_ns = time.time_ns()
+        if error is not None:
+            self.attributes["error.type"] = reason_of(error)
+            self.error = not isinstance(error, SamefaceError) or self.call.code_of(error.reason) in SERVER_FAULTS
+        self.call.sink.add(self)
 
 
 class Sink(Protocol):
@@ -47,10 +82,10 @@ class Sink(Protocol):
 class CallSpans:
     """The spans of one call. Implements `ObservedCall`."""
 
-    __slots__ = ("_before", "_code_of", "_sink", "answers", "made", "root")
+    __slots__ = ("_before", "answers", "code_of", "made", "root", "sink")
 
     def __init__(self, sink: Sink, code_of: Callable[[str], str]) -> None:
-        self._sink, self._code_of = sink, code_of
+        self.sink, self.code_of = sink, code_of
         self._before = CURRENT.get()
         self.made = self.answers = 0
         self.root: Span | TraceContext | None = None
@@ -59,13 +94,16 @@ class CallSpans:
         """See `ObservedCall.answered`."""
         self.answers += 1
 
+    def decided(self, decision: Decision, contract: Contract) -> None:
+        """See `ObservedCall.decided`. Spans have no score."""
+
     def ended(self, reason: str) -> None:
         """See `ObservedCall.ended`."""
         CURRENT.set(self._before)
         root = self.root
         if not isinstance(root, Span):
             return
-        code = self._code_of(reason)
+        code = self.code_of(reason)
         root.attributes["rpc.response.status_code"] = code
         if reason:
             root.attributes["error.type"] = reason
@@ -74,21 +112,8 @@ class CallSpans:
             root.attributes["sameface.answers"] = self.answers
         if self.made > MOST_SPANS:
             root.attributes["sameface.dropped_spans"] = self.made - MOST_SPANS
-        root.ended_ns = time.time_ns()
-        self._sink.add(root)
-
-    def end_of(self, span: Span, before: object) -> End:
-        """Return what ends the span of a stage."""
-
-        def end(error: BaseException | None) -> None:
-            CURRENT.set(before)
-            span.ended_ns = time.time_ns()
-            if error is not None:
-                span.attributes["error.type"] = reason_of(error)
-                span.error = not isinstance(error, SamefaceError) or self._code_of(error.reason) in SERVER_FAULTS
-            self._sink.add(span)
-
-        return end
+        root.end_ns = time.time_ns()
+        self.sink.add(root)
 
 
 class Tracer:
@@ -121,19 +146,17 @@ class Tracer:
     def begin_call(self, rpc: str, metadata: Metadata) -> CallSpans:
         """See `Observer.begin_call`."""
         call = CallSpans(self._sink, self._code_of)
-        caller = context_in(metadata()) if self._follow else None
-        if caller is None:
+        context = context_in(metadata()) if self._follow else None
+        if context is None:
             trace = _random.getrandbits(128) or 1
             # As OpenTelemetry's samplers decide, so that several services keep the same traces.
-            context = TraceContext(trace, _random.getrandbits(64) or 1, (trace & ((1 << 64) - 1)) < self._below)
-        else:
-            context = TraceContext(caller.trace, _random.getrandbits(64) or 1, caller.sampled, caller.state)
+            context = TraceContext(trace, 0, (trace & ((1 << 64) - 1)) < self._below)
         if context.sampled:
             method = self._methods.get(rpc, rpc)
-            attributes: Attributes = {"rpc.system.name": "grpc", "rpc.method": method}
-            call.root = Span(method, "server", context, caller.span if caller else 0, call, attributes)
+            call.root = Span(method, "server", context, None, call)
+            call.root.attributes = {"rpc.system.name": "grpc", "rpc.method": method}
         else:
-            call.root = context
+            call.root = TraceContext(context.trace, _random.getrandbits(64) or 1, False, context.state)
         CURRENT.set(call.root)
         return call
 
@@ -146,14 +169,13 @@ class Tracer:
         call.made += 1
         if call.made > MOST_SPANS:
             return _nothing
-        context = TraceContext(above.context.trace, _random.getrandbits(64) or 1, True, above.context.state)
-        span = Span(name, "internal", context, above.context.span, call, {})
+        span = Span(name, "internal", above, above, call)
         if name == "inference":
             self._describe_inference(span, details)
         elif name == "store":
             _describe_store(span, details)
         CURRENT.set(span)
-        return call.end_of(span, above)
+        return span.end
 
     def _describe_inference(self, span: Span, details: Details) -> None:
         model, version = details.get("model", ""), details.get("version", 0)
@@ -200,4 +222,9 @@ def present_ids() -> dict[str, str]:
     context = current.context if isinstance(current, Span) else current
     if not isinstance(context, TraceContext):
         return {}
-    return {"trace_id": f"{context.trace:032x}", "span_id": f"{context.span:016x}"}
+    return {"trace_id": f"{context.trace:032x}", "span_id": f"{context.id:016x}"}
+
+
+def exemplar() -> dict[str, str] | None:
+    """Return the ids of the present span for an exemplar of a metric; None where no trace is kept."""
+    return present_ids() if isinstance(CURRENT.get(), Span) else None
