@@ -85,8 +85,9 @@ site: install-dev ## Build the documentation site, build/site/index.html
 
 KILLS ?= 200
 SEED ?= 20261124
-chaos: install-dev ## Kill a writing process KILLS=200 times and check what it was promised (SEED=n)
-	@$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
+FAULT ?=
+chaos: install-dev models triton ## Kill a writing process KILLS=200 times, then let each part fail; writes docs/faults.md (SEED=n, FAULT=name)
+	@$(BIN)/python -m tests.faults --kills $(KILLS) --seed $(SEED) --fault "$(FAULT)"
 
 HOUR ?=
 first-hour: install ## Run docs/first-hour.md, from the installation to the last step (HOUR="--wheels FOLDER --steps 1-7 --keep FOLDER --json")
