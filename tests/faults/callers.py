@@ -87,16 +87,16 @@ class _NotingChannel:
 class Load:
     """Calls of all kinds on one service."""
 
-    def __init__(
-        self, address: str, portraits: Path, seed: int, http: str = "", own_rates: Mapping[str, float] = RATES
-    ):
+    def __init__(self, address: str, portraits: Path, seed: int, http: str = "", rates: Mapping[str, float] = RATES):
         self.attempts: list[Attempt] = []
         self.looks: list[Look] = []
         self.ledger = Ledger()
         self.violations: list[Violation] = []
-        self.unanswered = 0
-        """Calls that failed with all their repeats."""
-        self._address, self._http, self._rates = address, http, own_rates
+        self.calls = 0
+        """Calls that have ended."""
+        self.failures: list[str] = []
+        """Why calls failed, with all their repeats."""
+        self._address, self._http, self.rates = address, http, dict(rates)
         self._draw = random.Random(seed)
         self._photos = {name: tuple(photo_250(portraits / one) for one in both) for name, both in PEOPLE.items()}
         self._number = 0
@@ -121,11 +121,27 @@ class Load:
 
     def start(self) -> None:
         """Begin to call."""
-        kinds = {"verify": self._verify, "enrol": self._enrol, "delete": self._delete, "get": self._get}
-        self._sources = [asyncio.create_task(self._regularly(rate, kinds[kind])) for kind, rate in self._rates.items()]
+        kinds = self._kinds()
+        self._sources = [asyncio.create_task(self._regularly(rate, kinds[kind])) for kind, rate in self.rates.items()]
         self._sources.append(asyncio.create_task(self._look()))
         if self._http:
             self._sources.append(asyncio.create_task(self._regularly(HTTP_RATE, self._verify_over_http)))
+
+    async def most(self, callers: int, seconds: float) -> float:
+        """Return how many calls of this mix end in a second, where so many callers call again at once."""
+        kinds, before, end = self._kinds(), self.calls, time.monotonic() + seconds
+
+        async def caller() -> None:
+            while time.monotonic() < end:
+                (kind,) = self._draw.choices(list(self.rates), list(self.rates.values()))
+                await self._one(kinds[kind])
+
+        began = time.monotonic()
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        return (self.calls - before) / (time.monotonic() - began)
+
+    def _kinds(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {"verify": self._verify, "enrol": self._enrol, "delete": self._delete, "get": self._get}
 
     async def stop(self) -> None:
         """Begin no more calls, and wait for those that are open."""
@@ -184,8 +200,9 @@ class Load:
     async def _one(self, call: Callable[[], Awaitable[None]]) -> None:
         try:
             await call()
-        except ServiceError:
-            self.unanswered += 1
+        except ServiceError as error:
+            self.failures.append(f"{error.code.name} {error.reason}".strip())
+        self.calls += 1
 
     async def _look(self) -> None:
         stub: Any = health_pb2_grpc.HealthStub(self._health)
@@ -240,6 +257,8 @@ class Load:
             self._number += 1
             one = Operation(f"f{self._number}", "delete", self._draw.choice(free))
             await self._change(one, self._client.delete_identity(GALLERY, one.identity, force=True))
+        else:
+            await self._get()
 
     async def _change(self, operation: Operation, call: Awaitable[object]) -> None:
         self.ledger.begin(operation)

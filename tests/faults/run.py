@@ -37,14 +37,17 @@ async def run_faults(
     return rows
 
 
-async def run_one(fault: Fault, stack: Stack, load: Load, seed: int) -> Row:
-    """Let one fault happen under load. Afterwards everything that was acknowledged is looked for."""
+async def run_one(fault: Fault, stack: Stack, load: Load, seed: int, settled_s: float = SETTLED_S) -> Row:
+    """Let one fault happen under load. Afterwards everything that was acknowledged is looked for.
+
+    For ``settled_s`` seconds nothing may fail before it, and before it counts as over.
+    """
     draw = random.Random(f"{seed} {fault.part} {fault.name}")
     load.attempts.clear()
     load.looks.clear()
     load.violations.clear()
     load.start()
-    broken = [] if await load.settled(SETTLED_S, BACK_WITHIN_S) else ["calls failed before it began"]
+    broken = [] if await load.settled(settled_s, BACK_WITHIN_S) else ["calls failed before it began"]
     await asyncio.sleep(draw.random())
     began = time.monotonic()
     await fault.happen(stack, draw)
@@ -55,8 +58,8 @@ async def run_one(fault: Fault, stack: Stack, load: Load, seed: int) -> Row:
     else:
         over = began
     # What it does may be noticed late: by the next check of a model.
-    await asyncio.sleep(SETTLED_S)
-    if not await load.settled(SETTLED_S, BACK_WITHIN_S):
+    await asyncio.sleep(settled_s)
+    if not await load.settled(settled_s, BACK_WITHIN_S):
         broken.append(f"not back within {BACK_WITHIN_S:g} s")
     ended = time.monotonic()
     await load.stop()

@@ -59,7 +59,7 @@ def rows_of(kept: Mapping[str, Any]) -> list[Row]:
 def markdown(kept: Mapping[str, Any]) -> str:
     """The conditions and the table."""
     rows = rows_of(kept)
-    lines = [f"{_conditions(kept['conditions'])}\n" if kept["conditions"] else ""]
+    lines = [f"{conditions_line(kept['conditions'])}\n" if kept["conditions"] else ""]
     run = [row for row in rows if not row.not_run]
     if run:
         lines += [
@@ -91,7 +91,8 @@ def _line(row: Row) -> str:
     return f"| {row.part} | {row.fault} | {row.lasts} | {photo} | {store} | {row.health} | {times} | {kept} |"
 
 
-def _conditions(found: Mapping[str, Any]) -> str:
+def conditions_line(found: Mapping[str, Any]) -> str:
+    """What the figures depend on, in a sentence."""
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     return (
         f"Seed {found['seed']}; {found['date']}; {found['processor']}, {found['cores']} cores, "

@@ -16,13 +16,16 @@ class Release:
     """A release that can be run."""
 
     name: str
+    """Its commit."""
     python: str
     """The interpreter of its environment."""
 
 
 def this_release() -> Release:
     """The release of this checkout, as it is."""
-    return Release("this checkout", sys.executable)
+    commit = _run("git", "rev-parse", "--short=12", "HEAD", cwd=ROOT).decode().strip()
+    changed = " with changes" if _run("git", "status", "--porcelain", "--untracked-files=no", cwd=ROOT) else ""
+    return Release(f"{commit}{changed}", sys.executable)
 
 
 def built(revision: str, folder: Path) -> Release:
@@ -40,7 +43,7 @@ def built(revision: str, folder: Path) -> Release:
             archive.extractall(checkout, filter="data")
         _run("make", "install", "models", "triton", cwd=checkout)
         (checkout / BUILT).touch()
-    return Release(revision if revision == commit else f"{revision} ({commit})", str(checkout / ".venv/bin/python"))
+    return Release(commit, str(checkout / ".venv/bin/python"))
 
 
 def _run(*command: str, cwd: Path) -> bytes:
