@@ -7,6 +7,7 @@ faults; the other rows stay as they were measured.
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +37,8 @@ def main() -> int:
     def progress(what: str) -> None:
         print(what, file=sys.stderr, flush=True)
 
+    # Networks and disks are removed, too, if somebody asks it to end.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with tempfile.TemporaryDirectory(prefix="sameface-faults-") as name:
         rows = asyncio.run(run_faults(chosen, Path(name), arguments.portraits, arguments.seed, progress))
     print(markdown(as_json(found, rows)))

@@ -155,7 +155,10 @@ class Load:
             one.cancel()
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Give up what is open, and close the connections."""
+        for task in [*self._sources, *self._calls]:
+            task.cancel()
+        await asyncio.gather(*self._sources, *self._calls, return_exceptions=True)
         await self._client.aclose()
         await self._health.close()
         await self._web.aclose()

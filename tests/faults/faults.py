@@ -118,6 +118,16 @@ async def _frees(stack: Stack, draw: random.Random) -> None:
     stack.disk.free()
 
 
+async def _fills_audit(stack: Stack, draw: random.Random) -> None:
+    assert stack.audit is not None
+    stack.audit.fill()
+
+
+async def _frees_audit(stack: Stack, draw: random.Random) -> None:
+    assert stack.audit is not None
+    stack.audit.free()
+
+
 def _steps(seconds: int) -> Act:
     async def act(stack: Stack, draw: random.Random) -> None:
         set_clock(stack.folder, seconds)
@@ -132,6 +142,7 @@ FAULTS = (
     Fault(EMBEDDED, "service", "paused", _sends("service", STOP), _sends("service", CONT), 6.0),
     Fault(EMBEDDED, "service", "cut off", _cuts, _joins, 8.0, why_no_network),
     Fault(EMBEDDED, "service", "disk of the store full", _fills, _frees, 6.0, why_no_disk),
+    Fault(EMBEDDED, "service", "disk of the audit log full", _fills_audit, _frees_audit, 6.0, why_no_disk),
     Fault(EMBEDDED, "local Triton", "server killed", _inside("tritonserver", KILL)),
     Fault(EMBEDDED, "local Triton", "server paused", _inside("tritonserver", STOP)),
     Fault(EMBEDDED, "local Triton", "model process killed", _inside("model", KILL)),

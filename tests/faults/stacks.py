@@ -12,6 +12,7 @@ from tests.faults.parts import Program, ServiceProgram, free_port, socket_of, tr
 
 EMBEDDED, TRITON, QDRANT, CLOCK = "embedded", "triton", "qdrant", "clock"
 DISK_MB = 256
+AUDIT_DISK_MB = 16
 QDRANT_DISK_MB = 512
 CLOCK_FILE = "clock"
 
@@ -30,6 +31,8 @@ class Stack:
     """Of the part that can be cut off: the service, the Triton or the Qdrant server."""
     disk: Disk | None = None
     """Of the store."""
+    audit: Disk | None = None
+    """Of the audit log."""
 
     async def restart_triton(self) -> None:
         """Start the Triton again; its socket has another name then."""
@@ -58,14 +61,17 @@ async def running(kind: str, folder: Path, flags: tuple[str, ...] = ()) -> Async
         network = things.enter_context(Network(_number(kind))) if not why_no_network() and kind != CLOCK else None
         host, prefix = (network.inside, network.prefix) if network else ("127.0.0.1", [])
         store = folder / ("qdrant" if kind == QDRANT else "data")
-        disk = None
+        disk = audit = None
         if kind in (EMBEDDED, QDRANT) and not why_no_disk():
             disk = things.enter_context(Disk(store, QDRANT_DISK_MB if kind == QDRANT else DISK_MB))
         store.mkdir(parents=True, exist_ok=True)
         triton = forward = qdrant = None
+        environment: dict[str, str] = {}
+        if kind == EMBEDDED and not why_no_disk():
+            audit = things.enter_context(Disk(folder / "audit", AUDIT_DISK_MB))
+            environment = {"SAMEFACE_AUDIT__ENABLED": "true", "SAMEFACE_AUDIT__FOLDER": str(audit.folder)}
         try:
             more: list[str] = [*flags, "--data-dir", str(folder / "data")]
-            environment: dict[str, str] = {}
             if kind == TRITON:
                 programs.append(triton := triton_program(folder))
                 target = socket_of(await triton.start())
@@ -91,7 +97,7 @@ async def running(kind: str, folder: Path, flags: tuple[str, ...] = ()) -> Async
             )
             programs.append(service.program)
             await service.start()
-            yield Stack(service, folder, triton, forward, qdrant, network, disk)
+            yield Stack(service, folder, triton, forward, qdrant, network, disk, audit)
         finally:
             for program in reversed(programs):
                 await program.stop()
@@ -118,7 +124,7 @@ def clock_environment(folder: Path) -> dict[str, str]:
     return {
         "LD_PRELOAD": os.environ["FAKETIME_LIB"],
         "FAKETIME_TIMESTAMP_FILE": str(folder / CLOCK_FILE),
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
 
