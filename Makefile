@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos
+.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade
 .PHONY: qdrant docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
@@ -85,8 +85,13 @@ site: install-dev ## Build the documentation site, build/site/index.html
 
 KILLS ?= 200
 SEED ?= 20261124
-chaos: install-dev ## Kill a writing process KILLS=200 times and check what it was promised (SEED=n)
-	@$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
+FAULT ?=
+chaos: install-dev models triton ## Kill a writing process KILLS=200 times, then let each part fail; writes docs/faults.md (SEED=n, FAULT=name)
+	@$(BIN)/python -m tests.faults --kills $(KILLS) --seed $(SEED) --fault "$(FAULT)"
+
+PREVIOUS ?=
+upgrade: install-dev models triton ## Replace every part of a running system by this release, under load (PREVIOUS=revision, SEED=n)
+	@$(BIN)/python -m tests.upgrade --previous "$(PREVIOUS)" --seed $(SEED)
 
 HOUR ?=
 first-hour: install ## Run docs/first-hour.md, from the installation to the last step (HOUR="--wheels FOLDER --steps 1-7 --keep FOLDER --json")

@@ -1,4 +1,4 @@
-"""``make chaos``: kill a writing process many times; print where the kills came; fail if a promise was broken."""
+"""A part of ``make chaos``: kill a writing process many times, and print where the kills came."""
 
 import argparse
 import asyncio
@@ -15,14 +15,19 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=20261124)
     arguments = parser.parse_args()
+    return 0 if kill(arguments.kills, arguments.seed) else 1
+
+
+def kill(kills: int, seed: int) -> bool:
+    """Kill a process so many times. Return whether every promise was kept."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            landings = asyncio.run(chaos(Path(folder) / "store", arguments.kills, arguments.seed))
+            landings = asyncio.run(chaos(Path(folder) / "store", kills, seed))
         except Violation as broken:
             print(f"VIOLATION: {broken}", file=sys.stderr)
-            return 1
+            return False
     print(landings.table())
-    return 0
+    return True
 
 
 if __name__ == "__main__":

@@ -126,6 +126,28 @@ def test_a_service_that_says_when_to_come_back_is_asked_again(
     assert len(script.requests) == 4
 
 
+def test_a_call_that_reaches_a_server_which_begins_to_stop_is_repeated(
+    run: Callable[..., Any], scripted: tuple[Scripted, str]
+) -> None:
+    script, _ = scripted
+    script.script = [grpc.StatusCode.CANCELLED, grpc.StatusCode.CANCELLED, None]
+    run(lambda client: client.verify("g", "i", b"photo"))
+    assert len(script.requests) == 3
+
+
+def test_a_call_whose_channel_is_closed_here_is_not_repeated(scripted: tuple[Scripted, str]) -> None:
+    _, address = scripted
+    with grpc.insecure_channel(address) as channel:
+        grpc.channel_ready_future(channel).result(timeout=10)
+        rpc: Any = channel.unary_unary("/sameface.v1.FaceService/VerifyFace")
+        calls = [rpc.future(b"", timeout=10), rpc.future(b"", timeout=10)]
+        calls[0].cancel()
+    # The second one may have had its answer before the channel was closed.
+    failed = [ServiceError.of(call) for call in calls if call.code() != grpc.StatusCode.OK]
+    assert failed
+    assert {error.code for error in failed} == {grpc.StatusCode.CANCELLED}
+
+
 def test_a_retried_enrolment_is_recognised_by_its_photo(
     run: Callable[..., Any], scripted: tuple[Scripted, str]
 ) -> None:

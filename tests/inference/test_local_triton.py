@@ -406,6 +406,15 @@ async def test_a_killed_server_is_started_again_on_the_same_socket(
     assert triton.shared_inputs not in (None, memory)
 
 
+async def test_a_server_that_hangs_is_ended_and_started_again(triton: LocalTriton, client: TritonInference) -> None:
+    hung = triton.pid
+    os.kill(hung, signal.SIGSTOP)
+    answer = await client.run("face_embedder", 1, {"images": IMAGES})
+    assert answer["embedding"].shape == (2, 128)
+    assert triton.pid != hung
+    assert not living({hung})
+
+
 async def test_nothing_is_left_behind(triton: LocalTriton) -> None:
     before = regions(os.getpid())
     second = LocalTriton(REPOSITORY, runtime(), CARDS)

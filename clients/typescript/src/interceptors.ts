@@ -48,7 +48,10 @@ export function repeat(unreachableMs: number): Interceptor {
         return await next(request);
       } catch (error) {
         const now = Date.now();
-        const unreachable = ConnectError.from(error).code === Code.Unavailable && reasonOf(error) === undefined;
+        const code = ConnectError.from(error).code;
+        // A call that reaches a server which has just begun to stop ends with CANCELLED.
+        const lost = code === Code.Unavailable || (code === Code.Canceled && !request.signal.aborted);
+        const unreachable = lost && reasonOf(error) === undefined;
         unreachableSince = unreachable ? (unreachableSince ?? now) : undefined;
         const lostRace = request.method === FaceService.method.enrollTemplate && reasonOf(error) === "CONCURRENT_UPDATE";
         const growing = unreachable || lostRace ? Math.min(FIRST_PAUSE_MS * 2 ** failures, LONGEST_PAUSE_MS) : undefined;

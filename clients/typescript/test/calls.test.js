@@ -53,6 +53,18 @@ for (const [name, [module, client]] of Object.entries(transports)) {
     assert.deepEqual(seen.map((one) => one.header.get("authorization")), ["Bearer token-1", "Bearer token-2"]);
   });
 
+  test(`${name}: a call that reaches a server which begins to stop is repeated; one that is given up here is not`, async () => {
+    const { seen, port } = await serve(module, [new ConnectError("stopping", Code.Canceled)]);
+    const sameface = client(port);
+    await sameface.createGallery("a");
+    assert.equal(seen.length, 2);
+    const given = new AbortController();
+    given.abort();
+    await assert.rejects(sameface.createGallery("b", {}, { signal: given.signal }));
+    sameface.close();
+    assert.equal(seen.length, 2);
+  });
+
   test(`${name}: a repeat has the id of the first attempt, and less time`, async () => {
     const busy = new ConnectError("full", Code.ResourceExhausted, undefined, [
       { desc: (await import("../dist/gen/google/rpc/error_details_pb.js")).RetryInfoSchema, value: { retryDelay: { nanos: 5e7 } } },

@@ -8,6 +8,9 @@ from grpc_status import rpc_status
 
 from sameface.connection_faults import fault_of
 
+CANCELLED_HERE = ("Channel closed!", "Locally cancelled by application!")
+"""What gRPC says of calls that were cancelled on this side."""
+
 
 class NotAnAddress(ValueError):
     """What was handed over is not the address of a service. Nothing was sent.
@@ -109,6 +112,9 @@ class ServiceError(Exception):
                 return cls(
                     grpc.StatusCode.UNAVAILABLE, "", "the server ended the call while it was written to", {}, None
                 )
+            if code == grpc.StatusCode.CANCELLED and details not in CANCELLED_HERE:
+                # gRPC ends a call so that reaches a server which has just begun to stop. Nobody has worked on it.
+                return cls(grpc.StatusCode.UNAVAILABLE, "", f"the server ended the call ({details})", {}, None)
             failed = cls(code, "", details, {}, None)
             if with_photo and failed.too_large:
                 message = f"the request is too large for a message ({details}); send a smaller photo"

@@ -142,6 +142,11 @@ class TritonProcess:
         """Return the last lines of its log."""
         return "\n".join(self._last_lines)
 
+    def kill(self) -> None:
+        """End the server and its child processes at once, for instance because it hangs."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     async def stop(self) -> None:
         """Stop the server and its child processes. Requests in flight may finish."""
         if self.alive:
@@ -149,8 +154,7 @@ class TritonProcess:
                 self._process.terminate()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), EXIT_TIMEOUT_S + 5)
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.kill()
         await self._process.wait()
         await asyncio.wait([self._reader])
 

@@ -1,8 +1,9 @@
 """Starts the local Triton, watches it and repairs it.
 
-Three failures happen in practice, and Triton's readiness shows none of them. A stub process of a model dies: every
-later call fails, and Triton does not restart it. The server dies. A model silently gives wrong outputs. The kernel
-tells us when a process ends, and a canary shows wrong outputs: the golden vector of each model card.
+Four failures happen in practice, and Triton's readiness shows none of them. A stub process of a model dies: every
+later call fails, and Triton does not restart it. The server dies. The server hangs. A model silently gives wrong
+outputs. The kernel tells us when a process ends. A server that answers no question hangs. A canary shows wrong outputs:
+the golden vector of each model card.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from sameface.errors import ModelCheckFailed, ModelUnavailable, RuntimeMissing
+from sameface.errors import ModelUnavailable, RuntimeMissing
 from sameface.inference.cards import ModelCard
 from sameface.inference.check import check_models
+from sameface.inference.local.canaries import ANSWER_S, failed_canaries, hangs
 from sameface.inference.local.configs import write_repository
-from sameface.inference.local.metrics import read_inference_counts
 from sameface.inference.local.process import (
     Endings,
     Sockets,
@@ -32,7 +33,7 @@ from sameface.inference.local.process import (
 )
 from sameface.inference.local.runtime import Runtime
 from sameface.inference.shared_inputs import SharedInputs
-from sameface.inference.triton import TritonInference, TritonTimedOut
+from sameface.inference.triton import TritonInference
 from sameface_qdrant.errors import SamefaceError
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class LocalTriton:
         # calls of waiting clients come first, so checks need a longer timeout then.
         self._client = TritonInference(self.grpc_url, timeout_s=CANARY_TIMEOUT_S, recovery_s=0.0)
         self._long_timeout_client = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
+        self._asking_client = TritonInference(self.grpc_url, timeout_s=ANSWER_S, recovery_s=0.0)
         self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
         """Called with False when outputs cannot be trusted, and with True when they can be trusted again."""
         self.happened: Counter[str] = Counter()
@@ -163,6 +165,7 @@ class LocalTriton:
         self._endings.close()
         await self._client.aclose()
         await self._long_timeout_client.aclose()
+        await self._asking_client.aclose()
         await self._end_process()
         self._folder.cleanup()
 
@@ -223,6 +226,11 @@ class LocalTriton:
                     troubled = True
                     log.error("the stub process of %s ended; loading the model again", ", ".join(dead))
                     await self._repair(dead)
+                elif await hangs(self._asking_client):
+                    troubled = True
+                    log.error("tritonserver hangs; restarting it")
+                    self._process.kill()
+                    await self._restart()
                 elif time.monotonic() >= next_canary:
                     next_canary = time.monotonic() + CANARY_S
                     if failed := await self._failed_canaries():
@@ -277,26 +285,7 @@ class LocalTriton:
         await self._set_serving(True)
 
     async def _failed_canaries(self) -> list[str]:
-        async def broken(card: ModelCard) -> bool:
-            try:
-                await check_models(self._client, [card])
-            except TritonTimedOut:
-                return before.get((card.model, card.version)) == (await self._counts()).get((card.model, card.version))
-            except (ModelCheckFailed, ModelUnavailable):
-                return True
-            return False
-
-        # Under load the canary may time out in the queue. A model that answered other calls meanwhile is busy. A model
-        # that did not hangs.
-        before = await self._counts()
-        results = await asyncio.gather(*map(broken, self._cards))
-        return sorted({card.model for card, failed in zip(self._cards, results, strict=True) if failed})
-
-    async def _counts(self) -> dict[tuple[str, int], int]:
-        try:
-            return await asyncio.to_thread(read_inference_counts, self.metrics)
-        except OSError:
-            return {}
+        return await failed_canaries(self._client, self._cards, self.metrics)
 
     def _note_stubs(self) -> None:
         commands = stub_processes(self.pid)
