@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos
+.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos soak
 .PHONY: qdrant docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
@@ -87,6 +87,10 @@ KILLS ?= 200
 SEED ?= 20261124
 chaos: install-dev ## Kill a writing process KILLS=200 times and check what it was promised (SEED=n)
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
+
+SECONDS ?= 1200
+soak: install-dev models triton ## Load a service for SECONDS=1200 and fail if memory, descriptors, threads or disk grow
+	@$(BIN)/python -m tests.soak --seconds $(SECONDS) --seed $(SEED)
 
 HOUR ?=
 first-hour: install ## Run docs/first-hour.md, from the installation to the last step (HOUR="--wheels FOLDER --steps 1-7 --keep FOLDER --json")
