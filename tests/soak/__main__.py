@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.conditions import conditions, conditions_rows
 from benchmarks.results import markdown, print_tables
 from sameface.client.aio import AsyncClient
@@ -23,13 +25,15 @@ from tests.soak.load import PEOPLE, Counts, Load, Photos
 from tests.soak.report import Found, calls_table, cores_table, figures, judged, picture, slopes_table
 from tests.soak.sampling import Watch, Watched
 
+DEADLINE_S = 60.0
+"""Of a call. Erasures wait for each other and for a disk that other programs use too."""
 SETTINGS = {"SAMEFACE_AUDIT__ENABLED": "true", "SAMEFACE_SWEEP_S": "30"}
 
 
 async def soaked(service: Service, watched: Watched, options: argparse.Namespace) -> tuple[Watch, Counts]:
     """Load a service and read what it uses, for so many seconds."""
     readings = int(options.seconds / options.every_s) + 2
-    async with AsyncClient(service.address) as client:
+    async with AsyncClient(service.address, timeout_s=DEADLINE_S) as client:
         load = Load(client, service.address, Photos.of(options.portraits), options.seed, options.people)
         await load.prepare()
         await load.each_once()
@@ -70,7 +74,7 @@ def main() -> int:
     wrong += [f"{count} times: {told}" for told, count in counts.unexpected.items()]
     tables = [
         slopes_table(found, options.seconds),
-        calls_table(counts.calls, counts.busy, counts.unexpected),
+        calls_table(counts),
         cores_table(cores),
         Table("Conditions", ("", ""), conditions_rows(before)),
     ]
@@ -86,6 +90,8 @@ def vars_of(counts: Counts) -> dict[str, Any]:
     """Return the counts as plain values."""
     return {
         "calls": dict(counts.calls),
+        "median_s": {kind: round(float(np.median(of)), 4) for kind, of in counts.latencies_s.items()},
+        "longest_s": {kind: round(max(of), 4) for kind, of in counts.latencies_s.items()},
         "busy": dict(counts.busy),
         "not_begun": counts.not_begun,
         "unexpected": dict(counts.unexpected),

@@ -5,13 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sameface.evaluation.tables import Table
 from sameface_qdrant.calibration.report import FAINT, INK, new_figure, svg_text
+from tests.soak.load import Counts
 from tests.soak.sampling import Name, Series
 from tests.soak.slopes import Slope, slope_of
 
 CONFIDENCE = 0.95
 """That all intervals together hold."""
+CONSTANT = 0.002
+"""A series whose medians differ by no more than this share of its size is called constant."""
 WARM_UP = 0.25
 """This share of the time is left out: caches fill, and pools of threads and memory grow to what the load needs."""
 MUST_GROW: Mapping[tuple[str, str], str] = {
@@ -33,9 +38,11 @@ class Found:
 
     @property
     def verdict(self) -> str:
-        """flat, grows, falls, must grow, or too short to tell."""
+        """flat, constant, grows, falls, must grow, or too short to tell."""
         if self.must_grow:
             return "must grow"
+        if self.slope.range <= CONSTANT * abs(self.slope.first):
+            return "constant"
         if math.isinf(self.slope.high):
             return "too short to tell"
         if self.slope.flat:
@@ -45,7 +52,7 @@ class Found:
     @property
     def met(self) -> bool:
         """Whether it is as it should be."""
-        return self.verdict in ("flat", "must grow")
+        return self.verdict in ("flat", "constant", "must grow")
 
 
 def judged(series: Series) -> list[Found]:
@@ -79,18 +86,28 @@ def slopes_table(found: list[Found], seconds: float) -> Table:
         f"After a warm-up of {WARM_UP:.0%} of {seconds:g} s. The intervals hold together with {CONFIDENCE:.0%} "
         "confidence, and allow for the correlation of values that follow each other. Seen would have been a growth of "
         "half the interval's width.",
+        f"Constant is what differs by no more than {CONSTANT:.1%} of its size.",
         "Memory is what is not backed by files, with swap; what processes share is divided among them.",
     )
     headings = ("part", "what", "first → last", "slope per hour (interval)", "seen from, per hour", "")
     return Table("Slopes", headings, rows, notes)
 
 
-def calls_table(calls: Mapping[str, int], busy: Mapping[str, int], unexpected: Mapping[str, int]) -> Table:
-    """Return how many calls there were, by kind."""
-    rows = [(kind, f"{count:,}", f"{busy.get(kind, 0):,}") for kind, count in sorted(calls.items())]
-    rows += [(kind, "0", f"{count:,}") for kind, count in sorted(busy.items()) if kind not in calls]
-    notes = tuple(f"NOT EXPECTED, {count:,} times: {told}" for told, count in unexpected.items())
-    return Table("Calls", ("kind", "as expected", "SERVER_BUSY"), tuple(rows), notes)
+def calls_table(counts: Counts) -> Table:
+    """Return how many calls there were, by kind, and how long they took."""
+    rows = tuple(
+        (
+            kind,
+            f"{count:,}",
+            f"{counts.busy[kind]:,}",
+            f"{1e3 * float(np.median(counts.latencies_s[kind])):,.0f}",
+            f"{1e3 * max(counts.latencies_s[kind]):,.0f}",
+        )
+        for kind, count in sorted(counts.calls.items())
+    )
+    notes = [f"NOT EXPECTED, {count:,} times: {told}" for told, count in counts.unexpected.items()]
+    notes += [f"{counts.not_begun:,} calls were not begun, because too many were open"] if counts.not_begun else []
+    return Table("Calls", ("kind", "as expected", "SERVER_BUSY", "median, ms", "longest, ms"), rows, tuple(notes))
 
 
 def cores_table(cores: Mapping[str, float]) -> Table:
@@ -151,6 +168,7 @@ def picture(series: Series, found: list[Found]) -> str:
 
 COLOURS = {
     "flat": "#1b7f79",
+    "constant": "#1b7f79",
     "must grow": "#6b7785",
     "grows": "#c8553d",
     "falls": "#b8860b",

@@ -33,6 +33,8 @@ class Slope:
     first: float
     last: float
     """Medians of the first and of the last batch."""
+    range: float
+    """Largest median of a batch less the smallest."""
 
     @property
     def flat(self) -> bool:
@@ -93,7 +95,7 @@ def slope_of(at_s: Values, values: Values, confidence: float = 0.95, batches: in
     if slope and abs(slope) * (times[-1] - times[0]) <= 1e-12 * float(np.abs(medians).max()):
         slope = 0.0
     low, high = (bound * HOUR_S for bound in (slope - half, slope + half))
-    return Slope(slope * HOUR_S, low, high, float(medians[0]), float(medians[-1]))
+    return Slope(slope * HOUR_S, low, high, float(medians[0]), float(medians[-1]), float(np.ptp(medians)))
 
 
 def _share_independent(residuals: Values, squares: float) -> float:
