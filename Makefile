@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade
+.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
 .PHONY: qdrant docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
@@ -92,6 +92,10 @@ chaos: install-dev models triton ## Kill a writing process KILLS=200 times, then
 PREVIOUS ?=
 upgrade: install-dev models triton ## Replace every part of a running system by this release, under load (PREVIOUS=revision, SEED=n)
 	@$(BIN)/python -m tests.upgrade --previous "$(PREVIOUS)" --seed $(SEED)
+
+SECONDS ?= 1200
+soak: install-dev models triton ## Load a service for SECONDS=1200 and fail if memory, descriptors, threads or disk grow
+	@$(BIN)/python -m tests.soak --seconds $(SECONDS) --seed $(SEED)
 
 HOUR ?=
 first-hour: install ## Run docs/first-hour.md, from the installation to the last step (HOUR="--wheels FOLDER --steps 1-7 --keep FOLDER --json")

@@ -139,6 +139,22 @@ def test_a_key_ends_when_it_expires_or_is_revoked(file: KeyFile) -> None:
         file.revoke("000000000000")
 
 
+def test_a_rotation_sets_a_new_end_and_does_not_bring_an_old_secret_back(file: KeyFile) -> None:
+    now = time.time()
+    record, old = file.create("door", DOOR, now - 1)
+    with pytest.raises(InvalidArgument, match=r"would have ended at .* already; give a later end with --expires"):
+        file.rotate(record.id, 100)
+    assert not is_valid(file, old)
+    rotated, new = file.rotate(record.id, 100, now + 50)
+    assert rotated.expires == now + 50
+    assert is_valid(file, new)
+    assert not is_valid(file, old)  # it had ended before the rotation
+    _, newest = file.rotate(record.id, 100)
+    assert is_valid(file, new)
+    assert is_valid(file, newest, now + 49)
+    assert not is_valid(file, newest, now + 51)
+
+
 def test_a_rotated_key_keeps_its_grants_and_the_old_one_ends_after_the_grace(file: KeyFile) -> None:
     record, old = file.create("door", DOOR, None)
     rotated, new = file.rotate(record.id, 100)

@@ -43,6 +43,7 @@ def test_keys_are_made_listed_revoked_and_rotated(sameface: Run, tmp_path: Path)
     [
         (("create", "x", "--role", "boss", "--gallery", "staff"), "expected one or more of reader"),
         (("create", "x", "--role", "reader", "--gallery", "No Such Id"), "expected an id"),
+        (("create", "x", "--role", "reader", "--gallery", "a", "--expires", "2020-01-01"), "ended at 2020-01-01 00:00"),
         (("revoke", "0123"), "no key '0123'"),
         (("rotate", "0123"), "no key '0123'"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sameface.cli.erasures import show_receipts
+from sameface.cli.erasures import is_unfinished, show_receipts
 from sameface.client import ErasureReceipt
 from sameface.client.answer import read
 from sameface.v1 import gallery_pb2
@@ -31,3 +31,20 @@ def test_a_receipt_says_no_more_than_was_done(case: str, capsys: pytest.CaptureF
     receipt.name = "erasureReceipts/1"
     show_receipts([read(ErasureReceipt, receipt)], as_json=False)
     assert text in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("receipt", "unfinished"),
+    [
+        (Receipt(state="STATE_DONE", unreadable=True, compacted=True), False),
+        (Receipt(state="STATE_DONE", unreadable=True), False),
+        (Receipt(state="STATE_PENDING", unreadable=True), True),
+        (Receipt(state="STATE_DONE", unreadable=True, failure="the key may not"), True),
+        (Receipt(state="STATE_DONE"), True),
+        (Receipt(), True),
+    ],
+)
+def test_an_erasure_that_somebody_must_look_after_is_unfinished(
+    receipt: gallery_pb2.ErasureReceipt, unfinished: bool
+) -> None:
+    assert is_unfinished(read(ErasureReceipt, receipt)) == unfinished

@@ -23,6 +23,7 @@ from sameface.vision.jpeg import MAX_SCANS, MAX_SEGMENTS
 from sameface_qdrant import Contract, NewTemplate
 from sameface_qdrant.blocking import Store
 from tests.documents import ADDRESS, BLOCK
+from tests.preloaded import preloaded
 
 DOCUMENTS = sorted(
     [
@@ -85,6 +86,13 @@ def address(in_process: Service) -> Iterator[str]:
             client.delete_gallery(gallery.name.removeprefix("galleries/"), force=True)
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with `sameface`, which need not import its packages for each command."""
+    with preloaded(tmp_path_factory.mktemp("commands")) as folder:
+        yield folder
+
+
 def embedded_store(folder: Path) -> None:
     """Make a store with a gallery, as a service that was stopped leaves it."""
     folder.mkdir(parents=True)
@@ -95,16 +103,19 @@ def embedded_store(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("document", RUNNABLE, ids=str)
-def test_every_block_runs_as_it_stands(document: Path, address: str, in_process: Service, tmp_path: Path) -> None:
-    if any("curl -" in code for _, code in blocks(document)) and shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+def test_every_block_runs_as_it_stands(
+    document: Path, address: str, in_process: Service, commands: Path, tmp_path: Path
+) -> None:
+    for tool, typed in (("curl", "curl -"), ("openssl", "openssl ")):
+        if any(typed in code for _, code in blocks(document)) and shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
     folder = tmp_path / "checkout"
     folder.mkdir()
     for name in ("tests", "docs", "protos", "model_repository"):
         (folder / name).symlink_to(Path(name).resolve())
     environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SAMEFACE_ADDRESS": address,
         # The service of this test uses the address and the folder.
         "SAMEFACE_LISTEN": "127.0.0.1:0",

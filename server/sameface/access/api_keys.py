@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,18 @@ class KeyFile:
             keys[identifier] = record if record.revoked else replace(record, revoked=time.time())
             return keys[identifier]
 
-    def rotate(self, identifier: str, grace_s: float) -> tuple[ApiKey, str]:
-        """Give a key a new secret, and return the new key. The old one stays valid for ``grace_s`` seconds."""
+    def rotate(self, identifier: str, grace_s: float, expires: float | None = None) -> tuple[ApiKey, str]:
+        """Give a key a new secret, and return the new key. The old one stays valid for ``grace_s`` seconds.
+
+        Args:
+            identifier: of the key.
+            grace_s: of the old secret. If the key has ended already, its old secret stays invalid.
+            expires: when the key ends, in seconds since the epoch; None keeps what it has.
+
+        Raises:
+            InvalidArgument: there is no such key, it was revoked, or it would have ended already.
+        """
+        now = time.time()
         with self._changing() as keys:
             record = self._known(keys, identifier)
             if record.revoked is not None:
@@ -142,8 +153,16 @@ class KeyFile:
                     f"the key {identifier} was revoked; make a new one with `sameface key create`",
                     metadata={"field": "key"},
                 )
+            ends = record.expires if expires is None else expires
+            if ends is not None and ends <= now:
+                raise InvalidArgument(
+                    f"the key {identifier} would have ended at {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC "
+                    "already; give a later end with --expires",
+                    metadata={"field": "expires"},
+                )
             key, digest = self._drawn(identifier)
-            keys[identifier] = replace(record, digests=(digest, record.digests[0]), rotated_until=time.time() + grace_s)
+            until = now + grace_s if record.state(now) == "valid" else now
+            keys[identifier] = replace(record, digests=(digest, record.digests[0]), rotated_until=until, expires=ends)
             return keys[identifier], key
 
     def _drawn(self, identifier: str) -> tuple[str, str]:

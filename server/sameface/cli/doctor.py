@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -86,6 +87,26 @@ def _examine() -> Iterator[Finding]:
         checks.insert(2, _triton)
     for check in checks:
         yield check(settings)
+    yield from _ends(settings)
+
+
+def _ends(settings: "Settings") -> Iterator[Finding]:
+    """Look for certificates and API keys that end soon, where the settings name any."""
+    from sameface.cli.ends import certificate_files, certificates_found, keys_found
+
+    now = datetime.now(UTC)
+    if files := certificate_files(settings):
+        good, found = certificates_found(files, now)
+        yield Finding("certificates", good, found, "renew it: docs/runbook.md, Rotate certificates")
+    if settings.keys_file.exists():
+        try:
+            good, found = keys_found(settings.keys_file, now)
+        except OSError as error:
+            yield Finding("API keys", False, f"{settings.keys_file}: {error.strerror}", "make it readable")
+        except SamefaceError as error:
+            yield Finding("API keys", False, error.message, "bring the file back that `sameface key` wrote")
+        else:
+            yield Finding("API keys", good, found, "sameface key rotate KEY")
 
 
 def _models(settings: "Settings") -> Finding:

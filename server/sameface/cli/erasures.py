@@ -30,12 +30,17 @@ def show(
 @app.command("list")
 def list_receipts(
     gallery: Annotated[str, typer.Argument(metavar="[GALLERY]", help="only receipts of this gallery")] = "",
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="only those that are pending, or whose check or rewriting failed")
+    ] = False,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
 ) -> None:
     """List the receipts of erasures, newest first."""
     with connected(address) as client:
         found = sorted(client.erasure_receipts(gallery), key=_erased, reverse=True)
+    if unfinished:
+        found = [one for one in found if is_unfinished(one)]
     if as_json:
         for one in found:
             print_json(as_dict(one))
@@ -47,6 +52,11 @@ def list_receipts(
             for one in found
         ],
     )
+
+
+def is_unfinished(one: "ErasureReceipt") -> bool:
+    """Whether an erasure is pending, or its check or rewriting failed."""
+    return one.state != "DONE" or bool(one.failure) or not one.unreadable
 
 
 def show_receipts(receipts: "Sequence[ErasureReceipt]", as_json: bool) -> None:

@@ -10,6 +10,7 @@ import typer
 from sameface.cli.options import AsJson, in_utc
 from sameface.cli.output import note, print_json, print_table
 from sameface.cli.serve import load_settings
+from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from sameface.access.api_keys import ApiKey, KeyFile
@@ -51,6 +52,11 @@ def create(
 
     grants = tuple(Grant.of(one, role) for one in gallery)
     moment = in_utc(expires)
+    if moment is not None and moment <= datetime.now(UTC):
+        raise InvalidArgument(
+            f"the key would have ended at {moment:%Y-%m-%d %H:%M} UTC already; give a later end with --expires",
+            metadata={"field": "expires"},
+        )
     _show(*_opened(file).create(name, grants, moment.timestamp() if moment else None), as_json=as_json)
 
 
@@ -93,11 +99,16 @@ def revoke(key: KeyArgument, file: File = None, as_json: AsJson = False) -> None
 def rotate(
     key: KeyArgument,
     grace_s: Annotated[float, typer.Option("--grace", min=0, help="seconds that the old key stays valid")] = 86400.0,
+    expires: Annotated[
+        datetime | None,
+        typer.Option(help="local time from which on it is not valid; without it, the end stays", show_default=False),
+    ] = None,
     file: File = None,
     as_json: AsJson = False,
 ) -> None:
     """Give a key a new secret, and print the new key. It is shown this once. The grants stay."""
-    _show(*_opened(file).rotate(key, grace_s), as_json=as_json)
+    moment = in_utc(expires)
+    _show(*_opened(file).rotate(key, grace_s, moment.timestamp() if moment else None), as_json=as_json)
 
 
 def _opened(file: Path | None) -> "KeyFile":

@@ -33,6 +33,7 @@ class Commands(DeferredGroup):
         "detect": "sameface.cli.detect:detect",
         "doctor": "sameface.cli.doctor:doctor",
         "health": "sameface.cli.health:health",
+        "info": "sameface.cli.info:info",
         "demo": "sameface.cli.demo:demo",
         "version": "sameface.cli.main:version",
         "gallery": "sameface.cli.galleries:gallery_app",
