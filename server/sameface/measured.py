@@ -25,7 +25,7 @@ def metrics_of(settings: Settings, cards: tuple[ModelCard, ...], parts: AsyncExi
     # Only here, so that a service without metrics does not load what they need.
     from sameface.metrics.serving import Metrics
 
-    check_encrypted(options.listen, options.tls, settings.allow_plaintext, setting="metrics.listen")
+    check_encrypted(options.listen, options.tls, settings.allow_plaintext, setting="metrics.listen", tls="METRICS__TLS")
     return Metrics(options, cards, parts)
 
 
