@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bulk, gallery, guards, observation, overload
+from benchmarks import bulk, gallery, guards, observation, overload, restarts
 from benchmarks.conditions import conditions
 from benchmarks.parts import PARTS
 from benchmarks.peers import command as peers
@@ -34,6 +34,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "scaling": scaling.main,
     "capacity": scaling.capacity_main,
     "things": things.main,
+    "restarts": restarts.main,
 }
 NAMES = (*PARTS, "report", "plugin", *OTHERS)
 

@@ -73,7 +73,7 @@ def sink() -> Iterator[str]:
 def receive() -> None:
     """Answer every gRPC call with an empty message, until the process is ended. Print the port."""
 
-    class Everything(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc's stubs give it no type
+    class Everything(grpc.GenericRpcHandler):
         def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
             return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
 
