@@ -124,6 +124,8 @@ def test_what_is_in_the_store_is_counted(scraped: Scraped) -> None:
     assert scraped.value("sameface_templates") == 3
     assert scraped.value("sameface_gallery_identities", gallery=LISTED) == 2
     assert scraped.value("sameface_erasures_pending") == 0
+    assert scraped.value("sameface_sweeps_total", result="ok") > 0
+    assert scraped.value("sameface_sweeps_total", result="failed") == 0
     assert [scraped.value("sameface_part_up", part=part) for part in ("store", "writes", "audit")] == [1, 1, 1]
     assert (
         0
