@@ -13,6 +13,7 @@ from sameface.inference.cards import ModelCard
 from sameface.inference.local.server import LocalTriton
 from sameface.metrics.sweeps import Sweeps
 from sameface.settings import Settings
+from sameface.tracing.spans import exemplar
 from sameface_qdrant.store.store import Store
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ def metrics_of(settings: Settings, cards: tuple[ModelCard, ...], parts: AsyncExi
     if not options.listen:
         return None
     # Only here, so that a service without metrics does not load what they need.
+    from sameface.metrics.observer import no_exemplar
     from sameface.metrics.serving import Metrics
 
     check_encrypted(options.listen, options.tls, settings.allow_plaintext, setting="metrics.listen", tls="METRICS__TLS")
-    return Metrics(options, cards, parts)
+    return Metrics(options, cards, parts, exemplar if settings.traces.endpoint else no_exemplar)
 
 
 def start_metrics(

@@ -16,7 +16,8 @@ from sameface import __version__
 from sameface.access.access import Access
 from sameface.access.tls import check_encrypted
 from sameface.api.admission import Limits
-from sameface.api.server import SERVICES, ApiServer, start_server, warn_if_open
+from sameface.api.server import METHODS, SERVICES, ApiServer, start_server, warn_if_open
+from sameface.api.status import code_of
 from sameface.api.system_service import ServedParts
 from sameface.audit.log import AuditLog
 from sameface.audit.recorder import Recorder
@@ -38,11 +39,14 @@ from sameface.listening import check_free
 from sameface.measured import metrics_of, start_metrics
 from sameface.metrics.sweeps import Sweeps
 from sameface.observation.parts import observed_engine, observed_inference, observed_threads
+from sameface.observation.stages import observing
 from sameface.pipeline.detector import DetectorSettings
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import Settings, available_cpus, model_repository_source
 from sameface.stopping import still_working, unless_stopped
+from sameface.tracing.spans import outgoing
+from sameface.tracing.start import start_tracing
 from sameface.watched_parts import watched_parts
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store.store import Store
@@ -141,6 +145,7 @@ async def _open(
     models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, models.cards)
+    await _trace(settings, parts)
     http = _http(settings, parts)
     # Before the parts that it observes.
     metrics = metrics_of(settings, models.cards, parts)
@@ -235,6 +240,17 @@ async def _open(
     )
 
 
+async def _trace(settings: Settings, parts: AsyncExitStack) -> None:
+    """Observe the calls, if the settings want traces. The last spans leave once everything else has ended."""
+    if not settings.traces.endpoint:
+        return
+    tracer, exporter = start_tracing(
+        settings.traces, methods=METHODS, code_of=code_of, on_triton=settings.inference == "triton"
+    )
+    parts.push_async_callback(asyncio.to_thread, exporter.stop, settings.traces.flush_s)
+    parts.enter_context(observing(tracer))
+
+
 def _http(settings: Settings, parts: AsyncExitStack) -> HttpServer | None:
     """Prepare HTTP; None if the settings want none. It ends after gRPC, when no more answers come."""
     options = settings.http
@@ -317,8 +333,9 @@ async def _open_inference(
         parts.push_async_callback(local.stop)
         await local.start()
     timeout_s, recovery_s = settings.triton_timeout_s, settings.triton_recovery_s
+    metadata = outgoing if settings.traces.endpoint else None
     inference = (
-        local.client(timeout_s=timeout_s, recovery_s=recovery_s)
+        local.client(timeout_s=timeout_s, recovery_s=recovery_s, metadata=metadata)
         if local
         else TritonInference(
             settings.triton_url,
@@ -326,6 +343,7 @@ async def _open_inference(
             recovery_s=recovery_s,
             resolve_again_s=RESOLVE_AGAIN_S,
             tls=settings.triton_tls,
+            metadata=metadata,
         )
     )
     parts.push_async_callback(inference.aclose)

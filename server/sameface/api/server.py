@@ -47,6 +47,13 @@ SERVICES = (
     gallery_service_pb2.DESCRIPTOR.services_by_name["GalleryService"].full_name,
     system_service_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
 )
+METHODS = {
+    method.name: f"{service.full_name}/{method.name}"
+    for file in (face_service_pb2, gallery_service_pb2, system_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+"""The full name of each rpc."""
 
 
 @dataclass(slots=True)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sameface.cli.options import InferenceName
+from sameface.cli.options import ExitCode, InferenceName
 from sameface.core_dumps import forbid_core_dumps
 from sameface.logs import log_to_stderr, quiet_grpc
-from sameface_qdrant.errors import InvalidArgument
+from sameface.tracing.spans import present_ids
+from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 if TYPE_CHECKING:
     from sameface.settings import Settings
@@ -75,6 +76,9 @@ def serve(
         Literal["debug", "info", "warning", "error"] | None,
         typer.Option(help="lowest level that is logged", show_default=False),
     ] = None,
+    log_format: Annotated[
+        Literal["text", "json"] | None, typer.Option(help="how a line of the log is written", show_default=False)
+    ] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="print the settings as JSON and exit")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the start-up line as JSON")] = False,
 ) -> None:
@@ -97,12 +101,13 @@ def serve(
         embedder_version=embedder_version,
         embedder_runtime=embedder_runtime,
         log_level=log_level,
+        log_format=log_format,
         http={"listen": http} if http is not None else None,
     )
     if print_config:
         print(settings.model_dump_json(indent=2))
         return
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format, present_ids)
     if not settings.core_dumps:
         forbid_core_dumps()
     # The service takes long to import; --help and --print-config do not need it.
@@ -126,6 +131,14 @@ def serve(
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run_service(settings, announce))
+    except Exception as error:
+        if settings.log_format == "text":
+            raise
+        if isinstance(error, SamefaceError):
+            logging.getLogger(__name__).error("%s: %s", error.reason, error.message)
+        else:
+            logging.getLogger(__name__).exception("unexpected %s", type(error).__name__)
+        raise typer.Exit(ExitCode.ERROR) from None
     finally:
         # Before the command says why it ends: what is left to be logged comes first.
         logging.shutdown()

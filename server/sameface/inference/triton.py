@@ -54,12 +54,13 @@ class TritonInference:
         tls: TritonTls = PLAIN,
         tells_alone: Callable[[], bool] = lambda: False,
         shared_inputs: Callable[[], SharedInputs | None] = lambda: None,
+        metadata: Callable[[], tuple[tuple[str, str], ...]] | None = None,
     ) -> None:
         """Connect to ``url``. A call may take ``timeout_s``; it is retried for ``recovery_s`` while Triton recovers.
 
         ``tells_alone`` returns whether the processors have nothing else to do at the moment. If no other call runs
         either, the request says so, and the local runtime runs it on more cores. ``shared_inputs`` returns the memory
-        that is shared with Triton at the moment.
+        that is shared with Triton at the moment. ``metadata`` returns what is sent with a run of a model.
 
         Raises:
             InvalidArgument: ``url`` is no address, or a file of ``tls`` cannot be read.
@@ -74,6 +75,7 @@ class TritonInference:
         self._resolve_again_s = resolve_again_s
         self._tells_alone = tells_alone
         self._shared_inputs = shared_inputs
+        self._metadata = metadata
         self._running = 0
         self.answered = 0
         """How many calls Triton has answered."""
@@ -229,7 +231,8 @@ class TritonInference:
         return checked_outputs(model, version, outputs)
 
     def _infer(self, request: bytes) -> Awaitable[bytes]:
-        answer: Awaitable[bytes] = self._client.infer(request, timeout=within(self._timeout_s))
+        metadata = None if self._metadata is None else self._metadata()
+        answer: Awaitable[bytes] = self._client.infer(request, timeout=within(self._timeout_s), metadata=metadata)
         return answer
 
     async def _translate(self, model: str, version: int, error: grpc.aio.AioRpcError) -> SamefaceError:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from sameface.inference.base import ModelRuns, Tensors, runs_off_loop
+from sameface.observation.current import CURRENT
 from sameface.vision import WorkStopped
 from sameface_qdrant.concurrency import in_thread
 
@@ -72,6 +73,28 @@ class OffLoop:
             raise WorkStopped
 
 
+class _ObservedOffLoop(OffLoop):
+    """Keeps the present span where the work changes between the thread and the loop, whose contexts are others."""
+
+    async def run(self, model: str, version: int, inputs: Tensors, *, brief: bool = False) -> Tensors:
+        """See `OffLoop.run`."""
+        present = CURRENT.get()
+
+        async def call() -> Tensors:
+            before = CURRENT.get()
+            CURRENT.set(present)
+            try:
+                return await self._inference.run(model, version, inputs)
+            finally:
+                CURRENT.set(before)
+
+        try:
+            outputs: Tensors = await _Request(call, self._runs_off_loop, brief)
+        finally:
+            CURRENT.set(present)
+        return outputs
+
+
 async def off_loop(
     threads: Executor, inference: ModelRuns, work: Callable[[OffLoop], Coroutine[Any, Any, Result]]
 ) -> Result:
@@ -79,7 +102,7 @@ async def off_loop(
 
     A cancelled caller waits until the thread has ended, as with `in_thread`.
     """
-    place = OffLoop(inference)
+    place = (_ObservedOffLoop if getattr(inference, "observed", False) else OffLoop)(inference)
     coroutine = work(place)
     step: Callable[[], Any] = partial(coroutine.send, None)
     brief = False
