@@ -225,7 +225,7 @@ async def _open(
         await http.start()
         watch.add(Watched(HTTP, http.check, every_s=1.0, timeout_s=3.0))
     if metrics:
-        start_metrics(metrics, settings, api.admission, served, store, sweeps, local, entries)
+        start_metrics(metrics, settings, api.admission, watch.health, served, store, sweeps, local, entries)
     if local:
         local.photos_in_work = lambda: api.admission.photos.working
     host = settings.listen.rpartition(":")[0]

@@ -129,10 +129,10 @@ def test_parents_lead_from_the_model_in_triton_to_the_program_that_calls(
         roads.add("/".join(road[1:]))
     assert roads >= {
         "queue",
-        "decode",
-        "detect/infer face_detector",
-        "quality",
-        "embed/infer face_embedder",
+        "acquire/decode",
+        "acquire/detect/infer face_detector",
+        "acquire/quality",
+        "acquire/embed/infer face_embedder",
         "decide/qdrant nearest_each",
     }
     runs = {span.span_id: span.name for span in spans if span.kind == trace_pb2.Span.SPAN_KIND_CLIENT}
@@ -187,6 +187,28 @@ def test_a_trace_is_continued_however_the_call_comes(traced: Traced, over: str) 
     (root,) = filter(of_server, spans)
     assert (root.name, number(root.parent_span_id)) == ("sameface.v1.GalleryService/GetGallery", parent)
     assert root.trace_state == "vendor=1"
+
+
+def test_a_stream_continues_the_active_span(traced: Traced, caller: tuple[Any, InMemorySpanExporter]) -> None:
+    tracer, _ = caller
+    with Client(traced.service.address) as client, tracer.start_as_current_span("camera") as outer:
+        assert len(list(client.identify_stream(GALLERY, [PROBE, REFERENCE]))) == 2
+    spans = traced.collected.of_trace(outer.get_span_context().trace_id, ended)
+    (root,) = filter(of_server, spans)
+    assert number(root.parent_span_id) == outer.get_span_context().span_id
+    assert attributes_of(root)["sameface.answers"] == 2
+    assert sum(span.name == "decide" and span.parent_span_id == root.span_id for span in spans) == 2
+
+
+def test_a_metric_names_the_trace_of_a_call_as_an_example(traced: Traced) -> None:
+    metadata = {"traceparent": f"00-{0xE1:032x}-{0xB7:016x}-01"}
+    with Client(traced.service.address, metadata=metadata) as client:
+        client.identify(GALLERY, PROBE)
+    accept = {"accept": "application/openmetrics-text; version=1.0.0"}
+    scraped = httpx.get(f"http://{traced.service.metrics}/metrics", headers=accept, trust_env=False).text
+    examples = [line for line in scraped.splitlines() if f'trace_id="{0xE1:032x}"' in line]
+    assert any(line.startswith("sameface_request_seconds_bucket") for line in examples)
+    assert any('stage="decode"' in line for line in examples)
 
 
 def test_each_line_of_the_log_is_an_object(traced: Traced) -> None:
