@@ -1,4 +1,7 @@
-"""Writes docs/errors.md, docs/api.md and docs/roles.md from the code and the protos; --check fails if they are old."""
+"""Writes docs/errors.md, docs/metrics.md, docs/api.md and docs/roles.md from the code and the protos.
+
+--check writes nothing, and fails if they are old.
+"""
 
 import inspect
 import re
@@ -13,6 +16,7 @@ from google.protobuf import descriptor_pb2
 
 from sameface.access.roles import KNOWING, RULES, Role, Rule
 from sameface.api.status import DOMAIN, ERRORS
+from sameface.metrics.definitions import METRICS, OTHER
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("face_service", "gallery_service", "system_service", "decision", "gallery", "calibration", "face")
@@ -230,10 +234,44 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def metric_table() -> str:
+    """Return docs/metrics.md."""
+    return "\n".join(
+        [
+            "# Metrics",
+            "",
+            "*Written by `make docs` from `server/sameface/metrics/definitions.py`.*",
+            "",
+            "Every metric of a service, besides those of its process (`process_…`) and Python (`python_gc_…`).",
+            "How to read them, and the alerts, are in [monitoring](monitoring.md). The name of a histogram goes on by",
+            "`_bucket`, `_sum` or `_count`. Times are seconds, timestamps seconds since 1970.",
+            "",
+            "No label names a caller, an identity, a template or an address. The values of every label are known",
+            f"before the first call; what is not among them is counted as `{OTHER}`.",
+            "",
+            "| metric | kind | what it is | labels |",
+            "| --- | --- | --- | --- |",
+            *(
+                f"| `{one.exported}` | {one.kind} | {_cell(one.meaning)} | "
+                + "; ".join(f"`{label}`: {_cell(values)}" for label, values in one.labels.items())
+                + " |"
+                for one in METRICS
+            ),
+            "",
+        ]
+    )
+
+
 def main() -> None:
     """Write the pages, or compare them."""
     stale = []
-    for name, text in {"errors.md": error_table(), "api.md": api_reference(), "roles.md": role_table()}.items():
+    pages = {
+        "errors.md": error_table(),
+        "metrics.md": metric_table(),
+        "api.md": api_reference(),
+        "roles.md": role_table(),
+    }
+    for name, text in pages.items():
         path = ROOT / "docs" / name
         if "--check" in sys.argv:
             stale += [] if path.is_file() and path.read_text(encoding="utf-8") == text else [name]

@@ -9,14 +9,13 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 
 from sameface.access.roles import RULES
 from sameface.api.status import ERRORS
-from sameface.errors import ModelCheckFailed, ModelUnavailable
 from sameface.inference.cards import ModelCard
 from sameface.metrics.bands import BELOW, Bands, bands_of
 from sameface.metrics.definitions import OBSERVED, OTHER, PREFIX, Metric
 from sameface.observation.calls import CANCELLED
 from sameface.observation.observers import STAGE_NAMES, Details, End, Metadata, StageName
 from sameface.observation.parts import OPERATIONS
-from sameface_qdrant.errors import SamefaceError, StoreUnavailable
+from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision, Outcome
 
@@ -115,8 +114,6 @@ class MetricsObserver:
             for metric in OBSERVED
         }
         self._exemplar = exemplar
-        self.answering = {"models": True, "store": True}
-        """Whether the last run of a model, and the last request to the store, was answered."""
 
     def begin_call(self, rpc: str, metadata: Metadata) -> "_Call":
         """See `Observer.begin_call`."""
@@ -130,11 +127,9 @@ class MetricsObserver:
         took = time.perf_counter() - began
         if name == "inference":
             self._part("inference", (str(details["model"]), str(details["version"])), took, error)
-            self.answering["models"] = not isinstance(error, (ModelUnavailable, ModelCheckFailed))
             return
         if name == "store":
             self._part("store_request", (str(details["operation"]),), took, error)
-            self.answering["store"] = not isinstance(error, StoreUnavailable)
             return
         self._series["stage_seconds"][(name,)].observe(took, self._exemplar())
         if name == "acquire":
