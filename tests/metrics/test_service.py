@@ -12,6 +12,7 @@ from sameface.access.roles import RULES
 from sameface.client import ServiceError
 from sameface.metrics.definitions import METRICS
 from tests.metrics.conftest import LISTED, NAMES, UNLISTED, Scraped, samples_of, scrape
+from tests.metrics.queries import grouped, parsed, queries, selectors
 
 NOT_HERE = {
     "sameface_triton_restarts_total",
@@ -22,6 +23,9 @@ NOT_HERE = {
     "sameface_oldest_pending_erasure_timestamp_seconds",
 }
 """Without a local Triton, certificates, keys that end, and pending erasures, these have no series."""
+
+ADDED = {"job", "instance"}
+"""Prometheus adds these labels."""
 
 
 def names_in(text: str) -> set[str]:
@@ -163,3 +167,30 @@ def test_every_rpc_has_its_series_from_the_start(scraped: Scraped) -> None:
         for rpc in RULES
         if ("sameface_requests_total", frozenset({("rpc", rpc), ("reason", "OK")})) in scraped.samples
     } == set(RULES)
+
+
+def test_queries_of_alerts_and_dashboard_name_what_the_service_exports(scraped: Scraped) -> None:
+    exported: dict[str, dict[str, set[str]]] = {}
+    for name, labels in scraped.samples:
+        for label, value in labels:
+            exported.setdefault(name, {}).setdefault(label, set()).add(value)
+        exported.setdefault(name, {})
+    defined = {metric.exported: metric for metric in METRICS}
+    for where, query in queries().items():
+        tree = parsed(query)
+        known = set(ADDED)
+        for one in selectors(tree):
+            if ":" in one.metric:
+                continue  # recorded by another rule, see test_monitoring
+            if one.metric in NOT_HERE:
+                assert set(one.labels) - ADDED <= set(defined[one.metric].labels), where
+                known |= set(defined[one.metric].labels)
+                continue
+            assert one.metric in exported or one.metric == "up", (where, one.metric)
+            values = exported.get(one.metric, {})
+            assert set(one.labels) - ADDED <= values.keys(), (where, one)
+            for label, value in one.labels.items():
+                assert not value or label in {*ADDED, "reason"} or value in values[label], (where, one)
+            known |= values.keys()
+        recorded = any(":" in one.metric for one in selectors(tree))
+        assert recorded or set(grouped(tree)) <= known, where
