@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
-.PHONY: qdrant docs plots site openapi install install-dev lock pin-images models triton clean
+.PHONY: qdrant kubernetes docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,8 @@ demo: models triton ## Enrol, verify and identify the portraits; writes build/de
 # services of its own, so with many more of them tests wait for each other.
 WORKERS ?= 3
 # numpy and torch then use one thread each: those of several workers would wait for each other.
+# `make kubernetes` runs these.
+test: export KUBE_BIN =
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: install-dev ## Run every gate and every test; prints the slowest twenty
@@ -117,6 +119,10 @@ QDRANT_ARGUMENTS ?=
 qdrant: install-dev ## Test a Qdrant server (QDRANT_URL=…) or a cluster that it kills (QDRANT_NODES=nodes.toml)
 	@$(BIN)/python -m tests.qdrant --url "$(QDRANT_URL)" $(if $(QDRANT_NODES),--nodes "$(QDRANT_NODES)") \
 		--seed $(SEED) --runs $(QDRANT_RUNS) --seconds $(QDRANT_SECONDS) $(QDRANT_ARGUMENTS)
+
+# The tests skip where KUBE_BIN is not set, and say what it has to be.
+kubernetes: install-dev ## Install the chart into a real API server (KUBE_BIN=folder, QDRANT_CHART=folder, see docs/deployment.md)
+	@$(BIN)/pytest -rs tests/kubernetes
 
 bench: models triton ## Measure, beside the bare models and other libraries; writes build/bench/index.html
 	@tools/bootstrap.sh bench

@@ -20,6 +20,7 @@ from sameface.metrics.definitions import METRICS, OTHER
 from sameface.variables import known_variables
 
 ROOT = Path(__file__).resolve().parents[1]
+MONITORING = ("rules.yaml", "dashboard.json")
 FILES = ("face_service", "gallery_service", "system_service", "decision", "gallery", "calibration", "face")
 # How Envoy turns canonical codes into HTTP statuses. tests/http asks it for each.
 HTTP_STATUS = {
@@ -277,6 +278,8 @@ def main() -> None:
         "docs/api.md": api_reference(),
         "docs/roles.md": role_table(),
         "docker/chart/settings.txt": settings_list(),
+        # A chart holds only files of its own folder.
+        **{f"docker/chart/monitoring/{one}": (ROOT / "docker" / "monitoring" / one).read_text() for one in MONITORING},
     }.items():
         path = ROOT / name
         if "--check" in sys.argv:

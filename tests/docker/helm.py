@@ -66,6 +66,12 @@ def parse_set_string(text: str) -> dict[str, Any]:
     return values
 
 
+def parse_set_json(text: str) -> dict[str, Any]:
+    """Return the values that `--set-json` makes of a text."""
+    values: dict[str, Any] = _asked("parse_set_json", text)
+    return values
+
+
 def validate_release_name(name: str) -> None:
     """Raise HelmError if Helm takes no release of this name."""
     _asked("validate_release_name", name)

@@ -1,5 +1,6 @@
 """The Helm chart: Helm renders it, and every object is checked against the Kubernetes schemas."""
 
+import json
 import os
 import re
 import shlex
@@ -12,9 +13,12 @@ import yaml
 
 from sameface.access.grants import read_grants
 from sameface.settings import Settings
+from sameface.variables import known_variables
 from tests.docker import helm
 from tests.docker.chart import CASES, CHART, SPREAD, container, controllers, environment, files, pod, render
 
+# Kinds of cert-manager and of the Prometheus Operator.
+OTHERS = {"Certificate", "ServiceMonitor", "PrometheusRule"}
 VERSIONS = ("1.27", "1.30", "1.33")
 
 
@@ -23,7 +27,7 @@ VERSIONS = ("1.27", "1.30", "1.33")
 def test_every_object_is_valid(case: str, version: str) -> None:
     objects = render(CASES[case])
     for (kind, _), one in objects.items():
-        if kind == "Certificate":  # of cert-manager
+        if kind in OTHERS:
             continue
         kubernetes_validate.validate(one, version, strict=True)
 
@@ -222,13 +226,12 @@ def test_the_chart_refuses_every_variable_that_it_sets() -> None:
         "env": dict.fromkeys(yaml.safe_load((CHART / "values.yaml").read_text())["service"]["env"]),
         "secretEnv": {},
     }
-    chart = helm.Chart.load(str(CHART))
-    for case in CASES.values():
-        merged = {**case, "service": {**case.get("service", {}), **quiet}}
-        text = "".join(chart.render(values=merged, name="mine").values())
-        for variable in re.findall(r"name: (SAMEFACE_\w+)", text):
-            with pytest.raises(helm.HelmRenderError, match=f"service.env sets {variable}"):
-                render({"service": {"env": {variable: "1"}}})
+    text = "".join(
+        "".join(files({**case, "service": {**case.get("service", {}), **quiet}}).values()) for case in CASES.values()
+    )
+    for variable in set(re.findall(r"name: (SAMEFACE_\w+)", text)):
+        with pytest.raises(helm.HelmRenderError, match=f"service.env sets {variable}"):
+            render({"service": {"env": {variable: "1"}}})
 
 
 def test_a_setting_is_added_to_those_that_keep_memory_within_its_limit() -> None:
@@ -239,14 +242,14 @@ def test_a_setting_is_added_to_those_that_keep_memory_within_its_limit() -> None
 
 def test_the_documented_installation_renders_and_names_its_images() -> None:
     text = Path("docs/deployment.md").read_text().replace("\\\n", " ")
-    commands = re.findall(r"^helm (install|upgrade) (\S+) docker/chart (?:--reuse-values )?(.*)$", text, re.M)
+    commands = re.findall(r"^helm (install|upgrade) (\S+) docker/chart +(?:--reuse-values +)?(--set.*)$", text, re.M)
     assert {(verb, release) for verb, release, _ in commands} == {("install", "faces"), ("upgrade", "faces")}
     values: dict[str, Any] = {}
     for _, release, options in commands:
         words = shlex.split(options)
-        assert words[::2] == ["--set"] * (len(words) // 2)
-        for one in words[1::2]:
-            put(values, helm.parse_set_string(one))
+        parsers = {"--set": helm.parse_set_string, "--set-json": helm.parse_set_json}
+        for option, one in zip(words[::2], words[1::2], strict=True):
+            put(values, parsers[option](one))
         objects = render(values, release)
         for name, folder in ((release, "sameface"), (f"{release}-triton", "sameface-triton")):
             image = container(objects, name)["image"]
@@ -338,12 +341,11 @@ def test_policies_name_every_port_that_the_values_need() -> None:
 )
 def test_every_release_name_that_helm_takes_gives_names_that_kubernetes_takes(release: str) -> None:
     helm.validate_release_name(release)
-    for case in ("scaled by load", "as it is", "templates moved to a Qdrant"):
+    for case in ("scaled by load", "as it is"):
         for (kind, name), one in render(CASES[case], release).items():
             assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name), (kind, name)
             assert len(name) <= 63
             assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == release
-            kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
 
 
 def test_a_deployment_waits_for_a_start_that_may_be_slow() -> None:
@@ -418,3 +420,43 @@ def test_the_job_that_moves_templates_reads_the_volume_and_writes_to_the_server(
     export, load = ([*words[words.index("sameface") + 1 :]] for words in commands)
     assert (export[:2], load[:2]) == (["store", "export"], ["store", "import"])
     assert export[2] == load[2]
+
+
+def test_prometheus_reads_every_pod_once_and_has_the_rules() -> None:
+    objects = render(CASES["watched"])
+    for name in ("mine", "mine-triton"):
+        monitor = objects["ServiceMonitor", name]["spec"]
+        (end,) = monitor["endpoints"]
+        found = [
+            one["metadata"]["name"]
+            for (kind, _), one in objects.items()
+            if kind == "Service"
+            and monitor["selector"]["matchLabels"].items() <= one["metadata"]["labels"].items()
+            and end["port"] in [port["name"] for port in one["spec"]["ports"]]
+        ]
+        assert found == [f"{name}-headless"]
+        assert "scheme" not in end
+    assert objects["ServiceMonitor", "mine"]["metadata"]["labels"]["release"] == "prometheus"
+    rules = yaml.safe_load(Path("docker/monitoring/rules.yaml").read_text())
+    assert objects["PrometheusRule", "mine"]["spec"] == {"groups": rules["groups"]}
+    dashboard = objects["ConfigMap", "mine-dashboard"]["data"]["sameface.json"]
+    assert json.loads(dashboard) == json.loads(Path("docker/monitoring/dashboard.json").read_text())
+    allowed = objects["NetworkPolicy", "mine"]["spec"]["ingress"]
+    assert [one["ports"][0]["port"] for one in allowed] == ["grpc", "metrics"]
+
+
+def test_metrics_are_as_encrypted_as_the_calls() -> None:
+    objects = render(CASES["secured"])
+    settings = environment(objects)
+    assert settings["SAMEFACE_METRICS__LISTEN"] == "0.0.0.0:9464"
+    for part in ("CERTIFICATE", "PRIVATE_KEY"):
+        assert settings[f"SAMEFACE_METRICS__TLS__{part}"] == settings[f"SAMEFACE_TLS__{part}"]
+    (end,) = objects["ServiceMonitor", "mine"]["spec"]["endpoints"]
+    assert (end["scheme"], end["tlsConfig"]["serverName"]) == ("https", "mine")
+    assert end["tlsConfig"]["ca"]["secret"]["name"] == "faces-tls"
+
+
+def test_every_variable_that_the_chart_sets_is_one_that_the_service_reads() -> None:
+    for case in CASES.values():
+        names = {name for name in environment(render(case)) if name.startswith("SAMEFACE_")}
+        assert names <= known_variables()

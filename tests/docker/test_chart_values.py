@@ -102,6 +102,7 @@ def test_no_object_takes_a_name_that_it_does_not_know() -> None:
         "/definitions/spread/properties/labelSelector",
         "/definitions/volumes/items",
         "/definitions/rules/items",
+        "/properties/metrics/properties/serviceMonitor/properties/tlsConfig",
         "/properties/global",
     }
 
@@ -144,6 +145,8 @@ def test_every_pattern_has_an_example_that_fits_it() -> None:
             {"triton": {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}},
             'set triton.resources.requests.cpu to "1"',
         ),
+        ({"metrics": {"rules": {"enabled": True}}}, "set metrics.enabled to true"),
+        ({"metrics": {"enabled": True, "port": 50051}}, "set metrics.port to another"),
         ({"service": {"rollingUpdate": {"maxSurge": 0}}}, "set service.rollingUpdate.maxSurge to 1"),
         ({"triton": {"rollingUpdate": {"maxSurge": "0%", "maxUnavailable": 0}}}, "set triton.rollingUpdate.maxSurge"),
         (

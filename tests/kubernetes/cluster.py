@@ -220,6 +220,7 @@ def running(binaries: Path, folder: Path) -> Iterator[Cluster]:
     }
     has_nodes = (binaries / "kwok").is_file()
     with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(client(address, authority, admin))
         for name, given in arguments.items():
             if name == "kwok" and not has_nodes:
                 continue
@@ -229,9 +230,7 @@ def running(binaries: Path, folder: Path) -> Iterator[Cluster]:
             process = subprocess.Popen([binaries / name, *given], env=environment, stdout=log, stderr=log)
             stack.callback(end, process)
             if name == "kube-apiserver":
-                opened = client(address, authority, admin)
-                stack.enter_context(opened)
-                until(lambda: is_ready(opened), f"the API server is ready; its log is {log.name}")
+                until(lambda: is_ready(opened), f"the API server is ready; its logs are in {folder}")
         cluster = Cluster(Api(opened), configs["admin"], binaries, has_nodes)
         if has_nodes:
             for number in range(2):

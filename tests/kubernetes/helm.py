@@ -18,7 +18,13 @@ class HelmFailed(Exception):
 class Helm(Protocol):
     """A Helm, for one namespace of a cluster. Every method raises HelmFailed where Helm fails."""
 
-    namespace: str
+    @property
+    def namespace(self) -> str:
+        """The namespace of its releases."""
+
+    @property
+    def version(self) -> int:
+        """Its first number."""
 
     def install(self, release: str, values: Values, chart: Path = CHART) -> str:
         """Install a chart, and return its notes."""
@@ -35,6 +41,8 @@ class Helm(Protocol):
 
 class HelmLibrary:
     """Helm 4 inside this process."""
+
+    version = 4
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         import helm_python  # only here: its runtime takes over the signals of the process
@@ -76,6 +84,11 @@ class HelmCommand:
     namespace: str
     folder: Path
     """Where Helm keeps its own files, and values are written."""
+
+    @property
+    def version(self) -> int:
+        """Its first number."""
+        return int(self.binary.name[-1])
 
     def install(self, release: str, values: Values, chart: Path = CHART) -> str:
         """Install a chart, and return its notes."""

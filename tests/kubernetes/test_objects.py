@@ -57,5 +57,5 @@ def test_the_server_refuses_what_it_should(cluster: Cluster, namespace: str) -> 
             {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "root"}, "spec": root}, namespace, dry_run=True
         )
     service = objects["Service", "mine"]
-    with pytest.raises(Refused, match="field not declared in schema|unknown field"):
+    with pytest.raises(Refused, match=r"field not declared in schema|unknown field"):
         cluster.api.put({**service, "spec": {**service["spec"], "selectr": {}}}, namespace, dry_run=True)

@@ -7,6 +7,19 @@
 {{- include "sameface.checkComponent" (dict "root" $ "name" $component "values" (get $.Values $component)) -}}
 {{- end -}}
 {{- include "sameface.checkVariables" . -}}
+{{- include "sameface.checkMetrics" . -}}
+{{- end -}}
+
+{{- define "sameface.checkMetrics" -}}
+{{- $metrics := .Values.metrics -}}
+{{- range $part := list "serviceMonitor" "rules" "dashboard" -}}
+{{- if and (get $metrics $part).enabled (not $metrics.enabled) -}}
+{{- fail (printf "metrics.%s.enabled is true, but there are no metrics: set metrics.enabled to true" $part) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $metrics.enabled (eq (int $metrics.port) (int .Values.service.port)) -}}
+{{- fail (printf "metrics.port and service.port are both %d: set metrics.port to another, such as 9464" (int $metrics.port)) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "sameface.checkStore" -}}
@@ -144,6 +157,11 @@ SAMEFACE_ACCESS__REQUIRED: access.required
 SAMEFACE_ACCESS__KEYS: access.keysSecretName
 SAMEFACE_ACCESS__GRANTS: access.grants
 SAMEFACE_ACCESS__ISSUERS: access.issuers
+SAMEFACE_METRICS: metrics
+SAMEFACE_METRICS__LISTEN: metrics.port
+SAMEFACE_METRICS__TLS: tls.secretName
+SAMEFACE_METRICS__TLS__CERTIFICATE: tls.secretName
+SAMEFACE_METRICS__TLS__PRIVATE_KEY: tls.secretName
 SAMEFACE_AUDIT: audit
 SAMEFACE_AUDIT__ENABLED: audit.enabled
 SAMEFACE_AUDIT__MIRROR: audit.mirror

@@ -8,6 +8,10 @@ metadata:
   {{- with .Values.access.grants }}
   {{- $annotations = set $annotations "checksum/grants" (sha256sum .) }}
   {{- end }}
+  {{- if .Values.metrics.enabled }}
+  {{- $scrape := dict "prometheus.io/scrape" "true" "prometheus.io/port" (toString .Values.metrics.port) "prometheus.io/scheme" (ternary "https" "http" .Values.tls.enabled) }}
+  {{- $annotations = merge $annotations $scrape }}
+  {{- end }}
   {{- with include "sameface.secretVersions" $component }}
   {{- $annotations = set $annotations "sameface/secrets" . }}
   {{- end }}
@@ -33,6 +37,10 @@ spec:
       ports:
         - name: grpc
           containerPort: {{ .Values.service.port }}
+        {{- if .Values.metrics.enabled }}
+        - name: metrics
+          containerPort: {{ .Values.metrics.port }}
+        {{- end }}
       # Longer than startupSeconds, so that the service gives up first and logs a reason.
       startupProbe:
         {{- include "sameface.probe" (dict "root" . "seconds" (add .Values.service.startupSeconds 60)) | nindent 8 }}
@@ -111,6 +119,14 @@ spec:
 {{- end }}
 {{- end }}
 {{- include "sameface.tlsVariables" . | nindent 0 }}
+{{- if .Values.metrics.enabled }}
+- name: SAMEFACE_METRICS__LISTEN
+  value: "0.0.0.0:{{ .Values.metrics.port }}"
+{{- if .Values.tls.enabled }}
+- { name: SAMEFACE_METRICS__TLS__CERTIFICATE, value: /etc/sameface/tls/tls.crt }
+- { name: SAMEFACE_METRICS__TLS__PRIVATE_KEY, value: /etc/sameface/tls/tls.key }
+{{- end }}
+{{- end }}
 {{- if .Values.access.required }}
 - { name: SAMEFACE_ACCESS__REQUIRED, value: "true" }
 {{- if .Values.access.keysSecretName }}
