@@ -22,6 +22,8 @@ from sameface.api.system_service import ServedParts
 from sameface.audit.log import AuditLog
 from sameface.audit.recorder import Recorder
 from sameface.errors import ModelUnavailable
+from sameface.health.parts import HTTP
+from sameface.health.watch import Watched
 from sameface.http.config import Bounds
 from sameface.http.server import HttpServer
 from sameface.inference.base import Inference
@@ -39,6 +41,7 @@ from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import Settings, available_cpus, model_repository_source
 from sameface.stopping import still_working, unless_stopped
+from sameface.watched_parts import watched_parts
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store.store import Store
 
@@ -188,8 +191,10 @@ async def _open(
     await access.start()
     parts.push_async_callback(access.aclose)
     check_encrypted(settings.listen, settings.tls, settings.allow_plaintext)
+    watch = watched_parts(settings, local, inference, models.run, store, access, recorder, parts)
     api = await start_server(
         settings.listen,
+        parts_health=watch.health,
         access=access,
         recorder=recorder,
         rates=settings.rates,
@@ -205,8 +210,8 @@ async def _open(
     parts.push_async_callback(api.drain, 0.0)
     if http:
         await http.start()
+        watch.add(Watched(HTTP, http.check, every_s=1.0, timeout_s=3.0))
     if local:
-        local.on_state_change = api.set_serving
         local.photos_in_work = lambda: api.admission.photos.working
     host = settings.listen.rpartition(":")[0]
     return api, Started(
