@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.conditions import conditions
@@ -40,7 +41,9 @@ def main() -> int:
     # Networks and disks are removed, too, if somebody asks it to end.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with tempfile.TemporaryDirectory(prefix="sameface-faults-") as name:
+        measured = f"{found['date']}; {found['load_average']}"
         rows = asyncio.run(run_faults(chosen, Path(name), arguments.portraits, arguments.seed, progress))
+    rows = [replace(row, measured="" if row.not_run else measured) for row in rows]
     print(markdown(as_json(found, rows)))
     if not arguments.no_write:
         before = rows_of(json.loads(FIGURES.read_text())) if FIGURES.is_file() else []

@@ -1,25 +1,41 @@
 """A network of its own for a part, which can be cut off, and disks of its own, which can be full. Both need root."""
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import TracebackType
 
 FILLER = "filler"
 
 
+@functools.cache
 def why_no_network() -> str:
-    """Why no network can be made here; empty if it can."""
+    """Why no network can be made here; empty if it can. Root of a container may not be allowed to."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "a network namespace needs Linux and root"
-    return "" if shutil.which("ip") else "the program ip (iproute2) is not installed"
+    if not shutil.which("ip"):
+        return "the program ip (iproute2) is not installed"
+    try:
+        with Network(255):
+            return ""
+    except RuntimeError as error:
+        return f"no network namespace can be made: {error}"
 
 
+@functools.cache
 def why_no_disk() -> str:
     """Why no disk can be mounted here; empty if it can."""
-    return "" if sys.platform == "linux" and os.geteuid() == 0 else "a disk of its own needs Linux and root"
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "a disk of its own needs Linux and root"
+    try:
+        with tempfile.TemporaryDirectory() as folder, Disk(Path(folder) / "disk", 1):
+            return ""
+    except RuntimeError as error:
+        return f"no disk can be mounted: {error}"
 
 
 class Network:
@@ -37,17 +53,21 @@ class Network:
         return ["ip", "netns", "exec", self.name]
 
     def __enter__(self) -> "Network":
-        _run("ip", "netns", "add", self.name)
-        _run("ip", "link", "add", self._here, "type", "veth", "peer", "name", self._there, "netns", self.name)
-        _run("ip", "address", "add", f"{self.outside}/30", "dev", self._here)
-        _run("ip", "link", "set", self._here, "up")
-        _run("ip", "-n", self.name, "address", "add", f"{self.inside}/30", "dev", self._there)
-        _run("ip", "-n", self.name, "link", "set", "lo", "up")
-        self.join()
+        try:
+            _run("ip", "netns", "add", self.name)
+            _run("ip", "link", "add", self._here, "type", "veth", "peer", "name", self._there, "netns", self.name)
+            _run("ip", "address", "add", f"{self.outside}/30", "dev", self._here)
+            _run("ip", "link", "set", self._here, "up")
+            _run("ip", "-n", self.name, "address", "add", f"{self.inside}/30", "dev", self._there)
+            _run("ip", "-n", self.name, "link", "set", "lo", "up")
+            self.join()
+        except RuntimeError:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        subprocess.run(["ip", "netns", "delete", self.name], check=False)
+        subprocess.run(["ip", "netns", "delete", self.name], capture_output=True, check=False)
 
     def cut(self) -> None:
         """Take the cable out: what is sent is lost, and nobody is told."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from tests.faults.attempts import Road, told
 
+SEEN = ("lasted", "calls with a photo", "without a photo", "health", "longest", "back after", "kept", "run; load")
+COLUMNS = ("part", "fault", *SEEN)
 MARKED = re.compile(r"(<!-- faults -->\n)(.*?)(<!-- end of faults -->)", re.S)
 
 
@@ -29,6 +31,8 @@ class Row:
     """Promises that were broken."""
     not_run: str = ""
     """Why it was not run."""
+    measured: str = ""
+    """When, and the load average of the machine before."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -63,8 +67,8 @@ def markdown(kept: Mapping[str, Any]) -> str:
     run = [row for row in rows if not row.not_run]
     if run:
         lines += [
-            "| part | fault | lasted | calls with a photo | without a photo | health | longest | back after | kept |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            f"| {' | '.join(COLUMNS)} |",
+            f"| {' | '.join('---' for _ in COLUMNS)} |",
             *map(_line, run),
             "",
         ]
@@ -88,7 +92,8 @@ def _line(row: Row) -> str:
     store = told(row.answers.get(Road.STORE, {}))
     kept = "yes" if not row.broken else f"**no**: {'; '.join(row.broken)}"
     times = f"{row.longest_s:.1f} s | {row.back_s:.1f} s"
-    return f"| {row.part} | {row.fault} | {row.lasts} | {photo} | {store} | {row.health} | {times} | {kept} |"
+    cells = (row.part, row.fault, row.lasts, photo, store, row.health, times, kept, row.measured)
+    return f"| {' | '.join(cells)} |"
 
 
 def conditions_line(found: Mapping[str, Any]) -> str:

@@ -19,7 +19,16 @@ CONDITIONS = {
     "versions": {"sameface": "0.1.0"},
     "load_average": 0.1,
 }
-WELL = Row("Envoy", "killed", "1 s", {"photo": {OK: 3}, "store": {OK: 4, "UNAVAILABLE": 1}}, "SERVING", 0.2, 0.4)
+WELL = Row(
+    "Envoy",
+    "killed",
+    "1 s",
+    {"photo": {OK: 3}, "store": {OK: 4, "UNAVAILABLE": 1}},
+    "SERVING",
+    0.2,
+    0.4,
+    measured="then",
+)
 BROKEN = Row("service", "killed", "1 s", {}, "no answer 0.0 to 1.0 s", 2.0, 0.0, ("lost: p1 lacks ['p1']",))
 LEFT_OUT = Row("service", "cut off", not_run="a network namespace needs Linux and root")
 
@@ -31,7 +40,7 @@ def test_rows_come_back_as_they_were_kept() -> None:
 
 def test_the_table_tells_what_was_broken_and_what_was_not_run() -> None:
     text = markdown(as_json(CONDITIONS, [WELL, BROKEN, LEFT_OUT]))
-    assert "| Envoy | killed | 1 s | 3 OK | 4 OK; 1 UNAVAILABLE | SERVING | 0.2 s | 0.4 s | yes |" in text
+    assert "| Envoy | killed | 1 s | 3 OK | 4 OK; 1 UNAVAILABLE | SERVING | 0.2 s | 0.4 s | yes | then |" in text
     assert "| **no**: lost: p1 lacks ['p1'] |" in text
     assert "| service | cut off | a network namespace needs Linux and root |" in text
     assert "Seed 7; 2026-11-24 10:00 UTC; a processor, 2 cores, 8.0 GiB" in text

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.faults.attempts import OK, Attempt, Road
 from tests.faults.test_table import CONDITIONS
+from tests.upgrade.release import built
 from tests.upgrade.report import as_json, markdown, step_of, written
 from tests.upgrade.run import scaled
 
@@ -35,6 +38,12 @@ def test_the_table_tells_how_many_calls_failed() -> None:
     assert "**Promises were broken: lost: p1.**" in markdown(kept | {"broken": ["lost: p1"]})
     document = "<!-- upgrade -->\nold\n<!-- end of upgrade -->\n"
     assert written(written(document, kept), kept) == written(document, kept)
+
+
+def test_a_revision_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="no-such-release"):
+        built("no-such-release", tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_scaled_rates_keep_the_mix() -> None:
