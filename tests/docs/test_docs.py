@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sameface import __version__
 from sameface.client import Client
 from sameface.launcher import Service, served
 from sameface.photo_folders import NAMES_TOLD, Skipped, describe_skipped
@@ -130,6 +131,32 @@ def test_every_block_runs_as_it_stands(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
         )
         assert result.returncode == 0, f"{document}:\n{code}\n{result.stdout}\n{result.stderr}"
+
+
+def test_commands_that_are_there_already_get_what_they_are_given_and_end_as_they_do(
+    commands: Path, tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        environment = {"PATH": os.environ["PATH"], "SAMEFACE_DATA_DIR": "relative"}
+        result = subprocess.run(
+            [commands / "sameface", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return result.returncode, result.stdout, result.stderr
+
+    assert run("version") == (0, f"{__version__}\n", "")
+    code, key, told = run("key", "create", "dóor", "--role", "reader", "--gallery", "*")
+    assert (code, key[:9], "not shown again" in told) == (0, "sameface_", True)
+    assert (tmp_path / "relative" / "access" / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert "dóor" in run("key", "list")[1]
+    code, out, told = run("key", "revoke", "nobody")
+    assert (code, out, told[:34]) == (3, "", "sameface: INVALID_ARGUMENT: there ")
+    assert run("no-such-command")[0] == 3
 
 
 def test_the_examples_of_the_readme_and_of_the_clients_run_one_after_the_other_and_again(address: str) -> None:

@@ -24,3 +24,14 @@ def test_the_tasks_that_operators_were_promised_are_there() -> None:
         *("Install", "Upgrade", "Back up", "Restore", "Rotate API keys", "Rotate certificates", "Recalibrate"),
         *("Erase a person on request", "A false match is reported", "Triton is slow", "The store is full"),
     } <= entries().keys()
+
+
+def test_each_alert_has_an_entry_and_each_entry_an_alert() -> None:
+    """The rules of Prometheus name the entry of each alert."""
+    rules = "".join(path.read_text() for path in sorted(Path("docker").rglob("rules*.yaml")))
+    linked = set(re.findall(r"runbook\.md#([a-z0-9-]+)", rules))
+    anchors = {heading.lower().replace(" ", "-") for heading in entries()}
+    assert linked <= anchors
+    if linked:
+        _, _, alerts = RUNBOOK.partition("\n## Alerts\n")
+        assert linked == {one.lower().replace(" ", "-") for one in re.findall(r"^### (.+)$", alerts, re.M)}
