@@ -34,7 +34,6 @@ from sameface_qdrant import EdgeOptions, Quota, ServerOptions
 from sameface_qdrant.engines.server.addresses import addresses
 from sameface_qdrant.errors import InvalidArgument
 
-
 _IPV6_PORT = re.compile(r"\[[0-9A-Fa-f:.]+(%\w+)?\]:\d+")
 
 
