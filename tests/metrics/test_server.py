@@ -160,6 +160,27 @@ def test_settings_that_cannot_be_are_refused(value: dict[str, Any], told: str) -
         Settings(metrics=value)
 
 
+def test_the_environment_names_the_port_and_galleries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMEFACE_METRICS__LISTEN", "[::1]:9464")
+    monkeypatch.setenv("SAMEFACE_METRICS__GALLERIES", '["staff", "guests"]')
+    found = Settings().metrics
+    assert (found.listen, found.galleries) == ("[::1]:9464", ("staff", "guests"))
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
+def test_an_address_of_ipv6_is_listened_on() -> None:
+    try:
+        server = MetricsServer(MetricsOptions(listen="[::1]:0"), CollectorRegistry())
+    except AddressUnavailable:
+        pytest.skip("this machine has no address of IPv6")
+    server.start()
+    try:
+        assert server.address.startswith("[::1]:")
+        assert read(f"http://{server.address}/metrics") == ""
+    finally:
+        server.stop()
+
+
 def test_plain_text_for_other_machines_has_to_be_asked_for() -> None:
     settings = Settings(metrics=MetricsOptions(listen="0.0.0.0:0"))
     with pytest.raises(InvalidArgument, match=r"metrics\.listen.*SAMEFACE_METRICS__TLS__CERTIFICATE"):

@@ -89,7 +89,7 @@ class MetricsObserver:
         models: list[tuple[str, ...]] = [(card.model, str(card.version)) for card in cards]
         values: dict[str, list[tuple[str, ...]]] = {
             "requests": [(rpc, OK) for rpc in RULES],
-            "request_seconds": [(rpc,) for rpc in RULES],
+            "request_seconds": [],
             "stream_answers": [(rpc, OK) for rpc in STREAMS],
             "stage_seconds": [(name,) for name in STAGE_NAMES if name not in ("inference", "store")],
             "inference_seconds": models,
@@ -103,9 +103,10 @@ class MetricsObserver:
             "others_above_threshold": list(self.bands),
             "others_expected_above_threshold": list(self.bands),
         }
-        # Reasons, and decisions of other rpcs, have a series from their first time on. There are not many.
+        # These have a series from their first time on: most services use few of them, and each has to be read.
         later = {
             "requests": {(rpc, reason) for rpc in RULES for reason in REASONS},
+            "request_seconds": {(rpc,) for rpc in RULES},
             "stream_answers": {(rpc, reason) for rpc in STREAMS for reason in REASONS},
             "decisions": {(rpc, outcome.value) for rpc in RULES for outcome in Outcome},
         }
