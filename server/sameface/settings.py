@@ -34,6 +34,8 @@ from sameface_qdrant import EdgeOptions, Quota, ServerOptions
 from sameface_qdrant.engines.server.addresses import addresses
 from sameface_qdrant.errors import InvalidArgument
 
+_IPV6_PORT = re.compile(r"\[[0-9A-Fa-f:.]+(%\w+)?\]:\d+")
+
 
 def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
     """Return how many CPUs this process may use, by its affinity and the quotas of its control groups (cgroup v2).
@@ -209,8 +211,11 @@ class Settings(BaseSettings):
         """Decode them: pydantic-settings does so only where a whole section is one variable."""
         if not isinstance(value, dict):
             return value
+        # An address such as [::1]:8080 begins like a list.
         return {
-            name: json.loads(one) if isinstance(one, str) and one.lstrip().startswith(("{", "[")) else one
+            name: json.loads(one)
+            if isinstance(one, str) and one.lstrip().startswith(("{", "[")) and not _IPV6_PORT.fullmatch(one)
+            else one
             for name, one in value.items()
         }
 

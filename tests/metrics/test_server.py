@@ -163,8 +163,10 @@ def test_settings_that_cannot_be_are_refused(value: dict[str, Any], told: str) -
 def test_the_environment_names_the_port_and_galleries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAMEFACE_METRICS__LISTEN", "[::1]:9464")
     monkeypatch.setenv("SAMEFACE_METRICS__GALLERIES", '["staff", "guests"]')
-    found = Settings().metrics
-    assert (found.listen, found.galleries) == ("[::1]:9464", ("staff", "guests"))
+    monkeypatch.setenv("SAMEFACE_HTTP__LISTEN", "[::1]:8080")
+    found = Settings()
+    assert (found.metrics.listen, found.metrics.galleries) == ("[::1]:9464", ("staff", "guests"))
+    assert found.http.listen == "[::1]:8080"
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
