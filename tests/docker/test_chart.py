@@ -242,7 +242,9 @@ def test_a_setting_is_added_to_those_that_keep_memory_within_its_limit() -> None
 
 def test_the_documented_installation_renders_and_names_its_images() -> None:
     text = Path("docs/deployment.md").read_text().replace("\\\n", " ")
-    commands = re.findall(r"^helm (install|upgrade) (\S+) docker/chart +(?:--reuse-values +)?(--set.*)$", text, re.M)
+    commands = re.findall(
+        r"^helm (install|upgrade) (\S+) docker/chart +(?:--reset-then-reuse-values +)?(--set.*)$", text, re.M
+    )
     assert {(verb, release) for verb, release, _ in commands} == {("install", "faces"), ("upgrade", "faces")}
     values: dict[str, Any] = {}
     for _, release, options in commands:

@@ -1,6 +1,12 @@
 {{/* Name of every object: the release's, made one that a Service may have. It begins with a letter, has no dot, and
      leaves room for the longest ending, -triton-headless. */}}
 {{- define "sameface.name" -}}
+{{- /* Here, because every template asks for the name first. */ -}}
+{{- range list "metrics" "networkPolicy" "serviceAccount" -}}
+{{- if not (hasKey $.Values .) -}}
+{{- fail (printf "there are no values %s: those of an earlier chart were reused. Upgrade with --reset-then-reuse-values in place of --reuse-values" .) -}}
+{{- end -}}
+{{- end -}}
 {{- $name := .Release.Name | replace "." "-" -}}
 {{- if not (regexMatch "^[a-z]" $name) -}}
 {{- $name = printf "sameface-%s" $name -}}
