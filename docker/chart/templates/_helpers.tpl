@@ -97,3 +97,13 @@ true
 {{- if and $by (eq $by .Release.Name) (not (dig "metadata" "deletionTimestamp" "" $live)) }}true{{ end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The Qdrant server of the pods that run now; empty where there is none, or Helm has no cluster. */}}
+{{- define "sameface.liveUrl" -}}
+{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "sameface.name" .) -}}
+{{- range dig "spec" "template" "spec" "containers" list $live -}}
+{{- range .env -}}
+{{- if eq .name "SAMEFACE_QDRANT_URL" -}}{{- .value -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
