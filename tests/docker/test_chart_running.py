@@ -10,6 +10,7 @@ import helm_python
 import pytest
 import yaml
 
+from sameface.metrics.definitions import METRICS, PREFIX
 from sameface.variables import known_variables
 from sameface_qdrant import Contract
 from sameface_qdrant.blocking import Store
@@ -217,3 +218,13 @@ def test_the_script_of_the_job_runs(tmp_path: Path) -> None:
     # Otherwise who was erased on the server since would come back.
     assert (second.returncode, second.stdout.split(";")[0]) == (0, "the templates of this volume were moved before")
     assert [one.name for one in (data / "move").iterdir()] == ["done"]
+
+
+def test_the_metric_for_the_autoscaler_is_one_that_the_service_has() -> None:
+    (rule,) = yaml.safe_load(Path("docker/prometheus-adapter.yaml").read_text())["rules"]
+    name = rule["seriesQuery"].partition("{")[0]
+    (metric,) = [one for one in METRICS if f"{PREFIX}{one.name}" == name]
+    assert (metric.kind, *metric.labels) == ("gauge", "lane")
+    assert 'lane="photos"' in rule["metricsQuery"]
+    # The documented value names it too.
+    assert f'"name": "{name}"' in Path("docs/deployment.md").read_text()
