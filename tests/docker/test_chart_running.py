@@ -59,11 +59,12 @@ def test_one_pod_never_blocks_a_drain() -> None:
 
 
 def test_policies_name_every_port_that_the_values_need() -> None:
-    objects = render(CASES["guarded by the network"])
+    traced = {"service": {"env": {"SAMEFACE_TRACES__ENDPOINT": "http://collector.watch:4318"}}}
+    objects = render({**CASES["guarded by the network"], **traced})
     service, triton = (objects["NetworkPolicy", name]["spec"] for name in ("mine", "mine-triton"))
     reached = [sorted(port["port"] for port in rule["ports"]) for rule in service["egress"]]
-    # Name servers; Triton; Qdrant's nodes, one at the default port, and the provider's; the operator's own.
-    assert reached == [[53, 53], [8001], [443, 6334, 7000], [4317]]
+    # Name servers; Triton; Qdrant's nodes, one at the default port, the provider's and the collector's; the operator's.
+    assert reached == [[53, 53], [8001], [443, 4318, 6334, 7000], [3128]]
     assert service["ingress"] == [
         {"from": [{"namespaceSelector": {"matchLabels": {"door": "yes"}}}], "ports": [{"port": "grpc"}]}
     ]
