@@ -41,7 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
         "networkPolicy": {
             "enabled": True,
             "from": [{"namespaceSelector": {"matchLabels": {"door": "yes"}}}],
-            "egress": [{"ports": [{"port": 4317}]}],
+            "egress": [{"ports": [{"port": 3128}]}],
         },
         "qdrant": {"url": "https://one.example:7000,https://two.example"},
         "access": {

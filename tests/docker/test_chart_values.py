@@ -125,6 +125,7 @@ def test_every_pattern_has_an_example_that_fits_it() -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
+        ({"metrics": None}, "Upgrade with --reset-then-reuse-values"),
         ({"qdrant": {"enabled": True}}, "install Qdrant as a release of its own.* set qdrant.url"),
         ({"qdrant": {"enabled": True, **QDRANT}}, "qdrant.enabled is no value any more"),
         ({"qdrant": {"url": "http://q:6333"}}, "set its gRPC port, 6334"),

@@ -96,7 +96,8 @@ class Cluster:
     binaries: Path
     has_nodes: bool
     _number: int = 0
-    namespaces: list[str] = field(default_factory=list)
+    kinds: set[str] = field(default_factory=set)
+    """Kinds that were added."""
 
     def namespace(self, level: str = "restricted") -> str:
         """Make a namespace at a Pod Security level, and return its name."""
@@ -107,6 +108,19 @@ class Cluster:
         # Its pods need the account that a controller makes.
         until(lambda: bool(self.api.all("v1", "ServiceAccount", name)), f"the account of {name}")
         return name
+
+    def define(self, kind: Object) -> None:
+        """Add a kind of objects, and wait until the server knows it."""
+        self.api.put(kind)
+        name = kind["spec"]["names"]["kind"]
+
+        def known() -> bool:
+            found = self.api.one(kind["apiVersion"], "CustomResourceDefinition", "", kind["metadata"]["name"])
+            conditions = found.get("status", {}).get("conditions") or []
+            return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+        until(known, f"the server knows {name}")
+        self.kinds.add(name)
 
     def volume(self, size: str = "20Gi", storage_class: str = "") -> None:
         """Make a volume that the next claim can have."""

@@ -5,10 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.kubernetes.cluster import PROGRAMS, Cluster, running
 from tests.kubernetes.helm import Helm, HelmCommand, HelmLibrary
 
+NOT_RUN = (
+    "Containers: probes, exec, `helm test`, the Job that moves templates, mounted files and their owners, images.",
+    "Network: NetworkPolicies, DNS, load balancing. Metrics for an autoscaler. GPUs.",
+    "cert-manager and the Prometheus Operator: with KUBE_CRDS their kinds are checked, but nobody acts on them.",
+)
 # The library is Helm 4 too.
 HELMS = ("library", "helm3", "helm4")
 
@@ -23,6 +29,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if missing := [name for name in PROGRAMS if not (binaries / name).is_file()]:
         pytest.skip(f"KUBE_BIN is {binaries}, which lacks {', '.join(missing)}")
     with running(binaries, tmp_path_factory.mktemp("cluster")) as cluster:
+        kinds = Path(os.environ.get("KUBE_CRDS") or os.devnull)
+        for path in sorted(kinds.glob("*.yaml")):
+            for one in yaml.safe_load_all(path.read_text()):
+                cluster.define(one)
         yield cluster
 
 
@@ -52,3 +62,11 @@ def qdrant_chart() -> Path:
     if not folder:
         pytest.skip("QDRANT_CHART is not set: a folder with Qdrant's chart, 1.19.0")
     return Path(folder).absolute()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what a run cannot show, after a run that had a cluster."""
+    if any("tests/kubernetes" in one.nodeid for one in terminalreporter.stats.get("passed", [])):
+        terminalreporter.write_sep("-", "not run by this")
+        for line in NOT_RUN:
+            terminalreporter.write_line(line)

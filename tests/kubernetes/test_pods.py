@@ -159,3 +159,14 @@ def test_a_rolling_upgrade_keeps_as_many_pods_ready_as_there_were(nodes: Cluster
     helm.upgrade("faces", {**SEVERAL, "service": {"replicas": 2, "image": {"tag": "0.2.0"}}})
     until(done, "both pods are new")
     assert fewest == 2
+
+
+def test_a_pod_with_the_volume_that_never_becomes_ready_is_replaced_by_the_next_upgrade(
+    nodes: Cluster, helm: Helm
+) -> None:
+    nodes.volume()
+    helm.install("faces", {"service": {"image": {"tag": "0.1.9"}}})
+    wait_for(nodes.api, helm.namespace, "service", 1)
+    unready(nodes.api, pods(nodes.api, helm.namespace, "service")[0])
+    helm.upgrade("faces", {})
+    wait_for(nodes.api, helm.namespace, "service", 1, ":0.1.0")

@@ -75,7 +75,10 @@ def test_the_store_moves_to_a_server_and_back_by_upgrade_and_by_rollback(cluster
     assert "still on the volume faces-data" in notes
     assert "qdrant.moveFromVolume=true" in notes
     assert workloads() == server
-    assert "still on the volume" not in helm.upgrade("faces", {})
+    assert "the service stored templates in" not in notes
+    notes = helm.upgrade("faces", {})
+    assert "still on the volume" not in notes
+    assert "the service stored templates in http://qdrant:6334 until now" in notes
     assert workloads() == embedded
     for revision, expected in ((2, server), (1, embedded), (2, server), (3, embedded)):
         helm.rollback("faces", revision)

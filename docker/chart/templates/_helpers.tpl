@@ -1,6 +1,12 @@
 {{/* Name of every object: the release's, made one that a Service may have. It begins with a letter, has no dot, and
      leaves room for the longest ending, -triton-headless. */}}
 {{- define "sameface.name" -}}
+{{- /* Here, because every template asks for the name first. */ -}}
+{{- range list "metrics" "networkPolicy" "serviceAccount" -}}
+{{- if not (hasKey $.Values .) -}}
+{{- fail (printf "there are no values %s: those of an earlier chart were reused. Upgrade with --reset-then-reuse-values in place of --reuse-values" .) -}}
+{{- end -}}
+{{- end -}}
 {{- $name := .Release.Name | replace "." "-" -}}
 {{- if not (regexMatch "^[a-z]" $name) -}}
 {{- $name = printf "sameface-%s" $name -}}
@@ -89,5 +95,15 @@ true
 {{- $live := include "sameface.liveClaim" . | fromYaml -}}
 {{- $by := dig "metadata" "annotations" "meta.helm.sh/release-name" "" $live -}}
 {{- if and $by (eq $by .Release.Name) (not (dig "metadata" "deletionTimestamp" "" $live)) }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Qdrant server of the pods that run now; empty where there is none, or Helm has no cluster. */}}
+{{- define "sameface.liveUrl" -}}
+{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "sameface.name" .) -}}
+{{- range dig "spec" "template" "spec" "containers" list $live -}}
+{{- range .env -}}
+{{- if eq .name "SAMEFACE_QDRANT_URL" -}}{{- .value -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
