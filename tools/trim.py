@@ -2,8 +2,8 @@
 
 Usage: python trim.py FOLDER, where FOLDER is a site-packages. Called by docker/install.sh.
 
-Removed are tests, stubs for type checkers, a second copy of ONNX Runtime that is for programs in C, and from every
-shared library the part that only debuggers and linkers read.
+Removed are tests, stubs for type checkers, what compilers read, a second copy of ONNX Runtime that is for programs in
+C, and from every shared library the part that only debuggers and linkers read.
 """
 
 import shutil
@@ -11,7 +11,7 @@ import struct
 import sys
 from pathlib import Path
 
-UNUSED = ("*/tests", "*.pyi", "onnxruntime/capi/libonnxruntime.so*")
+UNUSED = ("*/tests", "*.pyi", "*.pyx", "*.px[di]", "*.[ah]", "numpy/f2py", "onnxruntime/capi/libonnxruntime.so*")
 ELF64 = b"\x7fELF\x02\x01"
 """What a file for 64 bits begins with whose numbers are little-endian, as on x86-64 and arm64."""
 HEADER = 64

@@ -232,12 +232,16 @@ def test_an_image_holds_what_it_runs(installed: Path) -> None:
 
 
 def test_the_models_that_triton_serves_are_a_whole_repository(installed: Path) -> None:
-    assert "COPY --from=models /opt/sameface/models/triton /models" in stage("triton")
-    models = installed / "models" / "triton"
-    for model in ("face_detector", "face_embedder", "face_embedder_openvino"):
-        assert (models / model / "config.pbtxt").is_file()
-        assert (models / model / "1" / "model.onnx").is_file()
-    assert not [*models.rglob("*.py"), *models.rglob("weights.onnx")]
+    assert "COPY --from=models /opt/sameface/models/triton-${EMBEDDER_RUNTIME} /models" in stage("triton")
+    served = {"onnxruntime": {"face_detector", "face_embedder"}}
+    served["openvino"] = served["onnxruntime"] | {"face_embedder_openvino"}
+    for runtime, names in served.items():
+        models = installed / "models" / f"triton-{runtime}"
+        assert {path.name for path in models.iterdir() if path.is_dir()} == names
+        for model in names:
+            assert (models / model / "config.pbtxt").is_file()
+            assert (models / model / "1" / "model.onnx").is_file()
+        assert not [*models.rglob("*.py"), *models.rglob("weights.onnx")]
 
 
 def test_triton_is_started_with_flags_that_it_knows() -> None:
