@@ -19,10 +19,10 @@ import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.verification import photo_250
-from sameface.client import AsyncClient
 from sameface.client.enums import Outcome
 from sameface.client.errors import ServiceError
 from tests.faults.attempts import OK, Attempt, Look, Road, is_settled
+from tests.faults.noting import NotingClient
 from tests.qdrant.ledger import Ledger, Operation, Violation, broken
 
 GALLERY = "faults"
@@ -42,46 +42,6 @@ KEPT = 20
 """People whom the load keeps; it deletes further ones."""
 TYPELESS = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
 """Statuses that gRPC itself may give, without a reason."""
-ROADS = {"VerifyFace": Road.PHOTO, "EnrollTemplate": Road.PHOTO}
-
-
-class NotingClient(AsyncClient):
-    """The client of the package. It tells of each attempt."""
-
-    def __init__(self, address: str, note: Callable[[Attempt], None], timeout_s: float = TIMEOUT_S) -> None:
-        super().__init__(address, timeout_s=timeout_s)
-        self._note = note
-
-    @property
-    def _channel(self) -> Any:
-        return _NotingChannel(super()._channel, self._note)
-
-
-class _NotingChannel:
-    def __init__(self, channel: grpc.aio.Channel, note: Callable[[Attempt], None]) -> None:
-        self._opened, self._note = channel, note
-
-    async def close(self) -> None:
-        await self._opened.close()
-
-    def unary_unary(self, path: str, **serializers: Any) -> Callable[..., Awaitable[Any]]:
-        rpc: Any = self._opened.unary_unary(path, **serializers)
-        road = ROADS.get(path.rpartition("/")[2], Road.STORE)
-
-        async def attempt(request: Any, **options: Any) -> Any:
-            began = time.monotonic()
-            try:
-                answer = await rpc(request, **options)
-            except grpc.RpcError as failed:
-                error = ServiceError.of(failed)
-                # That somebody is not there is an answer like any other.
-                told = OK if error.reason == "IDENTITY_NOT_FOUND" else f"{error.code.name} {error.reason}".strip()
-                self._note(Attempt(road, began, time.monotonic(), told))
-                raise
-            self._note(Attempt(road, began, time.monotonic(), OK))
-            return answer
-
-        return attempt
 
 
 class Load:
@@ -103,7 +63,7 @@ class Load:
         self._unknown: set[str] = set()
         self._calls: set[asyncio.Task[None]] = set()
         self._sources: list[asyncio.Task[None]] = []
-        self._client = NotingClient(address, self._noted)
+        self._client = NotingClient(address, self._noted, TIMEOUT_S)
         # Not the channel of the calls: the state of the service is asked for on a connection of its own.
         self._health = grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         self._web = httpx.AsyncClient(base_url=http, trust_env=False, timeout=TIMEOUT_S)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from benchmarks.load import processes_of
 from tests.faults.network import why_no_disk, why_no_network
 from tests.faults.parts import Program
 from tests.faults.stacks import CLOCK, EMBEDDED, QDRANT, TRITON, Stack, set_clock, why_not
@@ -88,8 +89,6 @@ def _inside(role: str, number: signal.Signals) -> Act:
     """Send a signal to a process that the service, or the Triton elsewhere, has started."""
 
     async def act(stack: Stack, draw: random.Random) -> None:
-        from benchmarks.load import processes_of
-
         owner = stack.triton or stack.service.program
         roles = processes_of(owner.pid)
         chosen = draw.choice(("face_embedder", "face_detector")) if role == "model" else role
