@@ -141,9 +141,7 @@ async def measure(options: argparse.Namespace, traced: bool) -> Loads:
 
 def table(loads: Loads) -> Table:
     """Return the figures as a table."""
-    shown = Table(
-        "service", "calls per s", "throughput, of that without", "processor time of the service, of that without"
-    )
+    shown = Table("service", "calls per s", "throughput, of that without", "processor time, of that without")
     shown.add_row(PLAIN, f"{middle(loads, PLAIN, 'per_s'):.0f}", "", "")
     for name, ratios in compared(loads).items():
         texts = (f"{one.median:.3f} ({one.low:.3f} to {one.high:.3f})" for one in ratios.values())
