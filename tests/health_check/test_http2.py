@@ -14,8 +14,9 @@ from grpc_health.v1.health import HealthServicer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sameface.health.parts import AWAY as AWAY_KEY
 from sameface.health_check.check import check
-from sameface.health_check.http2 import STATUSES, Answer, NoMessage, frame, request
+from sameface.health_check.http2 import AWAY, STATUSES, Answer, NoMessage, frame, request
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 
@@ -118,3 +119,22 @@ def test_a_real_server_is_asked(status: str, capsys: pytest.CaptureFixture[str])
     code = check(["--address", f"127.0.0.1:{port}"], {})
     server.stop(None).wait()
     assert (code, capsys.readouterr().out) == (0 if status == "SERVING" else 3, f"{status}\n")
+
+
+class Telling(HealthServicer):
+    """Names a part that is away."""
+
+    def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
+        context.set_trailing_metadata(((AWAY_KEY, "writes 1796076304.760 STORE_FULL"),))
+        return super().Check(request, context)
+
+
+def test_the_command_itself_tells_which_parts_are_away(capsys: pytest.CaptureFixture[str]) -> None:
+    assert AWAY_KEY.encode() == AWAY
+    server = grpc.server(ThreadPoolExecutor(1))
+    health_pb2_grpc.add_HealthServicer_to_server(Telling(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    code = check(["--address", f"127.0.0.1:{port}"], {})
+    server.stop(None).wait()
+    assert (code, capsys.readouterr().out) == (None, "")

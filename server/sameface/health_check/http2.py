@@ -1,8 +1,12 @@
 """One call of grpc.health.v1 in the frames of HTTP/2 (RFC 9113): what is sent, and what comes back. Pure.
 
 Of the answer only the message is read. Headers stay packed (HPACK, RFC 7541): without a message they say why there is
-none, and then the caller asks with gRPC itself.
+none, and then the caller asks with gRPC itself. It does so too if the trailers name parts that are away: gRPC does not
+pack the key of such a field.
 """
+
+AWAY = b"sameface-away"
+"""`sameface.health.parts.AWAY`, without its imports."""
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7
@@ -82,10 +86,10 @@ class Answer:
         self._message = bytearray()
 
     def read(self, received: bytes) -> tuple[str | None, bytes]:
-        """Return the status once it is known, and what to send now.
+        """Return the status once the call has ended, and what to send now.
 
         Raises:
-            NoMessage: the call has ended without a status, or this is not HTTP/2.
+            NoMessage: the call has ended without a status, its trailers tell more, or this is not HTTP/2.
         """
         self._unread += received
         reply = bytearray()
@@ -101,8 +105,9 @@ class Answer:
                 reply += frame(kind, ACK, 0, payload if kind == PING else b"")
             elif kind == DATA:
                 self._message += payload[1 : len(payload) - payload[0]] if flags & PADDED and payload else payload
-                if (status := _status(self._message)) is not None:
-                    return status, b""
+            status = _status(self._message)
+            if kind == HEADERS and flags & END_STREAM and status is not None and AWAY not in payload:
+                return status, b""
             if kind in (RST_STREAM, GOAWAY) or (kind in (DATA, HEADERS) and flags & END_STREAM):
                 raise NoMessage("the call ended without a status")
         return None, bytes(reply)
