@@ -7,9 +7,11 @@ tables and a picture, and the figures as JSON.
 import argparse
 import asyncio
 import json
+import math
 import os
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def main() -> int:
         folder = Path(name)
         (temporary := folder / "tmp").mkdir()
         # The folder of this process stays the one it is: it was asked for before.
-        os.environ.update(SETTINGS, TMPDIR=str(temporary))
+        os.environ.update({**SETTINGS, **os.environ, "TMPDIR": str(temporary)})
         before = conditions()
         with served(folder / "data", folder / "log") as service:
             data = folder / "data"
@@ -105,6 +107,14 @@ def _write(
     drawn = picture(watch.series, found)
     (options.folder / "soak.svg").write_text(drawn)
     (options.folder / "soak.md").write_text("\n".join(markdown(one) for one in tables))
+    series = {
+        "at_s": [round(float(at), 2) for at in watch.series.at_s[: watch.series.count]],
+        "values": [
+            {**asdict(name), "values": [None if math.isnan(one) else round(float(one), 4) for one in values]}
+            for name, values in ((name, of[: watch.series.count]) for name, of in watch.series.values.items())
+        ],
+    }
+    (options.folder / "series.json").write_text(json.dumps(series) + "\n")
     plain = {"seconds": options.seconds, "rate": options.rate, "seed": options.seed, "slopes": figures(found), **more}
     (options.folder / "figures.json").write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
     told = "Dashed lines are the slopes, grey is the warm-up. Each axis shows at least a tenth of the value."
