@@ -214,9 +214,7 @@ def test_the_service_gives_up_before_its_startup_probe_does() -> None:
     ],
 )
 def test_what_the_chart_sets_itself_is_refused_in_the_environment(variable: str, value: str) -> None:
-    with pytest.raises(
-        helm.HelmRenderError, match=rf"service.env sets {variable}.* set the value {value} instead"
-    ):
+    with pytest.raises(helm.HelmRenderError, match=rf"service.env sets {variable}.* set the value {value} instead"):
         render({"service": {"env": {variable: "1"}}})
 
 
