@@ -124,6 +124,8 @@ async def measure(options: argparse.Namespace, traced: bool) -> Loads:
         scrapes: asyncio.Task[None] | None = None
         try:
             for name, (metrics, traces) in contenders(traced).items():
+                if options.only and name not in (PLAIN, *options.only):
+                    continue
                 config = METRICS_ON * metrics + TRACES_ON.format(sink=receiver) * traces
                 service = start(parts, folder, name, config, options.inference)
                 opened.append(calls := ServiceCalls(service.address))
@@ -141,9 +143,7 @@ async def measure(options: argparse.Namespace, traced: bool) -> Loads:
 
 def table(loads: Loads) -> Table:
     """Return the figures as a table."""
-    shown = Table(
-        "service", "calls per s", "throughput, of that without", "processor time of the service, of that without"
-    )
+    shown = Table("service", "calls per s", "throughput, of that without", "processor time, of that without")
     shown.add_row(PLAIN, f"{middle(loads, PLAIN, 'per_s'):.0f}", "", "")
     for name, ratios in compared(loads).items():
         texts = (f"{one.median:.3f} ({one.low:.3f} to {one.high:.3f})" for one in ratios.values())
@@ -162,6 +162,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=15, help="rounds (default 15)")
     parser.add_argument("--turn-s", type=float, default=2.0, help="seconds of each turn in a round (default 2)")
     parser.add_argument("--concurrency", type=int, default=4, help="calls at a time (default 4)")
+    parser.add_argument("--only", choices=[METRICS, TRACES, BOTH], action="append", help="compare with this alone")
     parser.add_argument("--inference", choices=["triton", "onnx"], default="triton", help="what runs the models")
     parser.add_argument("--portraits", type=Path, default=Path("tests/data/portraits"))
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")

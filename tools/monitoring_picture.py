@@ -39,7 +39,7 @@ SHOWN = (
     "Time of a verification",
     "Time of the stages, 95 %",
     "Queue",
-    "Wait that a new call would have",
+    "Wait of the last call in the line",
     "Calls refused because the service is full",
     "Decisions",
     "Photos that were refused",

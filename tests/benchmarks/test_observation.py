@@ -1,5 +1,7 @@
 """The cost of metrics and traces is told as ratios to a service without them."""
 
+from typing import Any
+
 import grpc
 import pytest
 
@@ -26,4 +28,5 @@ def test_services_with_traces_are_measured_only_where_there_are_traces() -> None
 
 def test_the_receiver_takes_whatever_comes() -> None:
     with sink() as address, grpc.insecure_channel(address) as channel:
-        assert channel.unary_unary("/any.Service/Method")(b"spans", wait_for_ready=True, timeout=20) == b""
+        call: Any = channel.unary_unary("/any.Service/Method")
+        assert call(b"spans", wait_for_ready=True, timeout=20) == b""

@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import jsonschema
 import kubernetes_validate
 import pytest
@@ -15,6 +14,7 @@ import yaml
 
 from sameface.access.grants import read_grants
 from sameface.settings import Settings
+from tests.docker import helm
 
 CHART = Path("docker/chart")
 VERSIONS = ("1.27", "1.30", "1.33")
@@ -70,7 +70,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def render(values: dict[str, Any], release: str = "mine") -> dict[tuple[str, str], dict[str, Any]]:
     """Return every object by kind and name."""
-    chart = helm_python.Chart.load(str(CHART))
+    chart = helm.Chart.load(str(CHART))
     chart.validate_schema(values)
     rendered = chart.render(values=values, name=release)
     texts = [text for path, text in rendered.items() if not path.endswith("NOTES.txt")]
@@ -154,7 +154,7 @@ def test_several_services_share_a_qdrant() -> None:
     assert ("PodDisruptionBudget", "mine") in objects
     assert ("PersistentVolumeClaim", "mine-data") not in objects
     assert environment(render(CASES["Qdrant beside it"]))["SAMEFACE_QDRANT_URL"] == "http://mine-qdrant:6334"
-    with pytest.raises(helm_python.HelmRenderError, match="no Qdrant server to share"):
+    with pytest.raises(helm.HelmRenderError, match="no Qdrant server to share"):
         render({"service": {"replicas": 2}})
 
 
@@ -282,7 +282,7 @@ def test_cert_manager_fills_the_secret_for_the_names_that_clients_use() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_half_a_security_is_refused(values: dict[str, Any], reason: str) -> None:
-    with pytest.raises(helm_python.HelmRenderError, match=reason):
+    with pytest.raises(helm.HelmRenderError, match=reason):
         render(values)
 
 
@@ -314,9 +314,7 @@ def test_the_service_gives_up_before_its_startup_probe_does() -> None:
     ],
 )
 def test_what_the_chart_sets_itself_is_refused_in_the_environment(variable: str, value: str) -> None:
-    with pytest.raises(
-        helm_python.HelmRenderError, match=rf"service.env sets {variable}.* set the value {value} instead"
-    ):
+    with pytest.raises(helm.HelmRenderError, match=rf"service.env sets {variable}.* set the value {value} instead"):
         render({"service": {"env": {variable: "1"}}})
 
 
@@ -326,12 +324,12 @@ def test_the_chart_refuses_every_variable_that_it_sets() -> None:
         "env": dict.fromkeys(yaml.safe_load((CHART / "values.yaml").read_text())["service"]["env"]),
         "secretEnv": {},
     }
-    chart = helm_python.Chart.load(str(CHART))
+    chart = helm.Chart.load(str(CHART))
     for case in CASES.values():
         merged = {**case, "service": {**case.get("service", {}), **quiet}}
         text = chart.render(values=merged, name="mine")["sameface/templates/service.yaml"]
         for variable in re.findall(r"name: (SAMEFACE_\w+)", text):
-            with pytest.raises(helm_python.HelmRenderError, match=f"service.env sets {variable}"):
+            with pytest.raises(helm.HelmRenderError, match=f"service.env sets {variable}"):
                 render({"service": {"env": {variable: "1"}}})
 
 
@@ -346,7 +344,7 @@ def test_the_documented_installation_renders_and_names_its_images() -> None:
     (command,) = re.findall(r"^helm install (\S+) docker/chart (.*)$", text, re.M)
     words = shlex.split(command[1])
     assert words[::2] == ["--set"] * (len(words) // 2)
-    values = helm_python.parse_set_string(",".join(words[1::2]))
+    values = helm.parse_set_string(",".join(words[1::2]))
     objects = render(values, command[0])
     for name, folder in ((command[0], "sameface"), (f"{command[0]}-triton", "sameface-triton")):
         image = container(objects, name)["image"]
@@ -387,12 +385,12 @@ def test_wrong_values_are_refused_by_the_schema(values: dict[str, Any]) -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(values, schema)
-    with pytest.raises(helm_python.HelmError):
-        helm_python.Chart.load(str(CHART)).validate_schema(values)
+    with pytest.raises(helm.HelmError):
+        helm.Chart.load(str(CHART)).validate_schema(values)
 
 
 def test_helm_lint_finds_no_error() -> None:
-    report = helm_python.lint(str(CHART), {})
+    report = helm.lint(str(CHART), {})
     assert report["errors"] == []
     # `helm dependency update` fetches the optional Qdrant chart, which needs a network.
     messages = [one["error"] for one in report["messages"] if one["severity"] > 1]

@@ -1,5 +1,6 @@
 """What is read at a scrape is what files and the store hold."""
 
+import asyncio
 import datetime
 import shutil
 import time
@@ -12,6 +13,8 @@ from sameface.access.api_keys import KeyFile
 from sameface.access.caller import Grant
 from sameface.access.roles import Role
 from sameface.access.tls import TlsOptions
+from sameface.api.lanes import Lane
+from sameface.api.queueing import FIRST_S, Work
 from sameface.metrics.contents import count_contents
 from sameface.metrics.files import certificates_of, first_end, next_key_end, space
 from sameface.metrics.state import store_samples
@@ -83,3 +86,31 @@ def test_sweeps_are_counted_with_the_time_of_the_last_success() -> None:
     assert found["sweeps", ("ok",)] == found["sweeps", ("failed",)] == 1
     assert found["sweep_erasures", ()] == 3
     assert time.time() - found["sweep_last_success_timestamp_seconds", ()] < 60
+
+
+async def test_the_expected_wait_is_that_of_the_last_in_the_line_and_no_less_than_what_one_has_waited() -> None:
+    lane = Lane(2, 30.0)
+    assert lane.longest_expected_s() == 0.0
+
+    def asked(caller: str) -> tuple[Work, "asyncio.Task[None]"]:
+        return (work := lane.add(caller, "kind", None, patient=True)), asyncio.create_task(lane.begun(work))
+
+    async def came(callers: str) -> list[tuple[Work, "asyncio.Task[None]"]]:
+        found = []
+        for caller in callers:
+            found.append(asked(caller))
+            await asyncio.sleep(0)  # each is in the line before the next one comes
+        return found
+
+    begun = await came("ab")
+    assert 0.0 < lane.longest_expected_s() <= FIRST_S
+    waiting = await came("ccc")
+    # Three of one caller wait for two places. Somebody else has a turn before the last of them.
+    assert 3 * FIRST_S / 2 <= lane.longest_expected_s() <= 3 * FIRST_S / 2 + FIRST_S
+    assert lane.wait_s("new") < lane.longest_expected_s()
+    waiting[0][0].came -= 7.0
+    assert lane.longest_expected_s() == pytest.approx(7.0, abs=1.0)
+    for work, turn in (*begun, *waiting):
+        await turn
+        lane.end(work)
+    assert lane.longest_expected_s() == 0.0

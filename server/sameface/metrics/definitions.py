@@ -118,7 +118,12 @@ READ = (
     Metric("queue_waiting", "gauge", "Calls that wait for a turn", {"lane": LANE}),
     Metric("queue_working", "gauge", "Calls that are worked on", {"lane": LANE}),
     Metric("queue_places", "gauge", "Calls that may be worked on at a time", {"lane": LANE}),
-    Metric("queue_expected_wait_seconds", "gauge", "How long a new call would wait for its turn", {"lane": LANE}),
+    Metric(
+        "queue_expected_wait_seconds",
+        "gauge",
+        "How long a call would wait that had its turn after all that wait now",
+        {"lane": LANE},
+    ),
     Metric(
         "admission_refusals",
         "counter",

@@ -104,7 +104,7 @@ class MetricsObserver:
             "others_expected_above_threshold": list(self.bands),
         }
         # These have a series from their first time on: most services use few of them, and each has to be read.
-        later = {
+        later: dict[str, set[tuple[str, ...]]] = {
             "requests": {(rpc, reason) for rpc in RULES for reason in REASONS},
             "request_seconds": {(rpc,) for rpc in RULES},
             "stream_answers": {(rpc, reason) for rpc in STREAMS for reason in REASONS},
