@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -152,13 +153,15 @@ class FewLines(logging.StreamHandler[TextIO]):
 
     def tell(self, *, all_kinds: bool = False) -> None:
         """Write how many records were left out in periods that have ended, or until now."""
+        # In a context of its own: what was left out belongs to other calls than the one that logs at the moment.
+        emit = super().emit
         with self.lock or contextlib.nullcontext():
             now = self._clock()
             for key in [key for key, kind in self._kinds.items() if all_kinds or kind.until <= now]:
                 kind = self._kinds.pop(key)
                 if kind.left_out:
                     more = f"… and {kind.left_out} more like this in {PERIOD_S:g} s"
-                    super().emit(logging.LogRecord(kind.name, kind.level, "", 0, more, None, None))
+                    Context().run(emit, logging.LogRecord(kind.name, kind.level, "", 0, more, None, None))
 
     def close(self) -> None:
         """Write what is still to be told, and end."""

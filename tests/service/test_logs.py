@@ -251,7 +251,18 @@ def test_a_json_line_names_the_trace_of_its_call() -> None:
     call = tracer.begin_call("VerifyFace", caller.metadata)
     formatter = JsonLine(present_ids)
     inside = json.loads(formatter.format(record("inside")))
+    written, clock = io.StringIO(), Clock()
+    handler = FewLines(written, clock)
+    handler.setFormatter(formatter)
+    for _ in range(MOST_LINES + 2):
+        handler.emit(record("of this call"))
+    clock.now = PERIOD_S
+    handler.emit(record("of this call"))
+    of_call = [json.loads(line) for line in written.getvalue().splitlines()]
+    told = [line for line in of_call if "2 more" in line["message"]]
     call.ended("")
+    assert [line.get("trace_id") for line in told] == [None]
+    assert {line.get("trace_id") for line in of_call if line not in told} == {f"{0xAB:032x}"}
     outside = json.loads(formatter.format(record("outside")))
     assert inside["trace_id"] == f"{0xAB:032x}"
     assert inside["span_id"] not in (f"{0xCD:016x}", f"{0:016x}")

@@ -43,6 +43,8 @@ def test_an_endpoint_names_host_port_and_path(endpoint: str, protocol: Any, targ
         ({"headers": '{"X-Key": "v"}'}, "lower-case"),
         ({"headers": '{"x-key": "secret\\n"}'}, "not printable ASCII"),
         ({"headers": '{"grpc-timeout": "1"}'}, "lower-case"),
+        ({"headers": "x-key=secret"}, "valid dictionary"),
+        ({"headers": '{"x-key": "secret"'}, "Expecting .* delimiter"),
     ],
 )
 def test_what_cannot_work_is_refused_without_secrets(

@@ -55,7 +55,8 @@ class _GrpcSender:
     def __init__(self, options: TracesOptions, headers: Mapping[str, str]) -> None:
         channel_options: list[tuple[str, Any]] = [
             *proxy_options(options.target),
-            ("grpc.max_reconnect_backoff_ms", 30_000),
+            # The exporter itself waits between attempts. By default gRPC would wait up to two minutes more.
+            ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
         if options.encrypted:
             ca, key, certificate = (
