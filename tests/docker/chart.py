@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import yaml
+
+from tests.docker import helm
 
 Objects = dict[tuple[str, str], dict[str, Any]]
 CHART = Path("docker/chart")
@@ -122,7 +123,7 @@ def files(values: dict[str, Any], release: str = "mine") -> dict[str, str]:
 def _files(text: str, release: str) -> dict[str, str]:
     """Render once for all tests that give the same values, as JSON."""
     values = json.loads(text)
-    chart = helm_python.Chart.load(str(CHART))
+    chart = helm.Chart.load(str(CHART))
     chart.validate_schema(values)
     return {
         path.removeprefix("sameface/templates/"): text

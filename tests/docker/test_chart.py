@@ -6,13 +6,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import kubernetes_validate
 import pytest
 import yaml
 
 from sameface.access.grants import read_grants
 from sameface.settings import Settings
+from tests.docker import helm
 from tests.docker.chart import CASES, CHART, SPREAD, container, controllers, environment, files, pod, render
 
 # Kinds of cert-manager and of the Prometheus Operator.
@@ -78,7 +78,7 @@ def test_several_services_share_a_qdrant() -> None:
     assert objects["Deployment", "mine"]["spec"]["strategy"]["type"] == "RollingUpdate"
     assert ("PodDisruptionBudget", "mine") in objects
     assert ("PersistentVolumeClaim", "mine-data") not in objects
-    with pytest.raises(helm_python.HelmRenderError, match="no Qdrant server to share"):
+    with pytest.raises(helm.HelmRenderError, match="no Qdrant server to share"):
         render({"service": {"replicas": 2}})
 
 
@@ -182,7 +182,7 @@ def test_cert_manager_fills_the_secret_for_the_names_that_clients_use() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_half_a_security_is_refused(values: dict[str, Any], reason: str) -> None:
-    with pytest.raises(helm_python.HelmRenderError, match=reason):
+    with pytest.raises(helm.HelmRenderError, match=reason):
         render(values)
 
 
@@ -214,9 +214,7 @@ def test_the_service_gives_up_before_its_startup_probe_does() -> None:
     ],
 )
 def test_what_the_chart_sets_itself_is_refused_in_the_environment(variable: str, value: str) -> None:
-    with pytest.raises(
-        helm_python.HelmRenderError, match=rf"service.env sets {variable}.* set the value {value} instead"
-    ):
+    with pytest.raises(helm.HelmRenderError, match=rf"service.env sets {variable}.* set the value {value} instead"):
         render({"service": {"env": {variable: "1"}}})
 
 
@@ -230,7 +228,7 @@ def test_the_chart_refuses_every_variable_that_it_sets() -> None:
         "".join(files({**case, "service": {**case.get("service", {}), **quiet}}).values()) for case in CASES.values()
     )
     for variable in set(re.findall(r"name: (SAMEFACE_\w+)", text)):
-        with pytest.raises(helm_python.HelmRenderError, match=f"service.env sets {variable}"):
+        with pytest.raises(helm.HelmRenderError, match=f"service.env sets {variable}"):
             render({"service": {"env": {variable: "1"}}})
 
 
@@ -249,7 +247,7 @@ def test_the_documented_installation_renders_and_names_its_images() -> None:
     values: dict[str, Any] = {}
     for _, release, options in commands:
         words = shlex.split(options)
-        parsers = {"--set": helm_python.parse_set_string, "--set-json": helm_python.parse_set_json}
+        parsers = {"--set": helm.parse_set_string, "--set-json": helm.parse_set_json}
         for option, one in zip(words[::2], words[1::2], strict=True):
             put(values, parsers[option](one))
         objects = render(values, release)

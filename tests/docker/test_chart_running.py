@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import helm_python
 import pytest
 import yaml
 
@@ -14,6 +13,7 @@ from sameface.metrics.definitions import METRICS, PREFIX
 from sameface.variables import known_variables
 from sameface_qdrant import Contract
 from sameface_qdrant.blocking import Store
+from tests.docker import helm
 from tests.docker.chart import CASES, container, controllers, environment, files, pod, render
 
 
@@ -77,7 +77,7 @@ def test_policies_name_every_port_that_the_values_need() -> None:
     "release", ["y", "no", "123", "1e3", "0x1f", "my.faces", "r" * 53, "a" * 46 + "-bcdefg", "null"]
 )
 def test_every_release_name_that_helm_takes_gives_names_that_kubernetes_takes(release: str) -> None:
-    helm_python.validate_release_name(release)
+    helm.validate_release_name(release)
     for case in ("scaled by load", "as it is"):
         for (kind, name), one in render(CASES[case], release).items():
             assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name), (kind, name)

@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import helm_python
 import jsonschema
 import pytest
 
 from sameface.settings import Settings
-from sameface.variables import known_variables, unknown_variables
+from sameface.variables import known_variables
+from tests.docker import helm
 from tests.docker.chart import CHART, files, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -86,8 +86,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_wrong_values_are_refused_with_the_value_to_use(values: dict[str, Any], named: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(values, SCHEMA)
-    with pytest.raises(helm_python.HelmError, match=re.escape(named)):
-        helm_python.Chart.load(str(CHART)).validate_schema(values)
+    with pytest.raises(helm.HelmError, match=re.escape(named)):
+        helm.Chart.load(str(CHART)).validate_schema(values)
 
 
 def test_no_object_takes_a_name_that_it_does_not_know() -> None:
@@ -176,14 +176,14 @@ def test_every_pattern_has_an_example_that_fits_it() -> None:
     ids=lambda value: json.dumps(value)[:70] if isinstance(value, dict) else "",
 )
 def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], reason: str) -> None:
-    with pytest.raises(helm_python.HelmRenderError, match=reason):
+    with pytest.raises(helm.HelmRenderError, match=reason):
         render(values)
 
 
 def test_equal_amounts_in_other_units_are_no_contradiction() -> None:
     for request, limit in (("1024Mi", "1Gi"), ("1e9", "1G"), (1073741824, "1Gi"), ("0.5Gi", "512Mi")):
         render({"service": {"resources": {"requests": {"memory": request}, "limits": {"memory": limit}}}})
-    with pytest.raises(helm_python.HelmRenderError, match=r"limits\.memory"):
+    with pytest.raises(helm.HelmRenderError, match=r"limits\.memory"):
         render({"service": {"resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "1G"}}}})
 
 
@@ -194,15 +194,12 @@ def test_a_misspelt_setting_is_warned_of() -> None:
     assert "WARNING" not in files({})["NOTES.txt"]
 
 
-def test_the_service_warns_of_the_same_names() -> None:
-    environment = {"SAMEFACE_MAX_FACE": "3", "sameface_listen": "a:1", "SAMEFACE_HTTP__TLS__CLIENT_CA": "x", "PATH": ""}
-    assert unknown_variables(environment) == {"SAMEFACE_MAX_FACE": "SAMEFACE_MAX_FACES"}
-    assert unknown_variables({"SAMEFACE_SERVICE_HOST": "10.0.0.1"}) == {"SAMEFACE_SERVICE_HOST": ""}
+def test_the_chart_knows_the_names_that_the_service_knows() -> None:
     assert {f"SAMEFACE_{name.upper()}" for name in Settings.model_fields} <= known_variables()
     assert (CHART / "settings.txt").read_text().split() == sorted(known_variables())
 
 
 def test_helm_lint_finds_nothing() -> None:
-    report = helm_python.lint(str(CHART), {})
+    report = helm.lint(str(CHART), {})
     assert report["errors"] == []
     assert [one["error"] for one in report["messages"] if one["severity"] > 1] == []

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import pytest
 import yaml
 
 from sameface.client import Client
 from sameface.models.source import fetch_wheel
 from sameface.settings import Settings, cache_folder
+from tests.docker import helm
 from tools.pin_images import FILES, pinned
 
 # Installing and building the models takes minutes on a busy machine.
@@ -144,9 +144,7 @@ def free_port() -> int:
 
 def notes(port: int) -> str:
     values = {"service": {"port": port}, "triton": {"enabled": False}}
-    text: str = helm_python.Chart.load("docker/chart").render(values=values, name="mine")[
-        "sameface/templates/NOTES.txt"
-    ]
+    text: str = helm.Chart.load("docker/chart").render(values=values, name="mine")["sameface/templates/NOTES.txt"]
     return text
 
 

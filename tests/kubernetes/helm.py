@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import helm_python
-
 CHART = Path(__file__).resolve().parents[2] / "docker" / "chart"
 Values = dict[str, Any]
 
@@ -42,12 +40,15 @@ class Helm(Protocol):
 
 
 class HelmLibrary:
-    """Helm 4 inside this process."""
+    """Helm 4 inside this process. It loads Go's runtime, which handles signals, so it is imported here alone."""
 
     version = 4
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        import helm_python
+
         self.namespace = namespace
+        self._failures = helm_python.HelmError
         self._config = helm_python.Config(kubeconfig_path=str(kubeconfig), namespace=namespace)
 
     def install(self, release: str, values: Values, chart: Path = CHART) -> str:
@@ -70,7 +71,7 @@ class HelmLibrary:
     def _do(self, action: str, *arguments: Any, **options: Any) -> Any:
         try:
             return getattr(self._config, action)(*arguments, **options)
-        except helm_python.HelmError as error:
+        except self._failures as error:
             raise HelmFailed(str(error)) from None
 
 

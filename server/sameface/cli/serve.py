@@ -17,8 +17,6 @@ from sameface_qdrant.errors import InvalidArgument
 if TYPE_CHECKING:
     from sameface.settings import Settings
 
-log = logging.getLogger(__name__)
-
 
 def load_settings(config: Path | None, **flags: Any) -> "Settings":
     """Return the settings. A flag overrides the environment, the environment the file, the file the default.
@@ -105,11 +103,6 @@ def serve(
         print(settings.model_dump_json(indent=2))
         return
     log_to_stderr(settings.log_level)
-    # The settings, which this imports, are loaded by now.
-    from sameface.variables import unknown_variables
-
-    for variable, like in unknown_variables(os.environ).items():
-        log.warning("%s is no setting, and nothing reads it%s", variable, like and f"; did you mean {like}?")
     if not settings.core_dumps:
         forbid_core_dumps()
     # The service takes long to import; --help and --print-config do not need it.
