@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos
-.PHONY: qdrant kubernetes docs plots site openapi install install-dev lock pin-images models triton clean
+.PHONY: qdrant images kubernetes docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,11 @@ qdrant: install-dev ## Test a Qdrant server (QDRANT_URL=…) or a cluster that i
 # The tests skip where KUBE_BIN is not set, and say what it has to be.
 kubernetes: install-dev ## Install the chart into a real API server (KUBE_BIN=folder, QDRANT_CHART=folder, see docs/deployment.md)
 	@$(BIN)/pytest -rs tests/kubernetes
+
+# PYTHON_IMAGE, TRITON_IMAGE and QDRANT_IMAGE stand in for images that cannot be pulled here.
+IMAGES ?=
+images: install-dev ## Build the images, run them and the compose file (needs docker, or podman with buildah; IMAGES=--no-build)
+	@$(BIN)/python -m tests.images $(IMAGES)
 
 bench: models triton ## Measure, beside the bare models and other libraries; writes build/bench/index.html
 	@tools/bootstrap.sh bench

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bulk, gallery, guards, overload
+from benchmarks import bulk, gallery, guards, observation, overload, restarts
 from benchmarks.conditions import conditions
 from benchmarks.parts import PARTS
 from benchmarks.peers import command as peers
@@ -30,9 +30,11 @@ OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "gallery": gallery.main,
     "guards": guards.main,
     "bulk": bulk.main,
+    "observation": observation.main,
     "scaling": scaling.main,
     "capacity": scaling.capacity_main,
     "things": things.main,
+    "restarts": restarts.main,
 }
 NAMES = (*PARTS, "report", "plugin", *OTHERS)
 

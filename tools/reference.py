@@ -1,6 +1,6 @@
-"""Writes docs/errors.md, docs/api.md, docs/roles.md and the chart's settings.txt from the code and the protos.
+"""Writes docs/errors.md, docs/metrics.md, docs/api.md, docs/roles.md, and files of the chart.
 
---check fails if they are old.
+--check writes nothing, and fails if they are old.
 """
 
 import inspect
@@ -16,6 +16,7 @@ from google.protobuf import descriptor_pb2
 
 from sameface.access.roles import KNOWING, RULES, Role, Rule
 from sameface.api.status import DOMAIN, ERRORS
+from sameface.metrics.definitions import METRICS, OTHER
 from sameface.variables import known_variables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -240,12 +241,41 @@ def settings_list() -> str:
     return "".join(f"{name}\n" for name in sorted(known_variables()))
 
 
+def metric_table() -> str:
+    """Return docs/metrics.md."""
+    return "\n".join(
+        [
+            "# Metrics",
+            "",
+            "*Written by `make docs` from `server/sameface/metrics/definitions.py`.*",
+            "",
+            "Every metric of a service, besides those of its process (`process_…`) and Python (`python_gc_…`).",
+            "How to read them, and the alerts, are in [monitoring](monitoring.md). The name of a histogram goes on by",
+            "`_bucket`, `_sum` or `_count`. Times are seconds, timestamps seconds since 1970.",
+            "",
+            "No label names a caller, an identity, a template or an address. The values of every label are known",
+            f"before the first call; what is not among them is counted as `{OTHER}`.",
+            "",
+            "| metric | kind | what it is | labels |",
+            "| --- | --- | --- | --- |",
+            *(
+                f"| `{one.exported}` | {one.kind} | {_cell(one.meaning)} | "
+                + "; ".join(f"`{label}`: {_cell(values)}" for label, values in one.labels.items())
+                + " |"
+                for one in METRICS
+            ),
+            "",
+        ]
+    )
+
+
 def main() -> None:
     """Write the files, or compare them."""
     stale = []
     for name, text in {
         "docs/errors.md": error_table(),
         "docs/api.md": api_reference(),
+        "docs/metrics.md": metric_table(),
         "docs/roles.md": role_table(),
         "docker/chart/settings.txt": settings_list(),
         # A chart holds only files of its own folder.

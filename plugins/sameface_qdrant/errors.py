@@ -196,7 +196,7 @@ class StoreTooOld(SamefaceError):
 
 
 class StoreTooNew(SamefaceError):
-    """A newer release wrote the store or one of its records; this release cannot read or change it."""
+    """A newer release wrote the store, a record or a file beside it; this release cannot read or change it."""
 
     reason = "STORE_TOO_NEW"
 

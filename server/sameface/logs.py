@@ -6,18 +6,22 @@ so of one kind only the first few of each period are written, and the others are
 """
 
 import contextlib
+import json
 import logging
 import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, TextIO, TypeAlias
 
 Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["text", "json"]
 ExcInfo: TypeAlias = "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
 
 OWN = ("sameface", "sameface_qdrant")
@@ -25,6 +29,8 @@ MOST_LINES, PERIOD_S = 5, 10.0
 MOST_KINDS = 1000
 LONGEST = 2000
 """Characters of a line."""
+CUT = r"\u2026"
+"""What marks a text that was cut, as it is in JSON."""
 
 
 class OneLine(logging.Formatter):
@@ -39,8 +45,63 @@ class OneLine(logging.Formatter):
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802  # of logging.Formatter
         """Return the type, the message and the places of an exception."""
         _, error, trace = ei
-        places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
-        return f"| {type(error).__name__}: {error} | {' > '.join(places)}"
+        return f"| {type(error).__name__}: {error} | {' > '.join(_places(trace))}"
+
+
+class JsonLine(logging.Formatter):
+    """Formats a record as one JSON object on one line, in ASCII: time (RFC 3339, UTC), level, logger and message.
+
+    With an exception it also has ``error`` (its type and message) and ``places``, through which it went, innermost
+    last. ``current`` adds fields that say what the record belongs to, for instance the ids of a trace.
+    """
+
+    def __init__(self, current: Callable[[], Mapping[str, str]] = dict) -> None:
+        super().__init__()
+        self._current = current
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line. A long message is cut, so that the line has at most `LONGEST` characters."""
+        time_of = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        fields = {
+            "time": time_of.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **self._current(),
+        }
+        texts = {"message": _message(record)}
+        if record.exc_info and record.exc_info[1] is not None:
+            _, error, trace = record.exc_info
+            texts["error"] = f"{type(error).__name__}: {error}"
+            texts["places"] = " > ".join(_places(trace))
+        for name, text in texts.items():
+            room = LONGEST - len(json.dumps({**fields, name: ""}))
+            if room >= len(CUT):
+                fields[name] = _fitting(text, room)
+        return json.dumps(fields)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):  # a defect of whoever logs: the arguments do not fit
+        return str(record.msg)
+
+
+def _fitting(text: str, room: int) -> str:
+    """Return as much of a text as takes at most ``room`` characters in JSON, which is enough for `CUT`."""
+    if len(text) <= room and len(json.dumps(text)) - 2 <= room:
+        return text
+    kept, size = 0, len(CUT)
+    for char in text[:room]:
+        size += len(json.dumps(char)) - 2
+        if size > room:
+            break
+        kept += 1
+    return f"{text[:kept]}…"
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
 
 
 @dataclass(slots=True)
@@ -92,18 +153,38 @@ class FewLines(logging.StreamHandler[TextIO]):
 
     def tell(self, *, all_kinds: bool = False) -> None:
         """Write how many records were left out in periods that have ended, or until now."""
+        # In a context of its own: what was left out belongs to other calls than the one that logs at the moment.
+        emit = super().emit
         with self.lock or contextlib.nullcontext():
             now = self._clock()
             for key in [key for key, kind in self._kinds.items() if all_kinds or kind.until <= now]:
                 kind = self._kinds.pop(key)
                 if kind.left_out:
                     more = f"… and {kind.left_out} more like this in {PERIOD_S:g} s"
-                    super().emit(logging.LogRecord(kind.name, kind.level, "", 0, more, None, None))
+                    Context().run(emit, logging.LogRecord(kind.name, kind.level, "", 0, more, None, None))
 
     def close(self) -> None:
         """Write what is still to be told, and end."""
         self.tell(all_kinds=True)
         super().close()
+
+
+def _log_what_nobody_catches() -> None:
+    """Log exceptions that Python itself would write to stderr, on several lines."""
+    log = logging.getLogger(__name__)
+
+    def of_main(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        log.error("not caught", exc_info=(kind, error, trace))
+
+    def of_thread(args: "threading.ExceptHookArgs") -> None:
+        if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
+            log.error("not caught in a thread", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
+
+    def unraisable(args: "sys.UnraisableHookArgs") -> None:
+        if args.exc_value is not None:
+            log.error("not caught, and ignored", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_main, of_thread, unraisable
 
 
 def quiet_grpc() -> None:
@@ -114,11 +195,17 @@ def quiet_grpc() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
-def log_to_stderr(level: Level) -> None:
-    """Log the service's own messages from ``level`` on, and those of libraries from the same level or info on."""
+def log_to_stderr(level: Level, form: Format = "text", current: Callable[[], Mapping[str, str]] = dict) -> None:
+    """Log the service's own messages from ``level`` on, and those of libraries from the same level or info on.
+
+    ``current`` returns what the lines of format json have besides, see `JsonLine`.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     handler = FewLines(sys.stderr)
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    text = OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonLine(current) if form == "json" else text)
+    if form == "json":
+        _log_what_nobody_catches()
     logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
     logging.captureWarnings(True)
     for name in OWN:

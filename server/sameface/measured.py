@@ -1,5 +1,6 @@
 """The metrics of a service, from its settings and its parts."""
 
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -7,10 +8,12 @@ from sameface.access.tls import TlsOptions, check_encrypted
 from sameface.api.admission import Admission
 from sameface.api.system_service import ServedParts
 from sameface.audit.log import AuditLog
+from sameface.health.parts import PartHealth
 from sameface.inference.cards import ModelCard
 from sameface.inference.local.server import LocalTriton
 from sameface.metrics.sweeps import Sweeps
 from sameface.settings import Settings
+from sameface.tracing.spans import exemplar
 from sameface_qdrant.store.store import Store
 
 if TYPE_CHECKING:
@@ -23,16 +26,18 @@ def metrics_of(settings: Settings, cards: tuple[ModelCard, ...], parts: AsyncExi
     if not options.listen:
         return None
     # Only here, so that a service without metrics does not load what they need.
+    from sameface.metrics.observer import no_exemplar
     from sameface.metrics.serving import Metrics
 
-    check_encrypted(options.listen, options.tls, settings.allow_plaintext, setting="metrics.listen")
-    return Metrics(options, cards, parts)
+    check_encrypted(options.listen, options.tls, settings.allow_plaintext, setting="metrics.listen", tls="METRICS__TLS")
+    return Metrics(options, cards, parts, exemplar if settings.traces.endpoint else no_exemplar)
 
 
 def start_metrics(
     metrics: "Metrics",
     settings: Settings,
     admission: Admission,
+    health: Callable[[], Mapping[str, PartHealth]],
     served: ServedParts,
     store: Store,
     sweeps: Sweeps,
@@ -44,17 +49,13 @@ def start_metrics(
     from sameface.metrics.serving import expected_waits
     from sameface.metrics.state import Sources
 
-    def parts_up() -> dict[str, bool]:
-        models = {} if local is None else {"models": local.serving}
-        return {**metrics.observer.answering, **models, **({} if entries is None else {"audit": entries.writable})}
-
     counting = metrics.count(store)
     http = settings.http.tls_beside(settings.tls) if settings.http.listen else TlsOptions()
     metrics.start(
         Sources(
             admission=admission,
             expected_wait_s=expected_waits(admission),
-            parts=parts_up,
+            parts=lambda: {name: one.serving for name, one in health().items()},
             served=served,
             sweeps=sweeps,
             contents=lambda: counting.contents,

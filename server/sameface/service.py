@@ -16,11 +16,14 @@ from sameface import __version__
 from sameface.access.access import Access
 from sameface.access.tls import check_encrypted
 from sameface.api.admission import Limits
-from sameface.api.server import SERVICES, ApiServer, start_server, warn_if_open
+from sameface.api.server import METHODS, SERVICES, ApiServer, start_server, warn_if_open
+from sameface.api.status import code_of
 from sameface.api.system_service import ServedParts
 from sameface.audit.log import AuditLog
 from sameface.audit.recorder import Recorder
 from sameface.errors import ModelUnavailable
+from sameface.health.parts import HTTP
+from sameface.health.watch import Watched
 from sameface.http.config import Bounds
 from sameface.http.server import HttpServer
 from sameface.inference.base import Inference
@@ -36,11 +39,15 @@ from sameface.listening import check_free
 from sameface.measured import metrics_of, start_metrics
 from sameface.metrics.sweeps import Sweeps
 from sameface.observation.parts import observed_engine, observed_inference, observed_threads
+from sameface.observation.stages import observing
 from sameface.pipeline.detector import DetectorSettings
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import Settings, available_cpus, model_repository_source
 from sameface.stopping import still_working, unless_stopped
+from sameface.tracing.spans import outgoing
+from sameface.tracing.start import start_tracing
+from sameface.watched_parts import watched_parts
 from sameface_qdrant.errors import StoreUnavailable
 from sameface_qdrant.store.store import Store
 
@@ -138,6 +145,7 @@ async def _open(
     models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     check_served(default, models.cards)
+    await _trace(settings, parts)
     http = _http(settings, parts)
     # Before the parts that it observes.
     metrics = metrics_of(settings, models.cards, parts)
@@ -196,8 +204,10 @@ async def _open(
     await access.start()
     parts.push_async_callback(access.aclose)
     check_encrypted(settings.listen, settings.tls, settings.allow_plaintext)
+    watch = watched_parts(settings, local, inference, models.run, store, access, recorder, parts)
     api = await start_server(
         settings.listen,
+        parts_health=watch.health,
         access=access,
         recorder=recorder,
         rates=settings.rates,
@@ -213,10 +223,10 @@ async def _open(
     parts.push_async_callback(api.drain, 0.0)
     if http:
         await http.start()
+        watch.add(Watched(HTTP, http.check, every_s=1.0, timeout_s=3.0))
     if metrics:
-        start_metrics(metrics, settings, api.admission, served, store, sweeps, local, entries)
+        start_metrics(metrics, settings, api.admission, watch.health, served, store, sweeps, local, entries)
     if local:
-        local.on_state_change = api.set_serving
         local.photos_in_work = lambda: api.admission.photos.working
     host = settings.listen.rpartition(":")[0]
     return api, Started(
@@ -228,6 +238,17 @@ async def _open(
         http=http.address if http else "",
         metrics=metrics.address if metrics else "",
     )
+
+
+async def _trace(settings: Settings, parts: AsyncExitStack) -> None:
+    """Observe the calls, if the settings want traces. The last spans leave once everything else has ended."""
+    if not settings.traces.endpoint:
+        return
+    tracer, exporter = start_tracing(
+        settings.traces, methods=METHODS, code_of=code_of, on_triton=settings.inference == "triton"
+    )
+    parts.push_async_callback(asyncio.to_thread, exporter.stop, settings.traces.flush_s)
+    parts.enter_context(observing(tracer))
 
 
 def _http(settings: Settings, parts: AsyncExitStack) -> HttpServer | None:
@@ -312,8 +333,9 @@ async def _open_inference(
         parts.push_async_callback(local.stop)
         await local.start()
     timeout_s, recovery_s = settings.triton_timeout_s, settings.triton_recovery_s
+    metadata = outgoing if settings.traces.endpoint else None
     inference = (
-        local.client(timeout_s=timeout_s, recovery_s=recovery_s)
+        local.client(timeout_s=timeout_s, recovery_s=recovery_s, metadata=metadata)
         if local
         else TritonInference(
             settings.triton_url,
@@ -321,6 +343,7 @@ async def _open_inference(
             recovery_s=recovery_s,
             resolve_again_s=RESOLVE_AGAIN_S,
             tls=settings.triton_tls,
+            metadata=metadata,
         )
     )
     parts.push_async_callback(inference.aclose)

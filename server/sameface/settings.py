@@ -28,10 +28,13 @@ from sameface.inference.embedders import EmbedderRuntime
 from sameface.inference.triton_tls import TritonTls
 from sameface.metrics.options import MetricsOptions
 from sameface.protection import ProtectionOptions
+from sameface.tracing.options import TracesOptions
 from sameface.vision import FaceSelection, ImageLimits, QualityLimits
 from sameface_qdrant import EdgeOptions, Quota, ServerOptions
 from sameface_qdrant.engines.server.addresses import addresses
 from sameface_qdrant.errors import InvalidArgument
+
+_IPV6_PORT = re.compile(r"\[[0-9A-Fa-f:.]+(%\w+)?\]:\d+")
 
 
 def available_cpus(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
@@ -193,17 +196,26 @@ class Settings(BaseSettings):
         False, description="let a crash write a core dump, which may hold photos, embeddings and names"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = Field(
+        "text", description="how a line of the log is written; json: one object on each line"
+    )
+    traces: TracesOptions = Field(
+        default_factory=TracesOptions, description="traces for an OpenTelemetry collector; off without traces.endpoint"
+    )
     image: ImageLimits = Field(default_factory=ImageLimits, description="limits of photos")
     quality: QualityLimits = Field(default_factory=QualityLimits, description="limits of the quality gate")
 
-    @field_validator("qdrant", "access", "http", "metrics", mode="before")
+    @field_validator("qdrant", "access", "http", "metrics", "traces", mode="before")
     @classmethod
     def _lists_and_tables_are_json_in_the_environment(cls, value: Any) -> Any:
         """Decode them: pydantic-settings does so only where a whole section is one variable."""
         if not isinstance(value, dict):
             return value
+        # An address such as [::1]:8080 begins like a list.
         return {
-            name: json.loads(one) if isinstance(one, str) and one.lstrip().startswith(("{", "[")) else one
+            name: json.loads(one)
+            if isinstance(one, str) and one.lstrip().startswith(("{", "[")) and not _IPV6_PORT.fullmatch(one)
+            else one
             for name, one in value.items()
         }
 

@@ -115,7 +115,7 @@ async def scraped(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scr
         "metrics": {"listen": "127.0.0.1:0", "galleries": (LISTED,), "count_every_s": 0.1, "reuse_s": 0.0},
         "audit": {"enabled": True},
     }
-    settings = Settings(inference="onnx", listen="127.0.0.1:0", data_dir=folder, **values)
+    settings = Settings(inference="onnx", listen="127.0.0.1:0", data_dir=folder, sweep_s=0.1, **values)
     async with running(settings) as started, AsyncClient(started.address) as client:
         await use(client)
         await asyncio.sleep(0.3)  # what is in the store is counted again

@@ -57,7 +57,7 @@ def selectors(node: Any) -> Iterator[Selector]:
     if isinstance(node, promql_parser.VectorSelector):
         matchers = node.matchers.matchers
         equal = promql_parser.MatchOp.Equal
-        yield Selector(node.name, {one.name: one.value if one.op == equal else "" for one in matchers})
+        yield Selector(node.name or "", {one.name: one.value if one.op == equal else "" for one in matchers})
     for part in parts(node):
         yield from selectors(part)
 

@@ -137,7 +137,10 @@ def test_the_port_is_encrypted_and_asks_for_a_certificate_and_takes_a_new_one(tm
 
 
 def test_an_address_in_use_is_refused_with_the_name_of_the_setting() -> None:
-    with listening() as (address, _), pytest.raises(AddressUnavailable, match=r"metrics\.listen"):
+    with (
+        listening() as (address, _),
+        pytest.raises(AddressUnavailable, match=r"metrics\.listen"),
+    ):
         MetricsServer(MetricsOptions(listen=address), CollectorRegistry())
 
 
@@ -157,9 +160,32 @@ def test_settings_that_cannot_be_are_refused(value: dict[str, Any], told: str) -
         Settings(metrics=value)
 
 
+def test_the_environment_names_the_port_and_galleries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMEFACE_METRICS__LISTEN", "[::1]:9464")
+    monkeypatch.setenv("SAMEFACE_METRICS__GALLERIES", '["staff", "guests"]')
+    monkeypatch.setenv("SAMEFACE_HTTP__LISTEN", "[::1]:8080")
+    found = Settings()
+    assert (found.metrics.listen, found.metrics.galleries) == ("[::1]:9464", ("staff", "guests"))
+    assert found.http.listen == "[::1]:8080"
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
+def test_an_address_of_ipv6_is_listened_on() -> None:
+    try:
+        server = MetricsServer(MetricsOptions(listen="[::1]:0"), CollectorRegistry())
+    except AddressUnavailable:
+        pytest.skip("this machine has no address of IPv6")
+    server.start()
+    try:
+        assert server.address.startswith("[::1]:")
+        assert read(f"http://{server.address}/metrics") == ""
+    finally:
+        server.stop()
+
+
 def test_plain_text_for_other_machines_has_to_be_asked_for() -> None:
     settings = Settings(metrics=MetricsOptions(listen="0.0.0.0:0"))
-    with pytest.raises(InvalidArgument, match=r"metrics\.listen"):
+    with pytest.raises(InvalidArgument, match=r"metrics\.listen.*SAMEFACE_METRICS__TLS__CERTIFICATE"):
         metrics_of(settings, (), contextlib.AsyncExitStack())
 
 

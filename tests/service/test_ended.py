@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health
 
 from sameface import service
 from sameface.api.admission import Admission, Limits
+from sameface.api.health import HealthServicer
 from sameface.api.server import ApiServer
 from sameface.errors import ServerEnded
 from sameface.service import run_service
@@ -38,7 +38,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
 
     async def opening(*_: object) -> tuple[ApiServer, object]:
         admission = Admission(Limits(4, 1 << 20, 4, stream_idle_s=60.0))
-        return ApiServer(0, admission, server, health.aio.HealthServicer()), object()
+        return ApiServer(0, admission, server, HealthServicer(dict)), object()
 
     monkeypatch.setattr(service, "_open", opening)
 

@@ -4,14 +4,21 @@ import asyncio
 import contextlib
 import gc
 import io
+import json
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from sameface.errors import ImageUndecodable
-from sameface.logs import MOST_LINES, OWN, PERIOD_S, FewLines, Level, OneLine, log_to_stderr
+from sameface.logs import LONGEST, MOST_LINES, OWN, PERIOD_S, FewLines, Format, JsonLine, Level, OneLine, log_to_stderr
+from sameface.tracing.context import TraceContext
+from sameface.tracing.spans import Span, Tracer, present_ids
 from sameface.vision import ImageLimits
 from sameface.vision.decode import decode_image
 
@@ -40,11 +47,12 @@ def photo(name: str, *, cut: bool = False) -> bytes:
     return content[: len(content) // 2] if cut else content
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
 def test_texts_of_a_photo_are_not_logged(
-    level: Level, root: logging.Logger, capsys: pytest.CaptureFixture[str]
+    level: Level, form: Format, root: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log_to_stderr(level)
+    log_to_stderr(level, form)
     for name in ("TIFF", "JPEG", "PNG", "WEBP"):
         for cut in (False, True):
             with contextlib.suppress(ImageUndecodable):
@@ -161,3 +169,101 @@ def test_the_own_messages_at_info_are_written_whole(root: logging.Logger, capsys
     for number in range(30):
         logging.getLogger("sameface.service").info("step %d", number)
     assert len(capsys.readouterr().err.splitlines()) == 30
+
+
+def record(message: object, *args: object, error: BaseException | None = None) -> logging.LogRecord:
+    exc_info = (type(error), error, error.__traceback__) if error is not None else None
+    made = logging.LogRecord("sameface.test", logging.WARNING, "file.py", 3, message, args, exc_info)
+    made.created = 1_800_000_000.25
+    return made
+
+
+def test_a_json_line_has_time_level_logger_message_and_what_it_belongs_to() -> None:
+    line = JsonLine(lambda: {"trace_id": "ab", "span_id": "cd"}).format(record("refused %s", 7))
+    assert json.loads(line) == {
+        "time": "2027-01-15T08:00:00.250Z",
+        "level": "warning",
+        "logger": "sameface.test",
+        "trace_id": "ab",
+        "span_id": "cd",
+        "message": "refused 7",
+    }
+
+
+def test_a_json_line_has_an_exception_as_fields() -> None:
+    try:
+        raise ValueError("a\nb\x1b[31m")
+    except ValueError as error:
+        said = json.loads(JsonLine().format(record("it failed", error=error)))
+    assert said["error"] == "ValueError: a\nb\x1b[31m"
+    assert "test_a_json_line_has_an_exception_as_fields" in said["places"]
+
+
+@given(st.text(st.sampled_from('a"\\\n\u2028é😀\ud800\x00'), max_size=30), st.integers(0, 300), st.booleans())
+@settings(max_examples=60)
+def test_a_json_line_is_one_line_of_bounded_length_in_ascii(text: str, times: int, failed: bool) -> None:
+    line = JsonLine(lambda: {"trace_id": "ab"}).format(
+        record(text * times, error=KeyError(text * times) if failed else None)
+    )
+    assert line.isascii()
+    assert line.isprintable()
+    assert len(line) <= LONGEST
+    said = json.loads(line)["message"]
+    assert said == text * times or (said.endswith("…") and (text * times).startswith(said[:-1]))
+
+
+def test_arguments_that_do_not_fit_their_message_still_make_a_json_line() -> None:
+    assert json.loads(JsonLine().format(record("%d of them", "x")))["message"] == "%d of them"
+
+
+def test_what_a_thread_does_not_catch_is_a_json_line(
+    root: logging.Logger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((threading, "excepthook"), (sys, "excepthook"), (sys, "unraisablehook")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    log_to_stderr("info", "json")
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError("a\nb")
+
+    def broken() -> None:
+        Broken()
+        raise KeyError("c\nd")
+
+    thread = threading.Thread(target=broken)
+    thread.start()
+    thread.join()
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["level"], line["error"]) for line in said] == [
+        ("error", "ValueError: a\nb"),
+        ("error", "KeyError: 'c\\nd'"),
+    ]
+
+
+def test_a_json_line_names_the_trace_of_its_call() -> None:
+    class Kept:
+        def add(self, span: Span) -> None:
+            """Keep nothing."""
+
+    tracer = Tracer(Kept(), sample_ratio=1, follow_callers=True, methods={}, code_of=str, on_triton=True)
+    caller = TraceContext(0xAB, 0xCD, True)
+    call = tracer.begin_call("VerifyFace", caller.metadata)
+    formatter = JsonLine(present_ids)
+    inside = json.loads(formatter.format(record("inside")))
+    written, clock = io.StringIO(), Clock()
+    handler = FewLines(written, clock)
+    handler.setFormatter(formatter)
+    for _ in range(MOST_LINES + 2):
+        handler.emit(record("of this call"))
+    clock.now = PERIOD_S
+    handler.emit(record("of this call"))
+    of_call = [json.loads(line) for line in written.getvalue().splitlines()]
+    told = [line for line in of_call if "2 more" in line["message"]]
+    call.ended("")
+    assert [line.get("trace_id") for line in told] == [None]
+    assert {line.get("trace_id") for line in of_call if line not in told} == {f"{0xAB:032x}"}
+    outside = json.loads(formatter.format(record("outside")))
+    assert inside["trace_id"] == f"{0xAB:032x}"
+    assert inside["span_id"] not in (f"{0xCD:016x}", f"{0:016x}")
+    assert "trace_id" not in outside

@@ -119,6 +119,8 @@ class Store(Synchronous[aio.Store]):
         finally:
             self._thread.wait_for(results.aclose())
 
+    check_reads = waiting(aio.Store.check_reads)
+    check_writes = waiting(aio.Store.check_writes)
     verify = waiting(aio.Store.verify)
     identify = waiting(aio.Store.identify)
     search = waiting(aio.Store.search)

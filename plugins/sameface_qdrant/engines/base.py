@@ -168,9 +168,22 @@ class SegmentRewriting(Protocol):
         ...
 
 
+class HealthProbe(Protocol):
+    """Tells cheaply whether the engine can read and write at the moment."""
+
+    async def check_reads(self) -> None:
+        """Raise the typed error that reads would raise now."""
+        ...
+
+    async def check_writes(self) -> None:
+        """Raise the typed error that writes would raise now."""
+        ...
+
+
 class Engine(Protocol):
     """Keeps points in named collections under cosine similarity. It receives checked vectors of unit norm.
 
+    An engine may also have an attribute ``health_probe``, see `HealthProbe`. Without it, one read of a record decides.
     An engine of a server may also have an attribute ``segment_rewriting``, see `SegmentRewriting`.
     """
 

@@ -10,7 +10,7 @@ from sameface_qdrant.store.payloads import META, SECRET
 from sameface_qdrant.values.ids import point_id
 from sameface_qdrant.values.schema import CURRENT, SCHEMA_FIELD, check_writable, schema_of, stamped
 
-_ID = point_id(SECRET)
+SECRET_ID = point_id(SECRET)
 
 
 async def open_meta(engine: Engine, check: Callable[[], Awaitable[None]] | None = None) -> bytes:
@@ -25,17 +25,17 @@ async def open_meta(engine: Engine, check: Callable[[], Awaitable[None]] | None 
     if check is not None:
         await check()
     # Read first, so that a store on a full disk opens for reading.
-    if not await engine.get(META, [_ID]):
+    if not await engine.get(META, [SECRET_ID]):
         payload = stamped({"kind": SECRET, "gallery": "", "identity": "", "secret": secrets.token_hex(32)})
         # Insert-only: of several services that start at once, one secret wins and all read it back.
-        await engine.upsert(META, [Point(_ID, payload)], insert_only=True)
+        await engine.upsert(META, [Point(SECRET_ID, payload)], insert_only=True)
         await engine.commit(META)
-    stored = (await engine.get(META, [_ID]))[_ID]
+    stored = (await engine.get(META, [SECRET_ID]))[SECRET_ID]
     found = schema_of(stored.payload)
     check_writable(found, "the store")
     if found.version < CURRENT.version or SCHEMA_FIELD not in stored.payload:
         # From now on releases that cannot read what this one writes refuse the store.
         with contextlib.suppress(StoreFull):  # the next opening notes it
-            await engine.set_payload(META, Where({"kind": SECRET}, ids=(_ID,)), stamped({}))
+            await engine.set_payload(META, Where({"kind": SECRET}, ids=(SECRET_ID,)), stamped({}))
             await engine.commit(META)
     return bytes.fromhex(stored.payload["secret"])

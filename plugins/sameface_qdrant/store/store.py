@@ -23,6 +23,7 @@ from sameface_qdrant.store.erasure import Erasures
 from sameface_qdrant.store.expiry import sweep
 from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.gallery_memory import GALLERY_MAX_AGE_S, SIZE_MAX_AGE_S
+from sameface_qdrant.store.health import check_reads, check_writes
 from sameface_qdrant.store.identities import Identities
 from sameface_qdrant.store.opening import open_engine
 from sameface_qdrant.store.protection.engine import ProtectedEngine
@@ -161,6 +162,14 @@ class Store:
         It leaves nothing out for which a key is missing.
         """
         return self._strict
+
+    async def check_reads(self) -> None:
+        """Raise the error that reads would raise at the moment, such as StoreUnavailable; cheap."""
+        await check_reads(self._engine)
+
+    async def check_writes(self) -> None:
+        """Raise the error that writes would raise at the moment, such as StoreFull; cheap, and changes nothing."""
+        await check_writes(self._engine)
 
     def use_secret(self, secret: bytes) -> None:
         """Use another secret from now on; an import into an empty store takes over that of its file."""

@@ -90,6 +90,19 @@ def check_writable(found: SchemaVersion, what: str) -> None:
         raise _too_new(found, what, "change", found.least_writer)
 
 
+def check_file_format(found: object, current: int, what: str) -> None:
+    """Raise StoreTooNew if a file beside the store has a format of a newer release, before anything is changed.
+
+    Such files have one number, and a release reads no other one: they hold keys, or a chain that must not be broken.
+    """
+    if isinstance(found, int) and found > current:
+        raise StoreTooNew(
+            f"{what} has format {found}; this release reads and writes format {current}. Leave it as it is, and "
+            "upgrade sameface to the release that wrote it, or a newer one",
+            metadata={"found": found, "current": current},
+        )
+
+
 def _too_new(found: SchemaVersion, what: str, verb: str, least: int) -> StoreTooNew:
     return StoreTooNew(
         f"{what} has schema version {found.version}; this release writes version {CURRENT.version} and cannot {verb} "

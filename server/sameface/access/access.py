@@ -18,7 +18,7 @@ from sameface.access.changing_file import ChangingFiles
 from sameface.access.grants import granted, read_grants
 from sameface.access.tokens import Issuer, Tokens
 from sameface.errors import CredentialsMissing, CredentialsRefused, CredentialsUncheckable
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.errors import InvalidArgument, StoreTooNew
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Access:
 
         Raises:
             InvalidArgument: a file or an issuer cannot be used.
+            StoreTooNew: a newer release wrote the file of API keys.
         """
         self._required = options.required
         self._tokens = Tokens(options.issuers)
@@ -71,6 +72,18 @@ class Access:
         """Fetch the keys of the issuers."""
         if self._required:
             await self._tokens.warm_up()
+
+    def check_files(self) -> None:
+        """Raise CredentialsUncheckable if the files of keys and grants cannot be used at the moment."""
+        if self._required:
+            _usable(self._keys)
+            if self._grants is not None:
+                _usable(self._grants)
+
+    async def check_issuers(self) -> None:
+        """Raise CredentialsUncheckable if the keys of an issuer of tokens are too old, and cannot be fetched."""
+        if self._required:
+            await self._tokens.check()
 
     async def aclose(self) -> None:
         """Stop fetching keys."""
@@ -115,7 +128,7 @@ class Access:
 def _usable(files: ChangingFiles[Content]) -> Content:
     try:
         return files.content
-    except InvalidArgument as error:
+    except (InvalidArgument, StoreTooNew) as error:
         raise CredentialsUncheckable(
             "credentials cannot be checked at the moment; repeat the call", retry_after_s=RETRY_AFTER_S
         ) from error

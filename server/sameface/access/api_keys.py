@@ -25,6 +25,7 @@ from typing import Any
 from sameface.access.caller import Caller, Grant
 from sameface.errors import CredentialsRefused
 from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.values.schema import check_file_format
 
 PREFIX = "sameface_"
 SECRET_BYTES = 32
@@ -74,6 +75,7 @@ class KeyFile:
 
         Raises:
             InvalidArgument: the file has another form, or was changed by something else than `sameface key`.
+            StoreTooNew: a newer release wrote it.
         """
         try:
             stored = json.loads(self.path.read_bytes())
@@ -81,6 +83,8 @@ class KeyFile:
             return {}
         except (OSError, ValueError, RecursionError) as error:
             raise self._malformed(str(error)) from None
+        if isinstance(stored, dict):
+            check_file_format(stored.get("format"), FORMAT, f"the file of API keys {self.path}")
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise self._malformed(f"its format is not {FORMAT}")
         try:

@@ -82,13 +82,18 @@ def require_usable(options: TlsOptions) -> object:
     return _read(options)
 
 
-def check_encrypted(listen: str, options: TlsOptions, allow_plaintext: bool, *, setting: str = "listen") -> None:
-    """Raise InvalidArgument if ``host:port`` can be reached by other machines and is not encrypted."""
+def check_encrypted(
+    listen: str, options: TlsOptions, allow_plaintext: bool, *, setting: str = "listen", tls: str = "TLS"
+) -> None:
+    """Raise InvalidArgument if ``host:port`` can be reached by other machines and is not encrypted.
+
+    ``setting`` is what the address is set with, and ``tls`` the section of its certificate, as variables name it.
+    """
     host = listen.rpartition(":")[0]
     if options.certificate is None and not allow_plaintext and not is_loopback(host):
         raise InvalidArgument(
             f"{setting} is {listen}, which other machines can reach, and there is no certificate; set "
-            "SAMEFACE_TLS__CERTIFICATE and SAMEFACE_TLS__PRIVATE_KEY, or set SAMEFACE_ALLOW_PLAINTEXT=true if "
+            f"SAMEFACE_{tls}__CERTIFICATE and SAMEFACE_{tls}__PRIVATE_KEY, or set SAMEFACE_ALLOW_PLAINTEXT=true if "
             "something else encrypts",
             metadata={"field": "tls"},
         )

@@ -160,24 +160,39 @@ class Tokens:
         for issuer in self._issuers.values():
             await self._refresh(issuer)
 
+    async def check(self) -> None:
+        """Raise CredentialsUncheckable if the keys of an issuer are not known, or too old, and cannot be fetched."""
+        for issuer in self._issuers.values():
+            await self._fresh(issuer)
+
     async def aclose(self) -> None:
         """Stop fetching."""
         for task in tuple(self._fetching.values()):
             task.cancel()
         await asyncio.gather(*self._fetching.values(), return_exceptions=True)
 
-    async def _key(self, issuer: Issuer, key_id: Any) -> jwt.PyJWK | None:
+    async def _fresh(self, issuer: Issuer) -> None:
+        """Fetch the keys of an issuer if they are too old.
+
+        Raises:
+            CredentialsUncheckable: they cannot be fetched.
+        """
         keys, now = self._keys[issuer.issuer], self._clock()
-        if now - keys.fetched > issuer.keys_max_age_s:
-            if now - keys.asked > RETRY_AFTER_S:
-                await self._refresh(issuer)
-            if self._clock() - keys.fetched > issuer.keys_max_age_s:
-                raise CredentialsUncheckable(
-                    "the keys of the token's issuer cannot be had at the moment; repeat the call",
-                    metadata={"issuer": issuer.issuer},
-                    retry_after_s=RETRY_AFTER_S,
-                )
-        elif now - keys.fetched > issuer.refresh_s and now - keys.asked > NEW_KEY_EVERY_S:
+        if now - keys.fetched <= issuer.keys_max_age_s:
+            return
+        if now - keys.asked > RETRY_AFTER_S:
+            await self._refresh(issuer)
+        if self._clock() - keys.fetched > issuer.keys_max_age_s:
+            raise CredentialsUncheckable(
+                "the keys of the token's issuer cannot be had at the moment; repeat the call",
+                metadata={"issuer": issuer.issuer},
+                retry_after_s=RETRY_AFTER_S,
+            )
+
+    async def _key(self, issuer: Issuer, key_id: Any) -> jwt.PyJWK | None:
+        await self._fresh(issuer)
+        keys, now = self._keys[issuer.issuer], self._clock()
+        if now - keys.fetched > issuer.refresh_s and now - keys.asked > NEW_KEY_EVERY_S:
             self._refresh_beside(issuer)
         found = _chosen(keys.by_id, key_id)
         if found is None and self._clock() - keys.asked > NEW_KEY_EVERY_S:

@@ -44,12 +44,27 @@ class Lane:
         """Return how long a new call of a caller would wait for its turn."""
         if len(self._doing) < self.at_once and not self._line.length:
             return 0.0
+        return max(1e-6, self._rest_s() + self._line.ahead_s(caller) / self.at_once)
+
+    def longest_expected_s(self) -> float:
+        """Return how long a call would wait that had its turn after all that wait now.
+
+        At least as long as the oldest of them has waited: work may take longer than is expected of it.
+        """
+        waiting = self._line.waiting()
+        if not waiting and len(self._doing) < self.at_once:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        oldest_s = max((now - work.came for work in waiting), default=0.0)
+        return max(oldest_s, self._rest_s() + sum(work.expected_s for work in waiting) / self.at_once)
+
+    def _rest_s(self) -> float:
+        """Return the time until the next turn."""
         ends = NEVER if self._doing else 0.0
         for work, since in self._doing.items():
             # The next turn comes when the first of them ends, however long the others take.
             ends = min(ends, since + work.expected_s)
-        rest_s = max(0.0, ends - asyncio.get_running_loop().time())
-        return max(1e-6, rest_s + self._line.ahead_s(caller) / self.at_once)
+        return max(0.0, ends - asyncio.get_running_loop().time())
 
     def refusal(self, caller: str, kind: str, left_s: float | None) -> ServerBusy | None:
         """Return the error for a call that would wait too long; None if it may wait."""

@@ -166,6 +166,10 @@ class Line:
                 ahead_s += work.expected_s
         return ahead_s
 
+    def waiting(self) -> list[Work]:
+        """Return what waits, in any order."""
+        return [work for _, _, work in self._heap if not work.gone]
+
     def _start_of(self, caller: str) -> float:
         return max(self._now, self._ends.get(caller, 0.0))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sameface.access.access import OPEN, Access
@@ -17,6 +17,7 @@ from sameface.addresses import is_loopback
 from sameface.api.admission import Admission, Limits
 from sameface.api.face_service import FaceServicer
 from sameface.api.gallery_service import GalleryServicer
+from sameface.api.health import HealthServicer, PartsHealth
 from sameface.api.interceptor import RequestGuard
 from sameface.api.system_service import ServedParts, SystemServicer
 from sameface.audit.recorder import Recorder
@@ -46,6 +47,13 @@ SERVICES = (
     gallery_service_pb2.DESCRIPTOR.services_by_name["GalleryService"].full_name,
     system_service_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
 )
+METHODS = {
+    method.name: f"{service.full_name}/{method.name}"
+    for file in (face_service_pb2, gallery_service_pb2, system_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+"""The full name of each rpc."""
 
 
 @dataclass(slots=True)
@@ -55,13 +63,7 @@ class ApiServer:
     port: int
     admission: Admission
     _server: grpc.aio.Server
-    _health: health.aio.HealthServicer
-
-    async def set_serving(self, serving: bool) -> None:
-        """Set the status that health checks return."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", *SERVICES):
-            await self._health.set(service, status)
+    _health: HealthServicer
 
     async def until_ended(self) -> NoReturn:
         """Wait until gRPC's server ends by itself. It can do so after a defect in gRPC.
@@ -83,7 +85,7 @@ class ApiServer:
 
         ``aborting`` ends the wait. Health watches are not waited for, because they never end by themselves.
         """
-        await self._health.enter_graceful_shutdown()
+        self._health.stop_serving()
         self.admission.draining.set()
         if self.admission.in_flight:
             log.info("draining: waiting at most %g s for %d requests in flight", grace_s, self.admission.in_flight)
@@ -119,8 +121,9 @@ async def start_server(
     reflect: bool = True,
     server_info: bool = True,
     http_socket: Path | None = None,
+    parts_health: PartsHealth = dict,
 ) -> ApiServer:
-    """Listen on ``host:port`` (port 0 chooses a free port) and serve. Health starts as SERVING.
+    """Listen on ``host:port`` (port 0 chooses a free port) and serve. ``parts_health`` tells which parts answer.
 
     Calls of HTTP come over ``http_socket``. Whoever can reach it tells what connection a call comes from, see
     `sameface.api.connections`.
@@ -158,8 +161,9 @@ async def start_server(
     )
     face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission, counted), server)
     gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), server)
-    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemServicer(parts, server_info), server)
-    health_servicer = health.aio.HealthServicer()
+    system_servicer = SystemServicer(parts, server_info, parts_health)
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(system_servicer, server)
+    health_servicer = HealthServicer(parts_health)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if reflect:
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -174,6 +178,4 @@ async def start_server(
         server.add_insecure_port(f"unix:{http_socket}")
     await server.start()
     warn_if_open(listen, access.required)
-    api = ApiServer(port=port, admission=admission, _server=server, _health=health_servicer)
-    await api.set_serving(True)
-    return api
+    return ApiServer(port=port, admission=admission, _server=server, _health=health_servicer)

@@ -240,6 +240,15 @@ class UnexpectedError(SamefaceError):
     reason = "INTERNAL"
 
 
+def code_of(reason: str) -> str:
+    """Return the name of the status code of a call that ends with a reason; OK for an empty one.
+
+    A reason that is not in the table is a code itself: CANCELLED, of a caller who has left.
+    """
+    row = ERRORS.get(reason)
+    return row.code.name if row is not None else reason or "OK"
+
+
 def rich_status(error: SamefaceError) -> grpc.Status:
     """Translate a typed error into the status that gRPC sends at the end of a failed call."""
     return rpc_status.to_status(status_of(error))

@@ -1,16 +1,18 @@
 """SystemService: describes this server."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from google.protobuf import timestamp_pb2
 
 from sameface import __version__
 from sameface.access.caller import present_caller
 from sameface.access.roles import Role
 from sameface.api import responses
 from sameface.errors import PermissionDenied
+from sameface.health.parts import PartHealth
 from sameface.inference.cards import OPENVINO_EMBEDDER, ModelCard
 from sameface.inference.defaults import ChosenVersion
 from sameface.inference.embedders import EmbedderRuntime, is_default
@@ -42,9 +44,14 @@ class ServedParts:
 class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ignore[misc]  # generated, untyped
     """Implements SystemService; see protos/sameface/v1/system_service.proto."""
 
-    def __init__(self, parts: ServedParts, open_to_callers: bool = True) -> None:
+    def __init__(
+        self,
+        parts: ServedParts,
+        open_to_callers: bool = True,
+        parts_health: Callable[[], Mapping[str, PartHealth]] = dict,
+    ) -> None:
         """``open_to_callers``: whether every caller may call; otherwise admins of all galleries alone."""
-        self._parts = parts
+        self._parts, self._parts_health = parts, parts_health
         self._open_to_callers = open_to_callers
 
     async def GetServerInfo(
@@ -75,5 +82,14 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ig
                     takes_whole_images=card.whole_image is not None,
                 )
                 for card in parts.cards
+            ],
+            parts=[
+                system_service_pb2.GetServerInfoResponse.Part(
+                    name=name,
+                    serving=one.serving,
+                    since_time=timestamp_pb2.Timestamp(nanos=int(one.since % 1 * 1e9), seconds=int(one.since)),
+                    reason=one.reason,
+                )
+                for name, one in self._parts_health().items()
             ],
         )

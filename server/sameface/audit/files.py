@@ -1,5 +1,6 @@
 """The files of an audit log: their names, their lines, their last entry, and the key of the seals."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sameface.audit.chain import FIRST, entry_of
 from sameface.errors import AuditUnavailable
+from sameface_qdrant.values.schema import check_file_format
 
 RETRY_S = 1.0
+FORMAT = 1
+"""Of entries, seals, pseudonyms and file names. A release that changes one of them so that older releases would break
+the chain increases it."""
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -49,6 +54,30 @@ def lines_of(folder: Path) -> Iterator[tuple[str, bytes]]:
             for number, line in enumerate(lines, 1):
                 yield f"{files[0].name}:{number}", line.rstrip(b"\n")
         del files[0]
+
+
+def check_format(folder: Path) -> None:
+    """Check that this release may read and continue the log of a folder; a new one gets its format.
+
+    Raises:
+        StoreTooNew: a newer release wrote it.
+        OSError: the format cannot be read or written.
+        ValueError: the file holds something else.
+    """
+    path = folder / "FORMAT"
+    if not path.exists():
+        path.write_text(json.dumps({"format": FORMAT}))
+    check_readable(folder)
+
+
+def check_readable(folder: Path) -> None:
+    """Raise StoreTooNew if a newer release wrote the log of a folder; early releases wrote no format."""
+    path = folder / "FORMAT"
+    if path.exists():
+        noted = json.loads(path.read_bytes())
+        check_file_format(
+            noted.get("format") if isinstance(noted, dict) else None, FORMAT, f"the audit log in {folder}"
+        )
 
 
 def signing_key(folder: Path) -> Ed25519PrivateKey:

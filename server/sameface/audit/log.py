@@ -24,7 +24,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt
 
 from sameface.audit.chain import REMOVED, SEAL, linked, signed_content
-from sameface.audit.files import RETRY_S, begin_file, end_of, files_of, last_entry, signing_key
+from sameface.audit.files import RETRY_S, begin_file, check_format, end_of, files_of, last_entry, signing_key
 from sameface.audit.mirrors import Mirror, StandardOutput, Syslog
 from sameface.audit.pseudonyms import Pseudonyms
 from sameface.errors import AuditUnavailable
@@ -87,6 +87,7 @@ class AuditLog:
         Raises:
             AuditUnavailable: another process writes here, or the folder cannot be used.
             InvalidArgument: the address of the syslog has another form.
+            StoreTooNew: a newer release wrote the log. Nothing was changed.
         """
         self._folder, self._options = folder, options
         self._mirrors: list[Mirror] = [StandardOutput()] if options.mirror else []
@@ -96,6 +97,7 @@ class AuditLog:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = open(folder / "lock", "wb")  # noqa: SIM115  # closed in close()
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            check_format(folder)
             self._key = signing_key(folder)
             self.pseudonyms = Pseudonyms(folder / "pseudonyms.sqlite")
             self._number, self._before, mended = end_of(folder)

@@ -114,6 +114,8 @@ def export(
 
 
 def _folder(folder: Path | None) -> Path:
+    from sameface.audit.files import check_readable
+
     found = folder or load_settings(None).audit_folder
     if not found.is_dir():
         raise InvalidArgument(
@@ -121,6 +123,7 @@ def _folder(folder: Path | None) -> Path:
             "SAMEFACE_AUDIT__ENABLED=true",
             metadata={"field": "folder"},
         )
+    check_readable(found)
     return found
 
 

@@ -1,7 +1,9 @@
 """`sameface health`: asks a service whether it is healthy, for container health checks."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ import typer
 from sameface.addresses import check_target, proxy_options
 from sameface.cli.options import ExitCode, credentials_of
 from sameface.cli.serve import load_settings
+from sameface.health.parts import AWAY
 from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -30,12 +33,17 @@ def health(
         ),
     ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="seconds to wait for an answer")] = 3.0,
+    service: Annotated[
+        str, typer.Option(help="what to ask for: live, writes, or another name of docs/operations.md, Health")
+    ] = "",
 ) -> None:
     """Ask a service whether it is healthy.
 
     Without --address, the service that `sameface serve` runs with the same environment and settings file is asked.
     If it has a certificate, it is asked with TLS, and no other certificate is accepted. If it asks for client
     certificates, it is shown that of SAMEFACE_CLIENT_CERTIFICATE, or its own.
+    Each part of the service that does not answer has a line after the status: its name, since when, and the reason of
+    the error that calls get. Writes may be away while the service serves.
     Exit code: 0 it serves, 3 it does not serve or does not answer.
     """
     encryption = encryption_of_environment()
@@ -44,8 +52,9 @@ def health(
         address = where_it_listens(settings.listen)
         if settings.tls.certificate and not os.environ.get("SAMEFACE_CLIENT_CA"):
             encryption = encryption_of(settings.tls)
+    missing: tuple[str, ...] = ()
     try:
-        status = ask_health(address, timeout_s, encryption=encryption)
+        status, missing = ask_parts(address, timeout_s, service, encryption)
     except grpc.RpcError as error:
         # Only then: to import the client takes longer than the call.
         from sameface.client import ServiceError
@@ -54,7 +63,9 @@ def health(
         encrypted = encryption.credentials is not None
         hint = why_unreachable(ServiceError.of(error), address, encrypted=encrypted)
         status = f"no answer from {address} ({error.code().name}){hint and f': {hint}'}"
-    print(status)
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            status = f"{address} knows no health of {service!r}: {error.details()}"
+    print("\n".join([status, *map(away_line, missing)]))
     if status != "SERVING":
         raise typer.Exit(ExitCode.ERROR)
 
@@ -116,6 +127,16 @@ def _a_name_of(certificate: "x509.Certificate") -> str:
 def ask_health(address: str, timeout_s: float, service: str = "", encryption: Encryption | None = None) -> str:
     """Return the health of a gRPC server, or of one of its services: SERVING, NOT_SERVING and so on.
 
+    See `ask_parts`.
+    """
+    return ask_parts(address, timeout_s, service, encryption)[0]
+
+
+def ask_parts(
+    address: str, timeout_s: float, service: str = "", encryption: Encryption | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the health of a gRPC server, or of one of its services, and what it says of parts that do not answer.
+
     Without ``encryption`` the variables ``SAMEFACE_CLIENT_…`` say how to connect.
 
     Raises:
@@ -136,9 +157,21 @@ def ask_health(address: str, timeout_s: float, service: str = "", encryption: En
     )
     with opened as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+        answer, call = stub.Check.with_call(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+        missing = tuple(str(value) for key, value in call.trailing_metadata() or () if key == AWAY)
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
-    return name
+    return name, missing
+
+
+def away_line(told: str) -> str:
+    """Return a line about a part that does not answer: ``name seconds-of-the-epoch reason``, as the service says it.
+
+    Another server's text is returned as it is.
+    """
+    with suppress(ValueError, OverflowError, OSError):
+        name, since, reason = told.split(" ")
+        return f"{name}: away since {datetime.fromtimestamp(float(since), UTC).isoformat(timespec='seconds')}, {reason}"
+    return told
 
 
 def where_it_listens(listen: str) -> str:

@@ -44,7 +44,7 @@ from sameface.client.answers.faces import (
     QualityIssue,
 )
 from sameface.client.answers.galleries import Gallery, Policy, Rekeyed, TemplateProtection
-from sameface.client.answers.service import Model, ServerInfo
+from sameface.client.answers.service import Model, ServerInfo, ServicePart
 from sameface.client.answers.templates import Enrollment, Finding, FoundTemplate, Identity, SearchResult, Template
 from sameface.client.answers.what_if import ErrorRate, OutcomeTransition, SettingOutcomes, WhatIf
 from sameface.client.connection import connect, tls_credentials
@@ -129,6 +129,7 @@ __all__ = [
     "SearchResult",
     "ServerInfo",
     "ServiceError",
+    "ServicePart",
     "SettingOutcomes",
     "Source",
     "StreamAnswer",

@@ -20,6 +20,7 @@ from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
 from sameface.client.samples import SampleLike, as_sample, check_many, fitting, holds_photo
+from sameface.client.tracing import Pairs, calling, with_context
 from sameface.v1 import face_service_pb2
 
 
@@ -112,7 +113,7 @@ class AsyncClient(Calls):
             request_serializer=face_service_pb2.StreamIdentifyFacesRequest.SerializeToString,
             response_deserializer=face_service_pb2.StreamIdentifyFacesResponse.FromString,
         )
-        answers = stream(requests(), metadata=self._metadata)
+        answers = stream(requests(), metadata=with_context(self._metadata))
         try:
             async for answer in answers:
                 if frames is not None:
@@ -142,6 +143,10 @@ class AsyncClient(Calls):
         return await self._answer(await asyncio.to_thread(build))
 
     async def _answer(self, call: Call[Result], deadline: float | None = None) -> Result:
+        with calling(call.path, self._metadata) as metadata:
+            return await self._answer_with(metadata, call, deadline)
+
+    async def _answer_with(self, metadata: Pairs, call: Call[Result], deadline: float | None) -> Result:
         rpc: Any = self._channel.unary_unary(
             call.path,
             request_serializer=type(call.request).SerializeToString,
@@ -151,7 +156,7 @@ class AsyncClient(Calls):
         while True:
             try:
                 left_s = max(0.0, attempts.deadline - time.monotonic())
-                return call.result(await rpc(call.request, timeout=left_s, metadata=self._metadata))
+                return call.result(await rpc(call.request, timeout=left_s, metadata=metadata))
             except grpc.RpcError as failed:
                 error = ServiceError.of(failed, with_photo=holds_photo(call.request))
             if attempts.already_done(error):

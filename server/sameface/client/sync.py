@@ -19,6 +19,7 @@ from sameface.client.options import IdentifyOptions
 from sameface.client.retries import Attempts
 from sameface.client.rpc import Call, Item, Pages, Result
 from sameface.client.samples import SampleLike, as_sample, check_many, fitting, holds_photo
+from sameface.client.tracing import Pairs, calling, with_context
 from sameface.v1 import face_service_pb2
 
 
@@ -136,7 +137,7 @@ class Client(Calls):
             request_serializer=face_service_pb2.StreamIdentifyFacesRequest.SerializeToString,
             response_deserializer=face_service_pb2.StreamIdentifyFacesResponse.FromString,
         )
-        answers = stream(requests(), metadata=self._metadata)
+        answers = stream(requests(), metadata=with_context(self._metadata))
         try:
             for answer in answers:
                 if frames is not None:
@@ -164,6 +165,10 @@ class Client(Calls):
         return self._answer(build())
 
     def _answer(self, call: Call[Result], deadline: float | None = None) -> Result:
+        with calling(call.path, self._metadata) as metadata:
+            return self._answer_with(metadata, call, deadline)
+
+    def _answer_with(self, metadata: Pairs, call: Call[Result], deadline: float | None) -> Result:
         rpc: Any = self._channel.unary_unary(
             call.path,
             request_serializer=type(call.request).SerializeToString,
@@ -173,7 +178,7 @@ class Client(Calls):
         while True:
             try:
                 left_s = max(0.0, attempts.deadline - time.monotonic())
-                return call.result(rpc(call.request, timeout=left_s, metadata=self._metadata))
+                return call.result(rpc(call.request, timeout=left_s, metadata=metadata))
             except grpc.RpcError as failed:
                 error = ServiceError.of(failed, with_photo=holds_photo(call.request))
             if attempts.already_done(error):

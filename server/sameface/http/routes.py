@@ -19,7 +19,7 @@ BUFFER = "envoy.filters.http.buffer"
 _JSON, _GRPC_WEB = "json", "grpc-web|grpc-web-text"
 _STREAM = "/sameface.v1.FaceService/StreamIdentifyFaces"
 """A stream in both directions, which gRPC-Web does not have."""
-_ALLOWED_HEADERS = "authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent"
+_ALLOWED_HEADERS = "authorization,content-type,grpc-timeout,traceparent,tracestate,x-grpc-web,x-user-agent"
 _EXPOSED_HEADERS = "grpc-status,grpc-message,grpc-status-details-bin"
 
 _LOCAL_ERRORS = {

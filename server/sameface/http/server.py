@@ -84,6 +84,11 @@ class HttpServer:
         await self._launch()
         self._watcher = asyncio.create_task(self._watch())
 
+    async def check(self) -> None:
+        """Raise RuntimeMissing if Envoy does not answer at the moment."""
+        if self._process is None or await self._process.port() is None:
+            raise RuntimeMissing("envoy does not answer; it is started again", metadata={"listen": self.address})
+
     async def stop(self) -> None:
         """Let the last answers leave, then stop Envoy and remove its folder. Safe to call twice."""
         try:

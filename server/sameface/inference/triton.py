@@ -18,6 +18,7 @@ from sameface.inference.base import Tensors
 from sameface.inference.messages import decoded_response, encoded_request
 from sameface.inference.outputs import checked_outputs
 from sameface.inference.shared_inputs import SharedInputs
+from sameface.inference.triton_options import CHANNEL_OPTIONS, SOCKET_OPTIONS
 from sameface.inference.triton_tls import PLAIN, SPEAKS_TLS, WHAT_TO_DO, TritonTls
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
@@ -27,33 +28,8 @@ RETRY_AFTER_S = 1.0
 RETRY_PAUSE_S = 0.1
 RESOLVE_AGAIN_S = 30.0
 """Seconds between look-ups of a remote Triton's name, so that calls reach new replicas."""
-ANSWER_S = 5.0
+ANSWER_S, READY_S = 5.0, 2.0
 INFER = "/inference.GRPCInferenceService/ModelInfer"
-CHANNEL_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # Spread calls over all replicas behind a headless Service.
-    ("grpc.lb_policy_name", "round_robin"),
-    # Reconnect to a restarted server at once. gRPC's default is up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A replaced pod has a new address. gRPC looks the name up again when a connection is lost, but at most this often.
-    ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    # Give up a vanished host when it does not acknowledge a ping within the second of these times. The default is a
-    # quarter of an hour. Pings are sent only during long calls, because Triton treats many pings as abuse.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-]
-SOCKET_OPTIONS = [
-    # No proxy ends these connections, and calls are repeated here. So gRPC need not keep them for that.
-    ("grpc.enable_retries", 0),
-    # Otherwise gRPC sends pings beside the answers, to find a window that fits the delay. Here there is none. The
-    # largest answer, of the detector for 640×640 pixels, has half a megabyte.
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 1 << 20),
-]
-"""Further options for a Triton on a socket of this machine."""
 
 
 class TritonTimedOut(ModelUnavailable):
@@ -78,12 +54,13 @@ class TritonInference:
         tls: TritonTls = PLAIN,
         tells_alone: Callable[[], bool] = lambda: False,
         shared_inputs: Callable[[], SharedInputs | None] = lambda: None,
+        metadata: Callable[[], tuple[tuple[str, str], ...]] | None = None,
     ) -> None:
         """Connect to ``url``. A call may take ``timeout_s``; it is retried for ``recovery_s`` while Triton recovers.
 
         ``tells_alone`` returns whether the processors have nothing else to do at the moment. If no other call runs
         either, the request says so, and the local runtime runs it on more cores. ``shared_inputs`` returns the memory
-        that is shared with Triton at the moment.
+        that is shared with Triton at the moment. ``metadata`` returns what is sent with a run of a model.
 
         Raises:
             InvalidArgument: ``url`` is no address, or a file of ``tls`` cannot be read.
@@ -98,7 +75,10 @@ class TritonInference:
         self._resolve_again_s = resolve_again_s
         self._tells_alone = tells_alone
         self._shared_inputs = shared_inputs
+        self._metadata = metadata
         self._running = 0
+        self.answered = 0
+        """How many calls Triton has answered."""
         self._looked = False
         self._client = self._connect()
         self._connected = time.monotonic()
@@ -132,6 +112,20 @@ class TritonInference:
             return bool((await self._client.stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=1.0)).ready)
         except grpc.aio.AioRpcError:
             return False
+
+    async def check_ready(self) -> None:
+        """Check what the server reports, without repeating.
+
+        Raises:
+            TritonTimedOut: it does not answer in time.
+            ModelUnavailable: it reports that it is not ready, or cannot be reached.
+        """
+        try:
+            answer = await self._client.stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=READY_S)
+        except grpc.aio.AioRpcError as error:
+            raise await self._translate("server", 0, error) from None
+        if not answer.ready:
+            raise ModelUnavailable(f"Triton at {self._url} is not ready", retry_after_s=RETRY_AFTER_S)
 
     async def reload(self, model: str) -> None:
         """Unload and load a model. This restarts a dead stub process; loading alone does nothing.
@@ -224,6 +218,7 @@ class TritonInference:
             self._running -= 1
             if shared is not None:
                 shared.free(places.values())
+        self.answered += 1
         try:
             outputs = decoded_response(answer)
         except DecodeError:
@@ -236,7 +231,8 @@ class TritonInference:
         return checked_outputs(model, version, outputs)
 
     def _infer(self, request: bytes) -> Awaitable[bytes]:
-        answer: Awaitable[bytes] = self._client.infer(request, timeout=within(self._timeout_s))
+        metadata = None if self._metadata is None else self._metadata()
+        answer: Awaitable[bytes] = self._client.infer(request, timeout=within(self._timeout_s), metadata=metadata)
         return answer
 
     async def _translate(self, model: str, version: int, error: grpc.aio.AioRpcError) -> SamefaceError:

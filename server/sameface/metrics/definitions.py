@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from sameface.health.parts import PARTS
+
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
 OTHER = "other"
@@ -20,7 +22,7 @@ STAGE = "`queue`, `acquire`, `decode`, `detect`, `quality`, `embed`, `decide`, `
 MODEL = "a model that is served"
 VERSION = "its version"
 LANE = "`photos`, `long` (calibrations, rekeying, deletions of galleries) or `others`"
-PART = "`models`, `store`; `audit` if there is an audit log"
+PART = "a part that the service has: " + ", ".join(f"`{part}`" for part in PARTS)
 
 CALLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 STEPS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -116,14 +118,19 @@ READ = (
     Metric("queue_waiting", "gauge", "Calls that wait for a turn", {"lane": LANE}),
     Metric("queue_working", "gauge", "Calls that are worked on", {"lane": LANE}),
     Metric("queue_places", "gauge", "Calls that may be worked on at a time", {"lane": LANE}),
-    Metric("queue_expected_wait_seconds", "gauge", "How long a new call would wait for its turn", {"lane": LANE}),
+    Metric(
+        "queue_expected_wait_seconds",
+        "gauge",
+        "How long a call would wait that had its turn after all that wait now",
+        {"lane": LANE},
+    ),
     Metric(
         "admission_refusals",
         "counter",
         "Calls that were refused because the service is full",
         {"limit": "`requests`, `bytes_of_requests`, `streams`, `streams_of_this_caller`, `wait`"},
     ),
-    Metric("part_up", "gauge", "1 if a part answers, else 0", {"part": PART}),
+    Metric("part_up", "gauge", "1 if a part answers, else 0; see health checks", {"part": PART}),
     Metric("triton_restarts", "counter", "Restarts of the local Triton"),
     Metric("triton_reloads", "counter", "Models that the local Triton loaded again after a failure"),
     Metric("golden_check_failures", "counter", "Golden vectors that the local Triton's models did not reproduce"),

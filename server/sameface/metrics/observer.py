@@ -9,14 +9,13 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 
 from sameface.access.roles import RULES
 from sameface.api.status import ERRORS
-from sameface.errors import ModelCheckFailed, ModelUnavailable
 from sameface.inference.cards import ModelCard
 from sameface.metrics.bands import BELOW, Bands, bands_of
 from sameface.metrics.definitions import OBSERVED, OTHER, PREFIX, Metric
 from sameface.observation.calls import CANCELLED
 from sameface.observation.observers import STAGE_NAMES, Details, End, Metadata, StageName
 from sameface.observation.parts import OPERATIONS
-from sameface_qdrant.errors import SamefaceError, StoreUnavailable
+from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision, Outcome
 
@@ -90,7 +89,7 @@ class MetricsObserver:
         models: list[tuple[str, ...]] = [(card.model, str(card.version)) for card in cards]
         values: dict[str, list[tuple[str, ...]]] = {
             "requests": [(rpc, OK) for rpc in RULES],
-            "request_seconds": [(rpc,) for rpc in RULES],
+            "request_seconds": [],
             "stream_answers": [(rpc, OK) for rpc in STREAMS],
             "stage_seconds": [(name,) for name in STAGE_NAMES if name not in ("inference", "store")],
             "inference_seconds": models,
@@ -104,9 +103,10 @@ class MetricsObserver:
             "others_above_threshold": list(self.bands),
             "others_expected_above_threshold": list(self.bands),
         }
-        # Reasons, and decisions of other rpcs, have a series from their first time on. There are not many.
-        later = {
+        # These have a series from their first time on: most services use few of them, and each has to be read.
+        later: dict[str, set[tuple[str, ...]]] = {
             "requests": {(rpc, reason) for rpc in RULES for reason in REASONS},
+            "request_seconds": {(rpc,) for rpc in RULES},
             "stream_answers": {(rpc, reason) for rpc in STREAMS for reason in REASONS},
             "decisions": {(rpc, outcome.value) for rpc in RULES for outcome in Outcome},
         }
@@ -115,8 +115,6 @@ class MetricsObserver:
             for metric in OBSERVED
         }
         self._exemplar = exemplar
-        self.answering = {"models": True, "store": True}
-        """Whether the last run of a model, and the last request to the store, was answered."""
 
     def begin_call(self, rpc: str, metadata: Metadata) -> "_Call":
         """See `Observer.begin_call`."""
@@ -130,11 +128,9 @@ class MetricsObserver:
         took = time.perf_counter() - began
         if name == "inference":
             self._part("inference", (str(details["model"]), str(details["version"])), took, error)
-            self.answering["models"] = not isinstance(error, (ModelUnavailable, ModelCheckFailed))
             return
         if name == "store":
             self._part("store_request", (str(details["operation"]),), took, error)
-            self.answering["store"] = not isinstance(error, StoreUnavailable)
             return
         self._series["stage_seconds"][(name,)].observe(took, self._exemplar())
         if name == "acquire":

@@ -73,12 +73,12 @@ class Metrics:
 
 
 def expected_waits(admission: Admission) -> Callable[[], Mapping[str, float]]:
-    """Return what tells, in any thread, how long a new call would wait, by lane. Call it on the event loop."""
+    """Return what tells, in any thread, how long the last in the line would wait, by lane. Call it on the loop."""
     loop = asyncio.get_running_loop()
     lanes = {"photos": admission.photos, "long": admission.long, "others": admission.others}
 
     def waits() -> Mapping[str, float]:
-        return {name: lane.wait_s() for name, lane in lanes.items()}
+        return {name: lane.longest_expected_s() for name, lane in lanes.items()}
 
     return lambda: on_loop(loop, waits) or {}
 

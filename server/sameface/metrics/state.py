@@ -34,7 +34,7 @@ class Sources:
 
     admission: Admission
     expected_wait_s: Callable[[], Mapping[str, float]]
-    """How long a new call would wait, by lane."""
+    """How long a call would wait that had its turn after all others, by lane."""
     parts: Callable[[], Mapping[str, bool]]
     """Whether each part answers."""
     served: ServedParts

@@ -40,6 +40,9 @@ def observed_threads(threads: int, name: str) -> ThreadPoolExecutor:
 class _ObservedInference:
     """Implements `Inference`."""
 
+    observed = True
+    """Asks the pipeline to keep the present span, see `sameface.pipeline.off_loop`."""
+
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
 

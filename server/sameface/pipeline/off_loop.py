@@ -6,11 +6,13 @@ something that only the event loop can do. A model that runs in process does not
 
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from sameface.inference.base import ModelRuns, Tensors, runs_off_loop
+from sameface.observation.current import CURRENT
 from sameface.vision import WorkStopped
 from sameface_qdrant.concurrency import in_thread
 
@@ -72,6 +74,28 @@ class OffLoop:
             raise WorkStopped
 
 
+class _ObservedOffLoop(OffLoop):
+    """Keeps the present span where the work changes between the thread and the loop, whose contexts are others."""
+
+    async def run(self, model: str, version: int, inputs: Tensors, *, brief: bool = False) -> Tensors:
+        """See `OffLoop.run`."""
+        present = CURRENT.get()
+
+        async def call() -> Tensors:
+            before = CURRENT.get()
+            CURRENT.set(present)
+            try:
+                return await self._inference.run(model, version, inputs)
+            finally:
+                CURRENT.set(before)
+
+        try:
+            outputs: Tensors = await _Request(call, self._runs_off_loop, brief)
+        finally:
+            CURRENT.set(present)
+        return outputs
+
+
 async def off_loop(
     threads: Executor, inference: ModelRuns, work: Callable[[OffLoop], Coroutine[Any, Any, Result]]
 ) -> Result:
@@ -79,14 +103,16 @@ async def off_loop(
 
     A cancelled caller waits until the thread has ended, as with `in_thread`.
     """
-    place = OffLoop(inference)
+    observed = getattr(inference, "observed", False)
+    place = (_ObservedOffLoop if observed else OffLoop)(inference)
+    advance_here = _advance_apart if observed else _advance
     coroutine = work(place)
     step: Callable[[], Any] = partial(coroutine.send, None)
     brief = False
     try:
         while True:
             if brief:
-                request, result = _advance(place, coroutine, step)
+                request, result = advance_here(place, coroutine, step)
             else:
                 request, result = await in_thread(threads, _advance, place, coroutine, step, stop=place.stop)
             if request is None:
@@ -118,6 +144,13 @@ def _advance(
             break
         step = partial(_answered_here, coroutine, request)
     return request, None
+
+
+def _advance_apart(
+    place: OffLoop, coroutine: Coroutine[Any, Any, Any], step: Callable[[], Any]
+) -> tuple[_Request | None, Any]:
+    """Go on with the work on the event loop as in a thread: the present span of the caller stays what it is."""
+    return copy_context().run(_advance, place, coroutine, step)
 
 
 def _answered_here(coroutine: Coroutine[Any, Any, Any], request: _Request) -> Any:

@@ -1,4 +1,7 @@
+import datetime
+
 from google.api import annotations_pb2 as _annotations_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from sameface.v1 import face_pb2 as _face_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -13,7 +16,18 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "inference_runtime", "inference_version", "inference_metrics_url", "store_engine", "store_version", "models", "default_embedder_origin")
+    __slots__ = ("version", "inference_runtime", "inference_version", "inference_metrics_url", "store_engine", "store_version", "models", "default_embedder_origin", "parts")
+    class Part(_message.Message):
+        __slots__ = ("name", "serving", "since_time", "reason")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        SERVING_FIELD_NUMBER: _ClassVar[int]
+        SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        serving: bool
+        since_time: _timestamp_pb2.Timestamp
+        reason: str
+        def __init__(self, name: _Optional[str] = ..., serving: _Optional[bool] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
     class Model(_message.Message):
         __slots__ = ("name", "version", "title", "licence", "contract", "default_embedder", "licence_restriction", "runtime", "takes_whole_images")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +57,7 @@ class GetServerInfoResponse(_message.Message):
     STORE_VERSION_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_EMBEDDER_ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     version: str
     inference_runtime: str
     inference_version: str
@@ -51,4 +66,5 @@ class GetServerInfoResponse(_message.Message):
     store_version: str
     models: _containers.RepeatedCompositeFieldContainer[GetServerInfoResponse.Model]
     default_embedder_origin: str
-    def __init__(self, version: _Optional[str] = ..., inference_runtime: _Optional[str] = ..., inference_version: _Optional[str] = ..., inference_metrics_url: _Optional[str] = ..., store_engine: _Optional[str] = ..., store_version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[GetServerInfoResponse.Model, _Mapping]]] = ..., default_embedder_origin: _Optional[str] = ...) -> None: ...
+    parts: _containers.RepeatedCompositeFieldContainer[GetServerInfoResponse.Part]
+    def __init__(self, version: _Optional[str] = ..., inference_runtime: _Optional[str] = ..., inference_version: _Optional[str] = ..., inference_metrics_url: _Optional[str] = ..., store_engine: _Optional[str] = ..., store_version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[GetServerInfoResponse.Model, _Mapping]]] = ..., default_embedder_origin: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[GetServerInfoResponse.Part, _Mapping]]] = ...) -> None: ...

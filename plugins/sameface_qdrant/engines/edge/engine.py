@@ -13,6 +13,7 @@ return removed points, but their bytes stay in its files.
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ from sameface_qdrant.engines.edge import compaction, erasure_notes, index, reads
 from sameface_qdrant.engines.edge.collection import ERASE_PENDING, EdgeCollection, Handle, blocking_call
 from sameface_qdrant.engines.edge.erasure_evidence import EdgeErasureEvidence
 from sameface_qdrant.engines.edge.files import check_format, forget_log
+from sameface_qdrant.engines.edge.health import EdgeHealthProbe
 from sameface_qdrant.engines.edge.lock import lock_folder
 from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.edge.shard import closed_on_failure, filter_of, open_current
@@ -57,6 +59,7 @@ class EdgeEngine:
         self._opening = asyncio.Lock()
         self._resuming: asyncio.Task[None] | None = None
         self.erasure_evidence = EdgeErasureEvidence(folder, self._collections, self._compact)
+        self.health_probe = EdgeHealthProbe(folder, os.fstat(lock.fileno()))
 
     @classmethod
     async def open(cls, folder: Path, options: EdgeOptions = EdgeOptions()) -> "EdgeEngine":  # noqa: B008  # frozen

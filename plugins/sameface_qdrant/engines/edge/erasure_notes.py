@@ -15,6 +15,7 @@ from pathlib import Path
 from sameface_qdrant.engines.base import POINT_ID, POINT_IDS, ByteSearch
 from sameface_qdrant.engines.edge.files import read_text, write_text
 from sameface_qdrant.values.erasure import ByteEvidence
+from sameface_qdrant.values.schema import known_fields
 
 FOLDER = "erasures"
 NOTED, DUE, GONE = ".noted", ".due", ".gone"
@@ -102,7 +103,7 @@ def outcome(folder: Path, receipt: str) -> tuple[float | None, tuple[ByteEvidenc
     if gone is None:
         return None
     kept = json.loads(gone)
-    return kept["time"], tuple(ByteEvidence(**one) for one in kept["evidence"])
+    return kept["time"], tuple(ByteEvidence(**known_fields(ByteEvidence, one)) for one in kept["evidence"])
 
 
 def before(search: ByteSearch) -> ByteEvidence:

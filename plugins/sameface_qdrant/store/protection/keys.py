@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
+from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused, StoreTooNew
 from sameface_qdrant.store.protection.private_file import check_private, sync_folder, write_new
 from sameface_qdrant.values.display import brief
+from sameface_qdrant.values.schema import check_file_format
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ class KeyRing:
         """
         try:
             stored = json.loads(content)
+            if isinstance(stored, dict):
+                check_file_format(stored.get("format"), FORMAT, f"the protection keys of {where}")
             if not isinstance(stored, dict) or stored.get("format") != FORMAT:
                 raise _malformed(where, f"its format is not {FORMAT}")
             keys = [_key_of(one, where) for one in stored["keys"]]
@@ -163,7 +166,7 @@ class KeyFile:
         """
         try:
             return self.fresh_ring()
-        except InvalidArgument as error:
+        except (InvalidArgument, StoreTooNew) as error:
             if self._read is None:
                 raise
             if self._warned != error.message:

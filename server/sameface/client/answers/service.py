@@ -1,5 +1,7 @@
 """What a service is made of."""
 
+from datetime import datetime
+
 from sameface.client.answer import Answer, reads
 from sameface.client.answers.faces import Contract
 from sameface.v1 import system_service_pb2
@@ -30,6 +32,20 @@ class Model(Answer):
     steps."""
 
 
+@reads(system_service_pb2.GetServerInfoResponse.Part)
+class ServicePart(Answer):
+    """A part of the service that its health depends on."""
+
+    name: str
+    """``models``, ``store``, ``writes``, ``access``, ``issuers``, ``audit`` or ``http``."""
+    serving: bool
+    """Whether it answers."""
+    since_time: datetime | None
+    """Since when it does, or does not."""
+    reason: str
+    """The reason of the error that calls get which need this part. Empty while it serves."""
+
+
 @reads(system_service_pb2.GetServerInfoResponse)
 class ServerInfo(Answer):
     """What a service is made of."""
@@ -52,3 +68,5 @@ class ServerInfo(Answer):
     default_embedder_origin: str
     """Where the default embedder version is set: ``settings``, ``model repository``, or ``package`` if neither sets
     it."""
+    parts: tuple[ServicePart, ...]
+    """Whether each part of the service answers at the moment."""

@@ -100,7 +100,13 @@ class LocalTriton:
         """The URL for clients of the same user: ``unix:`` and the path of a socket."""
         return self._sockets.grpc_url
 
-    def client(self, *, timeout_s: float, recovery_s: float) -> TritonInference:
+    def client(
+        self,
+        *,
+        timeout_s: float,
+        recovery_s: float,
+        metadata: Callable[[], tuple[tuple[str, str], ...]] | None = None,
+    ) -> TritonInference:
         """Return a client that shares memory with the server, and tells it which calls are alone."""
         return TritonInference(
             self.grpc_url,
@@ -108,6 +114,7 @@ class LocalTriton:
             recovery_s=recovery_s,
             tells_alone=lambda: self.photos_in_work() <= self._photos_with_room,
             shared_inputs=lambda: self.shared_inputs,
+            metadata=metadata,
         )
 
     @property

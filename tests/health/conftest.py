@@ -1,0 +1,3 @@
+"""The stores of every engine."""
+
+from tests.plugin.conftest import store as store
