@@ -1,4 +1,4 @@
-"""Writes docs/{errors,metrics,api,roles}.md and the chart's settings.txt from the code and the protos.
+"""Writes docs/errors.md, docs/metrics.md, docs/api.md, docs/roles.md, and files of the chart.
 
 --check writes nothing, and fails if they are old.
 """

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from sameface.settings import Settings
-from sameface.variables import Unknown, known_variables, unknown_variables
+from sameface.variables import known_variables
 from tests.docker import helm
 from tests.docker.chart import CHART, files, render
 
@@ -194,9 +194,7 @@ def test_a_misspelt_setting_is_warned_of() -> None:
     assert "WARNING" not in files({})["NOTES.txt"]
 
 
-def test_the_service_warns_of_the_same_names() -> None:
-    environment = {"SAMEFACE_MAX_FACE": "3", "sameface_listen": "a:1", "SAMEFACE_HTTP__TLS__CLIENT_CA": "x", "PATH": ""}
-    assert unknown_variables(environment) == [Unknown("SAMEFACE_MAX_FACE", "SAMEFACE_MAX_FACES")]
+def test_the_chart_knows_the_names_that_the_service_knows() -> None:
     assert {f"SAMEFACE_{name.upper()}" for name in Settings.model_fields} <= known_variables()
     assert (CHART / "settings.txt").read_text().split() == sorted(known_variables())
 

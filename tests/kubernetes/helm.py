@@ -40,15 +40,15 @@ class Helm(Protocol):
 
 
 class HelmLibrary:
-    """Helm 4 inside this process."""
+    """Helm 4 inside this process. It loads Go's runtime, which handles signals, so it is imported here alone."""
 
     version = 4
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
-        import helm_python  # only here: its runtime takes over the signals of the process
+        import helm_python
 
         self.namespace = namespace
-        self._refused = helm_python.HelmError
+        self._failures = helm_python.HelmError
         self._config = helm_python.Config(kubeconfig_path=str(kubeconfig), namespace=namespace)
 
     def install(self, release: str, values: Values, chart: Path = CHART) -> str:
@@ -71,7 +71,7 @@ class HelmLibrary:
     def _do(self, action: str, *arguments: Any, **options: Any) -> Any:
         try:
             return getattr(self._config, action)(*arguments, **options)
-        except self._refused as error:
+        except self._failures as error:
             raise HelmFailed(str(error)) from None
 
 

@@ -21,8 +21,6 @@ from sameface_qdrant.errors import InvalidArgument, SamefaceError
 if TYPE_CHECKING:
     from sameface.settings import Settings
 
-log = logging.getLogger(__name__)
-
 
 def say_on_stderr(message: str) -> None:
     """Print a warning where a command prints its errors."""
