@@ -6,7 +6,6 @@ last answer NOT_SERVING. Each part is killed with SIGKILL. A Qdrant server is me
 """
 
 import argparse
-import asyncio
 import json
 import os
 import signal
@@ -16,8 +15,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,18 +24,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.restarts_qdrant import running_qdrant
+from benchmarks.restarts_triton import remote_triton
 from benchmarks.results import print_tables
 from benchmarks.verification import PROBE, REFERENCE, photo_250
 from sameface.cli.health import ask_health
 from sameface.client import Client, ServiceError
 from sameface.evaluation.tables import Table
 from sameface.http.envoy import find_envoy
-from sameface.inference.cards import read_cards
-from sameface.inference.local.runtime import require_runtime
-from sameface.inference.local.server import LocalTriton
-from sameface.launcher import Service, served
+from sameface.launcher import served
 from sameface.lifeline import ending_with_parent
-from sameface.settings import cache_folder, model_repository_source
 
 GOAL_S = 10.0
 QUIET_S, LONGEST_S = 3.0, 60.0
@@ -144,32 +140,6 @@ def kill_child(pid: int, command: str) -> None:
     os.kill(found[0], signal.SIGKILL)
 
 
-@contextmanager
-def remote_triton() -> Iterator[LocalTriton]:
-    """A Triton beside the service, restarted by whoever started it."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    def run(work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
-
-    repository = model_repository_source()
-
-    async def started() -> LocalTriton:
-        triton = LocalTriton(repository, require_runtime(cache_folder()), read_cards(repository))
-        await triton.start()
-        return triton
-
-    triton = run(started())
-    try:
-        yield triton
-    finally:
-        run(triton.stop())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-
-
 def of_the_service(folder: Path, portraits: Path, times: int) -> list[Seen]:
     """Kill the service, and start it again on the same port and folder."""
 
@@ -196,44 +166,57 @@ def of_the_service(folder: Path, portraits: Path, times: int) -> list[Seen]:
         running[0].wait()
 
 
-def in_service(service: Service, portraits: Path, times: int, broken: Callable[[], None], http: str = "") -> list[Seen]:
-    """Break a part of a running service, so many times."""
-    photo = enrolled(service.address, portraits)
-    return [watched(service.address, photo, broken, http) for _ in range(times)]
+SERVICE, TRITON, MODEL = "service, with its local Triton and Qdrant Edge", "local tritonserver", "model process"
+ENVOY, REMOTE, QDRANT = (
+    "Envoy, over HTTP",
+    "remote Triton, started again at once",
+    "Qdrant server, started again at once",
+)
+COMMANDS = {TRITON: "tritonserver ", MODEL: "/face_embedder/", ENVOY: "envoy.json"}
+"""Parts of a service that it starts again by itself, and what their command lines hold."""
 
 
-def measure(portraits: Path, times: int, progress: Callable[[str], None]) -> dict[str, list[Seen]]:
-    """Return what was seen of each part."""
+def measurable() -> tuple[str, ...]:
+    """Return the parts that can be measured on this machine."""
+    absent = set() if has_envoy() else {ENVOY}
+    absent |= set() if os.environ.get("QDRANT_BIN") else {QDRANT}
+    return tuple(part for part in (SERVICE, *COMMANDS, REMOTE, QDRANT) if part not in absent)
+
+
+def measure(
+    portraits: Path, times: int, wanted: Sequence[str], progress: Callable[[str], None]
+) -> dict[str, list[Seen]]:
+    """Return what was seen of each wanted part."""
     found: dict[str, list[Seen]] = {}
     with TemporaryDirectory(prefix="sf-") as name:
-        folder = Path(name)
-        progress("the service")
-        found["service, with its local Triton and Qdrant Edge"] = of_the_service(folder, portraits, times)
-        flags = ["--http", "127.0.0.1:0"] if has_envoy() else []
-        with served(folder / "data-2", folder / "log-2", flags) as service:
-            for title, command in (("local tritonserver", "tritonserver "), ("model process", "/face_embedder/")):
-                progress(title)
-                broken = partial(kill_child, service.pid, command)
-                found[title] = in_service(service, portraits, times, broken)
-            if flags:
-                progress("Envoy")
-                broken = partial(kill_child, service.pid, "envoy.json")
-                found["Envoy, over HTTP"] = in_service(service, portraits, times, broken, service.http)
-        with (
-            remote_triton() as triton,
-            served(folder / "data-3", folder / "log-3", ["--triton-url", triton.grpc_url]) as service,
-        ):
-            progress("remote Triton")
-            found["remote Triton, started again at once"] = in_service(
-                service, portraits, times, lambda: os.kill(triton.pid, signal.SIGKILL)
-            )
-        if program := os.environ.get("QDRANT_BIN"):
-            with ExitStack() as stack:
-                qdrant = stack.enter_context(running_qdrant(Path(program), folder / "qdrant"))
-                service = stack.enter_context(served(folder / "data-4", folder / "log-4", ["--qdrant-url", qdrant.url]))
-                progress("Qdrant server")
-                found["Qdrant server, started again at once"] = in_service(service, portraits, times, qdrant.restart)
+        for number, part in enumerate(wanted):
+            progress(part)
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            found[part] = of_part(part, folder, portraits, times)
     return found
+
+
+def of_part(part: str, folder: Path, portraits: Path, times: int) -> list[Seen]:
+    """Break one part so many times."""
+    if part == SERVICE:
+        return of_the_service(folder, portraits, times)
+    with ExitStack() as stack:
+        flags: list[str] = []
+        broken: Callable[[], None]
+        if part == REMOTE:
+            triton = stack.enter_context(remote_triton())
+            flags, broken = ["--triton-url", triton.grpc_url], lambda: os.kill(triton.pid, signal.SIGKILL)
+        elif part == QDRANT:
+            qdrant = stack.enter_context(running_qdrant(Path(os.environ["QDRANT_BIN"]), folder / "qdrant"))
+            flags, broken = ["--qdrant-url", qdrant.url], qdrant.restart
+        elif part == ENVOY:
+            flags = ["--http", "127.0.0.1:0"]
+        service = stack.enter_context(served(folder / "data", folder / "log", flags))
+        if part in COMMANDS:
+            broken = partial(kill_child, service.pid, COMMANDS[part])
+        photo = enrolled(service.address, portraits)
+        return [watched(service.address, photo, broken, service.http) for _ in range(times)]
 
 
 def has_envoy() -> bool:
@@ -280,12 +263,16 @@ def main(arguments: Sequence[str]) -> None:
         prog="python -m benchmarks restarts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--times", type=int, default=3, help="how often each part is killed (default 3)")
+    parser.add_argument("--only", metavar="TEXT", default="", help="only parts whose name has this text")
     parser.add_argument("--portraits", type=Path, default=Path("tests/data/portraits"), help="folder of the photos")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args(arguments)
     if options.times < 1:
         parser.error("expected --times 1 or more")
-    rows = rows_of(measure(options.portraits, options.times, lambda told: print(told, file=sys.stderr)))
+    wanted = [part for part in measurable() if options.only.lower() in part.lower()]
+    if not wanted:
+        parser.error(f"--only {options.only} is part of none of: {', '.join(measurable())}")
+    rows = rows_of(measure(options.portraits, options.times, wanted, lambda told: print(told, file=sys.stderr)))
     if options.json:
         json.dump({"restarts": rows}, sys.stdout, indent=2, ensure_ascii=False)
         print()

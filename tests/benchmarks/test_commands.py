@@ -53,6 +53,8 @@ def test_the_cost_of_guards_is_measured_for_each_size(capsys: pytest.CaptureFixt
         (["gallery", "--templates", "30", "--calls", "8"], "4 templates or more for each call"),
         (["serving", "--wrong"], "--wrong"),
         (["guards", "--new", "0"], "--new 1 or more"),
+        (["restarts", "--times", "0"], "--times 1 or more"),
+        (["restarts", "--only", "nobody"], "is part of none of: service"),
         (["overload", "--docs", "--wrong"], "--wrong"),
     ],
 )
