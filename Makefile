@@ -3,8 +3,8 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade
-.PHONY: qdrant docs plots site openapi install install-dev lock pin-images models triton clean
+.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos
+.PHONY: upgrade qdrant images docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +113,11 @@ QDRANT_ARGUMENTS ?=
 qdrant: install-dev ## Test a Qdrant server (QDRANT_URL=…) or a cluster that it kills (QDRANT_NODES=nodes.toml)
 	@$(BIN)/python -m tests.qdrant --url "$(QDRANT_URL)" $(if $(QDRANT_NODES),--nodes "$(QDRANT_NODES)") \
 		--seed $(SEED) --runs $(QDRANT_RUNS) --seconds $(QDRANT_SECONDS) $(QDRANT_ARGUMENTS)
+
+# PYTHON_IMAGE, TRITON_IMAGE and QDRANT_IMAGE stand in for images that cannot be pulled here.
+IMAGES ?=
+images: install-dev ## Build the images, run them and the compose file (needs docker, or podman with buildah; IMAGES=--no-build)
+	@$(BIN)/python -m tests.images $(IMAGES)
 
 bench: models triton ## Measure, beside the bare models and other libraries; writes build/bench/index.html
 	@tools/bootstrap.sh bench

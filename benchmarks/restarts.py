@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -135,12 +136,12 @@ def children(pid: int, command: str) -> list[int]:
     return found
 
 
-def kill(pids: Sequence[int]) -> None:
-    """Kill processes, of which there must be one or more."""
-    if not pids:
-        raise SystemExit("the part that is to be killed does not run")
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+def kill_child(pid: int, command: str) -> None:
+    """Kill the first process below another one whose command line has this text."""
+    found = children(pid, command)
+    if not found:
+        raise SystemExit(f"no process below {pid} has {command!r} in its command line")
+    os.kill(found[0], signal.SIGKILL)
 
 
 @contextmanager
@@ -212,11 +213,11 @@ def measure(portraits: Path, times: int, progress: Callable[[str], None]) -> dic
         with served(folder / "data-2", folder / "log-2", flags) as service:
             for title, command in (("local tritonserver", "tritonserver "), ("model process", "/face_embedder/")):
                 progress(title)
-                broken = lambda command=command: kill(children(service.pid, command)[:1])  # noqa: E731
+                broken = partial(kill_child, service.pid, command)
                 found[title] = in_service(service, portraits, times, broken)
             if flags:
                 progress("Envoy")
-                broken = lambda: kill(children(service.pid, "envoy.json")[-1:])  # noqa: E731
+                broken = partial(kill_child, service.pid, "envoy.json")
                 found["Envoy, over HTTP"] = in_service(service, portraits, times, broken, service.http)
         with (
             remote_triton() as triton,
@@ -224,7 +225,7 @@ def measure(portraits: Path, times: int, progress: Callable[[str], None]) -> dic
         ):
             progress("remote Triton")
             found["remote Triton, started again at once"] = in_service(
-                service, portraits, times, lambda: kill([triton.pid])
+                service, portraits, times, lambda: os.kill(triton.pid, signal.SIGKILL)
             )
         if program := os.environ.get("QDRANT_BIN"):
             with ExitStack() as stack:

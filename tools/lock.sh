@@ -22,7 +22,11 @@ dev=("${server[@]}" --extra train --extra dev)
 bench=("${dev[@]}" --extra bench)
 cat requirements/*.lock >"$work/all" 2>/dev/null || true
 compile "$work/all" "${bench[@]}" "$@" pyproject.toml
-for lock in server dev bench build installer; do cp "$work/all" "$work/$lock"; done
+for lock in image image-onnx server dev bench build installer; do cp "$work/all" "$work/$lock"; done
+compile "$work/image" --extra image pyproject.toml
+# Only what it adds to image.lock.
+mapfile -t present < <(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package=\1/p' "$work/image")
+compile "$work/image-onnx" --extra image-onnx "${present[@]}" pyproject.toml
 compile "$work/server" "${server[@]}" pyproject.toml
 compile "$work/dev" "${dev[@]}" pyproject.toml
 # Only what it adds to dev.lock.
@@ -30,7 +34,7 @@ mapfile -t present < <(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package=\1/p' "$w
 compile "$work/bench" "${bench[@]}" "${present[@]}" pyproject.toml
 compile "$work/build" requirements/build.in
 compile "$work/installer" requirements/installer.in
-for lock in server dev bench build installer; do cp "$work/$lock" "requirements/$lock.lock"; done
+for lock in image image-onnx server dev bench build installer; do cp "$work/$lock" "requirements/$lock.lock"; done
 
 # What is apart from the service: packages in environments of their own, and packages of which one file is used.
 compile server/sameface/inference/local/tritonserver.lock --no-deps server/sameface/inference/local/tritonserver.in

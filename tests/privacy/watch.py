@@ -28,7 +28,9 @@ NAME_CACHE = Path("/var/run/nscd/socket")
 """glibc asks here first, for users of this machine as well as for hosts, and goes on where nobody answers."""
 NO_CONTACT = {"AF_NETLINK", "AF_UNSPEC"}
 """The kernel itself, and the end of a connection."""
-_NO_FILE = re.compile(r"/dev/(null|tty|pts/)|/proc/(self/|\d+/coredump_filter$)|/memfd:|pipe:|socket:|anon_inode:")
+_NO_FILE = re.compile(
+    r"/dev/(null|tty|pts/)|/proc/(self/|\d+/coredump_filter$|\d+/task/\d+/comm$)|/memfd:|pipe:|socket:|anon_inode:"
+)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ ENTRY = re.compile(
 COMMENT = re.compile(r"    #( [ \w.()/=-]+)?\n")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What each lock has: the project itself with these extras, and its own input.
-EXTRAS = {"server": ("server",), "dev": ("server", "train", "dev")}
+EXTRAS = {"image": ("image",), "server": ("server",), "dev": ("server", "train", "dev")}
 FORGED = "forged-by-a-test"
 
 
@@ -95,12 +95,12 @@ def test_a_lock_has_what_the_project_asks_for(name: str) -> None:
     assert asked == {canonicalize_name(one.name) for one in direct(EXTRAS[name])}, "run: make lock"
 
 
-def test_the_lock_of_the_benchmarks_adds_to_that_of_the_tests() -> None:
-    dev, bench = ROOT / "requirements" / "dev.lock", ROOT / "requirements" / "bench.lock"
-    locked = versions(dev) | versions(bench)
-    for one in direct((*EXTRAS["dev"], "bench")):
-        assert one.specifier.contains(locked[canonicalize_name(one.name)]), f"{one}: run: make lock"
-    assert not versions(dev).keys() & versions(bench).keys()
+@pytest.mark.parametrize(("added", "base"), [("bench", "dev"), ("image-onnx", "image")])
+def test_a_lock_that_adds_to_another_has_nothing_twice(added: str, base: str) -> None:
+    first, second = (versions(ROOT / "requirements" / f"{name}.lock") for name in (base, added))
+    for one in direct((*EXTRAS[base], added)):
+        assert one.specifier.contains((first | second)[canonicalize_name(one.name)]), f"{one}: run: make lock"
+    assert not first.keys() & second.keys()
 
 
 @pytest.mark.parametrize(

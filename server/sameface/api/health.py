@@ -31,7 +31,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     ) -> health_pb2.HealthCheckResponse:
         """Return the status of a name."""
         if request.service not in NEEDS:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no health is known under this name; known: {_KNOWN}")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"the names are {_KNOWN}")
         parts = self._parts()
         if missing := away(parts):
             context.set_trailing_metadata(

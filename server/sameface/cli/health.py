@@ -33,6 +33,9 @@ def health(
         ),
     ] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="seconds to wait for an answer")] = 3.0,
+    service: Annotated[
+        str, typer.Option(help="what to ask for: live, writes, or another name of docs/operations.md, Health")
+    ] = "",
 ) -> None:
     """Ask a service whether it is healthy.
 
@@ -51,7 +54,7 @@ def health(
             encryption = encryption_of(settings.tls)
     missing: tuple[str, ...] = ()
     try:
-        status, missing = ask_parts(address, timeout_s, encryption=encryption)
+        status, missing = ask_parts(address, timeout_s, service, encryption)
     except grpc.RpcError as error:
         # Only then: to import the client takes longer than the call.
         from sameface.client import ServiceError
@@ -60,6 +63,8 @@ def health(
         encrypted = encryption.credentials is not None
         hint = why_unreachable(ServiceError.of(error), address, encrypted=encrypted)
         status = f"no answer from {address} ({error.code().name}){hint and f': {hint}'}"
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            status = f"{address} knows no health of {service!r}: {error.details()}"
     print("\n".join([status, *map(away_line, missing)]))
     if status != "SERVING":
         raise typer.Exit(ExitCode.ERROR)

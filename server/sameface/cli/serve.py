@@ -4,12 +4,15 @@ import asyncio
 import json
 import logging
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sameface.cli.options import InferenceName
+from sameface.cli.output import visible
 from sameface.core_dumps import forbid_core_dumps
 from sameface.logs import log_to_stderr, quiet_grpc
 from sameface_qdrant.errors import InvalidArgument
@@ -18,10 +21,16 @@ if TYPE_CHECKING:
     from sameface.settings import Settings
 
 
-def load_settings(config: Path | None, **flags: Any) -> "Settings":
+def say_on_stderr(message: str) -> None:
+    """Print a warning where a command prints its errors."""
+    print(visible(f"sameface: warning: {message}"), file=sys.stderr)
+
+
+def load_settings(config: Path | None, warn: Callable[[str], None] | None = say_on_stderr, **flags: Any) -> "Settings":
     """Return the settings. A flag overrides the environment, the environment the file, the file the default.
 
-    A flag that is None was not given.
+    A flag that is None was not given. ``warn`` is told of each variable that begins with SAMEFACE_ and that nobody
+    reads; None: of none.
 
     Raises:
         InvalidArgument: a value is not allowed; the message names the field.
@@ -30,18 +39,31 @@ def load_settings(config: Path | None, **flags: Any) -> "Settings":
     from pydantic import ValidationError
 
     from sameface.settings import Settings
+    from sameface.variables import unknown_variables
 
     if config is not None:
         os.environ["SAMEFACE_CONFIG"] = str(config)
+    if warn is not None:
+        for unknown in unknown_variables(os.environ):
+            warn(str(unknown))
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors(include_input=False)
-        )
+        problems = "; ".join(_problem(one["loc"], one["type"], one["msg"]) for one in error.errors(include_input=False))
         raise InvalidArgument(f"settings are wrong: {problems}", metadata={"field": "settings"}) from None
     except (FileNotFoundError, ValueError) as error:
         raise InvalidArgument(f"settings cannot be read: {error}", metadata={"field": "settings"}) from None
+
+
+def _problem(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    from sameface.variables import PREFIX, known_variables, nearest
+
+    name = ".".join(map(str, place))
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        meant = nearest(PREFIX + "__".join(map(str, place)).upper(), known_variables())
+        meant = meant.removeprefix(PREFIX).replace("__", ".").lower()
+        message = f"there is no such setting{meant and f'; did you mean {meant}?'}"
+    return f"{name}: {message}"
 
 
 def serve(
@@ -88,6 +110,8 @@ def serve(
     quiet_grpc()
     settings = load_settings(
         config,
+        # Logged below, in the format of the log.
+        warn=say_on_stderr if print_config else None,
         listen=listen,
         data_dir=data_dir,
         model_repository=model_repository,
@@ -103,6 +127,10 @@ def serve(
         print(settings.model_dump_json(indent=2))
         return
     log_to_stderr(settings.log_level)
+    from sameface.variables import unknown_variables
+
+    for unknown in unknown_variables(os.environ):
+        logging.getLogger(__name__).warning("%s", unknown)
     if not settings.core_dumps:
         forbid_core_dumps()
     # The service takes long to import; --help and --print-config do not need it.

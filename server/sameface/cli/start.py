@@ -1,8 +1,10 @@
-"""Starts a command line, or says which packages it needs. Only the standard library is imported here."""
+"""Starts a command line, or says which packages it needs. Only the standard library is imported here, and little of it.
+
+The health check of a container runs every few seconds, so it does without the command line.
+"""
 
 import os
 import sys
-import traceback
 from importlib import import_module
 from typing import NoReturn
 
@@ -13,6 +15,11 @@ CANNOT = 3
 
 def main() -> NoReturn:
     """Run `sameface`."""
+    if sys.argv[1:2] == ["health"]:
+        from sameface.health_check.check import check
+
+        if (code := check(sys.argv[2:], os.environ)) is not None:
+            sys.exit(code)
     start("sameface", "sameface.cli.main", extra="server")
 
 
@@ -31,6 +38,8 @@ def start(command: str, module: str, *, extra: str) -> NoReturn:
         if not package:
             raise
         if os.environ.get("SAMEFACE_DEBUG") == "1":
+            import traceback
+
             traceback.print_exc()
         print(
             f"{command}: the command line needs more packages ({package} is not installed); run: "

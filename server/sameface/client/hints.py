@@ -8,6 +8,7 @@ import grpc
 from sameface.addresses import is_here
 from sameface.client.errors import ServiceError
 from sameface.connection_faults import Fault, fault_of, refused, speaks_tls, unclear
+from sameface.health_check.check import START
 
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 """The variables that gRPC reads, in its order."""
@@ -28,7 +29,6 @@ CHECK_TLS = (
     "the service speaks TLS, but ends this connection: check ca=… and server_name=…; it may ask for a "
     "client certificate, tls_credentials(certificate=…, private_key=…) (for a command: SAMEFACE_CLIENT_…)"
 )
-START = "no service listens there: start one with `sameface serve`, or give its address"
 
 
 def why_unreachable(

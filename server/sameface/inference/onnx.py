@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sameface.errors import ModelNotFound, ModelUnavailable
+from sameface.errors import ModelNotFound, ModelUnavailable, RuntimeMissing
 from sameface.inference.base import Tensors
 from sameface.inference.cards import OPENVINO_EMBEDDER
 from sameface.inference.outputs import checked_outputs
@@ -59,9 +59,7 @@ class OnnxInference:
 
     async def server_version(self) -> str:
         """Return ONNX Runtime's version."""
-        import onnxruntime
-
-        return str(onnxruntime.__version__)
+        return str(onnx_runtime().__version__)
 
     async def aclose(self) -> None:
         """See `Inference.aclose`."""
@@ -72,6 +70,8 @@ class OnnxInference:
         """Return the session of a model and the names of its outputs."""
         with self._opening:
             if (model, version) not in self._sessions:
+                # First: where it is missing, the files are too.
+                onnx_runtime()
                 path = self._repository / model / str(version) / "model.onnx"
                 if not path.is_file():
                     raise ModelNotFound(
@@ -107,9 +107,7 @@ def open_model(model: str, file: Path | bytes, threads: int = 1, at_once: int = 
 
 def open_session(model: Path | bytes, threads: int) -> Any:
     """Open an ONNX Runtime session on CPU without spinning threads, from a file or from its bytes."""
-    # Imported here, because it needs about 60 MB of memory and a service with Triton does not use it.
-    import onnxruntime
-
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -118,3 +116,24 @@ def open_session(model: Path | bytes, threads: int) -> Any:
     return onnxruntime.InferenceSession(
         model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
     )
+
+
+def onnx_runtime() -> Any:
+    """Return the module ``onnxruntime``.
+
+    Raises:
+        RuntimeMissing: it is not installed. The message says how to get it.
+    """
+    # Imported here, because it needs about 60 MB of memory and a service with Triton does not use it.
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise RuntimeMissing(
+            "ONNX Runtime is not installed, so models cannot run in this process; name a running Triton with "
+            "--triton-url, use the image sameface-onnx (the stage service-onnx of docker/Dockerfile), or pip install "
+            "'sameface[server]'",
+            metadata={"package": "onnxruntime"},
+        ) from None
+    return onnxruntime
