@@ -23,7 +23,7 @@ bench=("${dev[@]}" --extra bench)
 cat requirements/*.lock >"$work/all" 2>/dev/null || true
 compile "$work/all" "${bench[@]}" "$@" pyproject.toml
 for lock in image image-onnx server dev bench build installer; do cp "$work/all" "$work/$lock"; done
-compile "$work/image" --extra image pyproject.toml
+compile "$work/image" --extra image --extra traces pyproject.toml
 # Only what it adds to image.lock.
 mapfile -t present < <(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package=\1/p' "$work/image")
 compile "$work/image-onnx" --extra image-onnx "${present[@]}" pyproject.toml

@@ -30,7 +30,7 @@ ENTRY = re.compile(
 COMMENT = re.compile(r"    #( [ \w.()/=-]+)?\n")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What each lock has: the project itself with these extras, and its own input.
-EXTRAS = {"image": ("image",), "server": ("server",), "dev": ("server", "train", "dev")}
+EXTRAS = {"image": ("image", "traces"), "server": ("server",), "dev": ("server", "train", "dev")}
 FORGED = "forged-by-a-test"
 
 
