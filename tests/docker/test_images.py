@@ -246,7 +246,7 @@ print(*sorted(name for module in modules if (name := getattr(module, "__cached__
 
 
 def test_a_start_compiles_nothing(installed: Path, tmp_path: Path) -> None:
-    command = [installed / "venv" / "bin" / "python", "-c", NOT_COMPILED]
+    command = [str(installed / "venv" / "bin" / "python"), "-c", NOT_COMPILED]
     served = in_the_image(installed, tmp_path / "data")
     ran = subprocess.run(command, env=served, capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
