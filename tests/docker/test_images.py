@@ -150,8 +150,10 @@ def in_the_image(installed: Path, data: Path, **operator: str) -> dict[str, str]
     text = (DOCKER / "defaults.toml").read_text()
     defaults.write_text(text.replace("/opt/sameface", str(installed)).replace('"/data"', json.dumps(str(data))))
     assert environment("service")["SAMEFACE_DEFAULTS"] == "/opt/sameface/defaults.toml"
+    assert environment("service")["PYTHONPYCACHEPREFIX"] == "/opt/sameface/bytecode"
     path = f"{installed}/venv/bin:/usr/bin:/bin"
-    return {"PATH": path, "SAMEFACE_DEFAULTS": str(defaults), **operator}
+    python = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(installed / "bytecode")}
+    return {"PATH": path, "SAMEFACE_DEFAULTS": str(defaults), **python, **operator}
 
 
 def free_port() -> int:
@@ -214,6 +216,7 @@ def test_the_environment_of_the_image_holds_no_setting() -> None:
         "PATH",
         "PYTHONUNBUFFERED",
         "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPYCACHEPREFIX",
         "SAMEFACE_DEFAULTS",
         "ORT_DISABLE_TELEMETRY",
     }
@@ -227,10 +230,26 @@ def test_an_image_holds_what_it_runs(installed: Path) -> None:
     assert not [path for path in installed.glob("venv/bin/*") if path.name.startswith(("pip", "sameface-train"))]
     assert not [*packages.rglob("*.pyc"), *packages.rglob("tests"), *packages.rglob("libonnxruntime.so*")]
     # Entry points without their program would fail at their call.
-    assert not [path for path in packages.glob("sameface-*/*") if "sameface_train" in path.read_text()]
+    told = [path for path in packages.glob("sameface-*/*") if path.is_file()]
+    assert not [path for path in told if re.search("sameface.train", path.read_text())]
     # The service with a Triton reads the cards alone.
     assert not list((installed / "models" / "cards").rglob("*.onnx"))
     assert not list((installed / "model_repository" / "face_embedder_openvino").rglob("*.onnx"))
+
+
+NOT_COMPILED = """
+import os, sys
+import sameface.service
+modules = list(sys.modules.values())
+print(*sorted(name for module in modules if (name := getattr(module, "__cached__", None)) and not os.path.exists(name)))
+"""
+
+
+def test_a_start_compiles_nothing(installed: Path, tmp_path: Path) -> None:
+    command = [str(installed / "venv" / "bin" / "python"), "-c", NOT_COMPILED]
+    served = in_the_image(installed, tmp_path / "data")
+    ran = subprocess.run(command, env=served, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []
 
 
 def test_the_models_that_triton_serves_are_a_whole_repository(installed: Path) -> None:

@@ -15,7 +15,7 @@ from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 NAME = re.compile(r"\bSAMEFACE_[A-Z0-9_]*[A-Z0-9]\b(?!_)")
 # Examples in messages and comments.
-EXAMPLES = {"SAMEFACE_X"}
+EXAMPLES = {"SAMEFACE_X", "SAMEFACE_QUALITY_MIN_SHARPNES"}
 
 
 def test_every_name_in_our_code_is_known() -> None:
