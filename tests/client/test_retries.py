@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from sameface.api.status import rich_status
 from sameface.client import AsyncClient, Client, ServiceError
+from sameface.client.connection import CHANNEL_OPTIONS
 from sameface.client.retries import LONGEST_PAUSE_S, SPREAD, Attempts
 from sameface.client.rpc import Call
 from sameface.errors import FaceNotFound, ModelUnavailable, ServerBusy
@@ -443,3 +444,8 @@ def test_pauses_fit_into_the_time_that_is_left(
         assert error.retry_after_s is not None or pause <= LONGEST_PAUSE_S * (1 + SPREAD)
         assert error.retry_after_s is not None or error.reason in ("", "CONCURRENT_UPDATE")
         now += pause
+
+
+def test_a_service_that_was_away_for_long_is_found_within_seconds() -> None:
+    """gRPC's own pause between attempts to connect grows up to two minutes."""
+    assert dict(CHANNEL_OPTIONS)["grpc.max_reconnect_backoff_ms"] <= 2_000

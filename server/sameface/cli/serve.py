@@ -135,7 +135,7 @@ def serve(
     from sameface.variables import unknown_variables
 
     for unknown in unknown_variables(os.environ):
-        log.warning("%s", unknown)
+        logging.getLogger(__name__).warning("%s", unknown)
     if not settings.core_dumps:
         forbid_core_dumps()
     # The service takes long to import; --help and --print-config do not need it.

@@ -27,6 +27,10 @@ CHANNEL_OPTIONS = (
     # During a call or stream, a peer that disappears is noticed within 40 s.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # A service that is started again is found within two seconds. By default gRPC pauses up to two minutes between
+    # attempts, and longer the longer nothing answered.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 
 
