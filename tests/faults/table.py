@@ -86,10 +86,10 @@ def written(document: str, kept: Mapping[str, Any]) -> str:
 
 
 def _line(row: Row) -> str:
-    photo = told(row.answers.get(Road.PHOTO, {}))
+    photo = told(row.answers.get(Road.PHOTO, {})) or "none was open"
     if Road.HTTP in row.answers:
         photo += f". Over HTTP: {told(row.answers[Road.HTTP])}"
-    store = told(row.answers.get(Road.STORE, {}))
+    store = told(row.answers.get(Road.STORE, {})) or "none was open"
     kept = "yes" if not row.broken else f"**no**: {'; '.join(row.broken)}"
     times = f"{row.longest_s:.1f} s | {row.back_s:.1f} s"
     cells = (row.part, row.fault, row.lasts, photo, store, row.health, times, kept, row.measured)
