@@ -5,6 +5,8 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../google/api/annotations_pb.js";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Contract } from "./face_pb.js";
 import { file_sameface_v1_face } from "./face_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sameface/v1/system_service.proto.
  */
 export const file_sameface_v1_system_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBzYW1lZmFjZS92MS9zeXN0ZW1fc2VydmljZS5wcm90bxILc2FtZWZhY2UudjEiFgoUR2V0U2VydmVySW5mb1JlcXVlc3Qi2wMKFUdldFNlcnZlckluZm9SZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhkKEWluZmVyZW5jZV9ydW50aW1lGAIgASgJEhkKEWluZmVyZW5jZV92ZXJzaW9uGAMgASgJEh0KFWluZmVyZW5jZV9tZXRyaWNzX3VybBgEIAEoCRIUCgxzdG9yZV9lbmdpbmUYBSABKAkSFQoNc3RvcmVfdmVyc2lvbhgGIAEoCRI4CgZtb2RlbHMYByADKAsyKC5zYW1lZmFjZS52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UuTW9kZWwSHwoXZGVmYXVsdF9lbWJlZGRlcl9vcmlnaW4YCCABKAka0wEKBU1vZGVsEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoBRINCgV0aXRsZRgDIAEoCRIPCgdsaWNlbmNlGAQgASgJEicKCGNvbnRyYWN0GAUgASgLMhUuc2FtZWZhY2UudjEuQ29udHJhY3QSGAoQZGVmYXVsdF9lbWJlZGRlchgGIAEoCBIbChNsaWNlbmNlX3Jlc3RyaWN0aW9uGAcgASgJEg8KB3J1bnRpbWUYCCABKAkSGgoSdGFrZXNfd2hvbGVfaW1hZ2VzGAkgASgIMn8KDVN5c3RlbVNlcnZpY2USbgoNR2V0U2VydmVySW5mbxIhLnNhbWVmYWNlLnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GiIuc2FtZWZhY2UudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlIhaC0+STAhASDi92MS9zZXJ2ZXJJbmZvYgZwcm90bzM", [file_google_api_annotations, file_sameface_v1_face]);
+  fileDesc("CiBzYW1lZmFjZS92MS9zeXN0ZW1fc2VydmljZS5wcm90bxILc2FtZWZhY2UudjEiFgoUR2V0U2VydmVySW5mb1JlcXVlc3Qi+gQKFUdldFNlcnZlckluZm9SZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhkKEWluZmVyZW5jZV9ydW50aW1lGAIgASgJEhkKEWluZmVyZW5jZV92ZXJzaW9uGAMgASgJEh0KFWluZmVyZW5jZV9tZXRyaWNzX3VybBgEIAEoCRIUCgxzdG9yZV9lbmdpbmUYBSABKAkSFQoNc3RvcmVfdmVyc2lvbhgGIAEoCRI4CgZtb2RlbHMYByADKAsyKC5zYW1lZmFjZS52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UuTW9kZWwSHwoXZGVmYXVsdF9lbWJlZGRlcl9vcmlnaW4YCCABKAkSNgoFcGFydHMYCSADKAsyJy5zYW1lZmFjZS52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UuUGFydBplCgRQYXJ0EgwKBG5hbWUYASABKAkSDwoHc2VydmluZxgCIAEoCBIuCgpzaW5jZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyZWFzb24YBCABKAka0wEKBU1vZGVsEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoBRINCgV0aXRsZRgDIAEoCRIPCgdsaWNlbmNlGAQgASgJEicKCGNvbnRyYWN0GAUgASgLMhUuc2FtZWZhY2UudjEuQ29udHJhY3QSGAoQZGVmYXVsdF9lbWJlZGRlchgGIAEoCBIbChNsaWNlbmNlX3Jlc3RyaWN0aW9uGAcgASgJEg8KB3J1bnRpbWUYCCABKAkSGgoSdGFrZXNfd2hvbGVfaW1hZ2VzGAkgASgIMn8KDVN5c3RlbVNlcnZpY2USbgoNR2V0U2VydmVySW5mbxIhLnNhbWVmYWNlLnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GiIuc2FtZWZhY2UudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlIhaC0+STAhASDi92MS9zZXJ2ZXJJbmZvYgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_timestamp, file_sameface_v1_face]);
 
 /**
  * Request of GetServerInfo.
@@ -92,6 +94,13 @@ export type GetServerInfoResponse = Message<"sameface.v1.GetServerInfoResponse">
    * @generated from field: string default_embedder_origin = 8;
    */
   defaultEmbedderOrigin: string;
+
+  /**
+   * Whether each part of the service answers at the moment.
+   *
+   * @generated from field: repeated sameface.v1.GetServerInfoResponse.Part parts = 9;
+   */
+  parts: GetServerInfoResponse_Part[];
 };
 
 /**
@@ -100,6 +109,48 @@ export type GetServerInfoResponse = Message<"sameface.v1.GetServerInfoResponse">
  */
 export const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse> = /*@__PURE__*/
   messageDesc(file_sameface_v1_system_service, 1);
+
+/**
+ * A part of the service that its health depends on.
+ *
+ * @generated from message sameface.v1.GetServerInfoResponse.Part
+ */
+export type GetServerInfoResponse_Part = Message<"sameface.v1.GetServerInfoResponse.Part"> & {
+  /**
+   * `models`, `store`, `writes`, `access`, `issuers`, `audit` or `http`. Each is also a name of a health check.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Whether it answers.
+   *
+   * @generated from field: bool serving = 2;
+   */
+  serving: boolean;
+
+  /**
+   * Since when it does, or does not.
+   *
+   * @generated from field: google.protobuf.Timestamp since_time = 3;
+   */
+  sinceTime?: Timestamp;
+
+  /**
+   * The reason of the error that calls get which need this part. Empty while it serves.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message sameface.v1.GetServerInfoResponse.Part.
+ * Use `create(GetServerInfoResponse_PartSchema)` to create a new message.
+ */
+export const GetServerInfoResponse_PartSchema: GenMessage<GetServerInfoResponse_Part> = /*@__PURE__*/
+  messageDesc(file_sameface_v1_system_service, 1, 0);
 
 /**
  * One served model version.
@@ -178,7 +229,7 @@ export type GetServerInfoResponse_Model = Message<"sameface.v1.GetServerInfoResp
  * Use `create(GetServerInfoResponse_ModelSchema)` to create a new message.
  */
 export const GetServerInfoResponse_ModelSchema: GenMessage<GetServerInfoResponse_Model> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_system_service, 1, 0);
+  messageDesc(file_sameface_v1_system_service, 1, 1);
 
 /**
  * Describes this server.
