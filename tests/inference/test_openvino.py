@@ -1,9 +1,13 @@
 """OpenVINO runs the embedder: with equal answers where a number says so, and never with others."""
 
 import asyncio
+import ctypes
+import gc
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +23,7 @@ from sameface.inference.golden_set import check_golden_set, read_golden_faces
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
-from sameface.inference.openvino import OpenVinoSession, import_openvino
+from sameface.inference.openvino import OpenVinoSession, core_of, import_openvino
 from sameface.inference.triton import TritonInference
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
@@ -176,13 +180,41 @@ def test_a_twin_with_other_answers_is_refused() -> None:
 
 
 def test_bf16_does_not_reproduce_the_golden_vector() -> None:
-    if "BF16" not in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in core_of(import_openvino()).get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bf16, so OpenVINO does not use it")
     two = card(OPENVINO_EMBEDDER, 2)
     session = OpenVinoSession(REPOSITORY / two.model / "2" / "model.onnx", precision="bf16")
     (output,) = session.run(None, {"images": golden_input(two.golden.shape)})
     with pytest.raises(ModelCheckFailed, match="does not reproduce its golden vector"):
         check_golden(two, output)
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of Linux: where a thread handles signals."""
+
+    _fields_: ClassVar = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+def signal_stack() -> int | None:
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    start: int | None = stack.start
+    return start
+
+
+def is_mapped(address: int) -> bool:
+    ranges = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()]
+    return any(int(first, 16) <= address < int(end, 16) for first, end in ranges)
+
+
+def test_a_session_that_is_closed_leaves_its_thread_able_to_handle_signals() -> None:
+    two = card(OPENVINO_EMBEDDER, 2)
+    with ThreadPoolExecutor(1) as pool:
+        session = pool.submit(OpenVinoSession, REPOSITORY / two.model / "2" / "model.onnx").result()
+        del session  # here, in another thread than it was opened in
+        gc.collect()
+        stack = pool.submit(signal_stack).result()
+        assert stack is None or is_mapped(stack)
 
 
 async def test_without_openvino_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 The extra ``openvino`` installs it. Nothing here is imported unless a model of `face_embedder_openvino` is used.
 """
 
+import functools
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +39,7 @@ class OpenVinoSession:
         Raises:
             RuntimeMissing: OpenVINO is not installed.
         """
-        core = import_openvino().Core()
+        core = core_of(import_openvino())
         read = core.read_model(model if isinstance(model, bytes) else str(model))
         options = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -89,6 +91,19 @@ class OpenVinoSession:
             datatype, shape = self._inputs[name]
             if values.dtype != datatype or values.ndim == 0 or len(values) == 0 or values.shape[1:] != shape:
                 raise ValueError(f"{name} is {values.dtype} {values.shape}; expected {datatype} (N, {shape})")
+
+
+@functools.cache
+def core_of(openvino: ModuleType) -> Any:
+    """Return the one ``Core`` of the module `openvino` in this process.
+
+    It stays until the process ends. OpenVINO gives the thread that loads its CPU plugin another stack for signals, and
+    frees it with the last user of the plugin, in whatever thread that is. The next signal to the first thread would then
+    end the process.
+    """
+    core = openvino.Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+    return core
 
 
 def import_openvino() -> Any:
