@@ -98,8 +98,8 @@ def core_of(openvino: ModuleType) -> Any:
     """Return the one ``Core`` of the module `openvino` in this process.
 
     It stays until the process ends. OpenVINO gives the thread that loads its CPU plugin another stack for signals, and
-    frees it with the last user of the plugin, in whatever thread that is. The next signal to the first thread would then
-    end the process.
+    frees it with the last user of the plugin, in whatever thread that is. The next signal to the first thread would
+    then end the process.
     """
     core = openvino.Core()
     core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sameface_qdrant import Store
-from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused
+from sameface_qdrant.errors import InvalidArgument, ProtectionKeyRefused, StoreTooNew
 from sameface_qdrant.store.protection.keys import KeyFile, KeyRing
 from tests.plugin.conftest import CONTRACT
 
@@ -86,7 +86,7 @@ Spoil = Callable[[dict[str, Any]], Any]
         b"\xff\xfe",
         b"[]",
         b"5e5e5e",
-        content(format=2),
+        content(format="2"),
         content(current="k2"),
         content(current=["k1"]),
         content(keys=None),
@@ -115,6 +115,12 @@ def test_malformed_keys_are_refused_without_showing_them(spoiled: Any) -> None:
         KeyRing.parsed(given, "the variable")
     assert DIGITS[:8] not in repr(refusal.value)
     assert DIGITS[:8] not in refusal.value.message
+
+
+def test_keys_of_a_newer_release_are_refused_without_showing_them() -> None:
+    with pytest.raises(StoreTooNew, match="format 2; this release reads and writes format 1") as refusal:
+        KeyRing.parsed(json.dumps(content(format=2)).encode(), "the variable")
+    assert DIGITS[:8] not in repr(refusal.value)
 
 
 def test_no_representation_shows_a_key() -> None:
