@@ -3,14 +3,17 @@
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sameface.observation.current import CURRENT
 from sameface.observation.observers import Details, End, Metadata, StageName
 from sameface.tracing.context import TraceContext, context_in
 from sameface_qdrant.errors import SamefaceError
-from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.decision import Decision
+
+if TYPE_CHECKING:
+    # Only then: they load numpy, which commands that write a log do not need.
+    from sameface_qdrant.values.contract import Contract
+    from sameface_qdrant.values.decision import Decision
 
 Kind: TypeAlias = Literal["internal", "server", "client"]
 Attributes: TypeAlias = dict[str, str | int]
@@ -94,7 +97,7 @@ class CallSpans:
         """See `ObservedCall.answered`."""
         self.answers += 1
 
-    def decided(self, decision: Decision, contract: Contract) -> None:
+    def decided(self, decision: "Decision", contract: "Contract") -> None:
         """See `ObservedCall.decided`. Spans have no score."""
 
     def ended(self, reason: str) -> None:
