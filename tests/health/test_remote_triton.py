@@ -64,7 +64,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_it_is_away_while_it_hangs_and_when_a_model_process_is_dead(remote: Remote) -> None:
     parts = PartsWatch()
-    probe = RemoteTriton(CARDS, remote.client, lambda: 0)
+    probe = RemoteTriton(CARDS, remote.client, dict)
     parts.add(Watched("models", probe.probe, 0.05, 10.0))
 
     def serving() -> bool:
@@ -76,7 +76,7 @@ async def test_it_is_away_while_it_hangs_and_when_a_model_process_is_dead(remote
         await probe.probe()
     # A Triton that answers other calls meanwhile is busy, and not away.
     counts = iter(range(100))
-    await RemoteTriton(CARDS, remote.client, lambda: next(counts)).probe()
+    await RemoteTriton(CARDS, remote.client, lambda: {("face_detector", 1): next(counts)}).probe()
     remote.signal(signal.SIGCONT)
     await until(serving)
 
@@ -91,4 +91,4 @@ async def test_it_is_away_while_it_hangs_and_when_a_model_process_is_dead(remote
     while await remote.client.ready():  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     with pytest.raises(ModelUnavailable):
-        await RemoteTriton(CARDS, remote.client, lambda: 0).probe()
+        await RemoteTriton(CARDS, remote.client, dict).probe()

@@ -52,6 +52,32 @@ async def test_a_hanging_probe_and_an_unexpected_error_are_failures_and_others_g
     assert not watch.health()["broken"].serving
 
 
+class Unprintable(Exception):
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), Unprintable()])
+async def test_a_probe_that_is_cancelled_or_cannot_be_judged_does_not_end_the_watch(
+    watch: PartsWatch, error: BaseException
+) -> None:
+    begun, broken = 0, True
+
+    async def probe() -> None:
+        nonlocal begun
+        begun += 1
+        if broken:
+            raise error
+
+    watch.add(Watched("store", probe, 0.01, 1.0))
+    await until(lambda: begun > 3)
+    if isinstance(error, asyncio.CancelledError):
+        assert (watch.health()["store"].serving, watch.health()["store"].reason) == (False, "INTERNAL")
+    broken = False
+    seen = begun
+    await until(lambda: begun > seen + 1 and watch.health()["store"].serving)
+
+
 async def test_one_failure_is_chance_and_two_are_told_with_their_reason(watch: PartsWatch) -> None:
     failures = iter([True, False, False, True, False, *[True] * 2, False, *[True] * 2])
     healths: list[PartHealth] = []

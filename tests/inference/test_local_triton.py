@@ -345,7 +345,7 @@ async def test_a_busy_model_is_not_taken_for_a_broken_one(triton: LocalTriton, m
     await asyncio.sleep(0.2)
     with pytest.raises(ModelUnavailable):
         await check_models(triton._client, [card for card in CARDS if card.is_embedder])
-    assert await triton._failed_canaries() == []
+    assert await triton._failed_canaries() == {}
     assert len(await asyncio.gather(*flood)) == 24
     await patient.aclose()
 

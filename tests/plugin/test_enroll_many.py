@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -187,6 +188,29 @@ async def test_calls_that_wait_share_requests(rng: np.random.Generator) -> None:
     # At most two batches: the first may begin before all calls wait.
     assert len(rounds) <= 12
     assert sum(map(len, rounds)) <= 20
+
+
+async def test_a_batch_of_other_calls_does_not_run_in_the_context_of_the_first_call(rng: np.random.Generator) -> None:
+    present, seen = ContextVar[str]("present", default=""), list[str]()
+
+    class Noting(CountingEngine):
+        async def upsert(self, *arguments: Any, **options: Any) -> None:
+            seen.append(present.get())
+            await super().upsert(*arguments, **options)
+
+    store = await Store.over(Noting())
+    await store.galleries.create("people", CONTRACT, policy=WARN)
+
+    async def enroll(call: str) -> None:
+        present.set(call)
+        await store.enroll("people", "ada", [NewTemplate(random_vector(rng), CONTRACT)])
+
+    seen.clear()
+    await asyncio.gather(*(enroll(call) for call in ("first", "second", "third")))
+    # A batch never holds one identity twice, so there are three.
+    assert seen[0] == "first"
+    assert seen[-1] == ""
+    assert set(seen) == {"first", ""}
 
 
 async def test_calls_for_one_identity_at_once_all_succeed(store: Store, rng: np.random.Generator) -> None:

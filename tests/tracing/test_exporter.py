@@ -158,6 +158,22 @@ def test_over_http_an_export_is_repeated_when_it_may_pass_and_left_out_when_not(
     assert (ids(collected), statuses) == ([2], [])
 
 
+def test_dropped_spans_are_told_once_in_a_while_though_the_collector_answers(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    options = TracesOptions("http://127.0.0.1:1")
+    sending = Exporter(sender_of(options), lambda spans: b"", most=2, where="collector:1")
+    for dropped in (0, 3, 5):
+        sending.dropped = dropped
+        sending._tell_dropped()
+    assert [record.getMessage() for record in caplog.records] == [
+        "3 spans for the collector at collector:1 were dropped so far"
+    ]
+    sending._next_told = 0.0
+    for _ in range(2):
+        sending._tell_dropped()
+    assert [record.args for record in caplog.records] == [(3, "collector:1"), (5, "collector:1")]
+
+
 def test_what_a_collector_complains_of_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     def answer(context: Any) -> Response:
         complaint = Response()

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterable, Mapping
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -124,6 +125,17 @@ def test_spans_of_a_call_are_bounded_and_the_others_counted() -> None:
     assert len(kept.spans) == MOST_SPANS + 1
     assert kept.spans[-1].attributes["sameface.dropped_spans"] == 7
     assert kept.spans[-1].attributes["sameface.answers"] == MOST_SPANS + 7
+
+
+def test_what_a_call_leaves_behind_has_no_part_in_its_trace() -> None:
+    kept = Kept()
+    ours = tracer(kept)
+    call = ours.begin_call("EnrollFace", lambda: ())
+    left_behind = copy_context()
+    call.ended("")
+    assert (left_behind.run(outgoing), left_behind.run(present_ids), left_behind.run(exemplar)) == ((), {}, None)
+    left_behind.run(ours.begin_stage, "store", {"operation": "upsert", "engine": "edge"})(None)
+    assert [span.name for span in kept.spans] == ["EnrollFace"]
 
 
 def test_an_error_has_its_reason_and_status_and_never_its_message() -> None:

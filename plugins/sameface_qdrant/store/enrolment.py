@@ -8,6 +8,7 @@ import asyncio
 import copy
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 
 from sameface_qdrant.concurrency import ended, in_order
@@ -153,14 +154,19 @@ class Enrolments:
 
     async def _write_batches(self, gallery: str) -> None:
         """Write what waits, one batch after another."""
-        waiting, calls = self._waiting[gallery], list[_Waiting]()
+        waiting, calls, first = self._waiting[gallery], list[_Waiting](), True
         try:
             while waiting:
                 chosen = _next_batch([one.request for one in waiting], MOST_AT_ONCE)
                 calls = [waiting[number] for number in chosen]
                 for number in reversed(chosen):
                     del waiting[number]
-                await self._write(gallery, calls)
+                if first:
+                    await self._write(gallery, calls)
+                else:
+                    # In a context of its own: the call that began this task has no part in it.
+                    await asyncio.create_task(self._write(gallery, calls), context=Context())
+                first = False
         finally:
             del self._waiting[gallery]
             for one in (*calls, *waiting):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextvars import Context
 
 from sameface_qdrant.engines.base import Engine, Point, Where
 from sameface_qdrant.errors import SamefaceError
@@ -30,7 +31,8 @@ class PendingReceipts:
         """Start the task, unless it is running."""
         self._asked = True
         if self._work is not None and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._run(self._work))
+            # In a context of its own: the work is nobody's call.
+            self._task = asyncio.create_task(self._run(self._work), context=Context())
 
     async def aclose(self) -> None:
         """Stop the task. Safe to call twice."""

@@ -6,11 +6,11 @@ from sameface.cli.options import DEFAULT_ADDRESS, Address, AsJson, connected
 from sameface.cli.output import as_dict, print_json, print_table
 
 if TYPE_CHECKING:
-    from sameface.client.answers.service import Model, ServerInfo
+    from sameface.client.answers.service import Model, ServerInfo, ServicePart
 
 
 def info(address: Address = DEFAULT_ADDRESS, as_json: AsJson = False) -> None:
-    """Print the release of a running service, what runs its models, its store, and every model version it serves."""
+    """Print the release of a running service, what runs its models, its store, whether its parts serve, its models."""
     with connected(address) as client:
         found = client.server_info()
     if as_json:
@@ -28,7 +28,16 @@ def rows_of(found: "ServerInfo") -> list[tuple[str, str]]:
     ]
     if found.inference_metrics_url:
         rows.append(("metrics of Triton", found.inference_metrics_url))
+    away = [one for one in found.parts if not one.serving]
+    rows += [(f"part {one.name}", _away(one)) for one in away]
+    if found.parts and not away:
+        rows.append(("parts", "all serve"))
     return [*rows, *(("model", _model(one)) for one in found.models)]
+
+
+def _away(one: "ServicePart") -> str:
+    since = f" since {one.since_time:%Y-%m-%d %H:%M:%S} UTC" if one.since_time else ""
+    return f"does not serve{since}: {one.reason}"
 
 
 def _model(one: "Model") -> str:

@@ -78,16 +78,25 @@ class PartsWatch:
                 await asyncio.sleep(min(AGAIN_S, watched.every_s) if troubled else watched.every_s)
                 running = running or asyncio.ensure_future(_run(watched.probe))
                 done, _ = await asyncio.wait([running], timeout=watched.timeout_s)
-                reason, message, running = HANGS, f"no answer within {watched.timeout_s:g} s", None if done else running
-                if done:
-                    reason, message = _reason_of(done.pop().exception())
-                before = self._judgements[watched.name]
-                now, at = time.monotonic(), time.time()
-                after = judged(before, reason, now=now, at=at, failures_needed=watched.failures_needed)
-                self._set(watched.name, after, message)
+                ended, running = (running, None) if done else (None, running)
+                try:
+                    self._judge(watched, ended)
+                except Exception:
+                    # The watch of a part must not end, whatever the error is.
+                    log.exception("%s: a probe could not be judged; it is probed again", watched.name)
         finally:
             if running is not None:
                 running.cancel()
+
+    def _judge(self, watched: Watched, probe: asyncio.Task[None] | None) -> None:
+        """Take a probe that has ended; None for one that hangs."""
+        reason, message = HANGS, f"no answer within {watched.timeout_s:g} s"
+        if probe is not None:
+            reason, message = _failure_of(probe)
+        before = self._judgements[watched.name]
+        now, at = time.monotonic(), time.time()
+        after = judged(before, reason, now=now, at=at, failures_needed=watched.failures_needed)
+        self._set(watched.name, after, message)
 
     def _set(self, name: str, judgement: Judgement, message: str = "") -> None:
         before, self._judgements[name] = self._judgements[name].health, judgement
@@ -102,7 +111,11 @@ async def _run(probe: Probe) -> None:
     await probe()
 
 
-def _reason_of(error: BaseException | None) -> tuple[str, str]:
+def _failure_of(probe: asyncio.Task[None]) -> tuple[str, str]:
+    """Return the reason and the message of what a probe raised; empty without."""
+    if probe.cancelled():
+        return UNKNOWN, "the probe was cancelled"
+    error = probe.exception()
     if error is None:
         return "", ""
     if isinstance(error, SamefaceError):

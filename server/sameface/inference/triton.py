@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -77,8 +78,8 @@ class TritonInference:
         self._shared_inputs = shared_inputs
         self._metadata = metadata
         self._running = 0
-        self.answered = 0
-        """How many calls Triton has answered."""
+        self.answered: Counter[tuple[str, int]] = Counter()
+        """How many calls Triton has answered, by model and version."""
         self._looked = False
         self._client = self._connect()
         self._connected = time.monotonic()
@@ -218,7 +219,7 @@ class TritonInference:
             self._running -= 1
             if shared is not None:
                 shared.free(places.values())
-        self.answered += 1
+        self.answered[model, version] += 1
         try:
             outputs = decoded_response(answer)
         except DecodeError:
@@ -246,20 +247,18 @@ class TritonInference:
         # together mean that the model or version was never in the repository.
         if status.endswith("NOT_FOUND") and "unknown model" in text and "not found" in text:
             return ModelNotFound(f"{self._url} does not serve {model} version {version}: {text}", metadata=metadata)
-        unavailable = await self._unavailable(f"{model} version {version}", error)
-        if status.endswith("DEADLINE_EXCEEDED"):
-            return TritonTimedOut(unavailable.message, metadata=unavailable.metadata, retry_after_s=RETRY_AFTER_S)
-        return unavailable
+        return await self._unavailable(f"{model} version {version}", error)
 
     async def _unavailable(self, what: str, error: grpc.aio.AioRpcError) -> ModelUnavailable:
         text = error.details() or ""
         told = f"Triton at {self._url} does not answer for {what}: {error.code()}, {text}"
         hint = await self._what_to_do(text)
-        return ModelUnavailable(
+        timed_out = str(error.code()).endswith("DEADLINE_EXCEEDED")
+        return (TritonTimedOut if timed_out else ModelUnavailable)(
             f"{told}; {hint}" if hint else told,
             metadata={"triton_url": self._url},
             # Without a time where waiting does not help.
-            retry_after_s=None if hint else RETRY_AFTER_S,
+            retry_after_s=None if hint and not timed_out else RETRY_AFTER_S,
         )
 
     async def _what_to_do(self, text: str) -> str:

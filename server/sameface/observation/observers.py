@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
-from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.decision import Decision
+if TYPE_CHECKING:
+    # Only then: they load numpy, which commands that write a log do not need.
+    from sameface_qdrant.values.contract import Contract
+    from sameface_qdrant.values.decision import Decision
 
 StageName: TypeAlias = Literal[
     "queue", "acquire", "decode", "detect", "quality", "embed", "inference", "decide", "enroll", "store", "audit"
@@ -36,7 +38,7 @@ class ObservedCall(Protocol):
         """Take an answer: the only one, or one of a stream. ``reason`` is that of the error in it; empty without."""
         ...
 
-    def decided(self, decision: Decision, contract: Contract) -> None:
+    def decided(self, decision: "Decision", contract: "Contract") -> None:
         """Take a decision of the call, about an embedding under a contract. It holds scores and names people."""
         ...
 

@@ -17,6 +17,8 @@ EVERY_S = 1.0
 """Spans are sent so often, or once a batch is full."""
 TIMEOUT_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+TELL_S = 60.0
+"""While spans are dropped, the log says so at most so often."""
 
 
 class SendFailed(Exception):
@@ -47,7 +49,7 @@ class Exporter:
     """Keeps spans that have ended until they are sent. Implements `Sink`.
 
     While the collector does not answer, spans wait, and once ``most`` wait, further ones are dropped. The log says when
-    that begins and when it ends.
+    that begins and when it ends, and how many spans were dropped so far.
     """
 
     def __init__(
@@ -68,7 +70,8 @@ class Exporter:
         """When everything must have been sent (monotonic seconds), once the service stops."""
         self._thread = threading.Thread(target=self._work, name="traces", daemon=True)
         self._failing = self._told_refusal = False
-        self.dropped = 0
+        self.dropped = self._told_dropped = 0
+        self._next_told = float("-inf")
 
     def start(self) -> None:
         """Begin to send."""
@@ -116,9 +119,17 @@ class Exporter:
             except Exception:
                 # A defect of ours. The thread must live on, or spans would wait for nobody.
                 log.exception("spans could not be sent to %s", self._where)
+                self.dropped += len(self._spans)
                 self._spans.clear()
+            self._tell_dropped()
             if stopping:
                 return
+
+    def _tell_dropped(self) -> None:
+        now = time.monotonic()
+        if self.dropped > self._told_dropped and now >= self._next_told:
+            log.warning("%d spans for the collector at %s were dropped so far", self.dropped, self._where)
+            self._told_dropped, self._next_told = self.dropped, now + TELL_S
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -142,7 +153,7 @@ class Exporter:
             if self._failing:
                 self._failing = False
                 log.warning("the collector at %s takes spans again; %d were dropped", self._where, self.dropped)
-                self.dropped = 0
+                self.dropped = self._told_dropped = 0
             if complaint and not self._told_refusal:
                 self._told_refusal = True
                 log.warning("the collector at %s refuses some spans: %s", self._where, complaint)

@@ -12,7 +12,12 @@ from pydantic import SecretStr
 from sameface.addresses import Server, check_target
 
 GRPC_PORT, HTTP_PORT, HTTP_PATH = 4317, 4318, "/v1/traces"
+LONGEST_FLUSH_S = 60.0
+"""A stop waits no longer for the collector."""
 _HEADER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+_OF_THE_CONNECTION = frozenset(
+    ("accept-encoding", "connection", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade", "user-agent")
+)
 _COLLECTOR = Server("collector:4317", "write https:// instead of http://")
 
 
@@ -42,7 +47,7 @@ class TracesOptions:
     max_queue: int = 8192
     """Most spans that wait to be sent, some kilobyte each. Further ones are dropped and counted."""
     flush_s: float = 2.0
-    """Seconds that the last spans may take to leave when the service stops."""
+    """Seconds that the last spans may take to leave when the service stops, 60 at most."""
 
     def __post_init__(self) -> None:
         """Raise ValueError if a value is not allowed."""
@@ -50,8 +55,8 @@ class TracesOptions:
             raise ValueError(f"sample_ratio is {self.sample_ratio}; expected 0 (no call) to 1 (every call)")
         if self.max_queue < 1:
             raise ValueError(f"max_queue is {self.max_queue}; expected 1 or more spans")
-        if not math.isfinite(self.flush_s) or self.flush_s < 0:
-            raise ValueError(f"flush_s is {self.flush_s}; expected 0 or more seconds")
+        if not 0 <= self.flush_s <= LONGEST_FLUSH_S:
+            raise ValueError(f"flush_s is {self.flush_s}; expected 0 or more seconds, {LONGEST_FLUSH_S:g} at most")
         if (self.certificate is None) != (self.private_key is None):
             raise ValueError("certificate and private_key go together; give both, or neither")
         for name, value in self.headers.items():
@@ -112,5 +117,7 @@ def _check_header(name: str, value: str) -> None:
         raise ValueError(
             f"headers has the name {name!r}; expected lower-case letters, digits, hyphens, underscores and dots"
         )
+    if name.startswith("content-") or name in _OF_THE_CONNECTION:
+        raise ValueError(f"headers has the name {name!r}, which the service sets itself for each export; remove it")
     if not (value.isascii() and value.isprintable()):
         raise ValueError(f"the value of header {name!r} has characters that are not printable ASCII; remove them")

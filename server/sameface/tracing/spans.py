@@ -3,14 +3,17 @@
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from sameface.observation.current import CURRENT
 from sameface.observation.observers import Details, End, Metadata, StageName
 from sameface.tracing.context import TraceContext, context_in
 from sameface_qdrant.errors import SamefaceError
-from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.decision import Decision
+
+if TYPE_CHECKING:
+    # Only then: they load numpy, which commands that write a log do not need.
+    from sameface_qdrant.values.contract import Contract
+    from sameface_qdrant.values.decision import Decision
 
 Kind: TypeAlias = Literal["internal", "server", "client"]
 Attributes: TypeAlias = dict[str, str | int]
@@ -90,11 +93,16 @@ class CallSpans:
         self.made = self.answers = 0
         self.root: Span | TraceContext | None = None
 
+    @property
+    def over(self) -> bool:
+        """Whether the call has ended."""
+        return isinstance(self.root, Span) and self.root.end_ns != 0
+
     def answered(self, reason: str, answer: Any) -> None:
         """See `ObservedCall.answered`."""
         self.answers += 1
 
-    def decided(self, decision: Decision, contract: Contract) -> None:
+    def decided(self, decision: "Decision", contract: "Contract") -> None:
         """See `ObservedCall.decided`. Spans have no score."""
 
     def ended(self, reason: str) -> None:
@@ -162,7 +170,7 @@ class Tracer:
 
     def begin_stage(self, name: StageName, details: Details) -> End:
         """See `Observer.begin_stage`. A stage outside of a call, such as the check of a model, has no span."""
-        above = CURRENT.get()
+        above = _present()
         if not isinstance(above, Span):
             return _nothing
         call = above.call
@@ -195,6 +203,12 @@ def _describe_store(span: Span, details: Details) -> None:
         span.kind = "client"
 
 
+def _present() -> object:
+    """Return the present span; None in what a call has begun and left behind, such as a task for all callers."""
+    current = CURRENT.get()
+    return None if isinstance(current, Span) and current.call.over else current
+
+
 def _nothing(error: BaseException | None) -> None:
     """End a stage that has no span."""
 
@@ -210,7 +224,7 @@ def reason_of(error: BaseException) -> str:
 
 def outgoing() -> tuple[tuple[str, str], ...]:
     """Return the metadata with which a call to another part continues the present trace; empty if there is none."""
-    current = CURRENT.get()
+    current = _present()
     if isinstance(current, Span):
         return current.context.metadata()
     return current.metadata() if isinstance(current, TraceContext) else ()
@@ -218,7 +232,7 @@ def outgoing() -> tuple[tuple[str, str], ...]:
 
 def present_ids() -> dict[str, str]:
     """Return ``trace_id`` and ``span_id`` of the present span, for a line of the log; empty without."""
-    current = CURRENT.get()
+    current = _present()
     context = current.context if isinstance(current, Span) else current
     if not isinstance(context, TraceContext):
         return {}
@@ -227,4 +241,4 @@ def present_ids() -> dict[str, str]:
 
 def exemplar() -> dict[str, str] | None:
     """Return the ids of the present span for an exemplar of a metric; None where no trace is kept."""
-    return present_ids() if isinstance(CURRENT.get(), Span) else None
+    return present_ids() if isinstance(_present(), Span) else None

@@ -43,7 +43,8 @@ class ServicePart(Answer):
     since_time: datetime | None
     """Since when it does, or does not."""
     reason: str
-    """The reason of the error that calls get which need this part. Empty while it serves."""
+    """The reason of the error that calls get which need this part. NO_ANSWER if the part hangs: calls that need it wait
+    until their own time limits. INTERNAL for an error that was not foreseen. Empty while it serves."""
 
 
 @reads(system_service_pb2.GetServerInfoResponse)

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from sameface.errors import ModelUnavailable, RuntimeMissing
+from sameface.errors import ModelCheckFailed, ModelUnavailable, RuntimeMissing
 from sameface.inference.cards import ModelCard
 from sameface.inference.check import check_models
 from sameface.inference.local.canaries import ANSWER_S, failed_canaries, hangs
@@ -89,6 +89,7 @@ class LocalTriton:
         self._client = TritonInference(self.grpc_url, timeout_s=CANARY_TIMEOUT_S, recovery_s=0.0)
         self._long_timeout_client = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
         self._asking_client = TritonInference(self.grpc_url, timeout_s=ANSWER_S, recovery_s=0.0)
+        self._clients: list[TritonInference] = []
         self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
         """Called with False when outputs cannot be trusted, and with True when they can be trusted again."""
         self.happened: Counter[str] = Counter()
@@ -110,7 +111,7 @@ class LocalTriton:
         metadata: Callable[[], tuple[tuple[str, str], ...]] | None = None,
     ) -> TritonInference:
         """Return a client that shares memory with the server, and tells it which calls are alone."""
-        return TritonInference(
+        client = TritonInference(
             self.grpc_url,
             timeout_s=timeout_s,
             recovery_s=recovery_s,
@@ -118,6 +119,8 @@ class LocalTriton:
             shared_inputs=lambda: self.shared_inputs,
             metadata=metadata,
         )
+        self._clients.append(client)
+        return client
 
     @property
     def serving(self) -> bool:
@@ -226,7 +229,7 @@ class LocalTriton:
                     troubled = True
                     log.error("the stub process of %s ended; loading the model again", ", ".join(dead))
                     await self._repair(dead)
-                elif await hangs(self._asking_client):
+                elif await hangs(self._asking_client, self._answered):
                     troubled = True
                     log.error("tritonserver hangs; restarting it")
                     self._process.kill()
@@ -234,10 +237,12 @@ class LocalTriton:
                 elif time.monotonic() >= next_canary:
                     next_canary = time.monotonic() + CANARY_S
                     if failed := await self._failed_canaries():
-                        self.happened["failed check"] += len(failed)
+                        # A model that is away has given no wrong outputs.
+                        self.happened["failed check"] += list(failed.values()).count(ModelCheckFailed.reason)
                         troubled = True
-                        log.error("%s failed the canary; loading the model again", ", ".join(failed))
-                        await self._repair(failed)
+                        told = ", ".join(f"{model} ({reason})" for model, reason in failed.items())
+                        log.error("%s failed the canary; loading the model again", told)
+                        await self._repair(list(failed))
             except Exception:
                 troubled = True
                 # The watcher must not end, whatever the error is.
@@ -284,8 +289,11 @@ class LocalTriton:
         self._note_stubs()
         await self._set_serving(True)
 
-    async def _failed_canaries(self) -> list[str]:
+    async def _failed_canaries(self) -> dict[str, str]:
         return await failed_canaries(self._client, self._cards, self.metrics)
+
+    def _answered(self) -> int:
+        return sum(client.answered.total() for client in self._clients)
 
     def _note_stubs(self) -> None:
         commands = stub_processes(self.pid)

@@ -138,7 +138,8 @@ export type GetServerInfoResponse_Part = Message<"sameface.v1.GetServerInfoRespo
   sinceTime?: Timestamp;
 
   /**
-   * The reason of the error that calls get which need this part. Empty while it serves.
+   * The reason of the error that calls get which need this part. `NO_ANSWER` if the part hangs: calls that need it wait
+   * until their own time limits. `INTERNAL` for an error that was not foreseen. Empty while it serves.
    *
    * @generated from field: string reason = 4;
    */
