@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from sameface.access.api_keys import KeyFile
+from sameface.access.ends import certificate_end, certificate_files
 from sameface.access.tls import TlsOptions
-from sameface.cli.ends import certificate_end, certificate_files, certificates_found, keys_found
+from sameface.cli.ends import certificates_found, keys_found
 from sameface.http.options import HttpOptions
 from sameface.inference.triton_tls import TritonTls
 from sameface.settings import Settings
