@@ -62,14 +62,14 @@ OBSERVED = (
     Metric(
         "store_request_seconds",
         "histogram",
-        "Time of one request to Qdrant, embedded or server",
+        "Time of one request to Qdrant, embedded or server; without the probes of the service's own health checks",
         {"operation": "a request of the store's engine"},
         STEPS,
     ),
     Metric(
         "store_request_failures",
         "counter",
-        "Requests to Qdrant that failed",
+        "Requests to Qdrant that failed, without those probes",
         {"operation": "a request of the store's engine"},
     ),
     Metric(
