@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from sameface.access.tls import TlsOptions, check_encrypted
+from sameface.access.tls import check_encrypted
 from sameface.api.admission import Admission
 from sameface.api.system_service import ServedParts
 from sameface.audit.log import AuditLog
@@ -45,12 +45,12 @@ def start_metrics(
     entries: AuditLog | None,
 ) -> None:
     """Answer scrapes from now on."""
-    from sameface.metrics.files import certificates_of, next_key_end
+    from sameface.access.ends import certificate_files
+    from sameface.metrics.files import next_key_end
     from sameface.metrics.serving import expected_waits
     from sameface.metrics.state import Sources
 
     counting = metrics.count(store)
-    http = settings.http.tls_beside(settings.tls) if settings.http.listen else TlsOptions()
     metrics.start(
         Sources(
             admission=admission,
@@ -62,11 +62,7 @@ def start_metrics(
             bands=metrics.observer.bands,
             local=local,
             audit_waiting=None if entries is None else lambda: entries.waiting,
-            certificates={
-                **certificates_of("grpc", settings.tls),
-                **certificates_of("http", http),
-                **certificates_of("metrics", settings.metrics.tls),
-            },
+            certificates=certificate_files(settings),
             next_key_end=lambda: next_key_end(settings.keys_file),
             folders={
                 **({} if settings.qdrant_url else {"data": settings.data_dir}),

@@ -12,6 +12,7 @@ from sameface.inference.base import Inference
 from sameface.inference.cards import ModelCard
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.triton import READY_S, RESOLVE_AGAIN_S, TritonInference
+from sameface.observation.parts import unobserved
 from sameface.settings import Settings
 from sameface_qdrant.store.store import Store
 
@@ -51,8 +52,8 @@ def watched_parts(
         watch.add(Watched(MODELS, remote.probe, LOOK_S, READY_S + CANARY_TIMEOUT_S + MORE_S))
     # The client of a server repeats a call itself, so one failure is enough.
     answer_s, needed = (settings.qdrant.timeout_s + MORE_S, 1) if settings.qdrant_url else (DISK_S, 2)
-    watch.add(Watched(STORE, store.check_reads, LOOK_S, answer_s, needed))
-    watch.add(Watched(WRITES, store.check_writes, WRITES_S, answer_s, needed))
+    watch.add(Watched(STORE, unobserved(store.check_reads), LOOK_S, answer_s, needed))
+    watch.add(Watched(WRITES, unobserved(store.check_writes), WRITES_S, answer_s, needed))
     if access.required:
         watch.add(Watched(ACCESS, told_by(access.check_files), LOOK_S, DISK_S))
         if settings.access.issuers:

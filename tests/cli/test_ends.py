@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 
 from sameface.access.api_keys import KeyFile
+from sameface.access.ends import certificate_end, certificate_files
 from sameface.access.tls import TlsOptions
-from sameface.cli.ends import certificate_end, certificate_files, certificates_found, keys_found
+from sameface.cli.ends import certificates_found, keys_found
 from sameface.http.options import HttpOptions
 from sameface.inference.triton_tls import TritonTls
 from sameface.settings import Settings
 from sameface_qdrant import ServerOptions
 from tests.access.authorities import Authority
-
-NOW = datetime.now(UTC)
 
 
 def test_every_section_with_certificates_is_found() -> None:
@@ -40,30 +39,31 @@ def test_every_section_with_certificates_is_found() -> None:
 
 @pytest.mark.parametrize(("days", "good"), [(15, True), (13, False), (-1, False)])
 def test_a_certificate_that_ends_within_two_weeks_is_named(days: int, good: bool, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
     authority, path = Authority("test", tmp_path), tmp_path / "both.pem"
     issued = [authority.issue("faces", file=str(lasts), lasts=timedelta(days=lasts)) for lasts in (900, days)]
     path.write_bytes(b"".join(one.certificate.read_bytes() for one in issued))
     ends = certificate_end(issued[1].certificate)
-    assert abs(ends - NOW - timedelta(days=days)) < timedelta(minutes=10)
-    found = certificates_found({"SAMEFACE_TLS__CERTIFICATE": path}, NOW)
+    assert abs(ends - now - timedelta(days=days)) < timedelta(minutes=10)
+    found = certificates_found({"SAMEFACE_TLS__CERTIFICATE": path}, now)
     assert found == (good, f"SAMEFACE_TLS__CERTIFICATE end{'s' if days > 0 else 'ed'} {ends:%Y-%m-%d %H:%M} UTC")
 
 
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
-    good, told = certificates_found({"A": tmp_path / "empty", "B": tmp_path / "none"}, NOW)
+    good, told = certificates_found({"A": tmp_path / "empty", "B": tmp_path / "none"}, datetime.now(UTC))
     assert not good
     assert told == f"A: {tmp_path}/empty has no certificate in PEM; B: {tmp_path}/none: No such file or directory"
 
 
 def test_only_valid_keys_that_end_within_a_week_are_named(tmp_path: Path) -> None:
-    file, now = KeyFile(tmp_path / "keys.json"), NOW.timestamp()
-    day = 86400.0
-    for name, ends in (("old", -day), ("long", 8 * day), ("revoked", day)):
-        record, _ = file.create(name, (), now + ends)
+    now = datetime.now(UTC)
+    file = KeyFile(tmp_path / "keys.json")
+    for name, ends in (("old", -1), ("long", 8), ("revoked", 1)):
+        record, _ = file.create(name, (), (now + timedelta(days=ends)).timestamp())
     file.revoke(record.id)
     file.create("for ever", (), None)
-    assert keys_found(file.path, NOW) == (True, f"2 valid in {file.path}")
-    record, _ = file.create("soon", (), now + 6 * day)
-    soon = NOW + timedelta(days=6)
-    assert keys_found(file.path, NOW) == (False, f"soon ({record.id}) ends {soon:%Y-%m-%d %H:%M} UTC")
+    assert keys_found(file.path, now) == (True, f"2 valid in {file.path}")
+    soon = now + timedelta(days=6)
+    record, _ = file.create("soon", (), soon.timestamp())
+    assert keys_found(file.path, now) == (False, f"soon ({record.id}) ends {soon:%Y-%m-%d %H:%M} UTC")

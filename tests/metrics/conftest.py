@@ -3,24 +3,30 @@
 import asyncio
 import io
 import signal
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from sameface.access.api_keys import KeyFile
+from sameface.access.tls import TlsOptions
 from sameface.client import AsyncClient, ServiceError
 from sameface.service import Started, run_service
 from sameface.settings import Settings
+from tests.access.authorities import Authority
 from tests.conftest import PORTRAITS
 
 ADA, GRACE = "barack_obama.jpg", "rishi_sunak.jpg"
 NAMES = ("quillon-7731", "Zephyrine Quillon", "ward-xylo", "consent-qx-55", "zyx-purpose")
 """Id, display name, label, consent and purpose of somebody who is enrolled."""
+DAY_S = 86400.0
 LISTED, UNLISTED = "listed-gallery", "unlisted-gallery"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -111,9 +117,12 @@ async def use(client: AsyncClient) -> None:
 @pytest.fixture(scope="module")
 async def scraped(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scraped]:
     folder = tmp_path_factory.mktemp("measured")
+    issued = Authority("authority", folder).issue("faces", lasts=timedelta(days=2))
+    KeyFile(folder / "access" / "keys.json").create("test", (), time.time() + 3 * DAY_S)
     values: dict[str, Any] = {
         "metrics": {"listen": "127.0.0.1:0", "galleries": (LISTED,), "count_every_s": 0.1, "reuse_s": 0.0},
         "audit": {"enabled": True},
+        "http": {"tls": TlsOptions(issued.certificate, issued.key)},
     }
     settings = Settings(inference="onnx", listen="127.0.0.1:0", data_dir=folder, sweep_s=0.1, **values)
     async with running(settings) as started, AsyncClient(started.address) as client:

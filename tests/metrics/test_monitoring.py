@@ -4,12 +4,14 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sameface.api.status import ERRORS
+from sameface.access.ends import CERTIFICATE_SOON, KEY_SOON
+from sameface.api.status import ERRORS, FAULTS_OF_SERVICE
 from tests.metrics.queries import MONITORING, panels, parsed, queries, rules, selectors
 
 PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")
@@ -65,6 +67,20 @@ def test_reasons_in_queries_are_reasons_of_the_service() -> None:
     for where, query in queries().items():
         for named in re.findall(r'reason=~?"([^"]*)"', query):
             assert set(named.split("|")) <= ERRORS.keys(), where
+
+
+def test_the_alert_of_errors_counts_every_reason_that_is_a_fault_of_the_service() -> None:
+    (expression,) = [rule["expr"] for rule in rules() if rule.get("record") == "sameface:errors:share5m"]
+    (named,) = re.findall(r'reason=~"([^"]*)"', expression)
+    assert set(named.split("|")) == set(FAULTS_OF_SERVICE)
+    assert not {"SERVER_BUSY", "FACE_NOT_FOUND", "SERVER_STOPPING"} & set(FAULTS_OF_SERVICE)
+    assert {"INTERNAL", "MODEL_UNAVAILABLE", "STORE_TOO_NEW", "PROTECTION_KEY_REFUSED"} <= set(FAULTS_OF_SERVICE)
+
+
+@pytest.mark.parametrize(("alert", "soon"), [("CertificateEnds", CERTIFICATE_SOON), ("ApiKeyEnds", KEY_SOON)])
+def test_the_alerts_of_ends_have_the_days_of_the_command_that_names_them(alert: str, soon: timedelta) -> None:
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == f"Sameface{alert}"]
+    assert rule["expr"].endswith(f"- time() < {soon.days} * 86400")
 
 
 def test_panels_do_not_cover_each_other() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, generate_latest
 
 from sameface.access.roles import RULES
+from sameface.api.status import FAULTS_OF_SERVICE
 from sameface.inference.cards import ModelCard, read_cards
 from sameface.metrics.bands import BELOW, Bands, bands_of
 from sameface.metrics.definitions import OBSERVED, OTHER
@@ -92,6 +93,13 @@ def test_every_stage_has_series_from_the_start() -> None:
         if name not in ("inference", "store"):
             assert measured.value("stage_seconds_count", stage=name) == 0
     assert {metric.name for metric in OBSERVED} == set(measured.observer._series)
+
+
+def test_reasons_that_alerts_use_begin_with_0() -> None:
+    measured = Registered()
+    for reason in (*FAULTS_OF_SERVICE, "SERVER_BUSY"):
+        assert {measured.value("requests_total", rpc=rpc, reason=reason) for rpc in RULES} == {0}
+        assert measured.value("stream_answers_total", rpc="StreamIdentifyFaces", reason=reason) == 0
 
 
 def test_requests_that_fail_are_counted() -> None:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from sameface.metrics.options import MetricsOptions
 from sameface.metrics.server import MetricsServer
 from sameface.metrics.serving import on_loop
 from sameface.settings import Settings
-from sameface_qdrant.errors import InvalidArgument
+from sameface_qdrant.errors import InvalidArgument, StoreTooNew
 from tests.access.authorities import Authority
 
 CLOSED = "closed|reset|alert|certificate|EOF|aborted|pipe"
@@ -76,6 +77,25 @@ def test_openmetrics_is_offered_only_with_exemplars() -> None:
         )
         with urllib.request.urlopen(request, timeout=20) as answer:
             assert answer.headers["Content-Type"].startswith("text/plain")
+
+
+def test_metrics_that_cannot_be_read_are_answered_with_500_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Collector):
+        def collect(self) -> Iterator[CounterMetricFamily]:
+            raise StoreTooNew("the file is too new")
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Broken())
+    server = MetricsServer(MetricsOptions(listen="127.0.0.1:0"), registry)
+    server.start()
+    try:
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            read(f"http://{server.address}/metrics")
+    finally:
+        server.stop()
+    (line,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert "the file is too new" in line.getMessage()
+    assert line.exc_info is None
 
 
 def silent(address: str) -> socket.socket:
@@ -152,6 +172,11 @@ def test_an_address_in_use_is_refused_with_the_name_of_the_setting() -> None:
         ({"listen": "127.0.0.1:0", "galleries": ["a b"]}, "galleries"),
         ({"listen": "127.0.0.1:0", "galleries": [f"g{number}" for number in range(101)]}, "at most 100"),
         ({"listen": "127.0.0.1:0", "count_every_s": 0}, "greater than 0"),
+        ({"listen": "127.0.0.1:0", "count_every_s": 1e-9}, r"count_every_s is 1e-09; expected 0\.1 or more seconds"),
+        ({"listen": "127.0.0.1:0", "count_every_s": float("inf")}, "less than or equal to 86400"),
+        ({"listen": "127.0.0.1:0", "count_every_s": float("nan")}, "count_every_s"),
+        ({"listen": "127.0.0.1:0", "reuse_s": float("inf")}, "less than or equal to 60"),
+        ({"listen": "127.0.0.1:0", "reuse_s": float("nan")}, "reuse_s"),
         ({"listen": "127.0.0.1:0", "max_connections": 0}, "greater than or equal to 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -12,18 +13,16 @@ from sameface.access.roles import RULES
 from sameface.client import ServiceError
 from sameface.health.parts import PARTS
 from sameface.metrics.definitions import METRICS
-from tests.metrics.conftest import LISTED, NAMES, UNLISTED, Scraped, samples_of, scrape
+from tests.metrics.conftest import DAY_S, LISTED, NAMES, UNLISTED, Scraped, samples_of, scrape
 from tests.metrics.queries import grouped, parsed, queries, selectors
 
 NOT_HERE = {
     "sameface_triton_restarts_total",
     "sameface_triton_reloads_total",
     "sameface_golden_check_failures_total",
-    "sameface_certificate_expiry_timestamp_seconds",
-    "sameface_api_key_expiry_timestamp_seconds",
     "sameface_oldest_pending_erasure_timestamp_seconds",
 }
-"""Without a local Triton, certificates, keys that end, and pending erasures, these have no series."""
+"""Without a local Triton and pending erasures, these have no series."""
 
 ADDED = {"job", "instance"}
 """Prometheus adds these labels."""
@@ -132,6 +131,12 @@ def test_what_is_in_the_store_is_counted(scraped: Scraped) -> None:
         < scraped.value("sameface_disk_free_bytes", use="data")
         <= scraped.value("sameface_disk_size_bytes", use="data")
     )
+
+
+def test_the_ends_of_certificates_and_keys_are_told(scraped: Scraped) -> None:
+    certificate = scraped.value("sameface_certificate_expiry_timestamp_seconds", use="SAMEFACE_HTTP__TLS__CERTIFICATE")
+    assert certificate == pytest.approx(time.time() + 2 * DAY_S, abs=3700)
+    assert scraped.value("sameface_api_key_expiry_timestamp_seconds") == pytest.approx(time.time() + 3 * DAY_S, abs=600)
 
 
 def test_nothing_names_a_person_or_a_gallery_that_is_not_listed(scraped: Scraped) -> None:

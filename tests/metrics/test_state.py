@@ -12,11 +12,10 @@ import pytest
 from sameface.access.api_keys import KeyFile
 from sameface.access.caller import Grant
 from sameface.access.roles import Role
-from sameface.access.tls import TlsOptions
 from sameface.api.lanes import Lane
 from sameface.api.queueing import FIRST_S, Work
 from sameface.metrics.contents import count_contents
-from sameface.metrics.files import certificates_of, first_end, next_key_end, space
+from sameface.metrics.files import first_end, next_key_end, space
 from sameface.metrics.state import store_samples
 from sameface.metrics.sweeps import Sweeps
 from sameface_qdrant import Contract, NewTemplate, Policy
@@ -35,23 +34,30 @@ def test_the_first_end_of_a_certificate_file_is_told(tmp_path: Path) -> None:
     for path, days in ((long.certificate, 9), (chain, 3)):
         assert first_end(path) == pytest.approx(time.time() + days * DAY, abs=3700)
     chain.write_text("no certificate")
-    assert first_end(chain) is first_end(tmp_path / "missing") is None
-    tls = TlsOptions(long.certificate, long.key, authority.path)
-    assert certificates_of("grpc", tls) == {"grpc": long.certificate, "grpc_client_ca": authority.path}
-    assert certificates_of("grpc", TlsOptions()) == {}
+    assert first_end(chain) == first_end(tmp_path / "missing") == 0
 
 
-def test_the_next_end_of_an_api_key_that_is_valid_is_told(tmp_path: Path) -> None:
+def test_the_next_end_of_an_api_key_is_told_until_it_is_renewed_or_revoked(tmp_path: Path) -> None:
     keys, now = KeyFile(tmp_path / "keys.json"), time.time()
     assert next_key_end(keys.path) is None
     grant = (Grant("staff", frozenset({Role.READER})),)
-    for expires in (None, now - 5, now + 3 * DAY, now + DAY):
+    for expires in (None, now - 30 * DAY, now + 3 * DAY, now + DAY):
         keys.create("test", grant, expires)
     revoked, _ = keys.create("test", grant, now + 60)
     keys.revoke(revoked.id)
     assert next_key_end(keys.path) == pytest.approx(now + DAY)
+    ended = [keys.create("test", grant, now - days * DAY)[0] for days in (1, 2)]
+    assert next_key_end(keys.path) == pytest.approx(now - 2 * DAY)
+    keys.revoke(ended[1].id)
+    assert next_key_end(keys.path) == pytest.approx(now - DAY)
+    keys.rotate(ended[0].id, 0.0, now + 90 * DAY)
+    assert next_key_end(keys.path) == pytest.approx(now + DAY)
+    # A newer release wrote it, it is no file of keys, or it is no file.
+    keys.path.write_text('{"format": 99, "keys": [], "hmac": ""}')
+    assert next_key_end(keys.path) is None
     keys.path.write_text("no keys")
     assert next_key_end(keys.path) is None
+    assert next_key_end(tmp_path) is None
 
 
 def test_the_space_of_a_folder_is_told_and_that_of_a_missing_one_left_out(tmp_path: Path) -> None:

@@ -14,10 +14,16 @@ import pytest
 from sameface.inference.base import Inference, runs_off_loop
 from sameface.observation.calls import CANCELLED, PRESENT, observed_stream, observed_unary
 from sameface.observation.observers import STAGE_NAMES, Details, End, Metadata, ObservedCall, StageName, observers
-from sameface.observation.parts import OPERATIONS, observed_engine, observed_inference, observed_threads
+from sameface.observation.parts import (
+    OPERATIONS,
+    observed_engine,
+    observed_inference,
+    observed_threads,
+    unobserved,
+)
 from sameface.observation.stages import UNOBSERVED, observing, stage, stage_with
 from sameface_qdrant import EdgeOptions, ServerOptions
-from sameface_qdrant.engines.base import Engine
+from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.store.opening import open_engine
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.decision import Decision
@@ -198,10 +204,17 @@ async def test_an_observed_engine_passes_on_what_it_is_asked(tmp_path: Any) -> N
         engine = observed_engine(plain)
         await engine.ensure("things", 4)
         assert await engine.get("things", []) == {}
+
+        async def probe() -> None:
+            await engine.count("things", Where({}))
+
+        await unobserved(probe)()
         assert (engine.exclusive, engine.description) == (plain.exclusive, plain.description)
+        await engine.get("things", [])
         await engine.aclose()
     assert [line for line in told.lines if line.startswith("begin")] == [
         "begin store {'operation': 'ensure', 'engine': 'edge'}",
+        "begin store {'operation': 'get', 'engine': 'edge'}",
         "begin store {'operation': 'get', 'engine': 'edge'}",
     ]
 

@@ -15,8 +15,6 @@ from tests.soak.slopes import Slope, slope_of
 
 CONFIDENCE = 0.95
 """That all intervals together hold."""
-CONSTANT = 0.002
-"""A series whose medians differ by no more than this share of its size is called constant."""
 WARM_UP = 0.25
 """This share of the time is left out: caches fill, and pools of threads and memory grow to what the load needs."""
 MUST_GROW: Mapping[tuple[str, str], str] = {
@@ -41,7 +39,7 @@ class Found:
         """flat, constant, grows, falls, must grow, or too short to tell."""
         if self.must_grow:
             return "must grow"
-        if self.slope.range <= CONSTANT * abs(self.slope.first):
+        if not self.slope.range:
             return "constant"
         if math.isinf(self.slope.high):
             return "too short to tell"
@@ -86,7 +84,7 @@ def slopes_table(found: list[Found], seconds: float) -> Table:
         f"After a warm-up of {WARM_UP:.0%} of {seconds:g} s. The intervals hold together with {CONFIDENCE:.0%} "
         "confidence, and allow for the correlation of values that follow each other. Seen would have been a growth of "
         "half the interval's width.",
-        f"Constant is what differs by no more than {CONSTANT:.1%} of its size.",
+        "Constant is what has the same median in every batch. What grows by little grows too.",
         "Memory is what is not backed by files, with swap; what processes share is divided among them.",
     )
     headings = ("part", "what", "first → last", "slope per hour (interval)", "seen from, per hour", "")

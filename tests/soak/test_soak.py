@@ -75,6 +75,16 @@ def test_only_a_leak_is_found_wrong() -> None:
     assert drawn.startswith("<svg")
 
 
+def test_a_leak_that_is_small_beside_the_size_is_found() -> None:
+    rng, series = np.random.default_rng(2), Series(600)
+    series.at_s[:] = np.arange(600) * 2.0
+    series.count = 600
+    series.values = {Name("service", "memory", "MiB"): 300 + series.at_s * 2e-4 + rng.normal(size=600) * 0.01}
+    (found,) = judged(series)
+    assert found.slope.range < 0.001 * found.slope.first
+    assert (found.verdict, found.met) == ("grows", False)
+
+
 def data_folder(service: Service) -> Path:
     """The folder that a service was started with."""
     command = Path(f"/proc/{service.pid}/cmdline").read_text().split("\0")

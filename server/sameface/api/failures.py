@@ -1,8 +1,10 @@
-"""Turns what a handler raised into an error of the table."""
+"""Turns what a handler raised into an error of the table, and finds it in an answer."""
 
 import logging
+from typing import Any
 
 import grpc
+from google.rpc import error_details_pb2
 
 from sameface.api.status import ERRORS, UnexpectedError
 from sameface_qdrant.errors import SamefaceError
@@ -29,3 +31,12 @@ def failure_of(method: str, error: Exception) -> SamefaceError:
     failure = as_typed(method, error)
     failure.__cause__ = failure.__context__ = None
     return failure.with_traceback(None)
+
+
+def reason_in(answer: Any) -> str:
+    """Return the reason of the error that an answer of a stream contains; empty without one."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in answer.error.details if answer.HasField("error") else ():
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""

@@ -21,10 +21,10 @@ from sameface.api.always_answered import PREFIX, AlwaysAnswered
 from sameface.api.answers import Answers
 from sameface.api.arrivals import Arrivals
 from sameface.api.connections import connection_of
-from sameface.api.failures import failure_of
+from sameface.api.failures import failure_of, reason_in
 from sameface.api.receiving import Parser, messages_of, only_message
 from sameface.api.refusals import Refusals, end_call
-from sameface.api.status import reason_in, rich_status
+from sameface.api.status import rich_status
 from sameface.audit.recorder import Recorder
 from sameface.deadline import set_time_left
 from sameface.errors import ServerBusy

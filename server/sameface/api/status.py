@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import grpc
@@ -24,9 +25,12 @@ class ErrorRow:
     metadata: str
     """Keys of the ErrorInfo's metadata, for docs/errors.md."""
     remedy: str
+    of_service: bool = False
+    """Whether the service, or what it needs, is at fault, and neither the caller nor the load."""
 
 
 _CODES = grpc.StatusCode
+_OurFault = partial(ErrorRow, of_service=True)
 ERRORS: dict[str, ErrorRow] = {
     "INVALID_ARGUMENT": ErrorRow(
         _CODES.INVALID_ARGUMENT, "`field`", "Correct the field. A BadRequest violation names it too."
@@ -89,7 +93,7 @@ ERRORS: dict[str, ErrorRow] = {
     "CREDENTIALS_REFUSED": ErrorRow(
         _CODES.UNAUTHENTICATED, "–", "Use a valid key, token or certificate. The server's log says why it was refused."
     ),
-    "CREDENTIALS_UNCHECKABLE": ErrorRow(
+    "CREDENTIALS_UNCHECKABLE": _OurFault(
         _CODES.UNAVAILABLE,
         "`issuer`, for a token",
         "The token's issuer, or the file of keys, cannot be read. Wait, and repeat.",
@@ -178,7 +182,7 @@ ERRORS: dict[str, ErrorRow] = {
         "`in_flight` and `limit`, or `format` and `bytes` of a photo for which memory is short",
         "Wait as RetryInfo says, and repeat the call.",
     ),
-    "AUDIT_UNAVAILABLE": ErrorRow(
+    "AUDIT_UNAVAILABLE": _OurFault(
         _CODES.UNAVAILABLE, "–", "The server cannot write its audit log; its disk may be full. Repeat the call later."
     ),
     "RATE_LIMITED": ErrorRow(
@@ -194,44 +198,46 @@ ERRORS: dict[str, ErrorRow] = {
         "–",
         "Wait as RetryInfo says, open a new stream, and continue after the sample of the last response.",
     ),
-    "STORE_FULL": ErrorRow(
+    "STORE_FULL": _OurFault(
         _CODES.RESOURCE_EXHAUSTED, "`path` or `url`", "Free disk space on the server. Reads still work."
     ),
-    "MODEL_UNAVAILABLE": ErrorRow(
+    "MODEL_UNAVAILABLE": _OurFault(
         _CODES.UNAVAILABLE, "`triton_url`, or `model` and `version`", "Wait as RetryInfo says, and repeat the call."
     ),
-    "STORE_UNAVAILABLE": ErrorRow(
+    "STORE_UNAVAILABLE": _OurFault(
         _CODES.UNAVAILABLE, "`path` or `url`", "Wait as RetryInfo says, and repeat the call."
     ),
-    "MODEL_CHECK_FAILED": ErrorRow(
+    "MODEL_CHECK_FAILED": _OurFault(
         _CODES.UNAVAILABLE,
         "`model`, `version`",
         "The server's models do not match their cards. Ask the operator to check the server's log.",
     ),
-    "PROTECTION_KEY_REFUSED": ErrorRow(
+    "PROTECTION_KEY_REFUSED": _OurFault(
         _CODES.FAILED_PRECONDITION,
         "`key` (its id; empty if the service has no keys at all)",
         "Give the service the keys that the store was made with (docs/template-protection.md).",
     ),
-    "STORE_CORRUPT": ErrorRow(_CODES.DATA_LOSS, "`path`", "Restore the data folder from a backup."),
-    "STORE_TOO_NEW": ErrorRow(
+    "STORE_CORRUPT": _OurFault(_CODES.DATA_LOSS, "`path`", "Restore the data folder from a backup."),
+    "STORE_TOO_NEW": _OurFault(
         _CODES.FAILED_PRECONDITION,
         "`found`, `least`, `current` (schema versions)",
         "A newer release wrote this record. Upgrade the service.",
     ),
-    "STORE_TOO_OLD": ErrorRow(
+    "STORE_TOO_OLD": _OurFault(
         _CODES.FAILED_PRECONDITION,
         "`url`; `version`, or `kind`",
         "Ask the operator to upgrade the Qdrant server: 1.17 or newer is needed.",
     ),
-    "STORE_REFUSED": ErrorRow(
+    "STORE_REFUSED": _OurFault(
         _CODES.FAILED_PRECONDITION,
         "`url`; `collection`, or `kind`",
         "Ask the operator to check the Qdrant server's settings, such as strict mode. The request was not at fault.",
     ),
-    "INTERNAL": ErrorRow(_CODES.INTERNAL, "–", "This is a defect of the server. Report it with the server's log."),
+    "INTERNAL": _OurFault(_CODES.INTERNAL, "–", "This is a defect of the server. Report it with the server's log."),
 }
 """Reason → status, metadata and what to do. The server sends no error that is not in this table."""
+FAULTS_OF_SERVICE = tuple(reason for reason, row in ERRORS.items() if row.of_service)
+"""Reasons of which the alert `SamefaceErrors` tells."""
 
 
 class UnexpectedError(SamefaceError):
@@ -281,15 +287,6 @@ def _packed(detail: Any) -> any_pb2.Any:
     holder = any_pb2.Any()
     holder.Pack(detail)
     return holder
-
-
-def reason_in(answer: Any) -> str:
-    """Return the reason of the error that an answer of a stream contains; empty without one."""
-    info = error_details_pb2.ErrorInfo()
-    for detail in answer.error.details if answer.HasField("error") else ():
-        if detail.Unpack(info):
-            return str(info.reason)
-    return ""
 
 
 def _clipped(text: str, most: int) -> str:

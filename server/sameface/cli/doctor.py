@@ -92,7 +92,8 @@ def _examine() -> Iterator[Finding]:
 
 def _ends(settings: "Settings") -> Iterator[Finding]:
     """Look for certificates and API keys that end soon, where the settings name any."""
-    from sameface.cli.ends import certificate_files, certificates_found, keys_found
+    from sameface.access.ends import certificate_files
+    from sameface.cli.ends import certificates_found, keys_found
 
     now = datetime.now(UTC)
     if files := certificate_files(settings):

@@ -1,53 +1,11 @@
-"""When certificates and API keys end: what `sameface doctor` says of the files that the settings name."""
+"""What `sameface doctor` says of the certificates and API keys that the settings name."""
 
-import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
-if TYPE_CHECKING:
-    from sameface.settings import Settings
-
-CERTIFICATES = {"certificate", "client_ca", "ca", "ca_certificate", "client_certificate"}
-"""Names of settings that are files of certificates, in any section."""
-CERTIFICATE_SOON = timedelta(days=14)
-KEY_SOON = timedelta(days=7)
-
-
-def certificate_files(settings: "Settings") -> dict[str, Path]:
-    """Return the files of certificates that the settings name, by the variable of each setting."""
-    return dict(_files(settings, "SAMEFACE"))
-
-
-def _files(section: Any, name: str) -> Iterator[tuple[str, Path]]:
-    if isinstance(section, BaseModel):
-        names = list(type(section).model_fields)
-    elif dataclasses.is_dataclass(section):
-        names = [one.name for one in dataclasses.fields(section)]
-    else:
-        return
-    for one in names:
-        value = getattr(section, one)
-        variable = f"{name}{'_' if name == 'SAMEFACE' else '__'}{one.upper()}"
-        if isinstance(value, Path) and one in CERTIFICATES:
-            yield variable, value
-        else:
-            yield from _files(value, variable)
-
-
-def certificate_end(path: Path) -> datetime:
-    """Return when the first certificate of a PEM file ends.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it has no certificate.
-    """
-    from cryptography import x509
-
-    return min(one.not_valid_after_utc for one in x509.load_pem_x509_certificates(path.read_bytes()))
+from sameface.access.api_keys import KeyFile
+from sameface.access.ends import CERTIFICATE_SOON, KEY_SOON, certificate_end
 
 
 def told_ends(ends: Iterable[tuple[str, datetime]], soon: timedelta, now: datetime) -> tuple[bool, str]:
@@ -81,7 +39,6 @@ def keys_found(path: Path, now: datetime) -> tuple[bool, str]:
         SamefaceError: the file cannot be used.
         OSError: it cannot be read.
     """
-    from sameface.access.api_keys import KeyFile
 
     valid = [one for one in KeyFile(path).read().values() if one.state(now.timestamp()) == "valid"]
     ends = [(f"{one.name} ({one.id})", datetime.fromtimestamp(one.expires, UTC)) for one in valid if one.expires]

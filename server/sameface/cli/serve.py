@@ -15,7 +15,6 @@ from sameface.cli.options import ExitCode, InferenceName
 from sameface.cli.output import visible
 from sameface.core_dumps import forbid_core_dumps
 from sameface.logs import log_to_stderr, quiet_grpc
-from sameface.tracing.spans import present_ids
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 if TYPE_CHECKING:
@@ -131,8 +130,10 @@ def serve(
     if print_config:
         print(settings.model_dump_json(indent=2))
         return
-    log_to_stderr(settings.log_level, settings.log_format, present_ids)
+    from sameface.tracing.spans import present_ids
     from sameface.variables import unknown_variables
+
+    log_to_stderr(settings.log_level, settings.log_format, present_ids)
 
     for unknown in unknown_variables(os.environ):
         logging.getLogger(__name__).warning("%s", unknown)

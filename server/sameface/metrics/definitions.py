@@ -62,14 +62,14 @@ OBSERVED = (
     Metric(
         "store_request_seconds",
         "histogram",
-        "Time of one request to Qdrant, embedded or server",
+        "Time of one request to Qdrant, embedded or server; without the probes of the service's own health checks",
         {"operation": "a request of the store's engine"},
         STEPS,
     ),
     Metric(
         "store_request_failures",
         "counter",
-        "Requests to Qdrant that failed",
+        "Requests to Qdrant that failed, without those probes",
         {"operation": "a request of the store's engine"},
     ),
     Metric(
@@ -172,11 +172,13 @@ READ = (
     Metric(
         "certificate_expiry_timestamp_seconds",
         "gauge",
-        "When a certificate ends; of a file with several, the first end",
-        {"use": "`grpc`, `http`, `metrics`, and `…_client_ca`"},
+        "When a certificate ends; of a file with several, the first end; 0 if it cannot be read",
+        {"use": "the variable of the setting that names the file, such as `SAMEFACE_TLS__CERTIFICATE`"},
     ),
     Metric(
-        "api_key_expiry_timestamp_seconds", "gauge", "When the next API key ends that is valid; no series without one"
+        "api_key_expiry_timestamp_seconds",
+        "gauge",
+        "When the next API key ends, or ended within 7 days and is not revoked; no series without one",
     ),
     Metric("disk_free_bytes", "gauge", "Free space where files are written", {"use": "`data`, `audit`"}),
     Metric("disk_size_bytes", "gauge", "Size of that file system", {"use": "`data`, `audit`"}),

@@ -1,40 +1,34 @@
-"""What metrics say of files: when certificates end, and how much space is left."""
+"""What metrics say of files: when certificates and keys end, and how much space is left."""
 
 import shutil
-import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-
-from sameface.access.api_keys import KeyFile
-from sameface.access.tls import TlsOptions
-from sameface_qdrant.errors import InvalidArgument
+from sameface.access.ends import certificate_end, key_ends
+from sameface_qdrant.errors import SamefaceError
 
 
-def certificates_of(use: str, tls: TlsOptions) -> dict[str, Path]:
-    """Return the certificate files of a port, by what they are for: ``use`` and ``use_client_ca``."""
-    files = {use: tls.certificate, f"{use}_client_ca": tls.client_ca}
-    return {name: path for name, path in files.items() if path is not None}
+def first_end(path: Path) -> float:
+    """Return when the first certificate of a PEM file ends, in seconds of the epoch.
 
-
-def first_end(path: Path) -> float | None:
-    """Return when the first certificate of a PEM file ends, in seconds of the epoch; None if it cannot be read."""
+    A file that cannot be read, or has no certificate, ended at 0: nobody can use it, and the alert must not end.
+    """
     try:
-        found = x509.load_pem_x509_certificates(path.read_bytes())
+        return certificate_end(path).timestamp()
     except (OSError, ValueError):
-        return None
-    return min(one.not_valid_after_utc.timestamp() for one in found)
+        return 0.0
 
 
 def next_key_end(path: Path) -> float | None:
-    """Return when the next API key of a file ends that is valid now, in seconds of the epoch; None without one."""
-    now = time.time()
+    """Return when the next API key of a file ends, in seconds of the epoch; None without one, or without a usable file.
+
+    Keys that ended within the last days count, see `key_ends`.
+    """
     try:
-        keys = KeyFile(path).read().values()
-    except InvalidArgument:
+        return min(key_ends(path, datetime.now(UTC)), default=None)
+    except (OSError, SamefaceError):
         return None
-    return min((key.expires for key in keys if key.expires is not None and key.state(now) == "valid"), default=None)
 
 
 def space(folders: Mapping[str, Path]) -> Iterator[tuple[str, int, int]]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from sameface.access.roles import RULES
-from sameface.api.status import ERRORS
+from sameface.api.status import ERRORS, FAULTS_OF_SERVICE
 from sameface.inference.cards import ModelCard
 from sameface.metrics.bands import BELOW, Bands, bands_of
 from sameface.metrics.definitions import OBSERVED, OTHER, PREFIX, Metric
@@ -23,6 +23,8 @@ Exemplar: TypeAlias = Callable[[], Mapping[str, str] | None]
 
 OK = "OK"
 REASONS = (OK, CANCELLED, *ERRORS)
+ALERTING = (OK, "SERVER_BUSY", *FAULTS_OF_SERVICE)
+"""Reasons on which alerts depend. Their series begin with 0, because a rate does not see what a series begins with."""
 NOT_ACQUIRED = (
     "IMAGE_UNDECODABLE",
     "IMAGE_TOO_LARGE",
@@ -88,9 +90,9 @@ class MetricsObserver:
                 self.bands[card.model, str(card.version)] = bands
         models: list[tuple[str, ...]] = [(card.model, str(card.version)) for card in cards]
         values: dict[str, list[tuple[str, ...]]] = {
-            "requests": [(rpc, OK) for rpc in RULES],
+            "requests": [(rpc, reason) for rpc in RULES for reason in ALERTING],
             "request_seconds": [],
-            "stream_answers": [(rpc, OK) for rpc in STREAMS],
+            "stream_answers": [(rpc, reason) for rpc in STREAMS for reason in ALERTING],
             "stage_seconds": [(name,) for name in STAGE_NAMES if name not in ("inference", "store")],
             "inference_seconds": models,
             "inference_failures": models,

@@ -134,6 +134,9 @@ class _Server(HTTPServer):
                 closing.cancel()
         except (OSError, ValueError) as error:
             log.debug("a scrape has failed: %s", error)
+        except Exception as error:
+            # A thread that ends by an exception would print a traceback at each scrape.
+            log.error("a scrape has failed: %r", error)
         finally:
             self.shutdown_request(connection)
             self._places.release()
@@ -157,7 +160,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != PATH:
             self.send_error(404, f"only {PATH} is here")
             return
-        kind, text = self.server.page.for_caller(self.headers.get("Accept", ""))
+        try:
+            kind, text = self.server.page.for_caller(self.headers.get("Accept", ""))
+        except Exception as error:
+            log.error("metrics cannot be read: %r", error)
+            self.send_error(500, "the log of the service says why")
+            return
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text)))

@@ -2,6 +2,7 @@
 nothing.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from sameface.metrics.contents import Contents
 from sameface.metrics.definitions import PREFIX, READ
 from sameface.metrics.files import first_end, space
 from sameface.metrics.sweeps import Sweeps
+
+log = logging.getLogger(__name__)
 
 Sample = tuple[str, tuple[str, ...], float]
 """Name of the metric, values of its labels, value."""
@@ -82,7 +85,12 @@ class State(Collector):
         )
         read, samples = self._files
         if time.monotonic() - read > FILES_S:
-            samples = tuple(file_samples(self._sources))
+            try:
+                samples = tuple(file_samples(self._sources))
+            except Exception:
+                # What is read of files must not take the other metrics away.
+                log.exception("what metrics say of files cannot be read")
+                samples = ()
             self._files = time.monotonic(), samples
         yield from samples
 
@@ -145,8 +153,7 @@ def store_samples(contents: Contents | None, sweeps: Sweeps) -> Iterator[Sample]
 def file_samples(sources: Sources) -> Iterator[Sample]:
     """Yield when certificates and keys end, and how much space is left."""
     for use, path in sources.certificates.items():
-        if (end := first_end(path)) is not None:
-            yield "certificate_expiry_timestamp_seconds", (use,), end
+        yield "certificate_expiry_timestamp_seconds", (use,), first_end(path)
     if (end := sources.next_key_end()) is not None:
         yield "api_key_expiry_timestamp_seconds", (), end
     for use, free, size in space(sources.folders):

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any, ParamSpec, TypeVar, cast
 
 from sameface.inference.base import Inference, Tensors, runs_off_loop
@@ -18,6 +18,22 @@ SEARCHES = ("nearest", "nearest_each")
 WRITES = ("ensure", "upsert", "set_payload", "delete", "commit")
 OPERATIONS = (*READS, *SEARCHES, *WRITES)
 """The requests of `Engine`, which are the values of ``operation``."""
+
+
+_PROBING: ContextVar[bool] = ContextVar("probing", default=False)
+
+
+def unobserved(probe: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """Return a probe whose requests to the store are no stages. There would be more of them than of calls."""
+
+    async def quiet() -> None:
+        token = _PROBING.set(True)
+        try:
+            await probe()
+        finally:
+            _PROBING.reset(token)
+
+    return quiet
 
 
 def observed_inference(inference: Inference) -> Inference:
@@ -85,6 +101,8 @@ def _observed(
     details = {"operation": operation, "engine": kind}
 
     async def observed(*args: Arguments.args, **more: Arguments.kwargs) -> Result:
+        if _PROBING.get():
+            return await request(*args, **more)
         with stage_with("store", details):
             return await request(*args, **more)
 
