@@ -150,6 +150,11 @@ def test_every_pattern_has_an_example_that_fits_it() -> None:
         ({"metrics": {"enabled": True, "port": 50051}}, "set metrics.port to another"),
         ({"service": {"rollingUpdate": {"maxSurge": 0}}}, "set service.rollingUpdate.maxSurge to 1"),
         ({"triton": {"rollingUpdate": {"maxSurge": "0%", "maxUnavailable": 0}}}, "set triton.rollingUpdate.maxSurge"),
+        ({"triton": {"rollingUpdate": {"maxSurge": 0}}}, "set triton.rollingUpdate.maxSurge to 1"),
+        (
+            {"triton": {"gpu": {"count": 1}, "rollingUpdate": {"maxUnavailable": 0}}},
+            "set triton.rollingUpdate.maxSurge to 1",
+        ),
         (
             {"service": {"resources": {"requests": {"memory": "4Gi"}}}},
             "set service.resources.limits.memory to 4Gi or more",
@@ -178,6 +183,18 @@ def test_every_pattern_has_an_example_that_fits_it() -> None:
 def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(helm.HelmRenderError, match=reason):
         render(values)
+
+
+def test_a_rolling_update_that_replaces_a_pod_is_taken() -> None:
+    for gpus, given, expected in (
+        (0, {"maxSurge": 0, "maxUnavailable": 1}, (0, 1)),
+        (0, {"maxSurge": "50%"}, ("50%", 0)),
+        (1, {"maxSurge": 0}, (0, 1)),
+        (1, {"maxSurge": 1, "maxUnavailable": 0}, (1, 0)),
+    ):
+        objects = render({"triton": {"gpu": {"count": gpus}, "rollingUpdate": given}})
+        found = objects["Deployment", "mine-triton"]["spec"]["strategy"]["rollingUpdate"]
+        assert (found["maxSurge"], found["maxUnavailable"]) == expected
 
 
 def test_equal_amounts_in_other_units_are_no_contradiction() -> None:

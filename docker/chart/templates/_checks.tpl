@@ -81,7 +81,7 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $rolling := $values.rollingUpdate -}}
+{{- $rolling := include "sameface.rollingUpdate" $values | fromYaml -}}
 {{- if and (regexMatch "^0%?$" (toString $rolling.maxSurge)) (regexMatch "^0%?$" (toString $rolling.maxUnavailable)) -}}
 {{- fail (printf "%s.rollingUpdate allows neither a pod more nor a pod less, so no pod could be replaced: set %s.rollingUpdate.maxSurge to 1" $name $name) -}}
 {{- end -}}
