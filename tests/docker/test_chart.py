@@ -232,6 +232,26 @@ def test_the_chart_refuses_every_variable_that_it_sets() -> None:
             render({"service": {"env": {variable: "1"}}})
 
 
+@pytest.mark.parametrize("component", ["service", "triton"])
+def test_no_value_turns_telemetry_on(component: str) -> None:
+    for more in (
+        {"env": {"ORT_DISABLE_TELEMETRY": "0"}},
+        {"secretEnv": {"ORT_DISABLE_TELEMETRY": {"name": "a", "key": "b"}}},
+    ):
+        with pytest.raises(helm.HelmRenderError, match="sets ORT_DISABLE_TELEMETRY.* remove the variable"):
+            render({component: more})
+
+
+def test_no_container_has_a_variable_twice_and_what_triton_has_is_refused() -> None:
+    for case in CASES.values():
+        for name in controllers(objects := render(case)):
+            names = [one["name"] for one in container(objects, name).get("env", [])]
+            assert len(names) == len(set(names))
+    for entry in container(render({}), "mine-triton")["env"]:
+        with pytest.raises(helm.HelmRenderError, match=f"triton.env sets {entry['name']}"):
+            render({"triton": {"env": {entry["name"]: "1"}}})
+
+
 def test_a_setting_is_added_to_those_that_keep_memory_within_its_limit() -> None:
     settings = environment(render({"service": {"env": {"SAMEFACE_MAX_FACES": "8", "SAMEFACE_MAX_REQUESTS": "4"}}}))
     assert settings["SAMEFACE_MAX_FACES"] == "8"

@@ -102,6 +102,11 @@
 {{- fail (printf "%s.podLabels sets %s, by which Services find the pods: use a label of your own, such as example.org/team" $name $label) -}}
 {{- end -}}
 {{- end -}}
+{{- range $part := list "env" "secretEnv" -}}
+{{- if hasKey (get $values $part) "ORT_DISABLE_TELEMETRY" -}}
+{{- fail (printf "%s.%s sets ORT_DISABLE_TELEMETRY, but the models' runtime sends nothing about its use, which this project promises: remove the variable" $name $part) -}}
+{{- end -}}
+{{- end -}}
 {{- range $variable, $_ := $values.secretEnv -}}
 {{- if hasKey $values.env $variable -}}
 {{- fail (printf "%s.secretEnv sets %s, which is set elsewhere: use the value %s.env.%s instead" $name $variable $name $variable) -}}
