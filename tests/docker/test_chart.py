@@ -238,7 +238,7 @@ def test_no_value_turns_telemetry_on(component: str) -> None:
         {"env": {"ORT_DISABLE_TELEMETRY": "0"}},
         {"secretEnv": {"ORT_DISABLE_TELEMETRY": {"name": "a", "key": "b"}}},
     ):
-        with pytest.raises(helm.HelmRenderError, match="sets ORT_DISABLE_TELEMETRY.* remove the variable"):
+        with pytest.raises(helm.HelmRenderError, match=r"sets ORT_DISABLE_TELEMETRY.* remove the variable"):
             render({component: more})
 
 

@@ -176,6 +176,11 @@ def test_prometheus_reads_every_pod_once_and_has_the_rules() -> None:
     assert objects["ServiceMonitor", "mine"]["metadata"]["labels"]["release"] == "prometheus"
     rules = yaml.safe_load(Path("docker/monitoring/rules.yaml").read_text())
     assert objects["PrometheusRule", "mine"]["spec"] == {"groups": rules["groups"]}
+    watched = CASES["watched"]["metrics"]
+    elsewhere = {**watched, "rules": {"enabled": True, "runbookUrl": "https://docs.example/runbook/"}}
+    linked = render({"metrics": elsewhere})["PrometheusRule", "mine"]["spec"]["groups"]
+    expected = json.dumps(rules["groups"]).replace("docs/runbook.md", "https://docs.example/runbook/")
+    assert linked == json.loads(expected)
     dashboard = objects["ConfigMap", "mine-dashboard"]["data"]["sameface.json"]
     assert json.loads(dashboard) == json.loads(Path("docker/monitoring/dashboard.json").read_text())
     allowed = objects["NetworkPolicy", "mine"]["spec"]["ingress"]

@@ -75,6 +75,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tls": {"certManager": {"dnsNames": ["https://faces"]}}}, "'faces.example.org'"),
     ({"access": {"issuers": [{"issuer": "a", "audience": "b", "jwks": "c"}]}}, "'https://login.example.org/jwks'"),
     ({"access": {"issuers": [{"issuer": "a", "audience": "b"}]}}, "'jwks'"),
+    ({"metrics": {"rules": {"runbookUrl": "docs/runbook.md"}}}, "'https://docs.example/runbook/'"),
     ({"imagePullSecrets": ["pull"]}, "want object"),
     ({"serviceAccount": {"name": "Faces"}}, "'my-name'"),
     ({"networkPolicy": {"form": []}}, "'form' not allowed"),
