@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sameface.access.grants import read_grants
+from sameface.health.parts import NEEDS
 from sameface.settings import Settings
 from tests.docker import helm
 from tests.docker.chart import CASES, CHART, SPREAD, container, controllers, environment, files, pod, render
@@ -149,6 +150,9 @@ def test_with_tls_the_pod_asks_itself_and_nothing_allows_plaintext() -> None:
         # The kubelet ends a command after a second unless it is told otherwise.
         assert container(secured, "mine")[probe]["timeoutSeconds"] > float(command[command.index("--timeout") + 1])
         assert container(plain, "mine")[probe]["grpc"] == {"port": 50051}
+    # Liveness does not follow the parts that a service needs.
+    assert NEEDS[container(plain, "mine")["livenessProbe"]["grpc"]["service"]] == ()
+    assert container(secured, "mine")["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
     assert "SAMEFACE_ALLOW_PLAINTEXT" not in environment(secured)
     assert environment(plain)["SAMEFACE_ALLOW_PLAINTEXT"] == "true"
 
