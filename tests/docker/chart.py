@@ -2,6 +2,9 @@
 
 import functools
 import json
+import re
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ CHART = Path("docker/chart")
 # Ten times as fast as the one in Python, where PyYAML has it.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SPREAD = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
+CLAIM = {"metadata": {"name": "mine-data", "annotations": {"meta.helm.sh/release-name": "mine"}}, "spec": {}}
+"""The claim of an earlier revision, as a cluster has it."""
 CASES: dict[str, dict[str, Any]] = {
     "as it is": {},
     "a Qdrant of one's own": {
@@ -114,16 +119,29 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def files(values: dict[str, Any], release: str = "mine") -> dict[str, str]:
-    """Return every rendered file by its name in the folder of templates."""
-    return _files(json.dumps(values), release)
+def files(values: dict[str, Any], release: str = "mine", claim: dict[str, Any] | None = None) -> dict[str, str]:
+    """Return every rendered file by its name in the folder of templates.
+
+    Without a cluster Helm finds nothing in it. `claim` is what it finds where the chart looks for its volume.
+    """
+    if claim is None:
+        return _files(json.dumps(values), release, str(CHART))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(CHART, Path(folder) / "chart")
+        helpers = copy / "templates" / "_helpers.tpl"
+        text, found = re.subn(
+            r'lookup "v1" "PersistentVolumeClaim" [^\n]* -}}', ".Values.global.claim -}}", helpers.read_text()
+        )
+        assert found == 1
+        helpers.write_text(text)
+        return _files.__wrapped__(json.dumps({**values, "global": {"claim": claim}}), release, str(copy))
 
 
 @functools.cache
-def _files(text: str, release: str) -> dict[str, str]:
+def _files(text: str, release: str, folder: str) -> dict[str, str]:
     """Render once for all tests that give the same values, as JSON."""
     values = json.loads(text)
-    chart = helm.Chart.load(str(CHART))
+    chart = helm.Chart.load(folder)
     chart.validate_schema(values)
     return {
         path.removeprefix("sameface/templates/"): text
@@ -131,9 +149,9 @@ def _files(text: str, release: str) -> dict[str, str]:
     }
 
 
-def render(values: dict[str, Any], release: str = "mine") -> Objects:
+def render(values: dict[str, Any], release: str = "mine", claim: dict[str, Any] | None = None) -> Objects:
     """Return every object by kind and name."""
-    texts = [text for path, text in files(values, release).items() if not path.endswith("NOTES.txt")]
+    texts = [text for path, text in files(values, release, claim).items() if not path.endswith("NOTES.txt")]
     objects = [one for text in texts for one in yaml.load_all(text, LOADER) if one]
     found = {(one["kind"], one["metadata"]["name"]): one for one in objects}
     assert len(found) == len(objects)

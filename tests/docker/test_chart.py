@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sameface.access.grants import read_grants
+from sameface.health.parts import NEEDS
 from sameface.settings import Settings
 from tests.docker import helm
 from tests.docker.chart import CASES, CHART, SPREAD, container, controllers, environment, files, pod, render
@@ -149,6 +150,9 @@ def test_with_tls_the_pod_asks_itself_and_nothing_allows_plaintext() -> None:
         # The kubelet ends a command after a second unless it is told otherwise.
         assert container(secured, "mine")[probe]["timeoutSeconds"] > float(command[command.index("--timeout") + 1])
         assert container(plain, "mine")[probe]["grpc"] == {"port": 50051}
+    # Liveness does not follow the parts that a service needs.
+    assert NEEDS[container(plain, "mine")["livenessProbe"]["grpc"]["service"]] == ()
+    assert container(secured, "mine")["livenessProbe"]["tcpSocket"] == {"port": "grpc"}
     assert "SAMEFACE_ALLOW_PLAINTEXT" not in environment(secured)
     assert environment(plain)["SAMEFACE_ALLOW_PLAINTEXT"] == "true"
 
@@ -230,6 +234,26 @@ def test_the_chart_refuses_every_variable_that_it_sets() -> None:
     for variable in set(re.findall(r"name: (SAMEFACE_\w+)", text)):
         with pytest.raises(helm.HelmRenderError, match=f"service.env sets {variable}"):
             render({"service": {"env": {variable: "1"}}})
+
+
+@pytest.mark.parametrize("component", ["service", "triton"])
+def test_no_value_turns_telemetry_on(component: str) -> None:
+    for more in (
+        {"env": {"ORT_DISABLE_TELEMETRY": "0"}},
+        {"secretEnv": {"ORT_DISABLE_TELEMETRY": {"name": "a", "key": "b"}}},
+    ):
+        with pytest.raises(helm.HelmRenderError, match=r"sets ORT_DISABLE_TELEMETRY.* remove the variable"):
+            render({component: more})
+
+
+def test_no_container_has_a_variable_twice_and_what_triton_has_is_refused() -> None:
+    for case in CASES.values():
+        for name in controllers(objects := render(case)):
+            names = [one["name"] for one in container(objects, name).get("env", [])]
+            assert len(names) == len(set(names))
+    for entry in container(render({}), "mine-triton")["env"]:
+        with pytest.raises(helm.HelmRenderError, match=f"triton.env sets {entry['name']}"):
+            render({"triton": {"env": {entry["name"]: "1"}}})
 
 
 def test_a_setting_is_added_to_those_that_keep_memory_within_its_limit() -> None:

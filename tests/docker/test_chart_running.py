@@ -1,9 +1,7 @@
-"""What the Helm chart renders for running it: replaced pods, scaling, drains, policies, metrics, moved templates."""
+"""What the Helm chart renders for running it: replaced pods, scaling, drains, policies, metrics."""
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,6 @@ import yaml
 
 from sameface.metrics.definitions import METRICS, PREFIX
 from sameface.variables import known_variables
-from sameface_qdrant import Contract
-from sameface_qdrant.blocking import Store
 from tests.docker import helm
 from tests.docker.chart import CASES, container, controllers, environment, files, pod, render
 
@@ -144,21 +140,6 @@ def test_helm_test_asks_the_service_through_its_encryption() -> None:
             assert not file.startswith("/") or str(Path(file).parent) in mounted.values(), name
 
 
-def test_the_job_that_moves_templates_reads_the_volume_and_writes_to_the_server() -> None:
-    objects = render(CASES["templates moved to a Qdrant"])
-    job = objects["Job", "mine-move"]
-    spec = job["spec"]["template"]["spec"]
-    assert {"name": "data", "persistentVolumeClaim": {"claimName": "mine-data"}} in spec["volumes"]
-    assert {"name": "data", "emptyDir": {}} in pod(objects, "mine")["volumes"]
-    assert "post-upgrade" in job["metadata"]["annotations"]["helm.sh/hook"]
-    (one,) = spec["containers"]
-    assert {"name": "SAMEFACE_QDRANT_URL", "value": "http://qdrant:6334"} in one["env"]
-    script = one["command"][-1]
-    assert script.index("store import") > script.index("volume export")
-    # Only the import writes to the server.
-    assert script.count("env -u SAMEFACE_QDRANT_URL sameface store") == 1
-
-
 def test_prometheus_reads_every_pod_once_and_has_the_rules() -> None:
     objects = render(CASES["watched"])
     for name in ("mine", "mine-triton"):
@@ -176,6 +157,11 @@ def test_prometheus_reads_every_pod_once_and_has_the_rules() -> None:
     assert objects["ServiceMonitor", "mine"]["metadata"]["labels"]["release"] == "prometheus"
     rules = yaml.safe_load(Path("docker/monitoring/rules.yaml").read_text())
     assert objects["PrometheusRule", "mine"]["spec"] == {"groups": rules["groups"]}
+    watched = CASES["watched"]["metrics"]
+    elsewhere = {**watched, "rules": {"enabled": True, "runbookUrl": "https://docs.example/runbook/"}}
+    linked = render({"metrics": elsewhere})["PrometheusRule", "mine"]["spec"]["groups"]
+    expected = json.dumps(rules["groups"]).replace("docs/runbook.md", "https://docs.example/runbook/")
+    assert linked == json.loads(expected)
     dashboard = objects["ConfigMap", "mine-dashboard"]["data"]["sameface.json"]
     assert json.loads(dashboard) == json.loads(Path("docker/monitoring/dashboard.json").read_text())
     allowed = objects["NetworkPolicy", "mine"]["spec"]["ingress"]
@@ -197,28 +183,6 @@ def test_every_variable_that_the_chart_sets_is_one_that_the_service_reads() -> N
     for case in CASES.values():
         names = {name for name in environment(render(case)) if name.startswith("SAMEFACE_")}
         assert names <= known_variables()
-
-
-def test_the_script_of_the_job_runs(tmp_path: Path) -> None:
-    """Without a server, so it finds everything already there: the store that it imports into is the one it exported."""
-    contract = Contract("voices", version=1, sha256="a" * 64, dimension=8, preprocessing="none")
-    data = tmp_path / "data"
-    data.mkdir()
-    with Store.open(f"edge://{data / 'store'}") as store:
-        store.galleries.create("staff", contract)
-    job = render(CASES["templates moved to a Qdrant"])["Job", "mine-move"]
-    *shell, script = job["spec"]["template"]["spec"]["containers"][0]["command"]
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    environment = {"PATH": path, "HOME": str(tmp_path), "SAMEFACE_DATA_DIR": str(data)}
-    script = script.replace("/data", str(data))
-    first, second = (
-        subprocess.run([*shell, script], env=environment, capture_output=True, text=True, check=False) for _ in range(2)
-    )
-    assert first.returncode == 0, first.stderr
-    assert "already there" in first.stdout
-    # Otherwise who was erased on the server since would come back.
-    assert (second.returncode, second.stdout.split(";")[0]) == (0, "the templates of this volume were moved before")
-    assert [one.name for one in (data / "move").iterdir()] == ["done"]
 
 
 def test_the_metric_for_the_autoscaler_is_one_that_the_service_has() -> None:

@@ -37,6 +37,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"service": {"colour": "red"}}, "'colour' not allowed"),
     ({"service": {"persistence": {"size": "much"}}}, "'5Gi'"),
     ({"service": {"persistence": {"size": "5K"}}}, "'5Gi'"),
+    ({"service": {"persistence": {"size": "0Gi"}}}, "'5Gi'"),
+    ({"service": {"persistence": {"size": "0.0"}}}, "'5Gi'"),
+    ({"triton": {"sharedMemory": "00Mi"}}, "'5Gi'"),
     ({"service": {"persistence": {"size": "5GB"}}}, "'5Gi'"),
     ({"service": {"podDisruptionBudget": {"maxUnavailable": "abc"}}}, "'25%'"),
     ({"service": {"podDisruptionBudget": {"maxUnavailable": 0}}}, "want 1"),
@@ -69,12 +72,23 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"triton": {"sharedMemory": "lots"}}, "'5Gi'"),
     ({"qdrant": {"url": "qdrant:6334"}}, "'http://qdrant:6334'"),
     ({"qdrant": {"url": "http://key@qdrant:6334"}}, "'http://qdrant:6334'"),
+    ({"qdrant": {"url": "http://q:99999"}}, "'http://qdrant:6334'"),
+    ({"qdrant": {"url": "http://q:6334,http://r:65536"}}, "'http://qdrant:6334'"),
+    ({"qdrant": {"url": "http://q:0"}}, "'http://qdrant:6334'"),
+    ({"triton": {"url": "gpu:99999"}}, "'gpu-box:8001'"),
+    ({"triton": {"url": "gpu:0"}}, "'gpu-box:8001'"),
+    ({"service": {"image": {"repository": "registry.example:70000/sameface"}}}, "'registry.example/sameface'"),
+    (
+        {"access": {"issuers": [{"issuer": "a", "audience": "b", "jwks": "https://login.example:99999/jwks"}]}},
+        "'https://login.example.org/jwks'",
+    ),
     ({"qdrant": {"urll": "http://qdrant:6334"}}, "'urll' not allowed"),
     ({"tls": {"secretName": "Faces_TLS"}}, "'my-name'"),
     ({"tls": {"certManager": {"kind": "issuer"}}}, "'Issuer'"),
     ({"tls": {"certManager": {"dnsNames": ["https://faces"]}}}, "'faces.example.org'"),
     ({"access": {"issuers": [{"issuer": "a", "audience": "b", "jwks": "c"}]}}, "'https://login.example.org/jwks'"),
     ({"access": {"issuers": [{"issuer": "a", "audience": "b"}]}}, "'jwks'"),
+    ({"metrics": {"rules": {"runbookUrl": "docs/runbook.md"}}}, "'https://docs.example/runbook/'"),
     ({"imagePullSecrets": ["pull"]}, "want object"),
     ({"serviceAccount": {"name": "Faces"}}, "'my-name'"),
     ({"networkPolicy": {"form": []}}, "'form' not allowed"),
@@ -150,6 +164,11 @@ def test_every_pattern_has_an_example_that_fits_it() -> None:
         ({"metrics": {"enabled": True, "port": 50051}}, "set metrics.port to another"),
         ({"service": {"rollingUpdate": {"maxSurge": 0}}}, "set service.rollingUpdate.maxSurge to 1"),
         ({"triton": {"rollingUpdate": {"maxSurge": "0%", "maxUnavailable": 0}}}, "set triton.rollingUpdate.maxSurge"),
+        ({"triton": {"rollingUpdate": {"maxSurge": 0}}}, "set triton.rollingUpdate.maxSurge to 1"),
+        (
+            {"triton": {"gpu": {"count": 1}, "rollingUpdate": {"maxUnavailable": 0}}},
+            "set triton.rollingUpdate.maxSurge to 1",
+        ),
         (
             {"service": {"resources": {"requests": {"memory": "4Gi"}}}},
             "set service.resources.limits.memory to 4Gi or more",
@@ -166,6 +185,16 @@ def test_every_pattern_has_an_example_that_fits_it() -> None:
         ({"service": {"env": {"sameface_data_dir": "/faces"}}}, "remove the variable"),
         ({"service": {"env": {"SAMEFACE_DEFAULTS": "/faces.toml"}}}, "SAMEFACE_CONFIG"),
         ({"service": {"env": {"SAMEFACE_CACHE_DIR": "/cache"}}}, "set /tmp/sameface"),
+        ({"service": {"env": {"sameface_cache_dir": "/tmpfiles"}}}, "set /tmp/sameface"),
+        ({"service": {"env": {"SAMEFACE_AUDIT__FOLDER": "/var/log/x"}}}, "set /data/audit"),
+        ({"service": {"env": {"SAMEFACE_AUDIT__FOLDER": "/data/../var/log"}}}, "set /data/audit"),
+        ({"service": {"env": {"SAMEFACE_HTTP__LISTEN": "0.0.0.0:50051"}}}, "the port of service.port: set another"),
+        ({"service": {"env": {"SAMEFACE_HTTP": '{"listen": "[::]:50051"}'}}}, "the port of service.port: set another"),
+        (
+            {"service": {"env": {"SAMEFACE_HTTP__LISTEN": "[::]:9464"}}, "metrics": {"enabled": True}},
+            "the port of metrics.port: set another",
+        ),
+        ({"qdrant": {"url": "http://q:6333 , http://r:6334"}}, "set its gRPC port, 6334"),
         ({"service": {"env": {"SAMEFACE_TLS": "{}"}}}, "set the value tls.secretName instead"),
         ({"service": {"env": {"sameface_listen": "a:1"}}}, "set the value service.port instead"),
         (
@@ -178,6 +207,30 @@ def test_every_pattern_has_an_example_that_fits_it() -> None:
 def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(helm.HelmRenderError, match=reason):
         render(values)
+
+
+def test_a_rolling_update_that_replaces_a_pod_is_taken() -> None:
+    for gpus, given, expected in (
+        (0, {"maxSurge": 0, "maxUnavailable": 1}, (0, 1)),
+        (0, {"maxSurge": "50%"}, ("50%", 0)),
+        (1, {"maxSurge": 0}, (0, 1)),
+        (1, {"maxSurge": 1, "maxUnavailable": 0}, (1, 0)),
+    ):
+        objects = render({"triton": {"gpu": {"count": gpus}, "rollingUpdate": given}})
+        found = objects["Deployment", "mine-triton"]["spec"]["strategy"]["rollingUpdate"]
+        assert (found["maxSurge"], found["maxUnavailable"]) == expected
+
+
+def test_values_at_the_edge_of_what_is_refused_are_taken() -> None:
+    folder = {"volumes": [{"name": "log", "emptyDir": {}}], "volumeMounts": [{"name": "log", "mountPath": "/var/log/"}]}
+    env = {
+        "SAMEFACE_AUDIT__FOLDER": "/var/log/faces",
+        "SAMEFACE_CACHE_DIR": "/tmp",
+        "SAMEFACE_HTTP__LISTEN": "0.0.0.0:9464",
+    }
+    render({"service": {**folder, "env": env, "persistence": {"size": "0.5Gi"}}})
+    for url in ("http://q:65535,https://q:1", "http://[fe80::1]:6334/", "https://qdrant.example , http://q:6334"):
+        jsonschema.validate({"qdrant": {"url": url}, "triton": {"url": "gpu:65535"}}, SCHEMA)
 
 
 def test_equal_amounts_in_other_units_are_no_contradiction() -> None:

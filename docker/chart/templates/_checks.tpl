@@ -38,7 +38,7 @@
 {{- if and (include "sameface.embedded" .) .Values.qdrant.moveFromVolume -}}
 {{- fail "qdrant.moveFromVolume is true, but there is no Qdrant server to move templates to: set qdrant.url, or remove it" -}}
 {{- end -}}
-{{- if regexMatch ":6333(/|,|$)" .Values.qdrant.url -}}
+{{- if regexMatch ":6333\\s*(/|,|$)" .Values.qdrant.url -}}
 {{- fail (printf "qdrant.url is %s, but 6333 is the port of Qdrant's REST API: set its gRPC port, 6334" .Values.qdrant.url) -}}
 {{- end -}}
 {{- if and (regexMatch "(^|,)\\s*http:" .Values.qdrant.url) (regexMatch "(^|,)\\s*https:" .Values.qdrant.url) -}}
@@ -81,7 +81,7 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $rolling := $values.rollingUpdate -}}
+{{- $rolling := include "sameface.rollingUpdate" $values | fromYaml -}}
 {{- if and (regexMatch "^0%?$" (toString $rolling.maxSurge)) (regexMatch "^0%?$" (toString $rolling.maxUnavailable)) -}}
 {{- fail (printf "%s.rollingUpdate allows neither a pod more nor a pod less, so no pod could be replaced: set %s.rollingUpdate.maxSurge to 1" $name $name) -}}
 {{- end -}}
@@ -100,6 +100,11 @@
 {{- range $label, $_ := $values.podLabels -}}
 {{- if has $label (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component") -}}
 {{- fail (printf "%s.podLabels sets %s, by which Services find the pods: use a label of your own, such as example.org/team" $name $label) -}}
+{{- end -}}
+{{- end -}}
+{{- range $part := list "env" "secretEnv" -}}
+{{- if hasKey (get $values $part) "ORT_DISABLE_TELEMETRY" -}}
+{{- fail (printf "%s.%s sets ORT_DISABLE_TELEMETRY, but the models' runtime sends nothing about its use, which this project promises: remove the variable" $name $part) -}}
 {{- end -}}
 {{- end -}}
 {{- range $variable, $_ := $values.secretEnv -}}
@@ -185,9 +190,28 @@ SAMEFACE_AUDIT__RETENTION_DAYS: audit.retentionDays
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- with .Values.service.env.SAMEFACE_CACHE_DIR -}}
-{{- if not (hasPrefix "/tmp" .) -}}
-{{- fail (printf "service.env.SAMEFACE_CACHE_DIR is %s, but only /tmp and /data can be written: set /tmp/sameface, or remove it" .) -}}
+{{- $written := list "/tmp" "/data" -}}
+{{- range .Values.service.volumeMounts -}}
+{{- if not .readOnly -}}{{- $written = append $written (trimSuffix "/" .mountPath) -}}{{- end -}}
+{{- end -}}
+{{- $folders := dict "SAMEFACE_CACHE_DIR" "/tmp/sameface" "SAMEFACE_AUDIT__FOLDER" "/data/audit" -}}
+{{- $ports := dict (toString .Values.service.port) "service.port" -}}
+{{- if .Values.metrics.enabled -}}{{- $ports = set $ports (toString .Values.metrics.port) "metrics.port" -}}{{- end -}}
+{{- range $variable, $value := .Values.service.env -}}
+{{- $name := upper $variable -}}
+{{- if hasKey $folders $name -}}
+{{- $found := false -}}
+{{- range $written -}}{{- if hasPrefix (printf "%s/" .) (printf "%s/" (clean $value)) -}}{{- $found = true -}}{{- end -}}{{- end -}}
+{{- if not $found -}}
+{{- fail (printf "service.env.%s is %s, but only /tmp, /data and what service.volumeMounts mounts can be written: set %s, or mount a volume there" $variable $value (get $folders $name)) -}}
+{{- end -}}
+{{- end -}}
+{{- if has $name (list "SAMEFACE_HTTP" "SAMEFACE_HTTP__LISTEN") -}}
+{{- range regexFindAll ":[0-9]+(\"|$)" (trim $value) -1 -}}
+{{- with get $ports (trimAll ":\"" .) -}}
+{{- fail (printf "service.env.%s listens at %s, the port of %s: set another, such as 8080" $variable $value .) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -98,6 +98,12 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* "true" where there is a volume whose templates are to be moved. Without one the Job's pod would wait for ever. */}}
+{{- define "sameface.moves" -}}
+{{- $live := include "sameface.liveClaim" . | fromYaml -}}
+{{- if and .Values.qdrant.moveFromVolume $live (not (dig "metadata" "deletionTimestamp" "" $live)) }}true{{ end -}}
+{{- end -}}
+
 {{/* The Qdrant server of the pods that run now; empty where there is none, or Helm has no cluster. */}}
 {{- define "sameface.liveUrl" -}}
 {{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "sameface.name" .) -}}

@@ -65,14 +65,14 @@ lifecycle:
 {{- end }}
 {{- end -}}
 
-{{/* How pods of a Deployment are replaced. Both numbers are always given: what Helm does not own, a change of it could
-     not remove. Call with a dict of values and the numbers surge and unavailable for what the values leave open. */}}
+{{/* How many pods more and fewer there may be while pods of a Deployment are replaced. What the values leave open: a new
+     pod first. With GPUs it would wait for the GPU of the old one, so the old one ends first. Both numbers are always
+     given: what Helm does not own, a change of it could not remove. Call with the component's values. */}}
 {{- define "sameface.rollingUpdate" -}}
-type: RollingUpdate
-rollingUpdate:
-{{- $given := .values.rollingUpdate }}
-  maxSurge: {{ ternary .surge $given.maxSurge (kindIs "invalid" $given.maxSurge) }}
-  maxUnavailable: {{ ternary .unavailable $given.maxUnavailable (kindIs "invalid" $given.maxUnavailable) }}
+{{- $waits := gt (int (dig "gpu" "count" 0 .)) 0 -}}
+{{- $given := .rollingUpdate -}}
+maxSurge: {{ ternary (ternary 0 1 $waits) $given.maxSurge (kindIs "invalid" $given.maxSurge) }}
+maxUnavailable: {{ ternary (ternary 1 0 $waits) $given.maxUnavailable (kindIs "invalid" $given.maxUnavailable) }}
 {{- end -}}
 
 {{/* Variables of a container. Call with its values. */}}

@@ -46,10 +46,17 @@ spec:
         {{- include "sameface.probe" (dict "root" . "seconds" (add .Values.service.startupSeconds 60)) | nindent 8 }}
       readinessProbe:
         {{- include "sameface.probe" (dict "root" .) | nindent 8 }}
-      # Checks only the port: a service must not be killed because its Triton does not answer.
+      # Asks only whether the process answers: a service must not be killed because its Triton does not. With TLS it
+      # checks only the port, since Kubernetes' own gRPC probe speaks no TLS.
       livenessProbe:
+        {{- if .Values.tls.enabled }}
         tcpSocket: { port: grpc }
+        {{- else }}
+        grpc: { port: {{ .Values.service.port }}, service: live }
+        {{- end }}
         periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 6
       resources: {{- toYaml .Values.service.resources | nindent 8 }}
       volumeMounts: {{- include "sameface.serviceMounts" . | nindent 8 }}
   volumes: {{- include "sameface.serviceVolumes" (dict "root" . "claim" (include "sameface.embedded" .)) | nindent 4 }}
