@@ -22,12 +22,11 @@ WORTHWHILE = 1 << 16
 def trim(folder: Path) -> int:
     """Remove what is not used, and return how many bytes that were."""
     before = _size(folder)
-    for pattern in UNUSED:
-        for path in sorted(folder.rglob(pattern)):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+    for path in unused(folder):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     for path in folder.rglob("*.so*"):
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
@@ -38,6 +37,11 @@ def trim(folder: Path) -> int:
                 path.write_bytes(shorter)
                 path.chmod(mode)
     return before - _size(folder)
+
+
+def unused(folder: Path) -> list[Path]:
+    """Return the files and folders that are removed."""
+    return [path for pattern in UNUSED for path in sorted(folder.rglob(pattern))]
 
 
 def without_tail(content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 Every ``sh`` and ``python`` block is run, in the order of its document, unless a comment above it says why not.
 """
 
+import functools
 import os
 import re
 import shutil
@@ -185,6 +186,49 @@ def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), f"{document} points to {target}"
+
+
+@functools.cache
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of the headings, as GitHub makes them: of two with the same text, the second ends in -1."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", BLOCK.sub("", document.read_text()), re.M):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        plain = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        found.add(next(one for one in (plain, *(f"{plain}-{n}" for n in range(1, 99))) if one not in found))
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_links_to_a_heading_lead_to_one(document: Path) -> None:
+    prose = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", document.read_text()))
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", prose):
+        named = document.parent / target if target else document
+        if not target.startswith("http") and named.suffix == ".md":
+            assert anchor in anchors(named), f"{document} points to {target}#{anchor}"
+
+
+SOURCES = sorted(
+    path
+    for folder in ("docker", "server", "plugins", "training", "tools", "benchmarks")
+    for path in Path(folder).rglob("*")
+    if path.suffix in (".txt", ".yaml", ".tpl", ".json", ".py", ".sh") and "node_modules" not in path.parts
+)
+
+
+def test_messages_and_files_that_name_a_heading_of_a_document_name_one_that_is_there() -> None:
+    named = [
+        (source, *found)
+        for source in SOURCES
+        for found in re.findall(r"\b(docs/[\w-]+\.md)(?:#([\w-]+)|, \"([^\"]+)\")", source.read_text())
+    ]
+    assert len(named) > 5
+    missing = [
+        f"{source} points to {document}, {anchor or heading}"
+        for source, document, anchor, heading in named
+        if (anchor or re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")) not in anchors(Path(document))
+    ]
+    assert not missing
 
 
 def rpcs() -> dict[str, str]:

@@ -165,6 +165,10 @@ class Load:
             await call()
         except ServiceError as error:
             self.failures.append(f"{error.code.name} {error.reason}".strip())
+        except Exception as error:
+            # The client promises typed errors alone.
+            self.failures.append(type(error).__name__)
+            self._violated("untyped", f"{type(error).__name__}: {error}")
         self.calls += 1
 
     async def _look(self) -> None:

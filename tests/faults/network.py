@@ -10,32 +10,39 @@ from pathlib import Path
 from types import TracebackType
 
 FILLER = "filler"
+NOT_ROOT = "a network namespace needs Linux and root"
+NO_IP = "the program ip (iproute2) is not installed"
+NO_NETWORK = "no network namespace can be made: "
+NO_MOUNT_ROOT = "a disk of its own needs Linux and root"
+NO_MOUNT = "no disk can be mounted: "
+REASONS = (NOT_ROOT, NO_IP, NO_NETWORK, NO_MOUNT_ROOT, NO_MOUNT)
+"""How a reason begins for which there can be no network or no disk."""
 
 
 @functools.cache
 def why_no_network() -> str:
     """Why no network can be made here; empty if it can. Root of a container may not be allowed to."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        return "a network namespace needs Linux and root"
+        return NOT_ROOT
     if not shutil.which("ip"):
-        return "the program ip (iproute2) is not installed"
+        return NO_IP
     try:
         with Network(255):
             return ""
     except RuntimeError as error:
-        return f"no network namespace can be made: {error}"
+        return f"{NO_NETWORK}{error}"
 
 
 @functools.cache
 def why_no_disk() -> str:
     """Why no disk can be mounted here; empty if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        return "a disk of its own needs Linux and root"
+        return NO_MOUNT_ROOT
     try:
         with tempfile.TemporaryDirectory() as folder, Disk(Path(folder) / "disk", 1):
             return ""
     except RuntimeError as error:
-        return f"no disk can be mounted: {error}"
+        return f"{NO_MOUNT}{error}"
 
 
 class Network:

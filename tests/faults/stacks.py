@@ -15,6 +15,8 @@ DISK_MB = 256
 AUDIT_DISK_MB = 16
 QDRANT_DISK_MB = 512
 CLOCK_FILE = "clock"
+NO_QDRANT = "QDRANT_BIN does not name a Qdrant server"
+NO_FAKETIME = "FAKETIME_LIB does not name libfaketimeMT.so.1"
 
 
 @dataclass(slots=True)
@@ -47,9 +49,9 @@ class Stack:
 def why_not(kind: str) -> str:
     """Why a stack cannot run here; empty if it can."""
     if kind == QDRANT and not os.environ.get("QDRANT_BIN"):
-        return "QDRANT_BIN does not name a Qdrant server"
+        return NO_QDRANT
     if kind == CLOCK and not Path(os.environ.get("FAKETIME_LIB", "")).is_file():
-        return "FAKETIME_LIB does not name libfaketimeMT.so.1"
+        return NO_FAKETIME
     return ""
 
 

@@ -1,11 +1,14 @@
 """The table of faults is written from the figures of a run, and the document is what those figures say."""
 
 import json
+import re
 from pathlib import Path
 
 from tests.faults.attempts import OK, Attempt, Road
 from tests.faults.faults import FAULTS
+from tests.faults.network import REASONS
 from tests.faults.run import row_of
+from tests.faults.stacks import NO_FAKETIME, NO_QDRANT
 from tests.faults.table import Row, as_json, markdown, merged, rows_of, written
 
 CONDITIONS = {
@@ -82,3 +85,14 @@ def test_the_document_holds_the_table_of_the_figures() -> None:
     kept = json.loads(figures)
     assert written(document, kept) == document, "write it again with `make chaos`"
     assert {row.key for row in rows_of(kept)} == {fault.key for fault in FAULTS}
+
+
+def test_a_row_that_was_not_run_says_why_and_the_others_say_when_they_were() -> None:
+    reasons = (NO_QDRANT, NO_FAKETIME, *REASONS)
+    # The reasons of this machine are among them.
+    assert all(fault.why_not().startswith(reasons) for fault in FAULTS if fault.why_not())
+    for row in rows_of(json.loads(Path("docs/faults.json").read_text())):
+        if row.not_run:
+            assert row.not_run.startswith(reasons), row.key
+        else:
+            assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC; \d+\.\d+", row.measured), row.key

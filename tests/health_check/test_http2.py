@@ -1,5 +1,6 @@
 """The frames of a health check, held against the libraries h2 and gRPC."""
 
+import asyncio
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,9 +15,23 @@ from grpc_health.v1.health import HealthServicer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sameface.api import health as api
+from sameface.cli.health import ask_parts
 from sameface.health.parts import AWAY as AWAY_KEY
+from sameface.health.parts import PARTS, PartHealth
 from sameface.health_check.check import check
-from sameface.health_check.http2 import AWAY, STATUSES, Answer, NoMessage, frame, request
+from sameface.health_check.http2 import (
+    AWAY,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    STATUSES,
+    Answer,
+    NoMessage,
+    frame,
+    request,
+)
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 
@@ -121,20 +136,53 @@ def test_a_real_server_is_asked(status: str, capsys: pytest.CaptureFixture[str])
     assert (code, capsys.readouterr().out) == (0 if status == "SERVING" else 3, f"{status}\n")
 
 
-class Telling(HealthServicer):
-    """Names a part that is away."""
+SINCE = 1796076304.76
+KNOWN: list[dict[str, PartHealth]] = [
+    {},
+    {"writes": PartHealth(True, SINCE)},
+    {"writes": PartHealth(False, SINCE, "STORE_FULL")},
+    {"http": PartHealth(False, SINCE, "RUNTIME_MISSING"), "writes": PartHealth(False, SINCE, "STORE_FULL")},
+    {"models": PartHealth(False, SINCE, "MODEL_UNAVAILABLE"), "audit": PartHealth(True, SINCE)},
+    {name: PartHealth(False, SINCE, "NO_ANSWER") for name in PARTS},
+]
+"""What a service knows of its parts."""
 
-    def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
-        context.set_trailing_metadata(((AWAY_KEY, "writes 1796076304.760 STORE_FULL"),))
-        return super().Check(request, context)
 
-
-def test_the_command_itself_tells_which_parts_are_away(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_it_prints_what_the_command_itself_prints_or_leaves_it_to_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert AWAY_KEY.encode() == AWAY
-    server = grpc.server(ThreadPoolExecutor(1))
-    health_pb2_grpc.add_HealthServicer_to_server(Telling(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    code = check(["--address", f"127.0.0.1:{port}"], {})
-    server.stop(None).wait()
-    assert (code, capsys.readouterr().out) == (None, "")
+    parts: dict[str, PartHealth] = {}
+    servicer = api.HealthServicer(lambda: parts)
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+
+    async def compared() -> tuple[str, list[str]]:
+        status, missing = await asyncio.to_thread(ask_parts, address, 3.0)
+        code = await asyncio.to_thread(check, ["--address", address], {})
+        printed = capsys.readouterr().out
+        if missing:
+            # A line for each of these is due: only the command itself reads them.
+            assert (code, printed) == (None, "")
+        else:
+            assert (code, printed) == (0 if status == "SERVING" else 3, f"{status}\n")
+        return status, [one.partition(" ")[0] for one in missing]
+
+    seen = []
+    for known in KNOWN:
+        parts.clear()
+        parts.update(known)
+        seen.append(await compared())
+        assert sorted(seen[-1][1]) == sorted(name for name, part in known.items() if not part.serving)
+    assert {status for status, missing in seen if missing} == {"SERVING", "NOT_SERVING"}
+    parts.clear()
+    servicer.stop_serving()
+    assert await compared() == ("NOT_SERVING", [])
+    await server.stop(None)
+
+
+def test_trailers_that_continue_in_another_frame_are_left_to_the_command() -> None:
+    message = frame(DATA, 0, 1, b"\0\0\0\0\2\x08\1")
+    assert Answer().read(message + frame(HEADERS, END_STREAM | END_HEADERS, 1))[0] == "SERVING"
+    with pytest.raises(NoMessage):
+        Answer().read(message + frame(HEADERS, END_STREAM, 1))

@@ -24,6 +24,25 @@ print(json.dumps({
     "writable": [folder for folder in ("/opt/sameface", "/usr/local", "/etc") if os.access(folder, os.W_OK)],
 }))
 """
+IMPORT_ALL = """
+import importlib, json, sys, warnings
+from importlib.metadata import packages_distributions
+warnings.simplefilter("ignore")
+there, failed = packages_distributions(), {}
+for name in sorted(there):
+    if name.isidentifier():
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            first = error
+            while first.__context__ is not None:
+                first = first.__context__
+            # A package that is not installed was left out on purpose: it is of an extra.
+            if not (isinstance(first, ModuleNotFoundError) and (first.name or "").partition(".")[0] not in there):
+                failed[name] = f"{type(error).__name__}: {error}"
+print(json.dumps({"imported": len(there), "failed": failed}))
+"""
+"""Imports every package. The last line is what became of it."""
 COST = """
 import json, os, resource, subprocess, sys
 def cost(*command):
@@ -40,13 +59,16 @@ def look_inside(engine: Engine, image: str) -> None:
     """Check what the image holds.
 
     Raises:
-        Failed: it holds what no image should, or runs as root.
+        Failed: it holds what no image should, a package cannot be imported, or it runs as root.
     """
     hardened = ["run", "--rm", "--network=none", *HARDENED]
     found = json.loads(engine.run(*hardened, "--entrypoint", "python", image, "-c", INSPECT))
     wanted = {"user": 10001, "unwanted": [], "commands": ["sameface"], "beside": 0, "writable": []}
     if found != wanted:
         raise Failed(f"{image} holds {found}; expected {wanted}")
+    told = engine.run(*hardened, "--entrypoint", "python", image, "-c", IMPORT_ALL)
+    if not_imported := json.loads(told.splitlines()[-1])["failed"]:
+        raise Failed(f"packages of {image} cannot be imported; tools/trim.py removes too much: {not_imported}")
     version = engine.run(*hardened, image, "version").strip()
     print(f"{image}: sameface {version}, runs without a network and as user {found['user']}")
 

@@ -30,6 +30,40 @@ class Step:
     """From the first failed attempt to the last one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A replacement that began, and how much was known of the calls then."""
+
+    part: str
+    away_s: float
+    """See `Step.away_s`."""
+    calls: int
+    attempts: int
+    failed: int
+
+
+def steps_of(begun: Sequence[Begun], calls: int, attempts: Sequence[Attempt], failed: Sequence[str]) -> list[Step]:
+    """Count what was seen from each replacement to the next one, and from the last one to the end of every call.
+
+    Args:
+        begun: the replacements, in order.
+        calls: how many calls ended in all.
+        attempts: every attempt, in the order in which they ended.
+        failed: every call that failed, in that order.
+    """
+    ends = [*begun[1:], Begun("", 0.0, calls, len(attempts), len(failed))]
+    return [
+        step_of(
+            one.part,
+            one.away_s,
+            end.calls - one.calls,
+            attempts[one.attempts : end.attempts],
+            failed[one.failed : end.failed],
+        )
+        for one, end in zip(begun, ends, strict=True)
+    ]
+
+
 def step_of(part: str, away_s: float, calls: int, attempts: Sequence[Attempt], failed: Sequence[str]) -> Step:
     """Count what was seen while a part was replaced."""
     bad = [one for one in attempts if one.failed]

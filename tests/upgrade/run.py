@@ -4,9 +4,10 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.faults.callers import RATES, Load
@@ -14,12 +15,14 @@ from tests.faults.forward import Forward
 from tests.faults.parts import Program, ServiceProgram, free_port, socket_of, triton_program
 from tests.faults.stacks import qdrant_program
 from tests.upgrade.release import Release
-from tests.upgrade.report import Step, step_of
+from tests.upgrade.report import Begun, Step, steps_of
 
 SETTLE_S = 5.0
 """Between two replacements; as long as an orchestrator waits at least."""
 SUSTAINED_S, SUSTAINED_CALLERS = 15.0, 16
 PORTRAITS = Path("tests/data/portraits")
+Replacement = tuple[str, Callable[[], Awaitable[None]]]
+"""The part, and what replaces it."""
 
 
 @dataclass(slots=True)
@@ -70,21 +73,11 @@ async def rolling(
         sustained = await load.most(SUSTAINED_CALLERS, SUSTAINED_S)
         await running.replace_service(1, before)
         load.rates = scaled(sustained / 2)
-        steps = []
-        load.start()
-        try:
-            await asyncio.sleep(SETTLE_S)
-            for number in range(2):
-                steps.append(await _step(load, f"Triton {number + 1}", running.replace_triton, number, after, progress))
-            for number in range(2):
-                steps.append(
-                    await _step(load, f"service {number + 1}", running.replace_service, number, after, progress)
-                )
-        finally:
-            await load.stop()
-        await load.check()
-        await load.aclose()
-        broken = [f"{one.kind}: {one.what}" for one in load.violations]
+        replacements: list[Replacement] = [
+            *((f"Triton {number + 1}", partial(running.replace_triton, number, after)) for number in range(2)),
+            *((f"service {number + 1}", partial(running.replace_service, number, after)) for number in range(2)),
+        ]
+        steps, broken = await replaced(load, replacements, progress)
         return {"sustained": sustained, "offered": sustained / 2}, steps, broken
 
 
@@ -98,23 +91,46 @@ async def on_edge(
         load = Load(service.address, PORTRAITS, seed)
         await load.prepare()
         load.rates = scaled(await load.most(SUSTAINED_CALLERS, SUSTAINED_S) / 2)
-        load.start()
 
-        async def replace(number: int, release: Release) -> None:
+        async def replace() -> None:
             await service.program.stop()
-            service.program.command = [release.python, *service.program.command[1:]]
+            service.program.command = [after.python, *service.program.command[1:]]
             await service.start()
 
-        try:
-            await asyncio.sleep(SETTLE_S)
-            step = await _step(load, "service on Qdrant Edge", replace, 0, after, progress)
-        finally:
-            await load.stop()
-        await load.check()
-        await load.aclose()
-        return sum(load.rates.values()), step, [f"{one.kind}: {one.what}" for one in load.violations]
+        (step,), broken = await replaced(load, [("service on Qdrant Edge", replace)], progress)
+        return sum(load.rates.values()), step, broken
     finally:
         await service.program.stop()
+
+
+async def replaced(
+    load: Load, replacements: Sequence[Replacement], progress: Callable[[str], None], settle_s: float = SETTLE_S
+) -> tuple[list[Step], list[str]]:
+    """Make replacements one after the other under load. Return what each did to the calls, and broken promises.
+
+    Every call is waited for, and counts for the replacement after which it ended, the last one too. ``settle_s``
+    seconds pass before each replacement and after the last one.
+    """
+    load.attempts.clear()
+    load.failures.clear()
+    load.calls = 0
+    begun: list[Begun] = []
+    load.start()
+    try:
+        await asyncio.sleep(settle_s)
+        for part, replace in replacements:
+            progress(f"replacing {part}")
+            calls, attempts, failed, began = load.calls, len(load.attempts), len(load.failures), time.monotonic()
+            await replace()
+            begun.append(Begun(part, time.monotonic() - began, calls, attempts, failed))
+            await asyncio.sleep(settle_s)
+    finally:
+        await load.stop()
+    await load.check()
+    await load.aclose()
+    early = [f"failed before the first replacement: {one}" for one in load.failures[: begun[0].failed]]
+    broken = [*early, *(f"{one.kind}: {one.what}" for one in load.violations)]
+    return steps_of(begun, load.calls, load.attempts, load.failures), broken
 
 
 def scaled(calls_per_s: float) -> dict[str, float]:
@@ -168,21 +184,3 @@ async def _qdrant(folder: Path, things: AsyncExitStack) -> str:
     program.launch()
     things.push_async_callback(program.stop)
     return f"http://127.0.0.1:{program.environment['QDRANT__SERVICE__GRPC_PORT']}"
-
-
-async def _step(
-    load: Load,
-    part: str,
-    replace: Callable[[int, Release], object],
-    number: int,
-    release: Release,
-    progress: Callable[[str], None],
-) -> Step:
-    progress(f"replacing {part}")
-    load.attempts.clear()
-    load.failures.clear()
-    calls, began = load.calls, time.monotonic()
-    await replace(number, release)  # type: ignore[misc]
-    away = time.monotonic() - began
-    await asyncio.sleep(SETTLE_S)
-    return step_of(part, away, load.calls - calls, load.attempts, load.failures)

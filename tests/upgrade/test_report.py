@@ -8,7 +8,7 @@ import pytest
 from tests.faults.attempts import OK, Attempt, Road
 from tests.faults.test_table import CONDITIONS
 from tests.upgrade.release import built
-from tests.upgrade.report import as_json, markdown, step_of, written
+from tests.upgrade.report import Begun, as_json, markdown, step_of, steps_of, written
 from tests.upgrade.run import scaled
 
 AWAY = "UNAVAILABLE"
@@ -24,6 +24,16 @@ def test_a_step_counts_repeats_and_the_time_of_failures() -> None:
     step = step_of("service 1", 4.04, 3, attempts, ["UNAVAILABLE"])
     assert (step.away_s, step.calls, step.repeated, step.failed) == (4.0, 3, {AWAY: 2}, ("UNAVAILABLE",))
     assert (step.longest_s, step.refused_s) == (2.0, 3.0)
+
+
+def test_every_attempt_after_the_first_replacement_began_is_in_one_step() -> None:
+    attempts = [Attempt(Road.STORE, at, at + 0.5, AWAY if at == 3 else OK) for at in range(6)]
+    begun = [Begun("Triton 1", 1.0, 2, 1, 0), Begun("service 1", 2.0, 4, 3, 1)]
+    failed = ["UNAVAILABLE", "INTERNAL", "CANCELLED"]
+    assert steps_of(begun, 9, attempts, failed) == [
+        step_of("Triton 1", 1.0, 2, attempts[1:3], failed[:1]),
+        step_of("service 1", 2.0, 5, attempts[3:], failed[1:]),
+    ]
 
 
 def test_the_table_tells_how_many_calls_failed() -> None:

@@ -106,7 +106,13 @@ class Answer:
             elif kind == DATA:
                 self._message += payload[1 : len(payload) - payload[0]] if flags & PADDED and payload else payload
             status = _status(self._message)
-            if kind == HEADERS and flags & END_STREAM and status is not None and AWAY not in payload:
+            if (
+                kind == HEADERS
+                and flags & END_STREAM
+                and flags & END_HEADERS  # otherwise frames with more trailers follow
+                and status is not None
+                and AWAY not in payload
+            ):
                 return status, b""
             if kind in (RST_STREAM, GOAWAY) or (kind in (DATA, HEADERS) and flags & END_STREAM):
                 raise NoMessage("the call ended without a status")
