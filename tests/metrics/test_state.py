@@ -12,13 +12,18 @@ import pytest
 from sameface.access.api_keys import KeyFile
 from sameface.access.caller import Grant
 from sameface.access.roles import Role
+from sameface.api.admission import Admission, Limits
 from sameface.api.lanes import Lane
 from sameface.api.queueing import FIRST_S, Work
+from sameface.api.system_service import ServedParts
+from sameface.inference.defaults import ChosenVersion
 from sameface.metrics.contents import count_contents
 from sameface.metrics.files import first_end, next_key_end, space
-from sameface.metrics.state import store_samples
+from sameface.metrics.state import Sources, State, store_samples
 from sameface.metrics.sweeps import Sweeps
 from sameface_qdrant import Contract, NewTemplate, Policy
+from sameface_qdrant.engines.base import EngineDescription
+from sameface_qdrant.errors import StoreTooNew
 from tests.access.authorities import Authority
 from tests.plugin.protection.conftest import opened
 
@@ -58,6 +63,27 @@ def test_the_next_end_of_an_api_key_is_told_until_it_is_renewed_or_revoked(tmp_p
     keys.path.write_text("no keys")
     assert next_key_end(keys.path) is None
     assert next_key_end(tmp_path) is None
+
+
+async def test_files_that_cannot_be_read_take_no_other_metric_away() -> None:
+    def broken() -> float:
+        raise StoreTooNew("a newer release wrote it")
+
+    sources = Sources(
+        admission=Admission(Limits(4, 1 << 20, 4, stream_idle_s=1.0)),
+        expected_wait_s=dict,
+        parts=lambda: {"store": True},
+        served=ServedParts(
+            "triton", "1", "", EngineDescription("edge", "1", ""), (), ChosenVersion(1, "package", "nowhere")
+        ),
+        sweeps=Sweeps(60.0),
+        contents=lambda: None,
+        bands={},
+        next_key_end=broken,
+    )
+    found = {family.name: family.samples for family in State(sources).collect()}
+    assert [one.value for one in found["sameface_part_up"]] == [1]
+    assert found["sameface_api_key_expiry_timestamp_seconds"] == []
 
 
 def test_the_space_of_a_folder_is_told_and_that_of_a_missing_one_left_out(tmp_path: Path) -> None:
