@@ -1,8 +1,8 @@
 """Keeps memory that was freed from piling up in the C library, which keeps it apart for the threads.
 
 glibc gives threads up to eight arenas for each core. Each arena keeps the pages that the largest piece of work in it
-needed. Such work goes to another thread each time, for instance the new files of an erasure, so the memory of a process
-grows until every arena has seen it; malloc_trim(3) gives back little, because whole pages are seldom free.
+needed. Such work, for instance writing the files anew after an erasure, goes to whichever thread is free. So the memory
+of a process grows until every arena has seen it. malloc_trim(3) gives only a part back.
 """
 
 import ctypes
