@@ -15,6 +15,7 @@ from sameface.cli.options import ExitCode, InferenceName
 from sameface.cli.output import visible
 from sameface.core_dumps import forbid_core_dumps
 from sameface.logs import log_to_stderr, quiet_grpc
+from sameface.malloc_arenas import limit_malloc_arenas
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 if TYPE_CHECKING:
@@ -127,6 +128,10 @@ def serve(
         log_format=log_format,
         http={"listen": http} if http is not None else None,
     )
+    from sameface.settings import available_cpus
+
+    # Before the service and its libraries start threads.
+    limit_malloc_arenas(available_cpus())
     if print_config:
         print(settings.model_dump_json(indent=2))
         return
