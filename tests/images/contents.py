@@ -1,12 +1,17 @@
 """What an image holds, how it runs without a network and with a root that is read-only, and what its check costs."""
 
+import base64
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from tests.conftest import ROOT
 from tests.images.engine import Engine, Failed
 
+DATA = ROOT / "tests" / "data"
+USES = (Path(__file__).parent / "uses.py").read_text()
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
 MOST_CPU_S = 0.1
 """Processor time of a health check: under 1 % of a core, every 10 s."""
@@ -25,12 +30,13 @@ print(json.dumps({
 }))
 """
 IMPORT_ALL = """
-import importlib, json, sys, warnings
+import importlib, importlib.util, json, sys, warnings
 from importlib.metadata import packages_distributions
 warnings.simplefilter("ignore")
 there, failed = packages_distributions(), {}
 for name in sorted(there):
-    if name.isidentifier():
+    # A package that was removed whole is missed by those that import it.
+    if name.isidentifier() and importlib.util.find_spec(name):
         try:
             importlib.import_module(name)
         except Exception as error:
@@ -69,6 +75,10 @@ def look_inside(engine: Engine, image: str) -> None:
     told = engine.run(*hardened, "--entrypoint", "python", image, "-c", IMPORT_ALL)
     if not_imported := json.loads(told.splitlines()[-1])["failed"]:
         raise Failed(f"packages of {image} cannot be imported; tools/trim.py removes too much: {not_imported}")
+    photos = [base64.b64encode((DATA / "odd" / name).read_bytes()).decode() for name in ("plain.heic", "plain.avif")]
+    told = engine.run(*hardened, "--entrypoint", "python", image, "-c", USES, *photos)
+    if failed := json.loads(told.splitlines()[-1]):
+        raise Failed(f"in {image}, these checks of tests/images/uses.py failed: {failed}")
     version = engine.run(*hardened, image, "version").strip()
     print(f"{image}: sameface {version}, runs without a network and as user {found['user']}")
 

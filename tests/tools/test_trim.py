@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.images.contents import IMPORT_ALL
-from tools.trim import trim, without_tail
+from tools.trim import shortened, trim
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="shared libraries of Linux alone are shortened")
 
@@ -108,7 +108,7 @@ def test_no_package_of_the_image_imports_the_tests_that_are_removed() -> None:
 
 def test_all_that_is_loaded_stays() -> None:
     content = library("uvloop").read_bytes()
-    shorter = without_tail(content)
+    shorter = shortened(content)
     # What a program header names (ELF-64, figure 6) is there, with the bytes that it had.
     (headers,) = struct.unpack_from("<Q", content, 32)
     size, number = struct.unpack_from("<HH", content, 54)
@@ -116,14 +116,14 @@ def test_all_that_is_loaded_stays() -> None:
         offset, length = struct.unpack_from("<8xQ16xQ", content, at)
         begin = max(offset, 64)  # the header itself says where the table of sections is
         assert shorter[begin : offset + length] == content[begin : offset + length]
-    assert without_tail(shorter) == shorter
+    assert shortened(shorter) == shorter
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\x7fELF\x02\x01", b"\x7fELF\x01\x01"]))
 def test_what_is_no_library_stays_or_loses_its_end_alone(content: bytes, begin: bytes) -> None:
     given = begin + content
-    shorter = without_tail(given)
+    shorter = shortened(given)
     assert len(shorter) <= len(given)
     if begin != b"\x7fELF\x02\x01" and not content.startswith(b"\x7fELF\x02\x01"):
         assert shorter == given
