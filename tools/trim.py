@@ -17,12 +17,15 @@ from typing import NamedTuple
 UNUSED = (
     *("*/tests", "numpy/_core/_*_tests.*.so", "numpy/_core/_simd.*.so"),
     *("*.pyi", "*.pyx", "*.px[di]", "*.[ah]", "*.proto", "pydantic/mypy.py", "cffi", "pycparser", "numpy/f2py"),
-    *("numpy/fft", "numpy/polynomial", "portalocker/redis.py", "pydantic/v1"),
-    *("pygments/formatters", "pygments/lexers/*.py"),
+    *("numpy/polynomial", "portalocker/redis.py", "pydantic/v1", "tritonclient/http", "tritonhttpclient"),
+    *("pygments/formatters", "pygments/lexers/*.py", "pygments/styles/*.py"),
     "onnxruntime/capi/libonnxruntime.so*",
 )
 """In this order: for tests, for type checkers and compilers, parts that nothing here asks for, colours, and copies."""
-USED = tuple(f"pygments/lexers/{name}.py" for name in ("__init__", "_mapping", "data", "python", "shell", "special"))
+USED = (
+    *(f"pygments/lexers/{name}.py" for name in ("__init__", "_mapping", "data", "python", "shell", "special")),
+    *(f"pygments/styles/{name}.py" for name in ("__init__", "_mapping", "default", "monokai")),
+)
 """Left where they are. Rich colours tracebacks and the code in a command's help with them."""
 ELF64 = b"\x7fELF\x02\x01"
 """What a file for 64 bits begins with whose numbers are little-endian, as on x86-64 and arm64."""
