@@ -85,6 +85,7 @@ code() {
     # The image has its model repository elsewhere, and no trainer.
     rm -rf "$work" "$packages/sameface/model_repository" "$packages/sameface_train" "$folder/code/bin/sameface-train"
     sed -i '/sameface.train/d; /^sameface.model_repository/d' "$packages"/sameface-*.dist-info/{RECORD,entry_points.txt}
+    "$tools" tools/trim.py "$packages"
     bytecode
 }
 

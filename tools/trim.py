@@ -3,10 +3,11 @@
 Usage: python trim.py FOLDER, where FOLDER is a site-packages. Called by docker/install.sh.
 
 Removed are tests, what type checkers and compilers read, parts of packages that neither sameface nor another package
-imports, what colours source code in most languages, a second copy of ONNX Runtime that is for programs in C, and from
-every shared library what only debuggers and linkers read.
+imports, what colours source code in most languages, second copies of files, and from every shared library what only
+debuggers and linkers read.
 """
 
+import json
 import shutil
 import struct
 import sys
@@ -15,11 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 UNUSED = (
-    *("*/tests", "numpy/_core/_*_tests.*.so", "numpy/_core/_simd.*.so"),
+    *("*/tests", "numpy/_core/_*_tests.*.so", "numpy/_core/_simd.*.so", "numpy/testing", "numpy/ma/testutils.py"),
     *("*.pyi", "*.pyx", "*.px[di]", "*.[ah]", "*.proto", "pydantic/mypy.py", "cffi", "pycparser", "numpy/f2py"),
-    *("numpy/polynomial", "portalocker/redis.py", "pydantic/v1", "tritonclient/http", "tritonhttpclient"),
+    *("numpy/polynomial", "portalocker/redis.py", "pydantic/v1", "qdrant_client/serverless"),
+    *(f"google/{name}" for name in ("cloud", "gapic", "logging", "longrunning", "type")),
+    *("grpc/beta", "grpc/framework", "tritonclient/http", "tritonhttpclient"),
+    *("tritonclient/utils/*shared_memory", "tritonshmutils"),
     *("pygments/formatters", "pygments/lexers/*.py", "pygments/styles/*.py"),
-    "onnxruntime/capi/libonnxruntime.so*",
+    *("cv2/LICENSE-3RD-PARTY.txt", "onnxruntime/capi/libonnxruntime.so*"),
 )
 """In this order: for tests, for type checkers and compilers, parts that nothing here asks for, colours, and copies."""
 USED = (
@@ -54,15 +58,16 @@ def trim(folder: Path) -> int:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    for path in folder.rglob("*.so*"):
-        if path.is_file() and not path.is_symlink():
-            content = path.read_bytes()
-            if len(content) - len(shorter := shortened(content)) >= WORTHWHILE:
-                # Written anew: installers link files into their cache.
-                mode = path.stat().st_mode
-                path.unlink()
-                path.write_bytes(shorter)
-                path.chmod(mode)
+    for pattern, shorten in (("*.so*", shortened), ("*.dist-info/sboms/*.json", without_spaces)):
+        for path in folder.rglob(pattern):
+            if path.is_file() and not path.is_symlink():
+                content = path.read_bytes()
+                if len(content) - len(shorter := shorten(content)) >= WORTHWHILE:
+                    # Written anew: installers link files into their cache.
+                    mode = path.stat().st_mode
+                    path.unlink()
+                    path.write_bytes(shorter)
+                    path.chmod(mode)
     return before - _size(folder)
 
 
@@ -74,6 +79,15 @@ def unused(folder: Path) -> list[Path]:
 def is_unused(path: Path) -> bool:
     """Return whether a file or folder of a site-packages is removed; what is in a removed folder is not asked for."""
     return any(path.match(pattern) for pattern in UNUSED) and not any(path.match(pattern) for pattern in USED)
+
+
+def without_spaces(content: bytes) -> bytes:
+    """Return a JSON document without the spaces between its values.
+
+    >>> without_spaces(b'{"a": [1, 2.5]}')
+    b'{"a":[1,2.5]}'
+    """
+    return json.dumps(json.loads(content), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def shortened(content: bytes) -> bytes:

@@ -76,7 +76,10 @@ def test_a_package_that_imports_what_was_removed_is_named(tmp_path: Path) -> Non
     assert failed() == {"broken", "wrapped"}
 
 
-REMOVED = "tests|_simd|f2py|polynomial|pycparser|cffi|redis|v1|mypy|http|formatters|lexers|styles"
+REMOVED = (
+    "tests|testing|testutils|_simd|f2py|polynomial|pycparser|cffi|redis|v1|mypy|serverless|beta|framework|shared_memory"
+    r"|http|formatters|lexers|styles|google\.(?:cloud|gapic|logging|longrunning|type)"
+)
 MAY_MISS = re.compile(
     rf"^[ \t]*(?:from|import)[ ][^(\n]*?(?:\([^)]*?)?\b\w*(?:{REMOVED})\b|\b(?:np|numpy)\.(?:{REMOVED})\b", re.M
 )
@@ -84,6 +87,8 @@ MAY_MISS = re.compile(
 LEFT_WITHOUT = {
     "numpy/__init__.py": "imports its parts when they are asked for",
     "numpy/conftest.py": "is for its tests",
+    "numpy/_pytesttester.py": "is for its tests",
+    "pydantic_settings/sources/providers/gcp.py": "needs Google's client, which is not installed",
     "numpy/distutils": "is not there in the image: Python 3.12 has no distutils",
     "numpy/_pyinstaller/hook-numpy.py": "is for PyInstaller",
     "numpy/testing/print_coercion_tables.py": "is a program for NumPy's developers",
@@ -141,6 +146,9 @@ def test_nothing_in_the_image_imports_what_is_removed() -> None:
     own = [file for folder in ("server", "plugins") for file in Path(folder).absolute().rglob("*.py")]
     assert len(own) > 300
     assert missed_in(packages, own) == {}
+    # The copy of a licence is removed, and the licence stays.
+    (licence,) = packages.glob("opencv_python_headless-*.dist-info/LICENSE-3RD-PARTY.txt")
+    assert (packages / "cv2" / licence.name).read_bytes() == licence.read_bytes()
     # Positive control.
     for name in ("pydantic/_internal/_generate_schema.py", "numpy/__init__.py"):
         assert missed_in(packages, [packages / name])
@@ -193,7 +201,7 @@ def test_holes_between_segments_are_closed(holes: list[tuple[int, int, int]], ta
     content = bytes(body) + tail
     shorter = shortened(content)
     assert segments(shorter) == segments(content)
-    assert b"\xaa" not in shorter
+    assert b"\xaa" not in shorter[64 + len(table) :]
     assert filled <= len(shorter) <= min(len(content), filled + sum(min(align, 1 << 16) for *_, align in holes))
     assert shortened(shorter) == shorter
 
