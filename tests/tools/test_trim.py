@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -116,6 +117,7 @@ def imported(file: Path, packages: Path) -> Iterator[Path]:
             yield packages / "numpy" / node.attr
 
 
+@cache
 def is_removed(module: Path, packages: Path) -> bool:
     """Whether a module of the packages, or a folder that it is in, is there and is removed."""
     above = [one for one in (module, *module.parents) if packages in one.parents]
