@@ -5,13 +5,15 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from benchmarks.load import processes_of
-from tests.faults.network import why_no_disk, why_no_network
+from tests.faults.network import Disk, Network, why_no_disk, why_no_network
 from tests.faults.parts import Program
 from tests.faults.stacks import CLOCK, EMBEDDED, QDRANT, TRITON, Stack, set_clock, why_not
 
 Act = Callable[[Stack, random.Random], Awaitable[None]]
+Held = TypeVar("Held", Network, Disk)
 ITSELF = "until the service mends it"
 HOUR_S = 3600
 
@@ -97,34 +99,15 @@ def _inside(role: str, number: signal.Signals) -> Act:
     return act
 
 
-async def _cuts(stack: Stack, draw: random.Random) -> None:
-    assert stack.network is not None
-    stack.network.cut()
+def _calls(held: Callable[[Stack], Held | None], call: Callable[[Held], None]) -> Act:
+    """Do something to the network or the disk that a stack has to itself."""
 
+    async def act(stack: Stack, draw: random.Random) -> None:
+        found = held(stack)
+        assert found is not None
+        call(found)
 
-async def _joins(stack: Stack, draw: random.Random) -> None:
-    assert stack.network is not None
-    stack.network.join()
-
-
-async def _fills(stack: Stack, draw: random.Random) -> None:
-    assert stack.disk is not None
-    stack.disk.fill()
-
-
-async def _frees(stack: Stack, draw: random.Random) -> None:
-    assert stack.disk is not None
-    stack.disk.free()
-
-
-async def _fills_audit(stack: Stack, draw: random.Random) -> None:
-    assert stack.audit is not None
-    stack.audit.fill()
-
-
-async def _frees_audit(stack: Stack, draw: random.Random) -> None:
-    assert stack.audit is not None
-    stack.audit.free()
+    return act
 
 
 def _steps(seconds: int) -> Act:
@@ -135,13 +118,16 @@ def _steps(seconds: int) -> Act:
 
 
 KILL, STOP, CONT = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
+CUT, JOIN = (_calls(lambda stack: stack.network, call) for call in (Network.cut, Network.join))
+FILL, FREE = (_calls(lambda stack: stack.disk, call) for call in (Disk.fill, Disk.free))
+FILL_AUDIT, FREE_AUDIT = (_calls(lambda stack: stack.audit, call) for call in (Disk.fill, Disk.free))
 FAULTS = (
     Fault(EMBEDDED, "service", "killed", _kills("service"), _starts("service")),
     Fault(EMBEDDED, "service", "stopped (SIGTERM)", _stops("service"), _starts("service")),
     Fault(EMBEDDED, "service", "paused", _sends("service", STOP), _sends("service", CONT), 6.0),
-    Fault(EMBEDDED, "service", "cut off", _cuts, _joins, 8.0, why_no_network),
-    Fault(EMBEDDED, "service", "disk of the store full", _fills, _frees, 6.0, why_no_disk),
-    Fault(EMBEDDED, "service", "disk of the audit log full", _fills_audit, _frees_audit, 6.0, why_no_disk),
+    Fault(EMBEDDED, "service", "cut off", CUT, JOIN, 8.0, why_no_network),
+    Fault(EMBEDDED, "service", "disk of the store full", FILL, FREE, 6.0, why_no_disk),
+    Fault(EMBEDDED, "service", "disk of the audit log full", FILL_AUDIT, FREE_AUDIT, 6.0, why_no_disk),
     Fault(EMBEDDED, "local Triton", "server killed", _inside("tritonserver", KILL)),
     Fault(EMBEDDED, "local Triton", "server paused", _inside("tritonserver", STOP)),
     Fault(EMBEDDED, "local Triton", "model process killed", _inside("model", KILL)),
@@ -151,14 +137,14 @@ FAULTS = (
     Fault(TRITON, "Triton elsewhere", "killed", _kills("triton"), _starts("triton"), 6.0),
     Fault(TRITON, "Triton elsewhere", "stopped (SIGTERM)", _stops("triton"), _starts("triton"), 6.0),
     Fault(TRITON, "Triton elsewhere", "paused", _inside("tritonserver", STOP), _inside("tritonserver", CONT), 4.0),
-    Fault(TRITON, "Triton elsewhere", "cut off", _cuts, _joins, 8.0, why_no_network),
+    Fault(TRITON, "Triton elsewhere", "cut off", CUT, JOIN, 8.0, why_no_network),
     Fault(TRITON, "Triton elsewhere", "model process killed", _inside("model", KILL)),
     Fault(TRITON, "Triton elsewhere", "model process hangs", _inside("model", STOP)),
     Fault(QDRANT, "Qdrant server", "killed", _kills("qdrant"), _starts("qdrant"), 6.0),
     Fault(QDRANT, "Qdrant server", "restarted (SIGTERM)", _stops("qdrant"), _starts("qdrant")),
     Fault(QDRANT, "Qdrant server", "paused", _sends("qdrant", STOP), _sends("qdrant", CONT), 8.0),
-    Fault(QDRANT, "Qdrant server", "cut off", _cuts, _joins, 8.0, why_no_network),
-    Fault(QDRANT, "Qdrant server", "disk full", _fills, _frees, 6.0, why_no_disk),
+    Fault(QDRANT, "Qdrant server", "cut off", CUT, JOIN, 8.0, why_no_network),
+    Fault(QDRANT, "Qdrant server", "disk full", FILL, FREE, 6.0, why_no_disk),
     Fault(CLOCK, "clock of the service", "one hour ahead", _steps(HOUR_S), _steps(0), 6.0),
     Fault(CLOCK, "clock of the service", "one hour back", _steps(-HOUR_S), _steps(0), 6.0),
 )

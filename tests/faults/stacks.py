@@ -78,7 +78,7 @@ async def running(kind: str, folder: Path, flags: tuple[str, ...] = ()) -> Async
                 programs.append(triton := triton_program(folder))
                 target = socket_of(await triton.start())
                 port = free_port() if network is None else 8001
-                command = [sys.executable, "-m", "tests.faults.forward", host, str(port), target]
+                command = [sys.executable, "-m", "tests.relay", host, str(port), target]
                 programs.append(forward := Program(command, folder / "forward.log", prefix=prefix))
                 await forward.start()
                 more += ["--triton-url", f"{host}:{port}"]

@@ -1,4 +1,4 @@
-"""What the faults are made of: programs, forwarded sockets, networks that are cut, and disks that are full."""
+"""What the faults are made of: programs, relays, networks that are cut, and disks that are full."""
 
 import asyncio
 import errno
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.forward import Forward
 from tests.faults.network import Disk, Network, why_no_disk, why_no_network
 from tests.faults.parts import Program, socket_of
+from tests.relay import Relay
 
 LISTENING = """
 import socket, sys
@@ -42,22 +42,41 @@ def test_the_socket_of_a_triton_is_read_from_its_line() -> None:
     assert socket_of(line) == "/tmp/a-b/grpc:1"
 
 
-async def test_a_forward_follows_its_target_and_closes_what_leads_nowhere(tmp_path: Path) -> None:
+async def test_a_relay_follows_its_target_and_closes_what_leads_nowhere(tmp_path: Path) -> None:
     async def told(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readexactly(3))
         writer.close()
 
-    forward = await Forward(str(tmp_path / "nobody")).start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", forward.port)
+    relay = await Relay(str(tmp_path / "nobody")).start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
     assert await reader.read() == b""
     writer.close()
     async with await asyncio.start_unix_server(told, tmp_path / "somebody"):
-        forward.target = str(tmp_path / "somebody")
-        reader, writer = await asyncio.open_connection("127.0.0.1", forward.port)
+        relay.target = str(tmp_path / "somebody")
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
         writer.write(b"abc")
         assert await reader.read() == b"abc"
         writer.close()
-    await forward.stop()
+    await relay.stop()
+
+
+async def test_a_paused_relay_takes_connections_and_passes_what_waits_once_it_goes_on() -> None:
+    async def echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while got := await reader.read(3):
+            writer.write(got)
+        writer.close()
+
+    async with await asyncio.start_server(echoed, "127.0.0.1", 0) as server:
+        relay = await Relay(server.sockets[0].getsockname()[1]).start()
+        relay.pause()
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+        writer.write(b"abc")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(3), 0.1)
+        relay.resume()
+        assert await reader.readexactly(3) == b"abc"
+        writer.close()
+        await relay.stop()
 
 
 def reached(address: str) -> bool:

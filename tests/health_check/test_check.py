@@ -1,6 +1,7 @@
 """The light health check answers as `sameface health` does, and imports little."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from sameface.health_check.check import START, check
 from tests.access.authorities import Authority
 from tests.cli.test_health import port
+from tests.docker.chart import CASES, container, environment, render
 from tests.docker.test_images import free_port
 
 
@@ -45,6 +47,34 @@ def test_a_port_that_asks_for_certificates_is_shown_one(tmp_path: Path, capsys: 
         assert check([], served.settings(**shown)) == 0
         assert check([], served.settings()) is None
     assert capsys.readouterr().out == "SERVING\nSERVING\n"
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["the service's certificate", "a certificate of the probes"])
+def test_the_probes_of_a_pod_are_let_in_by_a_port_that_asks_for_certificates(own: bool, tmp_path: Path) -> None:
+    """The command and the variables are those that the chart renders, with its files elsewhere."""
+    ours, theirs = Authority("ours", tmp_path), Authority("theirs", tmp_path)
+    server, probe = ours.issue("faces.example", file="server"), theirs.issue("probe")
+    tls = dict(CASES["secured"]["tls"])
+    if own:
+        del tls["probeSecretName"]
+    objects = render({"tls": tls})
+    root = tmp_path / "pod"
+    for folder, issued in (("tls", server), ("probe", probe)):
+        (root / folder).mkdir(parents=True)
+        shutil.copy(issued.certificate, root / folder / "tls.crt")
+        shutil.copy(issued.key, root / folder / "tls.key")
+    with port(server, (ours if own else theirs).path) as served:
+        variables = {name: str(value) for name, value in environment(objects).items()}
+        variables = {name: value.replace("/etc/sameface", str(root)) for name, value in variables.items()}
+        variables["SAMEFACE_LISTEN"] = f"0.0.0.0:{served.number}"
+        for name in ("startupProbe", "readinessProbe"):
+            program, command, *arguments = container(objects, "mine")[name]["exec"]["command"]
+            assert (program, command) == ("sameface", "health")
+            assert check(arguments, variables) == 0
+    # The port lets in nobody whom the other authority has signed.
+    with port(server, (theirs if own else ours).path) as served:
+        variables["SAMEFACE_LISTEN"] = f"0.0.0.0:{served.number}"
+        assert check(arguments, variables) is None
 
 
 def test_an_address_where_nobody_listens_is_told(capsys: pytest.CaptureFixture[str]) -> None:

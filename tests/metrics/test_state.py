@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import shutil
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from sameface.api.system_service import ServedParts
 from sameface.inference.defaults import ChosenVersion
 from sameface.metrics.contents import count_contents
 from sameface.metrics.files import first_end, next_key_end, space
-from sameface.metrics.state import Sources, State, store_samples
+from sameface.metrics.state import Sources, State, file_samples, store_samples
 from sameface.metrics.sweeps import Sweeps
 from sameface_qdrant import Contract, NewTemplate, Policy
 from sameface_qdrant.engines.base import EngineDescription
@@ -29,6 +30,25 @@ from tests.plugin.protection.conftest import opened
 
 VOICES, FACES = (Contract(name, 1, "0" * 64, 4, "none") for name in ("voices", "faces"))
 DAY = 86400.0
+
+
+def sources(
+    *, next_key_end: Callable[[], float | None] = lambda: None, folders: Mapping[str, Path] | None = None
+) -> Sources:
+    """What a service without people has."""
+    return Sources(
+        admission=Admission(Limits(4, 1 << 20, 4, stream_idle_s=1.0)),
+        expected_wait_s=dict,
+        parts=lambda: {"store": True},
+        served=ServedParts(
+            "triton", "1", "", EngineDescription("edge", "1", ""), (), ChosenVersion(1, "package", "nowhere")
+        ),
+        sweeps=Sweeps(60.0),
+        contents=lambda: None,
+        bands={},
+        next_key_end=next_key_end,
+        folders=folders or {},
+    )
 
 
 def test_the_first_end_of_a_certificate_file_is_told(tmp_path: Path) -> None:
@@ -69,28 +89,23 @@ async def test_files_that_cannot_be_read_take_no_other_metric_away() -> None:
     def broken() -> float:
         raise StoreTooNew("a newer release wrote it")
 
-    sources = Sources(
-        admission=Admission(Limits(4, 1 << 20, 4, stream_idle_s=1.0)),
-        expected_wait_s=dict,
-        parts=lambda: {"store": True},
-        served=ServedParts(
-            "triton", "1", "", EngineDescription("edge", "1", ""), (), ChosenVersion(1, "package", "nowhere")
-        ),
-        sweeps=Sweeps(60.0),
-        contents=lambda: None,
-        bands={},
-        next_key_end=broken,
-    )
-    found = {family.name: family.samples for family in State(sources).collect()}
+    found = {family.name: family.samples for family in State(sources(next_key_end=broken)).collect()}
     assert [one.value for one in found["sameface_part_up"]] == [1]
     assert found["sameface_api_key_expiry_timestamp_seconds"] == []
 
 
-def test_the_space_of_a_folder_is_told_and_that_of_a_missing_one_left_out(tmp_path: Path) -> None:
-    ((name, free, size),) = space({"data": tmp_path, "audit": tmp_path / "missing"})
+def test_the_space_of_a_folder_is_told_and_a_missing_one_is_not_readable(tmp_path: Path) -> None:
+    folders = {"data": tmp_path, "audit": tmp_path / "missing"}
+    (name, free, size), missing = space(folders)
     usage = shutil.disk_usage(tmp_path)
     assert (name, size) == ("data", usage.total)
     assert free == pytest.approx(usage.free, rel=0.2)
+    assert missing == ("audit", None, None)
+    samples = list(file_samples(sources(folders=folders)))
+    readable = [(labels, value) for metric, labels, value in samples if metric == "disk_readable"]
+    assert readable == [(("data",), 1), (("audit",), 0)]
+    for metric in ("disk_free_bytes", "disk_size_bytes"):
+        assert [labels for one, labels, _ in samples if one == metric] == [("data",)]
 
 
 async def test_contents_are_counted_in_galleries_of_every_contract_and_in_protected_ones(tmp_path: Path) -> None:

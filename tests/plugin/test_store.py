@@ -65,6 +65,7 @@ async def test_an_enrolled_identity_is_verified_and_identified(store: Store, gal
     assert claim.score == pytest.approx(0.8, abs=1e-6)
     assert claim.lead == pytest.approx(0.8, abs=1e-6)
     assert claim.squared_distance == pytest.approx(0.4, abs=1e-6)
+    assert claim.matched
     search = await store.identify(gallery, Probe(at_cosine(0.8), CONTRACT))
     assert search.outcome is Outcome.MATCH
     assert [(found.identity, found.display_name) for found in search.candidates] == [("ada", "Ada"), ("bob", "")]
@@ -77,6 +78,7 @@ async def test_the_number_of_listed_candidates_does_not_change_the_lead(store: S
     decision = await store.identify(gallery, Probe(AXES[0], CONTRACT), limit=1)
     assert len(decision.candidates) == 1
     assert decision.outcome is Outcome.AMBIGUOUS
+    assert not decision.matched
     assert decision.lead == pytest.approx(0.01, abs=1e-5)
 
 
@@ -101,6 +103,7 @@ async def test_identities_with_many_templates_do_not_hide_the_others(
 async def test_an_empty_gallery_is_an_answer(store: Store, gallery: str) -> None:
     decision = await store.identify(gallery, Probe(AXES[0], CONTRACT))
     assert (decision.outcome, decision.score, decision.gallery_size) == (Outcome.NO_MATCH, None, 0)
+    assert not decision.matched
 
 
 async def test_galleries_do_not_see_each_other(store: Store, gallery: str) -> None:

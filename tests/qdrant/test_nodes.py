@@ -20,7 +20,7 @@ from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.errors import IdentityNotFound, InvalidArgument, StoreCorrupt, StoreUnavailable
 from tests.plugin.conftest import CONTRACT
 from tests.plugin.wire import Double, Fault
-from tests.qdrant.relay import Relay
+from tests.relay import Relay
 
 VECTOR = np.random.default_rng(3).normal(size=8).astype(np.float32)
 TLS = Path(__file__).parents[1] / "data" / "tls"

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from tests.faults.callers import RATES, Load
-from tests.faults.forward import Forward
 from tests.faults.parts import Program, ServiceProgram, free_port, socket_of, triton_program
 from tests.faults.stacks import qdrant_program
+from tests.relay import Relay
 from tests.upgrade.release import Release
 from tests.upgrade.report import Begun, Step, steps_of
 
@@ -31,7 +31,7 @@ class Pair:
 
     services: list[ServiceProgram]
     tritons: list[Program]
-    forwards: list[Forward]
+    forwards: list[Relay]
     folder: Path
     flags: list[str]
 
@@ -148,7 +148,7 @@ async def pair(release: Release, folder: Path) -> AsyncIterator[Pair]:
         for number in range(2):
             triton = triton_program(folder / f"triton-{number}", release.python)
             tritons.append(triton)
-            forwards.append(await Forward(socket_of(await triton.start())).start())
+            forwards.append(await Relay(socket_of(await triton.start())).start())
             things.push_async_callback(forwards[-1].stop)
         ports = ",".join(f"127.0.0.1:{one.port}" for one in forwards)
         flags = ["--qdrant-url", url, "--triton-url", f"ipv4:{ports}"]

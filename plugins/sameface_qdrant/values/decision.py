@@ -119,6 +119,11 @@ class Decision(Generic[Id]):
         return to_frame(self.candidates)
 
     @property
+    def matched(self) -> bool:
+        """Whether the outcome is MATCH. AMBIGUOUS and NO_MATCH both match nobody."""
+        return self.outcome is Outcome.MATCH
+
+    @property
     def squared_distance(self) -> float | None:
         """FaceNet's squared L2 distance between unit vectors, d² = 2 − 2·score (Schroff et al. 2015, section 3)."""
         return None if self.score is None else 2.0 - 2.0 * self.score

@@ -180,8 +180,16 @@ READ = (
         "gauge",
         "When the next API key ends, or ended within 7 days and is not revoked; no series without one",
     ),
-    Metric("disk_free_bytes", "gauge", "Free space where files are written", {"use": "`data`, `audit`"}),
-    Metric("disk_size_bytes", "gauge", "Size of that file system", {"use": "`data`, `audit`"}),
+    Metric(
+        "disk_readable",
+        "gauge",
+        "Whether the folder where files are written can be asked for its space: 1 or 0",
+        {"use": "`data`, `audit`"},
+    ),
+    Metric(
+        "disk_free_bytes", "gauge", "Free space there; no series while it cannot be asked", {"use": "`data`, `audit`"}
+    ),
+    Metric("disk_size_bytes", "gauge", "Size of that file system; as with the free space", {"use": "`data`, `audit`"}),
 )
 """What is read at a scrape."""
 

@@ -31,11 +31,15 @@ def next_key_end(path: Path) -> float | None:
         return None
 
 
-def space(folders: Mapping[str, Path]) -> Iterator[tuple[str, int, int]]:
-    """Yield for each folder its name, the free bytes of its file system and the size of that."""
+def space(folders: Mapping[str, Path]) -> Iterator[tuple[str, int, int] | tuple[str, None, None]]:
+    """Yield for each folder its name, the free bytes of its file system and the size of that.
+
+    Both are None if the folder cannot be asked: it is missing, or its disk or the way to it does not answer.
+    """
     for name, folder in folders.items():
         try:
             usage = shutil.disk_usage(folder)
         except OSError:
-            continue
-        yield name, usage.free, usage.total
+            yield name, None, None
+        else:
+            yield name, usage.free, usage.total

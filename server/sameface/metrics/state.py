@@ -157,5 +157,7 @@ def file_samples(sources: Sources) -> Iterator[Sample]:
     if (end := sources.next_key_end()) is not None:
         yield "api_key_expiry_timestamp_seconds", (), end
     for use, free, size in space(sources.folders):
-        yield "disk_free_bytes", (use,), free
-        yield "disk_size_bytes", (use,), size
+        yield "disk_readable", (use,), float(free is not None)
+        if free is not None and size is not None:
+            yield "disk_free_bytes", (use,), free
+            yield "disk_size_bytes", (use,), size
