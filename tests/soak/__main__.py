@@ -9,6 +9,7 @@ import asyncio
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import asdict
@@ -24,11 +25,15 @@ from sameface.evaluation.report import Page, Picture, write_report
 from sameface.evaluation.tables import Table
 from sameface.launcher import Service, served
 from tests.soak.load import PEOPLE, Counts, Load, Photos
-from tests.soak.report import Found, calls_table, cores_table, figures, judged, picture, slopes_table
+from tests.soak.report import WARM_UP, Found, calls_table, cores_table, figures, judged, picture, slopes_table
 from tests.soak.sampling import Watch, Watched
 
 DEADLINE_S = 60.0
 """Of a call. Erasures wait for each other and for a disk that other programs use too."""
+WARM_UP_RATE = 3
+"""In the warm-up there are so many times more calls."""
+CROWDS = 5
+"""How often calls of all kinds are made at the same time, before everything else."""
 SETTINGS = {"SAMEFACE_AUDIT__ENABLED": "true", "SAMEFACE_SWEEP_S": "30"}
 
 
@@ -47,13 +52,21 @@ async def soaked(service: Service, watched: Watched, options: argparse.Namespace
                 await asyncio.sleep(options.every_s)
 
         reading = asyncio.create_task(read())
-        loading = asyncio.create_task(load.run(options.seconds, options.rate))
+        loading = asyncio.create_task(_load(load, options))
         done, _ = await asyncio.wait((reading, loading), return_when=asyncio.FIRST_COMPLETED)
         for task in (reading, loading):
             task.cancel()
         for task in done:
             task.result()
     return watch, load.counts
+
+
+async def _load(load: Load, options: argparse.Namespace) -> None:
+    """Load more in the warm-up than later. What grows with the load has then its size; what leaks goes on growing."""
+    warm_up_s = WARM_UP * options.seconds
+    await load.crowd(CROWDS)
+    await load.run(warm_up_s, WARM_UP_RATE * options.rate)
+    await load.run(options.seconds - warm_up_s, options.rate)
 
 
 def main() -> int:
@@ -70,6 +83,8 @@ def main() -> int:
             watched = Watched(service.pid, data / "store", temporary, folder / "log", data / "audit")
             watch, counts = asyncio.run(soaked(service, watched, options))
             cores = watch.cores()
+        options.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "log", options.folder / "service.log")
     found = judged(watch.series)
     wrong = [f"{one.name.part}, {one.name.quantity}: {one.verdict}" for one in found if not one.met]
     wrong += [f"a process was lost: {told}" for told in watch.series.restarts]

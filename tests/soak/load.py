@@ -143,6 +143,11 @@ class Load:
         for kind, (_, call) in self._kinds.items():
             await self._counted(kind, call)
 
+    async def crowd(self, times: int) -> None:
+        """Make a call of each kind at the same time, so often. Everything then has the size that many calls need."""
+        for _ in range(times):
+            await asyncio.gather(*(self._counted(kind, call) for kind, (_, call) in self._kinds.items()))
+
     async def run(self, seconds: float, rate: float) -> None:
         """Begin ``rate`` calls per second at random times; return when the last one has ended."""
         loop, open_calls = asyncio.get_running_loop(), set[asyncio.Task[None]]()

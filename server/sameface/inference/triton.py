@@ -21,6 +21,7 @@ from sameface.inference.outputs import checked_outputs
 from sameface.inference.shared_inputs import SharedInputs
 from sameface.inference.triton_options import CHANNEL_OPTIONS, SOCKET_OPTIONS
 from sameface.inference.triton_tls import PLAIN, SPEAKS_TLS, WHAT_TO_DO, TritonTls
+from sameface.inference.uncancelled import uncancelled
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 
 log = logging.getLogger(__name__)
@@ -233,8 +234,7 @@ class TritonInference:
 
     def _infer(self, request: bytes) -> Awaitable[bytes]:
         metadata = None if self._metadata is None else self._metadata()
-        answer: Awaitable[bytes] = self._client.infer(request, timeout=within(self._timeout_s), metadata=metadata)
-        return answer
+        return uncancelled(self._client.infer(request, timeout=within(self._timeout_s), metadata=metadata))
 
     async def _translate(self, model: str, version: int, error: grpc.aio.AioRpcError) -> SamefaceError:
         status, text = str(error.code()), error.details() or ""
