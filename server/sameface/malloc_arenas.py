@@ -5,6 +5,7 @@ needed. Such work, for instance writing the files anew after an erasure, goes to
 of a process grows until every arena has seen it. malloc_trim(3) gives only a part back.
 """
 
+import asyncio
 import ctypes
 import os
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 M_ARENA_MAX = -8
 FEWEST = 2
 """So many arenas at least, so that threads do not wait for one."""
+GIVE_BACK_S = 60.0
+"""Seconds between two times that a service gives memory back. It takes some 10 ms, in which other threads may wait."""
 
 
 def limit_malloc_arenas(cpus: int, environment: Mapping[str, str] = os.environ) -> bool:
@@ -45,3 +48,13 @@ def give_back_freed_memory() -> bool:
         return False
     trim(0)
     return True
+
+
+async def keep_giving_back(every_s: float = GIVE_BACK_S) -> None:
+    """Give freed memory back again and again, until it is cancelled.
+
+    What stays in use lies between what is freed, so glibc by itself gives nothing back, and the holes become more.
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        await asyncio.to_thread(give_back_freed_memory)

@@ -36,6 +36,7 @@ from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
 from sameface.listening import check_free
+from sameface.malloc_arenas import keep_giving_back
 from sameface.measured import metrics_of, start_metrics
 from sameface.metrics.sweeps import Sweeps
 from sameface.observation.parts import observed_engine, observed_inference, observed_threads
@@ -200,6 +201,7 @@ async def _open(
     sweeps = Sweeps(settings.sweep_s)
     sweeping = asyncio.create_task(_sweep(store, sweeps, recorder))
     parts.callback(sweeping.cancel)
+    parts.callback(asyncio.create_task(keep_giving_back()).cancel)
     access = Access(settings.access, settings.keys_file)
     await access.start()
     parts.push_async_callback(access.aclose)
@@ -311,7 +313,7 @@ async def _sweep(store: Store, sweeps: Sweeps, recorder: Recorder | None) -> Non
             if receipts:
                 if recorder is not None:
                     recorder.erased(receipts)
-                log.info("erased %d expired identities and templates", len(receipts))
+                log.info("a sweep erased what had expired; receipts: %d", len(receipts))
         except Exception:
             sweeps.failed()
             # Not urgent: comparisons ignore expired templates anyway.

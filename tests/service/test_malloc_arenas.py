@@ -91,3 +91,33 @@ def test_opening_a_model_keeps_one_copy_of_its_weights() -> None:
     weights = file.stat().st_size / 2**20
     # Beside the weights: what a run needs, which stays for the next one. Without giving back it was 2.2 times.
     assert weights * 0.8 < float(ran.stdout.split()[-1]) < weights * 1.8
+
+
+HOLES = """
+import asyncio
+from pathlib import Path
+from sameface.malloc_arenas import keep_giving_back
+
+def mib():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:")) / 1024
+
+async def main():
+    giving = asyncio.create_task(keep_giving_back(0.01))
+    blocks = [bytearray(b"x" * 60_000) for _ in range(1000)]
+    full = mib()
+    kept = blocks[::20]
+    blocks.clear()
+    while mib() > full - 40:
+        await asyncio.sleep(0.01)
+    giving.cancel()
+    print(len(kept), "kept")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the kernel does not say what a process holds")
+def test_a_service_gives_back_what_lies_between_what_it_keeps() -> None:
+    ran = subprocess.run([sys.executable, "-P", "-c", HOLES], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout == "50 kept\n"

@@ -207,8 +207,11 @@ class Load:
             _expect(bool(receipt.name), "no receipt")
 
     async def _expire(self) -> None:
+        """Enrol somebody whom a sweep will erase. An identity does not expire with its templates."""
         ends = datetime.now(UTC) + timedelta(seconds=EXPIRES_S)
-        await self._client.enroll(GALLERY, f"expiring-{next(self._numbers)}", self._photo(), expire_time=ends)
+        person = f"expiring-{next(self._numbers)}"
+        await self._client.create_identity(GALLERY, person, expire_time=ends)
+        await self._client.enroll(GALLERY, person, self._photo())
 
     async def _stream(self) -> None:
         photos = [self._photo(), b"not a photo", self._photo()]
