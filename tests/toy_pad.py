@@ -9,11 +9,14 @@ import numpy as np
 from PIL import Image
 
 from sameface.inference.cards import PAD, ModelCard
-from sameface.models.add import Statement, add_pad
+from sameface.models.add import add_pad
 from sameface.models.graph import GraphWriter
+from sameface.models.statement import Statement
 from sameface.settings import model_repository_source
 
-STATED = Statement(licence="CC0", training_data="none: written by hand for a test")
+STATED = Statement(
+    licence="CC0", training_data="none: written by hand for a test", source="tests/toy_pad.py", figures="not measured"
+)
 
 
 def toy_pad(strength: float = 0.1) -> bytes:

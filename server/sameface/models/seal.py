@@ -26,6 +26,7 @@ from sameface.inference.golden_set import FILE_NAME as GOLDEN_SET_FILE
 from sameface.inference.golden_set import read_golden_faces
 from sameface.inference.onnx import open_model
 from sameface.models.contract import check_tensor_contract, contract_of
+from sameface.models.statement import check_card_states
 
 # Six digits reproduce a unit vector to a cosine of 1 − 1e-12. The check needs 0.9999.
 SIGNIFICANT_DIGITS = 6
@@ -39,8 +40,8 @@ def seal(card_path: Path, weights: bytes) -> ModelCard:
 
     Raises:
         ModelNotFound: there is no card, or no golden set of `face_embedder`.
-        ModelCheckFailed: the file is not a card, an embedder's weights do not keep the tensor contract, or the outputs
-            of both are not equal.
+        ModelCheckFailed: the file is not a card, or has no licence or source; an embedder's weights do not keep the
+            tensor contract; the outputs of both are not equal.
         RuntimeMissing: the version runs in OpenVINO, which is not installed.
     """
     if not card_path.is_file():
@@ -49,6 +50,7 @@ def seal(card_path: Path, weights: bytes) -> ModelCard:
             metadata={"path": card_path},
         )
     card = read_card(card_path)
+    check_card_states(card, figures=False)  # operating points are measured with the sealed version
     if card.is_embedder:
         check_tensor_contract(weights, contract_of(card))
     session = open_model(card.model, weights)
