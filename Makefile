@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
+.PHONY: help demo transcripts test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
 .PHONY: qdrant kubernetes images docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
@@ -79,6 +79,9 @@ docs: install-dev ## Write docs/errors.md, docs/api.md, the chart's list of sett
 
 plots: install-dev ## Draw the plots of docs/images again
 	@$(BIN)/python tools/plots.py
+
+transcripts: models triton ## Make the outputs in the documents again that depend on the default embedder (CHECK=--check changes nothing)
+	@$(BIN)/python -m tools.transcripts $(CHECK)
 
 # The variable silences an advertisement of the theme.
 site: install-dev ## Build the documentation site, build/site/index.html

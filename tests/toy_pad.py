@@ -33,7 +33,7 @@ def with_toy_pad(folder: Path, strength: float = 0.1) -> tuple[Path, ModelCard]:
     """Return a model repository in ``folder`` that has the toy and one version of each other model; and its card."""
     repository = folder / "repository"
     source = model_repository_source().resolve()
-    shutil.copytree(source, repository, ignore=shutil.ignore_patterns("2", PAD), copy_function=_link)
+    shutil.copytree(source, repository, ignore=shutil.ignore_patterns("[2-9]", PAD), copy_function=_link)
     file = folder / "toy.onnx"
     file.write_bytes(toy_pad(strength))
     return repository, add_pad(repository, file, STATED)
