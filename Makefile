@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo transcripts test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
+.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
 .PHONY: qdrant kubernetes images docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
@@ -80,6 +80,7 @@ docs: install-dev ## Write docs/errors.md, docs/api.md, the chart's list of sett
 plots: install-dev ## Draw the plots of docs/images again
 	@$(BIN)/python tools/plots.py
 
+.PHONY: transcripts
 transcripts: models triton ## Make the outputs in the documents again that depend on the default embedder (CHECK=--check changes nothing)
 	@$(BIN)/python -m tools.transcripts $(CHECK)
 
