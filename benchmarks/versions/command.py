@@ -1,0 +1,118 @@
+"""`python -m benchmarks versions`: the error rates, times and licences of every version of the embedder.
+
+    python -m benchmarks versions --photos lfw_devtest --pairs lfw_devtest/pairsDevTest.txt --times --write
+
+It embeds the photos with every version (kept in build/versions), measures, and writes the figures to
+benchmarks/versions/figures.json. ``--write`` also writes the evaluation into every card, and the tables into
+docs/models.md. Without ``--photos`` and ``--times`` it only writes or shows what was measured before.
+"""
+
+import argparse
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.conditions import conditions
+from benchmarks.embedders import measure_embedders
+from benchmarks.results import print_tables
+from benchmarks.versions.embed import embeddings_of, versions_of
+from benchmarks.versions.measure import measure_versions
+from benchmarks.versions.rule import default_version
+from benchmarks.versions.tables import conditions_sentence, markdown_rows, versions_tables
+from sameface.evaluation.dataset import read_pairs
+from sameface.inference.card_figures import Evaluation
+from sameface.inference.cards import ModelCard
+from sameface.models.seal import write_card
+from sameface.settings import Settings
+
+FIGURES = Path(__file__).with_name("figures.json")
+DOCUMENT = Path("docs/models.md")
+MARKED = re.compile(r"(<!-- versions: (\w+) -->\n)(.*?)(<!-- end of versions -->)", re.S)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure, write and show."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks versions", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photos", type=Path, help="LFW's development set, one folder for each person")
+    parser.add_argument("--pairs", type=Path, help="its list of pairs")
+    parser.add_argument("--times", action="store_true", help="also measure the times; needs a quiet machine")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of the times (default 9)")
+    parser.add_argument("--seconds", type=float, default=0.7, help="seconds of each version in a round (default 0.7)")
+    parser.add_argument("--write", action="store_true", help="write cards and docs/models.md")
+    parser.add_argument("--kept", type=Path, default=Path("build/versions"), help="where embeddings are kept")
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="where the figures are written")
+    options = parser.parse_args(arguments)
+    if (options.photos is None) != (options.pairs is None):
+        parser.error("expected --photos and --pairs, or none of them")
+    repository = Settings().model_repository
+    cards = versions_of(repository)
+    figures: dict[str, Any] = json.loads(options.figures.read_text()) if options.figures.is_file() else {}
+    with Console(stderr=True).status("starting") as status:
+        if options.photos is not None:
+            figures["versions"] = _measured(options, cards, status.update)
+        if options.times:
+            before = conditions()
+            size = (options.rounds, options.seconds)
+            figures["times"] = {"conditions": before, **asyncio.run(measure_embedders(size, status.update))}
+    if "versions" not in figures:
+        parser.error(f"{options.figures} has no figures yet; give --photos and --pairs")
+    options.figures.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.write:
+        cards = write_evaluations(repository, cards, figures)
+        DOCUMENT.write_text(refreshed(DOCUMENT.read_text(), figures, cards))
+    print_tables(versions_tables(figures, cards, _default(cards)))
+
+
+def _measured(
+    options: argparse.Namespace, cards: Mapping[int, ModelCard], progress: Callable[[str], None]
+) -> dict[str, Any]:
+    samples = embeddings_of(options.photos, cards, options.kept, progress)
+    found = measure_versions(samples, read_pairs(options.pairs), options.photos.resolve().name, progress)
+    return {
+        str(number): {"model": card.model, "sha256": card.sha256, "passes": passes_of(card), **found[number]}
+        for number, card in cards.items()
+    }
+
+
+def passes_of(card: ModelCard) -> int:
+    """Return how often the trunk runs for one face."""
+    return 2 if getattr(getattr(card, "views", None), "mirror_averaged", False) else 1
+
+
+def _default(cards: Mapping[int, ModelCard]) -> int:
+    """Return the default by the rule; 0 before anything was written into the cards."""
+    try:
+        return default_version(cards.values())
+    except ValueError:
+        return 0
+
+
+def write_evaluations(
+    repository: Path, cards: Mapping[int, ModelCard], figures: Mapping[str, Any]
+) -> dict[int, ModelCard]:
+    """Write the evaluation of every version into its card if it has the measured weights; return all cards."""
+    written = dict(cards)
+    for number, card in cards.items():
+        found = figures["versions"].get(str(number))
+        if found is not None and found["sha256"] == card.sha256:
+            new = card.model_copy(update={"evaluation": Evaluation.model_validate(found["evaluation"])})
+            if new != card:
+                write_card(repository / card.model / str(number) / "card.json", new)
+            written[number] = new
+    return written
+
+
+def refreshed(document: str, figures: Mapping[str, Any], cards: Mapping[int, ModelCard]) -> str:
+    """Return a document with the tables between its markers made again."""
+    tables = versions_tables(figures, cards, _default(cards))
+    texts = dict(zip(("figures", "differences", "comparisons", "times"), map(markdown_rows, tables), strict=False))
+    if "times" in figures:
+        texts["times"] += f"\n\n{conditions_sentence(figures['times'])}"
+    return MARKED.sub(lambda found: f"{found[1]}\n{texts.get(found[2], '')}\n\n{found[4]}", document)
