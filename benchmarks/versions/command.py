@@ -1,10 +1,11 @@
 """`python -m benchmarks versions`: the error rates, times and licences of every version of the embedder.
 
-    python -m benchmarks versions --photos lfw_devtest --pairs lfw_devtest/pairsDevTest.txt --times --write
+    python -m benchmarks versions --photos lfw_devtest --pairs pairsDevTest.txt --labels sex.csv --times --write
+    python -m benchmarks versions --london london --write
 
 It embeds the photos with every version (kept in build/versions), measures, and writes the figures to
 benchmarks/versions/figures.json. ``--write`` also writes the evaluation into every card, and the tables into
-docs/models.md. Without ``--photos`` and ``--times`` it only writes or shows what was measured before.
+docs/models.md. Without ``--photos``, ``--london`` and ``--times`` it only writes or shows what was measured before.
 """
 
 import argparse
@@ -19,19 +20,22 @@ from rich.console import Console
 
 from benchmarks.conditions import conditions
 from benchmarks.embedders import measure_embedders
+from benchmarks.pose import turned_rates, turned_record
 from benchmarks.results import print_tables
 from benchmarks.versions.embed import embeddings_of, versions_of
+from benchmarks.versions.groups import groups_table, measure_version_groups
 from benchmarks.versions.measure import measure_versions
 from benchmarks.versions.rule import default_version
-from benchmarks.versions.tables import conditions_sentence, markdown_rows, versions_tables
+from benchmarks.versions.tables import conditions_sentence, markdown_rows, pose_table, versions_tables
 from sameface.evaluation.dataset import read_pairs
-from sameface.inference.card_figures import Evaluation
+from sameface.inference.card_figures import Evaluation, GroupFigures
 from sameface.inference.cards import ModelCard
 from sameface.models.seal import write_card
 from sameface.settings import Settings
 
 FIGURES = Path(__file__).with_name("figures.json")
 DOCUMENT = Path("docs/models.md")
+BASE = "1"
 MARKED = re.compile(r"(<!-- versions: (\w+) -->\n)(.*?)(<!-- end of versions -->)", re.S)
 
 
@@ -42,6 +46,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--photos", type=Path, help="LFW's development set, one folder for each person")
     parser.add_argument("--pairs", type=Path, help="its list of pairs")
+    parser.add_argument("--labels", type=Path, help="labels of its photos, for error rates by group")
+    parser.add_argument("--london", type=Path, help="the Face Research Lab London Set with people.csv: groups and pose")
     parser.add_argument("--times", action="store_true", help="also measure the times; needs a quiet machine")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of the times (default 9)")
     parser.add_argument("--seconds", type=float, default=0.7, help="seconds of each version in a round (default 0.7)")
@@ -54,16 +60,30 @@ def main(arguments: Sequence[str]) -> None:
     repository = Settings().model_repository
     cards = versions_of(repository)
     figures: dict[str, Any] = json.loads(options.figures.read_text()) if options.figures.is_file() else {}
+    forget_other_weights(figures, cards)
     with Console(stderr=True).status("starting") as status:
         if options.photos is not None:
             figures["versions"] = _measured(options, cards, status.update)
+        for photos, labels in (
+            (options.photos, options.labels),
+            (options.london, options.london and options.london / "people.csv"),
+        ):
+            if photos is not None and labels is not None:
+                samples = embeddings_of(photos, cards, options.kept, status.update)
+                found = measure_version_groups(samples, labels, cards, photos.resolve().name, status.update)
+                keep_groups(figures.setdefault("groups", {}), found)
+        if options.london is not None:
+            status.update("turned faces")
+            samples = embeddings_of(options.london, cards, options.kept, status.update)
+            named = {f"version {number}": one for number, one in samples.items()}
+            figures["pose"] = turned_record(turned_rates(named))
         if options.times:
             before = conditions()
             size = (options.rounds, options.seconds)
             figures["times"] = {"conditions": before, **asyncio.run(measure_embedders(size, status.update))}
-    if "versions" not in figures:
-        parser.error(f"{options.figures} has no figures yet; give --photos and --pairs")
     options.figures.write_text(json.dumps(figures, indent=1) + "\n")
+    if "versions" not in figures:
+        parser.error(f"{options.figures} has no error rates yet; give --photos and --pairs")
     if options.write:
         cards = write_evaluations(repository, cards, figures)
         DOCUMENT.write_text(refreshed(DOCUMENT.read_text(), figures, cards))
@@ -76,14 +96,35 @@ def _measured(
     samples = embeddings_of(options.photos, cards, options.kept, progress)
     found = measure_versions(samples, read_pairs(options.pairs), options.photos.resolve().name, progress)
     return {
-        str(number): {"model": card.model, "sha256": card.sha256, "passes": passes_of(card), **found[number]}
-        for number, card in cards.items()
+        str(number): {"model": card.model, "passes": passes_of(card), **found[number]} for number, card in cards.items()
     }
 
 
 def passes_of(card: ModelCard) -> int:
     """Return how often the trunk runs for one face."""
     return 2 if getattr(getattr(card, "views", None), "mirror_averaged", False) else 1
+
+
+def forget_other_weights(figures: dict[str, Any], cards: Mapping[int, ModelCard]) -> None:
+    """Remove what was measured of versions whose weights are others now, or that are gone. Times stay."""
+    digests = {str(number): card.sha256 for number, card in cards.items()}
+    measured = figures.get("digests", {})
+    for number in [one for one in measured if measured[one] != digests.get(one)]:
+        for part in ("versions", "groups"):
+            figures.get(part, {}).pop(number, None)
+        for found in figures.get("versions", {}).values():
+            found["against"].pop(number, None)
+        if "pose" in figures:
+            figures["pose"] = [one for one in figures["pose"] if one["model"] != f"version {number}"]
+    figures["digests"] = digests
+
+
+def keep_groups(kept: dict[str, list[dict[str, Any]]], found: Mapping[int, list[dict[str, Any]]]) -> None:
+    """Put groups in the place of those of the same version and photos."""
+    for number, groups in found.items():
+        photos = {one["measured_on"] for one in groups}
+        others = [one for one in kept.get(str(number), ()) if one["measured_on"] not in photos]
+        kept[str(number)] = [*others, *groups]
 
 
 def _default(cards: Mapping[int, ModelCard]) -> int:
@@ -97,12 +138,14 @@ def _default(cards: Mapping[int, ModelCard]) -> int:
 def write_evaluations(
     repository: Path, cards: Mapping[int, ModelCard], figures: Mapping[str, Any]
 ) -> dict[int, ModelCard]:
-    """Write the evaluation of every version into its card if it has the measured weights; return all cards."""
+    """Write evaluation and groups of every version into its card if it has the measured weights; return all cards."""
     written = dict(cards)
     for number, card in cards.items():
         found = figures["versions"].get(str(number))
-        if found is not None and found["sha256"] == card.sha256:
-            new = card.model_copy(update={"evaluation": Evaluation.model_validate(found["evaluation"])})
+        if found is not None and figures["digests"].get(str(number)) == card.sha256:
+            groups = tuple(map(GroupFigures.model_validate, figures.get("groups", {}).get(str(number), ())))
+            evaluation = Evaluation.model_validate(found["evaluation"])
+            new = card.model_copy(update={"evaluation": evaluation, "groups": groups or card.groups})
             if new != card:
                 write_card(repository / card.model / str(number) / "card.json", new)
             written[number] = new
@@ -113,6 +156,14 @@ def refreshed(document: str, figures: Mapping[str, Any], cards: Mapping[int, Mod
     """Return a document with the tables between its markers made again."""
     tables = versions_tables(figures, cards, _default(cards))
     texts = dict(zip(("figures", "differences", "comparisons", "times"), map(markdown_rows, tables), strict=False))
+    if "groups" in figures:
+        texts["groups"] = markdown_rows(
+            groups_table(figures["groups"], tuple(dict.fromkeys((BASE, str(_default(cards))))))
+        )
+    if "pose" in figures:
+        texts["pose"] = markdown_rows(pose_table(figures["pose"]))
     if "times" in figures:
         texts["times"] += f"\n\n{conditions_sentence(figures['times'])}"
-    return MARKED.sub(lambda found: f"{found[1]}\n{texts.get(found[2], '')}\n\n{found[4]}", document)
+    return MARKED.sub(
+        lambda found: f"{found[1]}\n{texts[found[2]]}\n\n{found[4]}" if found[2] in texts else found[0], document
+    )

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.conditions import conditions_rows
 from benchmarks.in_turns import middle, of, ratio
+from sameface.evaluation.support import power_text
 from sameface.evaluation.tables import Table
 from sameface.inference.cards import EMBEDDER, OPENVINO_EMBEDDER, ModelCard
 from sameface_qdrant.calibration.report import rate_text
@@ -51,8 +52,7 @@ def _figures(versions: Versions, times: Any, cards: Mapping[int, ModelCard], def
                 name,
                 licence_text(cards[int(number)]),
                 str(found["passes"]),
-                *(rate_text(one[name]["value"]) + _mark(one[name]) for name in (*BY_IDENTITY, FNIR)),
-                *(f"{100 * one[name]['value']:.2f} %" for name in (RANK_ONE, PAIRS)),
+                *(_percent(one[name]) + _mark(one[name]) for name in (*BY_IDENTITY, FNIR, RANK_ONE, PAIRS)),
                 *milliseconds,
             )
         )
@@ -74,6 +74,10 @@ def _milliseconds(times: Any, name: str) -> str:
     if times is None or name not in times["loads"]:
         return "–"
     return f"{middle(times['loads'], name, 'median_ms'):.1f}"
+
+
+def _percent(one: Mapping[str, Any]) -> str:
+    return f"{100 * one['value']:.2f} %"
 
 
 def _mark(one: Mapping[str, Any]) -> str:
@@ -110,8 +114,7 @@ def _difference(one: Mapping[str, Any]) -> str:
 
 def _by_comparison(versions: Versions) -> Table:
     rows = tuple(
-        (number, *(rate_text(found["figures"][name]["value"]) for name in BY_COMPARISON))
-        for number, found in versions.items()
+        (number, *(_percent(found["figures"][name]) for name in BY_COMPARISON)) for number, found in versions.items()
     )
     headings = ("version", *(name.replace("FNMR by comparison at FMR", "FNMR at") for name in BY_COMPARISON))
     return Table("The same thresholds, every comparison counts the same", headings, rows)
@@ -129,6 +132,24 @@ def _times(times: Mapping[str, Any]) -> Table:
         for name in loads
     )
     return Table("Time of one face on one thread", ("embedder", "median, ms", f"time; {base} = 1"), rows)
+
+
+def pose_table(found: Sequence[Mapping[str, Any]]) -> Table:
+    """Return FNMR of turned faces by version, with the differences from the first one."""
+    rows = []
+    for model in dict.fromkeys(one["model"] for one in found):
+        own = [one for one in found if one["model"] == model]
+        rows.append((model, *(_turned(one) for one in own)))
+    headings = ("", *(f"{one['view']}, FNMR at {power_text(one['fmr'])}" for one in found if one["difference"] is None))
+    return Table("Turned faces against frontal ones", headings, tuple(rows))
+
+
+def _turned(one: Mapping[str, Any]) -> str:
+    text, difference = rate_text(one["fnmr"]["value"]), one["difference"]
+    if difference is None:
+        return f"{text} ({rate_text(one['fnmr']['low'])} to {rate_text(one['fnmr']['high'])})"
+    value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
+    return f"{text}, {value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def conditions_sentence(times: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The table of versions: paired differences, the rule of the default, and what is written into cards and the page."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.versions.command import refreshed, write_evaluations
+from benchmarks.versions.command import forget_other_weights, refreshed, write_evaluations
 from benchmarks.versions.embed import versions_of
 from benchmarks.versions.measure import FMRS, measure_versions
 from benchmarks.versions.rule import default_version
@@ -110,17 +111,26 @@ def test_a_restricted_version_is_never_the_default_however_good_it_is() -> None:
 def test_figures_go_into_the_cards_of_the_weights_that_were_measured(
     versions: Mapping[int, dict[str, Any]], tmp_path: Path
 ) -> None:
+    versions = copy.deepcopy(dict(versions))
     cards = {}
     for number in NOISES:
         cards[number] = card(number, "", 0.1, 0.1).model_copy(update={"sha256": f"{number}" * 64, "evaluation": None})
         (tmp_path / "face_embedder" / str(number)).mkdir(parents=True)
         write_card(tmp_path / "face_embedder" / str(number) / "card.json", cards[number])
-    digests = {1: "1" * 64, 2: "0" * 64, 4: "4" * 64}
-    figures = {
-        "versions": {
-            str(number): {"sha256": digests[number], "passes": 1, **found} for number, found in versions.items()
-        }
+    figures: dict[str, Any] = {
+        "digests": {"1": "1" * 64, "2": "2" * 64, "4": "4" * 64},
+        "versions": {str(number): {"passes": 1, **found} for number, found in versions.items()},
+        "groups": {"2": [], "4": []},
+        "pose": [{"model": "version 2"}, {"model": "version 4"}],
     }
+    forget_other_weights(figures, cards)
+    assert set(figures["versions"]) == {"1", "2", "4"}
+    cards[2] = cards[2].model_copy(update={"sha256": "0" * 64})
+    write_card(tmp_path / "face_embedder" / "2" / "card.json", cards[2])
+    forget_other_weights(figures, cards)
+    assert set(figures["versions"]) == {"1", "4"}
+    assert "2" not in figures["versions"]["4"]["against"]
+    assert (figures["groups"], figures.pop("pose")) == ({"4": []}, [{"model": "version 4"}])
     written = write_evaluations(tmp_path, cards, figures)
     assert versions_of(tmp_path) == written
     assert written[2].evaluation is None
@@ -129,6 +139,7 @@ def test_figures_go_into_the_cards_of_the_weights_that_were_measured(
     assert found.fnir.value == pytest.approx(versions[4]["figures"]["FNIR at FPIR 1e-2"]["value"], abs=1e-5)
     assert [one.fmr for one in found.fnmr] == list(FMRS)
     page = "a\n<!-- versions: figures -->\nold\n<!-- end of versions -->\nb\n"
+    del figures["groups"]
     text = refreshed(page, figures, written)
     assert "old" not in text
     assert "| **4**, the default | Apache-2.0 | 1 |" in text
