@@ -4,8 +4,10 @@
     python -m benchmarks versions --london london --write
 
 It embeds the photos with every version (kept in build/versions), measures, and writes the figures to
-benchmarks/versions/figures.json. ``--write`` also writes the evaluation into every card, and the tables into
-docs/models.md. Without ``--photos``, ``--london`` and ``--times`` it only writes or shows what was measured before.
+benchmarks/versions/figures.json. ``--write`` also writes the figures into every card, and the tables into
+docs/models.md and docs/evaluation.md.
+
+Without ``--photos``, ``--london`` and ``--times`` it only writes or shows what was measured before.
 """
 
 import argparse
@@ -26,7 +28,15 @@ from benchmarks.versions.embed import embeddings_of, versions_of
 from benchmarks.versions.groups import groups_table, measure_version_groups
 from benchmarks.versions.measure import measure_versions
 from benchmarks.versions.rule import default_version
-from benchmarks.versions.tables import conditions_sentence, markdown_rows, pose_table, versions_tables
+from benchmarks.versions.tables import (
+    conditions_sentence,
+    identification_sentence,
+    markdown_rows,
+    pose_table,
+    verification_sentence,
+    verification_table,
+    versions_tables,
+)
 from sameface.evaluation.dataset import read_pairs
 from sameface.inference.card_figures import Evaluation, GroupFigures
 from sameface.inference.cards import ModelCard
@@ -34,7 +44,7 @@ from sameface.models.seal import write_card
 from sameface.settings import Settings
 
 FIGURES = Path(__file__).with_name("figures.json")
-DOCUMENT = Path("docs/models.md")
+DOCUMENTS = (Path("docs/models.md"), Path("docs/evaluation.md"))
 BASE = "1"
 MARKED = re.compile(r"(<!-- versions: (\w+) -->\n)(.*?)(<!-- end of versions -->)", re.S)
 
@@ -51,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--times", action="store_true", help="also measure the times; needs a quiet machine")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of the times (default 9)")
     parser.add_argument("--seconds", type=float, default=0.7, help="seconds of each version in a round (default 0.7)")
-    parser.add_argument("--write", action="store_true", help="write cards and docs/models.md")
+    parser.add_argument("--write", action="store_true", help="write cards and pages")
     parser.add_argument("--kept", type=Path, default=Path("build/versions"), help="where embeddings are kept")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="where the figures are written")
     options = parser.parse_args(arguments)
@@ -86,7 +96,8 @@ def main(arguments: Sequence[str]) -> None:
         parser.error(f"{options.figures} has no error rates yet; give --photos and --pairs")
     if options.write:
         cards = write_evaluations(repository, cards, figures)
-        DOCUMENT.write_text(refreshed(DOCUMENT.read_text(), figures, cards))
+        for document in DOCUMENTS:
+            document.write_text(refreshed(document.read_text(), figures, cards))
     print_tables(versions_tables(figures, cards, _default(cards)))
 
 
@@ -154,12 +165,15 @@ def write_evaluations(
 
 def refreshed(document: str, figures: Mapping[str, Any], cards: Mapping[int, ModelCard]) -> str:
     """Return a document with the tables between its markers made again."""
-    tables = versions_tables(figures, cards, _default(cards))
+    default = _default(cards)
+    tables = versions_tables(figures, cards, default)
     texts = dict(zip(("figures", "differences", "comparisons", "times"), map(markdown_rows, tables), strict=False))
+    if (one := figures["versions"].get(str(default))) is not None:
+        table = markdown_rows(verification_table(one["verification"]))
+        texts["verification"] = f"{verification_sentence(default, one['verification'])}\n\n{table}"
+        texts["identification"] = identification_sentence(default, one)
     if "groups" in figures:
-        texts["groups"] = markdown_rows(
-            groups_table(figures["groups"], tuple(dict.fromkeys((BASE, str(_default(cards))))))
-        )
+        texts["groups"] = markdown_rows(groups_table(figures["groups"], tuple(dict.fromkeys((BASE, str(default))))))
     if "pose" in figures:
         texts["pose"] = markdown_rows(pose_table(figures["pose"]))
     if "times" in figures:

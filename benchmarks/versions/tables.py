@@ -134,6 +134,39 @@ def _times(times: Mapping[str, Any]) -> Table:
     return Table("Time of one face on one thread", ("embedder", "median, ms", f"time; {base} = 1"), rows)
 
 
+def verification_table(found: Mapping[str, Any]) -> Table:
+    """Return FNMR at every FMR, and EER, of one version."""
+    rows = [
+        (power_text(one["fmr"]), f"{one['threshold']:.4f}", *_both(one["fnmr"]), *_both(one["fnmr_by_identity"]))
+        for one in found["points"]
+    ]
+    rows.append(("EER", "", *_both(found["eer"]), *_both(found["eer_by_identity"])))
+    headings = ("FMR", "threshold", "FNMR", "95 %", "FNMR by identity", "95 %")
+    return Table("Verification", headings, tuple(rows))
+
+
+def verification_sentence(number: int, found: Mapping[str, Any]) -> str:
+    """Return of which version the table is, and what its comparisons are worth."""
+    return (
+        f"This is `face_embedder` version {number}. Its comparisons are worth some {found['independent']:,} "
+        f"independent ones, which support an FMR of {found['supported_fmr']:.2g}."
+    )
+
+
+def identification_sentence(number: int, found: Mapping[str, Any]) -> str:
+    """Return FNIR and rank-1 rate of one version."""
+    (fnir, fnir_interval), (rank, rank_interval) = (_both(found["figures"][name]) for name in (FNIR, RANK_ONE))
+    return (
+        f"On LFW's development set ({found['verification']['enrolled']} enrolled), version {number} has an FNIR of "
+        f"{fnir} ({fnir_interval}) at FPIR 1 %, and finds {rank} ({rank_interval}) at rank 1."
+    )
+
+
+def _both(one: Mapping[str, float]) -> tuple[str, str]:
+    value, low, high = (100 * one[name] for name in ("value", "low", "high"))
+    return f"{value:.2f} %", f"{low:.2f} to {high:.2f}"
+
+
 def pose_table(found: Sequence[Mapping[str, Any]]) -> Table:
     """Return FNMR of turned faces by version, with the differences from the first one."""
     rows = []
