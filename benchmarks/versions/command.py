@@ -113,7 +113,7 @@ def _measured(
 
 def passes_of(card: ModelCard) -> int:
     """Return how often the trunk runs for one face."""
-    return 2 if getattr(getattr(card, "views", None), "mirror_averaged", False) else 1
+    return int(getattr(card, "passes", 1))
 
 
 def forget_other_weights(figures: dict[str, Any], cards: Mapping[int, ModelCard]) -> None:

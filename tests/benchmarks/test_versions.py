@@ -1,6 +1,7 @@
 """The table of versions: paired differences, the rule of the default, and what is written into cards and the page."""
 
 import copy
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.versions.command import forget_other_weights, refreshed, write_evaluations
+from benchmarks.versions.command import DOCUMENTS, FIGURES, forget_other_weights, refreshed, write_evaluations
 from benchmarks.versions.embed import versions_of
 from benchmarks.versions.measure import FMRS, measure_versions
 from benchmarks.versions.rule import default_version
@@ -159,3 +160,20 @@ def test_the_tables_say_what_is_not_supported_and_which_differences_are_shown(
     assert shown["FNIR"].startswith("**") == (one["high"] < 0 or one["low"] > 0)
     assert len(third.rows) == 3
     assert np.all([cell.endswith("%") for row in third.rows for cell in row[1:]])
+
+
+def test_pages_and_cards_hold_what_was_measured() -> None:
+    """``python -m benchmarks versions --write`` makes them again from the figures."""
+    figures = json.loads(FIGURES.read_text())
+    cards = versions_of(REPOSITORY)
+    for document in DOCUMENTS:
+        text = document.read_text()
+        assert refreshed(text, figures, cards) == text
+        assert "<!-- versions: " in text
+    measured = {number: card for number, card in cards.items() if str(number) in figures["versions"]}
+    assert {1, 2} <= set(measured)
+    for number, one in measured.items():
+        assert figures["digests"][str(number)] == one.sha256, f"version {number} was measured with other weights"
+        assert one.evaluation == Evaluation.model_validate(figures["versions"][str(number)]["evaluation"])
+        assert {group.measured_on for group in one.groups} == {"lfw_devtest", "london"}
+        assert all(group.fnmr_by_identity is not None for group in one.groups)
