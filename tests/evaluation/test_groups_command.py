@@ -22,7 +22,8 @@ def repository(tmp_path: Path) -> Path:
     """A model repository with one card and no weights: nothing is run."""
     folder = tmp_path / "repository" / "face_embedder" / "1"
     folder.mkdir(parents=True)
-    write_card(folder / "card.json", read_card(model_repository_source() / "face_embedder" / "1" / "card.json"))
+    card = read_card(model_repository_source() / "face_embedder" / "1" / "card.json")
+    write_card(folder / "card.json", card.model_copy(update={"groups": ()}))
     return tmp_path / "repository"
 
 
@@ -81,6 +82,24 @@ def test_figures_go_into_the_card_in_place_of_older_ones(sameface: Run, argument
     assert replace_groups(card) == before
     listed = sameface("model", "list", "--json", SAMEFACE_MODEL_REPOSITORY=str(repository)).stdout
     assert json.loads(listed.splitlines()[0])["groups"][0]["measured_on"] == "people.npz"
+
+
+def test_the_figures_of_a_card_are_shown(sameface: Run) -> None:
+    card = read_card(model_repository_source() / "face_embedder" / "1" / "card.json")
+    assert card.evaluation is not None
+    shown = sameface("model", "figures", "1").stdout
+    few = [one for one in card.groups if one.few_identities]
+    assert few
+    for one in card.groups:
+        assert one.label in shown
+        assert one.fnmr_by_identity is None or f"{100 * one.fnmr_by_identity.value:.2f} % (" in shown
+    assert f"{100 * card.evaluation.fnir.value:.2f} % ({100 * card.evaluation.fnir.low:.2f} to" in shown
+    assert shown.count("(few)") == len(few)
+    assert "those of face_embedder" in shown  # version 1 for OpenVINO has equal answers
+    found = [json.loads(line) for line in sameface("model", "figures", "--json").stdout.splitlines()]
+    assert {"face_embedder", "face_embedder_openvino"} == {one["model"] for one in found}
+    refused = sameface("model", "figures", "77")
+    assert (refused.returncode, "no version 77 embeds faces here" in refused.stderr) == (3, True)
 
 
 def replace_groups(card: Any) -> Any:
