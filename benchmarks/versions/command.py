@@ -38,6 +38,7 @@ from benchmarks.versions.tables import (
     versions_tables,
 )
 from sameface.evaluation.dataset import read_pairs
+from sameface.evaluation.samples import Samples, read_embeddings
 from sameface.inference.card_figures import Evaluation, GroupFigures
 from sameface.inference.cards import ModelCard
 from sameface.models.seal import write_card
@@ -46,6 +47,7 @@ from sameface.settings import Settings
 FIGURES = Path(__file__).with_name("figures.json")
 DOCUMENTS = (Path("docs/models.md"), Path("docs/evaluation.md"))
 BASE = "1"
+FOLDS = 5
 MARKED = re.compile(r"(<!-- versions: (\w+) -->\n)(.*?)(<!-- end of versions -->)", re.S)
 
 
@@ -58,6 +60,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--pairs", type=Path, help="its list of pairs")
     parser.add_argument("--labels", type=Path, help="labels of its photos, for error rates by group")
     parser.add_argument("--london", type=Path, help="the Face Research Lab London Set with people.csv: groups and pose")
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        help="folder held_out of sameface-train few-people on the London Set: turned faces in five folds by person",
+    )
     parser.add_argument("--times", action="store_true", help="also measure the times; needs a quiet machine")
     parser.add_argument("--rounds", type=int, default=9, help="rounds of the times (default 9)")
     parser.add_argument("--seconds", type=float, default=0.7, help="seconds of each version in a round (default 0.7)")
@@ -67,6 +74,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if (options.photos is None) != (options.pairs is None):
         parser.error("expected --photos and --pairs, or none of them")
+    if options.held_out is not None and options.london is None:
+        parser.error("expected --london with --held-out")
     repository = Settings().model_repository
     cards = versions_of(repository)
     figures: dict[str, Any] = json.loads(options.figures.read_text()) if options.figures.is_file() else {}
@@ -87,6 +96,9 @@ def main(arguments: Sequence[str]) -> None:
             samples = embeddings_of(options.london, cards, options.kept, status.update)
             named = {f"version {number}": one for number, one in samples.items()}
             figures["pose"] = turned_record(turned_rates(named))
+            if options.held_out is not None:
+                held_out = {**networks_of(options.held_out), "version 2": samples[2]}
+                figures["folds"] = turned_record(turned_rates(held_out, folds=FOLDS))
         if options.times:
             before = conditions()
             size = (options.rounds, options.seconds)
@@ -99,6 +111,14 @@ def main(arguments: Sequence[str]) -> None:
         for document in DOCUMENTS:
             document.write_text(refreshed(document.read_text(), figures, cards))
     print_tables(versions_tables(figures, cards, _default(cards)))
+
+
+def networks_of(folder: Path) -> dict[str, Samples]:
+    """Return what the networks of folds gave for the people that they were not made with; the base comes first."""
+    files = sorted(path for path in folder.glob("*.npz") if not path.stem.endswith("changed"))
+    return {
+        path.stem.replace("-", " "): read_embeddings(path) for path in sorted(files, key=lambda one: one.stem != "base")
+    }
 
 
 def _measured(
@@ -176,6 +196,8 @@ def refreshed(document: str, figures: Mapping[str, Any], cards: Mapping[int, Mod
         texts["groups"] = markdown_rows(groups_table(figures["groups"], tuple(dict.fromkeys((BASE, str(default))))))
     if "pose" in figures:
         texts["pose"] = markdown_rows(pose_table(figures["pose"]))
+    if "folds" in figures:
+        texts["folds"] = markdown_rows(pose_table(figures["folds"]))
     if "times" in figures:
         texts["times"] += f"\n\n{conditions_sentence(figures['times'])}"
     return MARKED.sub(

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.versions.command import DOCUMENTS, FIGURES, forget_other_weights, refreshed, write_evaluations
+from benchmarks.versions.command import (
+    DOCUMENTS,
+    FIGURES,
+    forget_other_weights,
+    networks_of,
+    refreshed,
+    write_evaluations,
+)
 from benchmarks.versions.embed import versions_of
 from benchmarks.versions.measure import FMRS, measure_versions
 from benchmarks.versions.rule import default_version
@@ -17,7 +24,7 @@ from benchmarks.versions.tables import COMPARED, licence_text, versions_tables
 from sameface.evaluation.dataset import Pair
 from sameface.evaluation.model_comparison import compare_models
 from sameface.evaluation.model_figures import further_figures, measure_model
-from sameface.evaluation.samples import Samples
+from sameface.evaluation.samples import Samples, write_embeddings
 from sameface.inference.card_figures import Evaluation
 from sameface.inference.cards import ModelCard, read_card
 from sameface.models.seal import write_card
@@ -160,6 +167,14 @@ def test_the_tables_say_what_is_not_supported_and_which_differences_are_shown(
     assert shown["FNIR"].startswith("**") == (one["high"] < 0 or one["low"] > 0)
     assert len(third.rows) == 3
     assert np.all([cell.endswith("%") for row in third.rows for cell in row[1:]])
+
+
+def test_networks_of_folds_are_read_with_the_base_first(samples: Mapping[int, Samples], tmp_path: Path) -> None:
+    for number, name in ((4, "averaged-0.5"), (1, "base"), (2, "averaged-0.5-changed")):
+        write_embeddings(tmp_path / f"{name}.npz", samples[number])
+    found = networks_of(tmp_path)
+    assert list(found) == ["base", "averaged 0.5"]
+    assert np.array_equal(found["averaged 0.5"].vectors, samples[4].vectors)
 
 
 def test_pages_and_cards_hold_what_was_measured() -> None:
