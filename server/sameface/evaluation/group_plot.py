@@ -40,6 +40,7 @@ def groups_svg(groups: Sequence[Group], rate: str, place: int = 0) -> str:
             markersize=5,
             capsize=3,
             color=colour,
+            clip_on=False,
             markerfacecolor=PAPER if group.is_small else colour,
         )
     axes.set_yticks(
