@@ -40,7 +40,7 @@ from benchmarks.versions.tables import (
 from sameface.evaluation.dataset import read_pairs
 from sameface.evaluation.samples import Samples, read_embeddings
 from sameface.inference.card_figures import Evaluation, GroupFigures
-from sameface.inference.cards import ModelCard
+from sameface.inference.cards import MeasuredPoint, ModelCard, read_card
 from sameface.models.seal import write_card
 from sameface.settings import Settings
 
@@ -83,6 +83,10 @@ def main(arguments: Sequence[str]) -> None:
     with Console(stderr=True).status("starting") as status:
         if options.photos is not None:
             figures["versions"] = _measured(options, cards, status.update)
+        cards = {
+            number: with_points(card, figures.get("versions", {}).get(str(number), {}).get("operating_points", ()))
+            for number, card in cards.items()
+        }
         for photos, labels in (
             (options.photos, options.labels),
             (options.london, options.london and options.london / "people.csv"),
@@ -127,13 +131,8 @@ def _measured(
     samples = embeddings_of(options.photos, cards, options.kept, progress)
     found = measure_versions(samples, read_pairs(options.pairs), options.photos.resolve().name, progress)
     return {
-        str(number): {"model": card.model, "passes": passes_of(card), **found[number]} for number, card in cards.items()
+        str(number): {"model": card.model, "passes": card.passes, **found[number]} for number, card in cards.items()
     }
-
-
-def passes_of(card: ModelCard) -> int:
-    """Return how often the trunk runs for one face."""
-    return int(getattr(card, "passes", 1))
 
 
 def forget_other_weights(figures: dict[str, Any], cards: Mapping[int, ModelCard]) -> None:
@@ -176,11 +175,21 @@ def write_evaluations(
         if found is not None and figures["digests"].get(str(number)) == card.sha256:
             groups = tuple(map(GroupFigures.model_validate, figures.get("groups", {}).get(str(number), ())))
             evaluation = Evaluation.model_validate(found["evaluation"])
-            new = card.model_copy(update={"evaluation": evaluation, "groups": groups or card.groups})
-            if new != card:
-                write_card(repository / card.model / str(number) / "card.json", new)
+            new = with_points(card, found["operating_points"]).model_copy(
+                update={"evaluation": evaluation, "groups": groups or card.groups}
+            )
+            path = repository / card.model / str(number) / "card.json"
+            if new != read_card(path):
+                write_card(path, new)
             written[number] = new
     return written
+
+
+def with_points(card: ModelCard, measured: Sequence[dict[str, Any]]) -> ModelCard:
+    """Return a card with the measured operating points if it has none; those that it has stay."""
+    if card.operating_points:
+        return card
+    return card.model_copy(update={"operating_points": tuple(map(MeasuredPoint.model_validate, measured))})
 
 
 def refreshed(document: str, figures: Mapping[str, Any], cards: Mapping[int, ModelCard]) -> str:

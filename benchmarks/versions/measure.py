@@ -6,7 +6,8 @@ from typing import Any
 from sameface.evaluation.dataset import Pair
 from sameface.evaluation.model_comparison import check_same_samples, compare_figures
 from sameface.evaluation.model_figures import FPIR, Figure, ModelFigures, further_figures, measure_model
-from sameface.evaluation.records import estimate_record, rounded_record
+from sameface.evaluation.operating_points import measure_operating_points
+from sameface.evaluation.records import estimate_record, points_record, rounded_record
 from sameface.evaluation.samples import Samples
 
 FMRS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -40,16 +41,19 @@ def measure_versions(
     found: dict[int, tuple[Figure, ...]] = {}
     cards: dict[int, Record] = {}
     verifications: dict[int, Record] = {}
+    points: dict[int, list[Record]] = {}
     for number, one in samples.items():
         progress(f"version {number}: error rates")
         model = measure_model(one, pairs, fmrs=FMRS, replicates=replicates)
         found[number] = (*model.figures, *further_figures(model))
         cards[number] = evaluation(model, one, measured_on)
         verifications[number] = _verification(model)
+        points[number] = _points(model, measured_on)
     return {
         number: {
             "evaluation": cards[number],
             "verification": verifications[number],
+            "operating_points": points[number],
             "figures": {figure.name: _figure(figure) for figure in figures},
             "against": {
                 str(reference): {
@@ -107,6 +111,14 @@ def _verification(model: ModelFigures) -> Record:
         "eer": rounded_record(found.eer),
         "eer_by_identity": rounded_record(found.eer_by_identity),
     }
+
+
+def _points(model: ModelFigures, measured_on: str) -> list[Record]:
+    """Return the operating points that the samples support, as a card holds them; none if they support none."""
+    found = model.verification
+    measured = measure_operating_points(found.comparison)
+    kept = [one for one in measured if found.support.holds(one.target_fmr)]
+    return points_record(kept, found.comparison, found.support, measured_on, for_card=True)
 
 
 def _figure(figure: Figure) -> Record:

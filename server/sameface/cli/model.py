@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sameface.cli.model_add import add
+from sameface.cli.model_centre import centre
 from sameface.cli.model_checks import checked_models, configured_models
 from sameface.cli.model_figures import figures
 from sameface.cli.model_quantise import quantise
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 app.command()(add)
 app.command()(figures)
+app.command()(centre)
 app.command()(quantise)
 
 TritonUrl = Annotated[
@@ -97,7 +99,7 @@ def list_models(as_json: AsJson = False) -> None:
 
     if as_json:
         for card in cards:
-            record = card.model_dump(mode="json", exclude={"golden", "golden_set"})
+            record = card.model_dump(mode="json", exclude={"golden": True, "golden_set": True, "centre": {"vector"}})
             print_json({**record, "default": default(card)})
         return
     print_table(
