@@ -12,6 +12,7 @@ from rich.text import Text
 from sameface.cli.model_add import add
 from sameface.cli.model_centre import centre
 from sameface.cli.model_checks import checked_models, configured_models
+from sameface.cli.model_figures import figures
 from sameface.cli.model_quantise import quantise
 from sameface.cli.options import AsJson
 from sameface.cli.output import note, print_json, print_table
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 
 app.command()(add)
+app.command()(figures)
 app.command()(centre)
 app.command()(quantise)
 

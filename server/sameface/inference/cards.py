@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.base import FloatArray, Tensor
+from sameface.inference.card_figures import Evaluation, GroupFigures
 from sameface.inference.whole_image import WholeImage
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.gallery import OperatingPoint
@@ -131,6 +132,8 @@ class ModelCard(_Record):
     """SHA-256 of other weights → smallest cosine measured between outputs of both."""
     figures: dict[str, str] = {}
     operating_points: tuple[MeasuredPoint, ...] = ()
+    evaluation: Evaluation | None = None
+    groups: tuple[GroupFigures, ...] = ()
     golden: Golden
     golden_set: GoldenSet | None = None
 

@@ -35,6 +35,7 @@ SIGNIFICANT_DIGITS = 6
 def seal(card_path: Path, weights: bytes) -> ModelCard:
     """Write digest, golden vector and golden set of the served file ``weights`` into the card, and return the card.
 
+    ``evaluation`` and ``groups`` go if the digest is not the one before: they were measured with other weights.
     Authors of a model version run this. Only an embedder of faces has a golden set. If `face_embedder` has the number
     of a version of `face_embedder_openvino`, the card says with which smallest cosine the outputs of both are equal.
 
@@ -64,6 +65,9 @@ def seal(card_path: Path, weights: bytes) -> ModelCard:
         golden_set = GoldenSet(sha256=faces.sha256, outputs=tuple(map(rounded, embeddings)))
     digest = hashlib.sha256(weights).hexdigest()
     sealed = card.model_copy(update={"sha256": digest, "golden": golden, "golden_set": golden_set})
+    if digest != card.sha256:
+        # They were measured with other weights.
+        sealed = sealed.model_copy(update={"evaluation": None, "groups": ()})
     other = repository / EMBEDDER / str(card.version) / "card.json"
     if card.model == OPENVINO_EMBEDDER and other.is_file():
         sealed = sealed.model_copy(update={"equivalent_to": _equal_to(sealed, read_card(other))})
