@@ -119,10 +119,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def networks_of(folder: Path) -> dict[str, Samples]:
     """Return what the networks of folds gave for the people that they were not made with; the base comes first."""
-    files = sorted(path for path in folder.glob("*.npz") if not path.stem.endswith("changed"))
-    return {
-        path.stem.replace("-", " "): read_embeddings(path) for path in sorted(files, key=lambda one: one.stem != "base")
-    }
+    files = [path for path in folder.glob("*.npz") if not path.stem.endswith("changed")]
+    files.sort(key=lambda path: (path.stem != "base", path.stem))
+    return {path.stem.replace("-", " "): read_embeddings(path) for path in files}
 
 
 def _measured(
