@@ -69,6 +69,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=9, help="rounds of the times (default 9)")
     parser.add_argument("--seconds", type=float, default=0.7, help="seconds of each version in a round (default 0.7)")
     parser.add_argument("--write", action="store_true", help="write cards and pages")
+    parser.add_argument(
+        "--points",
+        type=int,
+        nargs="*",
+        default=(),
+        metavar="VERSION",
+        help="replace the operating points in the cards of these versions; a card without any gets them anyhow",
+    )
     parser.add_argument("--kept", type=Path, default=Path("build/versions"), help="where embeddings are kept")
     parser.add_argument("--figures", type=Path, default=FIGURES, help="where the figures are written")
     options = parser.parse_args(arguments)
@@ -83,10 +91,10 @@ def main(arguments: Sequence[str]) -> None:
     with Console(stderr=True).status("starting") as status:
         if options.photos is not None:
             figures["versions"] = _measured(options, cards, status.update)
-        cards = {
-            number: with_points(card, figures.get("versions", {}).get(str(number), {}).get("operating_points", ()))
-            for number, card in cards.items()
-        }
+        measured = figures.get("versions", {})
+        for number in {*cards} & {int(one) for one in measured}:
+            replace = number in options.points
+            cards[number] = with_points(cards[number], measured[str(number)]["operating_points"], replace=replace)
         for photos, labels in (
             (options.photos, options.labels),
             (options.london, options.london and options.london / "people.csv"),
@@ -119,10 +127,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def networks_of(folder: Path) -> dict[str, Samples]:
     """Return what the networks of folds gave for the people that they were not made with; the base comes first."""
-    files = sorted(path for path in folder.glob("*.npz") if not path.stem.endswith("changed"))
-    return {
-        path.stem.replace("-", " "): read_embeddings(path) for path in sorted(files, key=lambda one: one.stem != "base")
-    }
+    files = [path for path in folder.glob("*.npz") if not path.stem.endswith("changed")]
+    files.sort(key=lambda path: (path.stem != "base", path.stem))
+    return {path.stem.replace("-", " "): read_embeddings(path) for path in files}
 
 
 def _measured(
@@ -185,9 +192,9 @@ def write_evaluations(
     return written
 
 
-def with_points(card: ModelCard, measured: Sequence[dict[str, Any]]) -> ModelCard:
-    """Return a card with the measured operating points if it has none; those that it has stay."""
-    if card.operating_points:
+def with_points(card: ModelCard, measured: Sequence[dict[str, Any]], *, replace: bool = False) -> ModelCard:
+    """Return a card with the measured operating points if it has none, or with ``replace`` in the place of its own."""
+    if card.operating_points and not replace:
         return card
     return card.model_copy(update={"operating_points": tuple(map(MeasuredPoint.model_validate, measured))})
 

@@ -15,6 +15,7 @@ from benchmarks.versions.command import (
     forget_other_weights,
     networks_of,
     refreshed,
+    with_points,
     write_evaluations,
 )
 from benchmarks.versions.embed import versions_of
@@ -167,6 +168,22 @@ def test_the_tables_say_what_is_not_supported_and_which_differences_are_shown(
     assert shown["FNIR"].startswith("**") == (one["high"] < 0 or one["low"] > 0)
     assert len(third.rows) == 3
     assert np.all([cell.endswith("%") for row in third.rows for cell in row[1:]])
+
+
+def test_operating_points_of_a_card_stay_unless_they_shall_be_replaced(versions: Mapping[int, dict[str, Any]]) -> None:
+    measured = [{**point, "fmr": 0.01} for point in read_points(1)][:1]
+    old = card(1, "", 0.1, 0.1)
+    assert with_points(old, measured) == old
+    assert [one.fmr for one in with_points(old, measured, replace=True).operating_points] == [0.01]
+    empty = old.model_copy(update={"operating_points": ()})
+    assert [one.fmr for one in with_points(empty, measured).operating_points] == [0.01]
+    # Forty people support none of a card's rates.
+    assert versions[1]["operating_points"] == []
+
+
+def read_points(version: int) -> list[dict[str, Any]]:
+    found = read_card(REPOSITORY / "face_embedder" / str(version) / "card.json")
+    return [point.model_dump() for point in found.operating_points]
 
 
 def test_networks_of_folds_are_read_with_the_base_first(samples: Mapping[int, Samples], tmp_path: Path) -> None:

@@ -114,6 +114,14 @@ def test_a_version_is_built_from_its_committed_weights_and_checked(model: Model,
     )
 
 
+def test_figures_of_other_weights_are_not_in_a_sealed_card(second: Path, repository: Path) -> None:
+    copied_from = embedder_card(repository, 1)
+    assert copied_from.evaluation is not None
+    assert copied_from.groups
+    sealed = embedder_card(second.parents[2], OWN)
+    assert (sealed.evaluation, sealed.groups) == (None, ())
+
+
 def test_a_repository_elsewhere_is_built_from_the_weights_of_its_source(second: Path, tmp_path: Path) -> None:
     # A source with this version alone: the others are built in tests of their own.
     source, target = tmp_path / "source", tmp_path / "elsewhere"
