@@ -80,6 +80,10 @@ docs: install-dev ## Write docs/errors.md, docs/api.md, the chart's list of sett
 plots: install-dev ## Draw the plots of docs/images again
 	@$(BIN)/python tools/plots.py
 
+.PHONY: transcripts
+transcripts: models triton ## Make the outputs in the documents again that depend on the default embedder (CHECK=--check changes nothing)
+	@$(BIN)/python -m tools.transcripts $(CHECK)
+
 # The variable silences an advertisement of the theme.
 site: install-dev ## Build the documentation site, build/site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -50,7 +50,6 @@ def add_version(repository: Path, weights: bytes) -> Path:
     (folder / "weights.onnx").write_bytes(weights)
     fields = json.loads((repository / "face_embedder" / "1" / "card.json").read_text())
     fields |= {"version": OWN, "title": "perturbed", "sha256": ""}
-    fields["licence"]["restriction"] = RESTRICTION
     fields["source"] = {"package": "tests", "file": "weights.onnx", "sha256": hashlib.sha256(weights).hexdigest()}
     write_card(folder / "card.json", ModelCard.model_validate(fields))
     return folder / "card.json"
@@ -92,6 +91,13 @@ def _copy(source: str, target: str) -> None:
         if source.endswith(".onnx") and os.stat(source).st_dev == os.stat(Path(target).parent).st_dev
         else shutil.copy
     )(source, target)
+
+
+def restrict(card: Path) -> None:
+    """Write a restriction into the licence of a card."""
+    fields = json.loads(card.read_text())
+    fields["licence"]["restriction"] = RESTRICTION
+    write_card(card, ModelCard.model_validate(fields))
 
 
 def embedder_card(repository: Path, version: int) -> ModelCard:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,8 +28,9 @@ from sameface.settings import cache_folder, model_repository_source
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2, system_service_pb2
 from tests.cli.conftest import Run
 from tests.cli.conftest import sameface as sameface
-from tests.conftest import default_version
+from tests.conftest import SINGLE_PASS, default_version
 from tests.processes import descendants, living, regions, until, until_no_more_regions
+from tools.transcripts.places import stale
 
 SERVICES = {"sameface.v1.FaceService", "sameface.v1.GalleryService", "sameface.v1.SystemService"}
 
@@ -84,7 +86,7 @@ def test_server_info_names_every_part(connection: Connection) -> None:
     models = {(model.name, model.version): model for model in info.models}
     (default,) = (key for key, model in models.items() if model.default_embedder)
     assert {model.runtime for model in models.values()} == {"onnxruntime"}
-    assert default == ("face_embedder", default_version())
+    assert default == ("face_embedder", SINGLE_PASS)
     assert models[default].contract.dimension == 128
     assert not models["face_detector", 1].HasField("contract")
 
@@ -169,6 +171,10 @@ def test_the_start_up_line_says_what_is_served_where_and_a_health_watch_does_not
             for part in ("127.0.0.1:", "face_detector v1", default, "onnxruntime", "Qdrant edge 0.9.0"):
                 assert part in line
             assert str(tmp_path) in line
+            (models,) = re.findall(r"\| models: (.*?) on ", line)
+            assert not stale("docs/operations.md", {"models": models}), (
+                "docs/operations.md shows others: make transcripts"
+            )
             address = line.partition(" serves on ")[2].partition(" ")[0]
             with connect(address) as connection:
                 stub: Any = health_pb2_grpc.HealthStub(connection.channel)

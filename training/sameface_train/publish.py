@@ -5,9 +5,9 @@ from pathlib import Path
 
 from sameface.inference.cards import EMBEDDER, Licence, ModelCard, Source, read_card
 from sameface.inference.whole_image import Fit, Strokes
-from sameface.models.add import Statement
 from sameface.models.build import copy_cards
 from sameface.models.seal import seal, write_card
+from sameface.models.statement import Statement
 from sameface.models.weights import FILE_NAME, build_from_weights
 from sameface.models.whole_image import add_embedder, image_of
 from sameface.settings import model_repository_source

@@ -26,6 +26,7 @@ from sameface.inference.golden_set import FILE_NAME as GOLDEN_SET_FILE
 from sameface.inference.golden_set import read_golden_faces
 from sameface.inference.onnx import open_model
 from sameface.models.contract import check_tensor_contract, contract_of
+from sameface.models.statement import check_card_states
 
 # Six digits reproduce a unit vector to a cosine of 1 − 1e-12. The check needs 0.9999.
 SIGNIFICANT_DIGITS = 6
@@ -34,13 +35,14 @@ SIGNIFICANT_DIGITS = 6
 def seal(card_path: Path, weights: bytes) -> ModelCard:
     """Write digest, golden vector and golden set of the served file ``weights`` into the card, and return the card.
 
+    ``evaluation`` and ``groups`` go if the digest is not the one before: they were measured with other weights.
     Authors of a model version run this. Only an embedder of faces has a golden set. If `face_embedder` has the number
     of a version of `face_embedder_openvino`, the card says with which smallest cosine the outputs of both are equal.
 
     Raises:
         ModelNotFound: there is no card, or no golden set of `face_embedder`.
-        ModelCheckFailed: the file is not a card, an embedder's weights do not keep the tensor contract, or the outputs
-            of both are not equal.
+        ModelCheckFailed: the file is not a card, or has no licence or source; an embedder's weights do not keep the
+            tensor contract; the outputs of both are not equal.
         RuntimeMissing: the version runs in OpenVINO, which is not installed.
     """
     if not card_path.is_file():
@@ -49,6 +51,7 @@ def seal(card_path: Path, weights: bytes) -> ModelCard:
             metadata={"path": card_path},
         )
     card = read_card(card_path)
+    check_card_states(card, figures=False)  # operating points are measured with the sealed version
     if card.is_embedder:
         check_tensor_contract(weights, contract_of(card))
     session = open_model(card.model, weights)
@@ -62,6 +65,9 @@ def seal(card_path: Path, weights: bytes) -> ModelCard:
         golden_set = GoldenSet(sha256=faces.sha256, outputs=tuple(map(rounded, embeddings)))
     digest = hashlib.sha256(weights).hexdigest()
     sealed = card.model_copy(update={"sha256": digest, "golden": golden, "golden_set": golden_set})
+    if digest != card.sha256:
+        # They were measured with other weights.
+        sealed = sealed.model_copy(update={"evaluation": None, "groups": ()})
     other = repository / EMBEDDER / str(card.version) / "card.json"
     if card.model == OPENVINO_EMBEDDER and other.is_file():
         sealed = sealed.model_copy(update={"equivalent_to": _equal_to(sealed, read_card(other))})
