@@ -115,7 +115,7 @@ EMBEDDER ?= build/few-people
 embedder: install-dev ## Train the default face embedder again (LONDON=folder of the Face Research Lab London Set)
 	@test -d "$(LONDON)" || { echo "NOT RUN: LONDON is no folder; docs/training.md says where the photos come from" >&2; exit 3; }
 	@$(BIN)/sameface-train prepare "$(LONDON)" build/london
-	@$(BIN)/sameface-train few-people build/london --run "$(EMBEDDER)" --bfloat16
+	@$(BIN)/sameface-train few-people build/london --run "$(EMBEDDER)"
 
 clients: install-dev models ## Run the commands of docs/other-languages.md: generate, compile, call a real service
 	@$(BIN)/python -m tests.clients

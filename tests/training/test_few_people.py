@@ -128,7 +128,8 @@ def test_a_fold_learns_nothing_from_those_who_are_held_out(people: Samples, tmp_
     weights = []
     for number, samples in enumerate((people, replace(people, images=others))):
         copies = make_copies(samples, network, 1, SIDE, Changes(), PLAN.amounts, 0, tmp_path / str(number))
-        trained = train_upper(upper, copies, ~is_held_out, people.labels, PLAN.recipe, PLAN.settings, 0)
+        output = outputs(upper, copies.plain, np.arange(len(samples)))
+        trained = train_upper(upper, copies, ~is_held_out, people.labels, PLAN.recipe, PLAN.settings, 0, output)
         weights.append(trained.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert any(not torch.equal(weights[0][name], value) for name, value in upper.state_dict().items())

@@ -26,12 +26,9 @@ def few_people_command(
         ),
     ] = None,
     copies: Annotated[int, typer.Option(min=1, help="changed copies of each photo")] = 8,
-    mixtures: Annotated[int, typer.Option(min=0, help="mixtures of two people, for the teacher alone")] = 2000,
+    mixtures: Annotated[int, typer.Option(min=0, help="mixtures of two people, for the teacher alone")] = 600,
     steps: Steps = None,
     change: Change = None,
-    bfloat16: Annotated[
-        bool, typer.Option("--bfloat16", help="train in bfloat16: twice as fast on a CPU that has it")
-    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="seed of all random choices")] = 0,
     threads: Threads = 0,
     as_json: AsJson = False,
@@ -50,7 +47,7 @@ def few_people_command(
     from sameface_train.export import export
     from sameface_train.few_people.copies import Amounts
     from sameface_train.few_people.folds import FMRS, HeldOut, choose_share
-    from sameface_train.few_people.learning import Settings, Step
+    from sameface_train.few_people.learning import Step
     from sameface_train.few_people.training import HELD_OUT, Plan, Watch, few_people_recipe, train_few_people
     from sameface_train.memory import keep_freed_memory
 
@@ -61,7 +58,6 @@ def few_people_command(
     plan = Plan(
         recipe,
         amounts=Amounts(copies, mixtures),
-        settings=Settings(bfloat16=bfloat16),
         folds=folds,
         share=share,
         seed=seed,
@@ -69,7 +65,7 @@ def few_people_command(
     samples = read_shown(data, recipe.backbone, "")
 
     def stepped(fold: int | None, step: Step) -> None:
-        if step.number % 25 == 0 or step.number == recipe.schedule.steps:
+        if step.number % 20 == 0 or step.number == recipe.schedule.steps:
             where = "all people" if fold is None else f"fold {fold}"
             note(f"{where}, step {step.number}: loss {step.loss:.4f}, {step.active:.0%} of triplets violate the margin")
 

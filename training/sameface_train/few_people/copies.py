@@ -28,7 +28,7 @@ class Amounts:
 
     copies: int = 8
     """Changed copies of each photo."""
-    mixtures: int = 2000
+    mixtures: int = 600
     """Mixtures of two people; each has one changed copy."""
 
 

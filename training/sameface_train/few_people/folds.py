@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch.nn.functional as functional
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from sameface.evaluation.samples import Samples, write_embeddings
 from sameface_qdrant.metrics.error_rates import fnmr, threshold_at_fmr
@@ -34,20 +34,21 @@ def fold_of_people(count: int, folds: int) -> Labels:
 
 
 def judged(
-    upper: nn.Sequential, trained: nn.Sequential, copies: Copies, is_held_out: NDArray[np.bool_]
+    upper: nn.Sequential, trained: nn.Sequential, copies: Copies, is_held_out: NDArray[np.bool_], output: Tensor
 ) -> dict[str, Vectors]:
     """Return embeddings [N, D] of the held-out photos, by name.
 
     ``base`` is the pretrained network. ``averaged 0.5`` is an image and its mirror averaged, and ``single 0.5`` an
     image alone, by weights halfway to the trained ones; both minus the means of the photos that are not held out.
-    ``… changed`` is of one changed copy of each photo, with the same means.
+    ``… changed`` is of one changed copy of each photo, with the same means. ``output`` [N, 2, D] is what the pretrained
+    network gives for every photo.
     """
     held_out, fitted = np.flatnonzero(is_held_out), np.flatnonzero(~is_held_out)
     found: dict[str, Vectors] = {}
     for share in SHARES:
         network = between(upper, trained, share)
-        centres = centres_of(outputs(network, copies.plain, fitted))
-        plain = outputs(network, copies.plain, held_out)
+        every = outputs(network, copies.plain, np.arange(len(is_held_out))) if share else output
+        centres, plain = centres_of(every[fitted]), every[held_out]
         changed = outputs(network, copies.changed[:, 0], held_out)
         found[f"averaged {share:g}"] = centres.together(plain).numpy()
         found[f"averaged {share:g} changed"] = centres.together(changed).numpy()

@@ -20,14 +20,12 @@ class Settings:
 
     share: float = 0.5
     """How much of its identity's mean is added to a photo's teacher (`fine_tune.towards_identity`)."""
-    mixtures: int = 8
+    mixtures: int = 12
     """Mixtures in a batch."""
     hold_mixtures: float = 1.0
     """Weight of the mixtures' term."""
     learn_dense: bool = True
-    """Whether the dense layer at the end learns too; it has two thirds of all weights."""
-    bfloat16: bool = False
-    """Compute the layers in bfloat16 while training: twice as fast on a CPU that has it, with other rounding."""
+    """Whether the dense layer at the end learns too; it has most of the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,7 @@ def train_upper(
     recipe: Recipe,
     settings: Settings,
     seed: int,
+    output: Tensor,
     on_step: Callable[[Step], None] | None = None,
 ) -> nn.Sequential:
     """Return ``upper`` trained on the chosen photos; the running average of its weights.
@@ -60,15 +59,14 @@ def train_upper(
         recipe: sampling, schedule, margin and weight; augmentation is that of the copies.
         settings: the rest.
         seed: of all random choices.
+        output: what ``upper`` gives for every photo as it is, [N, 2, D].
         on_step: is called after every step.
     """
     network = copy.deepcopy(upper).train()
     places = np.flatnonzero(chosen)
     _, own = np.unique(labels[places], return_inverse=True)
-    with torch.no_grad():
-        output = outputs(upper, copies.plain, places)
     objective = TwoViews(
-        output,
+        output[places],
         torch.from_numpy(own),
         weight=recipe.weight,
         margin=0.1 if recipe.margin is None else recipe.margin,
@@ -88,8 +86,7 @@ def train_upper(
         which = rng.integers(0, copies.changed.shape[1], len(drawn))
         mixed = rng.choice(mixtures, min(settings.mixtures, len(mixtures)), replace=False)
         given = np.concatenate([copies.changed[places[drawn], which], copies.mixed[mixed]])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.bfloat16):
-            found = _output(network, given).float()
+        found = _output(network, given)
         loss, active = objective(
             found[: len(drawn)],
             torch.from_numpy(own[drawn]),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from sameface_qdrant.errors import InvalidArgument
 from sameface_train import checkpoint
@@ -18,7 +18,7 @@ from sameface_train.errors import UnusableData
 from sameface_train.few_people.changes import Changes
 from sameface_train.few_people.copies import Amounts, Copies, make_copies, split
 from sameface_train.few_people.folds import SHARES, HeldOut, choose_share, fold_of_people, judged, together
-from sameface_train.few_people.learning import Settings, Step, between, train_upper
+from sameface_train.few_people.learning import Settings, Step, between, outputs, train_upper
 from sameface_train.lines import write_whole
 from sameface_train.recipes import Recipe, recipe
 from sameface_train.samples import Samples
@@ -31,13 +31,13 @@ EMBEDDINGS = "held_out"
 def few_people_recipe(**fields: Any) -> Recipe:
     """Return `fine-tune` as it is used for few people, with single fields changed (see `sameface_train.recipe`)."""
     defaults: dict[str, Any] = {
-        "steps": 150,
+        "steps": 100,
         "learning_rate": 3e-5,
-        "warm_up": 15,
-        "frozen": 12,
-        "averaging": 0.97,
-        "identities": 8,
-        "each": 3,
+        "warm_up": 10,
+        "frozen": 24,
+        "averaging": 0.95,
+        "identities": 16,
+        "each": 2,
     }
     return recipe("fine-tune", **{**defaults, **fields})
 
@@ -93,9 +93,10 @@ def train_few_people(samples: Samples, folder: Path, plan: Plan, watch: Watch = 
         samples, network, frozen, backbone.side[0], plan.changes, plan.amounts, plan.seed, folder, watch.copied
     )
     lower, upper = split(network, frozen)
+    output = outputs(upper, copies.plain, np.arange(len(samples)))
     share = plan.share
     if plan.folds:
-        held_out = _judge_folds(samples, upper, copies, folder, plan, watch)
+        held_out = _judge_folds(samples, upper, copies, output, folder, plan, watch)
         chosen, figures = choose_share(held_out.vectors, held_out.labels, held_out.folds)
         share = chosen if share is None else share
         record = {
@@ -106,7 +107,7 @@ def train_few_people(samples: Samples, folder: Path, plan: Plan, watch: Watch = 
         write_whole(folder / FOLDS, json.dumps(record, indent=2) + "\n")
         watch.note(f"held-out people choose {chosen:g} of the way to the trained weights, of {_listed(SHARES)}")
     assert share is not None, "without folds there is a share"
-    trained = _train(upper, copies, samples, np.ones(len(samples), np.bool_), plan, None, watch)
+    trained = _train(upper, copies, output, samples, np.ones(len(samples), np.bool_), plan, None, watch)
     final = nn.Sequential(*lower, *between(upper, trained, share))
     checkpoint.save(
         folder / "network.pt",
@@ -125,7 +126,7 @@ def train_few_people(samples: Samples, folder: Path, plan: Plan, watch: Watch = 
 
 
 def _judge_folds(
-    samples: Samples, upper: nn.Sequential, copies: Copies, folder: Path, plan: Plan, watch: Watch
+    samples: Samples, upper: nn.Sequential, copies: Copies, output: Tensor, folder: Path, plan: Plan, watch: Watch
 ) -> HeldOut:
     fold_of_photo = fold_of_people(len(samples.identities), plan.folds)[samples.labels]
     described = {**plan.to_dict(), "data": samples.digest}
@@ -135,10 +136,10 @@ def _judge_folds(
         part = HeldOut.read(path, described)
         if part is None:
             is_held_out = fold_of_photo == fold
-            trained = _train(upper, copies, samples, ~is_held_out, plan, fold, watch)
+            trained = _train(upper, copies, output, samples, ~is_held_out, plan, fold, watch)
             places = np.flatnonzero(is_held_out)
             part = HeldOut(
-                judged(upper, trained, copies, is_held_out),
+                judged(upper, trained, copies, is_held_out, output),
                 tuple(samples.identities[label] for label in samples.labels[places]),
                 tuple(samples.names[place] for place in places),
                 fold_of_photo[places],
@@ -154,6 +155,7 @@ def _judge_folds(
 def _train(
     upper: nn.Sequential,
     copies: Copies,
+    output: Tensor,
     samples: Samples,
     chosen: NDArray[np.bool_],
     plan: Plan,
@@ -164,7 +166,7 @@ def _train(
         if watch.stepped is not None:
             watch.stepped(fold, step)
 
-    return train_upper(upper, copies, chosen, samples.labels, plan.recipe, plan.settings, plan.seed, stepped)
+    return train_upper(upper, copies, chosen, samples.labels, plan.recipe, plan.settings, plan.seed, output, stepped)
 
 
 def _check(samples: Samples, plan: Plan) -> None:
