@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
+.PHONY: help embedder demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
 .PHONY: qdrant kubernetes images docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
@@ -112,6 +112,14 @@ first-hour-vectors: install ## Run docs/first-hour-vectors.md: the plugin alone,
 
 first-hour-training: install ## Run docs/first-hour-training.md: train, measure, export, serve; some minutes
 	@$(BIN)/python -m tools.first_hour first-hour-training $(HOUR)
+
+# Writes $(EMBEDDER)/weights.onnx; docs/training.md says what it does and how long it takes.
+LONDON ?=
+EMBEDDER ?= build/few-people
+embedder: install-dev ## Train the default face embedder again (LONDON=folder of the Face Research Lab London Set)
+	@test -d "$(LONDON)" || { echo "NOT RUN: LONDON is no folder; docs/training.md says where the photos come from" >&2; exit 3; }
+	@$(BIN)/sameface-train prepare "$(LONDON)" build/london
+	@$(BIN)/sameface-train few-people build/london --run "$(EMBEDDER)"
 
 clients: install-dev models ## Run the commands of docs/other-languages.md: generate, compile, call a real service
 	@$(BIN)/python -m tests.clients
