@@ -29,3 +29,19 @@ def limit_malloc_arenas(cpus: int, environment: Mapping[str, str] = os.environ) 
     if not hasattr(library, "gnu_get_libc_version"):  # macOS, musl
         return False
     return bool(library.mallopt(M_ARENA_MAX, max(FEWEST, cpus)))
+
+
+def give_back_freed_memory() -> bool:
+    """Hand memory that was freed back to the kernel; return whether the C library can do so: only glibc can.
+
+    Call it after work that leaves many holes, as opening a model does: ONNX Runtime reads the file, makes other forms
+    of its weights and frees the file's. glibc keeps these pages, and the next model seldom fits into them.
+    """
+    try:
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    except (OSError, TypeError):  # Windows
+        return False
+    if trim is None:  # macOS, musl
+        return False
+    trim(0)
+    return True

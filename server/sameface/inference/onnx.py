@@ -10,6 +10,7 @@ from sameface.errors import ModelNotFound, ModelUnavailable, RuntimeMissing
 from sameface.inference.base import Tensors
 from sameface.inference.cards import OPENVINO_EMBEDDER
 from sameface.inference.outputs import checked_outputs
+from sameface.malloc_arenas import give_back_freed_memory
 from sameface_qdrant.concurrency import in_thread
 from sameface_qdrant.errors import InvalidArgument
 
@@ -79,6 +80,7 @@ class OnnxInference:
                         metadata={"model": model, "version": version},
                     )
                 session = open_model(model, path, self._threads, self._at_once)
+                give_back_freed_memory()
                 self._sessions[model, version] = session, [output.name for output in session.get_outputs()]
             return self._sessions[model, version]
 
