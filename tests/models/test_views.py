@@ -1,5 +1,6 @@
 """The mirror average and the centre around a trunk, against their definition in numpy; and the centre itself."""
 
+import hashlib
 import json
 import shutil
 from functools import cache
@@ -21,6 +22,8 @@ from sameface.models.build import build_trunk, build_version
 from sameface.models.centre import mean_embedding, write_centre
 from sameface.models.contract import check_tensor_contract
 from sameface.models.quantise import quantise
+from sameface.models.seal import seal
+from sameface.models.source import SFACE
 from sameface.models.views import with_views
 from sameface.models.weights import build_from_weights, write_weights
 from sameface.settings import cache_folder, model_repository_source
@@ -146,6 +149,21 @@ def test_a_card_with_impossible_views_is_refused(
 ) -> None:
     with pytest.raises(ModelCheckFailed, match=what):
         read_card(_write(tmp_path, version, **fields))
+
+
+def test_a_copied_card_beside_other_weights_is_not_sealed(tmp_path: Path) -> None:
+    """Its licence and source are those of the version that it was copied from."""
+    path = _write(tmp_path, 5)
+    (path.parent / "weights.onnx").write_bytes(COMMITTED)
+    before = path.read_bytes()
+    digest = hashlib.sha256(COMMITTED).hexdigest()
+    told = rf"source has sha256 {SFACE.sha256}, and .*weights\.onnx has {digest}; write source and licence"
+    with pytest.raises(ModelCheckFailed, match=told):
+        seal(path, TRUNKS["fast form"])
+    assert path.read_bytes() == before
+    # The source of a version without weights is that of its trunk.
+    with pytest.raises(ModelCheckFailed, match=told):
+        seal(_write(tmp_path, 6, trunk_of=5), TRUNKS["fast form"])
 
 
 def test_versions_share_a_trunk_and_have_a_centre_from_a_folder_of_faces(tmp_path: Path, sameface: Run) -> None:
