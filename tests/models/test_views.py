@@ -27,6 +27,7 @@ from sameface.models.source import SFACE
 from sameface.models.views import with_views
 from sameface.models.weights import build_from_weights, write_weights
 from sameface.settings import cache_folder, model_repository_source
+from sameface_qdrant.errors import InvalidArgument
 from tests.cli.conftest import Run
 from tests.models.test_weights import SMALL, images, other_backbone, run
 
@@ -205,5 +206,18 @@ def test_versions_share_a_trunk_and_have_a_centre_from_a_folder_of_faces(tmp_pat
     shutil.copy(path.parent / "weights.onnx", other.parent)
     with pytest.raises(ModelCheckFailed, match="remove trunk_of from the card, or the file"):
         build_version(repository, "face_embedder", 6, tmp_path)
+    # It is sealed, and has the thresholds of version 1.
+    in_use = _write(repository, 9)
+    (in_use.parent / "weights.onnx").write_bytes(COMMITTED)
+    before = in_use.read_bytes()
+    for model, version, said, what in (
+        ("face_embedder", 9, "three shades", "is sealed and has operating points; galleries may be bound to it"),
+        ("face_embedder", 9, " ", "measured_on is blank"),
+        ("face_detector", 1, "three shades", "face_detector has no centre; expected face_embedder or"),
+        ("drawings", 1, "three shades", "drawings has no centre; expected face_embedder or"),
+    ):
+        with pytest.raises(InvalidArgument, match=what):
+            write_centre(repository, tmp_path, model=model, version=version, faces=crops, most=1, measured_on=said)
+    assert in_use.read_bytes() == before
     with pytest.raises(ModelNotFound, match="does not exist; write a card first"):
         write_centre(repository, tmp_path, model="face_embedder", version=8, faces=crops, most=1, measured_on="nothing")
