@@ -219,24 +219,6 @@ def test_sealing_writes_digest_and_golden_vector(tmp_path: Path) -> None:
         seal(tmp_path / "nothing.json", b"")
 
 
-@pytest.mark.parametrize(
-    ("before", "kept"),
-    [("", (False, True)), ("0" * 64, (False, False)), (None, (True, True))],
-    ids=["a new card", "other weights before", "the same weights"],
-)
-def test_sealing_other_weights_drops_what_was_measured(
-    tmp_path: Path, before: str | None, kept: tuple[bool, bool]
-) -> None:
-    card = read_card(REPOSITORY / "face_detector" / "1" / "card.json")
-    points = read_card(REPOSITORY / "face_embedder" / "1" / "card.json").operating_points
-    path = tmp_path / "card.json"
-    sha256 = card.sha256 if before is None else before
-    update = {"sha256": sha256, "operating_points": points, "figures": {"note": "by hand"}}
-    write_card(path, card.model_copy(update=update))
-    sealed = seal(path, (REPOSITORY / "face_detector" / "1" / "model.onnx").read_bytes())
-    assert (bool(sealed.operating_points), bool(sealed.figures)) == kept
-
-
 def test_a_file_that_is_no_card_is_named(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text('{"model": "x"}')
     with pytest.raises(ModelCheckFailed, match=r"card\.json is not a model card"):
