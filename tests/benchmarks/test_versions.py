@@ -27,7 +27,8 @@ from sameface.evaluation.model_comparison import compare_models
 from sameface.evaluation.model_figures import further_figures, measure_model
 from sameface.evaluation.samples import Samples, write_embeddings
 from sameface.inference.card_figures import Evaluation
-from sameface.inference.cards import ModelCard, read_card
+from sameface.inference.cards import ModelCard, read_all_cards, read_card
+from sameface.inference.defaults import read_default
 from sameface.models.seal import write_card
 from sameface.settings import model_repository_source
 from tests.evaluation.conftest import far_apart
@@ -115,6 +116,11 @@ def test_a_restricted_version_is_never_the_default_however_good_it_is() -> None:
         default_version([cards[1]])
     assert licence_text(cards[1]) == "**research only**"
     assert licence_text(cards[0]) == "Apache-2.0"
+
+
+def test_the_default_of_the_repository_is_the_one_of_the_rule() -> None:
+    default, path = read_default(REPOSITORY, REPOSITORY)
+    assert default.version == default_version(read_all_cards(REPOSITORY)), f"change {path}, or the rule"
 
 
 def test_figures_go_into_the_cards_of_the_weights_that_were_measured(

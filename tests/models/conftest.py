@@ -44,7 +44,7 @@ def perturbed(sface: tuple[Layer, ...]) -> bytes:
 
 
 def add_version(repository: Path, weights: bytes) -> Path:
-    """Put weights and an unsealed card into a repository, like the author of a version."""
+    """Put weights and an unsealed card into a repository, like an author who copies the card of version 1."""
     folder = repository / "face_embedder" / str(OWN)
     folder.mkdir()
     (folder / "weights.onnx").write_bytes(weights)
@@ -69,10 +69,13 @@ def sealed(tmp_path_factory: pytest.TempPathFactory, perturbed: bytes) -> Path:
 
 @pytest.fixture
 def second(repository: Path, sealed: Path) -> Path:
-    """The path of the card of the second version, sealed and built in the copied repository."""
+    """The path of the card of the second version, sealed, built and with points in the copied repository."""
     copy = repository / "face_embedder" / str(OWN)
     shutil.copytree(sealed, copy, copy_function=_copy)
-    return copy / "card.json"
+    path = copy / "card.json"
+    points = embedder_card(repository, 1).operating_points  # in the place of a measurement
+    write_card(path, read_card(path).model_copy(update={"operating_points": points}))
+    return path
 
 
 @pytest.fixture

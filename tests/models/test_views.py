@@ -1,5 +1,6 @@
 """The mirror average and the centre around a trunk, against their definition in numpy; and the centre itself."""
 
+import hashlib
 import json
 import shutil
 from functools import cache
@@ -21,9 +22,12 @@ from sameface.models.build import build_trunk, build_version
 from sameface.models.centre import mean_embedding, write_centre
 from sameface.models.contract import check_tensor_contract
 from sameface.models.quantise import quantise
+from sameface.models.seal import seal
+from sameface.models.source import SFACE
 from sameface.models.views import with_views
 from sameface.models.weights import build_from_weights, write_weights
 from sameface.settings import cache_folder, model_repository_source
+from sameface_qdrant.errors import InvalidArgument
 from tests.cli.conftest import Run
 from tests.models.test_weights import SMALL, images, other_backbone, run
 
@@ -148,6 +152,21 @@ def test_a_card_with_impossible_views_is_refused(
         read_card(_write(tmp_path, version, **fields))
 
 
+def test_a_copied_card_beside_other_weights_is_not_sealed(tmp_path: Path) -> None:
+    """Its licence and source are those of the version that it was copied from."""
+    path = _write(tmp_path, 5)
+    (path.parent / "weights.onnx").write_bytes(COMMITTED)
+    before = path.read_bytes()
+    digest = hashlib.sha256(COMMITTED).hexdigest()
+    told = rf"source has sha256 {SFACE.sha256}, and .*weights\.onnx has {digest}; write source and licence"
+    with pytest.raises(ModelCheckFailed, match=told):
+        seal(path, TRUNKS["fast form"])
+    assert path.read_bytes() == before
+    # The source of a version without weights is that of its trunk.
+    with pytest.raises(ModelCheckFailed, match=told):
+        seal(_write(tmp_path, 6, trunk_of=5), TRUNKS["fast form"])
+
+
 def test_versions_share_a_trunk_and_have_a_centre_from_a_folder_of_faces(tmp_path: Path, sameface: Run) -> None:
     repository, crops = tmp_path / "repository", tmp_path / "crops"
     path = _write(repository, 5, sha256="")
@@ -187,5 +206,18 @@ def test_versions_share_a_trunk_and_have_a_centre_from_a_folder_of_faces(tmp_pat
     shutil.copy(path.parent / "weights.onnx", other.parent)
     with pytest.raises(ModelCheckFailed, match="remove trunk_of from the card, or the file"):
         build_version(repository, "face_embedder", 6, tmp_path)
+    # It is sealed, and has the thresholds of version 1.
+    in_use = _write(repository, 9)
+    (in_use.parent / "weights.onnx").write_bytes(COMMITTED)
+    before = in_use.read_bytes()
+    for model, version, said, what in (
+        ("face_embedder", 9, "three shades", "is sealed and has operating points; galleries may be bound to it"),
+        ("face_embedder", 9, " ", "measured_on is blank"),
+        ("face_detector", 1, "three shades", "face_detector has no centre; expected face_embedder or"),
+        ("drawings", 1, "three shades", "drawings has no centre; expected face_embedder or"),
+    ):
+        with pytest.raises(InvalidArgument, match=what):
+            write_centre(repository, tmp_path, model=model, version=version, faces=crops, most=1, measured_on=said)
+    assert in_use.read_bytes() == before
     with pytest.raises(ModelNotFound, match="does not exist; write a card first"):
         write_centre(repository, tmp_path, model="face_embedder", version=8, faces=crops, most=1, measured_on="nothing")

@@ -219,6 +219,40 @@ def test_what_cannot_be_trained_is_refused(people: Samples, tmp_path: Path) -> N
         train_few_people(people, tmp_path, replace(PLAN, folds=1))
 
 
+def first_of(people: Samples, persons: int, photos: int = 4) -> Samples:
+    """The first photos of the first people."""
+    chosen = np.flatnonzero((people.labels < persons) & (np.arange(len(people)) % 4 < photos))
+    names = tuple(people.names[place] for place in chosen)
+    return Samples(people.images[chosen], people.labels[chosen], people.identities[:persons], names)
+
+
+@pytest.mark.parametrize(
+    ("persons", "photos", "folds", "what"),
+    [
+        (5, 4, 5, "there are 5 people for 5 folds; .*give 10 people or more"),
+        (4, 4, 5, "there are 4 people for 5 folds"),
+        (8, 4, 8, "there are 8 people for 8 folds"),
+        (8, 4, 12, "there are 8 people for 12 folds"),
+        (8, 1, 2, "nobody in fold 0 of 2 has two photos"),
+    ],
+)
+def test_folds_that_cannot_be_judged_are_refused_before_anything_is_computed(
+    people: Samples, tmp_path: Path, persons: int, photos: int, folds: int, what: str
+) -> None:
+    with pytest.raises(UnusableData, match=what):
+        train_few_people(first_of(people, persons, photos), tmp_path / "run", replace(PLAN, folds=folds))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_smallest_folds_that_are_allowed_are_judged(people: Samples, tmp_path: Path) -> None:
+    """Two people in each fold, of whom one has two photos; the share is then a number."""
+    few = first_of(people, 6, 2)
+    alone = ~np.isin(np.arange(len(few)), [1, 3, 5])  # the first person of each of three folds has one photo
+    names = tuple(name for name, stays in zip(few.names, alone, strict=True) if stays)
+    samples = Samples(few.images[alone], few.labels[alone], few.identities, names)
+    assert train_few_people(samples, tmp_path, replace(PLAN, folds=3)) in SHARES
+
+
 def test_the_command_writes_weights_that_are_served_like_the_trained_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,8 +67,11 @@ def seal(
 ) -> None:
     """Write digest, golden vector and golden set of a new version into its card.
 
+    Operating points and figures go if the digest changes, because they were measured with other weights.
+
     Example: `sameface model seal face_embedder 1001`
     """
+    from sameface.inference.cards import read_card
     from sameface.models.build import build_version
     from sameface.models.seal import seal as seal_card
 
@@ -76,11 +79,16 @@ def seal(
     repository = settings.model_repository
     content = build_version(repository, model, version, settings.cache_dir) if weights is None else weights.read_bytes()
     card_path = repository / model / str(version) / "card.json"
+    had_points = card_path.is_file() and bool(read_card(card_path).operating_points)
     card = seal_card(card_path, content)
     faces = len(card.golden_set.outputs) if card.golden_set else 0
     print(
         f"{card_path}: sha256 {card.sha256}, golden vector of {len(card.golden.output)} numbers, {faces} golden faces"
     )
+    if had_points and not card.operating_points:
+        note(
+            "the operating points were measured with other weights and are gone; measure them again: sameface evaluate"
+        )
 
 
 @app.command("list")

@@ -22,7 +22,7 @@ def centre(
     """Compute the mean embedding over aligned faces, and write it into the card. The version then subtracts it.
 
     The mean is that of the version's trunk, averaged over mirror images if the card says so. Never use faces that judge
-    the version.
+    the version. A sealed version with operating points is refused, because galleries may be bound to it.
 
     Example: `sameface model centre face_embedder 1001 crops --measured-on "our staff, 2026"`
     """

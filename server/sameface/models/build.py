@@ -122,6 +122,16 @@ def read_version_source(repository: Path, model: str, version: int, cache: Path)
     return _content(_needed_origin(repository, model, version), cache)
 
 
+def weights_file(repository: Path, model: str, version: int) -> Path | None:
+    """Return the ``weights.onnx`` that a version is built from, or None if a recipe or nothing builds it.
+
+    Raises:
+        ModelCheckFailed: the card names a trunk beside weights.
+    """
+    origin = _origin((repository,), model, version)
+    return origin if isinstance(origin, Path) else None
+
+
 def _origin(repositories: tuple[Path, ...], model: str, version: int) -> Path | Recipe | None:
     """Return what the trunk of a version is built from, or None if the version is served as it was added."""
     weights = _committed(repositories, model, version)

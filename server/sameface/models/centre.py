@@ -6,12 +6,13 @@ import numpy as np
 
 from sameface.errors import ModelNotFound
 from sameface.inference.base import Tensor
-from sameface.inference.cards import Centre, read_card
+from sameface.inference.cards import FACE_EMBEDDERS, Centre, read_card
 from sameface.inference.onnx import open_model
 from sameface.models.build import build_trunk
 from sameface.models.quantised_version import read_faces
 from sameface.models.seal import rounded, write_card
 from sameface.models.views import with_views
+from sameface_qdrant.errors import InvalidArgument
 
 AT_ONCE = 8
 """Faces in one call, a bound of memory."""
@@ -46,11 +47,22 @@ def write_centre(
         measured_on: what the faces are, for the card.
 
     Raises:
-        InvalidArgument: there are no faces.
+        InvalidArgument: the model embeds no faces; ``measured_on`` is blank; the version is sealed and has operating
+            points, so galleries may be bound to it; there are no faces.
         ModelNotFound: there is no card, or the version has no source.
         ModelCheckFailed: see `sameface.models.build.build_version`.
         RuntimeMissing: the model runs in OpenVINO, which is not installed.
     """
+    if model not in FACE_EMBEDDERS:
+        raise InvalidArgument(
+            f"{model} has no centre; expected {' or '.join(FACE_EMBEDDERS)}",
+            metadata={"field": "model", "model": model},
+        )
+    if not measured_on.strip():
+        raise InvalidArgument(
+            'measured_on is blank; say what the faces are, for example "our staff, 2026"',
+            metadata={"field": "measured_on"},
+        )
     path = repository / model / str(version) / "card.json"
     if not path.is_file():
         raise ModelNotFound(
@@ -58,9 +70,16 @@ def write_centre(
             metadata={"path": path},
         )
     card = read_card(path)
+    if card.sha256 and card.operating_points:
+        raise InvalidArgument(
+            f"{path} is sealed and has operating points; galleries may be bound to it, and another centre makes it "
+            "another model. Choose another version, or if no gallery is bound to it, remove operating_points from the "
+            "card first",
+            metadata={"field": "version", "path": path},
+        )
     images = read_faces(faces, most)
     trunk = build_trunk(repository, model, version, cache)
     content = with_views(trunk, mirror_averaged=card.mirror_averaged, centre=None)
-    centre = Centre(vector=mean_embedding(model, content, images), photos=len(images), measured_on=measured_on)
+    centre = Centre(vector=mean_embedding(model, content, images), photos=len(images), measured_on=measured_on.strip())
     write_card(path, card.model_copy(update={"centre": centre}))
     return centre

@@ -79,6 +79,8 @@ def make_quantised_version(
         "equivalent_to": {},
         "figures": {},
         "operating_points": (),
+        "evaluation": None,
+        "groups": (),
         "golden_set": None,
     }
     folder.mkdir(parents=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sameface.evaluation.samples import Samples, write_embeddings
 from sameface_qdrant.metrics.error_rates import fnmr, threshold_at_fmr
+from sameface_train.errors import UnusableData
 from sameface_train.few_people.copies import Copies
 from sameface_train.few_people.learning import between, outputs
 from sameface_train.few_people.objective import centres_of
@@ -31,6 +32,32 @@ def fold_of_people(count: int, folds: int) -> Labels:
     array([0, 1, 2, 0, 1, 2, 0])
     """
     return np.arange(count) % folds
+
+
+def check_folds(labels: Labels, people: int, folds: int) -> None:
+    """Check that every fold can be judged: it has two people, and one of them has two photos.
+
+    ``labels`` [N] are the people of the photos, 0 to ``people`` − 1.
+
+    Raises:
+        UnusableData: a fold has not.
+    """
+    if folds > people // 2:
+        raise UnusableData(
+            f"there are {people} people for {folds} folds; expected two people or more in each fold, because a fold "
+            f"compares the people in it: give {2 * folds} people or more, or fewer folds with --folds, or --folds 0 "
+            "--share 1, which measures nothing",
+            metadata={"field": "folds", "identities": people},
+        )
+    photos = np.bincount(labels, minlength=people)
+    most = [int(photos[fold_of_people(people, folds) == fold].max()) for fold in range(folds)]
+    if min(most) < 2:
+        raise UnusableData(
+            f"nobody in fold {most.index(min(most))} of {folds} has two photos; expected a person with two photos in "
+            "each fold, because a fold compares two photos of a person: give more photos, fewer folds with --folds, or "
+            "--folds 0 --share 1, which measures nothing",
+            metadata={"field": "data", "identities": people},
+        )
 
 
 def judged(

@@ -17,7 +17,7 @@ from sameface_train.backbones import BACKBONES
 from sameface_train.errors import UnusableData
 from sameface_train.few_people.changes import Changes
 from sameface_train.few_people.copies import Amounts, Copies, make_copies, split
-from sameface_train.few_people.folds import SHARES, HeldOut, choose_share, fold_of_people, judged, together
+from sameface_train.few_people.folds import SHARES, HeldOut, check_folds, choose_share, fold_of_people, judged, together
 from sameface_train.few_people.learning import Settings, Step, between, outputs, train_upper
 from sameface_train.lines import write_whole
 from sameface_train.recipes import Recipe, recipe
@@ -81,7 +81,8 @@ def train_few_people(samples: Samples, folder: Path, plan: Plan, watch: Watch = 
 
     Raises:
         InvalidArgument: neither folds nor a share are given.
-        UnusableData: there are too few people for a batch, or for the folds.
+        UnusableData: there are too few people for a batch or for the folds, or nobody in a fold has two photos. Nothing
+            is computed before.
     """
     _check(samples, plan)
     backbone = BACKBONES[plan.recipe.backbone]
@@ -181,6 +182,8 @@ def _check(samples: Samples, plan: Plan) -> None:
             f"folds is {plan.folds} and share is {plan.share}; expected 0, 2 or more folds, and a share of 0 to 1",
             metadata={"field": "folds"},
         )
+    if plan.folds:
+        check_folds(samples.labels, len(samples.identities), plan.folds)
     sampling = plan.recipe.sampling
     people = len(samples.identities)
     taught = people - (-(-people // plan.folds) if plan.folds else 0)
