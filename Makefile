@@ -116,7 +116,7 @@ first-hour-training: install ## Run docs/first-hour-training.md: train, measure,
 # Writes $(EMBEDDER)/weights.onnx; docs/training.md says what it does and how long it takes.
 LONDON ?=
 EMBEDDER ?= build/few-people
-embedder: install-dev ## Train the default face embedder again (LONDON=folder of the Face Research Lab London Set)
+embedder: install-dev ## Train candidate weights for the face embedder (LONDON=folder of the Face Research Lab London Set)
 	@test -d "$(LONDON)" || { echo "NOT RUN: LONDON is no folder; docs/training.md says where the photos come from" >&2; exit 3; }
 	@$(BIN)/sameface-train prepare "$(LONDON)" build/london
 	@$(BIN)/sameface-train few-people build/london --run "$(EMBEDDER)"

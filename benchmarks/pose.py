@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.results import print_tables
+from sameface.evaluation.group_intervals import FEW_IDENTITIES, group_difference
 from sameface.evaluation.model_comparison import check_same_samples
 from sameface.evaluation.records import estimate_record
 from sameface.evaluation.resampling import Counts, Estimate, draw_identities, estimate
@@ -25,7 +26,6 @@ from sameface.evaluation.support import power_text
 from sameface.evaluation.tables import Table
 from sameface_qdrant.calibration.report import interval_text, rate_text
 from sameface_qdrant.metrics.error_rates import Rates, Scores, Weights, fnmr, threshold_at_fmr
-from sameface_qdrant.metrics.intervals import percentile_interval
 
 VIEWS = {"three-quarter": "3quarter", "profile": "profile"}
 FMRS = (1e-2, 1e-3)
@@ -43,7 +43,7 @@ class TurnedRate:
     people: int
     fnmr: Estimate
     difference: Estimate | None
-    """FNMR less that of the first model, with its interval; None for the first one."""
+    """FNMR less that of the first model, with its interval (see `group_difference`); None for the first one."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -89,21 +89,20 @@ def turned_rates(
         scores = [within_folds(cross_scores(samples, part), folds) for samples in models.values()]
         resampled = [resampled_fnmr(one, resample_counts, FMRS) for one in scores]
         for place, target in enumerate(FMRS):
-            of_first = weighted_fnmr(scores[0], np.ones(len(people)), target)
-            for name, one, rates in zip(models, scores, resampled, strict=True):
-                value = weighted_fnmr(one, np.ones(len(people)), target)
-                differences = (rates - resampled[0])[:, place]
-                difference = Estimate(value - of_first, percentile_interval(differences[np.isfinite(differences)]))
-                found.append(
-                    TurnedRate(
-                        view,
-                        target,
-                        name,
-                        len(people),
-                        estimate(value, rates[:, place], len(people)),
-                        None if one is scores[0] else difference,
-                    )
+            values = [weighted_fnmr(one, np.ones(len(people)), target) for one in scores]
+            rates = [
+                estimate(value, of_model[:, place], len(people))
+                for value, of_model in zip(values, resampled, strict=True)
+            ]
+            for number, name in enumerate(models):
+                # Two rates of 0 differ by 0 in every resample, which does not show that they are equal.
+                difference = group_difference(
+                    rates[number],
+                    rates[0],
+                    (resampled[number] - resampled[0])[:, place],
+                    has_few=len(people) < FEW_IDENTITIES,
                 )
+                found.append(TurnedRate(view, target, name, len(people), rates[number], difference if number else None))
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sameface.evaluation.groups import measure_groups_at
-from sameface.evaluation.labels import AGE, AGE_BANDS, Labels, has_column, read_labels
+from sameface.evaluation.labels import AGE, AGE_BANDS, has_column, read_labels, with_everybody
 from sameface.evaluation.records import groups_for_card
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.tables import Table
@@ -37,7 +37,7 @@ def measure_version_groups(
             continue
         progress(f"version {number}: groups of {measured_on}")
         named, _ = read_labels(labels, one, limits)
-        groups = measure_groups_at(one, thresholds[0], _with_everybody(named), replicates=replicates)
+        groups = measure_groups_at(one, thresholds[0], with_everybody(named), replicates=replicates)
         found[number] = groups_for_card(groups, measured_on, note_of(cards[number], measured_on))
     return found
 
@@ -70,7 +70,3 @@ def _rate(one: Mapping[str, float] | None) -> str:
     if one is None:
         return "–"
     return f"{rate_text(one['value'])} ({rate_text(one['low'])} to {rate_text(one['high'])})".replace(" %", "") + " %"
-
-
-def _with_everybody(labels: Labels) -> Labels:
-    return {"": ("everybody",) * len(next(iter(labels.values()))), **labels}

@@ -16,7 +16,7 @@ from tests.conftest import SINGLE_PASS
 Refused = Callable[..., ServiceError]
 
 
-def test_a_gallery_is_bound_to_the_default_embedder(connection: Connection, gallery: str) -> None:
+def test_a_gallery_is_bound_to_the_version_that_the_setting_names(connection: Connection, gallery: str) -> None:
     found = connection.galleries.GetGallery(gallery_service_pb2.GetGalleryRequest(name=gallery))
     contract = found.contract
     assert (contract.model, contract.version, contract.dimension) == ("face_embedder", SINGLE_PASS, 128)

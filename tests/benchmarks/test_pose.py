@@ -61,6 +61,18 @@ def test_with_folds_only_comparisons_of_one_fold_count() -> None:
     assert found.fnmr.value == pytest.approx(np.mean([np.mean(np.array(own) <= threshold) for own in mated]))
 
 
+def test_two_models_without_an_error_are_not_said_to_be_equal() -> None:
+    found = turned_rates({"base": photos(20, 0.01), "other": photos(20, 0.01, seed=2)}, replicates=100)
+    for one in found:
+        assert one.fnmr.value == 0
+        if one.difference is not None:
+            # Nothing was missed among 20 people: either rate may be as high as its own interval says.
+            assert one.difference.value == 0
+            assert one.difference.interval.high == pytest.approx(one.fnmr.interval.high)
+            assert one.difference.interval.low == pytest.approx(-one.fnmr.interval.high)
+            assert one.difference.interval.high > 0.05
+
+
 def test_every_model_is_compared_with_the_first_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, noise in (("base", 0.9), ("same", 0.9), ("better", 0.3)):
         write_embeddings(tmp_path / f"{name}.npz", photos(20, noise))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sameface.evaluation.group_intervals import FEW_IDENTITIES, group_estimate, independent_difference
 from sameface.evaluation.groups import measure_groups, measure_groups_at
-from sameface.evaluation.labels import AGE_BANDS, read_labels
+from sameface.evaluation.labels import AGE_BANDS, band_names, read_labels
 from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.verification import verify
@@ -53,6 +53,9 @@ def test_labels_of_photos_go_by_their_paths(people: Samples, tmp_path: Path) -> 
         ("id,side\np01,north\np01,south\n", "two rows"),
         ("id,side\nnobody,north\n", "none about"),
         ("id\np01\n", "0 columns"),
+        ("id,,side\np01,x,north\np02,y,south\n", "column 2 of .* has no name"),
+        ("id,side,\np01,north,\np02,south,\n", "column 3 of .* has no name"),
+        ("id,side,side\np01,north,a\np02,south,b\n", "several columns 'side'"),
         ("id,side\np01,north\np02,north\n", "no column with 2 to 10"),
         ("", "first column"),
     ],
@@ -61,6 +64,14 @@ def test_a_table_that_does_not_fit_is_refused(people: Samples, tmp_path: Path, t
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(InvalidArgument, match=message):
         read_labels(tmp_path / "bad.csv", people)
+
+
+def test_limits_of_bands_are_finite_and_no_two_bands_have_one_name() -> None:
+    for limits in ((float("nan"),), (30.0, float("inf")), (float("-inf"), 30.0), (30.0, 30.0), ()):
+        with pytest.raises(InvalidArgument, match="expected rising numbers"):
+            band_names(limits)
+    close = (1_000_000.0, 1_000_001.0, 1_000_002.5, 1_000_003.0)
+    assert len(set(band_names(close))) == 5
 
 
 @pytest.fixture

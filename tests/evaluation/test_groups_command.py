@@ -66,15 +66,15 @@ def test_groups_are_measured_at_the_operating_point_of_the_card(
 def test_figures_go_into_the_card_in_place_of_older_ones(sameface: Run, arguments: list[str], repository: Path) -> None:
     path = repository / "face_embedder" / "1" / "card.json"
     before = read_card(path)
-    for remark, threshold in (("first", "0.5"), ("the version was trained on them", "0.2")):
+    note = "the version was trained on them"
+    for remark, threshold in (["--note", "first"], "0.5"), (["--note", note], "0.3"), ([], "0.2"):
         result = sameface(
-            *arguments, "--write", "--note", remark, "--threshold", threshold, SAMEFACE_MODEL_REPOSITORY=str(repository)
+            *arguments, "--write", *remark, "--threshold", threshold, SAMEFACE_MODEL_REPOSITORY=str(repository)
         )
         assert result.returncode == 0, result.stderr
     card = read_card(path)
-    assert {(one.note, one.threshold, one.measured_on) for one in card.groups} == {
-        ("the version was trained on them", 0.2, "people.npz")
-    }
+    assert {(one.note, one.threshold, one.measured_on) for one in card.groups} == {(note, 0.2, "people.npz")}
+    assert [(one.label, one.identities) for one in card.groups if not one.column] == [("everybody", len(PEOPLE))]
     few = next(one for one in card.groups if one.label == "60 and over")
     assert few.few_identities
     assert few.fnmr_by_identity is not None
@@ -112,6 +112,8 @@ def replace_groups(card: Any) -> Any:
         (["--threshold", "0.3", "--fmr", "0.01"], "expected one of them"),
         (["--fmr", "1"], "--fmr is 1; expected above 0 and below 1"),
         (["--bands", "age=30,x"], "expected a column and rising numbers, for instance age=18,30,45,60"),
+        (["--bands", "age=nan", "--fmr", "0.1"], "limits of bands are nan; expected rising numbers"),
+        (["--bands", "age=30", "--bands", "age=40"], "--bands was given twice for 'age'"),
         (["--bands", "age=45,30", "--fmr", "0.1"], "limits of bands are 45, 30; expected rising numbers"),
     ],
 )

@@ -14,6 +14,8 @@ MAX_GROUPS = 10
 """A column with more different values, such as an age in years or a name, is not a grouping."""
 BY_SAMPLE, BY_IDENTITY = ("photo", "sample"), ("identity", "id")
 UNKNOWN = ""
+EVERYBODY = ""
+"""The column of the group of everybody. No table has a column without a name."""
 AGE, AGE_BANDS = "age", (18.0, 30.0, 45.0, 60.0)
 """Where a column of ages in years is cut, if nobody says otherwise."""
 
@@ -34,8 +36,9 @@ def read_labels(
         bands: where columns of numbers are cut, by column; see `band_names`.
 
     Raises:
-        InvalidArgument: the first column has another name, a key occurs twice, no row is about one of the samples,
-            no column is a grouping, or a column of ``bands`` is absent or holds something else than numbers.
+        InvalidArgument: the first column has another name, a column has no name or the name of another one, a key
+            occurs twice, no row is about one of the samples, no column is a grouping, or a column of ``bands`` is
+            absent or holds something else than numbers.
         OSError: the file cannot be read.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -50,6 +53,7 @@ def read_labels(
         raise _refused(
             f"{path} has the first column {key!r}; expected photo or identity, and columns of labels after it"
         )
+    _check_names(path, columns)
     table = {row[0]: row for row in rows if row}
     if len(table) != sum(1 for row in rows if row):
         raise _refused(f"{path} has two rows for the same {key}; expected one row for each")
@@ -76,6 +80,25 @@ def read_labels(
     return groupings, tuple(name for name in columns if name not in groupings)
 
 
+def _check_names(path: Path, columns: Sequence[str]) -> None:
+    """Refuse columns that a name does not tell apart: one would take the place of another, or of everybody."""
+    for place, column in enumerate(columns, start=2):
+        if not column.strip():
+            raise _refused(f"column {place} of {path} has no name; expected a name, or no comma at the end of the line")
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        raise _refused(f"{path} has several columns {', '.join(map(repr, repeated))}; expected different names")
+
+
+def with_everybody(labels: Labels) -> Labels:
+    """Return the labels with a group of everybody before the others.
+
+    >>> with_everybody({"side": ("left", "", "right")})
+    {'': ('everybody', 'everybody', 'everybody'), 'side': ('left', '', 'right')}
+    """
+    return {EVERYBODY: ("everybody",) * len(next(iter(labels.values()))), **labels}
+
+
 def has_column(path: Path, column: str) -> bool:
     """Return whether a table has a column of labels with this name.
 
@@ -90,7 +113,7 @@ def banded(column: str, values: Sequence[str], limits: Sequence[float]) -> tuple
     """Return the band of every number; an empty text stays empty.
 
     Raises:
-        InvalidArgument: a value is not a number, or the limits do not rise.
+        InvalidArgument: a value is not a number, or see `band_names`.
 
     >>> banded("age", ["17", "30", "44.5", "", "70"], (18, 30, 45))
     ('under 18', '30 to under 45', '30 to under 45', '', '45 and over')
@@ -115,15 +138,18 @@ def band_names(limits: Sequence[float]) -> list[str]:
     """Return the names of the bands between limits. A limit belongs to the band above it.
 
     Raises:
-        InvalidArgument: there is no limit, or they do not rise.
+        InvalidArgument: there is no limit, one is not finite, or they do not rise.
 
     >>> band_names((18, 30))
     ['under 18', '18 to under 30', '30 and over']
     """
-    if not limits or any(one >= other for one, other in pairwise(limits)):
-        raise _refused(f"the limits of bands are {', '.join(f'{one:g}' for one in limits)}; expected rising numbers")
-    between = [f"{one:g} to under {other:g}" for one, other in pairwise(limits)]
-    return [f"under {limits[0]:g}", *between, f"{limits[-1]:g} and over"]
+    # All digits: two bands with the same name would be one group.
+    texts = [repr(float(one)).removesuffix(".0") for one in limits]
+    rise = all(one < other for one, other in pairwise(limits))
+    if not limits or not rise or not all(map(math.isfinite, limits)):
+        raise _refused(f"the limits of bands are {', '.join(texts)}; expected rising numbers")
+    between = [f"{one} to under {other}" for one, other in pairwise(texts)]
+    return [f"under {texts[0]}", *between, f"{texts[-1]} and over"]
 
 
 def _refused(message: str) -> InvalidArgument:

@@ -154,7 +154,7 @@ def restricted_default(chosen: ChosenVersion, card: ModelCard) -> str:
     """Return a warning for people if the licence of the default forbids something, else an empty text.
 
     `sameface model promote` makes no such version the default. A setting can, and so can a ``defaults.json`` that was
-    written by hand or by a release before 0.2.
+    written by hand or by an earlier release.
     """
     if not card.licence.restriction:
         return ""

@@ -28,7 +28,6 @@ from sameface_qdrant.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from sameface.evaluation.groups import Group
-    from sameface.evaluation.labels import Labels
     from sameface.evaluation.samples import Samples
     from sameface.inference.cards import ModelCard
 
@@ -68,7 +67,11 @@ def groups(
     write: Annotated[bool, typer.Option("--write", help="write the figures into the model's card")] = False,
     remark: Annotated[
         str,
-        typer.Option("--note", help="with --write: what readers have to know about these images", show_default=False),
+        typer.Option(
+            "--note",
+            help="with --write: what readers have to know about these images; without it, an earlier note stays",
+            show_default=False,
+        ),
     ] = "",
     embeddings: Embeddings = None,
     save: SaveEmbeddings = None,
@@ -90,7 +93,7 @@ def groups(
     from sameface.evaluation.group_plot import groups_svg
     from sameface.evaluation.group_tables import group_tables
     from sameface.evaluation.groups import measure_groups, measure_groups_at
-    from sameface.evaluation.labels import read_labels
+    from sameface.evaluation.labels import read_labels, with_everybody
     from sameface.evaluation.records import conditions, groups_record
     from sameface.evaluation.report import Page, Picture
     from sameface.evaluation.tables import conditions_table
@@ -110,17 +113,17 @@ def groups(
     if fmr is not None:
         everybody = verify(samples, (fmr,), replicates=replicates, seed=seed)
         origin = f"for FMR {fmr:g} over everybody in these images"
-        found = measure_groups(everybody, _with_everybody(found_labels))
+        found = measure_groups(everybody, with_everybody(found_labels))
     else:
         origin = "given"
         if threshold is None:
             assert card is not None
             threshold, origin = _of_card(card)
-        found = measure_groups_at(samples, threshold, _with_everybody(found_labels), replicates=replicates, seed=seed)
+        found = measure_groups_at(samples, threshold, with_everybody(found_labels), replicates=replicates, seed=seed)
     (all_people, *by_group) = found
     if write:
         assert card is not None
-        _write(card, by_group, source.name, remark)
+        _write(card, found, source.name, remark)
     measured_on = conditions(source.name, samples)
     record = {
         "threshold": all_people.rates[0].threshold,
@@ -153,21 +156,19 @@ def groups(
     show(tables, record, as_json)
 
 
-def _with_everybody(labels: "Labels") -> "Labels":
-    """Put a group of everybody before the others."""
-    count = len(next(iter(labels.values())))
-    return {"": ("everybody",) * count, **labels}
-
-
 def _limits(given: list[str] | None, labels: Path) -> Mapping[str, Sequence[float]]:
     """Return where columns of numbers are cut."""
     from sameface.evaluation.labels import AGE, AGE_BANDS, has_column
 
     if given is None:
         return {AGE: AGE_BANDS} if has_column(labels, AGE) else {}
-    limits = {}
+    limits: dict[str, Sequence[float]] = {}
     for text in given:
         column, separator, numbers = text.rpartition("=")
+        if column in limits:
+            raise InvalidArgument(
+                f"--bands was given twice for {column!r}; expected one for each column", metadata={"field": "bands"}
+            )
         try:
             if not separator or not column:
                 raise ValueError
@@ -218,11 +219,16 @@ def _of_card(card: "ModelCard") -> tuple[float, str]:
 
 
 def _write(card: "ModelCard", found: "Sequence[Group]", name: str, remark: str) -> None:
-    """Put the figures into the card, in the place of those that were measured on the same images."""
+    """Put the figures into the card, in the place of those that were measured on the same images.
+
+    Without a remark, that of the older figures stays.
+    """
     from sameface.evaluation.records import groups_for_card
     from sameface.inference.card_figures import GroupFigures
     from sameface.models.seal import write_card
 
+    older = [one.note for one in card.groups if one.measured_on == name and one.note]
+    remark = remark or next(iter(older), "")
     measured = [GroupFigures.model_validate(one) for one in groups_for_card(found, name, remark)]
     kept = tuple(one for one in card.groups if one.measured_on != name)
     path = load_settings(None).model_repository / card.model / str(card.version) / "card.json"
