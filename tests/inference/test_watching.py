@@ -63,7 +63,7 @@ async def test_a_server_that_answers_calls_or_refuses_questions_does_not_hang() 
 async def test_models_that_fail_are_told_apart_from_those_with_wrong_outputs(tmp_path: Path) -> None:
     """Run on the models of this process: those of a Triton take longer to start."""
     cards = read_cards(model_repository_source())
-    (wrong, away) = (card for card in cards if card.model == "face_embedder")
+    wrong, away = (card for card in cards if card.model == "face_embedder" and card.version in (1, 2))
     (well,) = (card for card in cards if card.model == "face_detector")
     spoiled = wrong.golden.model_copy(update={"output": tuple(reversed(wrong.golden.output))})
     wrong = wrong.model_copy(update={"golden": spoiled})
