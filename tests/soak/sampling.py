@@ -141,10 +141,15 @@ class Watch:
     def read(self) -> None:
         """Measure everything once; a process that has ended or begun since is noted."""
         now = processes_of(self._watched.service)
+        try:
+            found = readings(self._watched, now)
+        except (ProcessLookupError, FileNotFoundError):  # a process ended in between
+            now = processes_of(self._watched.service)
+            found = readings(self._watched, now)
         if now != self._processes:
             self.series.restarts.append(f"{self._processes} became {now}")
             self._processes = now
-        self.series.add(readings(self._watched, now))
+        self.series.add(found)
 
     def cores(self, clock: Callable[[], float] = time.monotonic) -> dict[str, float]:
         """Return how many cores each part has used on average since the start."""
