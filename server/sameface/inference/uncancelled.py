@@ -21,12 +21,12 @@ async def uncancelled(call: Any) -> Any:
             ended.set_result(None)
 
     call.add_done_callback(tell)
-    cancelled: asyncio.CancelledError | None = None
+    cancelled = False
     while not ended.done():
         try:
             await asyncio.shield(ended)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
     return await call
