@@ -3,7 +3,7 @@
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
+.PHONY: help embedder demo test clients first-hour first-hour-vectors first-hour-training lint lint-types lint-style lint-imports lint-documents lint-protos collect bench protos chaos upgrade soak
 .PHONY: qdrant kubernetes images docs plots site openapi install install-dev lock pin-images models triton clean
 
 help: ## List the commands
@@ -80,6 +80,10 @@ docs: install-dev ## Write docs/errors.md, docs/api.md, the chart's list of sett
 plots: install-dev ## Draw the plots of docs/images again
 	@$(BIN)/python tools/plots.py
 
+.PHONY: transcripts
+transcripts: models triton ## Make the outputs in the documents again that depend on the default embedder (CHECK=--check changes nothing)
+	@$(BIN)/python -m tools.transcripts $(CHECK)
+
 # The variable silences an advertisement of the theme.
 site: install-dev ## Build the documentation site, build/site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -108,6 +112,14 @@ first-hour-vectors: install ## Run docs/first-hour-vectors.md: the plugin alone,
 
 first-hour-training: install ## Run docs/first-hour-training.md: train, measure, export, serve; some minutes
 	@$(BIN)/python -m tools.first_hour first-hour-training $(HOUR)
+
+# Writes $(EMBEDDER)/weights.onnx; docs/training.md says what it does and how long it takes.
+LONDON ?=
+EMBEDDER ?= build/few-people
+embedder: install-dev ## Train candidate weights for the face embedder (LONDON=folder of the Face Research Lab London Set)
+	@test -d "$(LONDON)" || { echo "NOT RUN: LONDON is no folder; docs/training.md says where the photos come from" >&2; exit 3; }
+	@$(BIN)/sameface-train prepare "$(LONDON)" build/london
+	@$(BIN)/sameface-train few-people build/london --run "$(EMBEDDER)"
 
 clients: install-dev models ## Run the commands of docs/other-languages.md: generate, compile, call a real service
 	@$(BIN)/python -m tests.clients

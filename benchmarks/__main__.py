@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bulk, gallery, guards, observation, overload, restarts
+from benchmarks import bulk, gallery, guards, observation, overload, pose, restarts
 from benchmarks.conditions import conditions
 from benchmarks.parts import PARTS
 from benchmarks.peers import command as peers
@@ -22,6 +22,7 @@ from benchmarks.qdrant import command as qdrant
 from benchmarks.results import print_tables, read_results, refreshed, write_results
 from benchmarks.scaling import command as scaling
 from benchmarks.things import command as things
+from benchmarks.versions import command as versions
 
 OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "peers": peers.main,
@@ -35,6 +36,8 @@ OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "capacity": scaling.capacity_main,
     "things": things.main,
     "restarts": restarts.main,
+    "pose": pose.main,
+    "versions": versions.main,
 }
 NAMES = (*PARTS, "report", "plugin", *OTHERS)
 

@@ -16,6 +16,9 @@ from sameface.inference.defaults import chosen_version
 from sameface.inference.onnx import OnnxInference
 from sameface.settings import Settings
 
+BASE = "face_embedder version 1"
+"""The pretrained network in ONNX Runtime, with nothing added."""
+
 
 async def measure_embedders(size: tuple[int, float], progress: Callable[[str], None]) -> dict[str, Any]:
     """Run every version in process on one crop, for ``size``: so many rounds, each for so many seconds."""
@@ -52,11 +55,12 @@ def _name(card: ModelCard) -> str:
 def embedders_tables(found: dict[str, Any]) -> list[Table]:
     """Return the table of the embedders."""
     loads: Loads = found["loads"]
-    default = of(loads, found["default"], "median_ms")
+    default, base = (of(loads, name, "median_ms") for name in (found["default"], BASE))
     rows = tuple(
-        (name, f"{middle(loads, name, 'median_ms'):.2f}", str(ratio(default, of(loads, name, "median_ms"))))
+        (name, f"{middle(loads, name, 'median_ms'):.2f}", str(ratio(default, each)), str(ratio(each, base)))
         for name in loads
+        for each in [of(loads, name, "median_ms")]
     )
     notes = tuple(f"{name}: {why}" for name, why in found["absent"].items())
-    headings = ("embedder", "median, ms", f"speed; {found['default']} = 1")
+    headings = ("embedder", "median, ms", f"speed; {found['default']} = 1", f"time; {BASE} = 1")
     return [Table("Embedders, one crop on one thread", headings, rows, notes)]

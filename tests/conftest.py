@@ -75,6 +75,11 @@ def pytest_runtestloop() -> None:
     gc.enable()
 
 
+SINGLE_PASS = 1
+"""A version of the embedder that looks at a face once. Services for tests of other things use it, because the default
+may take twice as long."""
+
+
 def default_version() -> int:
     """Return the version of the embedder that the repository binds new galleries to."""
     source = model_repository_source()
@@ -117,9 +122,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A real `sameface serve`: tritonserver, Qdrant Edge on disk, gRPC on a free port."""
+    """A real `sameface serve`: tritonserver, Qdrant Edge on disk, gRPC on a free port. It uses `SINGLE_PASS`."""
     folder = tmp_path_factory.mktemp("service")
-    with served(folder / "data", folder / "serve.log") as running:
+    with served(folder / "data", folder / "serve.log", ["--embedder-version", str(SINGLE_PASS)]) as running:
         yield running
 
 

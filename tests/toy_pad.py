@@ -9,11 +9,14 @@ import numpy as np
 from PIL import Image
 
 from sameface.inference.cards import PAD, ModelCard
-from sameface.models.add import Statement, add_pad
+from sameface.models.add import add_pad
 from sameface.models.graph import GraphWriter
+from sameface.models.statement import Statement
 from sameface.settings import model_repository_source
 
-STATED = Statement(licence="CC0", training_data="none: written by hand for a test")
+STATED = Statement(
+    licence="CC0", training_data="none: written by hand for a test", source="tests/toy_pad.py", figures="not measured"
+)
 
 
 def toy_pad(strength: float = 0.1) -> bytes:
@@ -30,7 +33,7 @@ def with_toy_pad(folder: Path, strength: float = 0.1) -> tuple[Path, ModelCard]:
     """Return a model repository in ``folder`` that has the toy and one version of each other model; and its card."""
     repository = folder / "repository"
     source = model_repository_source().resolve()
-    shutil.copytree(source, repository, ignore=shutil.ignore_patterns("2", PAD), copy_function=_link)
+    shutil.copytree(source, repository, ignore=shutil.ignore_patterns("[2-9]", PAD), copy_function=_link)
     file = folder / "toy.onnx"
     file.write_bytes(toy_pad(strength))
     return repository, add_pad(repository, file, STATED)

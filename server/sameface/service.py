@@ -29,7 +29,7 @@ from sameface.http.server import HttpServer
 from sameface.inference.base import Inference
 from sameface.inference.cards import EMBEDDER, ModelCard, read_all_cards
 from sameface.inference.check import check_digests, check_models
-from sameface.inference.defaults import check_served, chosen_version
+from sameface.inference.defaults import check_served, chosen_version, restricted_default
 from sameface.inference.embedders import is_default, served_models
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
@@ -145,7 +145,7 @@ async def _open(
     await asyncio.to_thread(check_free, settings.listen)
     models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
-    check_served(default, models.cards)
+    default_card = check_served(default, models.cards)
     await _trace(settings, parts)
     http = _http(settings, parts)
     # Before the parts that it observes.
@@ -189,6 +189,8 @@ async def _open(
     )
     operations.attack_detection.detector()  # raises if it could not be used
     log.info("new galleries are bound to %s version %d, by %s", EMBEDDER, default.version, default.where)
+    if warning := restricted_default(default, default_card):
+        log.warning("%s", warning)
     served = ServedParts(
         runtime="triton" if settings.inference == "triton" else "onnxruntime",
         runtime_version=await inference.server_version(),

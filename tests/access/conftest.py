@@ -32,7 +32,7 @@ from sameface.pipeline.photos import PhotoPipeline
 from sameface.settings import model_repository_source
 from sameface_qdrant import Contract, Policy, Store
 from tests.access.authorities import Authority, Issued
-from tests.conftest import default_version
+from tests.conftest import SINGLE_PASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ async def guarded(
     tls = TlsOptions(server.certificate, server.key, authority.path if mutual else None)
     repository = model_repository_source()
     cards = read_cards(repository)
-    version = default_version()
+    version = SINGLE_PASS
     store = await Store.open(":memory:")
     inference = OnnxInference(repository)
     checking = Access(access)

@@ -11,15 +11,15 @@ from sameface.client import ServiceError
 from sameface.client.connection import Connection
 from sameface.v1 import gallery_pb2, gallery_service_pb2
 from tests.api.conftest import Enroll
-from tests.conftest import default_version
+from tests.conftest import SINGLE_PASS
 
 Refused = Callable[..., ServiceError]
 
 
-def test_a_gallery_is_bound_to_the_default_embedder(connection: Connection, gallery: str) -> None:
+def test_a_gallery_is_bound_to_the_version_that_the_setting_names(connection: Connection, gallery: str) -> None:
     found = connection.galleries.GetGallery(gallery_service_pb2.GetGalleryRequest(name=gallery))
     contract = found.contract
-    assert (contract.model, contract.version, contract.dimension) == ("face_embedder", default_version(), 128)
+    assert (contract.model, contract.version, contract.dimension) == ("face_embedder", SINGLE_PASS, 128)
     assert found.policy.revision == 1
     assert found.HasField("create_time")
 

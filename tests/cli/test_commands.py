@@ -16,6 +16,7 @@ from sameface.settings import model_repository_source
 from tests.cli.conftest import Run
 from tests.conftest import default_version
 from tests.processes import regions, until_no_more_regions
+from tools.transcripts.places import stale
 
 
 def test_the_demo_decides_as_expected_and_reports(sameface: Run, tmp_path: Path) -> None:
@@ -33,8 +34,15 @@ def test_the_demo_decides_as_expected_and_reports(sameface: Run, tmp_path: Path)
     assert report["inference_counts"][f"face_embedder v{default_version()}"] >= photos - 1
     for row in report["results"]:
         assert row["outcome"] == row["expected"]
+    assert not stale("README.md", {"demo": result.stdout}), "README.md shows other scores: make transcripts"
     page = (tmp_path / "report.html").read_text()
     assert page.count("<article") == decisions + len(read_script().enrollments)
+    (default,) = (
+        card
+        for card in read_cards(model_repository_source())
+        if card.version == default_version() and card.embeds_faces
+    )
+    assert f"Licence of face_embedder v{default.version}, which made the embeddings: {default.licence.weights}" in page
     # Self-contained: nothing is loaded from elsewhere.
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     until_no_more_regions(before)

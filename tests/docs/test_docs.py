@@ -26,6 +26,7 @@ from sameface_qdrant import Contract, NewTemplate
 from sameface_qdrant.blocking import Store
 from tests.documents import ADDRESS, BLOCK
 from tests.preloaded import preloaded
+from tools.transcripts.places import PLACES, stale
 
 DOCUMENTS = sorted(
     [
@@ -125,6 +126,7 @@ def test_every_block_runs_as_it_stands(
     }
     if any("sameface store" in code for _, code in blocks(document)):
         embedded_store(tmp_path / "other")
+    printed = ""
     for language, code in blocks(document):
         shown = code.replace(ADDRESS, address).replace(HTTP_ADDRESS, in_process.http)
         command = ["bash", "-euo", "pipefail", "-c", shown] if language == "sh" else [sys.executable, "-c", shown]
@@ -132,6 +134,9 @@ def test_every_block_runs_as_it_stands(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
         )
         assert result.returncode == 0, f"{document}:\n{code}\n{result.stdout}\n{result.stderr}"
+        printed += result.stdout
+    outputs = {place.output: printed for place in PLACES if place.output in ("readme", "clients", "http")}
+    assert not stale(str(document), outputs), f"{document} shows other numbers than are printed: make transcripts"
 
 
 def test_commands_that_are_there_already_get_what_they_are_given_and_end_as_they_do(

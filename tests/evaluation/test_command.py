@@ -12,6 +12,7 @@ import pytest
 from sameface.evaluation.samples import Failure, Samples, read_embeddings, write_embeddings
 from sameface.launcher import Service
 from tests.cli.conftest import Run
+from tests.conftest import SINGLE_PASS
 from tests.evaluation.conftest import far_apart
 
 
@@ -185,7 +186,7 @@ def test_photos_through_a_real_service(sameface: Run, service: Service, portrait
     assert found["points"][0]["fnmr"]["value"] == 0.5
     assert found["conditions"]["not_acquired"] == ["emmanuel_macron/wall.png"]
     assert found["conditions"]["unreadable"] == {"barack_obama/broken.jpg": "IMAGE_UNDECODABLE"}
-    assert found["conditions"]["model"].startswith("face_embedder version 2, sha256 ")
+    assert found["conditions"]["model"].startswith(f"face_embedder version {SINGLE_PASS}, sha256 ")
     text = (tmp_path / "report.html").read_text()
     # Thirteen non-mated pairs of four people make six, and there are two people with two photos.
     assert text.count('class="pair"') == 6 + 2

@@ -29,6 +29,7 @@ from sameface_qdrant.errors import NotEnoughData
 from sameface_qdrant.metrics.comparisons import labelled_scores
 from sameface_qdrant.metrics.support import support, supported_rate
 from tests.cli.conftest import Run
+from tests.conftest import SINGLE_PASS
 from tests.evaluation.conftest import far_apart, made
 
 
@@ -185,9 +186,9 @@ def test_a_comparison_marks_its_endpoints(sameface: Run, tmp_path: Path) -> None
 def test_a_card_is_written_only_with_what_is_supported(
     sameface: Run, service: Service, portraits: Path, tmp_path: Path
 ) -> None:
-    card = tmp_path / "models" / "face_embedder" / "2" / "card.json"
+    card = tmp_path / "models" / "face_embedder" / str(SINGLE_PASS) / "card.json"
     card.parent.mkdir(parents=True)
-    before = Path("model_repository/face_embedder/2/card.json").read_text()
+    before = Path(f"model_repository/face_embedder/{SINGLE_PASS}/card.json").read_text()
     card.write_text(before)
     for photo in sorted(portraits.glob("*.jpg")):
         person = tmp_path / "people" / photo.stem.rstrip("_0123456789")

@@ -25,6 +25,7 @@ from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.openvino import OpenVinoSession, core_of, import_openvino
 from sameface.inference.triton import TritonInference
+from sameface.models.seal import seal, write_card
 from sameface.pipeline.operations import FaceOperations
 from sameface.pipeline.photos import PhotoPipeline
 from sameface.pipeline.samples import PhotoSample
@@ -61,7 +62,7 @@ async def test_every_version_reproduces_its_golden_set_and_tells_the_people_apar
 
 async def test_a_version_that_face_embedder_has_too_gives_equal_answers(inference: OnnxInference) -> None:
     twins = [one for one in SERVED.cards if one.model == "face_embedder"]
-    assert [one.version for one in twins] == [1, 2]
+    assert [one.version for one in twins] == [1, 2, 3, 4]
     for twin in twins:
         outputs = await inference.run(OPENVINO_EMBEDDER, twin.version, {"images": FACES.images})
         assert twin.golden_set is not None
@@ -151,11 +152,13 @@ async def test_a_gallery_keeps_its_contract_and_its_scores_when_openvino_runs_it
 
 
 def test_only_what_the_runtime_allows_is_served() -> None:
-    assert sorted(embedder_versions(SERVED.cards)) == [1, 2, QUANTISED]
+    numbers = sorted(int(path.parent.name) for path in (REPOSITORY / OPENVINO_EMBEDDER).glob("*/card.json"))
+    assert QUANTISED in numbers
+    assert sorted(embedder_versions(SERVED.cards)) == numbers
     assert set(SERVED.folders.values()) == {OPENVINO_EMBEDDER}
     plain = served_models(CARDS, "onnxruntime")
     assert plain.cards == plain.run
-    assert sorted(embedder_versions(plain.cards)) == [1, 2]
+    assert sorted(embedder_versions(plain.cards)) == [1, 2, 3, 4]
     parts = ServedParts("", "", "", None, SERVED.cards, ChosenVersion(2, "settings", ""), SERVED.folders)  # type: ignore[arg-type]
     assert {one.model: parts.model_runtime(one) for one in SERVED.cards} == {
         "face_detector": "onnxruntime",
@@ -168,6 +171,20 @@ async def test_a_version_for_openvino_is_not_served_without_it_and_the_error_say
     operations = FaceOperations(None, None, served_models(CARDS, "onnxruntime").cards)  # type: ignore[arg-type]
     with pytest.raises(ModelNotFound, match="--embedder-runtime openvino"):
         operations.embedder_card(QUANTISED)
+
+
+def test_a_copied_card_is_sealed_with_the_thresholds_of_its_equal_and_no_figures(tmp_path: Path) -> None:
+    for model, file in (("face_embedder", "golden_set.npz"), ("face_embedder", "2/card.json")):
+        (tmp_path / model / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / model / file).write_bytes((REPOSITORY / model / file).read_bytes())
+    path = tmp_path / OPENVINO_EMBEDDER / "2" / "card.json"
+    path.parent.mkdir(parents=True)
+    copied, expected = card("face_embedder", 2), card(OPENVINO_EMBEDDER, 2)
+    write_card(path, copied.model_copy(update={"model": OPENVINO_EMBEDDER, "figures": {"note": "of the other"}}))
+    sealed = seal(path, (REPOSITORY / OPENVINO_EMBEDDER / "2" / "model.onnx").read_bytes())
+    assert (sealed.sha256, sealed.equivalent_to) == (expected.sha256, expected.equivalent_to)
+    assert sealed.operating_points == copied.operating_points != ()
+    assert (sealed.evaluation, sealed.groups, sealed.figures) == (None, (), {})
 
 
 def test_a_twin_with_other_answers_is_refused() -> None:

@@ -44,13 +44,12 @@ def perturbed(sface: tuple[Layer, ...]) -> bytes:
 
 
 def add_version(repository: Path, weights: bytes) -> Path:
-    """Put weights and an unsealed card into a repository, like the author of a version."""
+    """Put weights and an unsealed card into a repository, like an author who copies the card of version 1."""
     folder = repository / "face_embedder" / str(OWN)
     folder.mkdir()
     (folder / "weights.onnx").write_bytes(weights)
     fields = json.loads((repository / "face_embedder" / "1" / "card.json").read_text())
     fields |= {"version": OWN, "title": "perturbed", "sha256": ""}
-    fields["licence"]["restriction"] = RESTRICTION
     fields["source"] = {"package": "tests", "file": "weights.onnx", "sha256": hashlib.sha256(weights).hexdigest()}
     write_card(folder / "card.json", ModelCard.model_validate(fields))
     return folder / "card.json"
@@ -70,10 +69,13 @@ def sealed(tmp_path_factory: pytest.TempPathFactory, perturbed: bytes) -> Path:
 
 @pytest.fixture
 def second(repository: Path, sealed: Path) -> Path:
-    """The path of the card of the second version, sealed and built in the copied repository."""
+    """The path of the card of the second version, sealed, built and with points in the copied repository."""
     copy = repository / "face_embedder" / str(OWN)
     shutil.copytree(sealed, copy, copy_function=_copy)
-    return copy / "card.json"
+    path = copy / "card.json"
+    points = embedder_card(repository, 1).operating_points  # in the place of a measurement
+    write_card(path, read_card(path).model_copy(update={"operating_points": points}))
+    return path
 
 
 @pytest.fixture
@@ -92,6 +94,13 @@ def _copy(source: str, target: str) -> None:
         if source.endswith(".onnx") and os.stat(source).st_dev == os.stat(Path(target).parent).st_dev
         else shutil.copy
     )(source, target)
+
+
+def restrict(card: Path) -> None:
+    """Write a restriction into the licence of a card."""
+    fields = json.loads(card.read_text())
+    fields["licence"]["restriction"] = RESTRICTION
+    write_card(card, ModelCard.model_validate(fields))
 
 
 def embedder_card(repository: Path, version: int) -> ModelCard:

@@ -1,6 +1,7 @@
 """`sameface model add` seals any ONNX file that keeps the contract of `face_pad`, and nothing else."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,27 +10,32 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf import text_format
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from tritonclient.grpc import model_config_pb2
 
 from sameface.errors import ModelCheckFailed
-from sameface.inference.cards import PAD, golden_input, read_all_cards, read_card, read_cards
+from sameface.inference.cards import PAD, Licence, Source, golden_input, read_all_cards, read_card, read_cards
 from sameface.inference.check import check_digests, check_models
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import TritonInference
 from sameface.inference.whole_image import Strokes, WholeImage
-from sameface.models.add import CONFIG, Statement, add_pad
+from sameface.models.add import CONFIG, add_pad
 from sameface.models.contract import FACE_PAD, check_tensor_contract
+from sameface.models.statement import Statement, check_card_states, check_stated
 from sameface.models.whole_image import add_embedder, image_of
-from sameface.settings import cache_folder
+from sameface.settings import cache_folder, model_repository_source
 from sameface_qdrant.errors import InvalidArgument
 from tests.cli.conftest import Run, lines
 from tests.toy_pad import STATED, toy_pad
 
 GREY = WholeImage(detection="none", colour="grey", height=8, width=8, fit="pad", strokes="bright")
-STATES = ("--licence", "CC0", "--training-data", "none: written by hand")
+TOLD = {"licence": "CC0", "training-data": "none", "source": "tests/toy_pad.py", "figures": "not measured"}
+STATES = tuple(word for name, text in TOLD.items() for word in (f"--{name}", text))
 
 
 @pytest.fixture
@@ -42,18 +48,20 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_model_is_added_listed_and_checked(sameface: Run, repository: Path, file: Path) -> None:
     environment = {"SAMEFACE_MODEL_REPOSITORY": str(repository)}
-    told = ("--note", "APCER 3 % on our prints", "--restriction", "Not for commerce.", "--title", "our detector")
-    added = sameface("model", "add", PAD, str(file), *STATES, *told, **environment)
+    told = ("--note", "of our prints", "--restriction", "Not for commerce.", "--title", "our detector")
+    figures = [*STATES[:-1], "APCER 3 %"]
+    added = sameface("model", "add", PAD, str(file), *figures, *told, **environment)
     assert added.returncode == 0, added.stderr
     assert "restart the service" in added.stderr
     card = read_card(repository / PAD / "1" / "card.json")
-    assert (card.licence.weights, card.licence.training_data) == ("CC0", "none: written by hand")
+    assert (card.licence.weights, card.licence.training_data) == ("CC0", "none")
     assert (card.title, card.licence.restriction) == ("our detector", "Not for commerce.")
-    assert card.figures == {"note": "APCER 3 % on our prints"}
+    assert card.figures == {"stated": "APCER 3 %", "note": "of our prints"}
+    assert (card.source.package, card.source.file, len(card.source.sha256)) == ("tests/toy_pad.py", "toy.onnx", 64)
     assert (repository / PAD / "1" / "model.onnx").read_bytes() == file.read_bytes()
     assert not list(repository.glob(".adding-*"))
     listed = {one["model"]: one for one in lines(sameface("model", "list", "--json", **environment).stdout)}
-    assert listed[PAD]["licence"]["training_data"] == "none: written by hand"
+    assert listed[PAD]["licence"]["training_data"] == "none"
     checked = {one["model"]: one for one in lines(sameface("model", "check", "--json", **environment).stdout)}
     assert checked[PAD]["cosine"] > 0.999999
 
@@ -95,20 +103,50 @@ async def test_other_weights_with_logits_of_the_same_direction_are_noticed(repos
     await inference.aclose()
 
 
-@pytest.mark.parametrize("left_out", ["--licence", "--training-data"])
+@pytest.mark.parametrize("left_out", STATES[::2])
 def test_nothing_is_added_without_a_statement(sameface: Run, repository: Path, file: Path, left_out: str) -> None:
     environment = {"SAMEFACE_MODEL_REPOSITORY": str(repository)}
     place = STATES.index(left_out)
     missing = sameface("model", "add", PAD, str(file), *STATES[:place], *STATES[place + 2 :], **environment)
-    assert missing.returncode != 0
-    assert left_out in missing.stderr
+    assert missing.returncode == 3
+    assert f"not stated; write {left_out}: " in missing.stderr
     blank = [*STATES[: place + 1], " ", *STATES[place + 2 :]]
     refused = sameface("model", "add", PAD, str(file), *blank, **environment)
     assert refused.returncode == 3
-    assert "unknown if nothing is" in refused.stderr
+    assert refused.stderr == missing.stderr
     assert not (repository / PAD).exists()
     unknown = [*STATES[: place + 1], "unknown", *STATES[place + 2 :]]
     assert sameface("model", "add", PAD, str(file), *unknown, **environment).returncode == 0
+
+
+STATED_PARTS = ("licence", "training_data", "source", "figures")
+
+
+@given(st.sets(st.sampled_from(STATED_PARTS)), st.sampled_from(["", " ", "\n\t"]))
+@hypothesis_settings(max_examples=20)
+def test_everything_that_is_missing_is_named_at_once(left_out: set[str], blank: str) -> None:
+    texts = {name: blank if name in left_out else "told" for name in STATED_PARTS}
+    stated = Statement(**texts)
+    card = read_card(model_repository_source() / "face_detector" / "1" / "card.json").model_copy(
+        update={
+            "licence": Licence(weights=stated.licence, training_data=stated.training_data),
+            "source": Source(package=stated.source, file="x", sha256="a" * 64),
+            "figures": {"stated": stated.figures},
+        }
+    )
+    if not left_out:
+        check_stated(stated)
+        check_card_states(card, figures=True)
+        return
+    with pytest.raises(InvalidArgument) as refused:
+        check_stated(stated)
+    options = set(re.findall(r"--([a-z-]+): ", str(refused.value)))
+    assert options == {name.replace("_", "-") for name in left_out}
+    assert refused.value.metadata["field"] in left_out
+    with pytest.raises(ModelCheckFailed) as of_card:
+        check_card_states(card, figures=True)
+    for name, place in zip(STATED_PARTS, ("weights: ", "training_data: ", "source.sha256: ", "points: "), strict=True):
+        assert (place in str(of_card.value)) == (name in left_out)
 
 
 def test_a_version_is_never_overwritten(sameface: Run, repository: Path, file: Path) -> None:
@@ -135,7 +173,7 @@ def test_another_model_or_no_file_is_refused(sameface: Run, repository: Path, tm
 
 
 def test_a_repository_that_is_not_there_yet_is_made(tmp_path: Path, file: Path) -> None:
-    card = add_pad(tmp_path / "new" / "repository", file, Statement("unknown", "unknown"))
+    card = add_pad(tmp_path / "new" / "repository", file, Statement("unknown", "unknown", "unknown", "not measured"))
     assert read_cards(tmp_path / "new" / "repository") == (card,)
     assert (tmp_path / "new" / "repository" / PAD / "config.pbtxt").read_text() == CONFIG
 

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 
 from sameface.client import Client, Outcome, connect
 from sameface.errors import ModelCheckFailed, ModelNotFound, ServerEnded
-from sameface.inference.cards import read_cards
+from sameface.inference.cards import Licence, read_card, read_cards
 from sameface.inference.defaults import (
     Default,
     check_served,
+    check_unrestricted,
     chosen_version,
     promoted,
     read_default,
+    restricted_default,
     rolled_back,
     write_default,
 )
@@ -32,7 +34,7 @@ from sameface.models.seal import write_card
 from sameface.settings import cache_folder, model_repository_source
 from sameface.v1 import system_service_pb2
 from tests.cli.conftest import Run, lines
-from tests.models.conftest import OWN, RESTRICTION, add_version, embedder_card
+from tests.models.conftest import OWN, RESTRICTION, add_version, embedder_card, restrict
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Model = Callable[..., subprocess.CompletedProcess[str]]
@@ -112,6 +114,15 @@ def test_a_version_is_built_from_its_committed_weights_and_checked(model: Model,
     )
 
 
+def test_figures_of_other_weights_are_not_in_a_sealed_card(sealed: Path, repository: Path) -> None:
+    copied_from = embedder_card(repository, 1)
+    assert copied_from.evaluation is not None
+    assert copied_from.groups
+    assert copied_from.operating_points
+    card = read_card(sealed / "card.json")
+    assert (card.evaluation, card.groups, card.operating_points) == (None, (), ())
+
+
 def test_a_repository_elsewhere_is_built_from_the_weights_of_its_source(second: Path, tmp_path: Path) -> None:
     # A source with this version alone: the others are built in tests of their own.
     source, target = tmp_path / "source", tmp_path / "elsewhere"
@@ -167,7 +178,6 @@ def test_promotion_and_rollback_change_the_default_and_outlive_a_build(
     result = model("promote", str(OWN))
     assert result.returncode == 0, result.stderr
     assert f"version {OWN} is the default of new galleries, version 1 was before" in result.stdout
-    assert RESTRICTION in result.stderr
     assert "restart it" in result.stderr
     assert default() == [OWN]
     assert model("build").returncode == 0
@@ -175,9 +185,7 @@ def test_promotion_and_rollback_change_the_default_and_outlive_a_build(
     assert "is the default already" in model("promote", str(OWN)).stdout
     settings = {"SAMEFACE_MODEL_REPOSITORY": str(repository), "SAMEFACE_LISTEN": "127.0.0.1:0"}
     found = {one["name"]: one for one in lines(sameface("doctor", "--json", **settings).stdout)}["default version"]
-    assert found["found"] == (
-        f"face_embedder v{OWN} for new galleries, by {repository / 'defaults.json'}. {RESTRICTION}"
-    )
+    assert found["found"] == f"face_embedder v{OWN} for new galleries, by {repository / 'defaults.json'}"
     overridden = sameface("model", "promote", "1", SAMEFACE_EMBEDDER_VERSION="1", **settings)
     assert "the setting embedder_version is 1 here, and overrides the default" in overridden.stderr
     for before in (OWN, 1):
@@ -193,6 +201,28 @@ def test_promotion_and_rollback_change_the_default_and_outlive_a_build(
         ("rollback", OWN),
         ("rollback", 1),
     ]
+
+
+def test_a_version_whose_licence_forbids_something_is_the_default_only_by_the_setting(
+    model: Model, sameface: Run, second: Path
+) -> None:
+    repository = second.parents[2]
+    assert model("promote", str(OWN)).returncode == 0
+    assert model("promote", "1").returncode == 0
+    restrict(second)
+    for command in (("promote", str(OWN)), ("rollback",)):
+        refused = model(*command)
+        assert refused.returncode == 3
+        assert f"face_embedder version {OWN} cannot be the default" in refused.stderr
+        assert RESTRICTION in refused.stderr
+        assert f"--embedder-version {OWN}" in refused.stderr
+        assert read_default(repository, repository)[0].version == 1
+    settings = {"SAMEFACE_MODEL_REPOSITORY": str(repository), "SAMEFACE_LISTEN": "127.0.0.1:0"}
+    doctor = sameface("doctor", "--json", **settings, SAMEFACE_EMBEDDER_VERSION=str(OWN))
+    found = {one["name"]: one for one in lines(doctor.stdout)}["default version"]
+    assert found["found"].endswith(
+        f"v{OWN} for new galleries, by SAMEFACE_EMBEDDER_VERSION or --embedder-version. {RESTRICTION}"
+    )
 
 
 def without_points(card: Path) -> None:
@@ -213,6 +243,11 @@ def with_other_weights(card: Path) -> None:
     (card.parent / "model.onnx").write_bytes((card.parents[1] / "1" / "model.onnx").read_bytes())
 
 
+def without_licence(card: Path) -> None:
+    stored = embedder_card(card.parents[2], OWN)
+    write_card(card, stored.model_copy(update={"licence": Licence(weights=" ", training_data="")}))
+
+
 def without_weights(card: Path) -> None:
     (card.parent / "model.onnx").unlink()
 
@@ -222,6 +257,8 @@ REFUSED: dict[Callable[[Path], None], str] = {
     without_golden_set: "has no golden set",
     with_other_faces: "does not reproduce its golden set",
     with_other_weights: "its card says",
+    without_licence: "does not state its licence of the weights and training data; write licence.weights: ",
+    restrict: RESTRICTION,
     without_weights: "sameface model build",
 }
 
@@ -259,8 +296,13 @@ def test_old_galleries_keep_their_version_and_new_ones_get_the_promoted_which_th
         assert model("promote", str(OWN)).returncode == 0
         made = client.create_gallery("late")
         assert (made.contract.version, made.licence_restriction) == (1, "")
+    assert "licence forbids something" not in log.read_text()
+    # As a defaults.json of an older release, which let such a version be promoted.
+    restrict(second)
     with served(tmp_path / "data", log, flags) as service, Client(service.address) as client:
-        assert f"bound to face_embedder version {OWN}, by {repository / 'defaults.json'}" in log.read_text()
+        told = log.read_text()
+        assert f"bound to face_embedder version {OWN}, by {repository / 'defaults.json'}" in told
+        assert f"whose licence forbids something: {RESTRICTION} If that concerns you, run sameface model" in told
         again = client.verify("old", "macron", probe).decision
         assert (again.outcome, again.score) == (Outcome.MATCH, score)
         created = sameface("gallery", "create", "new", "--json", SAMEFACE_ADDRESS=service.address)
@@ -289,6 +331,16 @@ def test_old_galleries_keep_their_version_and_new_ones_get_the_promoted_which_th
     flags += ["--embedder-version", "1"]
     with served(tmp_path / "data", log, flags) as service, Client(service.address) as client:
         assert client.create_gallery("chosen").contract.version == 1
+
+
+def test_the_committed_default_has_no_restriction_and_a_restricted_one_is_told() -> None:
+    source = model_repository_source()
+    cards = {card.version: card for card in read_cards(source) if card.embeds_faces}
+    own = chosen_version(None, source, source)
+    assert restricted_default(own, cards[own.version]) == ""
+    check_unrestricted(cards[own.version])
+    research = chosen_version(2, source, source)
+    assert "leave the setting out (SAMEFACE_EMBEDDER_VERSION or" in restricted_default(research, cards[2])
 
 
 def test_a_default_that_is_not_served_stops_the_start(repository: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,8 +28,9 @@ from sameface.settings import cache_folder, model_repository_source
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_service_pb2, system_service_pb2
 from tests.cli.conftest import Run
 from tests.cli.conftest import sameface as sameface
-from tests.conftest import default_version
+from tests.conftest import SINGLE_PASS, default_version
 from tests.processes import descendants, living, regions, until, until_no_more_regions
+from tools.transcripts.places import stale
 
 SERVICES = {"sameface.v1.FaceService", "sameface.v1.GalleryService", "sameface.v1.SystemService"}
 
@@ -41,8 +43,13 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def enroll_and_verify(connection: Connection, portraits: Path, gallery: str = "people") -> decision_pb2.Decision:
-    connection.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery))
+def enroll_and_verify(
+    connection: Connection, portraits: Path, gallery: str = "people", version: int = 0
+) -> decision_pb2.Decision:
+    """Enrol and verify a person in a new gallery of a version of the embedder; 0 is the service's default."""
+    connection.galleries.CreateGallery(
+        gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery, embedder_version=version)
+    )
     name = f"galleries/{gallery}/identities/macron"
     photo = (portraits / "emmanuel_macron_2014.jpg").read_bytes()
     connection.faces.EnrollTemplate(
@@ -77,14 +84,15 @@ def test_reflection_describes_every_service(connection: Connection) -> None:
     assert {service.name for service in answer.list_services_response.service} >= SERVICES
 
 
-def test_server_info_names_every_part(connection: Connection) -> None:
+def test_server_info_names_every_part_and_the_version_that_the_setting_names(connection: Connection) -> None:
     info = connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest())
     assert (info.inference_runtime, info.inference_version) == ("triton", "2.51.0")
     assert (info.store_engine, info.store_version) == ("edge", "0.9.0")
     models = {(model.name, model.version): model for model in info.models}
     (default,) = (key for key, model in models.items() if model.default_embedder)
     assert {model.runtime for model in models.values()} == {"onnxruntime"}
-    assert default == ("face_embedder", default_version())
+    assert default == ("face_embedder", SINGLE_PASS)
+    assert info.default_embedder_origin == "settings"
     assert models[default].contract.dimension == 128
     assert not models["face_detector", 1].HasField("contract")
 
@@ -99,6 +107,9 @@ class Used:
     """The errors of verifications that were asked for at the same time, where one request is allowed."""
     embedding: list[float]
     log: str
+    info: system_service_pb2.GetServerInfoResponse
+    contract_version: int
+    """The version of the embedder that its gallery is bound to. No setting names one."""
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +138,21 @@ def used(portraits: Path, tmp_path_factory: pytest.TempPathFactory) -> Used:
             (embedded,) = connection.faces.EmbedFaces(
                 face_service_pb2.EmbedFacesRequest(photo=(portraits / "emmanuel_macron_2025.jpg").read_bytes())
             ).faces
-    return Used(children, decision, refused, list(embedded.embedding.values), (folder / "log").read_text())
+            info = connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest())
+            bound = connection.galleries.GetGallery(gallery_service_pb2.GetGalleryRequest(name="galleries/people"))
+    log = (folder / "log").read_text()
+    return Used(children, decision, refused, list(embedded.embedding.values), log, info, bound.contract.version)
+
+
+def test_without_a_setting_new_galleries_are_bound_to_the_default_of_the_repository(used: Used) -> None:
+    assert used.contract_version == default_version()
+    assert used.info.default_embedder_origin == "model repository"
+    (default,) = (model for model in used.info.models if model.default_embedder)
+    assert (default.name, default.version) == ("face_embedder", default_version())
 
 
 def test_in_process_inference_decides_as_triton_does(connection: Connection, portraits: Path, used: Used) -> None:
-    by_triton = enroll_and_verify(connection, portraits, "in-process-twin")
+    by_triton = enroll_and_verify(connection, portraits, "in-process-twin", used.contract_version)
     connection.galleries.DeleteGallery(
         gallery_service_pb2.DeleteGalleryRequest(name="galleries/in-process-twin", force=True)
     )
@@ -169,6 +190,10 @@ def test_the_start_up_line_says_what_is_served_where_and_a_health_watch_does_not
             for part in ("127.0.0.1:", "face_detector v1", default, "onnxruntime", "Qdrant edge 0.9.0"):
                 assert part in line
             assert str(tmp_path) in line
+            (models,) = re.findall(r"\| models: (.*?) on ", line)
+            assert not stale("docs/operations.md", {"models": models}), (
+                "docs/operations.md shows others: make transcripts"
+            )
             address = line.partition(" serves on ")[2].partition(" ")[0]
             with connect(address) as connection:
                 stub: Any = health_pb2_grpc.HealthStub(connection.channel)

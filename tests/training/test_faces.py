@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from sameface.inference.cards import EMBEDDER, golden_input, read_card
+from sameface.inference.cards import EMBEDDER, golden_input, read_card, read_cards
 from sameface.inference.check import check_digests, check_models
 from sameface.inference.onnx import OnnxInference, open_session
 from sameface.models.build import build_models
@@ -156,15 +156,21 @@ def test_faces_are_fine_tuned_exported_and_pass_the_checks_of_what_is_served(pre
         "restriction": "a try",
         "source": "a run",
     }
+    # The newest version has a centre, a mirror average and the trunk of another one. This one has none.
+    newest = read_cards(REPOSITORY)[-1]
+    assert newest.centre is not None
+    assert newest.trunk_of == 1
     # An empty folder gets the cards of the package, so that it can be built.
     folder = publish(content, tmp_path / "repository", 1001, **words)
+    (folder / "model.onnx").unlink()
     build_models(tmp_path / "repository", source=REPOSITORY, cache=cache_folder(), progress=lambda step: None)
     cards = [read_card(folder / "card.json")]
     check_digests(tmp_path / "repository", cards)
     cosines = asyncio.run(check_models(OnnxInference(tmp_path / "repository"), cards))
     assert cosines[EMBEDDER, 1001] > 0.999999
     assert cards[0].licence.restriction == "a try"
-    assert cards[0].operating_points == ()
+    assert (cards[0].trunk_of, cards[0].mirror_averaged, cards[0].centre) == (None, False, None)
+    assert (cards[0].operating_points, cards[0].evaluation, cards[0].groups, cards[0].figures) == ((), None, (), {})
     first, second = (
         open_session(tmp_path / "repository" / EMBEDDER / version / "model.onnx", threads=1).run(
             None, {"images": golden_input((1, 3, 112, 112))}

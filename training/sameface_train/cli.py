@@ -12,6 +12,7 @@ from sameface.settings import cache_folder
 from sameface_qdrant.errors import SamefaceError
 from sameface_train.comparison.cli import app as compare_app
 from sameface_train.export_command import export_command
+from sameface_train.few_people.command import few_people_command
 from sameface_train.options import AsJson, Data, Device, EmbeddingsFile, PictureFile, RunFolder
 from sameface_train.reading import read_shown, shown_progress
 from sameface_train.train_command import train_command
@@ -78,6 +79,7 @@ def prepare(
 
 
 app.command("train")(train_command)
+app.command("few-people")(few_people_command)
 
 
 @app.command()

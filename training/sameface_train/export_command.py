@@ -49,10 +49,11 @@ def export_command(
     face_embedder the default of new galleries.
     """
     from sameface.cli.serve import load_settings
-    from sameface.models.add import Statement
+    from sameface.models.statement import Statement, check_stated
     from sameface_train.checkpoint import load_trained
     from sameface_train.export import export
     from sameface_train.publish import publish, publish_embedder
+    from sameface_train.validation import stated_figures
 
     of_faces = model == "face_embedder"
     if of_faces and (version is None or version < 2):
@@ -63,10 +64,13 @@ def export_command(
     if of_faces and strokes is not None:
         raise typer.BadParameter("face_embedder takes aligned faces; it needs --model NAME", param_hint="--strokes")
     trained = load_trained(run)
-    content, cosine = export(trained, model)
-    target = repository or load_settings(None).model_repository
     source = f"{run.name} of sameface-train"
     title = title or f"{trained.recipe.name}, {source}"
+    figures = stated_figures(run / "validation.csv", trained.step)
+    stated = Statement(licence, training_data, source, figures, title, restriction)
+    check_stated(stated)
+    content, cosine = export(trained, model)
+    target = repository or load_settings(None).model_repository
     if of_faces:
         assert version is not None
         folder = publish(
@@ -81,7 +85,6 @@ def export_command(
         )
         following = f"sameface evaluate operating-points PHOTOS --embedder-version {version} --write"
     else:
-        stated = Statement(licence, training_data, title, restriction)
         card = publish_embedder(
             trained, content, target, model, version, stated, source=source, fit=fit, strokes=strokes
         )

@@ -3,11 +3,11 @@
 import hashlib
 from pathlib import Path
 
-from sameface.inference.cards import EMBEDDER, Licence, ModelCard, Source, read_card
+from sameface.inference.cards import EMBEDDER, Golden, Licence, ModelCard, Source, read_card
 from sameface.inference.whole_image import Fit, Strokes
-from sameface.models.add import Statement
 from sameface.models.build import copy_cards
 from sameface.models.seal import seal, write_card
+from sameface.models.statement import Statement
 from sameface.models.weights import FILE_NAME, build_from_weights
 from sameface.models.whole_image import add_embedder, image_of
 from sameface.settings import model_repository_source
@@ -28,7 +28,7 @@ def publish(
 ) -> Path:
     """Write ``weights.onnx``, ``model.onnx`` and ``card.json`` of a version and return its folder.
 
-    The card starts as a copy of the newest other version's, without its figures. A repository without one gets the
+    The card has the tensors of the newest other version's, and nothing else of it. A repository without one gets the
     cards and configs of the package first. A version that has operating points may be in use and is not overwritten.
 
     Raises:
@@ -49,18 +49,19 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).write_bytes(content)
     (folder / "model.onnx").write_bytes(served)
-    card = cards[-1].model_copy(
-        update={
-            "version": version,
-            "title": title,
-            "licence": Licence(weights=licence, training_data=training_data, restriction=restriction),
-            "source": cards[-1].source.model_copy(
-                update={"package": source, "file": FILE_NAME, "sha256": hashlib.sha256(content).hexdigest(), "url": ""}
-            ),
-            "equivalent_to": {},
-            "figures": {},
-            "operating_points": (),
-        }
+    like = cards[-1]
+    # Named one by one: a centre or a trunk of another version would change what these weights give.
+    card = ModelCard(
+        model=like.model,
+        version=version,
+        title=title,
+        input=like.input,
+        output=like.output,
+        sha256="",
+        preprocessing=like.preprocessing,
+        source=Source(package=source, file=FILE_NAME, sha256=hashlib.sha256(content).hexdigest()),
+        licence=Licence(weights=licence, training_data=training_data, restriction=restriction),
+        golden=Golden(shape=like.golden.shape, output=()),
     )
     write_card(path, card)
     seal(path, served)

@@ -168,3 +168,16 @@ def read_measured(path: Path) -> list[Measured]:
 def until(rows: Iterable[Measured], step: int) -> list[Measured]:
     """Return the figures up to a step: a continued run measures later ones again."""
     return [row for row in rows if row.step <= step]
+
+
+def stated_figures(path: Path, step: int) -> str:
+    """Return what a model card says of the figures of a step in ``validation.csv``.
+
+    >>> stated_figures(Path("a run without held-out identities/validation.csv"), 10)
+    'not measured: the run held no identities out'
+    """
+    rows = read_measured(path)
+    found = [row.text for row in rows if row.step == step]
+    if found:
+        return f"{found[-1]}; the step was chosen by them"
+    return f"not measured at step {step}" if rows else "not measured: the run held no identities out"

@@ -97,6 +97,7 @@ def _system(connection: Any) -> dict[str, Any]:
     from sameface.v1 import system_service_pb2
 
     answer = connection.system.GetServerInfo(system_service_pb2.GetServerInfoRequest())
+    default = next(model for model in answer.models if model.default_embedder and not model.takes_whole_images)
     metrics = answer.inference_metrics_url.removeprefix("unix:")
     counts = read_inference_counts(Path(metrics)) if metrics else {}
     return {
@@ -104,13 +105,8 @@ def _system(connection: Any) -> dict[str, Any]:
         f"{answer.inference_runtime}_version": answer.inference_version,
         f"qdrant_{answer.store_engine}_version": answer.store_version,
         "models": [f"{model.name} v{model.version}: {model.title}" for model in answer.models],
-        "licence_restriction": next(
-            (
-                model.licence_restriction
-                for model in answer.models
-                if model.default_embedder and not model.takes_whole_images
-            ),
-            "",
-        ),
+        "embedder": f"{default.name} v{default.version}",
+        "licence": default.licence,
+        "licence_restriction": default.licence_restriction,
         "inference_counts": {f"{model} v{version}": count for (model, version), count in counts.items()},
     }

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from sameface.cli.model_add import add
+from sameface.cli.model_centre import centre
 from sameface.cli.model_checks import checked_models, configured_models
+from sameface.cli.model_figures import figures
 from sameface.cli.model_quantise import quantise
 from sameface.cli.options import AsJson
 from sameface.cli.output import note, print_json, print_table
@@ -26,6 +28,8 @@ app = typer.Typer(
 )
 
 app.command()(add)
+app.command()(figures)
+app.command()(centre)
 app.command()(quantise)
 
 TritonUrl = Annotated[
@@ -63,8 +67,11 @@ def seal(
 ) -> None:
     """Write digest, golden vector and golden set of a new version into its card.
 
+    Operating points and figures go if the digest changes, because they were measured with other weights.
+
     Example: `sameface model seal face_embedder 1001`
     """
+    from sameface.inference.cards import read_card
     from sameface.models.build import build_version
     from sameface.models.seal import seal as seal_card
 
@@ -72,11 +79,16 @@ def seal(
     repository = settings.model_repository
     content = build_version(repository, model, version, settings.cache_dir) if weights is None else weights.read_bytes()
     card_path = repository / model / str(version) / "card.json"
+    had_points = card_path.is_file() and bool(read_card(card_path).operating_points)
     card = seal_card(card_path, content)
     faces = len(card.golden_set.outputs) if card.golden_set else 0
     print(
         f"{card_path}: sha256 {card.sha256}, golden vector of {len(card.golden.output)} numbers, {faces} golden faces"
     )
+    if had_points and not card.operating_points:
+        note(
+            "the operating points were measured with other weights and are gone; measure them again: sameface evaluate"
+        )
 
 
 @app.command("list")
@@ -95,7 +107,7 @@ def list_models(as_json: AsJson = False) -> None:
 
     if as_json:
         for card in cards:
-            record = card.model_dump(mode="json", exclude={"golden", "golden_set"})
+            record = card.model_dump(mode="json", exclude={"golden": True, "golden_set": True, "centre": {"vector"}})
             print_json({**record, "default": default(card)})
         return
     print_table(
@@ -150,15 +162,16 @@ def promote(
 ) -> None:
     """Check a version and make it the default for new galleries. Existing galleries keep their version.
 
-    Example: `sameface model promote 2`
+    Example: `sameface model promote 1001`
 
     The version must have the right digest and operating points, and reproduce its golden vector and golden set on the
-    runtime that serves.
+    runtime that serves. A version whose licence forbids something is never the default; galleries name it.
     """
     from sameface.errors import ModelCheckFailed, ModelNotFound
     from sameface.inference.cards import EMBEDDER
-    from sameface.inference.defaults import promoted, read_default, write_default
+    from sameface.inference.defaults import check_unrestricted, promoted, read_default, write_default
     from sameface.inference.embedders import embedder_versions
+    from sameface.models.statement import check_card_states
     from sameface.settings import model_repository_source
 
     settings = load_settings(None)
@@ -172,6 +185,8 @@ def promote(
             metadata=about,
         )
     card = cards[version]
+    check_unrestricted(card)
+    check_card_states(card, figures=False)
     if not card.points:
         raise ModelCheckFailed(
             f"{EMBEDDER} version {version} has no operating points, so new galleries would have no thresholds; measure "
@@ -195,7 +210,7 @@ def promote(
         f"{EMBEDDER} version {version} is the default of new galleries, version {default.version} was before ({path}); "
         f"golden vector {checked.cosine:.7f}, golden set {checked.faces.smallest_cosine:.7f}"
     )
-    _tell_consequences(settings, card)
+    _tell_consequences(settings)
 
 
 @app.command()
@@ -203,7 +218,7 @@ def rollback() -> None:
     """Undo the last promotion: the version before it is the default again. Existing galleries keep their version."""
     from sameface.errors import ModelNotFound
     from sameface.inference.cards import EMBEDDER
-    from sameface.inference.defaults import read_default, rolled_back, write_default
+    from sameface.inference.defaults import check_unrestricted, read_default, rolled_back, write_default
     from sameface.inference.embedders import embedder_versions
     from sameface.settings import model_repository_source
 
@@ -217,12 +232,13 @@ def rollback() -> None:
             "put it back, or promote another one",
             metadata={"model": EMBEDDER, "version": before.version},
         )
+    check_unrestricted(cards[before.version])
     path = write_default(settings.model_repository, before)
     print(
         f"{EMBEDDER} version {before.version} is the default of new galleries again, version {default.version} was "
         f"before ({path})"
     )
-    _tell_consequences(settings, cards[before.version])
+    _tell_consequences(settings)
 
 
 def _now() -> datetime:
@@ -240,9 +256,7 @@ def _chosen(settings: "Settings") -> "ChosenVersion":
     return chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
 
 
-def _tell_consequences(settings: "Settings", card: "ModelCard") -> None:
-    if card.licence.restriction:
-        note(card.licence.restriction)
+def _tell_consequences(settings: "Settings") -> None:
     note(RESTART)
     if settings.embedder_version is not None:
         note(f"the setting embedder_version is {settings.embedder_version} here, and overrides the default")

@@ -1,37 +1,42 @@
-"""Measures error rates of groups of people at one threshold for all, and their differences. Only the table is read."""
+"""Measures error rates of groups of people at one threshold for all, and their differences. Pure numpy.
 
-import csv
-from collections.abc import Mapping
+These figures show differential performance (ISO/IEC 19795-10): whether groups have different error rates.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from sameface.evaluation.cross_comparison import NO_SCORE, CrossComparison, Positions
-from sameface.evaluation.resampling import Estimate, estimate, pairs_between
+from sameface.evaluation.cross_comparison import NO_SCORE, CrossComparison, Positions, compare_all_samples
+from sameface.evaluation.group_intervals import FEW_IDENTITIES, group_difference, group_estimate
+from sameface.evaluation.labels import UNKNOWN, Labels
+from sameface.evaluation.resampling import Counts, Estimate, draw_identities, pairs_between
 from sameface.evaluation.samples import Samples
-from sameface.evaluation.verification import Verification
-from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics.error_rates import Indices, Mask, Rates, Weights, fmr, fnmr
-from sameface_qdrant.metrics.intervals import percentile_interval
+from sameface.evaluation.verification import REPLICATES, SHARES, Verification
+from sameface_qdrant.metrics.error_rates import Indices, Mask, Rates, Scores, Weights, fmr, fnmr
 
-MAX_GROUPS = 10
-"""A column with more different values, such as an age in years or a name, is not a grouping."""
-BY_SAMPLE, BY_IDENTITY = ("photo", "sample"), ("identity", "id")
-LEAST_IDENTITIES = 5
-"""Groups with fewer identities have no rates: they would describe these people, not the group."""
-UNKNOWN = ""
 
-Labels = Mapping[str, tuple[str, ...]]
-"""For each column the label of every sample; those that could not be acquired are last. Unknown labels are empty."""
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A threshold for everybody."""
+
+    threshold: float
+    resampled: Scores
+    """The threshold in every resample, [resamples]; NaN where there is none. A fixed threshold is the same in all."""
+    target: float | None = None
+    """The FMR over everybody that it is for; None for a threshold that was measured elsewhere or chosen."""
+    is_supported: bool = True
+    """Whether the comparisons of everybody support the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupRates:
-    """Rates of a group at one threshold; None if it has too few identities or no such comparison."""
+    """Rates of a group at one threshold; None where the group has no such comparison."""
 
-    target: float
-    """The target FMR over everybody that the threshold is for."""
+    target: float | None
+    """The target FMR over everybody that the threshold is for; None for a fixed threshold."""
+    threshold: float
     is_supported: bool
     """Whether the comparisons of everybody support the target."""
     fmr: Estimate | None
@@ -55,9 +60,15 @@ class Group:
     mated: int
     """Mated comparisons of two samples with the label."""
     non_mated: int
+    """Non-mated comparisons of two samples with the label."""
     is_reference: bool
     """Whether it is the largest group of its column, which the others are compared with."""
     rates: tuple[GroupRates, ...]
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the group has so few people that its figures describe them more than others of the group."""
+        return self.identities < FEW_IDENTITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,48 +77,37 @@ class _Resampled:
     fnmr: Rates
 
 
-def read_labels(path: Path, samples: Samples) -> tuple[Labels, tuple[str, ...]]:
-    """Return the labels of ``samples`` by column, and the names of the columns that are not groupings.
-
-    The first column is ``photo`` (paths below the data folder) or ``identity`` (or ``id``). The others are labels.
+def compare_down_to(samples: Samples, threshold: float) -> CrossComparison:
+    """Compare every pair of samples; every non-mated score from ``threshold`` on is kept.
 
     Raises:
-        InvalidArgument: the first column has another name, a key occurs twice, no row is about one of the samples, or
-            no column is a grouping.
-        OSError: the file cannot be read.
+        NotEnoughData: there is no mated or no non-mated comparison.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        key, *columns = next(csv.reader(file), [""])
-        rows = list(csv.reader(file))
-    failed = samples.not_acquired
-    if key in BY_SAMPLE:
-        keys = [*samples.sample, *(one.sample for one in failed)]
-    elif key in BY_IDENTITY:
-        keys = [*samples.identity, *(one.identity for one in failed)]
-    else:
-        raise _refused(
-            f"{path} has the first column {key!r}; expected photo or identity, and columns of labels after it"
-        )
-    table = {row[0]: row for row in rows if row}
-    if len(table) != sum(1 for row in rows if row):
-        raise _refused(f"{path} has two rows for the same {key}; expected one row for each")
-    if not columns or not table.keys() & set(keys):
-        raise _refused(
-            f"{path} has {len(columns)} columns of labels and {len(table)} rows, none about the {len(keys)} samples; "
-            f"expected rows such as {keys[0] if keys else '…'},label"
-        )
-    labels = {
-        column: tuple(
-            table[one][place].strip() if one in table and place < len(table[one]) else UNKNOWN for one in keys
-        )
-        for place, column in enumerate(columns, start=1)
-    }
-    groupings = {name: values for name, values in labels.items() if 1 < len(set(values) - {UNKNOWN}) <= MAX_GROUPS}
-    if not groupings:
-        raise _refused(
-            f"{path} has no column with 2 to {MAX_GROUPS} different labels; its columns are {', '.join(columns)}"
-        )
-    return groupings, tuple(name for name in columns if name not in groupings)
+    for share in SHARES:
+        comparison = compare_all_samples(samples, share)
+        if comparison.is_complete or comparison.tail[-1] <= threshold:
+            return comparison
+    raise AssertionError("all scores were kept")
+
+
+def measure_groups_at(
+    samples: Samples,
+    threshold: float,
+    labels: Labels,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> tuple[Group, ...]:
+    """Return the rates of every group at a threshold that is fixed, for instance the operating point of a model card.
+
+    Raises:
+        NotEnoughData: there is no mated or no non-mated comparison.
+    """
+    comparison = compare_down_to(samples, threshold)
+    resample_counts = draw_identities(len(comparison.identities), replicates, seed)
+    cut = Cut(threshold, np.full(replicates, threshold))
+    return _measure(comparison, resample_counts, (cut,), labels, confidence)
 
 
 def measure_groups(found: Verification, labels: Labels, confidence: float = 0.95) -> tuple[Group, ...]:
@@ -115,66 +115,92 @@ def measure_groups(found: Verification, labels: Labels, confidence: float = 0.95
 
     Each resample has its own threshold, which is the same for all groups.
     """
+    cuts = [
+        Cut(point.threshold, found.resampled.thresholds[:, place], point.target, found.support.holds(point.target))
+        for place, point in enumerate(found.points)
+    ]
+    return _measure(found.comparison, found.resample_counts, cuts, labels, confidence)
+
+
+def _measure(
+    comparison: CrossComparison, resample_counts: Counts, cuts: Sequence[Cut], labels: Labels, confidence: float
+) -> tuple[Group, ...]:
     groups = []
+    thresholds = np.stack([cut.resampled for cut in cuts], axis=1)
     for column, values in labels.items():
         names, counts = np.unique([value for value in values if value != UNKNOWN], return_counts=True)
         ordered = [str(names[place]) for place in np.argsort(-counts, kind="stable")]
         members = [np.array([value == name for value in values]) for name in ordered]
-        resampled = [_resampled(found, member) for member in members]
+        resampled = [_resampled(comparison, resample_counts, thresholds, member) for member in members]
+        found: list[Group] = []
         for name, member, rates in zip(ordered, members, resampled, strict=True):
-            groups.append(_group(found, column, name, member, rates, (members[0], resampled[0]), confidence))
+            reference = (found[0], resampled[0]) if found else None
+            found.append(_group(comparison, cuts, (column, name), (member, rates), reference, confidence))
+        groups += found
     return tuple(groups)
 
 
 def _group(
-    found: Verification,
-    column: str,
-    name: str,
-    member: Mask,
-    rates: _Resampled,
-    reference: tuple[Mask, _Resampled],
+    comparison: CrossComparison,
+    cuts: Sequence[Cut],
+    names: tuple[str, str],
+    group: tuple[Mask, _Resampled],
+    reference: tuple[Group, _Resampled] | None,
     confidence: float,
 ) -> Group:
-    comparison = found.comparison
+    member, resampled = group
     counts = _group_counts(comparison, member)
-    identities = int(np.unique(comparison.sample_owners[member]).size)
-    is_reference = rates is reference[1]
     mated = _are_in_group(member, comparison.mated_samples)
-    people = np.unique(comparison.owners[mated]).size
-    all_rates = []
-    for place, point in enumerate(found.points):
-        values = _rates(comparison, member, point.threshold)
-        of_reference = _rates(comparison, reference[0], point.threshold)
-        estimates: list[Estimate | None] = []
-        differences: list[Estimate | None] = []
-        for value, other, resamples, others, independent in zip(
-            values,
-            of_reference,
-            (rates.fmr[:, place], rates.fnmr[:, place]),
-            (reference[1].fmr[:, place], reference[1].fnmr[:, place]),
-            (int((counts > 0).sum()) // 2, people),
-            strict=True,
-        ):
-            if identities < LEAST_IDENTITIES:
-                value = None
-            estimates.append(None if value is None else estimate(value, resamples, max(1, independent), confidence))
-            known = np.isfinite(resamples) & np.isfinite(others)
-            differences.append(
-                None
-                if is_reference or value is None or other is None or not known.any()
-                else Estimate(value - other, percentile_interval((resamples - others)[known], confidence))
+    people, of_mated = int((counts > 0).sum()), int(np.unique(comparison.owners[mated]).size)
+    rates = []
+    for place, cut in enumerate(cuts):
+        fmr_value, fnmr_value = _rates(comparison, member, cut.threshold)
+        of_fmr, of_fnmr = resampled.fmr[:, place], resampled.fnmr[:, place]
+        found_fmr = _estimate(fmr_value, of_fmr, people, people // 2, confidence)
+        found_fnmr = _estimate(fnmr_value, of_fnmr, of_mated, of_mated, confidence)
+        differences: tuple[Estimate | None, Estimate | None] = (None, None)
+        if reference is not None:
+            largest, others = reference
+            differences = (
+                _difference(
+                    found_fmr,
+                    largest.rates[place].fmr,
+                    of_fmr - others.fmr[:, place],
+                    people < FEW_IDENTITIES or largest.is_small,
+                    confidence,
+                ),
+                _difference(
+                    found_fnmr,
+                    largest.rates[place].fnmr,
+                    of_fnmr - others.fnmr[:, place],
+                    of_mated < FEW_IDENTITIES or largest.is_small,
+                    confidence,
+                ),
             )
-        all_rates.append(GroupRates(point.target, found.support.holds(point.target), *estimates, *differences))
+        rates.append(GroupRates(cut.target, cut.threshold, cut.is_supported, found_fmr, found_fnmr, *differences))
     return Group(
-        column,
-        name,
-        identities=identities,
+        *names,
+        identities=int(np.unique(comparison.sample_owners[member]).size),
         samples=int(member.sum()),
         mated=int(mated.sum()),
         non_mated=round(pairs_between(counts)),
-        is_reference=is_reference,
-        rates=tuple(all_rates),
+        is_reference=reference is None,
+        rates=tuple(rates),
     )
+
+
+def _estimate(
+    value: float | None, resampled: Rates, people: int, independent: int, confidence: float
+) -> Estimate | None:
+    return None if value is None else group_estimate(value, resampled, people, max(1, independent), confidence)
+
+
+def _difference(
+    one: Estimate | None, other: Estimate | None, resampled: Rates, has_few: bool, confidence: float
+) -> Estimate | None:
+    if one is None or other is None:
+        return None
+    return group_difference(one, other, resampled, has_few=has_few, confidence=confidence)
 
 
 def _rates(comparison: CrossComparison, member: Mask, threshold: float) -> tuple[float | None, float | None]:
@@ -191,9 +217,8 @@ def _rates(comparison: CrossComparison, member: Mask, threshold: float) -> tuple
     )
 
 
-def _resampled(found: Verification, member: Mask) -> _Resampled:
-    """Return the group's FMR and FNMR in every resample, [resamples, targets] each."""
-    comparison, thresholds = found.comparison, found.resampled.thresholds
+def _resampled(comparison: CrossComparison, resample_counts: Counts, thresholds: Scores, member: Mask) -> _Resampled:
+    """Return the group's FMR and FNMR in every resample, [resamples, cuts] each. ``thresholds`` has the same shape."""
     tail = _are_in_group(member, comparison.tail_samples)
     scores = comparison.tail[tail]
     first, second = comparison.sample_owners[comparison.tail_samples[tail]].T
@@ -203,7 +228,7 @@ def _resampled(found: Verification, member: Mask) -> _Resampled:
     weights = _identity_weights(owners)
     group_counts = _group_counts(comparison, member)
     fmrs, fnmrs = np.full(thresholds.shape, np.nan), np.full(thresholds.shape, np.nan)
-    for row, counts in enumerate(found.resample_counts.astype(np.float64)):
+    for row, counts in enumerate(resample_counts.astype(np.float64)):
         if not np.isfinite(thresholds[row]).all():
             continue
         accepted = np.searchsorted(-scores, -thresholds[row], side="right")
@@ -233,7 +258,3 @@ def _are_in_group(member: Mask, pairs: Positions) -> Mask:
     """Return which pairs of samples are both in the group."""
     both: Mask = np.all(member[pairs], axis=1)
     return both
-
-
-def _refused(message: str) -> InvalidArgument:
-    return InvalidArgument(message, metadata={"field": "groups"})

@@ -68,6 +68,8 @@ class Identification:
     """FNIR in every resample of the identities, [resamples, targets]."""
     rank_one: Estimate
     """Share of mated searches in which the probe's own identity has rank 1, at any score."""
+    rank_one_resampled: Rates
+    """That share in every resample, [resamples]; NaN where there is none."""
     support: Support
     """Which target FPIRs the non-mated searches support."""
 
@@ -214,6 +216,7 @@ def measure_searches(
         tuple(points),
         resampled,
         estimate(rank_one, rank_one_resampled, people, confidence),
+        rank_one_resampled,
         fpir_support(searches.non_mated, searched_for, non_mated_weights, confidence),
     )
 

@@ -11,18 +11,13 @@ from enum import StrEnum
 import numpy as np
 
 from sameface.evaluation.dataset import Pair
-from sameface.evaluation.identification import SPLITS, Identification, measure_searches, search_samples
-from sameface.evaluation.pairs import correct_decisions, folds_of, pair_scores
-from sameface.evaluation.resampling import Estimate, estimate
+from sameface.evaluation.identification import SPLITS, Identification
+from sameface.evaluation.model_figures import FMRS, Figure, identities_of, measure_model
+from sameface.evaluation.resampling import Estimate
 from sameface.evaluation.samples import Samples
-from sameface.evaluation.support import power_text
-from sameface.evaluation.verification import REPLICATES, Verification, verify
+from sameface.evaluation.verification import REPLICATES, Verification
 from sameface_qdrant.errors import InvalidArgument
-from sameface_qdrant.metrics.error_rates import Rates
-from sameface_qdrant.metrics.intervals import IdentityBootstrap, percentile_interval
-
-FMRS = (1e-4, 1e-5)
-FPIR = 1e-2
+from sameface_qdrant.metrics.intervals import percentile_interval
 
 
 class Verdict(StrEnum):
@@ -71,54 +66,31 @@ def compare_models(
 ) -> ModelComparison:
     """Measure two models on the same samples.
 
-    The endpoints are FNMR at ``fmrs`` over every pair of samples, where every identity counts the same; FNIR at FPIR
-    1 %; with forgeries, the EER of mated comparisons and skilled forgeries; and, if ``pairs`` are given, the accuracy
-    over them. There is no correction for several endpoints.
+    The endpoints are the figures of `sameface.evaluation.model_figures.measure_model`. There is no correction for
+    several endpoints.
 
     Raises:
         InvalidArgument: the samples or their identities differ, or a pair names a sample that is not among them.
         NotEnoughData: there is no mated or no non-mated comparison, or fewer than two identities have two samples.
     """
     check_same_samples(first, second)
-    verified = tuple(
-        verify(samples, fmrs, replicates=replicates, seed=seed, confidence=confidence) for samples in (first, second)
-    )
-    resample_counts = verified[0].resample_counts
-    endpoints = [
-        _endpoint(
-            f"FNMR at FMR {power_text(fmr)}",
-            one.fnmr_by_identity,
-            other.fnmr_by_identity,
-            verified[0].resampled.fnmr_by_identity[:, place],
-            verified[1].resampled.fnmr_by_identity[:, place],
-            confidence,
-            is_supported=all(model.support.holds(fmr) for model in verified),
-        )
-        for place, (fmr, one, other) in enumerate(zip(fmrs, verified[0].points, verified[1].points, strict=True))
-    ]
-    identified = tuple(
-        measure_searches(search_samples(samples, splits=splits, seed=seed), (FPIR,), resample_counts, confidence)
+    one, other = (
+        measure_model(samples, pairs, fmrs=fmrs, replicates=replicates, splits=splits, seed=seed, confidence=confidence)
         for samples in (first, second)
     )
-    endpoints.append(
-        _endpoint(
-            f"FNIR at FPIR {power_text(FPIR)}",
-            identified[0].points[0].fnir,
-            identified[1].points[0].fnir,
-            identified[0].resampled[:, 0],
-            identified[1].resampled[:, 0],
-            confidence,
-            is_supported=all(model.support.holds(FPIR) for model in identified),
-        )
+    return ModelComparison(
+        compare_figures(one.figures, other.figures, confidence),
+        (one.verification, other.verification),
+        (one.identification, other.identification),
     )
-    skilled = [one.skilled for one in verified if one.skilled is not None]
-    if len(skilled) == 2:
-        both = ((one.eer, one.eer_resampled) for one in skilled)
-        (one, one_resampled), (other, other_resampled) = both
-        endpoints.append(_endpoint("EER, skilled forgeries", one, other, one_resampled, other_resampled, confidence))
-    if pairs:
-        endpoints.append(_accuracy(first, second, pairs, replicates, seed, confidence))
-    return ModelComparison(tuple(endpoints), (verified[0], verified[1]), (identified[0], identified[1]))
+
+
+def compare_figures(
+    first: Sequence[Figure], second: Sequence[Figure], confidence: float = 0.95
+) -> tuple[Endpoint, ...]:
+    """Return the differences of the figures that both models have. Both come from the same resampled identities."""
+    of_second = {one.name: one for one in second}
+    return tuple(_endpoint(one, of_second[one.name], confidence) for one in first if one.name in of_second)
 
 
 def check_same_samples(first: Samples, second: Samples) -> None:
@@ -129,7 +101,7 @@ def check_same_samples(first: Samples, second: Samples) -> None:
     Raises:
         InvalidArgument: the samples or their identities differ, or a file was unreadable for only one of them.
     """
-    of_first, of_second = _identities(first), _identities(second)
+    of_first, of_second = identities_of(first), identities_of(second)
     for one, other, name in ((of_first, of_second, "first"), (of_second, of_first, "second")):
         if alone := sorted(one.keys() - other.keys()):
             raise _refused(
@@ -151,57 +123,25 @@ def check_same_samples(first: Samples, second: Samples) -> None:
         )
 
 
-def _endpoint(
-    name: str,
-    first: Estimate,
-    second: Estimate,
-    first_resampled: Rates,
-    second_resampled: Rates,
-    confidence: float,
-    *,
-    is_supported: bool = True,
-    lower_is_better: bool = True,
-) -> Endpoint:
-    differences = second_resampled - first_resampled
+def _endpoint(first: Figure, second: Figure, confidence: float) -> Endpoint:
+    differences = second.resampled - first.resampled
     interval = percentile_interval(differences[np.isfinite(differences)], confidence)
     verdict = Verdict.NO_DIFFERENCE
     if interval.low > 0 or interval.high < 0:
-        verdict = Verdict.BETTER if (interval.high < 0) == lower_is_better else Verdict.WORSE
+        verdict = Verdict.BETTER if (interval.high < 0) == first.lower_is_better else Verdict.WORSE
     return Endpoint(
-        name, is_supported, first, second, Estimate(second.value - first.value, interval), lower_is_better, verdict
+        first.name,
+        first.is_supported and second.is_supported,
+        first.value,
+        second.value,
+        Estimate(second.value.value - first.value.value, interval),
+        first.lower_is_better,
+        verdict,
     )
 
 
-def _accuracy(
-    first: Samples, second: Samples, pairs: Sequence[Pair], replicates: int, seed: int, confidence: float
-) -> Endpoint:
-    mated, folds = np.array([pair.mated for pair in pairs]), folds_of(pairs)
-    identity_of = _identities(first)
-    identities = [
-        [identity_of[name] for name in names]
-        for names in zip(*((pair.first, pair.second) for pair in pairs), strict=True)
-    ]
-    names, numbered = np.unique(np.array(identities, dtype=np.str_), return_inverse=True)
-    numbered = numbered.reshape(2, -1)
-    # The identities of the pairs are resampled; the thresholds of the folds stay.
-    bootstrap = IdentityBootstrap(numbered[0], numbered[1], replicates, seed)
-    values, rates = [], []
-    for samples in (first, second):
-        correct = correct_decisions(pair_scores(samples, pairs), mated, folds)
-        rates.append(bootstrap.rates(correct))
-        share = float(np.mean([correct[folds == fold].mean() for fold in np.unique(folds)]))
-        values.append(estimate(share, rates[-1], max(1, names.size // 2), confidence))
-    return _endpoint("accuracy over pairs", values[0], values[1], rates[0], rates[1], confidence, lower_is_better=False)
-
-
-def _identities(samples: Samples) -> dict[str, str]:
-    identities = dict(zip(samples.sample, samples.identity, strict=True))
-    identities.update({one.sample: one.identity for one in samples.failures})
-    return identities
-
-
 def _forgeries(samples: Samples) -> dict[str, str]:
-    return {} if samples.forgeries is None else _identities(samples.forgeries)
+    return {} if samples.forgeries is None else identities_of(samples.forgeries)
 
 
 def _refused(message: str) -> InvalidArgument:

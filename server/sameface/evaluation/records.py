@@ -16,6 +16,9 @@ from sameface.evaluation.verification import Verification
 from sameface_qdrant.metrics.error_rates import fta
 from sameface_qdrant.metrics.support import Support
 
+CARD_DIGITS = 5
+"""Decimals of a rate in a model card."""
+
 
 def conditions(source: str, samples: Samples, forgeries: int | None = None) -> dict[str, Any]:
     """Return what was measured: data, counts and model, and the samples and identities that are treated differently.
@@ -129,9 +132,11 @@ def groups_record(groups: Sequence[Group]) -> list[dict[str, Any]]:
             "mated": group.mated,
             "non_mated": group.non_mated,
             "is_reference": group.is_reference,
+            "few_identities": group.is_small,
             "rates": [
                 {
                     "fmr_of_all": rates.target,
+                    "threshold": rates.threshold,
                     "supported": rates.is_supported,
                     "fmr": estimate_record(rates.fmr),
                     "fnmr_by_identity": estimate_record(rates.fnmr),
@@ -143,6 +148,32 @@ def groups_record(groups: Sequence[Group]) -> list[dict[str, Any]]:
         }
         for group in groups
     ]
+
+
+def groups_for_card(groups: Sequence[Group], measured_on: str, note: str = "") -> list[dict[str, Any]]:
+    """Return what a model card says of groups, at their first threshold."""
+    return [
+        {
+            "measured_on": measured_on,
+            "column": group.column,
+            "label": group.label,
+            "identities": group.identities,
+            "mated": group.mated,
+            "non_mated": group.non_mated,
+            "threshold": round(group.rates[0].threshold, CARD_DIGITS),
+            "fmr": rounded_record(group.rates[0].fmr),
+            "fnmr_by_identity": rounded_record(group.rates[0].fnmr),
+            "few_identities": group.is_small,
+            "note": note,
+        }
+        for group in groups
+    ]
+
+
+def rounded_record(one: Estimate | None) -> dict[str, float] | None:
+    """Return a rate and its interval with the digits of a model card."""
+    found = estimate_record(one)
+    return None if found is None else {name: round(rate, CARD_DIGITS) for name, rate in found.items()}
 
 
 def identification_record(found: Identification) -> dict[str, Any]:

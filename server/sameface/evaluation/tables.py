@@ -6,7 +6,6 @@ from typing import Any
 
 from sameface.evaluation.cross_comparison import CrossComparison
 from sameface.evaluation.forgeries import Attempts, ForgeryRates
-from sameface.evaluation.groups import LEAST_IDENTITIES, MAX_GROUPS, Group
 from sameface.evaluation.identification import Identification
 from sameface.evaluation.model_comparison import ModelComparison
 from sameface.evaluation.operating_points import MeasuredOperatingPoint
@@ -134,51 +133,6 @@ def points_table(points: Sequence[MeasuredOperatingPoint], comparison: CrossComp
     )
 
 
-def group_tables(
-    groups: Sequence[Group], columns_left_out: Sequence[str] = (), only: float | None = None
-) -> list[Table]:
-    """Return one table for each column of labels, with every target FMR or with only one."""
-    tables = []
-    for column in dict.fromkeys(group.column for group in groups):
-        members = [group for group in groups if group.column == column]
-        rows = [
-            (
-                group.label,
-                f"{group.identities:,}",
-                power_text(rates.target) if rates.is_supported else f"{power_text(rates.target)} ({MARK})",
-                *_both(rates.fmr),
-                _signed(rates.fmr_difference, group.is_reference),
-                *_both(rates.fnmr),
-                _signed(rates.fnmr_difference, group.is_reference),
-            )
-            for place, target in enumerate(rates.target for rates in members[0].rates)
-            if only in (None, target)
-            for group in members
-            for rates in (group.rates[place],)
-        ]
-        headings = (
-            column,
-            "identities",
-            "FMR over all",
-            "FMR",
-            "95 % interval",
-            "difference",
-            "FNMR by identity",
-            "95 % interval",
-            "difference",
-        )
-        notes = [
-            "All groups have the same threshold. FMR: comparisons between two identities of the group. Difference: "
-            "from the largest group, in percentage points with its 95 % interval; an interval that includes 0 shows "
-            "none.",
-            f"Groups of fewer than {LEAST_IDENTITIES} identities have no rates.",
-        ]
-        if columns_left_out:
-            notes.append(f"Columns left out, with one value or more than {MAX_GROUPS}: {', '.join(columns_left_out)}.")
-        tables.append(Table(f"By {column}", headings, tuple(rows), tuple(notes)))
-    return tables
-
-
 def identification_tables(found: Identification) -> list[Table]:
     """Return FNIR at every target FPIR, and the rank-1 rate."""
     searches = found.searches
@@ -275,13 +229,6 @@ def _share(one: Estimate) -> tuple[str, str]:
 def _with_interval(one: Estimate, is_error: bool) -> str:
     value, interval = _both(one) if is_error else _share(one)
     return f"{value} ({interval})"
-
-
-def _signed(one: Estimate | None, is_reference: bool) -> str:
-    if one is None:
-        return "largest" if is_reference else "–"
-    low, high = one.interval.low, one.interval.high
-    return f"{100 * one.value:+.2g} ({100 * low:+.2g} to {100 * high:+.2g})"
 
 
 def _named(names: Sequence[str], most: int = 5) -> str:

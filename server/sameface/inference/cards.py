@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.base import FloatArray, Tensor
+from sameface.inference.card_figures import Evaluation, GroupFigures
 from sameface.inference.whole_image import WholeImage
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.gallery import OperatingPoint
@@ -98,6 +99,15 @@ class GoldenSet(_Record):
     outputs: tuple[tuple[float, ...], ...]
 
 
+class Centre(_Record):
+    """The mean embedding that the served graph subtracts; see `sameface.models.views`."""
+
+    vector: tuple[float, ...]
+    photos: int = Field(ge=1)
+    """How many photos it is the mean of. Each counts the same."""
+    measured_on: str
+
+
 class ModelCard(_Record):
     """The card of one model version."""
 
@@ -112,16 +122,24 @@ class ModelCard(_Record):
     """How an embedder of other things than faces takes an image; None for models of faces. ``preprocessing`` is its
     name."""
     source: Source
+    trunk_of: int | None = None
+    """The lower version of this model whose trunk this version has. None if it has a source of its own."""
+    mirror_averaged: bool = False
+    """Whether the served graph averages the embeddings of a photo and its mirror image."""
+    centre: Centre | None = None
     licence: Licence
     equivalent_to: dict[str, float] = {}
     """SHA-256 of other weights → smallest cosine measured between outputs of both."""
     figures: dict[str, str] = {}
     operating_points: tuple[MeasuredPoint, ...] = ()
+    evaluation: Evaluation | None = None
+    groups: tuple[GroupFigures, ...] = ()
     golden: Golden
     golden_set: GoldenSet | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> "ModelCard":
+        self._check_views()
         if not self.is_embedder:
             if self.whole_image is not None:
                 raise ValueError(f"whole_image is set, and the output is {self.output.name}; expected embedding")
@@ -138,6 +156,24 @@ class ModelCard(_Record):
                 f"whole_image; expected {(-1, *image.shape)} and {image.preprocessing!r}"
             )
         return self
+
+    def _check_views(self) -> None:
+        if (self.mirror_averaged or self.centre or self.trunk_of) and self.model not in FACE_EMBEDDERS:
+            raise ValueError(
+                f"the card of {self.model} has mirror_averaged, centre or trunk_of; expected them only in cards of "
+                f"{' and '.join(FACE_EMBEDDERS)}"
+            )
+        if self.centre is not None and len(self.centre.vector) != self.output.shape[-1]:
+            raise ValueError(
+                f"centre has {len(self.centre.vector)} numbers; expected {self.output.shape[-1]}, as the output has"
+            )
+        if self.trunk_of is not None and not 0 < self.trunk_of < self.version:
+            raise ValueError(f"trunk_of is {self.trunk_of}; expected a version below {self.version}")
+
+    @property
+    def passes(self) -> int:
+        """How often the trunk computes one photo."""
+        return 2 if self.mirror_averaged else 1
 
     @property
     def is_embedder(self) -> bool:

@@ -19,6 +19,7 @@ from sameface.inference.cards import EMBEDDER, ModelCard
 from sameface.inference.embedders import embedder_versions
 
 FILE_NAME = "defaults.json"
+SETTING = "SAMEFACE_EMBEDDER_VERSION"
 
 Origin: TypeAlias = Literal["settings", "model repository", "package"]
 
@@ -128,9 +129,44 @@ def chosen_version(setting: int | None, repository: Path, source: Path) -> Chose
         ModelNotFound, ModelCheckFailed: there is no readable ``defaults.json``.
     """
     if setting is not None:
-        return ChosenVersion(setting, "settings", "SAMEFACE_EMBEDDER_VERSION or --embedder-version")
+        return ChosenVersion(setting, "settings", f"{SETTING} or --embedder-version")
     default, path = read_default(repository, source)
     return ChosenVersion(default.version, "model repository" if path.parent == repository else "package", str(path))
+
+
+def check_unrestricted(card: ModelCard) -> None:
+    """Check that nothing in the licence forbids that a version is the default, which everybody gets who names none.
+
+    Raises:
+        ModelCheckFailed: the licence of the weights or of their training data forbids something.
+    """
+    if card.licence.restriction:
+        raise ModelCheckFailed(
+            f"{card.model} version {card.version} cannot be the default, because its licence forbids something: "
+            f"{card.licence.restriction} Choose a version without a restriction (sameface model list), or name this "
+            f"one where it is allowed: sameface gallery create NAME --embedder-version {card.version}, or for all new "
+            f"galleries of a service {SETTING}={card.version}",
+            metadata={"model": card.model, "version": card.version},
+        )
+
+
+def restricted_default(chosen: ChosenVersion, card: ModelCard) -> str:
+    """Return a warning for people if the licence of the default forbids something, else an empty text.
+
+    `sameface model promote` makes no such version the default. A setting can, and so can a ``defaults.json`` that was
+    written by hand or by an earlier release.
+    """
+    if not card.licence.restriction:
+        return ""
+    remedy = (
+        f"leave the setting out ({chosen.where})"
+        if chosen.origin == "settings"
+        else f"run sameface model promote VERSION with a version without a restriction ({chosen.where})"
+    )
+    return (
+        f"new galleries are bound to {card.model} version {card.version}, whose licence forbids something: "
+        f"{card.licence.restriction} If that concerns you, {remedy}"
+    )
 
 
 def check_served(chosen: ChosenVersion, cards: Sequence[ModelCard]) -> ModelCard:

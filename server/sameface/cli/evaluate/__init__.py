@@ -5,6 +5,7 @@ import typer
 from sameface.cli.evaluate import (
     few_shot,
     forgeries,
+    groups,
     identification,
     model_comparison,
     operating_points,
@@ -17,6 +18,7 @@ from sameface.cli.evaluate import (
 app = typer.Typer(help="Measure a model on labelled images, or on embeddings in a file.", no_args_is_help=True)
 app.command("pairs")(pairs.pairs)
 app.command("verification")(verification.verification)
+app.command("groups")(groups.groups)
 app.command("identification")(identification.identification)
 app.command("compare")(model_comparison.compare)
 app.command("few-shot")(few_shot.few_shot)

@@ -71,7 +71,8 @@ def compare(
     With few identities, choose an FMR that they support: `--fmr 0.01`.
     """
     from sameface.evaluation.dataset import read_pairs
-    from sameface.evaluation.model_comparison import FMRS, compare_models
+    from sameface.evaluation.model_comparison import compare_models
+    from sameface.evaluation.model_figures import FMRS
     from sameface.evaluation.records import comparison_record, conditions, identification_record, verification_record
     from sameface.evaluation.report import Page, comparison_pictures, worst_photo_pairs
     from sameface.evaluation.tables import comparison_tables, conditions_table

@@ -53,10 +53,12 @@ def verification(
 
     Example: `sameface evaluate verification my_photos --html report.html`
     """
-    from sameface.evaluation.groups import measure_groups, read_labels
+    from sameface.evaluation.group_tables import group_tables
+    from sameface.evaluation.groups import measure_groups
+    from sameface.evaluation.labels import read_labels
     from sameface.evaluation.records import conditions, groups_record, verification_record
     from sameface.evaluation.report import Page, verification_pictures, worst_photo_pairs
-    from sameface.evaluation.tables import conditions_table, group_tables, verification_tables
+    from sameface.evaluation.tables import conditions_table, verification_tables
     from sameface.evaluation.verification import verify
 
     source = load(folder, embeddings, save, address, inference, version, model, forged=forged)
