@@ -13,6 +13,7 @@ from hypothesis import settings
 from sameface.client import connect
 from sameface.client.connection import Connection
 from sameface.inference.defaults import chosen_version
+from sameface.inference.embedders import VERSIONS_SETTING
 from sameface.launcher import Service, served
 from sameface.models.source import fetch_wheel
 from sameface.settings import cache_folder, model_repository_source
@@ -84,6 +85,17 @@ def default_version() -> int:
     """Return the version of the embedder that the repository binds new galleries to."""
     source = model_repository_source()
     return chosen_version(None, source, source).version
+
+
+# What tests start serves these. Each further version takes processor time at each start, and as long as a service runs.
+# Tests that concern all versions take the variable away with `every_version`.
+os.environ.setdefault(VERSIONS_SETTING, str([SINGLE_PASS, default_version()]))
+
+
+@pytest.fixture
+def every_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what the test starts serve every version of the embedder, as a service without settings does."""
+    monkeypatch.delenv(VERSIONS_SETTING)
 
 
 @pytest.fixture(scope="session")

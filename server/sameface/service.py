@@ -143,7 +143,9 @@ async def _open(
 ) -> tuple[ApiServer, Started]:
     # First, because all that follows takes seconds. Somebody else may still be faster.
     await asyncio.to_thread(check_free, settings.listen)
-    models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
+    models = served_models(
+        read_all_cards(settings.model_repository), settings.embedder_runtime, settings.embedder_versions
+    )
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     default_card = check_served(default, models.cards)
     await _trace(settings, parts)

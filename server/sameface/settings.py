@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         description="version of the embedder that new galleries are bound to; null means the model repository's "
         "default (set by `sameface model promote`)",
     )
+    embedder_versions: tuple[int, ...] = Field(
+        (),
+        description="versions of the embedder of faces that are served, for instance [3]; all if empty. Each takes "
+        "some 140 MB of memory, and a second of the start. Galleries of other versions take no photos then",
+    )
     face_selection: FaceSelection = Field(
         FaceSelection.LARGEST, description="which of several faces to use if the request does not say"
     )

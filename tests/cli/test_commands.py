@@ -150,6 +150,7 @@ def test_models_are_listed_and_checked(sameface: Run) -> None:
     assert "SFace" in sameface("model", "list").stdout
 
 
+@pytest.mark.usefixtures("every_version")
 def test_a_triton_of_its_own_serves_and_is_checked(sameface: Run) -> None:
     command = [sys.executable, "-m", "sameface.cli", "triton", "serve"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sameface.inference.embedders import VERSIONS_SETTING
 from sameface.launcher import Service, served
 from tests.cli.conftest import Run, lines
 from tests.toy_pad import tinted, with_toy_pad
@@ -21,6 +22,7 @@ def with_pad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SAMEFACE_MODEL_REPOSITORY", str(repository))
             patch.setenv("SAMEFACE_EMBEDDER_VERSION", "1")
+            patch.setenv(VERSIONS_SETTING, "[1]")
             service = served(folder / "data", folder / "serve.log", ["--inference", "onnx"])
             started = stack.enter_context(service)
         yield started

@@ -14,6 +14,8 @@ from sameface.settings import model_repository_source
 from tests.cli.conftest import Run
 from tests.evaluation.conftest import far_apart
 
+pytestmark = pytest.mark.usefixtures("every_version")
+
 PEOPLE = [f"p{number:02}" for number in range(24)]
 
 

@@ -21,6 +21,8 @@ from sameface_qdrant.errors import InvalidArgument
 from tests.cli.conftest import Run
 from tests.toy_pad import tinted, with_toy_pad
 
+pytestmark = pytest.mark.usefixtures("every_version")
+
 
 def group(*scores: float, without_face: int = 0) -> Presentations:
     names = tuple(f"{number}.jpg" for number in range(len(scores)))

@@ -77,13 +77,17 @@ def test_a_written_repository_has_the_files_of_the_other_one(tmp_path: Path) -> 
     (tmp_path / "own" / "python" / "1").mkdir(parents=True)
     (tmp_path / "own" / "python" / "config.pbtxt").write_text('backend: "python"')
     target = tmp_path / "models"
+    cards = read_cards(REPOSITORY)
+    versions = {model: {card.version for card in cards if card.model == model} for model in MODELS}
     for _ in range(2):
-        write_repository(target, tmp_path / "own", ["python", "missing"], 2)
-        write_repository(target, REPOSITORY, MODELS, 2)
-    for card in read_cards(REPOSITORY):
+        write_repository(target, tmp_path / "own", {"python": {2}, "missing": {1}}, 2)
+        write_repository(target, REPOSITORY, versions, 2)
+    for card in cards:
         version = target / card.model / str(card.version)
         assert (version / "model.onnx").samefile(REPOSITORY / card.model / str(card.version) / "model.onnx")
-    write_repository(target, tmp_path / "own", ["python", "missing"], 2)
-    assert (target / "python" / "1").is_dir()
+    write_repository(target, REPOSITORY, {"face_embedder": {3}}, 2)
+    assert {path.name for path in (target / "face_embedder").iterdir() if path.is_dir()} == {"3"}
+    write_repository(target, tmp_path / "own", {"python": {2}, "missing": {1}}, 2)
+    assert (target / "python" / "1").is_dir(), "another backend chooses its versions itself"
     assert not (target / "missing").exists()
     assert sorted(path.name for path in target.iterdir()) == ["missing", "python"]

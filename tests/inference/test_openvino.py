@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sameface.api.system_service import ServedParts
 from sameface.errors import ModelCheckFailed, ModelNotFound, RuntimeMissing
@@ -165,6 +167,23 @@ def test_only_what_the_runtime_allows_is_served() -> None:
         "face_embedder": "openvino",
         OPENVINO_EMBEDDER: "openvino",
     }
+
+
+@given(st.sets(st.sampled_from([1, 2, 3, 4, QUANTISED])), st.sampled_from(["onnxruntime", "openvino"]))
+def test_of_the_faces_embedder_only_the_chosen_versions_are_served(chosen: set[int], runtime: EmbedderRuntime) -> None:
+    everything = served_models(CARDS, runtime)
+    there = set(everything.folders)
+    if chosen - there:
+        with pytest.raises(ModelNotFound, match=rf"\[{min(chosen - there)}.*leave them out"):
+            served_models(CARDS, runtime, chosen)
+        return
+    models = served_models(CARDS, runtime, chosen)
+    assert set(models.folders) == (chosen or there)
+    assert set(embedder_versions(models.cards)) == (chosen or there)
+    # The detector and embedders of other things stay.
+    assert [one for one in models.run if not one.embeds_faces] == [
+        one for one in everything.run if not one.embeds_faces
+    ]
 
 
 async def test_a_version_for_openvino_is_not_served_without_it_and_the_error_says_how() -> None:

@@ -36,6 +36,8 @@ from sameface.v1 import system_service_pb2
 from tests.cli.conftest import Run, lines
 from tests.models.conftest import OWN, RESTRICTION, add_version, embedder_card, restrict
 
+pytestmark = pytest.mark.usefixtures("every_version")
+
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Model = Callable[..., subprocess.CompletedProcess[str]]
 

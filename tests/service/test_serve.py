@@ -175,6 +175,7 @@ def test_no_biometric_data_is_logged(used: Used) -> None:
     assert "JFIF" not in used.log
 
 
+@pytest.mark.usefixtures("every_version")
 def test_the_start_up_line_says_what_is_served_where_and_a_health_watch_does_not_hold_up_the_drain(
     tmp_path: Path,
 ) -> None:

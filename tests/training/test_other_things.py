@@ -1,5 +1,6 @@
 """Other things than faces, end to end: a run is exported, served beside the faces, enrolled and verified."""
 
+import contextlib
 import json
 import shutil
 import sys
@@ -19,6 +20,7 @@ from benchmarks.things.splits import Image as Photographed
 from sameface.client import Client, ServiceError
 from sameface.errors import FacesNotSupported, ImageUndecodable, ModelCheckFailed, ModelNotFound
 from sameface.inference.cards import ModelCard, read_all_cards, read_card, read_cards
+from sameface.inference.embedders import VERSIONS_SETTING
 from sameface.inference.onnx import OnnxInference
 from sameface.launcher import served
 from sameface.models.build import build_version
@@ -258,7 +260,11 @@ def address(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
     """A service with a real tritonserver, which serves both models beside the faces."""
     folder = tmp_path_factory.mktemp("service")
     flags = ["--model-repository", str(repository), "--embedder-version", "1"]
-    with served(folder / "data", folder / "serve.log", flags) as running:
+    with contextlib.ExitStack() as stack:
+        # The repository has this version alone. The setting is of this service alone.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(VERSIONS_SETTING, "[1]")
+            running = stack.enter_context(served(folder / "data", folder / "serve.log", flags))
         yield running.address
 
 

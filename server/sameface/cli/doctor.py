@@ -117,7 +117,9 @@ def _models(settings: "Settings") -> Finding:
 
     remedy = "sameface model build"
     try:
-        models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
+        models = served_models(
+            read_all_cards(settings.model_repository), settings.embedder_runtime, settings.embedder_versions
+        )
         if not settings.triton_url:
             check_digests(settings.model_repository, models.run)
         if settings.inference == "onnx" and OPENVINO_EMBEDDER in models.folders.values():
@@ -142,7 +144,9 @@ def _default_version(settings: "Settings") -> Finding:
     name = "default version"
     try:
         chosen = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
-        models = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
+        models = served_models(
+            read_all_cards(settings.model_repository), settings.embedder_runtime, settings.embedder_versions
+        )
         card = check_served(chosen, models.cards)
     except SamefaceError as error:
         return Finding(name, False, error.message, "sameface model build, or sameface model promote VERSION")

@@ -181,7 +181,7 @@ def promote(
     if version not in cards:
         raise ModelNotFound(
             f"{settings.model_repository} has no {EMBEDDER} version {version}; it has {sorted(cards)}. The setting "
-            "embedder_runtime adds those for OpenVINO",
+            "embedder_runtime adds those for OpenVINO, and embedder_versions leaves out what it does not name",
             metadata=about,
         )
     card = cards[version]

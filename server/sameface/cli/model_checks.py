@@ -17,7 +17,9 @@ def configured_models(settings: "Settings") -> "ServedModels":
     from sameface.inference.cards import read_all_cards
     from sameface.inference.embedders import served_models
 
-    return served_models(read_all_cards(settings.model_repository), settings.embedder_runtime)
+    return served_models(
+        read_all_cards(settings.model_repository), settings.embedder_runtime, settings.embedder_versions
+    )
 
 
 @dataclass(frozen=True, slots=True)

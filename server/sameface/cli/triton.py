@@ -36,7 +36,9 @@ def serve() -> None:
     settings = load_settings(None)
 
     async def run() -> None:
-        cards = served_models(read_all_cards(settings.model_repository), settings.embedder_runtime).run
+        cards = served_models(
+            read_all_cards(settings.model_repository), settings.embedder_runtime, settings.embedder_versions
+        ).run
         server = LocalTriton(settings.model_repository, require_runtime(settings.cache_dir), cards)
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.cards import EMBEDDER, ModelCard
-from sameface.inference.embedders import embedder_versions
+from sameface.inference.embedders import VERSIONS_SETTING, embedder_versions
 
 FILE_NAME = "defaults.json"
 SETTING = "SAMEFACE_EMBEDDER_VERSION"
@@ -180,7 +180,8 @@ def check_served(chosen: ChosenVersion, cards: Sequence[ModelCard]) -> ModelCard
         raise ModelNotFound(
             f"{chosen.where} sets {EMBEDDER} version {chosen.version} for new galleries, but only the versions "
             f"{sorted(served)} are served. Build it with `sameface model build`, choose another one with `sameface "
-            "model promote`, or serve those for OpenVINO too with --embedder-runtime openvino",
+            "model promote`, serve those for OpenVINO too with --embedder-runtime openvino, or name it in "
+            f"{VERSIONS_SETTING} if that is set",
             metadata={"model": EMBEDDER, "version": chosen.version},
         )
     return served[chosen.version]

@@ -9,7 +9,7 @@ Embedders of other things than faces are folders of any other name. Each runs in
 own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -26,6 +26,7 @@ from sameface.inference.cards import (
 )
 
 EmbedderRuntime: TypeAlias = Literal["onnxruntime", "openvino"]
+VERSIONS_SETTING = "SAMEFACE_EMBEDDER_VERSIONS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,31 @@ class ServedModels:
         return {card.version: card.model for card in self.run if card.embeds_faces}
 
 
-def served_models(cards: Sequence[ModelCard], runtime: EmbedderRuntime) -> ServedModels:
+def served_models(cards: Sequence[ModelCard], runtime: EmbedderRuntime, versions: Collection[int] = ()) -> ServedModels:
     """Choose from all cards of a repository. OpenVINO runs only what ``runtime`` allows, then all that it can.
 
+    Of the embedder of faces only these ``versions`` are served; if there are none, all are.
+
     Raises:
+        ModelNotFound: the repository lacks one of ``versions``, or ``runtime`` does not run it.
         ModelCheckFailed: a card of `face_embedder_openvino` does not say that its answers equal those of the version of
             `face_embedder` with its number.
     """
+    models = _all_served(cards, runtime)
+    if missing := sorted(set(versions) - models.folders.keys()):
+        raise ModelNotFound(
+            f"{VERSIONS_SETTING} names the versions {missing} of the embedder, but the repository has "
+            f"{sorted(models.folders)} for {runtime}; leave them out, or build them with `sameface model build`",
+            metadata={"model": EMBEDDER, "version": missing[0]},
+        )
+
+    def chosen(some: Iterable[ModelCard]) -> tuple[ModelCard, ...]:
+        return tuple(card for card in some if not versions or not card.embeds_faces or card.version in versions)
+
+    return ServedModels(chosen(models.cards), chosen(models.run))
+
+
+def _all_served(cards: Sequence[ModelCard], runtime: EmbedderRuntime) -> ServedModels:
     others = [card for card in cards if card.model != OPENVINO_EMBEDDER]
     if runtime == "onnxruntime":
         return ServedModels(tuple(others), tuple(others))
@@ -109,7 +128,7 @@ def served_version(cards: Sequence[ModelCard], version: int, model: str = EMBEDD
     if version not in served:
         raise ModelNotFound(
             f"{EMBEDDER} version {version} is not served; use one of the versions {sorted(served)}. A service serves "
-            "those for OpenVINO with --embedder-runtime openvino",
+            f"those for OpenVINO with --embedder-runtime openvino, and all where {VERSIONS_SETTING} is not set",
             metadata={"model": EMBEDDER, "version": version},
         )
     return served[version]

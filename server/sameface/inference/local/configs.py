@@ -5,7 +5,7 @@ Here one process has one copy for requests that run together.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -20,21 +20,22 @@ FREE_BATCH = 32
 """Most images of a call to a model whose batch is a free dimension, which Triton itself does not bound."""
 
 
-def write_repository(target: Path, repository: Path, models: Iterable[str], cores: int) -> None:
+def write_repository(target: Path, repository: Path, models: Mapping[str, Collection[int]], cores: int) -> None:
     """Write a repository with configs of our own to ``target``. All else in it are links to ``repository``.
 
+    ``models`` names the versions of each model that are served; what this runtime's own backend does not serve has all.
     ``cores`` is on how many cores a request runs that is alone.
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    for model in models:
+    for model, versions in models.items():
         config = local_config(repository, model, cores)
         if not config:
             (target / model).symlink_to(repository / model)
             continue
         (target / model).mkdir()
         for entry in (repository / model).iterdir():
-            if entry.name != CONFIG:
+            if entry.name != CONFIG and (not entry.name.isdecimal() or int(entry.name) in versions):
                 (target / model / entry.name).symlink_to(entry)
         (target / model / CONFIG).write_text(config, encoding="utf-8")
 

@@ -204,7 +204,8 @@ class LocalTriton:
 
     def _write_repository(self) -> None:
         # Again at each start and repair: versions may have come.
-        write_repository(self._sockets.repository, self._repository, self._models, self._cores)
+        versions = {model: {card.version for card in self._cards if card.model == model} for model in self._models}
+        write_repository(self._sockets.repository, self._repository, versions, self._cores)
 
     async def _end_process(self) -> None:
         self.shared_inputs = None
