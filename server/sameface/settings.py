@@ -116,7 +116,8 @@ class Settings(BaseSettings):
     embedder_versions: tuple[int, ...] = Field(
         (),
         description="versions of the embedder of faces that are served, for instance [3]; all if empty. Each takes "
-        "some 140 MB of memory, and a second of the start. Galleries of other versions take no photos then",
+        "some 160 MiB of memory, and half a second of processor time at the start. Galleries of other versions take no "
+        "photos then",
     )
     face_selection: FaceSelection = Field(
         FaceSelection.LARGEST, description="which of several faces to use if the request does not say"
