@@ -80,9 +80,17 @@ docs: install-dev ## Write docs/errors.md, docs/api.md, the chart's list of sett
 plots: install-dev ## Draw the plots of docs/images again
 	@$(BIN)/python tools/plots.py
 
-.PHONY: transcripts
+.PHONY: transcripts figures
 transcripts: models triton ## Make the outputs in the documents again that depend on the default embedder (CHECK=--check changes nothing)
 	@$(BIN)/python -m tools.transcripts $(CHECK)
+
+LFW ?=
+TIMES ?=
+figures: install-dev models triton ## Make all that the documents say of the versions again: tables, cards, outputs (LFW=folder LONDON=folder TIMES=--times)
+	@test -d "$(LFW)" && test -d "$(LONDON)" || { echo "NOT RUN: LFW or LONDON is no folder; docs/models.md says what they hold" >&2; exit 3; }
+	@$(BIN)/python -m benchmarks versions --photos "$(LFW)" --pairs "$(LFW)/pairsDevTest.txt" --labels "$(LFW)/sex.csv" --london "$(LONDON)" \
+		$(if $(wildcard $(EMBEDDER)/held_out),--held-out "$(EMBEDDER)/held_out") $(TIMES) --write
+	@$(BIN)/python -m tools.transcripts
 
 # The variable silences an advertisement of the theme.
 site: install-dev ## Build the documentation site, build/site/index.html
