@@ -1,4 +1,4 @@
-"""Counts what is in the store, in the background: galleries, identities, templates, and erasures that are pending."""
+"""Counts what is in the store, in the background: galleries, identities, templates, migrations, pending erasures."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sameface.metrics.migrations import Migrating, count_migrations
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.errors import GalleryNotFound
 from sameface_qdrant.store.filters import gallery_filter
@@ -36,6 +37,7 @@ class Contents:
     """Identities of the galleries that were asked for."""
     time: float = 0.0
     """When this was counted, in seconds of the epoch."""
+    migrating: Migrating = field(default_factory=Migrating)
 
 
 async def count_contents(store: Store, galleries: Sequence[str] = ()) -> Contents:
@@ -66,6 +68,7 @@ async def count_contents(store: Store, galleries: Sequence[str] = ()) -> Content
         min(asked, default=None),
         {gallery: await _size(store, gallery) for gallery in galleries},
         time.time(),
+        await count_migrations(store),
     )
 
 

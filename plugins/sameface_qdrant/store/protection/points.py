@@ -27,7 +27,20 @@ from sameface_qdrant.values.schema import PROTECTED, SCHEMA_FIELD, stamped
 from sameface_qdrant.values.vectors import Vector
 
 CLEAR = frozenset(
-    {"kind", "contract", "verify_threshold", "expires", "own_expires", "merging", SCHEMA_FIELD, REVISION, STATE, SINCE}
+    {
+        "kind",
+        "contract",
+        "verify_threshold",
+        "expires",
+        "own_expires",
+        "merging",
+        "origin",
+        "map",
+        SCHEMA_FIELD,
+        REVISION,
+        STATE,
+        SINCE,
+    }
 )
 LOOKED_UP = frozenset({"identity", "digest", "source", WRITER})
 SEALED = "_sealed"
