@@ -17,6 +17,7 @@ import grpc
 import typer
 
 from sameface.cli.health import ask_health, encryption_of, where_it_listens
+from sameface.cli.model_checks import configured_models
 from sameface.cli.options import AsJson, ExitCode
 from sameface.cli.output import coloured, print_json, print_table
 from sameface.cli.serve import load_settings
@@ -111,15 +112,12 @@ def _ends(settings: "Settings") -> Iterator[Finding]:
 
 
 def _models(settings: "Settings") -> Finding:
-    from sameface.inference.cards import OPENVINO_EMBEDDER, read_all_cards
+    from sameface.inference.cards import OPENVINO_EMBEDDER
     from sameface.inference.check import check_digests
-    from sameface.inference.embedders import served_models
 
     remedy = "sameface model build"
     try:
-        models = served_models(
-            read_all_cards(settings.model_repository), settings.embedder_runtime, settings.embedder_versions
-        )
+        models = configured_models(settings)
         if not settings.triton_url:
             check_digests(settings.model_repository, models.run)
         if settings.inference == "onnx" and OPENVINO_EMBEDDER in models.folders.values():
@@ -136,17 +134,14 @@ def _models(settings: "Settings") -> Finding:
 
 
 def _default_version(settings: "Settings") -> Finding:
-    from sameface.inference.cards import EMBEDDER, read_all_cards
+    from sameface.inference.cards import EMBEDDER
     from sameface.inference.defaults import check_served, chosen_version
-    from sameface.inference.embedders import served_models
     from sameface.settings import model_repository_source
 
     name = "default version"
     try:
         chosen = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
-        models = served_models(
-            read_all_cards(settings.model_repository), settings.embedder_runtime, settings.embedder_versions
-        )
+        models = configured_models(settings)
         card = check_served(chosen, models.cards)
     except SamefaceError as error:
         return Finding(name, False, error.message, "sameface model build, or sameface model promote VERSION")

@@ -4,6 +4,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from sameface.cli.model_checks import configured_models
 from sameface.cli.output import note
 from sameface.cli.serve import load_settings
 
@@ -28,17 +29,13 @@ def serve() -> None:
     import asyncio
     import signal
 
-    from sameface.inference.cards import read_all_cards
-    from sameface.inference.embedders import served_models
     from sameface.inference.local.runtime import require_runtime
     from sameface.inference.local.server import LocalTriton
 
     settings = load_settings(None)
 
     async def run() -> None:
-        cards = served_models(
-            read_all_cards(settings.model_repository), settings.embedder_runtime, settings.embedder_versions
-        ).run
+        cards = configured_models(settings).run
         server = LocalTriton(settings.model_repository, require_runtime(settings.cache_dir), cards)
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
