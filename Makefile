@@ -102,6 +102,7 @@ SEED ?= 20261124
 FAULT ?=
 chaos: install-dev models triton ## Kill a writing process KILLS=200 times, then let each part fail; writes docs/faults.md (SEED=n, FAULT=name)
 	@$(BIN)/python -m tests.faults --kills $(KILLS) --seed $(SEED) --fault "$(FAULT)"
+	@$(BIN)/python -m tests.chaos.migration --kills $(KILLS) --seed $(SEED)
 
 PREVIOUS ?=
 upgrade: install-dev models triton ## Replace every part of a running system by this release, under load (PREVIOUS=revision, SEED=n)

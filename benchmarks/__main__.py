@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bulk, gallery, guards, observation, overload, pose, restarts
+from benchmarks import bulk, gallery, guards, migration, observation, overload, pose, restarts
 from benchmarks.conditions import conditions
 from benchmarks.parts import PARTS
 from benchmarks.peers import command as peers
@@ -31,6 +31,7 @@ OTHERS: dict[str, Callable[[Sequence[str]], None]] = {
     "gallery": gallery.main,
     "guards": guards.main,
     "bulk": bulk.main,
+    "migration": migration.main,
     "observation": observation.main,
     "scaling": scaling.main,
     "capacity": scaling.capacity_main,

@@ -1,4 +1,4 @@
-"""Runs `sameface` in a process that has imported its packages already: most of a command's time is that import.
+"""Runs a command in a process that has imported its packages already: most of a command's time is that import.
 
 A process imports them once, and forks for each command. ``BIN/sameface`` is a small program that hands over its
 arguments, folder, environment and the three standard streams, and ends with the command's exit code.
@@ -16,23 +16,57 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-IMPORTED = (
-    "sameface.cli.main",
-    "sameface.cli.decide",
-    "sameface.cli.enroll",
-    "sameface.cli.galleries",
-    "sameface.cli.identities",
-    "sameface.cli.erasures",
-    "sameface.cli.health",
-    "sameface.cli.key",
-    "sameface.cli.store",
-    "sameface.client",
-    "sameface.settings",
-    "sameface_qdrant.store.store",
-)
-"""Nothing here starts threads: a fork would not have them."""
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Commands that import the same packages."""
+
+    imported: tuple[str, ...]
+    """Nothing of this starts threads: a fork would not have them."""
+    commands: dict[str, str]
+    """Name of each command, and the module whose ``main`` runs it."""
+
+
+RUN_CODE = "run-code"
+"""``run-code CODE`` does what ``python -c CODE`` does."""
+
+KINDS = {
+    "sameface": Kind(
+        (
+            "sameface.cli.main",
+            "sameface.cli.decide",
+            "sameface.cli.enroll",
+            "sameface.cli.galleries",
+            "sameface.cli.identities",
+            "sameface.cli.erasures",
+            "sameface.cli.health",
+            "sameface.cli.key",
+            "sameface.cli.store",
+            "sameface.client",
+            "sameface.settings",
+            "sameface_qdrant.store.store",
+        ),
+        {"sameface": "sameface.cli.start"},
+    ),
+    "training": Kind(
+        (
+            "sameface_train.cli",
+            "sameface_train.api",
+            "sameface_train.few_people.command",
+            "sameface_train.image_map",
+            "sameface_train.report",
+            "matplotlib.backends.backend_agg",
+            "matplotlib.backends.backend_svg",
+            "pytorch_metric_learning.losses",
+            # The first optimiser imports it.
+            "torch._dynamo",
+        ),
+        {"sameface-train": "sameface_train.start", RUN_CODE: ""},
+    ),
+}
 START_S = 60.0
 
 CALLER = """#!{python} -SEI
@@ -49,14 +83,15 @@ os._exit(code[0] if code else 70)
 
 
 @contextmanager
-def preloaded(folder: Path) -> Iterator[Path]:
-    """Yield a folder for the start of PATH, with a `sameface` that starts at once; ``folder`` is empty."""
+def preloaded(folder: Path, kind: str = "sameface") -> Iterator[Path]:
+    """Yield a folder for the start of PATH, with commands of a kind that start at once; ``folder`` is empty."""
     address, bin_folder = folder / "s", folder / "bin"
     bin_folder.mkdir()
-    caller = bin_folder / "sameface"
-    caller.write_text(CALLER.format(python=sys.executable, address=str(address)))
-    caller.chmod(0o755)
-    command = [sys.executable, "-P", __file__, str(address)]
+    for name in KINDS[kind].commands:
+        caller = bin_folder / name
+        caller.write_text(CALLER.format(python=sys.executable, address=str(address)))
+        caller.chmod(0o755)
+    command = [sys.executable, "-P", __file__, str(address), kind]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -69,9 +104,9 @@ def preloaded(folder: Path) -> Iterator[Path]:
             process.wait(START_S)
 
 
-def _serve(address: str) -> None:
+def _serve(address: str, kind: Kind) -> None:
     """Answer until stdin ends."""
-    for name in IMPORTED:
+    for name in kind.imported:
         importlib.import_module(name)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
@@ -87,14 +122,14 @@ def _serve(address: str) -> None:
             caller, _ = listening.accept()
             if os.fork() == 0:
                 listening.close()
-                _answer(caller)
+                _answer(caller, kind)
             caller.close()
     with suppress(ChildProcessError):
         while True:
             os.wait()
 
 
-def _answer(caller: socket.socket) -> None:
+def _answer(caller: socket.socket, kind: Kind) -> None:
     """Run one command in a child, and tell its caller the exit code. If the caller is gone, the command ends."""
     _, [(_, _, sent)], _, _ = caller.recvmsg(1, socket.CMSG_SPACE(12))
     streams = array.array("i", sent)
@@ -114,7 +149,7 @@ def _answer(caller: socket.socket) -> None:
         _reopen("stdin", 0, "r")
         _reopen("stdout", 1, "w")
         _reopen("stderr", 2, "w")
-        _run()
+        _run(kind.commands[Path(argv[0]).name])
     for stream in streams:
         os.close(stream)
     ended = os.pidfd_open(child)
@@ -132,12 +167,14 @@ def _reopen(name: str, descriptor: int, mode: str) -> None:
         setattr(sys, one, stream)
 
 
-def _run() -> None:
-    from sameface.cli.start import main
-
+def _run(module: str) -> None:
     code: object = 1
     try:
-        main()
+        if module:
+            importlib.import_module(module).main()
+        else:
+            exec(compile(sys.argv[1], "<string>", "exec"), {"__name__": "__main__"})
+            code = 0
     except SystemExit as ended:
         code = ended.code
         if isinstance(code, str):
@@ -162,4 +199,4 @@ def _exactly(caller: socket.socket, size: int) -> bytes:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], KINDS[sys.argv[2]])

@@ -1,7 +1,8 @@
 """Draws the generated pictures of docs/images; with --check fails if one is not current.
 
 decisions.svg shows the decision table. parts.svg shows the parts of the product and which part calls which.
-data-flow.svg shows where data goes, and across which boundaries of trust.
+data-flow.svg shows where data goes, and across which boundaries of trust. migration.svg shows which templates a
+gallery keeps and decides with in each state of a migration.
 """
 
 import sys
@@ -87,6 +88,17 @@ FLOWS = (
     (556, 352, 644, 352, "10"),
 )
 
+# The states of migration.svg, with what the templates under the old and the new contract are for.
+STATES = (
+    ("before", "decides", ""),
+    ("MAPPING", "decides", "being made"),
+    ("MAPPED", "decides", "kept"),
+    ("PROMOTED", "kept", "decides"),
+    ("FINISHED", "", "decides"),
+)
+STEPS = ("create", "", "promote", "finish")
+CELLS = {"decides": BLUE, "kept": "#c9dafb", "being made": "#e7effd", "": WHITE}
+
 
 def decisions() -> str:
     """Return the picture of the decision table. The plugin's policy decides each case."""
@@ -140,6 +152,46 @@ def data_flow() -> str:
         drawn.append(f'<circle cx="{x}" cy="{y}" r="10" fill="{BLUE}"/>')
         drawn.append(_text(x, y + 4, number, WHITE, anchor="middle", bold=True, size=11))
     drawn.append(_text(16, 426, "Dashed: boundaries of trust. The table below explains the numbers.", GREY, size=12))
+    return "\n".join([*drawn, "</svg>", ""])
+
+
+def migration() -> str:
+    """Return the picture of the states of a migration."""
+    drawn = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 268" font-family="system-ui, sans-serif">',
+        '<rect width="820" height="268" rx="10" fill="#f6f7fa"/>',
+        _text(20, 86, "templates under", GREY, size=12),
+        _text(20, 104, "the old contract", INK, bold=True, size=13),
+        _text(20, 150, "templates under", GREY, size=12),
+        _text(20, 168, "the new contract", INK, bold=True, size=13),
+    ]
+    for number, (state, *uses) in enumerate(STATES):
+        left = 156 + 132 * number
+        drawn.append(_text(left + 50, 38, state, INK, anchor="middle", bold=True))
+        for top, use in zip((70, 134), uses, strict=True):
+            dashes = "" if use else ' stroke-dasharray="4 4"'
+            place = f'x="{left}" y="{top}" width="100" height="44" rx="8"'
+            drawn.append(f'<rect {place} fill="{CELLS[use]}" stroke="{LINE}"{dashes}/>')
+            colour = WHITE if use == "decides" else GREY
+            drawn.append(
+                _text(left + 50, top + 27, use or "–", colour, anchor="middle", bold=use == "decides", size=13)
+            )
+    for number, step in enumerate(STEPS):
+        left = 156 + 132 * number
+        drawn += _arrow(left + 102, 124, left + 130, 124)
+        drawn.append(_text(left + 116, 62, step, BLUE, anchor="middle", size=11))
+    start, end = 156 + 132 * 3 + 50, 156 + 50
+    for x1, y1, x2, y2 in ((start, 178, start, 206), (start, 206, end, 206)):
+        drawn.append(f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{BLUE}" stroke-width="2"/>')
+    drawn += _arrow(end, 206, end, 180)
+    drawn.append(
+        _text((start + end) // 2, 222, "roll back; before the promotion: cancel", BLUE, anchor="middle", size=11)
+    )
+    drawn.append(
+        _text(
+            20, 252, "The new templates are MAPPED at first. Each becomes NATIVE when a photo renews it.", GREY, size=12
+        )
+    )
     return "\n".join([*drawn, "</svg>", ""])
 
 
@@ -209,7 +261,12 @@ def _text(x: int, y: int, text: str, colour: str, *, anchor: str = "start", bold
 
 def main() -> None:
     """Write the pictures, or compare them."""
-    pictures = {"decisions.svg": decisions(), "parts.svg": parts(), "data-flow.svg": data_flow()}
+    pictures = {
+        "decisions.svg": decisions(),
+        "parts.svg": parts(),
+        "data-flow.svg": data_flow(),
+        "migration.svg": migration(),
+    }
     for name, picture in pictures.items():
         target = FOLDER / name
         if "--check" not in sys.argv:

@@ -21,7 +21,10 @@ from sameface.variables import known_variables
 
 ROOT = Path(__file__).resolve().parents[1]
 MONITORING = ("rules.yaml", "dashboard.json")
-FILES = ("face_service", "gallery_service", "system_service", "decision", "gallery", "calibration", "face")
+FILES = (
+    *("face_service", "gallery_service", "migration_service", "system_service"),
+    *("decision", "gallery", "migration", "calibration", "face"),
+)
 # How Envoy turns canonical codes into HTTP statuses. tests/http asks it for each.
 HTTP_STATUS = {
     "INVALID_ARGUMENT": 400,

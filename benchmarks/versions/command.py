@@ -5,7 +5,7 @@
 
 It embeds the photos with every version (kept in build/versions), measures, and writes the figures to
 benchmarks/versions/figures.json. ``--write`` also writes the figures into every card, and the tables into
-docs/models.md and docs/evaluation.md.
+docs/models.md, docs/evaluation.md and docs/model-change.md.
 
 Without ``--photos``, ``--london`` and ``--times`` it only writes or shows what was measured before.
 """
@@ -26,6 +26,7 @@ from benchmarks.pose import turned_rates, turned_record
 from benchmarks.results import print_tables
 from benchmarks.versions.embed import embeddings_of, versions_of
 from benchmarks.versions.groups import groups_table, measure_version_groups
+from benchmarks.versions.maps import map_tables
 from benchmarks.versions.measure import measure_versions
 from benchmarks.versions.rule import default_version
 from benchmarks.versions.tables import (
@@ -45,7 +46,7 @@ from sameface.models.seal import write_card
 from sameface.settings import Settings
 
 FIGURES = Path(__file__).with_name("figures.json")
-DOCUMENTS = (Path("docs/models.md"), Path("docs/evaluation.md"))
+DOCUMENTS = (Path("docs/models.md"), Path("docs/evaluation.md"), Path("docs/model-change.md"))
 BASE = "1"
 FOLDS = 5
 MARKED = re.compile(r"(<!-- versions: (\w+) -->\n)(.*?)(<!-- end of versions -->)", re.S)
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.write:
         cards = write_evaluations(repository, cards, figures)
         for document in DOCUMENTS:
-            document.write_text(refreshed(document.read_text(), figures, cards))
+            document.write_text(filled(refreshed(document.read_text(), figures, cards), map_tables(repository)))
     print_tables(versions_tables(figures, cards, _default(cards)))
 
 
@@ -216,6 +217,11 @@ def refreshed(document: str, figures: Mapping[str, Any], cards: Mapping[int, Mod
         texts["folds"] = markdown_rows(pose_table(figures["folds"]))
     if "times" in figures:
         texts["times"] += f"\n\n{conditions_sentence(figures['times'])}"
+    return filled(document, texts)
+
+
+def filled(document: str, texts: Mapping[str, str]) -> str:
+    """Return a document with these texts between the markers of their names."""
     return MARKED.sub(
         lambda found: f"{found[1]}\n{texts[found[2]]}\n\n{found[4]}" if found[2] in texts else found[0], document
     )

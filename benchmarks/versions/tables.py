@@ -9,6 +9,7 @@ from benchmarks.in_turns import middle, of, ratio
 from sameface.evaluation.support import power_text
 from sameface.evaluation.tables import Table
 from sameface.inference.cards import EMBEDDER, OPENVINO_EMBEDDER, ModelCard
+from sameface.inference.map_cards import MapCard
 from sameface_qdrant.calibration.report import rate_text
 
 Versions = Mapping[str, Any]
@@ -20,8 +21,8 @@ FNIR, RANK_ONE, PAIRS = "FNIR at FPIR 1e-2", "rank 1", "accuracy over pairs"
 COMPARED = (*BY_IDENTITY, FNIR, RANK_ONE, PAIRS)
 
 
-def licence_text(card: ModelCard) -> str:
-    """Return the licences that a card names, or that the version is for research only."""
+def licence_text(card: ModelCard | MapCard) -> str:
+    """Return the licences that a card names, or that what it describes is for research only."""
     if card.licence.restriction:
         return "**research only**"
     weights = list(dict.fromkeys(LICENCES.findall(card.licence.weights)))

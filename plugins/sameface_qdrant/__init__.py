@@ -59,7 +59,17 @@ if TYPE_CHECKING:
     from sameface_qdrant.transfer.importing import ImportSummary, import_store
     from sameface_qdrant.transfer.keys import ExportKey
     from sameface_qdrant.values.contract import Contract
-    from sameface_qdrant.values.decision import Candidate, Decision, Operation, Outcome, Probe, Scope, ThresholdSource
+    from sameface_qdrant.values.decision import (
+        Candidate,
+        Decision,
+        Operation,
+        Outcome,
+        Probe,
+        Renewal,
+        RenewalState,
+        Scope,
+        ThresholdSource,
+    )
     from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
     from sameface_qdrant.values.erasure import ByteEvidence, ErasedResource, ErasureReceipt, ErasureState
     from sameface_qdrant.values.finding import Finding, FindingKind
@@ -67,17 +77,23 @@ if TYPE_CHECKING:
     from sameface_qdrant.values.gallery import (
         Gallery,
         GuardAction,
+        MappedTemplates,
+        MigrationLink,
         OperatingPoint,
         Policy,
         PolicyChanges,
         PresentationAttackAction,
+        RenewOnMatch,
         WhenFull,
     )
     from sameface_qdrant.values.identity import Identity, IdentityChanges
+    from sameface_qdrant.values.migration import Migration, MigrationPlan, MigrationState, PlannedThresholds
+    from sameface_qdrant.values.origin import EmbeddingOrigin
     from sameface_qdrant.values.paging import Page
     from sameface_qdrant.values.protection import Generation, Protection
     from sameface_qdrant.values.quota import Quota
     from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, Template, TemplateFilter
+    from sameface_qdrant.values.template_map import TemplateMap
 
 __all__ = [
     "Attached",
@@ -94,6 +110,7 @@ __all__ = [
     "Decision",
     "DecisionSetting",
     "EdgeOptions",
+    "EmbeddingOrigin",
     "EngineDescription",
     "Enrolment",
     "EnrolmentResult",
@@ -124,17 +141,23 @@ __all__ = [
     "KeyFile",
     "KeyRing",
     "LeftOut",
+    "MappedTemplates",
     "MasterKey",
     "MatedProbes",
     "MeasuredMargin",
     "MeasuredThreshold",
     "Method",
+    "Migration",
+    "MigrationLink",
+    "MigrationPlan",
+    "MigrationState",
     "Neighbour",
     "NewTemplate",
     "OperatingPoint",
     "Operation",
     "Outcome",
     "Page",
+    "PlannedThresholds",
     "Policy",
     "PolicyChanges",
     "PresentationAttackAction",
@@ -145,6 +168,9 @@ __all__ = [
     "Quota",
     "RecordedDecisions",
     "Rekeyed",
+    "RenewOnMatch",
+    "Renewal",
+    "RenewalState",
     "Scope",
     "Searches",
     "ServerOptions",
@@ -152,6 +178,7 @@ __all__ = [
     "Store",
     "Template",
     "TemplateFilter",
+    "TemplateMap",
     "ThresholdSource",
     "WhatIf",
     "WhenFull",
@@ -193,17 +220,21 @@ _HOMES = {
         "transfer.importing": "ImportSummary import_store",
         "transfer.keys": "ExportKey",
         "values.contract": "Contract",
-        "values.decision": "Candidate Decision Operation Outcome Probe Scope ThresholdSource",
+        "values.decision": "Candidate Decision Operation Outcome Probe Renewal RenewalState Scope ThresholdSource",
         "values.enrolment": "Enrolment EnrolmentResult",
         "values.erasure": "ByteEvidence ErasedResource ErasureReceipt ErasureState",
         "values.finding": "Finding FindingKind",
         "values.frames": "to_frame",
-        "values.gallery": "Gallery GuardAction OperatingPoint Policy PolicyChanges PresentationAttackAction WhenFull",
+        "values.gallery": "Gallery GuardAction MappedTemplates MigrationLink OperatingPoint Policy PolicyChanges "
+        "PresentationAttackAction RenewOnMatch WhenFull",
         "values.identity": "Identity IdentityChanges",
+        "values.origin": "EmbeddingOrigin",
+        "values.migration": "Migration MigrationPlan MigrationState PlannedThresholds",
         "values.paging": "Page",
         "values.protection": "Generation Protection",
         "values.quota": "Quota",
         "values.template": "FoundTemplate NewTemplate Provenance Template TemplateFilter",
+        "values.template_map": "TemplateMap",
     }.items()
     for name in names.split()
 }

@@ -141,6 +141,30 @@ class ContractMismatch(SamefaceError):
     reason = "CONTRACT_MISMATCH"
 
 
+class MapMismatch(SamefaceError):
+    """A template map is for other versions, of another dimension, or not the one that its digest names."""
+
+    reason = "MAP_MISMATCH"
+
+
+class MigrationNotFound(SamefaceError):
+    """The gallery has no migration with this id."""
+
+    reason = "MIGRATION_NOT_FOUND"
+
+
+class MigrationInProgress(SamefaceError):
+    """A migration of the gallery stands in the way, or is not far enough. The message says what to do."""
+
+    reason = "MIGRATION_IN_PROGRESS"
+
+
+class MigrationEnded(SamefaceError):
+    """The migration was finished, rolled back or cancelled. Nothing of it can be changed any more."""
+
+    reason = "MIGRATION_ENDED"
+
+
 class ThresholdNotCalibrated(SamefaceError):
     """No threshold is known: the request, identity, gallery and model card have none."""
 

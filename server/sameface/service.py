@@ -33,6 +33,7 @@ from sameface.inference.defaults import check_served, chosen_version, restricted
 from sameface.inference.embedders import is_default, served_models
 from sameface.inference.local.runtime import require_runtime
 from sameface.inference.local.server import LocalTriton
+from sameface.inference.map_cards import maps_of
 from sameface.inference.onnx import OnnxInference
 from sameface.inference.triton import RESOLVE_AGAIN_S, TritonInference
 from sameface.listening import check_free
@@ -148,6 +149,7 @@ async def _open(
     )
     default = chosen_version(settings.embedder_version, settings.model_repository, model_repository_source())
     default_card = check_served(default, models.cards)
+    maps = maps_of(settings.model_repository, models.cards)
     await _trace(settings, parts)
     http = _http(settings, parts)
     # Before the parts that it observes.
@@ -163,6 +165,8 @@ async def _open(
     store = await open_store(settings, deadline)
     parts.push_async_callback(store.aclose)
     store.use_quotas(settings.quotas)
+    if recorder is not None:
+        store.migrations.observe(recorder.migrated)
     inference, local = await _open_inference(settings, models.run, parts)
     if local is None:  # the start of a local Triton includes the check of its models
         if settings.triton_url:
@@ -188,6 +192,7 @@ async def _open(
         default_selection=settings.face_selection,
         max_faces=settings.max_faces,
         max_faces_detected=settings.max_faces_detected,
+        maps=maps,
     )
     operations.attack_detection.detector()  # raises if it could not be used
     log.info("new galleries are bound to %s version %d, by %s", EMBEDDER, default.version, default.where)
@@ -201,6 +206,7 @@ async def _open(
         cards=models.cards,
         default_embedder=default,
         embedders=models.folders,
+        maps=maps,
     )
     sweeps = Sweeps(settings.sweep_s)
     sweeping = asyncio.create_task(_sweep(store, sweeps, recorder))

@@ -29,6 +29,7 @@ NAMES = {
     1: "galleries/{}",
     2: "galleries/{}/identities/ada",
     3: f"galleries/{{}}/identities/ada/templates/{uuid.UUID(int=1)}",
+    4: f"galleries/{{}}/migrations/{uuid.UUID(int=1)}",
 }
 DEPTHS = {"parent": (2, 1), "name": (2, 1, 3)}
 NOT_ALLOWED = ("PERMISSION_DENIED", "CREDENTIALS_MISSING", "CREDENTIALS_REFUSED")
@@ -45,7 +46,11 @@ def request_for(rpc: str, gallery: str) -> Any:
     for name in path:
         holder = getattr(holder, name)
     deep = {"identity.name": 2, "template.name": 3, "gallery.name": 1, "settings.gallery": 1, "gallery": 1}
-    depth = deep.get(field) or (3 if "Template" in rpc and last == "name" else 2 if needs_identity(rpc) else 1)
+    depth = deep.get(field) or (
+        (3 if "Template" in rpc and last == "name" else 2 if needs_identity(rpc) else 1)
+        if "Migration" not in rpc or last != "name"
+        else 4
+    )
     setattr(holder, last, gallery if field == "gallery_id" else NAMES[depth].format(gallery))
     return request
 

@@ -16,13 +16,13 @@ from sameface.api.status import ERRORS
 from sameface.client import ServiceError, connect
 from sameface.client.connection import Connection
 from sameface.launcher import served
-from sameface.v1 import face_service_pb2, gallery_service_pb2, system_service_pb2
+from sameface.v1 import face_service_pb2, gallery_service_pb2, migration_service_pb2, system_service_pb2
 from tests.vision.hostile import jpeg
 
 PHOTO = Path("tests/data/portraits/emmanuel_macron_2014.jpg").read_bytes()
 METHODS = [
     method
-    for module in (face_service_pb2, gallery_service_pb2, system_service_pb2)
+    for module in (face_service_pb2, gallery_service_pb2, migration_service_pb2, system_service_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -122,6 +122,7 @@ def call(connection: Connection, method: MethodDescriptor, requests: list[Any]) 
     stubs = {
         "FaceService": connection.faces,
         "GalleryService": connection.galleries,
+        "MigrationService": connection.migrations,
         "SystemService": connection.system,
     }
     rpc = getattr(stubs[method.containing_service.name], method.name)

@@ -44,6 +44,8 @@ from sameface.v1 import (
     gallery_pb2,
     gallery_service_pb2,
     gallery_service_pb2_grpc,
+    migration_service_pb2,
+    migration_service_pb2_grpc,
 )
 from sameface.vision import QualityLimits
 from sameface_qdrant import GuardAction, Policy, Quota, Store
@@ -53,6 +55,7 @@ from sameface_qdrant.engines.server.error_mapping import typed_error
 from sameface_qdrant.errors import SamefaceError, StoreCorrupt
 from tests.access.conftest import Guarded, guarded
 from tests.access.test_tokens import AUDIENCE, ISSUER, signed
+from tests.template_maps import exact_map
 from tests.toy_embedder import add_toy_embedder
 from tests.toy_pad import tinted, with_toy_pad
 
@@ -90,19 +93,24 @@ class Server:
         self.engine, self.inference, self.store = engine, inference, store
         self.faces: Any = face_service_pb2_grpc.FaceServiceStub(channel)
         self.galleries: Any = gallery_service_pb2_grpc.GalleryServiceStub(channel)
+        self.migrations: Any = migration_service_pb2_grpc.MigrationServiceStub(channel)
 
 
 @pytest.fixture(scope="module")
 async def server(tmp_path_factory: pytest.TempPathFactory, portraits: Path) -> AsyncIterator[Server]:
     repository, _ = with_toy_pad(tmp_path_factory.mktemp("models"))
     add_toy_embedder(repository)
-    cards = read_cards(repository)
+    # Galleries are migrated to version 4. No photo is embedded by it.
+    newer = read_card(model_repository_source() / EMBEDDER / "4" / "card.json")
+    cards = (*read_cards(repository), newer)
     engine = Spoilt(await EdgeEngine.open(tmp_path_factory.mktemp("reasons") / "store"))
     inference = Spoilt(OnnxInference(repository))
     store = await Store.over(engine)
+    maps = {(1, 4): exact_map(next(card for card in cards if card.model == EMBEDDER), newer)}
+    pipeline = PhotoPipeline(inference, quality_limits=QualityLimits(max_roll=60.0))
     api = await start_server(
         "127.0.0.1:0",
-        operations=FaceOperations(PhotoPipeline(inference, quality_limits=QualityLimits(max_roll=60.0)), store, cards),
+        operations=FaceOperations(pipeline, store, cards, maps=maps),
         parts=ServedParts("onnxruntime", "", "", store.description, cards, ChosenVersion(1, "settings", "")),
         limits=Limits(requests=2, request_bytes=64 << 20, streams=3, stream_idle_s=60.0, arrive_s=2.0),
         max_message_bytes=MAX_MESSAGE_BYTES,
@@ -324,6 +332,40 @@ async def _(server: Server, portraits: Path) -> None:
     card = read_card(model_repository_source() / "face_embedder" / "1" / "card.json")
     await server.store.galleries.create("bare", card.contract, policy=Policy())
     await server.faces.IdentifyFaces(search(sample(portraits), gallery="galleries/bare"))
+
+
+@cause("MAP_MISMATCH")
+async def _(server: Server, portraits: Path) -> None:
+    request = migration_service_pb2.CreateMigrationRequest(parent=GALLERY, embedder_version=1)
+    await server.migrations.CreateMigration(request)
+
+
+@cause("MIGRATION_NOT_FOUND")
+async def _(server: Server, portraits: Path) -> None:
+    request = migration_service_pb2.GetMigrationRequest(name=f"{GALLERY}/migrations/0123456789abcdef")
+    await server.migrations.GetMigration(request)
+
+
+async def begun(server: Server, gallery: str) -> str:
+    """Make a gallery that is in a migration, and return the name of that."""
+    await server.galleries.CreateGallery(gallery_service_pb2.CreateGalleryRequest(gallery_id=gallery))
+    request = migration_service_pb2.CreateMigrationRequest(parent=f"galleries/{gallery}", embedder_version=4)
+    made: migration_service_pb2.CreateMigrationResponse = await server.migrations.CreateMigration(request)
+    return made.migration.name
+
+
+@cause("MIGRATION_IN_PROGRESS")
+async def _(server: Server, portraits: Path) -> None:
+    await begun(server, "moving")
+    request = migration_service_pb2.CreateMigrationRequest(parent="galleries/moving", embedder_version=4)
+    await server.migrations.CreateMigration(request)
+
+
+@cause("MIGRATION_ENDED")
+async def _(server: Server, portraits: Path) -> None:
+    name = await begun(server, "moved")
+    await server.migrations.CancelMigration(migration_service_pb2.CancelMigrationRequest(name=name))
+    await server.migrations.PauseMigration(migration_service_pb2.PauseMigrationRequest(name=name))
 
 
 @cause("REQUEST_ID_REUSED")

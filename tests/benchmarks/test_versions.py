@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from benchmarks.versions.command import (
     DOCUMENTS,
     FIGURES,
+    filled,
     forget_other_weights,
     networks_of,
     refreshed,
@@ -19,6 +21,7 @@ from benchmarks.versions.command import (
     write_evaluations,
 )
 from benchmarks.versions.embed import versions_of
+from benchmarks.versions.maps import map_tables, maps_table, shipped_maps
 from benchmarks.versions.measure import FMRS, measure_versions
 from benchmarks.versions.rule import default_version
 from benchmarks.versions.tables import COMPARED, licence_text, versions_tables
@@ -215,3 +218,26 @@ def test_pages_and_cards_hold_what_was_measured() -> None:
         assert one.evaluation == Evaluation.model_validate(figures["versions"][str(number)]["evaluation"])
         assert {group.measured_on for group in one.groups} == {"lfw_devtest", "london"}
         assert all(group.fnmr_by_identity is not None for group in one.groups)
+
+
+def test_the_pages_have_the_figures_of_the_maps_cards() -> None:
+    tables, found = map_tables(REPOSITORY), set()
+    for page in map(Path, ("docs/models.md", "docs/model-change.md")):
+        text = page.read_text()
+        assert filled(text, tables) == text, f"run python -m benchmarks versions --write; {page} is not current"
+        found |= {name for name, table in tables.items() if table in text}
+    assert found == tables.keys()
+    described = json.loads((REPOSITORY / "face_embedder" / "maps" / "1-3" / "card.json").read_text())["evaluation"]
+    fnir = [100 * described[name]["fnir"]["value"] for name in ("old", "mapped", "new", "unmapped")]
+    assert f"| {' / '.join(f'{one:.2f}' for one in fnir[:3])} |" in tables["maps"]
+    assert [float(one) for one in re.findall(r"([\d.]+) % \(", tables["one_map"].splitlines()[-1])] == pytest.approx(
+        fnir, abs=0.0051
+    )
+
+
+def test_a_difference_that_is_shown_is_bold() -> None:
+    (card, *_) = shipped_maps(REPOSITORY)
+    endpoints = dict.fromkeys(card.evaluation.against_old, "no difference shown")
+    better = card.evaluation.model_copy(update={"against_old": {**endpoints, "FNIR at FPIR 1e-2": "better"}})
+    (row,) = maps_table([card.model_copy(update={"evaluation": better})]).rows
+    assert [cell.count("**") for cell in row[3:8]] == [0, 0, 0, 0, 2]

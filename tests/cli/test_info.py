@@ -18,3 +18,11 @@ def test_each_part_that_does_not_serve_has_a_row() -> None:
     assert [row for row in rows if row[0].startswith("part")] == [
         ("part writes", "does not serve since 2026-11-30 22:13:35 UTC: STORE_FULL")
     ]
+
+
+def test_the_versions_between_which_galleries_can_migrate_have_a_row() -> None:
+    told = system_service_pb2.GetServerInfoResponse(version="1.0.0")
+    assert "galleries can migrate" not in dict(rows_of(read(ServerInfo, told)))
+    one = system_service_pb2.GetServerInfoResponse.TemplateMap
+    told.template_maps.extend([one(old_version=1, new_version=3), one(old_version=2, new_version=3)])
+    assert dict(rows_of(read(ServerInfo, told)))["galleries can migrate"] == "from version 1 to 3, 2 to 3"

@@ -29,6 +29,7 @@ from sameface.v1 import (
     face_pb2,
     face_service_pb2,
     gallery_service_pb2,
+    migration_service_pb2,
     system_service_pb2,
 )
 from tests.client import proxies
@@ -94,7 +95,7 @@ def test_a_method_shows_its_parameters_and_what_it_does(kind: type[Client | Asyn
     assert all(inspect.getdoc(getattr(kind, name)) for name in dir(kind) if not name.startswith("_"))
 
 
-@pytest.mark.parametrize("proto", [face_service_pb2, gallery_service_pb2, system_service_pb2])
+@pytest.mark.parametrize("proto", [face_service_pb2, gallery_service_pb2, migration_service_pb2, system_service_pb2])
 def test_every_rpc_is_found_by_its_request(proto: Any) -> None:
     (service,) = proto.DESCRIPTOR.services_by_name.values()
     for method in service.methods:

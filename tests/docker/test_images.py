@@ -181,6 +181,7 @@ def test_what_is_installed_serves_from_outside_the_checkout(installed: Path, tmp
         healthy = subprocess.run(check, env=served, capture_output=True, text=True, check=False)
         with Client(f"127.0.0.1:{port}") as client:
             found = client.detect(portraits / "barack_obama.jpg")
+            maps = {f"{one.old_version}-{one.new_version}" for one in client.server_info().template_maps}
         advised = re.findall(r"exec statefulset/mine -- (.*)$", notes(port), re.M)
         for each in advised:
             ran = subprocess.run(shlex.split(each), env=served, capture_output=True, text=True, check=False)
@@ -190,6 +191,7 @@ def test_what_is_installed_serves_from_outside_the_checkout(installed: Path, tmp
     assert len(advised) == 2
     assert (healthy.returncode, healthy.stdout.strip()) == (0, "SERVING")
     assert len(found.faces) == 1
+    assert maps == {path.parent.name for path in Path("model_repository/face_embedder/maps").glob("*/map.npz")} != set()
     gone = subprocess.run(check, env=served, capture_output=True, text=True, check=False)
     assert gone.returncode == 3
     assert f"127.0.0.1:{port}" in gone.stdout

@@ -19,13 +19,13 @@ from sameface import __version__
 from sameface.client import Client
 from sameface.launcher import Service, served
 from sameface.photo_folders import NAMES_TOLD, Skipped, describe_skipped
-from sameface.v1 import face_service_pb2, gallery_service_pb2, system_service_pb2
+from sameface.v1 import face_service_pb2, gallery_service_pb2, migration_service_pb2, system_service_pb2
 from sameface.vision.heif import MOST_BOXES, MOST_ITEMS
 from sameface.vision.jpeg import MAX_SCANS, MAX_SEGMENTS
 from sameface_qdrant import Contract, NewTemplate
 from sameface_qdrant.blocking import Store
 from tests.documents import ADDRESS, BLOCK
-from tests.preloaded import preloaded
+from tests.preloaded import RUN_CODE, preloaded
 from tools.transcripts.places import PLACES, stale
 
 DOCUMENTS = sorted(
@@ -96,6 +96,13 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with `sameface-train` and `RUN_CODE`, which need not import torch for each command."""
+    with preloaded(tmp_path_factory.mktemp("training"), "training") as folder:
+        yield folder
+
+
 def embedded_store(folder: Path) -> None:
     """Make a store with a gallery, as a service that was stopped leaves it."""
     folder.mkdir(parents=True)
@@ -107,7 +114,7 @@ def embedded_store(folder: Path) -> None:
 
 @pytest.mark.parametrize("document", RUNNABLE, ids=str)
 def test_every_block_runs_as_it_stands(
-    document: Path, address: str, in_process: Service, commands: Path, tmp_path: Path
+    document: Path, address: str, in_process: Service, commands: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     for tool, typed in (("curl", "curl -"), ("openssl", "openssl ")):
         if any(typed in code for _, code in blocks(document)) and shutil.which(tool) is None:
@@ -124,12 +131,16 @@ def test_every_block_runs_as_it_stands(
         "SAMEFACE_LISTEN": "127.0.0.1:0",
         "SAMEFACE_DATA_DIR": str(tmp_path / "other"),
     }
+    python = [sys.executable, "-c"]
+    if document.name == "training.md":
+        trainer: Path = request.getfixturevalue("training")
+        environment["PATH"], python = f"{trainer}:{environment['PATH']}", [str(trainer / RUN_CODE)]
     if any("sameface store" in code for _, code in blocks(document)):
         embedded_store(tmp_path / "other")
     printed = ""
     for language, code in blocks(document):
         shown = code.replace(ADDRESS, address).replace(HTTP_ADDRESS, in_process.http)
-        command = ["bash", "-euo", "pipefail", "-c", shown] if language == "sh" else [sys.executable, "-c", shown]
+        command = ["bash", "-euo", "pipefail", "-c", shown] if language == "sh" else [*python, shown]
         result = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
         )
@@ -253,7 +264,7 @@ def rpcs() -> dict[str, str]:
 def test_every_rpc_says_what_it_does_and_names_its_errors() -> None:
     served_rpcs = {
         method.name
-        for module in (face_service_pb2, gallery_service_pb2, system_service_pb2)
+        for module in (face_service_pb2, gallery_service_pb2, migration_service_pb2, system_service_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }

@@ -1,5 +1,6 @@
 """The documentation site builds without a warning, has no broken link and loads nothing from another host."""
 
+import functools
 import html
 import importlib
 import importlib.util
@@ -62,6 +63,7 @@ def loaded_by_css(text: str) -> list[str]:
     return [one or other for one, other in found]
 
 
+@functools.cache
 def documents(folder: Path) -> dict[Path, Document]:
     """Return every page of a site."""
     return {path: Document(path) for path in sorted(folder.rglob("*.html"))}
@@ -237,8 +239,9 @@ def converted(pages: Any, source: str, page: str, text: str, repository: str | N
         return made
 
     pages.LINKS.repository = repository
-    pages.LINKS.files = [file("README.md", "index.md"), file("docs/api.md", "api.md")]
-    pages.LINKS.page = pages.Page(None, file(source, page), {"repo_url": None, "site_url": ""})
+    files = [file("README.md", "index.md"), file("docs/api.md", "api.md")]
+    here = pages.Page(None, file(source, page), {"repo_url": None, "site_url": ""})
+    pages.on_page_markdown("", here, None, files)
     return cast(str, pages.Markdown(extensions=[pages.LinksExtension()]).convert(text))
 
 

@@ -69,14 +69,16 @@ def test_each_name_says_what_its_calls_need() -> None:
     well = {name: PartHealth(True, EPOCH) for name in PARTS}
     fallen = {name: {**well, name: PartHealth(False, EPOCH, "GONE")} for name in PARTS}
     not_serving = {part: {name for name in NEEDS if not is_serving(name, parts)} for part, parts in fallen.items()}
-    faces, galleries, system = (f"sameface.v1.{name}Service" for name in ("Face", "Gallery", "System"))
+    faces, galleries, migrations, system = (
+        f"sameface.v1.{name}Service" for name in ("Face", "Gallery", "Migration", "System")
+    )
     assert not_serving == {
         "models": {"", faces, "models"},
-        "store": {"", faces, galleries, "store"},
+        "store": {"", faces, galleries, migrations, "store"},
         "writes": {"writes"},
-        "access": {"", faces, galleries, system, "access"},
+        "access": {"", faces, galleries, migrations, system, "access"},
         "issuers": {"issuers"},
-        "audit": {"", faces, galleries, system, "audit"},
+        "audit": {"", faces, galleries, migrations, system, "audit"},
         "http": {"http"},
     }
     assert all(is_serving(name, well) and is_serving(name, {}) for name in NEEDS)

@@ -95,6 +95,7 @@ def test_health_follows_a_store_and_a_file_of_keys(
                 "",
                 "sameface.v1.FaceService",
                 "sameface.v1.GalleryService",
+                "sameface.v1.MigrationService",
                 "store",
                 "writes",
             }

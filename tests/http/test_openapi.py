@@ -23,6 +23,7 @@ SINGULAR = {
     "galleries": "gallery",
     "identities": "identity",
     "templates": "template",
+    "migrations": "migration",
     "erasureReceipts": "erasureReceipt",
 }
 

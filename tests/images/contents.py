@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sameface.inference.cards import EMBEDDER
+from sameface.inference.map_cards import FOLDER, MAP
 from tests.conftest import ROOT
 from tests.images.engine import Engine, Failed
 
@@ -26,6 +28,8 @@ print(json.dumps({
                  if importlib.util.find_spec(name)],
     "commands": sorted(path.name for path in Path(sys.executable).parent.glob("sameface*")),
     "beside": len(list(packages.rglob("*.pyc"))),
+    "maps": sorted(path.parent.name
+                   for path in Path("/opt/sameface/model_repository/face_embedder/maps").glob("*/map.npz")),
     "writable": [folder for folder in ("/opt/sameface", "/usr/local", "/etc") if os.access(folder, os.W_OK)],
 }))
 """
@@ -69,7 +73,8 @@ def look_inside(engine: Engine, image: str) -> None:
     """
     hardened = ["run", "--rm", "--network=none", *HARDENED]
     found = json.loads(engine.run(*hardened, "--entrypoint", "python", image, "-c", INSPECT))
-    wanted = {"user": 10001, "unwanted": [], "commands": ["sameface"], "beside": 0, "writable": []}
+    maps = sorted(path.parent.name for path in (ROOT / "model_repository" / EMBEDDER / FOLDER).glob(f"*/{MAP}"))
+    wanted = {"user": 10001, "unwanted": [], "commands": ["sameface"], "beside": 0, "maps": maps, "writable": []}
     if found != wanted:
         raise Failed(f"{image} holds {found}; expected {wanted}")
     told = engine.run(*hardened, "--entrypoint", "python", image, "-c", IMPORT_ALL)

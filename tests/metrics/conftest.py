@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,8 @@ class Scraped:
     samples: Samples
     metrics_address: str
     client: AsyncClient
+    audit: Path
+    """Folder of its audit log."""
 
     def value(self, name: str, **labels: str) -> float:
         return self.samples[name, frozenset(labels.items())]
@@ -129,4 +132,4 @@ async def scraped(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scr
         await use(client)
         await asyncio.sleep(0.3)  # what is in the store is counted again
         text = await asyncio.to_thread(scrape, started.metrics)
-        yield Scraped(text, samples_of(text), started.metrics, client)
+        yield Scraped(text, samples_of(text), started.metrics, client, folder / "audit")

@@ -8,14 +8,18 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from sameface.access.roles import RULES
+from sameface.audit.chain import entry_of
+from sameface.audit.files import lines_of
 from sameface.client import ServiceError
 from sameface.health.parts import PARTS
 from sameface.inference.embedders import VERSIONS_SETTING
 from sameface.metrics.definitions import METRICS
+from tests.conftest import SINGLE_PASS, default_version
 from tests.metrics.conftest import DAY_S, LISTED, NAMES, UNLISTED, Scraped, samples_of, scrape
 from tests.metrics.queries import grouped, parsed, queries, selectors
 
@@ -24,8 +28,9 @@ NOT_HERE = {
     "sameface_triton_reloads_total",
     "sameface_golden_check_failures_total",
     "sameface_oldest_pending_erasure_timestamp_seconds",
+    "sameface_migration_estimated_end_timestamp_seconds",
 }
-"""Without a local Triton and pending erasures, these have no series."""
+"""Without a local Triton, pending erasures and migrations, these have no series."""
 
 ADDED = {"job", "instance"}
 """Prometheus adds these labels."""
@@ -207,3 +212,21 @@ def test_queries_of_alerts_and_dashboard_name_what_the_service_exports(scraped: 
             known |= values.keys()
         recorded = any(":" in one.metric for one in selectors(tree))
         assert recorded or set(grouped(tree)) <= known, where
+
+
+async def test_the_audit_log_says_what_a_migration_did_without_a_call(scraped: Scraped) -> None:
+    await scraped.client.create_gallery("moving", embedder_version=SINGLE_PASS)
+    begun = await scraped.client.create_migration("moving", embedder_version=default_version())
+    found: list[dict[str, Any]] = []
+    while not found:
+        await asyncio.sleep(0.05)
+        entries = [entry_of(line) for _, line in lines_of(scraped.audit)]
+        found = [one for one in entries if one["rpc"] == "migration"]
+    (told,) = found
+    assert {name: told[name] for name in ("caller", "outcome", "gallery", "migration", "state")} == {
+        "caller": "",
+        "outcome": "OK",
+        "gallery": "moving",
+        "migration": begun.id,
+        "state": "MAPPED",
+    }

@@ -12,9 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sameface.inference.cards import ModelCard, read_card
+from sameface.inference.cards import EMBEDDER, ModelCard, read_card
+from sameface.inference.golden_set import read_golden_faces
+from sameface.inference.map_cards import FOLDER
 from sameface.models.folding import fold
 from sameface.models.layers import Dense, Layer, read_layers
+from sameface.models.mapping import MadeMap, make_map
+from sameface.models.mapping_faces import Amounts, PeoplesFaces
+from sameface.models.mapping_fit import Form
 from sameface.models.seal import write_card
 from sameface.models.source import SFACE, fetch_wheel, read_source
 from sameface.models.weights import write_weights
@@ -85,6 +90,38 @@ def repository(tmp_path: Path) -> Path:
     shutil.copytree(model_repository_source(), copy, copy_function=_copy)
     (copy / "defaults.json").write_text('{"face_embedder": {"version": 1, "history": []}}')
     return copy
+
+
+@pytest.fixture(scope="session")
+def faces() -> PeoplesFaces:
+    """Five people with two photos each; the sixth golden face is left for a test."""
+    golden = read_golden_faces(model_repository_source() / EMBEDDER / "golden_set.npz").images[:5]
+    images = [np.ascontiguousarray(np.roll(image, columns, axis=2)) for image in golden for columns in (0, 2)]
+    names = [f"p{person}/{columns}.png" for person in range(5) for columns in (0, 2)]
+    return PeoplesFaces(tuple(images), tuple(names))
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder where the embeddings of those five people are kept."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="session")
+def made(faces: PeoplesFaces, kept: Path) -> MadeMap:
+    """A map from version 1 to 4 that is fitted to those five people, and judged by them."""
+    return make_map(
+        model_repository_source(), cache_folder(), model=EMBEDDER, old=1, new=4, faces=faces, data="golden faces",
+        amounts=Amounts(copies=0, mixtures=0), forms=(Form.RIDGE,), kept=kept,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def unmapped(tmp_path: Path) -> Path:
+    """A repository of cards alone, without maps."""
+    copied = tmp_path / "models"
+    shutil.copytree(model_repository_source(), copied, ignore=shutil.ignore_patterns("*.onnx", FOLDER))
+    return copied
 
 
 def _copy(source: str, target: str) -> None:

@@ -28,6 +28,7 @@ from sameface.inference.defaults import (
     rolled_back,
     write_default,
 )
+from sameface.inference.embedders import VERSIONS_SETTING
 from sameface.launcher import served
 from sameface.models.build import build_models
 from sameface.models.seal import write_card
@@ -40,6 +41,12 @@ pytestmark = pytest.mark.usefixtures("every_version")
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Model = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def both_versions(monkeypatch: pytest.MonkeyPatch, every_version: None) -> None:
+    """Let what the test starts serve the versions that the test is about: the others take seconds at each start."""
+    monkeypatch.setenv(VERSIONS_SETTING, str([1, OWN]))
 
 
 @pytest.fixture
@@ -284,7 +291,7 @@ def test_a_version_that_is_not_there_is_not_promoted(model: Model) -> None:
 
 
 def test_old_galleries_keep_their_version_and_new_ones_get_the_promoted_which_the_server_names(
-    model: Model, sameface: Run, second: Path, portraits: Path, tmp_path: Path
+    model: Model, sameface: Run, second: Path, portraits: Path, tmp_path: Path, both_versions: None
 ) -> None:
     repository = second.parents[2]
     flags = ["--inference", "onnx", "--model-repository", str(repository)]
@@ -356,7 +363,9 @@ def test_a_default_that_is_not_served_stops_the_start(repository: Path, tmp_path
 
 
 @pytest.mark.triton
-def test_a_triton_elsewhere_is_checked_before_a_version_is_promoted(model: Model, second: Path) -> None:
+def test_a_triton_elsewhere_is_checked_before_a_version_is_promoted(
+    model: Model, second: Path, both_versions: None
+) -> None:
     command = [sys.executable, "-m", "sameface.cli", "triton", "serve"]
     environment = {"SAMEFACE_MODEL_REPOSITORY": str(second.parents[2])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from sameface_qdrant import Candidate, Contract, Gallery, Operation, Outcome, Policy, Scope, ThresholdSource
 from sameface_qdrant.calibration.expected import ExpectedAnswer, ExpectedAnswers, ExpectedShare
-from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, GalleryTemplates, measure
+from sameface_qdrant.calibration.gallery import GalleryCalibration, measure
 from sameface_qdrant.calibration.inputs import Cohort
+from sameface_qdrant.calibration.requests import CalibrationOptions, GalleryTemplates
 from sameface_qdrant.policy import Threshold, decide_identification, decide_verification
 
 Vectors = NDArray[np.float32]

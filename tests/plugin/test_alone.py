@@ -66,8 +66,11 @@ def test_the_wheel_ships_its_types(wheel: Path) -> None:
     assert "sameface_qdrant/py.typed" in names
     assert "sameface_qdrant/blocking/store.py" in names
     assert "sameface_qdrant/calibration/report.html.j2" in names
-    arrays = [name for name in names if name.endswith(".npz")]
-    assert arrays == ["sameface/model_repository/face_embedder/golden_set.npz"]
+    # The golden set and the template maps.
+    arrays = {name for name in names if name.endswith(".npz")}
+    assert arrays == {f"sameface/{path.relative_to(ROOT)}" for path in (ROOT / "model_repository").rglob("*.npz")}
+    assert "sameface/model_repository/face_embedder/maps/1-3/map.npz" in arrays
+    assert {name.replace("map.npz", "card.json") for name in arrays if "/maps/" in name} <= {*names}
     assert not [name for name in names if name.startswith("tests/")]
 
 

@@ -22,7 +22,8 @@ from sameface_qdrant import (
     recorded_decisions,
 )
 from sameface_qdrant.calibration.caveats import unsupported_targets
-from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryTemplates, measure
+from sameface_qdrant.calibration.gallery import measure
+from sameface_qdrant.calibration.requests import CalibrationOptions, GalleryTemplates
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.metrics.comparisons import Comparisons
 from sameface_qdrant.metrics.cross_comparison import compare_cohort

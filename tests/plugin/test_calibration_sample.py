@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sameface_qdrant import Gallery, NewTemplate, Policy, Store
-from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryTemplates, measure
+from sameface_qdrant.calibration.gallery import measure
+from sameface_qdrant.calibration.requests import CalibrationOptions, GalleryTemplates
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.metrics.comparisons import sample_templates
 from tests.plugin.deciding import (

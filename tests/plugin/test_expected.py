@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sameface_qdrant import Gallery, Policy
-from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryTemplates, measure
+from sameface_qdrant.calibration.gallery import measure
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.margin import HIGHEST_MARGIN, measure_margin
+from sameface_qdrant.calibration.requests import CalibrationOptions, GalleryTemplates
 from sameface_qdrant.metrics.comparisons import ComparisonSource, labelled_scores
 from sameface_qdrant.metrics.cross_comparison import compare_gallery
 from tests.plugin.deciding import (

@@ -32,6 +32,8 @@ from sameface_qdrant.values.gallery import (
     PolicyOptions,
     PresentationAttackAction,
     PresentationAttackActionName,
+    RenewOnMatch,
+    RenewOnMatchName,
     WhenFull,
     WhenFullName,
 )
@@ -42,6 +44,7 @@ NUMBERS = [setting for setting in POLICY_SETTINGS if not issubclass(setting.kind
 NAMES_OF: dict[type, Any] = {
     GuardAction: GuardActionName,
     PresentationAttackAction: PresentationAttackActionName,
+    RenewOnMatch: RenewOnMatchName,
     WhenFull: WhenFullName,
 }
 

@@ -280,7 +280,7 @@ async def test_indexes_are_made_before_the_first_point(double: Double) -> None:
     kinds = {name: params.WhichOneof("index_params").removesuffix("_index_params") for name, params in made.items()}
     # All fields in the store's filters, because strict mode refuses others.
     assert kinds == {
-        **dict.fromkeys(["gallery", "identity", "kind", "digest", "mark", "source", "state"], "keyword"),
+        **dict.fromkeys(["gallery", "identity", "kind", "digest", "mark", "origin", "source", "state"], "keyword"),
         **dict.fromkeys(["labels.team", "labels.site"], "keyword"),
         "expires": "float",
         "revision": "integer",

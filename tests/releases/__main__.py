@@ -44,10 +44,30 @@ def refused_by(old: Release, new: Release, folder: Path) -> str:
     return ""
 
 
+def migrating(old: Release, new: Release, folder: Path) -> str:
+    """The old release refuses a gallery that the new one migrates, until the migration is given up."""
+    new.run("write", folder)
+    mapped = new.run("migrate", folder)
+    if "error" in mapped:
+        return f"the new release cannot migrate it: {mapped}"
+    told = old.run("use", folder)
+    if told.get("error") != "STORE_TOO_NEW":
+        return f"{old.name} does not refuse a gallery in migration: {told}"
+    if new.run("state", folder) != mapped:
+        return "the new release reads something else after that"
+    if "error" in (cancelled := new.run("cancel", folder)):
+        return f"the new release cannot give the migration up: {cancelled}"
+    again = old.run("use", folder)
+    if "error" in again:
+        return f"the old release cannot use it after that: {again}"
+    return "" if new.run("state", folder) == again else "the new release reads something else than the old one left"
+
+
 CASES: dict[str, Callable[[Release, Release, Path], str]] = {
     "the previous release writes; upgrade, downgrade, upgrade": upgraded_and_back,
     "this release writes; downgrade, upgrade, downgrade": lambda old, new, folder: upgraded_and_back(new, old, folder),
     "a release to come writes; both refuse": refused_by,
+    "this release migrates a gallery; the previous one refuses it until that is given up": migrating,
 }
 
 

@@ -1,11 +1,13 @@
 """What one release does with a folder, in a process of its own: it uses the public names that releases have in common.
 
-``write``: makes a store with an export. ``use``: checks it, and changes it. ``state``: reads it. Each prints JSON.
+``write``: makes a store with an export. ``use``: checks it, and changes it. ``state``: reads it. ``migrate`` begins a
+migration, and ``cancel`` gives it up, in releases that have migrations. Each prints JSON.
 """
 
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,21 @@ async def use(store: Store, folder: Path) -> None:
     await imported.aclose()
 
 
+async def migrate(store: Store) -> None:
+    """Bring the templates of the gallery under another contract too, and wait until they are there."""
+    from sameface_qdrant.values.template_map import TemplateMap
+
+    newer = replace(CONTRACT, version=2, sha256="b" * 64)
+    await store.migrations.create("people", TemplateMap(CONTRACT, newer, AXES, np.zeros(8, np.float32)))
+    await store.migrations.worker.settle()
+
+
+async def cancel(store: Store) -> None:
+    """Give up every migration of the gallery."""
+    for migration in (await store.migrations.list(gallery="people")).items:
+        await store.migrations.cancel("people", migration.id)
+
+
 async def state(store: Store) -> dict[str, Any]:
     """Return what callers see."""
     people = sorted((await store.identities.list("people")).items, key=lambda one: one.id)
@@ -68,6 +85,10 @@ async def main(order: str, folder: Path) -> dict[str, Any]:
                 await write(store, folder)
             elif order == "use":
                 await use(store, folder)
+            elif order == "migrate":
+                await migrate(store)
+            elif order == "cancel":
+                await cancel(store)
             return {**told, "state": await state(store)}
         finally:
             await store.aclose()

@@ -32,7 +32,12 @@ from tests.conftest import SINGLE_PASS, default_version
 from tests.processes import descendants, living, regions, until, until_no_more_regions
 from tools.transcripts.places import stale
 
-SERVICES = {"sameface.v1.FaceService", "sameface.v1.GalleryService", "sameface.v1.SystemService"}
+SERVICES = {
+    "sameface.v1.FaceService",
+    "sameface.v1.GalleryService",
+    "sameface.v1.MigrationService",
+    "sameface.v1.SystemService",
+}
 
 
 def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

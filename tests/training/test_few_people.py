@@ -15,12 +15,12 @@ from torch import nn
 
 from sameface.evaluation.samples import read_embeddings
 from sameface.models.contract import FACE_EMBEDDER, check_tensor_contract
+from sameface.models.face_changes import Changes, changed
 from sameface_qdrant.errors import InvalidArgument
 from sameface_train.backbones import BACKBONES, Backbone
 from sameface_train.checkpoint import load_trained
 from sameface_train.cli import main
 from sameface_train.errors import UnusableData
-from sameface_train.few_people.changes import Changes, changed
 from sameface_train.few_people.copies import Amounts, make_copies, middle, split, through
 from sameface_train.few_people.folds import SHARES, HeldOut, choose_share, figures, fold_of_people
 from sameface_train.few_people.learning import Settings, between, outputs, train_upper

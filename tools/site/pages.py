@@ -39,7 +39,8 @@ class SiteLinks(Treeprocessor):
     """
 
     page: Page
-    files: Files
+    shown: dict[Path, str]
+    """Every file that the site shows, and its name on the site."""
     repository: str | None
     """Address of the repository's web pages; None if mkdocs.yml has none."""
 
@@ -47,19 +48,14 @@ class SiteLinks(Treeprocessor):
         """Change the links of one page."""
         here = self.page.file
         source = Path(here.abs_src_path) if here.abs_src_path else ROOT / "docs" / here.src_uri
-        shown = {
-            Path(file.abs_src_path): file.src_uri
-            for file in self.files
-            if file.abs_src_path and file.inclusion.is_included()
-        }
         for element in root.iter():
             attribute = {"a": "href", "img": "src"}.get(element.tag, "")
             address = urlsplit(element.get(attribute, ""))
             if address.scheme or address.netloc or not address.path:
                 continue
             target = Path(posixpath.normpath(source.parent / address.path))
-            if target in shown:
-                path = posixpath.relpath(shown[target], posixpath.dirname(here.src_uri) or ".")
+            if target in self.shown:
+                path = posixpath.relpath(self.shown[target], posixpath.dirname(here.src_uri) or ".")
                 element.set(attribute, urlunsplit(address._replace(path=path)))
             elif element.tag == "a" and target.exists():
                 self._name(element, target.relative_to(ROOT).as_posix())
@@ -116,7 +112,11 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> None:
     """Tell the link rewriting which page is next."""
-    LINKS.page, LINKS.files = page, files
+    LINKS.page = page
+    # Once for a page: each text of a reference is converted by itself, a thousand times.
+    LINKS.shown = {
+        Path(file.abs_src_path): file.src_uri for file in files if file.abs_src_path and file.inclusion.is_included()
+    }
     if page.is_homepage:
         page.meta["hide"] = ["navigation"]
 

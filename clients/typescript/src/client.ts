@@ -1,4 +1,4 @@
-// The client: short calls for what most programs do, and the three services of the contract for all else.
+// The client: short calls for what most programs do, and the services of the contract for all else.
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, type Interceptor, type Transport, createClient } from "@connectrpc/connect";
 import { reasonOf } from "./errors.js";
@@ -14,6 +14,7 @@ import {
 } from "./gen/sameface/v1/face_service_pb.js";
 import type { Gallery } from "./gen/sameface/v1/gallery_pb.js";
 import { type CreateGalleryRequestSchema, GalleryService } from "./gen/sameface/v1/gallery_service_pb.js";
+import { MigrationService } from "./gen/sameface/v1/migration_service_pb.js";
 import { SystemService } from "./gen/sameface/v1/system_service_pb.js";
 import { type Credential, authorize, nameRequests, repeat } from "./interceptors.js";
 import { galleryName, identityName } from "./names.js";
@@ -64,6 +65,8 @@ export class Sameface {
   readonly faces: Client<typeof FaceService>;
   /** Every rpc of GalleryService: galleries, identities, templates, receipts. */
   readonly galleries: Client<typeof GalleryService>;
+  /** Every rpc of MigrationService. */
+  readonly migrations: Client<typeof MigrationService>;
   /** Every rpc of SystemService. */
   readonly system: Client<typeof SystemService>;
 
@@ -74,6 +77,7 @@ export class Sameface {
   ) {
     this.faces = createClient(FaceService, transport);
     this.galleries = createClient(GalleryService, transport);
+    this.migrations = createClient(MigrationService, transport);
     this.system = createClient(SystemService, transport);
   }
 

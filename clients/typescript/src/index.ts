@@ -12,4 +12,6 @@ export * from "./gen/sameface/v1/face_pb.js";
 export * from "./gen/sameface/v1/face_service_pb.js";
 export * from "./gen/sameface/v1/gallery_pb.js";
 export * from "./gen/sameface/v1/gallery_service_pb.js";
+export * from "./gen/sameface/v1/migration_pb.js";
+export * from "./gen/sameface/v1/migration_service_pb.js";
 export * from "./gen/sameface/v1/system_service_pb.js";

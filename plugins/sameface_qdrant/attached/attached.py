@@ -17,8 +17,9 @@ from sameface_qdrant.attached.scoring import score_many
 from sameface_qdrant.attached.search import AttachedSearch
 from sameface_qdrant.attached.target import NO_FIELDS, Counts, Id, IdentityScores, Neighbour, given_identity
 from sameface_qdrant.attached.templates import compare_templates, read_templates
-from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, SettingChanges
+from sameface_qdrant.calibration.gallery import GalleryCalibration
 from sameface_qdrant.calibration.inputs import Cohort
+from sameface_qdrant.calibration.requests import CalibrationOptions, SettingChanges
 from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf
 from sameface_qdrant.metrics.comparisons import Comparisons, ComparisonScores
 from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS

@@ -6,17 +6,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sameface_qdrant.attached.templates import read_templates
-from sameface_qdrant.calibration.gallery import (
+from sameface_qdrant.calibration.gallery import GalleryCalibration, compare_settings, measure, policy_changes, settings
+from sameface_qdrant.calibration.requests import (
     MAX_TEMPLATES,
     MAX_TEMPLATES_OF_ONE,
     CalibrationOptions,
-    GalleryCalibration,
     GalleryTemplates,
     SettingChanges,
-    compare_settings,
-    measure,
-    policy_changes,
-    settings,
 )
 from sameface_qdrant.calibration.what_if import WhatIf, what_if
 from sameface_qdrant.policy import revised_policy

@@ -10,6 +10,7 @@ from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.recognition import ScoredTemplate
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.origin import EmbeddingOrigin
 from sameface_qdrant.values.vectors import Vector
 
 if TYPE_CHECKING:
@@ -38,8 +39,10 @@ class AttachedSearch:
         """See `GallerySearch`; one that does not exist has no templates."""
         return Identity(self.gallery.id, str(identity))
 
-    async def nearest(self, vector: Vector, limit: int, *, excluding: Sequence[Id] = ()) -> list[ScoredTemplate[Id]]:
-        """See `GallerySearch`."""
+    async def nearest(
+        self, vector: Vector, limit: int, *, excluding: Sequence[Id] = (), origin: EmbeddingOrigin
+    ) -> list[ScoredTemplate[Id]]:
+        """See `GallerySearch`. All of its templates count as native."""
         return await self._nearest(vector, limit, excluding=excluding)
 
     async def nearest_to_claim(

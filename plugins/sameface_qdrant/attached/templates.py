@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sameface_qdrant.attached.counting import stacked
 from sameface_qdrant.attached.layout import unit_rows
 from sameface_qdrant.attached.target import Id
-from sameface_qdrant.calibration.gallery import GalleryTemplates
+from sameface_qdrant.calibration.requests import GalleryTemplates
 from sameface_qdrant.metrics.comparisons import ComparisonScores, sample_templates
 from sameface_qdrant.metrics.cross_comparison import compare_gallery
 from sameface_qdrant.values.vectors import is_usable

@@ -10,6 +10,7 @@ from sameface_qdrant.engines.edge.options import EdgeOptions
 from sameface_qdrant.engines.server.options import ServerOptions
 from sameface_qdrant.store import erasure, galleries, identities, templates
 from sameface_qdrant.store import store as aio
+from sameface_qdrant.store.migrations import migrations
 from sameface_qdrant.store.protection.keys import ProtectionKeys
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.quota import Quota
@@ -55,6 +56,22 @@ class Erasures(Synchronous[erasure.Erasures]):
     list = waiting(erasure.Erasures.list)
 
 
+class Migrations(Synchronous[migrations.Migrations]):
+    """Reached as ``store.migrations``. The work in the background goes on while the store is open."""
+
+    create = waiting(migrations.Migrations.create)
+    plan = waiting(migrations.Migrations.plan)
+    get = waiting(migrations.Migrations.get)
+    earlier = waiting(migrations.Migrations.earlier)
+    list = waiting(migrations.Migrations.list)
+    pause = waiting(migrations.Migrations.pause)
+    resume = waiting(migrations.Migrations.resume)
+    promote = waiting(migrations.Migrations.promote)
+    roll_back = waiting(migrations.Migrations.roll_back)
+    cancel = waiting(migrations.Migrations.cancel)
+    finish = waiting(migrations.Migrations.finish)
+
+
 class Store(Synchronous[aio.Store]):
     """Open it with `Store.open`; close it with ``with`` or `close`. Many threads may call its methods at once."""
 
@@ -62,6 +79,7 @@ class Store(Synchronous[aio.Store]):
     identities: Identities
     templates: Templates
     erasures: Erasures
+    migrations: Migrations
 
     def __init__(self, store: aio.Store, thread: LoopThread) -> None:
         super().__init__(store, thread)
@@ -70,6 +88,7 @@ class Store(Synchronous[aio.Store]):
         self.identities = Identities(store.identities, thread)
         self.templates = Templates(store.templates, thread)
         self.erasures = Erasures(store.erasures, thread)
+        self.migrations = Migrations(store.migrations, thread)
 
     @classmethod
     def open(
@@ -121,6 +140,7 @@ class Store(Synchronous[aio.Store]):
 
     check_reads = waiting(aio.Store.check_reads)
     check_writes = waiting(aio.Store.check_writes)
+    renew = waiting(aio.Store.renew)
     verify = waiting(aio.Store.verify)
     identify = waiting(aio.Store.identify)
     search = waiting(aio.Store.search)

@@ -4,103 +4,34 @@
 templates and where they keep the policy.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sameface_qdrant.calibration.by_origin import compared_with_mapped
 from sameface_qdrant.calibration.caveats import answer_caveats, caveats, unsupported_targets, unusable_caveats
 from sameface_qdrant.calibration.expected import ExpectedAnswers
-from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.margin import HIGHEST_MARGIN, MeasuredMargin, measure_margin
 from sameface_qdrant.calibration.measured_answers import expected_answers
+from sameface_qdrant.calibration.requests import CalibrationOptions, GalleryTemplates, SettingChanges
 from sameface_qdrant.calibration.thresholds import Calibration, calibrate
 from sameface_qdrant.calibration.what_if import (
     DecisionSetting,
-    RecordedDecisions,
     WhatIf,
     identification_decisions,
     verification_decisions,
     what_if,
 )
-from sameface_qdrant.errors import InvalidArgument, NotEnoughData, ThresholdNotCalibrated
+from sameface_qdrant.errors import NotEnoughData, ThresholdNotCalibrated
 from sameface_qdrant.metrics.comparisons import Comparisons
-from sameface_qdrant.metrics.cross_comparison import MAX_COMPARISONS, compare_cohort, compare_gallery
+from sameface_qdrant.metrics.cross_comparison import compare_cohort, compare_gallery
 from sameface_qdrant.policy import check_override, identification_threshold, verification_threshold
-from sameface_qdrant.values.columns import check_least
+from sameface_qdrant.policy.origins import identification_thresholds, verification_thresholds
 from sameface_qdrant.values.decision import Operation, Scope
 from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.gallery import Gallery, PolicyChanges
+from sameface_qdrant.values.origin import EmbeddingOrigin
 
-MAX_TEMPLATES = 10_000
-"""The most templates that are read. A larger gallery is calibrated on a sample of its identities."""
-MAX_TEMPLATES_OF_ONE = 1_000
-"""The most templates of one identity that are read."""
 HIGHEST_APPLIED_RATE = 0.05
 """No threshold is applied if its supported rate is above this one."""
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationOptions:
-    """What `sameface_qdrant.Store.calibrate` and `sameface_qdrant.Attached.calibrate` were asked for."""
-
-    apply: bool = False
-    accept_supported: bool = False
-    operation: Operation | None = None
-    comparisons: Comparisons | None = None
-    cohort: Cohort | None = None
-    author: str = ""
-    max_comparisons: int = MAX_COMPARISONS
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check them.
-
-        Raises:
-            InvalidArgument: both scores and a cohort are given, ``max_comparisons`` is below 1, or ``seed`` below 0.
-        """
-        if self.comparisons is not None and self.cohort is not None:
-            raise InvalidArgument("scores and a cohort were given; give one of them", metadata={"field": "cohort"})
-        check_least(self.max_comparisons, 1, "max_comparisons")
-        check_least(self.seed, 0, "seed")
-
-
-@dataclass(frozen=True, slots=True)
-class SettingChanges:
-    """The setting that a what-if tries. None keeps the policy's value."""
-
-    threshold: float | None = None
-    margin: float | None = None
-    scope: Scope | None = None
-    """Of verifications; None is GALLERY."""
-    decisions: RecordedDecisions | None = None
-    """Decisions to decide again, from `recorded_decisions`; None compares the gallery's templates."""
-
-
-@dataclass(frozen=True, slots=True)
-class GalleryTemplates:
-    """Templates of a gallery, read to be compared."""
-
-    __repr__ = brief
-
-    vectors: NDArray[np.float32]
-    """[templates, dimension], unit L2 norm."""
-    identities: Sequence[str]
-    """[templates] The identity of each."""
-    in_use: int
-    """How many templates the gallery has. More than were read, if a limit left some out; the others are a sample of
-    identities."""
-    growth_within: float = 1.0
-    """How many times more templates an identity that was read has than were read of it, at most; 1 if each identity has
-    all of its templates."""
-    unusable: int = 0
-    """How many were left out, because their embedding is not finite or has zero norm."""
-
-    @property
-    def growth(self) -> float:
-        """How many times more templates the gallery has than were read; 1 if all were."""
-        return max(1.0, self.in_use / max(1, len(self.identities)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +81,7 @@ def measure(
         gallery_size=max(1, searched),
         seed=options.seed,
     )
-    verify, identify = _thresholds_to_be(gallery, size, measured, options.operation)
+    verify, identify = _thresholds_to_be(gallery, size, measured, options)
     # What an operator has raised by hand stays, if the target allows it.
     highest = max(HIGHEST_MARGIN, policy.runner_up_margin)
     margin = measure_margin(evidence, policy.target_ambiguous, verify, identify, growth, highest=highest)
@@ -177,19 +108,20 @@ def measure(
 
 
 def _thresholds_to_be(
-    gallery: Gallery, size: int, measured: Calibration, operation: Operation | None
+    gallery: Gallery, size: int, measured: Calibration, options: CalibrationOptions
 ) -> tuple[float | None, float | None]:
     """Return the thresholds of claims and of searches that are in force once the calibration is applied."""
+    operation, origin = options.operation, options.origin
     verify: float | None = measured.verify.threshold
     identify: float | None = measured.identify.threshold
     try:
         if operation is Operation.IDENTIFICATION:
-            verify = verification_threshold(gallery, None, None).value
+            verify = verification_thresholds(gallery, None, None).of(origin).value
     except ThresholdNotCalibrated:
         verify = None
     try:
         if operation is Operation.VERIFICATION:
-            identify = identification_threshold(gallery, size, None).value
+            identify = identification_thresholds(gallery, size, None).of(origin).value
     except ThresholdNotCalibrated:
         identify = None
     return verify, identify
@@ -206,10 +138,17 @@ def policy_changes(found: GalleryCalibration, size: int, options: CalibrationOpt
     accept = options.accept_supported
     _check_supported(found.calibration, found.gallery.id, verify=verify, identify=identify, accept=accept)
     changes = PolicyChanges()
+    verified, identified = found.calibration.verify.threshold, found.calibration.identify.threshold
+    if options.origin is EmbeddingOrigin.MAPPED:
+        if verify:
+            changes["mapped_verify_threshold"] = verified
+        if identify:
+            changes["mapped_identify_threshold"] = identified
+        return changes
     if verify:
-        changes["verify_threshold"] = found.calibration.verify.threshold
+        changes["verify_threshold"] = verified
     if identify:
-        changes["identify_threshold"] = found.calibration.identify.threshold
+        changes["identify_threshold"] = identified
         changes["calibrated_size"] = max(1, size)
     if found.margin is not None:
         changes["runner_up_margin"] = found.margin.margin
@@ -264,6 +203,8 @@ def compare_settings(
 
 def _compared(gallery: Gallery, templates: GalleryTemplates, options: CalibrationOptions) -> Comparisons:
     most, seed = options.max_comparisons, options.seed
+    if options.origin is EmbeddingOrigin.MAPPED:
+        return compared_with_mapped(gallery, templates, options)
     if (cohort := options.cohort) is None:
         return compare_gallery(templates.vectors, templates.identities, max_comparisons=most, seed=seed)
     units = cohort.units(gallery.contract)

@@ -13,7 +13,14 @@ VECTOR_NAME = "embedding"
 TENANT_FIELD = "gallery"
 LABELS_FIELD = "labels"
 INDEXED_FIELDS: Mapping[str, Literal["keyword", "integer", "float"]] = MappingProxyType(
-    {TENANT_FIELD: "keyword", "identity": "keyword", "kind": "keyword", "expires": "float", "digest": "keyword"}
+    {
+        TENANT_FIELD: "keyword",
+        "identity": "keyword",
+        "kind": "keyword",
+        "expires": "float",
+        "digest": "keyword",
+        "origin": "keyword",
+    }
 )
 """Payload fields with an index, and its type. The index is made before the first point. Without it a server filters
 slowly; in strict mode, the default of Qdrant Cloud, it refuses."""

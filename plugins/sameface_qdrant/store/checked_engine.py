@@ -69,6 +69,19 @@ class _CheckedEngine:
         _check(points)
         return points, following
 
+    async def scroll_with_vectors(
+        self, collection: str, where: Where, limit: int, start: str | None = None
+    ) -> tuple[list[Point], str | None]:
+        """Return what `scroll` returns, with vectors."""
+        scroll = getattr(self._engine, "scroll_with_vectors", None)
+        if scroll is None:
+            points, following = await self.scroll(collection, where, limit, start)
+            found = await self.get(collection, [point.id for point in points], with_vector=True)
+            return list(found.values()), following
+        points, following = await scroll(collection, where, limit, start)
+        _check(points)
+        return points, following
+
 
 def _check(read: Iterable[Point | Hit]) -> None:
     for point in read:

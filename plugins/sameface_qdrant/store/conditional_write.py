@@ -165,7 +165,9 @@ async def write(engine: Engine, change: Change) -> Point | None:
 
 async def remove(engine: Engine, collection: str, record: Point) -> None:
     """Remove a record if it still has the revision that was read."""
-    await engine.delete(collection, Where({REVISION: record.payload[REVISION]}, ids=(record.id,)))
+    # With its gallery, which may keep a copy of the record under another contract.
+    these = {"gallery": record.payload["gallery"], REVISION: record.payload[REVISION]}
+    await engine.delete(collection, Where(these, ids=(record.id,)))
 
 
 def confirmed(engine: Engine, where: Where) -> Where:

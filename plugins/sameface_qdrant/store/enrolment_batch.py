@@ -43,6 +43,7 @@ from sameface_qdrant.store.enrolment_request import check_request, entries_of, n
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guard_findings import Subject, rejects, verdicts
 from sameface_qdrant.store.guards import Guards
+from sameface_qdrant.store.migrations.both_contracts import NativeVector
 from sameface_qdrant.store.quotas import Admission
 from sameface_qdrant.store.template_limit import templates_in_force, templates_to_replace
 from sameface_qdrant.values.enrolment import Enrolment
@@ -97,6 +98,7 @@ class EnrolmentBatch:
             await self._check_quotas(tenant, admission)
             if writing := [item for item in self._going_on if item.points]:
                 await self._write(tenant, writing, now)
+        await self._write_secondary(tenant)
         enrolled = {item.request.identity for item in self._going_on}
         for item in self.items:
             if item.error is not None and item.because_of - enrolled:
@@ -127,7 +129,7 @@ class EnrolmentBatch:
     async def _prepare(self, tenant: Tenant, now: float) -> None:
         """Check requests, derive ids, and read the identities' records and the enrolments' own templates."""
         known = self._derived_for
-        if known is None or (known.uid, known.gallery.contract) != (tenant.uid, tenant.gallery.contract):
+        if known is None or _derived_by(known) != _derived_by(tenant):
             await self._derive(tenant)
         await self._read(tenant, self._going_on, now)
 
@@ -248,6 +250,17 @@ class EnrolmentBatch:
             await self._engine.commit(tenant.collection)
             await self._engine.delete(tenant.collection, replaced)
 
+    async def _write_secondary(self, tenant: Tenant) -> None:
+        """Store under the other contract of a migrating gallery what callers gave for it, of repeats too."""
+        natives = [
+            NativeVector(entry.key, entry.secondary)
+            for item in self._going_on
+            for entry in item.entries
+            if entry.secondary is not None
+        ]
+        if natives:
+            await self._galleries.contracts.add_native(tenant.collection, tenant.uid, natives)
+
     async def _decide(self, tenant: Tenant, items: Sequence[Item], changes: Sequence[Change]) -> dict[str, Point]:
         """Confirm the templates of those that won, and remove those of the others. Return what is stored."""
         # Where this fails, nothing is known of the write. Its templates stay pending until a repeat or the sweep.
@@ -298,3 +311,8 @@ class EnrolmentBatch:
             return [verdict.refusal for verdict in await self._guards.look_again(tenant, subjects)]
         except SamefaceError as error:
             return [error for _ in subjects]
+
+
+def _derived_by(tenant: Tenant) -> tuple[object, ...]:
+    """Return what ids and vectors are derived by."""
+    return tenant.uid, tenant.gallery.contract, tenant.gallery.migration

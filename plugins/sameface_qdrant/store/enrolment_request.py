@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Tenant
+from sameface_qdrant.store.migration_link import secondary_of
+from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Probe
 from sameface_qdrant.values.enrolment import Enrolment
 from sameface_qdrant.values.ids import check_identity_id, check_labels, member_id
 from sameface_qdrant.values.template import NewTemplate
@@ -25,6 +28,8 @@ class Entry:
     """Keyed digest of the content."""
     key: str
     """The template's point id."""
+    secondary: Vector | None = None
+    """Unit norm: the same photo under the other contract of a migrating gallery; None if the caller gave none."""
 
 
 def check_request(request: Enrolment) -> None:
@@ -44,13 +49,27 @@ def entries_of(tenant: Tenant, request: Enrolment, secret: bytes) -> list[Entry]
     Raises:
         InvalidEmbedding, ContractMismatch: an embedding does not fit the gallery.
     """
-    vectors = units_under(tenant.gallery.contract, request.templates)
+    contract, link = tenant.gallery.contract, tenant.gallery.migration
+    chosen = [new if link is None else _embedding(new, contract) or new for new in request.templates]
+    vectors = units_under(contract, chosen)
     entries = []
     for number, (new, vector) in enumerate(zip(request.templates, vectors, strict=True)):
+        other = None if link is None else _embedding(new, secondary_of(link))
+        secondary = None if link is None or other is None else units_under(secondary_of(link), [other])[0]
         digest = hmac.digest(secret, new.content or vector.tobytes(), "sha256").hex()
         named_by = f"{request.request_id}/{number}" if request.request_id else digest
-        entries.append(Entry(new, vector, digest, member_id(payloads.TEMPLATE, tenant.uid, request.identity, named_by)))
+        key = member_id(payloads.TEMPLATE, tenant.uid, request.identity, named_by)
+        entries.append(Entry(new, vector, digest, key, secondary))
     return entries
+
+
+def _embedding(new: NewTemplate, contract: Contract) -> NewTemplate | Probe | None:
+    """Return the embedding of a new template under a contract; None if the caller gave none.
+
+    The caller may have read the gallery before its contract was exchanged.
+    """
+    given: tuple[NewTemplate | Probe, ...] = (new, *new.also)
+    return next((one for one in given if contract.accepts(one.contract)), None)
 
 
 def not_stored(entries: Sequence[Entry], present: Container[str]) -> list[Entry]:
@@ -68,7 +87,7 @@ def template_points(
             tenant.uid,
             request.identity,
             entry.vector,
-            contract_key=entry.new.contract.key,
+            contract_key=tenant.gallery.contract.key if tenant.gallery.migration else entry.new.contract.key,
             provenance=entry.new.provenance,
             labels=record.payload["labels"] if record else request.labels,
             digest=entry.digest,

@@ -18,9 +18,10 @@ from sameface_qdrant.engines.base import ByteSearch, Engine, Point, Where
 from sameface_qdrant.errors import ErasureNotFound, SamefaceError
 from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.file_erasure import FileErasure
+from sameface_qdrant.store.migration_link import Link
 from sameface_qdrant.store.payloads import META, RECEIPT
 from sameface_qdrant.store.pending_receipts import PendingReceipts
-from sameface_qdrant.store.receipts import NO_ROUNDS, receipt_of, receipt_point, receipt_point_id
+from sameface_qdrant.store.receipts import NO_ROUNDS, Twins, receipt_of, receipt_point, receipt_point_id
 from sameface_qdrant.store.segment_erasure import SegmentErasure
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.argument_types import checks_arguments
@@ -53,6 +54,13 @@ class Removal:
     """Other records than templates."""
     identity: str = ""
     template: str = ""
+    twins: Twins = ()
+    """The collection, with its dimension, of another contract that the gallery's templates are stored under too."""
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """The collections that the points are removed from."""
+        return (self.collection, *(twin for twin, _ in self.twins))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +68,8 @@ class _Sample:
     """Some of the points about to be removed, and where their bytes were found."""
 
     points: tuple[Point, ...]
-    searches: tuple[ByteSearch, ...]
+    searches: Mapping[str, tuple[ByteSearch, ...]]
+    """By collection: that of the removal, and of `Removal.twins`."""
 
 
 @checks_arguments
@@ -116,7 +125,12 @@ class Erasures:
             before: called under the same lock before the receipt is written; it may raise, and nothing is removed then.
             afterwards: changes other records under the same lock, after the points are removed.
         """
-        removal = await find()
+
+        async def find_all() -> Removal | None:
+            found = await find()
+            return None if found is None else dataclasses.replace(found, twins=self._twins(found))
+
+        removal = await find_all()
         if removal is None:
             return None
         sample = await self._sample(removal)
@@ -128,7 +142,7 @@ class Erasures:
                 # Durable before the lock is taken, so that other writes do not wait for the flush.
                 await self._keep(receipt, removal)
             async with self._write_lock.of(removal.gallery, removal.identity):
-                found = await self._removed(receipt, removal, sample, find, before, afterwards)
+                found = await self._removed(receipt, removal, sample, find_all, before, afterwards)
         finally:
             under_way.discard(receipt.id)
         if found is None:
@@ -168,14 +182,15 @@ class Erasures:
                 await self._drop(receipt, first)
                 return None
             removal = found
-            if (removal.collection, removal.points) != (first.collection, first.points):
+            if (removal.collections, removal.points) != (first.collections, first.points):
                 sample = await self._sample(removal)  # another gallery has the id by now
             if before is not None:
                 await before(removal)
             receipt = dataclasses.replace(self._new(removal, sample), id=receipt.id)
             if self._files is not None:
                 # Not before the lock: every removal in the collection concerns the notes that are there.
-                await self._files.note(removal.collection, receipt.id, sample.searches)
+                for collection in removal.collections:
+                    await self._files.note(collection, receipt.id, sample.searches[collection])
             if not self._engine.exclusive:
                 await self._keep(receipt, removal)
         except BaseException:
@@ -190,7 +205,8 @@ class Erasures:
     async def _drop(self, receipt: ErasureReceipt, removal: Removal) -> None:
         """Remove the receipt of a removal that did not happen. If that fails, `resume` does it."""
         if self._files is not None:
-            await self._files.forget(removal.collection, receipt.id)
+            for collection in removal.collections:
+                await self._files.forget(collection, receipt.id)
         with contextlib.suppress(SamefaceError):
             await self._engine.delete(META, [receipt_point_id(receipt.id)])
 
@@ -198,7 +214,7 @@ class Erasures:
         """Store the receipt after the check, and complete it if that is possible now."""
         if self._segments is not None and receipt.unreadable:
             meta = [META] if removal.resource is ErasedResource.GALLERY else []
-            needed = await self._segments.needed(removal.collection, *meta)
+            needed = await self._segments.needed(*removal.collections, *meta)
             await self._keep(receipt, removal, needed)
             self.resume()
             return receipt
@@ -207,7 +223,8 @@ class Erasures:
             return receipt
         key = receipt_point_id(receipt.id)
         completed = await self._files.complete((await self._engine.get(META, [key]))[key])
-        await self._files.drop_notes(removal.collection)
+        for collection in removal.collections:
+            await self._files.drop_notes(collection)
         if completed is None or completed.state is ErasureState.PENDING:
             self.resume()
         return completed or receipt
@@ -221,7 +238,21 @@ class Erasures:
         for point in points:
             # A newer release may have stored more about a person than this one would remove.
             check_writable(schema_of(point.payload), f"the {point.payload['kind']} {point.id}")
-        return _Sample(points, () if self._files is None else await self._files.search(removal.collection, points))
+        if self._files is None:
+            return _Sample(points, {})
+        searches = {removal.collection: await self._files.search(removal.collection, points)}
+        for twin, dimension in removal.twins:
+            await self._engine.ensure(twin, dimension)
+            others = await self._engine.get(twin, [point.id for point in points], with_vector=True)
+            searches[twin] = await self._files.search(twin, tuple(others.values()))
+        return _Sample(points, searches)
+
+    def _twins(self, removal: Removal) -> Twins:
+        """Return where else a removal removes points: under the other contract of a gallery in migration."""
+        secondaries = getattr(self._engine, "secondaries", None)
+        links: Sequence[Link] = [] if secondaries is None else secondaries(removal.collection)
+        contracts = [link.secondary for link in links if link.gallery == removal.gallery]
+        return [(contract.key, contract.dimension) for contract in contracts if contract is not None]
 
     def _new(self, removal: Removal, sample: _Sample) -> ErasureReceipt:
         description = self._engine.description
@@ -250,9 +281,11 @@ class Erasures:
         """
         exclusive = self._engine.exclusive
         ids = {point.id for point in sample.points if exclusive or point.vector is not None}
-        readable = bool(await self._engine.get(removal.collection, sorted(ids)))
-        if exclusive and isinstance(removal.points, Where):
-            readable |= bool(await self._engine.count(removal.collection, removal.points))
+        readable = False
+        for collection in removal.collections:
+            readable |= bool(await self._engine.get(collection, sorted(ids)))
+            if exclusive and isinstance(removal.points, Where):
+                readable |= bool(await self._engine.count(collection, removal.points))
         for vector in [point.vector for point in sample.points if point.vector is not None][:SEARCHES]:
             readable |= bool(await self._engine.nearest(removal.collection, vector, Where({}, ids=tuple(ids)), 1))
         checked = dataclasses.replace(receipt, unreadable=not readable)
@@ -271,6 +304,6 @@ class Erasures:
         return receipt if self._files is None else await self._files.current(point)
 
     async def _keep(self, receipt: ErasureReceipt, removal: Removal, rounds: Mapping[str, int] = NO_ROUNDS) -> None:
-        kept = receipt_point(receipt, removal.collection, removal.dimension, time_now(), rounds)
+        kept = receipt_point(receipt, removal.collection, removal.dimension, time_now(), rounds, removal.twins)
         await self._engine.upsert(META, [kept])
         await self._engine.commit(META)

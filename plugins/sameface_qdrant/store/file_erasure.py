@@ -4,11 +4,11 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 
-from sameface_qdrant.engines.base import POINT_IDS, ByteSearch, Engine, ErasureEvidence, Point
+from sameface_qdrant.engines.base import POINT_IDS, ByteSearch, Compaction, Engine, ErasureEvidence, Point
 from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.payloads import META, moment
-from sameface_qdrant.store.receipts import receipt_of, receipt_point, receipt_point_id
-from sameface_qdrant.values.erasure import ErasureReceipt, ErasureState
+from sameface_qdrant.store.receipts import receipt_of, receipt_point, receipt_point_id, twins_of
+from sameface_qdrant.values.erasure import ByteEvidence, ErasureReceipt, ErasureState
 from sameface_qdrant.values.schema import CURRENT, schema_of
 
 
@@ -45,6 +45,9 @@ class FileErasure:
         collection = point.payload["collection"]
         await self._engine.ensure(collection, point.payload["dimension"])
         known = await self._evidence.compaction(collection, receipt.id)
+        for twin, dimension in twins_of(point.payload):
+            await self._engine.ensure(twin, dimension)
+            known = together_with(known, await self._evidence.compaction(twin, receipt.id))
         if known is None:
             # Completed meanwhile, or the process ended between the receipt and the removal.
             point = (await self._engine.get(META, [point.id])).get(point.id, point)
@@ -72,10 +75,12 @@ class FileErasure:
                 await self._engine.delete(META, [point.id])
                 await self._engine.commit(META)
             elif receipt.state is ErasureState.DONE:
-                kept = receipt_point(receipt, collection, point.payload["dimension"], time_now())
+                twins = twins_of(point.payload)
+                kept = receipt_point(receipt, collection, point.payload["dimension"], time_now(), twins=twins)
                 await self._engine.upsert(META, [kept])
                 await self._engine.commit(META)
-                await self._evidence.forget(collection, receipt.id)
+                for each in (collection, *(twin for twin, _ in twins)):
+                    await self._evidence.forget(each, receipt.id)
             return receipt
 
     async def advance(self, pending: Sequence[Point]) -> tuple[bool, bool]:
@@ -94,3 +99,25 @@ class FileErasure:
             point = (await self._engine.get(META, [receipt_point_id(receipt)])).get(receipt_point_id(receipt))
             if point is not None and point.payload["state"] == ErasureState.DONE:
                 await self._evidence.forget(collection, receipt)
+
+
+def together_with(known: Compaction | None, twin: Compaction | None) -> Compaction | None:
+    """Return how far a removal is that concerns two collections; the first one decides whether it happened."""
+    if known is None or twin is None:
+        return known
+    done = None if known.done_at is None or twin.done_at is None else max(known.done_at, twin.done_at)
+    found = {one.representation: one for one in known.evidence}
+    for one in twin.evidence:
+        found[one.representation] = _sum(found[one.representation], one) if one.representation in found else one
+    return Compaction(done, tuple(found.values()), known.failure or twin.failure)
+
+
+def _sum(one: ByteEvidence, other: ByteEvidence) -> ByteEvidence:
+    after = None if one.found_after is None or other.found_after is None else one.found_after + other.found_after
+    return ByteEvidence(
+        one.representation,
+        one.sought + other.sought,
+        one.found_before + other.found_before,
+        after,
+        one.held_elsewhere + other.held_elsewhere,
+    )

@@ -31,6 +31,7 @@ from sameface_qdrant.store.gallery_memory import (
     GallerySizes,
     LargeSearches,
 )
+from sameface_qdrant.store.migrations.both_contracts import BothContracts
 from sameface_qdrant.store.payloads import META, check_etag
 from sameface_qdrant.store.protection.engine import ProtectedEngine, not_read
 from sameface_qdrant.store.protection.rekey import Rekeying
@@ -62,7 +63,9 @@ class Galleries:
         gallery_max_age_s: float = GALLERY_MAX_AGE_S,
         size_max_age_s: float = SIZE_MAX_AGE_S,
     ) -> None:
-        reading = cast(Engine, engine)
+        self.contracts = BothContracts(cast(Engine, engine))
+        """The engine below, which keeps migrating galleries under both of their contracts."""
+        reading = cast(Engine, self.contracts)
         self.sizes = GallerySizes(reading, size_max_age_s)
         self._engine = self.sizes.watching(reading)
         self._protected = engine
@@ -75,6 +78,16 @@ class Galleries:
         self.large_searches = LargeSearches()
         self.rekeying = Rekeying(engine, self._memory, write_lock)
         self.quotas = Quotas(engine)
+
+    @property
+    def memory(self) -> GalleryMemory:
+        """The records that decisions use."""
+        return self._memory
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that all of the store uses."""
+        return self._engine
 
     @runs_to_completion
     async def create(
@@ -202,7 +215,8 @@ class Galleries:
         stored, fields = point.payload, payloads.gallery_payload(changed, uid)
         # What a newer release added to policy and contract stays.
         kept = {name: {**stored[name], **fields[name]} for name in ("policy", "contract")}
-        form = payloads.gallery_form(changed.policy, changed.protection is not None)
+        migrating = changed.migration is not None or changed.mapped is not None
+        form = payloads.gallery_form(changed.policy, changed.protection is not None, migrating)
         change = change_of(META, point, {**fields, **kept}, form=form)
         if changed.policy != before.policy:
             # Store the old revision in the history first, so that a crash loses no revision.
@@ -245,12 +259,15 @@ class Galleries:
 
         async def remove_policies(removal: Removal) -> None:
             # The identities are removed already. If this is interrupted, the gallery can be deleted again.
+            assert isinstance(removal.points, Where)
+            uid = removal.points.equals["gallery"]
             try:
                 await self._engine.delete(META, removal.points)
             finally:
                 self._memory.forget(gallery)
             if not self._engine.exclusive:
                 # Another service may have found the gallery, and enrolled, between the two deletions.
+                await self.contracts.wait_for_late_copies(uid)
                 await self._engine.delete(removal.collection, removal.points)
 
         receipt = await self.erasures.erase(find, afterwards=remove_policies)
@@ -333,6 +350,11 @@ class Galleries:
         if not current:
             self._memory.drop(tenant.gallery.id)
         return current
+
+    def is_exchanged(self, tenant: Tenant) -> bool:
+        """Return whether a gallery has another contract by now, as its record was read last."""
+        link = self.contracts.known.find(tenant.uid)
+        return link is not None and link.primary != tenant.collection
 
     async def _record(self, gallery: str) -> Point:
         point = await self._find(gallery)

@@ -44,6 +44,11 @@ class GalleryMemory:
         self._changes = 0
 
     @property
+    def max_age_s(self) -> float:
+        """How old a record may be."""
+        return self._max_age_s
+
+    @property
     def moment(self) -> tuple[int, float]:
         """When a read begins, for `keep`."""
         return self._changes, time.monotonic()

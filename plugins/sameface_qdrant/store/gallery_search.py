@@ -2,18 +2,23 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import repeat
 from typing import TypeVar
 
 from sameface_qdrant.engines.base import Engine, Where
 from sameface_qdrant.errors import ContractMismatch, IdentityNotFound, InvalidEmbedding, ThresholdNotCalibrated
+from sameface_qdrant.policy.origins import origins_in
 from sameface_qdrant.recognition import ScoredTemplate
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.conditional_write import confirmed
 from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.migrations.copies import exchanged
+from sameface_qdrant.store.template_origin import of_origin
 from sameface_qdrant.store.tenant import Tenant
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.origin import EmbeddingOrigin
 from sameface_qdrant.values.vectors import Vector
 
 Result = TypeVar("Result")
@@ -57,13 +62,15 @@ class StoredGallerySearch:
     async def identity(self, identity: str) -> Identity:
         """See `GallerySearch`."""
         record = await self._identities.record(self._tenant, identity)
-        return payloads.identity_of(record.payload, self.gallery.id, template_count=0)
+        return payloads.identity_of(record.payload, self._tenant.gallery.id, template_count=0)
 
-    async def nearest(self, vector: Vector, limit: int, *, excluding: Sequence[str] = ()) -> list[ScoredTemplate[str]]:
+    async def nearest(
+        self, vector: Vector, limit: int, *, excluding: Sequence[str] = (), origin: EmbeddingOrigin
+    ) -> list[ScoredTemplate[str]]:
         """See `GallerySearch`."""
         if excluding and not self._engine.exclusive:
             self._galleries.large_searches.add(self._tenant.uid)
-        (found,) = await self._nearest(vector, limit, self._where(excluding=excluding))
+        (found,) = await self._nearest(vector, limit, (origin, self._where(excluding=excluding)))
         return found
 
     async def nearest_to_claim(
@@ -72,8 +79,15 @@ class StoredGallerySearch:
         """See `GallerySearch`."""
         own = self._where(only=identity)
         filters = [own, self._where(excluding=[identity])] if others else [own]
-        claims, *rivals = await self._nearest(vector, 1, *filters)
-        return claims, rivals[0] if others else []
+        if self._tenant.gallery.mapped is None:
+            claims, *rivals = await self._nearest(
+                vector, 1, *zip(repeat(EmbeddingOrigin.NATIVE), filters, strict=False)
+            )
+            return claims, rivals[0] if others else []
+        origins = origins_in(self.gallery)
+        searches = [(origin, where) for where in filters for origin in origins]
+        found = [hit for hits in await self._nearest(vector, 1, *searches) for hit in hits]
+        return [hit for hit in found if hit.identity == identity], [hit for hit in found if hit.identity != identity]
 
     def _where(self, *, only: str | None = None, excluding: Sequence[str] = ()) -> Where:
         where = Where(
@@ -84,10 +98,17 @@ class StoredGallerySearch:
         )
         return confirmed(self._engine, where)
 
-    async def _nearest(self, vector: Vector, limit: int, *where: Where) -> list[list[ScoredTemplate[str]]]:
-        searches = [(vector, one) for one in where]
-        found = await self._engine.nearest_each(self._tenant.collection, searches, limit, fields=("identity",))
-        return [[ScoredTemplate(hit.payload["identity"], hit.id, hit.score) for hit in hits] for hits in found]
+    async def _nearest(
+        self, vector: Vector, limit: int, *searches: tuple[EmbeddingOrigin, Where]
+    ) -> list[list[ScoredTemplate[str]]]:
+        # Without mapped templates in the gallery the condition would only cost time.
+        several = self._tenant.gallery.mapped is not None
+        asked = [(vector, of_origin(where, origin) if several else where) for origin, where in searches]
+        found = await self._engine.nearest_each(self._tenant.collection, asked, limit, fields=("identity",))
+        return [
+            [ScoredTemplate(hit.payload["identity"], hit.id, hit.score, origin) for hit in hits]
+            for (origin, _), hits in zip(searches, found, strict=True)
+        ]
 
     async def display_names(self, identities: Sequence[str]) -> list[str]:
         """See `GallerySearch`."""
@@ -121,7 +142,7 @@ async def on_recent(
     tenant = await galleries.recent_tenant(gallery)
     try:
         result = await decide(tenant)
-        if found(result):
+        if found(result) and not galleries.is_exchanged(tenant):
             return result
     except _MAY_BE_OLD:
         if (current := await _current(galleries, gallery, tenant)) == tenant:
@@ -137,4 +158,6 @@ async def _current(galleries: Galleries, gallery: str | Gallery, tenant: Tenant)
         return await galleries.tenant(gallery)
     if not await galleries.is_current(tenant):
         raise galleries.not_found(gallery.id)
+    if galleries.is_exchanged(tenant):
+        raise exchanged(gallery.id)
     return tenant

@@ -14,10 +14,12 @@ from sameface_qdrant.errors import (
     TemplateOutlier,
     ThresholdNotCalibrated,
 )
-from sameface_qdrant.policy import identification_threshold, verification_threshold
+from sameface_qdrant.policy.origins import Thresholds, identification_thresholds, verification_thresholds
 from sameface_qdrant.store import payloads
+from sameface_qdrant.store.template_origin import origin_of
 from sameface_qdrant.values.finding import Finding, FindingKind
 from sameface_qdrant.values.gallery import Gallery, GuardAction, Policy
+from sameface_qdrant.values.origin import EmbeddingOrigin
 from sameface_qdrant.values.vectors import Vector
 
 REJECTIONS: dict[FindingKind, tuple[type[GuardRefusal], str]] = {
@@ -45,7 +47,7 @@ class Evidence:
     size: int = 0
     """Identities of the gallery."""
     others: Mapping[str, Sequence[Hit]] = field(default_factory=dict)
-    """The nearest template of another identity."""
+    """The nearest template of another identity, of each origin."""
     own: Mapping[str, Sequence[Hit]] = field(default_factory=dict)
     """The nearest templates of the same identity, without the new ones."""
     same: Mapping[str, Sequence[Point]] = field(default_factory=dict)
@@ -131,6 +133,20 @@ def verdicts(
     return results
 
 
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """A template near a new one. The new one is native."""
+
+    score: float
+    identity: str
+    template: str
+    embedding_origin: EmbeddingOrigin = EmbeddingOrigin.NATIVE
+
+    @classmethod
+    def of(cls, hit: Hit) -> "_Near":
+        return cls(hit.score, hit.payload["identity"], hit.id, origin_of(hit.payload)[0])
+
+
 class _Batch:
     def __init__(self, gallery: Gallery, evidence: Evidence, subjects: Sequence[Subject]) -> None:
         self._gallery = gallery
@@ -143,8 +159,8 @@ class _Batch:
             vectors = np.stack([_vector(point) for _, point in self._points])
             self._scores = vectors @ vectors.T
             self._highest = _highest_before(self._scores, [len(subject.points) for subject in subjects])
-        self._collision_threshold: float | None = None
-        self._outlier_threshold: float | None = None
+        self._collision_thresholds: Thresholds | None = None
+        self._outlier_thresholds: Thresholds | None = None
         self._before = np.zeros(len(self._points), dtype=bool)
         self._digests: dict[str, list[Point]] = {}
         self.accepted: set[str] = set()
@@ -174,35 +190,36 @@ class _Batch:
 
     def _collisions(self, subject: Subject) -> list[Finding]:
         try:
-            threshold = self._threshold_of_collisions()
+            thresholds = self._thresholds_of_collisions()
         except ThresholdNotCalibrated:
             return _unchecked(FindingKind.COLLISION, self._policy)
         findings = []
         for point in subject.points:
-            near = [(hit.score, hit.payload["identity"], hit.id) for hit in self._evidence.others.get(point.id, ())]
-            best = max([*near, *self._nearest_before(point, threshold)], default=None, key=lambda one: one[0])
-            if best is not None and best[0] >= threshold:
-                findings.append(Finding(FindingKind.COLLISION, best[1], best[2], best[0], threshold))
+            near = [_Near.of(hit) for hit in self._evidence.others.get(point.id, ())]
+            near += self._nearest_before(point, thresholds.native.value)
+            if near:
+                best = thresholds.best_first(near)[0]
+                threshold = thresholds.of(best.embedding_origin).value
+                if best.score >= threshold:
+                    findings.append(Finding(FindingKind.COLLISION, best.identity, best.template, best.score, threshold))
         return findings
 
-    def _threshold_of_collisions(self) -> float:
-        if self._collision_threshold is None:
+    def _thresholds_of_collisions(self) -> Thresholds:
+        if self._collision_thresholds is None:
             # Without a collision threshold the one for identification applies, which depends on the gallery's size.
-            own = self._policy.collision_threshold
-            size = self._evidence.size
-            self._collision_threshold = (
-                identification_threshold(self._gallery, size, None).value if own is None else own
+            self._collision_thresholds = identification_thresholds(
+                self._gallery, self._evidence.size, self._policy.collision_threshold
             )
-        return self._collision_threshold
+        return self._collision_thresholds
 
-    def _nearest_before(self, point: Point, threshold: float) -> list[tuple[float, str, str]]:
-        """Return score, identity and template of the nearest one that was accepted before, if it may be a collision."""
+    def _nearest_before(self, point: Point, threshold: float) -> list["_Near"]:
+        """Return the nearest template that was accepted before, if it may be a collision."""
         if self._scores is None or not self.accepted or self._highest[self._row[point.id]] < threshold:
             return []
         scores = np.where(self._before, self._scores[self._row[point.id]], -np.inf)
         row = int(scores.argmax())
         subject, nearest = self._points[row]
-        return [(float(scores[row]), subject.identity, nearest.id)]
+        return [_Near(float(scores[row]), subject.identity, nearest.id)]
 
     def _duplicates(self, subject: Subject) -> list[Finding]:
         digests = dict.fromkeys(point.payload["digest"] for point in subject.points)
@@ -216,7 +233,7 @@ class _Batch:
 
     def _outliers(self, subject: Subject) -> list[Finding]:
         try:
-            threshold = self._threshold_of_outliers(subject.record)
+            thresholds = self._thresholds_of_outliers(subject.record)
         except ThresholdNotCalibrated:
             return _unchecked(FindingKind.OUTLIER, self._policy)
         if subject.record is None and len(subject.points) == 1:
@@ -226,21 +243,21 @@ class _Batch:
         np.fill_diagonal(among_new, -np.inf)
         findings = []
         for number, point in enumerate(subject.points):
-            earlier = [hit.score for hit in self._evidence.own.get(point.id, ())]
-            best = max([*earlier, float(among_new[number].max())])
-            if -np.inf < best < threshold:
-                findings.append(Finding(FindingKind.OUTLIER, subject.identity, "", best, threshold))
+            near = [_Near.of(hit) for hit in self._evidence.own.get(point.id, ())]
+            best = thresholds.best_first([*near, _Near(float(among_new[number].max()), subject.identity, "")])[0]
+            threshold = thresholds.of(best.embedding_origin).value
+            if -np.inf < best.score < threshold:
+                findings.append(Finding(FindingKind.OUTLIER, subject.identity, "", best.score, threshold))
         return findings
 
-    def _threshold_of_outliers(self, record: Point | None) -> float:
-        if self._policy.outlier_threshold is not None:
-            return self._policy.outlier_threshold
-        if record is not None:
+    def _thresholds_of_outliers(self, record: Point | None) -> Thresholds:
+        own = self._policy.outlier_threshold
+        if record is not None and own is None:
             owner = payloads.identity_of(record.payload, self._gallery.id, 0)
-            return verification_threshold(self._gallery, owner, None).value
-        if self._outlier_threshold is None:
-            self._outlier_threshold = verification_threshold(self._gallery, None, None).value
-        return self._outlier_threshold
+            return verification_thresholds(self._gallery, owner, None)
+        if self._outlier_thresholds is None:
+            self._outlier_thresholds = verification_thresholds(self._gallery, None, own)
+        return self._outlier_thresholds
 
 
 def _highest_before(scores: Vector, templates: Sequence[int]) -> Vector:

@@ -13,9 +13,11 @@ from types import MappingProxyType
 
 from sameface_qdrant.concurrency import nothing, together
 from sameface_qdrant.engines.base import Engine, Hit, Point, Where
+from sameface_qdrant.policy.origins import ORIGINS
 from sameface_qdrant.store import payloads
 from sameface_qdrant.store.galleries import Galleries, Tenant
 from sameface_qdrant.store.guard_findings import Evidence, Subject, Verdict, verdicts
+from sameface_qdrant.store.template_origin import ORIGIN, of_origin
 from sameface_qdrant.values.gallery import GuardAction
 from sameface_qdrant.values.ids import is_protected_uid
 from sameface_qdrant.values.vectors import Vector
@@ -41,6 +43,8 @@ class Guards:
         # In a protected gallery the engine knows the vectors in another form.
         if begin is None or is_protected_uid(tenant.uid) or tenant.gallery.policy.on_collision is GuardAction.ALLOW:
             return
+        if tenant.gallery.mapped is not None:
+            return  # the searches of the check are other ones
         now, mine = time.time(), _mine(tenant)
         searches = [(vector, _among_others(mine, identity, now)) for identity, vector in new]
         if searches:
@@ -54,6 +58,9 @@ class Guards:
         """Read what the policy's guards need to decide about subjects."""
         policy, now = tenant.gallery.policy, time.time()
         needs_size = policy.collision_threshold is None and policy.identify_threshold is None
+        if tenant.gallery.mapped is not None:
+            # How far the thresholds of both origins differ may depend on the size.
+            needs_size = policy.identify_threshold is None or policy.mapped_identify_threshold is None
         collision, duplicate, outlier = (
             action is not GuardAction.ALLOW for action in (policy.on_collision, policy.on_duplicate, policy.on_outlier)
         )
@@ -90,14 +97,20 @@ class Guards:
         self, tenant: Tenant, searches: Sequence[tuple[Point, Where]], limit: int
     ) -> Mapping[str, Sequence[Hit]]:
         """Return the nearest stored templates of each new one, by its id."""
-        found: dict[str, Sequence[Hit]] = {}
+        found: dict[str, list[Hit]] = {}
+        fields: tuple[str, ...] = ("identity",)
+        if tenant.gallery.mapped is not None:
+            # The nearest of each origin, because each has its own threshold.
+            searches = [(point, of_origin(where, origin)) for point, where in searches for origin in ORIGINS]
+            fields = ("identity", ORIGIN)
         at_once = len(searches) if self._engine.exclusive else SEARCHES_AT_ONCE
         for start in range(0, len(searches), max(1, at_once)):
             some = searches[start : start + at_once]
             vectors = [(point.vector, where) for point, where in some if point.vector is not None]
             # Exact at any size: who is already enrolled must not be enrolled again because a graph missed them.
-            hits = await self._engine.nearest_each(tenant.collection, vectors, limit, fields=("identity",), exact=True)
-            found.update(zip((point.id for point, _ in some), hits, strict=True))
+            each = await self._engine.nearest_each(tenant.collection, vectors, limit, fields=fields, exact=True)
+            for (point, _), hits in zip(some, each, strict=True):
+                found.setdefault(point.id, []).extend(hits)
         return found
 
     async def _same(self, tenant: Tenant, subjects: Sequence[Subject], now: float) -> Mapping[str, Sequence[Point]]:

@@ -82,7 +82,8 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     points = await _templates(engine, tenant, identity)
     if any(is_pending(point) and not is_left_over(point) for point in points):
         raise overtaken(tenant.gallery.id, identity)
-    copies = _copies(tenant, [point for point in points if not is_pending(point)], target, present)
+    counting = [point for point in points if not is_pending(point)]
+    copies = _copies(tenant, counting, target, present)
     fresh = {**source.payload, "identity": target, "moving_to": "", "move": ""}
     record = present or Point(payloads.identity_point_id(tenant.uid, target), fresh)
     ids = tuple(copy.id for copy in copies)
@@ -101,6 +102,12 @@ async def move(engine: Engine, tenant: Tenant, source: Point, target: str, *, me
     stored = await engine.get(tenant.collection, ids)
     if len(stored) < len(ids) or any(map(is_pending, stored.values())):
         raise overtaken(tenant.gallery.id, identity)
+    # What is stored of them under another contract, see `sameface_qdrant.store.migrations.both_contracts`.
+    if (carry := getattr(engine, "carry", None)) is not None:
+        carried = {point.id: copy for point, copy in zip(counting, copies, strict=True)}
+        if present is None:
+            carried[source.id] = written
+        await carry(tenant.collection, tenant.uid, carried)
     # Make the copies durable first: an interrupted flush must not remove only the originals.
     await engine.commit(tenant.collection)
     note = move_note(tenant.uid, tenant.gallery.id, identity, target, move_id, time_now())

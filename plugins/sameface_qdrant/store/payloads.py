@@ -9,9 +9,19 @@ from typing import Any
 
 from sameface_qdrant.engines.base import Point
 from sameface_qdrant.errors import ConcurrentUpdate, InvalidArgument
-from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.store.migration_link import (
+    LINK,
+    MAPPED,
+    contract_of,
+    contract_payload,
+    mapped_of,
+    migration_link_of,
+    points_of,
+    points_payload,
+)
+from sameface_qdrant.store.template_origin import origin_of, provenance_of
 from sameface_qdrant.values.finding import Finding
-from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PresentationAttackAction
+from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, Policy, PresentationAttackAction
 from sameface_qdrant.values.identity import Identity, IdentityChanges
 from sameface_qdrant.values.ids import member_id, point_id
 from sameface_qdrant.values.protection import protection_of
@@ -19,10 +29,10 @@ from sameface_qdrant.values.scalars import of_python
 from sameface_qdrant.values.schema import (
     CURRENT,
     EXAMINES_ATTACKS,
+    MIGRATING,
     PROTECTED,
     SCHEMA_FIELD,
     SchemaVersion,
-    known_fields,
     schema_of,
     stamped,
 )
@@ -78,11 +88,22 @@ def policy_point(uid: str, gallery: Payload) -> Point:
     return Point(point_id(POLICY, uid, str(payload["revision"])), payload)
 
 
-def gallery_form(policy: Policy, protected: bool) -> SchemaVersion:
-    """Return the schema version of the record of a gallery with this policy."""
+def gallery_form(policy: Policy, protected: bool, migrating: bool = False) -> SchemaVersion:
+    """Return the schema version of the record of a gallery with this policy.
+
+    ``migrating`` says whether it is in a migration or has mapped templates.
+    """
+    if migrating:
+        return MIGRATING
     if protected:
         return PROTECTED
     return CURRENT if policy.presentation_attack is PresentationAttackAction.OFF else EXAMINES_ATTACKS
+
+
+def form_of(gallery: Payload) -> SchemaVersion:
+    """Return the schema version of a gallery's record with this payload."""
+    migrating = bool(gallery.get(LINK) or gallery.get(MAPPED))
+    return gallery_form(policy_of(gallery["policy"]), bool(gallery.get("protection")), migrating)
 
 
 def policy_payload(policy: Policy) -> dict[str, Any]:
@@ -107,22 +128,14 @@ def gallery_payload(gallery: Gallery, uid: str) -> dict[str, Any]:
 
     Every gallery has a new ``uid``, so that a gallery under a reused id inherits nothing.
     """
-    contract = gallery.contract
     return {
         "kind": GALLERY,
         "gallery": uid,
         "identity": "",
         "id": gallery.id,
         "display_name": gallery.display_name,
-        "contract": {
-            "model": contract.model,
-            "version": contract.version,
-            "sha256": contract.sha256,
-            "dimension": contract.dimension,
-            "preprocessing": contract.preprocessing,
-            "equivalent_to": sorted(contract.equivalent_to),
-        },
-        "operating_points": [[point.fmr, point.threshold] for point in gallery.operating_points],
+        "contract": contract_payload(gallery.contract),
+        "operating_points": points_payload(gallery.operating_points),
         "policy": policy_payload(gallery.policy),
         "created": seconds(gallery.create_time),
         "updated": seconds(gallery.update_time),
@@ -131,20 +144,19 @@ def gallery_payload(gallery: Gallery, uid: str) -> dict[str, Any]:
 
 def gallery_of(payload: Payload) -> Gallery:
     """Return the gallery that a payload holds."""
-    contract = known_fields(Contract, payload["contract"])
     return Gallery(
         id=payload["id"],
-        contract=Contract(
-            **{**known_fields(Contract, contract), "equivalent_to": frozenset(contract["equivalent_to"])}
-        ),
+        contract=contract_of(payload["contract"]),
         policy=policy_of(payload["policy"]),
         display_name=payload["display_name"],
-        operating_points=tuple(OperatingPoint(fmr, threshold) for fmr, threshold in payload["operating_points"]),
+        operating_points=points_of(payload["operating_points"]),
         create_time=moment(payload["created"]),
         update_time=moment(payload["updated"]),
         etag=etag(payload["gallery"], payload["revision"]),
         uid=payload["gallery"],
         protection=protection_of(payload.get("protection")),
+        migration=migration_link_of(payload.get(LINK)),
+        mapped=mapped_of(payload.get(MAPPED)),
     )
 
 
@@ -282,14 +294,19 @@ def in_force(payload: Payload, now: float) -> bool:
 def template_of(point: Point, gallery: str, findings: tuple[Finding, ...] = ()) -> Template:
     """Return the template that a point holds, with its vector if it was read, and with what was found about it."""
     payload = point.payload
+    origin, map_sha256 = origin_of(payload)
+    provenance, renewed = provenance_of(payload)
     return Template(
         id=point.id,
         gallery=gallery,
         identity=payload["identity"],
         contract_key=payload["contract"],
-        provenance=Provenance(payload["source"], payload["quality"], payload["note"]),
+        provenance=provenance,
         vector=point.vector,
         create_time=moment(payload["created"]),
         expire_time=moment(payload.get("expires")),
+        embedding_origin=origin,
+        map_sha256=map_sha256,
+        renew_time=moment(renewed),
         findings=findings,
     )

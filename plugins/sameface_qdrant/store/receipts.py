@@ -1,7 +1,7 @@
 """Converts receipts of erasures to stored records and back. Pure."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from sameface_qdrant.engines.base import Point
@@ -22,10 +22,25 @@ ROUNDS = "rounds"
 """A stored field: by collection, the round of `rewriting` that an erasure on a server waits for."""
 
 
+TWINS = "twins"
+"""A stored field: other collections that points of the same ids were removed from, each with its dimension."""
+Twins = Sequence[tuple[str, int]]
+
+
+def twins_of(payload: Payload) -> Twins:
+    """Return the other collections that the points of a receipt's record were removed from."""
+    return [(str(collection), int(dimension)) for collection, dimension in payload.get(TWINS) or ()]
+
+
 def receipt_point(
-    receipt: ErasureReceipt, collection: str, dimension: int, now: float, rounds: Mapping[str, int] = NO_ROUNDS
+    receipt: ErasureReceipt,
+    collection: str,
+    dimension: int,
+    now: float,
+    rounds: Mapping[str, int] = NO_ROUNDS,
+    twins: Twins = (),
 ) -> Point:
-    """Return a receipt's record, with the collection of its points, and the rounds that it waits for."""
+    """Return a receipt's record, with the collections of its points, and the rounds that it waits for."""
     payload = {
         **dataclasses.asdict(receipt),
         "kind": RECEIPT,
@@ -39,6 +54,7 @@ def receipt_point(
         "collection": collection,
         "dimension": dimension,
         ROUNDS: dict(rounds),
+        **({TWINS: [list(twin) for twin in twins]} if twins else {}),
         "kept": now,
     }
     return Point(receipt_point_id(receipt.id), stamped(payload))

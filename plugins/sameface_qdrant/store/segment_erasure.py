@@ -10,7 +10,7 @@ from sameface_qdrant.errors import SamefaceError
 from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import CRASHED_AFTER_S
 from sameface_qdrant.store.payloads import META
-from sameface_qdrant.store.receipts import ROUNDS, receipt_of, receipt_point
+from sameface_qdrant.store.receipts import ROUNDS, receipt_of, receipt_point, twins_of
 from sameface_qdrant.store.rewriting import Phase, Rounds, SegmentRounds
 from sameface_qdrant.values.erasure import ErasureReceipt, ErasureState
 
@@ -63,9 +63,10 @@ class SegmentErasure:
     async def _adopt(self, point: Point) -> None:
         """Give a receipt whose deletion did not go on the rounds after which the bytes of what it removed are gone."""
         collection = point.payload["collection"]
-        needed = await self.needed(collection, META)
+        twins = twins_of(point.payload)
+        needed = await self.needed(collection, *(twin for twin, _ in twins), META)
         told = dataclasses.replace(receipt_of(point.payload), failure=ABANDONED)
-        kept = receipt_point(told, collection, point.payload["dimension"], time_now(), needed)
+        kept = receipt_point(told, collection, point.payload["dimension"], time_now(), needed, twins)
         await self._engine.upsert(META, [kept], only_if=Where({"state": ErasureState.PENDING.value}))
 
     async def _step(self, before: Rounds, needed: int) -> Rounds:
@@ -103,7 +104,8 @@ class SegmentErasure:
             if covered
             else f"the segments were not written again: {refusals[0]}",
         )
-        kept = receipt_point(done, point.payload["collection"], point.payload["dimension"], time_now(), needed)
+        collection, dimension, twins = point.payload["collection"], point.payload["dimension"], twins_of(point.payload)
+        kept = receipt_point(done, collection, dimension, time_now(), needed, twins)
         # Another service may have completed it meanwhile.
         pending = Where({"state": ErasureState.PENDING.value})
         await self._engine.upsert(META, [kept], only_if=pending)

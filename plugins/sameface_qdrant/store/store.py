@@ -7,8 +7,9 @@ from typing import cast
 
 from numpy.typing import ArrayLike
 
-from sameface_qdrant.calibration.gallery import CalibrationOptions, GalleryCalibration, SettingChanges
+from sameface_qdrant.calibration.gallery import GalleryCalibration
 from sameface_qdrant.calibration.inputs import Cohort
+from sameface_qdrant.calibration.requests import CalibrationOptions, SettingChanges
 from sameface_qdrant.calibration.what_if import RecordedDecisions, WhatIf
 from sameface_qdrant.engines.base import Engine, EngineDescription
 from sameface_qdrant.engines.edge.options import EdgeOptions
@@ -25,6 +26,7 @@ from sameface_qdrant.store.galleries import Galleries
 from sameface_qdrant.store.gallery_memory import GALLERY_MAX_AGE_S, SIZE_MAX_AGE_S
 from sameface_qdrant.store.health import check_reads, check_writes
 from sameface_qdrant.store.identities import Identities
+from sameface_qdrant.store.migrations.migrations import Migrations
 from sameface_qdrant.store.opening import open_engine
 from sameface_qdrant.store.protection.engine import ProtectedEngine
 from sameface_qdrant.store.protection.keys import ProtectionKeys
@@ -32,15 +34,17 @@ from sameface_qdrant.store.protection.rekey import Progress, Rekeyed
 from sameface_qdrant.store.protection.state import Protections
 from sameface_qdrant.store.quotas import Quotas
 from sameface_qdrant.store.remembered_vectors import remembering
+from sameface_qdrant.store.renewal import Renewals
 from sameface_qdrant.store.secret import open_meta
 from sameface_qdrant.store.templates import Templates
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.argument_types import check_type, checks_arguments
-from sameface_qdrant.values.decision import Decision, Operation, Probe, Scope
+from sameface_qdrant.values.decision import Decision, Operation, Probe, Renewal, Scope
 from sameface_qdrant.values.enrolment import Enrolment, EnrolmentResult
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.ids import NO_LABELS
+from sameface_qdrant.values.origin import EmbeddingOrigin
 from sameface_qdrant.values.quota import Quota
 from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Template, TemplateFilter
 
@@ -62,12 +66,14 @@ class Store:
     """Get, list, change, delete; `Store.enroll` adds them."""
     erasures: Erasures
     """Get and list the receipts of deletions."""
+    migrations: Migrations
+    """Change the embedding contract of a gallery without photos."""
 
     def __init__(
         self, engine: Engine, protected: ProtectedEngine, galleries: Galleries, write_lock: WriteLock, secret: bytes
     ) -> None:
         self._engine = self._remembering = engine
-        self._checked = engine = galleries.sizes.watching(cast(Engine, protected))
+        self._checked = engine = galleries.engine
         self.protections = protected.protections
         strict = ProtectedEngine(protected.stored, protected.protections, strict=True)
         self._strict = galleries.sizes.watching(cast(Engine, strict))
@@ -76,8 +82,11 @@ class Store:
         self.identities = Identities(engine, galleries, write_lock)
         self.templates = Templates(engine, galleries, self.identities, write_lock)
         self._enrolments = Enrolments(engine, galleries, write_lock, secret)
+        self._renewals = Renewals(engine, galleries, write_lock, secret)
         self._decisions = Decisions(engine, galleries, self.identities)
         self.erasures = galleries.erasures
+        self.migrations = Migrations(galleries, write_lock)
+        write_lock.gate = self.migrations.gate
         self.calculating = ThreadPoolExecutor(1, thread_name_prefix="calibration")
         """The thread of calibrations and what-ifs. They run one after another; the engine uses other threads."""
 
@@ -148,6 +157,7 @@ class Store:
         if engine.exclusive:
             # On a server the sweep does it, and services may start without it.
             store.erasures.resume()
+            store.migrations.wake()
         return store
 
     @property
@@ -174,6 +184,7 @@ class Store:
     def use_secret(self, secret: bytes) -> None:
         """Use another secret from now on; an import into an empty store takes over that of its file."""
         self._enrolments = Enrolments(self._checked, self.galleries, self._write_lock, secret)
+        self._renewals = Renewals(self._checked, self.galleries, self._write_lock, secret)
 
     def use_quotas(self, quotas: Sequence[Quota]) -> None:
         """Hold the galleries to these quotas from now on. Where several services share the store, each needs them."""
@@ -181,6 +192,7 @@ class Store:
 
     async def aclose(self) -> None:
         """Close the store once every write has finished. Safe to call twice."""
+        await self.migrations.aclose()
         await self._write_lock.drain()
         await self.erasures.aclose()
         await self.galleries.sizes.aclose()
@@ -200,13 +212,15 @@ class Store:
         consent_reference: str = "",
         purpose: str = "",
         validate_only: bool = False,
+        renew: bool = False,
     ) -> tuple[Template, ...]:
         """Add one template or several to an identity, all or none. They are durable when this returns.
 
         A repeat with the same request id returns what the first call stored; without a request id, a repeat with the
         same content does. Each new template's ``findings`` say what the policy's guards found. Display name, labels,
         consent reference and purpose are stored only if the identity is new. ``validate_only`` checks everything and
-        stores nothing; the templates that it returns have no id.
+        stores nothing; the templates that it returns have no id. With ``renew``, a repeat with the same content also
+        replaces mapped embeddings by those that are given. The templates keep their ids, times and expiry.
 
         Raises:
             InvalidEmbedding, ContractMismatch: an embedding does not fit the gallery; nothing is stored.
@@ -225,7 +239,38 @@ class Store:
         request = Enrolment(
             identity, several, request_id, create_identity, display_name, labels, consent_reference, purpose
         )
+        if renew and not validate_only:
+            await self._renewals.renew_same(gallery, request)
         return await (self._enrolments.check if validate_only else self._enrolments.enroll)(gallery, request)
+
+    async def renew(
+        self,
+        gallery: str,
+        identity: str,
+        template: str,
+        new: NewTemplate,
+        *,
+        operation: Operation = Operation.VERIFICATION,
+    ) -> Renewal:
+        """Replace a mapped embedding by that of a probe which matched, see `sameface_qdrant.store.renewal`.
+
+        The template keeps its id, its times and its expiry. ``Decision.renewal`` tells which template it may be. A
+        renewal that the score, a guard or an expired identity forbids is returned as REFUSED, with its reason.
+
+        Args:
+            gallery: its id.
+            identity: the one that matched.
+            template: the id of its mapped template.
+            new: the embedding of the probe, under the gallery's contract; its ``expire_time`` is ignored.
+            operation: what matched; an identification needs a higher score.
+
+        Raises:
+            GalleryNotFound, IdentityNotFound, TemplateNotFound: one of them does not exist.
+            ThresholdNotCalibrated: the gallery has no threshold for mapped templates.
+            InvalidEmbedding, ContractMismatch: the embedding does not fit the gallery.
+            StoreUnavailable: unknown whether it was replaced; a repeat finds out.
+        """
+        return await self._renewals.renew(gallery, identity, template, new, operation=operation)
 
     def enroll_many(
         self,
@@ -325,6 +370,7 @@ class Store:
         max_comparisons: int = MAX_COMPARISONS,
         seed: int = 0,
         etag: str = "",
+        origin: EmbeddingOrigin | None = None,
     ) -> GalleryCalibration:
         """Measure the thresholds and the runner-up margin for the targets of the gallery's policy.
 
@@ -343,6 +389,9 @@ class Store:
             max_comparisons: most non-mated comparisons; more are sampled.
             seed: of sampling and bootstrap.
             etag: if given, the gallery must still have it.
+            origin: the templates whose thresholds are measured. MAPPED compares native templates, as probes, with
+                mapped ones, and leaves the margin as it is. None measures those of native templates, and beside them
+                those of mapped ones as far as the templates support it; the caveats tell.
 
         Raises:
             GalleryNotFound: there is no such gallery.
@@ -351,9 +400,19 @@ class Store:
             InvalidArgument, InvalidEmbedding, ContractMismatch: the scores or the cohort are malformed.
         """
         options = CalibrationOptions(
-            apply, accept_supported, operation, comparisons, cohort, author, max_comparisons, seed
+            apply,
+            accept_supported,
+            operation,
+            comparisons,
+            cohort,
+            author,
+            max_comparisons,
+            seed,
+            origin or EmbeddingOrigin.NATIVE,
         )
-        return await calibrate_gallery(self._checked, self.galleries, self.calculating, gallery, options, etag=etag)
+        return await calibrate_gallery(
+            self._checked, self.galleries, self.calculating, gallery, options, etag=etag, both=origin is None
+        )
 
     async def what_if(
         self,
@@ -405,4 +464,6 @@ class Store:
         """
         receipts = await sweep(self._checked, self.galleries, self.identities, self.templates)
         self.erasures.resume()
+        self.migrations.wake()
+        await self.migrations.forget_mapped_everywhere()
         return tuple(receipts)

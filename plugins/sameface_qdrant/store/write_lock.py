@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
@@ -13,6 +13,18 @@ Result = TypeVar("Result")
 
 STORE = ("", "")
 """The key of writes that concern no single identity."""
+
+
+class Gate(Protocol):
+    """Where writes to a gallery wait before they take a lock."""
+
+    def is_closed(self, gallery: str) -> bool:
+        """Return whether a gallery may not be written at the moment."""
+        ...
+
+    async def wait(self, gallery: str) -> None:
+        """Wait until it may be written; raise StoreUnavailable if that takes too long."""
+        ...
 
 
 class WriteLock:
@@ -34,25 +46,38 @@ class WriteLock:
         """How many writes to identities of a gallery hold their locks."""
         self._written = asyncio.Condition()
         self._running: set[asyncio.Task[Any]] = set()
+        self.gate: Gate | None = None
 
     @asynccontextmanager
     async def of(self, gallery: str, *identities: str) -> AsyncIterator[None]:
-        """Hold the locks of identities; with an empty identity that of the whole gallery."""
-        async with AsyncExitStack() as held:
-            if self._exclusive:
-                await held.enter_async_context(self._one(STORE))
-            elif "" in identities:
-                await held.enter_async_context(self._one((gallery, "")))
-                async with self._written:
-                    await self._written.wait_for(lambda: not self._writing.get(gallery))
-            else:
-                async with self._one((gallery, "")):
-                    self._writing[gallery] = self._writing.get(gallery, 0) + 1
-                held.push_async_callback(self._end, gallery)
-                # In order, so that two writers never wait for each other.
-                for identity in sorted(set(identities), key=str):
-                    await held.enter_async_context(self._one((gallery, identity)))
-            yield
+        """Hold the locks of identities; with an empty identity that of the whole gallery.
+
+        Raises:
+            StoreUnavailable: the gallery may not be written for a while, see `Gate`.
+        """
+        while True:
+            if self.gate is not None:
+                await self.gate.wait(gallery)
+            async with AsyncExitStack() as held:
+                await self._hold(held, gallery, identities)
+                if self.gate is None or not self.gate.is_closed(gallery):
+                    yield
+                    return
+
+    async def _hold(self, held: AsyncExitStack, gallery: str, identities: Sequence[str]) -> None:
+        if self._exclusive:
+            await held.enter_async_context(self._one(STORE))
+        elif "" in identities:
+            await held.enter_async_context(self._one((gallery, "")))
+            async with self._written:
+                await self._written.wait_for(lambda: not self._writing.get(gallery))
+        else:
+            async with self._one((gallery, "")):
+                self._writing[gallery] = self._writing.get(gallery, 0) + 1
+            held.push_async_callback(self._end, gallery)
+            # In order, so that two writers never wait for each other.
+            for identity in sorted(set(identities), key=str):
+                await held.enter_async_context(self._one((gallery, identity)))
 
     async def _end(self, gallery: str) -> None:
         async with self._written:

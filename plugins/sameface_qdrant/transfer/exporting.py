@@ -17,6 +17,7 @@ from sameface_qdrant.engines.base import Point, Where
 from sameface_qdrant.errors import ConcurrentUpdate, GalleryNotFound
 from sameface_qdrant.store.filters import gallery_filter
 from sameface_qdrant.store.galleries import Tenant
+from sameface_qdrant.store.migration_link import check_not_migrating
 from sameface_qdrant.store.move_notes import MOVE
 from sameface_qdrant.store.payloads import IDENTITY, META, POLICY, TEMPLATE, gallery_of, gallery_point_id
 from sameface_qdrant.store.secret import open_meta
@@ -210,6 +211,7 @@ class _Export:
                 f"the gallery {tenant.gallery.id!r} was deleted during the export; export again",
                 metadata={"gallery": tenant.gallery.id},
             )
+        check_not_migrating(found.payload, "exported")
         return found
 
     async def _moved(

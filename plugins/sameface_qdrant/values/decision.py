@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from sameface_qdrant.values.contract import Contract
 from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.frames import to_frame
+from sameface_qdrant.values.origin import EmbeddingOrigin
 
 if TYPE_CHECKING:
     import pandas
@@ -54,6 +55,8 @@ class ThresholdSource(StrEnum):
     IDENTITY = "IDENTITY"
     GALLERY = "GALLERY"
     MODEL_CARD = "MODEL_CARD"
+    TEMPLATE_MAP = "TEMPLATE_MAP"
+    """In place of the model card, for a mapped template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,35 @@ class Probe:
     vector: ArrayLike
     """Shape [dimension]: an array of any type of real numbers, a list, a tuple, or a tensor that numpy can read."""
     contract: Contract
+
+
+class RenewalState(StrEnum):
+    """What became of the renewal of a mapped template after a match."""
+
+    PROPOSED = "PROPOSED"
+    """Nothing was written. The probe may replace the template, if the guards allow it."""
+    RENEWED = "RENEWED"
+    """The probe's embedding has replaced the mapped one."""
+    REFUSED = "REFUSED"
+    """The mapped template stays; ``reason`` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A mapped template that a probe may replace, or has replaced."""
+
+    __repr__ = brief
+
+    identity: str
+    template: str
+    """Id of the mapped template. A renewed one keeps it."""
+    score: float
+    """The probe's score with this very template."""
+    required: float
+    """The lowest score that allows a renewal: the mapped threshold and the policy's ``renewal_margin``."""
+    state: RenewalState = RenewalState.PROPOSED
+    reason: str = ""
+    """Why it was refused; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +111,8 @@ class Candidate(Generic[Id]):
     template: str
     """Id of the template that gave the score."""
     display_name: str = ""
+    embedding_origin: EmbeddingOrigin = EmbeddingOrigin.NATIVE
+    """That of the template. Scores of different origins are not comparable; the order accounts for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +143,11 @@ class Decision(Generic[Id]):
     """True if the gallery has doubled since its identification threshold was calibrated: calibrate it again."""
     candidates: tuple[Candidate[Id], ...] = ()
     """Best first. For a verification: the claim and, with scope GALLERY, the best other identity."""
+    embedding_origin: EmbeddingOrigin = EmbeddingOrigin.NATIVE
+    """The origin of the template that gave ``score``. ``threshold`` is one for this origin. If the two best identities
+    have templates of different origins, ``lead`` is the difference of their distances to their thresholds."""
+    renewal: Renewal | None = None
+    """The mapped template that this probe may replace by the policy's ``renew_on_match``; None if there is none."""
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return a table with a row for each candidate, best first. For many decisions see `to_frame`.

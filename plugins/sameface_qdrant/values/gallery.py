@@ -14,6 +14,7 @@ SCORES, RATES = Range(-1, 1), Range(0, 1, closed=False)
 HARD_TEMPLATE_LIMIT = 64
 """The highest ``max_templates`` of a policy. It limits the work of an exact search."""
 
+RenewOnMatchName = Literal["off", "propose", "apply"]
 GuardActionName = Literal["allow", "warn", "reject"]
 PresentationAttackActionName = Literal["off", "report", "reject"]
 WhenFullName = Literal["reject", "replace_oldest", "replace_lowest_quality", "replace_most_redundant"]
@@ -39,6 +40,16 @@ class PresentationAttackAction(StrEnum):
     """Each face is examined, and the answer holds its score. Nothing is refused."""
     REJECT = "REJECT"
     """A face whose score is below the threshold is refused, and so is every embedding: it has no photo to examine."""
+
+
+class RenewOnMatch(StrEnum):
+    """What a match does about a mapped template, see `sameface_qdrant.Store.renew`."""
+
+    OFF = "OFF"
+    PROPOSE = "PROPOSE"
+    """The decision says which mapped template the probe may replace. Nothing is written."""
+    APPLY = "APPLY"
+    """The service replaces that mapped template by the probe's own embedding."""
 
 
 class WhenFull(StrEnum):
@@ -134,6 +145,25 @@ class Policy:
         metadata=number(Range(0, 1), "lowest score of a bona fide presentation that is accepted, 0 to 1"),
     )
     """Lowest bona fide score that is accepted, 0 to 1. It belongs to one version of the model `face_pad`."""
+    mapped_verify_threshold: float | None = field(
+        default=None,
+        metadata=number(SCORES, "lowest score with a mapped template that accepts a claim", absent="from the map"),
+    )
+    """Lowest cosine score with a mapped template that accepts a claim; None takes the template map's point."""
+    mapped_identify_threshold: float | None = field(
+        default=None,
+        metadata=number(SCORES, "lowest score with a mapped template that identifies", absent="from the map"),
+    )
+    """Lowest cosine score with a mapped template that identifies; None takes the template map's point."""
+    renew_on_match: RenewOnMatch = field(
+        default=RenewOnMatch.OFF, metadata=choice("what a match does about a mapped template")
+    )
+    """Whether a probe that matches may replace a mapped template."""
+    renewal_margin: float = field(
+        default=0.1,
+        metadata=number(Range(0, 2), "how far a probe must exceed the mapped threshold to replace a mapped template"),
+    )
+    """How far the probe's score with a mapped template must exceed the mapped threshold to replace it, 0 to 2."""
     calibrated_size: int | None = None
     """Identities in the gallery when ``identify_threshold`` was calibrated; None if it was not calibrated."""
     revision: int = 1
@@ -163,6 +193,10 @@ class PolicyOptions(TypedDict, total=False):
     outlier_threshold: float | None
     presentation_attack: PresentationAttackAction | PresentationAttackActionName | None
     presentation_attack_threshold: float | None
+    mapped_verify_threshold: float | None
+    mapped_identify_threshold: float | None
+    renew_on_match: RenewOnMatch | RenewOnMatchName | None
+    renewal_margin: float | None
 
 
 class PolicyChanges(PolicyOptions, total=False):
@@ -170,6 +204,33 @@ class PolicyChanges(PolicyOptions, total=False):
 
     calibrated_size: int | None
     """Set by a calibration."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationLink:
+    """The migration that a gallery is in: what a service must know to embed photos for it."""
+
+    __repr__ = brief
+
+    id: str
+    old: Contract
+    new: Contract
+    promoted: bool
+    """Whether the gallery decides under the new contract."""
+    map_sha256: str
+    """Digest of the template map."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedTemplates:
+    """What decisions need to know about the mapped templates of a gallery."""
+
+    __repr__ = brief
+
+    map_sha256: str
+    """Digest of the template map that made them."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """Measured thresholds of native probes against mapped templates; used if the policy sets none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +252,7 @@ class Gallery:
     """Key of its records in the store. Every gallery gets a new one, even if it reuses an id."""
     protection: Protection | None = None
     """How its templates are protected; None if they are not."""
+    migration: MigrationLink | None = None
+    """The migration that it is in; None if it is in none."""
+    mapped: MappedTemplates | None = None
+    """Set while it may hold mapped templates under its present contract; None if it holds none."""

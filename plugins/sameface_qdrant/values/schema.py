@@ -25,18 +25,22 @@ class SchemaVersion:
     """The lowest version that may change it."""
 
 
-CURRENT = SchemaVersion(version=3, least_reader=1, least_writer=1)
+CURRENT = SchemaVersion(version=4, least_reader=1, least_writer=1)
 """The version that this release writes. A record without a version has version 1, as early releases wrote none."""
 _CURRENT_FIELDS = asdict(CURRENT)
-EXAMINES_ATTACKS = SchemaVersion(version=3, least_reader=2, least_writer=2)
+EXAMINES_ATTACKS = SchemaVersion(version=4, least_reader=2, least_writer=2)
 """A gallery, or a revision of its policy, that examines photos for presentation attacks. A release that does not know
 the setting would accept the attacks."""
-PROTECTED = SchemaVersion(version=3, least_reader=3, least_writer=3)
+PROTECTED = SchemaVersion(version=4, least_reader=3, least_writer=3)
 """Everything of a protected gallery, and a store that has had one. A release that does not know protection would take
 what is encrypted for the values."""
-INDEXED = SchemaVersion(version=3, least_reader=3, least_writer=3)
+INDEXED = SchemaVersion(version=4, least_reader=3, least_writer=3)
 """A folder of Qdrant Edge with a graph. A release that does not know graphs would search in them without noticing that
 it may miss somebody."""
+
+MIGRATING = SchemaVersion(version=4, least_reader=4, least_writer=4)
+"""The record of a gallery that is in a migration or has mapped templates, a migration, and a template map. A release
+that does not know migrations would erase, or enrol, under one contract alone."""
 
 
 def stamped(payload: Mapping[str, Any], form: SchemaVersion = CURRENT) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from datetime import datetime
 from numpy.typing import ArrayLike
 
 from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.decision import Probe
 from sameface_qdrant.values.display import brief
 from sameface_qdrant.values.finding import Finding
+from sameface_qdrant.values.origin import EmbeddingOrigin
 from sameface_qdrant.values.vectors import Vector
 
 
@@ -39,6 +41,8 @@ class NewTemplate:
     """The bytes of the photo, if there is one. The store keeps only a keyed digest of them, to recognise a retry. If
     empty, the digest is that of the vector."""
     expire_time: datetime | None = None
+    also: tuple[Probe, ...] = ()
+    """The same photo embedded under other contracts. Used while the gallery is in a migration, else ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,11 @@ class Template:
     create_time: datetime | None = None
     expire_time: datetime | None = None
     """After this time comparisons ignore it: the earlier one of its own expiry and its identity's."""
+    embedding_origin: EmbeddingOrigin = EmbeddingOrigin.NATIVE
+    map_sha256: str = ""
+    """Digest of the template map that made a mapped embedding; empty for a native one."""
+    renew_time: datetime | None = None
+    """When another photo of the same person replaced a mapped embedding; None if none did."""
     findings: tuple[Finding, ...] = field(default=(), compare=False)
     """What guards found at its enrolment; empty in later answers."""
 

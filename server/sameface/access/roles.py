@@ -23,9 +23,9 @@ class Role(StrEnum):
     ENROLLER = "enroller"
     """Enrols, changes and deletes identities and templates."""
     AUDITOR = "auditor"
-    """Sees policies with their revisions, and receipts of erasures."""
+    """Sees policies with their revisions, migrations, and receipts of erasures."""
     ADMIN = "admin"
-    """Creates, changes, calibrates and deletes galleries, and has the rights of all other roles."""
+    """Creates, changes, calibrates, migrates and deletes galleries, and has the rights of all other roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,15 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "WhatIfGallery": Rule(_ADMIN, "name"),
         "RekeyGallery": Rule(_ADMIN, "name"),
         "DeleteGallery": Rule(_ADMIN, "name"),
+        "CreateMigration": Rule(_ADMIN, "parent"),
+        "GetMigration": Rule(_OVERSEE, "name"),
+        "ListMigrations": Rule(_OVERSEE, "parent"),
+        "PauseMigration": Rule(_ADMIN, "name"),
+        "ResumeMigration": Rule(_ADMIN, "name"),
+        "PromoteMigration": Rule(_ADMIN, "name"),
+        "RollBackMigration": Rule(_ADMIN, "name"),
+        "CancelMigration": Rule(_ADMIN, "name"),
+        "FinishMigration": Rule(_ADMIN, "name"),
         "CreateIdentity": Rule(_WRITE, "parent", ("identity.verify_threshold",)),
         "GetIdentity": Rule(_READ, "name"),
         "ListIdentities": Rule(_READ, "parent"),

@@ -20,7 +20,8 @@ SILENT_S = 10.0
 """Where streams are short, one on which no whole message came for so long gives way to a caller with fewer streams.
 Between callers with as many it is `Limits.arrive_s`: a large photo takes long on a slow network."""
 MOST_REMEMBERED = 4096
-LONG = frozenset({"CalibrateGallery", "WhatIfGallery", "RekeyGallery", "DeleteGallery"})
+_OF_MIGRATIONS = {"CreateMigration", "PromoteMigration", "RollBackMigration", "CancelMigration", "FinishMigration"}
+LONG = frozenset({"CalibrateGallery", "WhatIfGallery", "RekeyGallery", "DeleteGallery"} | _OF_MIGRATIONS)
 """Calls that may take seconds. They have turns of their own, so that short ones do not wait behind them."""
 OTHERS_AT_ONCE = 4
 """Times as many calls without photos are worked on at a time: they mostly wait for the store."""

@@ -7,9 +7,10 @@ import numpy as np
 from google.protobuf.message import Message
 
 from sameface.api.calibration_responses import calibration_to, identity_thresholds_to, side_to
+from sameface.api.choices import choice_from
 from sameface.api.names import parse_name
 from sameface.api.requests import contract_from, number_from, scope_from
-from sameface.v1 import calibration_pb2, gallery_pb2, gallery_service_pb2
+from sameface.v1 import calibration_pb2, face_pb2, gallery_pb2, gallery_service_pb2
 from sameface_qdrant.calibration.inputs import Cohort
 from sameface_qdrant.calibration.what_if import RecordedDecisions, recorded_decisions
 from sameface_qdrant.concurrency import in_thread
@@ -20,6 +21,7 @@ from sameface_qdrant.metrics.menagerie import propose_identity_thresholds
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.decision import Operation
 from sameface_qdrant.values.gallery import Gallery
+from sameface_qdrant.values.origin import EmbeddingOrigin
 
 AUTHOR = "CalibrateGallery"
 MAX_SCORES, MAX_COHORT, MAX_IDENTITIES = 1_000_000, 10_000, 20_000
@@ -46,6 +48,8 @@ class Calibrations:
         """See the proto."""
         (gallery,) = parse_name(request.name, "name", 1)
         operation = _operation(request.operation)
+        origins = face_pb2.EmbeddingOrigin.DESCRIPTOR
+        origin = choice_from(request.embedding_origin, origins, EmbeddingOrigin, "embedding_origin")
         threads = self._store.calculating
         comparisons = cohort = None
         async with self._one_at_a_time:
@@ -63,6 +67,7 @@ class Calibrations:
                 cohort=cohort,
                 author=AUTHOR,
                 etag=request.etag,
+                origin=origin,
             )
             drawn = await in_thread(threads, curves, found.comparisons)
             proposed = None

@@ -53,6 +53,7 @@ class FaceServicer(face_service_pb2_grpc.FaceServiceServicer):  # type: ignore[m
             labels=dict(request.labels),
             consent_reference=requests.text_from(request.consent_reference, "consent_reference"),
             purpose=requests.text_from(request.purpose, "purpose"),
+            renew=request.renew,
         )
         reveal = present_caller().may_know(gallery)
         return face_service_pb2.EnrollTemplateResponse(

@@ -30,6 +30,7 @@ from sameface.deadline import set_time_left
 from sameface.errors import ServerBusy
 from sameface.observation.calls import CANCELLED, PRESENT, observed_stream, observed_unary
 from sameface.observation.observers import Metadata, observers
+from sameface.observation.renewals import begin_renewals
 from sameface_qdrant.errors import SamefaceError
 
 FEWEST_PLACES = 4
@@ -101,6 +102,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                     self._rates.check(caller, rpc, message)
                     caller.check(rpc, message)
                     begin_call(caller)
+                    begin_renewals()
                     set_time_left(left_s := context.time_remaining())
                     async with self._admission.turn(share, rpc, message, left_s):
                         answer = await unary(message, context)
@@ -135,6 +137,7 @@ class RequestGuard(grpc.aio.ServerInterceptor):
                 share = share_of(caller, context)
                 with self._admission.stream(share) as opened:
                     begin_call(caller)
+                    begin_renewals()
                     contents = messages_of(requests, idle_s, opened, draining)
                     messages = (await self._parser.parsed(parse, content) async for content in contents)
                     async for message in messages:

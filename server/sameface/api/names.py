@@ -2,7 +2,7 @@
 
 import re
 
-from sameface.resource_names import COLLECTIONS, unescaped
+from sameface.resource_names import COLLECTIONS, make_name, unescaped
 from sameface_qdrant.errors import InvalidArgument
 from sameface_qdrant.values.ids import ID_PATTERN, check_identity_id
 
@@ -44,6 +44,26 @@ def parse_receipt_name(name: str) -> str:
             metadata={"field": "name"},
         )
     return receipt
+
+
+def parse_migration_name(name: str) -> tuple[str, str]:
+    """Return the ids in ``galleries/{gallery}/migrations/{migration}``.
+
+    Raises:
+        InvalidArgument: the name has another form.
+    """
+    parts = name.split("/")
+    if len(parts) != 4 or parts[::2] != ["galleries", "migrations"] or not all(map(ID_PATTERN.fullmatch, parts[1::2])):
+        raise InvalidArgument(
+            f"name is {name[:80]!r}; expected galleries/{{id}}/migrations/{{id}}, as ListMigrations shows it",
+            metadata={"field": "name"},
+        )
+    return parts[1], parts[3]
+
+
+def migration_name(gallery: str, migration: str) -> str:
+    """Return the resource name of a migration."""
+    return f"{make_name(gallery)}/migrations/{migration}"
 
 
 def receipt_name(receipt: str) -> str:

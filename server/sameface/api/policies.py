@@ -64,6 +64,15 @@ def default_on_collision(policy: Policy, operating_points: Sequence[OperatingPoi
     return DEFAULTS.on_collision if known else GuardAction.WARN
 
 
+def set_settings(message: gallery_pb2.Policy) -> PolicyChanges:
+    """Return the settings that a message has.
+
+    Raises:
+        InvalidArgument: see `policy_from`.
+    """
+    return policy_changes(message, [setting.name for setting in POLICY_SETTINGS if message.HasField(setting.name)])
+
+
 def policy_changes(message: gallery_pb2.Policy, fields: Iterable[str]) -> PolicyChanges:
     """Return the settings that ``fields`` names. A setting that is absent in the message gets its default.
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 
-from sameface.api.names import receipt_name
+from sameface.api.names import migration_name, receipt_name
 from sameface.api.policies import policy_to
 from sameface.pipeline.photos import FoundFace
 from sameface.pipeline.presentation_attacks import PadResult
 from sameface.resource_names import make_name
 from sameface.v1 import decision_pb2, face_pb2, face_service_pb2, gallery_pb2
 from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.decision import Decision
+from sameface_qdrant.values.decision import Decision, Renewal, RenewalState
 from sameface_qdrant.values.erasure import ErasureReceipt
-from sameface_qdrant.values.gallery import Gallery
+from sameface_qdrant.values.gallery import Gallery, MappedTemplates
 from sameface_qdrant.values.identity import Identity
 from sameface_qdrant.values.protection import Protection
 from sameface_qdrant.values.template import Template
@@ -43,7 +43,14 @@ def gallery_to(gallery: Gallery, licence_restriction: str) -> gallery_pb2.Galler
         etag=gallery.etag,
         licence_restriction=licence_restriction,
         protection=None if gallery.protection is None else _protection_to(gallery.protection),
+        migration="" if gallery.migration is None else migration_name(gallery.id, gallery.migration.id),
+        mapped_templates=None if gallery.mapped is None else _mapped_to(gallery.mapped),
     )
+
+
+def _mapped_to(mapped: MappedTemplates) -> gallery_pb2.MappedTemplates:
+    points = [gallery_pb2.OperatingPoint(fmr=point.fmr, threshold=point.threshold) for point in mapped.operating_points]
+    return gallery_pb2.MappedTemplates(map_sha256=mapped.map_sha256, operating_points=points)
 
 
 def _protection_to(protection: Protection) -> gallery_pb2.TemplateProtection:
@@ -78,6 +85,9 @@ def template_to(template: Template) -> gallery_pb2.Template:
         ],
         create_time=template.create_time,
         expire_time=template.expire_time,
+        embedding_origin=f"EMBEDDING_ORIGIN_{template.embedding_origin}",
+        map_sha256=template.map_sha256,
+        renew_time=template.renew_time,
     )
 
 
@@ -201,7 +211,23 @@ def decision_to(decision: Decision, gallery: str, *, reveal: bool) -> decision_p
                 display_name=candidate.display_name,
                 score=candidate.score,
                 template=make_name(gallery, candidate.identity, candidate.template),
+                embedding_origin=f"EMBEDDING_ORIGIN_{candidate.embedding_origin}",
             )
             for candidate in (decision.candidates if reveal else ())
         ],
+        embedding_origin=f"EMBEDDING_ORIGIN_{decision.embedding_origin}",
+        renewal=None if decision.renewal is None else _renewal_to(decision.renewal, gallery, reveal=reveal),
+    )
+
+
+def _renewal_to(renewal: Renewal, gallery: str, *, reveal: bool) -> decision_pb2.Renewal | None:
+    # A proposal tells that the score is high, and a refusal perhaps whom else the face is like.
+    if not (reveal or renewal.state is RenewalState.RENEWED):
+        return None
+    return decision_pb2.Renewal(
+        template=make_name(gallery, renewal.identity, renewal.template),
+        state=f"STATE_{renewal.state}",
+        score=renewal.score if reveal else None,
+        required_score=renewal.required,
+        reason=renewal.reason,
     )

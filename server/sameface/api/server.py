@@ -19,6 +19,7 @@ from sameface.api.face_service import FaceServicer
 from sameface.api.gallery_service import GalleryServicer
 from sameface.api.health import HealthServicer, PartsHealth
 from sameface.api.interceptor import RequestGuard
+from sameface.api.migration_service import MigrationServicer
 from sameface.api.system_service import ServedParts, SystemServicer
 from sameface.audit.recorder import Recorder
 from sameface.errors import ServerEnded
@@ -29,6 +30,8 @@ from sameface.v1 import (
     face_service_pb2_grpc,
     gallery_service_pb2,
     gallery_service_pb2_grpc,
+    migration_service_pb2,
+    migration_service_pb2_grpc,
     system_service_pb2,
     system_service_pb2_grpc,
 )
@@ -45,11 +48,12 @@ NO_TLS, NO_RATES = TlsOptions(), RateOptions()
 SERVICES = (
     face_service_pb2.DESCRIPTOR.services_by_name["FaceService"].full_name,
     gallery_service_pb2.DESCRIPTOR.services_by_name["GalleryService"].full_name,
+    migration_service_pb2.DESCRIPTOR.services_by_name["MigrationService"].full_name,
     system_service_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
 )
 METHODS = {
     method.name: f"{service.full_name}/{method.name}"
-    for file in (face_service_pb2, gallery_service_pb2, system_service_pb2)
+    for file in (face_service_pb2, gallery_service_pb2, migration_service_pb2, system_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
@@ -161,6 +165,8 @@ async def start_server(
     )
     face_service_pb2_grpc.add_FaceServiceServicer_to_server(FaceServicer(operations, admission, counted), server)
     gallery_service_pb2_grpc.add_GalleryServiceServicer_to_server(GalleryServicer(operations.store, operations), server)
+    migration_servicer = MigrationServicer(operations)
+    migration_service_pb2_grpc.add_MigrationServiceServicer_to_server(migration_servicer, server)
     system_servicer = SystemServicer(parts, server_info, parts_health)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(system_servicer, server)
     health_servicer = HealthServicer(parts_health)

@@ -166,6 +166,23 @@ ERRORS: dict[str, ErrorRow] = {
     "THRESHOLD_NOT_CALIBRATED": ErrorRow(
         _CODES.FAILED_PRECONDITION, "–", "Set a threshold in the gallery's policy, or in the request."
     ),
+    "MAP_MISMATCH": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`given` or `expected`: versions, digests or dimensions",
+        "Migrate to a version for which the model repository has a template map (docs/model-change.md), or make one "
+        "with `sameface model map`.",
+    ),
+    "MIGRATION_NOT_FOUND": ErrorRow(
+        _CODES.NOT_FOUND, "`gallery`, `migration`", "List the gallery's migrations, and use one of them."
+    ),
+    "MIGRATION_IN_PROGRESS": ErrorRow(
+        _CODES.FAILED_PRECONDITION,
+        "`gallery`; `migration` or its `state`, if there is a migration",
+        "Do what the message says: wait for the state, or finish, roll back or cancel the migration.",
+    ),
+    "MIGRATION_ENDED": ErrorRow(
+        _CODES.FAILED_PRECONDITION, "`gallery`, `migration`, `state`", "Create another migration; this one has ended."
+    ),
     "CALIBRATION_NOT_SUPPORTED": ErrorRow(
         _CODES.FAILED_PRECONDITION,
         "`identities`, `comparisons`; `gallery`, `target_fmr` or `supported_fmr`; `target_fpir` or `supported_fpir`",

@@ -18,6 +18,7 @@ from sameface.inference.defaults import ChosenVersion
 from sameface.inference.embedders import EmbedderRuntime, is_default
 from sameface.v1 import system_service_pb2, system_service_pb2_grpc
 from sameface_qdrant.engines.base import EngineDescription
+from sameface_qdrant.values.template_map import TemplateMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class ServedParts:
     default_embedder: ChosenVersion
     embedders: Mapping[int, str] = field(default_factory=dict)
     """Version of the embedder → the model that runs it; `face_embedder` runs all others."""
+    maps: Mapping[tuple[int, int], TemplateMap] = field(default_factory=dict)
+    """The template maps between versions of the embedder of faces, by both versions."""
 
     def model_runtime(self, card: ModelCard) -> EmbedderRuntime:
         """Return what runs a model version."""
@@ -82,6 +85,12 @@ class SystemServicer(system_service_pb2_grpc.SystemServiceServicer):  # type: ig
                     takes_whole_images=card.whole_image is not None,
                 )
                 for card in parts.cards
+            ],
+            template_maps=[
+                system_service_pb2.GetServerInfoResponse.TemplateMap(
+                    old_version=old, new_version=new, sha256=found.sha256
+                )
+                for (old, new), found in sorted(parts.maps.items())
             ],
             parts=[
                 system_service_pb2.GetServerInfoResponse.Part(

@@ -13,7 +13,9 @@ from sameface.access.caller import Caller
 from sameface.access.roles import RULES, gallery_of, name_in
 from sameface.audit.gone import forget_the_gone
 from sameface.audit.log import MOST_PEOPLE, UNKNOWN, AuditLog, Entry
+from sameface.audit.migrations import migration_fields, unasked_fields
 from sameface.errors import AuditUnavailable
+from sameface.observation.renewals import taken_renewals
 from sameface.observation.stages import stage
 from sameface.resource_names import ids_in, unescaped
 from sameface.v1 import decision_pb2
@@ -21,6 +23,7 @@ from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.erasure import ErasureReceipt
 from sameface_qdrant.values.ids import ID_PATTERN, check_identity_id
+from sameface_qdrant.values.migration import UnaskedChange
 
 DONE = "OK"
 GONE = ("IDENTITY_NOT_FOUND", "GALLERY_NOT_FOUND")
@@ -130,6 +133,7 @@ class Recorder:
             fields["gallery"] = gallery if ID_PATTERN.fullmatch(gallery) else MALFORMED
         if request_id := getattr(message, "request_id", ""):
             fields["request_id"] = request_id if _is_uuid(request_id) else MALFORMED
+        fields |= migration_fields(message, answer)
         people = {"identity": [(gallery, identity)] if identity else []}
         forgotten: list[tuple[str, ...]] = []
         dry_run = bool(getattr(message, "validate_only", False))
@@ -139,6 +143,8 @@ class Recorder:
                 outcomes = [_outcome(one) for one in decisions]
                 fields["decision"] = outcomes[0] if len(outcomes) == 1 else outcomes[:MOST_PEOPLE]
                 fields["policy_revision"] = decisions[0].policy_revision
+                if renewals := taken_renewals():
+                    fields["renewal"] = renewals[0] if len(renewals) == 1 else renewals[:MOST_PEOPLE]
             if not identity:
                 people["matched"] = [one for decision in decisions for one in _matched(decision)]
         # Where it is not known what a deletion has done, the pseudonym goes too.
@@ -163,6 +169,10 @@ class Recorder:
             people = {"identity": [(one.gallery, one.identity)] if one.identity else []}
             whole = [(one.gallery, one.identity)] if one.identity and not one.template else []
             self._log.append(Entry(fields, people, exist=True, forgotten=whole, erased=True))
+
+    def migrated(self, change: UnaskedChange) -> None:
+        """Write the entry of a change of a migration that no call has made."""
+        self._log.append(Entry(unasked_fields(change)))
 
     async def forget_the_gone(self, store: Store) -> int:
         """Forget people who are not in the store any more, see `sameface.audit.gone`. Return how many."""
@@ -217,7 +227,7 @@ def resource_of(rpc: str, message: Any) -> tuple[str, str]:
         identity = message.identity_id
     else:
         parts = name_in(rule, message).split("/")
-        identity = parts[3] if len(parts) > 3 else ""
+        identity = parts[3] if len(parts) > 3 and parts[2] == "identities" else ""
         with contextlib.suppress(ValueError):
             identity = unescaped(identity)
     # An id is never cut: the result would be that of another person.

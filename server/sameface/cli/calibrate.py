@@ -24,6 +24,7 @@ from sameface_qdrant.errors import InvalidArgument
 OUTCOMES = (Outcome.MATCH, Outcome.AMBIGUOUS, Outcome.NO_MATCH)
 OperationName = Literal["verification", "identification"]
 ScopeName = Literal["claim", "gallery"]
+OriginName = Literal["native", "mapped"]
 
 
 def calibrate(
@@ -37,6 +38,9 @@ def calibrate(
     ] = False,
     only: Annotated[
         OperationName | None, typer.Option(help="apply only this threshold, and the margin", show_default=False)
+    ] = None,
+    origin: Annotated[
+        OriginName | None, typer.Option(help="only thresholds of templates of this origin", show_default=False)
     ] = None,
     scores: Annotated[
         str | None,
@@ -84,6 +88,7 @@ def calibrate(
             cohort=None if cohort is None else _members(client, gallery, cohort),
             propose_identity_thresholds=identities,
             etag=etag,
+            embedding_origin=origin,
         )
     measured = answer.calibration
     if report is not None:

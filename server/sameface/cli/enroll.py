@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -37,13 +36,18 @@ from sameface.cli.photos import (
 from sameface.cli.resume import resumed
 from sameface.cli.stored import Stored, key_of, look_up, refuse_other_people
 from sameface.cli.work import NotTried, error_record, work_on
-from sameface.client import Client, QualityComponent, ServiceError, Template
+from sameface.client import Client, EmbeddingOrigin, QualityComponent, ServiceError, Template
 from sameface.client.fields import template_name
 from sameface_qdrant.errors import InvalidArgument, SamefaceError
 from sameface_qdrant.values.ids import check_id
 
 HEADINGS = ("photo", "identity", "", "")
-STATUS_TEXTS = {"ENROLLED": "enrolled", "ALREADY_THERE": "already there", "WOULD_BE_ENROLLED": "would be enrolled"}
+STATUS_TEXTS = {
+    "ENROLLED": "enrolled",
+    "RENEWED": "renewed",
+    "ALREADY_THERE": "already there",
+    "WOULD_BE_ENROLLED": "would be enrolled",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ def enroll(
     photos: Annotated[
         list[str],
         typer.Argument(
-            metavar="PHOTO...", help="one folder with a sub-folder per person; with --as: photos of one person"
+            metavar="PHOTO...",
+            help="one folder with a sub-folder per person, or s3://bucket/prefix with the same; with --as: photos of "
+            "one person",
         ),
     ],
     identity: Annotated[
@@ -92,6 +98,14 @@ def enroll(
     restart: Annotated[
         bool, typer.Option("--restart", help="send every photo again, also those that an interrupted run has enrolled")
     ] = False,
+    renew: Annotated[
+        bool,
+        typer.Option("--renew", help="the photos were enrolled before: make native what a template map made of them"),
+    ] = False,
+    request_id: Annotated[
+        str,
+        typer.Option(metavar="UUID", help="the request that enrolled this one photo, for --renew", show_default=False),
+    ] = "",
     face: Selection = None,
     address: Address = DEFAULT_ADDRESS,
     as_json: AsJson = False,
@@ -102,14 +116,20 @@ def enroll(
 
     The name of a sub-folder gives the id. If an id belongs to a person of another name, nothing is enrolled. A photo
     that is enrolled already is not added again. A run that was interrupted goes on where it was: what it has enrolled
-    is not sent again. Photos under one id that do not resemble each other are asked about on a terminal, and refused
-    otherwise. Forgeries in `<name>/forgery/` are no samples of that person, and are left out. Exit code: 0 every photo
-    is enrolled, 3 one was refused.
+    is not sent again. --renew is for a gallery whose model was changed: the photos that its templates were made of give
+    them embeddings of the new model, and ids and expiry stay. Photos under one id that do not resemble each other are
+    asked about on a terminal, and refused otherwise. Forgeries in `<name>/forgery/` are no samples of that person, and
+    are left out. Exit code: 0 every photo is enrolled, 3 one was refused.
     """
     began = time.monotonic()
     if display_name and not identity:
         raise InvalidArgument(
             "--display-name is for one identity; name it with --as ID", metadata={"field": "display_name"}
+        )
+    if request_id and not (renew and identity and len(photos) == 1):
+        raise InvalidArgument(
+            "--request-id is for one photo of one person; give --renew, --as ID and one PHOTO",
+            metadata={"field": "request_id"},
         )
     labels = parse_labels(label)
     people, skipped = people_named(photos, identity)
@@ -136,12 +156,15 @@ def enroll(
         resume = (
             None
             if dry_run or STDIN in photos
-            else opened.enter_context(resumed(address, gallery, made, [*photos, identity], restart=restart))
+            else opened.enter_context(
+                resumed(address, gallery, made, [*photos, identity, *["--renew"] * renew], restart=restart)
+            )
         )
         if resume is not None and resume.enrolled:
             note(f"an earlier run has enrolled {len(resume.enrolled)} of these photos, and this one goes on after them")
 
-        kept = frozenset(name for name, _ in stored.templates)
+        # With --renew one that is mapped is to be sent.
+        kept = frozenset(name for name, _ in stored.templates) - (stored.mapped if renew else set())
 
         def earlier(name: str, key: str) -> str:
             """Return the template that an earlier run has made of a photo, if it is still there; else nothing."""
@@ -184,6 +207,8 @@ def enroll(
                 labels=labels,
                 validate_only=dry_run,
                 face_selection=face,
+                renew=renew,
+                request_id=request_id or (photo.sample.request_id if photo.sample else ""),
             )
             if resume is not None:
                 resume.add(key, enrolled.template.id)
@@ -208,7 +233,7 @@ def enroll(
                 record |= failure
                 row = (photo.name, ids[name], coloured(failure["error"], colour="red"), failure["message"])
             else:
-                status = _status(answer, stored.templates)
+                status = _status(answer, stored)
                 counts[status] += 1
                 kinds.append(answer.kinds)
                 record |= {
@@ -256,13 +281,16 @@ def _photo_key(gallery: str, identity: str, face: str, content: bytes) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sameface:enroll/{gallery}/{identity}/{face}/{digest}"))
 
 
-def _status(passed: Passed, known: set[tuple[str, datetime | None]]) -> str:
+def _status(passed: Passed, stored: Stored) -> str:
     """Return what happened to a photo. Note its template, because another file may be the same photo."""
     if passed.template is None:
         return "ALREADY_THERE" if passed.name else "WOULD_BE_ENROLLED"
     key = key_of(passed.template)
-    status = "ALREADY_THERE" if key in known else "ENROLLED"
-    known.add(key)
+    status = "ALREADY_THERE" if key in stored.templates else "ENROLLED"
+    if passed.name in stored.mapped and passed.template.embedding_origin is EmbeddingOrigin.NATIVE:
+        status = "RENEWED"
+        stored.mapped.discard(passed.name)
+    stored.templates.add(key)
     return status
 
 
@@ -282,6 +310,8 @@ def _summary(
     done = f"{counts['WOULD_BE_ENROLLED']} of {photos} photos pass"
     if not dry_run:
         done = f"{counts['ENROLLED']} of {photos} photos enrolled"
+        if renewed := counts["RENEWED"]:
+            done += f", {renewed} renewed"
         if there := counts["ALREADY_THERE"]:
             done += f", {there} already there"
     parts = (done, findings_summary(kinds), counted(identities, "identity"), f"{refused} refused")

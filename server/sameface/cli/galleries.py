@@ -20,6 +20,7 @@ from sameface.cli.options import (
 )
 from sameface.cli.output import note, show_answers, time_text
 from sameface.cli.policies import policy_options, policy_text
+from sameface.resource_names import last_part
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, PolicyOptions
 
 if TYPE_CHECKING:
@@ -190,6 +191,10 @@ def _show_gallery(one: "Gallery", as_json: bool) -> None:
     if one.protection is not None:
         rekeying = ", being re-keyed" if one.protection.rekeying else ""
         rows += [("protection", f"{_keys(one)}{rekeying}")]
+    if one.migration:
+        rows += [("migration", last_part(one.migration))]
+    if one.mapped_templates is not None:
+        rows += [("mapped templates", f"made by the map {one.mapped_templates.map_sha256[:12]}…")]
     if one.licence_restriction:
         rows += [("licence", one.licence_restriction)]
     for setting in POLICY_SETTINGS:

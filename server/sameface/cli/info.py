@@ -32,7 +32,11 @@ def rows_of(found: "ServerInfo") -> list[tuple[str, str]]:
     rows += [(f"part {one.name}", _away(one)) for one in away]
     if found.parts and not away:
         rows.append(("parts", "all serve"))
-    return [*rows, *(("model", _model(one)) for one in found.models)]
+    rows += [("model", _model(one)) for one in found.models]
+    if found.template_maps:
+        maps = ", ".join(f"{one.old_version} to {one.new_version}" for one in found.template_maps)
+        rows.append(("galleries can migrate", f"from version {maps}"))
+    return rows
 
 
 def _away(one: "ServicePart") -> str:

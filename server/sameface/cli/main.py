@@ -37,6 +37,7 @@ class Commands(DeferredGroup):
         "demo": "sameface.cli.demo:demo",
         "version": "sameface.cli.main:version",
         "gallery": "sameface.cli.galleries:gallery_app",
+        "migration": "sameface.cli.migrations:app",
         "identity": "sameface.cli.identities:identity_app",
         "template": "sameface.cli.identities:template_app",
         "erasure": "sameface.cli.erasures:app",

@@ -13,6 +13,7 @@ from sameface.cli.model_add import add
 from sameface.cli.model_centre import centre
 from sameface.cli.model_checks import checked_models, configured_models
 from sameface.cli.model_figures import figures
+from sameface.cli.model_map import map_
 from sameface.cli.model_quantise import quantise
 from sameface.cli.options import AsJson
 from sameface.cli.output import note, print_json, print_table
@@ -31,6 +32,7 @@ app.command()(add)
 app.command()(figures)
 app.command()(centre)
 app.command()(quantise)
+app.command("map")(map_)
 
 TritonUrl = Annotated[
     str, typer.Option(help="gRPC host:port of a running Triton; default: run in this process", show_default=False)

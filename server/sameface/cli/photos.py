@@ -17,6 +17,8 @@ from sameface.client.naming import named, quotable
 from sameface.evaluation.forgery_names import is_forgery, kinds_alone
 from sameface.file_types import PHOTOS
 from sameface.photo_folders import Skipped, describe_skipped, is_folder, photos_below, why_skipped
+from sameface.samples.opening import scheme_of, source_of
+from sameface.samples.source import Sample, SampleSource
 from sameface_qdrant.errors import InvalidArgument
 
 STDIN = "-"
@@ -29,7 +31,11 @@ class NamedPhoto:
 
     name: str
     path: Path | None
-    """None is stdin."""
+    """None is stdin, or a photo of a source."""
+    sample: Sample | None = None
+    """The photo of a source."""
+    source: SampleSource | None = None
+    """Where that photo is."""
 
     def read(self) -> bytes:
         """Return its bytes.
@@ -39,6 +45,10 @@ class NamedPhoto:
             OSError: it cannot be read.
         """
         most = max_photo_bytes_of(os.environ)
+        if self.sample is not None and self.source is not None:
+            content = self.source.read(self.sample, most)
+            check_content(content, self.name, most)
+            return content
         content = read_file(sys.stdin.buffer, "stdin", most) if self.path is None else read_path(self.path, most)
         check_content(content, "stdin" if self.path is None else named(str(self.path)), most)
         return content
@@ -49,7 +59,7 @@ def reader() -> Callable[[NamedPhoto], bytes]:
     stdin: list[bytes] = []
 
     def read(photo: NamedPhoto) -> bytes:
-        if photo.path is not None:
+        if photo.path is not None or photo.sample is not None:
             return photo.read()
         if not stdin:
             stdin.append(photo.read())
@@ -147,6 +157,8 @@ def people_named(photos: list[str], identity: str) -> tuple[dict[str, list[Named
     Raises:
         InvalidArgument: the names stand for no photos, or for no folder of people.
     """
+    if any(map(scheme_of, photos)):
+        return _people_of_source(photos, identity)
     if identity:
         found, skipped = find_photos(photos)
         if not (kept := _without_forgeries(found, skipped, below=None)):
@@ -161,6 +173,34 @@ def people_named(photos: list[str], identity: str) -> tuple[dict[str, list[Named
             metadata={"field": "photo"},
         )
     return find_people(Path(photos[0]))
+
+
+def _people_of_source(photos: Sequence[str], identity: str) -> tuple[dict[str, list[NamedPhoto]], list[Skipped]]:
+    """Return the photos of each person of a source, or all of them as those of one ``identity``, and what was skipped.
+
+    Raises:
+        InvalidArgument: there are several arguments, or the source has no photos.
+        OSError: the source cannot be read.
+    """
+    if len(photos) != 1:
+        raise InvalidArgument(
+            f"{len(photos)} arguments are given; expected one address of a source, such as s3://bucket/people",
+            metadata={"field": "photo"},
+        )
+    source = source_of(photos[0])
+    people: dict[str, list[NamedPhoto]] = {}
+    forgeries = []
+    for sample in source.samples():
+        if is_forgery(f"{sample.person}/{sample.name.partition(f'/{sample.person}/')[2]}"):
+            forgeries.append(Skipped(Path(sample.name), FORGERY))
+        else:
+            photo = NamedPhoto(sample.name, None, sample, source)
+            people.setdefault(identity or sample.person, []).append(photo)
+    if not people:
+        raise InvalidArgument(
+            f"{photos[0]} has no photos; expected {photos[0].rstrip('/')}/<name>/<photo>", metadata={"field": "photo"}
+        )
+    return people, [*getattr(source, "skipped", []), *forgeries]
 
 
 def _without_forgeries(photos: Sequence[NamedPhoto], skipped: list[Skipped], below: Path | None) -> list[NamedPhoto]:

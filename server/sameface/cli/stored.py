@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sameface.cli.photos import display_name_of
 from sameface.cli.work import work_on
-from sameface.client import Client, ServiceError, Template
+from sameface.client import Client, EmbeddingOrigin, ServiceError, Template
 from sameface_qdrant.errors import IdentityAlreadyExists
 
 LISTED_FROM, LISTED_FOR_ONE = 50, 20
@@ -21,6 +21,8 @@ class Stored:
     """By id, of the identities that exist."""
     templates: set[tuple[str, datetime | None]] = field(default_factory=set)
     """Resource name, and time of creation."""
+    mapped: set[str] = field(default_factory=set)
+    """Resource names of those whose embedding a template map made."""
 
 
 def look_up(client: Client, gallery: str, identities: list[str]) -> Stored:
@@ -37,6 +39,7 @@ def look_up(client: Client, gallery: str, identities: list[str]) -> Stored:
             raise found
         stored.display_names[identity], templates = found
         stored.templates.update(key_of(template) for template in templates)
+        stored.mapped.update(one.name for one in templates if one.embedding_origin is EmbeddingOrigin.MAPPED)
     return stored
 
 

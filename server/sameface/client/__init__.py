@@ -24,6 +24,7 @@ from sameface.client.answers.decisions import (
     Decision,
     Identification,
     IdentifiedFace,
+    Renewal,
     StreamAnswer,
     Verification,
 )
@@ -43,20 +44,32 @@ from sameface.client.answers.faces import (
     QualityComponent,
     QualityIssue,
 )
-from sameface.client.answers.galleries import Gallery, Policy, Rekeyed, TemplateProtection
-from sameface.client.answers.service import Model, ServerInfo, ServicePart
+from sameface.client.answers.galleries import (
+    Gallery,
+    MappedTemplates,
+    OperatingPoint,
+    Policy,
+    Rekeyed,
+    TemplateProtection,
+)
+from sameface.client.answers.migrations import Migration, MigrationPlan, PlannedThresholds
+from sameface.client.answers.service import Model, ServedMap, ServerInfo, ServicePart
 from sameface.client.answers.templates import Enrollment, Finding, FoundTemplate, Identity, SearchResult, Template
 from sameface.client.answers.what_if import ErrorRate, OutcomeTransition, SettingOutcomes, WhatIf
 from sameface.client.connection import connect, tls_credentials
 from sameface.client.enums import (
+    EmbeddingOrigin,
     ErasureState,
     FindingKind,
     GuardAction,
     Method,
+    MigrationState,
     Operation,
     Origin,
     Outcome,
     PresentationAttackAction,
+    RenewalState,
+    RenewOnMatch,
     Scope,
     Source,
     ThresholdSource,
@@ -86,6 +99,7 @@ __all__ = [
     "EmbeddedFace",
     "EmbeddedFaces",
     "Embedding",
+    "EmbeddingOrigin",
     "Enrollment",
     "ErasureReceipt",
     "ErasureState",
@@ -105,16 +119,22 @@ __all__ = [
     "IdentityThresholds",
     "LabelledScores",
     "Landmarks",
+    "MappedTemplates",
     "MeasuredThreshold",
     "Method",
+    "Migration",
+    "MigrationPlan",
+    "MigrationState",
     "Model",
     "NotAPhoto",
     "NotAnAddress",
+    "OperatingPoint",
     "Operation",
     "Origin",
     "Outcome",
     "OutcomeTransition",
     "Photo",
+    "PlannedThresholds",
     "Point",
     "Policy",
     "PresentationAttackAction",
@@ -124,9 +144,13 @@ __all__ = [
     "QualityIssue",
     "RecordedDecisions",
     "Rekeyed",
+    "RenewOnMatch",
+    "Renewal",
+    "RenewalState",
     "SampleLike",
     "Scope",
     "SearchResult",
+    "ServedMap",
     "ServerInfo",
     "ServiceError",
     "ServicePart",

@@ -4,11 +4,12 @@ from sameface.client.answers.service import ServerInfo
 from sameface.client.faces import FaceCalls
 from sameface.client.galleries import GalleryCalls
 from sameface.client.identities import ErasureCalls, IdentityCalls, TemplateCalls
+from sameface.client.migrations import MigrationCalls
 from sameface.client.rpc import Call, Rpc
 from sameface.v1 import system_service_pb2
 
 
-class Calls(FaceCalls, GalleryCalls, IdentityCalls, TemplateCalls, ErasureCalls):
+class Calls(FaceCalls, GalleryCalls, IdentityCalls, TemplateCalls, ErasureCalls, MigrationCalls):
     """One method for each rpc of the service.
 
     A method that is declared with ``Call[X]`` returns an ``X`` from `Client` and a coroutine with an ``X`` from

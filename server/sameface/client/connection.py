@@ -14,7 +14,12 @@ from sameface.addresses import check_target, proxy_options
 from sameface.client.errors import NotAnAddress, ServiceError
 from sameface.client.forks import check_usable, use_asynchronously
 from sameface.client.hints import why_unreachable
-from sameface.v1 import face_service_pb2_grpc, gallery_service_pb2_grpc, system_service_pb2_grpc
+from sameface.v1 import (
+    face_service_pb2_grpc,
+    gallery_service_pb2_grpc,
+    migration_service_pb2_grpc,
+    system_service_pb2_grpc,
+)
 
 MAX_MESSAGE_BYTES = 36 << 20
 MAX_PHOTO_BYTES = 16 << 20
@@ -174,6 +179,7 @@ class Connection:
     channel: grpc.Channel
     faces: Any
     galleries: Any
+    migrations: Any
     system: Any
 
 
@@ -191,5 +197,6 @@ def connect(address: str, *, ready_s: float = 10.0) -> Iterator[Connection]:
             channel=channel,
             faces=face_service_pb2_grpc.FaceServiceStub(channel),
             galleries=gallery_service_pb2_grpc.GalleryServiceStub(channel),
+            migrations=migration_service_pb2_grpc.MigrationServiceStub(channel),
             system=system_service_pb2_grpc.SystemServiceStub(channel),
         )

@@ -43,6 +43,8 @@ class ThresholdSource(StrEnum):
     """The gallery's policy sets it."""
     MODEL_CARD = "MODEL_CARD"
     """An operating point of the model card, chosen by the policy's target FMR or FPIR."""
+    TEMPLATE_MAP = "TEMPLATE_MAP"
+    """The same of the template map, for a mapped template."""
 
 
 class FindingKind(StrEnum):
@@ -79,6 +81,67 @@ class Origin(StrEnum):
     """A photo."""
     EMBEDDING = "EMBEDDING"
     """An embedding that the caller computed."""
+
+
+class EmbeddingOrigin(StrEnum):
+    """How a stored embedding came to be under its contract."""
+
+    UNKNOWN = "UNKNOWN"
+    NATIVE = "NATIVE"
+    """The model of the contract made it from a photo, or the caller sent it."""
+    MAPPED = "MAPPED"
+    """A template map made it from the embedding of another model version, see `Migration`."""
+
+
+class RenewOnMatch(StrEnum):
+    """What a match does about a mapped template. It concerns VerifyFace, IdentifyFaces and StreamIdentifyFaces."""
+
+    UNKNOWN = "UNKNOWN"
+    OFF = "OFF"
+    """Nothing."""
+    PROPOSE = "PROPOSE"
+    """``Decision.renewal`` says which mapped template the probe may replace. Nothing is written."""
+    APPLY = "APPLY"
+    """The probe's own embedding replaces the mapped one, if the guards of enrolments allow it."""
+
+
+class RenewalState(StrEnum):
+    """What became of a renewal."""
+
+    UNKNOWN = "UNKNOWN"
+    PROPOSED = "PROPOSED"
+    """Nothing was written. The probe may replace the template, if the guards allow it."""
+    RENEWED = "RENEWED"
+    """The embedding of the probe has replaced the mapped one."""
+    REFUSED = "REFUSED"
+    """The mapped embedding stays."""
+
+
+class MigrationState(StrEnum):
+    """How far a migration is. The gallery decides under its old contract before PROMOTED."""
+
+    UNKNOWN = "UNKNOWN"
+    MAPPING = "MAPPING"
+    """Templates are being mapped in the background."""
+    PAUSED = "PAUSED"
+    """The mapping stands still; ``Migration.failure`` says why. ``resume_migration`` lets it go on."""
+    MAPPED = "MAPPED"
+    """Every template has a form under the new contract. What is enrolled or erased meanwhile follows.
+    ``promote_migration`` is possible."""
+    PROMOTED = "PROMOTED"
+    """The gallery decides under the new contract. The old templates are kept until ``finish_migration``, so
+    ``roll_back_migration`` is possible."""
+    FINISHED = "FINISHED"
+    """The old templates are erased."""
+    ROLLED_BACK = "ROLLED_BACK"
+    """The gallery decides under the old contract again. The new templates are erased."""
+    CANCELLED = "CANCELLED"
+    """It was given up before a promotion. The new templates are erased."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be done with the migration any more."""
+        return self in (MigrationState.FINISHED, MigrationState.ROLLED_BACK, MigrationState.CANCELLED)
 
 
 class GuardAction(StrEnum):

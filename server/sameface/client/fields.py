@@ -48,6 +48,12 @@ def template_name(gallery: str, identity: str, template: str) -> str:
     return f"{identity_name(gallery, identity)}/templates/{template}"
 
 
+def migration_name(gallery: str, migration: str) -> str:
+    """Return the resource name of a migration. Its name itself is taken too, if it is one of this gallery."""
+    start = f"{gallery_name(gallery)}/migrations/"
+    return migration if migration.startswith(start) else start + migration
+
+
 def check_known(options: Mapping[str, Any], known: Iterable[str]) -> None:
     """Raise TypeError for an option that is not among ``known``; Python itself does not check ``**options``."""
     names = list(known)

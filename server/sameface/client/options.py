@@ -5,7 +5,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from sameface.client.answers.evidence import Cohort, LabelledScores, RecordedDecisions
-from sameface.client.enums import GuardAction, Origin, PresentationAttackAction, Scope, WhenFull
+from sameface.client.enums import (
+    EmbeddingOrigin,
+    GuardAction,
+    Origin,
+    PresentationAttackAction,
+    RenewOnMatch,
+    Scope,
+    WhenFull,
+)
 from sameface.v1 import calibration_pb2
 
 # The package of the plugin loads the whole store, which a client does not need.
@@ -15,6 +23,7 @@ if TYPE_CHECKING:
 ScopeName = Literal["claim", "gallery"]
 SelectionName = Literal["largest", "most_central", "error"]
 OriginName = Literal["photo", "embedding"]
+EmbeddingOriginName = Literal["native", "mapped"]
 OperationName = Literal["verification", "identification"]
 
 
@@ -33,6 +42,9 @@ class EnrollOptions(TypedDict, total=False):
     """A UUID that names this enrolment: a call with the same one adds no second template. None or empty: the service
     recognises the photo or embedding itself, at any later time."""
     validate_only: bool
+    renew: bool
+    """The photo was enrolled before: if that template is a mapped one, this photo's embedding replaces the mapped one.
+    The template keeps its name."""
 
 
 class VerifyOptions(TypedDict, total=False):
@@ -96,6 +108,10 @@ class PolicyOptions(TypedDict, total=False):
         "PresentationAttackAction | plugin.PresentationAttackAction | plugin.PresentationAttackActionName | None"
     )
     presentation_attack_threshold: float | None
+    mapped_verify_threshold: float | None
+    mapped_identify_threshold: float | None
+    renew_on_match: "RenewOnMatch | plugin.RenewOnMatch | plugin.RenewOnMatchName | None"
+    renewal_margin: float | None
 
 
 class CalibrateOptions(TypedDict, total=False):
@@ -109,6 +125,9 @@ class CalibrateOptions(TypedDict, total=False):
     """Give ``scores`` or ``cohort``. Without both, the gallery's own templates are compared."""
     propose_identity_thresholds: bool
     etag: str
+    embedding_origin: EmbeddingOriginName | EmbeddingOrigin | None
+    """Measure the thresholds of templates of this origin alone. None: those of native templates, and beside them those
+    of mapped ones as far as the templates support it."""
 
 
 class WhatIfOptions(TypedDict, total=False):

@@ -81,8 +81,11 @@ class CrossComparison:
         )
 
 
-def compare_all_samples(samples: Samples, share: float = 0.05) -> CrossComparison:
+def compare_all_samples(samples: Samples, share: float = 0.05, templates: Vectors | None = None) -> CrossComparison:
     """Compare every sample with every other one; keep at least the highest ``share`` (0 to 1) of the non-mated scores.
+
+    With ``templates``, float32 [samples, dimension], the sample that comes first in each pair is the template, and that
+    is its vector. The vectors of ``samples`` are the probes then.
 
     Scores equal to the lowest kept one are kept too. Memory grows with the number of scores kept, time with the square
     of the number of samples.
@@ -96,14 +99,17 @@ def compare_all_samples(samples: Samples, share: float = 0.05) -> CrossCompariso
     embedded = len(samples.identity)
     counts = np.bincount(sample_owners[:embedded], minlength=len(names))
     non_mated = (embedded**2 - int((counts.astype(np.int64) ** 2).sum())) // 2
-    mated, mated_samples = _mated(samples.vectors, sample_owners)
+    first = samples.vectors if templates is None else templates
+    mated, mated_samples = _mated(first, samples.vectors, sample_owners)
     if not non_mated or not mated.size:
         raise NotEnoughData(
             f"{embedded} samples of {len(names)} identities give {mated.size} mated and {non_mated} non-mated "
             "comparisons; expected some of both: at least two identities, and one of them with at least two samples",
             metadata={"identities": len(names), "comparisons": int(mated.size + non_mated)},
         )
-    tail, tail_samples, fine = _highest(samples.vectors, sample_owners[:embedded], max(LEAST_KEPT, share * non_mated))
+    tail, tail_samples, fine = _highest(
+        first, samples.vectors, sample_owners[:embedded], max(LEAST_KEPT, share * non_mated)
+    )
     mated_fine = np.bincount(_fine_bins(mated[mated > NO_SCORE]), minlength=HISTOGRAM_BINS * _FINE)
     return CrossComparison(
         identities=tuple(map(str, names)),
@@ -119,7 +125,7 @@ def compare_all_samples(samples: Samples, share: float = 0.05) -> CrossCompariso
     )
 
 
-def _mated(vectors: Vectors, sample_owners: Indices) -> tuple[Scores, Positions]:
+def _mated(templates: Vectors, probes: Vectors, sample_owners: Indices) -> tuple[Scores, Positions]:
     """Return the mated scores, and the pairs of samples that they are of."""
     order = np.argsort(sample_owners, kind="stable")
     ends = np.flatnonzero(np.diff(sample_owners[order])) + 1
@@ -129,27 +135,29 @@ def _mated(vectors: Vectors, sample_owners: Indices) -> tuple[Scores, Positions]
         pairs.append(np.stack([group[first], group[second]], axis=1))
     samples = np.concatenate(pairs)
     scores = np.full(len(samples), NO_SCORE)
-    acquired = np.all(samples < len(vectors), axis=1)
+    acquired = np.all(samples < len(probes), axis=1)
     for start in range(0, len(samples), 1 << 16):
         block = np.flatnonzero(acquired[start : start + (1 << 16)]) + start
-        first, second = vectors[samples[block, 0]], vectors[samples[block, 1]]
+        first, second = templates[samples[block, 0]], probes[samples[block, 1]]
         scores[block] = np.clip(np.einsum("ij,ij->i", first, second), -1.0, 1.0)
     return scores, samples.astype(np.int32)
 
 
-def _highest(vectors: Vectors, sample_owners: Indices, least: float) -> tuple[Scores, Positions, Indices]:
+def _highest(
+    templates: Vectors, probes: Vectors, sample_owners: Indices, least: float
+) -> tuple[Scores, Positions, Indices]:
     """Return the highest non-mated scores, descending; their pairs of samples; and the count of each fine bin."""
     fine = np.zeros(HISTOGRAM_BINS * _FINE, np.int64)
-    starts = range(0, len(vectors), _BLOCK)
+    starts = range(0, len(probes), _BLOCK)
     for start in starts:
-        scores, is_non_mated = _block(vectors, sample_owners, start)
+        scores, is_non_mated = _block(templates, probes, sample_owners, start)
         fine += np.bincount(_fine_bins(scores[is_non_mated]), minlength=fine.size)
     above = np.cumsum(fine[::-1])[::-1]
     # The highest bin from which on there are enough scores.
     lowest = int(np.flatnonzero(above >= min(least, above[0]))[-1])
     kept, first, second = [], [], []
     for start in starts:
-        scores, is_non_mated = _block(vectors, sample_owners, start)
+        scores, is_non_mated = _block(templates, probes, sample_owners, start)
         rows, columns = np.nonzero(is_non_mated & (_fine_bins(scores) >= lowest))
         kept.append(scores[rows, columns])
         first.append((rows + start).astype(np.int32))
@@ -159,10 +167,12 @@ def _highest(vectors: Vectors, sample_owners: Indices, least: float) -> tuple[Sc
     return tail[order], np.stack([np.concatenate(first), np.concatenate(second)], axis=1)[order], fine
 
 
-def _block(vectors: Vectors, sample_owners: Indices, start: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _block(
+    templates: Vectors, probes: Vectors, sample_owners: Indices, start: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the scores of a block of samples with all from ``start`` on, and which are new non-mated pairs."""
-    rows = vectors[start : start + _BLOCK]
-    scores = np.clip(rows @ vectors[start:].T, -1.0, 1.0)
+    rows = templates[start : start + _BLOCK]
+    scores = np.clip(rows @ probes[start:].T, -1.0, 1.0)
     is_later = np.arange(scores.shape[1]) > np.arange(scores.shape[0])[:, None]
     return scores, is_later & (sample_owners[start : start + _BLOCK, None] != sample_owners[None, start:])
 

@@ -18,6 +18,7 @@ from sameface.evaluation.resampling import Counts, Estimate, draw_identities, es
 from sameface.evaluation.samples import Compare, Samples
 from sameface.evaluation.support import fpir_support
 from sameface_qdrant.errors import NotEnoughData
+from sameface_qdrant.metrics.comparisons import Vectors
 from sameface_qdrant.metrics.error_rates import Indices, Mask, Rates, Scores, Weights, fnir, fpir, threshold_at_fmr
 from sameface_qdrant.metrics.support import Support
 
@@ -104,10 +105,13 @@ def identify(
     return measure_searches(searches, targets, resample_counts, confidence)
 
 
-def search_samples(samples: Samples, *, splits: int = SPLITS, seed: int = 0) -> SplitSearches:
+def search_samples(
+    samples: Samples, *, splits: int = SPLITS, seed: int = 0, templates: Vectors | None = None
+) -> SplitSearches:
     """Make the searches of every split by cosine.
 
-    The splits depend only on the names of the samples: two models on the same samples have the same splits.
+    The splits depend only on the names of the samples: two models on the same samples have the same splits. With
+    ``templates``, float32 [samples, dimension], these are enrolled, and the vectors of ``samples`` are the probes.
 
     Raises:
         NotEnoughData: fewer than two identities have two samples.
@@ -118,8 +122,10 @@ def search_samples(samples: Samples, *, splits: int = SPLITS, seed: int = 0) -> 
     names = sorted(owner)
     row_of = np.array([rows.get(name, -1) for name in names])
 
+    enrolled = samples.vectors if templates is None else templates
+
     def cosines(probes: Indices, references: Indices) -> NDArray[np.floating]:
-        scores = samples.vectors[row_of[probes]] @ samples.vectors[row_of[references]].T
+        scores = samples.vectors[row_of[probes]] @ enrolled[row_of[references]].T
         clipped: NDArray[np.floating] = np.clip(scores, -1.0, 1.0)
         return clipped
 

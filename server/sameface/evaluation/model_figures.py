@@ -12,6 +12,7 @@ from sameface.evaluation.resampling import Estimate, estimate
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.support import power_text
 from sameface.evaluation.verification import REPLICATES, Verification, verify
+from sameface_qdrant.metrics.comparisons import Vectors
 from sameface_qdrant.metrics.error_rates import Rates
 from sameface_qdrant.metrics.intervals import IdentityBootstrap
 
@@ -50,18 +51,20 @@ def measure_model(
     splits: int = SPLITS,
     seed: int = 0,
     confidence: float = 0.95,
+    templates: Vectors | None = None,
 ) -> ModelFigures:
     """Measure a model on samples.
 
     The figures are FNMR at ``fmrs`` over every pair of samples, where every identity counts the same; FNIR at FPIR 1 %;
     with forgeries, the EER of mated comparisons and skilled forgeries; and, if ``pairs`` are given, the accuracy over
-    them.
+    them. With ``templates``, float32 [samples, dimension], they are those of these templates against the samples as
+    probes, without forgeries and pairs.
 
     Raises:
         InvalidArgument: a pair names a sample that is not among them.
         NotEnoughData: there is no mated or no non-mated comparison, or fewer than two identities have two samples.
     """
-    verified = verify(samples, fmrs, replicates=replicates, seed=seed, confidence=confidence)
+    verified = verify(samples, fmrs, replicates=replicates, seed=seed, confidence=confidence, templates=templates)
     figures = [
         Figure(
             f"FNMR at FMR {power_text(fmr)}",
@@ -71,7 +74,7 @@ def measure_model(
         )
         for place, (fmr, point) in enumerate(zip(fmrs, verified.points, strict=True))
     ]
-    searches = search_samples(samples, splits=splits, seed=seed)
+    searches = search_samples(samples, splits=splits, seed=seed, templates=templates)
     identified = measure_searches(searches, (FPIR,), verified.resample_counts, confidence)
     figures.append(
         Figure(
@@ -83,7 +86,7 @@ def measure_model(
     )
     if verified.skilled is not None:
         figures.append(Figure("EER, skilled forgeries", verified.skilled.eer, verified.skilled.eer_resampled))
-    if pairs:
+    if pairs and templates is None:
         figures.append(_accuracy(samples, pairs, replicates, seed, confidence))
     return ModelFigures(tuple(figures), verified, identified)
 

@@ -10,6 +10,7 @@ from sameface.evaluation.resampling import Counts, Estimate, Resampled, draw_ide
 from sameface.evaluation.samples import Samples
 from sameface.evaluation.skilled_forgeries import SkilledForgeries, compare_forgeries, measure_skilled
 from sameface.evaluation.support import fmr_support
+from sameface_qdrant.metrics.comparisons import Vectors
 from sameface_qdrant.metrics.error_rates import DetCurve, det_curve, eer, fmr, fnmr, threshold_at_fmr
 from sameface_qdrant.metrics.support import Support
 
@@ -61,6 +62,7 @@ def verify(
     replicates: int = REPLICATES,
     seed: int = 0,
     confidence: float = 0.95,
+    templates: Vectors | None = None,
 ) -> Verification:
     """Measure verification over every pair of ``samples``.
 
@@ -75,19 +77,21 @@ def verify(
         replicates: of the bootstrap.
         seed: of the bootstrap.
         confidence: of the intervals, in (0, 1).
+        templates: float32 [samples, dimension]: the first sample of each pair is this template. Forgeries are left out
+            then. See `sameface.evaluation.cross_comparison.compare_all_samples`.
 
     Raises:
         NotEnoughData: there is no mated or no non-mated comparison.
     """
     for share in SHARES:
-        comparison = compare_all_samples(samples, share)
+        comparison = compare_all_samples(samples, share, templates)
         try:
             found = verify_cross(
                 comparison, targets, draw_identities(len(comparison.identities), replicates, seed), confidence
             )
         except TailTooShort:
             continue
-        return _with_forgeries(found, samples, confidence)
+        return found if templates is not None else _with_forgeries(found, samples, confidence)
     raise AssertionError("all scores were kept")
 
 

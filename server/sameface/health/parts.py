@@ -36,6 +36,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "": (MODELS, *_CALLS),
         "sameface.v1.FaceService": (MODELS, *_CALLS),
         "sameface.v1.GalleryService": _CALLS,
+        "sameface.v1.MigrationService": _CALLS,
         "sameface.v1.SystemService": (ACCESS, AUDIT),
         LIVE: (),
         **{part: (part,) for part in PARTS},

@@ -1,4 +1,4 @@
-"""Counts what is in the store, in the background: galleries, identities, templates, and erasures that are pending."""
+"""Counts what is in the store, in the background: galleries, identities, templates, migrations, pending erasures."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sameface.metrics.migrations import Migrating, count_migrations
 from sameface_qdrant.engines.base import Where
 from sameface_qdrant.errors import GalleryNotFound
 from sameface_qdrant.store.filters import gallery_filter
@@ -13,6 +14,7 @@ from sameface_qdrant.store.payloads import IDENTITY, META, RECEIPT, TEMPLATE
 from sameface_qdrant.store.receipts import receipt_of
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.erasure import ErasureState
+from sameface_qdrant.values.gallery import Gallery
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Contents:
     """Identities of the galleries that were asked for."""
     time: float = 0.0
     """When this was counted, in seconds of the epoch."""
+    migrating: Migrating = field(default_factory=Migrating)
 
 
 async def count_contents(store: Store, galleries: Sequence[str] = ()) -> Contents:
@@ -45,16 +48,26 @@ async def count_contents(store: Store, galleries: Sequence[str] = ()) -> Content
         SamefaceError: the store does not answer.
     """
     engine, collections, found, token = store.engine, set[str](), 0, ""
+    migrating = list[Gallery]()
     while True:
         page = await store.galleries.list(page_size=PAGE, page_token=token)
         found += len(page.items)
         collections |= {gallery.contract.key for gallery in page.items}
+        migrating += [gallery for gallery in page.items if gallery.migration is not None]
         if not (token := page.next_token):
             break
     counts = dict.fromkeys((IDENTITY, TEMPLATE), 0)
     for collection in sorted(collections):
         for kind in counts:
             counts[kind] += await engine.count(collection, Where({"kind": kind}))
+    for gallery in migrating:
+        # It is stored under two contracts. The one that it does not decide under holds copies.
+        link = gallery.migration
+        assert link is not None
+        copies = (link.old if link.promoted else link.new).key
+        if copies in collections:
+            for kind in counts:
+                counts[kind] -= await engine.count(copies, gallery_filter(gallery.uid, kind))
     pending = Where({"kind": RECEIPT, "state": ErasureState.PENDING.value})
     points, _ = await engine.scroll(META, pending, OLDEST_OF)
     asked = [receipt_of(point.payload).erase_time.timestamp() for point in points]
@@ -66,6 +79,7 @@ async def count_contents(store: Store, galleries: Sequence[str] = ()) -> Content
         min(asked, default=None),
         {gallery: await _size(store, gallery) for gallery in galleries},
         time.time(),
+        await count_migrations(store),
     )
 
 

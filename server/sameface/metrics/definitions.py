@@ -21,7 +21,7 @@ REASON = "`OK`, `CANCELLED`, or a reason of [errors](errors.md)"
 STAGE = "`queue`, `acquire`, `decode`, `detect`, `quality`, `embed`, `decide`, `enroll`, `audit`"
 MODEL = "a model that is served"
 VERSION = "its version"
-LANE = "`photos`, `long` (calibrations, rekeying, deletions of galleries) or `others`"
+LANE = "`photos`, `long` (calibrations, rekeying, migrations, deletions of galleries) or `others`"
 PART = "a part that the service has: " + ", ".join(f"`{part}`" for part in PARTS)
 
 CALLS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -150,6 +150,24 @@ READ = (
         "gauge",
         "Identities of a gallery that `metrics.galleries` names",
         {"gallery": "its id"},
+    ),
+    Metric(
+        "migrations",
+        "gauge",
+        "Migrations of galleries to another model version that have not ended, by their state",
+        {"state": "`mapping`, `paused`, `mapped` or `promoted`"},
+    ),
+    Metric("migrations_stopped", "gauge", "Migrations that are paused because something failed, such as a full disk"),
+    Metric(
+        "migration_templates",
+        "gauge",
+        "Templates of these migrations under the new contract, and those that have no form there yet",
+        {"progress": "`mapped`, `native` or `left`"},
+    ),
+    Metric(
+        "migration_estimated_end_timestamp_seconds",
+        "gauge",
+        "When all templates will be mapped, at the present rates; no series while nothing is being mapped",
     ),
     Metric("contents_timestamp_seconds", "gauge", "When galleries, identities and templates were counted last"),
     Metric("erasures_pending", "gauge", "Erasures whose bytes are not known to be gone yet"),

@@ -141,6 +141,11 @@ def store_samples(contents: Contents | None, sweeps: Sweeps) -> Iterator[Sample]
         yield "erasures_pending", (), contents.pending
         if contents.oldest_pending is not None:
             yield "oldest_pending_erasure_timestamp_seconds", (), contents.oldest_pending
+        yield from (("migrations", (state.lower(),), count) for state, count in contents.migrating.states.items())
+        yield "migrations_stopped", (), contents.migrating.stopped
+        yield from (("migration_templates", (how,), count) for how, count in contents.migrating.templates.items())
+        if contents.migrating.estimated_end is not None:
+            yield "migration_estimated_end_timestamp_seconds", (), contents.migrating.estimated_end
         for gallery, identities in contents.sizes.items():
             yield "gallery_identities", (gallery,), identities
     for result, count in sweeps.results.items():

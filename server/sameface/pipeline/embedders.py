@@ -1,13 +1,15 @@
 """The embedders that a service serves, of faces and of whole images, and which one a gallery's contract names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sameface.errors import FacesNotSupported
+from sameface.errors import FacesNotSupported, ModelNotFound
 from sameface.inference.cards import EMBEDDER, FACE_EMBEDDERS, ModelCard
 from sameface.inference.embedders import default_version, served_version
-from sameface_qdrant.errors import ThresholdNotCalibrated
+from sameface_qdrant.errors import ContractMismatch, MapMismatch, ThresholdNotCalibrated
 from sameface_qdrant.values.contract import Contract
+from sameface_qdrant.values.gallery import Gallery
+from sameface_qdrant.values.template_map import TemplateMap
 from sameface_qdrant.values.vectors import check_same_contract
 
 
@@ -17,6 +19,8 @@ class Embedders:
 
     cards: Sequence[ModelCard]
     default: int
+    maps: Mapping[tuple[int, int], TemplateMap] = field(default_factory=dict)
+    """The template map from one version of an embedder of faces to another one, by both versions."""
     whole: frozenset[str] = field(init=False)
     """Names of the embedders of whole images."""
 
@@ -44,6 +48,56 @@ class Embedders:
         card = self.card(contract.model, contract.version)
         check_same_contract(card.contract, contract)
         return card
+
+    def mapping(self, contract: Contract, version: int | None = None) -> tuple[ModelCard, TemplateMap]:
+        """Return the card of another version of a contract's embedder, and the template map to it.
+
+        Raises:
+            ModelNotFound: that version is not served.
+            MapMismatch: the model repository has no map for the two versions, or one for other weights.
+        """
+        card = self.card(contract.model, version)
+        if card.version == contract.version:
+            raise MapMismatch(
+                f"the gallery has version {contract.version} of {contract.model} already; choose another version",
+                metadata={"given": card.version, "expected": "another version"},
+            )
+        found = self.maps.get((contract.version, card.version)) if card.model in FACE_EMBEDDERS else None
+        if found is None:
+            there = ", ".join(f"{old} to {new}" for old, new in sorted(self.maps)) or "none"
+            raise MapMismatch(
+                f"there is no template map from version {contract.version} to {card.version} of {card.model}; of "
+                f"the versions that are served there are maps from {there}. {self._advice(contract, card)}",
+                metadata={"given": f"{contract.version} to {card.version}", "expected": there},
+            )
+        found.check_between(contract, card.contract)
+        return card, found
+
+    def _advice(self, contract: Contract, card: ModelCard) -> str:
+        """Return what to do where no map from a contract's version to another one is served."""
+        served = {(one.model, one.version) for one in self.cards}
+        if (contract.model, contract.version) not in served:
+            return (
+                f"Version {contract.version} is not served, and a map is read with both of its versions: serve it too "
+                "(SAMEFACE_EMBEDDER_VERSIONS), and restart"
+            )
+        return (
+            f"Make one with sameface model map {contract.version} {card.version} FOLDER; if there is one that is no "
+            "default, its card says why"
+        )
+
+    def other_card(self, gallery: Gallery) -> ModelCard | None:
+        """Return the card of the contract that a migrating gallery does not decide under at present.
+
+        None if it is in no migration, or if that version is not served: its templates are mapped then.
+        """
+        link = gallery.migration
+        if link is None:
+            return None
+        try:
+            return self.card_for(link.old if link.promoted else link.new)
+        except (ModelNotFound, ContractMismatch):
+            return None
 
     def of_whole_images(self, contract: Contract) -> bool:
         """Whether a contract is that of an embedder of whole images that is served, in this version or another one."""

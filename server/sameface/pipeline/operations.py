@@ -5,28 +5,30 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import numpy as np
-
 from sameface.inference.cards import ModelCard
 from sameface.observation.calls import PRESENT
+from sameface.observation.renewals import note_renewal
 from sameface.observation.stages import stage
 from sameface.pipeline.answers import Enrolment, Identification, IdentificationSettings
+from sameface.pipeline.comparing import decided_pair
 from sameface.pipeline.embedders import Embedders, refuse_face_options
 from sameface.pipeline.gathering import Gathering
+from sameface.pipeline.migrating import also_embedded, renewed, under_present_contract
 from sameface.pipeline.photos import FoundFace, FoundFaces, PhotoPipeline, all_of
 from sameface.pipeline.presentation_attacks import AttackDetection, AttackDetector
+from sameface.pipeline.provenance import content_of, provenance_of
 from sameface.pipeline.samples import EmbeddingSample, PhotoSample, Sample
 from sameface.turn import give_turn_back
 from sameface.vision import FaceSelection
 from sameface_qdrant.errors import ThresholdNotCalibrated
-from sameface_qdrant.policy import decide_comparison
 from sameface_qdrant.store.store import Store
 from sameface_qdrant.values.contract import Contract
-from sameface_qdrant.values.decision import Decision, Probe, Scope
+from sameface_qdrant.values.decision import Decision, Operation, Probe, Scope
 from sameface_qdrant.values.gallery import Gallery, Policy, PresentationAttackAction
 from sameface_qdrant.values.ids import NO_LABELS
-from sameface_qdrant.values.template import FoundTemplate, NewTemplate, Provenance, TemplateFilter
-from sameface_qdrant.values.vectors import Vector, units_under
+from sameface_qdrant.values.template import FoundTemplate, NewTemplate, TemplateFilter
+from sameface_qdrant.values.template_map import TemplateMap
+from sameface_qdrant.values.vectors import Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +43,14 @@ class FaceOperations:
     max_faces: int = 100
     """Most faces of a photo that are embedded."""
     max_faces_detected: int = 1000
+    maps: Mapping[tuple[int, int], TemplateMap] = field(default_factory=dict)
+    """The template maps between versions of the embedder of faces, by both versions."""
     gathering: Gathering = field(default_factory=Gathering)
     """The enrolments that are under way."""
     embedders: Embedders = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "embedders", Embedders(self.cards, self.default_embedder))
+        object.__setattr__(self, "embedders", Embedders(self.cards, self.default_embedder, self.maps))
 
     def embedder_card(self, version: int | None = None, model: str = "") -> ModelCard:
         """Return the card of an embedder version; None means the default version, "" the embedder of faces.
@@ -112,21 +116,28 @@ class FaceOperations:
         labels: Mapping[str, str] = NO_LABELS,
         consent_reference: str = "",
         purpose: str = "",
+        renew: bool = False,
     ) -> Enrolment:
-        """Add one template. With ``validate_only``, check everything but store nothing."""
+        """Add one template. With ``validate_only``, check everything but store nothing.
+
+        With ``renew``, the photo was enrolled before: if that template is a mapped one, this photo's embedding replaces
+        it.
+        """
         # Where the disk is the store's, an enrolment waits for others, to be written together with them.
         gathers = not validate_only and self.store.engine.exclusive
         with self.gathering.enrolment() as making:
             found = await self.store.galleries.get(gallery)
             vector, made_under, face = await self._probe(sample, found, selection)
+            also = await also_embedded(self.photos, self.embedders, found, sample, face)
             # The disk is waited for without a turn. So others use the models meanwhile, and more writes share a flush.
             give_turn_back()
             new = NewTemplate(
                 vector=vector,
                 contract=made_under,
-                provenance=_provenance(sample, face),
-                content=self._content(sample, selection),
+                provenance=provenance_of(sample, face),
+                content=content_of(sample, selection or self.default_selection),
                 expire_time=expire_time,
+                also=also,
             )
             async with making.written() if gathers else nullcontext():
                 with stage("enroll"):
@@ -141,6 +152,7 @@ class FaceOperations:
                         consent_reference=consent_reference,
                         purpose=purpose,
                         validate_only=validate_only,
+                        renew=renew,
                     )
         return Enrolment(template, face)
 
@@ -156,54 +168,81 @@ class FaceOperations:
         selection: FaceSelection | None,
     ) -> tuple[Decision, FoundFace | None]:
         """Verify a sample against a claimed identity (1:1)."""
-        found = await self.store.galleries.recent(gallery)
-        vector, made_under, face = await self._probe(sample, found, selection)
-        try:
-            with stage("decide"):
-                decision = await self.store.verify(
-                    found, identity, Probe(vector, made_under), scope=scope, threshold=threshold, margin=margin
-                )
-        except ThresholdNotCalibrated as error:
-            raise self.embedders.explained(error, found.contract) from None
-        if (call := PRESENT.get()) is not None:
-            call.decided(decision, found.contract)
-        return decision, face
+
+        async def decide(found: Gallery) -> tuple[Decision, FoundFace | None]:
+            vector, made_under, face = await self._probe(sample, found, selection)
+            probe = Probe(vector, made_under)
+            try:
+                with stage("decide"):
+                    decision = await self.store.verify(
+                        found, identity, probe, scope=scope, threshold=threshold, margin=margin
+                    )
+            except ThresholdNotCalibrated as error:
+                raise self.embedders.explained(error, found.contract) from None
+            if (call := PRESENT.get()) is not None:
+                call.decided(decision, found.contract)
+            if decision.renewal is None:
+                return decision, face
+            return await self._renewed(found, decision, sample, probe, face, Operation.VERIFICATION), face
+
+        return await under_present_contract(self.store, gallery, decide)
 
     async def identify(self, sample: Sample, settings: IdentificationSettings) -> Identification:
         """Identify the selected face or, with ``all_faces``, every face of a sample (1:N).
 
         With ``all_faces``, a face that has issues has no decision.
         """
-        gallery = await self.store.galleries.recent(settings.gallery)
+        return await under_present_contract(
+            self.store, settings.gallery, lambda gallery: self._identify(gallery, sample, settings)
+        )
+
+    async def _identify(self, gallery: Gallery, sample: Sample, settings: IdentificationSettings) -> Identification:
         contract = gallery.contract
         if self.embedders.of_whole_images(contract):
             refuse_face_options(contract.model, all_faces=settings.all_faces)
 
-        async def decide(vector: Vector, made_under: Contract) -> Decision:
+        async def decide(vector: Vector, made_under: Contract, face: FoundFace | None) -> Decision:
+            probe = Probe(vector, made_under)
             try:
                 with stage("decide"):
                     decision = await self.store.identify(
-                        gallery,
-                        Probe(vector, made_under),
-                        threshold=settings.threshold,
-                        margin=settings.margin,
-                        limit=settings.limit,
+                        gallery, probe, threshold=settings.threshold, margin=settings.margin, limit=settings.limit
                     )
             except ThresholdNotCalibrated as error:
                 raise self.embedders.explained(error, contract) from None
             if (call := PRESENT.get()) is not None:
                 call.decided(decision, contract)
-            return decision
+            if decision.renewal is None:
+                return decision
+            return await self._renewed(gallery, decision, sample, probe, face, Operation.IDENTIFICATION)
 
         if not (settings.all_faces and isinstance(sample, PhotoSample)):
             vector, made_under, face = await self._probe(sample, gallery, settings.selection)
-            return Identification([(await decide(vector, made_under), face)])
+            return Identification([(await decide(vector, made_under, face), face)])
         attacks = self.attack_detection.detector_for(gallery, sample)
         found = await self.photos.find_faces(sample.content, self.max_faces, attacks)
         passed = [face for face in found.faces if not face.issues]
         vectors = await self.photos.embed([face.crop for face in passed], self.embedders.card_for(contract).version)
-        decisions = iter(await all_of(*(decide(vector, contract) for vector in vectors)))
+        pairs = zip(vectors, passed, strict=True)
+        decisions = iter(await all_of(*(decide(vector, contract, face) for vector, face in pairs)))
         return Identification([(None if face.issues else next(decisions), face) for face in found.faces], found.found)
+
+    async def _renewed(
+        self,
+        gallery: Gallery,
+        decision: Decision,
+        sample: Sample,
+        probe: Probe,
+        face: FoundFace | None,
+        operation: Operation,
+    ) -> Decision:
+        def new() -> NewTemplate:
+            content = content_of(sample, self.default_selection)
+            return NewTemplate(probe.vector, probe.contract, provenance_of(sample, face), content=content)
+
+        decision = await renewed(self.store, gallery, decision, sample, new, operation)
+        note_renewal(decision.renewal)
+        return decision
 
     async def search(
         self,
@@ -216,11 +255,14 @@ class FaceOperations:
         min_score: float | None,
     ) -> tuple[tuple[FoundTemplate, ...], FoundFace | None]:
         """Find the nearest templates under a filter, without a decision."""
-        found = await self.store.galleries.recent(gallery)
-        vector, made_under, face = await self._probe(sample, found, selection)
-        probe = Probe(vector, made_under)
-        with stage("decide"):
-            return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face
+
+        async def look(found: Gallery) -> tuple[tuple[FoundTemplate, ...], FoundFace | None]:
+            vector, made_under, face = await self._probe(sample, found, selection)
+            probe = Probe(vector, made_under)
+            with stage("decide"):
+                return await self.store.search(found, probe, where=where, limit=limit, min_score=min_score), face
+
+        return await under_present_contract(self.store, gallery, look)
 
     async def compare(
         self,
@@ -238,15 +280,8 @@ class FaceOperations:
         sides = await all_of(
             self._vector(first, card.contract, selection), self._vector(second, card.contract, selection)
         )
-        units = units_under(card.contract, [Probe(vector, made_under) for vector, made_under, _ in sides])
-        score = float(np.clip(units[0] @ units[1], -1.0, 1.0))
-        policy = Policy() if target_fmr is None else Policy(target_fmr=target_fmr)
-        try:
-            decision = decide_comparison(score, policy=policy, operating_points=card.points, threshold=threshold)
-        except ThresholdNotCalibrated as error:
-            raise self.embedders.explained(error, card.contract) from None
-        if (call := PRESENT.get()) is not None:
-            call.decided(decision, card.contract)
+        pair = [Probe(vector, made_under) for vector, made_under, _ in sides]
+        decision = decided_pair(pair, card, self.embedders, threshold=threshold, target_fmr=target_fmr)
         return decision, sides[0][2], sides[1][2]
 
     async def detect(self, photo: bytes) -> FoundFaces:
@@ -291,16 +326,3 @@ class FaceOperations:
             chosen = selection or self.default_selection
             face, vector = await self.photos.embed_face(sample.content, chosen, card.version, attacks)
             return vector, contract, face
-
-    def _content(self, sample: Sample, selection: FaceSelection | None) -> bytes:
-        """Return the bytes that identify a repeated enrolment: the face selection and the photo."""
-        if isinstance(sample, EmbeddingSample):
-            return b""
-        return f"{selection or self.default_selection}:".encode() + sample.content
-
-
-def _provenance(sample: Sample, face: FoundFace | None) -> Provenance:
-    if isinstance(sample, EmbeddingSample):
-        return Provenance(source="embedding")
-    quality = {} if face is None else {part.name: round(part.value, 1) for part in face.quality}
-    return Provenance(source="photo", quality=quality)

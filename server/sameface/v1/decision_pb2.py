@@ -22,23 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from sameface.v1 import face_pb2 as sameface_dot_v1_dot_face__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asameface/v1/decision.proto\x12\x0bsameface.v1\"T\n\tCandidate\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x10\n\x08template\x18\x04 \x01(\t\"\x99\x03\n\x08\x44\x65\x63ision\x12%\n\x07outcome\x18\x01 \x01(\x0e\x32\x14.sameface.v1.Outcome\x12\x12\n\x05score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x36\n\x10threshold_source\x18\x04 \x01(\x0e\x32\x1c.sameface.v1.ThresholdSource\x12\x11\n\x04lead\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\x18\n\x10runner_up_margin\x18\x06 \x01(\x02\x12!\n\x05scope\x18\x07 \x01(\x0e\x32\x12.sameface.v1.Scope\x12\x17\n\x0fpolicy_revision\x18\x08 \x01(\x05\x12\x14\n\x0cgallery_size\x18\t \x01(\x03\x12\x1c\n\x0ftarget_attained\x18\x0b \x01(\x08H\x02\x88\x01\x01\x12\x17\n\x0fthreshold_stale\x18\x0c \x01(\x08\x12*\n\ncandidates\x18\n \x03(\x0b\x32\x16.sameface.v1.CandidateB\x08\n\x06_scoreB\x07\n\x05_leadB\x12\n\x10_target_attained*b\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n\rOUTCOME_MATCH\x10\x01\x12\x15\n\x11OUTCOME_AMBIGUOUS\x10\x02\x12\x14\n\x10OUTCOME_NO_MATCH\x10\x03*B\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSCOPE_CLAIM\x10\x01\x12\x11\n\rSCOPE_GALLERY\x10\x02*\xaf\x01\n\x0fThresholdSource\x12 \n\x1cTHRESHOLD_SOURCE_UNSPECIFIED\x10\x00\x12\x1c\n\x18THRESHOLD_SOURCE_REQUEST\x10\x01\x12\x1d\n\x19THRESHOLD_SOURCE_IDENTITY\x10\x02\x12\x1c\n\x18THRESHOLD_SOURCE_GALLERY\x10\x03\x12\x1f\n\x1bTHRESHOLD_SOURCE_MODEL_CARD\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asameface/v1/decision.proto\x12\x0bsameface.v1\x1a\x16sameface/v1/face.proto\"\x8c\x01\n\tCandidate\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x10\n\x08template\x18\x04 \x01(\t\x12\x36\n\x10\x65mbedding_origin\x18\x05 \x01(\x0e\x32\x1c.sameface.v1.EmbeddingOrigin\"\xe6\x01\n\x07Renewal\x12\x10\n\x08template\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.sameface.v1.Renewal.State\x12\x12\n\x05score\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x16\n\x0erequired_score\x18\x04 \x01(\x02\x12\x0e\n\x06reason\x18\x05 \x01(\t\"X\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_PROPOSED\x10\x01\x12\x11\n\rSTATE_RENEWED\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\x42\x08\n\x06_score\"\xf8\x03\n\x08\x44\x65\x63ision\x12%\n\x07outcome\x18\x01 \x01(\x0e\x32\x14.sameface.v1.Outcome\x12\x12\n\x05score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x02\x12\x36\n\x10threshold_source\x18\x04 \x01(\x0e\x32\x1c.sameface.v1.ThresholdSource\x12\x11\n\x04lead\x18\x05 \x01(\x02H\x01\x88\x01\x01\x12\x18\n\x10runner_up_margin\x18\x06 \x01(\x02\x12!\n\x05scope\x18\x07 \x01(\x0e\x32\x12.sameface.v1.Scope\x12\x17\n\x0fpolicy_revision\x18\x08 \x01(\x05\x12\x14\n\x0cgallery_size\x18\t \x01(\x03\x12\x1c\n\x0ftarget_attained\x18\x0b \x01(\x08H\x02\x88\x01\x01\x12\x17\n\x0fthreshold_stale\x18\x0c \x01(\x08\x12*\n\ncandidates\x18\n \x03(\x0b\x32\x16.sameface.v1.Candidate\x12\x36\n\x10\x65mbedding_origin\x18\r \x01(\x0e\x32\x1c.sameface.v1.EmbeddingOrigin\x12%\n\x07renewal\x18\x0e \x01(\x0b\x32\x14.sameface.v1.RenewalB\x08\n\x06_scoreB\x07\n\x05_leadB\x12\n\x10_target_attained*b\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n\rOUTCOME_MATCH\x10\x01\x12\x15\n\x11OUTCOME_AMBIGUOUS\x10\x02\x12\x14\n\x10OUTCOME_NO_MATCH\x10\x03*B\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSCOPE_CLAIM\x10\x01\x12\x11\n\rSCOPE_GALLERY\x10\x02*\xd2\x01\n\x0fThresholdSource\x12 \n\x1cTHRESHOLD_SOURCE_UNSPECIFIED\x10\x00\x12\x1c\n\x18THRESHOLD_SOURCE_REQUEST\x10\x01\x12\x1d\n\x19THRESHOLD_SOURCE_IDENTITY\x10\x02\x12\x1c\n\x18THRESHOLD_SOURCE_GALLERY\x10\x03\x12\x1f\n\x1bTHRESHOLD_SOURCE_MODEL_CARD\x10\x04\x12!\n\x1dTHRESHOLD_SOURCE_TEMPLATE_MAP\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sameface.v1.decision_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=541
-  _globals['_OUTCOME']._serialized_end=639
-  _globals['_SCOPE']._serialized_start=641
-  _globals['_SCOPE']._serialized_end=707
-  _globals['_THRESHOLDSOURCE']._serialized_start=710
-  _globals['_THRESHOLDSOURCE']._serialized_end=885
-  _globals['_CANDIDATE']._serialized_start=43
-  _globals['_CANDIDATE']._serialized_end=127
-  _globals['_DECISION']._serialized_start=130
-  _globals['_DECISION']._serialized_end=539
+  _globals['_OUTCOME']._serialized_start=950
+  _globals['_OUTCOME']._serialized_end=1048
+  _globals['_SCOPE']._serialized_start=1050
+  _globals['_SCOPE']._serialized_end=1116
+  _globals['_THRESHOLDSOURCE']._serialized_start=1119
+  _globals['_THRESHOLDSOURCE']._serialized_end=1329
+  _globals['_CANDIDATE']._serialized_start=68
+  _globals['_CANDIDATE']._serialized_end=208
+  _globals['_RENEWAL']._serialized_start=211
+  _globals['_RENEWAL']._serialized_end=441
+  _globals['_RENEWAL_STATE']._serialized_start=343
+  _globals['_RENEWAL_STATE']._serialized_end=431
+  _globals['_DECISION']._serialized_start=444
+  _globals['_DECISION']._serialized_end=948
 # @@protoc_insertion_point(module_scope)

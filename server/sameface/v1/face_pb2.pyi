@@ -8,12 +8,21 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class EmbeddingOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EMBEDDING_ORIGIN_UNSPECIFIED: _ClassVar[EmbeddingOrigin]
+    EMBEDDING_ORIGIN_NATIVE: _ClassVar[EmbeddingOrigin]
+    EMBEDDING_ORIGIN_MAPPED: _ClassVar[EmbeddingOrigin]
+
 class FaceSelection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     FACE_SELECTION_UNSPECIFIED: _ClassVar[FaceSelection]
     FACE_SELECTION_LARGEST: _ClassVar[FaceSelection]
     FACE_SELECTION_MOST_CENTRAL: _ClassVar[FaceSelection]
     FACE_SELECTION_ERROR: _ClassVar[FaceSelection]
+EMBEDDING_ORIGIN_UNSPECIFIED: EmbeddingOrigin
+EMBEDDING_ORIGIN_NATIVE: EmbeddingOrigin
+EMBEDDING_ORIGIN_MAPPED: EmbeddingOrigin
 FACE_SELECTION_UNSPECIFIED: FaceSelection
 FACE_SELECTION_LARGEST: FaceSelection
 FACE_SELECTION_MOST_CENTRAL: FaceSelection

@@ -17,7 +17,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EnrollTemplateRequest(_message.Message):
-    __slots__ = ("parent", "sample", "allow_missing", "display_name", "face_selection", "expire_time", "request_id", "validate_only", "labels", "consent_reference", "purpose")
+    __slots__ = ("parent", "sample", "allow_missing", "display_name", "face_selection", "expire_time", "request_id", "validate_only", "labels", "consent_reference", "purpose", "renew")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class EnrollTemplateRequest(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     CONSENT_REFERENCE_FIELD_NUMBER: _ClassVar[int]
     PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    RENEW_FIELD_NUMBER: _ClassVar[int]
     parent: str
     sample: _face_pb2.Sample
     allow_missing: bool
@@ -47,7 +48,8 @@ class EnrollTemplateRequest(_message.Message):
     labels: _containers.ScalarMap[str, str]
     consent_reference: str
     purpose: str
-    def __init__(self, parent: _Optional[str] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., display_name: _Optional[str] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., consent_reference: _Optional[str] = ..., purpose: _Optional[str] = ...) -> None: ...
+    renew: bool
+    def __init__(self, parent: _Optional[str] = ..., sample: _Optional[_Union[_face_pb2.Sample, _Mapping]] = ..., allow_missing: _Optional[bool] = ..., display_name: _Optional[str] = ..., face_selection: _Optional[_Union[_face_pb2.FaceSelection, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., consent_reference: _Optional[str] = ..., purpose: _Optional[str] = ..., renew: _Optional[bool] = ...) -> None: ...
 
 class EnrollTemplateResponse(_message.Message):
     __slots__ = ("template", "face", "findings")

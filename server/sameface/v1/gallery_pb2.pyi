@@ -13,6 +13,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RenewOnMatch(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RENEW_ON_MATCH_UNSPECIFIED: _ClassVar[RenewOnMatch]
+    RENEW_ON_MATCH_OFF: _ClassVar[RenewOnMatch]
+    RENEW_ON_MATCH_PROPOSE: _ClassVar[RenewOnMatch]
+    RENEW_ON_MATCH_APPLY: _ClassVar[RenewOnMatch]
+
 class PresentationAttackAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PRESENTATION_ATTACK_ACTION_UNSPECIFIED: _ClassVar[PresentationAttackAction]
@@ -34,6 +41,10 @@ class WhenFull(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WHEN_FULL_REPLACE_OLDEST: _ClassVar[WhenFull]
     WHEN_FULL_REPLACE_LOWEST_QUALITY: _ClassVar[WhenFull]
     WHEN_FULL_REPLACE_MOST_REDUNDANT: _ClassVar[WhenFull]
+RENEW_ON_MATCH_UNSPECIFIED: RenewOnMatch
+RENEW_ON_MATCH_OFF: RenewOnMatch
+RENEW_ON_MATCH_PROPOSE: RenewOnMatch
+RENEW_ON_MATCH_APPLY: RenewOnMatch
 PRESENTATION_ATTACK_ACTION_UNSPECIFIED: PresentationAttackAction
 PRESENTATION_ATTACK_ACTION_OFF: PresentationAttackAction
 PRESENTATION_ATTACK_ACTION_REPORT: PresentationAttackAction
@@ -49,7 +60,7 @@ WHEN_FULL_REPLACE_LOWEST_QUALITY: WhenFull
 WHEN_FULL_REPLACE_MOST_REDUNDANT: WhenFull
 
 class Gallery(_message.Message):
-    __slots__ = ("name", "display_name", "contract", "policy", "create_time", "update_time", "etag", "licence_restriction", "protection")
+    __slots__ = ("name", "display_name", "contract", "policy", "create_time", "update_time", "etag", "licence_restriction", "protection", "migration", "mapped_templates")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +70,8 @@ class Gallery(_message.Message):
     ETAG_FIELD_NUMBER: _ClassVar[int]
     LICENCE_RESTRICTION_FIELD_NUMBER: _ClassVar[int]
     PROTECTION_FIELD_NUMBER: _ClassVar[int]
+    MIGRATION_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_TEMPLATES_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     contract: _face_pb2.Contract
@@ -68,7 +81,25 @@ class Gallery(_message.Message):
     etag: str
     licence_restriction: str
     protection: TemplateProtection
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., licence_restriction: _Optional[str] = ..., protection: _Optional[_Union[TemplateProtection, _Mapping]] = ...) -> None: ...
+    migration: str
+    mapped_templates: MappedTemplates
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., contract: _Optional[_Union[_face_pb2.Contract, _Mapping]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., licence_restriction: _Optional[str] = ..., protection: _Optional[_Union[TemplateProtection, _Mapping]] = ..., migration: _Optional[str] = ..., mapped_templates: _Optional[_Union[MappedTemplates, _Mapping]] = ...) -> None: ...
+
+class MappedTemplates(_message.Message):
+    __slots__ = ("map_sha256", "operating_points")
+    MAP_SHA256_FIELD_NUMBER: _ClassVar[int]
+    OPERATING_POINTS_FIELD_NUMBER: _ClassVar[int]
+    map_sha256: str
+    operating_points: _containers.RepeatedCompositeFieldContainer[OperatingPoint]
+    def __init__(self, map_sha256: _Optional[str] = ..., operating_points: _Optional[_Iterable[_Union[OperatingPoint, _Mapping]]] = ...) -> None: ...
+
+class OperatingPoint(_message.Message):
+    __slots__ = ("fmr", "threshold")
+    FMR_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    fmr: float
+    threshold: float
+    def __init__(self, fmr: _Optional[float] = ..., threshold: _Optional[float] = ...) -> None: ...
 
 class TemplateProtection(_message.Message):
     __slots__ = ("key_id", "generation", "rekeying")
@@ -81,7 +112,7 @@ class TemplateProtection(_message.Message):
     def __init__(self, key_id: _Optional[str] = ..., generation: _Optional[int] = ..., rekeying: _Optional[bool] = ...) -> None: ...
 
 class Policy(_message.Message):
-    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "target_ambiguous", "revision", "create_time", "calibrated_size", "author", "when_full", "on_collision", "collision_threshold", "on_duplicate", "on_outlier", "outlier_threshold", "presentation_attack", "presentation_attack_threshold")
+    __slots__ = ("verify_threshold", "identify_threshold", "runner_up_margin", "target_fmr", "target_fpir", "max_templates", "target_ambiguous", "revision", "create_time", "calibrated_size", "author", "when_full", "on_collision", "collision_threshold", "on_duplicate", "on_outlier", "outlier_threshold", "presentation_attack", "presentation_attack_threshold", "mapped_verify_threshold", "mapped_identify_threshold", "renew_on_match", "renewal_margin")
     VERIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     IDENTIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     RUNNER_UP_MARGIN_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +132,10 @@ class Policy(_message.Message):
     OUTLIER_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_ATTACK_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_ATTACK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_VERIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_IDENTIFY_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    RENEW_ON_MATCH_FIELD_NUMBER: _ClassVar[int]
+    RENEWAL_MARGIN_FIELD_NUMBER: _ClassVar[int]
     verify_threshold: float
     identify_threshold: float
     runner_up_margin: float
@@ -120,7 +155,11 @@ class Policy(_message.Message):
     outlier_threshold: float
     presentation_attack: PresentationAttackAction
     presentation_attack_threshold: float
-    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., target_ambiguous: _Optional[float] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calibrated_size: _Optional[int] = ..., author: _Optional[str] = ..., when_full: _Optional[_Union[WhenFull, str]] = ..., on_collision: _Optional[_Union[GuardAction, str]] = ..., collision_threshold: _Optional[float] = ..., on_duplicate: _Optional[_Union[GuardAction, str]] = ..., on_outlier: _Optional[_Union[GuardAction, str]] = ..., outlier_threshold: _Optional[float] = ..., presentation_attack: _Optional[_Union[PresentationAttackAction, str]] = ..., presentation_attack_threshold: _Optional[float] = ...) -> None: ...
+    mapped_verify_threshold: float
+    mapped_identify_threshold: float
+    renew_on_match: RenewOnMatch
+    renewal_margin: float
+    def __init__(self, verify_threshold: _Optional[float] = ..., identify_threshold: _Optional[float] = ..., runner_up_margin: _Optional[float] = ..., target_fmr: _Optional[float] = ..., target_fpir: _Optional[float] = ..., max_templates: _Optional[int] = ..., target_ambiguous: _Optional[float] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., calibrated_size: _Optional[int] = ..., author: _Optional[str] = ..., when_full: _Optional[_Union[WhenFull, str]] = ..., on_collision: _Optional[_Union[GuardAction, str]] = ..., collision_threshold: _Optional[float] = ..., on_duplicate: _Optional[_Union[GuardAction, str]] = ..., on_outlier: _Optional[_Union[GuardAction, str]] = ..., outlier_threshold: _Optional[float] = ..., presentation_attack: _Optional[_Union[PresentationAttackAction, str]] = ..., presentation_attack_threshold: _Optional[float] = ..., mapped_verify_threshold: _Optional[float] = ..., mapped_identify_threshold: _Optional[float] = ..., renew_on_match: _Optional[_Union[RenewOnMatch, str]] = ..., renewal_margin: _Optional[float] = ...) -> None: ...
 
 class Finding(_message.Message):
     __slots__ = ("kind", "identity", "template", "score", "threshold")
@@ -237,7 +276,7 @@ class Identity(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., verify_threshold: _Optional[float] = ..., template_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., consent_reference: _Optional[str] = ..., purpose: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Template(_message.Message):
-    __slots__ = ("name", "origin", "quality", "create_time", "expire_time")
+    __slots__ = ("name", "origin", "quality", "create_time", "expire_time", "embedding_origin", "map_sha256", "renew_time")
     class Origin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ORIGIN_UNSPECIFIED: _ClassVar[Template.Origin]
@@ -251,9 +290,15 @@ class Template(_message.Message):
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    MAP_SHA256_FIELD_NUMBER: _ClassVar[int]
+    RENEW_TIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     origin: Template.Origin
     quality: _containers.RepeatedCompositeFieldContainer[_face_pb2.QualityComponent]
     create_time: _timestamp_pb2.Timestamp
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., origin: _Optional[_Union[Template.Origin, str]] = ..., quality: _Optional[_Iterable[_Union[_face_pb2.QualityComponent, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    embedding_origin: _face_pb2.EmbeddingOrigin
+    map_sha256: str
+    renew_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., origin: _Optional[_Union[Template.Origin, str]] = ..., quality: _Optional[_Iterable[_Union[_face_pb2.QualityComponent, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., embedding_origin: _Optional[_Union[_face_pb2.EmbeddingOrigin, str]] = ..., map_sha256: _Optional[str] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

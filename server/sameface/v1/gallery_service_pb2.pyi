@@ -4,6 +4,7 @@ from google.api import resource_pb2 as _resource_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from sameface.v1 import calibration_pb2 as _calibration_pb2
 from sameface.v1 import decision_pb2 as _decision_pb2
+from sameface.v1 import face_pb2 as _face_pb2
 from sameface.v1 import gallery_pb2 as _gallery_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -94,7 +95,7 @@ class ListPolicyRevisionsResponse(_message.Message):
     def __init__(self, policies: _Optional[_Iterable[_Union[_gallery_pb2.Policy, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CalibrateGalleryRequest(_message.Message):
-    __slots__ = ("name", "validate_only", "accept_supported", "operation", "scores", "cohort", "propose_identity_thresholds", "etag")
+    __slots__ = ("name", "validate_only", "accept_supported", "operation", "scores", "cohort", "propose_identity_thresholds", "etag", "embedding_origin")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_SUPPORTED_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +104,7 @@ class CalibrateGalleryRequest(_message.Message):
     COHORT_FIELD_NUMBER: _ClassVar[int]
     PROPOSE_IDENTITY_THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_ORIGIN_FIELD_NUMBER: _ClassVar[int]
     name: str
     validate_only: bool
     accept_supported: bool
@@ -111,7 +113,8 @@ class CalibrateGalleryRequest(_message.Message):
     cohort: _calibration_pb2.Cohort
     propose_identity_thresholds: bool
     etag: str
-    def __init__(self, name: _Optional[str] = ..., validate_only: _Optional[bool] = ..., accept_supported: _Optional[bool] = ..., operation: _Optional[_Union[_calibration_pb2.Operation, str]] = ..., scores: _Optional[_Union[_calibration_pb2.LabelledScores, _Mapping]] = ..., cohort: _Optional[_Union[_calibration_pb2.Cohort, _Mapping]] = ..., propose_identity_thresholds: _Optional[bool] = ..., etag: _Optional[str] = ...) -> None: ...
+    embedding_origin: _face_pb2.EmbeddingOrigin
+    def __init__(self, name: _Optional[str] = ..., validate_only: _Optional[bool] = ..., accept_supported: _Optional[bool] = ..., operation: _Optional[_Union[_calibration_pb2.Operation, str]] = ..., scores: _Optional[_Union[_calibration_pb2.LabelledScores, _Mapping]] = ..., cohort: _Optional[_Union[_calibration_pb2.Cohort, _Mapping]] = ..., propose_identity_thresholds: _Optional[bool] = ..., etag: _Optional[str] = ..., embedding_origin: _Optional[_Union[_face_pb2.EmbeddingOrigin, str]] = ...) -> None: ...
 
 class CalibrateGalleryResponse(_message.Message):
     __slots__ = ("gallery", "calibration", "identity_thresholds")

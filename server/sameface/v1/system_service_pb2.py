@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from sameface.v1 import face_pb2 as sameface_dot_v1_dot_face__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sameface/v1/system_service.proto\x12\x0bsameface.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16sameface/v1/face.proto\"\x16\n\x14GetServerInfoRequest\"\xfa\x04\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x19\n\x11inference_runtime\x18\x02 \x01(\t\x12\x19\n\x11inference_version\x18\x03 \x01(\t\x12\x1d\n\x15inference_metrics_url\x18\x04 \x01(\t\x12\x14\n\x0cstore_engine\x18\x05 \x01(\t\x12\x15\n\rstore_version\x18\x06 \x01(\t\x12\x38\n\x06models\x18\x07 \x03(\x0b\x32(.sameface.v1.GetServerInfoResponse.Model\x12\x1f\n\x17\x64\x65\x66\x61ult_embedder_origin\x18\x08 \x01(\t\x12\x36\n\x05parts\x18\t \x03(\x0b\x32\'.sameface.v1.GetServerInfoResponse.Part\x1a\x65\n\x04Part\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07serving\x18\x02 \x01(\x08\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\x1a\xd3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07licence\x18\x04 \x01(\t\x12\'\n\x08\x63ontract\x18\x05 \x01(\x0b\x32\x15.sameface.v1.Contract\x12\x18\n\x10\x64\x65\x66\x61ult_embedder\x18\x06 \x01(\x08\x12\x1b\n\x13licence_restriction\x18\x07 \x01(\t\x12\x0f\n\x07runtime\x18\x08 \x01(\t\x12\x1a\n\x12takes_whole_images\x18\t \x01(\x08\x32\x7f\n\rSystemService\x12n\n\rGetServerInfo\x12!.sameface.v1.GetServerInfoRequest\x1a\".sameface.v1.GetServerInfoResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/serverInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sameface/v1/system_service.proto\x12\x0bsameface.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16sameface/v1/face.proto\"\x16\n\x14GetServerInfoRequest\"\x8a\x06\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x19\n\x11inference_runtime\x18\x02 \x01(\t\x12\x19\n\x11inference_version\x18\x03 \x01(\t\x12\x1d\n\x15inference_metrics_url\x18\x04 \x01(\t\x12\x14\n\x0cstore_engine\x18\x05 \x01(\t\x12\x15\n\rstore_version\x18\x06 \x01(\t\x12\x38\n\x06models\x18\x07 \x03(\x0b\x32(.sameface.v1.GetServerInfoResponse.Model\x12\x1f\n\x17\x64\x65\x66\x61ult_embedder_origin\x18\x08 \x01(\t\x12\x36\n\x05parts\x18\t \x03(\x0b\x32\'.sameface.v1.GetServerInfoResponse.Part\x12\x45\n\rtemplate_maps\x18\n \x03(\x0b\x32..sameface.v1.GetServerInfoResponse.TemplateMap\x1a\x65\n\x04Part\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07serving\x18\x02 \x01(\x08\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\x1aG\n\x0bTemplateMap\x12\x13\n\x0bold_version\x18\x01 \x01(\x05\x12\x13\n\x0bnew_version\x18\x02 \x01(\x05\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x1a\xd3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0f\n\x07licence\x18\x04 \x01(\t\x12\'\n\x08\x63ontract\x18\x05 \x01(\x0b\x32\x15.sameface.v1.Contract\x12\x18\n\x10\x64\x65\x66\x61ult_embedder\x18\x06 \x01(\x08\x12\x1b\n\x13licence_restriction\x18\x07 \x01(\t\x12\x0f\n\x07runtime\x18\x08 \x01(\t\x12\x1a\n\x12takes_whole_images\x18\t \x01(\x08\x32\x7f\n\rSystemService\x12n\n\rGetServerInfo\x12!.sameface.v1.GetServerInfoRequest\x1a\".sameface.v1.GetServerInfoResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/serverInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFOREQUEST']._serialized_start=136
   _globals['_GETSERVERINFOREQUEST']._serialized_end=158
   _globals['_GETSERVERINFORESPONSE']._serialized_start=161
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=795
-  _globals['_GETSERVERINFORESPONSE_PART']._serialized_start=480
-  _globals['_GETSERVERINFORESPONSE_PART']._serialized_end=581
-  _globals['_GETSERVERINFORESPONSE_MODEL']._serialized_start=584
-  _globals['_GETSERVERINFORESPONSE_MODEL']._serialized_end=795
-  _globals['_SYSTEMSERVICE']._serialized_start=797
-  _globals['_SYSTEMSERVICE']._serialized_end=924
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=939
+  _globals['_GETSERVERINFORESPONSE_PART']._serialized_start=551
+  _globals['_GETSERVERINFORESPONSE_PART']._serialized_end=652
+  _globals['_GETSERVERINFORESPONSE_TEMPLATEMAP']._serialized_start=654
+  _globals['_GETSERVERINFORESPONSE_TEMPLATEMAP']._serialized_end=725
+  _globals['_GETSERVERINFORESPONSE_MODEL']._serialized_start=728
+  _globals['_GETSERVERINFORESPONSE_MODEL']._serialized_end=939
+  _globals['_SYSTEMSERVICE']._serialized_start=941
+  _globals['_SYSTEMSERVICE']._serialized_end=1068
 # @@protoc_insertion_point(module_scope)

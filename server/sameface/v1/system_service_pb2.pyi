@@ -16,7 +16,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "inference_runtime", "inference_version", "inference_metrics_url", "store_engine", "store_version", "models", "default_embedder_origin", "parts")
+    __slots__ = ("version", "inference_runtime", "inference_version", "inference_metrics_url", "store_engine", "store_version", "models", "default_embedder_origin", "parts", "template_maps")
     class Part(_message.Message):
         __slots__ = ("name", "serving", "since_time", "reason")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,15 @@ class GetServerInfoResponse(_message.Message):
         since_time: _timestamp_pb2.Timestamp
         reason: str
         def __init__(self, name: _Optional[str] = ..., serving: _Optional[bool] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    class TemplateMap(_message.Message):
+        __slots__ = ("old_version", "new_version", "sha256")
+        OLD_VERSION_FIELD_NUMBER: _ClassVar[int]
+        NEW_VERSION_FIELD_NUMBER: _ClassVar[int]
+        SHA256_FIELD_NUMBER: _ClassVar[int]
+        old_version: int
+        new_version: int
+        sha256: str
+        def __init__(self, old_version: _Optional[int] = ..., new_version: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
     class Model(_message.Message):
         __slots__ = ("name", "version", "title", "licence", "contract", "default_embedder", "licence_restriction", "runtime", "takes_whole_images")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +67,7 @@ class GetServerInfoResponse(_message.Message):
     MODELS_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_EMBEDDER_ORIGIN_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_MAPS_FIELD_NUMBER: _ClassVar[int]
     version: str
     inference_runtime: str
     inference_version: str
@@ -67,4 +77,5 @@ class GetServerInfoResponse(_message.Message):
     models: _containers.RepeatedCompositeFieldContainer[GetServerInfoResponse.Model]
     default_embedder_origin: str
     parts: _containers.RepeatedCompositeFieldContainer[GetServerInfoResponse.Part]
-    def __init__(self, version: _Optional[str] = ..., inference_runtime: _Optional[str] = ..., inference_version: _Optional[str] = ..., inference_metrics_url: _Optional[str] = ..., store_engine: _Optional[str] = ..., store_version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[GetServerInfoResponse.Model, _Mapping]]] = ..., default_embedder_origin: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[GetServerInfoResponse.Part, _Mapping]]] = ...) -> None: ...
+    template_maps: _containers.RepeatedCompositeFieldContainer[GetServerInfoResponse.TemplateMap]
+    def __init__(self, version: _Optional[str] = ..., inference_runtime: _Optional[str] = ..., inference_version: _Optional[str] = ..., inference_metrics_url: _Optional[str] = ..., store_engine: _Optional[str] = ..., store_version: _Optional[str] = ..., models: _Optional[_Iterable[_Union[GetServerInfoResponse.Model, _Mapping]]] = ..., default_embedder_origin: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[GetServerInfoResponse.Part, _Mapping]]] = ..., template_maps: _Optional[_Iterable[_Union[GetServerInfoResponse.TemplateMap, _Mapping]]] = ...) -> None: ...

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sameface_train.few_people.changes import Changes, changed
+from sameface.models.face_changes import Changes, changed
 from sameface_train.few_people.mixtures import Mixtures, draw_mixtures
 from sameface_train.samples import Images, Samples
 

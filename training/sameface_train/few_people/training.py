@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sameface.models.face_changes import Changes
 from sameface_qdrant.errors import InvalidArgument
 from sameface_train import checkpoint
 from sameface_train.backbones import BACKBONES
 from sameface_train.errors import UnusableData
-from sameface_train.few_people.changes import Changes
 from sameface_train.few_people.copies import Amounts, Copies, make_copies, split
 from sameface_train.few_people.folds import SHARES, HeldOut, check_folds, choose_share, fold_of_people, judged, together
 from sameface_train.few_people.learning import Settings, Step, between, outputs, train_upper

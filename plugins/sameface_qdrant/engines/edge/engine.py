@@ -115,8 +115,10 @@ class EdgeEngine:
             insert_only=insert_only,
             condition=None if only_if is None else filter_of(only_if),
         )
-        record = record_of(points, insert_only=insert_only) if only_if is None else None
-        await self._opened(collection).update(operation, [point.id for point in points], record)
+        opened = self._opened(collection)
+        logged = only_if is None and opened.handle.log.whole
+        record = record_of(points, insert_only=insert_only) if logged else None
+        await opened.update(operation, [point.id for point in points], record)
 
     async def set_payload(self, collection: str, where: Where, payload: Mapping[str, Any]) -> None:
         """See `Engine.set_payload`."""

@@ -129,8 +129,10 @@ def _divided(shard: edge.EdgeShard, where: Where, few: bool, records: int) -> tu
     """Return the part of a filter that Edge tests, None for nothing, and the part that this module tests."""
     expiry = Where({}, valid_at=where.valid_at)
     others = replace(where, valid_at=None)
-    # One identity has few points, and the index finds them at once.
-    if few or "identity" in where.equals or where.among or where.outside or not is_indexed(where):
+    # One identity has few points, and the index finds them at once. One identity that is left out also has few. What
+    # else is excluded may be nearly everything.
+    leaves_out_more = bool(where.excludes.keys() - {"identity"})
+    if few or "identity" in where.equals or where.among or where.outside or leaves_out_more or not is_indexed(where):
         return others, expiry
     kept = Where(where.equals)
     matching = records

@@ -59,6 +59,7 @@ def open_current(folder: Path, dimension: int) -> tuple[edge.EdgeShard, Path, in
     with closed_on_failure(shard):
         catch_up(shard, path)
         write_log.write_again(shard, path)
+        _add_indexes(shard)
         # Only now: if the current shard cannot be opened, the others may be all that is left.
         clear_strays(folder, path)
     return shard, path, dimension
@@ -111,9 +112,14 @@ def _create(path: Path, dimension: int, threads: int) -> edge.EdgeShard:
     path.mkdir()
     config = edge.EdgeConfig(vectors=_vectors(dimension), wal_enabled=False, max_search_threads=threads)
     shard = edge.EdgeShard.create(str(path), config)
-    for name, kind in INDEXED_FIELDS.items():
-        shard.update(edge.UpdateOperation.create_field_index(name, _index(name, kind)))
+    _add_indexes(shard)
     return shard
+
+
+def _add_indexes(shard: edge.EdgeShard) -> None:
+    """Index the fields that have no index yet: an earlier release knew fewer."""
+    for name in INDEXED_FIELDS.keys() - shard.info().payload_schema.keys():
+        shard.update(edge.UpdateOperation.create_field_index(name, _index(name, INDEXED_FIELDS[name])))
 
 
 def _index(name: str, kind: str) -> Any:

@@ -269,6 +269,21 @@ class ProtectedEngine:
 
             await self._attempts(collection).writing(uid, remove_ids)
 
+    async def set_resting(self, collection: str, uid: str, ids: Sequence[str], *, rested: bool) -> None:
+        """Encrypt the embeddings of points of a protected gallery, or make them fit to be searched again.
+
+        The gallery is not being re-keyed. A point that was removed meanwhile stays removed.
+        """
+
+        async def write(forms: Sequence[Form]) -> None:
+            (form,) = forms
+            chosen = [form.keys.stored_id(one) for one in ids]
+            present = await self.stored.get(collection, chosen, with_vector=True)
+            made = [form.rested(point) if rested else form.woken(point) for point in present.values()]
+            await self.stored.upsert(collection, made, only_if=Where({TENANT_FIELD: form.tenant}))
+
+        await self._attempts(collection).writing(uid, write)
+
     # How.
 
     def _points(self, collection: str) -> Generations:

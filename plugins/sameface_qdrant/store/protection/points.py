@@ -10,9 +10,12 @@ A sealed field has the name of its field with `SEALED` at the end. `POINT` is th
 identity of a point: what a decision needs of a neighbour.
 """
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from sameface_qdrant.engines.base import LABELS_FIELD, TENANT_FIELD, Hit, Point, Where
 from sameface_qdrant.errors import StoreCorrupt
@@ -22,16 +25,34 @@ from sameface_qdrant.store.payloads import GALLERY, RECEIPT, Payload
 from sameface_qdrant.store.protection.derived import GenerationKeys
 from sameface_qdrant.store.protection.rotation import Rotation
 from sameface_qdrant.store.protection.sealing import Seal, digest
+from sameface_qdrant.store.template_origin import AT_REST, RESTING
 from sameface_qdrant.values.protection import Generation
 from sameface_qdrant.values.schema import PROTECTED, SCHEMA_FIELD, stamped
 from sameface_qdrant.values.vectors import Vector
 
 CLEAR = frozenset(
-    {"kind", "contract", "verify_threshold", "expires", "own_expires", "merging", SCHEMA_FIELD, REVISION, STATE, SINCE}
+    {
+        "kind",
+        "contract",
+        "verify_threshold",
+        "expires",
+        "own_expires",
+        "merging",
+        "origin",
+        "map",
+        "erasing",
+        RESTING,
+        SCHEMA_FIELD,
+        REVISION,
+        STATE,
+        SINCE,
+    }
 )
 LOOKED_UP = frozenset({"identity", "digest", "source", WRITER})
 SEALED = "_sealed"
 POINT = "point" + SEALED
+EMBEDDING = "embedding" + SEALED
+"""A stored field of points at rest: the rotated embedding. All others have it as their vector."""
 KEY = "key"
 """A stored field: id of the master key."""
 STAGED = "+"
@@ -68,7 +89,24 @@ class Form:
             KEY: self.keys.generation.key,
             POINT: self.keys.seal.sealed(identifier, POINT, [point.id, point.payload["identity"]]),
         }
-        return Point(identifier, stamped(payload, PROTECTED), self.turned(point.vector))
+        made = Point(identifier, stamped(payload, PROTECTED), self.turned(point.vector))
+        return self.rested(made) if point.payload.get(RESTING) else made
+
+    def rested(self, stored: Point) -> Point:
+        """Return a stored point with its embedding at rest: the rotated one, encrypted."""
+        if stored.vector is None:
+            return stored
+        content = base64.b64encode(np.asarray(stored.vector, np.float32).tobytes()).decode()
+        sealed = self.keys.seal.sealed(stored.id, EMBEDDING, content)
+        return Point(stored.id, {**stored.payload, RESTING: AT_REST, EMBEDDING: sealed})
+
+    def woken(self, stored: Point) -> Point:
+        """Return a stored point with the embedding that `rested` has encrypted, to the last bit."""
+        if EMBEDDING not in stored.payload:
+            return stored
+        content = self.keys.seal.opened(stored.id, EMBEDDING, stored.payload[EMBEDDING])
+        payload = {name: value for name, value in stored.payload.items() if name not in (RESTING, EMBEDDING)}
+        return Point(stored.id, payload, np.frombuffer(base64.b64decode(content), np.float32))
 
     def fields(self, identifier: str, payload: Payload) -> dict[str, Any]:
         """Return the stored form of fields of the point with a stored id."""
@@ -99,10 +137,11 @@ class Form:
         for name, value in stored.payload.items():
             if name in CLEAR:
                 clear[name] = value
-            elif name.endswith(SEALED) and name != POINT:
+            elif name.endswith(SEALED) and name not in (POINT, EMBEDDING):
                 sealed[name.removesuffix(SEALED)] = value
         clear |= {TENANT_FIELD: self.uid, "identity": identity}
-        vector = None if stored.vector is None or self.rotation is None else self.rotation.undone(stored.vector)
+        turned = None if self.rotation is None else self.woken(stored).vector
+        vector = None if turned is None or self.rotation is None else self.rotation.undone(turned)
         return Point(identifier, _Opened(clear, sealed, seal, stored.id), vector)
 
     def opened_hit(self, hit: Hit) -> Hit:

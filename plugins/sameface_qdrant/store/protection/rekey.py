@@ -22,6 +22,7 @@ from sameface_qdrant.store import payloads
 from sameface_qdrant.store.clock import time_now
 from sameface_qdrant.store.conditional_write import ATTEMPTS, REVISION, change_of, write
 from sameface_qdrant.store.gallery_memory import GalleryMemory
+from sameface_qdrant.store.migration_link import check_not_migrating
 from sameface_qdrant.store.payloads import GALLERY, META
 from sameface_qdrant.store.protection.attempts import Attempts
 from sameface_qdrant.store.protection.engine import ProtectedEngine
@@ -30,7 +31,6 @@ from sameface_qdrant.store.protection.state import LEASE_S
 from sameface_qdrant.store.write_lock import WriteLock
 from sameface_qdrant.values.gallery import Gallery
 from sameface_qdrant.values.protection import Generation, Protection, protection_of, protection_payload
-from sameface_qdrant.values.schema import PROTECTED
 
 BATCH = 32
 """Converting them takes some milliseconds, in which other calls wait."""
@@ -151,6 +151,7 @@ class Rekeying:
                 "created",
                 metadata={"field": "gallery"},
             )
+        check_not_migrating(record.payload, "re-keyed")
         return str(record.payload["gallery"]), protection
 
     async def _gallery(self, gallery: str, uid: str) -> Gallery:
@@ -179,9 +180,12 @@ class Rekeying:
                     return
                 if present != before:
                     raise self._overtaken(gallery)
+                if after.following is not None:
+                    check_not_migrating(record.payload, "re-keyed")
                 fields = {"protection": protection_payload(after), "updated": time_now()}
+                form = payloads.form_of(record.payload)
                 try:
-                    written = await write(self._engine, change_of(META, record, fields, form=PROTECTED))
+                    written = await write(self._engine, change_of(META, record, fields, form=form))
                 finally:
                     self._memory.forget(gallery)
             if written is not None:

@@ -3,6 +3,7 @@
 import typer
 
 from sameface.cli.evaluate import (
+    compatibility,
     few_shot,
     forgeries,
     groups,
@@ -21,6 +22,7 @@ app.command("verification")(verification.verification)
 app.command("groups")(groups.groups)
 app.command("identification")(identification.identification)
 app.command("compare")(model_comparison.compare)
+app.command("compatibility")(compatibility.compatibility)
 app.command("few-shot")(few_shot.few_shot)
 app.command("omniglot-runs")(few_shot.omniglot_runs)
 app.command("forgeries")(forgeries.forgeries)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from sameface.client.answer import Answer, Judged, reads
 from sameface.client.answers.faces import Face
-from sameface.client.enums import Outcome, Scope, ThresholdSource
+from sameface.client.enums import EmbeddingOrigin, Outcome, RenewalState, Scope, ThresholdSource
 from sameface.client.errors import ServiceError
 from sameface.resource_names import last_part
 from sameface.v1 import decision_pb2, face_service_pb2
@@ -22,11 +22,30 @@ class Candidate(Answer):
     """Cosine similarity, -1 to 1; greater means more alike. It is not a probability."""
     template: str
     """The template with this score."""
+    embedding_origin: EmbeddingOrigin = EmbeddingOrigin.NATIVE
+    """Origin of the template's embedding. Scores of different origins have different distributions; the order accounts
+    for that."""
 
     @property
     def identity_id(self) -> str:
         """The id of the identity."""
         return last_part(self.identity)
+
+
+@reads(decision_pb2.Renewal)
+class Renewal(Answer):
+    """A mapped template that a probe may replace after a match, see ``Policy.renew_on_match``."""
+
+    template: str
+    """The mapped template, ``galleries/{gallery}/identities/{identity}/templates/{template}``. It keeps its name."""
+    state: RenewalState
+    """What became of it."""
+    score: float | None
+    """Score of the probe with this template. None for callers who may not know scores."""
+    required_score: float
+    """Lowest score that allows a renewal: the threshold of mapped templates and ``Policy.renewal_margin``."""
+    reason: str
+    """Why it was refused: the reason of an error, such as IDENTITY_COLLISION. Empty otherwise."""
 
 
 @reads(decision_pb2.Decision)
@@ -65,6 +84,12 @@ class Decision(Judged):
     candidates: tuple[Candidate, ...]
     """Best first. A verification lists the claim and, with scope GALLERY, the best other identity. Empty for
     callers who may not know scores."""
+    embedding_origin: EmbeddingOrigin = EmbeddingOrigin.NATIVE
+    """Origin of the template that gave ``score``. ``threshold`` is one for this origin. If the two best identities have
+    templates of different origins, ``lead`` is the difference of their distances to their thresholds."""
+    renewal: Renewal | None = None
+    """The mapped template that the probe may replace, or has replaced. None if there is none, or the policy's
+    ``renew_on_match`` is off. Callers who may not know scores are told of a replaced one alone."""
 
     @property
     def matched(self) -> bool:

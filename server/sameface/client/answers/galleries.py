@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sameface.client.answer import Answer, reads
 from sameface.client.answers.faces import Contract
-from sameface.client.enums import GuardAction, PresentationAttackAction, WhenFull
+from sameface.client.enums import GuardAction, PresentationAttackAction, RenewOnMatch, WhenFull
 from sameface.resource_names import last_part
 from sameface.v1 import gallery_pb2, gallery_service_pb2
 
@@ -71,6 +71,37 @@ class Policy(Answer):
     presentation_attack_threshold: float | None
     """Lowest bona fide score that is accepted, 0 to 1. It belongs to one version of ``face_pad``: choose it again
     when the server gets another one. None: 0.5."""
+    mapped_verify_threshold: float | None = None
+    """Lowest score with a mapped template that accepts a claim, -1 to 1. None: the template map's operating point for
+    ``target_fmr``."""
+    mapped_identify_threshold: float | None = None
+    """Lowest score with a mapped template that identifies, -1 to 1. None: the template map's operating point that
+    reaches ``target_fpir`` at the gallery's present size."""
+    renew_on_match: RenewOnMatch | None = None
+    """Whether a probe that matches may replace a mapped template. None: OFF."""
+    renewal_margin: float | None = None
+    """How far the probe's score with a mapped template must exceed the threshold of mapped templates to replace it, 0
+    to 2. None: 0.1."""
+
+
+@reads(gallery_pb2.OperatingPoint)
+class OperatingPoint(Answer):
+    """A threshold with the false match rate that was measured at it."""
+
+    fmr: float
+    """False match rate."""
+    threshold: float
+    """Lowest score that accepts."""
+
+
+@reads(gallery_pb2.MappedTemplates)
+class MappedTemplates(Answer):
+    """What is known about the mapped templates of a gallery."""
+
+    map_sha256: str
+    """SHA-256 of the template map that made them."""
+    operating_points: tuple[OperatingPoint, ...]
+    """Thresholds of mapped templates that the map was measured with. Used where the policy sets none."""
 
 
 @reads(gallery_pb2.Gallery)
@@ -82,7 +113,8 @@ class Gallery(Answer):
     display_name: str
     """Any text for people, at most 256 characters."""
     contract: Contract
-    """The embedding contract. Set at creation and fixed for the life of the gallery."""
+    """The embedding contract that the gallery decides under. Set at creation; only ``promote_migration`` and
+    ``roll_back_migration`` change it."""
     policy: Policy
     """How the gallery decides."""
     create_time: datetime | None
@@ -96,6 +128,10 @@ class Gallery(Answer):
     does not serve that version."""
     protection: TemplateProtection | None
     """How the templates and names of the gallery are protected in the store. None if they are not."""
+    migration: str = ""
+    """The migration that the gallery is in, ``galleries/{gallery}/migrations/{migration}``. Empty if it is in none."""
+    mapped_templates: MappedTemplates | None = None
+    """Present while the gallery may hold mapped templates under its contract."""
 
     @property
     def id(self) -> str:

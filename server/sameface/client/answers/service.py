@@ -47,6 +47,18 @@ class ServicePart(Answer):
     until their own time limits. INTERNAL for an error that was not foreseen. Empty while it serves."""
 
 
+@reads(system_service_pb2.GetServerInfoResponse.TemplateMap)
+class ServedMap(Answer):
+    """A template map between two versions of ``face_embedder``."""
+
+    old_version: int
+    """Version of a gallery's templates."""
+    new_version: int
+    """Version that they are mapped to."""
+    sha256: str
+    """Digest of the map, 64 hex digits."""
+
+
 @reads(system_service_pb2.GetServerInfoResponse)
 class ServerInfo(Answer):
     """What a service is made of."""
@@ -71,3 +83,5 @@ class ServerInfo(Answer):
     it."""
     parts: tuple[ServicePart, ...]
     """Whether each part of the service answers at the moment."""
+    template_maps: tuple[ServedMap, ...] = ()
+    """Every template map that migrations take: the versions between which galleries of faces can migrate."""

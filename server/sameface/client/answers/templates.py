@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sameface.client.answer import Answer, reads
 from sameface.client.answers.faces import Face, QualityComponent
-from sameface.client.enums import FindingKind, Origin
+from sameface.client.enums import EmbeddingOrigin, FindingKind, Origin
 from sameface.resource_names import last_part
 from sameface.v1 import face_service_pb2, gallery_pb2
 
@@ -59,6 +59,12 @@ class Template(Answer):
     """When the template was enrolled."""
     expire_time: datetime | None
     """From this moment on no comparison uses the template."""
+    embedding_origin: EmbeddingOrigin = EmbeddingOrigin.NATIVE
+    """How its embedding came to be under the gallery's contract."""
+    map_sha256: str = ""
+    """SHA-256 of the template map that made a mapped embedding. Empty for a native one."""
+    renew_time: datetime | None = None
+    """When the embedding of a later photo replaced a mapped one. None if none has."""
 
     @property
     def id(self) -> str:

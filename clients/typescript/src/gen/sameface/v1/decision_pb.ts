@@ -4,13 +4,15 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { EmbeddingOrigin } from "./face_pb.js";
+import { file_sameface_v1_face } from "./face_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sameface/v1/decision.proto.
  */
 export const file_sameface_v1_decision: GenFile = /*@__PURE__*/
-  fileDesc("ChpzYW1lZmFjZS92MS9kZWNpc2lvbi5wcm90bxILc2FtZWZhY2UudjEiVAoJQ2FuZGlkYXRlEhAKCGlkZW50aXR5GAEgASgJEhQKDGRpc3BsYXlfbmFtZRgCIAEoCRINCgVzY29yZRgDIAEoAhIQCgh0ZW1wbGF0ZRgEIAEoCSKZAwoIRGVjaXNpb24SJQoHb3V0Y29tZRgBIAEoDjIULnNhbWVmYWNlLnYxLk91dGNvbWUSEgoFc2NvcmUYAiABKAJIAIgBARIRCgl0aHJlc2hvbGQYAyABKAISNgoQdGhyZXNob2xkX3NvdXJjZRgEIAEoDjIcLnNhbWVmYWNlLnYxLlRocmVzaG9sZFNvdXJjZRIRCgRsZWFkGAUgASgCSAGIAQESGAoQcnVubmVyX3VwX21hcmdpbhgGIAEoAhIhCgVzY29wZRgHIAEoDjISLnNhbWVmYWNlLnYxLlNjb3BlEhcKD3BvbGljeV9yZXZpc2lvbhgIIAEoBRIUCgxnYWxsZXJ5X3NpemUYCSABKAMSHAoPdGFyZ2V0X2F0dGFpbmVkGAsgASgISAKIAQESFwoPdGhyZXNob2xkX3N0YWxlGAwgASgIEioKCmNhbmRpZGF0ZXMYCiADKAsyFi5zYW1lZmFjZS52MS5DYW5kaWRhdGVCCAoGX3Njb3JlQgcKBV9sZWFkQhIKEF90YXJnZXRfYXR0YWluZWQqYgoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEQoNT1VUQ09NRV9NQVRDSBABEhUKEU9VVENPTUVfQU1CSUdVT1VTEAISFAoQT1VUQ09NRV9OT19NQVRDSBADKkIKBVNjb3BlEhUKEVNDT1BFX1VOU1BFQ0lGSUVEEAASDwoLU0NPUEVfQ0xBSU0QARIRCg1TQ09QRV9HQUxMRVJZEAIqrwEKD1RocmVzaG9sZFNvdXJjZRIgChxUSFJFU0hPTERfU09VUkNFX1VOU1BFQ0lGSUVEEAASHAoYVEhSRVNIT0xEX1NPVVJDRV9SRVFVRVNUEAESHQoZVEhSRVNIT0xEX1NPVVJDRV9JREVOVElUWRACEhwKGFRIUkVTSE9MRF9TT1VSQ0VfR0FMTEVSWRADEh8KG1RIUkVTSE9MRF9TT1VSQ0VfTU9ERUxfQ0FSRBAEYgZwcm90bzM");
+  fileDesc("ChpzYW1lZmFjZS92MS9kZWNpc2lvbi5wcm90bxILc2FtZWZhY2UudjEijAEKCUNhbmRpZGF0ZRIQCghpZGVudGl0eRgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSDQoFc2NvcmUYAyABKAISEAoIdGVtcGxhdGUYBCABKAkSNgoQZW1iZWRkaW5nX29yaWdpbhgFIAEoDjIcLnNhbWVmYWNlLnYxLkVtYmVkZGluZ09yaWdpbiLmAQoHUmVuZXdhbBIQCgh0ZW1wbGF0ZRgBIAEoCRIpCgVzdGF0ZRgCIAEoDjIaLnNhbWVmYWNlLnYxLlJlbmV3YWwuU3RhdGUSEgoFc2NvcmUYAyABKAJIAIgBARIWCg5yZXF1aXJlZF9zY29yZRgEIAEoAhIOCgZyZWFzb24YBSABKAkiWAoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABISCg5TVEFURV9QUk9QT1NFRBABEhEKDVNUQVRFX1JFTkVXRUQQAhIRCg1TVEFURV9SRUZVU0VEEANCCAoGX3Njb3JlIvgDCghEZWNpc2lvbhIlCgdvdXRjb21lGAEgASgOMhQuc2FtZWZhY2UudjEuT3V0Y29tZRISCgVzY29yZRgCIAEoAkgAiAEBEhEKCXRocmVzaG9sZBgDIAEoAhI2ChB0aHJlc2hvbGRfc291cmNlGAQgASgOMhwuc2FtZWZhY2UudjEuVGhyZXNob2xkU291cmNlEhEKBGxlYWQYBSABKAJIAYgBARIYChBydW5uZXJfdXBfbWFyZ2luGAYgASgCEiEKBXNjb3BlGAcgASgOMhIuc2FtZWZhY2UudjEuU2NvcGUSFwoPcG9saWN5X3JldmlzaW9uGAggASgFEhQKDGdhbGxlcnlfc2l6ZRgJIAEoAxIcCg90YXJnZXRfYXR0YWluZWQYCyABKAhIAogBARIXCg90aHJlc2hvbGRfc3RhbGUYDCABKAgSKgoKY2FuZGlkYXRlcxgKIAMoCzIWLnNhbWVmYWNlLnYxLkNhbmRpZGF0ZRI2ChBlbWJlZGRpbmdfb3JpZ2luGA0gASgOMhwuc2FtZWZhY2UudjEuRW1iZWRkaW5nT3JpZ2luEiUKB3JlbmV3YWwYDiABKAsyFC5zYW1lZmFjZS52MS5SZW5ld2FsQggKBl9zY29yZUIHCgVfbGVhZEISChBfdGFyZ2V0X2F0dGFpbmVkKmIKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhEKDU9VVENPTUVfTUFUQ0gQARIVChFPVVRDT01FX0FNQklHVU9VUxACEhQKEE9VVENPTUVfTk9fTUFUQ0gQAypCCgVTY29wZRIVChFTQ09QRV9VTlNQRUNJRklFRBAAEg8KC1NDT1BFX0NMQUlNEAESEQoNU0NPUEVfR0FMTEVSWRACKtIBCg9UaHJlc2hvbGRTb3VyY2USIAocVEhSRVNIT0xEX1NPVVJDRV9VTlNQRUNJRklFRBAAEhwKGFRIUkVTSE9MRF9TT1VSQ0VfUkVRVUVTVBABEh0KGVRIUkVTSE9MRF9TT1VSQ0VfSURFTlRJVFkQAhIcChhUSFJFU0hPTERfU09VUkNFX0dBTExFUlkQAxIfChtUSFJFU0hPTERfU09VUkNFX01PREVMX0NBUkQQBBIhCh1USFJFU0hPTERfU09VUkNFX1RFTVBMQVRFX01BUBAFYgZwcm90bzM", [file_sameface_v1_face]);
 
 /**
  * An identity with its score, the highest score of its templates.
@@ -45,6 +47,14 @@ export type Candidate = Message<"sameface.v1.Candidate"> & {
    * @generated from field: string template = 4;
    */
   template: string;
+
+  /**
+   * Origin of the template's embedding. Scores of different origins have different distributions; the order accounts for
+   * that.
+   *
+   * @generated from field: sameface.v1.EmbeddingOrigin embedding_origin = 5;
+   */
+  embeddingOrigin: EmbeddingOrigin;
 };
 
 /**
@@ -53,6 +63,96 @@ export type Candidate = Message<"sameface.v1.Candidate"> & {
  */
 export const CandidateSchema: GenMessage<Candidate> = /*@__PURE__*/
   messageDesc(file_sameface_v1_decision, 0);
+
+/**
+ * A mapped template that a probe may replace after a match, see `Policy.renew_on_match`.
+ *
+ * @generated from message sameface.v1.Renewal
+ */
+export type Renewal = Message<"sameface.v1.Renewal"> & {
+  /**
+   * The mapped template, `galleries/{gallery}/identities/{identity}/templates/{template}`. It keeps its name.
+   *
+   * @generated from field: string template = 1;
+   */
+  template: string;
+
+  /**
+   * What became of it.
+   *
+   * @generated from field: sameface.v1.Renewal.State state = 2;
+   */
+  state: Renewal_State;
+
+  /**
+   * Score of the probe with this template. Absent for callers who may not know scores.
+   *
+   * @generated from field: optional float score = 3;
+   */
+  score?: number;
+
+  /**
+   * Lowest score that allows a renewal: the threshold of mapped templates and `Policy.renewal_margin`.
+   *
+   * @generated from field: float required_score = 4;
+   */
+  requiredScore: number;
+
+  /**
+   * Why it was refused: the reason of an error, such as IDENTITY_COLLISION. Empty otherwise.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message sameface.v1.Renewal.
+ * Use `create(RenewalSchema)` to create a new message.
+ */
+export const RenewalSchema: GenMessage<Renewal> = /*@__PURE__*/
+  messageDesc(file_sameface_v1_decision, 1);
+
+/**
+ * What became of a renewal.
+ *
+ * @generated from enum sameface.v1.Renewal.State
+ */
+export enum Renewal_State {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Nothing was written. The probe may replace the template, if the guards allow it.
+   *
+   * @generated from enum value: STATE_PROPOSED = 1;
+   */
+  PROPOSED = 1,
+
+  /**
+   * The embedding of the probe has replaced the mapped one.
+   *
+   * @generated from enum value: STATE_RENEWED = 2;
+   */
+  RENEWED = 2,
+
+  /**
+   * The mapped embedding stays.
+   *
+   * @generated from enum value: STATE_REFUSED = 3;
+   */
+  REFUSED = 3,
+}
+
+/**
+ * Describes the enum sameface.v1.Renewal.State.
+ */
+export const Renewal_StateSchema: GenEnum<Renewal_State> = /*@__PURE__*/
+  enumDesc(file_sameface_v1_decision, 1, 0);
 
 /**
  * An outcome with every number behind it.
@@ -149,6 +249,22 @@ export type Decision = Message<"sameface.v1.Decision"> & {
    * @generated from field: repeated sameface.v1.Candidate candidates = 10;
    */
   candidates: Candidate[];
+
+  /**
+   * Origin of the template that gave `score`. `threshold` is one for this origin. If the two best identities have
+   * templates of different origins, `lead` is the difference of their distances to their thresholds.
+   *
+   * @generated from field: sameface.v1.EmbeddingOrigin embedding_origin = 13;
+   */
+  embeddingOrigin: EmbeddingOrigin;
+
+  /**
+   * The mapped template that the probe may replace, or has replaced. Absent if there is none, or the policy's
+   * `renew_on_match` is off. Callers who may not know scores are told of a replaced one alone.
+   *
+   * @generated from field: sameface.v1.Renewal renewal = 14;
+   */
+  renewal?: Renewal;
 };
 
 /**
@@ -156,7 +272,7 @@ export type Decision = Message<"sameface.v1.Decision"> & {
  * Use `create(DecisionSchema)` to create a new message.
  */
 export const DecisionSchema: GenMessage<Decision> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_decision, 1);
+  messageDesc(file_sameface_v1_decision, 2);
 
 /**
  * Result of a decision.
@@ -275,6 +391,13 @@ export enum ThresholdSource {
    * @generated from enum value: THRESHOLD_SOURCE_MODEL_CARD = 4;
    */
   MODEL_CARD = 4,
+
+  /**
+   * The same of the template map, for a mapped template.
+   *
+   * @generated from enum value: THRESHOLD_SOURCE_TEMPLATE_MAP = 5;
+   */
+  TEMPLATE_MAP = 5,
 }
 
 /**

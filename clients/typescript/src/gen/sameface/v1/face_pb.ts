@@ -11,7 +11,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sameface/v1/face.proto.
  */
 export const file_sameface_v1_face: GenFile = /*@__PURE__*/
-  fileDesc("ChZzYW1lZmFjZS92MS9mYWNlLnByb3RvEgtzYW1lZmFjZS52MSJQCgZTYW1wbGUSDwoFcGhvdG8YASABKAxIABIrCgllbWJlZGRpbmcYAiABKAsyFi5zYW1lZmFjZS52MS5FbWJlZGRpbmdIAEIICgZzb3VyY2UiUAoJRW1iZWRkaW5nEhQKBnZhbHVlcxgBIAMoAkIE4kEBAhItCghjb250cmFjdBgCIAEoCzIVLnNhbWVmYWNlLnYxLkNvbnRyYWN0QgTiQQECIoIBCghDb250cmFjdBITCgVtb2RlbBgBIAEoCUIE4kEBAhIVCgd2ZXJzaW9uGAIgASgFQgTiQQECEhQKBnNoYTI1NhgDIAEoCUIE4kEBAhIXCglkaW1lbnNpb24YBCABKAVCBOJBAQISGwoNcHJlcHJvY2Vzc2luZxgFIAEoCUIE4kEBAiIdCgVQb2ludBIJCgF4GAEgASgCEgkKAXkYAiABKAIiQgoLQm91bmRpbmdCb3gSCQoBeBgBIAEoAhIJCgF5GAIgASgCEg0KBXdpZHRoGAMgASgCEg4KBmhlaWdodBgEIAEoAiLPAQoJTGFuZG1hcmtzEiUKCXJpZ2h0X2V5ZRgBIAEoCzISLnNhbWVmYWNlLnYxLlBvaW50EiQKCGxlZnRfZXllGAIgASgLMhIuc2FtZWZhY2UudjEuUG9pbnQSJAoIbm9zZV90aXAYAyABKAsyEi5zYW1lZmFjZS52MS5Qb2ludBInCgttb3V0aF9yaWdodBgEIAEoCzISLnNhbWVmYWNlLnYxLlBvaW50EiYKCm1vdXRoX2xlZnQYBSABKAsyEi5zYW1lZmFjZS52MS5Qb2ludCJSChBRdWFsaXR5Q29tcG9uZW50EgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAISEwoLbWVhc3VyZW1lbnQYAyABKAISDAoEdW5pdBgEIAEoCSIvCgxRdWFsaXR5SXNzdWUSDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiaQobUHJlc2VudGF0aW9uQXR0YWNrRGV0ZWN0aW9uEg0KBXNjb3JlGAEgASgCEhYKCXRocmVzaG9sZBgCIAEoAkgAiAEBEhUKDW1vZGVsX3ZlcnNpb24YAyABKAVCDAoKX3RocmVzaG9sZCKmAgoERmFjZRIuCgxib3VuZGluZ19ib3gYASABKAsyGC5zYW1lZmFjZS52MS5Cb3VuZGluZ0JveBIpCglsYW5kbWFya3MYAiABKAsyFi5zYW1lZmFjZS52MS5MYW5kbWFya3MSFwoPZGV0ZWN0aW9uX3Njb3JlGAMgASgCEi4KB3F1YWxpdHkYBCADKAsyHS5zYW1lZmFjZS52MS5RdWFsaXR5Q29tcG9uZW50EikKBmlzc3VlcxgFIAMoCzIZLnNhbWVmYWNlLnYxLlF1YWxpdHlJc3N1ZRJPCh1wcmVzZW50YXRpb25fYXR0YWNrX2RldGVjdGlvbhgGIAEoCzIoLnNhbWVmYWNlLnYxLlByZXNlbnRhdGlvbkF0dGFja0RldGVjdGlvbiqGAQoNRmFjZVNlbGVjdGlvbhIeChpGQUNFX1NFTEVDVElPTl9VTlNQRUNJRklFRBAAEhoKFkZBQ0VfU0VMRUNUSU9OX0xBUkdFU1QQARIfChtGQUNFX1NFTEVDVElPTl9NT1NUX0NFTlRSQUwQAhIYChRGQUNFX1NFTEVDVElPTl9FUlJPUhADYgZwcm90bzM", [file_google_api_field_behavior]);
+  fileDesc("ChZzYW1lZmFjZS92MS9mYWNlLnByb3RvEgtzYW1lZmFjZS52MSJQCgZTYW1wbGUSDwoFcGhvdG8YASABKAxIABIrCgllbWJlZGRpbmcYAiABKAsyFi5zYW1lZmFjZS52MS5FbWJlZGRpbmdIAEIICgZzb3VyY2UiUAoJRW1iZWRkaW5nEhQKBnZhbHVlcxgBIAMoAkIE4kEBAhItCghjb250cmFjdBgCIAEoCzIVLnNhbWVmYWNlLnYxLkNvbnRyYWN0QgTiQQECIoIBCghDb250cmFjdBITCgVtb2RlbBgBIAEoCUIE4kEBAhIVCgd2ZXJzaW9uGAIgASgFQgTiQQECEhQKBnNoYTI1NhgDIAEoCUIE4kEBAhIXCglkaW1lbnNpb24YBCABKAVCBOJBAQISGwoNcHJlcHJvY2Vzc2luZxgFIAEoCUIE4kEBAiIdCgVQb2ludBIJCgF4GAEgASgCEgkKAXkYAiABKAIiQgoLQm91bmRpbmdCb3gSCQoBeBgBIAEoAhIJCgF5GAIgASgCEg0KBXdpZHRoGAMgASgCEg4KBmhlaWdodBgEIAEoAiLPAQoJTGFuZG1hcmtzEiUKCXJpZ2h0X2V5ZRgBIAEoCzISLnNhbWVmYWNlLnYxLlBvaW50EiQKCGxlZnRfZXllGAIgASgLMhIuc2FtZWZhY2UudjEuUG9pbnQSJAoIbm9zZV90aXAYAyABKAsyEi5zYW1lZmFjZS52MS5Qb2ludBInCgttb3V0aF9yaWdodBgEIAEoCzISLnNhbWVmYWNlLnYxLlBvaW50EiYKCm1vdXRoX2xlZnQYBSABKAsyEi5zYW1lZmFjZS52MS5Qb2ludCJSChBRdWFsaXR5Q29tcG9uZW50EgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAISEwoLbWVhc3VyZW1lbnQYAyABKAISDAoEdW5pdBgEIAEoCSIvCgxRdWFsaXR5SXNzdWUSDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiaQobUHJlc2VudGF0aW9uQXR0YWNrRGV0ZWN0aW9uEg0KBXNjb3JlGAEgASgCEhYKCXRocmVzaG9sZBgCIAEoAkgAiAEBEhUKDW1vZGVsX3ZlcnNpb24YAyABKAVCDAoKX3RocmVzaG9sZCKmAgoERmFjZRIuCgxib3VuZGluZ19ib3gYASABKAsyGC5zYW1lZmFjZS52MS5Cb3VuZGluZ0JveBIpCglsYW5kbWFya3MYAiABKAsyFi5zYW1lZmFjZS52MS5MYW5kbWFya3MSFwoPZGV0ZWN0aW9uX3Njb3JlGAMgASgCEi4KB3F1YWxpdHkYBCADKAsyHS5zYW1lZmFjZS52MS5RdWFsaXR5Q29tcG9uZW50EikKBmlzc3VlcxgFIAMoCzIZLnNhbWVmYWNlLnYxLlF1YWxpdHlJc3N1ZRJPCh1wcmVzZW50YXRpb25fYXR0YWNrX2RldGVjdGlvbhgGIAEoCzIoLnNhbWVmYWNlLnYxLlByZXNlbnRhdGlvbkF0dGFja0RldGVjdGlvbiptCg9FbWJlZGRpbmdPcmlnaW4SIAocRU1CRURESU5HX09SSUdJTl9VTlNQRUNJRklFRBAAEhsKF0VNQkVERElOR19PUklHSU5fTkFUSVZFEAESGwoXRU1CRURESU5HX09SSUdJTl9NQVBQRUQQAiqGAQoNRmFjZVNlbGVjdGlvbhIeChpGQUNFX1NFTEVDVElPTl9VTlNQRUNJRklFRBAAEhoKFkZBQ0VfU0VMRUNUSU9OX0xBUkdFU1QQARIfChtGQUNFX1NFTEVDVElPTl9NT1NUX0NFTlRSQUwQAhIYChRGQUNFX1NFTEVDVElPTl9FUlJPUhADYgZwcm90bzM", [file_google_api_field_behavior]);
 
 /**
  * Input of an enrolment, verification or identification: a photo, or an embedding that was made elsewhere under the
@@ -415,6 +415,40 @@ export const FaceSchema: GenMessage<Face> = /*@__PURE__*/
   messageDesc(file_sameface_v1_face, 9);
 
 /**
+ * How a stored embedding came to be under its contract.
+ *
+ * @generated from enum sameface.v1.EmbeddingOrigin
+ */
+export enum EmbeddingOrigin {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: EMBEDDING_ORIGIN_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The model of the contract made it from a photo, or the caller sent it.
+   *
+   * @generated from enum value: EMBEDDING_ORIGIN_NATIVE = 1;
+   */
+  NATIVE = 1,
+
+  /**
+   * A template map made it from the embedding of another model version, see MigrationService.
+   *
+   * @generated from enum value: EMBEDDING_ORIGIN_MAPPED = 2;
+   */
+  MAPPED = 2,
+}
+
+/**
+ * Describes the enum sameface.v1.EmbeddingOrigin.
+ */
+export const EmbeddingOriginSchema: GenEnum<EmbeddingOrigin> = /*@__PURE__*/
+  enumDesc(file_sameface_v1_face, 0);
+
+/**
  * Which of several faces in a photo is used.
  *
  * @generated from enum sameface.v1.FaceSelection
@@ -453,5 +487,5 @@ export enum FaceSelection {
  * Describes the enum sameface.v1.FaceSelection.
  */
 export const FaceSelectionSchema: GenEnum<FaceSelection> = /*@__PURE__*/
-  enumDesc(file_sameface_v1_face, 0);
+  enumDesc(file_sameface_v1_face, 1);
 

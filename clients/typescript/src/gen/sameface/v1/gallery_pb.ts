@@ -8,7 +8,7 @@ import { file_google_api_field_behavior } from "../../google/api/field_behavior_
 import { file_google_api_resource } from "../../google/api/resource_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Contract, QualityComponent } from "./face_pb.js";
+import type { Contract, EmbeddingOrigin, QualityComponent } from "./face_pb.js";
 import { file_sameface_v1_face } from "./face_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sameface/v1/gallery.proto.
  */
 export const file_sameface_v1_gallery: GenFile = /*@__PURE__*/
-  fileDesc("ChlzYW1lZmFjZS92MS9nYWxsZXJ5LnByb3RvEgtzYW1lZmFjZS52MSKzAwoHR2FsbGVyeRISCgRuYW1lGAEgASgJQgTiQQEIEhoKDGRpc3BsYXlfbmFtZRgCIAEoCUIE4kEBARItCghjb250cmFjdBgDIAEoCzIVLnNhbWVmYWNlLnYxLkNvbnRyYWN0QgTiQQEDEikKBnBvbGljeRgEIAEoCzITLnNhbWVmYWNlLnYxLlBvbGljeUIE4kEBARI1CgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLdXBkYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEhIKBGV0YWcYByABKAlCBOJBAQESIQoTbGljZW5jZV9yZXN0cmljdGlvbhgIIAEoCUIE4kEBAxI5Cgpwcm90ZWN0aW9uGAkgASgLMh8uc2FtZWZhY2UudjEuVGVtcGxhdGVQcm90ZWN0aW9uQgTiQQEDOj7qQTsKEHNhbWVmYWNlL0dhbGxlcnkSE2dhbGxlcmllcy97Z2FsbGVyeX0qCWdhbGxlcmllczIHZ2FsbGVyeSJcChJUZW1wbGF0ZVByb3RlY3Rpb24SFAoGa2V5X2lkGAEgASgJQgTiQQEDEhgKCmdlbmVyYXRpb24YAiABKAVCBOJBAQMSFgoIcmVrZXlpbmcYAyABKAhCBOJBAQMi/QgKBlBvbGljeRIjChB2ZXJpZnlfdGhyZXNob2xkGAEgASgCQgTiQQEBSACIAQESJQoSaWRlbnRpZnlfdGhyZXNob2xkGAIgASgCQgTiQQEBSAGIAQESIwoQcnVubmVyX3VwX21hcmdpbhgDIAEoAkIE4kEBAUgCiAEBEh0KCnRhcmdldF9mbXIYBCABKAFCBOJBAQFIA4gBARIeCgt0YXJnZXRfZnBpchgFIAEoAUIE4kEBAUgEiAEBEiAKDW1heF90ZW1wbGF0ZXMYBiABKAVCBOJBAQFIBYgBARIjChB0YXJnZXRfYW1iaWd1b3VzGBMgASgBQgTiQQEBSAaIAQESFgoIcmV2aXNpb24YByABKAVCBOJBAQMSNQoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEiIKD2NhbGlicmF0ZWRfc2l6ZRgJIAEoA0IE4kEBA0gHiAEBEhQKBmF1dGhvchgKIAEoCUIE4kEBAxIzCgl3aGVuX2Z1bGwYCyABKA4yFS5zYW1lZmFjZS52MS5XaGVuRnVsbEIE4kEBAUgIiAEBEjkKDG9uX2NvbGxpc2lvbhgMIAEoDjIYLnNhbWVmYWNlLnYxLkd1YXJkQWN0aW9uQgTiQQEBSAmIAQESJgoTY29sbGlzaW9uX3RocmVzaG9sZBgNIAEoAkIE4kEBAUgKiAEBEjkKDG9uX2R1cGxpY2F0ZRgOIAEoDjIYLnNhbWVmYWNlLnYxLkd1YXJkQWN0aW9uQgTiQQEBSAuIAQESNwoKb25fb3V0bGllchgPIAEoDjIYLnNhbWVmYWNlLnYxLkd1YXJkQWN0aW9uQgTiQQEBSAyIAQESJAoRb3V0bGllcl90aHJlc2hvbGQYECABKAJCBOJBAQFIDYgBARJNChNwcmVzZW50YXRpb25fYXR0YWNrGBEgASgOMiUuc2FtZWZhY2UudjEuUHJlc2VudGF0aW9uQXR0YWNrQWN0aW9uQgTiQQEBSA6IAQESMAodcHJlc2VudGF0aW9uX2F0dGFja190aHJlc2hvbGQYEiABKAJCBOJBAQFID4gBAUITChFfdmVyaWZ5X3RocmVzaG9sZEIVChNfaWRlbnRpZnlfdGhyZXNob2xkQhMKEV9ydW5uZXJfdXBfbWFyZ2luQg0KC190YXJnZXRfZm1yQg4KDF90YXJnZXRfZnBpckIQCg5fbWF4X3RlbXBsYXRlc0ITChFfdGFyZ2V0X2FtYmlndW91c0ISChBfY2FsaWJyYXRlZF9zaXplQgwKCl93aGVuX2Z1bGxCDwoNX29uX2NvbGxpc2lvbkIWChRfY29sbGlzaW9uX3RocmVzaG9sZEIPCg1fb25fZHVwbGljYXRlQg0KC19vbl9vdXRsaWVyQhQKEl9vdXRsaWVyX3RocmVzaG9sZEIWChRfcHJlc2VudGF0aW9uX2F0dGFja0IgCh5fcHJlc2VudGF0aW9uX2F0dGFja190aHJlc2hvbGQimwIKB0ZpbmRpbmcSJwoEa2luZBgBIAEoDjIZLnNhbWVmYWNlLnYxLkZpbmRpbmcuS2luZBIQCghpZGVudGl0eRgCIAEoCRIQCgh0ZW1wbGF0ZRgDIAEoCRISCgVzY29yZRgEIAEoAkgAiAEBEhYKCXRocmVzaG9sZBgFIAEoAkgBiAEBIn8KBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhIKDktJTkRfQ09MTElTSU9OEAESEgoOS0lORF9EVVBMSUNBVEUQAhIQCgxLSU5EX09VVExJRVIQAxIRCg1LSU5EX1JFUExBQ0VEEAQSFAoQS0lORF9OT1RfQ0hFQ0tFRBAFQggKBl9zY29yZUIMCgpfdGhyZXNob2xkIpcGCg5FcmFzdXJlUmVjZWlwdBISCgRuYW1lGAEgASgJQgTiQQEIEjYKBXN0YXRlGAIgASgOMiEuc2FtZWZhY2UudjEuRXJhc3VyZVJlY2VpcHQuU3RhdGVCBOJBAQMSFAoGZXJhc2VkGAMgASgJQgTiQQEDEhcKCXRlbXBsYXRlcxgEIAEoA0IE4kEBAxIVCgdyZWNvcmRzGAUgASgDQgTiQQEDEjQKCmVyYXNlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjMKCWRvbmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSFAoGZW5naW5lGAggASgJQgTiQQEDEhgKCnVucmVhZGFibGUYCSABKAhCBOJBAQMSFwoJY29tcGFjdGVkGAogASgIQgTiQQEDEhUKB3NhbXBsZWQYCyABKANCBOJBAQMSQAoIZXZpZGVuY2UYDCADKAsyKC5zYW1lZmFjZS52MS5FcmFzdXJlUmVjZWlwdC5CeXRlRXZpZGVuY2VCBOJBAQMSGQoLbm90X2NvdmVyZWQYDSADKAlCBOJBAQMSFQoHZmFpbHVyZRgOIAEoCUIE4kEBAxqOAQoMQnl0ZUV2aWRlbmNlEhYKDnJlcHJlc2VudGF0aW9uGAEgASgJEg4KBnNvdWdodBgCIAEoAxIUCgxmb3VuZF9iZWZvcmUYAyABKAMSGAoLZm91bmRfYWZ0ZXIYBCABKANIAIgBARIWCg5oZWxkX2Vsc2V3aGVyZRgFIAEoA0IOCgxfZm91bmRfYWZ0ZXIiQQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9QRU5ESU5HEAESDgoKU1RBVEVfRE9ORRACOmDqQV0KF3NhbWVmYWNlL0VyYXN1cmVSZWNlaXB0EiFlcmFzdXJlUmVjZWlwdHMve2VyYXN1cmVfcmVjZWlwdH0qD2VyYXN1cmVSZWNlaXB0czIOZXJhc3VyZVJlY2VpcHQixAQKCElkZW50aXR5EhIKBG5hbWUYASABKAlCBOJBAQgSGgoMZGlzcGxheV9uYW1lGAIgASgJQgTiQQEBEjcKBmxhYmVscxgDIAMoCzIhLnNhbWVmYWNlLnYxLklkZW50aXR5LkxhYmVsc0VudHJ5QgTiQQEBEiMKEHZlcmlmeV90aHJlc2hvbGQYBCABKAJCBOJBAQFIAIgBARIcCg50ZW1wbGF0ZV9jb3VudBgFIAEoBUIE4kEBAxI1CgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLdXBkYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEhIKBGV0YWcYCCABKAlCBOJBAQESHwoRY29uc2VudF9yZWZlcmVuY2UYCSABKAlCBOJBAQESFQoHcHVycG9zZRgKIAEoCUIE4kEBARI1CgtleHBpcmVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQEaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ATpX6kFUChFzYW1lZmFjZS9JZGVudGl0eRIpZ2FsbGVyaWVzL3tnYWxsZXJ5fS9pZGVudGl0aWVzL3tpZGVudGl0eX0qCmlkZW50aXRpZXMyCGlkZW50aXR5QhMKEV92ZXJpZnlfdGhyZXNob2xkIq0DCghUZW1wbGF0ZRISCgRuYW1lGAEgASgJQgTiQQEIEjIKBm9yaWdpbhgCIAEoDjIcLnNhbWVmYWNlLnYxLlRlbXBsYXRlLk9yaWdpbkIE4kEBAxI0CgdxdWFsaXR5GAMgAygLMh0uc2FtZWZhY2UudjEuUXVhbGl0eUNvbXBvbmVudEIE4kEBAxI1CgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBIkgKBk9yaWdpbhIWChJPUklHSU5fVU5TUEVDSUZJRUQQABIQCgxPUklHSU5fUEhPVE8QARIUChBPUklHSU5fRU1CRURESU5HEAI6a+pBaAoRc2FtZWZhY2UvVGVtcGxhdGUSPmdhbGxlcmllcy97Z2FsbGVyeX0vaWRlbnRpdGllcy97aWRlbnRpdHl9L3RlbXBsYXRlcy97dGVtcGxhdGV9Kgl0ZW1wbGF0ZXMyCHRlbXBsYXRlKrgBChhQcmVzZW50YXRpb25BdHRhY2tBY3Rpb24SKgomUFJFU0VOVEFUSU9OX0FUVEFDS19BQ1RJT05fVU5TUEVDSUZJRUQQABIiCh5QUkVTRU5UQVRJT05fQVRUQUNLX0FDVElPTl9PRkYQARIlCiFQUkVTRU5UQVRJT05fQVRUQUNLX0FDVElPTl9SRVBPUlQQAhIlCiFQUkVTRU5UQVRJT05fQVRUQUNLX0FDVElPTl9SRUpFQ1QQAypzCgtHdWFyZEFjdGlvbhIcChhHVUFSRF9BQ1RJT05fVU5TUEVDSUZJRUQQABIWChJHVUFSRF9BQ1RJT05fQUxMT1cQARIVChFHVUFSRF9BQ1RJT05fV0FSThACEhcKE0dVQVJEX0FDVElPTl9SRUpFQ1QQAyqlAQoIV2hlbkZ1bGwSGQoVV0hFTl9GVUxMX1VOU1BFQ0lGSUVEEAASFAoQV0hFTl9GVUxMX1JFSkVDVBABEhwKGFdIRU5fRlVMTF9SRVBMQUNFX09MREVTVBACEiQKIFdIRU5fRlVMTF9SRVBMQUNFX0xPV0VTVF9RVUFMSVRZEAMSJAogV0hFTl9GVUxMX1JFUExBQ0VfTU9TVF9SRURVTkRBTlQQBGIGcHJvdG8z", [file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_sameface_v1_face]);
+  fileDesc("ChlzYW1lZmFjZS92MS9nYWxsZXJ5LnByb3RvEgtzYW1lZmFjZS52MSKhBAoHR2FsbGVyeRISCgRuYW1lGAEgASgJQgTiQQEIEhoKDGRpc3BsYXlfbmFtZRgCIAEoCUIE4kEBARItCghjb250cmFjdBgDIAEoCzIVLnNhbWVmYWNlLnYxLkNvbnRyYWN0QgTiQQEDEikKBnBvbGljeRgEIAEoCzITLnNhbWVmYWNlLnYxLlBvbGljeUIE4kEBARI1CgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLdXBkYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEhIKBGV0YWcYByABKAlCBOJBAQESIQoTbGljZW5jZV9yZXN0cmljdGlvbhgIIAEoCUIE4kEBAxI5Cgpwcm90ZWN0aW9uGAkgASgLMh8uc2FtZWZhY2UudjEuVGVtcGxhdGVQcm90ZWN0aW9uQgTiQQEDEi4KCW1pZ3JhdGlvbhgKIAEoCUIb4kEBA/pBFAoSc2FtZWZhY2UvTWlncmF0aW9uEjwKEG1hcHBlZF90ZW1wbGF0ZXMYCyABKAsyHC5zYW1lZmFjZS52MS5NYXBwZWRUZW1wbGF0ZXNCBOJBAQM6PupBOwoQc2FtZWZhY2UvR2FsbGVyeRITZ2FsbGVyaWVzL3tnYWxsZXJ5fSoJZ2FsbGVyaWVzMgdnYWxsZXJ5ImgKD01hcHBlZFRlbXBsYXRlcxIYCgptYXBfc2hhMjU2GAEgASgJQgTiQQEDEjsKEG9wZXJhdGluZ19wb2ludHMYAiADKAsyGy5zYW1lZmFjZS52MS5PcGVyYXRpbmdQb2ludEIE4kEBAyIwCg5PcGVyYXRpbmdQb2ludBILCgNmbXIYASABKAESEQoJdGhyZXNob2xkGAIgASgCIlwKElRlbXBsYXRlUHJvdGVjdGlvbhIUCgZrZXlfaWQYASABKAlCBOJBAQMSGAoKZ2VuZXJhdGlvbhgCIAEoBUIE4kEBAxIWCghyZWtleWluZxgDIAEoCEIE4kEBAyKYCwoGUG9saWN5EiMKEHZlcmlmeV90aHJlc2hvbGQYASABKAJCBOJBAQFIAIgBARIlChJpZGVudGlmeV90aHJlc2hvbGQYAiABKAJCBOJBAQFIAYgBARIjChBydW5uZXJfdXBfbWFyZ2luGAMgASgCQgTiQQEBSAKIAQESHQoKdGFyZ2V0X2ZtchgEIAEoAUIE4kEBAUgDiAEBEh4KC3RhcmdldF9mcGlyGAUgASgBQgTiQQEBSASIAQESIAoNbWF4X3RlbXBsYXRlcxgGIAEoBUIE4kEBAUgFiAEBEiMKEHRhcmdldF9hbWJpZ3VvdXMYEyABKAFCBOJBAQFIBogBARIWCghyZXZpc2lvbhgHIAEoBUIE4kEBAxI1CgtjcmVhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSIgoPY2FsaWJyYXRlZF9zaXplGAkgASgDQgTiQQEDSAeIAQESFAoGYXV0aG9yGAogASgJQgTiQQEDEjMKCXdoZW5fZnVsbBgLIAEoDjIVLnNhbWVmYWNlLnYxLldoZW5GdWxsQgTiQQEBSAiIAQESOQoMb25fY29sbGlzaW9uGAwgASgOMhguc2FtZWZhY2UudjEuR3VhcmRBY3Rpb25CBOJBAQFICYgBARImChNjb2xsaXNpb25fdGhyZXNob2xkGA0gASgCQgTiQQEBSAqIAQESOQoMb25fZHVwbGljYXRlGA4gASgOMhguc2FtZWZhY2UudjEuR3VhcmRBY3Rpb25CBOJBAQFIC4gBARI3Cgpvbl9vdXRsaWVyGA8gASgOMhguc2FtZWZhY2UudjEuR3VhcmRBY3Rpb25CBOJBAQFIDIgBARIkChFvdXRsaWVyX3RocmVzaG9sZBgQIAEoAkIE4kEBAUgNiAEBEk0KE3ByZXNlbnRhdGlvbl9hdHRhY2sYESABKA4yJS5zYW1lZmFjZS52MS5QcmVzZW50YXRpb25BdHRhY2tBY3Rpb25CBOJBAQFIDogBARIwCh1wcmVzZW50YXRpb25fYXR0YWNrX3RocmVzaG9sZBgSIAEoAkIE4kEBAUgPiAEBEioKF21hcHBlZF92ZXJpZnlfdGhyZXNob2xkGBQgASgCQgTiQQEBSBCIAQESLAoZbWFwcGVkX2lkZW50aWZ5X3RocmVzaG9sZBgVIAEoAkIE4kEBAUgRiAEBEjwKDnJlbmV3X29uX21hdGNoGBYgASgOMhkuc2FtZWZhY2UudjEuUmVuZXdPbk1hdGNoQgTiQQEBSBKIAQESIQoOcmVuZXdhbF9tYXJnaW4YFyABKAJCBOJBAQFIE4gBAUITChFfdmVyaWZ5X3RocmVzaG9sZEIVChNfaWRlbnRpZnlfdGhyZXNob2xkQhMKEV9ydW5uZXJfdXBfbWFyZ2luQg0KC190YXJnZXRfZm1yQg4KDF90YXJnZXRfZnBpckIQCg5fbWF4X3RlbXBsYXRlc0ITChFfdGFyZ2V0X2FtYmlndW91c0ISChBfY2FsaWJyYXRlZF9zaXplQgwKCl93aGVuX2Z1bGxCDwoNX29uX2NvbGxpc2lvbkIWChRfY29sbGlzaW9uX3RocmVzaG9sZEIPCg1fb25fZHVwbGljYXRlQg0KC19vbl9vdXRsaWVyQhQKEl9vdXRsaWVyX3RocmVzaG9sZEIWChRfcHJlc2VudGF0aW9uX2F0dGFja0IgCh5fcHJlc2VudGF0aW9uX2F0dGFja190aHJlc2hvbGRCGgoYX21hcHBlZF92ZXJpZnlfdGhyZXNob2xkQhwKGl9tYXBwZWRfaWRlbnRpZnlfdGhyZXNob2xkQhEKD19yZW5ld19vbl9tYXRjaEIRCg9fcmVuZXdhbF9tYXJnaW4imwIKB0ZpbmRpbmcSJwoEa2luZBgBIAEoDjIZLnNhbWVmYWNlLnYxLkZpbmRpbmcuS2luZBIQCghpZGVudGl0eRgCIAEoCRIQCgh0ZW1wbGF0ZRgDIAEoCRISCgVzY29yZRgEIAEoAkgAiAEBEhYKCXRocmVzaG9sZBgFIAEoAkgBiAEBIn8KBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhIKDktJTkRfQ09MTElTSU9OEAESEgoOS0lORF9EVVBMSUNBVEUQAhIQCgxLSU5EX09VVExJRVIQAxIRCg1LSU5EX1JFUExBQ0VEEAQSFAoQS0lORF9OT1RfQ0hFQ0tFRBAFQggKBl9zY29yZUIMCgpfdGhyZXNob2xkIpcGCg5FcmFzdXJlUmVjZWlwdBISCgRuYW1lGAEgASgJQgTiQQEIEjYKBXN0YXRlGAIgASgOMiEuc2FtZWZhY2UudjEuRXJhc3VyZVJlY2VpcHQuU3RhdGVCBOJBAQMSFAoGZXJhc2VkGAMgASgJQgTiQQEDEhcKCXRlbXBsYXRlcxgEIAEoA0IE4kEBAxIVCgdyZWNvcmRzGAUgASgDQgTiQQEDEjQKCmVyYXNlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjMKCWRvbmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSFAoGZW5naW5lGAggASgJQgTiQQEDEhgKCnVucmVhZGFibGUYCSABKAhCBOJBAQMSFwoJY29tcGFjdGVkGAogASgIQgTiQQEDEhUKB3NhbXBsZWQYCyABKANCBOJBAQMSQAoIZXZpZGVuY2UYDCADKAsyKC5zYW1lZmFjZS52MS5FcmFzdXJlUmVjZWlwdC5CeXRlRXZpZGVuY2VCBOJBAQMSGQoLbm90X2NvdmVyZWQYDSADKAlCBOJBAQMSFQoHZmFpbHVyZRgOIAEoCUIE4kEBAxqOAQoMQnl0ZUV2aWRlbmNlEhYKDnJlcHJlc2VudGF0aW9uGAEgASgJEg4KBnNvdWdodBgCIAEoAxIUCgxmb3VuZF9iZWZvcmUYAyABKAMSGAoLZm91bmRfYWZ0ZXIYBCABKANIAIgBARIWCg5oZWxkX2Vsc2V3aGVyZRgFIAEoA0IOCgxfZm91bmRfYWZ0ZXIiQQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9QRU5ESU5HEAESDgoKU1RBVEVfRE9ORRACOmDqQV0KF3NhbWVmYWNlL0VyYXN1cmVSZWNlaXB0EiFlcmFzdXJlUmVjZWlwdHMve2VyYXN1cmVfcmVjZWlwdH0qD2VyYXN1cmVSZWNlaXB0czIOZXJhc3VyZVJlY2VpcHQixAQKCElkZW50aXR5EhIKBG5hbWUYASABKAlCBOJBAQgSGgoMZGlzcGxheV9uYW1lGAIgASgJQgTiQQEBEjcKBmxhYmVscxgDIAMoCzIhLnNhbWVmYWNlLnYxLklkZW50aXR5LkxhYmVsc0VudHJ5QgTiQQEBEiMKEHZlcmlmeV90aHJlc2hvbGQYBCABKAJCBOJBAQFIAIgBARIcCg50ZW1wbGF0ZV9jb3VudBgFIAEoBUIE4kEBAxI1CgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLdXBkYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEhIKBGV0YWcYCCABKAlCBOJBAQESHwoRY29uc2VudF9yZWZlcmVuY2UYCSABKAlCBOJBAQESFQoHcHVycG9zZRgKIAEoCUIE4kEBARI1CgtleHBpcmVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQEaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ATpX6kFUChFzYW1lZmFjZS9JZGVudGl0eRIpZ2FsbGVyaWVzL3tnYWxsZXJ5fS9pZGVudGl0aWVzL3tpZGVudGl0eX0qCmlkZW50aXRpZXMyCGlkZW50aXR5QhMKEV92ZXJpZnlfdGhyZXNob2xkIrsECghUZW1wbGF0ZRISCgRuYW1lGAEgASgJQgTiQQEIEjIKBm9yaWdpbhgCIAEoDjIcLnNhbWVmYWNlLnYxLlRlbXBsYXRlLk9yaWdpbkIE4kEBAxI0CgdxdWFsaXR5GAMgAygLMh0uc2FtZWZhY2UudjEuUXVhbGl0eUNvbXBvbmVudEIE4kEBAxI1CgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLZXhwaXJlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEBEjwKEGVtYmVkZGluZ19vcmlnaW4YBiABKA4yHC5zYW1lZmFjZS52MS5FbWJlZGRpbmdPcmlnaW5CBOJBAQMSGAoKbWFwX3NoYTI1NhgHIAEoCUIE4kEBAxI0CgpyZW5ld190aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAyJICgZPcmlnaW4SFgoST1JJR0lOX1VOU1BFQ0lGSUVEEAASEAoMT1JJR0lOX1BIT1RPEAESFAoQT1JJR0lOX0VNQkVERElORxACOmvqQWgKEXNhbWVmYWNlL1RlbXBsYXRlEj5nYWxsZXJpZXMve2dhbGxlcnl9L2lkZW50aXRpZXMve2lkZW50aXR5fS90ZW1wbGF0ZXMve3RlbXBsYXRlfSoJdGVtcGxhdGVzMgh0ZW1wbGF0ZSp8CgxSZW5ld09uTWF0Y2gSHgoaUkVORVdfT05fTUFUQ0hfVU5TUEVDSUZJRUQQABIWChJSRU5FV19PTl9NQVRDSF9PRkYQARIaChZSRU5FV19PTl9NQVRDSF9QUk9QT1NFEAISGAoUUkVORVdfT05fTUFUQ0hfQVBQTFkQAyq4AQoYUHJlc2VudGF0aW9uQXR0YWNrQWN0aW9uEioKJlBSRVNFTlRBVElPTl9BVFRBQ0tfQUNUSU9OX1VOU1BFQ0lGSUVEEAASIgoeUFJFU0VOVEFUSU9OX0FUVEFDS19BQ1RJT05fT0ZGEAESJQohUFJFU0VOVEFUSU9OX0FUVEFDS19BQ1RJT05fUkVQT1JUEAISJQohUFJFU0VOVEFUSU9OX0FUVEFDS19BQ1RJT05fUkVKRUNUEAMqcwoLR3VhcmRBY3Rpb24SHAoYR1VBUkRfQUNUSU9OX1VOU1BFQ0lGSUVEEAASFgoSR1VBUkRfQUNUSU9OX0FMTE9XEAESFQoRR1VBUkRfQUNUSU9OX1dBUk4QAhIXChNHVUFSRF9BQ1RJT05fUkVKRUNUEAMqpQEKCFdoZW5GdWxsEhkKFVdIRU5fRlVMTF9VTlNQRUNJRklFRBAAEhQKEFdIRU5fRlVMTF9SRUpFQ1QQARIcChhXSEVOX0ZVTExfUkVQTEFDRV9PTERFU1QQAhIkCiBXSEVOX0ZVTExfUkVQTEFDRV9MT1dFU1RfUVVBTElUWRADEiQKIFdIRU5fRlVMTF9SRVBMQUNFX01PU1RfUkVEVU5EQU5UEARiBnByb3RvMw", [file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_sameface_v1_face]);
 
 /**
  * A named set of identities under one embedding contract and one policy.
@@ -39,7 +39,8 @@ export type Gallery = Message<"sameface.v1.Gallery"> & {
   displayName: string;
 
   /**
-   * The embedding contract. Set at creation and fixed for the life of the gallery.
+   * The embedding contract that the gallery decides under. Set at creation; only PromoteMigration and RollBackMigration
+   * change it.
    *
    * @generated from field: sameface.v1.Contract contract = 3;
    */
@@ -87,6 +88,20 @@ export type Gallery = Message<"sameface.v1.Gallery"> & {
    * @generated from field: sameface.v1.TemplateProtection protection = 9;
    */
   protection?: TemplateProtection;
+
+  /**
+   * The migration that the gallery is in, `galleries/{gallery}/migrations/{migration}`. Empty if it is in none.
+   *
+   * @generated from field: string migration = 10;
+   */
+  migration: string;
+
+  /**
+   * Present while the gallery may hold mapped templates under its contract.
+   *
+   * @generated from field: sameface.v1.MappedTemplates mapped_templates = 11;
+   */
+  mappedTemplates?: MappedTemplates;
 };
 
 /**
@@ -95,6 +110,62 @@ export type Gallery = Message<"sameface.v1.Gallery"> & {
  */
 export const GallerySchema: GenMessage<Gallery> = /*@__PURE__*/
   messageDesc(file_sameface_v1_gallery, 0);
+
+/**
+ * What is known about the mapped templates of a gallery.
+ *
+ * @generated from message sameface.v1.MappedTemplates
+ */
+export type MappedTemplates = Message<"sameface.v1.MappedTemplates"> & {
+  /**
+   * SHA-256 of the template map that made them.
+   *
+   * @generated from field: string map_sha256 = 1;
+   */
+  mapSha256: string;
+
+  /**
+   * Thresholds of mapped templates that the map was measured with. Used where the policy sets none.
+   *
+   * @generated from field: repeated sameface.v1.OperatingPoint operating_points = 2;
+   */
+  operatingPoints: OperatingPoint[];
+};
+
+/**
+ * Describes the message sameface.v1.MappedTemplates.
+ * Use `create(MappedTemplatesSchema)` to create a new message.
+ */
+export const MappedTemplatesSchema: GenMessage<MappedTemplates> = /*@__PURE__*/
+  messageDesc(file_sameface_v1_gallery, 1);
+
+/**
+ * A threshold with the false match rate that was measured at it.
+ *
+ * @generated from message sameface.v1.OperatingPoint
+ */
+export type OperatingPoint = Message<"sameface.v1.OperatingPoint"> & {
+  /**
+   * False match rate.
+   *
+   * @generated from field: double fmr = 1;
+   */
+  fmr: number;
+
+  /**
+   * Lowest score that accepts.
+   *
+   * @generated from field: float threshold = 2;
+   */
+  threshold: number;
+};
+
+/**
+ * Describes the message sameface.v1.OperatingPoint.
+ * Use `create(OperatingPointSchema)` to create a new message.
+ */
+export const OperatingPointSchema: GenMessage<OperatingPoint> = /*@__PURE__*/
+  messageDesc(file_sameface_v1_gallery, 2);
 
 /**
  * The keys of a protected gallery.
@@ -129,7 +200,7 @@ export type TemplateProtection = Message<"sameface.v1.TemplateProtection"> & {
  * Use `create(TemplateProtectionSchema)` to create a new message.
  */
 export const TemplateProtectionSchema: GenMessage<TemplateProtection> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_gallery, 1);
+  messageDesc(file_sameface_v1_gallery, 3);
 
 /**
  * How a gallery decides. Every change is kept as a new revision.
@@ -278,6 +349,37 @@ export type Policy = Message<"sameface.v1.Policy"> & {
    * @generated from field: optional float presentation_attack_threshold = 18;
    */
   presentationAttackThreshold?: number;
+
+  /**
+   * Lowest score with a mapped template that accepts a claim, -1 to 1. Absent: the template map's operating point for
+   * `target_fmr`.
+   *
+   * @generated from field: optional float mapped_verify_threshold = 20;
+   */
+  mappedVerifyThreshold?: number;
+
+  /**
+   * Lowest score with a mapped template that identifies, -1 to 1. Absent: the template map's operating point that reaches
+   * `target_fpir` at the gallery's present size.
+   *
+   * @generated from field: optional float mapped_identify_threshold = 21;
+   */
+  mappedIdentifyThreshold?: number;
+
+  /**
+   * Whether a probe that matches may replace a mapped template. Absent: RENEW_ON_MATCH_OFF.
+   *
+   * @generated from field: optional sameface.v1.RenewOnMatch renew_on_match = 22;
+   */
+  renewOnMatch?: RenewOnMatch;
+
+  /**
+   * How far the probe's score with a mapped template must exceed the threshold of mapped templates to replace it, 0 to 2.
+   * Absent: 0.1.
+   *
+   * @generated from field: optional float renewal_margin = 23;
+   */
+  renewalMargin?: number;
 };
 
 /**
@@ -285,7 +387,7 @@ export type Policy = Message<"sameface.v1.Policy"> & {
  * Use `create(PolicySchema)` to create a new message.
  */
 export const PolicySchema: GenMessage<Policy> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_gallery, 2);
+  messageDesc(file_sameface_v1_gallery, 4);
 
 /**
  * What a guard found about a template at its enrolment. Findings are not stored.
@@ -334,7 +436,7 @@ export type Finding = Message<"sameface.v1.Finding"> & {
  * Use `create(FindingSchema)` to create a new message.
  */
 export const FindingSchema: GenMessage<Finding> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_gallery, 3);
+  messageDesc(file_sameface_v1_gallery, 5);
 
 /**
  * What a guard can find.
@@ -389,7 +491,7 @@ export enum Finding_Kind {
  * Describes the enum sameface.v1.Finding.Kind.
  */
 export const Finding_KindSchema: GenEnum<Finding_Kind> = /*@__PURE__*/
-  enumDesc(file_sameface_v1_gallery, 3, 0);
+  enumDesc(file_sameface_v1_gallery, 5, 0);
 
 /**
  * What was erased, how that was checked, and what the erasure does not cover. A receipt holds no biometric data.
@@ -502,7 +604,7 @@ export type ErasureReceipt = Message<"sameface.v1.ErasureReceipt"> & {
  * Use `create(ErasureReceiptSchema)` to create a new message.
  */
 export const ErasureReceiptSchema: GenMessage<ErasureReceipt> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_gallery, 4);
+  messageDesc(file_sameface_v1_gallery, 6);
 
 /**
  * What byte scans of the files found of one representation of the data. A scan can prove the removal only of what the
@@ -553,7 +655,7 @@ export type ErasureReceipt_ByteEvidence = Message<"sameface.v1.ErasureReceipt.By
  * Use `create(ErasureReceipt_ByteEvidenceSchema)` to create a new message.
  */
 export const ErasureReceipt_ByteEvidenceSchema: GenMessage<ErasureReceipt_ByteEvidence> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_gallery, 4, 0);
+  messageDesc(file_sameface_v1_gallery, 6, 0);
 
 /**
  * State of an erasure.
@@ -587,7 +689,7 @@ export enum ErasureReceipt_State {
  * Describes the enum sameface.v1.ErasureReceipt.State.
  */
 export const ErasureReceipt_StateSchema: GenEnum<ErasureReceipt_State> = /*@__PURE__*/
-  enumDesc(file_sameface_v1_gallery, 4, 0);
+  enumDesc(file_sameface_v1_gallery, 6, 0);
 
 /**
  * One enrolled subject.
@@ -682,7 +784,7 @@ export type Identity = Message<"sameface.v1.Identity"> & {
  * Use `create(IdentitySchema)` to create a new message.
  */
 export const IdentitySchema: GenMessage<Identity> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_gallery, 5);
+  messageDesc(file_sameface_v1_gallery, 7);
 
 /**
  * One stored reference embedding. The server does not store the photo.
@@ -724,6 +826,27 @@ export type Template = Message<"sameface.v1.Template"> & {
    * @generated from field: google.protobuf.Timestamp expire_time = 5;
    */
   expireTime?: Timestamp;
+
+  /**
+   * How its embedding came to be under the gallery's contract.
+   *
+   * @generated from field: sameface.v1.EmbeddingOrigin embedding_origin = 6;
+   */
+  embeddingOrigin: EmbeddingOrigin;
+
+  /**
+   * SHA-256 of the template map that made a mapped embedding. Empty for a native one.
+   *
+   * @generated from field: string map_sha256 = 7;
+   */
+  mapSha256: string;
+
+  /**
+   * When the embedding of a later photo replaced a mapped one. Absent if none has.
+   *
+   * @generated from field: google.protobuf.Timestamp renew_time = 8;
+   */
+  renewTime?: Timestamp;
 };
 
 /**
@@ -731,7 +854,7 @@ export type Template = Message<"sameface.v1.Template"> & {
  * Use `create(TemplateSchema)` to create a new message.
  */
 export const TemplateSchema: GenMessage<Template> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_gallery, 6);
+  messageDesc(file_sameface_v1_gallery, 8);
 
 /**
  * What a template was made from.
@@ -765,7 +888,49 @@ export enum Template_Origin {
  * Describes the enum sameface.v1.Template.Origin.
  */
 export const Template_OriginSchema: GenEnum<Template_Origin> = /*@__PURE__*/
-  enumDesc(file_sameface_v1_gallery, 6, 0);
+  enumDesc(file_sameface_v1_gallery, 8, 0);
+
+/**
+ * What a match does about a mapped template (MigrationService). It concerns VerifyFace, IdentifyFaces and
+ * StreamIdentifyFaces.
+ *
+ * @generated from enum sameface.v1.RenewOnMatch
+ */
+export enum RenewOnMatch {
+  /**
+   * The default.
+   *
+   * @generated from enum value: RENEW_ON_MATCH_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Nothing.
+   *
+   * @generated from enum value: RENEW_ON_MATCH_OFF = 1;
+   */
+  OFF = 1,
+
+  /**
+   * `Decision.renewal` says which mapped template the probe may replace. Nothing is written.
+   *
+   * @generated from enum value: RENEW_ON_MATCH_PROPOSE = 2;
+   */
+  PROPOSE = 2,
+
+  /**
+   * The probe's own embedding replaces the mapped one, if the guards of enrolments allow it.
+   *
+   * @generated from enum value: RENEW_ON_MATCH_APPLY = 3;
+   */
+  APPLY = 3,
+}
+
+/**
+ * Describes the enum sameface.v1.RenewOnMatch.
+ */
+export const RenewOnMatchSchema: GenEnum<RenewOnMatch> = /*@__PURE__*/
+  enumDesc(file_sameface_v1_gallery, 0);
 
 /**
  * What happens to a photo that may be a presentation attack (ISO/IEC 30107-1). It concerns EnrollTemplate, VerifyFace,
@@ -808,7 +973,7 @@ export enum PresentationAttackAction {
  * Describes the enum sameface.v1.PresentationAttackAction.
  */
 export const PresentationAttackActionSchema: GenEnum<PresentationAttackAction> = /*@__PURE__*/
-  enumDesc(file_sameface_v1_gallery, 0);
+  enumDesc(file_sameface_v1_gallery, 1);
 
 /**
  * What happens to a new template when a guard has a finding.
@@ -849,7 +1014,7 @@ export enum GuardAction {
  * Describes the enum sameface.v1.GuardAction.
  */
 export const GuardActionSchema: GenEnum<GuardAction> = /*@__PURE__*/
-  enumDesc(file_sameface_v1_gallery, 1);
+  enumDesc(file_sameface_v1_gallery, 2);
 
 /**
  * What happens to a new template when the identity is full.
@@ -897,5 +1062,5 @@ export enum WhenFull {
  * Describes the enum sameface.v1.WhenFull.
  */
 export const WhenFullSchema: GenEnum<WhenFull> = /*@__PURE__*/
-  enumDesc(file_sameface_v1_gallery, 2);
+  enumDesc(file_sameface_v1_gallery, 3);
 

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sameface/v1/system_service.proto.
  */
 export const file_sameface_v1_system_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBzYW1lZmFjZS92MS9zeXN0ZW1fc2VydmljZS5wcm90bxILc2FtZWZhY2UudjEiFgoUR2V0U2VydmVySW5mb1JlcXVlc3Qi+gQKFUdldFNlcnZlckluZm9SZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhkKEWluZmVyZW5jZV9ydW50aW1lGAIgASgJEhkKEWluZmVyZW5jZV92ZXJzaW9uGAMgASgJEh0KFWluZmVyZW5jZV9tZXRyaWNzX3VybBgEIAEoCRIUCgxzdG9yZV9lbmdpbmUYBSABKAkSFQoNc3RvcmVfdmVyc2lvbhgGIAEoCRI4CgZtb2RlbHMYByADKAsyKC5zYW1lZmFjZS52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UuTW9kZWwSHwoXZGVmYXVsdF9lbWJlZGRlcl9vcmlnaW4YCCABKAkSNgoFcGFydHMYCSADKAsyJy5zYW1lZmFjZS52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UuUGFydBplCgRQYXJ0EgwKBG5hbWUYASABKAkSDwoHc2VydmluZxgCIAEoCBIuCgpzaW5jZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyZWFzb24YBCABKAka0wEKBU1vZGVsEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoBRINCgV0aXRsZRgDIAEoCRIPCgdsaWNlbmNlGAQgASgJEicKCGNvbnRyYWN0GAUgASgLMhUuc2FtZWZhY2UudjEuQ29udHJhY3QSGAoQZGVmYXVsdF9lbWJlZGRlchgGIAEoCBIbChNsaWNlbmNlX3Jlc3RyaWN0aW9uGAcgASgJEg8KB3J1bnRpbWUYCCABKAkSGgoSdGFrZXNfd2hvbGVfaW1hZ2VzGAkgASgIMn8KDVN5c3RlbVNlcnZpY2USbgoNR2V0U2VydmVySW5mbxIhLnNhbWVmYWNlLnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GiIuc2FtZWZhY2UudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlIhaC0+STAhASDi92MS9zZXJ2ZXJJbmZvYgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_timestamp, file_sameface_v1_face]);
+  fileDesc("CiBzYW1lZmFjZS92MS9zeXN0ZW1fc2VydmljZS5wcm90bxILc2FtZWZhY2UudjEiFgoUR2V0U2VydmVySW5mb1JlcXVlc3QiigYKFUdldFNlcnZlckluZm9SZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhkKEWluZmVyZW5jZV9ydW50aW1lGAIgASgJEhkKEWluZmVyZW5jZV92ZXJzaW9uGAMgASgJEh0KFWluZmVyZW5jZV9tZXRyaWNzX3VybBgEIAEoCRIUCgxzdG9yZV9lbmdpbmUYBSABKAkSFQoNc3RvcmVfdmVyc2lvbhgGIAEoCRI4CgZtb2RlbHMYByADKAsyKC5zYW1lZmFjZS52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UuTW9kZWwSHwoXZGVmYXVsdF9lbWJlZGRlcl9vcmlnaW4YCCABKAkSNgoFcGFydHMYCSADKAsyJy5zYW1lZmFjZS52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2UuUGFydBJFCg10ZW1wbGF0ZV9tYXBzGAogAygLMi4uc2FtZWZhY2UudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlLlRlbXBsYXRlTWFwGmUKBFBhcnQSDAoEbmFtZRgBIAEoCRIPCgdzZXJ2aW5nGAIgASgIEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnJlYXNvbhgEIAEoCRpHCgtUZW1wbGF0ZU1hcBITCgtvbGRfdmVyc2lvbhgBIAEoBRITCgtuZXdfdmVyc2lvbhgCIAEoBRIOCgZzaGEyNTYYAyABKAka0wEKBU1vZGVsEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoBRINCgV0aXRsZRgDIAEoCRIPCgdsaWNlbmNlGAQgASgJEicKCGNvbnRyYWN0GAUgASgLMhUuc2FtZWZhY2UudjEuQ29udHJhY3QSGAoQZGVmYXVsdF9lbWJlZGRlchgGIAEoCBIbChNsaWNlbmNlX3Jlc3RyaWN0aW9uGAcgASgJEg8KB3J1bnRpbWUYCCABKAkSGgoSdGFrZXNfd2hvbGVfaW1hZ2VzGAkgASgIMn8KDVN5c3RlbVNlcnZpY2USbgoNR2V0U2VydmVySW5mbxIhLnNhbWVmYWNlLnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GiIuc2FtZWZhY2UudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlIhaC0+STAhASDi92MS9zZXJ2ZXJJbmZvYgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_timestamp, file_sameface_v1_face]);
 
 /**
  * Request of GetServerInfo.
@@ -101,6 +101,13 @@ export type GetServerInfoResponse = Message<"sameface.v1.GetServerInfoResponse">
    * @generated from field: repeated sameface.v1.GetServerInfoResponse.Part parts = 9;
    */
   parts: GetServerInfoResponse_Part[];
+
+  /**
+   * Every template map that MigrationService takes: the versions between which galleries of faces can migrate.
+   *
+   * @generated from field: repeated sameface.v1.GetServerInfoResponse.TemplateMap template_maps = 10;
+   */
+  templateMaps: GetServerInfoResponse_TemplateMap[];
 };
 
 /**
@@ -152,6 +159,41 @@ export type GetServerInfoResponse_Part = Message<"sameface.v1.GetServerInfoRespo
  */
 export const GetServerInfoResponse_PartSchema: GenMessage<GetServerInfoResponse_Part> = /*@__PURE__*/
   messageDesc(file_sameface_v1_system_service, 1, 0);
+
+/**
+ * A template map between two versions of `face_embedder`.
+ *
+ * @generated from message sameface.v1.GetServerInfoResponse.TemplateMap
+ */
+export type GetServerInfoResponse_TemplateMap = Message<"sameface.v1.GetServerInfoResponse.TemplateMap"> & {
+  /**
+   * Version of a gallery's templates.
+   *
+   * @generated from field: int32 old_version = 1;
+   */
+  oldVersion: number;
+
+  /**
+   * Version that they are mapped to.
+   *
+   * @generated from field: int32 new_version = 2;
+   */
+  newVersion: number;
+
+  /**
+   * Digest of the map, 64 hex digits.
+   *
+   * @generated from field: string sha256 = 3;
+   */
+  sha256: string;
+};
+
+/**
+ * Describes the message sameface.v1.GetServerInfoResponse.TemplateMap.
+ * Use `create(GetServerInfoResponse_TemplateMapSchema)` to create a new message.
+ */
+export const GetServerInfoResponse_TemplateMapSchema: GenMessage<GetServerInfoResponse_TemplateMap> = /*@__PURE__*/
+  messageDesc(file_sameface_v1_system_service, 1, 1);
 
 /**
  * One served model version.
@@ -230,7 +272,7 @@ export type GetServerInfoResponse_Model = Message<"sameface.v1.GetServerInfoResp
  * Use `create(GetServerInfoResponse_ModelSchema)` to create a new message.
  */
 export const GetServerInfoResponse_ModelSchema: GenMessage<GetServerInfoResponse_Model> = /*@__PURE__*/
-  messageDesc(file_sameface_v1_system_service, 1, 1);
+  messageDesc(file_sameface_v1_system_service, 1, 2);
 
 /**
  * Describes this server.

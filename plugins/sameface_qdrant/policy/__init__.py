@@ -25,6 +25,7 @@ from sameface_qdrant.errors import InvalidArgument, ThresholdNotCalibrated
 from sameface_qdrant.values.decision import Candidate, Decision, Id, Outcome, Scope, ThresholdSource
 from sameface_qdrant.values.gallery import POLICY_SETTINGS, Gallery, OperatingPoint, Policy, PolicyChanges
 from sameface_qdrant.values.identity import Identity
+from sameface_qdrant.values.origin import EmbeddingOrigin, comparable
 from sameface_qdrant.values.scalars import is_whole, of_python, shown
 from sameface_qdrant.values.settings import check_fields
 
@@ -187,10 +188,16 @@ def decide_verification(
     margin: float,
     policy_revision: int,
     gallery_size: int,
+    shift: float = 0.0,
 ) -> Decision[Id]:
-    """Decide a claim by the table of this module. ``best_other`` counts only with scope GALLERY."""
+    """Decide a claim by the table of this module. ``best_other`` counts only with scope GALLERY.
+
+    The threshold is one of scores with templates of the claim's origin; for ``shift`` see
+    `sameface_qdrant.values.origin.comparable`.
+    """
     other = best_other if scope is Scope.GALLERY else None
-    lead = None if other is None else claim.score - other.score
+    lead = None if other is None else comparable(claim, shift) - comparable(other, shift)
+    candidates = (claim,) if other is None or lead is None else (other, claim) if lead < 0 else (claim, other)
     return Decision(
         outcome=_outcome(claim.score, lead, threshold.value, margin),
         score=claim.score,
@@ -202,7 +209,8 @@ def decide_verification(
         policy_revision=policy_revision,
         gallery_size=gallery_size,
         scope=scope,
-        candidates=tuple(sorted(filter(None, (claim, other)), key=lambda candidate: -candidate.score)),
+        candidates=candidates,
+        embedding_origin=claim.embedding_origin,
     )
 
 
@@ -214,13 +222,16 @@ def decide_identification(
     margin: float,
     policy_revision: int,
     gallery_size: int,
+    shift: float = 0.0,
 ) -> Decision[Id]:
     """Decide a search over candidates, best first, one per identity. Without a candidate it is NO_MATCH.
 
-    The decision lists at most ``limit`` candidates. The second one always counts for the lead.
+    The decision lists at most ``limit`` candidates. The second one always counts for the lead. The threshold is one of
+    scores with templates of the first candidate's origin; for ``shift`` see `sameface_qdrant.values.origin.comparable`.
     """
     score = candidates[0].score if candidates else None
-    lead = candidates[0].score - candidates[1].score if len(candidates) > 1 else None
+    best = [comparable(candidate, shift) for candidate in candidates[:2]]
+    lead = best[0] - best[1] if len(best) > 1 else None
     return Decision(
         outcome=Outcome.NO_MATCH if score is None else _outcome(score, lead, threshold.value, margin),
         score=score,
@@ -234,6 +245,7 @@ def decide_identification(
         gallery_size=gallery_size,
         scope=Scope.GALLERY,
         candidates=tuple(candidates[:limit]),
+        embedding_origin=candidates[0].embedding_origin if candidates else EmbeddingOrigin.NATIVE,
     )
 
 

@@ -1,6 +1,6 @@
 """Changes of a face photo that another photo of the same person could show: pose, light, detail and compression.
 
-Unlike `sameface_train.augmentation`, they are made image by image with OpenCV, because each copy is made only once.
+They are made image by image with OpenCV. Training with few people and the fit of a template map use them.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sameface_train.samples import Images
-
+Images = NDArray[np.uint8]
 Pixels = NDArray[np.float32]
 
 
