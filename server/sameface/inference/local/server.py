@@ -46,6 +46,9 @@ FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 MOST_CORES_ALONE = 4
 """Most cores for a model's call that is alone. Further ones would gain little."""
 HAPPENED = ("restart", "reload", "failed check")
+FIRST_ANSWER_S = 20.0
+"""After a restart a model answers within this time, or the server is started once more. Seldom, one that was started
+right after another one was killed never answers for a version of a model."""
 STABLE_S = 60.0
 """A server that ran for this many seconds has recovered. One that ends sooner is restarted after a growing pause."""
 
@@ -89,6 +92,7 @@ class LocalTriton:
         self._client = TritonInference(self.grpc_url, timeout_s=CANARY_TIMEOUT_S, recovery_s=0.0)
         self._long_timeout_client = TritonInference(self.grpc_url, timeout_s=START_S, recovery_s=0.0)
         self._asking_client = TritonInference(self.grpc_url, timeout_s=ANSWER_S, recovery_s=0.0)
+        self._restarted_client = TritonInference(self.grpc_url, timeout_s=FIRST_ANSWER_S, recovery_s=0.0)
         self._clients: list[TritonInference] = []
         self.on_state_change: Callable[[bool], Awaitable[None]] = _ignore
         """Called with False when outputs cannot be trusted, and with True when they can be trusted again."""
@@ -151,7 +155,7 @@ class LocalTriton:
             ModelCheckFailed: a model does not reproduce its golden vector.
         """
         try:
-            await self._launch()
+            await self._launch(self._long_timeout_client)
         except BaseException:
             await self.stop()
             raise
@@ -169,10 +173,12 @@ class LocalTriton:
         await self._client.aclose()
         await self._long_timeout_client.aclose()
         await self._asking_client.aclose()
+        await self._restarted_client.aclose()
         await self._end_process()
         self._folder.cleanup()
 
-    async def _launch(self) -> None:
+    async def _launch(self, client: TritonInference) -> None:
+        """Start a server, and have ``client`` check its models."""
         self._write_repository()
         self._process = await TritonProcess.start(self._runtime, self._models, self._sockets, self._region_prefix)
         deadline = time.monotonic() + START_S
@@ -184,7 +190,7 @@ class LocalTriton:
                 )
             await asyncio.sleep(0.05)
         self.shared_inputs = await self._shared_memory()
-        await check_models(self._long_timeout_client, self._cards)
+        await check_models(client, self._cards)
         self._note_stubs()
         self._ready_at = time.monotonic()
 
@@ -262,7 +268,7 @@ class LocalTriton:
             self.happened["restart"] += 1
             await self._end_process()
             try:
-                await self._launch()
+                await self._launch(self._restarted_client)
             except SamefaceError as error:
                 log.error("tritonserver did not restart: %s", error.message)
             else:
